@@ -1,0 +1,45 @@
+import type { Readable } from 'node:stream';
+
+/** What a destination knows of a stored object. `key` has `/` between its parts and never starts with one. */
+export interface ObjectInfo {
+  key: string;
+  /** bytes */
+  size: number;
+}
+
+/** Proof of a whole object: what was stored, as read back. */
+export interface Stored {
+  /** bytes */
+  size: number;
+  /** hex SHA-256 of the stored bytes */
+  sha256: string;
+}
+
+/** Part of an object, in bytes: `start` inclusive, `end` exclusive. */
+export interface ByteRange {
+  start: number;
+  end: number;
+}
+
+/**
+ * A place that keeps objects: a directory, an S3 prefix. Five members; everything else (packs, manifests, retention) is
+ * built on them. An implementation guarantees:
+ *
+ * - `put` resolves only after the object is stored whole and durable under its final name, with its size (and, where the
+ *   place can, its hash) read back and equal to what was sent. If it rejects, nothing is visible under the name.
+ * - `put` never replaces an object: an existing key rejects with DEST_EXISTS.
+ * - `get` of a missing key rejects with OBJECT_MISSING, before any byte.
+ * - `list` yields only whole objects, in the byte order of their keys.
+ * - `delete` of a missing key resolves.
+ *
+ * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_DAMAGED, OBJECT_MISSING.
+ */
+export interface Destination {
+  /** How it is named to people, without secrets: `/backups`, `s3://bucket/prefix`. */
+  readonly name: string;
+  put(key: string, body: Readable, options?: { signal?: AbortSignal }): Promise<Stored>;
+  get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
+  /** `prefix` is empty or ends with `/`, so that `app/` never finds `app-staging/`. */
+  list(prefix: string): AsyncIterable<ObjectInfo>;
+  delete(key: string): Promise<void>;
+}

@@ -1,0 +1,116 @@
+/**
+ * Every failure a user can meet has a code in this table. The code is stable: scripts, alerts and docs/errors.md rely
+ * on it (a test keeps the page and this table equal). The text says what the code means in one line.
+ */
+export const ERROR_CODES = {
+  // configuration and plan
+  SETTING_UNKNOWN: 'an environment variable starts with LIFEBOAT_ but is not a setting',
+  SETTING_INVALID: 'a setting has a value that cannot be used',
+  LABEL_UNKNOWN: 'a label starts with lifeboat. but is not one that Lifeboat knows',
+  LABEL_INVALID: 'a label has a value that cannot be used',
+  SOURCE_DUPLICATE: 'two sources have the same name',
+  SOURCE_VANISHED: 'a source of the last snapshot is not there any more',
+  SOURCE_UNKNOWN: 'no source of that name is known',
+  NOTHING_LABELLED: 'no container in scope asks to be backed up',
+  CONTAINER_STOPPED: 'a labelled container is not running',
+  VOLUME_UNKNOWN: 'a label names a volume or path that the container does not mount',
+  PROBLEMS_FOUND: 'the plan has problems, so not everything that was asked for is backed up',
+  USAGE: 'the command line cannot be understood',
+  // engine
+  ENGINE_UNREACHABLE: 'the Docker engine does not answer',
+  ENGINE_REFUSED: 'the Docker engine refused a request',
+  ENGINE_PROTOCOL: 'the Docker engine sent something that cannot be right',
+  EXEC_FAILED: 'a command in a container did not end well',
+  HELPER_FAILED: 'a helper container could not be started or ended early',
+  HOOK_FAILED: 'a lifeboat.exec command did not end well',
+  AGENT_NOT_IN_CONTAINER: 'the agent cannot find its own container',
+  // postgres
+  PG_AUTH: 'the database refused the credentials',
+  PG_UNREACHABLE: 'the database does not answer',
+  PG_QUERY: 'a query failed',
+  PG_DATABASE_UNKNOWN: 'a database that was named does not exist on the server',
+  PG_NAME_UNSUPPORTED: 'a name cannot be handled safely',
+  PG_DUMP_FAILED: 'pg_dump failed',
+  PG_DUMP_INCOMPLETE: 'pg_dump ended, but its output is not whole',
+  PG_STALLED: 'the dump made no progress for too long',
+  PG_RESTARTED: 'the database container was restarted or replaced during the run',
+  PG_RESTORE_FAILED: 'pg_restore or psql failed',
+  PG_TARGET_EXISTS: 'the database to restore into exists',
+  PG_VERSION: 'the server is too old for what was asked',
+  // volumes and files
+  TREE_UNREADABLE: 'part of a volume could not be read',
+  TREE_TARGET_NOT_EMPTY: 'the directory to restore into is not empty',
+  TREE_EMPTY: 'a source that should hold data holds nothing at all',
+  TREE_STALLED: 'reading a volume made no progress for too long',
+  // store and destinations
+  SPOOL_FULL: 'the spool has too little free space',
+  DEST_FULL: 'the destination has no space left',
+  DEST_UNWRITABLE: 'the destination cannot be written',
+  DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
+  DEST_FOREIGN: 'the destination holds something that is not a Lifeboat repository',
+  DEST_EXISTS: 'an object of that name is stored already',
+  DEST_DAMAGED: 'what was read back is not what was stored',
+  OBJECT_MISSING: 'an object that should be in the repository is missing',
+  OBJECT_DAMAGED: 'an object in the repository is damaged',
+  FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
+  SNAPSHOT_UNKNOWN: 'no snapshot of that name exists',
+  TOOL_FAILED: 'a program that Lifeboat runs did not end well',
+  // runs
+  LOCKED: 'another run is under way',
+  INTERRUPTED: 'the run was asked to stop',
+  RUN_DIED: 'the agent ended in the middle of a run',
+  RUN_FAILED: 'no source of the run could be backed up',
+  INTERNAL: 'something that should not happen did',
+} as const;
+
+/** One of the stable codes of {@link ERROR_CODES}. */
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** The parts of an error that reports, manifests and `--json` carry. */
+export interface ErrorInfo {
+  code: ErrorCode;
+  message: string;
+  hint?: string;
+  cause?: string;
+}
+
+/**
+ * The only error class of the project. `message` is lower case without a full stop; `hint` is a sentence that says what
+ * to do; `cause` keeps what was caught.
+ */
+export class LifeboatError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'LifeboatError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
+
+/** Returns `error` if it is a {@link LifeboatError}, else wraps it under `code` (default INTERNAL), keeping it as cause. */
+export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): LifeboatError {
+  if (error instanceof LifeboatError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new LifeboatError(code, message, { cause: error });
+}
+
+/** Flattens an error for reports: the deepest cause's message is kept where it differs from the error's own. */
+export function errorInfo(error: unknown): ErrorInfo {
+  const own = toLifeboatError(error);
+  const info: ErrorInfo = { code: own.code, message: own.message };
+  if (own.hint !== undefined) info.hint = own.hint;
+  const causes: string[] = [];
+  for (let c = own.cause; c instanceof Error && causes.length < 5; c = c.cause) {
+    if (c.message && c.message !== own.message && !causes.includes(c.message)) causes.push(c.message);
+  }
+  if (causes.length > 0) info.cause = causes.join(': ');
+  return info;
+}
+
+/** True for a Node system error with that code, e.g. `ENOENT`. */
+export function hasErrno(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+}

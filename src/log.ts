@@ -1,0 +1,47 @@
+import { pino } from 'pino';
+import { redact } from './redact.ts';
+
+/** The log levels of `LOG_LEVEL`. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** What the code logs through: message first, then fields. */
+export interface Log {
+  debug(message: string, fields?: Record<string, unknown>): void;
+  info(message: string, fields?: Record<string, unknown>): void;
+  warn(message: string, fields?: Record<string, unknown>): void;
+  error(message: string, fields?: Record<string, unknown>): void;
+}
+
+/**
+ * A JSON-lines log to stderr (stdout belongs to results). Every line passes {@link redact} as a whole, after
+ * serialisation, so that a secret inside a nested error message is hidden too.
+ */
+export function createLog(level: LogLevel, write: (line: string) => void = (line) => process.stderr.write(line)): Log {
+  const logger = pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+    { write: (line: string) => write(redact(line)) },
+  );
+  const at = (name: 'debug' | 'info' | 'warn' | 'error') => (message: string, fields?: Record<string, unknown>) =>
+    logger[name](fields ?? {}, message);
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+/** A log that also keeps its last `limit` lines as plain text, for the body of pings and messages. */
+export function withTail(log: Log, limit = 100): { log: Log; tail(): string[] } {
+  const lines: string[] = [];
+  const keep = (name: keyof Log) => (message: string, fields?: Record<string, unknown>) => {
+    log[name](message, fields);
+    if (name === 'debug') return;
+    const extra = fields && Object.keys(fields).length > 0 ? ` ${JSON.stringify(fields)}` : '';
+    lines.push(redact(`${new Date().toISOString()} ${name} ${message}${extra}`));
+    if (lines.length > limit) lines.shift();
+  };
+  return {
+    log: { debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') },
+    tail: () => [...lines],
+  };
+}
+
+/** A log that says nothing. */
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };

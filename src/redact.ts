@@ -1,0 +1,35 @@
+/**
+ * Secrets are hidden by value: whatever was registered never leaves in a log line, error, notification or report, also
+ * not base64 or URL encoded.
+ */
+const MASK = '[redacted]';
+const known = new Set<string>();
+let ordered: string[] = [];
+
+/** Values shorter than this are not hidden: masking every "a" would make logs useless and protect nothing. */
+const MIN_LENGTH = 4;
+
+/** Registers a secret value with all the forms it may be met in. Returns the value, for use in expressions. */
+export function registerSecret(value: string): string {
+  if (value.length < MIN_LENGTH) return value;
+  const bytes = Buffer.from(value, 'utf8');
+  const forms = [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value), encodeURI(value)];
+  forms.push(bytes.toString('base64'), bytes.toString('base64url'), bytes.toString('hex'));
+  for (const form of forms) known.add(form.replace(/=+$/, '') || form);
+  known.add(value);
+  // Longest first, so that a secret that contains another is masked whole.
+  ordered = [...known].sort((a, b) => b.length - a.length);
+  return value;
+}
+
+/** Replaces every registered secret in `text`. */
+export function redact(text: string): string {
+  let result = text;
+  for (const secret of ordered) if (result.includes(secret)) result = result.replaceAll(secret, MASK);
+  return result;
+}
+
+/** Applies {@link redact} to every string inside a JSON-like value. */
+export function redactDeep<T>(value: T): T {
+  return JSON.parse(redact(JSON.stringify(value))) as T;
+}
