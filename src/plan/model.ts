@@ -1,0 +1,113 @@
+import type { ErrorCode } from '../errors.ts';
+
+/** One mount of a container, as the engine's inspect gives it. */
+export interface Mount {
+  type: string;
+  /** volume name; absent for binds */
+  name?: string;
+  /** path on the host */
+  source: string;
+  /** path in the container */
+  destination: string;
+  writable: boolean;
+}
+
+/** What planning needs to know of one container. Plain data: made by docker/discover, read by plan/. */
+export interface ContainerFacts {
+  id: string;
+  name: string;
+  /** `com.docker.compose.project`; empty for a container that Compose did not make */
+  project: string;
+  /** `com.docker.compose.service`; the container's name where Compose did not make it */
+  service: string;
+  imageId: string;
+  running: boolean;
+  labels: Record<string, string>;
+  /** the labels of its image: an equal label on the container was inherited, not set by the user */
+  imageLabels: Record<string, string>;
+  env: Record<string, string>;
+  mounts: Mount[];
+}
+
+/** How much to keep. Counts of days, weeks, months and years in which the newest snapshot is kept, as restic does. */
+export interface KeepPolicy {
+  last?: number;
+  /** hours */
+  within?: number;
+  daily?: number;
+  weekly?: number;
+  monthly?: number;
+  yearly?: number;
+}
+
+/** A command to run inside a container: an argument vector, never handed to a shell of ours. */
+export type Hook = readonly string[];
+
+interface SourceBase {
+  /** `db.postgres`, `web.media`, `config`: unique in a project */
+  name: string;
+  /** Compose service, and the container that is it right now; empty for `config` */
+  service: string;
+  containerId: string;
+  containerName: string;
+  /** five-field cron expression or @alias, already validated */
+  schedule: string;
+  keep: KeepPolicy;
+  pre?: Hook;
+  post?: Hook;
+}
+
+/** A Postgres container. */
+export interface PostgresSource extends SourceBase {
+  kind: 'postgres';
+  imageId: string;
+  /** only these databases; absent: all but templates */
+  databases?: string[];
+  excludeDatabases: string[];
+  excludeTableData: string[];
+  /** from POSTGRES_USER, POSTGRES_DB and PGPORT of the container, with the image's defaults */
+  user: string;
+  database: string;
+  port: number;
+  /** a literal password from the container's settings; a file form is read in the container by path */
+  password?: string;
+  userFile?: string;
+  passwordFile?: string;
+  databaseFile?: string;
+}
+
+/** A named volume or bind of a service. */
+export interface VolumeSource extends SourceBase {
+  kind: 'volume';
+  mount: Mount;
+  include: string[];
+  exclude: string[];
+  /** stop the container while its volume is read */
+  stop: boolean;
+}
+
+/** Files mounted into the agent: `/config`. */
+export interface FilesSource extends SourceBase {
+  kind: 'files';
+  root: string;
+}
+
+export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
+
+/** Something that is not as the user meant it. `error`: something is not backed up because of it. */
+export interface Problem {
+  severity: 'error' | 'warning';
+  code: ErrorCode;
+  /** the container, service or setting it is about */
+  subject: string;
+  message: string;
+  hint?: string;
+}
+
+/** The whole answer to "what will be backed up". */
+export interface Plan {
+  project: string;
+  /** sorted by name */
+  sources: PlannedSource[];
+  problems: Problem[];
+}

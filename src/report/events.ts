@@ -1,0 +1,89 @@
+import type { ErrorInfo } from '../errors.ts';
+import type { Problem } from '../plan/model.ts';
+
+/** What started a run. `catch-up`: a scheduled run that was missed while the agent was down. */
+export type Trigger = 'schedule' | 'catch-up' | 'manual';
+
+/** `partial`: something was stored, something that was asked for was not. */
+export type RunStatus = 'ok' | 'partial' | 'failed';
+
+/** One source's share of a run. Sizes in bytes, durations in milliseconds. */
+export interface SourceReport {
+  name: string;
+  kind: 'postgres' | 'volume' | 'files';
+  /** `partial`: stored, but some files could not be read */
+  status: 'ok' | 'partial' | 'failed';
+  durationMs: number;
+  /** all bytes of the source as seen */
+  bytes: number;
+  files: number;
+  /** bytes that this run added to the repository for the source */
+  newBytes: number;
+  newFiles: number;
+  /** one line for people: `2 databases, 61 tables, 1,523,118 rows` */
+  summary: string;
+  warnings: string[];
+  error?: ErrorInfo;
+  /** when the source was last backed up well before this run (ISO time), if ever */
+  lastGood?: { snapshot: string; at: string };
+}
+
+/** Identifies a run from its first moment. */
+export interface RunStart {
+  /** also the snapshot's id if the run commits one */
+  id: string;
+  /** UUID for healthchecks.io's rid */
+  rid: string;
+  project: string;
+  trigger: Trigger;
+  /** ISO time */
+  start: string;
+  sources: string[];
+}
+
+/** The outcome of a run, as notified, printed and kept. Redacted before it leaves the process. */
+export interface RunReport extends RunStart {
+  end: string;
+  status: RunStatus;
+  /** id of the committed snapshot; absent when nothing was committed */
+  snapshot?: string;
+  results: SourceReport[];
+  problems: Problem[];
+  /** why the run as a whole failed, when it is not one source's doing */
+  error?: ErrorInfo;
+  /** where it was stored: `/backups` */
+  destination: string;
+  logTail: string[];
+  /** the run's predecessor status, for LIFEBOAT_NOTIFY=change */
+  previousStatus?: RunStatus;
+  /** ISO time of the next scheduled run, when known */
+  nextRun?: string;
+}
+
+/** How far a source is. Sent often; a listener must be quick with it. */
+export interface Progress {
+  source: string;
+  /** `dumping app`, `reading files`, `storing` */
+  phase: string;
+  /** bytes */
+  done: number;
+  /** bytes, when it can be told */
+  total?: number;
+  files?: number;
+}
+
+export type RunEvent =
+  | { type: 'run-started'; run: RunStart }
+  | { type: 'source-started'; source: string }
+  | { type: 'progress'; progress: Progress }
+  | { type: 'source-finished'; result: SourceReport }
+  | { type: 'run-finished'; report: RunReport };
+
+/**
+ * Hears of runs: a notifier, the progress display, metrics. `handle` may be slow or throw: the dispatcher (see
+ * report/dispatch) logs it, bounds it in time and never lets it change a run. The signal aborts when the time is up.
+ */
+export interface Listener {
+  readonly name: string;
+  handle(event: RunEvent, signal: AbortSignal): Promise<void> | void;
+}

@@ -1,0 +1,55 @@
+import type { ErrorInfo } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Mount } from '../plan/model.ts';
+import type { Progress } from '../report/events.ts';
+
+/** Where a tree can be read: in this process, or only by a helper that mounts the volume. */
+export type Reach = { kind: 'here' } | { kind: 'helper'; mount: Mount };
+
+/** What one source hands to the store. */
+export interface CapturedTree {
+  /** absolute path of the tree's root directory, where it is reached from */
+  root: string;
+  reach: Reach;
+  /** globs over paths relative to the root; empty include means everything */
+  include: string[];
+  exclude: string[];
+  /** JSON document of recorded facts: versions, databases, row counts */
+  facts: Record<string, unknown>;
+  /** one line for people */
+  summary: string;
+  warnings: string[];
+  /** image digest or id the source ran on, if any */
+  image?: string;
+}
+
+/** What a source needs while it captures. */
+export interface CaptureContext {
+  /** id of the run: names sessions, helpers and spool directories */
+  runId: string;
+  /** an empty directory of this run and source inside the spool */
+  spool: string;
+  log: Log;
+  signal: AbortSignal;
+  progress(progress: Omit<Progress, 'source'>): void;
+}
+
+/**
+ * One thing to back up, in two directions that live in one file: `capture` makes a tree, `load` puts a tree back.
+ */
+export interface Source {
+  readonly name: string;
+  readonly kind: 'postgres' | 'volume' | 'files';
+  /**
+   * Makes the source's state available as a tree and calls `store` while it is held (a stopped container stays stopped
+   * until `store` settled). Whatever it started or stopped is undone before the promise settles, also on failure.
+   */
+  capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T>;
+}
+
+/** A check of whether a source can be reached, for `plan`: size in bytes and a line of text, or what is wrong. */
+export interface Probe {
+  what: string;
+  size?: number;
+  error?: ErrorInfo;
+}
