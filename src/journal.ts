@@ -1,0 +1,76 @@
+import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Hook } from './plan/model.ts';
+import type { RunStart } from './report/events.ts';
+
+/** A container of the user, by what survives its being recreated. */
+export interface ContainerRef {
+  id: string;
+  name: string;
+  project: string;
+  service: string;
+}
+
+/**
+ * What a run is about to do to the world. Each is written before it is done (invariant 10), so that the next start can
+ * undo what a killed run left.
+ */
+export type JournalEntry =
+  | { type: 'start'; run: RunStart }
+  | { type: 'helper'; name: string }
+  | { type: 'object'; key: string }
+  | { type: 'stop'; container: ContainerRef }
+  | { type: 'started'; container: ContainerRef }
+  | { type: 'hook'; container: ContainerRef; post: Hook }
+  | { type: 'hook-done'; container: ContainerRef };
+
+/** Appends one entry; it is on the disk when this returns. Also called by helpers of ours, on the same file. */
+export function appendJournal(file: string, entry: JournalEntry): void {
+  const fd = openSync(file, 'a', 0o600);
+  try {
+    appendFileSync(fd, `${JSON.stringify(entry)}\n`);
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Reads what {@link appendJournal} wrote. A last line cut off by a crash is passed over: it announced nothing done yet. */
+export async function readJournal(file: string): Promise<JournalEntry[]> {
+  const lines = (await readFile(file, 'utf8')).split('\n');
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as JournalEntry];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** The journals of runs that have not ended, oldest first. */
+export async function openJournals(directory: string): Promise<string[]> {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const names = await readdir(directory);
+  return names.filter((name) => name.endsWith('.ndjson')).sort().map((name) => path.join(directory, name));
+}
+
+/** The journal of a run that begins. */
+export class Journal {
+  readonly file: string;
+
+  constructor(directory: string, run: RunStart) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.file = path.join(directory, `${run.id}.ndjson`);
+    this.record({ type: 'start', run });
+  }
+
+  record(entry: JournalEntry): void {
+    appendJournal(this.file, entry);
+  }
+
+  /** The run has ended and everything is undone or kept on purpose. */
+  async close(): Promise<void> {
+    await rm(this.file, { force: true });
+  }
+}

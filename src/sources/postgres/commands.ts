@@ -1,0 +1,85 @@
+import { conninfo } from './quote.ts';
+
+/** How a Postgres tool inside a helper reaches its server: always the loopback of the database's network namespace. */
+export interface Connection {
+  user: string;
+  port: number;
+  /** application_name of every session, by which leftovers are found */
+  application: string;
+}
+
+/** Where the helper's private password file is (a tmpfs of the helper, never on a disk). */
+export const PASSFILE = '/run/lifeboat/pgpass';
+
+/** The environment of every tool: nothing secret, messages in English so that they can be told apart. */
+export const TOOL_ENV = [`PGPASSFILE=${PASSFILE}`, 'LC_MESSAGES=C', 'PGCONNECT_TIMEOUT=30'];
+
+/** The `--dbname=` argument for one database. */
+export function databaseArgument(connection: Connection, database: string): string {
+  const { user, port, application } = connection;
+  return `--dbname=${conninfo({ dbname: database, host: '127.0.0.1', port, user, application_name: application })}`;
+}
+
+/** How `pg_dump` compresses: zstd where the server's tools have it (16 and newer), else not at all: the store does. */
+export type DumpCompression = 'zstd' | 'none';
+
+export interface DumpOptions {
+  connection: Connection;
+  database: string;
+  /** directory to make, inside the helper */
+  directory: string;
+  /** id of an exported snapshot (Postgres docs, 9.28.5) */
+  snapshot: string;
+  jobs: number;
+  compression: DumpCompression;
+  excludeTableData: readonly string[];
+  /** milliseconds to wait for a table lock before giving up */
+  lockTimeoutMs: number;
+}
+
+/** `pg_dump` in directory format over an exported snapshot. */
+export function dumpCommand(options: DumpOptions): string[] {
+  return [
+    'pg_dump',
+    '--format=directory',
+    `--jobs=${options.jobs}`,
+    options.compression === 'zstd' ? '--compress=zstd:3' : '--compress=0',
+    '--no-sync',
+    '--no-password',
+    `--lock-wait-timeout=${options.lockTimeoutMs}`,
+    `--snapshot=${options.snapshot}`,
+    ...options.excludeTableData.map((pattern) => `--exclude-table-data=${pattern}`),
+    `--file=${options.directory}`,
+    databaseArgument(options.connection, options.database),
+  ];
+}
+
+/** Lists a dump's table of contents; reading it whole is the tool's own end check. */
+export function listCommand(directory: string): string[] {
+  return ['pg_restore', '--list', directory];
+}
+
+/** `pg_dumpall` for roles, memberships and tablespaces. */
+export function globalsCommand(connection: Connection, database: string, file: string, rolePasswords: boolean): string[] {
+  return [
+    'pg_dumpall',
+    '--globals-only',
+    '--no-password',
+    '--no-sync',
+    ...(rolePasswords ? [] : ['--no-role-passwords']),
+    `--file=${file}`,
+    databaseArgument(connection, database),
+  ];
+}
+
+/** `pg_restore` of a whole dump into an existing, empty database; the first error ends it. */
+export function restoreCommand(connection: Connection, database: string, directory: string, jobs: number): string[] {
+  return [
+    'pg_restore',
+    `--jobs=${jobs}`,
+    '--exit-on-error',
+    '--no-password',
+    databaseArgument(connection, database),
+    directory,
+  ];
+}

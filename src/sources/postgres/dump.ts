@@ -1,0 +1,143 @@
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from '../../errors.ts';
+import { type DumpCompression, dumpCommand, listCommand } from './commands.ts';
+import { type DatabaseFacts, type TableFacts, readDatabaseFacts, readTables } from './facts.ts';
+import { databaseDirectory } from './quote.ts';
+import type { Tools } from './tools.ts';
+import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
+import { withWatchdog } from './watchdog.ts';
+
+export interface DumpDatabaseOptions {
+  tools: Tools;
+  database: string;
+  /** `databases` directory of the tree, as the agent and the helper both see it */
+  parent: string;
+  jobs: number;
+  compression: DumpCompression;
+  excludeTableData: readonly string[];
+  stallTimeoutMs: number;
+  signal: AbortSignal;
+  /** called with the bytes dumped so far */
+  progress(bytes: number): void;
+}
+
+/**
+ * Dumps one database and records what is in it, both from one exported snapshot (Postgres docs, 9.28.5): the row counts are
+ * those of the dump, exactly. Counting runs while `pg_dump` does.
+ *
+ * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, and every table that it
+ * promises has its file. Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
+ */
+export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseFacts> {
+  const { tools, database, stallTimeoutMs } = options;
+  const directory = path.posix.join(options.parent, databaseDirectory(database));
+  const session = await tools.session(database, options.signal);
+  try {
+    await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+    const { snapshot } = await session.one<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
+    const bytesPulse = async () => {
+      const bytes = await directorySize(directory);
+      options.progress(bytes);
+      return String(bytes);
+    };
+    const facts = await withWatchdog(
+      {
+        timeoutMs: stallTimeoutMs,
+        pulses: [bytesPulse, () => tools.activity()],
+        signal: options.signal,
+        what: `the dump of ${database} in ${tools.container}`,
+      },
+      async (signal) => {
+        const command = dumpCommand({
+          connection: tools.connection,
+          database,
+          directory,
+          snapshot,
+          jobs: options.jobs,
+          compression: options.compression,
+          excludeTableData: options.excludeTableData,
+          lockTimeoutMs: stallTimeoutMs,
+        });
+        return both(
+          tools.run(command, signal).catch((error: unknown) => {
+            throw dumpError(error, database, tools.container);
+          }),
+          (async () => {
+            const facts = await readDatabaseFacts(session, session.versionNumber);
+            facts.tables = await readTables(session);
+            return facts;
+          })(),
+        );
+      },
+    );
+    await checkDump(options, directory, facts);
+    options.progress(await directorySize(directory));
+    return facts;
+  } finally {
+    await session.close();
+  }
+}
+
+/** Waits for both, so that neither goes on unseen; the dump's error tells more than the session's that it takes along. */
+async function both<T>(dump: Promise<unknown>, facts: Promise<T>): Promise<T> {
+  const [dumped, read] = await Promise.allSettled([dump, facts]);
+  if (dumped.status === 'rejected') throw dumped.reason;
+  if (read.status === 'rejected') throw read.reason;
+  return read.value;
+}
+
+async function checkDump(options: DumpDatabaseOptions, directory: string, facts: DatabaseFacts): Promise<void> {
+  const { tools, signal } = options;
+  const leftOutOnRequest = options.excludeTableData.length > 0;
+  const incomplete = (why: string, cause?: unknown) =>
+    new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is not whole: ${why}`, { cause });
+  const list = await tools.run(listCommand(directory), signal).catch((error: unknown) => {
+    throw incomplete('pg_restore cannot read it', error);
+  });
+  const promised = promisedEntries(list);
+  if (promised === undefined) throw incomplete('its table of contents is empty');
+  const entries = parseToc(list);
+  const missing = missingDataFiles(entries, await readdir(directory));
+  if (missing.length > 0) throw incomplete(`files of ${missing.length} tables are missing`);
+  const dumped = new Set(entries.filter((entry) => entry.kind === 'TABLE DATA').map((entry) => entry.rest));
+  const absent = facts.tables.filter((table) => table.extension === undefined && !dumped.has(tocName(table)));
+  if (absent.length > 0 && !leftOutOnRequest) {
+    throw incomplete(`${absent.length} tables are not in it, among them ${absent[0]?.schema}.${absent[0]?.name}`);
+  }
+  // Recorded, so that a comparison after a restore does not expect their rows.
+  for (const table of absent) table.data = false;
+}
+
+/** How `pg_restore --list` writes a table: schema, name and owner, with line ends inside names as blanks. */
+function tocName(table: TableFacts): string {
+  return `${table.schema} ${table.name} ${table.owner}`.replaceAll(/[\r\n]/g, ' ');
+}
+
+/** Sum of the file sizes in one directory, bytes; 0 while it does not exist. */
+export async function directorySize(directory: string): Promise<number> {
+  const names = await readdir(directory).catch(() => []);
+  let total = 0;
+  for (let i = 0; i < names.length; i += 64) {
+    const sizes = names.slice(i, i + 64).map((name) =>
+      stat(path.join(directory, name)).then(
+        (info) => info.size,
+        () => 0,
+      ),
+    );
+    for (const size of await Promise.all(sizes)) total += size;
+  }
+  return total;
+}
+
+function dumpError(error: unknown, database: string, container: string): unknown {
+  if (!(error instanceof LifeboatError) || (error.code !== 'EXEC_FAILED' && error.code !== 'HELPER_FAILED')) return error;
+  const text = error.message + (error.cause instanceof Error ? error.cause.message : '');
+  if (/No space left on device|Disk quota exceeded/.test(text)) {
+    return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {
+      cause: error,
+      hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+    });
+  }
+  return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, { cause: error });
+}

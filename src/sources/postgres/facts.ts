@@ -1,0 +1,222 @@
+import { quoteIdentifier } from './quote.ts';
+import type { Session } from './session.ts';
+
+/** Tables above this size are not counted row by row but estimated from the planner's statistics. 1 GiB. */
+export const EXACT_COUNT_LIMIT = 1024 ** 3;
+
+/** How many tables one counting statement covers. */
+const COUNT_BATCH = 50;
+
+/** What is recorded of a server. */
+export interface ServerFacts {
+  /** `17.4` */
+  version: string;
+  /** 170004 */
+  versionNumber: number;
+  /** from pg_control_system(): two clusters never share it */
+  systemIdentifier: string;
+  /** ISO time of pg_postmaster_start_time(): a restart during the run shows here */
+  startedAt: string;
+  inRecovery: boolean;
+}
+
+export interface TableFacts {
+  schema: string;
+  name: string;
+  owner: string;
+  /** rows in the dumped snapshot, or an estimate when `exact` is false */
+  rows: number;
+  exact: boolean;
+  /** heap and TOAST, bytes */
+  bytes: number;
+  /** the extension that owns the table: its rows are not dumped as a rule */
+  extension?: string;
+  /** false when the dump was told to leave its rows out */
+  data?: boolean;
+}
+
+export interface RoleSetting {
+  /** null: for every role */
+  role: string | null;
+  /** `name=value` */
+  config: string[];
+}
+
+export interface DatabaseFacts {
+  name: string;
+  owner: string;
+  encoding: string;
+  collate: string;
+  ctype: string;
+  /** `libc`, `icu` or `builtin` */
+  provider: string;
+  /** ICU or builtin locale */
+  locale?: string;
+  icuRules?: string;
+  /** collation version recorded in the catalogue, and the one that the operating system has now */
+  collationVersion?: string;
+  actualCollationVersion?: string;
+  connectionLimit: number;
+  comment?: string;
+  settings: RoleSetting[];
+  /** grants on the database itself; null when they are the default */
+  grants: { grantee: string | null; privilege: string; grantable: boolean }[] | null;
+  /** bytes, of tables and indexes */
+  size: number;
+  extensions: { name: string; version: string; schema: string }[];
+  tables: TableFacts[];
+  largeObjects: number;
+  /** roles that own something in the database: a restore needs them */
+  owners: string[];
+}
+
+/** The facts object of a Postgres source. */
+export interface PostgresFacts extends Record<string, unknown> {
+  kind: 'postgres';
+  server: ServerFacts;
+  compression: 'zstd' | 'none';
+  databases: DatabaseFacts[];
+}
+
+export async function readServerFacts(session: Session): Promise<ServerFacts> {
+  const row = await session.one<Record<'version' | 'number' | 'started' | 'system' | 'recovery', string>>(
+    `SELECT current_setting('server_version') AS version, current_setting('server_version_num') AS number,
+            to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS started,
+            (SELECT system_identifier::text FROM pg_control_system()) AS system,
+            pg_is_in_recovery()::text AS recovery`,
+  );
+  return {
+    version: row.version.split(' ')[0] ?? row.version,
+    versionNumber: Number(row.number),
+    systemIdentifier: row.system,
+    startedAt: row.started,
+    inRecovery: row.recovery === 'true',
+  };
+}
+
+/** A database as listed before its dump. `tableBytes` (heap and TOAST without indexes) is not known from outside. */
+export interface DatabaseListing {
+  name: string;
+  size: number;
+}
+
+/** Every database that accepts connections and is no template, by name. */
+export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
+  const rows = await session.all<{ name: string; size: string }>(
+    `SELECT datname AS name, pg_database_size(oid)::text AS size
+       FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname COLLATE "C"`,
+  );
+  return rows.map((row) => ({ name: row.name, size: Number(row.size) }));
+}
+
+/** Reads what describes the session's own database, apart from its tables. The columns differ by server version. */
+export async function readDatabaseFacts(session: Session, versionNumber: number): Promise<DatabaseFacts> {
+  const locale = versionNumber >= 170000 ? 'datlocale' : versionNumber >= 150000 ? 'daticulocale' : 'NULL::text';
+  const modern = versionNumber >= 150000;
+  const row = await session.one<Record<string, string | null>>(
+    `SELECT d.datname AS name, r.rolname AS owner, pg_encoding_to_char(encoding) AS encoding,
+            datcollate AS collate, datctype AS ctype, ${locale} AS locale,
+            ${modern ? 'datlocprovider::text' : "'c'"} AS provider,
+            ${versionNumber >= 160000 ? 'daticurules' : 'NULL::text'} AS rules,
+            ${modern ? 'datcollversion' : 'NULL::text'} AS collversion,
+            ${modern ? 'pg_database_collation_actual_version(d.oid)' : 'NULL::text'} AS actual,
+            datconnlimit::text AS connlimit, shobj_description(d.oid, 'pg_database') AS comment,
+            pg_database_size(d.oid)::text AS size, (datacl IS NULL)::text AS plain,
+            (SELECT count(*)::text FROM pg_largeobject_metadata) AS objects
+       FROM pg_database d LEFT JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database()`,
+  );
+  const facts: DatabaseFacts = {
+    name: row.name ?? '',
+    owner: row.owner ?? '',
+    encoding: row.encoding ?? '',
+    collate: row.collate ?? '',
+    ctype: row.ctype ?? '',
+    provider: { c: 'libc', i: 'icu', b: 'builtin' }[row.provider ?? 'c'] ?? 'libc',
+    connectionLimit: Number(row.connlimit),
+    size: Number(row.size),
+    largeObjects: Number(row.objects),
+    settings: await readSettings(session),
+    grants: row.plain === 'true' ? null : await readGrants(session),
+    extensions: await session.all(
+      `SELECT extname AS name, extversion AS version, nspname AS schema
+         FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace ORDER BY extname`,
+    ),
+    tables: [],
+    owners: await readOwners(session),
+  };
+  if (row.locale) facts.locale = row.locale;
+  if (row.rules) facts.icuRules = row.rules;
+  if (row.collversion) facts.collationVersion = row.collversion;
+  if (row.actual) facts.actualCollationVersion = row.actual;
+  if (row.comment) facts.comment = row.comment;
+  return facts;
+}
+
+function readSettings(session: Session): Promise<RoleSetting[]> {
+  return session.all(
+    `SELECT rolname AS role, setconfig AS config FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
+      WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+      ORDER BY rolname NULLS FIRST`,
+  );
+}
+
+function readGrants(session: Session): Promise<{ grantee: string | null; privilege: string; grantable: boolean }[]> {
+  return session.all(
+    `SELECT r.rolname AS grantee, privilege_type AS privilege, is_grantable AS grantable
+       FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+      WHERE d.datname = current_database() ORDER BY 1 NULLS FIRST, 2`,
+  );
+}
+
+/** Roles that own or hold rights on something here (pg_shdepend: o owner, a ACL, r policy). */
+async function readOwners(session: Session): Promise<string[]> {
+  const rows = await session.all<{ name: string }>(
+    `SELECT DISTINCT rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+      WHERE refclassid = 'pg_authid'::regclass AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+         OR (dbid = 0 AND classid = 'pg_database'::regclass
+             AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+      ORDER BY 1`,
+  );
+  return rows.map((row) => row.name);
+}
+
+/**
+ * Tables with their sizes and row counts, as the session's transaction sees them. Counting is exact up to
+ * {@link EXACT_COUNT_LIMIT}; above, `rows` is the planner's estimate and `exact` false.
+ */
+export async function readTables(session: Session): Promise<TableFacts[]> {
+  const rows = await session.all<Record<'schema' | 'name' | 'owner' | 'bytes' | 'estimate', string> & { extension: string | null }>(
+    `SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, pg_table_size(c.oid)::text AS bytes,
+            greatest(c.reltuples, 0)::bigint::text AS estimate, e.extname AS extension
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+       LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+      WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+      ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`,
+  );
+  const tables = rows.map((row): TableFacts => {
+    const bytes = Number(row.bytes);
+    const { schema, name, owner } = row;
+    const table = { schema, name, owner, rows: Number(row.estimate), exact: bytes <= EXACT_COUNT_LIMIT, bytes };
+    return row.extension === null ? table : { ...table, extension: row.extension };
+  });
+  await countRows(session, tables.filter((table) => table.exact));
+  return tables;
+}
+
+/** Sets `rows` of each table to its exact count. `ONLY`: rows of children are counted with the child. */
+export async function countRows(session: Session, tables: TableFacts[]): Promise<void> {
+  for (let start = 0; start < tables.length; start += COUNT_BATCH) {
+    const batch = tables.slice(start, start + COUNT_BATCH);
+    const counts = await session.all<{ i: number; n: string }>(
+      batch
+        .map(
+          (table, i) =>
+            `SELECT ${i} AS i, count(*)::text AS n FROM ONLY ${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`,
+        )
+        .join(' UNION ALL '),
+    );
+    for (const { i, n } of counts) (batch[i] as TableFacts).rows = Number(n);
+  }
+}

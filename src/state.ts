@@ -1,0 +1,59 @@
+import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { hasErrno } from './errors.ts';
+import type { RunReport } from './report/events.ts';
+
+/** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
+export interface State {
+  readonly directory: string;
+  /** the last run that ended, whatever its outcome */
+  lastRun(): Promise<RunReport | undefined>;
+  saveLastRun(report: RunReport): Promise<void>;
+  /** when each schedule was last served (ISO time by cron expression) */
+  served(): Promise<Record<string, string>>;
+  saveServed(served: Record<string, string>): Promise<void>;
+  /** sources whose absence or emptiness a person has accepted (ISO time by name) */
+  accepted(): Promise<Record<string, string>>;
+  saveAccepted(accepted: Record<string, string>): Promise<void>;
+  /** where the index of a source's last good snapshot is cached */
+  indexPath(source: string): string;
+}
+
+export function openState(directory: string): State {
+  const file = (name: string) => path.join(directory, name);
+  const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
+  return {
+    directory,
+    lastRun: () => readJson<RunReport>(file('last-run.json')),
+    saveLastRun: (report) => writeJson(file('last-run.json'), report),
+    served: () => record('served.json'),
+    saveServed: (served) => writeJson(file('served.json'), served),
+    accepted: () => record('accepted.json'),
+    saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
+    indexPath: (source) => path.join(directory, 'index', `${source}.ndjson`),
+  };
+}
+
+/** undefined for a file that is not there or was cut off: state is a cache of conveniences, never a reason to fail. */
+async function readJson<T>(file: string): Promise<T | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as T;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT') || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+async function writeJson(file: string, value: unknown): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  const beside = `${file}.${process.pid}.tmp`;
+  const handle = await open(beside, 'w', 0o600);
+  try {
+    await handle.writeFile(JSON.stringify(value));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await chmod(beside, 0o600);
+  await rename(beside, file);
+}
