@@ -1,0 +1,218 @@
+import { z } from 'zod';
+import { LifeboatError } from '../errors.ts';
+import type { Mount } from '../plan/model.ts';
+
+/** A row of the container list. */
+export interface ContainerSummary {
+  id: string;
+  /** without the leading slash */
+  name: string;
+  image: string;
+  /** `running`, `exited`, `created`, `paused`, `restarting`, `dead`… */
+  state: string;
+  /** seconds since the epoch */
+  created: number;
+  labels: Record<string, string>;
+}
+
+/** What the engine knows of one container. */
+export interface ContainerDetails {
+  id: string;
+  /** without the leading slash */
+  name: string;
+  imageId: string;
+  state: string;
+  running: boolean;
+  paused: boolean;
+  /** of the last end; 0 while running */
+  exitCode: number;
+  oomKilled: boolean;
+  /** ISO times; year 1 when it never happened */
+  startedAt: string;
+  finishedAt: string;
+  hostname: string;
+  user: string;
+  labels: Record<string, string>;
+  env: Record<string, string>;
+  mounts: Mount[];
+  /** `bridge`, `container:<id>`, a network's name… */
+  networkMode: string;
+  /** the engine removes it as soon as it stops (`--rm`) */
+  autoRemove: boolean;
+  networks: Record<string, { ip: string; aliases: string[] }>;
+}
+
+/** What the engine knows of an image. */
+export interface ImageDetails {
+  id: string;
+  digests: string[];
+  labels: Record<string, string>;
+  env: Record<string, string>;
+}
+
+/** State of an exec. `exitCode` is null while it runs, and when the engine does not know. */
+export interface ExecState {
+  containerId: string;
+  running: boolean;
+  exitCode: number | null;
+}
+
+/** A container event. */
+export interface EngineEvent {
+  /** `start`, `die`… */
+  action: string;
+  id: string;
+  /** seconds since the epoch by the engine's clock, with fraction */
+  time: number;
+  attributes: Record<string, string>;
+}
+
+const strings = z
+  .record(z.string(), z.string())
+  .nullish()
+  .transform((value) => value ?? {});
+const list = z
+  .array(z.string())
+  .nullish()
+  .transform((value) => value ?? []);
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? '');
+const flag = z
+  .boolean()
+  .nullish()
+  .transform((value) => value ?? false);
+const id = z.string().min(1);
+const environment = list.transform((lines) =>
+  Object.fromEntries(
+    lines.map((line) => {
+      const at = line.indexOf('=');
+      return at < 0 ? [line, ''] : [line.slice(0, at), line.slice(at + 1)];
+    }),
+  ),
+);
+const bare = (name: string) => name.replace(/^\//, '');
+
+const mount = z
+  .object({ Type: z.string(), Name: text, Source: text, Destination: z.string(), RW: z.boolean() })
+  .transform((m): Mount => {
+    const base = { type: m.Type, source: m.Source, destination: m.Destination, writable: m.RW };
+    return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
+  });
+
+export const summaries = z.array(
+  z.object({ Id: id, Names: list, Image: text, State: text, Created: z.number(), Labels: strings }).transform(
+    (c): ContainerSummary => ({
+      id: c.Id,
+      // A container that others link to has more names, each `/other/alias`.
+      name: bare(c.Names.find((name) => name.lastIndexOf('/') === 0) ?? c.Names[0] ?? c.Id.slice(0, 12)),
+      image: c.Image,
+      state: c.State,
+      created: c.Created,
+      labels: c.Labels,
+    }),
+  ),
+);
+
+export const container = z
+  .object({
+    Id: id,
+    Name: z.string(),
+    Image: id,
+    State: z.object({
+      Status: text,
+      Running: z.boolean(),
+      Paused: flag,
+      ExitCode: z.number().int(),
+      OOMKilled: flag,
+      StartedAt: text,
+      FinishedAt: text,
+    }),
+    Config: z.object({ Hostname: text, User: text, Labels: strings, Env: environment }),
+    HostConfig: z.object({ NetworkMode: text, AutoRemove: flag }),
+    Mounts: z
+      .array(mount)
+      .nullish()
+      .transform((value) => value ?? []),
+    NetworkSettings: z
+      .object({ Networks: z.record(z.string(), z.object({ IPAddress: text, Aliases: list })).nullish() })
+      .nullish(),
+  })
+  .transform(
+    (c): ContainerDetails => ({
+      id: c.Id,
+      name: bare(c.Name),
+      imageId: c.Image,
+      state: c.State.Status,
+      running: c.State.Running,
+      paused: c.State.Paused,
+      exitCode: c.State.ExitCode,
+      oomKilled: c.State.OOMKilled,
+      startedAt: c.State.StartedAt,
+      finishedAt: c.State.FinishedAt,
+      hostname: c.Config.Hostname,
+      user: c.Config.User,
+      labels: c.Config.Labels,
+      env: c.Config.Env,
+      mounts: c.Mounts,
+      networkMode: c.HostConfig.NetworkMode,
+      autoRemove: c.HostConfig.AutoRemove,
+      networks: Object.fromEntries(
+        Object.entries(c.NetworkSettings?.Networks ?? {}).map(([name, n]) => [
+          name,
+          { ip: n.IPAddress, aliases: n.Aliases },
+        ]),
+      ),
+    }),
+  );
+
+export const image = z
+  .object({ Id: id, RepoDigests: list, Config: z.object({ Labels: strings, Env: environment }).nullish() })
+  .transform(
+    (i): ImageDetails => ({
+      id: i.Id,
+      digests: i.RepoDigests,
+      labels: i.Config?.Labels ?? {},
+      env: i.Config?.Env ?? {},
+    }),
+  );
+
+export const execState = z
+  .object({ ContainerID: id, Running: z.boolean(), ExitCode: z.number().int().nullish() })
+  .transform((e): ExecState => ({ containerId: e.ContainerID, running: e.Running, exitCode: e.ExitCode ?? null }));
+
+export const event = z
+  .object({
+    Action: z.string(),
+    Actor: z.object({ ID: z.string(), Attributes: strings }),
+    time: z.number(),
+    timeNano: z.number().nullish(),
+  })
+  .transform(
+    (e): EngineEvent => ({
+      action: e.Action,
+      id: e.Actor.ID,
+      time: e.timeNano ? e.timeNano / 1e9 : e.time,
+      attributes: e.Actor.Attributes,
+    }),
+  );
+
+export const version = z
+  .object({ Version: z.string(), ApiVersion: z.string() })
+  .transform((v) => ({ version: v.Version, apiVersion: v.ApiVersion }));
+export const created = z.object({ Id: id, Warnings: list }).transform((c) => ({ id: c.Id, warnings: c.Warnings }));
+export const execCreated = z.object({ Id: id });
+export const waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: text }).nullish() });
+
+/** Checks an answer against its schema. Throws ENGINE_PROTOCOL naming the first field that is not as it must be. */
+export function checked<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const at = issue?.path.join('.') || 'the answer';
+  throw new LifeboatError(
+    'ENGINE_PROTOCOL',
+    `engine sent a ${what} that cannot be right: ${at}: ${issue?.message ?? ''}`,
+  );
+}

@@ -1,0 +1,191 @@
+import type { Duplex, Readable } from 'node:stream';
+import { LifeboatError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import * as answers from './answers.ts';
+import { checked } from './answers.ts';
+import { createTransport, type EngineRequest, type Transport } from './transport.ts';
+
+/** Every call can be given up by its signal. */
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/** A command to start in a container. */
+export interface ExecSpec {
+  argv: readonly string[];
+  /** never secrets: everybody with the Docker socket can read them */
+  env?: Record<string, string>;
+  user?: string;
+  workdir?: string;
+  stdin?: boolean;
+}
+
+/**
+ * The calls of the Docker Engine API that are used, and no others: docs list them for socket proxies. Works with API
+ * 1.41 (Docker 20.10) and later; no version is named in requests, so the engine's own applies. Every failure is a
+ * LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED (see `isNotFound`), ENGINE_PROTOCOL, or what an aborted signal
+ * stands for. Plain calls end within a minute.
+ */
+export interface Engine {
+  ping(options?: CallOptions): Promise<void>;
+  version(options?: CallOptions): Promise<{ version: string; apiVersion: string }>;
+  /** Container events from now, or from `since` (seconds), until the signal aborts or the connection ends. */
+  events(
+    options: CallOptions & { since?: number; actions: readonly string[] },
+  ): Promise<AsyncIterable<answers.EngineEvent>>;
+  /** All containers, also stopped ones, that carry every one of `labels` (`key` or `key=value`). */
+  listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
+  inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
+  inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
+  /** `spec` is the body that the API documents for POST /containers/create. */
+  createContainer(name: string, spec: object, options?: CallOptions): Promise<{ id: string; warnings: string[] }>;
+  /** Resolves also when it runs already. */
+  startContainer(id: string, options?: CallOptions): Promise<void>;
+  /** Asks it to stop, kills it after `timeout` seconds. Resolves also when it is stopped already. */
+  stopContainer(id: string, options: CallOptions & { timeout: number }): Promise<void>;
+  /** Resolves when it does not run (any more). Unbounded in time. */
+  waitContainer(id: string, options?: CallOptions): Promise<{ exitCode: number; error?: string }>;
+  killContainer(id: string, options?: CallOptions & { killSignal?: string }): Promise<void>;
+  /** `volumes`: its anonymous volumes too. */
+  removeContainer(id: string, options?: CallOptions & { force?: boolean; volumes?: boolean }): Promise<void>;
+  /** The multiplexed streams of its main process, from now; stdin with `stdin`. To be called before it is started. */
+  attach(id: string, options: CallOptions & { stdin: boolean }): Promise<Duplex>;
+  /** Its log so far, multiplexed. */
+  logs(id: string, options?: CallOptions & { tail?: number }): Promise<Readable>;
+  /** Returns the id of the exec. */
+  execCreate(id: string, spec: ExecSpec, options?: CallOptions): Promise<string>;
+  /** The multiplexed streams of the exec. `end()` closes its stdin. Aborting does not end the command. */
+  execStart(execId: string, options?: CallOptions): Promise<Duplex>;
+  execInspect(execId: string, options?: CallOptions): Promise<answers.ExecState>;
+}
+
+const PLAIN_MS = 60_000;
+const MAX_EVENT_LINE = 1024 * 1024;
+
+/**
+ * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY and
+ * DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds. Connects only when called.
+ */
+export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number }): Engine {
+  const transport = createTransport(options.dockerHost ?? process.env.DOCKER_HOST, process.env);
+  return engineOver(transport, options.log, options.plainMs ?? PLAIN_MS);
+}
+
+function engineOver(transport: Transport, log: Log, plainMs: number): Engine {
+  const call = (
+    method: EngineRequest['method'],
+    path: string,
+    rest: Omit<EngineRequest, 'method' | 'path'> & { timeoutMs?: number | undefined } = {},
+  ) => {
+    log.debug('engine call', { method, path });
+    return transport.json({ timeoutMs: plainMs, ...rest, method, path });
+  };
+  const open = (path: string, rest: Omit<EngineRequest, 'method' | 'path'>): EngineRequest => {
+    log.debug('engine stream', { path });
+    return { timeoutMs: plainMs, ...rest, method: 'POST', path };
+  };
+  const at = (id: string, rest = '') => `/containers/${encodeURIComponent(id)}${rest}`;
+  return {
+    async ping(o = {}) {
+      await call('GET', '/_ping', { signal: o.signal });
+    },
+    async version(o = {}) {
+      return checked(answers.version, await call('GET', '/version', { signal: o.signal }), 'version');
+    },
+    async events({ since, actions, signal }) {
+      const query: Record<string, string> = { filters: JSON.stringify({ type: ['container'], event: actions }) };
+      if (since !== undefined) query.since = since.toFixed(9);
+      return eventsOf(await transport.stream({ ...open('/events', { query, signal }), method: 'GET' }));
+    },
+    async listContainers({ labels = [], signal } = {}) {
+      const query = { all: '1', filters: JSON.stringify(labels.length > 0 ? { label: labels } : {}) };
+      return checked(answers.summaries, await call('GET', '/containers/json', { query, signal }), 'container list');
+    },
+    async inspectContainer(id, o = {}) {
+      return checked(answers.container, await call('GET', at(id, '/json'), { signal: o.signal }), 'container');
+    },
+    async inspectImage(id, o = {}) {
+      // Names hold slashes, which the API wants as they are.
+      const path = `/images/${id.split('/').map(encodeURIComponent).join('/')}/json`;
+      return checked(answers.image, await call('GET', path, { signal: o.signal }), 'image');
+    },
+    async createContainer(name, body, o = {}) {
+      const answer = await call('POST', '/containers/create', { query: { name }, body, signal: o.signal });
+      return checked(answers.created, answer, 'created container');
+    },
+    async startContainer(id, o = {}) {
+      await call('POST', at(id, '/start'), { signal: o.signal });
+    },
+    async stopContainer(id, { timeout, signal }) {
+      const timeoutMs = timeout * 1000 + plainMs / 2;
+      await call('POST', at(id, '/stop'), { query: { t: String(timeout) }, signal, timeoutMs });
+    },
+    async waitContainer(id, o = {}) {
+      const answer = await call('POST', at(id, '/wait'), { signal: o.signal, timeoutMs: undefined });
+      const result = checked(answers.waited, answer, 'wait result');
+      const error = result.Error?.Message;
+      return error ? { exitCode: result.StatusCode, error } : { exitCode: result.StatusCode };
+    },
+    async killContainer(id, { killSignal = 'KILL', signal } = {}) {
+      await call('POST', at(id, '/kill'), { query: { signal: killSignal }, signal });
+    },
+    async removeContainer(id, { force = false, volumes = false, signal } = {}) {
+      await call('DELETE', at(id), { query: { force: force ? '1' : '0', v: volumes ? '1' : '0' }, signal });
+    },
+    async attach(id, { stdin, signal }) {
+      const query = { stream: '1', stdin: stdin ? '1' : '0', stdout: '1', stderr: '1' };
+      return transport.hijack(open(at(id, '/attach'), { query, signal }));
+    },
+    async logs(id, { tail, signal } = {}) {
+      const query = { stdout: '1', stderr: '1', tail: tail === undefined ? 'all' : String(tail) };
+      return transport.stream({ ...open(at(id, '/logs'), { query, signal }), method: 'GET' });
+    },
+    async execCreate(id, spec, o = {}) {
+      const body = execBody(spec);
+      return checked(answers.execCreated, await call('POST', at(id, '/exec'), { body, signal: o.signal }), 'exec').Id;
+    },
+    async execStart(execId, o = {}) {
+      const path = `/exec/${encodeURIComponent(execId)}/start`;
+      return transport.hijack(open(path, { body: { Detach: false, Tty: false }, signal: o.signal }));
+    },
+    async execInspect(execId, o = {}) {
+      const path = `/exec/${encodeURIComponent(execId)}/json`;
+      return checked(answers.execState, await call('GET', path, { signal: o.signal }), 'exec state');
+    },
+  };
+}
+
+function execBody(spec: ExecSpec): object {
+  return {
+    Cmd: spec.argv,
+    AttachStdin: spec.stdin ?? false,
+    AttachStdout: true,
+    AttachStderr: true,
+    Tty: false,
+    ...(spec.env ? { Env: Object.entries(spec.env).map(([key, value]) => `${key}=${value}`) } : {}),
+    ...(spec.user ? { User: spec.user } : {}),
+    ...(spec.workdir ? { WorkingDir: spec.workdir } : {}),
+  };
+}
+
+/** The engine writes one JSON document after the other, each on its own line. */
+async function* eventsOf(stream: Readable): AsyncGenerator<answers.EngineEvent> {
+  let rest = '';
+  stream.setEncoding('utf8');
+  for await (const chunk of stream as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > MAX_EVENT_LINE) throw new LifeboatError('ENGINE_PROTOCOL', 'engine sent an endless event');
+    for (const line of lines) if (line.trim() !== '') yield eventOf(line);
+  }
+}
+
+function eventOf(line: string): answers.EngineEvent {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(line);
+  } catch (cause) {
+    throw new LifeboatError('ENGINE_PROTOCOL', 'engine sent an event that is not JSON', { cause });
+  }
+  return checked(answers.event, parsed, 'event');
+}

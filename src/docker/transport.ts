@@ -1,0 +1,276 @@
+import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Duplex, Readable } from 'node:stream';
+import Docker from 'dockerode';
+import { hasErrno, LifeboatError } from '../errors.ts';
+
+/** One request to the engine. `timeoutMs` bounds it to its answer's end; absent means unbounded. */
+export interface EngineRequest {
+  method: 'GET' | 'POST' | 'DELETE';
+  /** without query, ids already encoded */
+  path: string;
+  query?: Record<string, string>;
+  body?: object;
+  signal?: AbortSignal | undefined;
+  timeoutMs?: number | undefined;
+}
+
+/** Sends requests to an engine. Every failure is a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED, ENGINE_PROTOCOL. */
+export interface Transport {
+  /** The answer's body, whole. `undefined` for an empty one. */
+  json(request: EngineRequest): Promise<unknown>;
+  /** The answer's body as it comes. `timeoutMs` counts until the first answer only. */
+  stream(request: EngineRequest): Promise<Readable>;
+  /** A connection in both directions; `end()` closes our half only. `timeoutMs` counts until it is open. */
+  hijack(request: EngineRequest): Promise<Duplex>;
+}
+
+/** The largest JSON answer that is read, in bytes: a listing of a thousand containers has about 5 MB. */
+const MAX_BODY = 32 * 1024 * 1024;
+const MAX_ERROR_BODY = 64 * 1024;
+
+/**
+ * The part of docker-modem (dockerode's transport) that is used. dockerode's own calls collect an answer without bound
+ * and never settle when it is cut, so only its dialling is used and answers are read here.
+ */
+interface Modem {
+  dial(options: object, callback: (error: unknown, data: unknown) => void): void;
+}
+
+/** What docker-modem hands back when an upgrade was asked for and the engine answered plainly. */
+interface PlainAnswer extends Readable {
+  _output?: { statusCode?: number };
+}
+
+// docker-modem turns every status that is not listed as true into an error of its own, reading the body without bound.
+const ANY_STATUS = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [i + 100, true]));
+
+/** Connection options for docker-modem out of a `DOCKER_HOST`; without one docker-modem's defaults apply. */
+export function connectionOptions(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Record<string, unknown> {
+  if (!dockerHost) return {};
+  // Set explicitly, because docker-modem fills what is absent from its own reading of the environment.
+  const none = { host: undefined, port: undefined, socketPath: undefined, timeout: undefined };
+  if (dockerHost.startsWith('unix://')) return { ...none, socketPath: dockerHost.slice('unix://'.length) };
+  const url = URL.parse(dockerHost.includes('://') ? dockerHost : `tcp://${dockerHost}`);
+  if (!url?.hostname || !['tcp:', 'http:', 'https:'].includes(url.protocol)) {
+    throw new LifeboatError('ENGINE_UNREACHABLE', `DOCKER_HOST is not an address that can be used: ${dockerHost}`, {
+      hint: 'Use unix:///var/run/docker.sock or tcp://host:2375.',
+    });
+  }
+  const tls = url.protocol === 'https:' || url.port === '2376' || Boolean(env.DOCKER_TLS_VERIFY);
+  const options = {
+    ...none,
+    host: url.hostname,
+    port: url.port || (tls ? '2376' : '2375'),
+    protocol: tls ? 'https' : 'http',
+  };
+  return tls && env.DOCKER_CERT_PATH ? { ...options, ...certificates(env.DOCKER_CERT_PATH) } : options;
+}
+
+function certificates(directory: string): Record<string, Buffer> {
+  const read = (name: string) => readFileSync(join(directory, name));
+  try {
+    return { ca: read('ca.pem'), cert: read('cert.pem'), key: read('key.pem') };
+  } catch (cause) {
+    throw new LifeboatError('ENGINE_UNREACHABLE', `the certificates in DOCKER_CERT_PATH cannot be read: ${directory}`, {
+      hint: 'Mount a directory with ca.pem, cert.pem and key.pem that the agent may read.',
+      cause,
+    });
+  }
+}
+
+/** Opens nothing yet: connections are made per request, so a restarted engine leaves no stale one behind. */
+export function createTransport(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Transport {
+  const docker = new Docker({ ...connectionOptions(dockerHost, env), headers: { Connection: 'close' } });
+  const modem: Modem = docker.modem;
+  return {
+    async json(request) {
+      return scoped(request, request.timeoutMs, async (signal) => {
+        const answer = await dial(modem, request, false, signal);
+        return parseBody(await readAnswer(answer as Readable, request, signal, MAX_BODY), request);
+      });
+    },
+    async stream(request) {
+      const answer = await scoped(request, request.timeoutMs, async (signal) => {
+        const opened = (await dial(modem, request, false, signal)) as Readable & { statusCode?: number };
+        if (!isRefusal(opened.statusCode)) return opened;
+        return await readAnswer(opened, request, signal, MAX_ERROR_BODY).then(() => opened);
+      });
+      return endWith(answer, request.signal);
+    },
+    async hijack(request) {
+      const socket = await scoped(request, request.timeoutMs, async (signal) => {
+        const opened = await dial(modem, request, true, signal);
+        if (opened instanceof Socket) return opened;
+        await readAnswer(opened as PlainAnswer, request, signal, MAX_ERROR_BODY);
+        throw new LifeboatError('ENGINE_PROTOCOL', `engine did not open a stream for ${describe(request)}`, {
+          hint: 'A proxy in front of the Docker socket must pass on connection upgrades.',
+        });
+      });
+      return endWith(socket, request.signal);
+    },
+  };
+}
+
+function dial(modem: Modem, request: EngineRequest, hijack: boolean, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const options = {
+      method: request.method,
+      // docker-modem appends the query after a "?", and takes the last character off when there is none.
+      path: `${request.path}?`,
+      options: request.query || request.body ? { _query: request.query ?? {}, _body: request.body ?? {} } : undefined,
+      abortSignal: signal,
+      isStream: true,
+      hijack,
+      openStdin: hijack,
+      statusCodes: ANY_STATUS,
+    };
+    modem.dial(options, (error, data) => {
+      if (error) return reject(connectionError(error, request));
+      // A connection that breaks before somebody reads it must not be an uncaught exception.
+      if (data instanceof Socket) data.on('error', () => {});
+      resolve(data);
+    });
+  });
+}
+
+/** Runs `work` with a signal that aborts with the request's own or when the time is up, and settles then in any case. */
+async function scoped<T>(
+  request: EngineRequest,
+  timeoutMs: number | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const ended = Promise.withResolvers<never>();
+  const stop = (error: LifeboatError) => {
+    ended.reject(error);
+    controller.abort(error);
+  };
+  const onAbort = () => stop(interruption(request.signal));
+  if (request.signal?.aborted) throw interruption(request.signal);
+  request.signal?.addEventListener('abort', onAbort, { once: true });
+  const late = () =>
+    stop(new LifeboatError('ENGINE_UNREACHABLE', `engine did not answer ${describe(request)} in ${timeoutMs} ms`));
+  const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs);
+  try {
+    return await Promise.race([work(controller.signal), ended.promise]);
+  } finally {
+    clearTimeout(timer);
+    request.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** The error that an aborted signal stands for: its reason if that is a LifeboatError, else INTERRUPTED. */
+export function interruption(signal: AbortSignal | undefined): LifeboatError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof LifeboatError) return reason;
+  return new LifeboatError('INTERRUPTED', 'asked to stop', { cause: reason });
+}
+
+/** Makes an open stream end with an error when the signal aborts. */
+function endWith<T extends Readable>(stream: T, signal: AbortSignal | undefined): T {
+  if (!signal) return stream;
+  const onAbort = () => stream.destroy(interruption(signal));
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  stream.once('close', () => signal.removeEventListener('abort', onAbort));
+  return stream;
+}
+
+/** Reads an answer up to `limit` bytes; throws ENGINE_REFUSED with the engine's words for a 4xx or 5xx. */
+async function readAnswer(
+  answer: Readable & { statusCode?: number; _output?: { statusCode?: number } },
+  request: EngineRequest,
+  signal: AbortSignal,
+  limit: number,
+): Promise<string> {
+  const status = answer.statusCode ?? answer._output?.statusCode;
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const onAbort = () => answer.destroy();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limit) {
+        throw new LifeboatError('ENGINE_PROTOCOL', `engine sent more than ${limit} bytes for ${describe(request)}`);
+      }
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof LifeboatError ? error : connectionError(error, request);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+  const text = Buffer.concat(chunks).toString('utf8');
+  if (isRefusal(status)) throw refusal(status, text, request);
+  return text;
+}
+
+/** 304 is the engine's "already so" for start and stop. */
+function isRefusal(status: number | undefined): boolean {
+  return status === undefined || !((status >= 200 && status < 300) || status === 304);
+}
+
+function parseBody(text: string, request: EngineRequest): unknown {
+  if (text.trim() === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    // `/_ping` answers with a bare word.
+    if (/^\w+$/.test(text)) return text;
+    throw new LifeboatError('ENGINE_PROTOCOL', `engine sent no JSON for ${describe(request)}`, { cause });
+  }
+}
+
+function refusal(status: number | undefined, text: string, request: EngineRequest): LifeboatError {
+  let words = text;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (parsed && typeof parsed === 'object' && 'message' in parsed) words = String(parsed.message);
+  } catch {
+    // Proxies answer in HTML or plain text; their words are as good.
+  }
+  words = words.replace(/\s+/g, ' ').trim().slice(0, 500) || 'no reason given';
+  const hint =
+    status === 403 ? 'A proxy in front of the Docker socket forbids this call; docs list what is needed.' : undefined;
+  return new LifeboatError('ENGINE_REFUSED', `engine refused ${describe(request)}: ${words} (${status})`, {
+    cause: Object.assign(new Error(words), { statusCode: status }),
+    ...(hint ? { hint } : {}),
+  });
+}
+
+function connectionError(error: unknown, request: EngineRequest): LifeboatError {
+  if (error instanceof LifeboatError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const reason = error instanceof Error ? error.message : String(error);
+  if (code.startsWith('HPE_')) {
+    return new LifeboatError('ENGINE_PROTOCOL', `engine did not speak HTTP: ${reason}`, { cause: error });
+  }
+  return new LifeboatError('ENGINE_UNREACHABLE', `engine cannot be reached for ${describe(request)}: ${reason}`, {
+    hint: hasErrno(error, 'EACCES', 'EPERM')
+      ? 'The agent may not open the Docker socket; run it as a user that may, or add the socket’s group with group_add.'
+      : 'Mount /var/run/docker.sock into the agent, or set DOCKER_HOST to the engine or its proxy.',
+    cause: error,
+  });
+}
+
+function describe(request: EngineRequest): string {
+  // Ids are 64 characters long; twelve are what people see elsewhere.
+  return `${request.method} ${request.path.replace(/([0-9a-f]{12})[0-9a-f]{52}/g, '$1')}`;
+}
+
+/** HTTP status of an ENGINE_REFUSED error. */
+export function statusOf(error: unknown): number | undefined {
+  if (!(error instanceof LifeboatError) || error.code !== 'ENGINE_REFUSED') return undefined;
+  const cause = error.cause;
+  return cause instanceof Error && 'statusCode' in cause && typeof cause.statusCode === 'number'
+    ? cause.statusCode
+    : undefined;
+}
+
+/** True when the engine said that the container, image or exec does not exist. */
+export function isNotFound(error: unknown): boolean {
+  return statusOf(error) === 404;
+}
