@@ -74,6 +74,8 @@ export interface PostgresSource extends SourceBase {
   userFile?: string;
   passwordFile?: string;
   databaseFile?: string;
+  /** all mounts of the container: the files above are read through them */
+  mounts: Mount[];
 }
 
 /** A named volume or bind of a service. */

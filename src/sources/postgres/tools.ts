@@ -1,0 +1,202 @@
+import type { Duplex } from 'node:stream';
+import type { Engine } from '../../docker/engine.ts';
+import { execSocket, execText } from '../../docker/exec.ts';
+import { type Helper, startHelper } from '../../docker/helper.ts';
+import { LifeboatError } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import type { Mount, PostgresSource } from '../../plan/model.ts';
+import { registerSecret } from '../../redact.ts';
+import { type Connection, PASSFILE, TOOL_ENV } from './commands.ts';
+import { type Session, openSession } from './session.ts';
+
+/** What the sources need to know of the agent that runs them. */
+export interface AgentContext {
+  engine: Engine;
+  project: string;
+  /** the mount at /spool, to share it with a helper */
+  spoolMount: Mount;
+}
+
+/** Postgres' own programs and SQL sessions against one database container, through a helper of its image. */
+export interface Tools {
+  /** name of the database container */
+  readonly container: string;
+  readonly connection: Connection;
+  readonly log: Log;
+  /** the database to connect to for what concerns the whole server */
+  readonly database: string;
+  session(database: string, signal: AbortSignal): Promise<Session>;
+  /** A session that outlives the run's abort signal, for looking and for cleaning up; opened once. */
+  control(): Promise<Session>;
+  /** Runs a program in the helper; resolves to its stdout. EXEC_FAILED with the end of stderr when it exits non-zero. */
+  run(argv: readonly string[], signal: AbortSignal): Promise<string>;
+  /** The state of this run's sessions as text: it changes while the server works for us. */
+  activity(): Promise<string>;
+  /** Ends sessions and the helper. Never rejects, and takes seconds at most. */
+  close(): Promise<void>;
+}
+
+export interface OpenToolsOptions {
+  agent: AgentContext;
+  source: PostgresSource;
+  /** of the run, see {@link applicationName} */
+  application: string;
+  runId: string;
+  /** called with the helper's name before it is made */
+  recordHelper(name: string): void;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** How long cleaning up may take when the server does not answer. */
+const CLOSE_LIMIT_MS = 5000;
+
+const TUNNEL = (port: number) => [
+  'bash',
+  '-c',
+  // One direction each; when the server closes, the other direction is ended too.
+  'exec 3<>"/dev/tcp/127.0.0.1/$0" || exit 1; cat <&3 & reader=$!; cat >&3 & writer=$!; wait -n; kill $reader $writer 2>/dev/null; wait',
+  String(port),
+];
+
+/**
+ * Starts a helper from the database's own image in the database's network namespace and resolves the credentials: the
+ * settings of the container, or the files that its *_FILE settings name, read through the same mounts.
+ */
+export async function openTools(options: OpenToolsOptions): Promise<Tools> {
+  const { agent, source, log, signal } = options;
+  const helper = await startHelper(agent.engine, {
+    purpose: 'postgres',
+    project: agent.project,
+    runId: options.runId,
+    image: source.imageId,
+    networkMode: `container:${source.containerId}`,
+    mounts: [{ ...agent.spoolMount, destination: '/spool', writable: true }, ...secretMounts(source)],
+    user: '0:0',
+    tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
+    recordBefore: async (name) => options.recordHelper(name),
+    signal,
+  });
+  try {
+    return await toolsOver(helper, options);
+  } catch (error) {
+    await helper.remove().catch((cause: unknown) => log.warn('a helper could not be removed', { cause: String(cause) }));
+    throw error;
+  }
+}
+
+/** The mounts of the database container that hold files named by *_FILE settings, read-only. */
+function secretMounts(source: PostgresSource): Mount[] {
+  const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
+  return source.mounts.filter((mount) =>
+    files.some((file) => file === mount.destination || file.startsWith(`${mount.destination}/`)),
+  );
+}
+
+async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
+  const { agent, source, log } = options;
+  const { engine } = agent;
+  const read = async (file: string | undefined): Promise<string | undefined> => {
+    if (file === undefined) return undefined;
+    const result = await execText(engine, helper.id, { argv: ['cat', '--', file], check: true, signal: options.signal });
+    return result.stdout.replace(/[\r\n]+$/, '');
+  };
+  const user = (await read(source.userFile)) ?? source.user;
+  const password = (await read(source.passwordFile)) ?? source.password;
+  const database = (await read(source.databaseFile)) ?? source.database;
+  const connection: Connection = { user, port: source.port, application: options.application };
+  if (password !== undefined) {
+    registerSecret(password);
+    await writePassfile(engine, helper, connection, password, options.signal);
+  }
+
+  const closing = new AbortController();
+  let control: Promise<Session> | undefined;
+  const dial = (signal: AbortSignal): Promise<Duplex> =>
+    execSocket(engine, helper.id, TUNNEL(connection.port), { signal });
+  const session = (name: string, signal: AbortSignal) =>
+    openSession({
+      dial,
+      user,
+      ...(password === undefined ? {} : { password }),
+      database: name,
+      application: options.application,
+      container: source.containerName,
+      signal,
+    });
+  const openControl = () => {
+    control ??= firstThatExists([database, 'postgres', 'template1'], (name) => session(name, closing.signal));
+    return control;
+  };
+  return {
+    container: source.containerName,
+    connection,
+    log,
+    database,
+    session,
+    control: openControl,
+    async run(argv, signal) {
+      const result = await execText(engine, helper.id, { argv, env: TOOL_ENV, check: true, signal });
+      return result.stdout;
+    },
+    async activity() {
+      const row = await (await openControl()).one<{ state: string | null }>(
+        `SELECT string_agg(concat_ws(' ', pid, state, query_start, state_change), ',' ORDER BY pid) AS state
+           FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
+        [options.application],
+      );
+      return row.state ?? '';
+    },
+    async close() {
+      await within(CLOSE_LIMIT_MS, endSessions(control, options.application));
+      closing.abort(new LifeboatError('INTERRUPTED', 'the helper is being removed'));
+      await helper.remove().catch((cause: unknown) => log.warn('a helper could not be removed', { cause: String(cause) }));
+    },
+  };
+}
+
+async function firstThatExists(names: string[], open: (name: string) => Promise<Session>): Promise<Session> {
+  let last: unknown;
+  for (const name of new Set(names)) {
+    try {
+      return await open(name);
+    } catch (error) {
+      if (!(error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN')) throw error;
+      last = error;
+    }
+  }
+  throw last;
+}
+
+/** Cancels through SQL what still runs under our name, so that nothing is left to find out that its client is gone. */
+async function endSessions(control: Promise<Session> | undefined, application: string): Promise<void> {
+  const session = await control?.catch(() => undefined);
+  if (!session) return;
+  await session
+    .all(
+      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()',
+      [application],
+    )
+    .catch(() => undefined);
+  await session.close();
+}
+
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
+}
+
+/** Writes the password file of libpq (Postgres docs, 34.16) to the helper's tmpfs, through stdin. */
+async function writePassfile(
+  engine: Engine,
+  helper: Helper,
+  connection: Connection,
+  password: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const field = (text: string) => text.replaceAll('\\', '\\\\').replaceAll(':', '\\:');
+  const line = `127.0.0.1:${connection.port}:*:${field(connection.user)}:${field(password)}\n`;
+  const argv = ['sh', '-c', 'umask 077 && cat > "$0"', PASSFILE];
+  await execText(engine, helper.id, { argv, stdin: line, check: true, signal });
+}
