@@ -60,6 +60,7 @@ export const ERROR_CODES = {
   INTERRUPTED: 'the run was asked to stop',
   RUN_DIED: 'the agent ended in the middle of a run',
   RUN_FAILED: 'no source of the run could be backed up',
+  NOTIFY_FAILED: 'a notification could not be sent',
   INTERNAL: 'something that should not happen did',
 } as const;
 

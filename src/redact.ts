@@ -29,7 +29,12 @@ export function redact(text: string): string {
   return result;
 }
 
-/** Applies {@link redact} to every string inside a JSON-like value. */
+/**
+ * Applies {@link redact} to every string inside a JSON-like value. Strings are redacted one by one, not in the serialised
+ * text: there, a secret of digits inside a number would leave text that is no JSON.
+ */
 export function redactDeep<T>(value: T): T {
-  return JSON.parse(redact(JSON.stringify(value))) as T;
+  return JSON.parse(JSON.stringify(value), (_key, part: unknown) =>
+    typeof part === 'string' ? redact(part) : part,
+  ) as T;
 }

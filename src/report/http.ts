@@ -1,0 +1,208 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { LifeboatError } from '../errors.ts';
+import { redact, registerSecret } from '../redact.ts';
+import { oneLine } from './format.ts';
+
+/** Bodies above this are refused before anything is sent (bytes). */
+const MAX_REQUEST = 1024 * 1024;
+/** More of an answer than this is not read (bytes). */
+const MAX_ANSWER = 64 * 1024;
+/** Longest pause between attempts that is our own choice, ms; the first is at most RETRY_BASE. */
+const RETRY_BASE = 500;
+const RETRY_MAX = 5_000;
+
+/** One POST. */
+export interface PostRequest {
+  url: URL;
+  body: string;
+  contentType: string;
+  signal: AbortSignal;
+  /** how often to try at most; default the poster's */
+  attempts?: number;
+  /** awaited before each attempt; a rejection ends the request */
+  gate?: (signal: AbortSignal) => Promise<void>;
+}
+
+/** What the server said; header names are lower case. */
+export interface PostAnswer {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** Sends POSTs with time limits and retries. Resolves for 2xx only; else rejects with NOTIFY_FAILED. */
+export type Post = (request: PostRequest) => Promise<PostAnswer>;
+
+/** Options of {@link createPost}; times in milliseconds. */
+export interface PostOptions {
+  attempts?: number;
+  /** one attempt */
+  attemptMs?: number;
+  /** all attempts with their pauses; below the dispatcher's limit, so that the error says more than "too late" */
+  limitMs?: number;
+  random?: () => number;
+}
+
+/**
+ * POST over undici: tried again (with full jitter) after network errors, 429 and 5xx, which POST does not get by
+ * default; `Retry-After` is honoured where it fits into the limit. Since an answer can be lost, a message may in rare
+ * cases arrive twice. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured. Redirects are not followed. A URL is a secret
+ * here: errors name only its host.
+ */
+export function createPost({
+  attempts = 4,
+  attemptMs = 8_000,
+  limitMs = 25_000,
+  random = Math.random,
+}: PostOptions = {}): Post {
+  return async (request) => {
+    const deadline = Date.now() + limitMs;
+    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(limitMs)]);
+    if (Buffer.byteLength(request.body) > MAX_REQUEST) {
+      throw new LifeboatError('NOTIFY_FAILED', `the message for ${request.url.host} is larger than 1 MiB`);
+    }
+    const tries = request.attempts ?? attempts;
+    for (let attempt = 1; ; attempt++) {
+      await request.gate?.(signal);
+      const outcome = await attemptPost(request, AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]));
+      if ('answer' in outcome) return outcome.answer;
+      if (signal.aborted || !outcome.again || attempt >= tries) throw outcome.error;
+      const pause = outcome.retryAfterMs ?? random() * Math.min(RETRY_MAX, RETRY_BASE * 2 ** (attempt - 1));
+      if (Date.now() + pause >= deadline) throw outcome.error;
+      // Aborted while waiting: what the server said last is worth more than "aborted".
+      await delay(pause, undefined, { signal }).catch(() => {
+        throw outcome.error;
+      });
+    }
+  };
+}
+
+type Outcome = { answer: PostAnswer } | { error: LifeboatError; again: boolean; retryAfterMs?: number };
+
+async function attemptPost({ url, body, contentType }: PostRequest, signal: AbortSignal): Promise<Outcome> {
+  const host = url.host;
+  try {
+    const { request, EnvHttpProxyAgent } = await import('undici');
+    const dispatcher = new EnvHttpProxyAgent();
+    try {
+      const { target, headers } = withoutUserinfo(url);
+      const response = await request(target, {
+        method: 'POST',
+        dispatcher,
+        headers: { 'content-type': contentType, 'user-agent': 'lifeboat', ...headers },
+        body,
+        signal,
+        reset: true,
+      });
+      const text = await readSome(response.body);
+      const answer = { status: response.statusCode, headers: flat(response.headers), body: text };
+      if (answer.status >= 200 && answer.status < 300) return { answer };
+      const said = scrub(text, url).slice(0, 100);
+      const error = new LifeboatError('NOTIFY_FAILED', `${host} answered ${answer.status}${said ? `: ${said}` : ''}`, {
+        ...hintFor(answer.status),
+      });
+      const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now());
+      return {
+        error,
+        again: answer.status === 429 || answer.status >= 500,
+        ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      };
+    } finally {
+      // Not awaited: destroying waits for sockets, and the answer is read or given up already.
+      void dispatcher.destroy().catch(() => {});
+    }
+  } catch (error) {
+    const why = signal.aborted ? 'no answer in time' : networkReason(error, url);
+    return { error: new LifeboatError('NOTIFY_FAILED', `${host} could not be told: ${why}`), again: true };
+  }
+}
+
+function hintFor(status: number): { hint?: string } {
+  if (status >= 300 && status < 400) return { hint: 'Redirects are not followed: set the final URL.' };
+  if (status === 404 || status === 410 || status === 403)
+    return { hint: 'Check that the URL is whole and was not revoked.' };
+  return {};
+}
+
+async function readSome(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size >= MAX_ANSWER) break;
+  }
+  return Buffer.concat(chunks).subarray(0, MAX_ANSWER).toString('utf8');
+}
+
+function flat(headers: NodeJS.Dict<string | string[]>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
+}
+
+/** `https://user:password@host/` is allowed: undici wants the credentials as a header. */
+function withoutUserinfo(url: URL): { target: URL; headers: Record<string, string> } {
+  if (url.username === '' && url.password === '') return { target: url, headers: {} };
+  const target = new URL(url);
+  target.username = '';
+  target.password = '';
+  const pair = `${decoded(url.username)}:${decoded(url.password)}`;
+  return { target, headers: { authorization: `Basic ${Buffer.from(pair).toString('base64')}` } };
+}
+
+/** `Retry-After` as milliseconds from `now`: seconds or an HTTP date (RFC 9110, 10.2.3). */
+export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^\d+$/.test(value.trim())) return Number(value) * 1_000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/** Says why a connection failed without the parts of the error that carry the request. */
+function networkReason(error: unknown, url: URL): string {
+  if (!(error instanceof Error)) return 'unknown error';
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  // A host with several addresses fails with an AggregateError, whose own message is empty.
+  const inner = error instanceof AggregateError ? error.errors.find((e) => e instanceof Error) : undefined;
+  const message = scrub(error.message || (inner instanceof Error ? inner.message : ''), url);
+  return [message, message.includes(code) ? '' : code].filter(Boolean).join(' ') || error.name;
+}
+
+/** Hides secrets and the URL itself in what a server or a library said. */
+function scrub(text: string, url: URL): string {
+  let result = redact(text);
+  for (const part of [url.href, url.pathname + url.search, url.pathname]) {
+    if (part.length > 1) result = result.replaceAll(part, '[url]');
+  }
+  return oneLine(result);
+}
+
+/** Path segments and query values from this length on are taken for tokens. */
+const TOKEN_LENGTH = 16;
+
+/**
+ * Reads a URL from the settings and registers it as a secret, with its password and the long parts of its path and query.
+ * Throws SETTING_INVALID, naming the setting and never the value.
+ */
+export function secretUrl(value: string, setting: string): URL {
+  const url = URL.parse(value.trim());
+  if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    throw new LifeboatError('SETTING_INVALID', `${setting} is not an http or https URL`);
+  }
+  registerSecret(value.trim());
+  registerSecret(url.href);
+  const tokens = [...url.pathname.split('/'), ...url.searchParams.values()].filter(
+    (part) => part.length >= TOKEN_LENGTH,
+  );
+  for (const secret of [url.password, ...tokens]) if (secret !== '') registerSecret(decoded(secret));
+  if (url.password !== '') registerSecret(`${decoded(url.username)}:${decoded(url.password)}`);
+  return url;
+}
+
+/** Percent-decoded where it can be: a URL may hold a bare `%`. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,52 @@
+import type { RunReport } from './events.ts';
+import type { Notifier } from './notifier.ts';
+
+/** The values of LIFEBOAT_NOTIFY, which governs messages to people; pings to a dead-man's switch are always sent. */
+export const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
+export type NotifyMode = (typeof NOTIFY_MODES)[number];
+
+/** A failure that goes on is told again after this time (milliseconds), in mode `change`. */
+export const REMIND_AFTER = 24 * 60 * 60 * 1_000;
+
+/** What was told last by this process. */
+export interface Told {
+  /** ms since 1970 */
+  at: number;
+  /** names of the sources that had failed, see {@link failedSources} */
+  failed: string;
+}
+
+/**
+ * Whether a run is told.
+ * - `always`: every run.
+ * - `failure`: every run that is not ok.
+ * - `change`: a run whose status differs from its predecessor's (the first run too); and while runs fail, when other
+ *   sources fail than were last told, or a day after the last message. Without a memory (a new process) a failed run is told.
+ */
+export function shouldTell(mode: NotifyMode, report: RunReport, told: Told | undefined, now: number): boolean {
+  if (mode === 'always') return true;
+  if (mode === 'failure') return report.status !== 'ok';
+  if (report.status !== report.previousStatus) return true;
+  if (report.status === 'ok') return false;
+  return told === undefined || told.failed !== failedSources(report) || now - told.at >= REMIND_AFTER;
+}
+
+/** The names of a run's sources that are not ok, as one comparable text. */
+export function failedSources(report: RunReport): string {
+  return JSON.stringify(report.results.filter((result) => result.status !== 'ok').map((result) => result.name));
+}
+
+/** The notifier, hearing only of the runs that the mode lets through. A message counts as told once it was delivered. */
+export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => number = Date.now): Notifier {
+  let told: Told | undefined;
+  return {
+    name: notifier.name,
+    test: (signal) => notifier.test(signal),
+    async handle(event, signal) {
+      if (event.type !== 'run-finished') return notifier.handle(event, signal);
+      if (!shouldTell(mode, event.report, told, now())) return;
+      await notifier.handle(event, signal);
+      told = { at: now(), failed: failedSources(event.report) };
+    },
+  };
+}

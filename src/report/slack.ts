@@ -1,0 +1,180 @@
+import { redactDeep } from '../redact.ts';
+import type { RunReport, SourceReport } from './events.ts';
+import { formatBytes, oneLine, plural } from './format.ts';
+import { createPost, type Post } from './http.ts';
+import type { Notifier } from './notifier.ts';
+import { failuresFirst, headline, nextRun, safety, totals } from './text.ts';
+
+/** A section or context block; `verbatim` keeps Slack from turning plain names into links and mentions. */
+interface MrkdwnText {
+  type: 'mrkdwn';
+  text: string;
+  verbatim: true;
+}
+export type SlackBlock = { type: 'section'; text: MrkdwnText } | { type: 'context'; elements: MrkdwnText[] };
+
+/** Body of an incoming webhook's POST. `text` is the fallback for notifications and screen readers. */
+export interface SlackMessage {
+  text: string;
+  blocks: SlackBlock[];
+}
+
+/** Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50. */
+const MAX_TEXT = 3_000;
+/** Sections that list failures; more is summed up. Far below Slack's 50 blocks: no one reads on. */
+const MAX_FAILURE_SECTIONS = 4;
+const MAX_PROBLEMS = 5;
+
+/** One message for a whole run: what failed first, each with code, hint and what is safe; then what went well. Redacted. */
+export function slackMessage(report: RunReport, when: { now: Date; zone?: string | undefined }): SlackMessage {
+  const clean = redactDeep(report);
+  const failed = failuresFirst(clean.results).filter((result) => result.status !== 'ok');
+  const good = clean.results.filter((result) => result.status === 'ok');
+  const title = headline(clean);
+  const blocks = [section(`*${mrkdwn(title, 300)}* · ${totals(clean)}`)];
+  if (clean.error !== undefined) {
+    const hint = clean.error.hint === undefined ? '' : `\nhint: ${mrkdwn(clean.error.hint, 500)}`;
+    blocks.push(section(`${mrkdwn(clean.error.message, 1_000)} (${clean.error.code})${hint}`));
+  }
+  blocks.push(...failureSections(failed, when.now));
+  if (good.length > 0) blocks.push(section(goodSources(good)));
+  if (clean.problems.length > 0) blocks.push(section(problems(clean)));
+  blocks.push(context(footer(clean, failed, when)));
+  const first = failed[0];
+  const reason = clean.error ?? first?.error;
+  const subject = clean.error === undefined && first !== undefined ? `${mrkdwn(first.name, 200)} — ` : '';
+  const why = reason === undefined ? '' : ` · ${subject}${mrkdwn(reason.message, 500)} (${reason.code})`;
+  return { text: `${mrkdwn(title, 300)}${why}`, blocks };
+}
+
+function failureSections(failed: readonly SourceReport[], now: Date): SlackBlock[] {
+  const sections: string[] = [];
+  let shown = 0;
+  for (const result of failed) {
+    const entry = failure(result, now);
+    const last = sections.at(-1);
+    if (last !== undefined && last.length + entry.length + 1 <= MAX_TEXT)
+      sections[sections.length - 1] = `${last}\n${entry}`;
+    else if (sections.length < MAX_FAILURE_SECTIONS) sections.push(entry);
+    else break;
+    shown++;
+  }
+  const rest = failed.slice(shown);
+  if (rest.length > 0) {
+    sections.push(
+      list(
+        `and ${plural(rest.length, 'more source')} not ok: `,
+        rest.map((result) => mrkdwn(result.name, 100)),
+      ),
+    );
+  }
+  return sections.map(section);
+}
+
+/** At most some 2,400 characters, so that one always fits into a section. */
+function failure(result: SourceReport, now: Date): string {
+  const name = `*${mrkdwn(result.name, 200)}*`;
+  const lines: string[] = [];
+  if (result.error === undefined) {
+    lines.push(`${name} ${result.status} · ${mrkdwn(result.warnings[0] ?? result.summary, 600)}`);
+  } else {
+    lines.push(`${name} ${result.status} — ${mrkdwn(result.error.message, 600)} (${result.error.code})`);
+    if (result.error.cause !== undefined) lines.push(`cause: ${mrkdwn(result.error.cause, 500)}`);
+    if (result.error.hint !== undefined) lines.push(`hint: ${mrkdwn(result.error.hint, 500)}`);
+  }
+  if (result.status === 'failed') lines.push(`safe: ${mrkdwn(safety(result, now), 300)}`);
+  return lines.join('\n');
+}
+
+function goodSources(good: readonly SourceReport[]): string {
+  const items = good.map((result) => {
+    const fresh = result.newBytes > 0 ? `${formatBytes(result.newBytes)} new` : 'unchanged';
+    return `${mrkdwn(result.name, 200)} ok (${formatBytes(result.bytes)}, ${fresh})`;
+  });
+  return list('', items);
+}
+
+/** Items with `·` between them, as many as fit into one text, then how many more there are. */
+function list(start: string, items: readonly string[]): string {
+  let text = start;
+  for (const [i, item] of items.entries()) {
+    const next = `${i === 0 ? '' : ' · '}${item}`;
+    if (text.length + next.length > MAX_TEXT - 40) return `${text} · and ${plural(items.length - i, 'more', 'more')}`;
+    text += next;
+  }
+  return text;
+}
+
+function problems(report: RunReport): string {
+  const lines = report.problems
+    .slice(0, MAX_PROBLEMS)
+    .map((problem) => `! ${mrkdwn(problem.subject, 150)}: ${mrkdwn(problem.message, 300)} (${problem.code})`);
+  const left = report.problems.length - MAX_PROBLEMS;
+  if (left > 0) lines.push(`and ${plural(left, 'more problem')}: see \`lifeboat plan\``);
+  return lines.join('\n');
+}
+
+function footer(
+  report: RunReport,
+  failed: readonly SourceReport[],
+  when: { now: Date; zone?: string | undefined },
+): string {
+  const stored = report.snapshot === undefined ? 'nothing stored' : `snapshot ${report.snapshot}`;
+  const parts = [`${stored} · ${mrkdwn(report.destination, 300)}`];
+  if (report.nextRun !== undefined) parts.push(nextRun(report.nextRun, when));
+  // Only names that need no quoting: a command to copy must never do more than it says.
+  const again = failed.map((result) => result.name).filter((name) => /^[\w.-]+$/.test(name));
+  if (again.length > 0 && again.length <= 3)
+    parts.push(`try again: \`docker compose exec lifeboat lifeboat backup ${again.join(' ')}\``);
+  return parts.join(' · ');
+}
+
+/**
+ * A stranger's text for mrkdwn: `&`, `<` and `>` as entities, so that nothing in it links or mentions; backticks as
+ * quotes; cut to `max` characters after escaping, never within an entity or a character.
+ */
+export function mrkdwn(text: string, max: number): string {
+  let result = '';
+  for (const char of oneLine(text)) {
+    const safe = ENTITIES[char] ?? char;
+    if (result.length + safe.length > max - 1) return `${result}…`;
+    result += safe;
+  }
+  return result;
+}
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '`': "'" };
+
+function section(text: string): SlackBlock {
+  return { type: 'section', text: { type: 'mrkdwn', text, verbatim: true } };
+}
+
+function context(text: string): SlackBlock {
+  return { type: 'context', elements: [{ type: 'mrkdwn', text, verbatim: true }] };
+}
+
+/** Options of {@link createSlack}: `url` is that of an incoming webhook. */
+export interface SlackOptions {
+  url: URL;
+  project: string;
+  zone?: string | undefined;
+  post?: Post;
+  now?: () => number;
+}
+
+/** Sends one message for each finished run to a Slack incoming webhook. */
+export function createSlack({ url, project, zone, post = createPost(), now = Date.now }: SlackOptions): Notifier {
+  const send = (message: SlackMessage, signal: AbortSignal) =>
+    post({ url, body: JSON.stringify(message), contentType: 'application/json', signal });
+  return {
+    name: 'slack',
+    async handle(event, signal) {
+      if (event.type === 'run-finished') await send(slackMessage(event.report, { now: new Date(now()), zone }), signal);
+    },
+    async test(signal) {
+      const text = `${mrkdwn(project, 200)}: test message from Lifeboat, no backup was made`;
+      await send({ text, blocks: [section(text)] }, signal);
+      return `${url.host} took the message`;
+    },
+  };
+}

@@ -1,0 +1,166 @@
+import type { ErrorInfo } from '../errors.ts';
+import type { Problem } from '../plan/model.ts';
+import { redactDeep } from '../redact.ts';
+import type { Progress, RunReport, RunStatus, SourceReport } from './events.ts';
+import {
+  displayWidth,
+  formatAge,
+  formatBytes,
+  formatDuration,
+  formatRate,
+  formatWhen,
+  oneLine,
+  pad,
+  plural,
+} from './format.ts';
+import { type Paint, plainPaint } from './paint.ts';
+
+/** How to render: local times are in `zone` (default the process's), ages are counted to `now`. */
+export interface RenderOptions {
+  now: Date;
+  zone?: string | undefined;
+  paint?: Paint;
+  /** put what failed first, for texts that may be cut */
+  failedFirst?: boolean;
+}
+
+/** A source may have a thousand warnings; this many are shown. */
+const MAX_WARNINGS = 5;
+
+const STATUS_WORDS: Record<RunStatus, string> = { ok: 'ok', partial: 'partly failed', failed: 'failed' };
+
+/** The result in one line: `shop: backup ok`, `shop: backup partly failed (1 of 3 sources)`. */
+export function headline(report: RunReport): string {
+  const { project, status } = redactDeep({ project: report.project, status: report.status });
+  const bad = report.results.filter((result) => result.status !== 'ok').length;
+  const share = status === 'partial' && bad > 0 ? ` (${bad} of ${plural(report.results.length, 'source')})` : '';
+  return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}`;
+}
+
+/** Sums over all sources, and how long the run took: `41s · 19.6 GiB seen, 161 MiB new`. */
+export function totals(report: RunReport): string {
+  const sum = (pick: (result: SourceReport) => number) => report.results.reduce((all, result) => all + pick(result), 0);
+  const took = formatDuration(Date.parse(report.end) - Date.parse(report.start));
+  return `${took} · ${formatBytes(sum((r) => r.bytes))} seen, ${formatBytes(sum((r) => r.newBytes))} new`;
+}
+
+/** What a stored source came to: `20,114 files · 3.1 MiB new (17 files)`, `3 files, unchanged`. */
+export function outcome(result: SourceReport): string {
+  const what = oneLine(result.summary) || plural(result.files, 'file');
+  if (result.newBytes === 0 && result.newFiles === 0) return `${what}, unchanged`;
+  // The files of a dump mean nothing to people; those of a volume do.
+  const files = result.kind === 'postgres' ? '' : ` (${plural(result.newFiles, 'file')})`;
+  return `${what} · ${formatBytes(result.newBytes)} new${files}`;
+}
+
+/** What is still safe when a source failed. */
+export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): string {
+  if (result.lastGood === undefined) return 'nothing is stored of this source yet';
+  const age = formatAge(now.getTime() - Date.parse(result.lastGood.at));
+  return `the last good snapshot is ${age} old (${result.lastGood.snapshot})`;
+}
+
+/** An error as people read it: `error: … (CODE)`, then cause, hint and what is safe. Redacted; one line each. */
+export function renderError(
+  error: ErrorInfo,
+  { paint = plainPaint, safe }: { paint?: Paint; safe?: string } = {},
+): string {
+  const clean = redactDeep(error);
+  const lines = [`${paint.bad('error:')} ${oneLine(clean.message)} (${clean.code})`];
+  for (const detail of details(clean, safe)) lines.push(`  ${detail}`);
+  return lines.join('\n');
+}
+
+function details(error: ErrorInfo, safe?: string): string[] {
+  const lines: string[] = [];
+  if (error.cause !== undefined) lines.push(`cause: ${oneLine(error.cause)}`);
+  if (error.hint !== undefined) lines.push(`hint: ${oneLine(error.hint)}`);
+  if (safe !== undefined) lines.push(`safe: ${safe}`);
+  return lines;
+}
+
+/** The result of a run as plain text, without a line break at its end. Redacted. */
+export function renderReport(report: RunReport, options: RenderOptions): string {
+  const clean = redactDeep(report);
+  const paint = options.paint ?? plainPaint;
+  const lines = [title(clean, paint)];
+  if (clean.error !== undefined)
+    lines.push(
+      ...renderError(clean.error, { paint })
+        .split('\n')
+        .map((line) => `  ${line}`),
+    );
+  lines.push(...sourceLines(clean, options, paint));
+  for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
+  if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
+  return lines.join('\n');
+}
+
+function title(report: RunReport, paint: Paint): string {
+  if (report.snapshot === undefined) {
+    return `${paint.bad(`Backup of ${oneLine(report.project)} ${STATUS_WORDS[report.status]}`)} · ${totals(report)} · nothing stored`;
+  }
+  const name = paint.bold(`Snapshot ${report.snapshot}`);
+  const status = report.status === 'ok' ? '' : ` · ${paint.bad(STATUS_WORDS[report.status])}`;
+  return `${name}${status} · ${totals(report)}`;
+}
+
+function sourceLines(report: RunReport, { now, failedFirst = false }: RenderOptions, paint: Paint): string[] {
+  const results = failedFirst ? failuresFirst(report.results) : report.results;
+  const nameWidth = Math.max(0, ...results.map((result) => displayWidth(oneLine(result.name))));
+  const statusWidth = Math.max(2, ...results.map((result) => result.status.length));
+  const colour = { ok: paint.good, partial: paint.warn, failed: paint.bad };
+  return results.flatMap((result) => {
+    const status = colour[result.status](pad(result.status, statusWidth));
+    const took = pad(formatDuration(result.durationMs), 6, 'right');
+    const start = `  ${pad(oneLine(result.name), nameWidth)}   ${status} ${took}   `;
+    const { error } = result;
+    const first = error === undefined ? outcome(result) : `${oneLine(error.message)} (${error.code})`;
+    const more = error === undefined ? [] : details(error, safety(result, now));
+    more.push(...result.warnings.slice(0, MAX_WARNINGS).map((text) => `warning: ${oneLine(text)}`));
+    const left = result.warnings.length - MAX_WARNINGS;
+    if (left > 0) more.push(`and ${plural(left, 'more warning', 'more warnings')}`);
+    const indent = ' '.repeat(displayWidth(start));
+    return [start + first, ...more.map((line) => indent + line)];
+  });
+}
+
+/** Failed sources, then those stored in part, then the rest; each in the run's order. */
+export function failuresFirst(results: readonly SourceReport[]): SourceReport[] {
+  const rank = { failed: 0, partial: 1, ok: 2 };
+  return [...results].sort((a, b) => rank[a.status] - rank[b.status]);
+}
+
+/** A problem of the plan: `! worker: unknown label … (LABEL_UNKNOWN)` and its hint. */
+export function problemLines(problem: Problem, paint: Paint = plainPaint): string[] {
+  const mark = problem.severity === 'error' ? paint.bad('!') : paint.warn('!');
+  const lines = [`  ${mark} ${oneLine(problem.subject)}: ${oneLine(problem.message)} (${problem.code})`];
+  if (problem.hint !== undefined) lines.push(`    hint: ${oneLine(problem.hint)}`);
+  return lines;
+}
+
+/** `next run tomorrow 03:00 CET (in 9h 12m)`. */
+export function nextRun(iso: string, { now, zone }: Pick<RenderOptions, 'now' | 'zone'>): string {
+  const when = new Date(iso);
+  const left = when.getTime() - now.getTime();
+  return `next run ${formatWhen(when, { now, zone })}${left > 0 ? ` (in ${formatDuration(left)})` : ''}`;
+}
+
+/** How fast a source goes: bytes a second, and milliseconds left where that can be told. */
+export interface RateInfo {
+  bytesPerSecond: number;
+  leftMs?: number | undefined;
+}
+
+/** One line on a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
+export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 0): string {
+  const clean = redactDeep(progress);
+  const amount = [formatBytes(clean.done)];
+  if (clean.total !== undefined && clean.total > 0)
+    amount.push(`of ~${formatBytes(Math.max(clean.total, clean.done))}`);
+  const parts = [`${oneLine(clean.phase)} ${amount.join(' ')}`];
+  if (clean.files !== undefined) parts.push(plural(clean.files, 'file'));
+  if (rate !== undefined && rate.bytesPerSecond > 0) parts.push(formatRate(rate.bytesPerSecond));
+  if (rate?.leftMs !== undefined) parts.push(`${formatDuration(rate.leftMs)} left`);
+  return `${pad(oneLine(clean.source), nameWidth)}   ${parts.join(' · ')}`;
+}
