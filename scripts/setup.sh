@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes this machine able to run the demo and the tests: host programs, a Docker engine, images.
+# For each it asks, in this order: is it there, can it be pulled, can it be built from Debian's and npm's packages.
+# What is there already is left as it is, so running it again is quick and quiet.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib/common.sh
+. "$root/scripts/lib/common.sh"
+# shellcheck source=scripts/lib/engine.sh
+. "$root/scripts/lib/engine.sh"
+# shellcheck source=scripts/lib/images.sh
+. "$root/scripts/lib/images.sh"
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/setup.sh [WHAT…]
+
+  tools         programs that the tests run on this machine: zstd, age, gpg, unzip, jq, python3
+  engine        Docker Engine and Docker Compose
+  node          image node:24-trixie-slim
+  postgres-N    image postgres:N, for N of 13, 15, 17, 18
+  ceph          image lifeboat-test/rgw, an S3 server for the tests
+  restic        a program that the benchmarks compare with
+
+  demo          tools engine node postgres-17 (what you get without WHAT)
+  test          demo and postgres-13 postgres-15 postgres-18
+
+It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
+TEXT
+}
+
+items_of() {
+  case $1 in
+    demo) echo tools engine node postgres-17 ;;
+    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 ;;
+    tools | engine | restic | node | ceph | postgres-13 | postgres-15 | postgres-17 | postgres-18) echo "$1" ;;
+    *) return 1 ;;
+  esac
+}
+
+main() {
+  local word item items wanted=() images=() programs=() engine=
+  for word in "${@:-demo}"; do
+    case $word in -h | --help) usage; return ;; esac
+    items=$(items_of "$word") || { usage >&2; fail "don't know '$word'"; }
+    read -ra items <<< "$items"
+    wanted+=("${items[@]}")
+  done
+  for item in "${wanted[@]}"; do
+    case $item in
+      tools) programs+=("${tools[@]}") ;;
+      restic) programs+=(restic) ;;
+      engine) engine=yes ;;
+      *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;
+    esac
+  done
+  one_at_a_time
+  [[ ${#programs[@]} == 0 ]] || ensure_programs "${programs[@]}"
+  [[ -z $engine ]] || ensure_engine
+  [[ ${#images[@]} == 0 ]] || ensure_images "${images[@]}"
+}
+
+main "$@"
