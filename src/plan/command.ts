@@ -1,0 +1,77 @@
+import type { Parsed } from './fields.ts';
+import type { Hook } from './model.ts';
+
+const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
+
+/**
+ * A command for a container, as an argument vector: a JSON array (`["sh","-c","…"]`) as it is, or text split at spaces,
+ * where quotes and backslashes mean what they mean in sh. Whatever only a shell could do (`|`, `>`, `&&`, `$NAME`) is a
+ * problem, so that nobody believes that it happens.
+ */
+export function parseCommand(text: string): Parsed<Hook> {
+  if (text.includes('\0')) return { problem: 'has a NUL byte' };
+  const trimmed = text.trim();
+  const parsed = /^\[\s*("|\])/.test(trimmed) ? jsonArray(trimmed) : split(trimmed);
+  if ('problem' in parsed) return parsed;
+  const first = parsed.value[0];
+  if (first === undefined || first === '') return { problem: 'names no command' };
+  if (/^[A-Za-z_]\w*=/.test(first)) {
+    return { problem: 'starts with an assignment', hint: `write env ${first.split('=')[0]}=… before the command` };
+  }
+  return parsed;
+}
+
+function jsonArray(text: string): Parsed<string[]> {
+  const hint = 'write ["program","argument"], or the command without brackets';
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { problem: 'is not a JSON array', hint };
+  }
+  if (!Array.isArray(value) || !value.every((word) => typeof word === 'string')) {
+    return { problem: 'is not a JSON array of strings', hint };
+  }
+  if (value.some((word) => word.includes('\0'))) return { problem: 'has a NUL byte' };
+  return { value };
+}
+
+/** One piece of a word: single-quoted, double-quoted, escaped, or plain. */
+const PIECE = /'([^']*)'|"((?:[^"\\]|\\[\s\S])*)"|\\([\s\S])|([^\s'"\\]+)/y;
+
+function split(text: string): Parsed<string[]> {
+  const words: string[] = [];
+  let word: string | undefined;
+  const piece = new RegExp(PIECE);
+  for (let at = 0; at < text.length; ) {
+    if (/\s/.test(text[at]!)) {
+      if (text[at] === '\n') return { problem: 'has more than one line', hint: SHELL_HINT };
+      if (word !== undefined) words.push(word);
+      word = undefined;
+      at++;
+      continue;
+    }
+    piece.lastIndex = at;
+    const match = piece.exec(text);
+    if (match === null) return { problem: 'has an open quote or ends with a backslash' };
+    const read = readPiece(match);
+    if ('problem' in read) return read;
+    word = (word ?? '') + read.value;
+    at = piece.lastIndex;
+  }
+  if (word !== undefined) words.push(word);
+  return { value: words };
+}
+
+function readPiece([, single, double, escaped, plain]: RegExpExecArray): Parsed<string> {
+  if (single !== undefined) return { value: single };
+  if (escaped !== undefined) return { value: escaped };
+  if (double !== undefined) {
+    const expands = /^(?:[^\\]|\\[\s\S])*?(\$[\w({@*#?!$-]|`)/.exec(double);
+    if (expands !== null) return { problem: `has ${expands[1]!.slice(0, 1)} inside double quotes`, hint: SHELL_HINT };
+    return { value: double.replace(/\\(["\\$`])/g, '$1').replace(/\\\n/g, '') };
+  }
+  const operator = /\$[\w({@*#?!$-]|[|&;<>()`]/.exec(plain!);
+  if (operator !== null) return { problem: `has the shell operator ${operator[0].slice(0, 1)}`, hint: SHELL_HINT };
+  return { value: plain! };
+}

@@ -1,0 +1,123 @@
+import { didYouMean } from './suggest.ts';
+
+/**
+ * What a parser makes of a text: its value, or what is wrong with it. `problem` is worded to follow the key and the
+ * value (`lifeboat.keep "7"` + `has no unit`) and never repeats the value, which may be a secret.
+ */
+export type Parsed<T> = { value: T } | { problem: string; hint?: string };
+
+export type Parser<T> = (text: string) => Parsed<T>;
+
+/** One row of a table: a label or a setting. */
+export interface Field<T = unknown> {
+  parse: Parser<T>;
+  /** the form of the value, for the docs: `true`, a duration */
+  form: string;
+  /** what it does, for the docs: one line of Markdown */
+  doc: string;
+  /** as a user would write it */
+  default?: string;
+  /** the value never appears in a message */
+  secret?: true;
+  /** known, but not available in this version: using it is a mistake that is told */
+  planned?: true;
+  /** keys of which at least one must be given too */
+  needs?: readonly string[];
+}
+
+export type Fields = Readonly<Record<string, Field>>;
+
+type ValueOf<F> = F extends { parse: Parser<infer T> } ? T : never;
+
+/** The typed result of a table: rows with a default always have a value. */
+export type Values<F extends Fields> = {
+  readonly [K in keyof F]: F[K] extends { default: string } ? ValueOf<F[K]> : ValueOf<F[K]> | undefined;
+};
+
+/** Something wrong with one key. */
+export interface Mistake {
+  key: string;
+  kind: 'unknown' | 'invalid';
+  /** names the key */
+  message: string;
+  hint?: string;
+}
+
+/** A value inside a message: quoted, on one line, and not too long. */
+export function quote(text: string): string {
+  const characters = [...text];
+  return JSON.stringify(characters.length > 60 ? `${characters.slice(0, 57).join('')}…` : text);
+}
+
+/** Builds a {@link Mistake} without an undefined hint. */
+export function mistake(key: string, kind: Mistake['kind'], message: string, hint?: string): Mistake {
+  return hint === undefined ? { key, kind, message } : { key, kind, message, hint };
+}
+
+/** The row that a key belongs to: the key itself, or a row that ends in `.*`. */
+export function rowOf(fields: Fields, key: string): string | undefined {
+  if (Object.hasOwn(fields, key) && !key.endsWith('*')) return key;
+  return Object.keys(fields).find((row) => row.endsWith('.*') && isBelow(key, row.slice(0, -1)));
+}
+
+function isBelow(key: string, prefix: string): boolean {
+  return key.startsWith(prefix) && key.length > prefix.length;
+}
+
+/** The mistake of using a key that no row has. `noun` is `label` or `setting`. */
+export function unknownKey(noun: string, fields: Fields, key: string): Mistake {
+  const rows = Object.keys(fields).filter((row) => !row.endsWith('*'));
+  return mistake(key, 'unknown', `unknown ${noun} ${printable(key)}`, didYouMean(key, rows));
+}
+
+function printable(key: string): string {
+  return /^[\x21-\x7e]{1,80}$/.test(key) ? key : quote(key);
+}
+
+/**
+ * Reads given texts by a table. Every given key ends up either as a value or in a mistake; all mistakes are told, not
+ * only the first. A key whose value is a mistake has its default, or undefined.
+ */
+export function readFields<F extends Fields>(
+  noun: string,
+  fields: F,
+  given: ReadonlyMap<string, string>,
+): { values: Values<F>; mistakes: Mistake[] } {
+  const values: Record<string, unknown> = {};
+  const mistakes: Mistake[] = [];
+  for (const [key, field] of Object.entries(fields)) {
+    values[key] = field.default === undefined ? undefined : valueIn(field.parse(field.default));
+  }
+  for (const [key, text] of given) {
+    const row = rowOf(fields, key);
+    const found = row === undefined ? unknownKey(noun, fields, key) : checkUse(noun, fields[row]!, key, given);
+    if (found !== undefined) {
+      mistakes.push(found);
+      continue;
+    }
+    const parsed = fields[row!]!.parse(text);
+    if ('value' in parsed) values[row!] = parsed.value;
+    else mistakes.push(badValue(key, text, fields[row!]!, parsed));
+  }
+  return { values: values as Values<F>, mistakes };
+}
+
+function valueIn(parsed: Parsed<unknown>): unknown {
+  return 'value' in parsed ? parsed.value : undefined;
+}
+
+function checkUse(noun: string, field: Field, key: string, given: ReadonlyMap<string, string>): Mistake | undefined {
+  if (field.planned) {
+    return mistake(key, 'invalid', `${key} is not available in this version yet`, `remove the ${noun}`);
+  }
+  if (field.needs !== undefined && !field.needs.some((parent) => given.has(parent))) {
+    const parents = field.needs.join(' or ');
+    return mistake(key, 'invalid', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);
+  }
+  return undefined;
+}
+
+function badValue(key: string, text: string, field: Field, parsed: { problem: string; hint?: string }): Mistake {
+  const subject = field.secret ? key : `${key} ${quote(text)}`;
+  return mistake(key, 'invalid', `${subject} ${parsed.problem}`, parsed.hint);
+}

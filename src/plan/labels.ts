@@ -1,0 +1,148 @@
+import { parseCommand } from './command.ts';
+import { type Fields, type Mistake, mistake, readFields, type Values } from './fields.ts';
+import { parseKeep } from './retention.ts';
+import { parseSchedule } from './schedule.ts';
+import { suggest } from './suggest.ts';
+import { boolean, booleanOrList, checkGlob, list, matching, text } from './values.ts';
+
+const POSTGRES = ['lifeboat.postgres'] as const;
+const VOLUMES = ['lifeboat.volumes'] as const;
+const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
+
+/** Every label that a container can carry. docs/labels.md is made from this table. */
+export const LABELS = {
+  'lifeboat.postgres': {
+    parse: boolean,
+    form: '`true`',
+    doc: 'back up the Postgres databases of this container',
+  },
+  'lifeboat.postgres.databases': {
+    parse: list(),
+    form: 'comma list',
+    doc: 'only these databases; all but the templates if not given',
+    needs: POSTGRES,
+  },
+  'lifeboat.postgres.exclude-databases': {
+    parse: list(),
+    form: 'comma list',
+    doc: 'all databases but these',
+    needs: POSTGRES,
+  },
+  'lifeboat.postgres.exclude-table-data': {
+    parse: list(),
+    form: 'comma list',
+    doc: 'tables whose rows are left out, as `pg_dump` patterns: `audit.*`, `public.cache`; their definition is kept',
+    needs: POSTGRES,
+  },
+  'lifeboat.postgres.pitr': {
+    parse: boolean,
+    form: '`true`',
+    doc: 'base backups and continuous WAL, for recovery to any point in time',
+    needs: POSTGRES,
+    planned: true,
+  },
+  'lifeboat.volumes': {
+    parse: booleanOrList,
+    form: '`true`, or a comma list',
+    doc: 'back up all named volumes and binds of this container, or these: volume names (with or without the project in front) or mount paths',
+  },
+  'lifeboat.volumes.include': {
+    parse: list(checkGlob),
+    form: 'comma list of globs',
+    doc: 'only these paths, relative to each volume: `uploads/**`',
+    needs: VOLUMES,
+  },
+  'lifeboat.volumes.exclude': {
+    parse: list(checkGlob),
+    form: 'comma list of globs',
+    doc: 'all paths but these: `**/*.tmp,cache/**`',
+    needs: VOLUMES,
+  },
+  'lifeboat.name': {
+    parse: matching(
+      /^[a-z0-9][a-z0-9_-]{0,62}$/,
+      'write lower-case letters, digits, - and _, 63 at most, no - or _ first',
+    ),
+    form: 'name',
+    doc: 'the first part of the source names (`<name>.postgres`), instead of the Compose service',
+    needs: EITHER,
+  },
+  'lifeboat.schedule': {
+    parse: parseSchedule,
+    form: 'schedule',
+    doc: 'when to back up this container, instead of `LIFEBOAT_SCHEDULE`',
+    needs: EITHER,
+  },
+  'lifeboat.keep': {
+    parse: parseKeep,
+    form: 'keep policy',
+    doc: 'how much to keep of this container, instead of `LIFEBOAT_KEEP`',
+    needs: EITHER,
+  },
+  'lifeboat.stop': {
+    parse: boolean,
+    form: '`true`',
+    doc: 'stop this container while its volumes are read',
+    needs: VOLUMES,
+  },
+  'lifeboat.exec.pre': {
+    parse: parseCommand,
+    form: 'command',
+    doc: 'run in this container before it is backed up; if it fails, the backup fails',
+    needs: EITHER,
+  },
+  'lifeboat.exec.post': {
+    parse: parseCommand,
+    form: 'command',
+    doc: 'run in this container afterwards, also after a failure',
+    needs: EITHER,
+  },
+  'lifeboat.drill.assert': {
+    parse: text,
+    form: 'SQL',
+    doc: 'must return true on the restored database in a drill',
+    needs: POSTGRES,
+    planned: true,
+  },
+  'lifeboat.drill.assert.*': {
+    parse: text,
+    form: 'SQL',
+    doc: 'the same, for several checks, each with a name of its own',
+    needs: POSTGRES,
+    planned: true,
+  },
+} as const satisfies Fields;
+
+/** What the labels of a container ask for. */
+export type LabelValues = Values<typeof LABELS>;
+
+/** True for a key that is meant for Lifeboat, also when it is misspelt. */
+function isOurs(key: string): boolean {
+  if (/^lifeboat(\.|$)/i.test(key)) return true;
+  return /^lifeboat[_-]/i.test(key) && suggest(key, Object.keys(LABELS)) !== undefined;
+}
+
+/** The labels that a user set for Lifeboat: not those that came with the image. */
+export function ownLabels(
+  labels: Readonly<Record<string, string>>,
+  imageLabels: Readonly<Record<string, string>>,
+): Map<string, string> {
+  const inherited = (key: string, value: string) => Object.hasOwn(imageLabels, key) && imageLabels[key] === value;
+  const ours = Object.entries(labels).filter(([key, value]) => isOurs(key) && !inherited(key, value));
+  return new Map(ours.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Reads the labels of one container, as {@link ownLabels} gives them. */
+export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
+  const read = readFields('label', LABELS, given);
+  const both = read.values['lifeboat.postgres.databases']?.filter((name) =>
+    read.values['lifeboat.postgres.exclude-databases']?.includes(name),
+  );
+  if (both !== undefined && both.length > 0) {
+    const message = `lifeboat.postgres.exclude-databases names ${JSON.stringify(both[0])}, and so does lifeboat.postgres.databases`;
+    read.mistakes.push(
+      mistake('lifeboat.postgres.exclude-databases', 'invalid', message, 'remove it from one of them'),
+    );
+  }
+  return read;
+}

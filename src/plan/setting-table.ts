@@ -1,0 +1,147 @@
+import type { LogLevel } from '../log.ts';
+import type { Fields, Parsed } from './fields.ts';
+import { parseKeep } from './retention.ts';
+import { parseSchedule } from './schedule.ts';
+import { duration, integer, list, matching, oneOf, text, url } from './values.ts';
+import { parseZone } from './zone.ts';
+
+/** Compose's own rule for project names. */
+const PROJECT_NAME = /^[a-z0-9][a-z0-9_-]*$/;
+const PROJECT_FORM = 'write the Compose project as docker compose ls shows it: lower-case letters, digits, - and _';
+
+/** Which Compose projects are searched for labelled containers. */
+export type Scope = { kind: 'project' } | { kind: 'all' } | { kind: 'projects'; names: readonly string[] };
+
+function parseScope(value: string): Parsed<Scope> {
+  const word = value.trim().toLowerCase();
+  if (word === 'project' || word === 'all') return { value: { kind: word } };
+  const names = list((name) => (PROJECT_NAME.test(name) ? undefined : 'has a name that no Compose project can have'))(
+    value,
+  );
+  return 'problem' in names ? { hint: PROJECT_FORM, ...names } : { value: { kind: 'projects', names: names.value } };
+}
+
+function parseDestination(value: string): Parsed<string> {
+  const path = value.trim();
+  if (/^s3:/i.test(path)) {
+    return { problem: 'is on S3, which is not available in this version yet', hint: 'write an absolute path' };
+  }
+  const hint = 'write the absolute path of a mount of this container, such as /backups';
+  if (!path.startsWith('/')) return { problem: 'is not an absolute path', hint };
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: such a path is a mistake, and unreadable in messages
+  if (/[\x00-\x1f]/.test(path)) return { problem: 'has control characters', hint };
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..')) return { problem: 'has .. as a part', hint };
+  if (parts.length === 0) return { problem: 'is the root directory', hint };
+  return { value: `/${parts.join('/')}` };
+}
+
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
+
+/** A row for a setting that a later version reads. Not ignored: an operator who sets a key must not get clear text. */
+const planned = (form: string, doc: string) => ({ parse: text, form, doc, planned: true }) as const;
+
+/** Every setting. docs/settings.md is made from this table; each can also be given as NAME_FILE. */
+export const SETTINGS = {
+  LIFEBOAT_SCHEDULE: {
+    parse: parseSchedule,
+    form: 'schedule',
+    doc: 'when to back up',
+    default: '0 3 * * *',
+  },
+  LIFEBOAT_KEEP: { parse: parseKeep, form: 'keep policy', doc: 'how much to keep', default: '7d 4w 12m' },
+  LIFEBOAT_DESTINATION: {
+    parse: parseDestination,
+    form: 'absolute path',
+    doc: 'where backups are stored: a mount of the Lifeboat container',
+    default: '/backups',
+  },
+  LIFEBOAT_SCOPE: {
+    parse: parseScope,
+    form: '`project`, `all`, or a comma list',
+    doc: 'which containers are looked at: those of the own Compose project, all on this engine, or those of the listed projects (nothing but the listed ones)',
+    default: 'project',
+  },
+  LIFEBOAT_PROJECT: {
+    parse: matching(PROJECT_NAME, PROJECT_FORM),
+    form: 'name',
+    doc: 'the project name to use when Lifeboat cannot tell its own, because Compose did not start it',
+  },
+  LIFEBOAT_HEALTHCHECKS_URL: {
+    parse: url({ path: true }),
+    form: 'URL',
+    doc: 'ping address of a healthchecks.io check, such as `https://hc-ping.com/<uuid>`; self-hosted ones too',
+    secret: true,
+  },
+  LIFEBOAT_HEALTHCHECKS_PING_KEY: {
+    parse: matching(/^[A-Za-z0-9_-]{4,128}$/, 'write the ping key as the project settings of healthchecks.io show it'),
+    form: 'key',
+    doc: 'ping key of a healthchecks.io project: the check is found by its slug, and made if there is none. Instead of `LIFEBOAT_HEALTHCHECKS_URL`',
+    secret: true,
+  },
+  LIFEBOAT_HEALTHCHECKS_SLUG: {
+    parse: matching(/^[a-z0-9_-]{1,128}$/, 'write lower-case letters, digits, - and _'),
+    form: 'slug',
+    doc: 'slug of the check, `<project>-backup` if not given',
+    needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
+  },
+  LIFEBOAT_HEALTHCHECKS_BASE: {
+    parse: url({ path: false }),
+    form: 'URL',
+    doc: 'base of the slug addresses, for a self-hosted instance',
+    default: 'https://hc-ping.com',
+    needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
+  },
+  LIFEBOAT_SLACK_WEBHOOK_URL: {
+    parse: url({ path: true }),
+    form: 'URL',
+    doc: 'Slack incoming webhook that is told of runs',
+    secret: true,
+  },
+  LIFEBOAT_WEBHOOK_URL: {
+    parse: url({ path: false }),
+    form: 'URL',
+    doc: 'address that each report is posted to, as JSON',
+    secret: true,
+  },
+  LIFEBOAT_NOTIFY: {
+    parse: oneOf(['always', 'failure', 'change']),
+    form: '`always`, `failure` or `change`',
+    doc: 'which runs Slack and the webhook hear of: all, those that did not end well, or those that ended otherwise than the one before. healthchecks.io hears of all',
+    default: 'failure',
+  },
+  LIFEBOAT_STALL_TIMEOUT: {
+    parse: duration({ min: '10s', max: '7d' }),
+    form: 'duration',
+    doc: 'how long a dump or a volume may make no progress before the run counts as failed',
+    default: '15m',
+  },
+  LIFEBOAT_PGUSER: {
+    parse: text,
+    form: 'name',
+    doc: 'database role to use, instead of `POSTGRES_USER` of the database container',
+  },
+  LIFEBOAT_PGPASSWORD: {
+    parse: text,
+    form: 'text',
+    doc: 'its password, instead of `POSTGRES_PASSWORD` of the database container',
+    secret: true,
+  },
+  LIFEBOAT_COPY: planned('URL', 'a second destination that is kept equal to the first'),
+  LIFEBOAT_AGE_RECIPIENTS: planned('comma list', 'age public keys to encrypt to'),
+  LIFEBOAT_AGE_IDENTITY: { ...planned('text', 'age private key, to restore'), secret: true },
+  LIFEBOAT_GPG_PASSPHRASE: { ...planned('text', 'OpenPGP passphrase to encrypt with'), secret: true },
+  LIFEBOAT_GPG_RECIPIENTS: planned('comma list', 'OpenPGP keys to encrypt to'),
+  LIFEBOAT_SIGNING_KEY: { ...planned('text', 'key that manifests are signed with'), secret: true },
+  LIFEBOAT_RPO: planned('duration', 'how old the newest backup may get before an alarm'),
+  LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
+  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to prove that a backup restores'),
+  LIFEBOAT_HTTP_PORT: { ...planned('port', 'metrics and status page'), parse: integer(1, 65_535) },
+  LOG_LEVEL: {
+    parse: oneOf(LEVELS),
+    form: LEVELS.map((level) => `\`${level}\``).join(', '),
+    doc: 'how much is logged',
+    default: 'info',
+  },
+  TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and of times shown', default: 'UTC' },
+} as const satisfies Fields;

@@ -1,0 +1,163 @@
+import { LifeboatError } from '../errors.ts';
+import type { LogLevel } from '../log.ts';
+import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
+import type { KeepPolicy } from './model.ts';
+import { type Scope, SETTINGS } from './setting-table.ts';
+
+/** What the operator decided, checked and typed. */
+export interface Settings {
+  /** five-field cron expression or @alias, valid */
+  readonly schedule: string;
+  readonly keep: KeepPolicy;
+  /** absolute path without a slash at its end */
+  readonly destination: string;
+  readonly scope: Scope;
+  /** name to use when the agent's own Compose project cannot be told */
+  readonly project?: string;
+  /** at most one of `healthchecksUrl` and `healthchecksPingKey` is set */
+  readonly healthchecksUrl?: string;
+  readonly healthchecksPingKey?: string;
+  /** absent: `<project>-backup` */
+  readonly healthchecksSlug?: string;
+  /** base of slug addresses, without a slash at its end */
+  readonly healthchecksBase: string;
+  readonly slackWebhookUrl?: string;
+  readonly webhookUrl?: string;
+  readonly notify: 'always' | 'failure' | 'change';
+  readonly stallTimeoutMs: number;
+  readonly pgUser?: string;
+  readonly pgPassword?: string;
+  readonly logLevel: LogLevel;
+  /** IANA name */
+  readonly timeZone: string;
+}
+
+const names = Object.keys(SETTINGS);
+
+function isOurs(name: string): boolean {
+  return /^LIFEBOAT_/i.test(name);
+}
+
+/** The row a variable belongs to, and whether it names a file that holds the value. */
+function rowOfVariable(name: string): { row: string; file: boolean } | undefined {
+  if (Object.hasOwn(SETTINGS, name)) return { row: name, file: false };
+  const row = name.replace(/_FILE$/, '');
+  return row !== name && Object.hasOwn(SETTINGS, row) ? { row, file: true } : undefined;
+}
+
+/** `LIFEBOAT_PGPASWORD_FILE` is a misspelt file form. */
+function unknownVariable(name: string): Mistake {
+  const stem = name.replace(/_FILE$/i, '');
+  const found = unknownKey('setting', SETTINGS, stem);
+  const hint = stem === name ? found.hint : found.hint?.replace(/\?$/, '_FILE?');
+  return mistake(name, 'unknown', `unknown setting ${name.slice(0, 80)}`, hint);
+}
+
+/** Collects the text of each setting. Empty variables count as not set: Compose passes `${NAME:-}` as one. */
+function gather(
+  env: Readonly<Record<string, string | undefined>>,
+  readFile: (path: string) => string,
+): { given: Map<string, string>; mistakes: Mistake[] } {
+  const given = new Map<string, string>();
+  const mistakes: Mistake[] = [];
+  for (const [name, text] of Object.entries(env)) {
+    const found = rowOfVariable(name);
+    if (found === undefined) {
+      if (isOurs(name)) mistakes.push(unknownVariable(name));
+      continue;
+    }
+    if (text === undefined || text.trim() === '') continue;
+    const { row, file } = found;
+    if (file && env[row] !== undefined && env[row].trim() !== '') {
+      mistakes.push(mistake(name, 'invalid', `${row} and ${name} are both set`, 'remove one of them'));
+      continue;
+    }
+    const content = file ? readValue(name, text, readFile) : text;
+    if (typeof content === 'string') given.set(row, content);
+    else mistakes.push(content);
+  }
+  return { given, mistakes };
+}
+
+/** The path is not told: a secret that was put in the file form by mistake would show. */
+function readValue(name: string, path: string, readFile: (path: string) => string): string | Mistake {
+  let content: string;
+  try {
+    content = readFile(path).trimEnd();
+  } catch (error) {
+    const why = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+    const hint = 'mount the file into the container, readable for its user, and name it by its path there';
+    return mistake(name, 'invalid', `the file that ${name} names cannot be read${why}`, hint);
+  }
+  if (content !== '') return content;
+  return mistake(name, 'invalid', `the file that ${name} names is empty`, 'fill it, or remove the setting');
+}
+
+/**
+ * Reads the settings from environment variables and from the files that NAME_FILE variables name. `readFile` returns a
+ * file's text or throws. Tells all mistakes at once: throws SETTING_UNKNOWN if all are unknown names, else
+ * SETTING_INVALID. No value of a secret and no value of an unknown name is in the message.
+ */
+export function parseSettings(
+  env: Readonly<Record<string, string | undefined>>,
+  readFile: (path: string) => string,
+): Settings {
+  const { given, mistakes } = gather(env, readFile);
+  const read = readFields('setting', SETTINGS, given);
+  mistakes.push(...read.mistakes);
+  if (given.has('LIFEBOAT_HEALTHCHECKS_URL') && given.has('LIFEBOAT_HEALTHCHECKS_PING_KEY')) {
+    const message = 'LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set';
+    mistakes.push(mistake('LIFEBOAT_HEALTHCHECKS_URL', 'invalid', message, 'remove one of them'));
+  }
+  if (mistakes.length > 0) throw refusal(mistakes);
+  return toSettings(read.values);
+}
+
+function refusal(mistakes: Mistake[]): LifeboatError {
+  const code = mistakes.every(({ kind }) => kind === 'unknown') ? 'SETTING_UNKNOWN' : 'SETTING_INVALID';
+  const [first] = mistakes;
+  if (mistakes.length === 1) {
+    return new LifeboatError(code, first!.message, first!.hint === undefined ? {} : { hint: first!.hint });
+  }
+  const order = (key: string) => names.indexOf(key.replace(/_FILE$/, ''));
+  const sorted = mistakes.toSorted((a, b) => order(a.key) - order(b.key) || (a.key < b.key ? -1 : 1));
+  const lines = sorted.map(({ message, hint }) => `\n  ${message}${hint === undefined ? '' : ` (${hint})`}`);
+  return new LifeboatError(code, `${mistakes.length} settings cannot be used:${lines.join('')}`);
+}
+
+function toSettings(values: Values<typeof SETTINGS>): Settings {
+  return withoutUndefined({
+    schedule: values.LIFEBOAT_SCHEDULE,
+    keep: values.LIFEBOAT_KEEP,
+    destination: values.LIFEBOAT_DESTINATION,
+    scope: values.LIFEBOAT_SCOPE,
+    project: values.LIFEBOAT_PROJECT,
+    healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
+    healthchecksPingKey: values.LIFEBOAT_HEALTHCHECKS_PING_KEY,
+    healthchecksSlug: values.LIFEBOAT_HEALTHCHECKS_SLUG,
+    healthchecksBase: values.LIFEBOAT_HEALTHCHECKS_BASE,
+    slackWebhookUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
+    webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
+    notify: values.LIFEBOAT_NOTIFY,
+    stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
+    pgUser: values.LIFEBOAT_PGUSER,
+    pgPassword: values.LIFEBOAT_PGPASSWORD,
+    logLevel: values.LOG_LEVEL,
+    timeZone: values.TZ,
+  });
+}
+
+type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+};
+
+function withoutUndefined<T extends object>(object: T): Defined<T> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Defined<T>;
+}
+
+/** The values that must never show: the caller registers them for redaction before anything is logged. */
+export function secretValues(settings: Settings): string[] {
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword } = settings;
+  const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
+  return all.filter((value) => value !== undefined);
+}

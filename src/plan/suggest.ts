@@ -1,0 +1,60 @@
+/** `lifeboat.Exclude_Databases` and `lifeboat.exclude-database` are the same word to a person. */
+function squash(word: string): string {
+  return word
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .map((part) => part.replace(/s+$/, ''))
+    .join('');
+}
+
+/** Levenshtein distance: how many characters to insert, delete or replace. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** Without the prefix that all names share, so that short names are not "near" each other because of it. */
+function core(word: string): string {
+  return word.toLowerCase().replace(/^lifeboat[._-]/, '');
+}
+
+/** Longer input is no typo of a name; comparing it would only cost time. */
+const MAX_LENGTH = 80;
+
+/**
+ * The candidate that `word` was most likely meant to be, or undefined if none is near: equal but for case, separators
+ * and plural; or a few characters away; or the last part of a longer name (`lifeboat.databases`).
+ */
+export function suggest(word: string, candidates: Iterable<string>): string | undefined {
+  const wanted = core(word);
+  if (wanted === '' || wanted.length > MAX_LENGTH) return undefined;
+  const all = [...candidates];
+  const same = all.find((candidate) => squash(core(candidate)) === squash(wanted));
+  if (same !== undefined) return same;
+  let best: string | undefined;
+  let least = Math.min(3, Math.ceil(wanted.length / 4)) + 1;
+  for (const candidate of all) {
+    const far = distance(wanted, core(candidate));
+    if (far < least) [best, least] = [candidate, far];
+  }
+  return best ?? all.find((candidate) => endsWithPart(core(candidate), wanted));
+}
+
+function endsWithPart(candidate: string, word: string): boolean {
+  const before = candidate.slice(0, -word.length);
+  return candidate.endsWith(word) && /[^a-z0-9]$/.test(before);
+}
+
+/** `did you mean X?` as a hint, or undefined when nothing is near. */
+export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
+  const found = suggest(word, candidates);
+  return found === undefined ? undefined : `did you mean ${found}?`;
+}

@@ -1,0 +1,135 @@
+import type { Parsed, Parser } from './fields.ts';
+
+/** `true`, `yes`, `on`, `1` and their opposites, in any case. */
+export function boolean(text: string): Parsed<boolean> {
+  const word = text.trim().toLowerCase();
+  if (['true', 'yes', 'on', '1'].includes(word)) return { value: true };
+  if (['false', 'no', 'off', '0'].includes(word)) return { value: false };
+  return { problem: 'is neither true nor false', hint: 'write "true" or "false"' };
+}
+
+/** One item of a list: in double quotes (a quote inside is doubled), or anything without quote and comma. */
+const ITEM = /\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(,|$)/y;
+
+/**
+ * A comma list. Items are trimmed; one with a comma, a quote or spaces at its ends goes in double quotes, with quotes
+ * inside it doubled, as in CSV. Repeated items count once. `check` says what is wrong with an item.
+ */
+export function list(check: (item: string) => string | undefined = () => undefined): Parser<string[]> {
+  return (text) => {
+    const items = new Set<string>();
+    const pattern = new RegExp(ITEM);
+    for (let end = ','; end === ','; ) {
+      const match = pattern.exec(text);
+      if (match === null) return { problem: 'has a stray quote', hint: 'write "a,b" for an item with a comma' };
+      const item = match[1]?.replaceAll('""', '"') ?? match[2]!.trim();
+      if (item === '') return { problem: 'has an empty item', hint: 'write items with a comma between them: a,b' };
+      const wrong = item.includes('\0') ? 'has an item with a NUL byte' : check(item);
+      if (wrong !== undefined) return { problem: wrong };
+      items.add(item);
+      end = match[3]!;
+    }
+    return { value: [...items] };
+  };
+}
+
+/** `true`, `false`, or a comma list. */
+export function booleanOrList(text: string): Parsed<boolean | string[]> {
+  const whole = boolean(text);
+  return 'value' in whole ? whole : list()(text);
+}
+
+const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
+
+/** A duration such as `90s`, `15m`, `1h 30m`, `7d`, in milliseconds, between two bounds (inclusive). */
+export function duration(bounds: { min: string; max: string }): Parser<number> {
+  const [min, max] = [milliseconds(bounds.min), milliseconds(bounds.max)];
+  return (text) => {
+    const value = milliseconds(text.trim().toLowerCase());
+    if (Number.isNaN(value)) {
+      return { problem: 'is not a duration', hint: 'write a number with s, m, h or d, such as 90s, 15m or 2h' };
+    }
+    if (value < min! || value > max!) return { problem: `is not between ${bounds.min} and ${bounds.max}` };
+    return { value };
+  };
+}
+
+function milliseconds(text: string): number {
+  if (!/^\d{1,9}[dhms](\s*\d{1,9}[dhms])*$/.test(text)) return Number.NaN;
+  let sum = 0;
+  for (const [, count, unit] of text.matchAll(/(\d+)([dhms])/g)) sum += Number(count) * UNITS[unit!]!;
+  return sum;
+}
+
+/** A whole number between two bounds (inclusive). */
+export function integer(min: number, max: number): Parser<number> {
+  return (text) => {
+    const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return { value };
+    return { problem: `is not a whole number from ${min} to ${max}` };
+  };
+}
+
+/** One of some words, in any case. */
+export function oneOf<const T extends string>(words: readonly T[]): Parser<T> {
+  return (text) => {
+    const word = text.trim().toLowerCase();
+    const value = words.find((each) => each === word);
+    if (value !== undefined) return { value };
+    return {
+      problem: 'is not one of the words it can be',
+      hint: `write ${words.join(', ').replace(/, ([^,]*)$/, ' or $1')}`,
+    };
+  };
+}
+
+/** An http or https address. `path`: it must name something below the host, as a ping or webhook address does. */
+export function url(options: { path: boolean }): Parser<string> {
+  return (text) => {
+    const trimmed = text.trim();
+    if (!URL.canParse(trimmed) || /\s/.test(trimmed)) {
+      return { problem: 'is not a URL', hint: 'write the whole address, starting with https://' };
+    }
+    const { protocol, pathname } = new URL(trimmed);
+    if (protocol !== 'https:' && protocol !== 'http:') {
+      return { problem: 'is not an http or https URL', hint: 'write the whole address, starting with https://' };
+    }
+    if (options.path && pathname === '/') {
+      return { problem: 'names a host only', hint: 'write the whole address, with the part after the host' };
+    }
+    return { value: options.path ? trimmed : trimmed.replace(/\/+$/, '') };
+  };
+}
+
+/** Text that matches a pattern; `form` says how it must look. */
+export function matching(pattern: RegExp, form: string): Parser<string> {
+  return (text) => {
+    const value = text.trim();
+    return pattern.test(value) ? { value } : { problem: 'has characters that cannot be used', hint: form };
+  };
+}
+
+/** Any text without NUL bytes, kept as it is. */
+export function text(given: string): Parsed<string> {
+  return given.includes('\0') ? { problem: 'has a NUL byte' } : { value: given };
+}
+
+/** What is wrong with a glob over paths relative to a volume, if anything. */
+export function checkGlob(glob: string): string | undefined {
+  if (glob.startsWith('/')) return 'has a glob that starts with /: paths are relative to the volume';
+  if (glob.startsWith('!')) return 'has a glob that starts with !: write it as exclude or include instead';
+  if (glob.split('/').some((part) => part === '..' || part === '.')) return 'has a glob with . or .. as a part';
+  return closes(glob, '[', ']') && closes(glob, '{', '}')
+    ? undefined
+    : 'has a glob with an open bracket (a glob with a comma goes in double quotes)';
+}
+
+function closes(glob: string, open: string, close: string): boolean {
+  let depth = 0;
+  for (let i = 0; i < glob.length; i++) {
+    if (glob[i] === '\\') i++;
+    else if (glob[i] === open) depth++;
+    else if (glob[i] === close && --depth < 0) return false;
+  }
+  return depth === 0;
+}

@@ -1,0 +1,60 @@
+import type { Parsed } from './fields.ts';
+import { didYouMean } from './suggest.ts';
+
+const DAY = 86_400_000;
+const SECOND = 1_000;
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+function formatFor(zone: string): Intl.DateTimeFormat {
+  let format = formats.get(zone);
+  if (format === undefined) {
+    format = new Intl.DateTimeFormat('en-US', { timeZone: zone, timeZoneName: 'longOffset' });
+    formats.set(zone, format);
+  }
+  return format;
+}
+
+/** How far the wall clock of an IANA zone is ahead of UTC at an instant. Both in milliseconds. */
+export function offsetAt(zone: string, instant: number): number {
+  const text = formatFor(zone).format(instant);
+  const [, sign, hours, minutes, seconds] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
+  if (sign === undefined) return 0;
+  const size = (Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds ?? 0);
+  return (sign === '-' ? -size : size) * SECOND;
+}
+
+/**
+ * The instants (ms, ascending) at which the wall clock of a zone shows `wall`, a wall time written as if it were UTC: one,
+ * two where the clock was set back, and the first moment after the gap where the clock was set forward over it.
+ */
+export function wallToInstants(zone: string, wall: number): number[] {
+  const offsets = new Set([offsetAt(zone, wall - DAY), offsetAt(zone, wall + DAY)]);
+  const candidates = [...offsets].map((offset) => wall - offset).sort((a, b) => a - b);
+  const shown = candidates.filter((instant) => instant + offsetAt(zone, instant) === wall);
+  return shown.length > 0 ? shown : [changeBetween(zone, candidates[0]!, candidates.at(-1)!)];
+}
+
+/** The first second in `(low, high]` at which the offset is not that of `low`, by bisection. */
+function changeBetween(zone: string, low: number, high: number): number {
+  const before = offsetAt(zone, low);
+  let [from, to] = [low, high];
+  while (to - from > SECOND) {
+    const middle = from + Math.floor((to - from) / 2 / SECOND) * SECOND;
+    if (offsetAt(zone, middle) === before) from = middle;
+    else to = middle;
+  }
+  return to;
+}
+
+/** Checks an IANA time zone name. Abbreviations such as CEST and offsets such as +02:00 know no daylight saving. */
+export function parseZone(text: string): Parsed<string> {
+  const zone = text.trim();
+  const hint = didYouMean(zone, Intl.supportedValuesOf('timeZone')) ?? 'write a name such as Europe/Berlin, or UTC';
+  if (!/^[A-Za-z]/.test(zone)) return { problem: 'is not a time zone', hint };
+  try {
+    formatFor(zone);
+  } catch {
+    return { problem: 'is not a time zone', hint };
+  }
+  return { value: zone };
+}
