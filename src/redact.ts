@@ -13,13 +13,34 @@ const MIN_LENGTH = 4;
 export function registerSecret(value: string): string {
   if (value.length < MIN_LENGTH) return value;
   const bytes = Buffer.from(value, 'utf8');
-  const forms = [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value), encodeURI(value)];
-  forms.push(bytes.toString('base64'), bytes.toString('base64url'), bytes.toString('hex'));
-  for (const form of forms) known.add(form.replace(/=+$/, '') || form);
+  const url = encodeURIComponent(value);
+  const form = new URLSearchParams([['', value]]).toString().slice(1);
+  const forms = [value, JSON.stringify(value).slice(1, -1), url, lowerEscapes(url), encodeURI(value), form];
+  forms.push(bytes.toString('base64'), bytes.toString('base64url'), bytes.toString('hex'), ...insideBase64(bytes));
+  for (const text of forms) known.add(text.replace(/=+$/, '') || text);
   known.add(value);
   // Longest first, so that a secret that contains another is masked whole.
   ordered = [...known].sort((a, b) => b.length - a.length);
   return value;
+}
+
+function lowerEscapes(url: string): string {
+  return url.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
+}
+
+/** Shorter pieces of base64 are met by chance. */
+const MIN_BASE64 = 8;
+
+/** What a secret looks like in the base64 of a longer text (`user:secret`): it depends on where in a group of three bytes it starts. */
+function insideBase64(bytes: Buffer): string[] {
+  const pieces: string[] = [];
+  for (const before of [0, 1, 2]) {
+    const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64');
+    // Only the characters that the secret alone decides.
+    const piece = text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
+    if (piece.length >= MIN_BASE64) pieces.push(piece, piece.replaceAll('+', '-').replaceAll('/', '_'));
+  }
+  return pieces;
 }
 
 /** Replaces every registered secret in `text`. */

@@ -41,6 +41,8 @@ export interface PostOptions {
   /** all attempts with their pauses; below the dispatcher's limit, so that the error says more than "too late" */
   limitMs?: number;
   random?: () => number;
+  /** waits between attempts; rejects when the signal aborts */
+  sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 /**
@@ -54,6 +56,7 @@ export function createPost({
   attemptMs = 8_000,
   limitMs = 25_000,
   random = Math.random,
+  sleep = (ms, signal) => delay(ms, undefined, { signal }),
 }: PostOptions = {}): Post {
   return async (request) => {
     const deadline = Date.now() + limitMs;
@@ -70,7 +73,7 @@ export function createPost({
       const pause = outcome.retryAfterMs ?? random() * Math.min(RETRY_MAX, RETRY_BASE * 2 ** (attempt - 1));
       if (Date.now() + pause >= deadline) throw outcome.error;
       // Aborted while waiting: what the server said last is worth more than "aborted".
-      await delay(pause, undefined, { signal }).catch(() => {
+      await sleep(pause, signal).catch(() => {
         throw outcome.error;
       });
     }

@@ -1,0 +1,196 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { RunEvent, RunReport } from '../../src/report/events.ts';
+import { createHealthchecks, createPace, cutText, pingBody, pingUrl, toSlug } from '../../src/report/healthchecks.ts';
+import { createPost } from '../../src/report/http.ts';
+import { type Receiver, startReceiver } from '../harness/receiver.ts';
+import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+
+const NEVER = new AbortController().signal;
+const UUID = '5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278';
+const RID = makeReport().rid;
+let receiver: Receiver;
+beforeAll(async () => {
+  receiver = await startReceiver();
+});
+afterAll(() => receiver.close());
+beforeEach(() => {
+  receiver.requests.length = 0;
+  receiver.behave({});
+});
+
+const started = (): RunEvent => ({ type: 'run-started', run: makeReport() });
+const finished = (over: Partial<RunReport> = {}): RunEvent => ({ type: 'run-finished', report: makeReport(over) });
+const create = (now = () => NOW.getTime()) =>
+  createHealthchecks({
+    target: { url: new URL(`${receiver.url}/${UUID}`) },
+    project: 'shop',
+    zone: 'UTC',
+    post: createPost({ random: () => 0 }),
+    now,
+  });
+
+describe('URLs', () => {
+  const key = { pingKey: 'KeY/1', slug: 'My Shop!' };
+  test.each([
+    [{ url: new URL('https://hc-ping.com/abc') }, 'success', 'https://hc-ping.com/abc?rid=R'],
+    [{ url: new URL('https://hc-ping.com/abc/') }, 'fail', 'https://hc-ping.com/abc/fail?rid=R'],
+    [
+      { url: new URL('https://h.example/ping/k/s?create=1') },
+      'start',
+      'https://h.example/ping/k/s/start?create=1&rid=R',
+    ],
+    [{ url: new URL('https://h.example/p/?a=b#frag') }, 'log', 'https://h.example/p/log?a=b&rid=R'],
+    [{ url: new URL('https://h.example/p?rid=old') }, 'success', 'https://h.example/p?rid=R'],
+    [key, 'success', 'https://hc-ping.com/KeY%2F1/my-shop?create=1&rid=R'],
+    [
+      { ...key, base: 'https://hc.example.org/ping/' },
+      'fail',
+      'https://hc.example.org/ping/KeY%2F1/my-shop/fail?create=1&rid=R',
+    ],
+  ] as const)('%o %s', (target, kind, url) => {
+    expect(pingUrl(target, kind, 'R').href).toBe(url);
+  });
+
+  test.each([
+    ['shop', 'shop'],
+    ['My Shop!', 'my-shop'],
+    ['a__b-c', 'a__b-c'],
+    ['你好', 'lifeboat'],
+  ])('toSlug(%s)', (name, slug) => {
+    expect(toSlug(name)).toBe(slug);
+  });
+});
+
+test('a run is a start and a success with the same rid', async () => {
+  const healthchecks = create();
+  await healthchecks.handle(started(), NEVER);
+  await healthchecks.handle(finished(), NEVER);
+  expect(receiver.requests.map((r) => [r.method, r.path, r.query.rid])).toEqual([
+    ['POST', `/${UUID}/start`, RID],
+    ['POST', `/${UUID}`, RID],
+  ]);
+  expect(receiver.requests[1]?.body).toContain('shop: backup ok\nSnapshot 20261120T030000Z-4f1c9a');
+  expect(receiver.requests[1]?.body).toContain('\n\nlog:\n2026-11-20T03:00:00Z info run started\n');
+});
+
+test.each(['partial', 'failed'] as const)('%s is a fail', async (status) => {
+  await create().handle(finished({ status, results: [makeResult(), makeFailure()] }), NEVER);
+  expect(receiver.requests.map((r) => r.path)).toEqual([`/${UUID}/fail`]);
+  const body = receiver.requests[0]?.body ?? '';
+  expect(body.indexOf('db.postgres')).toBeLessThan(body.indexOf('web.media'));
+});
+
+test('what happens between start and end is not pinged', async () => {
+  const healthchecks = create();
+  await healthchecks.handle({ type: 'source-started', source: 'a' }, NEVER);
+  await healthchecks.handle({ type: 'source-finished', result: makeResult() }, NEVER);
+  expect(receiver.requests).toEqual([]);
+});
+
+describe('the body', () => {
+  const logTail = Array.from({ length: 100 }, (_, i) => `line ${i} ${'ü'.repeat(150)}`);
+
+  test('is cut to 10,000 bytes where the server does not say', async () => {
+    await create().handle(finished({ logTail }), NEVER);
+    const body = receiver.requests[0]?.body ?? '';
+    expect(Buffer.byteLength(body)).toBeLessThanOrEqual(10_000);
+    expect(Buffer.byteLength(body)).toBeGreaterThan(9_000);
+    expect(body).toMatch(/^shop: backup ok/);
+    expect(body).toContain('line 99 ');
+    expect(body).not.toContain('line 0 ');
+  });
+
+  test('is cut to what the server said before', async () => {
+    receiver.behave({ headers: { 'Ping-Body-Limit': '1500' } });
+    const healthchecks = create();
+    await healthchecks.handle(started(), NEVER);
+    await healthchecks.handle(finished({ logTail }), NEVER);
+    const size = Buffer.byteLength(receiver.requests[1]?.body ?? '');
+    expect(size).toBeLessThanOrEqual(1_500);
+    expect(size).toBeGreaterThan(1_000);
+  });
+
+  test('keeps the head of a report that is too long by itself, and the failures', async () => {
+    const results = Array.from({ length: 2_000 }, (_, i) => makeResult({ name: `s${i}` }));
+    await create().handle(finished({ status: 'partial', results: [...results, makeFailure()], logTail }), NEVER);
+    const body = receiver.requests[0]?.body ?? '';
+    expect(Buffer.byteLength(body)).toBeLessThanOrEqual(10_000);
+    expect(body).toContain('PG_RESTARTED');
+  });
+
+  test('never exceeds the limit nor splits a character', () => {
+    const text = fc
+      .array(fc.constantFrom('a', 'é', '你', '😀', '\n'), { maxLength: 30 })
+      .map((chars) => chars.join(''));
+    fc.assert(
+      fc.property(text, fc.array(text, { maxLength: 4 }), fc.integer({ min: 0, max: 120 }), (report, lines, limit) => {
+        const body = pingBody(report, lines, limit);
+        expect(Buffer.byteLength(body)).toBeLessThanOrEqual(limit);
+        expect(body).not.toContain('\ufffd');
+      }),
+    );
+    expect(cutText('aé', 3)).toBe('aé');
+    expect(cutText('aéééé', 6)).toBe('aé…');
+    expect(cutText('你好', 2)).toBe('');
+  });
+});
+
+describe('five pings a minute', () => {
+  test('no window of a minute has more, retries counted', async () => {
+    receiver.behave({ status: 500 });
+    const healthchecks = create();
+    for (let run = 0; run < 3; run++) {
+      await Promise.allSettled([healthchecks.handle(started(), NEVER)]);
+      await Promise.allSettled([healthchecks.handle(finished(), AbortSignal.timeout(50))]);
+    }
+    expect(receiver.requests).toHaveLength(5);
+  });
+
+  test('starts leave room for results', async () => {
+    const healthchecks = create();
+    for (let run = 0; run < 4; run++) await healthchecks.handle(started(), NEVER);
+    await healthchecks.handle(finished(), NEVER);
+    await healthchecks.handle(finished({ status: 'failed' }), NEVER);
+    expect(receiver.requests.map((r) => r.path.split('/')[2] ?? 'success')).toEqual([
+      'start',
+      'start',
+      'start',
+      'success',
+      'fail',
+    ]);
+  });
+
+  test('a take waits until the window has room', async () => {
+    const pace = createPace(2, 60);
+    const start = performance.now();
+    for (let i = 0; i < 3; i++) await pace.take(NEVER);
+    expect(performance.now() - start).toBeGreaterThanOrEqual(50);
+  });
+
+  test('and is given up when its signal aborts', async () => {
+    const pace = createPace(1, 60_000);
+    await pace.take(NEVER);
+    await expect(pace.take(AbortSignal.timeout(10))).rejects.toThrow('more than 1 pings a minute');
+    await delay(1);
+    expect(pace.used()).toBe(1);
+  });
+});
+
+describe('a ping that is answered 200 but ignored', () => {
+  test.each([
+    ['OK (not found)', 'ignored the ping: not found'],
+    ['OK (rate limited)', 'ignored the ping: rate limited'],
+  ])('%s is an error', async (body, message) => {
+    receiver.behave({ body });
+    await expect(Promise.resolve(create().handle(finished(), NEVER))).rejects.toThrow(message);
+  });
+});
+
+test('a test is a log entry, which leaves the status of the check alone', async () => {
+  const line = await create().test(NEVER);
+  expect(receiver.requests).toMatchObject([{ path: `/${UUID}/log`, query: {} }]);
+  expect(receiver.requests[0]?.body).toBe('shop: test message from Lifeboat, no backup was made');
+  expect(line).toBe(`127.0.0.1:${receiver.port} took a log entry; the check's status is unchanged`);
+});
