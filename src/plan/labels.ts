@@ -1,5 +1,5 @@
 import { parseCommand } from './command.ts';
-import { type Fields, type Mistake, mistake, readFields, type Values } from './fields.ts';
+import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './fields.ts';
 import { parseKeep } from './retention.ts';
 import { parseSchedule } from './schedule.ts';
 import { suggest } from './suggest.ts';
@@ -132,17 +132,14 @@ export function ownLabels(
   return new Map(ours.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+const EXCLUDE = 'lifeboat.postgres.exclude-databases';
+
 /** Reads the labels of one container, as {@link ownLabels} gives them. */
 export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
-  const read = readFields('label', LABELS, given);
-  const both = read.values['lifeboat.postgres.databases']?.filter((name) =>
-    read.values['lifeboat.postgres.exclude-databases']?.includes(name),
-  );
-  if (both !== undefined && both.length > 0) {
-    const message = `lifeboat.postgres.exclude-databases names ${JSON.stringify(both[0])}, and so does lifeboat.postgres.databases`;
-    read.mistakes.push(
-      mistake('lifeboat.postgres.exclude-databases', 'invalid', message, 'remove it from one of them'),
-    );
-  }
-  return read;
+  const { values, mistakes } = readFields('label', LABELS, given);
+  const both = values['lifeboat.postgres.databases']?.find((name) => values[EXCLUDE]?.includes(name));
+  if (both === undefined) return { values, mistakes };
+  const message = `${EXCLUDE} names ${quote(both)}, as lifeboat.postgres.databases does`;
+  mistakes.push(mistake(EXCLUDE, 'invalid', message, 'remove it from one of them'));
+  return { values: { ...values, [EXCLUDE]: undefined }, mistakes };
 }

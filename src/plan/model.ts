@@ -96,7 +96,8 @@ export interface FilesSource extends SourceBase {
 
 export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
 
-/** Something that is not as the user meant it. `error`: something is not backed up because of it. */
+/** Something that is not as the user meant it. `error`: what was asked for is not done, wholly or in
+ * part. `warning`: it is done, but may not be what was meant. */
 export interface Problem {
   severity: 'error' | 'warning';
   code: ErrorCode;

@@ -1,0 +1,78 @@
+import { type Mistake, quote } from './fields.ts';
+import { type LABELS, ownLabels } from './labels.ts';
+import type { Problem } from './model.ts';
+import { asks, isInScope, type PlanInput, type Service } from './services.ts';
+import { didYouMean } from './suggest.ts';
+
+const NOT_BACKED_UP = 'it is not backed up';
+
+/** What a mistake in a label leads to. Where a default is safe it is used: better too much than nothing. */
+const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
+  'lifeboat.postgres': 'its databases are not backed up',
+  'lifeboat.postgres.databases': 'all databases are backed up',
+  'lifeboat.postgres.exclude-databases': 'no database is left out for it',
+  'lifeboat.postgres.exclude-table-data': 'all tables are backed up',
+  'lifeboat.volumes': 'its volumes are not backed up',
+  'lifeboat.volumes.include': 'all files are backed up',
+  'lifeboat.volumes.exclude': 'all files are backed up',
+  'lifeboat.stop': 'its volumes are not backed up',
+  'lifeboat.schedule': 'LIFEBOAT_SCHEDULE is used',
+  'lifeboat.keep': 'LIFEBOAT_KEEP is used',
+  'lifeboat.name': NOT_BACKED_UP,
+  'lifeboat.exec.pre': NOT_BACKED_UP,
+  'lifeboat.exec.post': NOT_BACKED_UP,
+};
+
+/** True for a mistake that keeps the whole container from being backed up. */
+export function blocksAll({ key }: Mistake): boolean {
+  return CONSEQUENCES[key as keyof typeof LABELS] === NOT_BACKED_UP;
+}
+
+/** A mistake in a label as a problem. `asked`: the container asks to be backed up, so that the mistake has a consequence. */
+export function labelProblem(subject: string, { key, kind, message, hint }: Mistake, asked: boolean): Problem {
+  const consequence = asked ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
+  return {
+    severity: 'error',
+    code: kind === 'unknown' ? 'LABEL_UNKNOWN' : 'LABEL_INVALID',
+    subject,
+    message: consequence === undefined ? message : `${message}, so ${consequence}`,
+    ...(hint === undefined ? {} : { hint }),
+  };
+}
+
+/** Nothing to back up is a failure, never a quiet success; so is a listed project in which nothing is found. */
+export function nothingLabelled(services: readonly Service[], input: PlanInput): Problem[] {
+  const { scope } = input.settings;
+  const labelled = (project?: string) =>
+    services.some((service) => (project === undefined || service.project === project) && service.containers.some(asks));
+  const known = new Set(input.containers.map(({ project }) => project).filter((project) => project !== ''));
+  if (scope.kind === 'projects') {
+    return scope.names
+      .filter((name) => !labelled(name))
+      .map((name) => ({
+        severity: 'error',
+        code: 'NOTHING_LABELLED',
+        subject: 'LIFEBOAT_SCOPE',
+        message: `no container of project ${quote(name)} asks to be backed up`,
+        hint: (known.has(name) ? undefined : didYouMean(name, known)) ?? LABEL_HINT,
+      }));
+  }
+  if (labelled()) return [];
+  const message =
+    scope.kind === 'all'
+      ? 'no container asks to be backed up'
+      : `no container of project ${input.project} asks to be backed up`;
+  const hint = `${LABEL_HINT}${outside(input)}`;
+  return [{ severity: 'error', code: 'NOTHING_LABELLED', subject: input.project, message, hint }];
+}
+
+const LABEL_HINT = 'set lifeboat.postgres: "true" or lifeboat.volumes: "true" in the labels of a service and start it';
+
+/** Points to labelled containers that the scope leaves out. */
+function outside(input: PlanInput): string {
+  const others = input.containers
+    .filter((container) => !isInScope(container, input) && ownLabels(container.labels, container.imageLabels).size > 0)
+    .map(({ project }) => project || 'no Compose project');
+  if (others.length === 0) return '';
+  return `; there are labelled containers of ${[...new Set(others)].sort().join(', ')}, which LIFEBOAT_SCOPE leaves out`;
+}
