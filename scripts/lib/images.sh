@@ -104,6 +104,7 @@ two_at_a_time() { # FUNCTION ITEM…
 pull() { # TAG
   [[ ! -e $work/no-registry ]] || return 1
   local log=$work/pull.log pid try
+  : > "$log"
   docker pull "$1" > "$log" 2>&1 < /dev/null &
   pid=$!
   for (( try = 0; try < 200; try++ )); do

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Excluding paths while mmdebstrap extracts costs it ten seconds; deleting them afterwards costs nothing.
 # shellcheck disable=SC2016 # mmdebstrap's shell fills in $1
-tidy='cd "$1/usr/share" && rm -rf man/* doc/* info/* locale/*'
+tidy='rm -f "$1"/var/cache/apt/*.bin; cd "$1/usr/share" && rm -rf man/* doc/* info/* locale/*'
 # shellcheck disable=SC2016
 configure='cp "'$here'/apt.conf" "$1/etc/apt/apt.conf.d/50container" && cp "'$here'/dpkg.cfg" "$1/etc/dpkg/dpkg.cfg.d/container"'
 
