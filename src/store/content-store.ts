@@ -1,0 +1,185 @@
+import { createHash, hash } from 'node:crypto';
+import type { IndexEntry } from './index-file.ts';
+import type { IndexLines, Placed } from './known.ts';
+import { KnownContents } from './known.ts';
+import type { PackRef } from './pack-stream.ts';
+import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
+import type { TreePath } from './path.ts';
+import type { PreviousIndex } from './previous-index.ts';
+import { failedRead, LargeFile, readSmall, type SmallRead, sameVersion } from './read-file.ts';
+import type { FileStat } from './walk.ts';
+
+/** Files up to this many bytes share packs and are read whole; a larger one is a pack of its own. */
+export const SMALL_FILE = 16 * 1024 * 1024;
+
+/** The part of an index line that is about content. */
+export type Content = { size: number; sha256: string } & Partial<Placed>;
+
+/** What came of storing one file. `stat` is of the moment the content was read. */
+export type StoredFile =
+  | { outcome: 'stored'; content: Content; stat: FileStat; changed: boolean }
+  | { outcome: 'vanished' }
+  | { outcome: 'unreadable'; error: Error };
+
+/** Stores the contents of files, each once: what the previous or the present index names already is only referred to. */
+export class ContentStore {
+  /** files whose content was not known */
+  newFiles = 0;
+  private readonly previous: PreviousIndex;
+  private readonly known: KnownContents;
+  private knownLoaded = false;
+  private readonly writer: PackWriter;
+  private readonly newPacks = new Set<string>();
+  private readonly signal: AbortSignal | undefined;
+
+  /** @param index the index being written */
+  constructor(options: PackWriterOptions, index: IndexLines, previous: PreviousIndex) {
+    this.previous = previous;
+    this.signal = options.signal;
+    this.writer = new PackWriter(options);
+    this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), SMALL_FILE);
+  }
+
+  /** Stores a small file that was read, or, where that found it has grown, a large one. */
+  async store(path: TreePath, absolute: Buffer, read: SmallRead): Promise<StoredFile> {
+    if (read.outcome === 'large') return this.storeLarge(path, absolute);
+    if (read.outcome !== 'read') return read;
+    const { content, stat, changed } = read;
+    const sha256 = hash('sha256', content, 'hex');
+    const placed = content.length > 0 ? await this.place(path, content, sha256, stat) : undefined;
+    return { outcome: 'stored', content: { size: content.length, sha256, ...placed }, stat, changed };
+  }
+
+  /** Stores a large file; when it changes meanwhile, once more from the start. */
+  async storeLarge(path: TreePath, absolute: Buffer): Promise<StoredFile> {
+    let file: LargeFile;
+    try {
+      file = await LargeFile.open(absolute);
+    } catch (error) {
+      return failedRead(error);
+    }
+    try {
+      const first = await this.storeOpen(path, absolute, file, false);
+      return first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Makes an index line's content findable for the rest of the run. */
+  remember(entry: IndexEntry, offset: number): void {
+    this.known.add(entry, offset);
+  }
+
+  async finish(): Promise<PackRef[]> {
+    return this.writer.finish();
+  }
+
+  abort(reason: Error): Promise<void> {
+    return this.writer.abort(reason);
+  }
+
+  close(): Promise<void> {
+    return this.known.close();
+  }
+
+  private async place(path: TreePath, content: Buffer, sha256: string, stat: FileStat): Promise<Placed> {
+    await this.loadKnown();
+    const found = await this.known.find(sha256, content.length);
+    if (found) return found;
+    return this.isNew(await this.writer.add(path, content, stat.mtime));
+  }
+
+  /** Undefined when the file changed meanwhile and nothing was kept. On the last attempt it is kept and flagged. */
+  private async storeOpen(
+    path: TreePath,
+    absolute: Buffer,
+    file: LargeFile,
+    last: boolean,
+  ): Promise<StoredFile | undefined> {
+    const before = await file.stat();
+    if (before.type !== 'file') return { outcome: 'vanished' };
+    if (before.size <= SMALL_FILE) return this.store(path, absolute, await readSmall(absolute, SMALL_FILE));
+    const reading = new HashedReading(() => file.chunks(before.size, this.signal));
+    try {
+      const known = await this.findLarge(before, file, reading);
+      if (known) return { outcome: 'stored', content: known, stat: before, changed: false };
+      let after = before;
+      const placed = await this.writer.addLarge(path, reading.chunks(), before.mtime, async () => {
+        after = await file.stat();
+        return reading.content.size > 0 && (last || sameVersion(before, after));
+      });
+      if (!placed && !last) return undefined;
+      const content = { ...reading.content, ...(placed && this.isNew(placed)) };
+      return { outcome: 'stored', content, stat: after, changed: !sameVersion(before, after) };
+    } catch (error) {
+      if (error !== reading.error || this.signal?.aborted) throw error;
+      return failedRead(error);
+    }
+  }
+
+  /** Reads a large file for its hash alone, if a known content has its size. */
+  private async findLarge(before: FileStat, file: LargeFile, reading: HashedReading): Promise<Content | undefined> {
+    await this.loadKnown();
+    if (!this.known.mayHaveSize(before.size)) return undefined;
+    for await (const _ of reading.chunks()) {
+      // Only the hash is wanted.
+    }
+    if (!sameVersion(before, await file.stat())) return undefined;
+    const { size, sha256 } = reading.content;
+    const found = await this.known.find(sha256, size);
+    return found && { size, sha256, ...found };
+  }
+
+  private isNew(placed: Placed): Placed {
+    this.newPacks.add(placed.pack);
+    this.newFiles++;
+    return placed;
+  }
+
+  /** Only when something has to be looked up: an unchanged tree needs no table. */
+  private async loadKnown(): Promise<void> {
+    if (this.knownLoaded) return;
+    this.knownLoaded = true;
+    const path = this.previous.path;
+    if (path === undefined) return;
+    await this.known.loadPrevious(path).catch((error) => this.previous.distrust(error));
+  }
+}
+
+/** Reads chunks and hashes them on the way; keeps apart what went wrong with the reading itself. */
+class HashedReading {
+  content = { size: 0, sha256: '' };
+  error: unknown;
+  private readonly open: () => AsyncIterable<Buffer>;
+
+  constructor(open: () => AsyncIterable<Buffer>) {
+    this.open = open;
+  }
+
+  /** From the start; `content` is complete after the last chunk. */
+  async *chunks(): AsyncGenerator<Buffer> {
+    const hashing = createHash('sha256');
+    let size = 0;
+    const source = this.open()[Symbol.asyncIterator]();
+    try {
+      for (let step = await this.step(source); !step.done; step = await this.step(source)) {
+        hashing.update(step.value);
+        size += step.value.length;
+        yield step.value;
+      }
+    } finally {
+      await source.return?.();
+    }
+    this.content = { size, sha256: hashing.digest('hex') };
+  }
+
+  private async step(source: AsyncIterator<Buffer>): Promise<IteratorResult<Buffer>> {
+    try {
+      return await source.next();
+    } catch (error) {
+      this.error = error;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { encodeIndexEntry, type IndexEntry } from './index-file.ts';
+import type { IndexLines } from './known.ts';
+
+const FLUSH_SIZE = 256 * 1024;
+
+/** Writes an index to a local file (mode 600) that has its name only when it is whole. */
+export class IndexWriter implements IndexLines {
+  private readonly path: string;
+  private readonly partial: string;
+  private readonly handle: FileHandle;
+  private pending: string[] = [];
+  private pendingBytes = 0;
+  private flushed = 0;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.path = path;
+    this.partial = partialOf(path);
+    this.handle = handle;
+  }
+
+  /** Replaces what an earlier run left at the partial name. */
+  static async create(path: string): Promise<IndexWriter> {
+    await unlink(partialOf(path)).catch(() => {});
+    return new IndexWriter(path, await open(partialOf(path), 'wx+', 0o600));
+  }
+
+  /** Adds a line and returns its offset. Flush when {@link full}. */
+  add(entry: IndexEntry): number {
+    const line = encodeIndexEntry(entry);
+    const offset = this.flushed + this.pendingBytes;
+    this.pending.push(line);
+    this.pendingBytes += Buffer.byteLength(line);
+    return offset;
+  }
+
+  /** True when enough is waiting to be worth a write. */
+  get full(): boolean {
+    return this.pendingBytes >= FLUSH_SIZE;
+  }
+
+  async flush(): Promise<void> {
+    const data = Buffer.from(this.pending.join(''));
+    this.pending = [];
+    this.pendingBytes = 0;
+    for (let done = 0; done < data.length; ) {
+      done += (await this.handle.write(data, done, data.length - done, this.flushed + done)).bytesWritten;
+    }
+    this.flushed += data.length;
+  }
+
+  async lineAt(offset: number): Promise<Buffer | undefined> {
+    if (offset >= this.flushed) await this.flush();
+    const buffer = Buffer.allocUnsafe(64 * 1024);
+    const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, offset);
+    const end = buffer.subarray(0, bytesRead).indexOf(10);
+    return end < 0 ? undefined : buffer.subarray(0, end);
+  }
+
+  /** Gives the file its name. */
+  async finish(): Promise<void> {
+    await this.flush();
+    await this.handle.sync();
+    await this.handle.close();
+    await rename(this.partial, this.path);
+  }
+
+  /** Removes the file. */
+  async abort(): Promise<void> {
+    await this.handle.close().catch(() => {});
+    await unlink(this.partial).catch(() => {});
+  }
+}
+
+function partialOf(path: string): string {
+  return `${path}.partial`;
+}

@@ -1,0 +1,191 @@
+import { PassThrough, Transform } from 'node:stream';
+import { constants as zlib, zstdCompressSync } from 'node:zlib';
+import { ZipArchive } from 'archiver';
+import type { Destination } from '../destinations/destination.ts';
+import { seal } from './seal.ts';
+
+/** A pack as a manifest names it. */
+export interface PackRef {
+  /** 32 hex digits */
+  id: string;
+  key: string;
+  /** bytes, as stored */
+  size: number;
+  /** hex SHA-256, as stored */
+  sha256: string;
+  /** bytes of the zip itself, before compression and encryption */
+  plainSize: number;
+}
+
+/** What a pack needs to know of its surroundings. */
+export interface PackStreamOptions {
+  id: string;
+  /** the object's name without the suffixes that sealing adds */
+  key: string;
+  destination: Destination;
+  /** called, and waited for, before the first byte goes to the destination */
+  recordObject(key: string): Promise<void>;
+  signal?: AbortSignal | undefined;
+}
+
+/** How many bytes may wait between archiver and the destination. */
+const MAX_WAITING = 8 * 1024 * 1024;
+
+/** How much less the compressed sample must be for compression to be worth its time. */
+const WORTHWHILE = 0.93;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/**
+ * One zip on its way to the destination. Calls must not overlap: each append is awaited before the next. After any
+ * failure every call rejects with it, and nothing is stored.
+ */
+export class PackStream {
+  readonly id: string;
+  private readonly options: PackStreamOptions;
+  private readonly archive = new ZipArchive({ store: true, forceZip64: true });
+  private readonly plain: Transform;
+  private readonly stored: Promise<PackRef>;
+  private appended = 0;
+  private passed = 0;
+  private failure: Error | undefined;
+  /** the one call that waits, for an entry to be taken or for room */
+  private entryWaiter: Waiter | undefined;
+  private roomWaiter: Waiter | undefined;
+
+  /** @param sample the beginning of the pack's content: decides whether it is compressed */
+  constructor(options: PackStreamOptions, sample: Buffer) {
+    this.options = options;
+    this.id = options.id;
+    this.plain = new Transform({
+      highWaterMark: 1024 * 1024,
+      transform: (chunk: Buffer, _, done) => {
+        this.passed += chunk.length;
+        if (this.passed >= this.appended - MAX_WAITING) this.settleRoom();
+        done(null, chunk);
+      },
+    });
+    this.plain.on('error', (error) => this.fail(error));
+    this.archive.on('error', (error) => this.fail(error));
+    this.archive.on('warning', (error) => this.fail(error));
+    this.archive.on('entry', () => this.settleEntry());
+    this.archive.pipe(this.plain);
+    this.stored = this.store(compresses(sample));
+    this.stored.catch((error) => this.fail(error));
+  }
+
+  private async store(compress: boolean): Promise<PackRef> {
+    const sealed = seal(this.plain, { compress });
+    const { destination, recordObject, signal, id } = this.options;
+    const key = this.options.key + sealed.suffix;
+    try {
+      await recordObject(key);
+      const stored = await destination.put(key, sealed.stream, signal ? { signal } : {});
+      if (this.failure) throw this.failure;
+      return { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.passed };
+    } catch (error) {
+      sealed.stream.destroy();
+      throw error;
+    }
+  }
+
+  /** Adds a content that is in memory. */
+  async append(entry: string, content: Buffer, mtime: bigint): Promise<void> {
+    this.throwIfFailed();
+    this.appended += content.length;
+    const taken = this.waitForEntry();
+    this.archive.append(content, { name: entry, date: dateOf(mtime) });
+    await taken;
+    await this.waitForRoom();
+  }
+
+  /** Adds one content that comes in chunks. */
+  async appendChunks(entry: string, chunks: AsyncIterable<Buffer>, mtime: bigint): Promise<void> {
+    this.throwIfFailed();
+    // Never given an error: archiver would let it become an uncaught exception. Failing goes by way of fail().
+    const source = new PassThrough({ highWaterMark: 2 * 1024 * 1024 });
+    const taken = this.waitForEntry();
+    taken.catch(() => {});
+    this.archive.append(source, { name: entry, date: dateOf(mtime) });
+    try {
+      for await (const chunk of chunks) {
+        this.throwIfFailed();
+        this.appended += chunk.length;
+        source.write(chunk);
+        await this.waitForRoom();
+      }
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+    source.end();
+    await taken;
+  }
+
+  /** Ends the zip and waits until it is stored whole. */
+  async finish(): Promise<PackRef> {
+    this.throwIfFailed();
+    // Its promise never settles after a failure; the object's does.
+    this.archive.finalize().catch((error) => this.fail(error));
+    return this.stored;
+  }
+
+  /** Gives up: resolves when the destination has nothing of it any more. */
+  async abandon(reason: Error): Promise<void> {
+    this.fail(reason);
+    await this.stored.catch(() => {});
+  }
+
+  private fail(error: Error): void {
+    if (this.failure) return;
+    this.failure = error;
+    this.archive.abort();
+    this.plain.destroy(error);
+    this.entryWaiter?.reject(error);
+    this.roomWaiter?.reject(error);
+  }
+
+  private throwIfFailed(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  private waitForEntry(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.entryWaiter = { resolve, reject };
+    });
+  }
+
+  private settleEntry(): void {
+    this.entryWaiter?.resolve();
+    this.entryWaiter = undefined;
+  }
+
+  private waitForRoom(): Promise<void> | undefined {
+    this.throwIfFailed();
+    if (this.passed >= this.appended - MAX_WAITING) return undefined;
+    return new Promise((resolve, reject) => {
+      this.roomWaiter = { resolve, reject };
+    });
+  }
+
+  private settleRoom(): void {
+    this.roomWaiter?.resolve();
+    this.roomWaiter = undefined;
+  }
+}
+
+/** Tells by a sample whether compressing is worth it: photos, videos and compressed dumps are not. */
+export function compresses(sample: Buffer): boolean {
+  if (sample.length === 0) return false;
+  const packed = zstdCompressSync(sample, { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });
+  return packed.length < sample.length * WORTHWHILE;
+}
+
+/** The time an entry has in the zip: only for people who look into it, the index has the exact one. */
+function dateOf(mtime: bigint): Date {
+  const ms = Number(mtime / 1_000_000n);
+  return new Date(Math.min(Math.max(ms, 0), Date.UTC(2107, 0)));
+}
