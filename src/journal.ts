@@ -17,7 +17,9 @@ export interface ContainerRef {
  * undo what a killed run left.
  */
 export type JournalEntry =
-  | { type: 'start'; run: RunStart }
+  | { type: 'start'; verb: 'backup'; run: RunStart }
+  | { type: 'start'; verb: 'restore'; id: string }
+  | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
   | { type: 'stop'; container: ContainerRef }
@@ -55,14 +57,14 @@ export async function openJournals(directory: string): Promise<string[]> {
   return names.filter((name) => name.endsWith('.ndjson')).sort().map((name) => path.join(directory, name));
 }
 
-/** The journal of a run that begins. */
+/** The journal of a backup or restore that begins. */
 export class Journal {
   readonly file: string;
 
-  constructor(directory: string, run: RunStart) {
+  constructor(directory: string, start: JournalEntry & { type: 'start' }) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.file = path.join(directory, `${run.id}.ndjson`);
-    this.record({ type: 'start', run });
+    this.file = path.join(directory, `${start.verb === 'backup' ? start.run.id : start.id}.ndjson`);
+    this.record(start);
   }
 
   record(entry: JournalEntry): void {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from './errors.ts';
 import type { RunReport } from './report/events.ts';
@@ -15,12 +15,16 @@ export interface State {
   /** sources whose absence or emptiness a person has accepted (ISO time by name) */
   accepted(): Promise<Record<string, string>>;
   saveAccepted(accepted: Record<string, string>): Promise<void>;
-  /** where the index of a source's last good snapshot is cached */
-  indexPath(source: string): string;
+  /** The cached index of a source, if the cache is of the index object with that hash. */
+  cachedIndex(source: string, sha256: string): Promise<string | undefined>;
+  /** Takes over the plain index at `file` (on the same file system) as the cache of a source. */
+  cacheIndex(source: string, sha256: string, file: string): Promise<void>;
 }
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
+  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
+  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   return {
     directory,
@@ -30,7 +34,22 @@ export function openState(directory: string): State {
     saveServed: (served) => writeJson(file('served.json'), served),
     accepted: () => record('accepted.json'),
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
-    indexPath: (source) => path.join(directory, 'index', `${source}.ndjson`),
+    async cachedIndex(source, sha256) {
+      const cached = indexFile(source, sha256);
+      return access(cached).then(
+        () => cached,
+        () => undefined,
+      );
+    },
+    async cacheIndex(source, sha256, from) {
+      const target = indexFile(source, sha256);
+      const others = (await readdir(path.dirname(target)).catch(() => [])).filter((name) => name.startsWith(`${source}@`));
+      await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+      await rename(from, target);
+      for (const name of others) {
+        if (name !== path.basename(target)) await rm(path.join(path.dirname(target), name), { force: true });
+      }
+    },
   };
 }
 

@@ -75,6 +75,8 @@ export interface PostgresFacts extends Record<string, unknown> {
   kind: 'postgres';
   server: ServerFacts;
   compression: 'zstd' | 'none';
+  /** of all tables of all databases */
+  rows: number;
   databases: DatabaseFacts[];
 }
 

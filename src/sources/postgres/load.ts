@@ -49,8 +49,8 @@ const NAME_LIMIT = 63;
 export async function loadDatabase(options: LoadDatabaseOptions): Promise<LoadedDatabase> {
   const { tools, target, facts, signal } = options;
   const recorded = recordedDatabase(facts, options.database);
-  const control = await tools.control();
-  await checkTarget(control, target, facts, tools.container);
+  const control = await tools.control(target);
+  const before = await checkTarget(tools, control, target, signal);
   const result: LoadedDatabase = { target, tables: recorded.tables.length, rows: 0, warnings: [] };
   if (options.globals) {
     options.step('creating missing roles');
@@ -79,6 +79,7 @@ export async function loadDatabase(options: LoadDatabaseOptions): Promise<Loaded
       await session.close();
     }
     for (const sql of databaseProperties(working, recorded)) await control.run(sql);
+    if (before === 'empty') await dropEmpty(tools, control, target, signal);
     await control.run(`ALTER DATABASE ${quoteIdentifier(working)} RENAME TO ${quoteIdentifier(target)}`);
     return result;
   } catch (error) {
@@ -104,24 +105,77 @@ function recordedDatabase(facts: PostgresFacts, database: string): DatabaseFacts
   });
 }
 
-async function checkTarget(control: Session, target: string, facts: PostgresFacts, container: string): Promise<void> {
-  if (Buffer.byteLength(target) > NAME_LIMIT || target === '' || target.includes('\0')) {
-    throw new LifeboatError('USAGE', 'a database name has 1 to 63 bytes', { hint: 'Choose another name.' });
-  }
+/** Which databases of a snapshot to load under which names, and which to leave alone. */
+export interface LoadPlan {
+  load: { database: string; target: string }[];
+  left: { database: string; reason: string }[];
+}
+
+/**
+ * Decides what to load, and refuses what would replace data, before anything is made. A database that exists and holds no
+ * objects at all (a fresh container makes one) does not count as existing. Without a name, every recorded database is
+ * meant, except empty ones that exist.
+ */
+export async function databasesToLoad(
+  control: Session,
+  facts: PostgresFacts,
+  container: string,
+  wanted: { database?: string; toDatabase?: string },
+): Promise<LoadPlan> {
   const major = (version: number) => Math.floor(version / 10000);
   if (major(control.versionNumber) < major(facts.server.versionNumber)) {
     throw new LifeboatError(
       'PG_VERSION',
       `the snapshot is from Postgres ${facts.server.version}, ${container} runs ${major(control.versionNumber)}`,
-      { hint: 'Restore into a server of the same major version or a newer one.' },
+      { hint: 'Restore into a server of the same major version or a newer one; nothing was changed.' },
     );
   }
-  const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [target]);
-  if (existing) {
-    throw new LifeboatError('PG_TARGET_EXISTS', `database ${target} exists in ${container}`, {
-      hint: 'Restore beside it with --to-database NAME, or rename or drop the present one first; nothing was changed.',
+  const chosen = wanted.database === undefined ? facts.databases : [recordedDatabase(facts, wanted.database)];
+  const filled = chosen.filter((database) => database.tables.length > 0);
+  const renamed = wanted.toDatabase !== undefined && chosen.length > 1 ? filled : chosen;
+  if (wanted.toDatabase !== undefined && renamed.length !== 1) {
+    throw new LifeboatError('USAGE', `the snapshot has several databases: ${chosen.map(({ name }) => name).join(', ')}`, {
+      hint: 'Say which one with --database NAME.',
     });
   }
+  const present = new Set((await control.all<{ name: string }>('SELECT datname AS name FROM pg_database')).map(({ name }) => name));
+  const plan: LoadPlan = { load: [], left: [] };
+  for (const database of renamed) {
+    const target = wanted.toDatabase ?? database.name;
+    checkName(target);
+    if (present.has(target) && wanted.database === undefined && database.tables.length === 0 && wanted.toDatabase === undefined) {
+      plan.left.push({ database: database.name, reason: 'it exists, and the snapshot has no tables for it' });
+    } else {
+      plan.load.push({ database: database.name, target });
+    }
+  }
+  return plan;
+}
+
+function checkName(target: string): void {
+  if (target !== '' && Buffer.byteLength(target) <= NAME_LIMIT && !target.includes('\0')) return;
+  throw new LifeboatError('USAGE', 'a database name has 1 to 63 bytes', { hint: 'Choose another name.' });
+}
+
+/** PG_TARGET_EXISTS unless the target is absent, or there without a single object in it. */
+async function checkTarget(tools: Tools, control: Session, target: string, signal: AbortSignal): Promise<'absent' | 'empty'> {
+  const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [target]);
+  if (!existing) return 'absent';
+  const session = await tools.session(target, signal);
+  try {
+    const { objects } = await session.one<{ objects: string }>(
+      `SELECT ((SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace)
+             + (SELECT count(*) FROM pg_proc WHERE oid >= 16384) + (SELECT count(*) FROM pg_type WHERE oid >= 16384)
+             + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384) + (SELECT count(*) FROM pg_extension WHERE oid >= 16384)
+             + (SELECT count(*) FROM pg_largeobject_metadata))::text AS objects`,
+    );
+    if (objects === '0') return 'empty';
+  } finally {
+    await session.close();
+  }
+  throw new LifeboatError('PG_TARGET_EXISTS', `database ${target} exists in ${tools.container} and is not empty`, {
+    hint: 'Restore beside it with --to-database NAME, or rename the present one first; nothing was changed.',
+  });
 }
 
 async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
@@ -212,6 +266,13 @@ async function compare(session: Session, recorded: DatabaseFacts): Promise<numbe
     });
   }
   return expected.reduce((sum, table) => sum + table.rows, 0);
+}
+
+/** Makes way for the restored database. Looks again first: what was empty minutes ago may hold data now. */
+async function dropEmpty(tools: Tools, control: Session, target: string, signal: AbortSignal): Promise<void> {
+  await checkTarget(tools, control, target, signal);
+  await control.all('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()', [target]);
+  await control.run(`DROP DATABASE ${quoteIdentifier(target)}`);
 }
 
 /** Drops our own working database, sessions on it included. Never rejects: it runs on the way out of a failure. */

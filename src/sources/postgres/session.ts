@@ -21,6 +21,7 @@ const CONNECT_TIMEOUT_MS = 30_000;
 
 /** One SQL session of ours. Errors come out coded: PG_AUTH, PG_UNREACHABLE, PG_DATABASE_UNKNOWN, PG_QUERY. */
 export interface Session {
+  readonly database: string;
   readonly versionNumber: number;
   all<T extends object>(sql: string, values?: unknown[]): Promise<T[]>;
   /** exactly one row */
@@ -86,6 +87,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       }
     };
     return {
+      database: options.database,
       versionNumber,
       all,
       async one<T extends object>(sql: string, values?: unknown[]) {

@@ -26,8 +26,11 @@ export interface Tools {
   /** the database to connect to for what concerns the whole server */
   readonly database: string;
   session(database: string, signal: AbortSignal): Promise<Session>;
-  /** A session that outlives the run's abort signal, for looking and for cleaning up; opened once. */
-  control(): Promise<Session>;
+  /**
+   * A session that outlives the run's abort signal, for looking and for cleaning up; kept open between calls. With
+   * `outside` it is on another database than that one, which can then be dropped or renamed.
+   */
+  control(outside?: string): Promise<Session>;
   /** Runs a program in the helper; resolves to its stdout. EXEC_FAILED with the end of stderr when it exits non-zero. */
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
   /** The state of this run's sessions as text: it changes while the server works for us. */
@@ -124,8 +127,16 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
       container: source.containerName,
       signal,
     });
-  const openControl = () => {
-    control ??= firstThatExists([database, 'postgres', 'template1'], (name) => session(name, closing.signal));
+  const openControl = async (outside?: string): Promise<Session> => {
+    const open = await control;
+    if (open && open.database !== outside) return open;
+    await open?.close();
+    const names = [database, 'postgres', 'template1'].filter((name) => name !== outside);
+    control = firstThatOpens(names, (name) => session(name, closing.signal));
+    // Whoever waits for it hears of a failure; the next call tries anew.
+    control.catch(() => {
+      control = undefined;
+    });
     return control;
   };
   return {
@@ -155,7 +166,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
   };
 }
 
-async function firstThatExists(names: string[], open: (name: string) => Promise<Session>): Promise<Session> {
+async function firstThatOpens(names: string[], open: (name: string) => Promise<Session>): Promise<Session> {
   let last: unknown;
   for (const name of new Set(names)) {
     try {

@@ -1,0 +1,297 @@
+import { readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { type BackupDeps, type BackupRequest, backup, type RunContext } from './backup.ts';
+import { createCapturer } from './capture.ts';
+import { daemon } from './daemon.ts';
+import type { Destination } from './destinations/destination.ts';
+import { createLocalDestination } from './destinations/local.ts';
+import { findSelf, listFacts, type Self, watch } from './docker/discover.ts';
+import { createEngine, type Engine } from './docker/engine.ts';
+import { reapHelpers } from './docker/helper.ts';
+import { LifeboatError } from './errors.ts';
+import { takeLock } from './lock.ts';
+import { createLog, type Log } from './log.ts';
+import { buildPlan } from './plan/job.ts';
+import type { Plan, PlannedSource } from './plan/model.ts';
+import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
+import { recover } from './recover.ts';
+import { registerSecret } from './redact.ts';
+import { createDispatcher } from './report/dispatch.ts';
+import type { Listener, RunReport } from './report/events.ts';
+import { createHealthchecks } from './report/healthchecks.ts';
+import { secretUrl } from './report/http.ts';
+import type { Notifier } from './report/notifier.ts';
+import { withPolicy } from './report/policy.ts';
+import { createSlack } from './report/slack.ts';
+import { createWebhook } from './report/webhook.ts';
+import { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
+import { createFilesSource } from './sources/files.ts';
+import { createPostgresSource } from './sources/postgres/postgres-source.ts';
+import { openTools } from './sources/postgres/tools.ts';
+import type { Source } from './sources/source.ts';
+import { createVolumeSource } from './sources/volume.ts';
+import { nextRunOf } from './daemon.ts';
+import { openState, type State } from './state.ts';
+import { openRepository, type Repository } from './store/repository.ts';
+import { createTreeStore, type TreeStore } from './tree-jobs.ts';
+
+/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
+const SPOOL = '/spool';
+const CONFIG = '/config';
+const ALIVE_FILE = '/run/lifeboat/alive';
+
+/** The settings and the log: all that a command needs before it talks to anything. */
+export interface Base {
+  settings: Settings;
+  log: Log;
+}
+
+/** Reads and checks the settings, and registers their secrets. Throws SETTING_* before anything else happens. */
+export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
+  const settings = parseSettings(env, (file) => readFileSync(file, 'utf8'));
+  for (const secret of secretValues(settings)) registerSecret(secret);
+  return { settings, log: createLog(settings.logLevel, writeLog) };
+}
+
+/** The product, put together. */
+export interface App extends Base {
+  project: string;
+  version: string;
+  engine: Engine;
+  state: State;
+  treeStore: TreeStore;
+  notifiers: Notifier[];
+  destination: Destination;
+  self: Self;
+  plan(): Promise<Plan>;
+  repository(options?: { create: boolean }): Promise<Repository>;
+  nextRun(plan: Plan): Date;
+  openTools(source: Parameters<typeof openTools>[0]['source'], context: ToolsContext): ReturnType<typeof openTools>;
+  backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
+  restore(request: RestoreRequest): Promise<RestoreResult>;
+  daemon(signal: AbortSignal): Promise<void>;
+}
+
+type ToolsContext = Pick<Parameters<typeof openTools>[0], 'application' | 'runId' | 'recordHelper' | 'signal'>;
+
+/** The destination that the settings name. The only place that knows which kinds there are. */
+export function openDestination(settings: Settings): Destination {
+  return createLocalDestination({ root: settings.destination });
+}
+
+/** Finds the agent's own container and builds everything on it. Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER. */
+export async function createApp({ settings, log }: Base): Promise<App> {
+  const engine = createEngine({ log });
+  const self = await findSelf(engine);
+  const project = self.facts.project || settings.project;
+  if (!project) {
+    throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent was not started by Compose, so its project is not known', {
+      hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
+    });
+  }
+  const spoolMount = self.facts.mounts.find((mount) => mount.destination === SPOOL);
+  if (!spoolMount) {
+    throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
+      hint: 'Use the image as it is: it declares the volume.',
+    });
+  }
+  const version = readVersion();
+  const now = () => new Date();
+  const state = openState(path.join(SPOOL, 'state'));
+  const journals = path.join(state.directory, 'runs');
+  const runs = path.join(SPOOL, 'runs');
+  const destination = openDestination(settings);
+  const notifiers = createNotifiers(settings, project);
+  const agent = { engine, project, spoolMount };
+  const lockName = `${project}\0${settings.destination}`;
+  const treeStore = createTreeStore({
+    engine,
+    project,
+    destination,
+    agent: { id: self.facts.id, imageId: self.facts.imageId },
+    helperEnv: { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' },
+    stallTimeoutMs: settings.stallTimeoutMs,
+  });
+
+  const plan = async (): Promise<Plan> => {
+    const containers = await listFacts(engine);
+    return buildPlan({ containers, project, settings, agentMounts: self.facts.mounts, configFiles: await hasFiles(CONFIG) });
+  };
+  const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
+  const repository = (options = { create: true }) => openRepository(destination, { project, ...options });
+  const holdDeps = (record: Parameters<typeof appendHold>[1]) => appendHold(engine, record, log);
+
+  const recoverWith = (dispatcher: BackupDeps['dispatcher']) =>
+    recover({
+      journals,
+      spool: runs,
+      destination: destination.name,
+      state,
+      dispatcher,
+      log,
+      now,
+      repository,
+      holdDeps,
+      reapHelpers: () => reapHelpers(engine, project, []).then(() => undefined),
+    });
+
+  const makeSource = (planned: PlannedSource, context: RunContext): Source => {
+    const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
+    if (planned.kind === 'postgres') {
+      return createPostgresSource({ agent, planned, stallTimeoutMs: settings.stallTimeoutMs, recordHelper });
+    }
+    if (planned.kind === 'volume') return createVolumeSource(planned, self.facts.mounts);
+    return createFilesSource(planned);
+  };
+
+  const runBackup = async (request: BackupRequest, listeners: Listener[] = []) => {
+    const dispatcher = createDispatcher([...notifiers, ...listeners], { log });
+    let planned: Plan | undefined;
+    return backup(
+      {
+        project,
+        agentVersion: version,
+        destination: destination.name,
+        lockName,
+        journals,
+        state,
+        dispatcher,
+        log,
+        now,
+        recover: () => recoverWith(dispatcher),
+        plan: async () => {
+          planned = await plan();
+          return planned;
+        },
+        repository,
+        holdDeps: (journal, runLog) => ({ ...holdDeps((entry) => journal.record(entry)), log: runLog }),
+        capturer: (context) =>
+          createCapturer({ state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now }, context),
+        nextRun: () => (planned ? nextRun(planned) : undefined),
+      },
+      request,
+    );
+  };
+
+  /** Recovers if nobody is at work; somebody who is has recovered already. */
+  const recoverAlone = async () => {
+    const lock = await takeLock(lockName).catch((error: unknown) => {
+      if (error instanceof LifeboatError && error.code === 'LOCKED') return undefined;
+      throw error;
+    });
+    if (!lock) return;
+    const dispatcher = createDispatcher(notifiers, { log });
+    try {
+      await recoverWith(dispatcher);
+    } finally {
+      await lock.release();
+      await dispatcher.settle();
+    }
+  };
+
+  const app: App = {
+    settings,
+    log,
+    project,
+    version,
+    engine,
+    state,
+    treeStore,
+    notifiers,
+    destination,
+    self,
+    plan,
+    repository,
+    nextRun,
+    openTools: (source, context) => openTools({ agent, source, log, ...context }),
+    backup: runBackup,
+    restore: (request) =>
+      restore(
+        {
+          project,
+          lockName,
+          journals,
+          spool: runs,
+          log,
+          now,
+          stallTimeoutMs: settings.stallTimeoutMs,
+          agentMounts: self.facts.mounts,
+          treeStore,
+          recover: async () => {
+            const dispatcher = createDispatcher(notifiers, { log });
+            await recoverWith(dispatcher);
+            await dispatcher.settle();
+          },
+          plan,
+          repository: () => repository({ create: false }),
+          openTools: (source, { journal, ...context }) =>
+            app.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+        },
+        request,
+      ),
+    daemon: async (signal) => {
+      const { schedule } = await import('node-cron');
+      await daemon(
+        {
+          state,
+          log,
+          now,
+          zone: settings.timeZone,
+          schedule: settings.schedule,
+          journals,
+          aliveFile: ALIVE_FILE,
+          plan,
+          backup: runBackup,
+          recover: recoverAlone,
+          watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
+          everyMinute: (tick) => {
+            const task = schedule('* * * * *', tick);
+            return () => void task.stop();
+          },
+        },
+        signal,
+      );
+    },
+  };
+  return app;
+}
+
+function appendHold(engine: Engine, record: (entry: Parameters<RunContext['journal']['record']>[0]) => void, log: Log) {
+  return { engine, record, log };
+}
+
+function createNotifiers(settings: Settings, project: string): Notifier[] {
+  const zone = settings.timeZone;
+  const notifiers: Notifier[] = [];
+  if (settings.healthchecksUrl) {
+    const url = secretUrl(settings.healthchecksUrl, 'LIFEBOAT_HEALTHCHECKS_URL');
+    notifiers.push(createHealthchecks({ target: { url }, project, zone }));
+  }
+  if (settings.healthchecksPingKey) {
+    const slug = settings.healthchecksSlug ?? `${project}-backup`;
+    const target = { pingKey: settings.healthchecksPingKey, slug, base: settings.healthchecksBase };
+    notifiers.push(createHealthchecks({ target, project, zone }));
+  }
+  if (settings.slackWebhookUrl) {
+    const url = secretUrl(settings.slackWebhookUrl, 'LIFEBOAT_SLACK_WEBHOOK_URL');
+    notifiers.push(withPolicy(createSlack({ url, project, zone }), settings.notify));
+  }
+  if (settings.webhookUrl) {
+    const url = secretUrl(settings.webhookUrl, 'LIFEBOAT_WEBHOOK_URL');
+    notifiers.push(withPolicy(createWebhook({ url, project }), settings.notify));
+  }
+  return notifiers;
+}
+
+async function hasFiles(directory: string): Promise<boolean> {
+  return readdir(directory).then(
+    (names) => names.length > 0,
+    () => false,
+  );
+}
+
+function readVersion(): string {
+  const file = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

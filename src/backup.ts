@@ -1,0 +1,217 @@
+import { randomUUID } from 'node:crypto';
+import { type Captured, type Capturer, vanished } from './capture.ts';
+import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
+import { type HoldDeps, withHold } from './hold.ts';
+import { Journal } from './journal.ts';
+import { takeLock } from './lock.ts';
+import { type Log, withTail } from './log.ts';
+import type { Plan, PlannedSource, Problem } from './plan/model.ts';
+import { redactDeep } from './redact.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import type { RunReport, RunStart, Trigger } from './report/events.ts';
+import { emptyRunError, groupByHold, runStatus, vanishedSources } from './run-rules.ts';
+import type { State } from './state.ts';
+import { type Manifest, newSnapshotId } from './store/manifest.ts';
+import type { Repository } from './store/repository.ts';
+
+/** What a run works with; app.ts puts it together. */
+export interface BackupDeps {
+  project: string;
+  agentVersion: string;
+  /** how the destination is named to people */
+  destination: string;
+  lockName: string;
+  /** directory of the journals */
+  journals: string;
+  state: State;
+  dispatcher: Dispatcher;
+  log: Log;
+  now(): Date;
+  /** undoes what dead runs left, and reports them as failed */
+  recover(): Promise<void>;
+  plan(): Promise<Plan>;
+  repository(): Promise<Repository>;
+  holdDeps(journal: Journal, log: Log): HoldDeps;
+  capturer(run: RunContext): Capturer;
+  nextRun(): Date | undefined;
+}
+
+export interface BackupRequest {
+  trigger: Trigger;
+  /** undefined: every source of the plan */
+  only?: (source: PlannedSource) => boolean;
+  signal: AbortSignal;
+}
+
+/** What belongs to one run. */
+export interface RunContext {
+  run: RunStart;
+  journal: Journal;
+  repository: Repository;
+  /** newest first */
+  snapshots: Manifest[];
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** How a run ended, before it is reported. */
+type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot'>;
+
+/**
+ * One run: plan → capture → store → commit → report. Resolves to the report whatever the outcome. Rejects only before
+ * anything was done: LOCKED when another run is under way.
+ */
+export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
+  const lock = await takeLock(deps.lockName);
+  try {
+    await deps.recover();
+    const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
+    const run = startRun(deps, request, plan);
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'backup', run });
+    const { log, tail } = withTail(deps.log);
+    deps.dispatcher.emit({ type: 'run-started', run });
+    log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
+    const ending = await attempt(deps, request, run, journal, plan, log);
+    const report = await finish(deps, request, run, ending, log, tail);
+    await journal.close();
+    return report;
+  } finally {
+    await lock.release();
+  }
+}
+
+function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | LifeboatError): RunStart {
+  const start = deps.now();
+  return {
+    id: newSnapshotId(start),
+    rid: randomUUID(),
+    project: deps.project,
+    trigger: request.trigger,
+    start: start.toISOString(),
+    sources: plan instanceof LifeboatError ? [] : plan.sources.filter(request.only ?? all).map(({ name }) => name),
+  };
+}
+
+const all = () => true;
+
+/** How long an interrupted run waits for its notifiers, milliseconds. */
+const INTERRUPTED_SETTLE_MS = 4000;
+
+/** Never rejects: what went wrong is in the ending, and nothing of a run that committed nothing stays behind. */
+async function attempt(
+  deps: BackupDeps,
+  request: BackupRequest,
+  run: RunStart,
+  journal: Journal,
+  plan: Plan | LifeboatError,
+  log: Log,
+): Promise<Ending> {
+  const captured: Captured[] = [];
+  const problems: Problem[] = plan instanceof LifeboatError ? [] : [...plan.problems];
+  let context: RunContext | undefined;
+  try {
+    if (plan instanceof LifeboatError) throw plan;
+    const repository = await deps.repository();
+    context = { run, journal, repository, snapshots: await repository.snapshots(), log, signal: request.signal };
+    await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
+    if (request.trigger !== 'manual' || !request.only) {
+      for (const source of vanishedSources(context.snapshots, plan, await deps.state.accepted())) {
+        captured.push(vanished(source));
+      }
+    }
+    request.signal.throwIfAborted();
+    return await commit(deps, context, captured, problems);
+  } catch (error) {
+    const why = errorInfo(request.signal.aborted ? request.signal.reason : error);
+    log.error('run failed', { ...why });
+    await context?.repository.removeRun(journal.file).catch((left: unknown) => {
+      log.warn('objects of the failed run could not be removed', { error: String(left) });
+    });
+    return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
+  }
+}
+
+/** Captures and stores every source; one that fails does not keep the others from being stored. */
+async function captureAll(
+  deps: BackupDeps,
+  context: RunContext,
+  sources: PlannedSource[],
+  captured: Captured[],
+  problems: Problem[],
+): Promise<void> {
+  const capturer = deps.capturer(context);
+  const emit = deps.dispatcher.emit;
+  const captureOne = async (source: PlannedSource, failure?: unknown) => {
+    emit({ type: 'source-started', source: source.name });
+    const one = failure === undefined ? await capturer.capture(source) : await capturer.failed(source, failure);
+    captured.push(one);
+    emit({ type: 'source-finished', result: redactDeep(one.report) });
+  };
+  for (const { hold, sources: group } of groupByHold(sources, deps.project)) {
+    context.signal.throwIfAborted();
+    const waiting = [...group];
+    const captureGroup = async () => {
+      for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) await captureOne(source);
+    };
+    try {
+      if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
+      else await captureGroup();
+    } catch (error) {
+      // What the hold kept from being captured failed with it; what was stored before stays stored, and the failure is told.
+      const { code, message, hint } = errorInfo(error);
+      if (waiting.length < group.length) {
+        problems.push({ severity: 'error', code, subject: hold?.container.name ?? '', message, ...(hint ? { hint } : {}) });
+      }
+      for (const source of waiting) await captureOne(source, error);
+    }
+  }
+}
+
+/** Writes the manifest, which makes the snapshot exist; before it, nothing of the run is visible. */
+async function commit(deps: BackupDeps, context: RunContext, captured: Captured[], problems: Problem[]): Promise<Ending> {
+  const results = captured.map(({ report }) => report);
+  const status = runStatus(results, problems);
+  if (status === 'failed') {
+    await context.repository.removeRun(context.journal.file);
+    const ending: Ending = { status, results, problems };
+    return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
+  }
+  await context.repository.commit({
+    id: context.run.id,
+    start: context.run.start,
+    end: deps.now().toISOString(),
+    trigger: context.run.trigger,
+    agentVersion: deps.agentVersion,
+    status,
+    sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, entry])),
+  });
+  for (const { keepIndex } of captured) await keepIndex?.();
+  return { status, results, problems, snapshot: context.run.id };
+}
+
+async function finish(
+  deps: BackupDeps,
+  request: BackupRequest,
+  run: RunStart,
+  ending: Ending,
+  log: Log,
+  tail: () => string[],
+): Promise<RunReport> {
+  log.info('run ended', { run: run.id, status: ending.status });
+  const previous = await deps.state.lastRun();
+  const next = deps.nextRun();
+  const report = redactDeep<RunReport>({
+    ...run,
+    ...ending,
+    end: deps.now().toISOString(),
+    destination: deps.destination,
+    logTail: tail(),
+    ...(previous ? { previousStatus: previous.status } : {}),
+    ...(next ? { nextRun: next.toISOString() } : {}),
+  });
+  await deps.state.saveLastRun(report);
+  deps.dispatcher.emit({ type: 'run-finished', report });
+  // A container that is being stopped has seconds, not the half minute that a slow notifier may take.
+  await deps.dispatcher.settle(request.signal.aborted ? INTERRUPTED_SETTLE_MS : undefined);
+  return report;
+}

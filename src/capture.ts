@@ -1,0 +1,219 @@
+import { createReadStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { RunContext } from './backup.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { readJournal } from './journal.ts';
+import type { PlannedSource } from './plan/model.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import type { Progress, SourceReport } from './report/events.ts';
+import { fallWarnings, type LastGood, lastGoodOf } from './run-rules.ts';
+import type { CapturedTree, Source } from './sources/source.ts';
+import type { State } from './state.ts';
+import type { ManifestSource } from './store/manifest.ts';
+import type { StoredTree } from './store/store-tree.ts';
+import type { PreviousTree, TreeStore } from './tree-jobs.ts';
+
+/** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
+export interface Captured {
+  report: SourceReport;
+  entry: ManifestSource;
+  keepIndex?: () => Promise<void>;
+}
+
+export interface Capturer {
+  /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
+  capture(source: PlannedSource): Promise<Captured>;
+  /** The outcome of a source that was not even begun. */
+  failed(source: PlannedSource, error: unknown): Promise<Captured>;
+}
+
+export interface CapturerDeps {
+  state: State;
+  /** directory of this run inside the spool */
+  spool: string;
+  dispatcher: Dispatcher;
+  treeStore: TreeStore;
+  makeSource(planned: PlannedSource, context: RunContext): Source;
+  now(): Date;
+}
+
+/** capture → store, for one source after the other. */
+export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
+  const { run, repository, snapshots, log, signal } = context;
+
+  async function captureWell(planned: PlannedSource, startedAt: Date): Promise<Captured> {
+    const directory = path.join(deps.spool, planned.name);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const progress = (update: Omit<Progress, 'source'>) =>
+      deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
+    const lastGood = lastGoodOf(snapshots, planned.name);
+    try {
+      const source = deps.makeSource(planned, context);
+      const tree = path.join(directory, 'tree');
+      await mkdir(tree, { mode: 0o700 });
+      return await source.capture({ runId: run.id, spool: tree, log, signal, progress }, async (captured) => {
+        const indexPath = path.join(directory, 'index.ndjson');
+        const stored = await deps.treeStore.store({
+          tree: captured,
+          source: planned.name,
+          runId: run.id,
+          journal: context.journal.file,
+          indexPath,
+          spool: directory,
+          signal,
+          progress,
+          ...(await previousTree(planned.name, lastGood, directory)),
+        });
+        await checkNotEmpty(planned, stored, lastGood);
+        const record = (key: string) => context.journal.record({ type: 'object', key });
+        const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
+        const index = await repository.putIndex(run.id, planned.name, createReadStream(indexPath), record);
+        return outcome(planned, captured, stored, { facts, index, indexPath }, lastGood, startedAt);
+      });
+    } finally {
+      // The index lives on until the commit; the rest of the spool is needed by nobody.
+      await rm(path.join(directory, 'tree'), { recursive: true, force: true });
+    }
+  }
+
+  /** The tree to compare with: the cached index where it belongs to the last good snapshot, else the repository's. */
+  async function previousTree(
+    name: string,
+    lastGood: LastGood | undefined,
+    directory: string,
+  ): Promise<{ previous?: PreviousTree }> {
+    if (!lastGood?.entry.index) return {};
+    const cached = await deps.state.cachedIndex(name, lastGood.entry.index.sha256);
+    const indexPath = cached ?? path.join(directory, 'previous.ndjson');
+    try {
+      if (!cached) await repository.fetchObject(lastGood.entry.index, indexPath);
+      return { previous: { indexPath, packs: lastGood.entry.packs } };
+    } catch (error) {
+      log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
+      return {};
+    }
+  }
+
+  async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastGood: LastGood | undefined) {
+    if (stored.files > 0) return;
+    const acceptedAt = (await deps.state.accepted())[planned.name];
+    if (acceptedAt !== undefined && (lastGood === undefined || lastGood.entry.files === 0 || acceptedAt > lastGood.at)) return;
+    throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
+      hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
+    });
+  }
+
+  function outcome(
+    planned: PlannedSource,
+    tree: CapturedTree,
+    stored: StoredTree,
+    objects: { facts: ManifestSource['facts']; index: NonNullable<ManifestSource['index']>; indexPath: string },
+    lastGood: LastGood | undefined,
+    startedAt: Date,
+  ): Captured {
+    const { files, bytes, newFiles, newBytes } = stored;
+    const rows = typeof tree.facts.rows === 'number' ? { rows: tree.facts.rows } : {};
+    const warnings = [...tree.warnings, ...treeWarnings(stored), ...fallWarnings(lastGood?.entry, { files, bytes, ...rows })];
+    const unreadable = stored.unreadableCount;
+    const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
+    const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
+    const error =
+      unreadable === 0
+        ? {}
+        : { error: errorInfo(unreadableError(planned.name, stored)) };
+    const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
+    return {
+      report: {
+        name: planned.name,
+        ...shared,
+        durationMs: deps.now().getTime() - startedAt.getTime(),
+        ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
+      },
+      entry: {
+        ...shared,
+        ...rows,
+        ...(tree.image ? { image: tree.image } : {}),
+        ...(objects.facts ? { facts: objects.facts } : {}),
+        index: objects.index,
+        packs: stored.packs,
+        skipped: stored.skipped,
+      },
+      keepIndex: () => deps.state.cacheIndex(planned.name, objects.index.sha256, objects.indexPath),
+    };
+  }
+
+  async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
+    const info = errorInfo(signal.aborted ? signal.reason : error);
+    log.error('source failed', { source: planned.name, ...info });
+    await removeObjects(planned.name).catch((left: unknown) =>
+      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
+    );
+    const durationMs = deps.now().getTime() - startedAt.getTime();
+    return failedOutcome(planned, info, durationMs, lastGoodOf(snapshots, planned.name));
+  }
+
+  /** What the journal says was stored for the source; helpers wrote there too. */
+  async function removeObjects(source: string): Promise<void> {
+    const prefixes = [`${run.project}/packs/${source}/`, `${run.project}/snapshots/${run.id}/${source}.`];
+    const keys = (await readJournal(context.journal.file)).flatMap((entry) =>
+      entry.type === 'object' && prefixes.some((prefix) => entry.key.startsWith(prefix)) ? [entry.key] : [],
+    );
+    await repository.removeObjects(keys);
+  }
+
+  return {
+    async capture(planned) {
+      const startedAt = deps.now();
+      try {
+        return await captureWell(planned, startedAt);
+      } catch (error) {
+        return failed(planned, error, startedAt);
+      }
+    },
+    failed: (planned, error) => failed(planned, error),
+  };
+}
+
+/** The outcome of a source that recent snapshots have and the plan does not. */
+export function vanished(source: { name: string; kind: SourceReport['kind']; lastGood?: LastGood }): Captured {
+  const error = new LifeboatError('SOURCE_VANISHED', `${source.name} was backed up before and is not there any more`, {
+    hint: `Start its container and check its labels; if it is gone on purpose, say so with \`lifeboat accept ${source.name}\`.`,
+  });
+  return failedOutcome(source, errorInfo(error), 0, source.lastGood);
+}
+
+function failedOutcome(
+  { name, kind }: { name: string; kind: SourceReport['kind'] },
+  error: ReturnType<typeof errorInfo>,
+  durationMs: number,
+  lastGood: LastGood | undefined,
+): Captured {
+  const shared = { kind, status: 'failed' as const, error, files: 0, bytes: 0, newFiles: 0, newBytes: 0, summary: '', warnings: [] };
+  return {
+    report: { name, ...shared, durationMs, ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}) },
+    entry: { ...shared, packs: [], skipped: {} },
+  };
+}
+
+const SHOWN = 3;
+
+function unreadableError(source: string, stored: StoredTree): LifeboatError {
+  const shown = stored.unreadable.slice(0, SHOWN).map((issue) => `${issue.path} (${issue.message})`).join(', ');
+  return new LifeboatError('TREE_UNREADABLE', `${stored.unreadableCount} paths of ${source} could not be read: ${shown}`, {
+    hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
+  });
+}
+
+function treeWarnings(stored: StoredTree): string[] {
+  const warnings = [...stored.warnings];
+  if (stored.changedCount > 0) {
+    const shown = stored.changed.slice(0, SHOWN).map((issue) => issue.path).join(', ');
+    warnings.push(`${stored.changedCount} files kept changing while they were read, among them ${shown}`);
+  }
+  const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
+  if (skipped.length > 0) {
+    warnings.push(`skipped: ${skipped.map(([type, count]) => `${count} ${type}`).join(', ')}`);
+  }
+  return warnings;
+}

@@ -1,0 +1,161 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { openJournals } from './journal.ts';
+import type { Log } from './log.ts';
+import type { Plan } from './plan/model.ts';
+import { missedRun, nextRun } from './plan/schedule.ts';
+import type { RunReport, Trigger } from './report/events.ts';
+import type { BackupRequest } from './backup.ts';
+import type { State } from './state.ts';
+
+export interface DaemonDeps {
+  state: State;
+  log: Log;
+  now(): Date;
+  zone: string;
+  /** the schedule of LIFEBOAT_SCHEDULE, served when no source says otherwise */
+  schedule: string;
+  journals: string;
+  /** touched while the daemon is alive: the container's health check looks at it */
+  aliveFile: string;
+  plan(): Promise<Plan>;
+  backup(request: BackupRequest): Promise<RunReport>;
+  /** cleans up after dead runs, if no other run is under way */
+  recover(): Promise<void>;
+  /** calls back whenever containers changed, also after the connection to the engine was lost */
+  watch(onChange: () => void, signal: AbortSignal): Promise<void>;
+  /** calls `tick` at every full minute until the returned function is called */
+  everyMinute(tick: () => void): () => void;
+}
+
+const ALIVE_INTERVAL_MS = 30_000;
+
+/** A run begun later than this after its time was missed, not merely late. */
+const LATE_MS = 90_000;
+
+/** discover → plan → wait → run, until the signal aborts; then the run under way is ended cleanly and this resolves. */
+export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<void> {
+  const { log } = deps;
+  let plan: Plan | undefined;
+  let running: Promise<void> | undefined;
+
+  const replan = async () => {
+    try {
+      const next = await deps.plan();
+      logChanges(log, plan, next);
+      plan = next;
+    } catch (error) {
+      log.warn('containers cannot be listed; trying again when the engine answers', { ...errorInfo(error) });
+    }
+  };
+  const tick = () => {
+    running ??= serve()
+      .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
+      .finally(() => {
+        running = undefined;
+      });
+  };
+  const serve = async () => {
+    if ((await openJournals(deps.journals)).length > 0) await deps.recover();
+    const due = await dueSchedules(deps, plan);
+    if (due.length === 0 || signal.aborted) return;
+    await runDue(deps, due, signal);
+  };
+
+  await beat(deps.aliveFile);
+  const heart = setInterval(() => void beat(deps.aliveFile).catch(() => undefined), ALIVE_INTERVAL_MS);
+  await deps.recover();
+  await replan();
+  logStart(deps, plan);
+  const stopTicking = deps.everyMinute(tick);
+  const watching = deps.watch(() => void replan(), signal);
+  tick();
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  log.info('stopping');
+  stopTicking();
+  clearInterval(heart);
+  await running;
+  await watching.catch(() => undefined);
+}
+
+interface Due {
+  schedule: string;
+  /** when it should have run */
+  at: Date;
+}
+
+/**
+ * The schedules whose time has come since they were last served. One never served before begins to count now: installing
+ * Lifeboat is no missed run.
+ */
+async function dueSchedules(deps: DaemonDeps, plan: Plan | undefined): Promise<Due[]> {
+  const now = deps.now();
+  const served = await deps.state.served();
+  const schedules = schedulesOf(plan, deps.schedule);
+  const fresh = schedules.filter((schedule) => served[schedule] === undefined);
+  if (fresh.length > 0) {
+    for (const schedule of fresh) served[schedule] = now.toISOString();
+    await deps.state.saveServed(served);
+  }
+  return schedules.flatMap((schedule) => {
+    const at = missedRun(schedule, deps.zone, new Date(served[schedule] as string), now);
+    return at === undefined ? [] : [{ schedule, at }];
+  });
+}
+
+async function runDue(deps: DaemonDeps, due: Due[], signal: AbortSignal): Promise<void> {
+  const now = deps.now();
+  const missed = due.every(({ at }) => now.getTime() - at.getTime() > LATE_MS);
+  const trigger: Trigger = missed ? 'catch-up' : 'schedule';
+  if (missed) deps.log.warn('catching up on a run that was missed', { missed: due.map(({ at }) => at.toISOString()) });
+  const schedules = new Set(due.map(({ schedule }) => schedule));
+  const before = await deps.state.served();
+  // Before the run, so that one which brings the agent down is not started again and again.
+  await deps.state.saveServed({ ...before, ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])) });
+  try {
+    await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), signal });
+  } catch (error) {
+    if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
+    deps.log.info('another run is under way; the scheduled one follows it');
+    await deps.state.saveServed(before);
+  }
+}
+
+/** Every distinct schedule of the plan. Nothing planned is a failure to be told, at the time that the settings say. */
+export function schedulesOf(plan: Plan | undefined, fallback: string): string[] {
+  const schedules = [...new Set((plan?.sources ?? []).map((source) => source.schedule))];
+  return schedules.length > 0 ? schedules : [fallback];
+}
+
+/** When the next run begins, over all schedules. */
+export function nextRunOf(plan: Plan | undefined, fallback: string, zone: string, now: Date): Date {
+  const times = schedulesOf(plan, fallback).map((schedule) => nextRun(schedule, zone, now));
+  return times.reduce((first, time) => (time < first ? time : first));
+}
+
+function logStart(deps: DaemonDeps, plan: Plan | undefined): void {
+  const next = nextRunOf(plan, deps.schedule, deps.zone, deps.now());
+  deps.log.info('ready', { sources: plan?.sources.map(({ name }) => name) ?? [], nextRun: next.toISOString(), zone: deps.zone });
+}
+
+function logChanges(log: Log, before: Plan | undefined, after: Plan): void {
+  const names = (plan: Plan | undefined) => new Set(plan?.sources.map(({ name }) => name));
+  const [old, now] = [names(before), names(after)];
+  const added = [...now].filter((name) => !old.has(name));
+  const removed = [...old].filter((name) => !now.has(name));
+  if (before && (added.length > 0 || removed.length > 0)) log.info('sources changed', { added, removed });
+  const known = new Set(before?.problems.map((problem) => JSON.stringify(problem)));
+  for (const problem of after.problems) {
+    if (known.has(JSON.stringify(problem))) continue;
+    log[problem.severity === 'error' ? 'error' : 'warn'](problem.message, { ...problem });
+  }
+}
+
+async function beat(file: string): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, '');
+}

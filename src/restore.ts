@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from './errors.ts';
+import { Journal } from './journal.ts';
+import { takeLock } from './lock.ts';
+import type { Log } from './log.ts';
+import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
+import { formatAgo, formatBytes, formatCount } from './report/format.ts';
+import type { PostgresFacts } from './sources/postgres/facts.ts';
+import { databasesToLoad, loadDatabase } from './sources/postgres/load.ts';
+import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts';
+import { databaseDirectory } from './sources/postgres/quote.ts';
+import type { Tools } from './sources/postgres/tools.ts';
+import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
+import type { Manifest, ManifestSource } from './store/manifest.ts';
+import type { Repository } from './store/repository.ts';
+import { newSnapshotId } from './store/snapshot-id.ts';
+import type { TreeStore } from './tree-jobs.ts';
+
+export interface RestoreDeps {
+  project: string;
+  lockName: string;
+  journals: string;
+  /** directory of runs inside the spool */
+  spool: string;
+  log: Log;
+  now(): Date;
+  stallTimeoutMs: number;
+  agentMounts: readonly Mount[];
+  treeStore: TreeStore;
+  recover(): Promise<void>;
+  plan(): Promise<Plan>;
+  repository(): Promise<Repository>;
+  openTools(source: PostgresSource, context: { runId: string; application: string; journal: Journal; signal: AbortSignal }): Promise<Tools>;
+}
+
+export interface RestoreRequest {
+  /** `latest`, a snapshot's id or the start of one */
+  snapshot: string;
+  source: string;
+  /** one recorded database; absent: all of the snapshot */
+  database?: string;
+  /** name to restore the database under */
+  toDatabase?: string;
+  /** directory in the agent to restore a volume or `config` into */
+  toDirectory?: string;
+  /** create roles that the server lacks */
+  globals: boolean;
+  signal: AbortSignal;
+  /** hears what is being done, a line for people at a time */
+  say(line: string): void;
+}
+
+export interface RestoreResult {
+  snapshot: string;
+  source: string;
+  /** what was made: database names, or one path or volume */
+  restored: { target: string; tables?: number; rows?: number; files?: number; bytes?: number }[];
+  /** databases that were left as they are, with the reason */
+  left: { database: string; reason: string }[];
+  warnings: string[];
+  durationMs: number;
+}
+
+/** What belongs to one restore. */
+interface RestoreContext {
+  id: string;
+  journal: Journal;
+  directory: string;
+  repository: Repository;
+  snapshot: Manifest;
+  entry: ManifestSource;
+}
+
+/**
+ * The line of backup.ts backwards: resolve → fetch → load → compare → report. Existing data is never replaced: everything
+ * is checked before anything is made, and what is made gets its final name last.
+ *
+ * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_TARGET_EXISTS, TREE_TARGET_NOT_EMPTY before anything was touched.
+ */
+export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
+  const lock = await takeLock(deps.lockName);
+  const startedAt = deps.now();
+  try {
+    await deps.recover();
+    const repository = await deps.repository();
+    const { snapshot, entry } = await find(repository, request);
+    const age = formatAgo(new Date(snapshot.end), startedAt);
+    request.say(`Restore ${request.source} from ${snapshot.id} (${age})`);
+    const id = newSnapshotId(startedAt);
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id });
+    const directory = path.join(deps.spool, id);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const context: RestoreContext = { id, journal, directory, repository, snapshot, entry };
+    try {
+      const done = entry.kind === 'postgres' ? await toDatabases(deps, request, context) : await toTree(deps, request, context);
+      const durationMs = deps.now().getTime() - startedAt.getTime();
+      return { snapshot: snapshot.id, source: request.source, ...done, durationMs };
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+      await journal.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+async function find(repository: Repository, request: RestoreRequest): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+  const { source } = request;
+  if (request.snapshot === 'latest') {
+    const snapshot = await repository.latest(source);
+    const entry = snapshot?.sources[source];
+    if (snapshot && entry) return { snapshot, entry };
+    const names = new Set((await repository.snapshots()).flatMap(({ sources }) => Object.keys(sources)));
+    throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
+  }
+  const snapshot = await repository.resolve(request.snapshot);
+  const entry = snapshot.sources[source];
+  if (!entry || entry.status === 'failed') {
+    const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
+    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, { hint: sourceHint(good) });
+  }
+  return { snapshot, entry };
+}
+
+function sourceHint(names: string[]): string {
+  return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
+}
+
+async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
+  const { id, journal, entry, repository } = context;
+  if (request.toDirectory !== undefined) return dumpToDirectory(deps, request, context);
+  const facts = (await repository.readFacts(entry)) as PostgresFacts;
+  const planned = await target(deps, request.source, 'postgres');
+  const application = applicationName(deps.project, id);
+  const tools = await deps.openTools(planned, { runId: id, application, journal, signal: request.signal });
+  try {
+    const { load, left } = await databasesToLoad(await tools.control(), facts, planned.containerName, request);
+    for (const { database, reason } of left) request.say(`  leaving ${database} as it is: ${reason}`);
+    const tree = path.join(context.directory, 'tree');
+    request.say(`  fetching ${load.map(({ database }) => database).join(', ')}`);
+    const select = ['globals.sql', ...load.map(({ database }) => `databases/${databaseDirectory(database)}/**`)];
+    await fetchTree(deps, request, context, tree, select);
+    const restored: RestoreResult['restored'] = [];
+    const warnings: string[] = [];
+    for (const { database, target: name } of load) {
+      const loaded = await loadDatabase({
+        tools,
+        facts,
+        database,
+        target: name,
+        tree,
+        id: id.slice(-6),
+        jobs: toolJobs(),
+        globals: request.globals,
+        stallTimeoutMs: deps.stallTimeoutMs,
+        signal: request.signal,
+        step: (text) => request.say(`  ${text}`),
+      });
+      restored.push({ target: name, tables: loaded.tables, rows: loaded.rows });
+      warnings.push(...loaded.warnings);
+      request.say(`  database ${name} is there: ${formatCount(loaded.tables)} tables, ${formatCount(loaded.rows)} rows compared and equal`);
+    }
+    return { restored, left, warnings };
+  } finally {
+    await tools.close();
+  }
+}
+
+/** The dump itself, for whoever wants to run `pg_restore` by hand. */
+async function dumpToDirectory(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
+  const extracted = await fetchTree(deps, request, context, request.toDirectory as string, []);
+  request.say(`  the dump is in ${request.toDirectory}: one pg_dump directory for each database, and globals.sql`);
+  return { restored: [{ target: request.toDirectory as string, files: extracted.files, bytes: extracted.bytes }], left: [], warnings: [] };
+}
+
+async function toTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
+  if (request.toDatabase !== undefined || request.database !== undefined) {
+    throw new LifeboatError('USAGE', `${request.source} is not a database`, { hint: 'Use --to-directory DIR, or no target for its own volume.' });
+  }
+  const where = request.toDirectory ?? `volume of ${request.source}`;
+  const extracted = request.toDirectory !== undefined ? await fetchTree(deps, request, context, request.toDirectory, []) : await intoVolume(deps, request, context);
+  request.say(`  ${formatCount(extracted.files)} files, ${formatBytes(extracted.bytes)} are in ${where}, every one compared with its recorded hash`);
+  const skipped = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
+  const warnings = skipped.map(([type, count]) => `${count} ${type} entries were recorded but have no content to restore`);
+  return { restored: [{ target: where, files: extracted.files, bytes: extracted.bytes }], left: [], warnings };
+}
+
+async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
+  if (context.entry.kind === 'files') {
+    throw new LifeboatError('USAGE', `${request.source} is mounted read-only into the agent as a rule`, {
+      hint: 'Restore it with --to-directory DIR and copy the files from there.',
+    });
+  }
+  const planned = await target(deps, request.source, 'volume');
+  const here = pathInAgent(planned.mount, deps.agentMounts.filter((mount) => mount.writable));
+  request.say(`  into ${planned.mount.name ?? planned.mount.source} of ${planned.containerName}, which must be empty`);
+  const reach = here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'here' } as const);
+  return extract(deps, request, context, here ?? HELPER_ROOT, [], reach);
+}
+
+/** The running container that a source name stands for now. */
+async function target<K extends PlannedSource['kind']>(
+  deps: RestoreDeps,
+  name: string,
+  kind: K,
+): Promise<PlannedSource & { kind: K }> {
+  const plan = await deps.plan();
+  const planned = plan.sources.find((source) => source.name === name);
+  if (planned?.kind === kind) return planned as PlannedSource & { kind: K };
+  const problem = plan.problems.find(({ severity }) => severity === 'error');
+  throw new LifeboatError('SOURCE_UNKNOWN', `no running container is ${name}, so there is nothing to restore into`, {
+    hint: problem
+      ? `The plan has a problem: ${problem.message}.`
+      : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
+  });
+}
+
+function fetchTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext, directory: string, select: string[]) {
+  return extract(deps, request, context, directory, select, { kind: 'here' });
+}
+
+async function extract(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  directory: string,
+  select: string[],
+  reach: { kind: 'here' } | { kind: 'helper'; mount: Mount },
+) {
+  const { entry, repository, journal } = context;
+  if (!entry.index) throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
+  const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
+  await repository.fetchObject(entry.index, indexPath);
+  return deps.treeStore.extract({
+    indexPath,
+    packs: entry.packs,
+    target: directory,
+    select,
+    spool: context.directory,
+    reach,
+    runId: context.id,
+    journal: journal.file,
+    signal: request.signal,
+    progress: () => undefined,
+  });
+}

@@ -1,0 +1,113 @@
+import type { ErrorInfo } from './errors.ts';
+import { type Hold, holdOf } from './hold.ts';
+import type { Plan, PlannedSource, Problem } from './plan/model.ts';
+import type { RunStatus, SourceReport } from './report/events.ts';
+import type { Manifest, ManifestSource } from './store/manifest.ts';
+
+/** The decisions of a run that need no I/O. */
+
+/** How many of the newest snapshots tell which sources a project has. */
+const KNOWN_WINDOW = 10;
+
+/** A fall of size or rows below this share of the last good run is told as a warning. */
+const FALL_SHARE = 0.5;
+
+/** Sources that are captured under one hold of their container, so that it is stopped once for all its volumes. */
+export interface HoldGroup {
+  hold?: Hold;
+  sources: PlannedSource[];
+}
+
+/** Databases first: what they hold refers to the files, and a file stored later than its row is never missed. */
+export function groupByHold(sources: readonly PlannedSource[], project: string): HoldGroup[] {
+  const rank = { postgres: 0, volume: 1, files: 2 };
+  const groups: HoldGroup[] = [];
+  const held = new Map<string, HoldGroup & { hold: Hold }>();
+  for (const source of [...sources].sort((a, b) => rank[a.kind] - rank[b.kind])) {
+    const hold = holdOf(source, project);
+    const open = hold && held.get(hold.container.id);
+    if (hold && open) {
+      open.sources.push(source);
+      open.hold.stop ||= hold.stop;
+    } else if (hold) {
+      const group = { hold, sources: [source] };
+      held.set(hold.container.id, group);
+      groups.push(group);
+    } else {
+      groups.push({ sources: [source] });
+    }
+  }
+  return groups;
+}
+
+/** A source's newest good entry, with the snapshot it stands in. */
+export interface LastGood {
+  snapshot: string;
+  at: string;
+  entry: ManifestSource;
+}
+
+/** The last good entry of each source in snapshots (newest first). */
+export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
+  for (const { id, end, sources } of snapshots) {
+    const entry = sources[source];
+    if (entry && entry.status !== 'failed') return { snapshot: id, at: end, entry };
+  }
+  return undefined;
+}
+
+/**
+ * Sources that recent snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
+ * after its last good backup is left out; one that the plan refuses shows as a problem already.
+ */
+export function vanishedSources(
+  snapshots: readonly Manifest[],
+  plan: Plan,
+  accepted: Readonly<Record<string, string>>,
+): { name: string; kind: SourceReport['kind']; lastGood?: LastGood }[] {
+  const known = new Map<string, ManifestSource>();
+  for (const { sources } of snapshots.slice(0, KNOWN_WINDOW)) {
+    for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
+  }
+  for (const { name } of plan.sources) known.delete(name);
+  return [...known].flatMap(([name, { kind }]) => {
+    const lastGood = lastGoodOf(snapshots, name);
+    const acceptedAt = accepted[name];
+    if (acceptedAt !== undefined && (lastGood === undefined || acceptedAt > lastGood.at)) return [];
+    return [lastGood ? { name, kind, lastGood } : { name, kind }];
+  });
+}
+
+/** The outcome of a run: ok only when everything that was asked for is stored. */
+export function runStatus(results: readonly SourceReport[], problems: readonly Problem[]): RunStatus {
+  const good = results.filter((result) => result.status !== 'failed');
+  if (good.length === 0) return 'failed';
+  const whole = results.every((result) => result.status === 'ok');
+  return whole && !problems.some((problem) => problem.severity === 'error') ? 'ok' : 'partial';
+}
+
+/** Warnings about a source that is suddenly much smaller than in its last good snapshot. */
+export function fallWarnings(before: ManifestSource | undefined, now: { bytes: number; files: number; rows?: number }): string[] {
+  if (!before) return [];
+  const warnings: string[] = [];
+  const compare = (what: string, was: number | undefined, is: number | undefined) => {
+    if (was === undefined || is === undefined || was === 0 || is >= was * FALL_SHARE) return;
+    const percent = Math.round((1 - is / was) * 100);
+    warnings.push(`${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`);
+  };
+  // A dump's size says less than its rows, which are exact.
+  if (now.rows !== undefined && before.rows !== undefined) compare('rows', before.rows, now.rows);
+  else {
+    compare('size in bytes', before.bytes, now.bytes);
+    compare('number of files', before.files, now.files);
+  }
+  return warnings;
+}
+
+/** Why the run as a whole failed when no source of it says so: there was none. */
+export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
+  const [first] = problems.filter((problem) => problem.severity === 'error');
+  if (!first) return { code: 'NOTHING_LABELLED', message: 'no source to back up' };
+  const { code, message, hint } = first;
+  return hint === undefined ? { code, message } : { code, message, hint };
+}

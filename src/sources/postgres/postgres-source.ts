@@ -1,0 +1,241 @@
+import { createHash } from 'node:crypto';
+import { mkdir, statfs, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { LifeboatError } from '../../errors.ts';
+import type { PostgresSource } from '../../plan/model.ts';
+import type { CaptureContext, CapturedTree, Source } from '../source.ts';
+import { type DumpCompression, globalsCommand } from './commands.ts';
+import { dumpDatabase } from './dump.ts';
+import { type DatabaseListing, type PostgresFacts, type ServerFacts, listDatabases, readServerFacts } from './facts.ts';
+import { type AgentContext, type Tools, openTools } from './tools.ts';
+
+export interface PostgresSourceOptions {
+  agent: AgentContext;
+  planned: PostgresSource;
+  stallTimeoutMs: number;
+  recordHelper(name: string): void;
+}
+
+/** `pg_dump` gains nothing from more jobs than this on one host that also runs the database. */
+const MAX_JOBS = 4;
+
+/**
+ * Share of a database's size that a zstd dump may need in the spool. Measured dumps are at 10–35 % (indexes are not
+ * dumped); data that does not compress is caught when the disk is full.
+ */
+const ZSTD_SHARE = 0.5;
+
+/** The `pg_stat_activity` prefix of every session of a project: at most 63 bytes with the run's id. */
+export function applicationName(project: string, runId: string): string {
+  return `lifeboat ${createHash('sha256').update(project).digest('hex').slice(0, 6)} ${runId}`;
+}
+
+/** How many `pg_dump` or `pg_restore` workers to use on this machine. */
+export function toolJobs(): number {
+  return Math.max(2, Math.min(MAX_JOBS, availableParallelism()));
+}
+
+/**
+ * A Postgres container as a source. Its tree: `globals.sql`, and for each database `databases/<name>/` as `pg_dump -Fd`
+ * makes it. Loading is in load.ts.
+ */
+export function createPostgresSource(options: PostgresSourceOptions): Source {
+  const { planned } = options;
+  return {
+    name: planned.name,
+    kind: 'postgres',
+    async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
+      // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
+      return store(await dumpAll(options, context));
+    },
+  };
+}
+
+async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
+  const { planned, agent } = options;
+  const application = applicationName(agent.project, context.runId);
+  const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
+  const tools = await openTools({
+    agent,
+    source: planned,
+    application,
+    runId: context.runId,
+    recordHelper: options.recordHelper,
+    log: context.log,
+    signal: context.signal,
+  });
+  try {
+    const control = await tools.control();
+    const server = await readServerFacts(control);
+    await endLeftovers(tools, agent.project, application);
+    const databases = chooseDatabases(planned, await listDatabases(control));
+    const compression: DumpCompression = server.versionNumber >= 160000 ? 'zstd' : 'none';
+    await checkSpool(context.spool, databases, compression);
+    const facts: PostgresFacts = { kind: 'postgres', server, compression, rows: 0, databases: [] };
+    await dumpDatabases(options, context, tools, databases, facts);
+    facts.rows = facts.databases.flatMap(({ tables }) => tables).reduce((sum, table) => sum + table.rows, 0);
+    await dumpGlobals(tools, context);
+    await checkNotRestarted(options, tools, server);
+    return {
+      root: context.spool,
+      reach: { kind: 'here' },
+      include: [],
+      exclude: [],
+      facts,
+      summary: summarise(facts),
+      warnings: collationWarnings(facts),
+      image: planned.imageId,
+    };
+  } catch (error) {
+    throw await explain(error, options, startedAt);
+  } finally {
+    await tools.close();
+  }
+}
+
+async function dumpDatabases(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  tools: Tools,
+  databases: DatabaseListing[],
+  facts: PostgresFacts,
+): Promise<void> {
+  const parent = path.posix.join(context.spool, 'databases');
+  await mkdir(parent, { mode: 0o700 });
+  let before = 0;
+  for (const { name } of databases) {
+    context.signal.throwIfAborted();
+    let dumped = 0;
+    const database = await dumpDatabase({
+      tools,
+      database: name,
+      parent,
+      jobs: toolJobs(),
+      compression: facts.compression,
+      excludeTableData: options.planned.excludeTableData,
+      stallTimeoutMs: options.stallTimeoutMs,
+      signal: context.signal,
+      progress: (bytes) => {
+        dumped = bytes;
+        context.progress({ phase: `dumping ${name}`, done: before + bytes });
+      },
+    });
+    before += dumped;
+    facts.databases.push(database);
+    context.log.debug('database dumped', { source: options.planned.name, database: name, bytes: dumped });
+  }
+}
+
+async function dumpGlobals(tools: Tools, context: CaptureContext): Promise<void> {
+  const file = path.posix.join(context.spool, 'globals.sql');
+  const dump = (passwords: boolean) =>
+    tools.run(globalsCommand(tools.connection, tools.database, file, passwords), context.signal);
+  try {
+    await dump(true);
+  } catch (error) {
+    // Only a superuser may read pg_authid: without one, roles are kept without their passwords.
+    if (!(error instanceof LifeboatError) || !/pg_authid/.test(error.message)) throw error;
+    context.log.warn('roles are stored without their passwords: the role that Lifeboat uses is no superuser');
+    await writeFile(file, '');
+    await dump(false);
+  }
+}
+
+/** Sessions of an earlier run of this project that died: cancelled through SQL, before ours begin. */
+async function endLeftovers(tools: Tools, project: string, application: string): Promise<void> {
+  const control = await tools.control();
+  const rows = await control.all<{ pid: number }>(
+    `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE starts_with(application_name, $1) AND application_name <> $2`,
+    [applicationName(project, ''), application],
+  );
+  if (rows.length > 0) tools.log.warn('ended sessions left by an earlier run', { sessions: rows.length });
+}
+
+/** Which databases to dump: those named, or all but templates. Names are matched whole, never as patterns. */
+export function chooseDatabases(planned: PostgresSource, all: DatabaseListing[]): DatabaseListing[] {
+  const wanted = planned.databases ?? all.map((database) => database.name);
+  const unknown = wanted.filter((name) => !all.some((database) => database.name === name));
+  if (unknown.length > 0) {
+    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${planned.containerName} has no database ${unknown.join(', ')}`, {
+      hint: `It has: ${all.map((database) => database.name).join(', ')}. Correct lifeboat.postgres.databases.`,
+    });
+  }
+  const chosen = all.filter(({ name }) => wanted.includes(name) && !planned.excludeDatabases.includes(name));
+  // A name that is not UTF-8 arrives with replacement characters and would name another database, or none.
+  const unsafe = chosen.find(({ name }) => name.includes('\ufffd'));
+  if (unsafe) {
+    throw new LifeboatError('PG_NAME_UNSUPPORTED', `${planned.containerName} has a database whose name is not UTF-8`, {
+      hint: 'Rename it, or leave it out by naming the others in lifeboat.postgres.databases.',
+    });
+  }
+  if (chosen.length === 0) {
+    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${planned.containerName} has no database left to back up`, {
+      hint: 'Every database is excluded: check lifeboat.postgres.exclude-databases.',
+    });
+  }
+  return chosen;
+}
+
+async function checkSpool(spool: string, databases: DatabaseListing[], compression: DumpCompression): Promise<void> {
+  const { bavail, bsize } = await statfs(spool);
+  const size = databases.reduce((sum, database) => sum + database.size, 0);
+  const need = size * (compression === 'zstd' ? ZSTD_SHARE : 1);
+  if (bavail * bsize >= need) return;
+  const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`;
+  throw new LifeboatError('SPOOL_FULL', `the spool has ${mib(bavail * bsize)} free, the dump may need ${mib(need)}`, {
+    hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+  });
+}
+
+async function checkNotRestarted(options: PostgresSourceOptions, tools: Tools, before: ServerFacts): Promise<void> {
+  const after = await readServerFacts(await tools.control());
+  if (after.startedAt !== before.startedAt || after.systemIdentifier !== before.systemIdentifier) {
+    throw restarted(options.planned.containerName);
+  }
+}
+
+function restarted(container: string, cause?: unknown): LifeboatError {
+  return new LifeboatError('PG_RESTARTED', `database container ${container} was restarted or replaced during the run`, {
+    cause,
+    hint: 'The next run will find it again; nothing needs to be done if the restart was on purpose.',
+  });
+}
+
+/** Looks at the container again: a failure while it went away is told as that, whatever it looked like from inside. */
+async function explain(error: unknown, options: PostgresSourceOptions, startedAt: string): Promise<unknown> {
+  if (error instanceof LifeboatError && ['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(error.code)) {
+    return error;
+  }
+  const { agent, planned } = options;
+  try {
+    const now = await agent.engine.inspectContainer(planned.containerId);
+    if (now.running && now.startedAt === startedAt) return error;
+  } catch {
+    // Gone, or the engine does not answer; the first error says more in the second case.
+    const alive = await agent.engine.ping().then(() => true, () => false);
+    if (!alive) return error;
+  }
+  return restarted(planned.containerName, error);
+}
+
+function summarise(facts: PostgresFacts): string {
+  const tables = facts.databases.flatMap((database) => database.tables);
+  const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
+  const estimated = tables.some((table) => !table.exact) ? 'about ' : '';
+  return [
+    count(facts.databases.length, 'database', 'databases'),
+    count(tables.length, 'table', 'tables'),
+    estimated + count(facts.rows, 'row', 'rows'),
+  ].join(', ');
+}
+
+function collationWarnings(facts: PostgresFacts): string[] {
+  return facts.databases
+    .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
+    .map(
+      ({ name, collationVersion, actualCollationVersion }) =>
+        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
+    );
+}
