@@ -21,8 +21,11 @@ export interface SlackMessage {
 
 /** Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50. */
 const MAX_TEXT = 3_000;
-/** Sections that list failures; more is summed up. Far below Slack's 50 blocks: no one reads on. */
+/** So many failures are told with their details, in so many sections; no one reads a longer message to its end. */
+const MAX_FAILURES = 10;
 const MAX_FAILURE_SECTIONS = 4;
+/** So many names are told in a list. */
+const MAX_NAMES = 25;
 const MAX_PROBLEMS = 5;
 
 /** One message for a whole run: what failed first, each with code, hint and what is safe; then what went well. Redacted. */
@@ -50,7 +53,7 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
 function failureSections(failed: readonly SourceReport[], now: Date): SlackBlock[] {
   const sections: string[] = [];
   let shown = 0;
-  for (const result of failed) {
+  for (const result of failed.slice(0, MAX_FAILURES)) {
     const entry = failure(result, now);
     const last = sections.at(-1);
     if (last !== undefined && last.length + entry.length + 1 <= MAX_TEXT)
@@ -94,12 +97,14 @@ function goodSources(good: readonly SourceReport[]): string {
   return list('', items);
 }
 
-/** Items with `·` between them, as many as fit into one text, then how many more there are. */
+/** Items with `·` between them, as many as fit, then how many more there are. */
 function list(start: string, items: readonly string[]): string {
   let text = start;
   for (const [i, item] of items.entries()) {
     const next = `${i === 0 ? '' : ' · '}${item}`;
-    if (text.length + next.length > MAX_TEXT - 40) return `${text} · and ${plural(items.length - i, 'more', 'more')}`;
+    if (i === MAX_NAMES || text.length + next.length > MAX_TEXT - 40) {
+      return `${text} · and ${plural(items.length - i, 'more', 'more')}`;
+    }
     text += next;
   }
   return text;

@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import type { Notifier } from '../../src/report/notifier.ts';
+import { failedSources, type NotifyMode, REMIND_AFTER, shouldTell, withPolicy } from '../../src/report/policy.ts';
+import { makeFailure, makeReport, makeResult } from './fixtures.ts';
+
+const ok = makeReport();
+const bad = makeReport({ status: 'partial', results: [makeResult(), makeFailure()] });
+const followed = (report: RunReport, previousStatus: RunReport['status']): RunReport => ({ ...report, previousStatus });
+const told = (report: RunReport, at: number) => ({ at, failed: failedSources(report) });
+const other = makeReport({ status: 'partial', results: [makeFailure({ name: 'other' })] });
+
+test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], boolean]>([
+  ['always', 'ok', ok, undefined, true],
+  ['always', 'the same again', followed(ok, 'ok'), undefined, true],
+  ['failure', 'ok', ok, undefined, false],
+  ['failure', 'partial', bad, undefined, true],
+  ['failure', 'the same failure again', followed(bad, 'partial'), told(bad, 0), true],
+  ['change', 'the first run', ok, undefined, true],
+  ['change', 'still ok', followed(ok, 'ok'), undefined, false],
+  ['change', 'ok again', followed(ok, 'failed'), undefined, true],
+  ['change', 'failed now', followed(bad, 'ok'), undefined, true],
+  ['change', 'partial after failed', followed(bad, 'failed'), told(bad, 0), true],
+  ['change', 'still failing, told before', followed(bad, 'partial'), told(bad, 0), false],
+  ['change', 'still failing, another source', followed(bad, 'partial'), told(other, 0), true],
+  ['change', 'still failing, told a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
+  ['change', 'still failing, after a restart', followed(bad, 'partial'), undefined, true],
+])('%s: %s', (mode, _name, report, memory, expected) => {
+  expect(shouldTell(mode, report, memory, 1)).toBe(expected);
+});
+
+describe('withPolicy', () => {
+  const signal = new AbortController().signal;
+  function setup(mode: NotifyMode) {
+    const heard: string[] = [];
+    let broken = false;
+    let now = 0;
+    const inner: Notifier = {
+      name: 'inner',
+      handle(event) {
+        if (broken) throw new Error('down');
+        heard.push(event.type);
+      },
+      test: async () => 'tested',
+    };
+    const notifier = withPolicy(inner, mode, () => now);
+    const run = async (report: RunReport, at: number) => {
+      now = at;
+      await notifier.handle({ type: 'run-finished', report }, signal);
+    };
+    return { notifier, heard, run, breakIt: (value: boolean) => (broken = value) };
+  }
+
+  test('a failure that goes on is told once a day', async () => {
+    const { run, heard } = setup('change');
+    for (let hour = 0; hour < 49; hour++) await run(followed(bad, hour === 0 ? 'ok' : 'partial'), hour * 3_600_000);
+    expect(heard).toHaveLength(3);
+  });
+
+  test('what could not be delivered is not taken as told', async () => {
+    const { run, heard, breakIt } = setup('change');
+    breakIt(true);
+    await expect(run(followed(bad, 'ok'), 0)).rejects.toThrow('down');
+    breakIt(false);
+    await run(followed(bad, 'partial'), 3_600_000);
+    expect(heard).toHaveLength(1);
+  });
+
+  test('events that are no result, and tests, pass', async () => {
+    const { notifier, heard } = setup('failure');
+    await notifier.handle({ type: 'run-started', run: ok }, signal);
+    expect(heard).toEqual(['run-started']);
+    expect(await notifier.test(signal)).toBe('tested');
+  });
+});

@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest';
+import { displayWidth } from '../../src/report/format.ts';
+import { ansiPaint } from '../../src/report/paint.ts';
+import { headline, renderError, renderProgress, renderReport } from '../../src/report/text.ts';
+import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+
+const MIB = 1024 ** 2;
+const options = { now: NOW, zone: 'Europe/Berlin' };
+
+test('a good run', () => {
+  const report = makeReport({
+    results: [
+      makeResult({
+        name: 'db.postgres',
+        kind: 'postgres',
+        durationMs: 12_000,
+        bytes: 1.4 * 1024 * MIB,
+        newBytes: 158 * MIB,
+        summary: '2 databases, 61 tables, 1,523,118 rows',
+      }),
+      makeResult(),
+      makeResult({
+        name: 'config',
+        kind: 'files',
+        durationMs: 200,
+        bytes: 12_390,
+        newBytes: 0,
+        newFiles: 0,
+        summary: '3 files',
+      }),
+    ],
+  });
+  expect(renderReport(report, options)).toBe(
+    [
+      'Snapshot 20261120T030000Z-4f1c9a · 41s · 19.6 GiB seen, 161 MiB new',
+      '  db.postgres   ok    12s   2 databases, 61 tables, 1,523,118 rows · 158 MiB new',
+      '  web.media     ok    29s   20,114 files · 3.1 MiB new (17 files)',
+      '  config        ok     0s   3 files, unchanged',
+      '  next run tomorrow 03:00 CET (in 22h 59m)',
+    ].join('\n'),
+  );
+});
+
+test('a run with everything wrong', () => {
+  const report = makeReport({
+    status: 'failed',
+    results: [
+      makeResult({ status: 'partial', warnings: Array.from({ length: 8 }, (_, i) => `file ${i} changed`) }),
+      makeFailure({ error: { code: 'PG_AUTH', message: 'refused\nthe credentials' } }),
+    ],
+    problems: [
+      { severity: 'error', code: 'LABEL_UNKNOWN', subject: 'worker', message: 'unknown label', hint: 'Fix it.' },
+    ],
+    error: { code: 'RUN_FAILED', message: 'no source could be backed up', hint: 'See below.' },
+  });
+  delete report.snapshot;
+  delete report.nextRun;
+  delete report.results[1]?.lastGood;
+  const indent = ' '.repeat(34);
+  expect(renderReport(report, { ...options, failedFirst: true })).toBe(
+    [
+      'Backup of shop failed · 41s · 18.2 GiB seen, 3.1 MiB new · nothing stored',
+      '  error: no source could be backed up (RUN_FAILED)',
+      '    hint: See below.',
+      '  db.postgres   failed     12s   refused the credentials (PG_AUTH)',
+      `${indent}safe: nothing is stored of this source yet`.slice(1),
+      '  web.media     partial    29s   20,114 files · 3.1 MiB new (17 files)',
+      ...[0, 1, 2, 3, 4].map((i) => `${indent}warning: file ${i} changed`.slice(1)),
+      `${indent}and 3 more warnings`.slice(1),
+      '  ! worker: unknown label (LABEL_UNKNOWN)',
+      '    hint: Fix it.',
+    ].join('\n'),
+  );
+});
+
+test('colours change nothing but colours', () => {
+  const report = makeReport({ status: 'partial', results: [makeFailure(), makeResult()] });
+  const bare = renderReport(report, options);
+  const painted = renderReport(report, { ...options, paint: ansiPaint });
+  expect(painted).not.toBe(bare);
+  expect(painted.replace(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '')).toBe(bare);
+});
+
+test('a failed source says what is safe', () => {
+  expect(renderReport(makeReport({ results: [makeFailure()] }), options)).toContain(
+    'safe: the last good snapshot is 24h old (20261119T030000Z-aa01be)',
+  );
+});
+
+test.each([
+  ['ok', 'shop: backup ok'],
+  ['partial', 'shop: backup partly failed (1 of 2 sources)'],
+  ['failed', 'shop: backup failed'],
+] as const)('headline of %s', (status, text) => {
+  expect(headline(makeReport({ status, results: [makeFailure(), makeResult()] }))).toBe(text);
+});
+
+test('an error with all its parts', () => {
+  const error = { code: 'PG_AUTH', message: 'refused', cause: 'password\nwrong', hint: 'Set it.' } as const;
+  expect(renderError(error, { safe: 'all is well' })).toBe(
+    ['error: refused (PG_AUTH)', '  cause: password wrong', '  hint: Set it.', '  safe: all is well'].join('\n'),
+  );
+});
+
+describe('progress', () => {
+  test('with all that can be told', () => {
+    const progress = { source: 'db.postgres', phase: 'dumping app', done: 612 * MIB, total: 1.1 * 1024 * MIB };
+    expect(renderProgress(progress, { bytesPerSecond: 214 * MIB, leftMs: 2_600 })).toBe(
+      'db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left',
+    );
+  });
+
+  test('with little, and a total that was guessed too low', () => {
+    expect(renderProgress({ source: 'a', phase: 'reading', done: 0, files: 1 }, undefined, 3)).toBe(
+      'a     reading 0 B · 1 file',
+    );
+    expect(renderProgress({ source: 'a', phase: 'reading', done: 2048, total: 1024 })).toContain('2.0 KiB of ~2.0 KiB');
+  });
+});
+
+test('hostile names neither break lines nor reach the terminal', () => {
+  const name = 'x\u001b[2J\n你\u202e';
+  const text = renderReport(makeReport({ results: [makeResult({ name }), makeFailure({ name: 'a' })] }), options);
+  expect(text.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\u202e]/u);
+  const rows = text.split('\n').slice(1, 3);
+  const column = (row = '', word = '') => displayWidth(row.slice(0, row.indexOf(word)));
+  expect(column(rows[0], ' ok ')).toBe(column(rows[1], ' failed '));
+});
