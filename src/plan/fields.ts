@@ -37,16 +37,22 @@ export type Values<F extends Fields> = {
 /** Something wrong with one key. */
 export interface Mistake {
   key: string;
-  kind: 'unknown' | 'invalid';
+  /** `unused`: a good value that can have no effect */
+  kind: 'unknown' | 'invalid' | 'unused';
   /** names the key */
   message: string;
   hint?: string;
 }
 
+/** Control, format and line-separator characters as escapes: labels must not be able to forge or hide output. */
+export function visible(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
+}
+
 /** A value inside a message: quoted, on one line, and not too long. */
 export function quote(text: string): string {
   const characters = [...text];
-  return JSON.stringify(characters.length > 60 ? `${characters.slice(0, 57).join('')}…` : text);
+  return visible(JSON.stringify(characters.length > 60 ? `${characters.slice(0, 57).join('')}…` : text));
 }
 
 /** Builds a {@link Mistake} without an undefined hint. */
@@ -112,7 +118,7 @@ function checkUse(noun: string, field: Field, key: string, given: ReadonlyMap<st
   }
   if (field.needs !== undefined && !field.needs.some((parent) => given.has(parent))) {
     const parents = field.needs.join(' or ');
-    return mistake(key, 'invalid', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);
+    return mistake(key, 'unused', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);
   }
   return undefined;
 }

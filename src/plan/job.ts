@@ -1,3 +1,4 @@
+import { visible } from './fields.ts';
 import { blocksAll, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
@@ -103,7 +104,7 @@ function planVolumes(containers: readonly Asked[], slug: string, input: PlanInpu
   for (const asked of containers) {
     const { container, values, mistakes } = asked;
     const wanted = values['lifeboat.volumes'];
-    if (!wanted || mistakes.some(({ key }) => key === 'lifeboat.stop')) continue;
+    if (!wanted || mistakes.some(({ key, kind }) => key === 'lifeboat.stop' && kind === 'invalid')) continue;
     const postgres = values['lifeboat.postgres'] === true;
     if (postgres && values['lifeboat.stop']) {
       const message =
@@ -177,5 +178,12 @@ function configSource(settings: Settings): FilesSource {
 function ordered(problems: readonly Problem[]): Problem[] {
   const unique = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
   const rank = ({ severity, subject, code, message }: Problem) => [severity, subject, code, message].join('\0');
-  return [...unique.values()].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+  return [...unique.values()]
+    .map((problem) => ({
+      ...problem,
+      subject: visible(problem.subject),
+      message: visible(problem.message),
+      ...(problem.hint === undefined ? {} : { hint: visible(problem.hint) }),
+    }))
+    .sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
 }

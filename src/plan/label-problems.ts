@@ -24,13 +24,13 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
 };
 
 /** True for a mistake that keeps the whole container from being backed up. */
-export function blocksAll({ key }: Mistake): boolean {
-  return CONSEQUENCES[key as keyof typeof LABELS] === NOT_BACKED_UP;
+export function blocksAll({ key, kind }: Mistake): boolean {
+  return kind === 'invalid' && CONSEQUENCES[key as keyof typeof LABELS] === NOT_BACKED_UP;
 }
 
 /** A mistake in a label as a problem. `asked`: the container asks to be backed up, so that the mistake has a consequence. */
 export function labelProblem(subject: string, { key, kind, message, hint }: Mistake, asked: boolean): Problem {
-  const consequence = asked ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
+  const consequence = asked && kind === 'invalid' ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
   return {
     severity: 'error',
     code: kind === 'unknown' ? 'LABEL_UNKNOWN' : 'LABEL_INVALID',

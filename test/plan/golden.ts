@@ -1,0 +1,147 @@
+import { buildPlan, type PlanInput } from '../../src/plan/job.ts';
+import type { ContainerFacts, Mount, Plan, PlannedSource } from '../../src/plan/model.ts';
+import { formatKeep } from '../../src/plan/retention.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
+
+/**
+ * The compact form of test/golden/labels: what is there, a line of dashes, and the plan that must come of it.
+ *
+ *     # comment
+ *     set LIFEBOAT_SCOPE all          a setting; `project NAME` names the agent's project (shop if not given)
+ *     config                          something is mounted under /config
+ *     agent volume shop_backups:/backups
+ *     container shop-db-1 [service=NAME] [project=NAME] [image=NAME] [stopped]
+ *       lifeboat.postgres = true      a label; a value that starts with " is JSON
+ *       image lifeboat.postgres = true
+ *       env POSTGRES_USER = app
+ *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`
+ */
+export const SEPARATOR = '----------';
+
+interface Facts {
+  settings: Record<string, string>;
+  project: string;
+  configFiles: boolean;
+  agentMounts: Mount[];
+  containers: ContainerFacts[];
+}
+
+function unquote(value: string): string {
+  return value.startsWith('"') ? (JSON.parse(value) as string) : value;
+}
+
+function assignment(text: string): [key: string, value: string] {
+  const [, key, value] = /^(\S+)\s*=\s*(.*)$/.exec(text) ?? [];
+  if (key === undefined) throw new Error(`golden file: not understood: ${text}`);
+  return [unquote(key), unquote(value!)];
+}
+
+function mount(kind: string, text: string): Mount {
+  if (kind === 'tmpfs') return { type: 'tmpfs', source: '', destination: text, writable: true };
+  const at = text.indexOf(':');
+  const [from, destination] = [text.slice(0, at), text.slice(at + 1)];
+  if (kind === 'bind') return { type: 'bind', source: from, destination, writable: true };
+  return { type: 'volume', name: from, source: `/var/lib/docker/volumes/${from}/_data`, destination, writable: true };
+}
+
+function container(text: string, project: string): ContainerFacts {
+  const [name, ...words] = text.split(/\s+/);
+  const options = new Map(words.map((word) => [word.split('=')[0]!, word.slice(word.indexOf('=') + 1)]));
+  return {
+    id: options.get('id') ?? `id-of-${name}`,
+    name: name!,
+    project: options.get('project') ?? project,
+    service: options.get('service') ?? /^[^-]+-(.+)-\d+$/.exec(name!)?.[1] ?? name!,
+    imageId: `sha256:${options.get('image') ?? 'image'}`,
+    running: !options.has('stopped'),
+    labels: {},
+    imageLabels: {},
+    env: {},
+    mounts: [],
+  };
+}
+
+function readDetail(into: ContainerFacts, line: string): void {
+  const [, word, rest] = /^(image|env|volume|bind|tmpfs) (.*)$/.exec(line) ?? [];
+  if (word === 'volume' || word === 'bind' || word === 'tmpfs') into.mounts.push(mount(word, rest!));
+  else if (word === 'env') Object.assign(into.env, Object.fromEntries([assignment(rest!)]));
+  else if (word === 'image') {
+    // An inherited label is on the container as well, unless the container has its own value.
+    const [key, value] = assignment(rest!);
+    into.imageLabels[key] = value;
+    into.labels[key] ??= value;
+  } else {
+    const [key, value] = assignment(line);
+    into.labels[key] = value;
+  }
+}
+
+function readFacts(text: string): Facts {
+  const facts: Facts = { settings: {}, project: 'shop', configFiles: false, agentMounts: [], containers: [] };
+  for (const line of text.split('\n')) {
+    const trimmed = line.trim();
+    if (trimmed === '' || trimmed.startsWith('#')) continue;
+    const [, word, rest] = /^(\S+) ?(.*)$/.exec(trimmed)!;
+    if (line.startsWith(' ')) readDetail(facts.containers.at(-1)!, trimmed);
+    else if (word === 'project') facts.project = rest!;
+    else if (word === 'config') facts.configFiles = true;
+    else if (word === 'set') facts.settings[rest!.split(' ')[0]!] = rest!.slice(rest!.indexOf(' ') + 1);
+    else if (word === 'agent') facts.agentMounts.push(mount(rest!.split(' ')[0]!, rest!.split(' ')[1]!));
+    else if (word === 'container') facts.containers.push(container(rest!, facts.project));
+    else throw new Error(`golden file: not understood: ${line}`);
+  }
+  return facts;
+}
+
+/** The plan that the first half of a golden file asks for, as the text of its second half. */
+export function planText(input: string): string {
+  const { settings, ...facts } = readFacts(input);
+  const readFile = () => {
+    throw new Error('golden files have no secret files');
+  };
+  const given: PlanInput = { ...facts, settings: parseSettings(settings, readFile) };
+  return formatPlan(buildPlan(given), given);
+}
+
+function formatPlan(plan: Plan, { settings }: PlanInput): string {
+  const lines = plan.sources.flatMap((source) => [
+    `${source.name}: ${source.kind}${source.containerName === '' ? '' : ` of ${source.containerName}`}`,
+    ...details(source, settings).map((line) => `  ${line}`),
+  ]);
+  for (const { severity, code, subject, message, hint } of plan.problems) {
+    lines.push(`${severity} ${code} ${subject}: ${message}`);
+    if (hint !== undefined) lines.push(`  hint: ${hint}`);
+  }
+  return lines.join('\n');
+}
+
+/** What is not the default. */
+function details(source: PlannedSource, settings: PlanInput['settings']): string[] {
+  const lines: string[] = [];
+  const list = (name: string, values: readonly string[] | undefined) => {
+    if (values !== undefined && values.length > 0)
+      lines.push(`${name} ${values.map((v) => JSON.stringify(v)).join(' ')}`);
+  };
+  if (source.kind === 'postgres') {
+    const { user, database, port, password, userFile, passwordFile, databaseFile } = source;
+    lines.push(`connect ${JSON.stringify(user)} to ${JSON.stringify(database)} port ${port}`);
+    const files = { password, userFile, passwordFile, databaseFile };
+    for (const [name, value] of Object.entries(files)) if (value !== undefined) lines.push(`${name} ${value}`);
+    list('databases', source.databases);
+    list('exclude databases', source.excludeDatabases);
+    list('exclude table data', source.excludeTableData);
+  }
+  if (source.kind === 'volume') {
+    lines.push(`${source.mount.type} ${source.mount.name ?? source.mount.source} at ${source.mount.destination}`);
+    list('include', source.include);
+    list('exclude', source.exclude);
+    if (source.stop) lines.push('stop');
+  }
+  if (source.kind === 'files') lines.push(`root ${source.root}`);
+  if (source.schedule !== settings.schedule) lines.push(`schedule ${source.schedule}`);
+  const keep = formatKeep(source.keep);
+  if (keep !== formatKeep(settings.keep)) lines.push(`keep ${keep}`);
+  list('pre', source.pre);
+  list('post', source.post);
+  return lines;
+}
