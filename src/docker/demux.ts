@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import type { Readable, Writable } from 'node:stream';
+import { finished, type Writable } from 'node:stream';
 import { LifeboatError, toLifeboatError } from '../errors.ts';
 
 /** Part of one of a command's two outputs. */
@@ -16,14 +15,15 @@ const MAX_FRAME = 64 * 1024 * 1024;
  * Takes the engine's multiplexed stream apart. Each frame has a header of eight bytes: the stream (0 stdin, 1 stdout,
  * 2 stderr), three zeros, and the payload's length, big-endian (Docker Engine API, "Attach to a container: stream
  * format"). Payloads are passed on as they come, so memory does not depend on the length a frame claims.
- * Throws ENGINE_PROTOCOL for a header that cannot be right and for a stream that ends inside a frame.
+ * Throws ENGINE_PROTOCOL for a header that cannot be right and for a stream that ends inside a frame, ENGINE_UNREACHABLE
+ * when the connection breaks.
  */
 export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<OutputChunk> {
   const header = Buffer.alloc(HEADER);
   let have = 0;
   let left = 0;
   let stream: OutputChunk['stream'] = 'stdout';
-  for await (const chunk of source) {
+  for await (const chunk of coded(source)) {
     let at = 0;
     while (at < chunk.length) {
       if (left > 0) {
@@ -41,11 +41,17 @@ export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Out
       ({ stream, length: left } = parseHeader(header));
     }
   }
-  if (left > 0 || have > 0) {
-    throw new LifeboatError(
-      'ENGINE_PROTOCOL',
-      `the engine's stream ended inside a frame, ${left || HEADER - have} bytes early`,
-    );
+  const missing = left || (have > 0 ? HEADER - have : 0);
+  if (missing > 0) {
+    throw new LifeboatError('ENGINE_PROTOCOL', `the engine's stream ended inside a frame, ${missing} bytes early`);
+  }
+}
+
+async function* coded(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* source;
+  } catch (error) {
+    throw toLifeboatError(error, 'ENGINE_UNREACHABLE');
   }
 }
 
@@ -63,30 +69,23 @@ function parseHeader(header: Buffer): { stream: OutputChunk['stream']; length: n
 }
 
 /**
- * Writes both outputs of a multiplexed stream to their sinks, at the pace of the slower, until the stream ends. Ends
- * neither sink. Rejects with ENGINE_PROTOCOL (see {@link frames}), with ENGINE_UNREACHABLE when the connection breaks,
- * or with the sink's error when a sink closes early.
+ * Writes and waits until the sink wants more. Rejects with the sink's error, or INTERRUPTED when it was closed.
  */
-export async function demux(source: Readable, sinks: { stdout: Writable; stderr: Writable }): Promise<void> {
-  try {
-    for await (const { stream, data } of frames(source)) await write(sinks[stream], data);
-  } catch (error) {
-    throw toLifeboatError(error, 'ENGINE_UNREACHABLE');
-  }
+export async function writeTo(sink: Writable, data: Buffer): Promise<void> {
+  if (sink.destroyed) throw sink.errored ?? closedEarly();
+  if (sink.write(data)) return;
+  await new Promise<void>((resolve, reject) => {
+    const settle = (then: () => void) => {
+      stopWatching();
+      sink.off('drain', onDrain);
+      then();
+    };
+    const onDrain = () => settle(resolve);
+    const stopWatching = finished(sink, { readable: false }, (error) => settle(() => reject(error ?? closedEarly())));
+    sink.once('drain', onDrain);
+  });
 }
 
-async function write(sink: Writable, data: Buffer): Promise<void> {
-  if (sink.destroyed || sink.writableEnded) {
-    throw sink.errored ?? new LifeboatError('INTERRUPTED', 'the reader of a command’s output closed it early');
-  }
-  if (sink.write(data)) return;
-  const waiting = new AbortController();
-  try {
-    await Promise.race([
-      once(sink, 'drain', { signal: waiting.signal }),
-      once(sink, 'close', { signal: waiting.signal }),
-    ]);
-  } finally {
-    waiting.abort();
-  }
+function closedEarly(): LifeboatError {
+  return new LifeboatError('INTERRUPTED', 'the reader of a command’s output closed it early');
 }

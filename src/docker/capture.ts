@@ -1,0 +1,76 @@
+import { Writable } from 'node:stream';
+
+/**
+ * A sink that keeps the head and the tail of what is written, at most `limit` bytes in all, so that a command that
+ * writes without end costs bounded memory and its last words, which say what went wrong, are still there.
+ */
+export class Capture extends Writable {
+  readonly #headLimit: number;
+  readonly #tailLimit: number;
+  readonly #head: Buffer[] = [];
+  #headSize = 0;
+  #tail: Buffer[] = [];
+  #tailSize = 0;
+  #total = 0;
+
+  /** @param limit in bytes; `head` of them for the beginning, by default half */
+  constructor(limit: number, head = Math.floor(limit / 2)) {
+    super({ decodeStrings: true });
+    this.#headLimit = head;
+    this.#tailLimit = limit - head;
+  }
+
+  /** Bytes written so far. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** True when something had to be left out. */
+  get truncated(): boolean {
+    return this.#total > this.#headSize + Math.min(this.#tailSize, this.#tailLimit);
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+    this.add(chunk);
+    callback();
+  }
+
+  /** Takes a chunk without going through the stream. */
+  add(chunk: Buffer): void {
+    this.#total += chunk.length;
+    const first = chunk.subarray(0, this.#headLimit - this.#headSize);
+    // Copies, because a small slice would keep its whole network buffer alive.
+    if (first.length > 0) {
+      this.#head.push(Buffer.from(first));
+      this.#headSize += first.length;
+    }
+    const rest = chunk.subarray(first.length).subarray(-this.#tailLimit);
+    if (rest.length === 0 || this.#tailLimit === 0) return;
+    this.#tail.push(Buffer.from(rest));
+    this.#tailSize += rest.length;
+    // Joined only now and then: once per chunk would be quadratic.
+    if (this.#tailSize > 2 * this.#tailLimit || this.#tail.length > 1024) this.#trim();
+  }
+
+  /** What was kept, as UTF-8, with a note where something is missing. */
+  text(): string {
+    this.#trim();
+    const head = Buffer.concat(this.#head);
+    const tail = Buffer.concat(this.#tail);
+    const missing = this.#total - head.length - tail.length;
+    if (missing === 0) return Buffer.concat([head, tail]).toString('utf8');
+    return `${head.toString('utf8')}\n[${missing} bytes left out]\n${tail.toString('utf8')}`;
+  }
+
+  #trim(): void {
+    const tail = Buffer.concat(this.#tail).subarray(-this.#tailLimit);
+    this.#tail = tail.length > 0 ? [Buffer.from(tail)] : [];
+    this.#tailSize = tail.length;
+  }
+}
+
+/** The last lines of a command's output on one line, at most `limit` characters, for an error message. */
+export function lastWords(text: string, limit = 400): string {
+  const flat = text.trim().replace(/\s*\n\s*/g, '; ');
+  return flat.length > limit ? `…${flat.slice(-limit)}` : flat;
+}
