@@ -26,6 +26,5 @@ export function compareKeys(a: string, b: string): number {
 }
 
 function isPart(part: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be in a key
-  return part !== '' && !part.startsWith('.') && !/[\x00-\x1f\x7f\\]/.test(part) && Buffer.byteLength(part) <= 200;
+  return part !== '' && !part.startsWith('.') && !/[\p{Cc}\\]/u.test(part) && Buffer.byteLength(part) <= 200;
 }

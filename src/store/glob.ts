@@ -69,8 +69,8 @@ function translate(glob: string): string {
         result += characterClass(chars.slice(i + 1, end));
         i = end;
       }
-    } else if (char === '\\' && i + 1 < chars.length) result += escape(chars[++i]!);
-    else result += escape(char);
+    } else if (char === '\\' && i + 1 < chars.length) result += quote(chars[++i]!);
+    else result += quote(char);
   }
   return result;
 }
@@ -83,14 +83,14 @@ function characterClass(members: string[]): string {
     const from = list[i]!;
     const to = list[i + 1] === '-' ? list[i + 2] : undefined;
     if (to !== undefined && from <= to) {
-      ranges.push(`${escape(from)}-${escape(to)}`);
+      ranges.push(`${quote(from)}-${quote(to)}`);
       i += 2;
-    } else ranges.push(escape(from));
+    } else ranges.push(quote(from));
   }
   // A class never matches the slash, whatever its ranges span.
   return `(?!/)[${negated ? '^' : ''}${ranges.join('')}]`;
 }
 
-function escape(char: string): string {
+function quote(char: string): string {
   return /[\\^$.*+?()[\]{}|/-]/.test(char) ? `\\${char}` : char;
 }

@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
  */
 export type TreePath = string;
 
-const ASCII = /^[\x00-\x7f]*$/;
+const ASCII = /^\p{ASCII}*$/u;
 const SLASH = 0x2f;
 
 /**
@@ -70,8 +70,8 @@ export function decodePath(encoded: EncodedPath): TreePath | undefined {
   return bytes.toString('latin1');
 }
 
-// Control characters, DEL, and what zip programs treat as special. `%` is among them so that encoding has an inverse.
-const UNSAFE_IN_ENTRY = /[\x00-\x1f\x7f\\%\u0080-\u009f]/;
+// Control characters, and what zip programs treat as special. `%` is among them so that encoding has an inverse.
+const UNSAFE_IN_ENTRY = /[\p{Cc}\\%]/u;
 // A drive letter in front: archiver cuts it off.
 const DRIVE = /^\w+:/;
 
@@ -105,4 +105,9 @@ function percentEncode(path: TreePath, keep: RegExp): string {
 export function pathUnder(root: string): (path: TreePath) => Buffer {
   const prefix = Buffer.from(root, 'utf8').toString('latin1').replace(/\/+$/, '');
   return (path) => Buffer.from(path === '' ? prefix || '/' : `${prefix}/${path}`, 'latin1');
+}
+
+/** True when `path` is `directory` or lies in it. */
+export function isWithin(path: TreePath, directory: TreePath): boolean {
+  return directory === '' || path === directory || path.startsWith(`${directory}/`);
 }

@@ -176,8 +176,3 @@ function typeOf(stats: BigIntStats): FileType {
   if (stats.isSocket()) return 'socket';
   return stats.isBlockDevice() ? 'block' : 'char';
 }
-
-/** True when `path` is `directory` or lies in it. */
-export function isWithin(path: TreePath, directory: TreePath): boolean {
-  return directory === '' || path === directory || path.startsWith(`${directory}/`);
-}

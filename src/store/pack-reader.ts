@@ -1,0 +1,293 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Open } from 'unzipper';
+import type { Destination } from '../destinations/destination.ts';
+import { hasErrno, LifeboatError } from '../errors.ts';
+import type { PackRef } from './pack-stream.ts';
+import { isPlain, unseal } from './seal.ts';
+
+/** Reads bytes of a zip: from a destination by ranges, or from a local file. */
+export interface ByteSource {
+  /** bytes */
+  size: number;
+  stream(start: number, end: number): Promise<Readable>;
+}
+
+/** What a pack's own directory says of one entry. Nothing of it is trusted before the content's hash was compared. */
+interface DirectoryEntry {
+  offset: number;
+  size: number;
+}
+
+const LOCAL_HEADER_SIZE = 30;
+const LOCAL_HEADER = 0x04034b50;
+const BLOCK_SIZE = 4 * 1024 * 1024;
+const BLOCKS_KEPT = 3;
+const DIRECTORY_RECORD_SIZE = 46;
+/** The records that end every pack: zip64 end (56), its locator (20), end (22), and no comment. */
+const END_SIZE = 98;
+
+function damaged(pack: string, what: string, cause?: unknown): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `pack ${pack} is damaged: ${what}`, { cause });
+}
+
+/**
+ * An opened pack. A sealed one was brought to the spool first, checked against the hash in the manifest; a plain one is
+ * read where it is, by ranges of some MiB that many small contents share.
+ */
+export class PackReader {
+  private readonly id: string;
+  private readonly blocks: BlockCache;
+  private readonly entries: Map<string, DirectoryEntry>;
+  private readonly spooled: string | undefined;
+
+  private constructor(id: string, blocks: BlockCache, entries: Map<string, DirectoryEntry>, spooled?: string) {
+    this.id = id;
+    this.blocks = blocks;
+    this.entries = entries;
+    this.spooled = spooled;
+  }
+
+  /**
+   * @param spool a directory for a sealed pack's zip: at most `pack.plainSize` bytes, until {@link close}
+   * @throws OBJECT_MISSING, OBJECT_DAMAGED
+   */
+  static async open(
+    destination: Destination,
+    pack: PackRef,
+    options: { spool: string; signal?: AbortSignal | undefined },
+  ): Promise<PackReader> {
+    const { signal } = options;
+    if (isPlain(pack.key)) {
+      const stream = (start: number, end: number) =>
+        destination.get(pack.key, { range: { start, end }, ...(signal ? { signal } : {}) });
+      return PackReader.of(pack.id, { size: pack.size, stream });
+    }
+    const file = join(options.spool, `pack-${randomBytes(8).toString('hex')}.zip`);
+    try {
+      await unsealTo(destination, pack, file, signal);
+      const stream = async (start: number, end: number) => createReadStream(file, { start, end: end - 1 });
+      return await PackReader.of(pack.id, { size: pack.plainSize, stream }, file);
+    } catch (error) {
+      await unlink(file).catch(() => {});
+      throw error;
+    }
+  }
+
+  private static async of(id: string, source: ByteSource, spooled?: string): Promise<PackReader> {
+    const blocks = new BlockCache(id, source);
+    return new PackReader(id, blocks, await readDirectory(id, source.size, blocks), spooled);
+  }
+
+  /** The bytes of one content. The caller compares them with the index. `size` is the index's. */
+  async read(entry: string, size: number): Promise<Buffer> {
+    const start = await this.locate(entry, size);
+    return this.blocks.read(start, start + size);
+  }
+
+  /** Removes the spooled zip. */
+  async close(): Promise<void> {
+    if (this.spooled) await unlink(this.spooled).catch(() => {});
+  }
+
+  private async locate(entry: string, size: number): Promise<number> {
+    const found = this.entries.get(entry);
+    if (!found) throw damaged(this.id, 'a content is missing');
+    if (found.size !== size) throw damaged(this.id, 'a content has another size than the index says');
+    const header = await this.blocks.read(found.offset, found.offset + LOCAL_HEADER_SIZE);
+    return found.offset + localHeaderLength(this.id, header);
+  }
+}
+
+/** The length of a local header with its name and extra field, from its fixed part. */
+function localHeaderLength(id: string, header: Buffer): number {
+  const plain = header.readUInt32LE(0) === LOCAL_HEADER && (header.readUInt16LE(6) & 1) === 0;
+  if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry is not stored as it should be');
+  return LOCAL_HEADER_SIZE + header.readUInt16LE(26) + header.readUInt16LE(28);
+}
+
+/**
+ * A large content, which is the first and only one of its pack, as a stream: nothing is spooled, whatever its size. The
+ * caller compares the hash. The stream ends after `size` bytes, or errors with OBJECT_DAMAGED.
+ */
+export async function* streamSingle(
+  destination: Destination,
+  pack: PackRef,
+  entry: string,
+  size: number,
+  signal?: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key);
+  try {
+    let head: Buffer | undefined = Buffer.alloc(0);
+    let left = size;
+    for await (const chunk of plain as AsyncIterable<Buffer>) {
+      let data = chunk;
+      if (head) {
+        head = Buffer.concat([head, chunk]);
+        const rest: Buffer | undefined = afterHeader(pack.id, head, entry);
+        if (!rest) continue;
+        head = undefined;
+        data = rest;
+      }
+      const part = data.subarray(0, left);
+      left -= part.length;
+      if (part.length > 0) yield part;
+      if (left === 0) return;
+    }
+    throw damaged(pack.id, 'it ends too early');
+  } finally {
+    plain.destroy();
+  }
+}
+
+/** What follows the first local header, or undefined while more bytes are needed. */
+function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefined {
+  if (head.length < LOCAL_HEADER_SIZE) return undefined;
+  const length = localHeaderLength(id, head);
+  if (head.length < length) return undefined;
+  const name = head.toString('utf8', LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + head.readUInt16LE(26));
+  if (name !== entry) throw damaged(id, 'it holds another content than the index says');
+  return head.subarray(length);
+}
+
+/** Downloads a sealed pack, checks what was stored against the manifest, and writes the zip. */
+async function unsealTo(destination: Destination, pack: PackRef, file: string, signal?: AbortSignal): Promise<void> {
+  const hash = createHash('sha256');
+  const stored = await destination.get(pack.key, signal ? { signal } : {});
+  let size = 0;
+  const counted = new PassThrough();
+  stored.on('error', (error) => counted.destroy(error));
+  stored.on('data', (chunk: Buffer) => {
+    hash.update(chunk);
+    size += chunk.length;
+  });
+  counted.on('close', () => stored.destroy());
+  stored.pipe(counted);
+  try {
+    await pipeline(unseal(counted, pack.key), limited(pack), createWriteStream(file, { flags: 'wx', mode: 0o600 }));
+  } catch (cause) {
+    if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) {
+      const hint = `Make at least ${pack.plainSize} bytes free in the spool.`;
+      throw new LifeboatError('SPOOL_FULL', 'the spool has no room for a pack', { cause, hint });
+    }
+    throw cause;
+  }
+  if (size !== pack.size || hash.digest('hex') !== pack.sha256) throw damaged(pack.id, 'it is not what was stored');
+}
+
+/** Lets exactly as many bytes pass as the zip had: a pack can never fill the spool beyond that. */
+function limited(pack: PackRef): (source: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
+  return async function* (source) {
+    let size = 0;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > pack.plainSize) throw damaged(pack.id, 'it unpacks to more than it should');
+      yield chunk;
+    }
+    if (size !== pack.plainSize) throw damaged(pack.id, 'it unpacks to less than it should');
+  };
+}
+
+/**
+ * Reads a pack's directory with the library, out of memory: it does not notice when a stream it reads from fails.
+ */
+async function readDirectory(id: string, size: number, blocks: BlockCache): Promise<Map<string, DirectoryEntry>> {
+  const start = await findDirectory(id, size, blocks);
+  const tail = await blocks.read(start, size);
+  const source = {
+    size: async () => size,
+    // It asks from an offset, for a length or up to the end.
+    stream: (offset: number, length?: number) =>
+      Readable.from([
+        tail.subarray(Math.max(0, offset - start), length ? Math.max(0, offset - start + length) : undefined),
+      ]),
+  };
+  const entries = new Map<string, DirectoryEntry>();
+  try {
+    const directory = await Open.custom(source);
+    for (const file of await directory.files) {
+      if (entries.has(file.path)) throw damaged(id, 'two entries have the same name');
+      entries.set(file.path, { offset: file.offsetToLocalFileHeader, size: file.uncompressedSize });
+    }
+  } catch (error) {
+    throw error instanceof LifeboatError ? error : damaged(id, 'its directory cannot be read', error);
+  }
+  return entries;
+}
+
+/**
+ * Where a pack's directory begins. The records that end a zip are checked before the library sees them, since it makes
+ * an array as long as they say.
+ */
+async function findDirectory(id: string, size: number, blocks: BlockCache): Promise<number> {
+  if (size < END_SIZE) throw damaged(id, 'it is too short');
+  const end = await blocks.read(size - END_SIZE, size);
+  const marks = [end.readUInt32LE(0), end.readUInt32LE(56), end.readUInt32LE(76)];
+  const records = end.readBigUInt64LE(32);
+  const length = end.readBigUInt64LE(40);
+  const offset = end.readBigUInt64LE(48);
+  const whole =
+    marks.join() === [0x06064b50, 0x07064b50, 0x06054b50].join() &&
+    end.readBigUInt64LE(64) === BigInt(size - END_SIZE) &&
+    end.readUInt16LE(96) === 0 &&
+    offset + length === BigInt(size - END_SIZE) &&
+    records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
+  if (!whole) throw damaged(id, 'its end is not that of a pack');
+  return Number(offset);
+}
+
+/** Reads aligned blocks and keeps the last few, so that many small contents cost one request. */
+class BlockCache {
+  private readonly id: string;
+  private readonly source: ByteSource;
+  private readonly blocks = new Map<number, Promise<Buffer>>();
+
+  constructor(id: string, source: ByteSource) {
+    this.id = id;
+    this.source = source;
+  }
+
+  async read(start: number, end: number): Promise<Buffer> {
+    if (start < 0 || end > this.source.size || start > end) throw damaged(this.id, 'an entry lies outside of it');
+    const parts: Buffer[] = [];
+    for (let at = start; at < end; ) {
+      const number = Math.floor(at / BLOCK_SIZE);
+      const from = number * BLOCK_SIZE;
+      const block = await this.block(number);
+      const part = block.subarray(at - from, Math.min(end - from, BLOCK_SIZE));
+      if (part.length === 0) throw damaged(this.id, 'it ends too early');
+      parts.push(part);
+      at += part.length;
+    }
+    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  }
+
+  private block(number: number): Promise<Buffer> {
+    const known = this.blocks.get(number);
+    if (known) return known;
+    const oldest = this.blocks.keys().next();
+    if (this.blocks.size >= BLOCKS_KEPT && !oldest.done) this.blocks.delete(oldest.value);
+    const start = number * BLOCK_SIZE;
+    const block = this.fetch(start, Math.min(start + BLOCK_SIZE, this.source.size));
+    this.blocks.set(number, block);
+    block.catch(() => this.blocks.delete(number));
+    return block;
+  }
+
+  private async fetch(start: number, end: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of (await this.source.stream(start, end)) as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > end - start) break;
+    }
+    if (size !== end - start) throw damaged(this.id, 'a part of it has the wrong length');
+    return Buffer.concat(chunks);
+  }
+}
