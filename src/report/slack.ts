@@ -1,4 +1,4 @@
-import { redactDeep } from '../redact.ts';
+import { cleanReport } from './clean.ts';
 import type { RunReport, SourceReport } from './events.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
@@ -30,7 +30,7 @@ const MAX_PROBLEMS = 5;
 
 /** One message for a whole run: what failed first, each with code, hint and what is safe; then what went well. Redacted. */
 export function slackMessage(report: RunReport, when: { now: Date; zone?: string | undefined }): SlackMessage {
-  const clean = redactDeep(report);
+  const clean = cleanReport(report);
   const failed = failuresFirst(clean.results).filter((result) => result.status !== 'ok');
   const good = clean.results.filter((result) => result.status === 'ok');
   const title = headline(clean);

@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
-import { redactDeep } from '../redact.ts';
+import { cleanReport } from './clean.ts';
 import type { Progress, RunReport, RunStatus, SourceReport } from './events.ts';
 import {
   displayWidth,
@@ -31,9 +31,9 @@ const STATUS_WORDS: Record<RunStatus, string> = { ok: 'ok', partial: 'partly fai
 
 /** The result in one line: `shop: backup ok`, `shop: backup partly failed (1 of 3 sources)`. */
 export function headline(report: RunReport): string {
-  const { project, status } = redactDeep({ project: report.project, status: report.status });
+  const { project } = cleanReport({ project: report.project });
   const bad = report.results.filter((result) => result.status !== 'ok').length;
-  const share = status === 'partial' && bad > 0 ? ` (${bad} of ${plural(report.results.length, 'source')})` : '';
+  const share = report.status === 'partial' && bad > 0 ? ` (${bad} of ${plural(report.results.length, 'source')})` : '';
   return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}`;
 }
 
@@ -65,7 +65,7 @@ export function renderError(
   error: ErrorInfo,
   { paint = plainPaint, safe }: { paint?: Paint; safe?: string } = {},
 ): string {
-  const clean = redactDeep(error);
+  const clean = cleanReport(error);
   const lines = [`${paint.bad('error:')} ${oneLine(clean.message)} (${clean.code})`];
   for (const detail of details(clean, safe)) lines.push(`  ${detail}`);
   return lines.join('\n');
@@ -81,7 +81,7 @@ function details(error: ErrorInfo, safe?: string): string[] {
 
 /** The result of a run as plain text, without a line break at its end. Redacted. */
 export function renderReport(report: RunReport, options: RenderOptions): string {
-  const clean = redactDeep(report);
+  const clean = cleanReport(report);
   const paint = options.paint ?? plainPaint;
   const lines = [title(clean, paint)];
   if (clean.error !== undefined)
@@ -154,7 +154,7 @@ export interface RateInfo {
 
 /** One line on a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
 export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 0): string {
-  const clean = redactDeep(progress);
+  const clean = cleanReport(progress);
   const amount = [formatBytes(clean.done)];
   if (clean.total !== undefined && clean.total > 0)
     amount.push(`of ~${formatBytes(Math.max(clean.total, clean.done))}`);

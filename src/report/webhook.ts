@@ -1,4 +1,4 @@
-import { redactDeep } from '../redact.ts';
+import { cleanReport } from './clean.ts';
 import type { RunReport } from './events.ts';
 import { newestThatFit } from './format.ts';
 import { createPost, type Post } from './http.ts';
@@ -22,7 +22,7 @@ const MAX_TEXT = 2_000;
 
 /** The message for a finished run: redacted, its texts cut to a bounded size. */
 export function webhookMessage(report: RunReport): WebhookMessage {
-  const clean = redactDeep(report);
+  const clean = cleanReport(report);
   const lines = clean.logTail.map((line) => line.slice(0, MAX_TEXT));
   const logTail = newestThatFit(lines, MAX_TAIL, (line) => line.length);
   const cut = (_key: string, value: unknown) =>

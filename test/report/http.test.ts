@@ -134,7 +134,7 @@ describe('a server that does not answer', () => {
 });
 
 test('an endless answer is not read to its end', async () => {
-  receiver.behave({ body: 'y'.repeat(5_000_000) });
+  receiver.behave({ body: 'y'.repeat(100_000), headers: { 'Content-Length': '9000000' } });
   expect((await send()).body).toHaveLength(64 * 1024);
 });
 
@@ -160,6 +160,13 @@ describe('the URL stays out of errors', () => {
     const url = secretUrl(`${receiver.url}/hook/${token}?k=v`, 'LIFEBOAT_WEBHOOK_URL');
     const error = await failure(fast({ attempts: 1 })({ url, body: '', contentType: 'text/plain', signal: NEVER }));
     expect(JSON.stringify(errorInfo(error)) + error.stack).not.toContain(token);
+  });
+
+  test('a short path that a server echoes, though it was not registered', async () => {
+    receiver.behave({ status: 404, body: 'Cannot POST /h/s3cr3t?k=v' });
+    expect((await failure(send(fast(), { path: '/h/s3cr3t?k=v' }))).message).toMatch(
+      /answered 404: Cannot POST \[url\]$/,
+    );
   });
 
   test('a name that does not resolve, a port where no one listens', async () => {

@@ -66,6 +66,7 @@ describe('on a terminal', () => {
     display.write('{"level":"info"}\n');
     expect(screen(out.text())).toHaveLength(3);
     expect(screen(out.text())[1]).toBe('{"level":"info"}');
+    display.handle({ type: 'progress', progress: { source: 'bbb', phase: 'last', done: 1 } }, NEVER);
     display.handle({ type: 'run-finished', report: makeReport() }, NEVER);
     expect(screen(out.text())).toEqual([expect.stringMatching(/^a {3}ok/), '{"level":"info"}']);
     const { length } = out.writes;

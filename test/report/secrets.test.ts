@@ -8,7 +8,8 @@ import { createPost } from '../../src/report/http.ts';
 import { type Notifier, testNotifiers } from '../../src/report/notifier.ts';
 import { createProgress } from '../../src/report/progress.ts';
 import { createSlack } from '../../src/report/slack.ts';
-import { createWebhook } from '../../src/report/webhook.ts';
+import { renderReport } from '../../src/report/text.ts';
+import { createWebhook, webhookMessage } from '../../src/report/webhook.ts';
 import { type Behaviour, type Receiver, startReceiver } from '../harness/receiver.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
@@ -169,6 +170,18 @@ describe('notify test', () => {
 });
 
 describe('redaction of structured values', () => {
+  test("a password that is one of Lifeboat's own words does not break a report", () => {
+    registerSecret('failed');
+    registerSecret('volume');
+    const report = makeReport({ status: 'failed', results: [makeFailure(), makeResult({ summary: 'volume failed' })] });
+    const { report: clean } = webhookMessage(report);
+    expect(clean?.results.map((r) => [r.status, r.kind])).toEqual([
+      ['failed', 'postgres'],
+      ['ok', 'volume'],
+    ]);
+    expect(renderReport(report, { now: NOW, zone: 'UTC' })).toContain('[redacted] [redacted] · 3.1 MiB new (17 files)');
+  });
+
   test('a secret of digits does not break numbers', () => {
     registerSecret('777123');
     expect(redactDeep({ size: 777_123_456, text: 'pin 777123' })).toEqual({
