@@ -13,7 +13,7 @@ export const HEALTHCHECKS_BASE = 'https://hc-ping.com';
  * What is pinged: a check's own URL, or a project's ping key and a slug, with which the server makes the check at the
  * first ping. Protocol: https://healthchecks.io/docs/http_api/
  */
-export type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string };
+export type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
 
 /** `log` is kept with the check and changes nothing about its status. */
 export type PingSignal = 'start' | 'success' | 'fail' | 'log';
