@@ -48,9 +48,9 @@ check_settings() {
     fail "no superuser password: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE" \
       "(or POSTGRES_HOST_AUTH_METHOD=trust, which lets anyone in)"
   fi
-  # 18 and later keep their data one level deeper, so a volume of an older server must not be taken for an empty one.
-  if (( PG_MAJOR >= 18 )) && [[ -s /var/lib/postgresql/PG_VERSION || -s /var/lib/postgresql/data/PG_VERSION ]]; then
-    fail "this volume holds the data of an older Postgres ($(cat /var/lib/postgresql/{,data/}PG_VERSION 2>/dev/null | head -n 1))"
+  # From 18 on the volume is one level up. Mounted at the old place, it would stay empty, or hold an older server's data.
+  if (( PG_MAJOR >= 18 )) && { grep -q ' /var/lib/postgresql/data ' /proc/self/mountinfo || [[ -s /var/lib/postgresql/PG_VERSION ]]; }; then
+    fail "Postgres $PG_MAJOR keeps its data in $PGDATA: mount an empty volume at /var/lib/postgresql"
   fi
 }
 
