@@ -3,6 +3,7 @@ import { LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import * as answers from './answers.ts';
 import { checked } from './answers.ts';
+import { LineBuffer } from './lines.ts';
 import { createTransport, type EngineRequest, type Transport } from './transport.ts';
 
 /** Every call can be given up by its signal. */
@@ -60,7 +61,6 @@ export interface Engine {
 }
 
 const PLAIN_MS = 60_000;
-const MAX_EVENT_LINE = 1024 * 1024;
 
 /**
  * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY and
@@ -170,13 +170,9 @@ function execBody(spec: ExecSpec): object {
 
 /** The engine writes one JSON document after the other, each on its own line. */
 async function* eventsOf(stream: Readable): AsyncGenerator<answers.EngineEvent> {
-  let rest = '';
-  stream.setEncoding('utf8');
-  for await (const chunk of stream as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    if (rest.length > MAX_EVENT_LINE) throw new LifeboatError('ENGINE_PROTOCOL', 'engine sent an endless event');
-    for (const line of lines) if (line.trim() !== '') yield eventOf(line);
+  const lines = new LineBuffer();
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for (const line of lines.split(chunk)) if (line.trim() !== '') yield eventOf(line);
   }
 }
 

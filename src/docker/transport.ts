@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { hasErrno, LifeboatError } from '../errors.ts';
+import { connectionOptions } from './docker-host.ts';
 
 /** One request to the engine. `timeoutMs` bounds it to its answer's end; absent means unbounded. */
 export interface EngineRequest {
@@ -45,40 +44,6 @@ interface PlainAnswer extends Readable {
 
 // docker-modem turns every status that is not listed as true into an error of its own, reading the body without bound.
 const ANY_STATUS = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [i + 100, true]));
-
-/** Connection options for docker-modem out of a `DOCKER_HOST`; without one docker-modem's defaults apply. */
-export function connectionOptions(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Record<string, unknown> {
-  if (!dockerHost) return {};
-  // Set explicitly, because docker-modem fills what is absent from its own reading of the environment.
-  const none = { host: undefined, port: undefined, socketPath: undefined, timeout: undefined };
-  if (dockerHost.startsWith('unix://')) return { ...none, socketPath: dockerHost.slice('unix://'.length) };
-  const url = URL.parse(dockerHost.includes('://') ? dockerHost : `tcp://${dockerHost}`);
-  if (!url?.hostname || !['tcp:', 'http:', 'https:'].includes(url.protocol)) {
-    throw new LifeboatError('ENGINE_UNREACHABLE', `DOCKER_HOST is not an address that can be used: ${dockerHost}`, {
-      hint: 'Use unix:///var/run/docker.sock or tcp://host:2375.',
-    });
-  }
-  const tls = url.protocol === 'https:' || url.port === '2376' || Boolean(env.DOCKER_TLS_VERIFY);
-  const options = {
-    ...none,
-    host: url.hostname,
-    port: url.port || (tls ? '2376' : '2375'),
-    protocol: tls ? 'https' : 'http',
-  };
-  return tls && env.DOCKER_CERT_PATH ? { ...options, ...certificates(env.DOCKER_CERT_PATH) } : options;
-}
-
-function certificates(directory: string): Record<string, Buffer> {
-  const read = (name: string) => readFileSync(join(directory, name));
-  try {
-    return { ca: read('ca.pem'), cert: read('cert.pem'), key: read('key.pem') };
-  } catch (cause) {
-    throw new LifeboatError('ENGINE_UNREACHABLE', `the certificates in DOCKER_CERT_PATH cannot be read: ${directory}`, {
-      hint: 'Mount a directory with ca.pem, cert.pem and key.pem that the agent may read.',
-      cause,
-    });
-  }
-}
 
 /** Opens nothing yet: connections are made per request, so a restarted engine leaves no stale one behind. */
 export function createTransport(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Transport {

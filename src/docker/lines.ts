@@ -1,0 +1,28 @@
+import { LifeboatError } from '../errors.ts';
+
+/** A line longer than this, in bytes, is not one that the engine or a helper of ours writes. */
+const MAX_LINE = 8 * 1024 * 1024;
+
+/** Cuts chunks of bytes into lines of UTF-8, keeping the last, unfinished one within a bound. */
+export class LineBuffer {
+  #rest: Buffer[] = [];
+  /** bytes of the unfinished line */
+  pending = 0;
+
+  /** Yields the lines that `data` completes, without their newline. Throws ENGINE_PROTOCOL for an endless line. */
+  *split(data: Buffer): Generator<string> {
+    let from = 0;
+    for (let at = data.indexOf(10); at >= 0; at = data.indexOf(10, from)) {
+      const line = Buffer.concat([...this.#rest, data.subarray(from, at)]).toString('utf8');
+      this.#rest = [];
+      this.pending = 0;
+      from = at + 1;
+      yield line;
+    }
+    if (from === data.length) return;
+    this.#rest.push(Buffer.from(data.subarray(from)));
+    this.pending += data.length - from;
+    if (this.pending > MAX_LINE)
+      throw new LifeboatError('ENGINE_PROTOCOL', `a line of more than ${MAX_LINE} bytes arrived`);
+  }
+}
