@@ -1,21 +1,15 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
 import { Open } from 'unzipper';
 import type { Destination } from '../destinations/destination.ts';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
+import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
+import { fetchFile } from './objects.ts';
 import type { PackRef } from './pack-stream.ts';
 import { isPlain, unseal } from './seal.ts';
-
-/** Reads bytes of a zip: from a destination by ranges, or from a local file. */
-export interface ByteSource {
-  /** bytes */
-  size: number;
-  stream(start: number, end: number): Promise<Readable>;
-}
 
 /** What a pack's own directory says of one entry. Nothing of it is trusted before the content's hash was compared. */
 interface DirectoryEntry {
@@ -25,15 +19,9 @@ interface DirectoryEntry {
 
 const LOCAL_HEADER_SIZE = 30;
 const LOCAL_HEADER = 0x04034b50;
-const BLOCK_SIZE = 4 * 1024 * 1024;
-const BLOCKS_KEPT = 3;
 const DIRECTORY_RECORD_SIZE = 46;
 /** The records that end every pack: zip64 end (56), its locator (20), end (22), and no comment. */
 const END_SIZE = 98;
-
-function damaged(pack: string, what: string, cause?: unknown): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', `pack ${pack} is damaged: ${what}`, { cause });
-}
 
 /**
  * An opened pack. A sealed one was brought to the spool first, checked against the hash in the manifest; a plain one is
@@ -69,7 +57,7 @@ export class PackReader {
     }
     const file = join(options.spool, `pack-${randomBytes(8).toString('hex')}.zip`);
     try {
-      await unsealTo(destination, pack, file, signal);
+      await fetchFile(destination, pack, file, { signal, maxSize: pack.plainSize });
       const stream = async (start: number, end: number) => createReadStream(file, { start, end: end - 1 });
       return await PackReader.of(pack.id, { size: pack.plainSize, stream }, file);
     } catch (error) {
@@ -155,44 +143,6 @@ function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefine
   return head.subarray(length);
 }
 
-/** Downloads a sealed pack, checks what was stored against the manifest, and writes the zip. */
-async function unsealTo(destination: Destination, pack: PackRef, file: string, signal?: AbortSignal): Promise<void> {
-  const hash = createHash('sha256');
-  const stored = await destination.get(pack.key, signal ? { signal } : {});
-  let size = 0;
-  const counted = new PassThrough();
-  stored.on('error', (error) => counted.destroy(error));
-  stored.on('data', (chunk: Buffer) => {
-    hash.update(chunk);
-    size += chunk.length;
-  });
-  counted.on('close', () => stored.destroy());
-  stored.pipe(counted);
-  try {
-    await pipeline(unseal(counted, pack.key), limited(pack), createWriteStream(file, { flags: 'wx', mode: 0o600 }));
-  } catch (cause) {
-    if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) {
-      const hint = `Make at least ${pack.plainSize} bytes free in the spool.`;
-      throw new LifeboatError('SPOOL_FULL', 'the spool has no room for a pack', { cause, hint });
-    }
-    throw cause;
-  }
-  if (size !== pack.size || hash.digest('hex') !== pack.sha256) throw damaged(pack.id, 'it is not what was stored');
-}
-
-/** Lets exactly as many bytes pass as the zip had: a pack can never fill the spool beyond that. */
-function limited(pack: PackRef): (source: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
-  return async function* (source) {
-    let size = 0;
-    for await (const chunk of source) {
-      size += chunk.length;
-      if (size > pack.plainSize) throw damaged(pack.id, 'it unpacks to more than it should');
-      yield chunk;
-    }
-    if (size !== pack.plainSize) throw damaged(pack.id, 'it unpacks to less than it should');
-  };
-}
-
 /**
  * Reads a pack's directory with the library, out of memory: it does not notice when a stream it reads from fails.
  */
@@ -239,55 +189,4 @@ async function findDirectory(id: string, size: number, blocks: BlockCache): Prom
     records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
   if (!whole) throw damaged(id, 'its end is not that of a pack');
   return Number(offset);
-}
-
-/** Reads aligned blocks and keeps the last few, so that many small contents cost one request. */
-class BlockCache {
-  private readonly id: string;
-  private readonly source: ByteSource;
-  private readonly blocks = new Map<number, Promise<Buffer>>();
-
-  constructor(id: string, source: ByteSource) {
-    this.id = id;
-    this.source = source;
-  }
-
-  async read(start: number, end: number): Promise<Buffer> {
-    if (start < 0 || end > this.source.size || start > end) throw damaged(this.id, 'an entry lies outside of it');
-    const parts: Buffer[] = [];
-    for (let at = start; at < end; ) {
-      const number = Math.floor(at / BLOCK_SIZE);
-      const from = number * BLOCK_SIZE;
-      const block = await this.block(number);
-      const part = block.subarray(at - from, Math.min(end - from, BLOCK_SIZE));
-      if (part.length === 0) throw damaged(this.id, 'it ends too early');
-      parts.push(part);
-      at += part.length;
-    }
-    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-  }
-
-  private block(number: number): Promise<Buffer> {
-    const known = this.blocks.get(number);
-    if (known) return known;
-    const oldest = this.blocks.keys().next();
-    if (this.blocks.size >= BLOCKS_KEPT && !oldest.done) this.blocks.delete(oldest.value);
-    const start = number * BLOCK_SIZE;
-    const block = this.fetch(start, Math.min(start + BLOCK_SIZE, this.source.size));
-    this.blocks.set(number, block);
-    block.catch(() => this.blocks.delete(number));
-    return block;
-  }
-
-  private async fetch(start: number, end: number): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of (await this.source.stream(start, end)) as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > end - start) break;
-    }
-    if (size !== end - start) throw damaged(this.id, 'a part of it has the wrong length');
-    return Buffer.concat(chunks);
-  }
 }

@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Destination } from '../destinations/destination.ts';
+import { hasErrno, LifeboatError } from '../errors.ts';
+import type { ObjectRef } from './manifest.ts';
+import { seal, unseal } from './seal.ts';
+
+/** Documents (manifests, facts) are never larger than that; a larger one is not ours. */
+const MAX_DOCUMENT = 64 * 1024 * 1024;
+
+/** What putting and getting of whole objects needs. */
+export interface ObjectOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/** Puts an object, compressed where asked. The suffix is added to `key`; `record` hears the full name first. */
+export async function putObject(
+  destination: Destination,
+  key: string,
+  plain: Readable,
+  options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
+): Promise<ObjectRef> {
+  const sealed = seal(plain, { compress: options.compress });
+  const full = key + sealed.suffix;
+  try {
+    await options.record?.(full);
+    const stored = await destination.put(full, sealed.stream, options.signal ? { signal: options.signal } : {});
+    return { key: full, ...stored };
+  } catch (error) {
+    sealed.stream.destroy();
+    throw error;
+  }
+}
+
+/** Puts a local file as an object. */
+export function putFile(
+  destination: Destination,
+  key: string,
+  path: string,
+  options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
+): Promise<ObjectRef> {
+  return putObject(destination, key, createReadStream(path, { highWaterMark: 256 * 1024 }), options);
+}
+
+/**
+ * Brings an object to a new local file (mode 600), decompressed. The file is there only if the object is what was
+ * stored.
+ *
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL
+ */
+export async function fetchFile(
+  destination: Destination,
+  ref: ObjectRef,
+  path: string,
+  options: ObjectOptions & { maxSize?: number } = {},
+): Promise<void> {
+  try {
+    const opened = await openChecked(destination, ref, options);
+    await pipeline(opened.plain, limit(ref, options.maxSize), createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+    opened.check();
+  } catch (cause) {
+    if (!hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
+    if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
+    throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
+      cause,
+      hint: 'Make space free in the spool, or give it a larger volume.',
+    });
+  }
+}
+
+/** Reads a small object whole. Throws like {@link fetchFile}. */
+export async function fetchDocument(
+  destination: Destination,
+  ref: ObjectRef,
+  options: ObjectOptions = {},
+): Promise<Buffer> {
+  const opened = await openChecked(destination, ref, options);
+  const bytes = await collect(opened.plain, ref.key);
+  opened.check();
+  return bytes;
+}
+
+/** Reads an object whose hash is not known, such as a manifest. */
+export async function readDocument(
+  destination: Destination,
+  key: string,
+  options: ObjectOptions = {},
+): Promise<Buffer> {
+  return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
+}
+
+/** The stored bytes on their way to plain ones; `check`, after the last plain byte, compares them with the manifest. */
+async function openChecked(
+  destination: Destination,
+  ref: ObjectRef,
+  { signal }: ObjectOptions,
+): Promise<{ plain: Readable; check(): void }> {
+  const stored = await destination.get(ref.key, signal ? { signal } : {});
+  const hash = createHash('sha256');
+  let size = 0;
+  const counted = new PassThrough();
+  const done = pipeline(
+    stored,
+    async function* (source: AsyncIterable<Buffer>) {
+      for await (const chunk of source) {
+        hash.update(chunk);
+        size += chunk.length;
+        yield chunk;
+      }
+    },
+    counted,
+  );
+  // Whoever reads `counted` meets the same error.
+  done.catch(() => {});
+  return {
+    plain: unseal(counted, ref.key),
+    check() {
+      if (size === ref.size && hash.digest('hex') === ref.sha256) return;
+      throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
+    },
+  };
+}
+
+function limit(
+  ref: ObjectRef,
+  max = Number.POSITIVE_INFINITY,
+): (source: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
+  return async function* (source) {
+    let size = 0;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > max) throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} unpacks to more than it should`);
+      yield chunk;
+    }
+  };
+}
+
+async function collect(stream: Readable, key: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** A stream of bytes in memory. */
+export function streamOf(bytes: Buffer | string): Readable {
+  return Readable.from([Buffer.from(bytes)]);
+}
