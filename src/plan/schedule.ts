@@ -1,15 +1,15 @@
 import { parse, validateDetailed } from 'node-cron';
 import { LifeboatError } from '../errors.ts';
-import type { Parsed } from './fields.ts';
+import { type Parsed, quote } from './fields.ts';
 import { offsetAt, wallToInstants } from './zone.ts';
 
-const ALIASES: Readonly<Record<string, string>> = {
-  '@hourly': '0 * * * *',
-  '@daily': '0 0 * * *',
-  '@weekly': '0 0 * * 0',
-  '@monthly': '0 0 1 * *',
-  '@yearly': '0 0 1 1 *',
-};
+const ALIASES: ReadonlyMap<string, string> = new Map([
+  ['@hourly', '0 * * * *'],
+  ['@daily', '0 0 * * *'],
+  ['@weekly', '0 0 * * 0'],
+  ['@monthly', '0 0 1 * *'],
+  ['@yearly', '0 0 1 1 *'],
+]);
 const FIELDS = ['minute', 'hour', 'day of month', 'month', 'day of week'] as const;
 /** How many values a step can walk through, per field. */
 const SPANS = [60, 24, 31, 12, 7] as const;
@@ -42,10 +42,10 @@ export function parseSchedule(text: string): Parsed<string> {
 
 function compile(text: string): Parsed<Cron> {
   const trimmed = text.trim();
-  if (trimmed.startsWith('@') && !Object.hasOwn(ALIASES, trimmed.toLowerCase())) {
+  if (trimmed.startsWith('@') && !ALIASES.has(trimmed.toLowerCase())) {
     return { problem: 'is not a schedule that can be used', hint: HINT };
   }
-  const expression = ALIASES[trimmed.toLowerCase()] ?? trimmed;
+  const expression = ALIASES.get(trimmed.toLowerCase()) ?? trimmed;
   const fields = expression.split(/\s+/);
   if (fields.length === 6) return { problem: 'has six fields: seconds are not supported', hint: HINT };
   if (fields.length !== 5) return { problem: 'does not have five fields', hint: HINT };
@@ -98,10 +98,17 @@ function fromParsed(fields: string[]): Parsed<Cron> {
   };
 }
 
+const known = new Map<string, Cron>();
+
 function compiled(schedule: string): Cron {
+  const before = known.get(schedule);
+  if (before !== undefined) return before;
   const result = compile(schedule);
-  if ('value' in result) return result.value;
-  throw new LifeboatError('SETTING_INVALID', `schedule ${JSON.stringify(schedule)} ${result.problem}`, { hint: HINT });
+  if ('problem' in result) {
+    throw new LifeboatError('SETTING_INVALID', `schedule ${quote(schedule)} ${result.problem}`, { hint: HINT });
+  }
+  known.set(schedule, result.value);
+  return result.value;
 }
 
 /** `day` is midnight of a calendar day, written as if it were UTC. */
@@ -159,7 +166,7 @@ function search(schedule: string, zone: string, from: number, direction: 1 | -1)
     const found = direction === 1 ? runs.find((run) => run > from) : runs.findLast((run) => run <= from);
     if (found !== undefined) return found;
   }
-  throw new LifeboatError('SETTING_INVALID', `schedule ${JSON.stringify(schedule)} never runs`, { hint: HINT });
+  throw new LifeboatError('SETTING_INVALID', `schedule ${quote(schedule)} never runs`, { hint: HINT });
 }
 
 /** A last run that lies further ahead than this was recorded by a clock that was wrong. */

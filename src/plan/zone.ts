@@ -49,12 +49,16 @@ function changeBetween(zone: string, low: number, high: number): number {
 /** Checks an IANA time zone name. Abbreviations such as CEST and offsets such as +02:00 know no daylight saving. */
 export function parseZone(text: string): Parsed<string> {
   const zone = text.trim();
-  const hint = didYouMean(zone, Intl.supportedValuesOf('timeZone')) ?? 'write a name such as Europe/Berlin, or UTC';
-  if (!/^[A-Za-z]/.test(zone)) return { problem: 'is not a time zone', hint };
+  if (/^[A-Za-z]/.test(zone) && isKnown(zone)) return { value: zone };
+  const guess = didYouMean(zone, Intl.supportedValuesOf('timeZone'));
+  return { problem: 'is not a time zone', hint: guess ?? 'write a name such as Europe/Berlin, or UTC' };
+}
+
+function isKnown(zone: string): boolean {
   try {
     formatFor(zone);
+    return true;
   } catch {
-    return { problem: 'is not a time zone', hint };
+    return false;
   }
-  return { value: zone };
 }

@@ -1,0 +1,193 @@
+import { describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/errors.ts';
+import { SETTINGS } from '../../src/plan/setting-table.ts';
+import { parseSettings, secretValues } from '../../src/plan/settings.ts';
+
+const FILES: Readonly<Record<string, string>> = {
+  '/run/secrets/password': 'hunter2 \n',
+  '/run/secrets/empty': '\n',
+  '/run/secrets/zone': 'Europe/Berlin\r\n',
+};
+
+function readFile(path: string): string {
+  if (Object.hasOwn(FILES, path)) return FILES[path]!;
+  throw Object.assign(new Error(`ENOENT: no such file or directory, open '${path}'`), { code: 'ENOENT' });
+}
+
+const parse = (env: Record<string, string | undefined>) => parseSettings(env, readFile);
+
+function refusal(env: Record<string, string>): LifeboatError {
+  try {
+    parse(env);
+  } catch (error) {
+    if (error instanceof LifeboatError) return error;
+    throw error;
+  }
+  throw new Error('the settings were accepted');
+}
+
+describe('settings', () => {
+  test('have defaults', () => {
+    expect(parse({ PATH: '/bin', POSTGRES_USER: 'app' })).toEqual({
+      schedule: '0 3 * * *',
+      keep: { daily: 7, weekly: 4, monthly: 12 },
+      destination: '/backups',
+      scope: { kind: 'project' },
+      healthchecksBase: 'https://hc-ping.com',
+      notify: 'failure',
+      stallTimeoutMs: 900_000,
+      logLevel: 'info',
+      timeZone: 'UTC',
+    });
+  });
+
+  test('are read', () => {
+    const env = {
+      LIFEBOAT_SCHEDULE: '@hourly',
+      LIFEBOAT_KEEP: 'last 3',
+      LIFEBOAT_DESTINATION: '/mnt//store/',
+      LIFEBOAT_SCOPE: 'shop, blog',
+      LIFEBOAT_PROJECT: 'shop',
+      LIFEBOAT_HEALTHCHECKS_PING_KEY: 'k3y-abc',
+      LIFEBOAT_HEALTHCHECKS_SLUG: 'shop',
+      LIFEBOAT_HEALTHCHECKS_BASE: 'https://hc.example.org/ping/',
+      LIFEBOAT_SLACK_WEBHOOK_URL: 'https://hooks.slack.com/services/T/B/x',
+      LIFEBOAT_WEBHOOK_URL: 'http://hub:8080',
+      LIFEBOAT_NOTIFY: 'Always',
+      LIFEBOAT_STALL_TIMEOUT: '2h',
+      LIFEBOAT_PGUSER: 'backup',
+      LIFEBOAT_PGPASSWORD: ' with spaces ',
+      LOG_LEVEL: 'DEBUG',
+      TZ: 'Europe/Berlin',
+    };
+    const settings = parse(env);
+    expect(settings).toEqual({
+      schedule: '@hourly',
+      keep: { last: 3 },
+      destination: '/mnt/store',
+      scope: { kind: 'projects', names: ['shop', 'blog'] },
+      project: 'shop',
+      healthchecksPingKey: 'k3y-abc',
+      healthchecksSlug: 'shop',
+      healthchecksBase: 'https://hc.example.org/ping',
+      slackWebhookUrl: 'https://hooks.slack.com/services/T/B/x',
+      webhookUrl: 'http://hub:8080',
+      notify: 'always',
+      stallTimeoutMs: 7_200_000,
+      pgUser: 'backup',
+      pgPassword: ' with spaces ',
+      logLevel: 'debug',
+      timeZone: 'Europe/Berlin',
+    });
+    expect(secretValues(settings)).toEqual([
+      'k3y-abc',
+      'https://hooks.slack.com/services/T/B/x',
+      'http://hub:8080',
+      ' with spaces ',
+    ]);
+  });
+
+  test('that are empty count as not set, planned and contradicting ones too', () => {
+    const names = Object.keys(SETTINGS).flatMap((name) => [name, `${name}_FILE`]);
+    expect(parse(Object.fromEntries(names.map((name) => [name, ' '])))).toEqual(parse({}));
+  });
+});
+
+describe('files', () => {
+  test('are read without the white space at their end', () => {
+    const settings = parse({ LIFEBOAT_PGPASSWORD_FILE: '/run/secrets/password', TZ_FILE: '/run/secrets/zone' });
+    expect(settings).toMatchObject({ pgPassword: 'hunter2', timeZone: 'Europe/Berlin' });
+  });
+
+  test('and the value itself exclude each other', () => {
+    const env = { LIFEBOAT_PGPASSWORD: 'a', LIFEBOAT_PGPASSWORD_FILE: '/run/secrets/password' };
+    expect(refusal(env).message).toBe('LIFEBOAT_PGPASSWORD and LIFEBOAT_PGPASSWORD_FILE are both set');
+    expect(parse({ ...env, LIFEBOAT_PGPASSWORD: '' }).pgPassword).toBe('hunter2');
+  });
+
+  test('that cannot be read are refused, without telling what may be a secret', () => {
+    const error = refusal({ LIFEBOAT_PGPASSWORD_FILE: 'hunter2' });
+    expect(error.message).toBe('the file that LIFEBOAT_PGPASSWORD_FILE names cannot be read (ENOENT)');
+    expect(JSON.stringify([error.message, error.hint])).not.toContain('hunter2');
+  });
+
+  test('that are empty are refused', () => {
+    const error = refusal({ LIFEBOAT_PGPASSWORD_FILE: '/run/secrets/empty' });
+    expect(error.message).toBe('the file that LIFEBOAT_PGPASSWORD_FILE names is empty');
+  });
+});
+
+describe('mistakes', () => {
+  test.each([
+    ['LIFEBOAT_AGE_RECIPIENT', 'did you mean LIFEBOAT_AGE_RECIPIENTS?'],
+    ['LIFEBOAT_RECIPIENTS', 'did you mean LIFEBOAT_AGE_RECIPIENTS?'],
+    ['LIFEBOAT_SCHEDUEL', 'did you mean LIFEBOAT_SCHEDULE?'],
+    ['lifeboat_keep', 'did you mean LIFEBOAT_KEEP?'],
+    ['LIFEBOAT_PG_PASSWORD', 'did you mean LIFEBOAT_PGPASSWORD?'],
+    ['LIFEBOAT_PG_PASSWORD_FILE', 'did you mean LIFEBOAT_PGPASSWORD_FILE?'],
+    ['LIFEBOAT_LOG_LEVEL', 'did you mean LOG_LEVEL?'],
+    ['LIFEBOAT_TZ', 'did you mean TZ?'],
+    ['LIFEBOAT_ELEPHANT', undefined],
+    ['LIFEBOAT___proto__', undefined],
+  ])('unknown %s', (name, hint) => {
+    for (const value of ['s3cret', '']) {
+      const error = refusal({ [name]: value });
+      expect(error).toMatchObject({ code: 'SETTING_UNKNOWN', message: `unknown setting ${name}`, hint });
+    }
+  });
+
+  const planned = Object.entries(SETTINGS).filter(([, field]) => 'planned' in field);
+  test('some are planned', () => expect(planned.length).toBeGreaterThan(5));
+  test.each(planned)('%s is refused, never ignored', (name) => {
+    expect(refusal({ [name]: 'something' })).toMatchObject({
+      code: 'SETTING_INVALID',
+      message: `${name} is not available in this version yet`,
+    });
+  });
+
+  test.each([
+    ['LIFEBOAT_DESTINATION', 's3://bucket/prefix', 'not available in this version yet'],
+    ['LIFEBOAT_DESTINATION', 'backups', 'is not an absolute path'],
+    ['LIFEBOAT_DESTINATION', '/', 'is the root directory'],
+    ['LIFEBOAT_DESTINATION', '/backups/../etc', 'has .. as a part'],
+    ['LIFEBOAT_SCHEDULE', '* * * * * *', 'has six fields'],
+    ['LIFEBOAT_KEEP', '0d', 'keeps nothing'],
+    ['LIFEBOAT_SCOPE', 'Shop', 'no Compose project can have'],
+    ['LIFEBOAT_SCOPE', 'shop,,blog', 'has an empty item'],
+    ['LIFEBOAT_STALL_TIMEOUT', '5s', 'is not between 10s and 7d'],
+    ['LIFEBOAT_NOTIFY', 'never', 'is not one of the words'],
+    ['LOG_LEVEL', 'verbose', 'is not one of the words'],
+    ['TZ', 'Europe/Berln', 'is not a time zone'],
+    ['LIFEBOAT_HEALTHCHECKS_SLUG', 'shop', 'does nothing without LIFEBOAT_HEALTHCHECKS_PING_KEY'],
+    ['LIFEBOAT_HEALTHCHECKS_URL', 'https://hc-ping.com', 'names a host only'],
+  ])('%s=%s', (name, value, problem) => {
+    const error = refusal({ [name]: value });
+    expect(error.code).toBe('SETTING_INVALID');
+    expect(error.message).toContain(problem);
+    expect(error.message).toContain(name);
+  });
+
+  test('a URL and a ping key exclude each other', () => {
+    const url = 'https://hc-ping.com/0b1c';
+    const env = { LIFEBOAT_HEALTHCHECKS_URL: url, LIFEBOAT_HEALTHCHECKS_PING_KEY: 'abcdef' };
+    expect(refusal(env).message).toBe('LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set');
+  });
+
+  test('are told all at once, in the order of the table', () => {
+    const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_AGE_RECIPIENTS: 'age1', LIFEBOAT_KEEEP: '7d' });
+    expect(error.code).toBe('SETTING_INVALID');
+    expect(error.message.split('\n')).toEqual([
+      '4 settings cannot be used:',
+      '  unknown setting LIFEBOAT_KEEEP (did you mean LIFEBOAT_KEEP?)',
+      '  LIFEBOAT_KEEP "7" has a number without a unit (write 7d for days, or last 7)',
+      '  LIFEBOAT_AGE_RECIPIENTS is not available in this version yet (remove the setting)',
+      '  TZ "CEST" is not a time zone (write a name such as Europe/Berlin, or UTC)',
+    ]);
+  });
+
+  const secrets = Object.entries(SETTINGS).filter(([, field]) => 'secret' in field);
+  test.each(secrets)('%s is never told', (name) => {
+    const error = refusal({ [name]: 'canary\0 1f8c', TZ: 'CEST' });
+    expect(JSON.stringify([error.message, error.hint])).not.toContain('canary');
+  });
+});
