@@ -49,7 +49,12 @@ export const SETTINGS = {
     doc: 'when to back up',
     default: '0 3 * * *',
   },
-  LIFEBOAT_KEEP: { parse: parseKeep, form: 'keep policy', doc: 'how much to keep', default: '7d 4w 12m' },
+  LIFEBOAT_KEEP: {
+    parse: parseKeep,
+    form: 'keep policy',
+    doc: 'how much to keep; nothing is deleted in this version yet',
+    default: '7d 4w 12m',
+  },
   LIFEBOAT_DESTINATION: {
     parse: parseDestination,
     form: 'absolute path',

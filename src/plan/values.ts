@@ -114,22 +114,24 @@ export function text(given: string): Parsed<string> {
   return given.includes('\0') ? { problem: 'has a NUL byte' } : { value: given };
 }
 
-/** What is wrong with a glob over paths relative to a volume, if anything. */
+/**
+ * What is wrong with a glob over the paths of a volume, if anything. The store would take the characters that are
+ * refused here literally, which is hardly ever what was meant; with a backslash in front they are accepted.
+ */
 export function checkGlob(glob: string): string | undefined {
-  if (glob.startsWith('/')) return 'has a glob that starts with /: paths are relative to the volume';
-  if (glob.startsWith('!')) return 'has a glob that starts with !: write it as exclude or include instead';
-  if (glob.split('/').some((part) => part === '..' || part === '.')) return 'has a glob with . or .. as a part';
-  return closes(glob, '[', ']') && closes(glob, '{', '}')
-    ? undefined
-    : 'has a glob with an open bracket (a glob with a comma goes in double quotes)';
-}
-
-function closes(glob: string, open: string, close: string): boolean {
-  let depth = 0;
+  if (glob.startsWith('!')) return 'has a glob that starts with !; write the opposite label instead';
+  if (glob.split('/').some((part) => part === '..')) return 'has a glob with .. as a part';
+  if (/^[./]*$/.test(glob)) return 'has a glob that means nothing inside the volume';
   for (let i = 0; i < glob.length; i++) {
-    if (glob[i] === '\\') i++;
-    else if (glob[i] === open) depth++;
-    else if (glob[i] === close && --depth < 0) return false;
+    const character = glob[i]!;
+    if (character === '\\') i++;
+    else if (character === '{' || character === '}') return 'has a glob with braces; write the globs one by one';
+    else if (character === '[') {
+      // As everywhere, a bracket right after the opening one is a member of the class.
+      const end = glob.indexOf(']', i + (/^\[[!^]/.test(glob.slice(i)) ? 3 : 2));
+      if (end < 0) return 'has a glob with an open bracket';
+      i = end;
+    }
   }
-  return depth === 0;
+  return undefined;
 }

@@ -67,12 +67,27 @@ describe('time zones', () => {
 });
 
 describe('globs', () => {
-  test.each(['**', '**/*.tmp', 'a/[a-z]*', '{a,b}/c', 'a\\[b', '.git/**', 'a..b'])('%s', (glob) => {
-    expect(checkGlob(glob)).toBeUndefined();
-  });
-  test.each(['/a', '../a', 'a/../b', './a', '!a', '[a', 'a]', '{a', 'a}'])('%s is refused', (glob) => {
-    expect(checkGlob(glob)).toBeTypeOf('string');
-  });
+  const accepted = [
+    '**',
+    '**/*.tmp',
+    '/cache',
+    './cache',
+    'cache/',
+    'a/[a-z]*',
+    '[]a]',
+    '[!]]',
+    '[{]',
+    'a\\[b',
+    '\\!a',
+    '\\{',
+    'a]',
+    '.git/**',
+    'a..b',
+  ];
+  test.each(accepted)('%s', (glob) => expect(checkGlob(glob)).toBeUndefined());
+
+  const refused = ['../a', 'a/../b', '/', './', '!a', '[a', '[]', '[!]', '{a', '*.{jpg', 'png}'];
+  test.each(refused)('%s is refused', (glob) => expect(checkGlob(glob)).toBeTypeOf('string'));
 });
 
 describe('commands', () => {
