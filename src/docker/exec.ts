@@ -1,10 +1,191 @@
-import type { Duplex } from 'node:stream';
-import { Capture } from './capture.ts';
-import type { Engine } from './engine.ts';
-import { ExecSocket } from './exec-socket.ts';
-import { type ExecOptions, execStream } from './exec-stream.ts';
+import { type Duplex, PassThrough, type Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LifeboatError, toLifeboatError } from '../errors.ts';
+import type { ExecState } from './answers.ts';
+import { Capture, lastWords } from './capture.ts';
+import { frames, writeTo } from './demux.ts';
+import type { Engine, ExecSpec } from './engine.ts';
+import { interruption, isNotFound, statusOf } from './transport.ts';
 
+/** A command in a running container. */
+export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
+  /** `pipe`: stdin is written by the caller, who must end it. Default `none`: the command reads an empty input. */
+  stdin?: 'pipe' | 'none';
+  /** Default true: an exit status other than 0 is an error. */
+  check?: boolean;
+  /** Sees stderr as it comes; must be quick. */
+  onStderr?: (chunk: Buffer) => void;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ExecStream {
+  /** Ending it ends the command's input; destroying it fails the command. */
+  stdin: Writable;
+  /**
+   * Must be read or resumed, else the command waits. It ends only after the engine confirmed the exit status: a command
+   * that failed, or whose end is not known, makes it fail with the same error as `done`.
+   */
+  stdout: Readable;
+  /** Settles when the command's end is known. Rejects with EXEC_FAILED, or with what went wrong with the engine. */
+  done: Promise<{ exitCode: number }>;
+}
+
+/** The engine may take a moment after the stream's end to record the exit; longer than this, the stream was cut. */
+const EXIT_LAG_MS = 5_000;
 const CAPTURE = 1024 * 1024;
+
+/**
+ * Starts a command in a running container. The engine ends the stream of a killed command or of a cut connection like
+ * that of a good one, so success is what a later inspection says: not running, status 0. Aborting cuts the connection
+ * and leaves the command running, which the API cannot end: run what may have to be ended in a helper.
+ */
+export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
+  const { signal, check = true, stdin: stdinMode = 'none', onStderr, ...spec } = options;
+  const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
+  const { execId, socket } = await start(engine, containerId, { ...spec, stdin: stdinMode === 'pipe' }, name, signal);
+
+  const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
+  // Whoever only waits for `done` must not be ended by an unheard error.
+  stdout.on('error', () => {});
+  // A reader that gives up closes the connection; the error below then says so.
+  stdout.once('close', () => socket.destroy());
+  const said: Said = { stdoutHead: new Capture(1024, 1024), stderr: new Capture(16 * 1024, 4096) };
+  const input: Input = { error: undefined };
+  const done = (async () => {
+    try {
+      const cut = await pump(socket, stdout, said, onStderr).catch((error: LifeboatError) => error);
+      if (input.error || signal?.aborted || stdout.destroyed || cut?.code === 'ENGINE_PROTOCOL') throw cut;
+      const exitCode = await exitStatus(engine, execId, containerId, name, said, signal);
+      // A command that ends while it is being written to breaks the connection; its status says more than that.
+      if ((check || cut) && exitCode !== 0) throw failure(name, `ended with status ${exitCode}`, exitCode, said);
+      if (cut) throw cut;
+      stdout.end();
+      return { exitCode };
+    } catch (error) {
+      const coded = toLifeboatError(input.error ?? (signal?.aborted ? interruption(signal) : error));
+      stdout.destroy(coded);
+      socket.destroy();
+      throw coded;
+    }
+  })();
+  done.catch(() => {});
+  return { stdin: stdinOf(socket, done, input, name, stdinMode), stdout, done };
+}
+
+interface Said {
+  /** the runtime reports a command it cannot start on stdout */
+  stdoutHead: Capture;
+  stderr: Capture;
+}
+
+interface Input {
+  error: LifeboatError | undefined;
+}
+
+async function start(
+  engine: Engine,
+  containerId: string,
+  spec: ExecSpec,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<{ execId: string; socket: Duplex }> {
+  const execId = await engine.execCreate(containerId, spec, { signal });
+  try {
+    return { execId, socket: await engine.execStart(execId, { signal }) };
+  } catch (error) {
+    // Newer engines refuse here what older ones report in the stream.
+    if (statusOf(error) !== undefined && /OCI runtime|executable file/.test(String(error))) {
+      throw new LifeboatError('EXEC_FAILED', `${name} could not be started`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+async function pump(
+  socket: Duplex,
+  stdout: Writable,
+  said: Said,
+  onStderr: ((chunk: Buffer) => void) | undefined,
+): Promise<undefined> {
+  for await (const { stream, data } of frames(socket)) {
+    if (stream === 'stderr') {
+      said.stderr.add(data);
+      onStderr?.(data);
+    } else {
+      if (said.stdoutHead.total < 1024) said.stdoutHead.add(data);
+      await writeTo(stdout, data);
+    }
+  }
+}
+
+function stdinOf(socket: Duplex, done: Promise<unknown>, input: Input, name: string, mode: 'pipe' | 'none'): Writable {
+  // When the command ends without reading its input, its own error says more than a broken pipe.
+  const settle = (callback: (error?: Error | null) => void) => (error?: Error | null) => {
+    if (!error) return callback();
+    const unread = () =>
+      new LifeboatError('EXEC_FAILED', `${name} ended before it read all its input`, { cause: error });
+    done.then(
+      () => callback(unread()),
+      (reason: Error) => callback(reason),
+    );
+  };
+  const stdin = new Writable({
+    decodeStrings: true,
+    highWaterMark: 256 * 1024,
+    write: (chunk: Buffer, _encoding, callback) => void socket.write(chunk, settle(callback)),
+    final: (callback) => void socket.end(settle(callback)),
+    destroy(error, callback) {
+      if (mode === 'pipe' && !this.writableFinished && !socket.destroyed) {
+        input.error = new LifeboatError('EXEC_FAILED', `the input of ${name} was cut`, { cause: error });
+        socket.destroy(input.error);
+      }
+      callback(error);
+    },
+  });
+  stdin.on('error', () => {});
+  // Nothing is attached on the other side; closing the socket's half would be read as the caller hanging up.
+  if (mode === 'none') stdin.destroy();
+  return stdin;
+}
+
+/** Waits for the engine to record the end. Throws for everything that is not a known end of the command's own making. */
+async function exitStatus(
+  engine: Engine,
+  execId: string,
+  containerId: string,
+  name: string,
+  said: Said,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const deadline = performance.now() + EXIT_LAG_MS;
+  let state: ExecState | undefined;
+  for (let wait = 10; ; wait = Math.min(wait * 2, 500)) {
+    state = await engine.execInspect(execId, { signal }).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    if (!state) throw failure(name, 'lost its container', undefined, said);
+    if (!state.running && state.exitCode !== null) break;
+    if (performance.now() > deadline) {
+      const what = state.running ? 'was cut off while it still runs' : 'ended with an unknown status';
+      throw failure(name, what, undefined, said);
+    }
+    await sleep(wait, undefined, signal ? { signal } : {});
+  }
+  // 137 is SIGKILL: somebody ended the command, its container, or the kernel did for want of memory.
+  if (state.exitCode !== 137) return state.exitCode;
+  const running = await engine.inspectContainer(containerId, { signal }).then(
+    (container) => container.running,
+    () => false,
+  );
+  throw failure(name, running ? 'was killed' : 'was killed with its container', 137, said);
+}
+
+function failure(name: string, what: string, exitCode: number | undefined, said: Said): LifeboatError {
+  const notStarted = exitCode === 126 || exitCode === 127;
+  const words = lastWords(`${said.stderr.text()}${notStarted ? `\n${said.stdoutHead.text()}` : ''}`);
+  return new LifeboatError('EXEC_FAILED', `${name} ${what}${words ? `: ${words}` : ''}`);
+}
 
 export interface ExecResult {
   exitCode: number;
@@ -17,63 +198,24 @@ export interface ExecResult {
 
 /**
  * Runs a command in a running container and keeps what it writes, at most `limit` bytes (default 1 MiB) of each output.
- * `stdin` is its whole input. Throws EXEC_FAILED like {@link execStream}; with `check: false` not for an exit status.
+ * `input` is its whole stdin. Throws EXEC_FAILED like {@link execStream}; with `check: false` not for an exit status.
  */
 export async function execText(
   engine: Engine,
   containerId: string,
-  options: Omit<ExecOptions, 'stdin' | 'onStderr'> & { stdin?: string | Buffer; limit?: number },
+  options: Omit<ExecOptions, 'stdin' | 'onStderr'> & { input?: string | Buffer; limit?: number },
 ): Promise<ExecResult> {
-  const { stdin, limit = CAPTURE, ...rest } = options;
+  const { input, limit = CAPTURE, ...rest } = options;
   const stdout = new Capture(limit);
   const stderr = new Capture(limit);
   const command = await execStream(engine, containerId, {
     ...rest,
-    stdin: stdin === undefined ? 'none' : 'pipe',
+    stdin: input === undefined ? 'none' : 'pipe',
     onStderr: (chunk) => stderr.add(chunk),
   });
   command.stdout.pipe(stdout);
-  if (stdin !== undefined) command.stdin.end(stdin);
+  if (input !== undefined) command.stdin.end(input);
   const { exitCode } = await command.done;
   if (!stdout.writableFinished) await new Promise<void>((resolve) => stdout.once('finish', resolve));
   return { exitCode, stdout: stdout.text(), stderr: stderr.text(), truncated: stdout.truncated || stderr.truncated };
-}
-
-/**
- * A Duplex over the input and output of a command in a running container. It can be pg's connection:
- * `const stream = await execSocket(engine, helper.id, tunnelArgv(5432)); new Client({ stream: () => stream })`.
- * It ends when the command ended well, else it fails with EXEC_FAILED and the command's last words. Destroying it, or
- * aborting, closes the command's input and output.
- */
-export async function execSocket(
-  engine: Engine,
-  containerId: string,
-  argv: readonly string[],
-  options: { signal?: AbortSignal } = {},
-): Promise<Duplex> {
-  return new ExecSocket(await execStream(engine, containerId, { ...options, argv, stdin: 'pipe' }));
-}
-
-/**
- * Joins stdin and stdout with a TCP connection made in the container's network namespace. bash cannot close one
- * direction of a socket, so: when the server closes, the exec ends with status 0; when our side closes, the server has
- * two seconds to answer and close before the connection is dropped. Job control gives each direction a process group of
- * its own, so that ending it leaves no process behind; it also keeps bash from giving the writer an empty input. 69 is
- * EX_UNAVAILABLE of sysexits.h.
- */
-const TUNNEL = `
-set -m
-exec 3<>"/dev/tcp/$1/$2" || exit 69
-exec 4<&0 2>/dev/null
-cat <&3 4<&- & reader=$!
-{ cat <&4 >&3; sleep 2; kill -- "-$reader"; } >/dev/null & writer=$!
-exec 3<&- 4<&- 0<&-
-wait "$reader"
-kill -- "-$writer"
-exit 0
-`;
-
-/** Command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep. */
-export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
-  return ['bash', '-c', TUNNEL, 'tunnel', host, String(port)];
 }

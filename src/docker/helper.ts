@@ -1,132 +1,116 @@
-import type { Duplex } from 'node:stream';
+import { randomBytes } from 'node:crypto';
 import { errorInfo, LifeboatError } from '../errors.ts';
-import { type Log, silentLog } from '../log.ts';
-import { Capture, lastWords } from './capture.ts';
-import { frames } from './demux.ts';
+import type { Log } from '../log.ts';
+import type { Mount } from '../plan/model.ts';
 import type { Engine } from './engine.ts';
-import { createBody, type HelperSpec, helperName, PROJECT_LABEL, RUN_LABEL } from './helper-spec.ts';
-import { LineBuffer } from './lines.ts';
-import { interruption, isNotFound, statusOf } from './transport.ts';
+import { isNotFound, statusOf } from './transport.ts';
+
+/** Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container. */
+export const RUN_LABEL = 'dev.lifeboat.run';
+/** Label of every helper: the Compose project it works for. */
+export const PROJECT_LABEL = 'dev.lifeboat.project';
+
+/** A volume or directory of the host, as the helper sees it. */
+export interface HelperMount {
+  type: string;
+  /** volume name, or path on the host */
+  source: string;
+  target: string;
+  readOnly: boolean;
+}
+
+/** The same volume or directory that `mount` is in another container, at `target`. */
+export function helperMount(mount: Mount, target: string, writable: boolean): HelperMount {
+  const source = mount.type === 'volume' ? (mount.name ?? mount.source) : mount.source;
+  return { type: mount.type, source, target, readOnly: !writable };
+}
+
+/** What a helper is to be. Never put a secret in a command line or `env`: everybody with the Docker socket can read them. */
+export interface HelperSpec {
+  /** one word, part of the name: `postgres`, `volume` */
+  purpose: string;
+  runId: string;
+  project: string;
+  /** image id or name; must be present, nothing is pulled */
+  image: string;
+  /** default `none`; `container:<id>` shares that container's network */
+  networkMode?: string;
+  /** the whole command line; default is an idle process, for helpers that are worked with by exec */
+  cmd?: readonly string[];
+  env?: Record<string, string>;
+  user?: string;
+  workdir?: string;
+  mounts?: readonly HelperMount[];
+  /** container ids, each perhaps with `:ro` */
+  volumesFrom?: readonly string[];
+  /** path → options, e.g. `size=64m,mode=0700` */
+  tmpfs?: Record<string, string>;
+  /** default `['ALL']` */
+  capDrop?: readonly string[];
+  capAdd?: readonly string[];
+  /** bytes; default is the engine's 64 MiB */
+  shmSize?: number;
+  labels?: Record<string, string>;
+}
+
+/** What making a helper needs besides what it is to be. */
+export interface HelperContext {
+  engine: Engine;
+  /** Writes the name down durably, before the container exists, so that a crash leaves nothing unknown behind. */
+  recordBefore: (name: string) => Promise<void>;
+  log: Log;
+  signal?: AbortSignal | undefined;
+}
 
 export interface Helper {
   id: string;
   name: string;
-  /** Kills and removes it with its anonymous volumes. Resolves also when it is gone already. */
+  /** Kills and removes it with its anonymous volumes. Never rejects: a failure is logged and left to `reapHelpers`. */
   remove(): Promise<void>;
 }
-
-/** The engine may take a moment after the stream's end to record the exit; longer than this, the stream was cut. */
-const EXIT_LAG_MS = 5_000;
 
 // Engines on which a weight for block I/O kept a helper from starting.
 const withoutBlkio = new WeakSet<Engine>();
 
 /** Creates and starts a helper. Throws HELPER_FAILED, or what the engine failed with; then nothing is left of it. */
-export async function startHelper(engine: Engine, spec: HelperSpec): Promise<Helper> {
-  const helper = await createHelper(engine, spec, false);
+export async function startHelper(context: HelperContext, spec: HelperSpec): Promise<Helper> {
+  const helper = await createHelper(context, spec, { attached: false });
   try {
-    await engine.startContainer(helper.id, { signal: spec.signal });
+    await context.engine.startContainer(helper.id, { signal: context.signal });
     return helper;
   } catch (error) {
-    await removeQuietly(helper, spec.log);
-    if (refusesBlkio(engine, error)) return startHelper(engine, spec);
+    await helper.remove();
+    if (refusesBlkio(context.engine, error)) return startHelper(context, spec);
     throw helperFailed(spec, 'could not be started', error);
   }
 }
 
-/**
- * Runs a helper to its end: `input` to its stdin, then `onLine` with each line of its stdout, one at a time, so that a
- * slow `onLine` makes the helper wait. Secrets go in by `input`. Resolves only when the engine knows the container as
- * ended with status 0 and every line that arrived was handled. A connection cut at a line's end just before a helper
- * ends well cannot be told from the real end: let the last line say that it is the last.
- * Throws HELPER_FAILED with the tail of its stderr. Whatever happens, the container is removed.
- */
-export async function runHelper(
-  engine: Engine,
-  spec: HelperSpec & { input: string; onLine: (line: string) => void | Promise<void> },
-): Promise<void> {
-  const { signal } = spec;
-  const helper = await createHelper(engine, spec, true);
-  const stderr = new Capture(16 * 1024, 4096);
-  let socket: Duplex | undefined;
-  try {
-    // Attached before it starts, so that nothing it writes is lost.
-    socket = await engine.attach(helper.id, { stdin: true, signal });
-    await engine.startContainer(helper.id, { signal });
-    socket.end(spec.input);
-    const cut = await readLines(socket, stderr, spec);
-    await confirmEnd(engine, helper, stderr, spec);
-    if (cut) throw cut;
-  } catch (error) {
-    if (signal?.aborted) throw interruption(signal);
-    if (refusesBlkio(engine, error)) return await runHelper(engine, spec);
-    throw error instanceof LifeboatError ? helperFailed(spec, 'could not be run', error) : error;
-  } finally {
-    socket?.destroy();
-    await removeQuietly(helper, spec.log);
-  }
-}
-
-async function createHelper(engine: Engine, spec: HelperSpec, attached: boolean): Promise<Helper> {
-  const { signal, log = silentLog } = spec;
+/** Creates a helper without starting it. `attached`: with an input, to be attached to before it is started. */
+export async function createHelper(
+  { engine, recordBefore, log, signal }: HelperContext,
+  spec: HelperSpec,
+  { attached }: { attached: boolean },
+): Promise<Helper> {
   const name = helperName(spec);
   const image = await engine.inspectImage(spec.image, { signal }).catch((error: unknown) => {
     throw helperFailed(spec, `has no image ${spec.image}`, error);
   });
-  await spec.recordBefore(name);
+  await recordBefore(name);
   // By name, because the answer with the id can be lost after the container was made.
-  const remove = () => removeContainer(engine, name);
+  const remove = () => removeContainer(engine, name, name, log);
   try {
     const body = createBody(spec, image.labels, { attached, blkio: !withoutBlkio.has(engine) });
     const { id, warnings } = await engine.createContainer(name, body, { signal });
     for (const warning of warnings) log.debug('the engine warned of a helper', { name, warning });
     return { id, name, remove };
   } catch (error) {
-    await removeQuietly({ id: '', name, remove }, log);
+    await remove();
     throw helperFailed(spec, 'could not be created', error);
   }
 }
 
-/** Returns, rather than throws, what cut the output off: the exit status says more, and is looked at first. */
-async function readLines(
-  socket: Duplex,
-  stderr: Capture,
-  spec: { purpose: string; onLine: (line: string) => void | Promise<void> },
-): Promise<LifeboatError | undefined> {
-  const lines = new LineBuffer();
-  const output = frames(socket);
-  for (;;) {
-    const next = await output.next().catch((error: LifeboatError) => error);
-    if (next instanceof LifeboatError) {
-      if (next.code === 'ENGINE_PROTOCOL') throw next;
-      return next;
-    }
-    if (next.done) break;
-    const { stream, data } = next.value;
-    if (stream === 'stderr') stderr.add(data);
-    else for (const line of lines.split(data)) await spec.onLine(line);
-  }
-  if (lines.pending === 0) return undefined;
-  return new LifeboatError('HELPER_FAILED', `the output of helper "${spec.purpose}" ended inside a line`);
-}
-
-/** The stream's end proves nothing (see exec-stream.ts): the engine must know the container as ended, with status 0. */
-async function confirmEnd(engine: Engine, helper: Helper, stderr: Capture, spec: HelperSpec): Promise<void> {
-  const lag = AbortSignal.timeout(EXIT_LAG_MS);
-  const signal = spec.signal ? AbortSignal.any([spec.signal, lag]) : lag;
-  const waited = await engine.waitContainer(helper.id, { signal }).catch((error: unknown) => {
-    if (!lag.aborted) throw error;
-    throw new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" was cut off while it still runs`);
-  });
-  const state = await engine.inspectContainer(helper.id, { signal: spec.signal });
-  if (!state.running && state.exitCode === 0 && waited.exitCode === 0 && !waited.error) return;
-  const words = lastWords(waited.error ?? stderr.text());
-  const why = state.oomKilled ? 'ran out of memory' : `ended with status ${waited.exitCode || state.exitCode}`;
-  throw new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" ${why}${words ? `: ${words}` : ''}`);
-}
-
 /** Refusals become HELPER_FAILED; an engine that is gone, or a run that was stopped, stays what it is. */
-function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
+export function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
   if (!(cause instanceof LifeboatError) || cause.code !== 'ENGINE_REFUSED') return cause;
   const hint = isForbidden(cause)
     ? 'Allow create, start, attach and remove in the proxy of the Docker socket.'
@@ -142,7 +126,7 @@ function isForbidden(error: unknown): boolean {
 }
 
 /** True the first time that an engine refuses a helper for its block I/O weight; from then on it is left out. */
-function refusesBlkio(engine: Engine, error: unknown): boolean {
+export function refusesBlkio(engine: Engine, error: unknown): boolean {
   if (withoutBlkio.has(engine) || statusOf(error) === undefined || !/blkio|io\.weight|io\.bfq/i.test(String(error))) {
     return false;
   }
@@ -151,22 +135,14 @@ function refusesBlkio(engine: Engine, error: unknown): boolean {
 }
 
 /** Has no signal: removal is not given up when the run is, and the engine's own bound in time applies. */
-async function removeContainer(engine: Engine, idOrName: string): Promise<void> {
+async function removeContainer(engine: Engine, id: string, name: string, log: Log): Promise<void> {
   try {
-    await engine.removeContainer(idOrName, { force: true, volumes: true });
+    await engine.removeContainer(id, { force: true, volumes: true });
   } catch (error) {
     // 409: its removal is under way already.
-    if (!isNotFound(error) && statusOf(error) !== 409) throw error;
+    if (isNotFound(error) || statusOf(error) === 409) return;
+    log.warn('a helper could not be removed and is left for the next clean-up', { name, ...errorInfo(error) });
   }
-}
-
-async function removeQuietly(helper: Helper, log: Log = silentLog): Promise<void> {
-  await helper.remove().catch((error: unknown) => {
-    log.warn('a helper could not be removed and is left for the next clean-up', {
-      name: helper.name,
-      ...errorInfo(error),
-    });
-  });
 }
 
 /**
@@ -178,15 +154,81 @@ export async function reapHelpers(
   engine: Engine,
   project: string,
   keepRunIds: readonly string[],
-  log: Log = silentLog,
+  log: Log,
 ): Promise<string[]> {
   const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
   const ours = found.filter(({ labels }) => {
     const run = labels[RUN_LABEL];
     return run !== undefined && labels[PROJECT_LABEL] === project && !keepRunIds.includes(run);
   });
-  await Promise.all(
-    ours.map(({ id, name }) => removeQuietly({ id, name, remove: () => removeContainer(engine, id) }, log)),
-  );
+  await Promise.all(ours.map(({ id, name }) => removeContainer(engine, id, name, log)));
   return ours.map(({ name }) => name);
+}
+
+/** Ends at once on SIGTERM, and by itself after two days should nobody be left to remove it. */
+const IDLE = ['/bin/sh', '-c', 'sleep 172800 & wait'];
+
+/** `lifeboat-<project>-<purpose>-<random>` */
+function helperName({ project, purpose }: HelperSpec): string {
+  const safe = (part: string) => part.replace(/[^A-Za-z0-9_.-]/g, '-');
+  return `lifeboat-${safe(project)}-${safe(purpose)}-${randomBytes(4).toString('hex')}`;
+}
+
+/**
+ * The body of POST /containers/create. `imageLabels`: those of the image, which a container inherits. `attached`: it gets
+ * an input. `blkio`: with a low weight for block I/O, which some kernels do not know.
+ */
+export function createBody(
+  spec: HelperSpec,
+  imageLabels: Record<string, string>,
+  { attached, blkio }: { attached: boolean; blkio: boolean },
+): object {
+  const main = spec.cmd ?? IDLE;
+  return {
+    Image: spec.image,
+    // Both, so that nothing of the image's entrypoint is run.
+    Entrypoint: main.slice(0, 1),
+    Cmd: main.slice(1),
+    Env: Object.entries(spec.env ?? {}).map(([key, value]) => `${key}=${value}`),
+    ...(spec.user ? { User: spec.user } : {}),
+    ...(spec.workdir ? { WorkingDir: spec.workdir } : {}),
+    Labels: labels(spec, imageLabels),
+    // The image's are meant for the service it was built for.
+    Healthcheck: { Test: ['NONE'] },
+    StopSignal: 'SIGTERM',
+    ...(attached
+      ? { OpenStdin: true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true }
+      : {}),
+    HostConfig: {
+      NetworkMode: spec.networkMode ?? 'none',
+      Init: true,
+      SecurityOpt: ['no-new-privileges'],
+      CapDrop: spec.capDrop ?? ['ALL'],
+      CapAdd: spec.capAdd ?? [],
+      // A quarter and a fifth of the defaults: the user's services come first.
+      CpuShares: 256,
+      ...(blkio ? { BlkioWeight: 100 } : {}),
+      ...(spec.shmSize === undefined ? {} : { ShmSize: spec.shmSize }),
+      // What is attached or idle has nothing to log; the rest stays small and out of the user's log shipping.
+      LogConfig:
+        attached || !spec.cmd
+          ? { Type: 'none', Config: {} }
+          : { Type: 'local', Config: { 'max-size': '1m', 'max-file': '1' } },
+      Mounts: (spec.mounts ?? []).map((m) => ({
+        Type: m.type,
+        Source: m.source,
+        Target: m.target,
+        ReadOnly: m.readOnly,
+      })),
+      VolumesFrom: spec.volumesFrom ?? [],
+      Tmpfs: spec.tmpfs ?? {},
+    },
+  };
+}
+
+function labels(spec: HelperSpec, imageLabels: Record<string, string>): Record<string, string> {
+  // Inherited labels cannot be taken away, but made to say nothing.
+  const theirs = Object.keys(imageLabels).filter((key) => /^(com\.docker\.compose|lifeboat)\b/.test(key));
+  const own = { [RUN_LABEL]: spec.runId, [PROJECT_LABEL]: spec.project };
+  return { ...Object.fromEntries(theirs.map((key) => [key, ''])), ...spec.labels, ...own };
 }
