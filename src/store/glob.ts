@@ -83,14 +83,18 @@ function characterClass(members: string[]): string {
     const from = list[i]!;
     const to = list[i + 1] === '-' ? list[i + 2] : undefined;
     if (to !== undefined && from <= to) {
-      ranges.push(`${quote(from)}-${quote(to)}`);
+      ranges.push(`${member(from)}-${member(to)}`);
       i += 2;
-    } else ranges.push(quote(from));
+    } else ranges.push(member(from));
   }
   // A class never matches the slash, whatever its ranges span.
   return `(?!/)[${negated ? '^' : ''}${ranges.join('')}]`;
 }
 
 function quote(char: string): string {
-  return /[\\^$.*+?()[\]{}|/-]/.test(char) ? `\\${char}` : char;
+  return /[\\^$.*+?()[\]{}|/]/.test(char) ? `\\${char}` : char;
+}
+
+function member(char: string): string {
+  return char === '-' ? '\\-' : quote(char);
 }

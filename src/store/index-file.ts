@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { createReadStream } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import {
   comparePaths,
@@ -201,6 +202,11 @@ function decodeNumbered(line: Buffer, number: number): IndexEntry {
   } catch (cause) {
     throw cause instanceof LifeboatError ? damaged(`line ${number}: ${cause.message.replace(/^.*?: /, '')}`) : cause;
   }
+}
+
+/** Reads a plain index file; it is opened when the first entry is asked for. Throws like {@link readIndex}. */
+export async function* readIndexFile(path: string): AsyncGenerator<IndexEntry> {
+  yield* readIndex(createReadStream(path, { highWaterMark: 256 * 1024 }));
 }
 
 /** Splits at line feeds. A last line without one is an error: a stream that was cut looks like that. */

@@ -40,6 +40,8 @@ const source = z.object({
   bytes: count,
   newBytes: count,
   newFiles: count,
+  /** of a database source: rows of all tables */
+  rows: count.optional(),
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),

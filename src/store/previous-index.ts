@@ -1,7 +1,6 @@
-import { createReadStream } from 'node:fs';
 import type { Destination } from '../destinations/destination.ts';
 import { errorInfo } from '../errors.ts';
-import { type IndexEntry, readIndex } from './index-file.ts';
+import { type IndexEntry, readIndexFile } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { comparePaths, type TreePath } from './path.ts';
 
@@ -19,7 +18,7 @@ export class PreviousIndex {
   private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>) {
     this.file = file;
     this.available = available;
-    if (file !== undefined) this.entries = readIndex(createReadStream(file, { highWaterMark: 256 * 1024 }));
+    if (file !== undefined) this.entries = readIndexFile(file);
   }
 
   /** Looks which of the previous packs are at the destination, whole by their size: only those are used again. */

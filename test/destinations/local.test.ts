@@ -1,0 +1,159 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { destinationContract, keys, read } from '../contract/destination.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+let scratch: string;
+beforeAll(() => {
+  scratch = mkdtempSync(join(scratchBase, 'lifeboat-local-'));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const newRoot = () => mkdtempSync(join(scratch, 'root-'));
+
+destinationContract('local', async () => {
+  const root = newRoot();
+  return { destination: createLocalDestination({ root }), cleanUp: async () => rmSync(root, { recursive: true }) };
+});
+
+/** A file system of its own, so that it can be full or read-only. */
+function mounted(options: string, run: (root: string) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const root = newRoot();
+    execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', root]);
+    try {
+      await run(root);
+    } finally {
+      execFileSync('umount', [root]);
+    }
+  };
+}
+
+const filesIn = (root: string) => readdirSync(root, { recursive: true, withFileTypes: true }).filter((e) => e.isFile());
+
+describe('local destination', () => {
+  test('files have mode 600 and directories 700, whatever the umask', async () => {
+    const root = newRoot();
+    for (const umask of [0, 0o077, 0o777]) {
+      const before = process.umask(umask);
+      try {
+        await createLocalDestination({ root }).put(`u${umask}/b/object`, Readable.from(['x']));
+      } finally {
+        process.umask(before);
+      }
+      expect(statSync(join(root, `u${umask}/b/object`)).mode & 0o7777).toBe(0o600);
+      expect(statSync(join(root, `u${umask}/b`)).mode & 0o7777).toBe(0o700);
+      expect(statSync(join(root, `u${umask}`)).mode & 0o7777).toBe(0o700);
+    }
+  });
+
+  test(
+    'a full disk is DEST_FULL, and nothing is left',
+    mounted('size=2m', async (root) => {
+      const destination = createLocalDestination({ root });
+      await destination.put('kept', Readable.from([randomBytes(500_000)]));
+      const big = Readable.from(Array.from({ length: 8 }, () => randomBytes(500_000)));
+      await expect(destination.put('p/packs/big', big)).rejects.toMatchObject({ code: 'DEST_FULL' });
+      expect(filesIn(root).map((entry) => entry.name)).toEqual(['kept']);
+      await destination.put('p/packs/small', Readable.from([randomBytes(500_000)]));
+      expect(await keys(destination, '')).toEqual(['kept', 'p/packs/small']);
+    }),
+  );
+
+  test(
+    'a disk without inodes is DEST_FULL',
+    mounted('size=2m,nr_inodes=4', async (root) => {
+      const put = createLocalDestination({ root }).put('a/b/c/d/e', Readable.from(['x']));
+      await expect(put).rejects.toMatchObject({ code: 'DEST_FULL' });
+    }),
+  );
+
+  test(
+    'a read-only file system is DEST_UNWRITABLE, and can be read',
+    mounted('size=2m', async (root) => {
+      const destination = createLocalDestination({ root });
+      await destination.put('a/b', Readable.from(['x']));
+      execFileSync('mount', ['-o', 'remount,ro', root]);
+      await expect(destination.put('a/c', Readable.from(['x']))).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+      await expect(destination.delete('a/b')).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+      expect(String(await read(destination, 'a/b'))).toBe('x');
+    }),
+  );
+
+  test('a root that is not there is DEST_UNWRITABLE, and is not made', async () => {
+    const root = join(scratch, 'unmounted');
+    const destination = createLocalDestination({ root });
+    await expect(destination.put('a/b', Readable.from(['x']))).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+    await expect(keys(destination, '')).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+    expect(readdirSync(scratch)).not.toContain('unmounted');
+  });
+
+  test('a body that fails with a system error keeps its own error', async () => {
+    const failure = Object.assign(new Error('read'), { code: 'ENOSPC' });
+    const body = new Readable({ read() {} });
+    const put = createLocalDestination({ root: newRoot() }).put('a', body);
+    body.destroy(failure);
+    await expect(put).rejects.toBe(failure);
+  });
+
+  test('deleting the last object of a directory removes it, up to the root', async () => {
+    const root = newRoot();
+    const destination = createLocalDestination({ root });
+    await destination.put('p/a/b/one', Readable.from(['1']));
+    await destination.put('p/two', Readable.from(['2']));
+    await destination.delete('p/a/b/one');
+    expect(readdirSync(join(root, 'p'))).toEqual(['two']);
+    await destination.delete('p/two');
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('putting beside deleting never fails, though directories come and go', async () => {
+    const destination = createLocalDestination({ root: newRoot() });
+    await Promise.all(
+      Array.from({ length: 40 }, async (_, i) => {
+        await destination.put(`p/${i % 2}/${i}`, Readable.from([String(i)]));
+        await destination.delete(`p/${i % 2}/${i}`);
+      }),
+    );
+    expect(await keys(destination, '')).toEqual([]);
+  });
+
+  test('what is not an object is not listed', async () => {
+    const root = newRoot();
+    mkdirSync(join(root, 'lost+found'));
+    writeFileSync(join(root, 'lost+found', '#12'), 'x');
+    writeFileSync(join(root, '.abc.tmp'), 'x');
+    mkdirSync(join(root, 'empty'));
+    execFileSync('mkfifo', [join(root, 'fifo')]);
+    execFileSync('ln', ['-s', '/etc/passwd', join(root, 'link')]);
+    const destination = createLocalDestination({ root });
+    expect(await keys(destination, '')).toEqual([]);
+    for (const key of ['link', 'fifo', 'empty']) {
+      await expect(destination.get(key)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+    }
+  });
+
+  test('old temporary files are swept, new ones and objects stay', async () => {
+    const root = newRoot();
+    const destination = createLocalDestination({ root });
+    await destination.put('p/a/object', Readable.from(['x']));
+    const old = join(root, 'p', '.0123.tmp');
+    const fresh = join(root, 'p', 'a', '.4567.tmp');
+    for (const file of [old, fresh]) writeFileSync(file, 'x');
+    utimesSync(old, new Date(0), new Date(0));
+    expect(await destination.sweepTemporary(60_000)).toBe(1);
+    expect(
+      filesIn(root)
+        .map((entry) => entry.name)
+        .sort(),
+    ).toEqual(['.4567.tmp', 'object']);
+    expect(await destination.sweepTemporary(0)).toBe(1);
+    expect(await keys(destination, '')).toEqual(['p/a/object']);
+  });
+});

@@ -1,0 +1,116 @@
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Destination } from '../../src/destinations/destination.ts';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../../src/store/extract-tree.ts';
+import { type IndexEntry, readIndexFile } from '../../src/store/index-file.ts';
+import { type StoredTree, type StoreTreeOptions, storeTree } from '../../src/store/store-tree.ts';
+
+/** Memory where there is some: syncing a busy disk is slow, and not what is tested. */
+export const scratchBase = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+
+/** The bytes of a path below `root`, from one character a byte. */
+export const at = (root: string, path: string) => Buffer.from(path === '' ? root : `${root}/${path}`, 'latin1');
+
+/** A directory to back up, a repository, and what goes between them. */
+export interface Bench {
+  tree: string;
+  spool: string;
+  destination: Destination;
+  /** object names in the order in which they were recorded */
+  recorded: string[];
+  index: string;
+  store(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
+  extract(
+    stored: StoredTree,
+    options?: Partial<ExtractTreeOptions>,
+  ): Promise<{ target: string; result: ExtractedTree }>;
+  entries(): Promise<IndexEntry[]>;
+  remove(): void;
+}
+
+export function createBench(): Bench {
+  const base = mkdtempSync(join(scratchBase, 'lifeboat-store-'));
+  for (const name of ['tree', 'repo', 'spool']) mkdirSync(join(base, name));
+  const bench: Bench = {
+    tree: join(base, 'tree'),
+    spool: join(base, 'spool'),
+    destination: createLocalDestination({ root: join(base, 'repo') }),
+    recorded: [],
+    index: join(base, 'index'),
+    async store(options = {}) {
+      // Files younger than the clock's tick are read again by the next run, on purpose.
+      await new Promise((resolve) => setTimeout(resolve, 25));
+      return storeTree({
+        root: bench.tree,
+        project: 'shop',
+        source: 'web.media',
+        destination: bench.destination,
+        indexPath: bench.index,
+        recordObject: async (key) => {
+          bench.recorded.push(key);
+        },
+        ...options,
+      });
+    },
+    async extract(stored, options = {}) {
+      const target = options.target ?? join(mkdtempSync(join(base, 'out-')), 'restored');
+      const result = await extractTree({
+        index: readIndexFile(bench.index),
+        packs: stored.packs,
+        destination: bench.destination,
+        target,
+        spool: bench.spool,
+        owner: true,
+        ...options,
+      });
+      return { target, result };
+    },
+    async entries() {
+      return Array.fromAsync(readIndexFile(bench.index));
+    },
+    remove: () => rmSync(base, { recursive: true, force: true }),
+  };
+  return bench;
+}
+
+/** Everything a restore promises to bring back, by path. Names of one file share `link`. */
+export function describeTree(root: string): Map<string, Record<string, unknown>> {
+  const result = new Map<string, Record<string, unknown>>();
+  const firstNames = new Map<bigint, string>();
+  const visit = (path: string) => {
+    const full = at(root, path);
+    const stat = lstatSync(full, { bigint: true });
+    const facts: Record<string, unknown> = {
+      mode: (stat.mode & 0o7777n).toString(8),
+      owner: `${stat.uid}:${stat.gid}`,
+      mtime: stat.mtimeNs,
+    };
+    result.set(path, facts);
+    if (stat.isDirectory()) {
+      for (const name of readdirSync(full, { encoding: 'latin1' }).sort())
+        visit(path === '' ? name : `${path}/${name}`);
+    } else if (stat.isSymbolicLink()) facts.target = readlinkSync(full, { encoding: 'latin1' });
+    else if (stat.isFile()) {
+      facts.size = stat.size;
+      facts.sha256 = createHash('sha256').update(readFileSync(full)).digest('hex');
+      if (stat.nlink > 1n) {
+        if (!firstNames.has(stat.ino)) firstNames.set(stat.ino, path);
+        facts.link = firstNames.get(stat.ino);
+      }
+    } else facts.special = true;
+  };
+  visit('');
+  return result;
+}
