@@ -107,6 +107,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   const lockName = `${project}\0${settings.destination}`;
   const treeStore = createTreeStore({
     engine,
+    log,
     project,
     destination,
     agent: { id: self.facts.id, imageId: self.facts.imageId },
@@ -133,7 +134,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
       now,
       repository,
       holdDeps,
-      reapHelpers: () => reapHelpers(engine, project, []).then(() => undefined),
+      reapHelpers: () => reapHelpers(engine, project, [], log).then(() => undefined),
     });
 
   const makeSource = (planned: PlannedSource, context: RunContext): Source => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type Captured, type Capturer, vanished } from './capture.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type HoldDeps, withHold } from './hold.ts';
-import { Journal } from './journal.ts';
+import { Journal, journalObjects } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, PlannedSource, Problem } from './plan/model.ts';
@@ -11,8 +11,9 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart, Trigger } from './report/events.ts';
 import { emptyRunError, groupByHold, runStatus, vanishedSources } from './run-rules.ts';
 import type { State } from './state.ts';
-import { type Manifest, newSnapshotId } from './store/manifest.ts';
-import type { Repository } from './store/repository.ts';
+import { FORMAT } from './store/manifest.ts';
+import type { Repository, Snapshot } from './store/repository.ts';
+import { newSnapshotId } from './store/snapshot-id.ts';
 
 /** What a run works with; app.ts puts it together. */
 export interface BackupDeps {
@@ -49,7 +50,7 @@ export interface RunContext {
   journal: Journal;
   repository: Repository;
   /** newest first */
-  snapshots: Manifest[];
+  snapshots: Snapshot[];
   log: Log;
   signal: AbortSignal;
 }
@@ -112,10 +113,12 @@ async function attempt(
   try {
     if (plan instanceof LifeboatError) throw plan;
     const repository = await deps.repository();
-    context = { run, journal, repository, snapshots: await repository.snapshots(), log, signal: request.signal };
+    const { snapshots, damaged } = await repository.snapshots();
+    for (const { id, error } of damaged) log.error('a manifest in the repository is damaged', { snapshot: id, ...errorInfo(error) });
+    context = { run, journal, repository, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'manual' || !request.only) {
-      for (const source of vanishedSources(context.snapshots, plan, await deps.state.accepted())) {
+      for (const source of vanishedSources(context.snapshots.map(({ manifest }) => manifest), plan, await deps.state.accepted())) {
         captured.push(vanished(source));
       }
     }
@@ -124,10 +127,17 @@ async function attempt(
   } catch (error) {
     const why = errorInfo(request.signal.aborted ? request.signal.reason : error);
     log.error('run failed', { ...why });
-    await context?.repository.removeRun(journal.file).catch((left: unknown) => {
-      log.warn('objects of the failed run could not be removed', { error: String(left) });
-    });
+    if (context) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
+  }
+}
+
+/** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */
+async function removeObjects({ repository, journal, log }: RunContext): Promise<void> {
+  try {
+    await repository.removeObjects(await journalObjects(journal.file));
+  } catch (error) {
+    log.warn('objects of the failed run could not be removed', { ...errorInfo(error) });
   }
 }
 
@@ -172,11 +182,16 @@ async function commit(deps: BackupDeps, context: RunContext, captured: Captured[
   const results = captured.map(({ report }) => report);
   const status = runStatus(results, problems);
   if (status === 'failed') {
-    await context.repository.removeRun(context.journal.file);
+    await removeObjects(context);
     const ending: Ending = { status, results, problems };
     return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
   }
+  const [newest] = context.snapshots;
   await context.repository.commit({
+    format: FORMAT,
+    project: deps.project,
+    sequence: (newest?.manifest.sequence ?? 0) + 1,
+    previous: newest?.hash ?? null,
     id: context.run.id,
     start: context.run.start,
     end: deps.now().toISOString(),

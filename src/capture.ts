@@ -1,9 +1,8 @@
-import { createReadStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
-import { readJournal } from './journal.ts';
+import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
@@ -40,7 +39,8 @@ export interface CapturerDeps {
 
 /** capture → store, for one source after the other. */
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
-  const { run, repository, snapshots, log, signal } = context;
+  const { run, repository, log, signal } = context;
+  const snapshots = context.snapshots.map(({ manifest }) => manifest);
 
   async function captureWell(planned: PlannedSource, startedAt: Date): Promise<Captured> {
     const directory = path.join(deps.spool, planned.name);
@@ -66,9 +66,9 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           ...(await previousTree(planned.name, lastGood, directory)),
         });
         await checkNotEmpty(planned, stored, lastGood);
-        const record = (key: string) => context.journal.record({ type: 'object', key });
+        const record = async (key: string) => context.journal.record({ type: 'object', key });
         const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
-        const index = await repository.putIndex(run.id, planned.name, createReadStream(indexPath), record);
+        const index = await repository.putIndex(run.id, planned.name, indexPath, record);
         return outcome(planned, captured, stored, { facts, index, indexPath }, lastGood, startedAt);
       });
     } finally {
@@ -87,7 +87,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const cached = await deps.state.cachedIndex(name, lastGood.entry.index.sha256);
     const indexPath = cached ?? path.join(directory, 'previous.ndjson');
     try {
-      if (!cached) await repository.fetchObject(lastGood.entry.index, indexPath);
+      if (!cached) await repository.fetchIndex(lastGood.entry.index, indexPath, signal);
       return { previous: { indexPath, packs: lastGood.entry.packs } };
     } catch (error) {
       log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
@@ -156,10 +156,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   /** What the journal says was stored for the source; helpers wrote there too. */
   async function removeObjects(source: string): Promise<void> {
     const prefixes = [`${run.project}/packs/${source}/`, `${run.project}/snapshots/${run.id}/${source}.`];
-    const keys = (await readJournal(context.journal.file)).flatMap((entry) =>
-      entry.type === 'object' && prefixes.some((prefix) => entry.key.startsWith(prefix)) ? [entry.key] : [],
-    );
-    await repository.removeObjects(keys);
+    const keys = await journalObjects(context.journal.file);
+    await repository.removeObjects(keys.filter((key) => prefixes.some((prefix) => key.startsWith(prefix))));
   }
 
   return {

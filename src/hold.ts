@@ -137,7 +137,7 @@ async function runHook(engine: Engine, container: ContainerRef, which: 'pre' | '
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
   const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
   try {
-    await execText(engine, container.id, { argv: [...hook], check: true, signal: bounded });
+    await execText(engine, container.id, { argv: hook, signal: bounded });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {

@@ -50,6 +50,11 @@ export async function readJournal(file: string): Promise<JournalEntry[]> {
   });
 }
 
+/** The objects that a run may have stored, as its journal announced them. */
+export async function journalObjects(file: string): Promise<string[]> {
+  return (await readJournal(file)).flatMap((entry) => (entry.type === 'object' ? [entry.key] : []));
+}
+
 /** The journals of runs that have not ended, oldest first. */
 export async function openJournals(directory: string): Promise<string[]> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });

@@ -2,7 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
-import { appendJournal, type JournalEntry, openJournals, readJournal } from './journal.ts';
+import { appendJournal, type JournalEntry, journalObjects, openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart } from './report/events.ts';
@@ -65,8 +65,8 @@ async function undo(
 async function removeLeftovers(deps: RecoverDeps, journal: string, id: string): Promise<'committed' | 'removed' | 'kept'> {
   try {
     const repository = await deps.repository();
-    if ((await repository.snapshots()).some((snapshot) => snapshot.id === id)) return 'committed';
-    await repository.removeRun(journal);
+    if ((await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id)) return 'committed';
+    await repository.removeObjects(await journalObjects(journal));
     return 'removed';
   } catch (error) {
     deps.log.warn('the repository could not be cleaned after a dead run', { run: id, ...errorInfo(error) });

@@ -109,13 +109,13 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
 async function find(repository: Repository, request: RestoreRequest): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
   const { source } = request;
   if (request.snapshot === 'latest') {
-    const snapshot = await repository.latest(source);
-    const entry = snapshot?.sources[source];
-    if (snapshot && entry) return { snapshot, entry };
-    const names = new Set((await repository.snapshots()).flatMap(({ sources }) => Object.keys(sources)));
+    const found = await repository.latest(source);
+    if (found) return { snapshot: found.snapshot.manifest, entry: found.source };
+    const { snapshots } = await repository.snapshots();
+    const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
     throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
   }
-  const snapshot = await repository.resolve(request.snapshot);
+  const { manifest: snapshot } = await repository.resolve(request.snapshot);
   const entry = snapshot.sources[source];
   if (!entry || entry.status === 'failed') {
     const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
@@ -131,7 +131,8 @@ function sourceHint(names: string[]): string {
 async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
   const { id, journal, entry, repository } = context;
   if (request.toDirectory !== undefined) return dumpToDirectory(deps, request, context);
-  const facts = (await repository.readFacts(entry)) as PostgresFacts;
+  if (!entry.facts) throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no facts of ${request.source}`);
+  const facts = (await repository.readFacts(entry.facts)) as PostgresFacts;
   const planned = await target(deps, request.source, 'postgres');
   const application = applicationName(deps.project, id);
   const tools = await deps.openTools(planned, { runId: id, application, journal, signal: request.signal });
@@ -140,7 +141,7 @@ async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: 
     for (const { database, reason } of left) request.say(`  leaving ${database} as it is: ${reason}`);
     const tree = path.join(context.directory, 'tree');
     request.say(`  fetching ${load.map(({ database }) => database).join(', ')}`);
-    const select = ['globals.sql', ...load.map(({ database }) => `databases/${databaseDirectory(database)}/**`)];
+    const select = ['globals.sql', ...load.map(({ database }) => `databases/${databaseDirectory(database)}`)];
     await fetchTree(deps, request, context, tree, select);
     const restored: RestoreResult['restored'] = [];
     const warnings: string[] = [];
@@ -232,7 +233,7 @@ async function extract(
   const { entry, repository, journal } = context;
   if (!entry.index) throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
   const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchObject(entry.index, indexPath);
+  await repository.fetchIndex(entry.index, indexPath, request.signal);
   return deps.treeStore.extract({
     indexPath,
     packs: entry.packs,

@@ -51,7 +51,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { container, signal } = options;
   const stream = await options.dial(signal);
   const client = new pg.Client({
-    stream: () => stream as never,
+    stream: () => stream,
     user: options.user,
     password: options.password ?? '',
     database: options.database,

@@ -1,7 +1,7 @@
-import type { Duplex } from 'node:stream';
 import type { Engine } from '../../docker/engine.ts';
-import { execSocket, execText } from '../../docker/exec.ts';
-import { type Helper, startHelper } from '../../docker/helper.ts';
+import { execText } from '../../docker/exec.ts';
+import { type Helper, type HelperMount, helperMount, startHelper } from '../../docker/helper.ts';
+import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
@@ -54,13 +54,8 @@ export interface OpenToolsOptions {
 /** How long cleaning up may take when the server does not answer. */
 const CLOSE_LIMIT_MS = 5000;
 
-const TUNNEL = (port: number) => [
-  'bash',
-  '-c',
-  // One direction each; when the server closes, the other direction is ended too.
-  'exec 3<>"/dev/tcp/127.0.0.1/$0" || exit 1; cat <&3 & reader=$!; cat >&3 & writer=$!; wait -n; kill $reader $writer 2>/dev/null; wait',
-  String(port),
-];
+/** A table of contents of 100,000 entries has some 15 MiB. */
+const OUTPUT_LIMIT = 256 * 1024 * 1024;
 
 /**
  * Starts a helper from the database's own image in the database's network namespace and resolves the credentials: the
@@ -68,32 +63,33 @@ const TUNNEL = (port: number) => [
  */
 export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log, signal } = options;
-  const helper = await startHelper(agent.engine, {
-    purpose: 'postgres',
-    project: agent.project,
-    runId: options.runId,
-    image: source.imageId,
-    networkMode: `container:${source.containerId}`,
-    mounts: [{ ...agent.spoolMount, destination: '/spool', writable: true }, ...secretMounts(source)],
-    user: '0:0',
-    tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
-    recordBefore: async (name) => options.recordHelper(name),
-    signal,
-  });
+  const helper = await startHelper(
+    { engine: agent.engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
+    {
+      purpose: 'postgres',
+      project: agent.project,
+      runId: options.runId,
+      image: source.imageId,
+      networkMode: `container:${source.containerId}`,
+      mounts: [helperMount(agent.spoolMount, '/spool', true), ...secretMounts(source)],
+      user: '0:0',
+      tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
+    },
+  );
   try {
     return await toolsOver(helper, options);
   } catch (error) {
-    await helper.remove().catch((cause: unknown) => log.warn('a helper could not be removed', { cause: String(cause) }));
+    await helper.remove();
     throw error;
   }
 }
 
 /** The mounts of the database container that hold files named by *_FILE settings, read-only. */
-function secretMounts(source: PostgresSource): Mount[] {
+function secretMounts(source: PostgresSource): HelperMount[] {
   const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
-  return source.mounts.filter((mount) =>
-    files.some((file) => file === mount.destination || file.startsWith(`${mount.destination}/`)),
-  );
+  return source.mounts
+    .filter(({ destination }) => files.some((file) => file === destination || file.startsWith(`${destination}/`)))
+    .map((mount) => helperMount(mount, mount.destination, false));
 }
 
 async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
@@ -101,7 +97,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
   const { engine } = agent;
   const read = async (file: string | undefined): Promise<string | undefined> => {
     if (file === undefined) return undefined;
-    const result = await execText(engine, helper.id, { argv: ['cat', '--', file], check: true, signal: options.signal });
+    const result = await execText(engine, helper.id, { argv: ['cat', '--', file], signal: options.signal });
     return result.stdout.replace(/[\r\n]+$/, '');
   };
   const user = (await read(source.userFile)) ?? source.user;
@@ -109,14 +105,14 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
   const database = (await read(source.databaseFile)) ?? source.database;
   const connection: Connection = { user, port: source.port, application: options.application };
   if (password !== undefined) {
-    registerSecret(password);
+    // A password that is also a public name protects nothing, and masking it would make every message unreadable.
+    if (![user, database, 'postgres', 'password'].includes(password)) registerSecret(password);
     await writePassfile(engine, helper, connection, password, options.signal);
   }
 
   const closing = new AbortController();
   let control: Promise<Session> | undefined;
-  const dial = (signal: AbortSignal): Promise<Duplex> =>
-    execSocket(engine, helper.id, TUNNEL(connection.port), { signal });
+  const dial = (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
   const session = (name: string, signal: AbortSignal) =>
     openSession({
       dial,
@@ -147,7 +143,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     session,
     control: openControl,
     async run(argv, signal) {
-      const result = await execText(engine, helper.id, { argv, env: TOOL_ENV, check: true, signal });
+      const result = await execText(engine, helper.id, { argv, env: TOOL_ENV, limit: OUTPUT_LIMIT, signal });
       return result.stdout;
     },
     async activity() {
@@ -161,7 +157,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     async close() {
       await within(CLOSE_LIMIT_MS, endSessions(control, options.application));
       closing.abort(new LifeboatError('INTERRUPTED', 'the helper is being removed'));
-      await helper.remove().catch((cause: unknown) => log.warn('a helper could not be removed', { cause: String(cause) }));
+      await helper.remove();
     },
   };
 }
@@ -209,5 +205,5 @@ async function writePassfile(
   const field = (text: string) => text.replaceAll('\\', '\\\\').replaceAll(':', '\\:');
   const line = `127.0.0.1:${connection.port}:*:${field(connection.user)}:${field(password)}\n`;
   const argv = ['sh', '-c', 'umask 077 && cat > "$0"', PASSFILE];
-  await execText(engine, helper.id, { argv, stdin: line, check: true, signal });
+  await execText(engine, helper.id, { argv, input: line, signal });
 }

@@ -1,0 +1,89 @@
+import { type ErrorInfo, errorInfo } from './errors.ts';
+import type { Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
+import type { Probed } from './report/listing.ts';
+import { listDatabases, readServerFacts } from './sources/postgres/facts.ts';
+import { applicationName, chooseDatabases } from './sources/postgres/postgres-source.ts';
+import type { Tools } from './sources/postgres/tools.ts';
+import type { MeasuredTree, TreeStore } from './tree-jobs.ts';
+import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
+import type { Mount } from './plan/model.ts';
+import { newSnapshotId } from './store/snapshot-id.ts';
+
+export interface ProbeDeps {
+  project: string;
+  agentMounts: readonly Mount[];
+  treeStore: TreeStore;
+  openTools(source: PostgresSource, context: { runId: string; application: string; signal: AbortSignal }): Promise<Tools>;
+}
+
+/** How long one source may take to answer, milliseconds. */
+const LIMIT_MS = 20_000;
+
+/**
+ * Looks at every source of a plan: databases with their sizes, volumes with theirs. What cannot be reached comes back as
+ * further problems of the plan, which name the container and the cure.
+ */
+export async function probe(plan: Plan, deps: ProbeDeps): Promise<{ probes: Map<string, Probed>; problems: Problem[] }> {
+  const probes = new Map<string, Probed>();
+  const problems: Problem[] = [];
+  for (const source of plan.sources) {
+    try {
+      probes.set(source.name, await probeOne(source, deps, AbortSignal.timeout(LIMIT_MS)));
+    } catch (error) {
+      probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
+      problems.push(toProblem(source, errorInfo(error)));
+    }
+  }
+  return { probes, problems };
+}
+
+function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+  return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
+}
+
+async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+  const runId = newSnapshotId(new Date());
+  const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
+  try {
+    const control = await tools.control();
+    const { version } = await readServerFacts(control);
+    const databases = chooseDatabases(source, await listDatabases(control));
+    const names = databases.map(({ name }) => name);
+    const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
+    return { what: `Postgres ${version} · ${shown}`, size: databases.reduce((total, { size }) => total + size, 0) };
+  } finally {
+    await tools.close();
+  }
+}
+
+async function probeTree(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+  const { root, reach } = treeOf(source, deps);
+  const filters = source.kind === 'volume' ? { include: source.include, exclude: source.exclude } : { include: [], exclude: [] };
+  const measured: MeasuredTree = await deps.treeStore.measure({ root, reach, ...filters, runId: newSnapshotId(new Date()), signal });
+  const files = source.kind === 'files' ? ` · ${measured.files} ${measured.files === 1 ? 'file' : 'files'}` : '';
+  return { what: where(source) + files, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+}
+
+function treeOf(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps) {
+  if (source.kind === 'files') return { root: source.root, reach: { kind: 'here' as const } };
+  const here = pathInAgent(source.mount, deps.agentMounts);
+  if (here !== undefined) return { root: here, reach: { kind: 'here' as const } };
+  return { root: HELPER_ROOT, reach: { kind: 'helper' as const, mount: source.mount } };
+}
+
+function where(source: Exclude<PlannedSource, PostgresSource>): string {
+  if (source.kind === 'files') return source.root;
+  const { mount } = source as VolumeSource;
+  return mount.name ? `volume ${mount.name} → ${mount.destination}` : `${mount.source} → ${mount.destination}`;
+}
+
+function toProblem(source: PlannedSource, error: ErrorInfo): Problem {
+  const { code, message, cause, hint } = error;
+  return {
+    severity: 'error',
+    code,
+    subject: source.containerName || source.name,
+    message: cause ? `${message}: ${cause}` : message,
+    ...(hint ? { hint } : {}),
+  };
+}

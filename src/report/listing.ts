@@ -1,0 +1,79 @@
+import type { Plan, PlannedSource } from '../plan/model.ts';
+import { formatKeep } from '../plan/retention.ts';
+import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from './format.ts';
+import { type Paint, plainPaint } from './paint.ts';
+import { problemLines } from './text.ts';
+
+/** What `plan` found out about a source by looking at it. */
+export interface Probed {
+  what: string;
+  /** bytes; absent when it could not be told in time */
+  size?: number;
+  /** the size is a lower bound: counting took too long */
+  atLeast?: boolean;
+}
+
+export interface PlanView {
+  plan: Plan;
+  probes: ReadonlyMap<string, Probed>;
+  nextRun: Date;
+  now: Date;
+  zone: string;
+  destination: string;
+  /** bytes free at the destination, when it can be told */
+  free?: number;
+  paint?: Paint;
+}
+
+/** The answer of `lifeboat plan`: what will be backed up, when, where, and what is not as it should be. */
+export function renderPlan(view: PlanView): string {
+  const { plan, probes, now, zone, paint = plainPaint } = view;
+  const { sources, problems } = plan;
+  const utc = view.nextRun.toISOString().slice(11, 16);
+  const wait = formatDuration(view.nextRun.getTime() - now.getTime());
+  const head = [paint.bold(`Project ${oneLine(plan.project)}`), plural(sources.length, 'source')];
+  if (problems.length > 0) head.push(paint.bad(plural(problems.length, 'problem')));
+  const lines = [`${head.join(' · ')} · next run ${formatWhen(view.nextRun, { now, zone })} (${utc} UTC, in ${wait})`, ''];
+  if (sources.length > 0) {
+    const rows = sources.map((source) => planRow(source, probes.get(source.name)));
+    lines.push(...table([['SOURCE', 'WHAT', 'SIZE', 'SCHEDULE', 'KEEP'], ...rows], { align: ['left', 'left', 'right'] }), '');
+  }
+  if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
+  const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
+  lines.push(`To ${oneLine(view.destination)}${free}`);
+  return lines.join('\n');
+}
+
+function planRow(source: PlannedSource, probed: Probed | undefined): string[] {
+  const size = probed?.size === undefined ? '?' : `${probed.atLeast ? '> ' : ''}${formatBytes(probed.size)}`;
+  return [oneLine(source.name), oneLine(probed?.what ?? source.kind), size, source.schedule, formatKeep(source.keep)];
+}
+
+/** One snapshot, as `snapshots` lists it. */
+export interface SnapshotRow {
+  id: string;
+  end: string;
+  status: string;
+  trigger: string;
+  sources: { name: string; status: string; bytes: number; newBytes: number }[];
+}
+
+/** The table of `lifeboat snapshots`, newest first. */
+export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
+  if (snapshots.length === 0) return 'No snapshot yet.';
+  const rows = snapshots.map(({ id, end, status, trigger, sources }) => [
+    id,
+    formatAgo(new Date(end), now),
+    status === 'partial' ? 'partly failed' : status,
+    trigger,
+    formatBytes(sum(sources.map(({ bytes }) => bytes))),
+    formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
+    sources.map(({ name, status: each }) => (each === 'failed' ? `${name} (failed)` : name)).join(' '),
+  ]);
+  const head = ['SNAPSHOT', 'AGE', 'STATUS', 'TRIGGER', 'SIZE', 'NEW', 'SOURCES'];
+  return table([head, ...rows], { align: ['left', 'left', 'left', 'left', 'right', 'right'] }).join('\n');
+}
+
+function sum(numbers: number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
