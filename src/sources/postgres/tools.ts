@@ -112,7 +112,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
 
   const closing = new AbortController();
   let control: Promise<Session> | undefined;
-  const dial = (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
+  const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
   const session = (name: string, signal: AbortSignal) =>
     openSession({
       dial,

@@ -1,0 +1,175 @@
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { EXIT } from './cli.ts';
+import { type Call, print } from './commands.ts';
+import { LifeboatError } from './errors.ts';
+import { openJournals, readJournal } from './journal.ts';
+import type { RunReport } from './report/events.ts';
+import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
+import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
+import { headline, nextRun } from './report/text.ts';
+import { lastGoodOf } from './run-rules.ts';
+import { selectByGlobs } from './store/glob.ts';
+import { type IndexEntry, readIndex } from './store/index-file.ts';
+import type { Manifest, ManifestSource } from './store/manifest.ts';
+import { displayPath } from './store/path.ts';
+
+/** The commands that only look. */
+
+export async function listSnapshots(call: Call): Promise<number> {
+  const repository = await call.app.repository({ create: false });
+  const { snapshots, damaged } = await repository.snapshots();
+  const rows = snapshots.map(({ manifest }) => toRow(manifest));
+  print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
+    const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
+    return [renderSnapshots(rows, new Date()), ...bad].join('\n');
+  });
+  return rows.length > 0 ? EXIT.done : EXIT.nothing;
+}
+
+function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
+  const each = Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({ name, status: own, bytes, newBytes }));
+  return { id, end, status, trigger, sources: each };
+}
+
+export async function show(call: Call): Promise<number> {
+  const [name, source, glob] = call.operands as [string, string?, string?];
+  const repository = await call.app.repository({ create: false });
+  const { manifest } = await repository.resolve(name);
+  if (source === undefined) {
+    print(call, manifest, () => renderManifest(manifest));
+    return EXIT.done;
+  }
+  const entry = manifest.sources[source];
+  if (!entry) {
+    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${manifest.id} has no source ${source}`, {
+      hint: `It has: ${Object.keys(manifest.sources).join(', ')}.`,
+    });
+  }
+  if (entry.kind === 'postgres' && glob === undefined) {
+    const facts = entry.facts ? await repository.readFacts(entry.facts) : undefined;
+    print(call, { ...entry, facts }, () => renderDatabases(source, entry, facts as PostgresView | undefined));
+    return EXIT.done;
+  }
+  return showFiles(call, entry, glob);
+}
+
+function renderManifest(manifest: Manifest): string {
+  const rows = Object.entries(manifest.sources).map(([name, entry]) => [
+    name,
+    entry.status,
+    entry.error ? `${entry.error.message} (${entry.error.code})` : entry.summary,
+    formatBytes(entry.bytes),
+    `${formatBytes(entry.newBytes)} new`,
+  ]);
+  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger} · by Lifeboat ${manifest.agentVersion}`;
+  return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
+}
+
+/** The part of a Postgres source's facts that is shown. */
+interface PostgresView {
+  server: { version: string };
+  databases: { name: string; size: number; tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number }[] }[];
+}
+
+function renderDatabases(source: string, entry: ManifestSource, facts: PostgresView | undefined): string {
+  if (!facts) return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
+  const lines = [`${source} · Postgres ${facts.server.version} · ${entry.summary}`];
+  for (const database of facts.databases) {
+    lines.push(`  ${database.name} · ${formatBytes(database.size)}`);
+    const rows = database.tables.map((one) => [
+      `${one.schema}.${one.name}`,
+      `${one.exact ? '' : 'about '}${formatCount(one.rows)} rows`,
+      formatBytes(one.bytes),
+    ]);
+    lines.push(...table(rows, { indent: 4, align: ['left', 'right', 'right'] }));
+  }
+  return lines.join('\n');
+}
+
+async function showFiles(call: Call, entry: ManifestSource, glob: string | undefined): Promise<number> {
+  if (!entry.index) throw new LifeboatError('OBJECT_MISSING', 'the source failed in this snapshot, so it has no files');
+  const repository = await call.app.repository({ create: false });
+  const directory = await mkdtemp(path.join('/spool', 'show-'));
+  const wanted = glob === undefined ? () => true : selectByGlobs([glob]);
+  const found: ReturnType<typeof toFile>[] = [];
+  let count = 0;
+  try {
+    const file = path.join(directory, 'index.ndjson');
+    await repository.fetchIndex(entry.index, file, call.io.signal);
+    for await (const item of readIndex(createReadStream(file))) {
+      if (!wanted(item.path, item.type === 'directory')) continue;
+      count += 1;
+      if (call.json) found.push(toFile(item));
+      else call.io.out(`${fileLine(item)}\n`);
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+  if (call.json) print(call, { files: found }, () => '');
+  return count > 0 ? EXIT.done : EXIT.nothing;
+}
+
+function toFile(item: IndexEntry) {
+  const { type, mode, uid, gid } = item;
+  return { path: displayPath(item.path), type, mode: mode.toString(8), uid, gid, size: item.size, mtime: isoTime(item.mtime) };
+}
+
+function fileLine(item: IndexEntry): string {
+  const mode = (item.mode & 0o7777).toString(8).padStart(4, '0');
+  const size = item.type === 'file' ? formatBytes(item.size ?? 0) : item.type;
+  return `${mode} ${String(item.uid).padStart(5)} ${String(item.gid).padStart(5)} ${size.padStart(10)} ${isoTime(item.mtime)} ${displayPath(item.path) || '.'}`;
+}
+
+function isoTime(nanoseconds: bigint): string {
+  return new Date(Number(nanoseconds / 1_000_000n)).toISOString();
+}
+
+export async function status(call: Call): Promise<number> {
+  const { app } = call;
+  const now = new Date();
+  const last = await app.state.lastRun();
+  const plan = await app.plan();
+  const repository = await app.repository({ create: false }).catch(() => undefined);
+  const manifests = repository ? (await repository.snapshots()).snapshots.map(({ manifest }) => manifest) : [];
+  const names = [...new Set([...plan.sources.map(({ name }) => name), ...Object.keys(manifests[0]?.sources ?? {})])];
+  const sources = names.sort().map((name) => {
+    const good = lastGoodOf(manifests, name);
+    return { name, lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null };
+  });
+  const next = app.nextRun(plan).toISOString();
+  const running = await runningNow(app.state.directory);
+  print(call, { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length }, () =>
+    [
+      ...(running ? [`Running: ${running}`] : []),
+      lastLine(last, now),
+      ...table(
+        sources.map(({ name, lastGood }) => [
+          name,
+          lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
+          lastGood ? formatBytes(lastGood.bytes) : '',
+          lastGood?.snapshot ?? '',
+        ]),
+        { indent: 2 },
+      ),
+      nextRun(next, { now, zone: app.settings.timeZone }),
+    ].join('\n'),
+  );
+  const allGood = sources.length > 0 && sources.every(({ lastGood }) => lastGood !== null);
+  if (!last) return EXIT.nothing;
+  return last.status === 'ok' && allGood ? EXIT.done : last.status === 'failed' ? EXIT.failed : EXIT.partial;
+}
+
+function lastLine(last: RunReport | undefined, now: Date): string {
+  if (!last) return 'No run yet.';
+  return `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${last.error ? ` · ${last.error.message} (${last.error.code})` : ''}`;
+}
+
+/** The backup or restore that is under way, by its journal. */
+async function runningNow(directory: string): Promise<string | null> {
+  const [file] = await openJournals(path.join(directory, 'runs'));
+  const start = file ? (await readJournal(file)).find((entry) => entry.type === 'start') : undefined;
+  if (!start) return null;
+  return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;
+}

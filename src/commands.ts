@@ -1,0 +1,224 @@
+import { statfs } from 'node:fs/promises';
+import type { App, Base } from './app.ts';
+import { EXIT } from './cli.ts';
+import { type ErrorInfo, LifeboatError } from './errors.ts';
+import { redact, redactDeep } from './redact.ts';
+import type { RunReport } from './report/events.ts';
+
+import { ansiPaint, type Paint, plainPaint } from './report/paint.ts';
+import { renderError, renderReport } from './report/text.ts';
+
+/** Where a command reads and writes. */
+export interface Io {
+  env: NodeJS.ProcessEnv;
+  stdin: NodeJS.ReadStream;
+  /** results */
+  out(text: string): void;
+  /** progress, logs and errors */
+  err(text: string): void;
+  /** what to draw progress on */
+  terminal: NodeJS.WriteStream;
+  paint: Paint;
+  /** aborts with INTERRUPTED on SIGTERM and SIGINT */
+  signal: AbortSignal;
+  fail(error: ErrorInfo, json: boolean): Promise<void>;
+  end(): void;
+}
+
+type Operands = readonly (string | string[] | undefined)[];
+type Options = Record<string, unknown>;
+
+/** The Io of this process. */
+export function processIo(): Io {
+  const stop = new AbortController();
+  const interrupt = () => stop.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, interrupt);
+  const paint = process.stdout.isTTY && !process.env.NO_COLOR ? ansiPaint : plainPaint;
+  return {
+    env: process.env,
+    stdin: process.stdin,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    terminal: process.stderr,
+    paint,
+    signal: stop.signal,
+    async fail(error, json) {
+      const clean = redactDeep(error);
+      if (json) process.stdout.write(`${JSON.stringify({ error: clean })}\n`);
+      else process.stderr.write(`${renderError(clean, { paint })}\n`);
+    },
+    end() {
+      for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, interrupt);
+    },
+  };
+}
+
+/** Runs one command; resolves to its exit status. */
+export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
+  const { createApp, createBase } = await import('./app.ts');
+  // On a terminal the log would tear the display; its warnings and errors are in the report.
+  const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
+  const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, io.err);
+  if (name === 'tree-job') return treeJob(base, io);
+  const app = await createApp(base);
+  const command = COMMANDS[name];
+  if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
+  return command({ app, io, operands, options, json: options.json === true });
+}
+
+interface Call {
+  app: App;
+  io: Io;
+  operands: Operands;
+  options: Options;
+  json: boolean;
+}
+
+const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
+  daemon: async ({ app, io }) => {
+    await app.daemon(io.signal);
+    return EXIT.done;
+  },
+  plan: showPlan,
+  backup,
+  restore,
+  snapshots: async (call) => (await import('./browse.ts')).listSnapshots(call),
+  show: async (call) => (await import('./browse.ts')).show(call),
+  status: async (call) => (await import('./browse.ts')).status(call),
+  accept,
+  'notify-test': testNotify,
+};
+
+export type { Call };
+
+/** Prints a result: as JSON, or as text made only when it is wanted. */
+export function print({ io, json }: Call, value: unknown, text: () => string): void {
+  io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
+}
+
+async function treeJob({ settings }: Base, io: Io): Promise<number> {
+  const [{ openDestination }, { treeJobMain }] = await Promise.all([import('./app.ts'), import('./tree-jobs.ts')]);
+  await treeJobMain(io.stdin, io.out, () => openDestination(settings), io.signal);
+  return EXIT.done;
+}
+
+async function showPlan(call: Call): Promise<number> {
+  const { app, io } = call;
+  const { probe } = await import('./probe.ts');
+  const { renderPlan } = await import('./report/listing.ts');
+  const plan = await app.plan();
+  const { probes, problems } = await probe(plan, {
+    project: app.project,
+    agentMounts: app.self.facts.mounts,
+    treeStore: app.treeStore,
+    openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
+  });
+  plan.problems.push(...problems);
+  const nextRun = app.nextRun(plan);
+  const free = await statfs(app.settings.destination).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => undefined,
+  );
+  const sources = plan.sources.map(({ name, kind, service, containerName, schedule, keep }) => {
+    return { name, kind, service, container: containerName, schedule, keep, ...probes.get(name) };
+  });
+  const destination = app.destination.name;
+  print(call, { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination }, () =>
+    renderPlan({
+      plan,
+      probes,
+      nextRun,
+      now: new Date(),
+      zone: app.settings.timeZone,
+      destination,
+      ...(free === undefined ? {} : { free }),
+      paint: io.paint,
+    }),
+  );
+  if (plan.sources.length === 0) return EXIT.nothing;
+  return plan.problems.some(({ severity }) => severity === 'error') ? EXIT.partial : EXIT.done;
+}
+
+async function backup(call: Call): Promise<number> {
+  const { app, io, operands, json } = call;
+  const names = (operands[0] ?? []) as string[];
+  if (names.length > 0) await checkNames(app, names);
+  const { createProgress } = await import('./report/progress.ts');
+  const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
+  const report = await app.backup(
+    { trigger: 'manual', signal: io.signal, ...(names.length > 0 ? { only: ({ name }) => names.includes(name) } : {}) },
+    display ? [display] : [],
+  );
+  display?.close();
+  const zone = app.settings.timeZone;
+  print(call, report, () => renderReport(report, { now: new Date(), zone, paint: io.paint }));
+  return reportStatus(report);
+}
+
+async function checkNames(app: App, names: readonly string[]): Promise<void> {
+  const known = (await app.plan()).sources.map(({ name }) => name);
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
+    hint: known.length > 0 ? `There is: ${known.join(', ')}.` : 'No source is known; see `lifeboat plan`.',
+  });
+}
+
+function reportStatus(report: RunReport): number {
+  if (report.error?.code === 'INTERRUPTED') return EXIT.interrupted;
+  if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
+  return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
+}
+
+async function restore(call: Call): Promise<number> {
+  const { app, io, operands, options, json } = call;
+  const [snapshot, source] = operands as [string, string];
+  const text = (name: string) => (typeof options[name] === 'string' ? { [name]: options[name] } : {});
+  const result = await app.restore({
+    snapshot,
+    source,
+    ...text('database'),
+    ...text('toDatabase'),
+    ...text('toDirectory'),
+    globals: options.globals === true,
+    signal: io.signal,
+    say: (line) => (json ? undefined : io.err(`${redact(line)}\n`)),
+  });
+  print(call, result, () => {
+    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is there already';
+    const warnings = result.warnings.map((warning) => `  warning: ${warning}`);
+    return [`Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`, ...warnings].join('\n');
+  });
+  return result.restored.length > 0 ? EXIT.done : EXIT.nothing;
+}
+
+async function accept(call: Call): Promise<number> {
+  const { app, operands } = call;
+  const source = operands[0] as string;
+  const { snapshots } = await (await app.repository()).snapshots();
+  const seen = snapshots.some(({ manifest }) => source in manifest.sources);
+  const planned = (await app.plan()).sources.some(({ name }) => name === source);
+  if (!seen && !planned) {
+    throw new LifeboatError('SOURCE_UNKNOWN', `neither a snapshot nor the plan knows ${source}`, {
+      hint: 'See `lifeboat plan` and `lifeboat snapshots`.',
+    });
+  }
+  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: new Date().toISOString() });
+  print(call, { accepted: source }, () => `Accepted: ${source} may be gone or empty from now on. Its snapshots stay.`);
+  return EXIT.done;
+}
+
+async function testNotify(call: Call): Promise<number> {
+  const { testNotifiers } = await import('./report/notifier.ts');
+  const results = await testNotifiers(call.app.notifiers);
+  print(call, results, () =>
+    results.length === 0
+      ? 'No notifier is set up: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
+      : results
+          .map(({ name, ok, detail, error }) => `${name}: ${ok ? (detail ?? 'ok') : `failed, ${error?.message} (${error?.code})`}`)
+          .join('\n'),
+  );
+  if (results.length === 0) return EXIT.nothing;
+  return results.every(({ ok }) => ok) ? EXIT.done : EXIT.failed;
+}
+
