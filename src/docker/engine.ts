@@ -28,6 +28,8 @@ export interface ExecSpec {
  * stands for. Plain calls end within a minute.
  */
 export interface Engine {
+  /** How long, in ms, the engine may take to record an end after the stream's end; longer means the stream was cut. */
+  readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;
   version(options?: CallOptions): Promise<{ version: string; apiVersion: string }>;
   /** Container events from now, or from `since` (seconds), until the signal aborts or the connection ends. */
@@ -61,17 +63,22 @@ export interface Engine {
 }
 
 const PLAIN_MS = 60_000;
+const EXIT_LAG_MS = 5_000;
 
 /**
  * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY and
- * DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds. Connects only when called.
+ * DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds; for
+ * `exitLagMs` see {@link Engine}. Connects only when called.
  */
-export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number }): Engine {
+export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number; exitLagMs?: number }): Engine {
   const transport = createTransport(options.dockerHost ?? process.env.DOCKER_HOST, process.env);
-  return engineOver(transport, options.log, options.plainMs ?? PLAIN_MS);
+  return {
+    exitLagMs: options.exitLagMs ?? EXIT_LAG_MS,
+    ...callsOver(transport, options.log, options.plainMs ?? PLAIN_MS),
+  };
 }
 
-function engineOver(transport: Transport, log: Log, plainMs: number): Engine {
+function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine, 'exitLagMs'> {
   const call = (
     method: EngineRequest['method'],
     path: string,

@@ -30,8 +30,6 @@ export interface ExecStream {
   done: Promise<{ exitCode: number }>;
 }
 
-/** The engine may take a moment after the stream's end to record the exit; longer than this, the stream was cut. */
-const EXIT_LAG_MS = 5_000;
 const CAPTURE = 1024 * 1024;
 
 /**
@@ -157,7 +155,7 @@ async function exitStatus(
   said: Said,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const deadline = performance.now() + EXIT_LAG_MS;
+  const deadline = performance.now() + engine.exitLagMs;
   let state: ExecState | undefined;
   for (let wait = 10; ; wait = Math.min(wait * 2, 500)) {
     state = await engine.execInspect(execId, { signal }).catch((error: unknown) => {

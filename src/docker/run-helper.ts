@@ -13,9 +13,6 @@ import {
 import { LineBuffer } from './lines.ts';
 import { interruption } from './transport.ts';
 
-/** The engine may take a moment after the stream's end to record the exit; longer than this, the stream was cut. */
-const EXIT_LAG_MS = 5_000;
-
 /** What goes into a one-shot helper and what comes out. */
 export interface HelperTalk {
   /** Written to its stdin as one JSON document; the way for secrets. */
@@ -96,7 +93,7 @@ function parseLine(line: string, spec: HelperSpec): unknown {
 /** The stream's end proves nothing (see exec-stream.ts): the engine must know the container as ended, with status 0. */
 async function confirmEnd(context: HelperContext, helper: Helper, stderr: Capture, spec: HelperSpec): Promise<void> {
   const { engine } = context;
-  const lag = AbortSignal.timeout(EXIT_LAG_MS);
+  const lag = AbortSignal.timeout(engine.exitLagMs);
   const signal = context.signal ? AbortSignal.any([context.signal, lag]) : lag;
   const waited = await engine.waitContainer(helper.id, { signal }).catch((error: unknown) => {
     if (!lag.aborted) throw error;

@@ -1,5 +1,6 @@
+import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
-import type { Duplex, Readable } from 'node:stream';
+import { type Duplex, PassThrough, pipeline, type Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { connectionOptions } from './docker-host.ts';
@@ -25,6 +26,9 @@ export interface Transport {
   hijack(request: EngineRequest): Promise<Duplex>;
 }
 
+/** An answer's body, with its status. */
+type Answer = Readable & { statusCode?: number | undefined };
+
 /** The largest JSON answer that is read, in bytes: a listing of a thousand containers has about 5 MB. */
 const MAX_BODY = 32 * 1024 * 1024;
 const MAX_ERROR_BODY = 64 * 1024;
@@ -38,8 +42,8 @@ interface Modem {
 }
 
 /** What docker-modem hands back when an upgrade was asked for and the engine answered plainly. */
-interface PlainAnswer extends Readable {
-  _output?: { statusCode?: number };
+interface PlainAnswer {
+  _output: IncomingMessage;
 }
 
 // docker-modem turns every status that is not listed as true into an error of its own, reading the body without bound.
@@ -53,12 +57,12 @@ export function createTransport(dockerHost: string | undefined, env: NodeJS.Proc
     async json(request) {
       return scoped(request, request.timeoutMs, async (signal) => {
         const answer = await dial(modem, request, false, signal);
-        return parseBody(await readAnswer(answer as Readable, request, signal, MAX_BODY), request);
+        return parseBody(await readAnswer(answer as Answer, request, signal, MAX_BODY), request);
       });
     },
     async stream(request) {
       const answer = await scoped(request, request.timeoutMs, async (signal) => {
-        const opened = (await dial(modem, request, false, signal)) as Readable & { statusCode?: number };
+        const opened = (await dial(modem, request, false, signal)) as Answer;
         if (!isRefusal(opened.statusCode)) return opened;
         return await readAnswer(opened, request, signal, MAX_ERROR_BODY).then(() => opened);
       });
@@ -68,7 +72,7 @@ export function createTransport(dockerHost: string | undefined, env: NodeJS.Proc
       const socket = await scoped(request, request.timeoutMs, async (signal) => {
         const opened = await dial(modem, request, true, signal);
         if (opened instanceof Socket) return opened;
-        await readAnswer(opened as PlainAnswer, request, signal, MAX_ERROR_BODY);
+        await readAnswer(opened as Answer, request, signal, MAX_ERROR_BODY);
         throw new LifeboatError('ENGINE_PROTOCOL', `engine did not open a stream for ${describe(request)}`, {
           hint: 'A proxy in front of the Docker socket must pass on connection upgrades.',
         });
@@ -95,9 +99,16 @@ function dial(modem: Modem, request: EngineRequest, hijack: boolean, signal: Abo
       if (error) return reject(connectionError(error, request));
       // A connection that breaks before somebody reads it must not be an uncaught exception.
       if (data instanceof Socket) data.on('error', () => {});
-      resolve(data);
+      resolve(hijack && !(data instanceof Socket) ? bodyOf(data as PlainAnswer) : data);
     });
   });
+}
+
+/** docker-modem's own reader of such an answer never ends. It has begun to read, so the body is taken at once. */
+function bodyOf({ _output: answer }: PlainAnswer): Answer {
+  const body = new PassThrough();
+  pipeline(answer, body, () => {});
+  return Object.assign(body, { statusCode: answer.statusCode });
 }
 
 /** Runs `work` with a signal that aborts with the request's own or when the time is up, and settles then in any case. */
@@ -144,13 +155,8 @@ function endWith<T extends Readable>(stream: T, signal: AbortSignal | undefined)
 }
 
 /** Reads an answer up to `limit` bytes; throws ENGINE_REFUSED with the engine's words for a 4xx or 5xx. */
-async function readAnswer(
-  answer: Readable & { statusCode?: number; _output?: { statusCode?: number } },
-  request: EngineRequest,
-  signal: AbortSignal,
-  limit: number,
-): Promise<string> {
-  const status = answer.statusCode ?? answer._output?.statusCode;
+async function readAnswer(answer: Answer, request: EngineRequest, signal: AbortSignal, limit: number): Promise<string> {
+  const status = answer.statusCode;
   const chunks: Buffer[] = [];
   let size = 0;
   const onAbort = () => answer.destroy();

@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { candidateIds, findSelf, listFacts, watch } from '../../src/docker/discover.ts';
+import { createEngine, type Engine } from '../../src/docker/engine.ts';
+import { type Log, silentLog } from '../../src/log.ts';
+import { type Call, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
+
+let stub: StubEngine;
+let engine: Engine;
+
+beforeEach(async () => {
+  stub = await startStubEngine();
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 500 });
+  stub.routes.set('GET /images/sha256%3Aimage/json', (c) =>
+    c.json({ Id: 'sha256:image', Config: { Labels: { a: 'b' } } }),
+  );
+});
+afterEach(() => stub.close());
+
+function have(containers: Record<string, Record<string, string> | 'vanished'>): void {
+  stub.routes.set('GET /containers/json', (c) => {
+    const rows = Object.entries(containers).map(([name, labels]) => {
+      return { Id: name, Names: [`/${name}`], Created: 1, Labels: labels === 'vanished' ? { lifeboat: '1' } : labels };
+    });
+    c.json(rows);
+  });
+  for (const [name, labels] of Object.entries(containers)) {
+    if (labels !== 'vanished')
+      stub.routes.set(`GET /containers/${name}/json`, (c) => c.json(stubContainer(name, { labels })));
+  }
+}
+
+const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'db' };
+
+test('lists what planning may want to know, sorted, and nothing else', async () => {
+  have({
+    z: { 'lifeboat.volumes': 'true' },
+    a: compose,
+    typo: { lifebaot: 'x' },
+    plain: {},
+    gone: 'vanished',
+    helper: { ...compose, 'dev.lifeboat.run': 'r1' },
+  });
+  const facts = await listFacts(engine);
+  expect(facts.map(({ name, project, service }) => [name, project, service])).toEqual([
+    ['a', 'shop', 'db'],
+    ['z', '', 'z'],
+  ]);
+  expect(facts[0]).toMatchObject({
+    running: true,
+    imageId: 'sha256:image',
+    imageLabels: { a: 'b' },
+    env: { A: '1=2' },
+  });
+});
+
+test('asks once for an image, and stands one that is gone', async () => {
+  have({ a: compose, b: compose });
+  await listFacts(engine);
+  await listFacts(engine);
+  const asked = () => stub.requests.filter((request) => request.startsWith('GET /images'));
+  // Two at first, when both containers are looked at side by side.
+  expect(asked().length).toBeLessThanOrEqual(2);
+  stub.routes.delete('GET /images/sha256%3Aimage/json');
+  const fresh = createEngine({ dockerHost: stub.dockerHost, log: silentLog });
+  expect((await listFacts(fresh))[0]?.imageLabels).toEqual({});
+});
+
+const id = (digit: string) => digit.repeat(64);
+
+test('finds the own container by the surest clue that the engine knows', async () => {
+  const line = (of: string, file: string) =>
+    `601 590 254:1 /var/lib/docker/containers/${of}/${file} /etc/${file} rw - ext4 /dev/vda1 rw`;
+  const clues = {
+    cgroup: `12:cpu:/docker/${id('f')}/docker/${id('a')}\n0::/`,
+    mountinfo: [line(id('b'), 'hostname'), line(id('b'), 'hosts')].join('\n'),
+    hostname: 'c'.repeat(12),
+  };
+  expect(candidateIds(clues)).toEqual([id('a'), id('b'), 'c'.repeat(12)]);
+  expect(candidateIds({ cgroup: `0::/system.slice/docker-${id('a')}.scope`, mountinfo: '', hostname: 'db' })).toEqual([
+    id('a'),
+  ]);
+  stub.routes.set(`GET /containers/${id('b')}/json`, (c) => c.json(stubContainer(id('b'), { labels: compose })));
+  expect((await findSelf(engine, { clues })).facts).toMatchObject({ id: id('b'), project: 'shop' });
+});
+
+test('outside a container, or on another engine, says so', async () => {
+  const error = await findSelf(engine, { clues: { cgroup: '0::/', mountinfo: '', hostname: 'laptop' } }).catch(
+    (e: unknown) => e,
+  );
+  expect(error).toMatchObject({ code: 'AGENT_NOT_IN_CONTAINER', hint: expect.any(String) });
+  // A container that merely has our hostname as its name is not ours.
+  const hostname = 'c'.repeat(12);
+  stub.routes.set(`GET /containers/${hostname}/json`, (c) => c.json(stubContainer(id('d'), { name: hostname })));
+  await expect(findSelf(engine, { clues: { cgroup: '', mountinfo: '', hostname } })).rejects.toMatchObject({
+    code: 'AGENT_NOT_IN_CONTAINER',
+  });
+});
+
+test('watching asks for a listing after each connection and each change, and says when the engine is away', async () => {
+  const connections: Call[] = [];
+  const happened: string[] = [];
+  const log: Log = { ...silentLog, info: (m) => happened.push(m), warn: (m) => happened.push(m) };
+  const connect = (call: Call) => {
+    connections.push(call);
+    call.socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+  };
+  const say = (event: object) => {
+    const text = `${JSON.stringify(event)}\n`;
+    connections.at(-1)?.socket.write(`${text.length.toString(16)}\r\n${text}\r\n`);
+  };
+  stub.routes.set('GET /events', connect);
+  const controller = new AbortController();
+  let listings = 0;
+  const watching = watch(engine, { onChange: () => void listings++, log, signal: controller.signal });
+  await sleep(650);
+  expect(listings).toBe(1);
+  for (let i = 0; i < 20; i++) say({ Action: 'start', Actor: { ID: 'a' }, time: 4_000_000_000 });
+  stub.routes.set('GET /events', (c) => c.json({ message: 'starting' }, 500));
+  await sleep(50);
+  connections.at(-1)?.socket.destroy();
+  await sleep(600);
+  // Twenty events, one listing.
+  expect(listings).toBe(2);
+  expect(happened).toEqual(['the Docker engine is away; trying again']);
+  stub.routes.set('GET /events', connect);
+  await sleep(1100);
+  expect(happened.at(-1)).toBe('the Docker engine is back');
+  expect(connections).toHaveLength(2);
+  expect(Number(connections[1]?.query.get('since'))).toBe(4_000_000_000);
+  expect(JSON.parse(connections[1]?.query.get('filters') ?? '')).toMatchObject({ type: ['container'] });
+  controller.abort();
+  await watching;
+}, 10_000);
+
+test('a listing that fails is logged and does not end the watching', async () => {
+  const errors: string[] = [];
+  stub.routes.set('GET /events', (call) => void call.socket.write('HTTP/1.1 200 OK\r\n\r\n'));
+  const controller = new AbortController();
+  const log: Log = { ...silentLog, error: (message) => errors.push(message) };
+  const fail = () => Promise.reject(new Error('no'));
+  const watching = watch(engine, { onChange: fail, log, signal: controller.signal });
+  await sleep(600);
+  controller.abort();
+  await watching;
+  expect(errors).toHaveLength(1);
+});

@@ -1,0 +1,196 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { connectionOptions } from '../../src/docker/docker-host.ts';
+import { createEngine, type Engine } from '../../src/docker/engine.ts';
+import { isNotFound } from '../../src/docker/transport.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { silentLog } from '../../src/log.ts';
+import { type Route, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
+
+let stub: StubEngine;
+let engine: Engine;
+
+beforeEach(async () => {
+  stub = await startStubEngine();
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 150, exitLagMs: 50 });
+});
+afterEach(() => stub.close());
+
+describe('an engine that lies', () => {
+  const lies: [string, Route, string, RegExp][] = [
+    ['garbage', (c) => c.text('{"Id": '), 'ENGINE_PROTOCOL', /no JSON/],
+    ['a page of HTML', (c) => c.text('<html>'), 'ENGINE_PROTOCOL', /no JSON/],
+    ['nothing', (c) => c.text(''), 'ENGINE_PROTOCOL', /cannot be right/],
+    ['null', (c) => c.json(null), 'ENGINE_PROTOCOL', /cannot be right/],
+    ['another shape', (c) => c.json({ Id: 7, State: [] }), 'ENGINE_PROTOCOL', /cannot be right: Id/],
+    [
+      'a state without truth',
+      (c) => c.json(stubContainer('c1', { state: { Running: 'yes' } })),
+      'ENGINE_PROTOCOL',
+      /State.Running/,
+    ],
+    [
+      '404',
+      (c) => c.json({ message: 'No such container: c1' }, 404),
+      'ENGINE_REFUSED',
+      /No such container: c1 \(404\)/,
+    ],
+    ['500', (c) => c.json({ message: 'boom' }, 500), 'ENGINE_REFUSED', /boom \(500\)/],
+    ['500 in plain text', (c) => c.text('a\n  proxy says no', 500), 'ENGINE_REFUSED', /a proxy says no \(500\)/],
+    ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 150 ms/],
+    ['a hang up', (c) => c.socket.destroy(), 'ENGINE_UNREACHABLE', /hang up/],
+    ['something else than HTTP', (c) => c.socket.end('\0\0\0 what?'), 'ENGINE_PROTOCOL', /did not speak HTTP/],
+    [
+      'half an answer',
+      (c) => c.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Id":'),
+      'ENGINE_UNREACHABLE',
+      /abort/,
+    ],
+    [
+      'half an answer, then silence',
+      (c) => c.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{'),
+      'ENGINE_UNREACHABLE',
+      /150 ms/,
+    ],
+    [
+      'half a refusal, then silence',
+      (c) => c.socket.write('HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{'),
+      'ENGINE_UNREACHABLE',
+      /150 ms/,
+    ],
+    [
+      'an upgrade nobody asked for',
+      (c) => c.socket.write('HTTP/1.1 101 Hm\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n'),
+      'ENGINE_UNREACHABLE',
+      /./,
+    ],
+  ];
+  test.each(lies)('%s', async (_what, route, code, message) => {
+    stub.routes.set('GET /containers/c1/json', route);
+    const error = await engine.inspectContainer('c1').catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(LifeboatError);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  test('an endless answer is given up, not gathered', async () => {
+    let sent = 0;
+    stub.routes.set('GET /containers/json', ({ socket }) => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n[');
+      const block = Buffer.alloc(1024 * 1024, ' ');
+      const pump = () => {
+        while (!socket.destroyed && socket.write(block)) sent += block.length;
+        sent += block.length;
+      };
+      socket.on('drain', pump);
+      pump();
+    });
+    const patient = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 20_000 });
+    await expect(patient.listContainers()).rejects.toMatchObject({ code: 'ENGINE_PROTOCOL' });
+    expect(sent).toBeLessThan(64 * 1024 * 1024);
+  });
+});
+
+test('404 can be told from other refusals', async () => {
+  const gone = await engine.inspectContainer('nope').catch((e: unknown) => e);
+  expect(isNotFound(gone)).toBe(true);
+  stub.routes.set('GET /containers/c1/json', (c) => c.json({ message: 'x' }, 409));
+  expect(isNotFound(await engine.inspectContainer('c1').catch((e: unknown) => e))).toBe(false);
+  expect(isNotFound(new Error('404'))).toBe(false);
+});
+
+test('an engine that is not there comes with a hint', async () => {
+  const nobody = createEngine({ dockerHost: 'unix:///nonexistent/docker.sock', log: silentLog });
+  const error = await nobody.ping().catch((e: unknown) => e);
+  expect(error).toMatchObject({ code: 'ENGINE_UNREACHABLE', hint: expect.stringContaining('/var/run/docker.sock') });
+});
+
+test('a call is given up when its signal aborts, for the reason it gives', async () => {
+  stub.routes.set('GET /version', () => {});
+  const plain = new AbortController();
+  setTimeout(() => plain.abort(), 10);
+  await expect(engine.version({ signal: plain.signal })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  const reason = new LifeboatError('PG_STALLED', 'no progress');
+  await expect(engine.version({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+});
+
+test('already started and already stopped are fine; stopping may take its time', async () => {
+  stub.routes.set('POST /containers/c1/start', (c) => c.text('', 304));
+  stub.routes.set('POST /containers/c1/stop', (c) => {
+    expect(c.query.get('t')).toBe('1');
+    setTimeout(() => c.text('', 304), 250);
+  });
+  await engine.startContainer('c1');
+  await engine.stopContainer('c1', { timeout: 1 });
+});
+
+test('ids and names cannot leave their place in the path', async () => {
+  await engine.removeContainer('../images/x?force=1').catch(() => {});
+  await engine.inspectImage('reg.example/a b:1').catch(() => {});
+  expect(stub.requests).toEqual([
+    'DELETE /containers/..%2Fimages%2Fx%3Fforce%3D1',
+    'GET /images/reg.example/a%20b%3A1/json',
+  ]);
+});
+
+test('a container is read as it is, with what is absent left empty', async () => {
+  const mounts = [
+    { Type: 'volume', Name: 'v', Source: '/var/lib/v', Destination: '/data', RW: true },
+    { Type: 'bind', Name: '', Source: '/srv', Destination: '/srv', RW: false },
+  ];
+  stub.routes.set('GET /containers/c1/json', (c) => c.json(stubContainer('c1', { mounts })));
+  expect(await engine.inspectContainer('c1')).toMatchObject({
+    name: 'c1',
+    running: true,
+    labels: {},
+    env: { A: '1=2', B: '' },
+    mounts: [
+      { type: 'volume', name: 'v', source: '/var/lib/v', destination: '/data', writable: true },
+      { type: 'bind', source: '/srv', destination: '/srv', writable: false },
+    ],
+    networks: { net: { ip: '10.0.0.2', aliases: [] } },
+  });
+});
+
+test('a stream that the engine does not open is refused, not waited for', async () => {
+  stub.routes.set('POST /exec/e1/start', (c) => c.text('hello'));
+  await expect(engine.execStart('e1')).rejects.toMatchObject({
+    code: 'ENGINE_PROTOCOL',
+    hint: expect.stringContaining('proxy'),
+  });
+  stub.routes.set('POST /exec/e1/start', (c) => c.json({ message: 'container stopped' }, 409));
+  await expect(engine.execStart('e1')).rejects.toMatchObject({
+    code: 'ENGINE_REFUSED',
+    message: expect.stringContaining('container stopped'),
+  });
+});
+
+test('events that make no sense end the stream with a coded error', async () => {
+  const signal = AbortSignal.timeout(5000);
+  const read = async (text: string) => {
+    stub.routes.set('GET /events', (c) => c.text(text));
+    const actions: string[] = [];
+    for await (const event of await engine.events({ actions: ['start'], signal })) actions.push(event.action);
+    return actions;
+  };
+  const good = '{"Action":"start","Actor":{"ID":"a","Attributes":null},"time":1,"timeNano":1500000000}\n';
+  expect(await read(good + good)).toEqual(['start', 'start']);
+  await expect(read(`${good}{"Action":`)).resolves.toEqual(['start']);
+  await expect(read('{"Action":\n')).rejects.toMatchObject({ code: 'ENGINE_PROTOCOL' });
+  await expect(read('{"Action":"start"}\n')).rejects.toMatchObject({ code: 'ENGINE_PROTOCOL' });
+});
+
+describe('DOCKER_HOST', () => {
+  test.each([
+    ['unix:///run/d.sock', {}, { socketPath: '/run/d.sock', host: undefined }],
+    ['tcp://proxy:2375', {}, { host: 'proxy', port: '2375', protocol: 'http', socketPath: undefined }],
+    ['proxy', {}, { host: 'proxy', port: '2375', protocol: 'http' }],
+    ['tcp://far', { DOCKER_TLS_VERIFY: '1' }, { host: 'far', port: '2376', protocol: 'https' }],
+  ])('%s', (host, env, wanted) => {
+    expect(connectionOptions(host, env)).toMatchObject(wanted);
+  });
+  test('others are refused, and so are certificates that are not there', () => {
+    expect(() => connectionOptions('ssh://host', {})).toThrow(/not an address/);
+    expect(() => connectionOptions('tcp://', {})).toThrow(/not an address/);
+    expect(() => connectionOptions('tcp://h:2376', { DOCKER_CERT_PATH: '/nonexistent' })).toThrow(/cannot be read/);
+    expect(connectionOptions(undefined, {})).toEqual({});
+  });
+});
