@@ -146,14 +146,17 @@ export interface WatchOptions {
   onChange: () => void | Promise<void>;
   log: Log;
   signal: AbortSignal;
+  /** how long changes are gathered before they are followed, in ms; default 500 */
+  debounceMs?: number;
 }
 
 /**
  * Watches an engine's containers until the signal aborts, then resolves. When the connection ends, it is opened again,
  * with growing pauses of at most 15 s, and everything is listed anew, so that nothing that happened meanwhile is missed.
  */
-export async function watch(engine: Engine, { onChange, log, signal }: WatchOptions): Promise<void> {
-  const changed = debounced(onChange, log);
+export async function watch(engine: Engine, options: WatchOptions): Promise<void> {
+  const { log, signal } = options;
+  const changed = debounced(options);
   let since = Date.now() / 1000 - OVERLAP_S;
   let retry = FIRST_RETRY_MS;
   let away = false;
@@ -185,8 +188,8 @@ export async function watch(engine: Engine, { onChange, log, signal }: WatchOpti
   await changed.stop();
 }
 
-/** Calls `work` once for many requests, half a second after the first of them, and again for those that came meanwhile. */
-function debounced(work: () => void | Promise<void>, log: Log): { ask(): void; stop(): Promise<void> } {
+/** Calls `onChange` once for many requests, a while after the first of them, and again for those that came meanwhile. */
+function debounced({ onChange, log, debounceMs = DEBOUNCE_MS }: WatchOptions): { ask(): void; stop(): Promise<void> } {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
   return {
@@ -195,12 +198,12 @@ function debounced(work: () => void | Promise<void>, log: Log): { ask(): void; s
         running = running.then(async () => {
           timer = undefined;
           try {
-            await work();
+            await onChange();
           } catch (error) {
             log.error('containers changed, but that could not be followed', { ...errorInfo(error) });
           }
         });
-      }, DEBOUNCE_MS);
+      }, debounceMs);
     },
     async stop() {
       clearTimeout(timer);

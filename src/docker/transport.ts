@@ -93,7 +93,11 @@ function dial(modem: Modem, request: EngineRequest, hijack: boolean, signal: Abo
       isStream: true,
       hijack,
       openStdin: hijack,
+      // Without a body docker-modem never sends the head of a request that keeps its input open.
+      allowEmpty: hijack,
       statusCodes: ANY_STATUS,
+      // Without a body docker-modem would not even send the head: it waits for input to be written.
+      ...(hijack && !request.body ? { file: Buffer.alloc(0), headers: { 'Content-Type': 'text/plain' } } : {}),
     };
     modem.dial(options, (error, data) => {
       if (error) return reject(connectionError(error, request));

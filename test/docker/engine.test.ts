@@ -11,7 +11,7 @@ let engine: Engine;
 
 beforeEach(async () => {
   stub = await startStubEngine();
-  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 150, exitLagMs: 50 });
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 80, exitLagMs: 50 });
 });
 afterEach(() => stub.close());
 
@@ -36,7 +36,7 @@ describe('an engine that lies', () => {
     ],
     ['500', (c) => c.json({ message: 'boom' }, 500), 'ENGINE_REFUSED', /boom \(500\)/],
     ['500 in plain text', (c) => c.text('a\n  proxy says no', 500), 'ENGINE_REFUSED', /a proxy says no \(500\)/],
-    ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 150 ms/],
+    ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 80 ms/],
     ['a hang up', (c) => c.socket.destroy(), 'ENGINE_UNREACHABLE', /hang up/],
     ['something else than HTTP', (c) => c.socket.end('\0\0\0 what?'), 'ENGINE_PROTOCOL', /did not speak HTTP/],
     [
@@ -49,13 +49,13 @@ describe('an engine that lies', () => {
       'half an answer, then silence',
       (c) => c.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{'),
       'ENGINE_UNREACHABLE',
-      /150 ms/,
+      /80 ms/,
     ],
     [
       'half a refusal, then silence',
       (c) => c.socket.write('HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{'),
       'ENGINE_UNREACHABLE',
-      /150 ms/,
+      /80 ms/,
     ],
     [
       'an upgrade nobody asked for',
@@ -116,7 +116,7 @@ test('already started and already stopped are fine; stopping may take its time',
   stub.routes.set('POST /containers/c1/start', (c) => c.text('', 304));
   stub.routes.set('POST /containers/c1/stop', (c) => {
     expect(c.query.get('t')).toBe('1');
-    setTimeout(() => c.text('', 304), 250);
+    setTimeout(() => c.text('', 304), 120);
   });
   await engine.startContainer('c1');
   await engine.stopContainer('c1', { timeout: 1 });
