@@ -17,6 +17,7 @@ import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import type { ByteRange, Destination, ObjectInfo, Stored } from './destination.ts';
+import { hashFile } from './hash-file.ts';
 import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 
 /** A destination that is a directory, with the care for leftovers that only a file system needs. */
@@ -29,8 +30,9 @@ export interface LocalDestination extends Destination {
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-const READ_SIZE = 1024 * 1024;
 const WRITE_SIZE = 1024 * 1024;
+/** The kernel takes at most 1024 in one call. */
+const MAX_PIECES = 1000;
 const TEMPORARY = /^\..*\.tmp$/s;
 
 /**
@@ -54,7 +56,8 @@ export function createLocalDestination(options: { root: string }): LocalDestinat
         signal?.throwIfAborted();
         if (await exists(file)) throw alreadyThere(key);
         const sent = await writeWhole(root, temporary, body, signal);
-        const back = await readBack(temporary, signal);
+        const back = await readBack(temporary, sent.size);
+        signal?.throwIfAborted();
         if (back.size !== sent.size || back.sha256 !== sent.sha256) {
           throw new LifeboatError('DEST_DAMAGED', `${key} reads back as something else than was written`, {
             hint: 'Check the disk of the destination, and the memory of the machine.',
@@ -113,12 +116,12 @@ async function writeWhole(root: string, file: string, body: Readable, signal?: A
   let gathered: Buffer[] = [];
   let waiting = 0;
   const flush = async () => {
-    if (waiting === 0) return;
-    const data = gathered.length === 1 ? gathered[0]! : Buffer.concat(gathered, waiting);
+    const pieces = gathered;
+    const length = waiting;
     gathered = [];
     waiting = 0;
-    hash.update(data);
-    await writeAll(handle, data);
+    for (const piece of pieces) hash.update(piece);
+    await writeAll(handle, pieces, length);
   };
   const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
   signal?.addEventListener('abort', onAbort, { once: true });
@@ -128,7 +131,7 @@ async function writeWhole(root: string, file: string, body: Readable, signal?: A
       gathered.push(data);
       waiting += data.length;
       size += data.length;
-      if (waiting >= WRITE_SIZE) await flush();
+      if (waiting >= WRITE_SIZE || gathered.length >= MAX_PIECES) await flush();
     }
     signal?.throwIfAborted();
     await flush();
@@ -141,8 +144,12 @@ async function writeWhole(root: string, file: string, body: Readable, signal?: A
   return { size, sha256: hash.digest('hex') };
 }
 
-async function writeAll(handle: FileHandle, data: Buffer): Promise<void> {
-  for (let done = 0; done < data.length; ) done += (await handle.write(data, done)).bytesWritten;
+async function writeAll(handle: FileHandle, pieces: Buffer[], length: number): Promise<void> {
+  const { bytesWritten } = length > 0 ? await handle.writev(pieces) : { bytesWritten: 0 };
+  if (bytesWritten === length) return;
+  // A short write, as on a nearly full disk: the rest goes by itself, and meets the reason.
+  const rest = Buffer.concat(pieces).subarray(bytesWritten);
+  for (let done = 0; done < rest.length; ) done += (await handle.write(rest, done)).bytesWritten;
 }
 
 /** Opens a new file, making its directories. One that is removed meanwhile, by a delete, is made again. */
@@ -173,24 +180,12 @@ async function makeDirectories(root: string, directory: string): Promise<void> {
   }
 }
 
-async function readBack(file: string, signal?: AbortSignal): Promise<Stored> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+async function readBack(file: string, size: number): Promise<Stored> {
   try {
-    const hash = createHash('sha256');
-    const buffer = Buffer.allocUnsafeSlow(READ_SIZE);
-    let size = 0;
-    for (;;) {
-      signal?.throwIfAborted();
-      const { bytesRead } = await handle.read(buffer, 0, READ_SIZE);
-      if (bytesRead === 0) return { size, sha256: hash.digest('hex') };
-      hash.update(buffer.subarray(0, bytesRead));
-      size += bytesRead;
-    }
+    return await hashFile(file, size);
   } catch (cause) {
     if (!hasErrno(cause, 'EIO')) throw cause;
     throw new LifeboatError('DEST_DAMAGED', 'what was stored cannot be read back', { cause });
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,12 +1,14 @@
-import { createHash, hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { IndexEntry } from './index-file.ts';
 import type { IndexLines, Placed } from './known.ts';
 import { KnownContents } from './known.ts';
+import { LargeFile } from './large-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { TreePath } from './path.ts';
 import type { PreviousIndex } from './previous-index.ts';
-import { failedRead, LargeFile, readSmall, type SmallRead, sameVersion } from './read-file.ts';
+import { failedRead, type SmallRead, sameVersion } from './read-file.ts';
+import { ReadPool } from './read-pool.ts';
 import type { FileStat } from './walk.ts';
 
 /** Files up to this many bytes share packs and are read whole; a larger one is a pack of its own. */
@@ -29,6 +31,7 @@ export class ContentStore {
   private readonly known: KnownContents;
   private knownLoaded = false;
   private readonly writer: PackWriter;
+  private readonly pool = new ReadPool(SMALL_FILE);
   private readonly newPacks = new Set<string>();
   private readonly signal: AbortSignal | undefined;
 
@@ -40,14 +43,20 @@ export class ContentStore {
     this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), SMALL_FILE);
   }
 
+  /** Begins to read a small file. */
+  read(absolute: Buffer, size: number): Promise<SmallRead> {
+    return this.pool.read(absolute, size);
+  }
+
   /** Stores a small file that was read, or, where that found it has grown, a large one. */
   async store(path: TreePath, absolute: Buffer, read: SmallRead): Promise<StoredFile> {
     if (read.outcome === 'large') return this.storeLarge(path, absolute);
     if (read.outcome !== 'read') return read;
-    const { content, stat, changed } = read;
-    const sha256 = hash('sha256', content, 'hex');
-    const placed = content.length > 0 ? await this.place(path, content, sha256, stat) : undefined;
-    return { outcome: 'stored', content: { size: content.length, sha256, ...placed }, stat, changed };
+    const { sha256, stat, changed } = read;
+    const { buffer, byteOffset, byteLength } = read.content;
+    const content = Buffer.from(buffer, byteOffset, byteLength);
+    const placed = byteLength > 0 ? await this.place(path, content, sha256, stat) : undefined;
+    return { outcome: 'stored', content: { size: byteLength, sha256, ...placed }, stat, changed };
   }
 
   /** Stores a large file; when it changes meanwhile, once more from the start. */
@@ -79,8 +88,9 @@ export class ContentStore {
     return this.writer.abort(reason);
   }
 
-  close(): Promise<void> {
-    return this.known.close();
+  async close(): Promise<void> {
+    await this.pool.close();
+    await this.known.close();
   }
 
   private async place(path: TreePath, content: Buffer, sha256: string, stat: FileStat): Promise<Placed> {
@@ -99,7 +109,7 @@ export class ContentStore {
   ): Promise<StoredFile | undefined> {
     const before = await file.stat();
     if (before.type !== 'file') return { outcome: 'vanished' };
-    if (before.size <= SMALL_FILE) return this.store(path, absolute, await readSmall(absolute, SMALL_FILE));
+    if (before.size <= SMALL_FILE) return this.store(path, absolute, await this.read(absolute, before.size));
     const reading = new HashedReading(() => file.chunks(before.size, this.signal));
     try {
       const known = await this.findLarge(before, file, reading);

@@ -29,7 +29,7 @@ export interface PackStreamOptions {
 }
 
 /** How many bytes may wait between archiver and the destination. */
-const MAX_WAITING = 8 * 1024 * 1024;
+const MAX_WAITING = 4 * 1024 * 1024;
 
 /** How much less the compressed sample must be for compression to be worth its time. */
 const WORTHWHILE = 0.93;

@@ -7,7 +7,7 @@ import { IndexWriter } from './index-writer.ts';
 import type { PackRef } from './pack-stream.ts';
 import { displayPath, pathUnder, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
-import { failedRead, readSmall, type SmallRead } from './read-file.ts';
+import { failedRead, type SmallRead } from './read-file.ts';
 import { type FileStat, type FileType, walk } from './walk.ts';
 
 /** What to store, and where. */
@@ -64,8 +64,8 @@ export interface StoredTree {
 
 const MAX_ISSUES = 100;
 const MAX_JOBS = 512;
-const MAX_READS = 32;
-const MAX_READ_BYTES = 32 * 1024 * 1024;
+const MAX_READS = 256;
+const MAX_READ_BYTES = 8 * 1024 * 1024;
 const PROGRESS_MS = 250;
 
 /** A name found by the walk, on its way into the index. Settled in order; small files are read ahead. */
@@ -160,7 +160,6 @@ class TreeStoring {
   /** Leaves no index and no unfinished object. Packs that were stored whole stay, named by the object log. */
   async abort(reason: Error): Promise<void> {
     await this.contents.abort(reason);
-    await Promise.all(this.queue.map((job) => job.reading));
     await this.index.abort();
     await this.close();
   }
@@ -180,7 +179,9 @@ class TreeStoring {
       if (this.links.has(key)) return job;
       this.links.set(key, { entry: undefined, seen: 0 });
     }
-    job.reading = readSmall(this.absolute(path), SMALL_FILE);
+    job.reading = this.contents.read(this.absolute(path), stat.size);
+    // Met when its turn comes; a run that ends before does not care.
+    job.reading.catch(() => {});
     this.reads++;
     this.readBytes += stat.size;
     return job;
@@ -235,7 +236,7 @@ class TreeStoring {
       const large = stat.size > SMALL_FILE;
       const stored = large
         ? await this.contents.storeLarge(path, absolute)
-        : await this.contents.store(path, absolute, await (reading ?? readSmall(absolute, SMALL_FILE)));
+        : await this.contents.store(path, absolute, await (reading ?? this.contents.read(absolute, stat.size)));
       if (stored.outcome === 'stored') this.emitFile(path, stored);
       else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
     }

@@ -78,7 +78,9 @@ export function createBench(): Bench {
       return { target, result };
     },
     async entries() {
-      return Array.fromAsync(readIndexFile(bench.index));
+      const entries: IndexEntry[] = [];
+      for await (const entry of readIndexFile(bench.index)) entries.push(entry);
+      return entries;
     },
     remove: () => rmSync(base, { recursive: true, force: true }),
   };

@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+
+/** What a file holds, or why it could not be read. */
+export type HashAnswer = { size: number; sha256: string } | { code: string | undefined; message: string };
+
+const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
+
+parentPort?.on('message', (file: string) => {
+  parentPort?.postMessage(hashFile(file));
+});
+
+function hashFile(file: string): HashAnswer {
+  try {
+    const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      const hash = createHash('sha256');
+      let size = 0;
+      for (;;) {
+        const read = readSync(fd, buffer);
+        if (read === 0) return { size, sha256: hash.digest('hex') };
+        hash.update(buffer.subarray(0, read));
+        size += read;
+      }
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return { code, message };
+  }
+}

@@ -1,0 +1,59 @@
+import { close, fstat, open, read } from 'node:fs';
+import { promisify } from 'node:util';
+import { READ_FLAGS } from './read-file.ts';
+import { type FileStat, fileStat } from './walk.ts';
+
+const openAsync = promisify(open);
+const fstatAsync = promisify(fstat);
+const closeAsync = promisify(close);
+const readAsync = promisify(read);
+
+const CHUNK_SIZE = 1024 * 1024;
+
+/** A large file, opened to be read from its start, maybe twice. */
+export class LargeFile {
+  private readonly fd: number;
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  static async open(path: Buffer): Promise<LargeFile> {
+    return new LargeFile(await openAsync(path, READ_FLAGS));
+  }
+
+  async stat(): Promise<FileStat> {
+    const askedAt = Date.now();
+    return fileStat(await fstatAsync(this.fd, { bigint: true }), askedAt);
+  }
+
+  /** Chunks from the start up to `size` bytes, fewer where the file is shorter. The next chunk is read ahead. */
+  async *chunks(size: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const next = (at: number) => {
+      const length = Math.min(CHUNK_SIZE, size - at);
+      const buffer = Buffer.allocUnsafeSlow(length);
+      const reading = readAsync(this.fd, buffer, 0, length, at).then(({ bytesRead }) => buffer.subarray(0, bytesRead));
+      reading.catch(() => {});
+      return reading;
+    };
+    let at = 0;
+    let reading = size > 0 ? next(0) : undefined;
+    try {
+      while (reading) {
+        signal?.throwIfAborted();
+        const chunk = await reading;
+        if (chunk.length === 0) return;
+        at += chunk.length;
+        reading = at < size ? next(at) : undefined;
+        yield chunk;
+      }
+    } finally {
+      // The file must stay open for as long as it is being read.
+      await reading?.catch(() => {});
+    }
+  }
+
+  async close(): Promise<void> {
+    await closeAsync(this.fd).catch(() => {});
+  }
+}

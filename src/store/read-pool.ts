@@ -1,0 +1,105 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { SmallRead } from './read-file.ts';
+import type { ReadAnswer, ReadRequest } from './read-worker.ts';
+
+/** Beside the main thread, which packs and sends: on two processors one reader keeps it busy. */
+const WORKERS = Math.max(1, Math.min(4, Math.floor(availableParallelism() / 2)));
+/** Readers hold little but the batch at hand. */
+const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 };
+const BATCH_FILES = 64;
+const BATCH_BYTES = 2 * 1024 * 1024;
+
+interface Wanted {
+  path: Buffer;
+  size: number;
+  resolve(read: SmallRead): void;
+  reject(error: Error): void;
+}
+
+/** A worker, and the batches it was given, oldest first. */
+interface Reader {
+  worker: Worker;
+  batches: Wanted[][];
+}
+
+/**
+ * Reads and hashes small files in worker threads. On a machine with two processors this nearly halves the time of a
+ * first backup; the event loop stays free even when a disk is slow.
+ */
+export class ReadPool {
+  private readonly limit: number;
+  private readonly readers: Reader[] = [];
+  private gathering: Wanted[] = [];
+  private gatheredBytes = 0;
+
+  /** @param limit bytes above which a file is not read */
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  /** Reads one file. `size` is what it is expected to have, in bytes. Files asked for in one go travel together. */
+  read(path: Buffer, size: number): Promise<SmallRead> {
+    return new Promise((resolve, reject) => {
+      if (this.gathering.length === 0) setImmediate(() => this.dispatch());
+      this.gathering.push({ path, size, resolve, reject });
+      this.gatheredBytes += size;
+      if (this.gathering.length >= BATCH_FILES || this.gatheredBytes >= BATCH_BYTES) this.dispatch();
+    });
+  }
+
+  /** Ends the workers. Reads that are under way reject. */
+  async close(): Promise<void> {
+    await Promise.all(this.readers.map(({ worker }) => worker.terminate()));
+  }
+
+  private dispatch(): void {
+    if (this.gathering.length === 0) return;
+    const batch = this.gathering;
+    const request: ReadRequest = {
+      paths: batch.map(({ path }) => `${path.toString('latin1')}\0`).join(''),
+      size: this.gatheredBytes,
+      limit: this.limit,
+    };
+    this.gathering = [];
+    this.gatheredBytes = 0;
+    const reader = this.freest();
+    reader.batches.push(batch);
+    reader.worker.postMessage(request);
+  }
+
+  private freest(): Reader {
+    const idle = this.readers.find(({ batches }) => batches.length === 0);
+    if (idle) return idle;
+    if (this.readers.length < WORKERS) return this.start();
+    return this.readers.reduce((best, reader) => (reader.batches.length < best.batches.length ? reader : best));
+  }
+
+  private start(): Reader {
+    // The compiled program has the compiled worker beside it.
+    const file = import.meta.url.endsWith('.ts') ? './read-worker.ts' : './read-worker.js';
+    const reader: Reader = {
+      worker: new Worker(new URL(file, import.meta.url), { resourceLimits: WORKER_MEMORY }),
+      batches: [],
+    };
+    let failure = new Error('a reading thread ended early');
+    reader.worker.on('message', (answer: ReadAnswer) => {
+      reader.batches.shift()?.forEach((wanted, i) => {
+        const read = answer[i]!;
+        wanted.resolve(
+          read.outcome === 'unreadable' ? { outcome: read.outcome, error: new Error(read.message) } : read,
+        );
+      });
+    });
+    reader.worker.on('error', (error: Error) => {
+      failure = error;
+    });
+    reader.worker.on('exit', () => {
+      for (const wanted of reader.batches.flat()) wanted.reject(failure);
+      const at = this.readers.indexOf(reader);
+      if (at >= 0) this.readers.splice(at, 1);
+    });
+    this.readers.push(reader);
+    return reader;
+  }
+}
