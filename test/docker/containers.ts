@@ -1,0 +1,43 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll } from 'vitest';
+import { createEngine, type Engine } from '../../src/docker/engine.ts';
+import { silentLog } from '../../src/log.ts';
+
+/** The image of these tests' containers; it has bash, cat, dd and sha256sum. */
+export const IMAGE = 'debian:trixie-slim';
+const LABEL = 'dev.lifeboat.test';
+
+/** A real engine, and containers on it that are gone when the file's tests are over. */
+export interface Bench {
+  engine: Engine;
+  /** value of the label that everything of this file carries */
+  mark: string;
+  /** Starts a container that idles, or runs `cmd`; returns its id. */
+  start(options?: { image?: string; cmd?: string[]; env?: string[]; labels?: Record<string, string> }): Promise<string>;
+}
+
+export function useBench(): Bench {
+  const engine = createEngine({ log: silentLog });
+  const mark = randomBytes(4).toString('hex');
+  beforeAll(() => engine.ping());
+  afterAll(async () => {
+    const left = await engine.listContainers({ labels: [`${LABEL}=${mark}`] });
+    await Promise.all(left.map(({ id }) => engine.removeContainer(id, { force: true, volumes: true })));
+  });
+  return {
+    engine,
+    mark,
+    async start({ image = IMAGE, cmd = ['sleep', '600'], env = [], labels = {} } = {}) {
+      const spec = {
+        Image: image,
+        Cmd: cmd,
+        Env: env,
+        Labels: { ...labels, [LABEL]: mark },
+        HostConfig: { Init: true, NetworkMode: 'none' },
+      };
+      const { id } = await engine.createContainer(`lifeboat-test-${randomBytes(4).toString('hex')}`, spec);
+      await engine.startContainer(id);
+      return id;
+    },
+  };
+}

@@ -1,0 +1,147 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, expect, test } from 'vitest';
+import { createEngine } from '../../src/docker/engine.ts';
+import { execStream, execText } from '../../src/docker/exec.ts';
+import { silentLog } from '../../src/log.ts';
+import { useBench } from './containers.ts';
+
+const bench = useBench();
+const { engine } = bench;
+let box: string;
+beforeAll(async () => {
+  box = await bench.start();
+});
+
+const sh = (script: string, ...args: string[]) => ['bash', '-c', script, 'test', ...args];
+
+test('status, outputs, environment, user and directory', async () => {
+  const script = 'echo "$A $(id -u) $PWD"; echo oops >&2; exit 7';
+  const argv = sh(script);
+  const result = await execText(engine, box, {
+    argv,
+    env: { A: 'x=y z' },
+    user: '65534',
+    workdir: '/usr',
+    check: false,
+  });
+  expect(result).toEqual({ exitCode: 7, stdout: 'x=y z 65534 /usr\n', stderr: 'oops\n', truncated: false });
+  await expect(execText(engine, box, { argv })).rejects.toMatchObject({
+    code: 'EXEC_FAILED',
+    message: expect.stringMatching(/^command "bash" in container [0-9a-f]{12} ended with status 7: oops$/),
+  });
+});
+
+test('a binary that is not there is named in the error', async () => {
+  await expect(execText(engine, box, { argv: ['no-such-tool'] })).rejects.toMatchObject({
+    code: 'EXEC_FAILED',
+    message: expect.stringMatching(/no-such-tool.*(not found|executable file)/),
+  });
+});
+
+test('a container killed in the middle is an error, although the engine ends the stream cleanly', async () => {
+  const victim = await bench.start();
+  const command = await execStream(engine, victim, {
+    argv: sh('while :; do head -c 100000 /dev/zero; sleep 0.01; done'),
+  });
+  let bytes = 0;
+  const reading = (async () => {
+    for await (const chunk of command.stdout) bytes += chunk.length;
+  })();
+  reading.catch(() => {});
+  while (bytes < 1_000_000) await sleep(10);
+  await engine.killContainer(victim);
+  await expect(command.done).rejects.toMatchObject({
+    code: 'EXEC_FAILED',
+    message: expect.stringMatching(/killed with its container|lost/),
+  });
+  await expect(reading).rejects.toMatchObject({ code: 'EXEC_FAILED' });
+});
+
+test('a killed command is an error', async () => {
+  await expect(execText(engine, box, { argv: sh('kill -9 $$'), check: false })).rejects.toThrow('was killed');
+});
+
+test('large output to a slow reader is whole', async () => {
+  const size = 96 * 1024 * 1024;
+  const script = 'head -c "$1" /dev/urandom | tee >(sha256sum >&2)';
+  let sum = '';
+  const command = await execStream(engine, box, {
+    argv: sh(script, String(size)),
+    onStderr: (chunk) => {
+      sum += String(chunk);
+    },
+  });
+  const before = process.memoryUsage().rss;
+  await sleep(500);
+  const hash = createHash('sha256');
+  let bytes = 0;
+  let pauses = 0;
+  for await (const chunk of command.stdout as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    hash.update(chunk);
+    if (bytes > pauses * 4 * 1024 * 1024) {
+      pauses++;
+      await sleep(10);
+    }
+  }
+  await command.done;
+  expect(bytes).toBe(size);
+  expect(hash.digest('hex')).toBe(sum.split(' ')[0]);
+  expect(process.memoryUsage().rss - before).toBeLessThan(80 * 1024 * 1024);
+});
+
+test('input goes in whole, its end is seen, and output still comes after it', async () => {
+  const data = randomBytes(20 * 1024 * 1024);
+  const command = await execStream(engine, box, { argv: sh('sha256sum; sleep 0.2; echo after'), stdin: 'pipe' });
+  const output: Buffer[] = [];
+  const reading = (async () => {
+    for await (const chunk of command.stdout as AsyncIterable<Buffer>) output.push(chunk);
+  })();
+  await pipeline(Readable.from([data.subarray(0, 5_000_000), data.subarray(5_000_000)]), command.stdin);
+  await reading;
+  expect(Buffer.concat(output).toString()).toBe(`${createHash('sha256').update(data).digest('hex')}  -\nafter\n`);
+});
+
+test('without input a command reads an empty one', async () => {
+  expect((await execText(engine, box, { argv: ['cat'] })).stdout).toBe('');
+});
+
+test('a command that stops reading its input is an error with its own words', async () => {
+  const command = await execStream(engine, box, {
+    argv: sh('head -c 10 >/dev/null; echo full >&2; exit 3'),
+    stdin: 'pipe',
+  });
+  command.stdout.resume();
+  const endless = new Readable({
+    read(size) {
+      this.push(Buffer.alloc(size));
+    },
+  });
+  const feeding = pipeline(endless, command.stdin);
+  feeding.catch(() => {});
+  await expect(command.done).rejects.toMatchObject({
+    code: 'EXEC_FAILED',
+    message: expect.stringContaining('status 3'),
+  });
+  await expect(feeding).rejects.toMatchObject({ code: 'EXEC_FAILED' });
+});
+
+test('all the same over TCP, as through a socket proxy', async () => {
+  const server = createServer({ allowHalfOpen: true }, (client) => {
+    const socket = connect({ path: '/var/run/docker.sock', allowHalfOpen: true });
+    client.pipe(socket).pipe(client);
+    client.on('error', () => socket.destroy());
+    socket.on('error', () => client.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const remote = createEngine({ dockerHost: `tcp://127.0.0.1:${port}`, log: silentLog });
+  const input = randomBytes(3_000_000);
+  const { stdout } = await execText(remote, box, { argv: ['sha256sum'], input });
+  expect(stdout).toBe(`${createHash('sha256').update(input).digest('hex')}  -\n`);
+  await new Promise((resolve) => server.close(resolve));
+});

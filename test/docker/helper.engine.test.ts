@@ -1,0 +1,114 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect, test } from 'vitest';
+import { listFacts, watch } from '../../src/docker/discover.ts';
+import { execText } from '../../src/docker/exec.ts';
+import { type HelperSpec, reapHelpers, startHelper } from '../../src/docker/helper.ts';
+import { runHelper } from '../../src/docker/run-helper.ts';
+import { isNotFound } from '../../src/docker/transport.ts';
+import { silentLog } from '../../src/log.ts';
+import { IMAGE, useBench } from './containers.ts';
+
+const bench = useBench();
+const { engine } = bench;
+const project = `test-${bench.mark}`;
+const context = { engine, recordBefore: async () => {}, log: silentLog };
+const spec: HelperSpec = {
+  purpose: 'work',
+  runId: 'run-1',
+  project,
+  image: IMAGE,
+  labels: { 'dev.lifeboat.test': bench.mark },
+};
+
+afterEach(async () => {
+  await reapHelpers(engine, project, [], silentLog);
+});
+
+test('starts confined, is worked with by exec, stops at once, and is removed', async () => {
+  const helper = await startHelper(context, { ...spec, tmpfs: { '/run/x': 'size=1m,mode=0700' } });
+  const script =
+    'grep -E "CapEff|NoNewPrivs" /proc/self/status; stat -c %a /run/x; cat /proc/1/comm; ls /sys/class/net';
+  const { stdout } = await execText(engine, helper.id, { argv: ['sh', '-c', script] });
+  expect(stdout.replace(/\s+/g, ' ')).toMatch(/CapEff: 0{16} NoNewPrivs: 1 700 .*init lo/);
+  const from = performance.now();
+  await engine.stopContainer(helper.id, { timeout: 10 });
+  expect(performance.now() - from).toBeLessThan(3000);
+  await helper.remove();
+  await helper.remove();
+  const gone = await engine.inspectContainer(helper.id).catch((error: unknown) => error);
+  expect(isNotFound(gone)).toBe(true);
+});
+
+test('is not taken for a container of the user, whatever labels it has', async () => {
+  const labels = { ...spec.labels, 'com.docker.compose.project': project, 'lifeboat.postgres': 'true' };
+  const user = await bench.start({ labels });
+  await startHelper(context, { ...spec, labels });
+  const mine = (await listFacts(engine)).filter((facts) => facts.project === project);
+  expect(mine.map(({ id }) => id)).toEqual([user]);
+});
+
+test('clean-up removes what dead runs left, and neither live runs nor other projects', async () => {
+  const left = await startHelper(context, spec);
+  const live = await startHelper(context, { ...spec, runId: 'run-2' });
+  const other = await startHelper(context, { ...spec, project: `${project}-staging` });
+  expect(await reapHelpers(engine, project, ['run-2'], silentLog)).toEqual([left.name]);
+  expect((await engine.inspectContainer(live.id)).running).toBe(true);
+  expect((await engine.inspectContainer(other.id)).running).toBe(true);
+  await other.remove();
+});
+
+test('an image that is not there is an error, and nothing is made', async () => {
+  await expect(startHelper(context, { ...spec, image: 'no.such/image:1' })).rejects.toMatchObject({
+    code: 'HELPER_FAILED',
+  });
+});
+
+const oneShot = async (script: string, onLine: (value: unknown) => void, signal?: AbortSignal) =>
+  runHelper({ ...context, signal }, { ...spec, cmd: ['sh', '-c', script] }, { input: { n: 3 }, onLine });
+const leftovers = async () => (await engine.listContainers({ labels: [`dev.lifeboat.project=${project}`] })).length;
+
+test('one shot: input in, every line out from the first on, and gone', async () => {
+  const lines: unknown[] = [];
+  await oneShot('echo \'"first"\'; cat; i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo $i; done', (line) =>
+    lines.push(line),
+  );
+  expect(lines).toEqual(['first', { n: 3 }, ...Array.from({ length: 5000 }, (_, i) => i + 1)]);
+  expect(await leftovers()).toBe(0);
+});
+
+test('one shot: a failure carries the status and the last words', async () => {
+  await expect(oneShot('echo 1; echo broken disk >&2; exit 5', () => {})).rejects.toMatchObject({
+    code: 'HELPER_FAILED',
+    message: 'helper "work" ended with status 5: broken disk',
+  });
+  expect(await leftovers()).toBe(0);
+});
+
+test('one shot: killed from outside, or told to stop, it is an error and gone', async () => {
+  const killed = oneShot('echo 1; sleep 60', async () => {
+    const [helper] = await engine.listContainers({ labels: [`dev.lifeboat.project=${project}`] });
+    await engine.killContainer(helper?.id ?? '');
+  });
+  await expect(killed).rejects.toMatchObject({ code: 'HELPER_FAILED', message: expect.stringContaining('status 137') });
+  const controller = new AbortController();
+  const stopped = oneShot('echo 1; sleep 60', () => controller.abort(), controller.signal);
+  await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  expect(await leftovers()).toBe(0);
+});
+
+test('watching notices a container that comes and one that goes', async () => {
+  const controller = new AbortController();
+  let listings = 0;
+  const options = { onChange: () => void listings++, log: silentLog, signal: controller.signal, debounceMs: 20 };
+  const watching = watch(engine, options);
+  await sleep(300);
+  const before = listings;
+  const id = await bench.start();
+  await sleep(300);
+  const between = listings;
+  await engine.removeContainer(id, { force: true });
+  await sleep(300);
+  controller.abort();
+  await watching;
+  expect([before > 0, between > before, listings > between]).toEqual([true, true, true]);
+});
