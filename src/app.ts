@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { type BackupDeps, type BackupRequest, backup, type RunContext } from './backup.ts';
 import { createCapturer } from './capture.ts';
-import { daemon } from './daemon.ts';
+import { daemon, nextRunOf } from './daemon.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createLocalDestination } from './destinations/local.ts';
 import { findSelf, listFacts, type Self, watch } from './docker/discover.ts';
@@ -31,7 +31,6 @@ import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import { openTools } from './sources/postgres/tools.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
-import { nextRunOf } from './daemon.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-jobs.ts';
@@ -86,9 +85,13 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   const self = await findSelf(engine);
   const project = self.facts.project || settings.project;
   if (!project) {
-    throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent was not started by Compose, so its project is not known', {
-      hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
-    });
+    throw new LifeboatError(
+      'AGENT_NOT_IN_CONTAINER',
+      'the agent was not started by Compose, so its project is not known',
+      {
+        hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
+      },
+    );
   }
   const spoolMount = self.facts.mounts.find((mount) => mount.destination === SPOOL);
   if (!spoolMount) {
@@ -117,7 +120,13 @@ export async function createApp({ settings, log }: Base): Promise<App> {
 
   const plan = async (): Promise<Plan> => {
     const containers = await listFacts(engine);
-    return buildPlan({ containers, project, settings, agentMounts: self.facts.mounts, configFiles: await hasFiles(CONFIG) });
+    return buildPlan({
+      containers,
+      project,
+      settings,
+      agentMounts: self.facts.mounts,
+      configFiles: await hasFiles(CONFIG),
+    });
   };
   const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
   const repository = (options = { create: true }) => openRepository(destination, { project, ...options });
@@ -168,7 +177,10 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         repository,
         holdDeps: (journal, runLog) => ({ ...holdDeps((entry) => journal.record(entry)), log: runLog }),
         capturer: (context) =>
-          createCapturer({ state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now }, context),
+          createCapturer(
+            { state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now },
+            context,
+          ),
         nextRun: () => (planned ? nextRun(planned) : undefined),
       },
       request,

@@ -114,11 +114,16 @@ async function attempt(
     if (plan instanceof LifeboatError) throw plan;
     const repository = await deps.repository();
     const { snapshots, damaged } = await repository.snapshots();
-    for (const { id, error } of damaged) log.error('a manifest in the repository is damaged', { snapshot: id, ...errorInfo(error) });
+    for (const { id, error } of damaged)
+      log.error('a manifest in the repository is damaged', { snapshot: id, ...errorInfo(error) });
     context = { run, journal, repository, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'manual' || !request.only) {
-      for (const source of vanishedSources(context.snapshots.map(({ manifest }) => manifest), plan, await deps.state.accepted())) {
+      for (const source of vanishedSources(
+        context.snapshots.map(({ manifest }) => manifest),
+        plan,
+        await deps.state.accepted(),
+      )) {
         captured.push(vanished(source));
       }
     }
@@ -170,7 +175,13 @@ async function captureAll(
       // What the hold kept from being captured failed with it; what was stored before stays stored, and the failure is told.
       const { code, message, hint } = errorInfo(error);
       if (waiting.length < group.length) {
-        problems.push({ severity: 'error', code, subject: hold?.container.name ?? '', message, ...(hint ? { hint } : {}) });
+        problems.push({
+          severity: 'error',
+          code,
+          subject: hold?.container.name ?? '',
+          message,
+          ...(hint ? { hint } : {}),
+        });
       }
       for (const source of waiting) await captureOne(source, error);
     }
@@ -178,7 +189,12 @@ async function captureAll(
 }
 
 /** Writes the manifest, which makes the snapshot exist; before it, nothing of the run is visible. */
-async function commit(deps: BackupDeps, context: RunContext, captured: Captured[], problems: Problem[]): Promise<Ending> {
+async function commit(
+  deps: BackupDeps,
+  context: RunContext,
+  captured: Captured[],
+  problems: Problem[],
+): Promise<Ending> {
   const results = captured.map(({ report }) => report);
   const status = runStatus(results, problems);
   if (status === 'failed') {

@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { EXIT } from './cli.ts';
 import { type Call, print } from './commands.ts';
 import { LifeboatError } from './errors.ts';
+import { EXIT } from './exit.ts';
 import { openJournals, readJournal } from './journal.ts';
 import type { RunReport } from './report/events.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
@@ -29,7 +29,12 @@ export async function listSnapshots(call: Call): Promise<number> {
 }
 
 function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
-  const each = Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({ name, status: own, bytes, newBytes }));
+  const each = Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({
+    name,
+    status: own,
+    bytes,
+    newBytes,
+  }));
   return { id, end, status, trigger, sources: each };
 }
 
@@ -70,11 +75,16 @@ function renderManifest(manifest: Manifest): string {
 /** The part of a Postgres source's facts that is shown. */
 interface PostgresView {
   server: { version: string };
-  databases: { name: string; size: number; tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number }[] }[];
+  databases: {
+    name: string;
+    size: number;
+    tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number }[];
+  }[];
 }
 
 function renderDatabases(source: string, entry: ManifestSource, facts: PostgresView | undefined): string {
-  if (!facts) return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
+  if (!facts)
+    return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
   const lines = [`${source} · Postgres ${facts.server.version} · ${entry.summary}`];
   for (const database of facts.databases) {
     lines.push(`  ${database.name} · ${formatBytes(database.size)}`);
@@ -113,7 +123,15 @@ async function showFiles(call: Call, entry: ManifestSource, glob: string | undef
 
 function toFile(item: IndexEntry) {
   const { type, mode, uid, gid } = item;
-  return { path: displayPath(item.path), type, mode: mode.toString(8), uid, gid, size: item.size, mtime: isoTime(item.mtime) };
+  return {
+    path: displayPath(item.path),
+    type,
+    mode: mode.toString(8),
+    uid,
+    gid,
+    size: item.size,
+    mtime: isoTime(item.mtime),
+  };
 }
 
 function fileLine(item: IndexEntry): string {
@@ -140,21 +158,24 @@ export async function status(call: Call): Promise<number> {
   });
   const next = app.nextRun(plan).toISOString();
   const running = await runningNow(app.state.directory);
-  print(call, { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length }, () =>
-    [
-      ...(running ? [`Running: ${running}`] : []),
-      lastLine(last, now),
-      ...table(
-        sources.map(({ name, lastGood }) => [
-          name,
-          lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
-          lastGood ? formatBytes(lastGood.bytes) : '',
-          lastGood?.snapshot ?? '',
-        ]),
-        { indent: 2 },
-      ),
-      nextRun(next, { now, zone: app.settings.timeZone }),
-    ].join('\n'),
+  print(
+    call,
+    { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length },
+    () =>
+      [
+        ...(running ? [`Running: ${running}`] : []),
+        lastLine(last, now),
+        ...table(
+          sources.map(({ name, lastGood }) => [
+            name,
+            lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
+            lastGood ? formatBytes(lastGood.bytes) : '',
+            lastGood?.snapshot ?? '',
+          ]),
+          { indent: 2 },
+        ),
+        nextRun(next, { now, zone: app.settings.timeZone }),
+      ].join('\n'),
   );
   const allGood = sources.length > 0 && sources.every(({ lastGood }) => lastGood !== null);
   if (!last) return EXIT.nothing;

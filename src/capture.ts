@@ -98,7 +98,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastGood: LastGood | undefined) {
     if (stored.files > 0) return;
     const acceptedAt = (await deps.state.accepted())[planned.name];
-    if (acceptedAt !== undefined && (lastGood === undefined || lastGood.entry.files === 0 || acceptedAt > lastGood.at)) return;
+    if (acceptedAt !== undefined && (lastGood === undefined || lastGood.entry.files === 0 || acceptedAt > lastGood.at))
+      return;
     throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
       hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
     });
@@ -114,14 +115,15 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   ): Captured {
     const { files, bytes, newFiles, newBytes } = stored;
     const rows = typeof tree.facts.rows === 'number' ? { rows: tree.facts.rows } : {};
-    const warnings = [...tree.warnings, ...treeWarnings(stored), ...fallWarnings(lastGood?.entry, { files, bytes, ...rows })];
+    const warnings = [
+      ...tree.warnings,
+      ...treeWarnings(stored),
+      ...fallWarnings(lastGood?.entry, { files, bytes, ...rows }),
+    ];
     const unreadable = stored.unreadableCount;
     const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
     const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
-    const error =
-      unreadable === 0
-        ? {}
-        : { error: errorInfo(unreadableError(planned.name, stored)) };
+    const error = unreadable === 0 ? {} : { error: errorInfo(unreadableError(planned.name, stored)) };
     const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
     return {
       report: {
@@ -187,9 +189,24 @@ function failedOutcome(
   durationMs: number,
   lastGood: LastGood | undefined,
 ): Captured {
-  const shared = { kind, status: 'failed' as const, error, files: 0, bytes: 0, newFiles: 0, newBytes: 0, summary: '', warnings: [] };
+  const shared = {
+    kind,
+    status: 'failed' as const,
+    error,
+    files: 0,
+    bytes: 0,
+    newFiles: 0,
+    newBytes: 0,
+    summary: '',
+    warnings: [],
+  };
   return {
-    report: { name, ...shared, durationMs, ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}) },
+    report: {
+      name,
+      ...shared,
+      durationMs,
+      ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
+    },
     entry: { ...shared, packs: [], skipped: {} },
   };
 }
@@ -197,16 +214,26 @@ function failedOutcome(
 const SHOWN = 3;
 
 function unreadableError(source: string, stored: StoredTree): LifeboatError {
-  const shown = stored.unreadable.slice(0, SHOWN).map((issue) => `${issue.path} (${issue.message})`).join(', ');
-  return new LifeboatError('TREE_UNREADABLE', `${stored.unreadableCount} paths of ${source} could not be read: ${shown}`, {
-    hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
-  });
+  const shown = stored.unreadable
+    .slice(0, SHOWN)
+    .map((issue) => `${issue.path} (${issue.message})`)
+    .join(', ');
+  return new LifeboatError(
+    'TREE_UNREADABLE',
+    `${stored.unreadableCount} paths of ${source} could not be read: ${shown}`,
+    {
+      hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
+    },
+  );
 }
 
 function treeWarnings(stored: StoredTree): string[] {
   const warnings = [...stored.warnings];
   if (stored.changedCount > 0) {
-    const shown = stored.changed.slice(0, SHOWN).map((issue) => issue.path).join(', ');
+    const shown = stored.changed
+      .slice(0, SHOWN)
+      .map((issue) => issue.path)
+      .join(', ');
     warnings.push(`${stored.changedCount} files kept changing while they were read, among them ${shown}`);
   }
   const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);

@@ -1,25 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
-import { type Io, run } from './commands.ts';
-import { errorInfo, type ErrorCode, LifeboatError } from './errors.ts';
-
-/** The exit statuses of every command, as restic has them where it has one. */
-export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, nothing: 4, locked: 11, interrupted: 130 } as const;
-
-const BY_CODE: Partial<Record<ErrorCode, number>> = {
-  USAGE: EXIT.usage,
-  SETTING_UNKNOWN: EXIT.usage,
-  SETTING_INVALID: EXIT.usage,
-  SOURCE_UNKNOWN: EXIT.nothing,
-  SNAPSHOT_UNKNOWN: EXIT.nothing,
-  NOTHING_LABELLED: EXIT.nothing,
-  LOCKED: EXIT.locked,
-  INTERRUPTED: EXIT.interrupted,
-};
-
-/** The exit status that an error ends a command with. */
-export function exitStatus(error: unknown): number {
-  return error instanceof LifeboatError ? (BY_CODE[error.code] ?? EXIT.failed) : EXIT.failed;
-}
+import { type Io, processIo, run } from './commands.ts';
+import { errorInfo } from './errors.ts';
+import { EXIT, exitStatus } from './exit.ts';
 
 /** All commands with their arguments. Parsing does nothing but call `io`. */
 export function createProgram(io: Io, done: (status: number) => void): Command {
@@ -30,16 +12,20 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .showHelpAfterError('(lifeboat --help shows every command)');
   const command = (usage: string, description: string) =>
     program.command(usage).description(description).option('--json', 'one JSON document on stdout; logs go to stderr');
-  const act = (name: string) => async (...args: unknown[]) => {
-    // Commander hands over the operands, the options and the command itself.
-    const options = args.at(-2) as Record<string, unknown>;
-    done(await run(name, args.slice(0, -2) as (string | string[] | undefined)[], options, io));
-  };
+  const act =
+    (name: string) =>
+    async (...args: unknown[]) => {
+      // Commander hands over the operands, the options and the command itself.
+      const options = args.at(-2) as Record<string, unknown>;
+      done(await run(name, args.slice(0, -2) as (string | string[] | undefined)[], options, io));
+    };
   command('daemon', 'back up on schedule until stopped').action(act('daemon'));
   command('plan', 'show what will be backed up, when, and what is not as it should be').action(act('plan'));
   command('backup [source...]', 'back up now: everything, or the sources named').action(act('backup'));
   command('snapshots', 'list snapshots, newest first').action(act('snapshots'));
-  command('show <snapshot> [source] [path]', 'show a snapshot, a source of it, or the files of one').action(act('show'));
+  command('show <snapshot> [source] [path]', 'show a snapshot, a source of it, or the files of one').action(
+    act('show'),
+  );
   command('restore <snapshot> <source>', 'bring a source back; never over existing data')
     .option('--database <name>', 'only this database of the snapshot')
     .option('--to-database <name>', 'restore the database under this name')
@@ -80,7 +66,6 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
 }
 
 if (import.meta.main) {
-  const { processIo } = await import('./commands.ts');
   const io = processIo();
   process.exitCode = await main(process.argv.slice(2), io);
   io.end();

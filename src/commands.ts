@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type { App, Base } from './app.ts';
-import { EXIT } from './cli.ts';
 import { type ErrorInfo, LifeboatError } from './errors.ts';
+import { EXIT } from './exit.ts';
 import { redact, redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
@@ -123,17 +123,20 @@ async function showPlan(call: Call): Promise<number> {
     return { name, kind, service, container: containerName, schedule, keep, ...probes.get(name) };
   });
   const destination = app.destination.name;
-  print(call, { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination }, () =>
-    renderPlan({
-      plan,
-      probes,
-      nextRun,
-      now: new Date(),
-      zone: app.settings.timeZone,
-      destination,
-      ...(free === undefined ? {} : { free }),
-      paint: io.paint,
-    }),
+  print(
+    call,
+    { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination },
+    () =>
+      renderPlan({
+        plan,
+        probes,
+        nextRun,
+        now: new Date(),
+        zone: app.settings.timeZone,
+        destination,
+        ...(free === undefined ? {} : { free }),
+        paint: io.paint,
+      }),
   );
   if (plan.sources.length === 0) return EXIT.nothing;
   return plan.problems.some(({ severity }) => severity === 'error') ? EXIT.partial : EXIT.done;
@@ -215,10 +218,12 @@ async function testNotify(call: Call): Promise<number> {
     results.length === 0
       ? 'No notifier is set up: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
       : results
-          .map(({ name, ok, detail, error }) => `${name}: ${ok ? (detail ?? 'ok') : `failed, ${error?.message} (${error?.code})`}`)
+          .map(
+            ({ name, ok, detail, error }) =>
+              `${name}: ${ok ? (detail ?? 'ok') : `failed, ${error?.message} (${error?.code})`}`,
+          )
           .join('\n'),
   );
   if (results.length === 0) return EXIT.nothing;
   return results.every(({ ok }) => ok) ? EXIT.done : EXIT.failed;
 }
-

@@ -1,12 +1,12 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { BackupRequest } from './backup.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { openJournals } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
 import { missedRun, nextRun } from './plan/schedule.ts';
 import type { RunReport, Trigger } from './report/events.ts';
-import type { BackupRequest } from './backup.ts';
 import type { State } from './state.ts';
 
 export interface DaemonDeps {
@@ -115,7 +115,10 @@ async function runDue(deps: DaemonDeps, due: Due[], signal: AbortSignal): Promis
   const schedules = new Set(due.map(({ schedule }) => schedule));
   const before = await deps.state.served();
   // Before the run, so that one which brings the agent down is not started again and again.
-  await deps.state.saveServed({ ...before, ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])) });
+  await deps.state.saveServed({
+    ...before,
+    ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
+  });
   try {
     await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), signal });
   } catch (error) {
@@ -139,7 +142,11 @@ export function nextRunOf(plan: Plan | undefined, fallback: string, zone: string
 
 function logStart(deps: DaemonDeps, plan: Plan | undefined): void {
   const next = nextRunOf(plan, deps.schedule, deps.zone, deps.now());
-  deps.log.info('ready', { sources: plan?.sources.map(({ name }) => name) ?? [], nextRun: next.toISOString(), zone: deps.zone });
+  deps.log.info('ready', {
+    sources: plan?.sources.map(({ name }) => name) ?? [],
+    nextRun: next.toISOString(),
+    zone: deps.zone,
+  });
 }
 
 function logChanges(log: Log, before: Plan | undefined, after: Plan): void {

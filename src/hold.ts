@@ -86,7 +86,8 @@ async function release(hold: Hold, deps: HoldDeps): Promise<unknown> {
 export async function releaseHolds(entries: readonly JournalEntry[], deps: HoldDeps): Promise<boolean> {
   const open = new Map<string, { stop?: ContainerRef; hook?: { container: ContainerRef; post: Hook } }>();
   for (const entry of entries) {
-    if (entry.type !== 'stop' && entry.type !== 'started' && entry.type !== 'hook' && entry.type !== 'hook-done') continue;
+    if (entry.type !== 'stop' && entry.type !== 'started' && entry.type !== 'hook' && entry.type !== 'hook-done')
+      continue;
     const held = open.get(entry.container.id) ?? {};
     if (entry.type === 'stop') held.stop = entry.container;
     else if (entry.type === 'started') delete held.stop;
@@ -126,14 +127,23 @@ async function current(engine: Engine, container: ContainerRef): Promise<Contain
     return container;
   } catch (error) {
     if (!isNotFound(error)) throw error;
-    const labels = [`com.docker.compose.project=${container.project}`, `com.docker.compose.service=${container.service}`];
+    const labels = [
+      `com.docker.compose.project=${container.project}`,
+      `com.docker.compose.service=${container.service}`,
+    ];
     const [successor] = container.service === '' ? [] : await engine.listContainers({ labels });
     if (!successor) throw error;
     return { ...container, id: successor.id, name: successor.name };
   }
 }
 
-async function runHook(engine: Engine, container: ContainerRef, which: 'pre' | 'post', hook: Hook, signal?: AbortSignal) {
+async function runHook(
+  engine: Engine,
+  container: ContainerRef,
+  which: 'pre' | 'post',
+  hook: Hook,
+  signal?: AbortSignal,
+) {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
   const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
   try {

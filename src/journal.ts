@@ -59,7 +59,10 @@ export async function journalObjects(file: string): Promise<string[]> {
 export async function openJournals(directory: string): Promise<string[]> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const names = await readdir(directory);
-  return names.filter((name) => name.endsWith('.ndjson')).sort().map((name) => path.join(directory, name));
+  return names
+    .filter((name) => name.endsWith('.ndjson'))
+    .sort()
+    .map((name) => path.join(directory, name));
 }
 
 /** The journal of a backup or restore that begins. */

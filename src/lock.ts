@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
-import { LifeboatError, hasErrno } from './errors.ts';
+import { hasErrno, LifeboatError } from './errors.ts';
 
 /** A held lock. The kernel lets go of it when the process ends, however it ends. */
 export interface Lock {

@@ -1,19 +1,21 @@
 import { type ErrorInfo, errorInfo } from './errors.ts';
-import type { Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
+import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
 import { listDatabases, readServerFacts } from './sources/postgres/facts.ts';
 import { applicationName, chooseDatabases } from './sources/postgres/postgres-source.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import type { MeasuredTree, TreeStore } from './tree-jobs.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
-import type { Mount } from './plan/model.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
+import type { MeasuredTree, TreeStore } from './tree-jobs.ts';
 
 export interface ProbeDeps {
   project: string;
   agentMounts: readonly Mount[];
   treeStore: TreeStore;
-  openTools(source: PostgresSource, context: { runId: string; application: string; signal: AbortSignal }): Promise<Tools>;
+  openTools(
+    source: PostgresSource,
+    context: { runId: string; application: string; signal: AbortSignal },
+  ): Promise<Tools>;
 }
 
 /** How long one source may take to answer, milliseconds. */
@@ -23,7 +25,10 @@ const LIMIT_MS = 20_000;
  * Looks at every source of a plan: databases with their sizes, volumes with theirs. What cannot be reached comes back as
  * further problems of the plan, which name the container and the cure.
  */
-export async function probe(plan: Plan, deps: ProbeDeps): Promise<{ probes: Map<string, Probed>; problems: Problem[] }> {
+export async function probe(
+  plan: Plan,
+  deps: ProbeDeps,
+): Promise<{ probes: Map<string, Probed>; problems: Problem[] }> {
   const probes = new Map<string, Probed>();
   const problems: Problem[] = [];
   for (const source of plan.sources) {
@@ -56,10 +61,21 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
   }
 }
 
-async function probeTree(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+async function probeTree(
+  source: Exclude<PlannedSource, PostgresSource>,
+  deps: ProbeDeps,
+  signal: AbortSignal,
+): Promise<Probed> {
   const { root, reach } = treeOf(source, deps);
-  const filters = source.kind === 'volume' ? { include: source.include, exclude: source.exclude } : { include: [], exclude: [] };
-  const measured: MeasuredTree = await deps.treeStore.measure({ root, reach, ...filters, runId: newSnapshotId(new Date()), signal });
+  const filters =
+    source.kind === 'volume' ? { include: source.include, exclude: source.exclude } : { include: [], exclude: [] };
+  const measured: MeasuredTree = await deps.treeStore.measure({
+    root,
+    reach,
+    ...filters,
+    runId: newSnapshotId(new Date()),
+    signal,
+  });
   const files = source.kind === 'files' ? ` · ${measured.files} ${measured.files === 1 ? 'file' : 'files'}` : '';
   return { what: where(source) + files, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
 }

@@ -50,7 +50,10 @@ async function undo(
   const id = start.verb === 'backup' ? start.run.id : start.id;
   deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
   // People's containers come first.
-  const released = await releaseHolds(entries, deps.holdDeps((entry) => appendJournal(file, entry)));
+  const released = await releaseHolds(
+    entries,
+    deps.holdDeps((entry) => appendJournal(file, entry)),
+  );
   await deps.reapHelpers();
   if (start.verb === 'restore') return released;
   const leftovers = await removeLeftovers(deps, file, id);
@@ -62,7 +65,11 @@ async function undo(
 }
 
 /** `committed`: the run had written its manifest before it died, so there is nothing to remove. */
-async function removeLeftovers(deps: RecoverDeps, journal: string, id: string): Promise<'committed' | 'removed' | 'kept'> {
+async function removeLeftovers(
+  deps: RecoverDeps,
+  journal: string,
+  id: string,
+): Promise<'committed' | 'removed' | 'kept'> {
   try {
     const repository = await deps.repository();
     if ((await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id)) return 'committed';

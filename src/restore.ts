@@ -32,7 +32,10 @@ export interface RestoreDeps {
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
-  openTools(source: PostgresSource, context: { runId: string; application: string; journal: Journal; signal: AbortSignal }): Promise<Tools>;
+  openTools(
+    source: PostgresSource,
+    context: { runId: string; application: string; journal: Journal; signal: AbortSignal },
+  ): Promise<Tools>;
 }
 
 export interface RestoreRequest {
@@ -94,7 +97,8 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const context: RestoreContext = { id, journal, directory, repository, snapshot, entry };
     try {
-      const done = entry.kind === 'postgres' ? await toDatabases(deps, request, context) : await toTree(deps, request, context);
+      const done =
+        entry.kind === 'postgres' ? await toDatabases(deps, request, context) : await toTree(deps, request, context);
       const durationMs = deps.now().getTime() - startedAt.getTime();
       return { snapshot: snapshot.id, source: request.source, ...done, durationMs };
     } finally {
@@ -106,7 +110,10 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   }
 }
 
-async function find(repository: Repository, request: RestoreRequest): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+async function find(
+  repository: Repository,
+  request: RestoreRequest,
+): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
   const { source } = request;
   if (request.snapshot === 'latest') {
     const found = await repository.latest(source);
@@ -119,7 +126,9 @@ async function find(repository: Repository, request: RestoreRequest): Promise<{ 
   const entry = snapshot.sources[source];
   if (!entry || entry.status === 'failed') {
     const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
-    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, { hint: sourceHint(good) });
+    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, {
+      hint: sourceHint(good),
+    });
   }
   return { snapshot, entry };
 }
@@ -131,7 +140,8 @@ function sourceHint(names: string[]): string {
 async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
   const { id, journal, entry, repository } = context;
   if (request.toDirectory !== undefined) return dumpToDirectory(deps, request, context);
-  if (!entry.facts) throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no facts of ${request.source}`);
+  if (!entry.facts)
+    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no facts of ${request.source}`);
   const facts = (await repository.readFacts(entry.facts)) as PostgresFacts;
   const planned = await target(deps, request.source, 'postgres');
   const application = applicationName(deps.project, id);
@@ -161,7 +171,9 @@ async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: 
       });
       restored.push({ target: name, tables: loaded.tables, rows: loaded.rows });
       warnings.push(...loaded.warnings);
-      request.say(`  database ${name} is there: ${formatCount(loaded.tables)} tables, ${formatCount(loaded.rows)} rows compared and equal`);
+      request.say(
+        `  database ${name} is there: ${formatCount(loaded.tables)} tables, ${formatCount(loaded.rows)} rows compared and equal`,
+      );
     }
     return { restored, left, warnings };
   } finally {
@@ -173,18 +185,31 @@ async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: 
 async function dumpToDirectory(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
   const extracted = await fetchTree(deps, request, context, request.toDirectory as string, []);
   request.say(`  the dump is in ${request.toDirectory}: one pg_dump directory for each database, and globals.sql`);
-  return { restored: [{ target: request.toDirectory as string, files: extracted.files, bytes: extracted.bytes }], left: [], warnings: [] };
+  return {
+    restored: [{ target: request.toDirectory as string, files: extracted.files, bytes: extracted.bytes }],
+    left: [],
+    warnings: [],
+  };
 }
 
 async function toTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
   if (request.toDatabase !== undefined || request.database !== undefined) {
-    throw new LifeboatError('USAGE', `${request.source} is not a database`, { hint: 'Use --to-directory DIR, or no target for its own volume.' });
+    throw new LifeboatError('USAGE', `${request.source} is not a database`, {
+      hint: 'Use --to-directory DIR, or no target for its own volume.',
+    });
   }
   const where = request.toDirectory ?? `volume of ${request.source}`;
-  const extracted = request.toDirectory !== undefined ? await fetchTree(deps, request, context, request.toDirectory, []) : await intoVolume(deps, request, context);
-  request.say(`  ${formatCount(extracted.files)} files, ${formatBytes(extracted.bytes)} are in ${where}, every one compared with its recorded hash`);
+  const extracted =
+    request.toDirectory !== undefined
+      ? await fetchTree(deps, request, context, request.toDirectory, [])
+      : await intoVolume(deps, request, context);
+  request.say(
+    `  ${formatCount(extracted.files)} files, ${formatBytes(extracted.bytes)} are in ${where}, every one compared with its recorded hash`,
+  );
   const skipped = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
-  const warnings = skipped.map(([type, count]) => `${count} ${type} entries were recorded but have no content to restore`);
+  const warnings = skipped.map(
+    ([type, count]) => `${count} ${type} entries were recorded but have no content to restore`,
+  );
   return { restored: [{ target: where, files: extracted.files, bytes: extracted.bytes }], left: [], warnings };
 }
 
@@ -195,7 +220,10 @@ async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: R
     });
   }
   const planned = await target(deps, request.source, 'volume');
-  const here = pathInAgent(planned.mount, deps.agentMounts.filter((mount) => mount.writable));
+  const here = pathInAgent(
+    planned.mount,
+    deps.agentMounts.filter((mount) => mount.writable),
+  );
   request.say(`  into ${planned.mount.name ?? planned.mount.source} of ${planned.containerName}, which must be empty`);
   const reach = here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'here' } as const);
   return extract(deps, request, context, here ?? HELPER_ROOT, [], reach);
@@ -218,7 +246,13 @@ async function target<K extends PlannedSource['kind']>(
   });
 }
 
-function fetchTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext, directory: string, select: string[]) {
+function fetchTree(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  directory: string,
+  select: string[],
+) {
   return extract(deps, request, context, directory, select, { kind: 'here' });
 }
 
@@ -231,7 +265,8 @@ async function extract(
   reach: { kind: 'here' } | { kind: 'helper'; mount: Mount },
 ) {
   const { entry, repository, journal } = context;
-  if (!entry.index) throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
+  if (!entry.index)
+    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
   const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
   await repository.fetchIndex(entry.index, indexPath, request.signal);
   return deps.treeStore.extract({

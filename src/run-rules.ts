@@ -87,13 +87,18 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
 }
 
 /** Warnings about a source that is suddenly much smaller than in its last good snapshot. */
-export function fallWarnings(before: ManifestSource | undefined, now: { bytes: number; files: number; rows?: number }): string[] {
+export function fallWarnings(
+  before: ManifestSource | undefined,
+  now: { bytes: number; files: number; rows?: number },
+): string[] {
   if (!before) return [];
   const warnings: string[] = [];
   const compare = (what: string, was: number | undefined, is: number | undefined) => {
     if (was === undefined || is === undefined || was === 0 || is >= was * FALL_SHARE) return;
     const percent = Math.round((1 - is / was) * 100);
-    warnings.push(`${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`);
+    warnings.push(
+      `${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`,
+    );
   };
   // A dump's size says less than its rows, which are exact.
   if (now.rows !== undefined && before.rows !== undefined) compare('rows', before.rows, now.rows);

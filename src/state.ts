@@ -43,7 +43,9 @@ export function openState(directory: string): State {
     },
     async cacheIndex(source, sha256, from) {
       const target = indexFile(source, sha256);
-      const others = (await readdir(path.dirname(target)).catch(() => [])).filter((name) => name.startsWith(`${source}@`));
+      const others = (await readdir(path.dirname(target)).catch(() => [])).filter((name) =>
+        name.startsWith(`${source}@`),
+      );
       await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
       await rename(from, target);
       for (const name of others) {

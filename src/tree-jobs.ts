@@ -3,19 +3,19 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Destination } from './destinations/destination.ts';
 import type { Engine } from './docker/engine.ts';
-import { helperMount, type HelperMount } from './docker/helper.ts';
+import { type HelperMount, helperMount } from './docker/helper.ts';
 import { runHelper } from './docker/run-helper.ts';
 import { type ErrorCode, type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Progress } from './report/events.ts';
-import { HELPER_ROOT } from './sources/volume.ts';
 import type { CapturedTree, Reach } from './sources/source.ts';
+import { HELPER_ROOT } from './sources/volume.ts';
 import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
-import type { PackRef } from './store/pack-stream.ts';
-import { type StoredTree, storeTree } from './store/store-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndex } from './store/index-file.ts';
+import type { PackRef } from './store/pack-stream.ts';
+import { type StoredTree, storeTree } from './store/store-tree.ts';
 import { walk } from './store/walk.ts';
 
 type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
@@ -190,11 +190,7 @@ interface JobContext {
 }
 
 export function createTreeStore(deps: TreeStoreDeps): TreeStore {
-  async function run(
-    job: TreeJob,
-    reach: Reach,
-    context: JobContext,
-  ): Promise<TreeResult> {
+  async function run(job: TreeJob, reach: Reach, context: JobContext): Promise<TreeResult> {
     if (reach.kind === 'here') return runTreeJob(job, deps.destination, context.signal, context.progress);
     return runInHelper(deps, job, helperMount(reach.mount, HELPER_ROOT, job.kind === 'extract'), context);
   }
@@ -225,7 +221,9 @@ async function runInHelper(
   const stalled = new AbortController();
   const watch = setTimeout(() => {
     const message = `reading ${mount.source} made no progress for ${Math.round(deps.stallTimeoutMs / 1000)} s`;
-    stalled.abort(new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' }));
+    stalled.abort(
+      new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' }),
+    );
   }, deps.stallTimeoutMs);
   let last: TreeJobLine | undefined;
   try {

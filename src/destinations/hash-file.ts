@@ -5,7 +5,7 @@ import type { Stored } from './destination.ts';
 import type { HashAnswer } from './hash-worker.ts';
 
 /** Files up to that many bytes are not worth a message to another thread. */
-const INLINE_SIZE = 1024 * 1024;
+const INLINE_SIZE = 4 * 1024 * 1024;
 const IDLE_MS = 5000;
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 32 };
 

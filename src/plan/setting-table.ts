@@ -113,7 +113,7 @@ export const SETTINGS = {
     parse: oneOf(['always', 'failure', 'change']),
     form: '`always`, `failure` or `change`',
     doc: 'which runs Slack and the webhook hear of: all, those that did not end well, or those that ended otherwise than the one before. healthchecks.io hears of all',
-    default: 'failure',
+    default: 'always',
   },
   LIFEBOAT_STALL_TIMEOUT: {
     parse: duration({ min: '10s', max: '7d' }),

@@ -33,10 +33,16 @@ export function renderPlan(view: PlanView): string {
   const wait = formatDuration(view.nextRun.getTime() - now.getTime());
   const head = [paint.bold(`Project ${oneLine(plan.project)}`), plural(sources.length, 'source')];
   if (problems.length > 0) head.push(paint.bad(plural(problems.length, 'problem')));
-  const lines = [`${head.join(' · ')} · next run ${formatWhen(view.nextRun, { now, zone })} (${utc} UTC, in ${wait})`, ''];
+  const lines = [
+    `${head.join(' · ')} · next run ${formatWhen(view.nextRun, { now, zone })} (${utc} UTC, in ${wait})`,
+    '',
+  ];
   if (sources.length > 0) {
     const rows = sources.map((source) => planRow(source, probes.get(source.name)));
-    lines.push(...table([['SOURCE', 'WHAT', 'SIZE', 'SCHEDULE', 'KEEP'], ...rows], { align: ['left', 'left', 'right'] }), '');
+    lines.push(
+      ...table([['SOURCE', 'WHAT', 'SIZE', 'SCHEDULE', 'KEEP'], ...rows], { align: ['left', 'left', 'right'] }),
+      '',
+    );
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;

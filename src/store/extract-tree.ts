@@ -11,7 +11,7 @@ import { displayPath, isWithin, pathUnder, type TreePath } from './path.ts';
 import { TaskLists } from './task-lists.ts';
 import { createTimeSetter, type TimeSetter } from './times.ts';
 import type { FileType } from './walk.ts';
-import { restoredMode, writeNewFile } from './write-file.ts';
+import { restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
 
 /** What to bring back, and where to. */
 export interface ExtractTreeOptions {
@@ -196,7 +196,7 @@ class Extraction {
 
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
     if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
-    const written = await this.guarded(entry, (path) => writeNewFile(path, entry, [content], this.options.owner));
+    const written = await this.guarded(entry, async (path) => writeSmallFile(path, entry, content, this.options.owner));
     await this.fileDone(entry, written);
   }
 
@@ -211,7 +211,7 @@ class Extraction {
       }
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
-    const written = await this.guarded(entry, (path) => writeNewFile(path, entry, checked(), owner));
+    const written = await this.guarded(entry, (path) => writeLargeFile(path, entry, checked(), owner));
     await this.fileDone(entry, written);
   }
 

@@ -1,12 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { SmallRead } from './read-file.ts';
+import { readSmall, type SmallRead } from './read-file.ts';
 import type { ReadAnswer, ReadRequest } from './read-worker.ts';
 
 /** Beside the main thread, which packs and sends: on two processors one reader keeps it busy. */
 const WORKERS = Math.max(1, Math.min(4, Math.floor(availableParallelism() / 2)));
 /** Readers hold little but the batch at hand. */
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 };
+/** So few files are read in the main thread: starting another one takes as long as reading some hundred. */
+const INLINE_FILES = 192;
+const INLINE_BYTES = 4 * 1024 * 1024;
 const BATCH_FILES = 64;
 const BATCH_BYTES = 2 * 1024 * 1024;
 
@@ -32,6 +35,7 @@ export class ReadPool {
   private readonly readers: Reader[] = [];
   private gathering: Wanted[] = [];
   private gatheredBytes = 0;
+  private readonly inline = { files: INLINE_FILES, bytes: INLINE_BYTES };
 
   /** @param limit bytes above which a file is not read */
   constructor(limit: number) {
@@ -56,6 +60,13 @@ export class ReadPool {
   private dispatch(): void {
     if (this.gathering.length === 0) return;
     const batch = this.gathering;
+    if (this.takesInline(batch.length, this.gatheredBytes)) {
+      this.gathering = [];
+      this.gatheredBytes = 0;
+      for (const { path, resolve } of batch)
+        resolve(readSmall(path, this.limit, (size) => Buffer.allocUnsafeSlow(size)));
+      return;
+    }
     const request: ReadRequest = {
       paths: batch.map(({ path }) => `${path.toString('latin1')}\0`).join(''),
       size: this.gatheredBytes,
@@ -66,6 +77,13 @@ export class ReadPool {
     const reader = this.freest();
     reader.batches.push(batch);
     reader.worker.postMessage(request);
+  }
+
+  private takesInline(files: number, bytes: number): boolean {
+    if (files > this.inline.files || bytes > this.inline.bytes) return false;
+    this.inline.files -= files;
+    this.inline.bytes -= bytes;
+    return true;
   }
 
   private freest(): Reader {

@@ -60,7 +60,12 @@ export function listCommand(directory: string): string[] {
 }
 
 /** `pg_dumpall` for roles, memberships and tablespaces. */
-export function globalsCommand(connection: Connection, database: string, file: string, rolePasswords: boolean): string[] {
+export function globalsCommand(
+  connection: Connection,
+  database: string,
+  file: string,
+  rolePasswords: boolean,
+): string[] {
   return [
     'pg_dumpall',
     '--globals-only',

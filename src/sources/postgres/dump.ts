@@ -2,10 +2,10 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { type DumpCompression, dumpCommand, listCommand } from './commands.ts';
-import { type DatabaseFacts, type TableFacts, readDatabaseFacts, readTables } from './facts.ts';
+import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
-import type { Tools } from './tools.ts';
 import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
+import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
 export interface DumpDatabaseOptions {
@@ -131,7 +131,8 @@ export async function directorySize(directory: string): Promise<number> {
 }
 
 function dumpError(error: unknown, database: string, container: string): unknown {
-  if (!(error instanceof LifeboatError) || (error.code !== 'EXEC_FAILED' && error.code !== 'HELPER_FAILED')) return error;
+  if (!(error instanceof LifeboatError) || (error.code !== 'EXEC_FAILED' && error.code !== 'HELPER_FAILED'))
+    return error;
   const text = error.message + (error.cause instanceof Error ? error.cause.message : '');
   if (/No space left on device|Disk quota exceeded/.test(text)) {
     return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {

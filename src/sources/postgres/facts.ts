@@ -187,7 +187,9 @@ async function readOwners(session: Session): Promise<string[]> {
  * {@link EXACT_COUNT_LIMIT}; above, `rows` is the planner's estimate and `exact` false.
  */
 export async function readTables(session: Session): Promise<TableFacts[]> {
-  const rows = await session.all<Record<'schema' | 'name' | 'owner' | 'bytes' | 'estimate', string> & { extension: string | null }>(
+  const rows = await session.all<
+    Record<'schema' | 'name' | 'owner' | 'bytes' | 'estimate', string> & { extension: string | null }
+  >(
     `SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, pg_table_size(c.oid)::text AS bytes,
             greatest(c.reltuples, 0)::bigint::text AS estimate, e.extname AS extension
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -203,7 +205,10 @@ export async function readTables(session: Session): Promise<TableFacts[]> {
     const table = { schema, name, owner, rows: Number(row.estimate), exact: bytes <= EXACT_COUNT_LIMIT, bytes };
     return row.extension === null ? table : { ...table, extension: row.extension };
   });
-  await countRows(session, tables.filter((table) => table.exact));
+  await countRows(
+    session,
+    tables.filter((table) => table.exact),
+  );
   return tables;
 }
 

@@ -21,7 +21,7 @@ export function splitStatements(sql: string): string[] {
   return statements;
 }
 
-const IDENTIFIER = String.raw`("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)`;
+const IDENTIFIER = `("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)`;
 const ROLE_STATEMENT = new RegExp(`^(?:CREATE|ALTER) ROLE ${IDENTIFIER}`);
 const COMMENT_STATEMENT = new RegExp(`^COMMENT ON ROLE ${IDENTIFIER}`);
 const GRANT_STATEMENT = new RegExp(`^GRANT ${IDENTIFIER} TO ${IDENTIFIER}`);
@@ -30,7 +30,9 @@ const TABLESPACE_STATEMENT = /^(?:CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* 
 /** The role that a statement defines or changes, unquoted; undefined for statements about something else. */
 export function roleOfStatement(statement: string): string | undefined {
   const match =
-    ROLE_STATEMENT.exec(statement)?.[1] ?? COMMENT_STATEMENT.exec(statement)?.[1] ?? GRANT_STATEMENT.exec(statement)?.[2];
+    ROLE_STATEMENT.exec(statement)?.[1] ??
+    COMMENT_STATEMENT.exec(statement)?.[1] ??
+    GRANT_STATEMENT.exec(statement)?.[2];
   return match?.startsWith('"') ? match.slice(1, -1).replaceAll('""', '"') : match;
 }
 
@@ -63,7 +65,12 @@ export async function loadGlobals(session: Session, sql: string): Promise<Global
       await session.run(statement);
       if (role !== undefined && statement.startsWith('CREATE ROLE')) result.created.push(role);
     } catch (error) {
-      const about = role !== undefined ? `role ${quoteIdentifier(role)}` : TABLESPACE_STATEMENT.test(statement) ? 'a tablespace' : 'a statement';
+      const about =
+        role !== undefined
+          ? `role ${quoteIdentifier(role)}`
+          : TABLESPACE_STATEMENT.test(statement)
+            ? 'a tablespace'
+            : 'a statement';
       result.warnings.push(`globals: ${about} could not be set up (SQLSTATE ${sqlState(error) ?? 'unknown'})`);
     }
   }

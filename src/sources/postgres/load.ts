@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
-import { type DatabaseFacts, type PostgresFacts, type TableFacts, countRows } from './facts.ts';
+import { countRows, type DatabaseFacts, type PostgresFacts, type TableFacts } from './facts.ts';
 import { type GlobalsResult, loadGlobals } from './globals.ts';
 import { databaseDirectory, quoteIdentifier, quoteLiteral } from './quote.ts';
 import type { Session } from './session.ts';
@@ -134,16 +134,27 @@ export async function databasesToLoad(
   const filled = chosen.filter((database) => database.tables.length > 0);
   const renamed = wanted.toDatabase !== undefined && chosen.length > 1 ? filled : chosen;
   if (wanted.toDatabase !== undefined && renamed.length !== 1) {
-    throw new LifeboatError('USAGE', `the snapshot has several databases: ${chosen.map(({ name }) => name).join(', ')}`, {
-      hint: 'Say which one with --database NAME.',
-    });
+    throw new LifeboatError(
+      'USAGE',
+      `the snapshot has several databases: ${chosen.map(({ name }) => name).join(', ')}`,
+      {
+        hint: 'Say which one with --database NAME.',
+      },
+    );
   }
-  const present = new Set((await control.all<{ name: string }>('SELECT datname AS name FROM pg_database')).map(({ name }) => name));
+  const present = new Set(
+    (await control.all<{ name: string }>('SELECT datname AS name FROM pg_database')).map(({ name }) => name),
+  );
   const plan: LoadPlan = { load: [], left: [] };
   for (const database of renamed) {
     const target = wanted.toDatabase ?? database.name;
     checkName(target);
-    if (present.has(target) && wanted.database === undefined && database.tables.length === 0 && wanted.toDatabase === undefined) {
+    if (
+      present.has(target) &&
+      wanted.database === undefined &&
+      database.tables.length === 0 &&
+      wanted.toDatabase === undefined
+    ) {
       plan.left.push({ database: database.name, reason: 'it exists, and the snapshot has no tables for it' });
     } else {
       plan.load.push({ database: database.name, target });
@@ -158,7 +169,12 @@ function checkName(target: string): void {
 }
 
 /** PG_TARGET_EXISTS unless the target is absent, or there without a single object in it. */
-async function checkTarget(tools: Tools, control: Session, target: string, signal: AbortSignal): Promise<'absent' | 'empty'> {
+async function checkTarget(
+  tools: Tools,
+  control: Session,
+  target: string,
+  signal: AbortSignal,
+): Promise<'absent' | 'empty'> {
   const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [target]);
   if (!existing) return 'absent';
   const session = await tools.session(target, signal);
@@ -181,7 +197,9 @@ async function checkTarget(tools: Tools, control: Session, target: string, signa
 async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   const present = new Set(rows.map((row) => row.name));
-  const missing = [...new Set([recorded.owner, ...recorded.owners])].filter((role) => role !== '' && !present.has(role));
+  const missing = [...new Set([recorded.owner, ...recorded.owners])].filter(
+    (role) => role !== '' && !present.has(role),
+  );
   if (missing.length > 0) {
     throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
       hint: 'Add --globals to create missing roles from the snapshot; nothing was changed.',
@@ -216,14 +234,17 @@ export function databaseProperties(name: string, recorded: DatabaseFacts): strin
   }
   if (recorded.comment) statements.push(`COMMENT ON DATABASE ${database} IS ${quoteLiteral(recorded.comment)}`);
   for (const { role, config } of recorded.settings) {
-    const whom = role === null ? `ALTER DATABASE ${database}` : `ALTER ROLE ${quoteIdentifier(role)} IN DATABASE ${database}`;
+    const whom =
+      role === null ? `ALTER DATABASE ${database}` : `ALTER ROLE ${quoteIdentifier(role)} IN DATABASE ${database}`;
     for (const entry of config) statements.push(`${whom} SET ${setting(entry)}`);
   }
   if (recorded.grants !== null) {
     statements.push(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`);
     for (const { grantee, privilege, grantable } of recorded.grants) {
       const to = grantee === null ? 'PUBLIC' : quoteIdentifier(grantee);
-      statements.push(`GRANT ${privilege} ON DATABASE ${database} TO ${to}${grantable && grantee !== null ? ' WITH GRANT OPTION' : ''}`);
+      statements.push(
+        `GRANT ${privilege} ON DATABASE ${database} TO ${to}${grantable && grantee !== null ? ' WITH GRANT OPTION' : ''}`,
+      );
     }
   }
   return statements;
@@ -231,7 +252,12 @@ export function databaseProperties(name: string, recorded: DatabaseFacts): strin
 
 /** Settings whose value is a list of names: written as several constants, as pg_dump does (GUC_LIST_QUOTE). */
 const LIST_SETTINGS = new Set([
-  'local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries', 'temp_tablespaces', 'unix_socket_directories',
+  'local_preload_libraries',
+  'search_path',
+  'session_preload_libraries',
+  'shared_preload_libraries',
+  'temp_tablespaces',
+  'unix_socket_directories',
 ]);
 
 function setting(entry: string): string {
@@ -242,7 +268,9 @@ function setting(entry: string): string {
   if (!LIST_SETTINGS.has(name.toLowerCase())) return `${key} TO ${quoteLiteral(value)}`;
   // The stored form is already a list of identifiers: `"$user", public`.
   const items = [...value.matchAll(/"((?:[^"]|"")*)"|([^",\s][^",]*)/g)];
-  const names = items.map((item) => (item[1] !== undefined ? item[1].replaceAll('""', '"') : (item[2] as string).trim()));
+  const names = items.map((item) =>
+    item[1] !== undefined ? item[1].replaceAll('""', '"') : (item[2] as string).trim(),
+  );
   return `${key} TO ${names.map(quoteLiteral).join(', ') || "''"}`;
 }
 
@@ -253,17 +281,24 @@ async function compare(session: Session, recorded: DatabaseFacts): Promise<numbe
   for (const { name } of recorded.extensions) {
     if (!extensions.some((extension) => extension.name === name)) differences.push(`extension ${name} is missing`);
   }
-  const expected = recorded.tables.filter((table) => table.exact && table.extension === undefined && table.data !== false);
+  const expected = recorded.tables.filter(
+    (table) => table.exact && table.extension === undefined && table.data !== false,
+  );
   const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
   await countRows(session, restored);
   restored.forEach((table, i) => {
     const rows = (expected[i] as TableFacts).rows;
-    if (table.rows !== rows) differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
+    if (table.rows !== rows)
+      differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
   });
   if (differences.length > 0) {
-    throw new LifeboatError('PG_RESTORE_FAILED', `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`, {
-      hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
-    });
+    throw new LifeboatError(
+      'PG_RESTORE_FAILED',
+      `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
+      {
+        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
+      },
+    );
   }
   return expected.reduce((sum, table) => sum + table.rows, 0);
 }
@@ -271,7 +306,10 @@ async function compare(session: Session, recorded: DatabaseFacts): Promise<numbe
 /** Makes way for the restored database. Looks again first: what was empty minutes ago may hold data now. */
 async function dropEmpty(tools: Tools, control: Session, target: string, signal: AbortSignal): Promise<void> {
   await checkTarget(tools, control, target, signal);
-  await control.all('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()', [target]);
+  await control.all(
+    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()',
+    [target],
+  );
   await control.run(`DROP DATABASE ${quoteIdentifier(target)}`);
 }
 

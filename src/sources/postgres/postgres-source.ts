@@ -7,8 +7,8 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { type DumpCompression, globalsCommand } from './commands.ts';
 import { dumpDatabase } from './dump.ts';
-import { type DatabaseListing, type PostgresFacts, type ServerFacts, listDatabases, readServerFacts } from './facts.ts';
-import { type AgentContext, type Tools, openTools } from './tools.ts';
+import { type DatabaseListing, listDatabases, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
+import { type AgentContext, openTools, type Tools } from './tools.ts';
 
 export interface PostgresSourceOptions {
   agent: AgentContext;
@@ -205,7 +205,10 @@ function restarted(container: string, cause?: unknown): LifeboatError {
 
 /** Looks at the container again: a failure while it went away is told as that, whatever it looked like from inside. */
 async function explain(error: unknown, options: PostgresSourceOptions, startedAt: string): Promise<unknown> {
-  if (error instanceof LifeboatError && ['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(error.code)) {
+  if (
+    error instanceof LifeboatError &&
+    ['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(error.code)
+  ) {
     return error;
   }
   const { agent, planned } = options;
@@ -214,7 +217,10 @@ async function explain(error: unknown, options: PostgresSourceOptions, startedAt
     if (now.running && now.startedAt === startedAt) return error;
   } catch {
     // Gone, or the engine does not answer; the first error says more in the second case.
-    const alive = await agent.engine.ping().then(() => true, () => false);
+    const alive = await agent.engine.ping().then(
+      () => true,
+      () => false,
+    );
     if (!alive) return error;
   }
   return restarted(planned.containerName, error);

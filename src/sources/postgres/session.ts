@@ -69,7 +69,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   try {
     await client.connect();
     const version = Number((await client.query('SHOW server_version_num')).rows[0]?.server_version_num);
-    await client.query(SETTINGS.filter(([since]) => version >= since).map(([, sql]) => sql).join('; '));
+    await client.query(
+      SETTINGS.filter(([since]) => version >= since)
+        .map(([, sql]) => sql)
+        .join('; '),
+    );
     return sessionOf(client, version);
   } catch (error) {
     signal.removeEventListener('abort', abort);
@@ -92,7 +96,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       all,
       async one<T extends object>(sql: string, values?: unknown[]) {
         const rows = await all<T>(sql, values);
-        if (rows.length !== 1) throw new LifeboatError('PG_QUERY', `expected one row from ${container}, got ${rows.length}`);
+        if (rows.length !== 1)
+          throw new LifeboatError('PG_QUERY', `expected one row from ${container}, got ${rows.length}`);
         return rows[0] as T;
       },
       async run(sql) {
@@ -144,9 +149,17 @@ function queryError(error: unknown, container: string): LifeboatError {
   const state = sqlState(error);
   // 57P01..57P03 and a broken stream: the server went away under the query.
   if (state === undefined || state.startsWith('57P') || state.startsWith('08')) {
-    return new LifeboatError('PG_UNREACHABLE', `database container ${container} closed the connection`, { cause: error });
+    return new LifeboatError('PG_UNREACHABLE', `database container ${container} closed the connection`, {
+      cause: error,
+    });
   }
   const hint =
-    state === '42501' ? 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).' : undefined;
-  return new LifeboatError('PG_QUERY', `a query on ${container} failed`, hint ? { cause: error, hint } : { cause: error });
+    state === '42501'
+      ? 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).'
+      : undefined;
+  return new LifeboatError(
+    'PG_QUERY',
+    `a query on ${container} failed`,
+    hint ? { cause: error, hint } : { cause: error },
+  );
 }

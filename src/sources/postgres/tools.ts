@@ -7,7 +7,7 @@ import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { registerSecret } from '../../redact.ts';
 import { type Connection, PASSFILE, TOOL_ENV } from './commands.ts';
-import { type Session, openSession } from './session.ts';
+import { openSession, type Session } from './session.ts';
 
 /** What the sources need to know of the agent that runs them. */
 export interface AgentContext {

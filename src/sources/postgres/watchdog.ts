@@ -43,9 +43,13 @@ export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: A
     });
     if (performance.now() - changedAt > options.timeoutMs) {
       stalled.abort(
-        new LifeboatError('PG_STALLED', `${options.what} made no progress for ${Math.round(options.timeoutMs / 1000)} s`, {
-          hint: 'Look for a paused container, a full disk or a lock (pg_stat_activity, pg_locks); LIFEBOAT_STALL_TIMEOUT sets how long to wait.',
-        }),
+        new LifeboatError(
+          'PG_STALLED',
+          `${options.what} made no progress for ${Math.round(options.timeoutMs / 1000)} s`,
+          {
+            hint: 'Look for a paused container, a full disk or a lock (pg_stat_activity, pg_locks); LIFEBOAT_STALL_TIMEOUT sets how long to wait.',
+          },
+        ),
       );
     }
   };

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# What npm run demo, npm test, npm run test:unit and npm run bench do, on a bare clone too: installs the dependencies
+# when they are not those of the lock file, sets up what is missing on the machine, and runs with the project's own Node.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+install_dependencies() {
+  local want
+  want=$(sha256sum package-lock.json | cut -d' ' -f1)
+  [ -x node_modules/.bin/node ] && [ "$(cat node_modules/.lock-hash 2>/dev/null || true)" = "$want" ] && return
+  echo "set-up: installing npm packages" >&2
+  npm ci --no-fund --no-audit --loglevel=error >&2
+  echo "$want" >node_modules/.lock-hash
+}
+
+build_image() {
+  echo "set-up: building the Lifeboat image" >&2
+  docker build --quiet --tag "$1" . >/dev/null
+}
+
+node() {
+  command node_modules/.bin/node --disable-warning=ExperimentalWarning "$@"
+}
+
+vitest() {
+  node node_modules/vitest/vitest.mjs run "$@"
+}
+
+what=${1:?usage: run.sh demo|test|unit|bench}
+shift
+install_dependencies
+case $what in
+  unit)
+    scripts/setup.sh tools
+    vitest --project unit "$@"
+    ;;
+  test)
+    scripts/setup.sh test
+    node_modules/.bin/biome check .
+    node_modules/.bin/tsc --noEmit
+    build_image lifeboat:test
+    node test/harness/run-all.ts "$@"
+    ;;
+  demo)
+    scripts/setup.sh demo
+    build_image lifeboat:demo
+    node docker/demo/demo.ts "$@"
+    ;;
+  bench)
+    scripts/setup.sh demo restic
+    build_image lifeboat:bench
+    node bench/bench.ts "$@"
+    ;;
+  *)
+    echo "run.sh: no such thing: $what" >&2
+    exit 2
+    ;;
+esac

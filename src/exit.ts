@@ -1,0 +1,20 @@
+import { type ErrorCode, LifeboatError } from './errors.ts';
+
+/** The exit statuses of every command, as restic has them where it has one. */
+export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, nothing: 4, locked: 11, interrupted: 130 } as const;
+
+const BY_CODE: Partial<Record<ErrorCode, number>> = {
+  USAGE: EXIT.usage,
+  SETTING_UNKNOWN: EXIT.usage,
+  SETTING_INVALID: EXIT.usage,
+  SOURCE_UNKNOWN: EXIT.nothing,
+  SNAPSHOT_UNKNOWN: EXIT.nothing,
+  NOTHING_LABELLED: EXIT.nothing,
+  LOCKED: EXIT.locked,
+  INTERRUPTED: EXIT.interrupted,
+};
+
+/** The exit status that an error ends a command with. */
+export function exitStatus(error: unknown): number {
+  return error instanceof LifeboatError ? (BY_CODE[error.code] ?? EXIT.failed) : EXIT.failed;
+}

@@ -1,0 +1,269 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RunReport } from '../../src/report/events.ts';
+import { type Receiver, startReceiver } from './receiver.ts';
+
+/** What a program came to. */
+export interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program on the host; rejects only when it cannot be started. */
+export function sh(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      command,
+      [...args],
+      { cwd: options.cwd, env: options.env ?? process.env, maxBuffer: 256 * 1024 * 1024 },
+      (error, stdout, stderr) => {
+        if (error && typeof error.code === 'string') reject(error);
+        else resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
+      },
+    );
+    child.stdin?.end(options.input ?? '');
+  });
+}
+
+/** Like {@link sh}, but a status other than 0 is an error that shows what the program said. */
+export async function ok(
+  command: string,
+  args: readonly string[],
+  options: Parameters<typeof sh>[2] = {},
+): Promise<string> {
+  const ran = await sh(command, args, options);
+  if (ran.code !== 0) throw new Error(`${command} ${args.join(' ')} → ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
+  return ran.stdout;
+}
+
+/** Waits until `check` gives something truthy; fails after `ms`. */
+export async function until<T>(
+  what: string,
+  check: () => Promise<T | undefined | false>,
+  ms = 60_000,
+  everyMs = 200,
+): Promise<T> {
+  const end = Date.now() + ms;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
+    await sleep(everyMs);
+  }
+}
+
+export interface StackOptions {
+  /** services besides `lifeboat`, as Compose YAML would have them (an object, written as JSON) */
+  services: Record<string, object>;
+  volumes?: Record<string, object>;
+  /** settings of the agent */
+  env?: Record<string, string>;
+  /** further keys of the lifeboat service, e.g. volumes are added to the usual ones */
+  agent?: { volumes?: string[]; [key: string]: unknown };
+  /** start the agent too (default), or only the other services */
+  startAgent?: boolean;
+  /** a healthchecks.io and Slack receiver on the host, wired into the agent's settings (default true) */
+  receiver?: boolean;
+  image?: string;
+}
+
+/** The IP of the host as containers on the default bridge see it. */
+async function hostAddress(): Promise<string> {
+  const gateway = await ok('docker', [
+    'network',
+    'inspect',
+    'bridge',
+    '--format',
+    '{{(index .IPAM.Config 0).Gateway}}',
+  ]);
+  return gateway.trim() || '172.17.0.1';
+}
+
+/** A Compose project on the real engine with the real agent in it. Everything it made is gone after `destroy`. */
+export class Stack {
+  readonly project: string;
+  /** on the host: the Compose file, and `backups` */
+  readonly directory: string;
+  readonly receiver: Receiver | undefined;
+  readonly rid = randomBytes(3).toString('hex');
+
+  private constructor(project: string, directory: string, receiver: Receiver | undefined) {
+    this.project = project;
+    this.directory = directory;
+    this.receiver = receiver;
+  }
+
+  static async start(options: StackOptions): Promise<Stack> {
+    const project = `lbt-${randomBytes(4).toString('hex')}`;
+    const directory = await mkdtemp(path.join(tmpdir(), `${project}-`));
+    const receiver = options.receiver === false ? undefined : await startReceiver({ host: '0.0.0.0' });
+    const stack = new Stack(project, directory, receiver);
+    await mkdir(path.join(directory, 'backups'));
+    await stack.write(options);
+    const services = options.startAgent === false ? Object.keys(options.services) : [];
+    try {
+      await stack.compose('up', '--detach', '--wait', '--wait-timeout', '120', ...services);
+    } catch (error) {
+      await stack.destroy();
+      throw error;
+    }
+    return stack;
+  }
+
+  /** Writes the Compose file anew; `compose('up', …)` applies it. */
+  async write(options: StackOptions): Promise<void> {
+    const { volumes: extra = [], environment, ...agent } = options.agent ?? {};
+    const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+    const hooks = this.receiver ? `http://${await hostAddress()}:${this.receiver.port}` : undefined;
+    const lifeboat = {
+      image: options.image ?? 'lifeboat:test',
+      stop_grace_period: '20s',
+      healthcheck: { interval: '1s' },
+      volumes: [`${socket}:/var/run/docker.sock`, './backups:/backups', 'spool:/spool', ...extra],
+      environment: {
+        LOG_LEVEL: 'info',
+        ...(hooks
+          ? {
+              LIFEBOAT_HEALTHCHECKS_URL: `${hooks}/ping/${this.rid}-4a1e-4d57-8f6e-000000000000`,
+              LIFEBOAT_SLACK_WEBHOOK_URL: `${hooks}/services/T00/B00/${this.rid}`,
+            }
+          : {}),
+        ...options.env,
+        ...(environment as object | undefined),
+      },
+      ...agent,
+    };
+    const file = {
+      name: this.project,
+      services: { ...options.services, lifeboat },
+      volumes: { spool: {}, ...options.volumes },
+    };
+    await writeFile(path.join(this.directory, 'compose.yaml'), JSON.stringify(file, null, 2));
+  }
+
+  compose(...args: string[]): Promise<string> {
+    return ok('docker', ['compose', '--progress', 'quiet', ...args], { cwd: this.directory });
+  }
+
+  /** Id of the container of a service, running or not. */
+  async id(service: string): Promise<string> {
+    return (await ok('docker', ['compose', 'ps', '--all', '--quiet', service], { cwd: this.directory })).trim();
+  }
+
+  exec(service: string, argv: readonly string[], input?: string): Promise<string> {
+    return ok('docker', ['compose', 'exec', '--no-TTY', service, ...argv], {
+      cwd: this.directory,
+      ...(input === undefined ? {} : { input }),
+    });
+  }
+
+  /** Runs `lifeboat …` in the agent; every outcome resolves. */
+  lifeboat(...args: string[]): Promise<Ran> {
+    return sh('docker', ['compose', 'exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args], { cwd: this.directory });
+  }
+
+  /** The same, left running: for tests that disturb it. */
+  spawn(...args: string[]): ChildProcess {
+    return spawn('docker', ['compose', 'exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args], { cwd: this.directory });
+  }
+
+  /** `backup --json`, parsed. */
+  async backup(...sources: string[]): Promise<{ code: number; report: RunReport; stderr: string }> {
+    const { code, stdout, stderr } = await this.lifeboat('backup', '--json', ...sources);
+    try {
+      return { code, report: JSON.parse(stdout) as RunReport, stderr };
+    } catch {
+      throw new Error(`backup gave no report (${code}):\n${stdout}\n${stderr}`);
+    }
+  }
+
+  async json<T>(...args: string[]): Promise<T> {
+    const { stdout, stderr } = await this.lifeboat(...args, '--json');
+    try {
+      return JSON.parse(stdout) as T;
+    } catch {
+      throw new Error(`lifeboat ${args.join(' ')} gave no JSON:\n${stdout}\n${stderr}`);
+    }
+  }
+
+  /** SQL through psql in the database's own container, as its superuser; unaligned rows without a header. */
+  async psql(sql: string, { service = 'db', database = 'postgres', user = 'postgres' } = {}): Promise<string> {
+    const argv = ['psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-U', user, '-d', database, '-f', '-'];
+    return (await this.exec(service, argv, sql)).replace(/\n$/, '');
+  }
+
+  logs(service: string): Promise<string> {
+    return ok('docker', ['compose', 'logs', '--no-color', '--no-log-prefix', service], { cwd: this.directory });
+  }
+
+  /** Names of helpers of this project that exist, running or not. */
+  async helpers(): Promise<string[]> {
+    const out = await ok('docker', [
+      'ps',
+      '--all',
+      '--filter',
+      `label=dev.lifeboat.project=${this.project}`,
+      '--format',
+      '{{.Names}}',
+    ]);
+    return out.split('\n').filter((line) => line !== '');
+  }
+
+  /** Every file of the repository, relative, sorted; with `.tmp` leftovers. */
+  async objects(): Promise<string[]> {
+    const out = await ok('find', ['.', '-type', 'f', '-printf', '%P\n'], { cwd: path.join(this.directory, 'backups') });
+    return out
+      .split('\n')
+      .filter((line) => line !== '')
+      .sort();
+  }
+
+  async destroy(): Promise<void> {
+    await sh('docker', ['compose', '--progress', 'quiet', 'down', '--volumes', '--timeout', '2', '--remove-orphans'], {
+      cwd: this.directory,
+    });
+    for (const helper of await this.helpers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
+    await this.receiver?.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** A Postgres service as most tests want it: ready when healthy. */
+export function postgres(version: number | string = 17, extra: Record<string, unknown> = {}): object {
+  const { environment, ...rest } = extra;
+  return {
+    image: `postgres:${version}`,
+    environment: { POSTGRES_PASSWORD: 'canary-pg-password', ...(environment as object | undefined) },
+    labels: { 'lifeboat.postgres': 'true' },
+    healthcheck: {
+      test: ['CMD', 'pg_isready', '-h', '127.0.0.1', '-U', 'postgres'],
+      interval: '1s',
+      timeout: '3s',
+      retries: 60,
+    },
+    stop_grace_period: '5s',
+    ...rest,
+  };
+}
+
+/** A service that does nothing but hold volumes. */
+export function holder(volumes: string[], labels: Record<string, string>, extra: Record<string, unknown> = {}): object {
+  return {
+    image: 'node:24-trixie-slim',
+    command: ['sleep', '86400'],
+    init: true,
+    stop_grace_period: '2s',
+    volumes,
+    labels,
+    ...extra,
+  };
+}

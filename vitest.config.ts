@@ -1,0 +1,23 @@
+import { defineConfig } from 'vitest/config';
+
+/** Tests that need the real engine or minutes of time: everything else belongs to the quick suite. */
+const REAL = ['test/e2e/**/*.test.ts', 'test/**/*.engine.test.ts', 'test/**/slow/**/*.test.ts'];
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: REAL, testTimeout: 20_000 } },
+      {
+        test: {
+          name: 'real',
+          include: REAL,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          // Two cores: more side by side would only make every wait longer.
+          maxWorkers: 2,
+          pool: 'forks',
+        },
+      },
+    ],
+  },
+});
