@@ -58,7 +58,7 @@ wait_for_engine() { # [PID]
   for (( try = 0; try < 240; try++ )); do
     if engine_answers; then return; fi
     if [[ -n ${1:-} ]] && ! kill -0 "$1" 2> /dev/null; then
-      tail -n 20 "$daemon_log" >&2
+      tail -n 5 "$daemon_log" >&2
       fail 'dockerd ended'
     fi
     sleep 0.25

@@ -28,7 +28,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
           const content = randomBytes(size);
           const stored = await destination.put(`app/size-${size}`, streamInPieces(content));
           expect(stored).toEqual({ size, sha256: createHash('sha256').update(content).digest('hex') });
-          expect(await read(destination, `app/size-${size}`)).toEqual(content);
+          expect((await read(destination, `app/size-${size}`)).equals(content)).toBe(true);
         }
       }),
     );
@@ -45,7 +45,8 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
           [299_999, 300_000],
           [0, 300_000],
         ] as const) {
-          expect(await read(destination, 'a/object', { start, end })).toEqual(content.subarray(start, end));
+          const part = await read(destination, 'a/object', { start, end });
+          expect(part.equals(content.subarray(start, end)), `${start}-${end}`).toBe(true);
         }
       }),
     );

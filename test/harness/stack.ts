@@ -125,7 +125,7 @@ export class Stack {
     const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
     const hooks = this.receiver ? `http://${await hostAddress()}:${this.receiver.port}` : undefined;
     const lifeboat = {
-      image: options.image ?? 'lifeboat:test',
+      image: options.image ?? process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test',
       stop_grace_period: '20s',
       healthcheck: { interval: '1s' },
       volumes: [`${socket}:/var/run/docker.sock`, './backups:/backups', 'spool:/spool', ...extra],
