@@ -42,6 +42,7 @@ start_engine() {
   local daemon
   (cd / && exec {lock_fd}>&- && exec nohup setsid dockerd >> "$daemon_log" 2>&1 < /dev/null) &
   daemon=$!
+  disown "$daemon" # no job of ours: it stays
   wait_for_engine "$daemon"
 }
 

@@ -84,14 +84,16 @@ still_to_build() { # ITEM…
 }
 
 two_at_a_time() { # FUNCTION ITEM…
-  local function=$1 item
+  local function=$1 item builds=()
   shift
   for item; do
     while (( $(jobs -pr | wc -l) >= 2 )); do wait -n || :; done
     # a subshell of its own, not `… || …`, in which bash would go on after a failed step
     (set -e; SECONDS=0; "$function" "$item"; touch "$work/built-$item"; say "built $(tag_of "$item") ($SECONDS s)") &
+    builds+=($!)
   done
-  wait
+  # by name: a bare `wait` would also wait for a dockerd that this script started
+  wait "${builds[@]}" || :
   for item; do
     [[ -e $work/built-$item ]] || fail "could not build $(tag_of "$item")"
   done
