@@ -43,8 +43,13 @@ export function holdOf(source: PlannedSource, project: string): Hold | undefined
  */
 export async function withHold<T>(hold: Hold, deps: HoldDeps, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   const { container } = hold;
-  const running = (await deps.engine.inspectContainer(container.id)).running;
+  const { running, autoRemove } = await deps.engine.inspectContainer(container.id);
   if (!running) return work();
+  if (hold.stop && autoRemove) {
+    throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
+      hint: 'Start it without --rm, or remove lifeboat.stop.',
+    });
+  }
   if (hold.post) deps.record({ type: 'hook', container, post: hold.post });
   const [result] = await Promise.allSettled([holdAndWork(hold, deps, signal, work)]);
   const released = await release(hold, deps);
@@ -131,8 +136,9 @@ async function current(engine: Engine, container: ContainerRef): Promise<Contain
       `com.docker.compose.project=${container.project}`,
       `com.docker.compose.service=${container.service}`,
     ];
-    const [successor] = container.service === '' ? [] : await engine.listContainers({ labels });
-    if (!successor) throw error;
+    // With several containers of the service nothing tells which one took its place.
+    const [successor, another] = container.service === '' ? [] : await engine.listContainers({ labels });
+    if (!successor || another) throw error;
     return { ...container, id: successor.id, name: successor.name };
   }
 }

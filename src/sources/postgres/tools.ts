@@ -73,6 +73,8 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
       networkMode: `container:${source.containerId}`,
       mounts: [helperMount(agent.spoolMount, '/spool', true), ...secretMounts(source)],
       user: '0:0',
+      // A secret file may belong to any user of the host.
+      capAdd: ['DAC_READ_SEARCH'],
       tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
     },
   );
