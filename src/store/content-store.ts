@@ -31,16 +31,22 @@ export class ContentStore {
   private readonly known: KnownContents;
   private knownLoaded = false;
   private readonly writer: PackWriter;
-  private readonly pool = new ReadPool(SMALL_FILE);
+  private readonly pool: ReadPool;
+  private readonly smallFile: number;
   private readonly newPacks = new Set<string>();
   private readonly signal: AbortSignal | undefined;
 
-  /** @param index the index being written */
-  constructor(options: PackWriterOptions, index: IndexLines, previous: PreviousIndex) {
+  /**
+   * @param smallFile files up to that many bytes are read whole
+   * @param index the index being written
+   */
+  constructor(options: PackWriterOptions, smallFile: number, index: IndexLines, previous: PreviousIndex) {
+    this.smallFile = smallFile;
+    this.pool = new ReadPool(smallFile);
     this.previous = previous;
     this.signal = options.signal;
     this.writer = new PackWriter(options);
-    this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), SMALL_FILE);
+    this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), smallFile);
   }
 
   /** Begins to read a small file. */
@@ -109,7 +115,7 @@ export class ContentStore {
   ): Promise<StoredFile | undefined> {
     const before = await file.stat();
     if (before.type !== 'file') return { outcome: 'vanished' };
-    if (before.size <= SMALL_FILE) return this.store(path, absolute, await this.read(absolute, before.size));
+    if (before.size <= this.smallFile) return this.store(path, absolute, await this.read(absolute, before.size));
     const reading = new HashedReading(() => file.chunks(before.size, this.signal));
     try {
       const known = await this.findLarge(before, file, reading);

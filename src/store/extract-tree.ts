@@ -25,6 +25,8 @@ export interface ExtractTreeOptions {
   select?: PathPredicate;
   /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
   spool: string;
+  /** as it was when the tree was stored; only tests need another value */
+  smallFile?: number;
   /** restore user and group (needs root), and with them setuid and setgid bits */
   owner: boolean;
   signal?: AbortSignal;
@@ -180,7 +182,7 @@ class Extraction {
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
-        if ((entry.size ?? 0) > SMALL_FILE) return this.restoreLarge(entry, pack);
+        if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
         // Opened by the first task alone: the others wait for the same promise.
         opening ??= PackReader.open(destination, pack, { spool, signal });
         const reader = await opening;

@@ -24,6 +24,8 @@ export interface StoreTreeOptions {
   previous?: { indexPath: string; packs: readonly PackRef[] };
   /** where the new index is written, as a plain local file that only appears when everything is stored */
   indexPath: string;
+  /** files up to that many bytes share packs, a larger one is a pack of its own; only tests need another value */
+  smallFile?: number;
   /** called, and waited for, before an object is put: what a run that dies has to have cleaned up */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal;
@@ -109,6 +111,7 @@ class TreeStoring {
   private readonly index: IndexWriter;
   private readonly previous: PreviousIndex;
   private readonly contents: ContentStore;
+  private readonly smallFile: number;
   private readonly usedPacks = new Set<string>();
   private readonly links = new Map<string, FirstLink>();
   private readonly queue: Job[] = [];
@@ -123,8 +126,9 @@ class TreeStoring {
     this.absolute = pathUnder(root);
     this.index = index;
     this.previous = previous;
+    this.smallFile = options.smallFile ?? SMALL_FILE;
     const prefix = packPrefix(project, source);
-    this.contents = new ContentStore({ destination, recordObject, signal, prefix }, index, previous);
+    this.contents = new ContentStore({ destination, recordObject, signal, prefix }, this.smallFile, index, previous);
   }
 
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
@@ -172,7 +176,7 @@ class TreeStoring {
   /** Decides what has to be done for a name, and begins to read a small file. */
   private start(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Job {
     const job: Job = { path, stat, unchanged: this.unchangedContent(stat, previous) };
-    if (stat.type !== 'file' || stat.size > SMALL_FILE || job.unchanged) return job;
+    if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     if (stat.nlink > 1) {
       // Another name of a file that is on its way already is not read again.
       const key = linkKey(stat);
@@ -233,7 +237,7 @@ class TreeStoring {
       this.emitFile(path, { outcome: 'stored', content: unchanged, stat, changed: false });
     } else {
       const absolute = this.absolute(path);
-      const large = stat.size > SMALL_FILE;
+      const large = stat.size > this.smallFile;
       const stored = large
         ? await this.contents.storeLarge(path, absolute)
         : await this.contents.store(path, absolute, await (reading ?? this.contents.read(absolute, stat.size)));

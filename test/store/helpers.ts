@@ -40,7 +40,7 @@ export interface Bench {
   remove(): void;
 }
 
-export function createBench(): Bench {
+export function createBench(smallFile = 1024 * 1024): Bench {
   const base = mkdtempSync(join(scratchBase, 'lifeboat-store-'));
   for (const name of ['tree', 'repo', 'spool']) mkdirSync(join(base, name));
   const bench: Bench = {
@@ -58,6 +58,7 @@ export function createBench(): Bench {
         source: 'web.media',
         destination: bench.destination,
         indexPath: bench.index,
+        smallFile,
         recordObject: async (key) => {
           bench.recorded.push(key);
         },
@@ -73,6 +74,7 @@ export function createBench(): Bench {
         target,
         spool: bench.spool,
         owner: true,
+        smallFile,
         ...options,
       });
       return { target, result };
