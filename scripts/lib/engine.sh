@@ -8,7 +8,7 @@ ensure_engine() {
     # someone chose an engine: starting another one would not be what they asked for
     case ${DOCKER_HOST:-} in
       '' | unix:///var/run/docker.sock | unix:///run/docker.sock) ;;
-      *) fail "the engine at DOCKER_HOST=$DOCKER_HOST does not answer; start it, or unset DOCKER_HOST" ;;
+      *) fail "the engine at DOCKER_HOST=$DOCKER_HOST does not answer this user; start it, or unset DOCKER_HOST" ;;
     esac
     need_root 'a Docker engine that answers' \
       'Install and start Docker Engine (on Debian: apt-get install docker.io) and join the group docker'
