@@ -1,0 +1,27 @@
+import type { Ran, Stack } from '../test/harness/stack.ts';
+
+/** What the command line of the benchmarks says. */
+export interface BenchOptions {
+  rounds: number;
+  /** a tenth of the data, to try the benchmark itself */
+  small: boolean;
+  /** the agent's image */
+  image: string;
+}
+
+/** Empties the repository and the agent's memory of it: the next backup is a first one. */
+export async function clearRepository(stack: Stack): Promise<void> {
+  // The compile cache stays: every start but the very first has it.
+  await stack.exec('lifeboat', [
+    'sh',
+    '-c',
+    'rm -rf /backups/* /spool/state/index /spool/state/last-run.json && ls /backups',
+  ]);
+}
+
+/** Lifeboat's output when it said that all is well; an error that shows the output otherwise. */
+export async function expectOk(running: Promise<Ran>): Promise<string> {
+  const { code, stdout, stderr } = await running;
+  if (code !== 0) throw new Error(`lifeboat ended with status ${code}\n${stdout}\n${stderr}`);
+  return stdout;
+}
