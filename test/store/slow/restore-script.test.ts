@@ -1,0 +1,142 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Manifest } from '../../../src/store/manifest.ts';
+import { openRepository } from '../../../src/store/repository.ts';
+import { at, type Bench, createBench, describeTree } from '../helpers.ts';
+
+const page = readFileSync(new URL('../../../docs/format.md', import.meta.url), 'utf8');
+const script = /```sh\n(#!\/bin\/sh\n[\s\S]*?)```/.exec(page)?.[1];
+const ID = '20261120T030000Z-4f1c9a';
+
+let bench: Bench;
+beforeEach(() => {
+  bench = createBench();
+});
+afterEach(() => bench.remove());
+
+/** Stores the tree and commits it as the only source of a snapshot. */
+async function commit(): Promise<string> {
+  const repository = await openRepository(bench.destination, { project: 'shop', create: true });
+  const stored = await bench.store();
+  const { packs, files, bytes, newBytes, newFiles } = stored;
+  const index = await repository.putIndex(ID, 'web.media', bench.index);
+  const manifest: Manifest = {
+    format: 1,
+    id: ID,
+    project: 'shop',
+    sequence: 1,
+    previous: null,
+    trigger: 'manual',
+    agentVersion: '0',
+    status: 'ok',
+    start: '2026-11-20T03:00:00.000Z',
+    end: '2026-11-20T03:00:01.000Z',
+    sources: {
+      'web.media': {
+        kind: 'volume',
+        status: 'ok',
+        index,
+        packs,
+        files,
+        bytes,
+        newBytes,
+        newFiles,
+        summary: '',
+        warnings: [],
+        skipped: {},
+      },
+    },
+  };
+  await repository.commit(manifest);
+  return join(bench.tree, '../repo');
+}
+
+function restore(repository: string, shell: string): { target: string; status: number | null; stderr: string } {
+  const file = join(bench.spool, 'restore.sh');
+  const target = join(bench.spool, `out ${shell}`);
+  writeFileSync(file, script ?? '');
+  const { status, stderr } = spawnSync(shell, [file, repository, 'shop', ID, 'web.media', target], {
+    encoding: 'utf8',
+  });
+  return { target, status, stderr };
+}
+
+describe('the script in docs/format.md', () => {
+  test.each(['dash', 'bash'])('restores a tree with any names, in %s', async (shell) => {
+    const names = [
+      'with  space ',
+      "quo'te",
+      'dou"ble',
+      'new\nline',
+      'ends in newline\n',
+      '-dash',
+      '--',
+      '-x',
+      'per%cent',
+      '-%41',
+      '%[a]*?',
+      'back\\slash',
+      '*',
+      '[a]',
+      '?',
+      '$(touch x)',
+      '`x`',
+      'c:drive',
+      'caf\xc3\xa9',
+      '\xff\xfe\n',
+      'x'.repeat(255),
+      '\xe9'.repeat(255),
+      '...',
+      ';1',
+      'semi;1',
+      '\xf0\x9f\x98\x80',
+      '~',
+      '#U00e9',
+      '!',
+    ];
+    mkdirSync(at(bench.tree, 'dir \xff\n'));
+    for (const name of names) {
+      writeFileSync(at(bench.tree, name), `content of ${name}`);
+      writeFileSync(at(bench.tree, `dir \xff\n/${name}`), `in dir ${name}`);
+    }
+    writeFileSync(join(bench.tree, 'empty'), '');
+    writeFileSync(join(bench.tree, 'big'), Buffer.alloc(3_000_000, 'big'));
+    linkSync(join(bench.tree, 'empty'), join(bench.tree, 'linked empty'));
+    linkSync(join(bench.tree, '-dash'), join(bench.tree, 'linked'));
+    symlinkSync(at(bench.tree, '\xff\xfe\n'), join(bench.tree, 'sym'));
+    symlinkSync('-x', join(bench.tree, '-sym'));
+    execFileSync('sh', [
+      '-c',
+      'cd "$1"; chown 12:34 ./linked; chmod 4751 ./linked; chmod 0 empty; chown -h 7:8 sym; touch -d @-5.000000001 big; touch -d @0.5 ./*space*',
+      'sh',
+      bench.tree,
+    ]);
+    execFileSync('mkdir', ['-p', join(bench.tree, 'databases/a%2Fb')]);
+    writeFileSync(join(bench.tree, 'databases/a%2Fb/toc.dat'), 'PGDMP');
+    execFileSync('sh', [
+      '-c',
+      'cd "$1"; chmod 1700 databases; chmod 2750 .; chown 3:4 .; touch -d @1700000000.123456789 databases .',
+      'sh',
+      bench.tree,
+    ]);
+    const { target, status, stderr } = restore(await commit(), shell);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(describeTree(target)).toEqual(describeTree(bench.tree));
+  });
+
+  test('refuses damage, and a target that is not empty', async () => {
+    writeFileSync(join(bench.tree, 'a'), 'content');
+    const repository = await commit();
+    const { target } = restore(repository, 'sh');
+    expect(readFileSync(join(target, 'a'), 'utf8')).toBe('content');
+    expect(restore(repository, 'sh')).toMatchObject({ status: 1, stderr: expect.stringContaining('not empty') });
+    const [pack] = execFileSync('find', [repository, '-name', '*.zip*'], { encoding: 'utf8' }).trim().split('\n');
+    const bytes = readFileSync(pack!);
+    bytes[bytes.length >> 1]! ^= 1;
+    writeFileSync(pack!, bytes);
+    expect(restore(repository, 'dash')).toMatchObject({ status: 1, stderr: expect.stringContaining('did NOT match') });
+  });
+});
