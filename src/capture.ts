@@ -88,7 +88,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const indexPath = cached ?? path.join(directory, 'previous.ndjson');
     try {
       if (!cached) await repository.fetchIndex(lastGood.entry.index, indexPath, signal);
-      return { previous: { indexPath, packs: lastGood.entry.packs } };
+      const damaged = new Set(await deps.state.damaged());
+      return { previous: { indexPath, packs: lastGood.entry.packs.filter(({ key }) => !damaged.has(key)) } };
     } catch (error) {
       log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
       return {};

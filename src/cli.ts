@@ -32,6 +32,13 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--to-directory <dir>', 'restore the files into this empty directory of the Lifeboat container', absolute)
     .option('--globals', 'create roles that the server lacks')
     .action(act('restore'));
+  command('check', 'look whether the repository is whole')
+    .option(
+      '--read-data [share]',
+      'also read and hash everything, or a share such as 10% that moves on each time',
+      share,
+    )
+    .action(act('check'));
   command('accept <source>', 'say that a source is gone or empty on purpose').action(act('accept'));
   command('status', 'show the last run, the next one and the age of every source').action(act('status'));
   const notify = program.command('notify').description('work with notifications');
@@ -42,6 +49,14 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .action(act('notify-test'));
   program.command('tree-job', { hidden: true }).action(act('tree-job'));
   return program;
+}
+
+/** `10%` → 0.1. Commander hands `true` for the option without a value. */
+function share(value: string): number {
+  const match = /^(\d{1,3}(?:\.\d+)?)%$/.exec(value);
+  const percent = match ? Number(match[1]) : 0;
+  if (percent > 0 && percent <= 100) return percent / 100;
+  throw new InvalidArgumentError('it must be a share from above 0% to 100%.');
 }
 
 function absolute(value: string): string {

@@ -85,6 +85,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   snapshots: async (call) => (await import('./browse.ts')).listSnapshots(call),
   show: async (call) => (await import('./browse.ts')).show(call),
   status: async (call) => (await import('./browse.ts')).status(call),
+  check: async (call) => (await import('./browse-check.ts')).checkRepository(call),
   accept,
   'notify-test': testNotify,
 };

@@ -15,6 +15,12 @@ export interface State {
   /** sources whose absence or emptiness a person has accepted (ISO time by name) */
   accepted(): Promise<Record<string, string>>;
   saveAccepted(accepted: Record<string, string>): Promise<void>;
+  /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
+  damaged(): Promise<string[]>;
+  saveDamaged(keys: readonly string[]): Promise<void>;
+  /** after which object the next `check` of a share goes on */
+  checkedTo(): Promise<string | undefined>;
+  saveCheckedTo(key: string | undefined): Promise<void>;
   /** The cached index of a source, if the cache is of the index object with that hash. */
   cachedIndex(source: string, sha256: string): Promise<string | undefined>;
   /** Takes over the plain index at `file` (on the same file system) as the cache of a source. */
@@ -34,6 +40,10 @@ export function openState(directory: string): State {
     saveServed: (served) => writeJson(file('served.json'), served),
     accepted: () => record('accepted.json'),
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
+    damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
+    saveDamaged: (keys) => writeJson(file('damaged.json'), keys),
+    checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
+    saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
     async cachedIndex(source, sha256) {
       const cached = indexFile(source, sha256);
       return access(cached).then(

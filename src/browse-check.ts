@@ -1,0 +1,60 @@
+import { type CheckResult, check } from './check.ts';
+import { type Call, print } from './commands.ts';
+import { EXIT } from './exit.ts';
+import { formatBytes, formatCount, plural } from './report/format.ts';
+import { createMeterLine } from './report/meter-line.ts';
+
+/** `lifeboat check`: 0 whole, 3 when part of it can still be restored, 1 when nothing can. */
+export async function checkRepository(call: Call): Promise<number> {
+  const { app, io, options, json } = call;
+  const wanted = options.readData;
+  const readData = wanted === true ? 1 : typeof wanted === 'number' ? wanted : 0;
+  const repository = await app.repository({ create: false });
+  const after = readData < 1 ? await app.state.checkedTo() : undefined;
+  const line = createMeterLine(json ? undefined : io.terminal, 'reading');
+  const result = await check(repository, {
+    readData,
+    spool: '/spool',
+    signal: io.signal,
+    progress: (done, total) => line.show(done, total),
+    ...(after === undefined ? {} : { after }),
+  });
+  line.clear();
+  if (readData > 0 && readData < 1) await app.state.saveCheckedTo(result.next);
+  await rememberDamaged(call, result, readData);
+  print(call, result, () => renderCheck(result));
+  if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
+  if (result.damaged.length === 0 && result.manifests.length === 0) return EXIT.done;
+  return result.usable ? EXIT.partial : EXIT.failed;
+}
+
+/** A flipped bit leaves the size as it was: without this list the next backup would go on referring to the object. */
+async function rememberDamaged({ app }: Call, { damaged }: CheckResult, readData: number): Promise<void> {
+  const known = await app.state.damaged();
+  // A whole reading knows better than any before it.
+  const before = readData >= 1 ? [] : known;
+  const keys = [...new Set([...before, ...damaged.map(({ key }) => key)])];
+  if (known.length > 0 || keys.length > 0) await app.state.saveDamaged(keys);
+}
+
+function renderCheck(result: CheckResult): string {
+  const { snapshots, objects, bytes, bytesRead, damaged, manifests, affected } = result;
+  const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
+  const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
+  for (const { error } of [...manifests, ...damaged]) lines.push(`! ${error.message} (${error.code})`);
+  for (const { snapshot, source, extent, files, examples } of affected) {
+    const what =
+      extent === 'whole'
+        ? 'cannot be restored'
+        : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
+    lines.push(`  ${snapshot} ${source}: ${what}`);
+  }
+  if (damaged.length === 0 && manifests.length === 0) return [...lines, 'No problem found.'].join('\n');
+  for (const [source, id] of Object.entries(result.restorable)) {
+    lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);
+  }
+  return [
+    ...lines,
+    'Back up again now: what is damaged is stored anew. Keep the damaged snapshots until it is done.',
+  ].join('\n');
+}
