@@ -5,12 +5,12 @@ import { type BackupDeps, type BackupRequest, backup, type RunContext } from './
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
 import type { Destination } from './destinations/destination.ts';
-import { createLocalDestination } from './destinations/local.ts';
+import { createLocalDestination, type LocalDestination } from './destinations/local.ts';
 import { findSelf, listFacts, type Self, watch } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
-import { LifeboatError } from './errors.ts';
-import { takeLock } from './lock.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { buildPlan } from './plan/job.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
@@ -26,6 +26,7 @@ import { withPolicy } from './report/policy.ts';
 import { createSlack } from './report/slack.ts';
 import { createWebhook } from './report/webhook.ts';
 import { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
+import { destinationError } from './run-rules.ts';
 import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import { openTools } from './sources/postgres/tools.ts';
@@ -66,6 +67,8 @@ export interface App extends Base {
   plan(): Promise<Plan>;
   repository(options?: { create: boolean }): Promise<Repository>;
   nextRun(plan: Plan): Date;
+  /** true while a backup or restore is under way */
+  isBusy(): Promise<boolean>;
   openTools(source: Parameters<typeof openTools>[0]['source'], context: ToolsContext): ReturnType<typeof openTools>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest): Promise<RestoreResult>;
@@ -75,7 +78,7 @@ export interface App extends Base {
 type ToolsContext = Pick<Parameters<typeof openTools>[0], 'application' | 'runId' | 'recordHelper' | 'signal'>;
 
 /** The destination that the settings name. The only place that knows which kinds there are. */
-export function openDestination(settings: Settings): Destination {
+export function openDestination(settings: Settings): LocalDestination {
   return createLocalDestination({ root: settings.destination });
 }
 
@@ -120,16 +123,24 @@ export async function createApp({ settings, log }: Base): Promise<App> {
 
   const plan = async (): Promise<Plan> => {
     const containers = await listFacts(engine);
-    return buildPlan({
+    const mistaken = destinationError(settings.destination, self.facts.mounts, true);
+    const built = buildPlan({
       containers,
       project,
       settings,
       agentMounts: self.facts.mounts,
       configFiles: await hasFiles(CONFIG),
     });
+    if (mistaken)
+      built.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
+    return built;
   };
   const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
-  const repository = (options = { create: true }) => openRepository(destination, { project, ...options });
+  const repository = async (options = { create: true }) => {
+    const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
+    if (mistaken) throw mistaken;
+    return openRepository(destination, { project, ...options });
+  };
   const holdDeps = (record: Parameters<typeof appendHold>[1]) => appendHold(engine, record, log);
 
   const recoverWith = (dispatcher: BackupDeps['dispatcher']) =>
@@ -143,7 +154,8 @@ export async function createApp({ settings, log }: Base): Promise<App> {
       now,
       repository,
       holdDeps,
-      reapHelpers: () => reapHelpers(engine, project, [], log).then(() => undefined),
+      reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
+      sweepTemporary: async () => void (await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 })),
     });
 
   const makeSource = (planned: PlannedSource, context: RunContext): Source => {
@@ -217,6 +229,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     plan,
     repository,
     nextRun,
+    isBusy: () => isLocked(lockName),
     openTools: (source, context) => openTools({ agent, source, log, ...context }),
     backup: runBackup,
     restore: (request) =>
@@ -257,6 +270,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
           plan,
           backup: runBackup,
           recover: recoverAlone,
+          isBusy: app.isBusy,
           watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
           everyMinute: (tick) => {
             const task = schedule('* * * * *', tick);

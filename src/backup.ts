@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type Captured, type Capturer, vanished } from './capture.ts';
-import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
-import { type HoldDeps, withHold } from './hold.ts';
-import { Journal, journalObjects } from './journal.ts';
+import { errorInfo, hasErrno, LifeboatError, toLifeboatError } from './errors.ts';
+import { type HoldDeps, openHolds, withHold } from './hold.ts';
+import { Journal, journalObjects, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, PlannedSource, Problem } from './plan/model.ts';
@@ -28,7 +28,7 @@ export interface BackupDeps {
   dispatcher: Dispatcher;
   log: Log;
   now(): Date;
-  /** undoes what dead runs left, and reports them as failed */
+  /** undoes what dead runs left, and reports them as failed; never rejects */
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
@@ -68,17 +68,40 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
     await deps.recover();
     const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
     const run = startRun(deps, request, plan);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'backup', run });
     const { log, tail } = withTail(deps.log);
     deps.dispatcher.emit({ type: 'run-started', run });
     log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
+    const journal = beginJournal(deps, run);
     const ending = await attempt(deps, request, run, journal, plan, log);
     const report = await finish(deps, request, run, ending, log, tail);
-    await journal.close();
+    if (journal instanceof Journal) await endJournal(journal, log);
     return report;
   } finally {
     await lock.release();
   }
+}
+
+/** Without a journal nothing may be done, but the failure is to be told like any other. */
+function beginJournal(deps: BackupDeps, run: RunStart): Journal | LifeboatError {
+  try {
+    return new Journal(deps.journals, { type: 'start', verb: 'backup', run });
+  } catch (error) {
+    const code = hasErrno(error, 'ENOSPC', 'EDQUOT') ? 'SPOOL_FULL' : 'INTERNAL';
+    return new LifeboatError(code, 'the journal of the run cannot be written', {
+      cause: error,
+      hint: 'Look at the volume mounted at /spool: it may be full or read-only.',
+    });
+  }
+}
+
+/** A hold that could not be undone keeps the journal open: {@link BackupDeps.recover} tries again. */
+async function endJournal(journal: Journal, log: Log): Promise<void> {
+  const open = openHolds(await readJournal(journal.file));
+  if (open.length === 0) return journal.close();
+  journal.record({ type: 'reported' });
+  log.warn('containers are still held; trying again within a minute', {
+    containers: open.map(({ container }) => container.name),
+  });
 }
 
 function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | LifeboatError): RunStart {
@@ -103,7 +126,7 @@ async function attempt(
   deps: BackupDeps,
   request: BackupRequest,
   run: RunStart,
-  journal: Journal,
+  journal: Journal | LifeboatError,
   plan: Plan | LifeboatError,
   log: Log,
 ): Promise<Ending> {
@@ -112,6 +135,7 @@ async function attempt(
   let context: RunContext | undefined;
   try {
     if (plan instanceof LifeboatError) throw plan;
+    if (journal instanceof LifeboatError) throw journal;
     const repository = await deps.repository();
     const { snapshots, damaged } = await repository.snapshots();
     for (const { id, error } of damaged)
@@ -229,7 +253,7 @@ async function finish(
   tail: () => string[],
 ): Promise<RunReport> {
   log.info('run ended', { run: run.id, status: ending.status });
-  const previous = await deps.state.lastRun();
+  const previous = await deps.state.lastRun().catch(() => undefined);
   const next = deps.nextRun();
   const report = redactDeep<RunReport>({
     ...run,
@@ -240,9 +264,19 @@ async function finish(
     ...(previous ? { previousStatus: previous.status } : {}),
     ...(next ? { nextRun: next.toISOString() } : {}),
   });
-  await deps.state.saveLastRun(report);
+  await deps.state.saveLastRun(report).catch((error: unknown) => {
+    log.warn('the report of the run could not be kept', { ...errorInfo(error) });
+  });
   deps.dispatcher.emit({ type: 'run-finished', report });
-  // A container that is being stopped has seconds, not the half minute that a slow notifier may take.
-  await deps.dispatcher.settle(request.signal.aborted ? INTERRUPTED_SETTLE_MS : undefined);
+  await settle(deps.dispatcher, request.signal);
   return report;
+}
+
+/** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
+async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  const hurry = () => void dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  signal.addEventListener('abort', hurry, { once: true });
+  await dispatcher.settle();
+  signal.removeEventListener('abort', hurry);
 }

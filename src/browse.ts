@@ -157,7 +157,7 @@ export async function status(call: Call): Promise<number> {
     return { name, lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null };
   });
   const next = app.nextRun(plan).toISOString();
-  const running = await runningNow(app.state.directory);
+  const running = (await app.isBusy()) ? await runningNow(app.state.directory) : null;
   print(
     call,
     { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length },
@@ -189,7 +189,8 @@ function lastLine(last: RunReport | undefined, now: Date): string {
 
 /** The backup or restore that is under way, by its journal. */
 async function runningNow(directory: string): Promise<string | null> {
-  const [file] = await openJournals(path.join(directory, 'runs'));
+  // The newest: an older one may wait for something that could not be undone yet.
+  const file = (await openJournals(path.join(directory, 'runs'))).at(-1);
   const start = file ? (await readJournal(file)).find((entry) => entry.type === 'start') : undefined;
   if (!start) return null;
   return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;

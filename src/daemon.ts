@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupRequest } from './backup.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
-import { openJournals } from './journal.ts';
+import { openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
 import { missedRun, nextRun } from './plan/schedule.ts';
@@ -23,6 +24,8 @@ export interface DaemonDeps {
   backup(request: BackupRequest): Promise<RunReport>;
   /** cleans up after dead runs, if no other run is under way */
   recover(): Promise<void>;
+  /** true while a run is under way, in this process or in one started by `docker compose exec` */
+  isBusy(): Promise<boolean>;
   /** calls back whenever containers changed, also after the connection to the engine was lost */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>;
   /** calls `tick` at every full minute until the returned function is called */
@@ -31,12 +34,15 @@ export interface DaemonDeps {
 
 const ALIVE_INTERVAL_MS = 30_000;
 
+const POLL_MS = 100;
+
 /** A run begun later than this after its time was missed, not merely late. */
 const LATE_MS = 90_000;
 
 /** discover → plan → wait → run, until the signal aborts; then the run under way is ended cleanly and this resolves. */
 export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<void> {
   const { log } = deps;
+  const served = servedTimes(deps);
   let plan: Plan | undefined;
   let running: Promise<void> | undefined;
 
@@ -58,13 +64,13 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   };
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();
-    const due = await dueSchedules(deps, plan);
+    const due = await dueSchedules(deps, served, plan);
     if (due.length === 0 || signal.aborted) return;
-    await runDue(deps, due, signal);
+    await runDue(deps, served, due, signal);
   };
 
-  await beat(deps.aliveFile);
-  const heart = setInterval(() => void beat(deps.aliveFile).catch(() => undefined), ALIVE_INTERVAL_MS);
+  await beat(deps);
+  const heart = setInterval(() => void beat(deps), ALIVE_INTERVAL_MS);
   await deps.recover();
   await replan();
   logStart(deps, plan);
@@ -79,7 +85,49 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   stopTicking();
   clearInterval(heart);
   await running;
+  await stopOthers(deps);
   await watching.catch(() => undefined);
+}
+
+/**
+ * Hands a stop on to a run started by `docker compose exec`, and waits for its end: the engine tells only the container's
+ * first process, and the others are killed when that one has ended.
+ */
+async function stopOthers(deps: DaemonDeps): Promise<void> {
+  let told = false;
+  while (await deps.isBusy()) {
+    const [journal] = told ? [] : await openJournals(deps.journals);
+    const start = journal ? (await readJournal(journal)).find((entry) => entry.type === 'start') : undefined;
+    if (start?.pid !== undefined && start.pid !== process.pid) {
+      deps.log.info('stopping the run under way in another process', { pid: start.pid });
+      process.kill(start.pid, 'SIGTERM');
+      told = true;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** When each schedule was last served (ISO time by cron expression). */
+interface ServedTimes {
+  read(): Promise<Record<string, string>>;
+  write(served: Record<string, string>): Promise<void>;
+}
+
+/** A spool that cannot be written must not keep a run from being begun: it fails, and that is told. */
+function servedTimes({ state, log }: DaemonDeps): ServedTimes {
+  let unsaved: Record<string, string> = {};
+  return {
+    read: async () => ({ ...(await state.served().catch(() => ({}))), ...unsaved }),
+    async write(served) {
+      try {
+        await state.saveServed(served);
+        unsaved = {};
+      } catch (error) {
+        unsaved = served;
+        log.warn('the time of the run cannot be remembered', { ...errorInfo(error) });
+      }
+    },
+  };
 }
 
 interface Due {
@@ -92,14 +140,14 @@ interface Due {
  * The schedules whose time has come since they were last served. One never served before begins to count now: installing
  * Lifeboat is no missed run.
  */
-async function dueSchedules(deps: DaemonDeps, plan: Plan | undefined): Promise<Due[]> {
+async function dueSchedules(deps: DaemonDeps, times: ServedTimes, plan: Plan | undefined): Promise<Due[]> {
   const now = deps.now();
-  const served = await deps.state.served();
+  const served = await times.read();
   const schedules = schedulesOf(plan, deps.schedule);
   const fresh = schedules.filter((schedule) => served[schedule] === undefined);
   if (fresh.length > 0) {
     for (const schedule of fresh) served[schedule] = now.toISOString();
-    await deps.state.saveServed(served);
+    await times.write(served);
   }
   return schedules.flatMap((schedule) => {
     const at = missedRun(schedule, deps.zone, new Date(served[schedule] as string), now);
@@ -107,15 +155,15 @@ async function dueSchedules(deps: DaemonDeps, plan: Plan | undefined): Promise<D
   });
 }
 
-async function runDue(deps: DaemonDeps, due: Due[], signal: AbortSignal): Promise<void> {
+async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: AbortSignal): Promise<void> {
   const now = deps.now();
   const missed = due.every(({ at }) => now.getTime() - at.getTime() > LATE_MS);
   const trigger: Trigger = missed ? 'catch-up' : 'schedule';
   if (missed) deps.log.warn('catching up on a run that was missed', { missed: due.map(({ at }) => at.toISOString()) });
   const schedules = new Set(due.map(({ schedule }) => schedule));
-  const before = await deps.state.served();
+  const before = await times.read();
   // Before the run, so that one which brings the agent down is not started again and again.
-  await deps.state.saveServed({
+  await times.write({
     ...before,
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
   });
@@ -124,7 +172,7 @@ async function runDue(deps: DaemonDeps, due: Due[], signal: AbortSignal): Promis
   } catch (error) {
     if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
     deps.log.info('another run is under way; the scheduled one follows it');
-    await deps.state.saveServed(before);
+    await times.write(before);
   }
 }
 
@@ -162,7 +210,11 @@ function logChanges(log: Log, before: Plan | undefined, after: Plan): void {
   }
 }
 
-async function beat(file: string): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true });
-  await writeFile(file, '');
+async function beat({ aliveFile, log }: DaemonDeps): Promise<void> {
+  try {
+    await mkdir(path.dirname(aliveFile), { recursive: true });
+    await writeFile(aliveFile, '');
+  } catch (error) {
+    log.warn('the health check cannot be answered', { ...errorInfo(error) });
+  }
 }

@@ -1,7 +1,7 @@
 import type { Engine } from './docker/engine.ts';
 import { execText } from './docker/exec.ts';
 import { isNotFound } from './docker/transport.ts';
-import { LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
@@ -37,7 +37,7 @@ export function holdOf(source: PlannedSource, project: string): Hold | undefined
 /**
  * Runs `work` while a container is held: `pre` has run in it, and it is stopped if asked. Whatever `work` comes to, the
  * container is started again if it was running, and `post` is run once `pre` was begun. Every step is recorded before it
- * is made, so that {@link releaseHolds} can finish after a crash.
+ * is made, so that {@link releaseHolds} can finish what failed or what a crash cut short.
  *
  * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does; those of `work`.
  */
@@ -50,11 +50,16 @@ export async function withHold<T>(hold: Hold, deps: HoldDeps, signal: AbortSigna
       hint: 'Start it without --rm, or remove lifeboat.stop.',
     });
   }
-  if (hold.post) deps.record({ type: 'hook', container, post: hold.post });
-  const [result] = await Promise.allSettled([holdAndWork(hold, deps, signal, work)]);
-  const released = await release(hold, deps);
+  const done: JournalEntry[] = [];
+  const record = (entry: JournalEntry) => {
+    deps.record(entry);
+    done.push(entry);
+  };
+  if (hold.post) record({ type: 'hook', container, post: hold.post });
+  const [result] = await Promise.allSettled([holdAndWork(hold, { ...deps, record }, signal, work)]);
+  const { failures } = await releaseHolds(done, deps);
   if (result.status === 'rejected') throw result.reason;
-  if (released !== undefined) throw released;
+  if (failures.length > 0) throw failures[0];
   return result.value;
 }
 
@@ -68,68 +73,84 @@ async function holdAndWork<T>(hold: Hold, deps: HoldDeps, signal: AbortSignal, w
   return work();
 }
 
-/** Starts again and runs `post`. Returns what failed, logged already, instead of throwing it. */
-async function release(hold: Hold, deps: HoldDeps): Promise<unknown> {
-  const { container } = hold;
-  try {
-    if (hold.stop) await startAgain(deps, container);
-    if (hold.post) {
-      await runHook(deps.engine, await current(deps.engine, container), 'post', hold.post);
-      deps.record({ type: 'hook-done', container });
-    }
-    return undefined;
-  } catch (error) {
-    deps.log.error('a container could not be released', { container: container.name, error: String(error) });
-    return error;
+/** A container that a journal shows as held. */
+export interface OpenHold {
+  container: ContainerRef;
+  /** it was stopped, and not started again */
+  stopped: boolean;
+  /** the command that is still to be run */
+  post?: Hook;
+}
+
+/** The holds that a journal shows as begun and not undone. */
+export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
+  const open = new Map<string, OpenHold>();
+  for (const entry of entries) {
+    if (!('container' in entry)) continue;
+    const { post, ...held } = open.get(entry.container.id) ?? { container: entry.container, stopped: false };
+    if (entry.type === 'stop') held.stopped = true;
+    if (entry.type === 'started') held.stopped = false;
+    const left = entry.type === 'hook' ? entry.post : entry.type === 'hook-done' ? undefined : post;
+    open.set(entry.container.id, left ? { ...held, post: left } : held);
   }
+  return [...open.values()].filter(({ stopped, post }) => stopped || post);
 }
 
 /**
- * Undoes the holds that a dead run's journal shows as open. Failures are logged and the rest is still undone; resolves to
- * whether all were.
+ * Undoes the holds that journal entries show as open. Never rejects: failures are logged, the rest is still undone.
+ * `again`: something could not be done now and is worth another try.
  */
-export async function releaseHolds(entries: readonly JournalEntry[], deps: HoldDeps): Promise<boolean> {
-  const open = new Map<string, { stop?: ContainerRef; hook?: { container: ContainerRef; post: Hook } }>();
-  for (const entry of entries) {
-    if (entry.type !== 'stop' && entry.type !== 'started' && entry.type !== 'hook' && entry.type !== 'hook-done')
-      continue;
-    const held = open.get(entry.container.id) ?? {};
-    if (entry.type === 'stop') held.stop = entry.container;
-    else if (entry.type === 'started') delete held.stop;
-    else if (entry.type === 'hook') held.hook = entry;
-    else delete held.hook;
-    open.set(entry.container.id, held);
-  }
-  let released = true;
-  for (const { stop, hook } of open.values()) {
+export async function releaseHolds(
+  entries: readonly JournalEntry[],
+  deps: HoldDeps,
+): Promise<{ failures: unknown[]; again: boolean }> {
+  const failures: unknown[] = [];
+  let again = false;
+  for (const { container, stopped, post } of openHolds(entries)) {
     try {
-      if (stop) await startAgain(deps, stop);
-      if (hook) {
-        const container = await current(deps.engine, hook.container);
-        await runHook(deps.engine, container, 'post', hook.post);
-        deps.record({ type: 'hook-done', container: hook.container });
-      }
+      if (stopped) await startAgain(deps, container);
+      if (post) await runPost(deps, container, post);
     } catch (error) {
-      const name = (stop ?? hook?.container)?.name;
-      deps.log.error('a container held by a dead run could not be released', { container: name, error: String(error) });
-      released = false;
+      deps.log.error('a container could not be released', { container: container.name, ...errorInfo(error) });
+      failures.push(error);
+      again ||= !(error instanceof LifeboatError && error.code === 'HOOK_FAILED');
     }
   }
-  return released;
+  return { failures, again };
 }
 
 async function startAgain(deps: HoldDeps, container: ContainerRef): Promise<void> {
   const now = await current(deps.engine, container);
-  await deps.engine.startContainer(now.id);
+  if (now) {
+    await deps.engine.startContainer(now.id);
+    deps.log.info('started the container again', { container: now.name });
+  } else {
+    deps.log.warn('the container that was stopped has been removed since', { container: container.name });
+  }
   deps.record({ type: 'started', container });
-  deps.log.info('started the container again', { container: now.name });
 }
 
-/** The container that is this service now: the same, or the one that Compose made in its place. */
-async function current(engine: Engine, container: ContainerRef): Promise<ContainerRef> {
+/** Runs `post`. A command that ran and failed is not tried again; one that could not be run is. */
+async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Promise<void> {
+  const now = await current(deps.engine, container);
   try {
-    await engine.inspectContainer(container.id);
-    return container;
+    if (now?.running) await runHook(deps.engine, now, 'post', post);
+    else throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.post could not be run: ${container.name} does not run`);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'HOOK_FAILED') deps.record({ type: 'hook-done', container });
+    throw error;
+  }
+  deps.record({ type: 'hook-done', container });
+}
+
+/** The container that is this service now: the same, or the one that Compose made in its place; undefined when gone. */
+async function current(
+  engine: Engine,
+  container: ContainerRef,
+): Promise<(ContainerRef & { running: boolean }) | undefined> {
+  try {
+    const { running } = await engine.inspectContainer(container.id);
+    return { ...container, running };
   } catch (error) {
     if (!isNotFound(error)) throw error;
     const labels = [
@@ -138,8 +159,9 @@ async function current(engine: Engine, container: ContainerRef): Promise<Contain
     ];
     // With several containers of the service nothing tells which one took its place.
     const [successor, another] = container.service === '' ? [] : await engine.listContainers({ labels });
-    if (!successor || another) throw error;
-    return { ...container, id: successor.id, name: successor.name };
+    if (!successor || another) return undefined;
+    const { running } = await engine.inspectContainer(successor.id);
+    return { ...container, id: successor.id, name: successor.name, running };
   }
 }
 
@@ -155,7 +177,9 @@ async function runHook(
   try {
     await execText(engine, container.id, { argv: hook, signal: bounded });
   } catch (error) {
-    if (signal?.aborted) throw error;
+    // Whether the command ran is not known then: it is not the command that failed.
+    const away = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE' && !limit.aborted;
+    if (signal?.aborted || away) throw error;
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
       cause: error,
       hint: `Try it by hand: docker exec ${container.name} ${hook.map((word) => JSON.stringify(word)).join(' ')}`,

@@ -17,8 +17,8 @@ export interface ContainerRef {
  * undo what a killed run left.
  */
 export type JournalEntry =
-  | { type: 'start'; verb: 'backup'; run: RunStart }
-  | { type: 'start'; verb: 'restore'; id: string }
+  | { type: 'start'; verb: 'backup'; run: RunStart; pid?: number }
+  | { type: 'start'; verb: 'restore'; id: string; pid?: number }
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
@@ -31,14 +31,15 @@ export type JournalEntry =
 export function appendJournal(file: string, entry: JournalEntry): void {
   const fd = openSync(file, 'a', 0o600);
   try {
-    appendFileSync(fd, `${JSON.stringify(entry)}\n`);
+    // The line break before it keeps it apart from a line that a full disk or a crash cut off.
+    appendFileSync(fd, `\n${JSON.stringify(entry)}\n`);
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);
   }
 }
 
-/** Reads what {@link appendJournal} wrote. A last line cut off by a crash is passed over: it announced nothing done yet. */
+/** Reads what {@link appendJournal} wrote. A line cut off by a crash is passed over: it announced nothing done yet. */
 export async function readJournal(file: string): Promise<JournalEntry[]> {
   const lines = (await readFile(file, 'utf8')).split('\n');
   return lines.flatMap((line) => {
@@ -72,7 +73,7 @@ export class Journal {
   constructor(directory: string, start: JournalEntry & { type: 'start' }) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.file = path.join(directory, `${start.verb === 'backup' ? start.run.id : start.id}.ndjson`);
-    this.record(start);
+    this.record({ ...start, pid: process.pid });
   }
 
   record(entry: JournalEntry): void {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { hasErrno, LifeboatError } from './errors.ts';
 
 /** A held lock. The kernel lets go of it when the process ends, however it ends. */
@@ -16,7 +16,7 @@ export interface Lock {
  */
 export async function takeLock(name: string): Promise<Lock> {
   const server = createServer((socket) => socket.destroy());
-  const address = `\0lifeboat-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`;
+  const address = addressOf(name);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(address, resolve);
@@ -29,4 +29,17 @@ export async function takeLock(name: string): Promise<Lock> {
   });
   server.unref();
   return { release: () => new Promise((resolve) => server.close(() => resolve())) };
+}
+
+/** True while another process, or this one, holds the lock. */
+export async function isLocked(name: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(addressOf(name));
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
+function addressOf(name: string): string {
+  return `\0lifeboat-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`;
 }

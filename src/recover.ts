@@ -8,6 +8,7 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Repository } from './store/repository.ts';
+import { parseSnapshotId } from './store/snapshot-id.ts';
 
 export interface RecoverDeps {
   /** directory of the journals */
@@ -21,23 +22,45 @@ export interface RecoverDeps {
   now(): Date;
   repository(): Promise<Repository>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
-  /** removes every helper of this project */
-  reapHelpers(): Promise<void>;
+  /** Removes the helpers of this project whose run is not to be kept. Rejects when they cannot be listed. */
+  reapHelpers(keep: (runId: string) => boolean): Promise<void>;
+  /** removes unfinished files of this project from the destination; nobody writes there now */
+  sweepTemporary(): Promise<void>;
 }
+
+/** `lifeboat plan` has helpers for some seconds, outside of every run. Older ones have lost their master. */
+const STRAY_MS = 60_000;
 
 /**
  * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, stored objects that no
  * snapshot names and the spool, and reports each run as failed under its own rid. To be called with the lock held, so that
- * every journal is of a run that is dead.
+ * every journal is of a run that is dead. Never rejects: what could not be undone is logged and tried again at the next
+ * call.
  */
 export async function recover(deps: RecoverDeps): Promise<void> {
-  for (const file of await openJournals(deps.journals)) {
-    const entries = await readJournal(file);
-    const start = entries.find((entry) => entry.type === 'start');
-    // An empty journal: nothing was recorded, so nothing was done.
-    if (!start || (await undo(deps, file, entries, start))) await rm(file, { force: true });
-  }
-  await emptySpool(deps);
+  const attempt = async (what: string, work: () => Promise<void>) => {
+    try {
+      await work();
+    } catch (error) {
+      deps.log.warn(`${what}; trying again later`, { ...errorInfo(error) });
+    }
+  };
+  await attempt('the journals cannot be read', async () => {
+    for (const file of await openJournals(deps.journals)) {
+      await attempt('a dead run could not be undone', () => recoverOne(deps, file));
+    }
+  });
+  const strayBefore = deps.now().getTime() - STRAY_MS;
+  const isYoung = (runId: string) => (parseSnapshotId(runId)?.date.getTime() ?? 0) > strayBefore;
+  await attempt('helpers cannot be listed', () => deps.reapHelpers(isYoung));
+  await attempt('the spool could not be emptied', () => emptySpool(deps));
+}
+
+async function recoverOne(deps: RecoverDeps, file: string): Promise<void> {
+  const entries = await readJournal(file);
+  const start = entries.find((entry) => entry.type === 'start');
+  // An empty journal: nothing was recorded, so nothing was done.
+  if (!start || (await undo(deps, file, entries, start))) await rm(file, { force: true });
 }
 
 /** Resolves to whether everything is undone. What could not be is tried again at the next call; it is reported once. */
@@ -48,36 +71,42 @@ async function undo(
   start: JournalEntry & { type: 'start' },
 ): Promise<boolean> {
   const id = start.verb === 'backup' ? start.run.id : start.id;
-  deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
-  // People's containers come first.
-  const released = await releaseHolds(
-    entries,
-    deps.holdDeps((entry) => appendJournal(file, entry)),
-  );
-  await deps.reapHelpers();
-  if (start.verb === 'restore') return released;
-  const leftovers = await removeLeftovers(deps, file, id);
-  if (!entries.some((entry) => entry.type === 'reported')) {
-    await reportDead(deps, start.run, leftovers === 'committed');
-    appendJournal(file, { type: 'reported' });
+  const reported = entries.some((entry) => entry.type === 'reported');
+  if (reported) deps.log.info(`finishing what a ${start.verb} left undone`, { run: id });
+  else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
+  const record = (entry: JournalEntry) => appendJournal(file, entry);
+  // People's containers do not wait for the rest, nor the rest for a long post hook.
+  const [{ again }, clean] = await Promise.all([
+    releaseHolds(entries, deps.holdDeps(record)),
+    removeLeftovers(deps, file, id, start.verb),
+  ]);
+  if (start.verb === 'backup' && !reported) {
+    await reportDead(deps, start.run, clean.committed);
+    record({ type: 'reported' });
   }
-  return released && leftovers !== 'kept';
+  return clean.done && !again;
 }
 
-/** `committed`: the run had written its manifest before it died, so there is nothing to remove. */
+/** `committed`: the run had written its manifest before it died, so its snapshot stands. */
 async function removeLeftovers(
   deps: RecoverDeps,
   journal: string,
   id: string,
-): Promise<'committed' | 'removed' | 'kept'> {
+  verb: 'backup' | 'restore',
+): Promise<{ done: boolean; committed: boolean }> {
+  let committed = false;
   try {
+    // First, because a helper of the dead run goes on storing.
+    await deps.reapHelpers((runId) => runId !== id);
+    if (verb === 'restore') return { done: true, committed };
     const repository = await deps.repository();
-    if ((await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id)) return 'committed';
+    committed = (await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id);
     await repository.removeObjects(await journalObjects(journal));
-    return 'removed';
+    await deps.sweepTemporary();
+    return { done: true, committed };
   } catch (error) {
-    deps.log.warn('the repository could not be cleaned after a dead run', { run: id, ...errorInfo(error) });
-    return 'kept';
+    deps.log.warn('what a dead run stored could not be removed', { run: id, ...errorInfo(error) });
+    return { done: false, committed };
   }
 }
 
@@ -87,21 +116,27 @@ async function reportDead(deps: RecoverDeps, run: RunStart, committed: boolean):
       ? 'Its snapshot was complete by then and can be used.'
       : 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
   });
-  const previous = await deps.state.lastRun();
-  const report: RunReport = {
-    ...run,
-    end: deps.now().toISOString(),
-    status: 'failed',
-    results: [],
-    problems: [],
-    error: errorInfo(error),
-    destination: deps.destination,
-    logTail: [],
-    ...(committed ? { snapshot: run.id } : {}),
-    ...(previous ? { previousStatus: previous.status } : {}),
-  };
+  const last = await deps.state.lastRun();
+  // It had ended and was being reported when it died: then its own report is the one to tell.
+  const report: RunReport =
+    last?.id === run.id
+      ? last
+      : {
+          ...run,
+          end: deps.now().toISOString(),
+          status: 'failed',
+          results: [],
+          problems: [],
+          error: errorInfo(error),
+          destination: deps.destination,
+          logTail: [],
+          ...(committed ? { snapshot: run.id } : {}),
+          ...(last ? { previousStatus: last.status } : {}),
+        };
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
+  // Told before it is noted as told.
+  await deps.dispatcher.settle();
 }
 
 async function emptySpool(deps: RecoverDeps): Promise<void> {

@@ -1,6 +1,7 @@
-import type { ErrorInfo } from './errors.ts';
+import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { type Hold, holdOf } from './hold.ts';
-import type { Plan, PlannedSource, Problem } from './plan/model.ts';
+import type { Mount, Plan, PlannedSource, Problem } from './plan/model.ts';
+import { mountHolding } from './plan/mounts.ts';
 import type { RunStatus, SourceReport } from './report/events.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 
@@ -115,4 +116,22 @@ export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
   if (!first) return { code: 'NOTHING_LABELLED', message: 'no source to back up' };
   const { code, message, hint } = first;
   return hint === undefined ? { code, message } : { code, message, hint };
+}
+
+/**
+ * Why nothing may be stored at `path` of the agent, judged by its own mounts; undefined when it may. `writing`: false when
+ * it is only to be read.
+ */
+export function destinationError(path: string, mounts: readonly Mount[], writing: boolean): LifeboatError | undefined {
+  const mount = mountHolding(path, mounts);
+  if (!mount || mount.type === 'tmpfs') {
+    const where = mount ? 'is in memory' : "is on the Lifeboat container's own disk";
+    return new LifeboatError('DEST_NOT_MOUNTED', `${path} ${where}, which would be lost with the container`, {
+      hint: `Mount a volume or a directory of the host at ${path} of the Lifeboat service.`,
+    });
+  }
+  if (mount.writable || !writing) return undefined;
+  return new LifeboatError('DEST_UNWRITABLE', `${path} is mounted read-only`, {
+    hint: `Remove :ro from the mount at ${mount.destination} of the Lifeboat service.`,
+  });
 }

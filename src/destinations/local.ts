@@ -1,19 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import {
-  chmod,
-  type FileHandle,
-  link,
-  lstat,
-  mkdir,
-  open,
-  opendir,
-  readdir,
-  rename,
-  rmdir,
-  unlink,
-} from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { chmod, type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import type { ByteRange, Destination, ObjectInfo, Stored } from './destination.ts';
@@ -23,10 +11,10 @@ import { checkKey, checkPrefix, compareKeys } from './keys.ts';
 /** A destination that is a directory, with the care for leftovers that only a file system needs. */
 export interface LocalDestination extends Destination {
   /**
-   * Removes what runs that died left unfinished: temporary files whose last write is at least that long ago
-   * (milliseconds, default a day). Returns how many.
+   * Removes what runs that died left unfinished: temporary files below `prefix` (default everywhere) whose last write is at
+   * least that long ago (milliseconds, default a day), and directories that are empty after that. Returns how many files.
    */
-  sweepTemporary(olderThanMs?: number): Promise<number>;
+  sweepTemporary(options?: { prefix?: string; olderThanMs?: number }): Promise<number>;
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -89,7 +77,8 @@ export function createLocalDestination(options: { root: string }): LocalDestinat
       await removeEmptyParents(root, dirname(key));
     },
 
-    sweepTemporary: (olderThanMs = DAY_MS) => sweep(root, Date.now() - olderThanMs),
+    sweepTemporary: ({ prefix = '', olderThanMs = DAY_MS } = {}) =>
+      sweep(join(root, checkPrefix(prefix)), Date.now() - olderThanMs),
   };
 }
 
@@ -291,10 +280,17 @@ async function removeEmptyParents(root: string, directory: string): Promise<void
 
 async function sweep(directory: string, before: number): Promise<number> {
   let removed = 0;
-  for await (const entry of await opendir(directory)) {
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    if (hasErrno(error, 'ENOENT')) return [];
+    throw error;
+  });
+  for (const entry of entries) {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) removed += await sweep(path, before).catch(() => 0);
-    else if (entry.isFile() && TEMPORARY.test(basename(path)) && (await lstat(path)).mtimeMs <= before) {
+    if (entry.isDirectory()) {
+      removed += await sweep(path, before).catch(() => 0);
+      // One that holds something stays.
+      await rmdir(path).catch(() => undefined);
+    } else if (entry.isFile() && TEMPORARY.test(entry.name) && (await lstat(path)).mtimeMs <= before) {
       await unlink(path);
       removed++;
     }

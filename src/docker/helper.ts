@@ -146,20 +146,20 @@ async function removeContainer(engine: Engine, id: string, name: string, log: Lo
 }
 
 /**
- * Removes the helpers of a project that belong to none of `keepRunIds`, running or not, with their anonymous volumes.
+ * Removes the helpers of a project whose run is not to be kept, running or not, with their anonymous volumes.
  * Touches only containers that carry both of our labels with exactly this project. One that cannot be removed is logged
  * and left for the next time. Returns the names of those found.
  */
 export async function reapHelpers(
   engine: Engine,
   project: string,
-  keepRunIds: readonly string[],
+  keep: (runId: string) => boolean,
   log: Log,
 ): Promise<string[]> {
   const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
   const ours = found.filter(({ labels }) => {
     const run = labels[RUN_LABEL];
-    return run !== undefined && labels[PROJECT_LABEL] === project && !keepRunIds.includes(run);
+    return run !== undefined && labels[PROJECT_LABEL] === project && !keep(run);
   });
   await Promise.all(ours.map(({ id, name }) => removeContainer(engine, id, name, log)));
   return ours.map(({ name }) => name);

@@ -147,13 +147,13 @@ describe('local destination', () => {
     const fresh = join(root, 'p', 'a', '.4567.tmp');
     for (const file of [old, fresh]) writeFileSync(file, 'x');
     utimesSync(old, new Date(0), new Date(0));
-    expect(await destination.sweepTemporary(60_000)).toBe(1);
+    expect(await destination.sweepTemporary({ olderThanMs: 60_000 })).toBe(1);
     expect(
       filesIn(root)
         .map((entry) => entry.name)
         .sort(),
     ).toEqual(['.4567.tmp', 'object']);
-    expect(await destination.sweepTemporary(0)).toBe(1);
+    expect(await destination.sweepTemporary({ olderThanMs: 0 })).toBe(1);
     expect(await keys(destination, '')).toEqual(['p/a/object']);
   });
 });

@@ -21,7 +21,7 @@ const spec: HelperSpec = {
 };
 
 afterEach(async () => {
-  await reapHelpers(engine, project, [], silentLog);
+  await reapHelpers(engine, project, () => false, silentLog);
 });
 
 test('starts confined, is worked with by exec, stops at once, and is removed', async () => {
@@ -51,7 +51,7 @@ test('clean-up removes what dead runs left, and neither live runs nor other proj
   const left = await startHelper(context, spec);
   const live = await startHelper(context, { ...spec, runId: 'run-2' });
   const other = await startHelper(context, { ...spec, project: `${project}-staging` });
-  expect(await reapHelpers(engine, project, ['run-2'], silentLog)).toEqual([left.name]);
+  expect(await reapHelpers(engine, project, (run) => run === 'run-2', silentLog)).toEqual([left.name]);
   expect((await engine.inspectContainer(live.id)).running).toBe(true);
   expect((await engine.inspectContainer(other.id)).running).toBe(true);
   await other.remove();

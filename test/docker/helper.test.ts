@@ -127,7 +127,7 @@ test('clean-up takes only helpers of this project and of no run that goes on', a
   stub.routes.set('DELETE /containers/id-stuck', refuse('device busy'));
   const warnings: unknown[] = [];
   const log: Log = { ...silentLog, warn: (_message, fields) => warnings.push(fields?.name) };
-  expect(await reapHelpers(engine, 'shop', ['r1'], log)).toEqual(['old', 'stuck']);
+  expect(await reapHelpers(engine, 'shop', (run) => run === 'r1', log)).toEqual(['old', 'stuck']);
   expect(removals().sort()).toEqual(['DELETE /containers/id-old', 'DELETE /containers/id-stuck']);
   expect(warnings).toEqual(['stuck']);
 });
