@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { compare, databases, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
+import { compose, inService, lifeboat, logLine, PROJECT, removeAll } from './project.ts';
+import { type Received, slackText } from './receiver-log.ts';
+
+/**
+ * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. Ends with 0 only if
+ * everything that was lost is there again, equal. `--keep` leaves the project running.
+ */
+
+const WAIT_MS = 180_000;
+const LOCKED = 11;
+
+const say = (text = '') => console.log(text);
+const indent = (text: string) =>
+  text
+    .trimEnd()
+    .split('\n')
+    .map((line) => (line === '' ? '' : `   ${line}`))
+    .join('\n');
+const show = (text: string) => say(indent(text));
+let step = 0;
+function heading(text: string): void {
+  step += 1;
+  say(`\n${step}. ${text}`);
+}
+
+const stop = new AbortController();
+const { signal } = stop;
+
+async function startShop(): Promise<void> {
+  heading('A shop: a database, an upload site with a volume, and Lifeboat');
+  show('$ docker compose up --detach');
+  await compose(['up', '--detach', '--wait', '--wait-timeout', '120', 'db', 'web', 'receiver'], { signal });
+  await inService('web', ['node', '/app/fill.ts'], signal);
+  // Only now, so that its first scheduled run finds everything.
+  await compose(['up', '--detach', 'lifeboat'], { signal });
+}
+
+async function showPlan(): Promise<void> {
+  heading('What Lifeboat is going to do');
+  show('$ docker compose exec lifeboat lifeboat plan');
+  const plan = await lifeboat(['plan'], signal);
+  show(plan.output);
+  if (plan.status !== 0) throw new Error(`lifeboat plan ended with status ${plan.status}`);
+}
+
+/** Waits until the schedule has had its first run, and shows what was sent. */
+async function waitForRun(): Promise<void> {
+  heading('Waiting for the schedule, which is every full minute here; nobody starts a backup by hand');
+  const limit = AbortSignal.timeout(WAIT_MS);
+  await logLine('receiver', (line) => line.includes('POST /services/'), AbortSignal.any([signal, limit])).catch(
+    (error: unknown) => {
+      throw limit.aborted ? new Error(`no run ended within ${WAIT_MS / 1000} seconds`) : error;
+    },
+  );
+  const script = `fetch('http://127.0.0.1:8080/_requests').then((r) => r.text()).then((t) => console.log(t))`;
+  const requests = JSON.parse(await inService('receiver', ['node', '-e', script], signal)) as Received[];
+  show('What healthchecks.io got (the service `receiver` plays it, and Slack):');
+  const pings = requests.filter(({ path }) => path.startsWith('/ping/'));
+  for (const { at, method, path, query } of pings) {
+    show(`  ${new Date(at).toLocaleTimeString('en-GB')}  ${method} ${path}  rid=${query.rid}`);
+  }
+  const [first, second] = pings;
+  const kinds = [first, second].map((ping) => ping?.path.split('/')[3] ?? '');
+  if (!first || !second || kinds.join() !== 'start,' || !first.query.rid || first.query.rid !== second.query.rid) {
+    throw new Error(`no start and success with one rid:\n${pings.map(({ body }) => body).join('\n')}`);
+  }
+  show('  which is a start and a success of one run: both have the same rid');
+  say();
+  show('What Slack got:');
+  const message = requests.find(({ path }) => path.startsWith('/services/'));
+  show(indent(slackText(message?.body ?? '{}')));
+}
+
+/** The snapshot that the schedule made. */
+async function snapshot(): Promise<string> {
+  const { stdout } = await lifeboat(['snapshots', '--json'], signal);
+  const { snapshots } = JSON.parse(stdout) as { snapshots: { id: string; trigger: string; status: string }[] };
+  const first = snapshots.at(-1);
+  if (first?.trigger !== 'schedule' || first.status !== 'ok') throw new Error(`no good scheduled snapshot: ${stdout}`);
+  return first.id;
+}
+
+async function loseEverything(): Promise<void> {
+  heading('Now everything is lost');
+  show('$ psql -c "DROP DATABASE shop WITH (FORCE)"');
+  await dropDatabase(signal);
+  show(`  databases left on the server: ${await databases(signal)}`);
+  show('$ find /srv/media -mindepth 1 -delete');
+  await emptyVolume(signal);
+  const site = `fetch('http://127.0.0.1:3000/').then((r) => r.text()).then((t) => console.log(t))`;
+  const answer = (await inService('web', ['node', '-e', site], signal)).trim();
+  show(`  the upload site says: ${answer}`);
+  if (answer !== '0 files') throw new Error('the files are not gone, so a restore would prove nothing');
+}
+
+async function restore(id: string, source: string): Promise<void> {
+  show(`$ docker compose exec lifeboat lifeboat restore ${id} ${source}`);
+  for (let tries = 0; ; tries += 1) {
+    const { status, output } = await lifeboat(['restore', id, source], signal);
+    // On a slow machine the next scheduled run may be under way.
+    if (status === LOCKED && tries < 60) {
+      await sleep(1000, undefined, { signal });
+      continue;
+    }
+    show(output);
+    if (status !== 0) throw new Error(`the restore of ${source} ended with status ${status}`);
+    return;
+  }
+}
+
+async function story(): Promise<boolean> {
+  await startShop();
+  const [database, volume] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
+  const tables = [...database].filter(([name]) => name.startsWith('public.'));
+  const rows = tables.map(([name, value]) => `${name.replace('public.', '')} (${value.replace(/, md5.*/, '')})`);
+  show(`db holds the tables ${rows.join(', ')}`);
+  const names = [...volume.all.keys()].filter((name) => /[^ -~]/.test(name)).map((name) => name.slice(2));
+  show(`web holds ${volume.all.size} files, links and directories, with names like ${names.slice(0, 3).join(', ')}`);
+  await showPlan();
+  await waitForRun();
+  const id = await snapshot();
+  await loseEverything();
+  heading('Lifeboat brings it back');
+  await restore(id, 'db.postgres');
+  await restore(id, 'web.media');
+  heading('Is it the same? Told by psql, find and sha256sum, before and after');
+  const [databaseAfter, volumeAfter] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
+  const parts = compare(new Map([...database, ...volume.summary]), new Map([...databaseAfter, ...volumeAfter.summary]));
+  show(parts.lines.join('\n'));
+  const entries = compare(volume.all, volumeAfter.all);
+  if (!entries.equal)
+    show(
+      entries.lines
+        .filter((line) => !line.endsWith(' equal'))
+        .slice(0, 20)
+        .join('\n'),
+    );
+  return parts.equal && entries.equal;
+}
+
+async function main(keep: boolean): Promise<number> {
+  const start = performance.now();
+  say(`Lifeboat demo: the Compose project ${PROJECT} (docker/demo/compose.yaml)`);
+  if (await removeAll()) show('An earlier demo was still there; it is removed.');
+  let status = 1;
+  try {
+    const equal = await story();
+    const seconds = Math.round((performance.now() - start) / 1000);
+    say(equal ? `\nEvery row and every file is back, equal. ${seconds} s in all.` : '\nNOT everything is as it was.');
+    status = equal ? 0 : 1;
+  } catch (error) {
+    if (!signal.aborted) say(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
+    if (!signal.aborted) show(await compose(['logs', '--no-color', '--tail', '20', 'lifeboat']).catch(String));
+  }
+  if (keep && !signal.aborted) {
+    say(`It is left running. To look around: docker compose -p ${PROJECT} exec lifeboat lifeboat snapshots`);
+    say(`To remove it: docker compose -p ${PROJECT} down --volumes`);
+  } else {
+    await removeAll();
+    say(`${signal.aborted ? '\nStopped. ' : ''}The project and its volumes are removed again.`);
+  }
+  return signal.aborted ? 130 : status;
+}
+
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort(new Error('stopped')));
+process.exitCode = await main(process.argv.includes('--keep'));

@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+/** The Compose project of the demo, worked through `docker compose` as anybody would. */
+
+export const PROJECT = 'lifeboat-demo';
+const FILE = fileURLToPath(new URL('compose.yaml', import.meta.url));
+const COMPOSE = ['compose', '--progress', 'quiet', '--project-name', PROJECT, '--file', FILE];
+
+/** What a program came to; `output` is stdout and stderr in the order in which they were written. */
+export interface Ran {
+  status: number;
+  stdout: string;
+  output: string;
+}
+
+function environment(): NodeJS.ProcessEnv {
+  const { DOCKER_HOST: host } = process.env;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return {
+    ...process.env,
+    ...(zone ? { LIFEBOAT_DEMO_ZONE: zone } : {}),
+    ...(host?.startsWith('unix://') ? { LIFEBOAT_DEMO_SOCKET: host.slice('unix://'.length) } : {}),
+  };
+}
+
+/** Runs `docker …`; rejects when the signal aborts, else resolves whatever the status. */
+export function docker(args: readonly string[], options: { input?: string; signal?: AbortSignal } = {}): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    // A process group of its own: Ctrl-C is for this program, which then removes what it made.
+    const child = spawn('docker', args, { env: environment(), detached: true });
+    const ran: Ran = { status: 1, stdout: '', output: '' };
+    const abort = () => child.kill();
+    options.signal?.addEventListener('abort', abort, { once: true });
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      ran.stdout += text;
+      ran.output += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      ran.output += text;
+    });
+    child.once('error', reject);
+    child.once('close', (status) => {
+      options.signal?.removeEventListener('abort', abort);
+      if (options.signal?.aborted) reject(options.signal.reason);
+      else resolve({ ...ran, status: status ?? 1 });
+    });
+    child.stdin.on('error', () => undefined).end(options.input ?? '');
+  });
+}
+
+/** `docker compose …` on the demo's project; a status other than 0 is an error that shows what was said. */
+export async function compose(
+  args: readonly string[],
+  options: { input?: string; signal?: AbortSignal } = {},
+): Promise<string> {
+  const { status, stdout, output } = await docker([...COMPOSE, ...args], options);
+  if (status !== 0) throw new Error(`docker compose ${args.join(' ')} ended with status ${status}\n${output}`);
+  return stdout;
+}
+
+/** Runs a command in the container of a service. */
+export function inService(
+  service: string,
+  argv: readonly string[],
+  signal: AbortSignal,
+  input?: string,
+): Promise<string> {
+  return compose(['exec', '--no-TTY', service, ...argv], { signal, ...(input === undefined ? {} : { input }) });
+}
+
+/** `docker compose exec lifeboat lifeboat …`, whatever its status. */
+export function lifeboat(args: readonly string[], signal: AbortSignal): Promise<Ran> {
+  return docker([...COMPOSE, 'exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args], { signal });
+}
+
+/** Resolves with the first line of a service's log that `wanted` accepts. */
+export function logLine(service: string, wanted: (line: string) => boolean, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const args = [...COMPOSE, 'logs', '--follow', '--no-color', '--no-log-prefix', service];
+    const child = spawn('docker', args, { env: environment(), detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+    const stop = () => child.kill();
+    signal.addEventListener('abort', stop, { once: true });
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (!wanted(line)) return;
+      resolve(line);
+      stop();
+    });
+    child.once('error', reject).once('close', () => {
+      signal.removeEventListener('abort', stop);
+      reject(signal.aborted ? signal.reason : new Error(`the log of ${service} ended`));
+    });
+  });
+}
+
+/** Removes everything that the demo made, also what an earlier one left; resolves to whether there was anything. */
+export async function removeAll(): Promise<boolean> {
+  const labelled = (label: string) => docker(['ps', '--all', '--quiet', '--filter', `label=${label}=${PROJECT}`]);
+  const before = await labelled('com.docker.compose.project');
+  if (before.stdout !== '') await docker([...COMPOSE, 'kill']);
+  // Lifeboat's own short-lived containers are no services, so Compose does not know them.
+  const helpers = (await labelled('dev.lifeboat.project')).stdout.split('\n').filter((id) => id !== '');
+  if (helpers.length > 0) await docker(['rm', '--force', '--volumes', ...helpers]);
+  await compose(['down', '--volumes', '--remove-orphans', '--timeout', '1']);
+  return before.stdout !== '';
+}
