@@ -37,10 +37,17 @@ export interface DumpOptions {
   lockTimeoutMs: number;
 }
 
-/** `pg_dump` in directory format over an exported snapshot. */
+/**
+ * `pg_dump` in directory format over an exported snapshot, then the list of the dump's table of contents on stdout: that
+ * `pg_restore` can read it whole is the tools' own end check. One command, since starting one in a container takes longer
+ * than dumping a small database. The shell gets names as arguments only.
+ */
 export function dumpCommand(options: DumpOptions): string[] {
   return [
-    'pg_dump',
+    'sh',
+    '-c',
+    'pg_dump "$@" && exec pg_restore --list "$0"',
+    options.directory,
     '--format=directory',
     `--jobs=${options.jobs}`,
     options.compression === 'zstd' ? '--compress=zstd:3' : '--compress=0',
@@ -52,11 +59,6 @@ export function dumpCommand(options: DumpOptions): string[] {
     `--file=${options.directory}`,
     databaseArgument(options.connection, options.database),
   ];
-}
-
-/** Lists a dump's table of contents; reading it whole is the tool's own end check. */
-export function listCommand(directory: string): string[] {
-  return ['pg_restore', '--list', directory];
 }
 
 /** `pg_dumpall` for roles, memberships and tablespaces. */

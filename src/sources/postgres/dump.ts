@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
-import { type DumpCompression, dumpCommand, listCommand } from './commands.ts';
+import { type DumpCompression, dumpCommand } from './commands.ts';
 import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
 import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
@@ -41,7 +41,7 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
       options.progress(bytes);
       return String(bytes);
     };
-    const facts = await withWatchdog(
+    const { facts, list } = await withWatchdog(
       {
         timeoutMs: stallTimeoutMs,
         pulses: [bytesPulse, () => tools.activity()],
@@ -71,7 +71,7 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
         );
       },
     );
-    await checkDump(options, directory, facts);
+    await checkDump(options, directory, facts, list);
     options.progress(await directorySize(directory));
     return facts;
   } finally {
@@ -80,21 +80,22 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
 }
 
 /** Waits for both, so that neither goes on unseen; the dump's error tells more than the session's that it takes along. */
-async function both<T>(dump: Promise<unknown>, facts: Promise<T>): Promise<T> {
+async function both<T>(dump: Promise<string>, facts: Promise<T>): Promise<{ facts: T; list: string }> {
   const [dumped, read] = await Promise.allSettled([dump, facts]);
   if (dumped.status === 'rejected') throw dumped.reason;
   if (read.status === 'rejected') throw read.reason;
-  return read.value;
+  return { facts: read.value, list: dumped.value };
 }
 
-async function checkDump(options: DumpDatabaseOptions, directory: string, facts: DatabaseFacts): Promise<void> {
-  const { tools, signal } = options;
-  const leftOutOnRequest = options.excludeTableData.length > 0;
-  const incomplete = (why: string, cause?: unknown) =>
-    new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is not whole: ${why}`, { cause });
-  const list = await tools.run(listCommand(directory), signal).catch((error: unknown) => {
-    throw incomplete('pg_restore cannot read it', error);
-  });
+async function checkDump(
+  { excludeTableData }: DumpDatabaseOptions,
+  directory: string,
+  facts: DatabaseFacts,
+  list: string,
+): Promise<void> {
+  const leftOutOnRequest = excludeTableData.length > 0;
+  const incomplete = (why: string) =>
+    new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is not whole: ${why}`);
   const promised = promisedEntries(list);
   if (promised === undefined) throw incomplete('its table of contents is empty');
   const entries = parseToc(list);
@@ -138,6 +139,11 @@ function dumpError(error: unknown, database: string, container: string): unknown
     return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {
       cause: error,
       hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+    });
+  }
+  if (text.includes('pg_restore: error:')) {
+    return new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${database} is not whole: pg_restore cannot read it`, {
+      cause: error,
     });
   }
   return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, { cause: error });

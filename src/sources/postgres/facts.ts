@@ -102,11 +102,15 @@ export interface DatabaseListing {
   size: number;
 }
 
-/** Every database that accepts connections and is no template, by name. */
+/**
+ * Every database that accepts connections and is no template, by name. A connection limit of -2 marks one whose DROP was
+ * interrupted: nobody can connect to it any more, and the server's own tools pass it over too (pg_dumpall).
+ */
 export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
   const rows = await session.all<{ name: string; size: string }>(
     `SELECT datname AS name, pg_database_size(oid)::text AS size
-       FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname COLLATE "C"`,
+       FROM pg_database
+      WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY datname COLLATE "C"`,
   );
   return rows.map((row) => ({ name: row.name, size: Number(row.size) }));
 }

@@ -7,7 +7,15 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { type DumpCompression, globalsCommand } from './commands.ts';
 import { dumpDatabase } from './dump.ts';
-import { type DatabaseListing, listDatabases, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
+import {
+  type DatabaseFacts,
+  type DatabaseListing,
+  listDatabases,
+  type PostgresFacts,
+  readServerFacts,
+  type ServerFacts,
+} from './facts.ts';
+import { runPool, type Task } from './pool.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 
 export interface PostgresSourceOptions {
@@ -19,6 +27,15 @@ export interface PostgresSourceOptions {
 
 /** `pg_dump` gains nothing from more jobs than this on one host that also runs the database. */
 const MAX_JOBS = 4;
+
+/** A database up to this size is small: starting its dump takes longer than its data. 64 MiB. */
+const SMALL = 64 * 1024 ** 2;
+
+/**
+ * Small databases are dumped so many at a time, each over two connections of ours. With the one that watches over the
+ * run, that is the most connections a run ever has.
+ */
+const SMALL_AT_ONCE = 4;
 
 /**
  * Share of a database's size that a zstd dump may need in the spool. Measured dumps are at 10–35 % (indexes are not
@@ -73,9 +90,8 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     const compression: DumpCompression = server.versionNumber >= 160000 ? 'zstd' : 'none';
     await checkSpool(context.spool, databases, compression);
     const facts: PostgresFacts = { kind: 'postgres', server, compression, rows: 0, databases: [] };
-    await dumpDatabases(options, context, tools, databases, facts);
+    facts.databases = await dumpDatabases(options, context, tools, databases, compression);
     facts.rows = facts.databases.flatMap(({ tables }) => tables).reduce((sum, table) => sum + table.rows, 0);
-    await dumpGlobals(tools, context);
     await checkNotRestarted(options, tools, server);
     return {
       root: context.spool,
@@ -94,43 +110,45 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   }
 }
 
+/** Dumps globals and databases: large ones one after the other with all workers, then small ones several at a time. */
 async function dumpDatabases(
   options: PostgresSourceOptions,
   context: CaptureContext,
   tools: Tools,
   databases: DatabaseListing[],
-  facts: PostgresFacts,
-): Promise<void> {
+  compression: DumpCompression,
+): Promise<DatabaseFacts[]> {
+  const { planned, stallTimeoutMs } = options;
   const parent = path.posix.join(context.spool, 'databases');
   await mkdir(parent, { mode: 0o700 });
-  let before = 0;
-  for (const { name } of databases) {
-    context.signal.throwIfAborted();
-    let dumped = 0;
-    const database = await dumpDatabase({
-      tools,
-      database: name,
-      parent,
-      jobs: toolJobs(),
-      compression: facts.compression,
-      excludeTableData: options.planned.excludeTableData,
-      stallTimeoutMs: options.stallTimeoutMs,
-      signal: context.signal,
-      progress: (bytes) => {
-        dumped = bytes;
-        context.progress({ phase: `dumping ${name}`, done: before + bytes });
-      },
-    });
-    before += dumped;
-    facts.databases.push(database);
-    context.log.debug('database dumped', { source: options.planned.name, database: name, bytes: dumped });
-  }
+  const dumped = new Map<string, { bytes: number; facts?: DatabaseFacts }>();
+  const dump =
+    (name: string, jobs: number): Task =>
+    async (signal) => {
+      const mine: { bytes: number; facts?: DatabaseFacts } = { bytes: 0 };
+      dumped.set(name, mine);
+      const progress = (bytes: number) => {
+        mine.bytes = bytes;
+        const done = [...dumped.values()].reduce((sum, one) => sum + one.bytes, 0);
+        context.progress({ phase: `dumping ${name}`, done });
+      };
+      const { excludeTableData } = planned;
+      const settings = { parent, jobs, compression, excludeTableData, stallTimeoutMs };
+      mine.facts = await dumpDatabase({ tools, database: name, ...settings, signal, progress });
+      context.log.debug('database dumped', { source: planned.name, database: name, bytes: mine.bytes });
+    };
+  const large = databases.filter(({ size }) => size > SMALL).map(({ name }) => dump(name, toolJobs()));
+  const small = databases.filter(({ size }) => size <= SMALL).map(({ name }) => dump(name, 1));
+  const globals: Task = (signal) => dumpGlobals(tools, context, signal);
+  await runPool(large, 1, context.signal);
+  await runPool([globals, ...small], SMALL_AT_ONCE, context.signal);
+  return databases.flatMap(({ name }) => dumped.get(name)?.facts ?? []);
 }
 
-async function dumpGlobals(tools: Tools, context: CaptureContext): Promise<void> {
+async function dumpGlobals(tools: Tools, context: CaptureContext, signal: AbortSignal): Promise<void> {
   const file = path.posix.join(context.spool, 'globals.sql');
   const dump = (passwords: boolean) =>
-    tools.run(globalsCommand(tools.connection, tools.database, file, passwords), context.signal);
+    tools.run(globalsCommand(tools.connection, tools.database, file, passwords), signal);
   try {
     await dump(true);
   } catch (error) {

@@ -137,6 +137,15 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     });
     return control;
   };
+  let activity: Promise<string> | undefined;
+  const readActivity = async () => {
+    const row = await (await openControl()).one<{ state: string | null }>(
+      `SELECT string_agg(concat_ws(' ', pid, state, query_start, state_change), ',' ORDER BY pid) AS state
+         FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
+      [options.application],
+    );
+    return row.state ?? '';
+  };
   return {
     container: source.containerName,
     connection,
@@ -148,13 +157,12 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
       const result = await execText(engine, helper.id, { argv, env: TOOL_ENV, limit: OUTPUT_LIMIT, signal });
       return result.stdout;
     },
-    async activity() {
-      const row = await (await openControl()).one<{ state: string | null }>(
-        `SELECT string_agg(concat_ws(' ', pid, state, query_start, state_change), ',' ORDER BY pid) AS state
-           FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
-        [options.application],
-      );
-      return row.state ?? '';
+    activity() {
+      // Several dumps are watched at a time, and a session takes one query at a time.
+      activity ??= readActivity().finally(() => {
+        activity = undefined;
+      });
+      return activity;
     },
     async close() {
       await within(CLOSE_LIMIT_MS, endSessions(control, options.application));
