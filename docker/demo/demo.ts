@@ -49,11 +49,14 @@ async function showPlan(): Promise<void> {
 async function waitForRun(): Promise<void> {
   heading('Waiting for the schedule, which is every full minute here; nobody starts a backup by hand');
   const limit = AbortSignal.timeout(WAIT_MS);
-  await logLine('receiver', (line) => line.includes('POST /services/'), AbortSignal.any([signal, limit])).catch(
-    (error: unknown) => {
-      throw limit.aborted ? new Error(`no run ended within ${WAIT_MS / 1000} seconds`) : error;
-    },
-  );
+  const waiting = new Set([/POST \/services\//, /POST \/ping\/[\w-]+(\/fail)?(\s|$)/]);
+  const bothCame = (line: string) => {
+    for (const pattern of waiting) if (pattern.test(line)) waiting.delete(pattern);
+    return waiting.size === 0;
+  };
+  await logLine('receiver', bothCame, AbortSignal.any([signal, limit])).catch((error: unknown) => {
+    throw limit.aborted ? new Error(`no run ended within ${WAIT_MS / 1000} seconds`) : error;
+  });
   const script = `fetch('http://127.0.0.1:8080/_requests').then((r) => r.text()).then((t) => console.log(t))`;
   const requests = JSON.parse(await inService('receiver', ['node', '-e', script], signal)) as Received[];
   show('What healthchecks.io got (the service `receiver` plays it, and Slack):');

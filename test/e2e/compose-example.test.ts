@@ -1,0 +1,59 @@
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ok, sh } from '../harness/stack.ts';
+
+/** compose.example.yml as a user takes it: copied to compose.yml, with a .env beside it, and nothing else set up. */
+const project = `lbt-example-${process.pid}`;
+let directory: string;
+
+/** What a machine of the tests has instead: another tag, and an image for `web` that is there. */
+const OVERRIDE = {
+  services: {
+    lifeboat: { image: process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test', healthcheck: { interval: '1s' } },
+    db: { healthcheck: { test: ['CMD', 'pg_isready', '-h', '127.0.0.1', '-U', 'shop'], interval: '1s', retries: 60 } },
+    web: { image: 'node:24-trixie-slim', command: ['sleep', '86400'], init: true },
+  },
+};
+
+function compose(...args: string[]) {
+  const files = ['--file', 'compose.yml', '--file', 'override.json'];
+  return ['compose', '--progress', 'quiet', '--project-name', project, ...files, ...args];
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-example-'));
+  await copyFile(new URL('../../compose.example.yml', import.meta.url), path.join(directory, 'compose.yml'));
+  const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+  await writeFile(path.join(directory, '.env'), `POSTGRES_PASSWORD=canary-example\nDOCKER_SOCKET=${socket}\n`);
+  await writeFile(path.join(directory, 'override.json'), JSON.stringify(OVERRIDE));
+  await ok('docker', compose('up', '--detach', '--wait', '--wait-timeout', '120'), { cwd: directory });
+});
+afterAll(async () => {
+  await sh('docker', compose('down', '--volumes', '--timeout', '2'), { cwd: directory });
+  await rm(directory, { recursive: true, force: true });
+});
+
+it('parses alone', async () => {
+  await ok('docker', ['compose', '--file', 'compose.yml', 'config', '--quiet'], { cwd: directory });
+});
+
+it('plans the database, the volume and the configuration, without a problem', async () => {
+  const plan = JSON.parse(
+    await ok('docker', compose('exec', '--no-TTY', 'lifeboat', 'lifeboat', 'plan', '--json'), { cwd: directory }),
+  ) as { sources: { name: string }[]; problems: unknown[] };
+  expect(plan.problems).toEqual([]);
+  expect(plan.sources.map(({ name }) => name)).toEqual(['config', 'db.postgres', 'web.media']);
+});
+
+it('backs all of it up, and gives the configuration back', async () => {
+  const inWeb = ['web', 'sh', '-c', 'echo hello > /usr/share/nginx/html/media/hello.txt'];
+  await ok('docker', compose('exec', '--no-TTY', ...inWeb), { cwd: directory });
+  const lifeboat = (...args: string[]) =>
+    ok('docker', compose('exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args), { cwd: directory });
+  await lifeboat('backup');
+  await lifeboat('restore', 'latest', 'config', '--to-directory', '/restored/config');
+  await ok('diff', ['compose.yml', 'restored/config/compose.yml'], { cwd: directory });
+  await ok('diff', ['.env', 'restored/config/.env'], { cwd: directory });
+});
