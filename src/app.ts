@@ -35,6 +35,7 @@ import { createVolumeSource } from './sources/volume.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-jobs.ts';
+import { type DropDeps, dropLeftDatabases } from './working-databases.ts';
 
 /** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
 const SPOOL = '/spool';
@@ -155,6 +156,10 @@ export async function createApp({ settings, log }: Base): Promise<App> {
       repository,
       holdDeps,
       reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
+      dropDatabases: (entries, run) => {
+        const tools: DropDeps['openTools'] = (source, context) => openTools({ agent, source, log, ...context });
+        return dropLeftDatabases({ project, log, plan, openTools: tools }, entries, run);
+      },
       sweepTemporary: async () => void (await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 })),
     });
 

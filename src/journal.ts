@@ -22,6 +22,8 @@ export type JournalEntry =
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
+  | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
+  | { type: 'database-done'; source: string; name: string }
   | { type: 'stop'; container: ContainerRef }
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }

@@ -24,6 +24,11 @@ export interface RecoverDeps {
   holdDeps(record: HoldDeps['record']): HoldDeps;
   /** Removes the helpers of this project whose run is not to be kept. Rejects when they cannot be listed. */
   reapHelpers(keep: (runId: string) => boolean): Promise<void>;
+  /** Drops the databases that a dead restore left. Resolves to whether none is left. */
+  dropDatabases(
+    entries: readonly JournalEntry[],
+    run: { id: string; record(entry: JournalEntry): void },
+  ): Promise<boolean>;
   /** removes unfinished files of this project from the destination; nobody writes there now */
   sweepTemporary(): Promise<void>;
 }
@@ -32,8 +37,8 @@ export interface RecoverDeps {
 const STRAY_MS = 60_000;
 
 /**
- * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, stored objects that no
- * snapshot names and the spool, and reports each run as failed under its own rid. To be called with the lock held, so that
+ * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, half restored
+ * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be called with the lock held, so that
  * every journal is of a run that is dead. Never rejects: what could not be undone is logged and tried again at the next
  * call.
  */
@@ -80,8 +85,8 @@ async function undo(
     releaseHolds(entries, deps.holdDeps(record)),
     removeLeftovers(deps, file, id, start.verb),
   ]);
-  if (start.verb === 'backup' && !reported) {
-    await reportDead(deps, start.run, clean.committed);
+  if (!reported) {
+    if (start.verb === 'backup') await reportDead(deps, start.run, clean.committed);
     record({ type: 'reported' });
   }
   return clean.done && !again;
@@ -98,14 +103,17 @@ async function removeLeftovers(
   try {
     // First, because a helper of the dead run goes on storing.
     await deps.reapHelpers((runId) => runId !== id);
-    if (verb === 'restore') return { done: true, committed };
+    if (verb === 'restore') {
+      const record = (entry: JournalEntry) => appendJournal(journal, entry);
+      return { done: await deps.dropDatabases(await readJournal(journal), { id, record }), committed };
+    }
     const repository = await deps.repository();
     committed = (await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id);
     await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
     return { done: true, committed };
   } catch (error) {
-    deps.log.warn('what a dead run stored could not be removed', { run: id, ...errorInfo(error) });
+    deps.log.warn('what a dead run left could not be removed', { run: id, ...errorInfo(error) });
     return { done: false, committed };
   }
 }

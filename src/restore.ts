@@ -2,21 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
-import { Journal } from './journal.ts';
+import { Journal, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import { formatAgo, formatBytes, formatCount } from './report/format.ts';
-import type { PostgresFacts } from './sources/postgres/facts.ts';
-import { databasesToLoad, loadDatabase } from './sources/postgres/load.ts';
-import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts';
-import { databaseDirectory } from './sources/postgres/quote.ts';
+import { restoreDatabases } from './restore-database.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 import type { TreeStore } from './tree-jobs.ts';
+import { openDatabases } from './working-databases.ts';
 
 export interface RestoreDeps {
   project: string;
@@ -67,7 +65,7 @@ export interface RestoreResult {
 }
 
 /** What belongs to one restore. */
-interface RestoreContext {
+export interface RestoreContext {
   id: string;
   journal: Journal;
   directory: string;
@@ -98,12 +96,18 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     const context: RestoreContext = { id, journal, directory, repository, snapshot, entry };
     try {
       const done =
-        entry.kind === 'postgres' ? await toDatabases(deps, request, context) : await toTree(deps, request, context);
+        entry.kind === 'postgres'
+          ? await restoreDatabases(deps, request, context, (to, select) =>
+              fetchTree(deps, request, context, to, select),
+            )
+          : await toTree(deps, request, context);
       const durationMs = deps.now().getTime() - startedAt.getTime();
       return { snapshot: snapshot.id, source: request.source, ...done, durationMs };
     } finally {
       await rm(directory, { recursive: true, force: true });
-      await journal.close();
+      // What could not be dropped from here, because the helper is gone, gets one more try with a new one.
+      if (openDatabases(await readJournal(journal.file)).size > 0) await deps.recover();
+      else await journal.close();
     }
   } finally {
     await lock.release();
@@ -115,13 +119,7 @@ async function find(
   request: RestoreRequest,
 ): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
   const { source } = request;
-  if (request.snapshot === 'latest') {
-    const found = await repository.latest(source);
-    if (found) return { snapshot: found.snapshot.manifest, entry: found.source };
-    const { snapshots } = await repository.snapshots();
-    const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
-    throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
-  }
+  if (request.snapshot === 'latest') return findLatest(repository, source);
   const { manifest: snapshot } = await repository.resolve(request.snapshot);
   const entry = snapshot.sources[source];
   if (!entry || entry.status === 'failed') {
@@ -133,63 +131,33 @@ async function find(
   return { snapshot, entry };
 }
 
+/** The newest snapshot that holds the source. With a damaged manifest among the newer ones that cannot be told. */
+async function findLatest(
+  repository: Repository,
+  source: string,
+): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+  const { snapshots, damaged } = await repository.snapshots();
+  const found = snapshots.find(({ manifest }) => (manifest.sources[source]?.status ?? 'failed') !== 'failed');
+  const newer = damaged.find(({ id }) => found === undefined || id > found.manifest.id);
+  if (newer) {
+    throw new LifeboatError(
+      newer.error.code,
+      `the manifest of ${newer.id} cannot be read, so the latest is not known`,
+      {
+        cause: newer.error,
+        hint: found
+          ? `The newest one that can be read is ${found.manifest.id}: name it to restore it.`
+          : 'No other snapshot holds the source.',
+      },
+    );
+  }
+  if (found) return { snapshot: found.manifest, entry: found.manifest.sources[source] as ManifestSource };
+  const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
+}
+
 function sourceHint(names: string[]): string {
   return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
-}
-
-async function toDatabases(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
-  const { id, journal, entry, repository } = context;
-  if (request.toDirectory !== undefined) return dumpToDirectory(deps, request, context);
-  if (!entry.facts)
-    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no facts of ${request.source}`);
-  const facts = (await repository.readFacts(entry.facts)) as PostgresFacts;
-  const planned = await target(deps, request.source, 'postgres');
-  const application = applicationName(deps.project, id);
-  const tools = await deps.openTools(planned, { runId: id, application, journal, signal: request.signal });
-  try {
-    const { load, left } = await databasesToLoad(await tools.control(), facts, planned.containerName, request);
-    for (const { database, reason } of left) request.say(`  leaving ${database} as it is: ${reason}`);
-    const tree = path.join(context.directory, 'tree');
-    request.say(`  fetching ${load.map(({ database }) => database).join(', ')}`);
-    const select = ['globals.sql', ...load.map(({ database }) => `databases/${databaseDirectory(database)}`)];
-    await fetchTree(deps, request, context, tree, select);
-    const restored: RestoreResult['restored'] = [];
-    const warnings: string[] = [];
-    for (const { database, target: name } of load) {
-      const loaded = await loadDatabase({
-        tools,
-        facts,
-        database,
-        target: name,
-        tree,
-        id: id.slice(-6),
-        jobs: toolJobs(),
-        globals: request.globals,
-        stallTimeoutMs: deps.stallTimeoutMs,
-        signal: request.signal,
-        step: (text) => request.say(`  ${text}`),
-      });
-      restored.push({ target: name, tables: loaded.tables, rows: loaded.rows });
-      warnings.push(...loaded.warnings);
-      request.say(
-        `  database ${name} is there: ${formatCount(loaded.tables)} tables, ${formatCount(loaded.rows)} rows compared and equal`,
-      );
-    }
-    return { restored, left, warnings };
-  } finally {
-    await tools.close();
-  }
-}
-
-/** The dump itself, for whoever wants to run `pg_restore` by hand. */
-async function dumpToDirectory(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
-  const extracted = await fetchTree(deps, request, context, request.toDirectory as string, []);
-  request.say(`  the dump is in ${request.toDirectory}: one pg_dump directory for each database, and globals.sql`);
-  return {
-    restored: [{ target: request.toDirectory as string, files: extracted.files, bytes: extracted.bytes }],
-    left: [],
-    warnings: [],
-  };
 }
 
 async function toTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
@@ -219,7 +187,7 @@ async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: R
       hint: 'Restore it with --to-directory DIR and copy the files from there.',
     });
   }
-  const planned = await target(deps, request.source, 'volume');
+  const planned = await restoreTarget(deps, request.source, 'volume');
   const here = pathInAgent(
     planned.mount,
     deps.agentMounts.filter((mount) => mount.writable),
@@ -230,7 +198,7 @@ async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: R
 }
 
 /** The running container that a source name stands for now. */
-async function target<K extends PlannedSource['kind']>(
+export async function restoreTarget<K extends PlannedSource['kind']>(
   deps: RestoreDeps,
   name: string,
   kind: K,

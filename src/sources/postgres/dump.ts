@@ -2,8 +2,9 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { type DumpCompression, dumpCommand } from './commands.ts';
-import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts } from './facts.ts';
+import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts, type TablesRead } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
+import type { Session } from './session.ts';
 import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
@@ -59,16 +60,14 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
           excludeTableData: options.excludeTableData,
           lockTimeoutMs: stallTimeoutMs,
         });
-        return both(
+        const [list, read] = await both(
           tools.run(command, signal).catch((error: unknown) => {
             throw dumpError(error, database, tools.container);
           }),
-          (async () => {
-            const facts = await readDatabaseFacts(session, session.versionNumber);
-            facts.tables = await readTables(session);
-            return facts;
-          })(),
+          readAll(session),
         );
+        await read.markRewritten();
+        return { facts: read.facts, list };
       },
     );
     await checkDump(options, directory, facts, list);
@@ -80,11 +79,17 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
 }
 
 /** Waits for both, so that neither goes on unseen; the dump's error tells more than the session's that it takes along. */
-async function both<T>(dump: Promise<string>, facts: Promise<T>): Promise<{ facts: T; list: string }> {
+async function both<D, F>(dump: Promise<D>, facts: Promise<F>): Promise<[D, F]> {
   const [dumped, read] = await Promise.allSettled([dump, facts]);
   if (dumped.status === 'rejected') throw dumped.reason;
   if (read.status === 'rejected') throw read.reason;
-  return { facts: read.value, list: dumped.value };
+  return [dumped.value, read.value];
+}
+
+async function readAll(session: Session): Promise<{ facts: DatabaseFacts } & Pick<TablesRead, 'markRewritten'>> {
+  const facts = await readDatabaseFacts(session, session.versionNumber);
+  const { tables, markRewritten } = await readTables(session);
+  return { facts: { ...facts, tables }, markRewritten };
 }
 
 async function checkDump(
@@ -101,8 +106,10 @@ async function checkDump(
   const entries = parseToc(list);
   const missing = missingDataFiles(entries, await readdir(directory));
   if (missing.length > 0) throw incomplete(`files of ${missing.length} tables are missing`);
-  const dumped = new Set(entries.filter((entry) => entry.kind === 'TABLE DATA').map((entry) => entry.rest));
-  const absent = facts.tables.filter((table) => table.extension === undefined && !dumped.has(tocName(table)));
+  // The list is in the database's own encoding, so that only what is ASCII can be compared.
+  const key = facts.encoding === 'UTF8' ? (text: string) => text : asciiOnly;
+  const dumped = new Set(entries.filter((entry) => entry.kind === 'TABLE DATA').map((entry) => key(entry.rest)));
+  const absent = facts.tables.filter((table) => table.extension === undefined && !dumped.has(key(tocName(table))));
   if (absent.length > 0 && !leftOutOnRequest) {
     throw incomplete(`${absent.length} tables are not in it, among them ${absent[0]?.schema}.${absent[0]?.name}`);
   }
@@ -113,6 +120,10 @@ async function checkDump(
 /** How `pg_restore --list` writes a table: schema, name and owner, with line ends inside names as blanks. */
 function tocName(table: TableFacts): string {
   return `${table.schema} ${table.name} ${table.owner}`.replaceAll(/[\r\n]/g, ' ');
+}
+
+function asciiOnly(text: string): string {
+  return text.replaceAll(/[^ -~]/g, '');
 }
 
 /** Sum of the file sizes in one directory, bytes; 0 while it does not exist. */

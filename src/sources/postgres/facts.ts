@@ -1,3 +1,4 @@
+import { type Contents, readContents } from './contents.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 
@@ -42,6 +43,14 @@ export interface RoleSetting {
   config: string[];
 }
 
+export interface DatabaseGrant {
+  grantor: string | null;
+  /** null: PUBLIC */
+  grantee: string | null;
+  privilege: string;
+  grantable: boolean;
+}
+
 export interface DatabaseFacts {
   name: string;
   owner: string;
@@ -59,8 +68,9 @@ export interface DatabaseFacts {
   connectionLimit: number;
   comment?: string;
   settings: RoleSetting[];
-  /** grants on the database itself; null when they are the default */
-  grants: { grantee: string | null; privilege: string; grantable: boolean }[] | null;
+  /** grants on the database itself, in the order they were made; null when they are the default */
+  grants: DatabaseGrant[] | null;
+  contents: Contents;
   /** bytes, of tables and indexes */
   size: number;
   extensions: { name: string; version: string; schema: string }[];
@@ -143,6 +153,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
     largeObjects: Number(row.objects),
     settings: await readSettings(session),
     grants: row.plain === 'true' ? null : await readGrants(session),
+    contents: await readContents(session),
     extensions: await session.all(
       `SELECT extname AS name, extversion AS version, nspname AS schema
          FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace ORDER BY extname`,
@@ -166,35 +177,65 @@ function readSettings(session: Session): Promise<RoleSetting[]> {
   );
 }
 
-function readGrants(session: Session): Promise<{ grantee: string | null; privilege: string; grantable: boolean }[]> {
+function readGrants(session: Session): Promise<DatabaseGrant[]> {
   return session.all(
-    `SELECT r.rolname AS grantee, privilege_type AS privilege, is_grantable AS grantable
-       FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-      WHERE d.datname = current_database() ORDER BY 1 NULLS FIRST, 2`,
+    `SELECT o.rolname AS grantor, e.rolname AS grantee, privilege_type AS privilege, is_grantable AS grantable
+       FROM pg_database d, aclexplode(d.datacl) WITH ORDINALITY a
+       LEFT JOIN pg_roles o ON o.oid = a.grantor LEFT JOIN pg_roles e ON e.oid = a.grantee
+      WHERE d.datname = current_database() ORDER BY a.ordinality`,
   );
 }
 
-/** Roles that own or hold rights on something here (pg_shdepend: o owner, a ACL, r policy). */
+/** What the first superuser may own. Dependencies on that role are not recorded (pg_shdepend): it cannot be dropped. */
+const OWNED = [
+  ['pg_class', 'relowner', "AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'"],
+  ['pg_proc', 'proowner', ''],
+  ['pg_namespace', 'nspowner', ''],
+  ['pg_foreign_server', 'srvowner', ''],
+  ['pg_largeobject_metadata', 'lomowner', ''],
+  ['pg_default_acl', 'defaclrole', ''],
+] as const;
+
+/** Roles that own or hold rights on something here (pg_shdepend: o owner, a ACL, r policy), apart from extensions' own. */
 async function readOwners(session: Session): Promise<string[]> {
+  const firstSuperuserOwns = OWNED.map(
+    ([catalogue, owner, more]) =>
+      `EXISTS (SELECT FROM ${catalogue} c WHERE ${owner} = 10 AND oid >= 16384 ${more} AND NOT EXISTS
+         (SELECT FROM pg_depend m WHERE m.classid = '${catalogue}'::regclass AND m.objid = c.oid AND m.deptype = 'e'))`,
+  );
   const rows = await session.all<{ name: string }>(
-    `SELECT DISTINCT rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+    `SELECT rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
       WHERE refclassid = 'pg_authid'::regclass AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
          OR (dbid = 0 AND classid = 'pg_database'::regclass
              AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+      UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND (${firstSuperuserOwns.join(' OR ')})
       ORDER BY 1`,
   );
   return rows.map((row) => row.name);
+}
+
+/** The tables of a database, and a way to find out which of them were not what they seemed. */
+export interface TablesRead {
+  tables: TableFacts[];
+  /**
+   * To be called when the dump has ended; ends the session's transaction. A table that was truncated or rewritten since the
+   * snapshot looks empty to whoever comes later, whatever the snapshot says (Postgres docs, 13.6): the count and the dump
+   * may have seen different things, so its count is marked as not exact.
+   */
+  markRewritten(): Promise<void>;
 }
 
 /**
  * Tables with their sizes and row counts, as the session's transaction sees them. Counting is exact up to
  * {@link EXACT_COUNT_LIMIT}; above, `rows` is the planner's estimate and `exact` false.
  */
-export async function readTables(session: Session): Promise<TableFacts[]> {
+export async function readTables(session: Session): Promise<TablesRead> {
   const rows = await session.all<
-    Record<'schema' | 'name' | 'owner' | 'bytes' | 'estimate', string> & { extension: string | null }
+    Record<'id' | 'file' | 'schema' | 'name' | 'owner' | 'estimate', string> &
+      Record<'bytes' | 'extension', string | null>
   >(
-    `SELECT n.nspname AS schema, c.relname AS name, pg_get_userbyid(c.relowner) AS owner, pg_table_size(c.oid)::text AS bytes,
+    `SELECT c.oid::text AS id, c.relfilenode::text AS file, n.nspname AS schema, c.relname AS name,
+            pg_get_userbyid(c.relowner) AS owner, pg_table_size(c.oid)::text AS bytes,
             greatest(c.reltuples, 0)::bigint::text AS estimate, e.extname AS extension
        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
        LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
@@ -206,14 +247,31 @@ export async function readTables(session: Session): Promise<TableFacts[]> {
   const tables = rows.map((row): TableFacts => {
     const bytes = Number(row.bytes);
     const { schema, name, owner } = row;
-    const table = { schema, name, owner, rows: Number(row.estimate), exact: bytes <= EXACT_COUNT_LIMIT, bytes };
+    // A name that is not UTF-8 (SQL_ASCII) arrives with replacement characters, and cannot be asked for.
+    const exact = bytes <= EXACT_COUNT_LIMIT && !`${schema}${name}`.includes('\ufffd');
+    const table = { schema, name, owner, rows: Number(row.estimate), exact, bytes };
     return row.extension === null ? table : { ...table, extension: row.extension };
   });
-  await countRows(
-    session,
-    tables.filter((table) => table.exact),
-  );
-  return tables;
+  const exact = tables.filter((table) => table.exact);
+  for (let start = 0; start < exact.length; start += COUNT_BATCH) {
+    // Counting locks the table against TRUNCATE and the like. Kept to the end of the dump, such a lock could make whoever
+    // waits for it block the dump, and so all of us for ever: going back to a savepoint releases it.
+    await session.run('SAVEPOINT counting');
+    await countRows(session, exact.slice(start, start + COUNT_BATCH));
+    await session.run('ROLLBACK TO SAVEPOINT counting');
+  }
+  const markRewritten = async () => {
+    await session.run('COMMIT');
+    const now = await session.all<{ id: string; file: string }>(
+      'SELECT oid::text AS id, relfilenode::text AS file FROM pg_class',
+    );
+    const files = new Map(now.map(({ id, file }) => [id, file]));
+    tables.forEach((table, i) => {
+      const { id, file } = rows[i] as { id: string; file: string };
+      if (files.get(id) !== file) table.exact = false;
+    });
+  };
+  return { tables, markRewritten };
 }
 
 /** Sets `rows` of each table to its exact count. `ONLY`: rows of children are counted with the child. */

@@ -25,6 +25,8 @@ const IDENTIFIER = `("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)`;
 const ROLE_STATEMENT = new RegExp(`^(?:CREATE|ALTER) ROLE ${IDENTIFIER}`);
 const COMMENT_STATEMENT = new RegExp(`^COMMENT ON ROLE ${IDENTIFIER}`);
 const GRANT_STATEMENT = new RegExp(`^GRANT ${IDENTIFIER} TO ${IDENTIFIER}`);
+const SETTING_STATEMENT = new RegExp(`^ALTER ROLE ${IDENTIFIER} SET `);
+const GRANTED_BY = new RegExp(` GRANTED BY ${IDENTIFIER}$`);
 const TABLESPACE_STATEMENT = /^(?:CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /s;
 
 /** The role that a statement defines or changes, unquoted; undefined for statements about something else. */
@@ -33,7 +35,11 @@ export function roleOfStatement(statement: string): string | undefined {
     ROLE_STATEMENT.exec(statement)?.[1] ??
     COMMENT_STATEMENT.exec(statement)?.[1] ??
     GRANT_STATEMENT.exec(statement)?.[2];
-  return match?.startsWith('"') ? match.slice(1, -1).replaceAll('""', '"') : match;
+  return match === undefined ? undefined : unquote(match);
+}
+
+function unquote(identifier: string): string {
+  return identifier.startsWith('"') ? identifier.slice(1, -1).replaceAll('""', '"') : identifier;
 }
 
 /** What {@link loadGlobals} did. */
@@ -44,41 +50,93 @@ export interface GlobalsResult {
   warnings: string[];
 }
 
+/** What decides which statements are for a server. */
+export interface RolesPresent {
+  existing: ReadonlySet<string>;
+  /** The role that initdb makes, so that it is there on a new server too; undefined when somebody set it up already. */
+  fresh: string | undefined;
+}
+
+/**
+ * Which statements of a `pg_dumpall --globals-only` file are to be run on a server. What is about a role that exists is
+ * left out, except: its membership in a role that is only now created, and the settings and comment of a new server's own
+ * first role.
+ */
+export function chooseStatements(statements: readonly string[], { existing, fresh }: RolesPresent): string[] {
+  return statements.filter((statement) => {
+    if (/^(SET|SELECT) /.test(statement)) return false;
+    const role = roleOfStatement(statement);
+    if (role === undefined || !existing.has(role)) return true;
+    const granted = GRANT_STATEMENT.exec(statement)?.[1];
+    if (granted !== undefined) return !existing.has(unquote(granted));
+    return role === fresh && (SETTING_STATEMENT.test(statement) || COMMENT_STATEMENT.test(statement));
+  });
+}
+
 /**
  * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes,
- * settings and memberships. A role that exists is left exactly as it is: a restore never changes a password that somebody
- * uses. Statement texts never reach an error or a log, since they hold password hashes.
+ * settings and memberships. A role that exists is left as it is (see {@link chooseStatements}): a restore never changes a
+ * password that somebody uses. Statement texts never reach an error or a log, since they hold password hashes.
  */
 export async function loadGlobals(session: Session, sql: string): Promise<GlobalsResult> {
-  const rows = await session.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
-  const existing = new Set(rows.map((row) => row.name));
+  const present = await readRoles(session);
   await keepOutOfServerLog(session);
-  const result: GlobalsResult = { created: [], kept: [], warnings: [] };
-  for (const statement of splitStatements(sql)) {
-    if (/^(SET|SELECT) /.test(statement)) continue;
+  const statements = splitStatements(sql);
+  const named = statements.filter((statement) => statement.startsWith('CREATE ROLE ')).flatMap(roleOfStatement);
+  const result: GlobalsResult = {
+    created: [],
+    kept: named.flatMap((role) => (role !== undefined && present.existing.has(role) ? [role] : [])),
+    warnings: [],
+  };
+  for (const statement of chooseStatements(statements, present)) {
     const role = roleOfStatement(statement);
-    if (role !== undefined && existing.has(role)) {
-      if (statement.startsWith('CREATE ROLE')) result.kept.push(role);
-      continue;
-    }
-    try {
-      await session.run(statement);
-      if (role !== undefined && statement.startsWith('CREATE ROLE')) result.created.push(role);
-    } catch (error) {
-      const about =
-        role !== undefined
-          ? `role ${quoteIdentifier(role)}`
-          : TABLESPACE_STATEMENT.test(statement)
-            ? 'a tablespace'
-            : 'a statement';
-      result.warnings.push(`globals: ${about} could not be set up (SQLSTATE ${sqlState(error) ?? 'unknown'})`);
-    }
+    const error = await attempt(session, statement);
+    if (error === undefined && statement.startsWith('CREATE ROLE ') && role !== undefined) result.created.push(role);
+    if (error === undefined) continue;
+    const isTablespace = TABLESPACE_STATEMENT.test(statement);
+    const about = role !== undefined ? `role ${quoteIdentifier(role)}` : isTablespace ? 'a tablespace' : 'a statement';
+    result.warnings.push(`globals: ${about} could not be set up (SQLSTATE ${sqlState(error) ?? 'unknown'})`);
   }
   return result;
 }
 
-/** A server that logs DDL would log password hashes with it. Only a superuser may turn that off; others get a try. */
+/** Runs a statement; resolves to its error. A grant whose grantor is not in a position here is made in our own name. */
+async function attempt(session: Session, statement: string): Promise<unknown> {
+  const run = (sql: string) =>
+    session.run(sql).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  const error = await run(statement);
+  const inOurName = statement.replace(GRANTED_BY, '');
+  if (error === undefined || !GRANT_STATEMENT.test(statement) || inOurName === statement) return error;
+  return run(inOurName);
+}
+
+async function readRoles(session: Session): Promise<RolesPresent> {
+  const rows = await session.all<{ name: string; first: boolean; plain: boolean }>(
+    `SELECT rolname AS name, oid = 10 AS first, shobj_description(oid, 'pg_authid') IS NULL
+            AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0) AS plain
+       FROM pg_roles r`,
+  );
+  return {
+    existing: new Set(rows.map(({ name }) => name)),
+    fresh: rows.find(({ first, plain }) => first && plain)?.name,
+  };
+}
+
+/**
+ * A server that logs statements, or samples them, would log password hashes with them. Only a superuser may turn that off;
+ * others get a try.
+ */
 async function keepOutOfServerLog(session: Session): Promise<void> {
-  const settings = ["log_statement = 'none'", 'log_min_duration_statement = -1', 'log_min_error_statement = panic'];
+  const settings = [
+    "log_statement = 'none'",
+    'log_min_duration_statement = -1',
+    'log_min_duration_sample = -1',
+    'log_transaction_sample_rate = 0',
+    'log_min_error_statement = panic',
+    'pg_stat_statements.track_utility = off',
+  ];
   for (const setting of settings) await session.run(`SET ${setting}`).catch(() => undefined);
 }

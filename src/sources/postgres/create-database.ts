@@ -1,0 +1,102 @@
+import type { DatabaseFacts } from './facts.ts';
+import { quoteIdentifier, quoteLiteral } from './quote.ts';
+
+/**
+ * The statement that makes an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE), for a
+ * server of that version.
+ */
+export function createDatabase(name: string, recorded: DatabaseFacts, versionNumber: number): string {
+  const parts = [
+    `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE template0`,
+    `OWNER ${quoteIdentifier(recorded.owner)}`,
+    `ENCODING ${quoteLiteral(recorded.encoding)}`,
+    `LC_COLLATE ${quoteLiteral(recorded.collate)}`,
+    `LC_CTYPE ${quoteLiteral(recorded.ctype)}`,
+  ];
+  if (recorded.provider === 'icu') {
+    parts.push('LOCALE_PROVIDER icu', `ICU_LOCALE ${quoteLiteral(recorded.locale ?? '')}`);
+    if (recorded.icuRules) parts.push(`ICU_RULES ${quoteLiteral(recorded.icuRules)}`);
+  } else if (recorded.provider === 'builtin') {
+    parts.push('LOCALE_PROVIDER builtin', `BUILTIN_LOCALE ${quoteLiteral(recorded.locale ?? '')}`);
+  } else if (versionNumber >= 150000) {
+    // Else it would be that of the template, which is whatever the cluster was made with.
+    parts.push('LOCALE_PROVIDER libc');
+  }
+  return parts.join(' ');
+}
+
+/** A statement, and what it is about in words that hold no value: settings may be secrets. */
+export interface PropertyStatement {
+  sql: string[];
+  about: string;
+}
+
+/** What `pg_dump` keeps outside the database it dumps: limits, comment, settings and grants of the database itself. */
+export function databaseProperties(name: string, recorded: DatabaseFacts): PropertyStatement[] {
+  const database = quoteIdentifier(name);
+  const statements: PropertyStatement[] = [];
+  if (recorded.connectionLimit !== -1) {
+    const sql = `ALTER DATABASE ${database} CONNECTION LIMIT ${recorded.connectionLimit}`;
+    statements.push({ sql: [sql], about: 'the connection limit' });
+  }
+  if (recorded.comment) {
+    statements.push({
+      sql: [`COMMENT ON DATABASE ${database} IS ${quoteLiteral(recorded.comment)}`],
+      about: 'the comment',
+    });
+  }
+  for (const { role, config } of recorded.settings) {
+    const whom =
+      role === null ? `ALTER DATABASE ${database}` : `ALTER ROLE ${quoteIdentifier(role)} IN DATABASE ${database}`;
+    for (const entry of config) {
+      const about = `setting ${entry.split('=')[0]}${role === null ? '' : ` of role ${role}`}`;
+      statements.push({ sql: [`${whom} SET ${setting(entry)}`], about });
+    }
+  }
+  return [...statements, ...grants(database, recorded)];
+}
+
+/** In the order of the recorded list, each by the role that granted it. */
+function grants(database: string, recorded: DatabaseFacts): PropertyStatement[] {
+  if (recorded.grants === null) return [];
+  const revoke = `REVOKE ALL ON DATABASE ${database} FROM PUBLIC, ${quoteIdentifier(recorded.owner)}`;
+  const statements: PropertyStatement[] = [{ sql: [revoke], about: 'the default grants' }];
+  for (const { grantor, grantee, privilege, grantable } of recorded.grants) {
+    const to = grantee === null ? 'PUBLIC' : quoteIdentifier(grantee);
+    const option = grantable && grantee !== null && grantee !== recorded.owner ? ' WITH GRANT OPTION' : '';
+    const grant = `GRANT ${privilege} ON DATABASE ${database} TO ${to}${option}`;
+    const byOwner = grantor === null || grantor === recorded.owner;
+    const sql = byOwner
+      ? [grant]
+      : [`SET SESSION AUTHORIZATION ${quoteIdentifier(grantor)}`, grant, 'RESET SESSION AUTHORIZATION'];
+    statements.push({ sql, about: `the grant of ${privilege} to ${grantee ?? 'PUBLIC'}` });
+  }
+  return statements;
+}
+
+/**
+ * Settings whose value is a list of names (GUC_LIST_QUOTE, pg_dump's variable_is_guc_list_quote): the catalogue has them
+ * quoted already, and quoting the whole again would make one name of the list.
+ */
+const LIST_SETTINGS = new Set([
+  'local_preload_libraries',
+  'search_path',
+  'session_preload_libraries',
+  'shared_preload_libraries',
+  'temp_tablespaces',
+  'unix_socket_directories',
+]);
+
+/** `name TO value` from the catalogue's `name=value`. */
+function setting(entry: string): string {
+  const at = entry.indexOf('=');
+  const name = entry.slice(0, at);
+  const value = entry.slice(at + 1);
+  const key = name.split('.').map(quoteIdentifier).join('.');
+  if (!LIST_SETTINGS.has(name.toLowerCase())) return `${key} TO ${quoteLiteral(value)}`;
+  const items = [...value.matchAll(/"((?:[^"]|"")*)"|([^",\s][^",]*)/g)];
+  const names = items.map((item) =>
+    item[1] !== undefined ? item[1].replaceAll('""', '"') : (item[2] as string).trim(),
+  );
+  return `${key} TO ${names.map(quoteLiteral).join(', ') || "''"}`;
+}

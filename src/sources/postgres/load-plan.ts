@@ -1,0 +1,146 @@
+import { LifeboatError } from '../../errors.ts';
+import { type Contents, readContents } from './contents.ts';
+import type { DatabaseFacts, PostgresFacts } from './facts.ts';
+import type { Session } from './session.ts';
+import type { Tools } from './tools.ts';
+
+/** Longest name that Postgres keeps whole, bytes (NAMEDATALEN - 1). */
+export const NAME_LIMIT = 63;
+
+/** What stands under the name that a database is to be restored to. */
+export type TargetState = 'absent' | Contents;
+
+/** Which databases of a snapshot to load under which names, and which to leave alone. */
+export interface LoadPlan {
+  load: { database: string; target: string }[];
+  left: { database: string; reason: string }[];
+}
+
+export interface LoadPlanOptions {
+  tools: Tools;
+  facts: PostgresFacts;
+  /** one recorded database; absent: all */
+  database?: string;
+  /** name to restore the database under */
+  toDatabase?: string;
+  /** missing roles will be created from the snapshot */
+  globals: boolean;
+  signal: AbortSignal;
+}
+
+/**
+ * Decides what to load, and refuses what cannot be restored or would replace data, before anything is made. A database
+ * that exists and holds nothing (a fresh container makes one), or only what extensions made, is no obstacle. Without a
+ * name, every recorded database is meant, except those that held no data and exist.
+ *
+ * Errors: PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, USAGE; PG_RESTORE_FAILED when roles are missing.
+ */
+export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
+  const { tools, facts, database, toDatabase } = options;
+  const control = await tools.control();
+  checkVersion(control, facts, tools.container);
+  const asked = database !== undefined || toDatabase !== undefined;
+  const plan: LoadPlan = { load: [], left: [] };
+  const chosen = choose(facts, database, toDatabase);
+  for (const recorded of chosen) {
+    const target = toDatabase ?? recorded.name;
+    checkName(target);
+    const state = await targetState(tools, control, target, options.signal);
+    const reason = asked ? undefined : reasonToLeave(recorded, state);
+    if (reason !== undefined) {
+      plan.left.push({ database: recorded.name, reason });
+      continue;
+    }
+    if (state === 'data') throw targetExists(target, tools.container);
+    if (!options.globals) await checkRoles(control, recorded);
+    plan.load.push({ database: recorded.name, target });
+  }
+  return plan;
+}
+
+/** The recorded facts of a database. PG_DATABASE_UNKNOWN when the snapshot does not have it. */
+export function recordedDatabase(facts: PostgresFacts, database: string): DatabaseFacts {
+  const recorded = facts.databases.find((candidate) => candidate.name === database);
+  if (recorded) return recorded;
+  throw new LifeboatError('PG_DATABASE_UNKNOWN', `the snapshot has no database ${database}`, {
+    hint: `It has: ${facts.databases.map(({ name }) => name).join(', ')}.`,
+  });
+}
+
+/** PG_RESTORE_FAILED when the server lacks a role that a restored object would belong to. */
+export async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
+  const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
+  const present = new Set(rows.map((row) => row.name));
+  const missing = [...new Set([recorded.owner, ...recorded.owners])].filter(
+    (role) => role !== '' && !present.has(role),
+  );
+  if (missing.length === 0) return;
+  throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
+    hint: 'Add --globals to create missing roles from the snapshot; nothing was changed.',
+  });
+}
+
+/** Looks at the target now. */
+export async function targetState(
+  tools: Tools,
+  control: Session,
+  target: string,
+  signal: AbortSignal,
+): Promise<TargetState> {
+  const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [target]);
+  if (!existing) return 'absent';
+  const session = await tools.session(target, signal);
+  try {
+    return await readContents(session);
+  } finally {
+    await session.close();
+  }
+}
+
+export function targetExists(target: string, container: string, cause?: unknown): LifeboatError {
+  return new LifeboatError('PG_TARGET_EXISTS', `database ${target} exists in ${container} and is not empty`, {
+    cause,
+    hint: 'Restore beside it with --to-database NAME, or rename the present one first; nothing was changed.',
+  });
+}
+
+function checkVersion(control: Session, facts: PostgresFacts, container: string): void {
+  const major = (version: number) => Math.floor(version / 10000);
+  if (major(control.versionNumber) >= major(facts.server.versionNumber)) return;
+  throw new LifeboatError(
+    'PG_VERSION',
+    `the snapshot is from Postgres ${facts.server.version}, ${container} runs ${major(control.versionNumber)}`,
+    { hint: 'Restore into a server of the same major version or a newer one; nothing was changed.' },
+  );
+}
+
+/** With a new name but several recorded databases, the one that holds data is meant. */
+function choose(facts: PostgresFacts, database: string | undefined, toDatabase: string | undefined): DatabaseFacts[] {
+  const chosen = database === undefined ? facts.databases : [recordedDatabase(facts, database)];
+  if (toDatabase === undefined || chosen.length === 1) return chosen;
+  const filled = chosen.filter(({ contents }) => contents === 'data');
+  if (filled.length === 1) return filled;
+  throw new LifeboatError('USAGE', `the snapshot has several databases: ${chosen.map(({ name }) => name).join(', ')}`, {
+    hint: 'Say which one with --database NAME.',
+  });
+}
+
+function checkName(target: string): void {
+  if (target !== '' && Buffer.byteLength(target) <= NAME_LIMIT && !target.includes('\0')) return;
+  throw new LifeboatError('USAGE', 'a database name has 1 to 63 bytes', { hint: 'Choose another name.' });
+}
+
+/** Why a recorded database that nobody asked for by name is not restored, or undefined when it is to be. */
+export function reasonToLeave(recorded: DatabaseFacts, state: TargetState): string | undefined {
+  if (state === 'absent' || recorded.contents === 'data') return undefined;
+  if (state !== 'nothing') return 'it exists, and the snapshot has no data for it';
+  return isPlain(recorded) ? 'it exists, and the snapshot has nothing for it' : undefined;
+}
+
+/** The comment that initdb gives the database `postgres`. */
+const INITDB_COMMENT = 'default administrative connection database';
+
+function isPlain({ contents, settings, grants, connectionLimit, comment }: DatabaseFacts): boolean {
+  const commented = comment !== undefined && comment !== INITDB_COMMENT;
+  return contents === 'nothing' && settings.length === 0 && grants === null && connectionLimit === -1 && !commented;
+}

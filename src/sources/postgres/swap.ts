@@ -1,0 +1,114 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, LifeboatError } from '../../errors.ts';
+import { readContents } from './contents.ts';
+import { NAME_LIMIT, targetExists } from './load-plan.ts';
+import { quoteIdentifier } from './quote.ts';
+import { type Session, sqlState } from './session.ts';
+import type { Tools } from './tools.ts';
+
+/**
+ * A database that a restore makes or renames, beside those that people know. `restoring`: being built, worth nothing
+ * before it is renamed. `before`: what stood under the target's name.
+ */
+export interface WorkingDatabase {
+  name: string;
+  what: 'restoring' | 'before';
+}
+
+/** `<name>__<what>_<id>`, with the name cut on a character border so that the whole fits 63 bytes. */
+export function workingName(name: string, what: WorkingDatabase['what'], id: string): string {
+  const suffix = `__${what}_${id}`;
+  let head = name;
+  while (Buffer.byteLength(head) + Buffer.byteLength(suffix) > NAME_LIMIT) head = [...head].slice(0, -1).join('');
+  return head + suffix;
+}
+
+/** How often sessions on a database are ended while its rename waits for them, milliseconds. */
+const KICK_MS = 100;
+
+/** A rename waits five seconds for sessions to end (CountOtherDBBackends), and is then tried again, so many times. */
+const RENAME_ATTEMPTS = 3;
+
+/**
+ * Gives the restored database its final name, and what stood there before the name `before`, in one transaction: whoever
+ * looks sees either the old or the new. A rename holds a lock that keeps new sessions out, so sessions that are there are
+ * ended while it waits.
+ *
+ * Errors: PG_TARGET_EXISTS when the target appeared meanwhile; those of a session.
+ */
+export async function takeName(
+  tools: Tools,
+  control: Session,
+  names: { working: string; target: string; before?: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const { working, target, before } = names;
+  const rename = (from: string, to: string) =>
+    `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`;
+  // Several statements in one query are one transaction.
+  const sql = [...(before === undefined ? [] : [rename(target, before)]), rename(working, target)].join('; ');
+  const busy = before === undefined ? [working] : [working, target];
+  const kicker = await tools.session(control.database, signal);
+  try {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await whileEnding(kicker, busy, control.run(sql));
+      } catch (error) {
+        const state = sqlState(error);
+        if (state === '42P04') throw targetExists(target, tools.container, error);
+        if (state !== '55006' || attempt === RENAME_ATTEMPTS) throw error;
+      }
+    }
+  } finally {
+    await kicker.close();
+  }
+}
+
+/** Ends the sessions on some databases again and again until `work` is done. */
+async function whileEnding(session: Session, databases: string[], work: Promise<void>): Promise<void> {
+  let done = false;
+  const finished = work.finally(() => {
+    done = true;
+  });
+  finished.catch(() => undefined);
+  while (!done) {
+    // Not everybody may end everybody's sessions; the rename then says which database is in use.
+    await session
+      .all(
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()',
+        [databases],
+      )
+      .catch(() => undefined);
+    await Promise.race([finished.catch(() => undefined), sleep(KICK_MS)]);
+  }
+  await finished;
+}
+
+/**
+ * Removes a working database that is not needed any more, its sessions with it. What stood under the target's name is
+ * dropped only if it holds nothing at all: it was empty when the restore began, but somebody may have used it since.
+ *
+ * @returns `gone`; `kept` for one that holds something; `failed` (logged) when it could not be told or done
+ */
+export async function dropWorking(
+  tools: Tools,
+  { name, what }: WorkingDatabase,
+  signal: AbortSignal,
+): Promise<'gone' | 'kept' | 'failed'> {
+  try {
+    const control = await tools.control(name);
+    const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
+    if (!existing) return 'gone';
+    if (what === 'before') {
+      const session = await tools.session(name, signal);
+      const contents = await readContents(session).finally(() => session.close());
+      if (contents !== 'nothing') return 'kept';
+    }
+    await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
+    return 'gone';
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN') return 'gone';
+    tools.log.warn(`could not drop the working database ${name}; trying again later`, { ...errorInfo(error) });
+    return 'failed';
+  }
+}
