@@ -182,6 +182,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         destination: destination.name,
         lockName,
         journals,
+        spool: runs,
         state,
         dispatcher,
         log,

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
 import { type Captured, type Capturer, vanished } from './capture.ts';
 import { errorInfo, hasErrno, LifeboatError, toLifeboatError } from './errors.ts';
 import { type HoldDeps, openHolds, withHold } from './hold.ts';
@@ -24,6 +26,8 @@ export interface BackupDeps {
   lockName: string;
   /** directory of the journals */
   journals: string;
+  /** directory of runs inside the spool */
+  spool: string;
   state: State;
   dispatcher: Dispatcher;
   log: Log;
@@ -73,6 +77,10 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
     log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
     const journal = beginJournal(deps, run);
     const ending = await attempt(deps, request, run, journal, plan, log);
+    // Before the report, which takes its time.
+    await rm(path.join(deps.spool, run.id), { recursive: true, force: true }).catch((error: unknown) => {
+      log.warn('the spool of the run could not be removed', { ...errorInfo(error) });
+    });
     const report = await finish(deps, request, run, ending, log, tail);
     if (journal instanceof Journal) await endJournal(journal, log);
     return report;
