@@ -28,8 +28,19 @@ export interface PackStreamOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** How many bytes may wait between archiver and the destination. */
+/** The fixed part of what a zip has before each content, beside the name. */
+const LOCAL_HEADER_SIZE = 30;
+
+/** How many bytes may wait between archiver and the destination, */
 const MAX_WAITING = 4 * 1024 * 1024;
+/** and after that many entries only so many: small entries cost far more memory than their bytes. */
+const CHECK_ENTRIES = 64;
+const MAX_WAITING_AT_CHECK = 64 * 1024;
+
+/** A zip of small files comes in pieces of a few bytes; they are joined up to this size. */
+const PIECE_SIZE = 128 * 1024;
+/** Pieces from this size on are not worth copying. */
+const LARGE_PIECE = 32 * 1024;
 
 /** How much less the compressed sample must be for compression to be worth its time. */
 const WORTHWHILE = 0.93;
@@ -51,6 +62,9 @@ export class PackStream {
   private readonly stored: Promise<PackRef>;
   private appended = 0;
   private passed = 0;
+  private entries = 0;
+  /** how many bytes the present wait lets be under way */
+  private allowed = MAX_WAITING;
   private failure: Error | undefined;
   /** the one call that waits, for an entry to be taken or for room */
   private entryWaiter: Waiter | undefined;
@@ -60,13 +74,9 @@ export class PackStream {
   constructor(options: PackStreamOptions, sample: Buffer) {
     this.options = options;
     this.id = options.id;
-    this.plain = new Transform({
-      highWaterMark: 1024 * 1024,
-      transform: (chunk: Buffer, _, done) => {
-        this.passed += chunk.length;
-        if (this.passed >= this.appended - MAX_WAITING) this.settleRoom();
-        done(null, chunk);
-      },
+    this.plain = gathering((length) => {
+      this.passed += length;
+      if (this.passed >= this.appended - this.allowed) this.settleRoom();
     });
     this.plain.on('error', (error) => this.fail(error));
     this.archive.on('error', (error) => this.fail(error));
@@ -95,11 +105,11 @@ export class PackStream {
   /** Adds a content that is in memory. */
   async append(entry: string, content: Buffer, mtime: bigint): Promise<void> {
     this.throwIfFailed();
-    this.appended += content.length;
+    this.appended += LOCAL_HEADER_SIZE + Buffer.byteLength(entry) + content.length;
     const taken = this.waitForEntry();
     this.archive.append(content, { name: entry, date: dateOf(mtime) });
     await taken;
-    await this.waitForRoom();
+    await this.waitForRoom(++this.entries % CHECK_ENTRIES === 0 ? MAX_WAITING_AT_CHECK : MAX_WAITING);
   }
 
   /** Adds one content that comes in chunks. */
@@ -115,7 +125,7 @@ export class PackStream {
         this.throwIfFailed();
         this.appended += chunk.length;
         source.write(chunk);
-        await this.waitForRoom();
+        await this.waitForRoom(MAX_WAITING);
       }
     } catch (error) {
       this.fail(error instanceof Error ? error : new Error(String(error)));
@@ -163,9 +173,10 @@ export class PackStream {
     this.entryWaiter = undefined;
   }
 
-  private waitForRoom(): Promise<void> | undefined {
+  private waitForRoom(allowed: number): Promise<void> | undefined {
     this.throwIfFailed();
-    if (this.passed >= this.appended - MAX_WAITING) return undefined;
+    this.allowed = allowed;
+    if (this.passed >= this.appended - allowed) return undefined;
     return new Promise((resolve, reject) => {
       this.roomWaiter = { resolve, reject };
     });
@@ -175,6 +186,37 @@ export class PackStream {
     this.roomWaiter?.resolve();
     this.roomWaiter = undefined;
   }
+}
+
+/** Passes bytes on in pieces of a decent size. `hear` is told the length of what arrives. */
+function gathering(hear: (length: number) => void): Transform {
+  let pieces: Buffer[] = [];
+  let size = 0;
+  const join = () => {
+    const joined = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, size);
+    pieces = [];
+    size = 0;
+    return joined;
+  };
+  return new Transform({
+    highWaterMark: 1024 * 1024,
+    transform(chunk: Buffer, _, done) {
+      hear(chunk.length);
+      if (chunk.length >= LARGE_PIECE) {
+        if (size > 0) this.push(join());
+        this.push(chunk);
+      } else {
+        pieces.push(chunk);
+        size += chunk.length;
+        if (size >= PIECE_SIZE) this.push(join());
+      }
+      done();
+    },
+    flush(done) {
+      if (size > 0) this.push(join());
+      done();
+    },
+  });
 }
 
 /** Tells by a sample whether compressing is worth it: photos, videos and compressed dumps are not. */

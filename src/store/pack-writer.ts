@@ -9,7 +9,7 @@ export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key'> & { prefix
 /** A pack is closed when it holds that many bytes of content, */
 const PACK_SIZE = 64 * 1024 * 1024;
 /** or that many files: readers hold a pack's directory in memory. */
-const PACK_ENTRIES = 10_000;
+const PACK_ENTRIES = 4096;
 /** How much of a pack's content is looked at to decide whether to compress it. */
 const SAMPLE_SIZE = 256 * 1024;
 

@@ -91,9 +91,13 @@ describe('memory', () => {
   test(`${count} files: below 300 MB for storing, the next run, and restoring`, { timeout: 1_800_000 }, () => {
     makeFiles(join(base, 'tree'), count);
     for (const step of ['store', 'again', 'extract']) {
-      const { stdout, stderr } = spawnSync(process.execPath, ['--max-old-space-size=160', script, step, base], {
-        encoding: 'utf8',
-      });
+      const { stdout, stderr } = spawnSync(
+        process.execPath,
+        ['--max-old-space-size=160', '--max-semi-space-size=4', script, step, base],
+        {
+          encoding: 'utf8',
+        },
+      );
       expect(stderr).toBe('');
       const { files, maxRss } = JSON.parse(stdout) as { files: number; maxRss: number };
       expect(files).toBe(count);
