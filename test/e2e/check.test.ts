@@ -30,7 +30,11 @@ describe('check', () => {
 
   it('finds a whole repository whole', async () => {
     const { code, result } = await check('--read-data');
-    expect({ code, damaged: result.damaged, manifests: result.manifests }).toEqual({ code: 0, damaged: [], manifests: [] });
+    expect({ code, damaged: result.damaged, manifests: result.manifests }).toEqual({
+      code: 0,
+      damaged: [],
+      manifests: [],
+    });
     expect(result.bytesRead).toBe(result.bytes);
   });
 

@@ -30,6 +30,8 @@ export function sh(
         else resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
       },
     );
+    // A program may end without reading its input; what it came to is told by its status.
+    child.stdin?.on('error', () => undefined);
     child.stdin?.end(options.input ?? '');
   });
 }
@@ -65,6 +67,7 @@ export interface StackOptions {
   /** services besides `lifeboat`, as Compose YAML would have them (an object, written as JSON) */
   services: Record<string, object>;
   volumes?: Record<string, object>;
+  secrets?: Record<string, object>;
   /** settings of the agent */
   env?: Record<string, string>;
   /** further keys of the lifeboat service, e.g. volumes are added to the usual ones */
@@ -146,6 +149,7 @@ export class Stack {
       name: this.project,
       services: { ...options.services, lifeboat },
       volumes: { spool: {}, ...options.volumes },
+      ...(options.secrets ? { secrets: options.secrets } : {}),
     };
     await writeFile(path.join(this.directory, 'compose.yaml'), JSON.stringify(file, null, 2));
   }
