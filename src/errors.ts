@@ -14,7 +14,6 @@ export const ERROR_CODES = {
   NOTHING_LABELLED: 'no container in scope asks to be backed up',
   CONTAINER_STOPPED: 'a labelled container is not running',
   VOLUME_UNKNOWN: 'a label names a volume or path that the container does not mount',
-  PROBLEMS_FOUND: 'the plan has problems, so not everything that was asked for is backed up',
   USAGE: 'the command line cannot be understood',
   // engine
   ENGINE_UNREACHABLE: 'the Docker engine does not answer',
@@ -59,7 +58,6 @@ export const ERROR_CODES = {
   LOCKED: 'another run is under way',
   INTERRUPTED: 'the run was asked to stop',
   RUN_DIED: 'the agent ended in the middle of a run',
-  RUN_FAILED: 'no source of the run could be backed up',
   NOTIFY_FAILED: 'a notification could not be sent',
   INTERNAL: 'something that should not happen did',
 } as const;

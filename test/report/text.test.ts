@@ -51,7 +51,7 @@ test('a run with everything wrong', () => {
     problems: [
       { severity: 'error', code: 'LABEL_UNKNOWN', subject: 'worker', message: 'unknown label', hint: 'Fix it.' },
     ],
-    error: { code: 'RUN_FAILED', message: 'no source could be backed up', hint: 'See below.' },
+    error: { code: 'ENGINE_UNREACHABLE', message: 'no source could be backed up', hint: 'See below.' },
   });
   delete report.snapshot;
   delete report.nextRun;
@@ -60,7 +60,7 @@ test('a run with everything wrong', () => {
   expect(renderReport(report, { ...options, failedFirst: true })).toBe(
     [
       'Backup of shop failed · 41s · 18.2 GiB seen, 3.1 MiB new · nothing stored',
-      '  error: no source could be backed up (RUN_FAILED)',
+      '  error: no source could be backed up (ENGINE_UNREACHABLE)',
       '    hint: See below.',
       '  db.postgres   failed     12s   refused the credentials (PG_AUTH)',
       `${indent}safe: nothing is stored of this source yet`.slice(1),
