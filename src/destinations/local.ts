@@ -1,12 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { chmod, type FileHandle, link, lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../errors.ts';
-import type { ByteRange, Destination, ObjectInfo, Stored } from './destination.ts';
-import { hashFile } from './hash-file.ts';
+import type { ByteRange, Destination, ObjectInfo } from './destination.ts';
 import { checkKey, checkPrefix, compareKeys } from './keys.ts';
+import { alreadyThere, exists, giveName, readBack, writeWhole } from './local-write.ts';
 
 /** A destination that is a directory, with the care for leftovers that only a file system needs. */
 export interface LocalDestination extends Destination {
@@ -18,9 +18,6 @@ export interface LocalDestination extends Destination {
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-const WRITE_SIZE = 1024 * 1024;
-/** The kernel takes at most 1024 in one call. */
-const MAX_PIECES = 1000;
 const TEMPORARY = /^\..*\.tmp$/s;
 
 /**
@@ -80,129 +77,6 @@ export function createLocalDestination(options: { root: string }): LocalDestinat
     sweepTemporary: ({ prefix = '', olderThanMs = DAY_MS } = {}) =>
       sweep(join(root, checkPrefix(prefix)), Date.now() - olderThanMs),
   };
-}
-
-function alreadyThere(key: string): LifeboatError {
-  return new LifeboatError('DEST_EXISTS', `${key} is stored already`);
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await lstat(file);
-    return true;
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return false;
-    throw error;
-  }
-}
-
-/** Writes `body` to a new file and syncs it. Returns the size and hash of what was sent. */
-async function writeWhole(root: string, file: string, body: Readable, signal?: AbortSignal): Promise<Stored> {
-  const handle = await createFile(root, file);
-  const hash = createHash('sha256');
-  let size = 0;
-  // Small pieces are gathered: a zip of small files comes in pieces of a few bytes.
-  let gathered: Buffer[] = [];
-  let waiting = 0;
-  const flush = async () => {
-    const pieces = gathered;
-    const length = waiting;
-    gathered = [];
-    waiting = 0;
-    for (const piece of pieces) hash.update(piece);
-    await writeAll(handle, pieces, length);
-  };
-  const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    for await (const chunk of body) {
-      const data: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
-      gathered.push(data);
-      waiting += data.length;
-      size += data.length;
-      if (waiting >= WRITE_SIZE || gathered.length >= MAX_PIECES) await flush();
-    }
-    signal?.throwIfAborted();
-    await flush();
-    await handle.chmod(0o600);
-    await handle.sync();
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    await handle.close();
-  }
-  return { size, sha256: hash.digest('hex') };
-}
-
-async function writeAll(handle: FileHandle, pieces: Buffer[], length: number): Promise<void> {
-  const { bytesWritten } = length > 0 ? await handle.writev(pieces) : { bytesWritten: 0 };
-  if (bytesWritten === length) return;
-  // A short write, as on a nearly full disk: the rest goes by itself, and meets the reason.
-  const rest = Buffer.concat(pieces).subarray(bytesWritten);
-  for (let done = 0; done < rest.length; ) done += (await handle.write(rest, done)).bytesWritten;
-}
-
-/** Opens a new file, making its directories. One that is removed meanwhile, by a delete, is made again. */
-async function createFile(root: string, file: string): Promise<FileHandle> {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  for (let attempt = 1; ; attempt++) {
-    await makeDirectories(root, dirname(file));
-    try {
-      return await open(file, flags, 0o600);
-    } catch (error) {
-      if (!hasErrno(error, 'ENOENT') || attempt === 5) throw error;
-    }
-  }
-}
-
-async function makeDirectories(root: string, directory: string): Promise<void> {
-  if (directory === root || directory.length <= root.length) return;
-  try {
-    await mkdir(directory, { mode: 0o700 });
-    await chmod(directory, 0o700);
-    await syncDirectory(dirname(directory));
-  } catch (error) {
-    if (hasErrno(error, 'EEXIST')) return;
-    // The root itself is never made: a missing one is a mount that is not there.
-    if (!hasErrno(error, 'ENOENT') || dirname(directory) === root) throw error;
-    await makeDirectories(root, dirname(directory));
-    await makeDirectories(root, directory);
-  }
-}
-
-async function readBack(file: string, size: number): Promise<Stored> {
-  try {
-    return await hashFile(file, size);
-  } catch (cause) {
-    if (!hasErrno(cause, 'EIO')) throw cause;
-    throw new LifeboatError('DEST_DAMAGED', 'what was stored cannot be read back', { cause });
-  }
-}
-
-/** Gives a finished file its name without ever replacing one, and makes the name durable. */
-async function giveName(temporary: string, file: string, key: string): Promise<void> {
-  try {
-    await link(temporary, file);
-    await unlink(temporary);
-  } catch (error) {
-    if (hasErrno(error, 'EEXIST')) throw alreadyThere(key);
-    if (!hasErrno(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK', 'ENOSYS')) throw error;
-    // A file system without hard links: a look and a rename. The lease keeps other writers away meanwhile.
-    if (await exists(file)) throw alreadyThere(key);
-    await rename(temporary, file);
-  }
-  await syncDirectory(dirname(file));
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some network file systems cannot sync a directory.
-    if (!hasErrno(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP')) throw error;
-  } finally {
-    await handle.close();
-  }
 }
 
 async function openObject(file: string, key: string): Promise<FileHandle> {

@@ -10,6 +10,7 @@ const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 
 /** So few files are read in the main thread: starting another one takes as long as reading some hundred. */
 const INLINE_FILES = 192;
 const INLINE_BYTES = 4 * 1024 * 1024;
+const ENDED = 'a reading thread ended early';
 const BATCH_FILES = 64;
 const BATCH_BYTES = 2 * 1024 * 1024;
 
@@ -54,6 +55,7 @@ export class ReadPool {
 
   /** Ends the workers. Reads that are under way reject. */
   async close(): Promise<void> {
+    for (const { reject } of this.gathering.splice(0)) reject(new Error(ENDED));
     await Promise.all(this.readers.map(({ worker }) => worker.terminate()));
   }
 
@@ -100,7 +102,7 @@ export class ReadPool {
       worker: new Worker(new URL(file, import.meta.url), { resourceLimits: WORKER_MEMORY }),
       batches: [],
     };
-    let failure = new Error('a reading thread ended early');
+    let failure = new Error(ENDED);
     reader.worker.on('message', (answer: ReadAnswer) => {
       reader.batches.shift()?.forEach((wanted, i) => {
         const read = answer[i]!;

@@ -1,0 +1,238 @@
+import { createHash, hash } from 'node:crypto';
+import { chmod, lchown, link, mkdir, symlink } from 'node:fs/promises';
+import { hasErrno, LifeboatError } from '../errors.ts';
+import { SMALL_FILE } from './content-store.ts';
+import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
+import type { IndexEntry } from './index-file.ts';
+import { PackReader, streamSingle } from './pack-reader.ts';
+import type { PackRef } from './pack-stream.ts';
+import { displayPath, isWithin, pathUnder, type TreePath } from './path.ts';
+import type { TaskLists } from './task-lists.ts';
+import type { TimeSetter } from './times.ts';
+import { restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
+
+const WORKERS = 6;
+const PROGRESS_MS = 250;
+/** Lists beside those named by pack ids. */
+const EMPTY = 'empty';
+const HARDLINKS = 'hardlinks';
+const SYMLINKS = 'symlinks';
+
+/** One extraction of one tree, into a target that is known to be empty. */
+export class Extraction {
+  private readonly options: ExtractTreeOptions;
+  private readonly times: TimeSetter;
+  private readonly lists: TaskLists;
+  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly packs: ReadonlyMap<string, PackRef>;
+  private readonly directories: IndexEntry[] = [];
+  /** with a selection: the first restored name of a file whose own first name was not selected */
+  private readonly firstNames = new Map<TreePath, TreePath>();
+  private readonly expected = { files: 0, bytes: 0 };
+  private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
+  private lastProgress = 0;
+
+  constructor(options: ExtractTreeOptions, times: TimeSetter, lists: TaskLists) {
+    this.options = options;
+    this.times = times;
+    this.lists = lists;
+    this.absolute = pathUnder(options.target);
+    this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
+  }
+
+  async run(): Promise<ExtractedTree> {
+    await this.plan();
+    for (const list of this.lists.names()) {
+      if (list !== EMPTY && list !== HARDLINKS && list !== SYMLINKS)
+        await this.restorePack(this.packs.get(list)!, list);
+    }
+    await this.inParallel(this.lists.read(EMPTY), (entry) => this.restoreFile(entry, Buffer.alloc(0)));
+    for await (const entry of this.lists.read(HARDLINKS)) await this.restoreHardlink(entry);
+    for await (const entry of this.lists.read(SYMLINKS)) await this.restoreSymlink(entry);
+    await this.finishDirectories();
+    this.reportProgress(0);
+    const { files, bytes } = this.expected;
+    if (this.result.files !== files || this.result.bytes !== bytes) {
+      throw new LifeboatError(
+        'INTERNAL',
+        `restored ${this.result.files} of ${files} files, ${this.result.bytes} of ${bytes} bytes`,
+      );
+    }
+    return this.result;
+  }
+
+  /** Reads the index once: makes the directories, and sorts everything else by what it needs. */
+  private async plan(): Promise<void> {
+    const above: { entry: IndexEntry; made: boolean }[] = [];
+    const { select, signal } = this.options;
+    for await (const entry of this.options.index) {
+      signal?.throwIfAborted();
+      while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
+      const isDirectory = entry.type === 'directory';
+      if (isDirectory) above.push({ entry, made: false });
+      // The root is always restored: it carries the tree's own owner, mode and time.
+      if (entry.path !== '' && select && !select(entry.path, isDirectory)) continue;
+      for (const directory of above) {
+        if (directory.made) continue;
+        await this.makeDirectory(directory.entry);
+        directory.made = true;
+      }
+      if (!isDirectory) await this.sort(entry);
+    }
+  }
+
+  private async makeDirectory(entry: IndexEntry): Promise<void> {
+    if (entry.path !== '') await mkdir(this.absolute(entry.path), { mode: 0o700 });
+    this.directories.push(entry);
+    this.result.entries++;
+  }
+
+  private async sort(entry: IndexEntry): Promise<void> {
+    if (entry.type === 'hardlink') return this.sortHardlink(entry);
+    if (entry.type === 'symlink') return this.lists.add(SYMLINKS, entry);
+    if (entry.type === 'file') return this.sortFile(entry);
+    if (entry.type !== 'directory') this.result.skipped[entry.type] = (this.result.skipped[entry.type] ?? 0) + 1;
+  }
+
+  private async sortFile(entry: IndexEntry): Promise<void> {
+    this.expected.files++;
+    this.expected.bytes += entry.size ?? 0;
+    if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
+      throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
+    }
+    await this.lists.add(entry.pack ?? EMPTY, entry);
+  }
+
+  private async sortHardlink(entry: IndexEntry): Promise<void> {
+    const target = entry.target ?? '';
+    const restored = !this.options.select || this.options.select(target, false) ? target : this.firstNames.get(target);
+    if (restored === undefined) {
+      // The first of several names is not wanted, so that this one becomes the file.
+      this.firstNames.set(target, entry.path);
+      return this.sortFile({ ...entry, type: 'file' });
+    }
+    this.expected.files++;
+    await this.lists.add(HARDLINKS, { ...entry, target: restored });
+  }
+
+  private async restorePack(pack: PackRef, list: string): Promise<void> {
+    const { destination, spool, signal } = this.options;
+    let opening: Promise<PackReader> | undefined;
+    try {
+      await this.inParallel(this.lists.read(list), async (entry) => {
+        if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
+        // Opened by the first task alone: the others wait for the same promise.
+        opening ??= PackReader.open(destination, pack, { spool, signal });
+        const reader = await opening;
+        await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
+      });
+    } finally {
+      await opening?.then(
+        (reader) => reader.close(),
+        () => {},
+      );
+    }
+  }
+
+  private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
+    if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
+    const written = await this.guarded(entry, async (path) => writeSmallFile(path, entry, content, this.options.owner));
+    await this.fileDone(entry, written);
+  }
+
+  private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
+    const { destination, signal, owner } = this.options;
+    const hashing = createHash('sha256');
+    const size = entry.size ?? 0;
+    async function* checked(): AsyncGenerator<Buffer> {
+      for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, signal)) {
+        hashing.update(chunk);
+        yield chunk;
+      }
+      if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
+    }
+    const written = await this.guarded(entry, (path) => writeLargeFile(path, entry, checked(), owner));
+    await this.fileDone(entry, written);
+  }
+
+  private async fileDone(entry: IndexEntry, written: number): Promise<void> {
+    await this.times.set(this.absolute(entry.path), entry.mtime);
+    this.result.entries++;
+    this.result.files++;
+    this.result.bytes += written;
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private async restoreHardlink(entry: IndexEntry): Promise<void> {
+    await this.guarded(entry, (path) => link(this.absolute(entry.target ?? ''), path));
+    this.result.entries++;
+    this.result.files++;
+  }
+
+  private async restoreSymlink(entry: IndexEntry): Promise<void> {
+    await this.guarded(entry, async (path) => {
+      await symlink(Buffer.from(entry.target ?? '', 'latin1'), path);
+      if (this.options.owner) await lchown(path, entry.uid, entry.gid);
+      await this.times.set(path, entry.mtime);
+    });
+    this.result.entries++;
+  }
+
+  /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
+  private async finishDirectories(): Promise<void> {
+    const { owner } = this.options;
+    const directories = this.directories.reverse();
+    for (const entry of directories) {
+      const path = this.absolute(entry.path);
+      if (owner) await lchown(path, entry.uid, entry.gid);
+      await this.times.set(path, entry.mtime);
+    }
+    await this.times.finish();
+    for (const entry of directories) await chmod(this.absolute(entry.path), restoredMode(entry, owner));
+  }
+
+  /** A name that is there already, or a hard link to nothing, is the index's fault: the target was empty. */
+  private async guarded<T>(entry: IndexEntry, make: (path: Buffer) => Promise<T>): Promise<T> {
+    try {
+      return await make(this.absolute(entry.path));
+    } catch (cause) {
+      if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
+      throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(entry.path)} cannot be restored`, { cause });
+    }
+  }
+
+  private async inParallel(
+    entries: AsyncGenerator<IndexEntry>,
+    restore: (entry: IndexEntry) => Promise<void>,
+  ): Promise<void> {
+    let failed = false;
+    const worker = async () => {
+      for (let step = await entries.next(); !step.done && !failed; step = await entries.next()) {
+        this.options.signal?.throwIfAborted();
+        try {
+          await restore(step.value);
+        } catch (error) {
+          failed = true;
+          throw error;
+        }
+      }
+    };
+    const outcomes = await Promise.allSettled(Array.from({ length: WORKERS }, worker));
+    const broken = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (broken) throw broken.reason;
+  }
+
+  private reportProgress(minimumMs: number): void {
+    const now = Date.now();
+    if (now - this.lastProgress < minimumMs) return;
+    this.lastProgress = now;
+    this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+  }
+}
+
+function wrongContent(entry: IndexEntry): LifeboatError {
+  return new LifeboatError(
+    'OBJECT_DAMAGED',
+    `the stored content of ${displayPath(entry.path)} is not what was backed up`,
+  );
+}

@@ -1,0 +1,238 @@
+import { readlink } from 'node:fs';
+import { errorInfo } from '../errors.ts';
+import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
+import type { IndexEntry } from './index-file.ts';
+import { IndexWriter } from './index-writer.ts';
+import { displayPath, pathUnder, type TreePath } from './path.ts';
+import { PreviousIndex } from './previous-index.ts';
+import { failedRead, type SmallRead } from './read-file.ts';
+import type { StoredTree, StoreTreeOptions } from './store-tree.ts';
+import { type FileStat, walk } from './walk.ts';
+
+const MAX_ISSUES = 100;
+const MAX_JOBS = 512;
+const MAX_READS = 256;
+const MAX_READ_BYTES = 8 * 1024 * 1024;
+const PROGRESS_MS = 250;
+
+/** A name found by the walk, on its way into the index. Settled in order; small files are read ahead. */
+interface Job {
+  path: TreePath;
+  stat: FileStat;
+  /** set for a file that need not be read */
+  unchanged: Content | undefined;
+  /** set for a small file that has to be read */
+  reading?: Promise<SmallRead>;
+}
+
+/** The first name of a file that has several. */
+interface FirstLink {
+  entry: IndexEntry | undefined;
+  seen: number;
+}
+
+/** One storing of one tree: everything but contents, which are the {@link ContentStore}'s. */
+export class TreeStoring {
+  private readonly options: StoreTreeOptions;
+  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly index: IndexWriter;
+  private readonly previous: PreviousIndex;
+  private readonly contents: ContentStore;
+  private readonly smallFile: number;
+  private readonly usedPacks = new Set<string>();
+  private readonly links = new Map<string, FirstLink>();
+  private readonly queue: Job[] = [];
+  private reads = 0;
+  private readBytes = 0;
+  private lastProgress = 0;
+  private readonly result = emptyResult();
+
+  private constructor(options: StoreTreeOptions, index: IndexWriter, previous: PreviousIndex) {
+    const { root, project, source, destination, recordObject, signal } = options;
+    this.options = options;
+    this.absolute = pathUnder(root);
+    this.index = index;
+    this.previous = previous;
+    this.smallFile = options.smallFile ?? SMALL_FILE;
+    const prefix = packPrefix(project, source);
+    this.contents = new ContentStore({ destination, recordObject, signal, prefix }, this.smallFile, index, previous);
+  }
+
+  static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
+    const prefix = packPrefix(options.project, options.source);
+    const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
+    return new TreeStoring(options, await IndexWriter.create(options.indexPath), previous);
+  }
+
+  async run(): Promise<void> {
+    const { root, include = [], exclude = [], signal } = this.options;
+    for await (const item of walk(root, { include, exclude, signal })) {
+      if (item.stat) this.queue.push(this.start(item.path, item.stat, await this.previous.at(item.path)));
+      else this.addIssue('unreadable', item.path, errorInfo(item.error).message);
+      while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
+        await this.settle(this.queue.shift()!);
+      }
+    }
+    for (let job = this.queue.shift(); job; job = this.queue.shift()) await this.settle(job);
+  }
+
+  async finish(): Promise<StoredTree> {
+    const stored = await this.contents.finish();
+    await this.index.finish();
+    await this.close();
+    this.result.newFiles = this.contents.newFiles;
+    this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
+    this.result.packs = [...this.previous.packs(this.usedPacks), ...stored];
+    this.result.warnings.push(...this.previous.warnings);
+    this.reportProgress(0);
+    return this.result;
+  }
+
+  /** Leaves no index and no unfinished object. Packs that were stored whole stay, named by the object log. */
+  async abort(reason: Error): Promise<void> {
+    await this.contents.abort(reason);
+    await this.index.abort();
+    await this.close();
+  }
+
+  private async close(): Promise<void> {
+    await this.contents.close();
+    await this.previous.close();
+  }
+
+  /** Decides what has to be done for a name, and begins to read a small file. */
+  private start(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Job {
+    const job: Job = { path, stat, unchanged: this.unchangedContent(stat, previous) };
+    if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
+    if (stat.nlink > 1) {
+      // Another name of a file that is on its way already is not read again.
+      const key = linkKey(stat);
+      if (this.links.has(key)) return job;
+      this.links.set(key, { entry: undefined, seen: 0 });
+    }
+    job.reading = this.contents.read(this.absolute(path), stat.size);
+    // Met when its turn comes; a run that ends before does not care.
+    job.reading.catch(() => {});
+    this.reads++;
+    this.readBytes += stat.size;
+    return job;
+  }
+
+  /** The previous content, when nothing shows that the file changed since and its pack is there. */
+  private unchangedContent(stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
+    if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
+    const { size, sha256, pack, entry } = previous;
+    const same =
+      size === stat.size && previous.mtime === stat.mtime && previous.ctime === stat.ctime && previous.ino === stat.ino;
+    if (!same) return undefined;
+    if (pack === undefined || entry === undefined) return { size, sha256 };
+    return this.previous.usable(pack) ? { size, sha256, pack, entry } : undefined;
+  }
+
+  private async settle(job: Job): Promise<void> {
+    if (job.reading) {
+      this.reads--;
+      this.readBytes -= job.stat.size;
+    }
+    const { path, stat } = job;
+    if (stat.type === 'file') await this.settleFile(job);
+    else if (stat.type === 'symlink') await this.settleSymlink(path, stat);
+    else {
+      if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
+      this.emit(metadata(path, stat));
+    }
+    if (this.index.full) await this.index.flush();
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private async settleSymlink(path: TreePath, stat: FileStat): Promise<void> {
+    const target = await new Promise<string | Error>((resolve) => {
+      readlink(this.absolute(path), { encoding: 'latin1' }, (error, text) => resolve(error ?? text));
+    });
+    if (typeof target === 'string') this.emit({ ...metadata(path, stat), target });
+    else if (failedRead(target).outcome === 'unreadable') this.addIssue('unreadable', path, target.message);
+  }
+
+  private async settleFile({ path, stat, unchanged, reading }: Job): Promise<void> {
+    const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
+    if (first?.entry) {
+      this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
+      this.result.files++;
+      if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
+    } else if (unchanged) {
+      this.result.unchangedFiles++;
+      this.emitFile(path, { outcome: 'stored', content: unchanged, stat, changed: false });
+    } else {
+      const absolute = this.absolute(path);
+      const large = stat.size > this.smallFile;
+      const stored = large
+        ? await this.contents.storeLarge(path, absolute)
+        : await this.contents.store(path, absolute, await (reading ?? this.contents.read(absolute, stat.size)));
+      if (stored.outcome === 'stored') this.emitFile(path, stored);
+      else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
+    }
+  }
+
+  private emitFile(path: TreePath, { content, stat, changed }: Extract<StoredFile, { outcome: 'stored' }>): void {
+    const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...content };
+    if (!stat.fresh) entry.ctime = stat.ctime;
+    if (stat.sparse) entry.sparse = true;
+    if (changed) {
+      entry.changed = true;
+      this.addIssue('changed', path, 'changed each time it was read');
+    }
+    this.contents.remember(entry, this.emit(entry));
+    this.result.files++;
+    this.result.bytes += content.size;
+    if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, seen: 1 });
+  }
+
+  private emit(entry: IndexEntry): number {
+    this.result.entries++;
+    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
+    return this.index.add(entry);
+  }
+
+  private addIssue(kind: 'unreadable' | 'changed', path: TreePath, message: string): void {
+    this.result[`${kind}Count`]++;
+    if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: displayPath(path), message });
+  }
+
+  private reportProgress(minimumMs: number): void {
+    const now = Date.now();
+    if (now - this.lastProgress < minimumMs) return;
+    this.lastProgress = now;
+    this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+  }
+}
+
+function metadata(path: TreePath, stat: FileStat): IndexEntry {
+  return { path, type: stat.type, mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime };
+}
+
+function linkKey(stat: FileStat): string {
+  return `${stat.dev}:${stat.ino}`;
+}
+
+/** Where the packs of a source are. */
+export function packPrefix(project: string, source: string): string {
+  return `${project}/packs/${source}/`;
+}
+
+function emptyResult(): StoredTree {
+  return {
+    entries: 0,
+    files: 0,
+    bytes: 0,
+    newFiles: 0,
+    newBytes: 0,
+    unchangedFiles: 0,
+    packs: [],
+    skipped: {},
+    unreadable: [],
+    unreadableCount: 0,
+    changed: [],
+    changedCount: 0,
+    warnings: [],
+  };
+}

@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readSmall } from '../../src/store/read-file.ts';
+import { ReadPool } from '../../src/store/read-pool.ts';
+import { scratchBase } from './helpers.ts';
+
+let directory: string;
+let file: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(scratchBase, 'lifeboat-read-'));
+  file = join(directory, 'file');
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+/** Reads `file`; `meanwhile` runs between the first look at it and the reading, with the number of the attempt. */
+function read(meanwhile: (attempt: number) => void = () => {}, limit = 1000) {
+  let attempt = 0;
+  return readSmall(Buffer.from(file), limit, (size) => {
+    meanwhile(++attempt);
+    return new Uint8Array(size);
+  });
+}
+
+describe('reading a small file', () => {
+  test('gives content, hash and what was known of the file then', () => {
+    writeFileSync(file, 'hello');
+    expect(read()).toMatchObject({
+      outcome: 'read',
+      changed: false,
+      sha256: sha256('hello'),
+      stat: { type: 'file', size: 5 },
+    });
+  });
+
+  test('that changes once is read again', () => {
+    writeFileSync(file, 'hello');
+    const result = read((attempt) => attempt === 1 && appendFileSync(file, ' there'));
+    expect(result).toMatchObject({
+      outcome: 'read',
+      changed: false,
+      sha256: sha256('hello there'),
+      stat: { size: 11 },
+    });
+  });
+
+  test('that grows each time is flagged, and read as far as it was known', () => {
+    writeFileSync(file, 'hello');
+    const result = read(() => appendFileSync(file, '+'));
+    expect(result).toMatchObject({ outcome: 'read', changed: true, sha256: sha256('hello++') });
+  });
+
+  test('that is cut each time is flagged, and never filled up with zeros', () => {
+    writeFileSync(file, 'hello');
+    const result = read((attempt) => truncateSync(file, 5 - attempt));
+    expect(result).toMatchObject({ outcome: 'read', changed: true, sha256: sha256('he'), stat: { size: 2 } });
+  });
+
+  test('that grows beyond the limit is left to those who stream', () => {
+    writeFileSync(file, 'hello');
+    expect(read(() => appendFileSync(file, 'x'.repeat(1000)))).toEqual({ outcome: 'large' });
+  });
+
+  test('that is something else by now is not read, and never waited for', () => {
+    expect(read()).toEqual({ outcome: 'vanished' });
+    symlinkSync('/etc/passwd', file);
+    expect(read()).toEqual({ outcome: 'vanished' });
+    rmSync(file);
+    execFileSync('mkfifo', [file]);
+    expect(read()).toEqual({ outcome: 'vanished' });
+    rmSync(file);
+    mkdirSync(file);
+    expect(read()).toEqual({ outcome: 'vanished' });
+  });
+});
+
+describe('the pool of readers', () => {
+  test('gives the same in threads as inline, in any number', async () => {
+    const pool = new ReadPool(1000);
+    try {
+      const names = Array.from({ length: 600 }, (_, i) => join(directory, String(i)));
+      for (const [i, name] of names.entries()) if (i % 50 !== 49) writeFileSync(name, `content ${i}`);
+      const reads = await Promise.all(names.map((name) => pool.read(Buffer.from(name), 5)));
+      for (const [i, result] of reads.entries()) {
+        if (i % 50 === 49) expect(result).toEqual({ outcome: 'vanished' });
+        else expect(result).toMatchObject({ outcome: 'read', sha256: sha256(`content ${i}`) });
+      }
+    } finally {
+      await pool.close();
+    }
+  });
+
+  test('reports what it cannot read, and rejects what is under way when it is closed', async () => {
+    const pool = new ReadPool(1000);
+    const long = Buffer.from(`${directory}/${'x'.repeat(300)}`);
+    const results = await Promise.all(Array.from({ length: 300 }, () => pool.read(long, 0)));
+    expect(
+      results.every((result) => result.outcome === 'unreadable' && /ENAMETOOLONG/.test(result.error.message)),
+    ).toBe(true);
+    const unfinished = pool.read(long, 0);
+    const rejected = expect(unfinished).rejects.toThrow('ended early');
+    await pool.close();
+    await rejected;
+  });
+});
