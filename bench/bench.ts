@@ -4,6 +4,9 @@ import type { BenchOptions } from './stack.ts';
 
 const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   postgres: async (options) => (await import('./postgres.ts')).benchPostgres(options),
+  volume: async (options) => (await import('./volume.ts')).benchVolume(options),
+  entries: async (options) => (await import('./entries.ts')).benchEntries(options),
+  idle: async (options) => (await import('./idle.ts')).benchIdle(options),
 };
 
 const USAGE = `usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds 3] [--size full|small]`;

@@ -35,7 +35,7 @@ function fill(scale: number): string {
     INSERT INTO article
       SELECT a, 'Article ' || a, string_agg(p.words, ', '), timestamptz '2024-01-01' + a * interval '1 minute'
         FROM (SELECT a, (hashint8(a * 31 + n)::bigint + 2147483648) % 20000 AS p
-                FROM generate_series(1, ${count(450_000)}::bigint) a, generate_series(1, 22) n) picks
+                FROM generate_series(1, ${count(680_000)}::bigint) a, generate_series(1, 22) n) picks
         JOIN phrase p ON p.id = picks.p GROUP BY a;
     CREATE TABLE orders (id bigint PRIMARY KEY, customer int NOT NULL, status text NOT NULL, total numeric(10,2) NOT NULL,
                          placed timestamptz NOT NULL, note text);
@@ -43,13 +43,13 @@ function fill(scale: number): string {
       SELECT i, (hashint8(i)::bigint + 2147483648) % 90000, (ARRAY['new','paid','sent','done'])[1 + i % 4],
              ((hashint8(i * 3)::bigint + 2147483648) % 1000000) / 100.0, timestamptz '2023-01-01' + i * interval '9 seconds',
              CASE WHEN i % 3 = 0 THEN 'gift for customer ' || i % 977 END
-        FROM generate_series(1, ${count(4_000_000)}::bigint) i;
+        FROM generate_series(1, ${count(5_600_000)}::bigint) i;
     CREATE INDEX ON orders (customer);
     CREATE TABLE attachment (id int PRIMARY KEY, name text NOT NULL, data bytea NOT NULL);
     ALTER TABLE attachment ALTER data SET STORAGE EXTERNAL;
     INSERT INTO attachment
       SELECT i, md5(i::text), (SELECT string_agg(sha256((i || ':' || n)::bytea), '') FROM generate_series(1, 256) n)
-        FROM generate_series(1, ${count(20_000)}) i;
+        FROM generate_series(1, ${count(30_000)}) i;
     VACUUM ANALYZE;
     CHECKPOINT;`;
 }
@@ -91,7 +91,7 @@ async function oneRound(stack: Stack, results: Results, db: string): Promise<voi
   await stack.exec('lifeboat', ['rm', '-rf', '/rival/dump']);
   await results.run(BARE, () =>
     shell(
-      `docker run --rm --network container:${db} --volume ${stack.project}_rival:/rival --entrypoint pg_dump postgres:17 ` +
+      `docker run --rm --cpu-shares 256 --network container:${db} --volume ${stack.project}_rival:/rival --entrypoint pg_dump postgres:17 ` +
         '-h 127.0.0.1 -U postgres -Fd -j2 -Z zstd:3 -f /rival/dump app',
     ),
   );
