@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { mkdir, readdir } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { PathPredicate } from './glob.ts';
@@ -21,6 +23,8 @@ export interface ExtractTreeOptions {
   select?: PathPredicate;
   /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
   spool: string;
+  /** resolve only when everything is on the disk, not just handed to the operating system */
+  durable?: boolean;
   /** as it was when the tree was stored; only tests need another value */
   smallFile?: number;
   /** restore user and group (needs root), and with them setuid and setgid bits */
@@ -44,7 +48,7 @@ export interface ExtractedTree {
  * hard links, holes. Each pack is read once. Nothing outside `target` can be reached: directories are made here, and
  * symlinks only after every file is written.
  *
- * @throws TREE_TARGET_NOT_EMPTY before anything is written; OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL; the signal's reason
+ * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL; the signal's reason
  */
 export async function extractTree(options: ExtractTreeOptions): Promise<ExtractedTree> {
   await claimTarget(options.target);
@@ -52,12 +56,25 @@ export async function extractTree(options: ExtractTreeOptions): Promise<Extracte
   const lists = new TaskLists(options.spool);
   try {
     const extraction = new Extraction(options, times, lists);
-    return await extraction.run();
+    const result = await extraction.run();
+    if (options.durable) await syncFileSystem(options.target);
+    return result;
   } catch (error) {
     times.abort();
     throw error;
   } finally {
     await lists.close();
+  }
+}
+
+/** One call for the whole tree: syncing file by file would take far longer. It also reports what could not be written. */
+async function syncFileSystem(target: string): Promise<void> {
+  try {
+    await promisify(execFile)('sync', ['-f', '--', target]);
+  } catch (cause) {
+    throw new LifeboatError('TOOL_FAILED', `what was restored to ${target} could not be written to the disk`, {
+      cause,
+    });
   }
 }
 

@@ -82,7 +82,7 @@ export class Extraction {
   }
 
   private async makeDirectory(entry: IndexEntry): Promise<void> {
-    if (entry.path !== '') await mkdir(this.absolute(entry.path), { mode: 0o700 });
+    if (entry.path !== '') await this.guarded(entry, (path) => mkdir(path, { mode: 0o700 }));
     this.directories.push(entry);
     this.result.entries++;
   }
@@ -196,6 +196,7 @@ export class Extraction {
     try {
       return await make(this.absolute(entry.path));
     } catch (cause) {
+      if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw targetFull(this.options.target, cause);
       if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
       throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(entry.path)} cannot be restored`, { cause });
     }
@@ -235,4 +236,11 @@ function wrongContent(entry: IndexEntry): LifeboatError {
     'OBJECT_DAMAGED',
     `the stored content of ${displayPath(entry.path)} is not what was backed up`,
   );
+}
+
+function targetFull(target: string, cause: unknown): LifeboatError {
+  return new LifeboatError('TREE_TARGET_FULL', `${target} has no space left`, {
+    cause,
+    hint: 'Restore to a place with more space, or only a part of the tree.',
+  });
 }
