@@ -1,18 +1,18 @@
 import { readFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
 import { type BackupDeps, type BackupRequest, backup, type RunContext } from './backup.ts';
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createLocalDestination, type LocalDestination } from './destinations/local.ts';
-import { findSelf, listFacts, type Self, watch } from './docker/discover.ts';
+import { findSelf, type Self, watch } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { LifeboatError } from './errors.ts';
+import type { HoldDeps } from './hold.ts';
 import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
-import { buildPlan } from './plan/job.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
 import { recover } from './recover.ts';
@@ -25,7 +25,8 @@ import type { Notifier } from './report/notifier.ts';
 import { withPolicy } from './report/policy.ts';
 import { createSlack } from './report/slack.ts';
 import { createWebhook } from './report/webhook.ts';
-import { type RestoreRequest, type RestoreResult, restore } from './restore.ts';
+import { restore } from './restore.ts';
+import type { RestoreRequest, RestoreResult } from './restore-context.ts';
 import { destinationError } from './run-rules.ts';
 import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
@@ -34,12 +35,9 @@ import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
-import { createTreeStore, type TreeStore } from './tree-jobs.ts';
+import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { type DropDeps, dropLeftDatabases } from './working-databases.ts';
 
-/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
-const SPOOL = '/spool';
-const CONFIG = '/config';
 const ALIVE_FILE = '/run/lifeboat/alive';
 
 /** The settings and the log: all that a command needs before it talks to anything. */
@@ -87,22 +85,8 @@ export function openDestination(settings: Settings): LocalDestination {
 export async function createApp({ settings, log }: Base): Promise<App> {
   const engine = createEngine({ log });
   const self = await findSelf(engine);
-  const project = self.facts.project || settings.project;
-  if (!project) {
-    throw new LifeboatError(
-      'AGENT_NOT_IN_CONTAINER',
-      'the agent was not started by Compose, so its project is not known',
-      {
-        hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
-      },
-    );
-  }
-  const spoolMount = self.facts.mounts.find((mount) => mount.destination === SPOOL);
-  if (!spoolMount) {
-    throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
-      hint: 'Use the image as it is: it declares the volume.',
-    });
-  }
+  const project = projectOf(self, settings);
+  const spoolMount = spoolMountOf(self);
   const version = readVersion();
   const now = () => new Date();
   const state = openState(path.join(SPOOL, 'state'));
@@ -122,27 +106,14 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     stallTimeoutMs: settings.stallTimeoutMs,
   });
 
-  const plan = async (): Promise<Plan> => {
-    const containers = await listFacts(engine);
-    const mistaken = destinationError(settings.destination, self.facts.mounts, true);
-    const built = buildPlan({
-      containers,
-      project,
-      settings,
-      agentMounts: self.facts.mounts,
-      configFiles: await hasFiles(CONFIG),
-    });
-    if (mistaken)
-      built.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
-    return built;
-  };
+  const plan = () => planNow(engine, self, project, settings);
   const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
   const repository = async (options = { create: true }) => {
     const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
     if (mistaken) throw mistaken;
     return openRepository(destination, { project, ...options });
   };
-  const holdDeps = (record: Parameters<typeof appendHold>[1]) => appendHold(engine, record, log);
+  const holdDeps = (record: HoldDeps['record']) => ({ engine, record, log });
 
   const recoverWith = (dispatcher: BackupDeps['dispatcher']) =>
     recover({
@@ -290,10 +261,6 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   return app;
 }
 
-function appendHold(engine: Engine, record: (entry: Parameters<RunContext['journal']['record']>[0]) => void, log: Log) {
-  return { engine, record, log };
-}
-
 function createNotifiers(settings: Settings, project: string): Notifier[] {
   const zone = settings.timeZone;
   const notifiers: Notifier[] = [];
@@ -315,16 +282,4 @@ function createNotifiers(settings: Settings, project: string): Notifier[] {
     notifiers.push(withPolicy(createWebhook({ url, project }), settings.notify));
   }
   return notifiers;
-}
-
-async function hasFiles(directory: string): Promise<boolean> {
-  return readdir(directory).then(
-    (names) => names.length > 0,
-    () => false,
-  );
-}
-
-function readVersion(): string {
-  const file = new URL('../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type Captured, type Capturer, vanished } from './capture.ts';
+import { captureAll } from './capture-all.ts';
 import { errorInfo, hasErrno, LifeboatError, toLifeboatError } from './errors.ts';
-import { type HoldDeps, openHolds, withHold } from './hold.ts';
+import { type HoldDeps, openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
@@ -11,7 +12,7 @@ import type { Plan, PlannedSource, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart, Trigger } from './report/events.ts';
-import { emptyRunError, groupByHold, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, runStatus, vanishedSources } from './run-rules.ts';
 import type { State } from './state.ts';
 import { FORMAT } from './store/manifest.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
@@ -175,48 +176,6 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
     await repository.removeObjects(await journalObjects(journal.file));
   } catch (error) {
     log.warn('objects of the failed run could not be removed', { ...errorInfo(error) });
-  }
-}
-
-/** Captures and stores every source; one that fails does not keep the others from being stored. */
-async function captureAll(
-  deps: BackupDeps,
-  context: RunContext,
-  sources: PlannedSource[],
-  captured: Captured[],
-  problems: Problem[],
-): Promise<void> {
-  const capturer = deps.capturer(context);
-  const emit = deps.dispatcher.emit;
-  const captureOne = async (source: PlannedSource, failure?: unknown) => {
-    emit({ type: 'source-started', source: source.name });
-    const one = failure === undefined ? await capturer.capture(source) : await capturer.failed(source, failure);
-    captured.push(one);
-    emit({ type: 'source-finished', result: redactDeep(one.report) });
-  };
-  for (const { hold, sources: group } of groupByHold(sources, deps.project)) {
-    context.signal.throwIfAborted();
-    const waiting = [...group];
-    const captureGroup = async () => {
-      for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) await captureOne(source);
-    };
-    try {
-      if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
-      else await captureGroup();
-    } catch (error) {
-      // What the hold kept from being captured failed with it; what was stored before stays stored, and the failure is told.
-      const { code, message, hint } = errorInfo(error);
-      if (waiting.length < group.length) {
-        problems.push({
-          severity: 'error',
-          code,
-          subject: hold?.container.name ?? '',
-          message,
-          ...(hint ? { hint } : {}),
-        });
-      }
-      for (const source of waiting) await captureOne(source, error);
-    }
   }
 }
 

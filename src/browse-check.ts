@@ -1,5 +1,5 @@
+import { type Call, print } from './call.ts';
 import { type CheckResult, check } from './check.ts';
-import { type Call, print } from './commands.ts';
 import { EXIT } from './exit.ts';
 import { formatBytes, formatCount, plural } from './report/format.ts';
 import { createMeterLine } from './report/meter-line.ts';

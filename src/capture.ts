@@ -11,7 +11,8 @@ import type { CapturedTree, Source } from './sources/source.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import type { StoredTree } from './store/store-tree.ts';
-import type { PreviousTree, TreeStore } from './tree-jobs.ts';
+import type { PreviousTree } from './tree-jobs.ts';
+import type { TreeStore } from './tree-store.ts';
 
 /** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
 export interface Captured {

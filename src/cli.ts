@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
-import { type Io, processIo, run } from './commands.ts';
+import type { Io } from './call.ts';
+import { processIo, run } from './commands.ts';
 import { errorInfo } from './errors.ts';
 import { EXIT, exitStatus } from './exit.ts';
 

@@ -1,32 +1,13 @@
 import { statfs } from 'node:fs/promises';
 import type { App, Base } from './app.ts';
-import { type ErrorInfo, LifeboatError } from './errors.ts';
+import { type Call, type Io, type Operands, type Options, print } from './call.ts';
+import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { redact, redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
-import { ansiPaint, type Paint, plainPaint } from './report/paint.ts';
+import { ansiPaint, plainPaint } from './report/paint.ts';
 import { renderError, renderReport } from './report/text.ts';
-
-/** Where a command reads and writes. */
-export interface Io {
-  env: NodeJS.ProcessEnv;
-  stdin: NodeJS.ReadStream;
-  /** results */
-  out(text: string): void;
-  /** progress, logs and errors */
-  err(text: string): void;
-  /** what to draw progress on */
-  terminal: NodeJS.WriteStream;
-  paint: Paint;
-  /** aborts with INTERRUPTED on SIGTERM and SIGINT */
-  signal: AbortSignal;
-  fail(error: ErrorInfo, json: boolean): Promise<void>;
-  end(): void;
-}
-
-type Operands = readonly (string | string[] | undefined)[];
-type Options = Record<string, unknown>;
 
 /** The Io of this process. */
 export function processIo(): Io {
@@ -66,14 +47,6 @@ export async function run(name: string, operands: Operands, options: Options, io
   return command({ app, io, operands, options, json: options.json === true });
 }
 
-interface Call {
-  app: App;
-  io: Io;
-  operands: Operands;
-  options: Options;
-  json: boolean;
-}
-
 const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   daemon: async ({ app, io }) => {
     await app.daemon(io.signal);
@@ -89,13 +62,6 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   accept,
   'notify-test': testNotify,
 };
-
-export type { Call };
-
-/** Prints a result: as JSON, or as text made only when it is wanted. */
-export function print({ io, json }: Call, value: unknown, text: () => string): void {
-  io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
-}
 
 async function treeJob({ settings }: Base, io: Io): Promise<number> {
   const [{ openDestination }, { treeJobMain }] = await Promise.all([import('./app.ts'), import('./tree-jobs.ts')]);

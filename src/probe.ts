@@ -6,7 +6,8 @@ import { applicationName, chooseDatabases } from './sources/postgres/postgres-so
 import type { Tools } from './sources/postgres/tools.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
-import type { MeasuredTree, TreeStore } from './tree-jobs.ts';
+import type { MeasuredTree } from './tree-jobs.ts';
+import type { TreeStore } from './tree-store.ts';
 
 export interface ProbeDeps {
   project: string;
@@ -32,11 +33,12 @@ export async function probe(
   const probes = new Map<string, Probed>();
   const problems: Problem[] = [];
   for (const source of plan.sources) {
+    const limit = AbortSignal.timeout(LIMIT_MS);
     try {
-      probes.set(source.name, await probeOne(source, deps, AbortSignal.timeout(LIMIT_MS)));
+      probes.set(source.name, await probeOne(source, deps, limit));
     } catch (error) {
       probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
-      problems.push(toProblem(source, errorInfo(error)));
+      problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
     }
   }
   return { probes, problems };
@@ -91,6 +93,17 @@ function where(source: Exclude<PlannedSource, PostgresSource>): string {
   if (source.kind === 'files') return source.root;
   const { mount } = source as VolumeSource;
   return mount.name ? `volume ${mount.name} → ${mount.destination}` : `${mount.source} → ${mount.destination}`;
+}
+
+/** A busy host is slow to answer; a backup may take its time, so this alone does not make it fail. */
+function tooSlow(source: PlannedSource): Problem {
+  return {
+    severity: 'warning',
+    code: source.kind === 'postgres' ? 'PG_UNREACHABLE' : 'TREE_STALLED',
+    subject: source.containerName || source.name,
+    message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
+    hint: 'A run waits longer. If the host is not busy, look at the container and its disk.',
+  };
 }
 
 function toProblem(source: PlannedSource, error: ErrorInfo): Problem {

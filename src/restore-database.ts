@@ -8,7 +8,7 @@ import {
   type RestoreRequest,
   type RestoreResult,
   restoreTarget,
-} from './restore.ts';
+} from './restore-context.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { loadDatabase } from './sources/postgres/load.ts';

@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { listFacts, type Self } from './docker/discover.ts';
+import type { Engine } from './docker/engine.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { buildPlan } from './plan/job.ts';
+import type { Mount, Plan } from './plan/model.ts';
+import type { Settings } from './plan/settings.ts';
+import { destinationError } from './run-rules.ts';
+
+/** What the agent knows of itself: its project, its mounts, its version; and the plan that follows from where it runs. */
+
+/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
+export const SPOOL = '/spool';
+
+/** What is mounted here is the source `config`. */
+const CONFIG = '/config';
+
+/** The Compose project of the agent. AGENT_NOT_IN_CONTAINER when neither Compose nor the settings name one. */
+export function projectOf(self: Self, settings: Settings): string {
+  const project = self.facts.project || settings.project;
+  if (project) return project;
+  throw new LifeboatError(
+    'AGENT_NOT_IN_CONTAINER',
+    'the agent was not started by Compose, so its project is not known',
+    { hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.' },
+  );
+}
+
+/** The mount that helpers share with the agent. AGENT_NOT_IN_CONTAINER when there is none. */
+export function spoolMountOf(self: Self): Mount {
+  const mount = self.facts.mounts.find(({ destination }) => destination === SPOOL);
+  if (mount) return mount;
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
+    hint: 'Use the image as it is: it declares the volume.',
+  });
+}
+
+/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
+export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+  const agentMounts = self.facts.mounts;
+  const containers = await listFacts(engine);
+  const plan = buildPlan({ containers, project, settings, agentMounts, configFiles: await hasFiles(CONFIG) });
+  const mistaken = destinationError(settings.destination, agentMounts, true);
+  if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
+  return plan;
+}
+
+async function hasFiles(directory: string): Promise<boolean> {
+  return readdir(directory).then(
+    (names) => names.length > 0,
+    () => false,
+  );
+}
+
+/** The version of Lifeboat, as its package says. */
+export function readVersion(): string {
+  const file = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
