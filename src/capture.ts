@@ -215,6 +215,8 @@ function failedOutcome(
 
 const SHOWN = 3;
 
+const SPECIAL: Record<string, string> = { char: 'character device', block: 'block device' };
+
 function unreadableError(source: string, stored: StoredTree): LifeboatError {
   const shown = stored.unreadable
     .slice(0, SHOWN)
@@ -240,7 +242,8 @@ function treeWarnings(stored: StoredTree): string[] {
   }
   const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
   if (skipped.length > 0) {
-    warnings.push(`skipped: ${skipped.map(([type, count]) => `${count} ${type}`).join(', ')}`);
+    const named = skipped.map(([type, count]) => `${count} ${SPECIAL[type] ?? type}`);
+    warnings.push(`without content, so only recorded: ${named.join(', ')}`);
   }
   return warnings;
 }

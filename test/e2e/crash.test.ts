@@ -1,0 +1,180 @@
+import { randomInt } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunStart } from '../../src/report/events.ts';
+import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { viewRepository } from './repository-check.ts';
+
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 50);
+
+/** What a run left on the spool when it was killed. */
+interface Dead {
+  run?: RunStart;
+  /** it had ended already, and only its report was under way */
+  ended: boolean;
+}
+
+describe('an agent that is killed in the middle of a run', () => {
+  let stack: Stack;
+  let agent: string;
+  let containers: { db: string; web: string; app: string };
+  let lengthMs: number;
+  const verified = new Set<string>();
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+      services: {
+        db: postgres(17),
+        web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
+        // Mounted in the agent too: read in place.
+        app: holder(['files:/data'], {
+          'lifeboat.volumes': 'files',
+          'lifeboat.stop': 'true',
+          'lifeboat.exec.pre': 'touch /tmp/frozen',
+          'lifeboat.exec.post': 'rm -f /tmp/frozen',
+        }),
+      },
+      volumes: { media: {}, files: {} },
+      agent: { volumes: ['files:/sources/files:ro'] },
+    });
+    agent = await stack.id('lifeboat');
+    const [db, web, app] = await Promise.all(['db', 'web', 'app'].map((name) => stack.id(name)));
+    containers = { db, web, app } as typeof containers;
+    await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) AS v FROM generate_series(1, 20000) i');
+    await change(0);
+    expect((await stack.backup()).code).toBe(0);
+    await change(1);
+    const begin = performance.now();
+    expect((await stack.backup()).code).toBe(0);
+    lengthMs = performance.now() - begin;
+  });
+  afterAll(() => stack?.destroy());
+
+  /** Something new to store in every source. */
+  async function change(round: number): Promise<void> {
+    const files = 'for i in 1 2 3 4 5 6; do head -c 300000 /dev/urandom > /data/$i; done';
+    await Promise.all([
+      ok('docker', [
+        'exec',
+        containers.db,
+        'psql',
+        '-qU',
+        'postgres',
+        '-c',
+        `UPDATE t SET v = md5(v) WHERE i % 50 = ${round}`,
+      ]),
+      ...[containers.web, containers.app].map((id) => ok('docker', ['exec', id, 'sh', '-c', files])),
+    ]);
+  }
+
+  async function readDead(): Promise<Dead> {
+    const directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-dead-'));
+    try {
+      await ok('docker', ['cp', `${agent}:/spool/state/.`, directory]);
+      const journals = await readdir(path.join(directory, 'runs')).catch(() => []);
+      const [journal] = journals;
+      if (!journal) return { ended: false };
+      expect(journals).toHaveLength(1);
+      const lines = (await readFile(path.join(directory, 'runs', journal), 'utf8')).split('\n').filter(Boolean);
+      const { run } = JSON.parse(lines[0] ?? '{}') as { run?: RunStart };
+      const last = JSON.parse(await readFile(path.join(directory, 'last-run.json'), 'utf8')) as RunStart;
+      return run ? { run, ended: last.id === run.id } : { ended: false };
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  async function startAgain(): Promise<void> {
+    const since = new Date().toISOString();
+    await ok('docker', ['start', agent]);
+    await until(
+      'the agent is ready',
+      async () => /"msg":"ready"/.test((await sh('docker', ['logs', '--since', since, agent])).stderr),
+      60_000,
+      100,
+    );
+  }
+
+  /** Everything that a dead run may have left, looked at as soon as the agent is ready again. */
+  async function leftovers(): Promise<object> {
+    const running = async (id: string) =>
+      (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
+    const [helpers, spool, sessions, appRuns, frozen, view] = await Promise.all([
+      stack.helpers(),
+      ok('docker', ['exec', agent, 'sh', '-c', 'ls /spool/runs /spool/state/runs | grep -v :; true']),
+      ok('docker', [
+        ...['exec', containers.db, 'psql', '-qAtU', 'postgres', '-c'],
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'",
+      ]),
+      running(containers.app),
+      sh('docker', ['exec', containers.app, 'test', '-e', '/tmp/frozen']),
+      viewRepository(path.join(stack.directory, 'backups'), verified),
+    ]);
+    return {
+      helpers,
+      spool: spool.trim(),
+      sessions: sessions.trim(),
+      appRuns,
+      frozen: frozen.code === 0,
+      bad: view.bad,
+      orphans: view.orphans,
+    };
+  }
+
+  const clean = { helpers: [], spool: '', sessions: '0', appRuns: true, frozen: false, bad: [], orphans: [] };
+
+  it(`leaves nothing behind and is told of, ${KILLS} times`, async () => {
+    const seen = { dead: 0, ended: 0, before: 0 };
+    for (let round = 0; round < KILLS; round++) {
+      await change(round);
+      const child = stack.spawn('backup');
+      child.stdout?.resume();
+      child.stderr?.resume();
+      const gone = new Promise((resolve) => child.once('close', resolve));
+      // Evenly over the run, most of the time before its first act left out; never the same points twice.
+      const share = 0.15 + 0.87 * ((round + randomInt(1000) / 1000) / KILLS);
+      const delay = share * lengthMs;
+      await sleep(delay);
+      await ok('docker', ['kill', agent]);
+      await gone;
+      const { run, ended } = await readDead();
+      await startAgain();
+      expect(await leftovers(), `killed after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`).toEqual(clean);
+      if (!run) {
+        seen.before++;
+        continue;
+      }
+      seen[ended ? 'ended' : 'dead']++;
+      const pings = stack.receiver?.requests.filter(({ query }) => query.rid === run.rid) ?? [];
+      const signals = pings.map((ping) => ping.path.split('/').slice(3).join('/'));
+      expect(signals.at(-1), `run ${run.id}`).toBe(ended ? '' : 'fail');
+      if (!ended) expect(pings.at(-1)?.body).toContain('RUN_DIED');
+    }
+    console.log(`killed ${KILLS} times over ${Math.round(lengthMs)} ms:`, seen);
+    // The points must have hit runs, not mostly the time before and after them.
+    expect(seen.dead).toBeGreaterThan(KILLS / 2);
+  }, 900_000);
+
+  it('backs up untouched afterwards, and the database never restarted', async () => {
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status, error: report.error }).toEqual({ code: 0, status: 'ok', error: undefined });
+    expect(await leftovers()).toEqual(clean);
+    const restored = await stack.lifeboat(
+      'restore',
+      'latest',
+      'db.postgres',
+      '--database',
+      'postgres',
+      '--to-database',
+      'copy',
+    );
+    expect(restored.code, restored.stderr).toBe(0);
+    const sum = "SELECT md5(string_agg(i || v, ',' ORDER BY i)) FROM t";
+    expect(await stack.psql(sum, { database: 'copy' })).toBe(await stack.psql(sum));
+    expect(await stack.logs('db')).not.toMatch(/reinitializing|was terminated by signal/);
+  });
+});

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { decodeManifest, type Manifest } from '../../src/store/manifest.ts';
+import { objectsOf } from '../../src/store/repository.ts';
+
+/** A repository on the host's disk, looked at from outside, without the code that wrote it where that can be. */
+export interface RepositoryView {
+  /** oldest first */
+  manifests: Manifest[];
+  /** what a manifest names and is not there whole: `missing …`, `size …`, `hash …` */
+  bad: string[];
+  /** files that no manifest names: leftovers */
+  orphans: string[];
+}
+
+/** Looks through the repository of one project. `verified` remembers objects whose hash was right, by name and time. */
+export async function viewRepository(root: string, verified = new Set<string>()): Promise<RepositoryView> {
+  const files = new Set(await filesBelow(root));
+  const isManifest = (key: string) => /\/snapshots\/[^/]+\/manifest\.json$/.test(key);
+  const manifests: Manifest[] = [];
+  for (const key of [...files].filter(isManifest).sort())
+    manifests.push(decodeManifest(await readFile(path.join(root, key))));
+  const bad: string[] = [];
+  const named = new Set<string>();
+  for (const { key, size, sha256 } of manifests.flatMap(objectsOf)) {
+    if (named.has(key)) continue;
+    named.add(key);
+    const problem = files.has(key) ? await compare(path.join(root, key), size, sha256, verified) : 'missing';
+    if (problem) bad.push(`${problem} ${key}`);
+  }
+  const orphans = [...files].filter((key) => !named.has(key) && !isManifest(key) && key !== 'lifeboat.json');
+  return { manifests, bad, orphans };
+}
+
+async function compare(file: string, size: number, sha256: string, verified: Set<string>): Promise<string | undefined> {
+  const found = await stat(file);
+  if (found.size !== size) return 'size';
+  const token = `${file} ${found.mtimeMs} ${found.ino}`;
+  if (verified.has(token)) return undefined;
+  if ((await hashOf(file)) !== sha256) return 'hash';
+  verified.add(token);
+  return undefined;
+}
+
+async function hashOf(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
+
+/** All files below a directory, relative, unfinished ones too. */
+export async function filesBelow(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+    .sort();
+}

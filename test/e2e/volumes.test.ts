@@ -1,0 +1,194 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { holder, Stack } from '../harness/stack.ts';
+
+/** Every entry below a directory of a container with type, mode, owner, size, mtime to the nanosecond, links and content. */
+async function manifest(stack: Stack, service: string, directory: string): Promise<string[]> {
+  const script = `cd ${directory} && find . -printf '%p %y %m %U %G %T@ %l %n ' \\( -type d -printf '-\\n' -o -printf '%s\\n' \\) && find . -type f -exec sha256sum {} +`;
+  return (await stack.exec(service, ['sh', '-c', script])).split('\n').sort();
+}
+
+/** A tree with everything that a restored volume must have again. */
+const MAKE_TREE = `
+  set -e; cd "$0"
+  mkdir -p photos/2024 empty deep/a/b/c
+  head -c 200000 /dev/urandom > photos/2024/one.jpg
+  head -c 3000000 /dev/zero > photos/zeros
+  printf 'same' > photos/same-1; cp photos/same-1 photos/same-2
+  : > photos/nothing
+  ln photos/2024/one.jpg deep/a/hard
+  ln -s ../photos/2024/one.jpg deep/link; ln -s /nowhere deep/dangling; ln -s photos linked-directory
+  printf x > "$(printf 'new\\nline')"; printf x > 'quote"s and $(sh) \\ back'; printf x > "$(printf 'latin\\351')"; printf x > -rf
+  printf x > "$(head -c 255 /dev/zero | tr '\\0' n)"
+  chown 1234:55 photos/2024 photos/2024/one.jpg; chown -h 7:8 deep/link
+  chmod 0400 photos/same-1; chmod 4755 photos/same-2; chmod 1777 empty; chmod 0000 photos/nothing
+  touch -d '2001-02-03 04:05:06.123456789' photos/2024/one.jpg; touch -h -d '1969-12-31 00:00:00.5' deep/link
+  touch -d '2030-01-01 00:00:00.000000001' empty; touch -d '1999-09-09 09:09:09.9' photos; chown 33:33 .; chmod 2775 .
+  touch -d '2010-10-10 10:10:10.101010101' .
+`;
+
+/** Files that never rest, of text without a zero byte. */
+const NEVER_AT_REST = `
+  const fs = require('node:fs');
+  fs.writeFileSync('/data/changes', 'x'.repeat(64 << 20));
+  const changes = fs.openSync('/data/changes', 'r+');
+  fs.writeFileSync('/data/grows', '');
+  let n = 0;
+  setInterval(() => {
+    n += 1;
+    fs.writeSync(changes, String(n % 10), Math.floor(Math.random() * (64 << 20)));
+    fs.appendFileSync('/data/grows', 'line ' + n + '\\n');
+    fs.writeFileSync('/data/vanishes-' + (n % 50), 'here ' + n);
+    fs.rmSync('/data/vanishes-' + ((n + 25) % 50), { force: true });
+    if (n % 10 === 0) fs.writeFileSync('/data/shrinks', 'x'.repeat(1 + ((n * 7919) % 3000000)));
+  }, 2);
+`;
+
+describe('volumes of services', () => {
+  let stack: Stack;
+  const trees = [
+    { source: 'web.media', service: 'web', directory: '/media' },
+    { source: 'web.inplace', service: 'web', directory: '/inplace' },
+    { source: 'web.bind', service: 'web', directory: '/bind' },
+    { source: 'all.first', service: 'all', directory: '/first' },
+    { source: 'all.second', service: 'all', directory: '/second' },
+  ];
+  const before = new Map<string, string[]>();
+  let report: RunReport;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        // A helper reads the first volume and the bind; the second volume is mounted in the agent.
+        web: holder(['media:/media', 'inplace:/inplace', './bind:/bind', 'other:/other'], {
+          'lifeboat.volumes': 'media, inplace, /bind',
+        }),
+        all: holder(['first:/first', 'second:/second'], { 'lifeboat.volumes': 'true' }),
+        picked: holder(['picked:/picked'], {
+          'lifeboat.volumes': '/picked',
+          'lifeboat.volumes.include': 'keep/**',
+          'lifeboat.volumes.exclude': '**/*.tmp',
+        }),
+        live: {
+          ...holder(['live:/data'], { 'lifeboat.volumes': 'live' }),
+          command: ['node', '-e', NEVER_AT_REST.replaceAll('$', '$$$$')],
+        },
+      },
+      volumes: Object.fromEntries(
+        ['media', 'inplace', 'other', 'first', 'second', 'picked', 'live', 'restored'].map((name) => [name, {}]),
+      ),
+      agent: { volumes: ['inplace:/sources/inplace', './config:/config:ro', 'restored:/restored'] },
+    });
+    await writeFile(path.join(stack.directory, 'config', '.env'), 'SECRET=canary-config\n', { mode: 0o640 });
+    for (const { service, directory } of trees) await stack.exec(service, ['sh', '-c', MAKE_TREE, directory]);
+    await stack.exec('picked', [
+      ...['sh', '-c'],
+      'cd /picked && mkdir -p keep/sub drop && touch keep/a keep/b.tmp keep/sub/c drop/d e && echo x > keep/a && echo y > keep/sub/c',
+    ]);
+    await stack.exec('live', [
+      'sh',
+      '-c',
+      `cd /data && mkfifo fifo && mknod device c 1 3 && echo no one > sealed && chmod 000 sealed
+       printf begin > sparse && truncate -s 300M sparse && printf end >> sparse && echo twice > link-1 && ln link-1 link-2
+       node -e "require('node:net').createServer().listen('/data/socket', () => process.kill(process.pid, 'SIGKILL'))"; test -S socket`,
+    ]);
+    for (const { source, service, directory } of trees) before.set(source, await manifest(stack, service, directory));
+    const ran = await stack.backup();
+    report = ran.report;
+    await stack.compose('kill', 'live');
+    expect({ code: ran.code, status: report.status }, JSON.stringify(report, null, 1) + ran.stderr).toEqual({
+      code: 0,
+      status: 'ok',
+    });
+  });
+  afterAll(() => stack?.destroy());
+
+  it('are exactly those that were asked for, and what is mounted under /config', async () => {
+    expect(report.results.map(({ name }) => name).sort()).toEqual([
+      'all.first',
+      'all.second',
+      'config',
+      'live.live',
+      'picked.picked',
+      'web.bind',
+      'web.inplace',
+      'web.media',
+    ]);
+    expect(await stack.helpers()).toEqual([]);
+  });
+
+  it.each(trees)('$source comes back equal: owners, modes, times, links, names, content', async (tree) => {
+    const { source, service, directory } = tree;
+    const refused = await stack.lifeboat('restore', 'latest', source);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('TREE_TARGET_NOT_EMPTY');
+    expect(await manifest(stack, service, directory)).toEqual(before.get(source));
+
+    await stack.exec(service, [
+      'sh',
+      '-c',
+      `cd ${directory} && find . -mindepth 1 -delete && chmod 700 . && chown 0:0 .`,
+    ]);
+    const restored = await stack.lifeboat('restore', 'latest', source);
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(await manifest(stack, service, directory)).toEqual(before.get(source));
+  });
+
+  it('a tree comes back into a directory too, and not into one that holds something', async () => {
+    const { source } = trees[0]!;
+    const restore = () => stack.lifeboat('restore', 'latest', source, '--to-directory', '/restored/here');
+    const restored = await restore();
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(await manifest(stack, 'lifeboat', '/restored/here')).toEqual(before.get(source));
+    const again = await restore();
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain('TREE_TARGET_NOT_EMPTY');
+  });
+
+  it('include and exclude choose files', async () => {
+    const { files } = await stack.json<{ files: { path: string; type: string }[] }>('show', 'latest', 'picked.picked');
+    expect(files.filter(({ type }) => type === 'file').map(({ path: name }) => name)).toEqual(['keep/a', 'keep/sub/c']);
+  });
+
+  it('files under /config are a source without any label', async () => {
+    const restored = await stack.lifeboat('restore', 'latest', 'config', '--to-directory', '/restored/config');
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(
+      await stack.exec('lifeboat', ['sh', '-c', 'cat /restored/config/.env; stat -c %a /restored/config/.env']),
+    ).toBe('SECRET=canary-config\n640\n');
+  });
+
+  it('a volume in use is stored without zeros, what changes is flagged, what has no content is counted', async () => {
+    const live = report.results.find(({ name }) => name === 'live.live');
+    expect(live?.status).toBe('ok');
+    const warnings = live?.warnings.join('\n');
+    expect(warnings).toMatch(/1 fifo/);
+    expect(warnings).toMatch(/1 socket/);
+    expect(warnings).toMatch(/1 character device/);
+    expect(warnings).toMatch(/kept changing while they were read, among them .*changes/);
+
+    const restored = await stack.lifeboat('restore', 'latest', 'live.live', '--to-directory', '/restored/live');
+    expect(restored.code, restored.stderr).toBe(0);
+    const script = `cd /restored/live
+      for f in fifo socket device; do test ! -e $f || echo "$f is there"; done
+      stat -c '%a %s' sealed && cat sealed && stat -c %h link-1 && cmp link-1 link-2
+      head -c 5 sparse && tail -c 3 sparse && stat -c ' %s' sparse && test $(du -k sparse | cut -f1) -lt 1000 && echo holes
+      tr -d 'x' < shrinks | wc -c
+      stat -c %s changes; tr -d 'x0-9' < changes | wc -c
+      node -e "
+        const lines = require('node:fs').readFileSync('grows', 'utf8').split('\\n').slice(0, -1);
+        console.log(lines.length > 0 && lines.every((line, i) => line === 'line ' + (i + 1)));
+        const here = require('node:fs').readdirSync('.').filter((name) => name.startsWith('vanishes-'));
+        console.log(here.every((name) => /^(here [0-9]+)?$/.test(require('node:fs').readFileSync(name, 'utf8'))));
+      "`;
+    expect((await stack.exec('lifeboat', ['sh', '-c', script])).split('\n')).toEqual([
+      ...['0 7', 'no one', '2'],
+      ...['beginend 314572803', 'holes'],
+      '0',
+      ...['67108864', '0'],
+      ...['true', 'true', ''],
+    ]);
+  });
+});
