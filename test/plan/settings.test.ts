@@ -34,7 +34,7 @@ describe('settings', () => {
       destination: '/backups',
       scope: { kind: 'project' },
       healthchecksBase: 'https://hc-ping.com',
-      notify: 'failure',
+      notify: 'always',
       stallTimeoutMs: 900_000,
       logLevel: 'info',
       timeZone: 'UTC',

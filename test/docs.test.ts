@@ -1,0 +1,110 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Io } from '../src/call.ts';
+import { createProgram } from '../src/cli.ts';
+import { ERROR_CODES } from '../src/errors.ts';
+import { EXIT } from '../src/exit.ts';
+import { LABELS } from '../src/plan/labels.ts';
+import { SETTINGS } from '../src/plan/setting-table.ts';
+
+/** What people read says what the code does. docs/labels.md and docs/settings.md have a test of their own in plan/. */
+
+const ROOT = path.join(import.meta.dirname, '..');
+const read = (name: string) => readFileSync(path.join(ROOT, name), 'utf8');
+const pages = [
+  ...readdirSync(ROOT).filter((name) => /\.(md|yml)$/.test(name)),
+  ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
+];
+const all = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map((match) => match[1] ?? ''))];
+
+describe('docs/errors.md', () => {
+  test('has every code once, and no other', () => {
+    const rows = [...read('docs/errors.md').matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, code = '']) => code);
+    expect(rows.toSorted()).toEqual(Object.keys(ERROR_CODES).toSorted());
+  });
+
+  test('every code is one that the code can end with', () => {
+    const sources = readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts') && name !== 'errors.ts')
+      .map((name) => read(`src/${name}`))
+      .join('\n');
+    expect(Object.keys(ERROR_CODES).filter((code) => !sources.includes(`'${code}'`))).toEqual([]);
+  });
+});
+
+describe('every page', () => {
+  test.each(pages)('%s names only settings and labels that there are', (page) => {
+    const text = read(page);
+    const settings = all(text, /\b(LIFEBOAT_[A-Z_]+[A-Z])\b/g).map((name) => name.replace(/_FILE$/, ''));
+    expect(settings.filter((name) => !(name in SETTINGS))).toEqual([]);
+    const labels = all(text, /^\s*(?:- )?(lifeboat\.[\w.*-]+?)(?:: |=)/gm);
+    expect(labels.filter((name) => !(name in LABELS))).toEqual([]);
+  });
+
+  test.each(pages)('%s links to what there is', (page) => {
+    const broken = all(read(page), /\]\((?!https?:)([^)\s]+)\)/g).filter((link) => {
+      const [file = '', anchor] = link.split('#');
+      const target = file === '' ? page : path.join(path.dirname(page), file);
+      if (!existsSync(path.join(ROOT, target))) return true;
+      return anchor !== undefined && !anchors(read(target)).includes(anchor);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  test.each(pages)('%s names only files that there are', (page) => {
+    const files = all(read(page), /`((?:src|test|docs|docker|scripts|bench)\/[\w./-]*)`/g);
+    expect(files.filter((file) => !existsSync(path.join(ROOT, file)))).toEqual([]);
+  });
+
+  test.each(pages)('%s speaks of error codes that there are', (page) => {
+    const codes = all(read(page), /\(([A-Z]+_[A-Z_]+)\)/g);
+    expect(codes.filter((code) => !(code in ERROR_CODES))).toEqual([]);
+  });
+});
+
+/** The anchors of a page's headings, as Markdown renderers make them. */
+function anchors(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+describe('compose.example.yml', () => {
+  test('uses settings and labels that work in this version', () => {
+    const text = read('compose.example.yml');
+    const settings = all(text, /^\s*#? *(LIFEBOAT_[A-Z_]+?)(?:_FILE)?:/gm);
+    expect(settings.length).toBeGreaterThan(3);
+    const fields = settings.map((name) => (SETTINGS as Record<string, { planned?: true }>)[name]);
+    expect(fields.filter((field) => field === undefined || field.planned)).toEqual([]);
+    expect(all(text, /^\s*(lifeboat\.[\w.]+):/gm)).toEqual(['lifeboat.postgres', 'lifeboat.volumes']);
+  });
+});
+
+describe('README.md', () => {
+  const readme = read('README.md');
+
+  test('has every command', () => {
+    const nobody = {} as Io;
+    const commands = createProgram(nobody, () => undefined)
+      .commands.map((command) => command.name())
+      .filter((name) => name !== 'tree-job');
+    const rows = all(readme, /^\| `([a-z]+)[ \]`]/gm);
+    expect(rows.toSorted()).toEqual(commands.toSorted());
+  });
+
+  test('has every exit status', () => {
+    const rows = [...readme.matchAll(/^\| (\d+) \|/gm)].map(([, status]) => Number(status));
+    expect(rows).toEqual(Object.values(EXIT).toSorted((a, b) => a - b));
+  });
+
+  test('has the npm scripts it speaks of', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    const named = all(readme, /npm (?:run (?=[a-z])|(?=test))([a-z:]+)/g);
+    expect(named).toContain('demo');
+    expect(named.filter((name) => !(name in scripts))).toEqual([]);
+  });
+});

@@ -1,0 +1,177 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+/** The shape of src/, as ARCHITECTURE.md describes it. */
+
+const SRC = path.join(import.meta.dirname, '../src');
+
+/**
+ * From the top down; a folder stands for all in it. A file may use its own folder and every layer below, never another
+ * entry of its own layer or a layer above. Root files that are not named are verbs.
+ */
+const LAYERS: string[][] = [
+  ['cli.ts'],
+  ['commands'],
+  ['app.ts'],
+  ['verbs'],
+  ['sources', 'store'],
+  ['docker', 'destinations', 'report'],
+  ['plan'],
+  ['base'],
+];
+const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts'];
+const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts'];
+
+/** Longest a file may be: longer ones have more than one thing to say. */
+const MAX_LINES = 250;
+/** Those that may be a little longer, because parting them would only make the reader turn pages. */
+const LONG: Record<string, number> = {
+  // names every concrete part and nothing else
+  'app.ts': 300,
+  'docker/transport.ts': 260,
+  'sources/postgres/facts.ts': 300,
+  'sources/postgres/postgres-source.ts': 270,
+  'store/repository.ts': 260,
+};
+
+interface Import {
+  target: string;
+  /** erased when the file is run */
+  typeOnly: boolean;
+  names: string;
+}
+
+interface Source {
+  name: string;
+  text: string;
+  imports: Import[];
+}
+
+const files: Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .sort()
+  .map((name) => {
+    const text = readFileSync(path.join(SRC, name), 'utf8');
+    return { name, text, imports: importsOf(name, text) };
+  });
+
+function importsOf(name: string, text: string): Import[] {
+  const found: Import[] = [];
+  const statements =
+    /^\s*(?:import|export)\s+(type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s*'([^']+)'/gm;
+  for (const [, type, names = '', from, dynamic, bare] of text.matchAll(statements)) {
+    const target = from ?? dynamic ?? bare ?? '';
+    found.push({
+      target: target.startsWith('.') ? path.posix.join(path.posix.dirname(name), target) : target,
+      typeOnly: type !== undefined,
+      names,
+    });
+  }
+  return found;
+}
+
+function groupOf(name: string): string {
+  const [folder = ''] = name.split('/');
+  if (name.includes('/')) return folder;
+  if (COMMANDS.includes(name)) return 'commands';
+  if (BASE.includes(name)) return 'base';
+  return LAYERS.flat().includes(name) ? name : 'verbs';
+}
+
+const rank = (group: string) => LAYERS.findIndex((layer) => layer.includes(group));
+const inside = (target: string) => files.some(({ name }) => name === target);
+
+describe('the layers of src/', () => {
+  test('every folder and import is known', () => {
+    expect(files.length).toBeGreaterThan(50);
+    expect(files.filter(({ name }) => rank(groupOf(name)) === -1).map(({ name }) => name)).toEqual([]);
+    const relative = files.flatMap(({ name, imports }) =>
+      imports
+        .filter(({ target }) => target.endsWith('.ts') && !inside(target))
+        .map(({ target }) => `${name}: ${target}`),
+    );
+    expect(relative).toEqual([]);
+    // So that the statements are really found: every file but a few leaves says what it needs.
+    expect(files.flatMap(({ imports }) => imports).length).toBeGreaterThan(3 * files.length);
+  });
+
+  test('arrows go only down', () => {
+    const wrong = files.flatMap(({ name, imports }) => {
+      const from = groupOf(name);
+      return imports
+        .filter(({ target }) => inside(target))
+        .filter(({ target }) => groupOf(target) !== from && rank(groupOf(target)) <= rank(from))
+        .map(({ target }) => `${name} → ${target}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test('no file needs itself', () => {
+    const edges = new Map(
+      files.map(({ name, imports }) => [
+        name,
+        imports.filter(({ typeOnly, target }) => !typeOnly && inside(target)).map(({ target }) => target),
+      ]),
+    );
+    const cycles: string[] = [];
+    const done = new Set<string>();
+    const visit = (name: string, trail: string[]) => {
+      if (trail.includes(name)) cycles.push([...trail.slice(trail.indexOf(name)), name].join(' → '));
+      if (trail.includes(name) || done.has(name)) return;
+      for (const next of edges.get(name) ?? []) visit(next, [...trail, name]);
+      done.add(name);
+    };
+    for (const { name } of files) visit(name, []);
+    expect(cycles).toEqual([]);
+  });
+
+  test('only app.ts makes concrete sources, destinations and notifiers', () => {
+    const makers = files.flatMap(({ text }) =>
+      [...text.matchAll(/^export function (create\w+)\([\s\S]*?\): ([\w<>[\]]+) \{$/gm)].flatMap(
+        ([, name = '', type = '']) => (/(Source|Destination|Notifier)$/.test(type) ? [name] : []),
+      ),
+    );
+    for (const known of ['createLocalDestination', 'createPostgresSource', 'createVolumeSource', 'createSlack']) {
+      expect(makers).toContain(known);
+    }
+    const users = files
+      .filter(({ name }) => name !== 'app.ts')
+      .flatMap(({ name, imports }) =>
+        imports
+          .flatMap(({ names }) => names.match(/\w+/g) ?? [])
+          .filter((imported) => makers.includes(imported))
+          .map((imported) => `${name}: ${imported}`),
+      );
+    expect(users).toEqual([]);
+  });
+
+  test('there are no barrels', () => {
+    expect(files.filter(({ name }) => path.basename(name) === 'index.ts').map(({ name }) => name)).toEqual([]);
+    expect(files.filter(({ text }) => /^export (\*|\{[^}]*\}) from/m.test(text)).map(({ name }) => name)).toEqual([]);
+  });
+
+  test('plan/ does no I/O and reads no clock', () => {
+    // node-cron only reads expressions and computes times here; the clock is an argument.
+    const pure = ['node:path', 'node:util', 'node:crypto', 'node-cron'];
+    const wrong = files
+      .filter(({ name }) => name.startsWith('plan/'))
+      .flatMap(({ name, text, imports }) => [
+        ...imports
+          .filter(({ target }) => !inside(target) && !pure.includes(target))
+          .map(({ target }) => `${name}: ${target}`),
+        ...(
+          text.match(/\bDate\.now\b|\bnew Date\(\)|\bperformance\b|\bprocess\.|\bsetTimeout\b|\bMath\.random\b/g) ?? []
+        ).map((clock) => `${name}: ${clock}`),
+      ]);
+    expect(wrong).toEqual([]);
+  });
+
+  test('files are short', () => {
+    const long = files
+      .map(({ name, text }) => ({ name, lines: text.trimEnd().split('\n').length }))
+      .filter(({ name, lines }) => lines > (LONG[name] ?? MAX_LINES))
+      .map(({ name, lines }) => `${name}: ${lines} lines`);
+    expect(long).toEqual([]);
+  });
+});
