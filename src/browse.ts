@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type Call, print } from './call.ts';
@@ -11,7 +10,7 @@ import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
 import { lastGoodOf } from './run-rules.ts';
 import { selectByGlobs } from './store/glob.ts';
-import { type IndexEntry, readIndex } from './store/index-file.ts';
+import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 
@@ -108,7 +107,7 @@ async function showFiles(call: Call, entry: ManifestSource, glob: string | undef
   try {
     const file = path.join(directory, 'index.ndjson');
     await repository.fetchIndex(entry.index, file, call.io.signal);
-    for await (const item of readIndex(createReadStream(file))) {
+    for await (const item of readIndexFile(file)) {
       if (!wanted(item.path, item.type === 'directory')) continue;
       count += 1;
       if (call.json) found.push(toFile(item));

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Destination } from './destinations/destination.ts';
@@ -7,7 +6,7 @@ import { appendJournal } from './journal.ts';
 import type { Progress } from './report/events.ts';
 import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
-import { readIndex } from './store/index-file.ts';
+import { readIndexFile } from './store/index-file.ts';
 import type { PackRef } from './store/pack-stream.ts';
 import { type StoredTree, storeTree } from './store/store-tree.ts';
 import { walk } from './store/walk.ts';
@@ -82,9 +81,10 @@ export async function runTreeJob(
     const { indexPath, select, ...rest } = job;
     return extractTree({
       ...rest,
-      index: readIndex(createReadStream(indexPath)),
+      index: readIndexFile(indexPath),
       ...(select.length > 0 ? { select: selectByGlobs(select) } : {}),
       owner: true,
+      durable: true,
       destination,
       signal,
       progress: inPhase('restoring files'),
