@@ -4,7 +4,7 @@ import { LifeboatError } from '../../errors.ts';
 import { type DumpCompression, dumpCommand } from './commands.ts';
 import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts, type TablesRead } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
-import type { Session } from './session.ts';
+import { MISSING_RIGHTS_HINT, type Session } from './session.ts';
 import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
@@ -31,59 +31,61 @@ export interface DumpDatabaseOptions {
  * promises has its file. Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
  */
 export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseFacts> {
-  const { tools, database, stallTimeoutMs } = options;
+  const { tools, database } = options;
   const directory = path.posix.join(options.parent, databaseDirectory(database));
-  const session = await tools.session(database, options.signal);
+  const bytesPulse = async () => {
+    const bytes = await directorySize(directory);
+    options.progress(bytes);
+    return String(bytes);
+  };
+  const watch = {
+    timeoutMs: options.stallTimeoutMs,
+    pulses: [bytesPulse, () => tools.activity()],
+    signal: options.signal,
+    what: `the dump of ${database} in ${tools.container}`,
+  };
+  const { facts, list } = await withWatchdog(watch, (signal) => dumpAndCount(options, directory, signal));
+  await checkDump(options, directory, facts, list);
+  options.progress(await directorySize(directory));
+  return facts;
+}
+
+/** `list`: the dump's table of contents as `pg_restore` lists it. */
+async function dumpAndCount(
+  options: DumpDatabaseOptions,
+  directory: string,
+  signal: AbortSignal,
+): Promise<{ facts: DatabaseFacts; list: string }> {
+  const { tools, database } = options;
+  const dumpFailed = new AbortController();
+  const session = await tools.session(database, AbortSignal.any([signal, dumpFailed.signal]));
   try {
     await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY');
     const { snapshot } = await session.one<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
-    const bytesPulse = async () => {
-      const bytes = await directorySize(directory);
-      options.progress(bytes);
-      return String(bytes);
-    };
-    const { facts, list } = await withWatchdog(
-      {
-        timeoutMs: stallTimeoutMs,
-        pulses: [bytesPulse, () => tools.activity()],
-        signal: options.signal,
-        what: `the dump of ${database} in ${tools.container}`,
-      },
-      async (signal) => {
-        const command = dumpCommand({
-          connection: tools.connection,
-          database,
-          directory,
-          snapshot,
-          jobs: options.jobs,
-          compression: options.compression,
-          excludeTableData: options.excludeTableData,
-          lockTimeoutMs: stallTimeoutMs,
-        });
-        const [list, read] = await both(
-          tools.run(command, signal).catch((error: unknown) => {
-            throw dumpError(error, database, tools.container);
-          }),
-          readAll(session),
-        );
-        await read.markRewritten();
-        return { facts: read.facts, list };
-      },
-    );
-    await checkDump(options, directory, facts, list);
-    options.progress(await directorySize(directory));
-    return facts;
+    const command = dumpCommand({
+      connection: tools.connection,
+      database,
+      directory,
+      snapshot,
+      jobs: options.jobs,
+      compression: options.compression,
+      excludeTableData: options.excludeTableData,
+      lockTimeoutMs: options.stallTimeoutMs,
+    });
+    const dump = tools.run(command, signal).catch((error: unknown) => {
+      // Nobody needs the counts any more, and a count may wait for a lock for ever.
+      dumpFailed.abort();
+      throw dumpError(error, database, tools.container);
+    });
+    // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's.
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session)]);
+    if (dumped.status === 'rejected') throw dumped.reason;
+    if (read.status === 'rejected') throw read.reason;
+    await read.value.markRewritten();
+    return { facts: read.value.facts, list: dumped.value };
   } finally {
     await session.close();
   }
-}
-
-/** Waits for both, so that neither goes on unseen; the dump's error tells more than the session's that it takes along. */
-async function both<D, F>(dump: Promise<D>, facts: Promise<F>): Promise<[D, F]> {
-  const [dumped, read] = await Promise.allSettled([dump, facts]);
-  if (dumped.status === 'rejected') throw dumped.reason;
-  if (read.status === 'rejected') throw read.reason;
-  return [dumped.value, read.value];
 }
 
 async function readAll(session: Session): Promise<{ facts: DatabaseFacts } & Pick<TablesRead, 'markRewritten'>> {
@@ -157,5 +159,8 @@ function dumpError(error: unknown, database: string, container: string): unknown
       cause: error,
     });
   }
-  return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, { cause: error });
+  return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, {
+    cause: error,
+    ...(text.includes('permission denied for ') ? { hint: MISSING_RIGHTS_HINT } : {}),
+  });
 }

@@ -19,6 +19,9 @@ export interface SessionOptions {
 /** How long a server may take to answer the start of a session. */
 const CONNECT_TIMEOUT_MS = 30_000;
 
+/** What to do about a role that may not read what it must. */
+export const MISSING_RIGHTS_HINT = 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
+
 /** One SQL session of ours. Errors come out coded: PG_AUTH, PG_UNREACHABLE, PG_DATABASE_UNKNOWN, PG_QUERY. */
 export interface Session {
   readonly database: string;
@@ -153,10 +156,7 @@ function queryError(error: unknown, container: string): LifeboatError {
       cause: error,
     });
   }
-  const hint =
-    state === '42501'
-      ? 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).'
-      : undefined;
+  const hint = state === '42501' ? MISSING_RIGHTS_HINT : undefined;
   return new LifeboatError(
     'PG_QUERY',
     `a query on ${container} failed`,
