@@ -40,6 +40,12 @@ export interface Session {
  */
 const SETTINGS: readonly [since: number, sql: string][] = [
   [0, 'SET search_path = pg_catalog'],
+  // SQL_ASCII holds bytes of any kind; read as UTF-8 they would be refused (Postgres docs, 23.3.3).
+  [
+    0,
+    `SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
+      WHERE pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII'`,
+  ],
   [0, 'SET row_security = off'],
   [0, 'SET statement_timeout = 0'],
   [0, 'SET lock_timeout = 0'],
