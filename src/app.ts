@@ -115,6 +115,11 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   };
   const holdDeps = (record: HoldDeps['record']) => ({ engine, record, log });
 
+  const sweepTemporary = async () => {
+    if (destinationError(settings.destination, self.facts.mounts, true)) return;
+    await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
+  };
+
   const recoverWith = (dispatcher: BackupDeps['dispatcher']) =>
     recover({
       journals,
@@ -131,7 +136,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         const tools: DropDeps['openTools'] = (source, context) => openTools({ agent, source, log, ...context });
         return dropLeftDatabases({ project, log, plan, openTools: tools }, entries, run);
       },
-      sweepTemporary: async () => void (await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 })),
+      sweepTemporary,
     });
 
   const makeSource = (planned: PlannedSource, context: RunContext): Source => {
@@ -154,6 +159,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         lockName,
         journals,
         spool: runs,
+        sweepTemporary,
         state,
         dispatcher,
         log,

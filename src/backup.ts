@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type Captured, type Capturer, vanished } from './capture.ts';
 import { captureAll } from './capture-all.ts';
-import { errorInfo, hasErrno, LifeboatError, toLifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type HoldDeps, openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
@@ -13,6 +13,7 @@ import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart, Trigger } from './report/events.ts';
 import { emptyRunError, runStatus, vanishedSources } from './run-rules.ts';
+import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import { FORMAT } from './store/manifest.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
@@ -35,6 +36,8 @@ export interface BackupDeps {
   now(): Date;
   /** undoes what dead runs left, and reports them as failed; never rejects */
   recover(): Promise<void>;
+  /** removes unfinished files of this project from the destination; nobody else writes there now */
+  sweepTemporary(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
@@ -79,9 +82,7 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
     const journal = beginJournal(deps, run);
     const ending = await attempt(deps, request, run, journal, plan, log);
     // Before the report, which takes its time.
-    await rm(path.join(deps.spool, run.id), { recursive: true, force: true }).catch((error: unknown) => {
-      log.warn('the spool of the run could not be removed', { ...errorInfo(error) });
-    });
+    await clearUp(deps, run, ending, log);
     const report = await finish(deps, request, run, ending, log, tail);
     if (journal instanceof Journal) await endJournal(journal, log);
     return report;
@@ -90,16 +91,22 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
   }
 }
 
+async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {
+  try {
+    await rm(path.join(deps.spool, run.id), { recursive: true, force: true });
+    // A helper that was killed in the middle of storing an object could not clear up after itself.
+    if (ending.status !== 'ok') await deps.sweepTemporary();
+  } catch (error) {
+    log.warn('what the run left could not be removed', { ...errorInfo(error) });
+  }
+}
+
 /** Without a journal nothing may be done, but the failure is to be told like any other. */
 function beginJournal(deps: BackupDeps, run: RunStart): Journal | LifeboatError {
   try {
     return new Journal(deps.journals, { type: 'start', verb: 'backup', run });
   } catch (error) {
-    const code = hasErrno(error, 'ENOSPC', 'EDQUOT') ? 'SPOOL_FULL' : 'INTERNAL';
-    return new LifeboatError(code, 'the journal of the run cannot be written', {
-      cause: error,
-      hint: 'Look at the volume mounted at /spool: it may be full or read-only.',
-    });
+    return toLifeboatError(spoolError(error));
   }
 }
 
@@ -163,7 +170,7 @@ async function attempt(
     request.signal.throwIfAborted();
     return await commit(deps, context, captured, problems);
   } catch (error) {
-    const why = errorInfo(request.signal.aborted ? request.signal.reason : error);
+    const why = errorInfo(request.signal.aborted ? request.signal.reason : spoolError(error));
     log.error('run failed', { ...why });
     if (context) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };

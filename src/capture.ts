@@ -8,6 +8,7 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { fallWarnings, type LastGood, lastGoodOf } from './run-rules.ts';
 import type { CapturedTree, Source } from './sources/source.ts';
+import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import type { StoredTree } from './store/store-tree.ts';
@@ -148,7 +149,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   }
 
   async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
-    const info = errorInfo(signal.aborted ? signal.reason : error);
+    const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     log.error('source failed', { source: planned.name, ...info });
     await removeObjects(planned.name).catch((left: unknown) =>
       log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),

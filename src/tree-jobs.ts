@@ -4,6 +4,7 @@ import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Progress } from './report/events.ts';
+import { spoolError } from './spool.ts';
 import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
@@ -97,6 +98,8 @@ export async function runTreeJob(
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
     progress: inPhase('storing'),
+  }).catch((error: unknown) => {
+    throw spoolError(error);
   });
 }
 
