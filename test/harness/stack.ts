@@ -80,7 +80,7 @@ export interface StackOptions {
 }
 
 /** The IP of the host as containers on the default bridge see it. */
-async function hostAddress(): Promise<string> {
+export async function hostAddress(): Promise<string> {
   const gateway = await ok('docker', [
     'network',
     'inspect',

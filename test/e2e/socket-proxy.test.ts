@@ -1,0 +1,57 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type ProxyRules, type SocketProxy, startSocketProxy } from '../harness/socket-proxy.ts';
+import { holder, hostAddress, postgres, Stack } from '../harness/stack.ts';
+
+/** Lifeboat behind a proxy with exactly the rules that docs/security.md gives: a backup, and the way back. */
+let proxy: SocketProxy;
+let stack: Stack;
+
+function rulesOfThePage(): ProxyRules {
+  const page = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
+  const block = /<!-- proxy rules.*?-->\n```\n(.*?)```/s.exec(page)?.[1] ?? '';
+  const rules = [...block.matchAll(/^([A-Z]+)\s+(\^.*\$)$/gm)];
+  return Object.fromEntries(rules.map(([, method = '', pattern = '']) => [method, new RegExp(pattern)]));
+}
+
+beforeAll(async () => {
+  const rules = rulesOfThePage();
+  expect(Object.keys(rules)).toEqual(['GET', 'POST', 'DELETE']);
+  const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+  proxy = await startSocketProxy(socket, rules);
+  stack = await Stack.start({
+    services: {
+      db: postgres(17),
+      web: holder(['media:/app/media'], {
+        'lifeboat.volumes': 'media',
+        'lifeboat.stop': 'true',
+        'lifeboat.exec.pre': 'touch /app/media/pre',
+      }),
+    },
+    volumes: { media: {} },
+    env: { DOCKER_HOST: `tcp://${await hostAddress()}:${proxy.port}` },
+  });
+  await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n');
+});
+afterAll(async () => {
+  await stack?.destroy();
+  await proxy?.close();
+});
+
+it('backs up and restores, with hooks, a stop, and helpers', async () => {
+  const { code, report, stderr } = await stack.backup();
+  expect({ code, status: report.status }, stderr).toEqual({ code: 0, status: 'ok' });
+  const restored = await stack.lifeboat('restore', 'latest', 'db.postgres', '--to-database', 'again');
+  expect(restored.code, restored.stderr).toBe(0);
+  await stack.exec('web', ['rm', '/app/media/pre']);
+  const volume = await stack.lifeboat('restore', 'latest', 'web.media');
+  expect(volume.code, volume.stderr).toBe(0);
+  expect(await stack.exec('web', ['ls', '/app/media'])).toBe('pre\n');
+});
+
+it('asked for nothing that the rules refuse, and left nothing behind', async () => {
+  expect(proxy.refused).toEqual([]);
+  const kinds = ['POST /containers/create', '/exec/', '/attach', '/stop', 'GET /events', 'DELETE /containers/'];
+  expect(kinds.filter((kind) => !proxy.passed.some((request) => request.includes(kind)))).toEqual([]);
+  expect(await stack.helpers()).toEqual([]);
+});
