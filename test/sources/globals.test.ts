@@ -5,7 +5,11 @@ import { quoteIdentifier, quoteLiteral } from '../../src/sources/postgres/quote.
 
 describe('splitting globals', () => {
   it('keeps statements whole whatever stands in names and literals', () => {
-    const text = fc.string({ unit: fc.constantFrom('a', ';', "'", '"', '\\', '\n', '-', 'E', 'é'), minLength: 1, maxLength: 12 });
+    const text = fc.string({
+      unit: fc.constantFrom('a', ';', "'", '"', '\\', '\n', '-', 'E', 'é'),
+      minLength: 1,
+      maxLength: 12,
+    });
     fc.assert(
       fc.property(fc.array(fc.tuple(text, text), { maxLength: 5 }), (pairs) => {
         const statements = pairs.map(([n, v]) => `ALTER ROLE ${quoteIdentifier(n)} SET x TO ${quoteLiteral(v)}`);
