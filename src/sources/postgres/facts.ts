@@ -169,11 +169,12 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   return facts;
 }
 
+/** In the order in which they were made, which is the one in which pg_dump writes them. */
 function readSettings(session: Session): Promise<RoleSetting[]> {
   return session.all(
     `SELECT rolname AS role, setconfig AS config FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
       WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-      ORDER BY rolname NULLS FIRST`,
+      ORDER BY s.ctid`,
   );
 }
 

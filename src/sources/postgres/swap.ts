@@ -47,12 +47,13 @@ export async function takeName(
     `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`;
   // Several statements in one query are one transaction.
   const sql = [...(before === undefined ? [] : [rename(target, before)]), rename(working, target)].join('; ');
-  const busy = before === undefined ? [working] : [working, target];
-  const kicker = await tools.session(control.database, signal);
+  // Nobody but us knows the working database: its last sessions are our own, on their way out.
+  const kicker = before === undefined ? undefined : await tools.session(control.database, signal);
   try {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await whileEnding(kicker, busy, control.run(sql));
+        const renamed = control.run(sql);
+        return await (kicker ? whileEnding(kicker, [working, target], renamed) : renamed);
       } catch (error) {
         const state = sqlState(error);
         if (state === '42P04') throw targetExists(target, tools.container, error);
@@ -60,7 +61,7 @@ export async function takeName(
       }
     }
   } finally {
-    await kicker.close();
+    await kicker?.close();
   }
 }
 
