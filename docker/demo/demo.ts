@@ -10,6 +10,8 @@ import { type Received, slackText } from './receiver-log.ts';
 
 const WAIT_MS = 180_000;
 const LOCKED = 11;
+/** how many lines of what is not equal are shown */
+const SHOWN = 20;
 
 const say = (text = '') => console.log(text);
 const indent = (text: string) =>
@@ -45,9 +47,10 @@ async function showPlan(): Promise<void> {
   if (plan.status !== 0) throw new Error(`lifeboat plan ended with status ${plan.status}`);
 }
 
-/** Waits until the schedule has had its first run, and shows what was sent. */
-async function waitForRun(): Promise<void> {
-  heading('Waiting for the schedule, which is every full minute here; nobody starts a backup by hand');
+/** Waits until the schedule has had its first run, and shows what was sent. Returns how long the run was awaited, ms. */
+async function waitForRun(): Promise<number> {
+  heading('Waiting for the schedule, which is every full minute here: nobody starts a backup by hand');
+  const began = Date.now();
   const limit = AbortSignal.timeout(WAIT_MS);
   const waiting = new Set([/POST \/services\//, /POST \/ping\/[\w-]+(\/fail)?(\s|$)/]);
   const bothCame = (line: string) => {
@@ -74,6 +77,7 @@ async function waitForRun(): Promise<void> {
   show('What Slack got:');
   const message = requests.find(({ path }) => path.startsWith('/services/'));
   show(indent(slackText(message?.body ?? '{}')));
+  return Math.max(0, first.at - began);
 }
 
 /** The snapshot that the schedule made. */
@@ -113,7 +117,8 @@ async function restore(id: string, source: string): Promise<void> {
   }
 }
 
-async function story(): Promise<boolean> {
+/** Resolves to whether all is equal at the end, and to the part of the time that was waiting for the minute, ms. */
+async function story(): Promise<{ equal: boolean; waited: number }> {
   await startShop();
   const [database, volume] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
   const tables = [...database].filter(([name]) => name.startsWith('public.'));
@@ -122,7 +127,7 @@ async function story(): Promise<boolean> {
   const names = [...volume.all.keys()].filter((name) => /[^ -~]/.test(name)).map((name) => name.slice(2));
   show(`web holds ${volume.all.size} files, links and directories, with names like ${names.slice(0, 3).join(', ')}`);
   await showPlan();
-  await waitForRun();
+  const waited = await waitForRun();
   const id = await snapshot();
   await loseEverything();
   heading('Lifeboat brings it back');
@@ -133,25 +138,22 @@ async function story(): Promise<boolean> {
   const parts = compare(new Map([...database, ...volume.summary]), new Map([...databaseAfter, ...volumeAfter.summary]));
   show(parts.lines.join('\n'));
   const entries = compare(volume.all, volumeAfter.all);
-  if (!entries.equal)
-    show(
-      entries.lines
-        .filter((line) => !line.endsWith(' equal'))
-        .slice(0, 20)
-        .join('\n'),
-    );
-  return parts.equal && entries.equal;
+  const unequal = entries.lines.filter((line) => !line.endsWith(' equal'));
+  if (unequal.length > 0) show(unequal.slice(0, SHOWN).join('\n'));
+  return { equal: parts.equal && entries.equal, waited };
 }
 
 async function main(keep: boolean): Promise<number> {
   const start = performance.now();
-  say(`Lifeboat demo: the Compose project ${PROJECT} (docker/demo/compose.yaml)`);
+  const end = keep ? 'left running at the end' : 'removed at the end; npm run demo -- --keep leaves it running';
+  say(`Lifeboat demo. The Compose project ${PROJECT} (docker/demo/compose.yaml) is ${end}.`);
   if (await removeAll()) show('An earlier demo was still there; it is removed.');
   let status = 1;
   try {
-    const equal = await story();
-    const seconds = Math.round((performance.now() - start) / 1000);
-    say(equal ? `\nEvery row and every file is back, equal. ${seconds} s in all.` : '\nNOT everything is as it was.');
+    const { equal, waited } = await story();
+    const seconds = (ms: number) => `${Math.round(ms / 1000)} s`;
+    const time = `${seconds(performance.now() - start)}, of which ${seconds(waited)} waiting for the full minute`;
+    say(equal ? `\nEvery row and every file is back, equal. It took ${time}.` : '\nNOT everything is as it was.');
     status = equal ? 0 : 1;
   } catch (error) {
     if (!signal.aborted) say(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);

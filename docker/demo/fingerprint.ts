@@ -128,7 +128,7 @@ export async function emptyVolume(signal: AbortSignal): Promise<void> {
 /** One line for each part, before and after, and whether all are equal; at least one part must be there. */
 export function compare(before: Fingerprint, after: Fingerprint): { lines: string[]; equal: boolean } {
   const names = [...new Set([...before.keys(), ...after.keys()])];
-  const width = (texts: string[]) => Math.max(...texts.map((text) => text.length));
+  const width = (texts: string[]) => Math.max(0, ...texts.map((text) => text.length));
   const [nameWidth, valueWidth] = [width(names), width([...before.values()])];
   let equal = names.length > 0;
   const lines = names.flatMap((name) => {

@@ -96,12 +96,22 @@ export function logLine(service: string, wanted: (line: string) => boolean, sign
 
 /** Removes everything that the demo made, also what an earlier one left; resolves to whether there was anything. */
 export async function removeAll(): Promise<boolean> {
-  const labelled = (label: string) => docker(['ps', '--all', '--quiet', '--filter', `label=${label}=${PROJECT}`]);
+  const labelled = async (label: string) => {
+    const { stdout } = await docker(['ps', '--all', '--quiet', '--filter', `label=${label}=${PROJECT}`]);
+    return stdout.split('\n').filter((id) => id !== '');
+  };
   const before = await labelled('com.docker.compose.project');
-  if (before.stdout !== '') await docker([...COMPOSE, 'kill']);
-  // Lifeboat's own short-lived containers are no services, so Compose does not know them.
-  const helpers = (await labelled('dev.lifeboat.project')).stdout.split('\n').filter((id) => id !== '');
-  if (helpers.length > 0) await docker(['rm', '--force', '--volumes', ...helpers]);
-  await compose(['down', '--volumes', '--remove-orphans', '--timeout', '1']);
-  return before.stdout !== '';
+  if (before.length > 0) await docker(['kill', ...before]);
+  for (let tries = 1; ; tries += 1) {
+    // Lifeboat's own short-lived containers are no services, so Compose does not know them.
+    const helpers = await labelled('dev.lifeboat.project');
+    if (helpers.length > 0) await docker(['rm', '--force', '--volumes', ...helpers]);
+    try {
+      await compose(['down', '--volumes', '--remove-orphans', '--timeout', '1']);
+      return before.length > 0;
+    } catch (error) {
+      // One was being made at that moment, and holds a volume.
+      if (tries === 3) throw error;
+    }
+  }
 }
