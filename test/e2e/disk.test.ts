@@ -1,0 +1,176 @@
+import { randomInt } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { holder, Stack, type StackOptions } from '../harness/stack.ts';
+
+const FILLS = Number(process.env.LIFEBOAT_FILLS ?? 16);
+const tmpfs = (size: string) => ({
+  driver: 'local',
+  driver_opts: { type: 'tmpfs', device: 'tmpfs', o: `size=${size}` },
+});
+
+/** A volume that the agent reads itself, so that runs are short. */
+const OPTIONS: StackOptions = {
+  env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+  services: {
+    web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
+    small: holder(['little:/data'], { 'lifeboat.volumes': 'little' }),
+  },
+  volumes: { media: {}, little: {}, store: tmpfs('24m'), spool: tmpfs('40m') },
+  agent: { volumes: ['media:/v/media:ro', 'little:/v/little:ro', 'store:/store'] },
+};
+
+const withDestination = (destination: string, volumes: string[] = []): StackOptions => ({
+  ...OPTIONS,
+  env: { ...OPTIONS.env, LIFEBOAT_DESTINATION: destination },
+  agent: { volumes: [...(OPTIONS.agent?.volumes ?? []), ...volumes] },
+});
+
+describe('a disk that is full', () => {
+  let stack: Stack;
+  const agent = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+  const stored = () => agent('cd /store/repository && find . -type f -exec sha256sum {} + | sort');
+
+  beforeAll(async () => {
+    stack = await Stack.start(withDestination('/store/repository'));
+    await agent('mkdir /store/repository');
+    await stack.exec('small', ['sh', '-c', 'head -c 20000 /dev/urandom > /data/file']);
+    await change();
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status }, JSON.stringify(report)).toEqual({ code: 0, status: 'ok' });
+  });
+  afterAll(() => stack?.destroy());
+
+  /** Replaces what the previous round left: each run has the same amount to store. */
+  const change = () =>
+    stack.exec('web', ['sh', '-c', 'rm -rf /data/*; for i in 1 2 3; do head -c 700000 /dev/urandom > /data/$i; done']);
+
+  /** Leaves that many bytes free, in blocks of 4 KiB. */
+  async function leaveFree(directory: string, free: number): Promise<void> {
+    const blocks = Math.floor(free / 4096);
+    await agent(
+      `rm -f ${directory}/ballast; n=$(($(stat -f -c %a ${directory}) - ${blocks})); [ $n -le 0 ] || dd if=/dev/zero of=${directory}/ballast bs=4096 count=$n status=none`,
+    );
+  }
+
+  function expectTold(report: RunReport, code: string): void {
+    const pings = stack.receiver?.requests.filter(({ query }) => query.rid === report.rid) ?? [];
+    expect(pings.map(({ path }) => path.split('/')[3] ?? '')).toEqual(['start', 'fail']);
+    expect(pings[1]?.body).toContain(code);
+  }
+
+  it(`at the destination: fails with nothing stored and nothing harmed, at ${FILLS} points`, async () => {
+    const need = 2_100_000;
+    let failures = 0;
+    for (let round = 0; round < FILLS; round++) {
+      await change();
+      const before = await stored();
+      // Half of the points anywhere, half where the pack fits and the index or the manifest may not.
+      const free = round % 2 === 0 ? randomInt(need) : need + randomInt(-12_288, 28_672);
+      await leaveFree('/store', free);
+      const { code, report } = await stack.backup('web.media');
+      const told = `${free} bytes free: ${JSON.stringify(report)}`;
+      if (code === 0) {
+        expect(report.status, told).toBe('ok');
+        expect(free, told).toBeGreaterThan(need - 12_288);
+      } else {
+        failures++;
+        expect({ code, status: report.status, snapshot: report.snapshot }, told).toEqual({
+          code: 1,
+          status: 'failed',
+          snapshot: undefined,
+        });
+        expect((report.error ?? report.results[0]?.error)?.code, told).toBe('DEST_FULL');
+        expect(await stored(), told).toBe(before);
+        expectTold(report, 'DEST_FULL');
+      }
+      await agent('rm -f /store/ballast');
+    }
+    expect(failures).toBeGreaterThanOrEqual(FILLS / 2);
+    const { code } = await stack.backup();
+    expect(code).toBe(0);
+    const restored = await stack.lifeboat('restore', 'latest', 'web.media', '--to-directory', '/tmp/restored');
+    expect(restored.code, restored.stderr).toBe(0);
+  }, 600_000);
+
+  it('at the destination: a source that still fits is stored, and the run is told as partial', async () => {
+    await change();
+    await stack.exec('small', ['sh', '-c', 'head -c 20000 /dev/urandom > /data/file']);
+    await leaveFree('/store', 400_000);
+    const { code, report } = await stack.backup();
+    await agent('rm /store/ballast');
+    expect(code, JSON.stringify(report)).toBe(3);
+    expect(Object.fromEntries(report.results.map(({ name, status }) => [name, status]))).toEqual({
+      'small.little': 'ok',
+      'web.media': 'failed',
+    });
+    expect(report.results.find(({ name }) => name === 'web.media')?.error?.code).toBe('DEST_FULL');
+    expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
+  });
+
+  it('at the spool: the run fails and is told, at any point', async () => {
+    for (const free of [0, 4096, 8192, 16384]) {
+      await change();
+      const before = await stored();
+      await leaveFree('/spool', free);
+      const { code, report } = await stack.backup('web.media');
+      await agent('rm -f /spool/ballast');
+      const told = `${free} bytes free: ${JSON.stringify(report)}`;
+      if (code === 0) continue;
+      expect({ code, status: report.status }, told).toEqual({ code: 1, status: 'failed' });
+      expect((report.error ?? report.results[0]?.error)?.code, told).toBe('SPOOL_FULL');
+      expect(await stored(), told).toBe(before);
+      expectTold(report, 'SPOOL_FULL');
+      if (free === 0) expect(code).toBe(1);
+    }
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status }, JSON.stringify(report)).toEqual({ code: 0, status: 'ok' });
+  });
+});
+
+describe('a destination that cannot be right', () => {
+  let stack: Stack;
+
+  beforeAll(async () => {
+    stack = await Stack.start(withDestination('/srv'));
+    await stack.exec('web', ['sh', '-c', 'echo x > /data/file']);
+  });
+  afterAll(() => stack?.destroy());
+
+  async function expectRefused(code: string): Promise<void> {
+    const ran = await stack.backup();
+    expect({ code: ran.code, status: ran.report.status, error: ran.report.error?.code }, JSON.stringify(ran)).toEqual({
+      code: 1,
+      status: 'failed',
+      error: code,
+    });
+    expect(ran.report.error?.hint).toBeTruthy();
+    const pings = stack.receiver?.requests.filter(({ query }) => query.rid === ran.report.rid) ?? [];
+    expect(pings.map(({ path }) => path.split('/')[3] ?? '')).toEqual(['start', 'fail']);
+  }
+
+  it('is on no mount: refused, and nothing is written to the container itself', async () => {
+    const plan = await stack.json<{ problems: { code: string }[] }>('plan');
+    expect(plan.problems).toContainEqual(expect.objectContaining({ code: 'DEST_NOT_MOUNTED', severity: 'error' }));
+    await expectRefused('DEST_NOT_MOUNTED');
+    expect(await stack.exec('lifeboat', ['find', '/srv', '-mindepth', '1'])).toBe('');
+    const { code, stderr } = await stack.lifeboat('snapshots');
+    expect(code).toBe(1);
+    expect(stderr).toContain('DEST_NOT_MOUNTED');
+  });
+
+  it('is mounted read-only: refused before anything is read', async () => {
+    await stack.write(withDestination('/fixed', ['./backups:/fixed:ro']));
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    await expectRefused('DEST_UNWRITABLE');
+    expect(await stack.objects()).toEqual([]);
+  });
+
+  it('holds something else: refused, and left as it is', async () => {
+    await stack.write(withDestination('/backups'));
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    await stack.exec('lifeboat', ['sh', '-c', 'mkdir /backups/holiday && echo dear > /backups/holiday/diary']);
+    await expectRefused('DEST_FOREIGN');
+    expect(await stack.objects()).toEqual(['holiday/diary']);
+  });
+});

@@ -1,0 +1,141 @@
+import { randomInt } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { hashes } from './outcome.ts';
+
+const STOPS = Number(process.env.LIFEBOAT_STOPS ?? 10);
+/** of the lifeboat service, see the harness */
+const GRACE_MS = 20_000;
+
+/** A run that is asked to stop, wherever it is, fails cleanly and at once. */
+describe('SIGTERM in the middle of a run', () => {
+  let stack: Stack;
+  let lengthMs: number;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+      services: {
+        db: postgres(17),
+        web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
+        app: holder(['files:/data'], {
+          'lifeboat.volumes': 'files',
+          'lifeboat.stop': 'true',
+          'lifeboat.exec.pre': 'touch /tmp/frozen',
+          'lifeboat.exec.post': 'rm -f /tmp/frozen',
+        }),
+      },
+      volumes: { media: {}, files: {} },
+      agent: { volumes: ['files:/sources/files:ro'] },
+    });
+    await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) AS v FROM generate_series(1, 50000) i');
+    await change();
+    expect((await stack.backup()).code).toBe(0);
+    await change();
+    const begin = performance.now();
+    expect((await stack.backup()).code).toBe(0);
+    lengthMs = performance.now() - begin;
+  });
+  afterAll(() => stack?.destroy());
+
+  async function change(): Promise<void> {
+    const files = 'for i in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > /data/$i; done';
+    await stack.psql('UPDATE t SET v = md5(v) WHERE i % 10 = 0');
+    for (const service of ['web', 'app']) await stack.exec(service, ['sh', '-c', files]);
+  }
+
+  const rest = async () => ({
+    helpers: await stack.helpers(),
+    spool: await stack.exec('lifeboat', [
+      'sh',
+      '-c',
+      'ls -A /spool/runs /spool/state/runs | grep -v : | grep . ; true',
+    ]),
+    sessions: await until(
+      'no session is left',
+      async () => await stack.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"),
+    ),
+    app: await stack.exec('app', ['sh', '-c', 'test ! -e /tmp/frozen && echo free']),
+    objects: await hashes(stack),
+  });
+  const clean = { helpers: [], spool: '', sessions: '0', app: 'free\n' };
+  const signalsOf = (rid: string) =>
+    stack.receiver?.requests.filter(({ query }) => query.rid === rid).map(({ path }) => path.split('/')[3] ?? '');
+
+  it(`ends an exec'd backup with status 130 and leaves nothing of it, ${STOPS} times`, async () => {
+    let interrupted = 0;
+    for (let round = 0; round < STOPS; round++) {
+      await change();
+      const objects = await hashes(stack);
+      const child = stack.spawn('backup', '--json');
+      let out = '';
+      child.stdout?.on('data', (data: Buffer) => {
+        out += data.toString();
+      });
+      child.stderr?.resume();
+      const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+      await until(
+        'the run has begun',
+        async () =>
+          (await sh('docker', ['exec', await stack.id('lifeboat'), 'sh', '-c', 'ls /spool/state/runs/*'])).code === 0,
+        30_000,
+        50,
+      );
+      await sleep(((round + randomInt(1000) / 1000) / STOPS) * lengthMs * 0.6);
+      const begin = performance.now();
+      // Its journal names its process; none is there when it has just ended.
+      const kill = 'pid=$(sed -n \'s/.*"pid":\\([0-9]*\\).*/\\1/p\' /spool/state/runs/*) && kill -TERM $pid; true';
+      await stack.exec('lifeboat', ['sh', '-c', kill]);
+      const code = await ended;
+      expect(performance.now() - begin).toBeLessThan(GRACE_MS);
+      const report = JSON.parse(out) as RunReport;
+      if (code === 0) {
+        // It was done already.
+        expect(report.status).toBe('ok');
+        continue;
+      }
+      interrupted++;
+      expect({ code, status: report.status, error: report.error?.code }, out).toEqual({
+        code: 130,
+        status: 'failed',
+        error: 'INTERRUPTED',
+      });
+      expect(await rest()).toEqual({ ...clean, objects });
+      expect(signalsOf(report.rid)).toEqual(['start', 'fail']);
+    }
+    console.log(`${interrupted} of ${STOPS} runs of ${Math.round(lengthMs)} ms were interrupted`);
+    expect(interrupted).toBeGreaterThan(STOPS / 2);
+  }, 600_000);
+
+  it('docker compose stop ends a run by schedule within the grace, and the next run is untouched', async () => {
+    await change();
+    const objects = await hashes(stack);
+    const requests = stack.receiver?.requests.length ?? 0;
+    // Long missed: caught up at the next start.
+    await ok('docker', [
+      'exec',
+      await stack.id('lifeboat'),
+      'sh',
+      '-c',
+      'echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json',
+    ]);
+    await stack.compose('restart', 'lifeboat');
+    const start = await until('the run has begun', async () =>
+      stack.receiver?.requests.slice(requests).find(({ path }) => path.endsWith('/start')),
+    );
+    await sleep(300);
+    const begin = performance.now();
+    await stack.compose('stop', 'lifeboat');
+    expect(performance.now() - begin).toBeLessThan(GRACE_MS);
+    const exit = await ok('docker', ['inspect', '--format', '{{.State.ExitCode}}', await stack.id('lifeboat')]);
+    expect(exit.trim()).toBe('0');
+    expect(signalsOf(start.query.rid ?? '')).toEqual(['start', 'fail']);
+    await stack.compose('start', 'lifeboat');
+    expect(await rest()).toEqual({ ...clean, objects });
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status }).toEqual({ code: 0, status: 'ok' });
+    expect(await stack.logs('db')).not.toMatch(/reinitializing/);
+  });
+});

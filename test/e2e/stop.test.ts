@@ -1,0 +1,175 @@
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { holder, ok, Stack, sh, until } from '../harness/stack.ts';
+import { viewRepository } from './repository-check.ts';
+
+/** `lifeboat.stop` and `lifeboat.exec.*`: whatever a run comes to, people's containers are as they were. */
+describe('containers held while their volumes are read', () => {
+  let stack: Stack;
+  const state = async (id: string) =>
+    JSON.parse(await ok('docker', ['inspect', '--format', '{{json .State}}', id])) as {
+      Running: boolean;
+      StartedAt: string;
+      FinishedAt: string;
+    };
+  const hooks = (service: string) => stack.exec(service, ['sh', '-c', 'cat /tmp/hooks 2>/dev/null; rm -f /tmp/hooks']);
+
+  const say = (word: string) => `sh -c "echo ${word} >> /tmp/hooks"`;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+      services: {
+        // Both volumes under one stop.
+        app: holder(['one:/one', 'two:/two'], { 'lifeboat.volumes': 'one, two', 'lifeboat.stop': 'true' }),
+        idle: holder(['three:/three'], { 'lifeboat.volumes': 'three', 'lifeboat.stop': 'true' }),
+        frozen: holder(['four:/four'], {
+          'lifeboat.volumes': 'four',
+          'lifeboat.exec.pre': say('pre'),
+          'lifeboat.exec.post': say('post'),
+        }),
+        refusing: holder(['five:/five'], {
+          'lifeboat.volumes': 'five',
+          'lifeboat.exec.pre': 'sh -c "echo pre >> /tmp/hooks; test ! -e /tmp/refuse"',
+          'lifeboat.exec.post': 'sh -c "echo post >> /tmp/hooks; test ! -e /tmp/refuse-post"',
+        }),
+      },
+      volumes: { one: {}, two: {}, three: {}, four: {}, five: {} },
+      // One that the agent reads itself, so that the runs are short.
+      agent: { volumes: ['two:/v/two:ro', 'three:/v/three:ro', 'four:/v/four:ro', 'five:/v/five:ro'] },
+    });
+    const files = [
+      ['app', 'one'],
+      ['app', 'two'],
+      ['idle', 'three'],
+      ['frozen', 'four'],
+      ['refusing', 'five'],
+    ] as const;
+    for (const [service, name] of files) await stack.exec(service, ['sh', '-c', `echo ${name} > /${name}/file`]);
+  });
+  afterAll(() => stack?.destroy());
+
+  it('are stopped once, only if they ran, and started again; hooks run around', async () => {
+    await stack.compose('stop', 'idle');
+    const [app, idle] = [await stack.id('app'), await stack.id('idle')];
+    const before = { app: await state(app), idle: await state(idle) };
+    // Listened to from before: the engine remembers only its last few hundred events.
+    const watch = spawn('docker', [
+      'events',
+      '--filter',
+      `container=${app}`,
+      '--filter',
+      'event=die',
+      '--format',
+      '{{.Action}}',
+    ]);
+    let stops = '';
+    watch.stdout.on('data', (data: Buffer) => {
+      stops += data.toString();
+    });
+    const { code, report } = await stack.backup();
+    expect({ code, results: report.results.map(({ name, status }) => [name, status]) }).toEqual({
+      // Somebody may have forgotten the stopped one: its warning leaves the run good.
+      code: 0,
+      results: expect.arrayContaining([
+        ['app.one', 'ok'],
+        ['app.two', 'ok'],
+        ['idle.three', 'ok'],
+        ['frozen.four', 'ok'],
+        ['refusing.five', 'ok'],
+      ]),
+    });
+    expect(report.problems).toMatchObject([{ code: 'CONTAINER_STOPPED', severity: 'warning' }]);
+    const after = { app: await state(app), idle: await state(idle) };
+    expect(after.app.Running).toBe(true);
+    expect(after.app.StartedAt > before.app.StartedAt).toBe(true);
+    expect(after.idle).toEqual(before.idle);
+    watch.kill();
+    expect(stops).toBe('die\n');
+    expect(await hooks('frozen')).toBe('pre\npost\n');
+    expect(await hooks('refusing')).toBe('pre\npost\n');
+  });
+
+  it('a pre hook that fails fails its sources alone, and post is still run', async () => {
+    await stack.exec('refusing', ['touch', '/tmp/refuse']);
+    const { code, report } = await stack.backup();
+    await stack.exec('refusing', ['rm', '/tmp/refuse']);
+    expect(code).toBe(3);
+    const failed = report.results.filter(({ status }) => status !== 'ok');
+    expect(failed).toMatchObject([{ name: 'refusing.five', status: 'failed', error: { code: 'HOOK_FAILED' } }]);
+    expect(failed[0]?.error?.hint).toContain('docker exec');
+    expect(report.results).toHaveLength(5);
+    expect(report.snapshot).toBeDefined();
+    expect(await hooks('refusing')).toBe('pre\npost\n');
+  });
+
+  it('a post hook that fails is told, is not tried again, and what was stored stays stored', async () => {
+    await stack.exec('refusing', ['touch', '/tmp/refuse-post']);
+    const { code, report } = await stack.backup('refusing.five');
+    await stack.exec('refusing', ['rm', '/tmp/refuse-post']);
+    expect(code).toBe(3);
+    expect(report.results).toMatchObject([{ name: 'refusing.five', status: 'ok' }]);
+    expect(report.problems).toContainEqual(expect.objectContaining({ code: 'HOOK_FAILED', severity: 'error' }));
+    expect(await hooks('refusing')).toBe('pre\npost\n');
+    expect(await stack.exec('lifeboat', ['ls', '/spool/state/runs'])).toBe('');
+  });
+
+  /** Starts a run of one source and waits until its container is stopped. */
+  async function startAndCatch(): Promise<{ ended: Promise<number | null> }> {
+    const child = stack.spawn('backup', 'app.one', 'app.two');
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    const app = await stack.id('app');
+    await until('the container is stopped', async () => !(await state(app)).Running, 60_000, 30);
+    return { ended };
+  }
+
+  it('one that is recreated while held is found again, and runs', async () => {
+    const old = await stack.id('app');
+    const { ended } = await startAndCatch();
+    await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app');
+    expect([0, 1, 3]).toContain(await ended);
+    const now = await stack.id('app');
+    expect(now).not.toBe(old);
+    expect((await state(now)).Running).toBe(true);
+    const { code, report } = await stack.backup('app.one', 'app.two');
+    expect({ code, results: report.results.map(({ status }) => status) }).toEqual({ code: 0, results: ['ok', 'ok'] });
+  });
+
+  it('one whose run is killed is started by the next start of the agent', async () => {
+    const { ended } = await startAndCatch();
+    const agent = await stack.id('lifeboat');
+    await ok('docker', ['kill', agent]);
+    await ended;
+    const app = await stack.id('app');
+    expect((await state(app)).Running).toBe(false);
+    await ok('docker', ['start', agent]);
+    await until('the container runs again', async () => (await state(app)).Running, 60_000);
+  });
+
+  it('a run started by exec hears of a stop of the agent, and undoes everything within the grace', async () => {
+    await until(
+      'the agent is at rest',
+      async () => (await stack.json<{ running: string | null }>('status')).running === null,
+    );
+    await stack.exec('frozen', ['rm', '-f', '/tmp/hooks']);
+    const requests = stack.receiver?.requests.length ?? 0;
+    const { ended } = await startAndCatch();
+    const begin = performance.now();
+    await stack.compose('stop', 'lifeboat');
+    expect(performance.now() - begin).toBeLessThan(19_000);
+    await ended;
+    expect((await state(await stack.id('app'))).Running).toBe(true);
+    const pings = (stack.receiver?.requests ?? []).slice(requests).filter(({ path }) => path.startsWith('/ping/'));
+    expect(pings.at(-1)?.path).toMatch(/\/fail$/);
+    expect(pings.at(-1)?.body).toContain('INTERRUPTED');
+    expect(await stack.helpers()).toEqual([]);
+    const { bad, orphans } = await viewRepository(`${stack.directory}/backups`);
+    expect({ bad, orphans }).toEqual({ bad: [], orphans: [] });
+    await stack.compose('start', 'lifeboat');
+    await sleep(500);
+    expect((await sh('docker', ['logs', '--since', '5s', await stack.id('lifeboat')])).stderr).not.toContain('died');
+  });
+});
