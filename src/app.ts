@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
-import { type BackupDeps, type BackupRequest, backup, type RunContext } from './backup.ts';
+import { backup } from './backup.ts';
+import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
 import type { Destination } from './destinations/destination.ts';

@@ -1,67 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Captured, type Capturer, vanished } from './capture.ts';
+import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
+import { type Captured, vanished } from './capture.ts';
 import { captureAll } from './capture-all.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
-import { type HoldDeps, openHolds } from './hold.ts';
+import { openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
-import type { Plan, PlannedSource, Problem } from './plan/model.ts';
+import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { RunReport, RunStart, Trigger } from './report/events.ts';
+import type { RunReport, RunStart } from './report/events.ts';
 import { emptyRunError, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
-import type { State } from './state.ts';
 import { FORMAT } from './store/manifest.ts';
-import type { Repository, Snapshot } from './store/repository.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
-
-/** What a run works with; app.ts puts it together. */
-export interface BackupDeps {
-  project: string;
-  agentVersion: string;
-  /** how the destination is named to people */
-  destination: string;
-  lockName: string;
-  /** directory of the journals */
-  journals: string;
-  /** directory of runs inside the spool */
-  spool: string;
-  state: State;
-  dispatcher: Dispatcher;
-  log: Log;
-  now(): Date;
-  /** undoes what dead runs left, and reports them as failed; never rejects */
-  recover(): Promise<void>;
-  /** removes unfinished files of this project from the destination; nobody else writes there now */
-  sweepTemporary(): Promise<void>;
-  plan(): Promise<Plan>;
-  repository(): Promise<Repository>;
-  holdDeps(journal: Journal, log: Log): HoldDeps;
-  capturer(run: RunContext): Capturer;
-  nextRun(): Date | undefined;
-}
-
-export interface BackupRequest {
-  trigger: Trigger;
-  /** undefined: every source of the plan */
-  only?: (source: PlannedSource) => boolean;
-  signal: AbortSignal;
-}
-
-/** What belongs to one run. */
-export interface RunContext {
-  run: RunStart;
-  journal: Journal;
-  repository: Repository;
-  /** newest first */
-  snapshots: Snapshot[];
-  log: Log;
-  signal: AbortSignal;
-}
 
 /** How a run ended, before it is reported. */
 type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot'>;

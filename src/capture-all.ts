@@ -1,4 +1,4 @@
-import type { BackupDeps, RunContext } from './backup.ts';
+import type { BackupDeps, RunContext } from './backup-context.ts';
 import type { Captured } from './capture.ts';
 import { errorInfo } from './errors.ts';
 import { withHold } from './hold.ts';

@@ -1,6 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { RunContext } from './backup.ts';
+import type { RunContext } from './backup-context.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BackupRequest } from './backup.ts';
+import type { BackupRequest } from './backup-context.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';

@@ -1,0 +1,53 @@
+import type { Capturer } from './capture.ts';
+import type { HoldDeps } from './hold.ts';
+import type { Journal } from './journal.ts';
+import type { Log } from './log.ts';
+import type { Plan, PlannedSource } from './plan/model.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import type { RunStart, Trigger } from './report/events.ts';
+import type { State } from './state.ts';
+import type { Repository, Snapshot } from './store/repository.ts';
+
+/** What a run works with; app.ts puts it together. */
+export interface BackupDeps {
+  project: string;
+  agentVersion: string;
+  /** how the destination is named to people */
+  destination: string;
+  lockName: string;
+  /** directory of the journals */
+  journals: string;
+  /** directory of runs inside the spool */
+  spool: string;
+  state: State;
+  dispatcher: Dispatcher;
+  log: Log;
+  now(): Date;
+  /** undoes what dead runs left, and reports them as failed; never rejects */
+  recover(): Promise<void>;
+  /** removes unfinished files of this project from the destination; nobody else writes there now */
+  sweepTemporary(): Promise<void>;
+  plan(): Promise<Plan>;
+  repository(): Promise<Repository>;
+  holdDeps(journal: Journal, log: Log): HoldDeps;
+  capturer(run: RunContext): Capturer;
+  nextRun(): Date | undefined;
+}
+
+export interface BackupRequest {
+  trigger: Trigger;
+  /** undefined: every source of the plan */
+  only?: (source: PlannedSource) => boolean;
+  signal: AbortSignal;
+}
+
+/** What belongs to one run. */
+export interface RunContext {
+  run: RunStart;
+  journal: Journal;
+  repository: Repository;
+  /** newest first */
+  snapshots: Snapshot[];
+  log: Log;
+  signal: AbortSignal;
+}
