@@ -84,6 +84,14 @@ describe('compose.example.yml', () => {
   });
 });
 
+describe('ARCHITECTURE.md', () => {
+  test('has every file and folder of src/ on its map', () => {
+    const map = read('ARCHITECTURE.md');
+    const names = readdirSync(path.join(ROOT, 'src')).map((name) => name.replace(/\.ts$/, ''));
+    expect(names.filter((name) => !new RegExp(`\\b${name.replace(/^browse-.*/, 'browse')}\\b`).test(map))).toEqual([]);
+  });
+});
+
 describe('README.md', () => {
   const readme = read('README.md');
 
