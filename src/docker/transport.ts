@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { type Duplex, PassThrough, pipeline, type Readable } from 'node:stream';
-import Docker from 'dockerode';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { connectionOptions } from './docker-host.ts';
 
@@ -51,16 +50,20 @@ const ANY_STATUS = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [i +
 
 /** Opens nothing yet: connections are made per request, so a restarted engine leaves no stale one behind. */
 export function createTransport(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Transport {
-  const docker = new Docker({ ...connectionOptions(dockerHost, env), headers: { Connection: 'close' } });
-  const modem: Modem = docker.modem;
+  const options = { ...connectionOptions(dockerHost, env), headers: { Connection: 'close' } };
+  let loading: Promise<Modem> | undefined;
+  // Before a request's time begins to run.
+  const open = () => (loading ??= loadModem(options));
   return {
     async json(request) {
+      const modem = await open();
       return scoped(request, request.timeoutMs, async (signal) => {
         const answer = await dial(modem, request, false, signal);
         return parseBody(await readAnswer(answer as Answer, request, signal, MAX_BODY), request);
       });
     },
     async stream(request) {
+      const modem = await open();
       const answer = await scoped(request, request.timeoutMs, async (signal) => {
         const opened = (await dial(modem, request, false, signal)) as Answer;
         if (!isRefusal(opened.statusCode)) return opened;
@@ -69,6 +72,7 @@ export function createTransport(dockerHost: string | undefined, env: NodeJS.Proc
       return endWith(answer, request.signal);
     },
     async hijack(request) {
+      const modem = await open();
       const socket = await scoped(request, request.timeoutMs, async (signal) => {
         const opened = await dial(modem, request, true, signal);
         if (opened instanceof Socket) return opened;
@@ -80,6 +84,12 @@ export function createTransport(dockerHost: string | undefined, env: NodeJS.Proc
       return endWith(socket, request.signal);
     },
   };
+}
+
+/** dockerode takes longer to load than everything else together, and a helper of the agent's image never needs it. */
+async function loadModem(options: object): Promise<Modem> {
+  const { default: Docker } = await import('dockerode');
+  return new Docker(options).modem;
 }
 
 function dial(modem: Modem, request: EngineRequest, hijack: boolean, signal: AbortSignal): Promise<unknown> {

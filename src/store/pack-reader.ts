@@ -3,7 +3,6 @@ import { createReadStream } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { Open } from 'unzipper';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
@@ -159,6 +158,8 @@ async function readDirectory(id: string, size: number, blocks: BlockCache): Prom
   };
   const entries = new Map<string, DirectoryEntry>();
   try {
+    // Loaded only to restore.
+    const { Open } = await import('unzipper');
     const directory = await Open.custom(source);
     for (const file of await directory.files) {
       if (entries.has(file.path)) throw damaged(id, 'two entries have the same name');

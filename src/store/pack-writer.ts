@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Placed } from './known.ts';
-import { type PackRef, PackStream, type PackStreamOptions } from './pack-stream.ts';
+import type { PackRef, PackStream, PackStreamOptions } from './pack-stream.ts';
 import { entryName, type TreePath } from './path.ts';
 
 /** Where packs go. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
@@ -71,7 +71,7 @@ export class PackWriter {
   ): Promise<Placed | undefined> {
     const placed = { pack: newPackId(), entry: entryName(path) };
     const { first, all } = await peek(chunks);
-    const stream = new PackStream(this.streamOptions(placed.pack), first.subarray(0, SAMPLE_SIZE));
+    const stream = await this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE));
     try {
       await stream.appendChunks(placed.entry, all, mtime);
       if (await keep()) {
@@ -100,14 +100,16 @@ export class PackWriter {
     this.finishing = undefined;
   }
 
-  private streamOptions(id: string): PackStreamOptions {
+  private async startStream(id: string, sample: Buffer): Promise<PackStream> {
+    // Loaded when there is something to pack: an idle agent and an unchanged tree do without archiver.
+    const { PackStream } = await import('./pack-stream.ts');
     const { prefix, ...rest } = this.options;
-    return { ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` };
+    return new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` }, sample);
   }
 
   private async begin(filling: Filling): Promise<PackStream> {
     const sample = Buffer.concat(filling.waiting.map(({ content }) => content)).subarray(0, SAMPLE_SIZE);
-    const stream = new PackStream(this.streamOptions(filling.id), sample);
+    const stream = await this.startStream(filling.id, sample);
     filling.stream = stream;
     for (const { entry, content, mtime } of filling.waiting) await stream.append(entry, content, mtime);
     filling.waiting = [];

@@ -11,7 +11,7 @@ let engine: Engine;
 
 beforeEach(async () => {
   stub = await startStubEngine();
-  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 80, exitLagMs: 50 });
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 200, exitLagMs: 50 });
 });
 afterEach(() => stub.close());
 
@@ -49,13 +49,13 @@ describe('an engine that lies', () => {
       'half an answer, then silence',
       (c) => c.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{'),
       'ENGINE_UNREACHABLE',
-      /80 ms/,
+      /200 ms/,
     ],
     [
       'half a refusal, then silence',
       (c) => c.socket.write('HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{'),
       'ENGINE_UNREACHABLE',
-      /80 ms/,
+      /200 ms/,
     ],
     [
       'an upgrade nobody asked for',
@@ -116,7 +116,7 @@ test('already started and already stopped are fine; stopping may take its time',
   stub.routes.set('POST /containers/c1/start', (c) => c.text('', 304));
   stub.routes.set('POST /containers/c1/stop', (c) => {
     expect(c.query.get('t')).toBe('1');
-    setTimeout(() => c.text('', 304), 120);
+    setTimeout(() => c.text('', 304), 250);
   });
   await engine.startContainer('c1');
   await engine.stopContainer('c1', { timeout: 1 });

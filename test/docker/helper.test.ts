@@ -22,7 +22,7 @@ const context = () => ({
 
 beforeEach(async () => {
   stub = await startStubEngine();
-  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 120, exitLagMs: 60 });
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 300, exitLagMs: 60 });
   recorded = [];
   stub.routes.set('GET /images/img/json', (c) => c.json({ Id: 'sha256:i', Config: { Labels: null } }));
   stub.routes.set('POST /containers/create', (c) => c.json({ Id: 'h1', Warnings: null }, 201));

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import pg from 'pg';
+import type { Client } from 'pg';
 import { LifeboatError } from '../../errors.ts';
 
 /** Opens a byte stream to the server's port: a tunnel through the helper. */
@@ -58,8 +58,10 @@ const SETTINGS: readonly [since: number, sql: string][] = [
 /** Connects. `PG_UNREACHABLE` covers a server that is starting, stopping or not listening. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { container, signal } = options;
+  // Loaded when it is used: an idle agent does without.
+  const { Client } = await import('pg');
   const stream = await options.dial(signal);
-  const client = new pg.Client({
+  const client = new Client({
     stream: () => stream,
     user: options.user,
     password: options.password ?? '',
@@ -90,7 +92,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     throw connectError(signal.aborted ? signal.reason : (broken ?? error), options);
   }
 
-  function sessionOf(connected: pg.Client, versionNumber: number): Session {
+  function sessionOf(connected: Client, versionNumber: number): Session {
     const all = async <T extends object>(sql: string, values?: unknown[]): Promise<T[]> => {
       try {
         if (broken) throw broken;
