@@ -36,7 +36,7 @@ describe('an engine that lies', () => {
     ],
     ['500', (c) => c.json({ message: 'boom' }, 500), 'ENGINE_REFUSED', /boom \(500\)/],
     ['500 in plain text', (c) => c.text('a\n  proxy says no', 500), 'ENGINE_REFUSED', /a proxy says no \(500\)/],
-    ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 80 ms/],
+    ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 200 ms/],
     ['a hang up', (c) => c.socket.destroy(), 'ENGINE_UNREACHABLE', /hang up/],
     ['something else than HTTP', (c) => c.socket.end('\0\0\0 what?'), 'ENGINE_PROTOCOL', /did not speak HTTP/],
     [
