@@ -1,0 +1,133 @@
+import path from 'node:path';
+import { expect } from 'vitest';
+import type { ErrorCode } from '../../src/errors.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { ok, type Stack, until } from '../harness/stack.ts';
+
+/** What a failed run must leave as it was. */
+export interface Before {
+  /** SHA-256 of every file of the repository, by path */
+  objects: Record<string, string>;
+  /** pg_postmaster_start_time() of the service `db` */
+  startedAt: string;
+  /** requests that the receiver had seen */
+  requests: number;
+  /** ISO time, for `docker logs --since` */
+  at: string;
+}
+
+/** To be called just before the run that is to fail. */
+export async function remember(stack: Stack, user = 'postgres'): Promise<Before> {
+  const [objects, startedAt] = await Promise.all([hashes(stack), postmasterStart(stack, user)]);
+  return { objects, startedAt, requests: stack.receiver?.requests.length ?? 0, at: new Date().toISOString() };
+}
+
+export interface Expected {
+  /** of the source, or of the run when no source is to blame; several where the moment decides */
+  code: ErrorCode | readonly ErrorCode[];
+  /** default `db.postgres`; null: the error is the run's own */
+  source?: string | null;
+  /** the test itself restarted Postgres */
+  restarted?: boolean;
+  /** superuser of the database container */
+  user?: string;
+}
+
+/**
+ * The standard outcome of a run that met a fault: failed and told so with a code, nothing stored, nothing damaged, nothing
+ * left behind, and Postgres never restarted on our account. The fault must be over: the database is asked.
+ */
+export async function expectFailedCleanly(
+  stack: Stack,
+  before: Before,
+  ran: { code: number; report: RunReport; stderr: string },
+  expected: Expected,
+): Promise<void> {
+  const { report } = ran;
+  const told = `${JSON.stringify(report, null, 1)}\n${ran.stderr}`;
+  expect(ran.code, told).toBe(1);
+  expect(report.status, told).toBe('failed');
+  expect(report.snapshot).toBeUndefined();
+  const { source = 'db.postgres' } = expected;
+  const error = source === null ? report.error : report.results.find(({ name }) => name === source)?.error;
+  expect([expected.code].flat(), told).toContain(error?.code);
+  expect(error?.message).toMatch(/^[^A-Z].*[^.]$/s);
+
+  expectNotified(stack, before, report, error?.code ?? '');
+  // Everything that is stored, temporary files too: equal to the byte.
+  expect(await hashes(stack)).toEqual(before.objects);
+  expect(await stack.helpers()).toEqual([]);
+  expect(await left(stack), 'in the spool').toBe('');
+  await expectDatabaseUntouched(stack, before, expected);
+}
+
+function expectNotified(stack: Stack, before: Before, report: RunReport, code: string): void {
+  const requests = (stack.receiver?.requests ?? []).slice(before.requests);
+  const pings = requests.filter((request) => request.path.startsWith('/ping/'));
+  const verbs = pings.map((ping) => [ping.path.split('/')[3] ?? '', ping.query.rid]);
+  expect(verbs).toEqual([
+    ['start', report.rid],
+    ['fail', report.rid],
+  ]);
+  expect(pings[1]?.body).toContain(code);
+  const messages = requests.filter((request) => request.path.startsWith('/services/'));
+  expect(messages).toHaveLength(1);
+  expect(messages[0]?.body).toContain('backup failed');
+  expect(messages[0]?.body).toContain(code);
+}
+
+async function expectDatabaseUntouched(stack: Stack, before: Before, expected: Expected): Promise<void> {
+  const { user = 'postgres', restarted = false } = expected;
+  await until(
+    'no session of ours is left',
+    async () =>
+      (await stack.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'", { user })) ===
+      '0',
+    20_000,
+  );
+  if (!restarted) expect(await postmasterStart(stack, user)).toBe(before.startedAt);
+  const log = await ok('docker', ['logs', '--since', before.at, await stack.id('db')]);
+  expect(log).not.toMatch(/reinitializing|terminating any other active server processes/);
+}
+
+/** The next run, and an earlier snapshot brought back: `check` compares the database restored as `restored`. */
+export async function expectNextRunGood(stack: Stack): Promise<RunReport> {
+  const { code, report, stderr } = await stack.backup();
+  expect({ code, status: report.status }, JSON.stringify(report, null, 1) + stderr).toEqual({ code: 0, status: 'ok' });
+  return report;
+}
+
+/** Restores one database of a snapshot beside, and returns what `sql` says about it; the copy is dropped. */
+export async function askRestored(
+  stack: Stack,
+  snapshot: string,
+  database: string,
+  sql: string,
+  { user = 'postgres', source = 'db.postgres' } = {},
+): Promise<string> {
+  const copy = 'restored_beside';
+  const { code, stderr } = await stack.lifeboat(
+    ...['restore', snapshot, source, '--database', database, '--to-database', copy],
+  );
+  expect(code, stderr).toBe(0);
+  const answer = await stack.psql(sql, { database: copy, user });
+  await stack.psql(`DROP DATABASE ${copy}`, { user });
+  return answer;
+}
+
+/** SHA-256 of every file of the repository, by path. */
+export async function hashes(stack: Stack): Promise<Record<string, string>> {
+  const cwd = path.join(stack.directory, 'backups');
+  const out = await ok('find', ['.', '-type', 'f', '-exec', 'sha256sum', '{}', '+'], { cwd });
+  const lines = out.split('\n').filter((line) => line !== '');
+  return Object.fromEntries(lines.map((line) => [line.slice(66), line.slice(0, 64)]).sort());
+}
+
+/** Journals of open runs, and files of any dump that is still in the spool. */
+async function left(stack: Stack): Promise<string> {
+  return stack.exec('lifeboat', ['sh', '-c', 'find /spool/state/runs -type f; find /spool/runs -path "*/tree*"']);
+}
+
+function postmasterStart(stack: Stack, user: string): Promise<string> {
+  return stack.psql('SELECT pg_postmaster_start_time()', { user });
+}

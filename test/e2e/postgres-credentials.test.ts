@@ -1,0 +1,217 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { quoteIdentifier } from '../../src/sources/postgres/quote.ts';
+import { ok, postgres, Stack, type StackOptions, until } from '../harness/stack.ts';
+import { askRestored, expectFailedCleanly, expectNextRunGood, remember } from './outcome.ts';
+
+/** Met nowhere by chance, and different in each encoding. */
+const CANARY = 'c4nary/Pg pass"word+ü:\\';
+const TABLE = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 300);';
+const ASK = 'SELECT count(*), sum(id) FROM t';
+
+/** Every form that a leaked secret is looked for in. */
+function forms(secret: string): string[] {
+  const bytes = Buffer.from(secret);
+  const encoded = [encodeURIComponent(secret), encodeURI(secret), JSON.stringify(secret).slice(1, -1)];
+  // Inside a longer text the base64 of the secret starts at one of three offsets.
+  const pieces = [0, 1, 2].map((before) =>
+    Buffer.concat([Buffer.alloc(before), bytes])
+      .toString('base64')
+      .slice(before + 2, -4),
+  );
+  return [secret, ...encoded, bytes.toString('base64'), bytes.toString('hex'), ...pieces];
+}
+
+function expectNoSecret(secret: string, where: Record<string, string>): void {
+  for (const [name, text] of Object.entries(where)) {
+    expect(text.length, `${name} is empty, so nothing was looked at`).toBeGreaterThan(0);
+    for (const form of forms(secret)) expect(text.includes(form), `${form} in ${name}`).toBe(false);
+  }
+}
+
+describe('a server with secret files, another superuser, and no trust for 127.0.0.1', () => {
+  let stack: Stack;
+  let options: StackOptions;
+  let secrets: string;
+  const user = 'App owner';
+
+  beforeAll(async () => {
+    secrets = await mkdtemp(path.join(tmpdir(), 'lifeboat-secrets-'));
+    // With the line end that an editor leaves. The image reads them as its own user.
+    await writeFile(path.join(secrets, 'password'), `${CANARY}\n`, { mode: 0o444 });
+    await writeFile(path.join(secrets, 'user'), `${user}\n`, { mode: 0o444 });
+    options = {
+      services: {
+        db: postgres(17, {
+          environment: {
+            POSTGRES_PASSWORD: undefined,
+            POSTGRES_PASSWORD_FILE: '/run/secrets/password',
+            POSTGRES_USER_FILE: '/run/secrets/user',
+            POSTGRES_DB: 'shop',
+            POSTGRES_INITDB_ARGS: '--auth-host=scram-sha-256',
+          },
+          secrets: ['password', 'user'],
+        }),
+      },
+      secrets: { password: { file: path.join(secrets, 'password') }, user: { file: path.join(secrets, 'user') } },
+      env: { LOG_LEVEL: 'debug' },
+    };
+    stack = await Stack.start(options);
+    await stack.psql(TABLE, { user, database: 'shop' });
+  });
+  afterAll(async () => {
+    await stack?.destroy();
+    await rm(secrets, { recursive: true, force: true });
+  });
+
+  it('refuses a connection without the password, so that the test is one', async () => {
+    const asked = stack.exec('db', ['psql', '-w', '-h', '127.0.0.1', '-U', user, '-d', 'shop', '-c', 'SELECT 1']);
+    await expect(asked).rejects.toThrow(/no password supplied/);
+  });
+
+  it('backs up and restores, and shows the password nowhere', async () => {
+    const seen: Record<string, string> = {};
+    const running = expectNextRunGood(stack);
+    let volumes: string[] = [];
+    await until(
+      'the helper works',
+      async () => {
+        const [helper] = await stack.helpers();
+        if (!helper) return false;
+        const [inspected, processes] = await Promise.all([
+          ok('docker', ['inspect', helper]).catch(() => ''),
+          ok('docker', ['exec', helper, 'sh', '-c', 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ']).catch(() => ''),
+        ]);
+        seen['docker inspect of the helper'] ??= inspected;
+        if (inspected)
+          volumes = [...inspected.matchAll(/"Name": "([0-9a-f]{64})"/g)].map((match) => match[1] as string);
+        seen['arguments and environments in the helper'] =
+          `${seen['arguments and environments in the helper'] ?? ''}${processes}`;
+        return processes.includes('pg_dump') && inspected !== '';
+      },
+      30_000,
+      10,
+    );
+    const report = await running;
+    // The image declares a volume: the helper's own goes with it.
+    expect(volumes).toHaveLength(1);
+    expect(await ok('docker', ['volume', 'ls', '--quiet'])).not.toContain(volumes[0]);
+    expect(await askRestored(stack, report.id, 'shop', ASK, { user })).toBe('300|45150');
+    seen['requests to the receiver'] = JSON.stringify(stack.receiver?.requests);
+    seen['log of the agent'] = await stack.logs('lifeboat');
+    seen['plan, status and snapshots'] = (
+      await Promise.all(['plan', 'status', 'snapshots'].map((name) => stack.lifeboat(name)))
+    )
+      .map(({ stdout, stderr }) => stdout + stderr)
+      .join('');
+    expectNoSecret(CANARY, seen);
+  });
+
+  it('says that POSTGRES_PASSWORD is only the first password, and takes LIFEBOAT_PGPASSWORD for the present one', async () => {
+    const changed = `changed-${CANARY}`;
+    await stack.psql(`ALTER ROLE "App owner" PASSWORD '${changed}'`, { user });
+    const before = await remember(stack, user);
+    const ran = await stack.backup();
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_AUTH', user });
+    const error = ran.report.results[0]?.error;
+    expect(error?.message).toContain('refused the credentials of user App');
+    expect(error?.hint).toMatch(/POSTGRES_PASSWORD only counts .* LIFEBOAT_PGPASSWORD/);
+    const plan = await stack.lifeboat('plan');
+    expect(plan.stdout).toContain('PG_AUTH');
+
+    await stack.write({ ...options, env: { ...options.env, LIFEBOAT_PGPASSWORD: changed } });
+    await stack.compose('up', '--detach', '--wait');
+    await expectNextRunGood(stack);
+    expectNoSecret(CANARY, {
+      'requests to the receiver': JSON.stringify(stack.receiver?.requests),
+      'log of the agent': await stack.logs('lifeboat'),
+      'report of the failed run': JSON.stringify(ran),
+    });
+  });
+
+  it('works with a role that may only read, and says what a role without rights lacks', async () => {
+    // pg_read_all_data would show it the passwords of roles too: this one sees no more than it must.
+    const roles = `CREATE ROLE backup LOGIN PASSWORD 'read-only-pw'; GRANT SELECT ON t TO backup;
+      CREATE ROLE nobody LOGIN PASSWORD 'nothing-pw';`;
+    await stack.psql(roles, { user, database: 'shop' });
+    const as = async (name: string, password: string) => {
+      await stack.write({ ...options, env: { ...options.env, LIFEBOAT_PGUSER: name, LIFEBOAT_PGPASSWORD: password } });
+      await stack.compose('up', '--detach', '--wait');
+    };
+    await as('backup', 'read-only-pw');
+    const report = await expectNextRunGood(stack);
+    expect(report.logTail.join('\n')).toContain('roles are stored without their passwords');
+
+    await as('nobody', 'nothing-pw');
+    const before = await remember(stack, user);
+    const ran = await stack.backup();
+    await expectFailedCleanly(stack, before, ran, { code: ['PG_DUMP_FAILED', 'PG_QUERY'], user });
+    expect(JSON.stringify(ran.report.results[0]?.error)).toMatch(/permission denied for table t.*pg_read_all_data/);
+  });
+});
+
+/** Names that mean something to a shell, to libpq, to pg_dump or to a file system. */
+const NAMES = [
+  '-f/tmp/pwn',
+  'a b',
+  'quote\'"x',
+  '$(touch /tmp/x)',
+  'back\\slash',
+  `${'ü'.repeat(31)}x`,
+  'key=value',
+  'host=evil dbname=postgres',
+  'two\nlines',
+  'postgresql://evil/x',
+  '../up',
+  '%41',
+  'UPPER',
+  '*',
+];
+
+describe('databases with hostile names', () => {
+  let stack: Stack;
+
+  beforeAll(async () => {
+    stack = await Stack.start({ services: { db: postgres(17) } });
+    // Each is a copy of template1 with one row more than the one before.
+    const copies = NAMES.map((name, i) => `INSERT INTO t VALUES (${i}); CREATE DATABASE ${quoteIdentifier(name)};`);
+    await stack.psql(`CREATE TABLE t (id int PRIMARY KEY); ${copies.join('\n')}`, { database: 'template1' });
+  });
+  afterAll(() => stack?.destroy());
+
+  /** What every database says, in one command. psql's `-d` alone would read some names as connection strings. */
+  async function askAll(): Promise<string[]> {
+    const names = NAMES.map((name) => `dbname='${name.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'\0`);
+    const each = `while IFS= read -r -d "" name; do psql -XqAt -U postgres -d "$name" -c "$1" || exit; done`;
+    return (await stack.exec('db', ['bash', '-c', each, 'ask', ASK], names.join(''))).trimEnd().split('\n');
+  }
+
+  it('backs them up under their names, and brings each back equal', async () => {
+    const answers = await askAll();
+    expect(new Set(answers).size).toBe(NAMES.length);
+    const report = await expectNextRunGood(stack);
+    expect(report.results[0]?.summary).toContain(`${NAMES.length + 1} databases`);
+    const shown = await stack.json<{ facts: { databases: { name: string }[] } }>('show', report.id, 'db.postgres');
+    expect(shown.facts.databases.map(({ name }) => name)).toEqual(expect.arrayContaining(NAMES));
+
+    await stack.psql(NAMES.map((name) => `DROP DATABASE ${quoteIdentifier(name)};`).join('\n'));
+    const { code, stderr } = await stack.lifeboat('restore', 'latest', 'db.postgres');
+    expect(code, stderr).toBe(0);
+    expect(await askAll()).toEqual(answers);
+    expect(await stack.helpers()).toEqual([]);
+  });
+
+  it('refuses a database that does not exist, by its whole name', async () => {
+    const before = await remember(stack);
+    const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.databases': 'upper,postgres' };
+    await stack.write({ services: { db: postgres(17, { labels }) } });
+    // Recreated with its data: the volume of the old container goes to the new one.
+    await stack.compose('up', '--detach', '--wait');
+    const ran = await stack.backup();
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_DATABASE_UNKNOWN', restarted: true });
+    expect(ran.report.results[0]?.error?.message).toContain('has no database upper');
+    expect(ran.report.results[0]?.error?.hint).toContain('UPPER');
+  });
+});

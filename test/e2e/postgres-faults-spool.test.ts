@@ -1,0 +1,48 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { postgres, Stack } from '../harness/stack.ts';
+import { askRestored, expectFailedCleanly, expectNextRunGood, remember } from './outcome.ts';
+
+const ASK = 'SELECT count(*), sum(id) FROM t';
+
+/** A table of some 48 MB in 16 pieces that does not compress at all, so that its dump is larger than a guess allows for. */
+const NOISE = `CREATE TABLE noise (id int, v bytea); ALTER TABLE noise ALTER v SET STORAGE EXTERNAL;
+  INSERT INTO noise SELECT i, (SELECT string_agg(decode(md5(random()::text || i || j), 'hex'), '')
+    FROM generate_series(1, 512) j) FROM generate_series(1, 6000) i;`;
+
+/** A stack whose spool is a tmpfs of so many MiB, with one good snapshot of a small database. */
+async function small(spoolMiB: number): Promise<{ stack: Stack; good: string }> {
+  const tmpfs = { type: 'tmpfs', device: 'tmpfs', o: `size=${spoolMiB}m` };
+  const stack = await Stack.start({
+    services: { db: postgres(17) },
+    volumes: { spool: { driver: 'local', driver_opts: tmpfs } },
+  });
+  await stack.psql('CREATE DATABASE app');
+  await stack.psql('CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 500)', {
+    database: 'app',
+  });
+  return { stack, good: (await expectNextRunGood(stack)).id };
+}
+
+describe('a spool that is too small', () => {
+  let stack: Stack | undefined;
+  afterEach(() => stack?.destroy());
+
+  it.each([
+    ['is found out before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],
+    ['and fills up during the dump, fails the run cleanly', 44, /^no space left in the spool while dumping app$/],
+  ])('%s', async (_, spoolMiB, message) => {
+    const made = await small(spoolMiB);
+    stack = made.stack;
+    await stack.psql(NOISE, { database: 'app' });
+    const before = await remember(stack);
+    const ran = await stack.backup();
+    await expectFailedCleanly(stack, before, ran, { code: 'SPOOL_FULL' });
+    const error = ran.report.results[0]?.error;
+    expect(error?.message).toMatch(message);
+    expect(error?.hint).toContain('/spool');
+
+    expect(await askRestored(stack, made.good, 'app', ASK)).toBe('500|125250');
+    await stack.psql('DROP TABLE noise', { database: 'app' });
+    await expectNextRunGood(stack);
+  });
+});

@@ -1,0 +1,159 @@
+import type { ChildProcess } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { ok, postgres, Stack, until } from '../harness/stack.ts';
+import { askRestored, type Before, expectFailedCleanly, expectNextRunGood, hashes, remember } from './outcome.ts';
+
+/** Enough that a dump lasts seconds: some 200 MB that barely compress. */
+const BIG_ROWS = 700_000;
+const BIG = `CREATE TABLE big (id int PRIMARY KEY, v text);
+  INSERT INTO big SELECT i, (SELECT string_agg(md5(i::text || j::text), '') FROM generate_series(1, 8) j)
+    FROM generate_series(1, ${BIG_ROWS}) i;`;
+const SMALL = `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 1000) i;`;
+const ASK = "SELECT count(*), sum(id), md5(string_agg(v, ',' ORDER BY id)) FROM t";
+
+/** What a run that was started in the background came to. */
+type Ending = { code: number; report: RunReport; stderr: string };
+
+function ending(child: ChildProcess): Promise<Ending> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    stdout += chunk;
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    stderr += chunk;
+  });
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => {
+      try {
+        resolve({ code: code ?? -1, report: JSON.parse(stdout) as RunReport, stderr });
+      } catch {
+        reject(new Error(`backup gave no report (${code}):\n${stdout}\n${stderr}`));
+      }
+    });
+  });
+}
+
+describe('a Postgres that fails in the middle of a dump', () => {
+  let stack: Stack;
+  let good: RunReport;
+  let small: string;
+  /** bytes of the dump of `big` */
+  let dumpSize: number;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: { db: postgres(17, { volumes: ['pgdata:/var/lib/postgresql/data'] }) },
+      volumes: { pgdata: {} },
+      env: { LIFEBOAT_STALL_TIMEOUT: '10s' },
+    });
+    await stack.psql('CREATE DATABASE small');
+    await stack.psql('CREATE DATABASE big');
+    await stack.psql(SMALL, { database: 'small' });
+    await stack.psql(BIG, { database: 'big' });
+    small = await stack.psql(ASK, { database: 'small' });
+    good = await expectNextRunGood(stack);
+    dumpSize = good.results[0]?.bytes ?? 0;
+    expect(dumpSize).toBeGreaterThan(50e6);
+  });
+  afterAll(() => stack?.destroy());
+
+  /** Starts a run and strikes once the dump of `big` has grown to `share` of its size. */
+  async function strike(share: number, blow: () => Promise<unknown>): Promise<{ before: Before; ran: Ending }> {
+    const before = await remember(stack);
+    const ended = ending(stack.spawn('backup', '--json'));
+    await stack.exec('lifeboat', ['sh', '-c', WAIT, 'wait', String(Math.round(dumpSize * share))]);
+    await blow();
+    return { before, ran: await ended };
+  }
+
+  /** Returns when the dump of `big` has $1 bytes. */
+  const WAIT = `i=0; while [ $i -lt 6000 ]; do
+    set -- "$1" $(du -sb /spool/runs/*/db.postgres/tree/databases/big 2>/dev/null); [ "\${2:-0}" -ge "$1" ] && exit 0
+    i=$((i+1)); sleep 0.01; done; exit 1`;
+
+  /** Away from both ends, so that the dump is certainly on its way. */
+  const somewhere = () => 0.02 + 0.5 * Math.random();
+
+  const helper = async () => (await stack.helpers())[0] ?? 'there is no helper';
+
+  async function expectStillGood(): Promise<void> {
+    await expectNextRunGood(stack);
+    expect(await askRestored(stack, good.id, 'small', ASK)).toBe(small);
+  }
+
+  it.each([1, 2, 3])('fails cleanly when its helper is killed (%i)', async () => {
+    const { before, ran } = await strike(somewhere(), async () => ok('docker', ['kill', await helper()]));
+    await expectFailedCleanly(stack, before, ran, { code: ['PG_DUMP_FAILED', 'HELPER_FAILED', 'PG_UNREACHABLE'] });
+    expect(ran.report.results[0]?.lastGood?.snapshot).toBeDefined();
+  });
+
+  it.each([1, 2, 3])('fails cleanly when one process of pg_dump is killed (%i)', async () => {
+    const kill = `set -- $(grep -lx pg_dump /proc/[0-9]*/comm); [ $# -ge 2 ] || exit 1
+      n=$(($(od -An -N2 -tu2 /dev/urandom) % $# )); shift $n; pid=\${1#/proc/}; kill -9 "\${pid%/comm}"`;
+    const { before, ran } = await strike(somewhere(), async () =>
+      ok('docker', ['exec', await helper(), 'sh', '-c', kill]),
+    );
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_DUMP_FAILED' });
+  });
+
+  it('is well again after killed helpers and dumps', expectStillGood);
+
+  it('fails cleanly when the database container is killed', async () => {
+    const { before, ran } = await strike(somewhere(), () => stack.compose('kill', 'db'));
+    await stack.compose('up', '--detach', '--wait', 'db');
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
+  });
+
+  it('fails cleanly when the database container is restarted', async () => {
+    const { before, ran } = await strike(somewhere(), () => stack.compose('restart', '--timeout', '5', 'db'));
+    await stack.compose('up', '--detach', '--wait', 'db');
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
+  });
+
+  it('fails cleanly when the database container is recreated, and finds the new one by its service', async () => {
+    const old = await stack.id('db');
+    const { before, ran } = await strike(somewhere(), () =>
+      stack.compose('up', '--detach', '--wait', '--force-recreate', '--no-deps', 'db'),
+    );
+    expect(await stack.id('db')).not.toBe(old);
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
+    await expectStillGood();
+  });
+
+  it('gives up on a paused database after the stall timeout', async () => {
+    const db = await stack.id('db');
+    let pausedAt = 0;
+    const { before, ran } = await strike(somewhere(), async () => {
+      await ok('docker', ['pause', db]);
+      pausedAt = Date.now();
+    });
+    const tookMs = Date.now() - pausedAt;
+    await ok('docker', ['unpause', db]);
+    expect(tookMs).toBeGreaterThan(9_000);
+    expect(tookMs).toBeLessThan(40_000);
+    await expectFailedCleanly(stack, before, ran, { code: 'PG_STALLED' });
+  });
+
+  it('gives up on a dump that waits for a lock, and leaves the lock alone', async () => {
+    const before = await remember(stack);
+    const lock = stack.psql('BEGIN; LOCK TABLE t; SELECT pg_sleep(600); COMMIT', { database: 'small' }).catch(String);
+    const lockers = "FROM pg_locks WHERE relation = 't'::regclass AND granted AND mode = 'AccessExclusiveLock'";
+    const locked = async () => (await stack.psql(`SELECT 1 ${lockers}`, { database: 'small' })) === '1';
+    await until('the table is locked', locked);
+    const ran = await stack.backup();
+    await expectFailedCleanly(stack, before, ran, { code: ['PG_STALLED', 'PG_DUMP_FAILED'] });
+    expect(await locked()).toBe(true);
+    await stack.psql(`SELECT pg_terminate_backend(pid) ${lockers}`, { database: 'small' });
+    expect(await lock).toContain('terminating connection');
+    await expectStillGood();
+  });
+
+  it('brings the large database back from the first snapshot, which no fault has touched', async () => {
+    const ask = 'SELECT count(*), sum(id), sum(hashtext(v)::bigint) FROM big';
+    expect(await askRestored(stack, good.id, 'big', ask)).toBe(await stack.psql(ask, { database: 'big' }));
+    expect(Object.keys(await hashes(stack)).some((name) => name.includes('.tmp'))).toBe(false);
+  });
+});
