@@ -38,9 +38,9 @@ const STRAY_MS = 60_000;
 
 /**
  * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, half restored
- * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be called with the lock held, so that
- * every journal is of a run that is dead. Never rejects: what could not be undone is logged and tried again at the next
- * call.
+ * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be
+ * called with the lock held, so that every journal is of a run that is dead. Never rejects: what could not be undone is
+ * logged and tried again at the next call.
  */
 export async function recover(deps: RecoverDeps): Promise<void> {
   const attempt = async (what: string, work: () => Promise<void>) => {

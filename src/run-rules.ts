@@ -59,7 +59,7 @@ export function lastGoodOf(snapshots: readonly Manifest[], source: string): Last
 
 /**
  * Sources that recent snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
- * after its last good backup is left out; one that the plan refuses shows as a problem already.
+ * after its last good backup is left out.
  */
 export function vanishedSources(
   snapshots: readonly Manifest[],

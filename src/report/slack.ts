@@ -41,6 +41,8 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   }
   blocks.push(...failureSections(failed, when.now));
   if (good.length > 0) blocks.push(section(goodSources(good)));
+  const warned = good.filter((result) => result.warnings.length > 0);
+  if (warned.length > 0) blocks.push(section(warnings(warned)));
   if (clean.problems.length > 0) blocks.push(section(problems(clean)));
   blocks.push(context(footer(clean, failed, when)));
   const first = failed[0];
@@ -108,6 +110,15 @@ function list(start: string, items: readonly string[]): string {
     text += next;
   }
   return text;
+}
+
+/** A source that is stored but may not be what was meant, e.g. suddenly much smaller: at most some 2,700 characters. */
+function warnings(warned: readonly SourceReport[]): string {
+  const lines = warned.flatMap(({ name, warnings }) =>
+    warnings.map((text) => `warning: ${mrkdwn(name, 150)} — ${mrkdwn(text, 350)}`),
+  );
+  const left = lines.length - MAX_PROBLEMS;
+  return [...lines.slice(0, MAX_PROBLEMS), ...(left > 0 ? [`and ${plural(left, 'more warning')}`] : [])].join('\n');
 }
 
 function problems(report: RunReport): string {

@@ -32,6 +32,19 @@ test('a good run is short', () => {
   expect(message.blocks).toHaveLength(3);
 });
 
+test('warnings of a good run are told, some of them', () => {
+  const warnings = Array.from({ length: 6 }, (_, i) => `<rows> fell by ${90 + i} %`);
+  const message = slackMessage(makeReport({ results: [makeResult({ warnings })] }), when);
+  const shown = texts(message)[2]?.split('\n') ?? [];
+  expect(shown).toHaveLength(6);
+  expect(shown[0]).toBe('warning: web.media — &lt;rows&gt; fell by 90 %');
+  expect(shown[5]).toBe('and 1 more warning');
+  const long = makeReport({
+    results: [makeResult({ name: 'n'.repeat(500), warnings: Array(9).fill('w'.repeat(999)) })],
+  });
+  for (const text of texts(slackMessage(long, when))) expect(text.length).toBeLessThanOrEqual(3000);
+});
+
 test('a run that failed as a whole tells why, and no command with a name that needs quoting', () => {
   const report = makeReport({
     status: 'failed',

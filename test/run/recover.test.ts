@@ -1,0 +1,151 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/errors.ts';
+import { Journal } from '../../src/journal.ts';
+import { silentLog } from '../../src/log.ts';
+import { type RecoverDeps, recover } from '../../src/recover.ts';
+import type { RunReport, RunStart } from '../../src/report/events.ts';
+import { openState } from '../../src/state.ts';
+import type { Repository } from '../../src/store/repository.ts';
+import { makeReport } from '../report/fixtures.ts';
+
+const run: RunStart = {
+  id: '20261120T030000Z-4f1c9a',
+  rid: '8c5bd0a4-3c4d-4c1e-9f59-0c3f5f1a2b3c',
+  project: 'shop',
+  trigger: 'schedule',
+  start: '2026-11-20T03:00:00Z',
+  sources: ['web.media'],
+};
+
+let directory: string;
+let journals: string;
+let done: string[];
+let told: RunReport[];
+let committed: string[];
+let failing: Set<string>;
+let deps: RecoverDeps;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-recover-'));
+  journals = path.join(directory, 'journals');
+  const spool = path.join(directory, 'runs');
+  mkdirSync(path.join(spool, run.id), { recursive: true });
+  writeFileSync(path.join(spool, run.id, 'index.ndjson'), 'x');
+  done = [];
+  told = [];
+  committed = [];
+  failing = new Set();
+  const step = async (name: string) => {
+    if (failing.has(name.split(' ')[0] ?? '')) throw new LifeboatError('ENGINE_UNREACHABLE', `${name} failed`);
+    done.push(name);
+  };
+  const repository = {
+    snapshots: async () => ({ snapshots: committed.map((id) => ({ manifest: { id }, hash: '' })), damaged: [] }),
+    removeObjects: async (keys: string[]) => step(`remove ${keys.join(' ')}`),
+  } as unknown as Repository;
+  deps = {
+    journals,
+    spool,
+    destination: '/backups',
+    state: openState(path.join(directory, 'state')),
+    dispatcher: {
+      emit: (event) => event.type === 'run-finished' && told.push(event.report),
+      settle: async () => void done.push('settle'),
+    },
+    log: silentLog,
+    now: () => new Date('2026-11-20T04:00:00Z'),
+    repository: async () => repository,
+    holdDeps: (record) => ({
+      record,
+      log: silentLog,
+      engine: {
+        inspectContainer: async () => ({ running: false }),
+        startContainer: (id: string) => step(`start ${id}`),
+      } as never,
+    }),
+    reapHelpers: (keep) => step(`reap ${keep(run.id) ? 'strays' : 'helpers'}`),
+    dropDatabases: async () => true,
+    sweepTemporary: () => step('sweep'),
+  };
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const dead = () => {
+  const journal = new Journal(journals, { type: 'start', verb: 'backup', run });
+  journal.record({ type: 'stop', container: { id: 'c1', name: 'web', project: 'shop', service: 'web' } });
+  journal.record({ type: 'object', key: 'shop/packs/a' });
+  return journal;
+};
+
+test('with nothing left open nobody is told, and strays and the spool are cleared', async () => {
+  await recover(deps);
+  expect({ done, told }).toEqual({ done: ['reap helpers'], told: [] });
+  expect(readdirSync(deps.spool)).toEqual([]);
+});
+
+test('a dead run is undone, and told as failed under its own rid', async () => {
+  dead();
+  await recover(deps);
+  expect(done).toContain('start c1');
+  expect(done.indexOf('reap helpers')).toBeLessThan(done.indexOf('remove shop/packs/a'));
+  expect(done).toContain('sweep');
+  expect(told).toMatchObject([{ ...run, status: 'failed', error: { code: 'RUN_DIED' } }]);
+  expect(told[0]).not.toHaveProperty('snapshot');
+  expect(await deps.state.lastRun()).toMatchObject({ id: run.id, status: 'failed' });
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('one that died after its commit is told as failed with its snapshot', async () => {
+  dead();
+  committed = [run.id];
+  await recover(deps);
+  expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
+});
+
+test('one that died while its report was under way has that report told', async () => {
+  dead();
+  const report = makeReport({ ...run, status: 'ok', snapshot: run.id });
+  await deps.state.saveLastRun(report);
+  await recover(deps);
+  expect(told).toEqual([report]);
+});
+
+test.each(['start', 'reap', 'remove', 'sweep'])(
+  'when "%s" fails, the journal stays, the run is told once, and it is tried again',
+  async (what) => {
+    dead();
+    failing.add(what);
+    await recover(deps);
+    expect(told).toHaveLength(1);
+    expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+    if (what === 'reap') expect(done).not.toContain('remove shop/packs/a');
+    if (what !== 'start') expect(done).toContain('start c1');
+
+    failing.clear();
+    done = [];
+    await recover(deps);
+    expect(told).toHaveLength(1);
+    expect(readdirSync(journals)).toEqual([]);
+    expect(done).toContain('remove shop/packs/a');
+    // What was undone the first time is not undone twice.
+    expect(done.includes('start c1')).toBe(what === 'start');
+  },
+);
+
+test('one journal that cannot be undone does not keep the next from it', async () => {
+  writeFileSync(path.join(directory, 'x'), '');
+  mkdirSync(path.join(journals, '2026.ndjson'), { recursive: true });
+  dead();
+  await recover(deps);
+  expect(told).toHaveLength(1);
+});
+
+test('an empty journal goes without a word', async () => {
+  mkdirSync(journals, { recursive: true });
+  writeFileSync(path.join(journals, 'a.ndjson'), '\n{"type":"sta');
+  await recover(deps);
+  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});

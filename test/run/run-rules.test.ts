@@ -1,0 +1,153 @@
+import { describe, expect, test } from 'vitest';
+import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
+import {
+  destinationError,
+  emptyRunError,
+  fallWarnings,
+  groupByHold,
+  lastGoodOf,
+  runStatus,
+  vanishedSources,
+} from '../../src/run-rules.ts';
+import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
+import { makeResult } from '../report/fixtures.ts';
+
+const volume = (name: string, over: Partial<VolumeSource> = {}): VolumeSource => ({
+  kind: 'volume',
+  name,
+  service: 'web',
+  containerId: 'c1',
+  containerName: 'shop-web-1',
+  schedule: '0 3 * * *',
+  keep: {},
+  mount: { type: 'volume', name: 'v', source: '/v', destination: '/v', writable: true },
+  include: [],
+  exclude: [],
+  stop: false,
+  ...over,
+});
+
+const entry = (over: Partial<ManifestSource> = {}): ManifestSource => ({
+  kind: 'volume',
+  status: 'ok',
+  files: 100,
+  bytes: 1000,
+  newFiles: 0,
+  newBytes: 0,
+  summary: '',
+  warnings: [],
+  packs: [],
+  skipped: {},
+  ...over,
+});
+
+const manifest = (id: string, sources: Record<string, ManifestSource>) =>
+  ({ id, end: `2026-11-${id}T03:00:00Z`, sources }) as unknown as Manifest;
+const planOf = (...names: string[]): Plan => ({
+  project: 'shop',
+  sources: names.map((name) => volume(name)),
+  problems: [],
+});
+
+describe('holds', () => {
+  test('databases come first, files last, and the volumes of one container are held together', () => {
+    const stop = { stop: true };
+    const sources: PlannedSource[] = [
+      { ...volume('config'), kind: 'files', root: '/config' } as unknown as PlannedSource,
+      volume('web.a', stop),
+      volume('other.x', { containerId: 'c2' }),
+      volume('web.b', stop),
+      { ...volume('db.postgres', { containerId: 'c3' }), kind: 'postgres' } as unknown as PlannedSource,
+    ];
+    const groups = groupByHold(sources, 'shop');
+    expect(groups.map(({ hold, sources: group }) => [hold?.stop, group.map(({ name }) => name)])).toEqual([
+      [undefined, ['db.postgres']],
+      [true, ['web.a', 'web.b']],
+      [undefined, ['other.x']],
+      [undefined, ['config']],
+    ]);
+    expect(groups[1]?.hold?.container).toEqual({ id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' });
+  });
+});
+
+describe('what became of a source', () => {
+  const snapshots = [
+    manifest('21', { a: entry({ status: 'failed' }), b: entry() }),
+    manifest('20', { a: entry(), gone: entry() }),
+  ];
+
+  test('its last good snapshot is the newest in which it did not fail', () => {
+    expect(lastGoodOf(snapshots, 'a')?.snapshot).toBe('20');
+    expect(lastGoodOf(snapshots, 'b')?.snapshot).toBe('21');
+    expect(lastGoodOf(snapshots, 'c')).toBeUndefined();
+  });
+
+  test('it vanished when snapshots know it and the plan does not, until that is accepted', () => {
+    const names = (accepted: Record<string, string>) =>
+      vanishedSources(snapshots, planOf('a', 'b'), accepted).map(({ name }) => name);
+    expect(names({})).toEqual(['gone']);
+    expect(names({ gone: '2026-11-20T09:00:00Z' })).toEqual([]);
+    // Accepted before it was last there: it was back since.
+    expect(names({ gone: '2026-11-19T09:00:00Z' })).toEqual(['gone']);
+  });
+});
+
+test('a run is ok only when everything that was asked for is stored', () => {
+  const good = makeResult();
+  const bad = makeResult({ status: 'failed' });
+  const warning = { severity: 'warning', code: 'CONTAINER_STOPPED', subject: 's', message: 'm' } as const;
+  const error = { ...warning, severity: 'error' } as const;
+  expect(runStatus([], [])).toBe('failed');
+  expect(runStatus([bad], [])).toBe('failed');
+  expect(runStatus([good, bad], [])).toBe('partial');
+  expect(runStatus([makeResult({ status: 'partial' })], [])).toBe('partial');
+  expect(runStatus([good], [error])).toBe('partial');
+  expect(runStatus([good], [warning])).toBe('ok');
+  expect(emptyRunError([warning, error])).toMatchObject({ code: 'CONTAINER_STOPPED' });
+  expect(emptyRunError([])).toMatchObject({ code: 'NOTHING_LABELLED' });
+});
+
+describe('a source that fell', () => {
+  test.each([
+    [{ bytes: 500, files: 50 }, 0],
+    [{ bytes: 499, files: 50 }, 1],
+    [{ bytes: 499, files: 49 }, 2],
+    [{ bytes: 5000, files: 500 }, 0],
+  ])('%j of 1000 bytes and 100 files: %i warnings', (now, count) => {
+    expect(fallWarnings(entry(), now)).toHaveLength(count);
+  });
+
+  test('is measured by its rows where they are known, and not at all the first time', () => {
+    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 1, files: 1, rows: 999 })).toEqual([
+      'rows fell by 90 % since the last good snapshot: from 10,000 to 999',
+    ]);
+    expect(fallWarnings(entry({ rows: 0 }), { bytes: 1, files: 1, rows: 0 })).toEqual([]);
+    expect(fallWarnings(undefined, { bytes: 0, files: 0 })).toEqual([]);
+  });
+});
+
+describe('the destination', () => {
+  const mount = (over: Partial<Mount>): Mount => ({
+    type: 'bind',
+    source: '/srv/backups',
+    destination: '/backups',
+    writable: true,
+    ...over,
+  });
+  test.each([
+    ['/backups', [mount({})], undefined],
+    ['/backups/deep/down', [mount({ type: 'volume', name: 'b' })], undefined],
+    ['/backups', [], 'DEST_NOT_MOUNTED'],
+    ['/backups-2', [mount({})], 'DEST_NOT_MOUNTED'],
+    ['/backups', [mount({ type: 'tmpfs' })], 'DEST_NOT_MOUNTED'],
+    ['/backups', [mount({ writable: false })], 'DEST_UNWRITABLE'],
+    // The nearest mount decides.
+    ['/backups/b', [mount({}), mount({ destination: '/backups/b', writable: false })], 'DEST_UNWRITABLE'],
+  ])('%s on %j: %s', (where, mounts, code) => {
+    expect(destinationError(where, mounts, true)?.code).toBe(code);
+  });
+
+  test('may be read where it may not be written', () => {
+    expect(destinationError('/backups', [mount({ writable: false })], false)).toBeUndefined();
+  });
+});

@@ -1,0 +1,45 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openState } from '../../src/state.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-state-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+test('a new agent remembers nothing, and what it is told it finds again', async () => {
+  const state = openState(directory);
+  expect([await state.lastRun(), await state.served(), await state.accepted()]).toEqual([undefined, {}, {}]);
+  await state.saveServed({ '0 3 * * *': '2026-11-20T03:00:00.000Z' });
+  await state.saveAccepted({ 'web.media': '2026-11-20T03:00:00.000Z' });
+  const again = openState(directory);
+  expect(await again.served()).toEqual({ '0 3 * * *': '2026-11-20T03:00:00.000Z' });
+  expect(await again.accepted()).toEqual({ 'web.media': '2026-11-20T03:00:00.000Z' });
+  expect(statSync(path.join(directory, 'served.json')).mode & 0o777).toBe(0o600);
+  expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+});
+
+test('a file that was cut off counts as absent', async () => {
+  writeFileSync(path.join(directory, 'last-run.json'), '{"id":"2026');
+  writeFileSync(path.join(directory, 'served.json'), '');
+  const state = openState(directory);
+  expect([await state.lastRun(), await state.served()]).toEqual([undefined, {}]);
+});
+
+test('a cached index is found by its hash alone, and replaces the one before', async () => {
+  const state = openState(directory);
+  const cache = async (source: string, sha256: string, text: string) => {
+    const file = path.join(directory, 'fresh');
+    writeFileSync(file, text);
+    await state.cacheIndex(source, sha256, file);
+  };
+  await cache('web.media', 'aa', 'one');
+  await cache('web.media-2', 'cc', 'other');
+  await cache('web.media', 'bb', 'two');
+  expect(await state.cachedIndex('web.media', 'aa')).toBeUndefined();
+  expect(readFileSync((await state.cachedIndex('web.media', 'bb')) ?? '', 'utf8')).toBe('two');
+  expect(await state.cachedIndex('web.media-2', 'cc')).toBeDefined();
+});
