@@ -207,7 +207,7 @@ ALTER TABLE lax ADD CONSTRAINT not_enforced CHECK (id < 0) NOT ENFORCED;
 CREATE FUNCTION zoo.f_unaccent(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT public.unaccent('public.unaccent', $1) $$;
 CREATE INDEX animal_plain ON animal (f_unaccent(name));
 CREATE FUNCTION zoo.known_mood(text) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = zoo, public
-  AS $$ BEGIN RETURN EXISTS (SELECT FROM with_serial) AND $1 = ANY (enum_range(NULL::mood)::text[]); END $$;
+  AS $$ BEGIN RETURN $1 = ANY (enum_range(NULL::mood)::text[]); END $$;
 CREATE TABLE checked (m text, CONSTRAINT known CHECK (zoo.known_mood(m)));
 INSERT INTO checked VALUES ('happy'), ('sad');
 CREATE INDEX animal_trgm ON animal USING gin (name ext.gin_trgm_ops);
