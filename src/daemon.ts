@@ -28,8 +28,8 @@ export interface DaemonDeps {
   isBusy(): Promise<boolean>;
   /** calls back whenever containers changed, also after the connection to the engine was lost */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>;
-  /** calls `tick` at every full minute until the returned function is called */
-  everyMinute(tick: () => void): () => void;
+  /** Calls `tick` at every full minute until the returned function is called. It never rejects. */
+  everyMinute(tick: () => Promise<void>): () => void;
 }
 
 const ALIVE_INTERVAL_MS = 30_000;
@@ -61,6 +61,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
       .finally(() => {
         running = undefined;
       });
+    return running;
   };
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();
@@ -76,7 +77,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   logStart(deps, plan);
   const stopTicking = deps.everyMinute(tick);
   const watching = deps.watch(() => void replan(), signal);
-  tick();
+  void tick();
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });

@@ -1,0 +1,171 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { BackupRequest } from '../../src/backup-context.ts';
+import { type DaemonDeps, daemon } from '../../src/daemon.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { appendJournal } from '../../src/journal.ts';
+import { silentLog } from '../../src/log.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { openState, type State } from '../../src/state.ts';
+
+const NIGHTLY = '0 3 * * *';
+
+let directory: string;
+let state: State;
+let now: Date;
+let runs: Omit<BackupRequest, 'signal'>[];
+let backup: (request: BackupRequest) => Promise<RunReport>;
+let tick: () => Promise<void>;
+let stop: AbortController;
+let ended: Promise<void> | undefined;
+let deps: DaemonDeps;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-daemon-'));
+  state = openState(path.join(directory, 'state'));
+  now = new Date('2026-11-20T12:00:00Z');
+  runs = [];
+  backup = async ({ signal: _signal, ...request }) => {
+    runs.push(request);
+    return {} as RunReport;
+  };
+  stop = new AbortController();
+  deps = {
+    state,
+    log: silentLog,
+    now: () => now,
+    zone: 'UTC',
+    schedule: NIGHTLY,
+    journals: path.join(directory, 'journals'),
+    aliveFile: path.join(directory, 'alive', 'file'),
+    plan: async () => ({ project: 'shop', sources: [], problems: [] }) as Plan,
+    backup: (request) => backup(request),
+    recover: vi.fn(async () => undefined),
+    isBusy: async () => false,
+    watch: async () => undefined,
+    everyMinute: (callback) => {
+      tick = callback;
+      return () => undefined;
+    },
+  };
+  mkdirSync(deps.journals);
+});
+afterEach(async () => {
+  stop.abort();
+  await ended;
+  rmSync(directory, { recursive: true });
+});
+
+/** Starts the daemon; resolves when it has looked at the clock once. */
+async function start(): Promise<void> {
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(async () => expect(await state.served()).not.toEqual({}));
+  await tick();
+}
+
+/** Lets the daemon look at the clock at that time. */
+async function at(time: string): Promise<void> {
+  now = new Date(time);
+  await tick();
+}
+
+test('a new schedule has missed nothing; at its time it runs once, also with nothing planned', async () => {
+  await start();
+  expect(runs).toEqual([]);
+  await at('2026-11-21T02:59:00Z');
+  expect(runs).toEqual([]);
+  await at('2026-11-21T03:00:00Z');
+  await at('2026-11-21T03:01:00Z');
+  expect(runs).toMatchObject([{ trigger: 'schedule' }]);
+  await at('2026-11-22T03:00:00Z');
+  expect(runs).toHaveLength(2);
+});
+
+test('what was missed is caught up at the start, once however often it was missed', async () => {
+  await state.saveServed({ [NIGHTLY]: '2026-11-01T03:00:00.000Z' });
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'catch-up' }]));
+  await tick();
+  await at('2026-11-20T12:01:00Z');
+  expect(runs).toHaveLength(1);
+});
+
+test('a run that finds another under way follows it', async () => {
+  await start();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const good = backup;
+  backup = async () => {
+    await promise;
+    throw new LifeboatError('LOCKED', 'another run is under way');
+  };
+  const put = at('2026-11-21T03:00:00Z');
+  // A minute that passes meanwhile starts nothing beside it.
+  const beside = at('2026-11-21T03:01:00Z');
+  resolve();
+  await Promise.all([put, beside]);
+  backup = good;
+  await at('2026-11-21T03:02:00Z');
+  expect(runs).toHaveLength(1);
+});
+
+test('a spool that cannot be written keeps no run from being begun, and none is begun twice', async () => {
+  await start();
+  deps.state.saveServed = async () => {
+    throw new Error('disk full');
+  };
+  await at('2026-11-21T03:00:00Z');
+  await at('2026-11-21T03:01:00Z');
+  expect(runs).toHaveLength(1);
+});
+
+test('what a run left undone is tried again every minute', async () => {
+  await start();
+  expect(deps.recover).toHaveBeenCalledTimes(1);
+  appendJournal(path.join(deps.journals, 'a.ndjson'), { type: 'start', verb: 'restore', id: 'a' });
+  await at('2026-11-20T12:01:00Z');
+  await at('2026-11-20T12:02:00Z');
+  expect(deps.recover).toHaveBeenCalledTimes(3);
+});
+
+test('a stop waits for the run under way, which hears of it', async () => {
+  await start();
+  const heard: string[] = [];
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  backup = ({ signal }) =>
+    new Promise((resolve) => {
+      begin();
+      signal.addEventListener('abort', () => {
+        heard.push('abort');
+        setTimeout(() => {
+          heard.push('ended');
+          resolve({} as RunReport);
+        }, 20);
+      });
+    });
+  void at('2026-11-21T03:00:00Z');
+  await begun;
+  stop.abort();
+  await ended;
+  expect(heard).toEqual(['abort', 'ended']);
+});
+
+test('a stop is handed on to a run in another process, and waits for it', async () => {
+  await start();
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  const gone = once(child, 'exit');
+  let busy = true;
+  void gone.then(() => {
+    busy = false;
+  });
+  deps.isBusy = async () => busy;
+  appendJournal(path.join(deps.journals, 'a.ndjson'), { type: 'start', verb: 'restore', id: 'a', pid: child.pid ?? 0 });
+  stop.abort();
+  await ended;
+  expect((await gone)[1]).toBe('SIGTERM');
+});
