@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SourceReport } from '../../src/report/events.ts';
+import { holder, postgres, Stack } from '../harness/stack.ts';
+
+const TABLES = 20;
+const FILES = 2000;
+
+/**
+ * A dump says when it was made, in the table of contents of each of the two databases; and the globals have a key that
+ * newer versions draw anew each time.
+ */
+const ALWAYS_NEW = 3;
+
+/** What a run stores is what changed since the last one. */
+describe('a second backup', () => {
+  let stack: Stack;
+  let first: Results;
+
+  /** Reports by source. */
+  type Results = Record<string, SourceReport>;
+
+  async function backup(): Promise<Results> {
+    const { report } = await stack.backup();
+    expect(report.status, JSON.stringify(report.results)).toBe('ok');
+    return Object.fromEntries(report.results.map((result) => [result.name, result]));
+  }
+  const fill = (table: string) =>
+    `CREATE TABLE ${table} (id int PRIMARY KEY, v text); INSERT INTO ${table} SELECT i, md5('${table}' || i) FROM generate_series(1, 2000) i;`;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, { environment: { POSTGRES_DB: 'app' } }),
+        web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }),
+      },
+      volumes: { media: {} },
+      receiver: false,
+    });
+    const tables = Array.from({ length: TABLES }, (_, i) => fill(`t${String(i).padStart(2, '0')}`));
+    await stack.psql(tables.join('\n'), { database: 'app' });
+    await stack.exec('web', [
+      'sh',
+      '-c',
+      `head -c ${FILES * 5000} /dev/urandom | split -b 5000 -a 4 -d - /media/file-`,
+    ]);
+    first = await backup();
+  });
+  afterAll(() => stack?.destroy());
+
+  it('stores everything the first time', () => {
+    expect(first['web.media']).toMatchObject({ files: FILES, newFiles: FILES, bytes: FILES * 5000 });
+    expect(first['web.media']?.newBytes).toBeGreaterThan(FILES * 5000);
+    // 20 tables, an empty table of contents for each database, and globals.
+    expect(first['db.postgres']?.files).toBeGreaterThan(TABLES);
+    expect(first['db.postgres']?.newBytes).toBeGreaterThan(TABLES * 2000 * 16);
+  });
+
+  it('stores almost nothing when nothing changed, and says so', async () => {
+    const { stdout, code } = await stack.lifeboat('backup');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/web\.media .* 2,000 files, unchanged\n/);
+    const snapshot = /Snapshot (\S+)/.exec(stdout)?.[1] as string;
+    const { sources } = await stack.json<{ sources: Results }>('show', snapshot);
+    expect(sources['web.media']).toMatchObject({ files: FILES, newFiles: 0, newBytes: 0 });
+    const { newBytes, newFiles, files } = sources['db.postgres'] as SourceReport;
+    expect(files).toBe(first['db.postgres']?.files);
+    expect(newFiles).toBeLessThanOrEqual(ALWAYS_NEW);
+    expect(newBytes).toBeLessThan(20_000);
+    expect(stdout).toMatch(/db\.postgres .* [\d.]+ KiB new/);
+  });
+
+  it('stores one changed table and one percent of the files, and no others', async () => {
+    await stack.psql('UPDATE t07 SET v = md5(v)', { database: 'app' });
+    await stack.exec('web', ['sh', '-c', 'head -c 100000 /dev/urandom | split -b 5000 -a 4 -d - /media/file-']);
+    const { 'db.postgres': db, 'web.media': media } = await backup();
+    expect(media).toMatchObject({ files: FILES, newFiles: 20 });
+    expect(media?.newBytes).toBeGreaterThan(20 * 5000);
+    expect(media?.newBytes).toBeLessThan(20 * 5000 * 1.1);
+    expect(db?.newFiles).toBeLessThanOrEqual(1 + ALWAYS_NEW);
+    expect(db?.newBytes).toBeLessThan((first['db.postgres']?.newBytes ?? 0) / 10);
+  });
+
+  it('finds tables again by their content, whatever their files are called now', async () => {
+    // Both shift the ids by which pg_dump names its files.
+    await stack.psql(`${fill('a_new_one')} DROP TABLE t03;`, { database: 'app' });
+    const { 'db.postgres': db } = await backup();
+    expect(db?.newFiles).toBeLessThanOrEqual(1 + ALWAYS_NEW);
+    expect(db?.newBytes).toBeLessThan((first['db.postgres']?.newBytes ?? 0) / 10);
+  });
+
+  it('restores what several snapshots stored together', async () => {
+    await stack.psql('CREATE DATABASE other');
+    expect((await stack.lifeboat('restore', 'latest', 'db.postgres', '--to-database', 'copy')).code).toBe(0);
+    const all = `SELECT count(*), sum(length(v)), md5(string_agg(v, ',' ORDER BY t, id)) FROM (
+      SELECT 1 AS t, id, v FROM t07 UNION ALL SELECT 2, id, v FROM a_new_one UNION ALL SELECT 3, id, v FROM t19) x`;
+    expect(await stack.psql(all, { database: 'copy' })).toBe(await stack.psql(all, { database: 'app' }));
+  });
+});
