@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { compare, databases, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
+import { compare, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
 import { compose, inService, lifeboat, logLine, PROJECT, removeAll } from './project.ts';
 import { type Received, slackText } from './receiver-log.ts';
 
@@ -92,8 +92,7 @@ async function snapshot(): Promise<string> {
 async function loseEverything(): Promise<void> {
   heading('Now everything is lost');
   show('$ psql -c "DROP DATABASE shop WITH (FORCE)"');
-  await dropDatabase(signal);
-  show(`  databases left on the server: ${await databases(signal)}`);
+  show(`  databases left on the server: ${await dropDatabase(signal)}`);
   show('$ find /srv/media -mindepth 1 -delete');
   await emptyVolume(signal);
   const site = `fetch('http://127.0.0.1:3000/').then((r) => r.text()).then((t) => console.log(t))`;

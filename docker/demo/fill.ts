@@ -66,9 +66,12 @@ const named = [
   'it\'s 100 % "fine".png',
 ];
 await siteIsUp();
-for (let i = 1; i <= 200; i += 1) await put(`photos/${i}.png`, picture(i, 20 + (i % 60)));
-for (const [i, name] of named.entries()) await put(name, picture(1000 + i, 64));
-for (let i = 1; i <= 34; i += 1) await put(`invoices/2024/${i}.txt`, Buffer.from(`Invoice no. ${i}\n`.repeat(i)));
+const photos = Array.from({ length: 200 }, (_, i) => put(`photos/${i + 1}.png`, picture(i + 1, 20 + (i % 60))));
+const others = named.map((name, i) => put(name, picture(1000 + i, 64)));
+const invoices = Array.from({ length: 34 }, (_, i) =>
+  put(`invoices/2024/${i + 1}.txt`, Buffer.from(`Invoice no. ${i + 1}\n`.repeat(i + 1))),
+);
+await Promise.all([...photos, ...others, ...invoices]);
 
 for (let i = 1; i <= 34; i += 1) {
   const file = `${MEDIA}/invoices/2024/${i}.txt`;

@@ -10,6 +10,9 @@ export type Fingerprint = Map<string, string>;
 const md5 = (text: string) => createHash('md5').update(text).digest('hex').slice(0, 12);
 const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
 
+/** Stands between two answers of one command: each `docker exec` costs time. */
+const BETWEEN = '=====';
+
 // Every row of every table as text, in an order that does not hang on the server; then what the tables are.
 const TABLES = `
 SELECT format(
@@ -34,23 +37,16 @@ async function psql(sql: string, database: string, signal: AbortSignal): Promise
   return (await inService('db', argv, signal, sql)).trim();
 }
 
-/** Names of the databases of the server, templates left out. */
-export function databases(signal: AbortSignal): Promise<string> {
-  return psql(
-    `SELECT string_agg(datname, ', ' ORDER BY 1) FROM pg_database WHERE NOT datistemplate`,
-    'postgres',
-    signal,
-  );
-}
-
-/** Drops the database; it is gone when this resolves. */
-export async function dropDatabase(signal: AbortSignal): Promise<void> {
-  await psql('DROP DATABASE shop WITH (FORCE)', 'postgres', signal);
+/** Drops the database; resolves to the names of those that are left, when it is gone. */
+export function dropDatabase(signal: AbortSignal): Promise<string> {
+  const left = `SELECT string_agg(datname, ', ' ORDER BY 1) FROM pg_database WHERE NOT datistemplate`;
+  return psql(`DROP DATABASE shop WITH (FORCE);\n${left};\n`, 'postgres', signal);
 }
 
 /** Rows and md5 of every table of the database `shop`, and of its definitions. */
 export async function ofDatabase(signal: AbortSignal): Promise<Fingerprint> {
-  const [tables, definitions] = [await psql(TABLES, 'shop', signal), await psql(DEFINITIONS, 'shop', signal)];
+  const said = await psql(`${TABLES}\\echo ${BETWEEN}\n${DEFINITIONS}`, 'shop', signal);
+  const [tables = '', definitions = ''] = said.split(`\n${BETWEEN}\n`);
   const result: Fingerprint = new Map();
   for (const line of tables.split('\n')) {
     const [name = '', rows, hash = ''] = line.split('|');
@@ -76,8 +72,7 @@ export interface Tree {
   summary: Fingerprint;
 }
 
-const FIND = `cd /srv/media && find . -printf '%y|%m|%U:%G|%T@|%n|%l|%p\\0'`;
-const HASHES = 'cd /srv/media && find . -type f -exec sha256sum --zero {} +';
+const LOOK = `cd /srv/media && find . -printf '%y|%m|%U:%G|%T@|%n|%l|%p\\0' && printf '${BETWEEN}\\0' && find . -type f -exec sha256sum --zero {} +`;
 
 interface Entry {
   path: string;
@@ -92,10 +87,10 @@ interface Entry {
 
 /** Every entry of the volume, the volume's root too. */
 export async function ofVolume(signal: AbortSignal): Promise<Tree> {
-  const shell = async (script: string) =>
-    (await inService('web', ['sh', '-c', script], signal)).split('\0').filter((part) => part !== '');
-  const hashes = new Map((await shell(HASHES)).map((line) => [line.slice(66), line.slice(0, 64)]));
-  const entries = (await shell(FIND)).map((line): Entry => {
+  const lines = (await inService('web', ['sh', '-c', LOOK], signal)).split('\0').filter((part) => part !== '');
+  const middle = lines.indexOf(BETWEEN);
+  const hashes = new Map(lines.slice(middle + 1).map((line) => [line.slice(66), line.slice(0, 64)]));
+  const entries = lines.slice(0, middle).map((line): Entry => {
     const [type = '', mode = '', owner = '', time = '', names = '', target = '', ...rest] = line.split('|');
     const path = rest.join('|');
     return { path, type, mode, owner, time, links: type === 'd' ? '' : names + target, hash: hashes.get(path) ?? '' };

@@ -8,7 +8,10 @@ export const PROJECT = 'lifeboat-demo';
 const FILE = fileURLToPath(new URL('compose.yaml', import.meta.url));
 const COMPOSE = ['compose', '--progress', 'quiet', '--project-name', PROJECT, '--file', FILE];
 
-/** What a program came to; `output` is stdout and stderr in the order in which they were written. */
+/** How much of a failed program's output is shown, characters. */
+const SHOWN = 2000;
+
+/** What a program came to; `output` is stderr, then stdout: what Lifeboat says while it works, then the result. */
 export interface Ran {
   status: number;
   stdout: string;
@@ -30,21 +33,20 @@ export function docker(args: readonly string[], options: { input?: string; signa
   return new Promise((resolve, reject) => {
     // A process group of its own: Ctrl-C is for this program, which then removes what it made.
     const child = spawn('docker', args, { env: environment(), detached: true });
-    const ran: Ran = { status: 1, stdout: '', output: '' };
+    const said = { stdout: '', stderr: '' };
     const abort = () => child.kill();
     options.signal?.addEventListener('abort', abort, { once: true });
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      ran.stdout += text;
-      ran.output += text;
+      said.stdout += text;
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      ran.output += text;
+      said.stderr += text;
     });
     child.once('error', reject);
     child.once('close', (status) => {
       options.signal?.removeEventListener('abort', abort);
       if (options.signal?.aborted) reject(options.signal.reason);
-      else resolve({ ...ran, status: status ?? 1 });
+      else resolve({ status: status ?? 1, stdout: said.stdout, output: said.stderr + said.stdout });
     });
     child.stdin.on('error', () => undefined).end(options.input ?? '');
   });
@@ -56,7 +58,8 @@ export async function compose(
   options: { input?: string; signal?: AbortSignal } = {},
 ): Promise<string> {
   const { status, stdout, output } = await docker([...COMPOSE, ...args], options);
-  if (status !== 0) throw new Error(`docker compose ${args.join(' ')} ended with status ${status}\n${output}`);
+  if (status !== 0)
+    throw new Error(`docker compose ${args.join(' ')} ended with status ${status}\n${output.slice(-SHOWN)}`);
   return stdout;
 }
 
