@@ -167,10 +167,20 @@ async function commit(
     trigger: context.run.trigger,
     agentVersion: deps.agentVersion,
     status,
-    sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, entry])),
+    // What a tool said is in the errors and warnings; the manifest is readable without any key.
+    sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
   });
-  for (const { keepIndex } of captured) await keepIndex?.();
+  // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
+  for (const { keepIndex } of captured) {
+    await keepIndex?.().catch((error: unknown) =>
+      context.log.warn('an index could not be cached', { ...errorInfo(error) }),
+    );
+  }
   return { status, results, problems, snapshot: context.run.id };
+}
+
+function clean({ error, warnings }: Captured['entry']): Pick<Captured['entry'], 'error' | 'warnings'> {
+  return redactDeep({ warnings, ...(error ? { error } : {}) });
 }
 
 async function finish(

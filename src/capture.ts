@@ -118,11 +118,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   ): Captured {
     const { files, bytes, newFiles, newBytes } = stored;
     const rows = typeof tree.facts.rows === 'number' ? { rows: tree.facts.rows } : {};
-    const warnings = [
-      ...tree.warnings,
-      ...treeWarnings(stored),
-      ...fallWarnings(lastGood?.entry, { files, bytes, ...rows }),
-    ];
+    const falls = fallWarnings(lastGood?.entry, { files, bytes, ...rows });
+    const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
     const unreadable = stored.unreadableCount;
     const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
     const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
@@ -132,6 +129,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       report: {
         name: planned.name,
         ...shared,
+        ...(falls.length > 0 ? { fell: true } : {}),
         durationMs: deps.now().getTime() - startedAt.getTime(),
         ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
       },

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupRequest } from './backup-context.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
 import { openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
@@ -27,7 +27,7 @@ export interface DaemonDeps {
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
   /** calls back whenever containers changed, also after the connection to the engine was lost */
-  watch(onChange: () => void, signal: AbortSignal): Promise<void>;
+  watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** Calls `tick` at every full minute until the returned function is called. It never rejects. */
   everyMinute(tick: () => Promise<void>): () => void;
 }
@@ -76,7 +76,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await replan();
   logStart(deps, plan);
   const stopTicking = deps.everyMinute(tick);
-  const watching = deps.watch(() => void replan(), signal);
+  const watching = deps.watch(replan, signal);
   void tick();
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
@@ -97,12 +97,19 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
 async function stopOthers(deps: DaemonDeps): Promise<void> {
   let told = false;
   while (await deps.isBusy()) {
-    const [journal] = told ? [] : await openJournals(deps.journals);
-    const start = journal ? (await readJournal(journal)).find((entry) => entry.type === 'start') : undefined;
-    if (start?.pid !== undefined && start.pid !== process.pid) {
+    // The newest: an older one may be of a run that is long over and could not be undone yet.
+    const journal = told ? undefined : (await openJournals(deps.journals)).at(-1);
+    const entries = journal ? await readJournal(journal) : [];
+    const start = entries.find((entry) => entry.type === 'start');
+    const over = entries.some((entry) => entry.type === 'reported');
+    if (start?.pid !== undefined && start.pid !== process.pid && !over) {
       deps.log.info('stopping the run under way in another process', { pid: start.pid });
-      process.kill(start.pid, 'SIGTERM');
       told = true;
+      try {
+        process.kill(start.pid, 'SIGTERM');
+      } catch (error) {
+        if (!hasErrno(error, 'ESRCH')) throw error;
+      }
     }
     await sleep(POLL_MS);
   }

@@ -1,6 +1,6 @@
 import type { Engine } from './docker/engine.ts';
+import { isNotFound } from './docker/engine-errors.ts';
 import { execText } from './docker/exec.ts';
-import { isNotFound } from './docker/transport.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Log } from './log.ts';
@@ -182,7 +182,8 @@ async function runHook(
     if (signal?.aborted || away) throw error;
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
       cause: error,
-      hint: `Try it by hand: docker exec ${container.name} ${hook.map((word) => JSON.stringify(word)).join(' ')}`,
+      // Its arguments are not told: a password may be among them.
+      hint: `Look at the command ${JSON.stringify(hook[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
     });
   }
 }

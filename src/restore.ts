@@ -35,6 +35,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     const { snapshot, entry } = await find(repository, request);
     const age = formatAgo(new Date(snapshot.end), startedAt);
     request.say(`Restore ${request.source} from ${snapshot.id} (${age})`);
+    for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id });
     const directory = path.join(deps.spool, id);

@@ -6,8 +6,8 @@ import type { Log } from '../log.ts';
 import type { ContainerFacts } from '../plan/model.ts';
 import type { ContainerDetails } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
+import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper.ts';
-import { isNotFound } from './transport.ts';
 
 const PROJECT = 'com.docker.compose.project';
 const SERVICE = 'com.docker.compose.service';

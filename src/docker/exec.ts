@@ -5,7 +5,8 @@ import type { ExecState } from './answers.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames, writeTo } from './demux.ts';
 import type { Engine, ExecSpec } from './engine.ts';
-import { interruption, isNotFound, statusOf } from './transport.ts';
+import { isNotFound, statusOf } from './engine-errors.ts';
+import { interruption } from './transport.ts';
 
 /** A command in a running container. */
 export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {

@@ -3,7 +3,7 @@ import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Engine } from './engine.ts';
-import { isNotFound, statusOf } from './transport.ts';
+import { isNotFound, statusOf } from './engine-errors.ts';
 
 /** Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container. */
 export const RUN_LABEL = 'dev.lifeboat.run';

@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { type Duplex, PassThrough, pipeline, type Readable } from 'node:stream';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
 import { connectionOptions } from './docker-host.ts';
+import { connectionError, describe, refusal } from './engine-errors.ts';
 
 /** One request to the engine. `timeoutMs` bounds it to its answer's end; absent means unbounded. */
 export interface EngineRequest {
@@ -207,55 +208,4 @@ function parseBody(text: string, request: EngineRequest): unknown {
     if (/^\w+$/.test(text)) return text;
     throw new LifeboatError('ENGINE_PROTOCOL', `engine sent no JSON for ${describe(request)}`, { cause });
   }
-}
-
-function refusal(status: number | undefined, text: string, request: EngineRequest): LifeboatError {
-  let words = text;
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (parsed && typeof parsed === 'object' && 'message' in parsed) words = String(parsed.message);
-  } catch {
-    // Proxies answer in HTML or plain text; their words are as good.
-  }
-  words = words.replace(/\s+/g, ' ').trim().slice(0, 500) || 'no reason given';
-  const hint =
-    status === 403 ? 'A proxy in front of the Docker socket forbids this call; docs list what is needed.' : undefined;
-  return new LifeboatError('ENGINE_REFUSED', `engine refused ${describe(request)}: ${words} (${status})`, {
-    cause: Object.assign(new Error(words), { statusCode: status }),
-    ...(hint ? { hint } : {}),
-  });
-}
-
-function connectionError(error: unknown, request: EngineRequest): LifeboatError {
-  if (error instanceof LifeboatError) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  const reason = error instanceof Error ? error.message : String(error);
-  if (code.startsWith('HPE_')) {
-    return new LifeboatError('ENGINE_PROTOCOL', `engine did not speak HTTP: ${reason}`, { cause: error });
-  }
-  return new LifeboatError('ENGINE_UNREACHABLE', `engine cannot be reached for ${describe(request)}: ${reason}`, {
-    hint: hasErrno(error, 'EACCES', 'EPERM')
-      ? 'The agent may not open the Docker socket; run it as a user that may, or add the socket’s group with group_add.'
-      : 'Mount /var/run/docker.sock into the agent, or set DOCKER_HOST to the engine or its proxy.',
-    cause: error,
-  });
-}
-
-function describe(request: EngineRequest): string {
-  // Ids are 64 characters long; twelve are what people see elsewhere.
-  return `${request.method} ${request.path.replace(/([0-9a-f]{12})[0-9a-f]{52}/g, '$1')}`;
-}
-
-/** HTTP status of an ENGINE_REFUSED error. */
-export function statusOf(error: unknown): number | undefined {
-  if (!(error instanceof LifeboatError) || error.code !== 'ENGINE_REFUSED') return undefined;
-  const cause = error.cause;
-  return cause instanceof Error && 'statusCode' in cause && typeof cause.statusCode === 'number'
-    ? cause.statusCode
-    : undefined;
-}
-
-/** True when the engine said that the container, image or exec does not exist. */
-export function isNotFound(error: unknown): boolean {
-  return statusOf(error) === 404;
 }

@@ -23,6 +23,8 @@ export interface SourceReport {
   /** one line for people: `2 databases, 61 tables, 1,523,118 rows` */
   summary: string;
   warnings: string[];
+  /** it is suddenly much smaller than in its last good snapshot; the warnings say how much */
+  fell?: boolean;
   error?: ErrorInfo;
   /** when the source was last backed up well before this run (ISO time), if ever */
   lastGood?: { snapshot: string; at: string };

@@ -18,13 +18,15 @@ export interface Told {
 
 /**
  * Whether a run is told.
- * - `always`: every run.
+ * - `always`: every run. In every mode: a run in which a source suddenly is much smaller.
  * - `failure`: every run that is not ok.
  * - `change`: a run whose status differs from its predecessor's (the first run too); and while runs fail, when other
  *   sources fail than were last told, or a day after the last message. Without a memory (a new process) a failed run is told.
  */
 export function shouldTell(mode: NotifyMode, report: RunReport, told: Told | undefined, now: number): boolean {
   if (mode === 'always') return true;
+  // Data that suddenly is nearly gone is stored all the same, as a run that is ok with a warning.
+  if (report.results.some(({ fell }) => fell)) return true;
   if (mode === 'failure') return report.status !== 'ok';
   if (report.status !== report.previousStatus) return true;
   if (report.status === 'ok') return false;

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { listFacts, watch } from '../../src/docker/discover.ts';
+import { isNotFound } from '../../src/docker/engine-errors.ts';
 import { execText } from '../../src/docker/exec.ts';
 import { type HelperSpec, reapHelpers, startHelper } from '../../src/docker/helper.ts';
 import { runHelper } from '../../src/docker/run-helper.ts';
-import { isNotFound } from '../../src/docker/transport.ts';
 import { silentLog } from '../../src/log.ts';
 import { IMAGE, useBench } from './containers.ts';
 

@@ -73,3 +73,9 @@ describe('withPolicy', () => {
     expect(await notifier.test(signal)).toBe('tested');
   });
 });
+
+test.each<NotifyMode>(['failure', 'change'])('mode %s tells a run that is ok but in which a source fell', (mode) => {
+  const calm = followed(ok, 'ok');
+  expect(shouldTell(mode, calm, undefined, 0)).toBe(false);
+  expect(shouldTell(mode, { ...calm, results: [makeResult({ fell: true })] }, undefined, 0)).toBe(true);
+});

@@ -77,8 +77,10 @@ async function dumpAndCount(
       dumpFailed.abort();
       throw dumpError(error, database, tools.container);
     });
-    // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's.
+    // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's. But when the
+    // server refused a query of ours, the snapshot went with it, and the dump only stumbled over that.
     const [dumped, read] = await Promise.allSettled([dump, readAll(session)]);
+    if (read.status === 'rejected' && isRefused(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
     await read.value.markRewritten();
@@ -86,6 +88,10 @@ async function dumpAndCount(
   } finally {
     await session.close();
   }
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof LifeboatError && error.code === 'PG_QUERY';
 }
 
 async function readAll(session: Session): Promise<{ facts: DatabaseFacts } & Pick<TablesRead, 'markRewritten'>> {
