@@ -6,8 +6,8 @@ import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
 
-/** How long a container may take to stop before it is killed, seconds. */
-const STOP_TIMEOUT_S = 60;
+/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
+const STOP_TIMEOUT_S = 10;
 
 /** How long a hook may run, milliseconds. */
 const HOOK_LIMIT_MS = 15 * 60_000;
@@ -43,7 +43,7 @@ export function holdOf(source: PlannedSource, project: string): Hold | undefined
  */
 export async function withHold<T>(hold: Hold, deps: HoldDeps, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   const { container } = hold;
-  const { running, autoRemove } = await deps.engine.inspectContainer(container.id);
+  const { running, autoRemove, stopTimeout } = await deps.engine.inspectContainer(container.id);
   if (!running) return work();
   if (hold.stop && autoRemove) {
     throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
@@ -56,20 +56,28 @@ export async function withHold<T>(hold: Hold, deps: HoldDeps, signal: AbortSigna
     done.push(entry);
   };
   if (hold.post) record({ type: 'hook', container, post: hold.post });
-  const [result] = await Promise.allSettled([holdAndWork(hold, { ...deps, record }, signal, work)]);
+  const [result] = await Promise.allSettled([
+    holdAndWork(hold, { ...deps, record }, stopTimeout ?? STOP_TIMEOUT_S, signal, work),
+  ]);
   const { failures } = await releaseHolds(done, deps);
   if (result.status === 'rejected') throw result.reason;
   if (failures.length > 0) throw failures[0];
   return result.value;
 }
 
-async function holdAndWork<T>(hold: Hold, deps: HoldDeps, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+async function holdAndWork<T>(
+  hold: Hold,
+  deps: HoldDeps,
+  timeout: number,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
   const { container } = hold;
   if (hold.pre) await runHook(deps.engine, container, 'pre', hold.pre, signal);
   if (!hold.stop) return work();
   deps.record({ type: 'stop', container });
   deps.log.info('stopping a container while its volumes are read', { container: container.name });
-  await deps.engine.stopContainer(container.id, { timeout: STOP_TIMEOUT_S });
+  await deps.engine.stopContainer(container.id, { timeout });
   return work();
 }
 

@@ -39,6 +39,8 @@ export interface ContainerDetails {
   networkMode: string;
   /** the engine removes it as soon as it stops (`--rm`) */
   autoRemove: boolean;
+  /** seconds it is given to stop, where it was made with such a setting (`stop_grace_period` in Compose) */
+  stopTimeout: number | undefined;
   networks: Record<string, { ip: string; aliases: string[] }>;
 }
 
@@ -129,7 +131,13 @@ export const container = z
       StartedAt: text,
       FinishedAt: text,
     }),
-    Config: z.object({ Hostname: text, User: text, Labels: strings, Env: environment }),
+    Config: z.object({
+      Hostname: text,
+      User: text,
+      Labels: strings,
+      Env: environment,
+      StopTimeout: z.number().nullish(),
+    }),
     HostConfig: z.object({ NetworkMode: text, AutoRemove: flag }),
     Mounts: z
       .array(mount)
@@ -158,6 +166,7 @@ export const container = z
       mounts: c.Mounts,
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,
+      stopTimeout: c.Config.StopTimeout ?? undefined,
       networks: Object.fromEntries(
         Object.entries(c.NetworkSettings?.Networks ?? {}).map(([name, n]) => [
           name,

@@ -10,7 +10,7 @@ const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
 
 /** The few engine calls that a hold makes, over containers that are data. Records what was done, in order. */
 class FakeEngine {
-  containers = new Map<string, { running: boolean; autoRemove: boolean }>();
+  containers = new Map<string, { running: boolean; autoRemove: boolean; stopTimeout?: number }>();
   done: string[] = [];
   /** thrown by the next call of that name */
   failures = new Map<string, unknown>();
@@ -32,8 +32,8 @@ class FakeEngine {
       throw new LifeboatError('ENGINE_REFUSED', 'no such container', { cause });
     },
     listContainers: async () => [...this.containers.keys()].map((id) => ({ id, name: `name of ${id}` })),
-    stopContainer: async (id: string) => {
-      this.step(`stop ${id}`);
+    stopContainer: async (id: string, { timeout }: { timeout: number }) => {
+      this.step(`stop ${id} within ${timeout} s`);
       this.containers.get(id)!.running = false;
     },
     startContainer: async (id: string) => {
@@ -81,11 +81,17 @@ describe('a hold', () => {
   test('records every step before it, and undoes all of them', async () => {
     expect(await withHold(held, deps, signal, work)).toBe('result');
     expect(fake.done).toEqual([
-      ...['record hook', 'exec c1 freeze', 'record stop', 'stop c1'],
+      ...['record hook', 'exec c1 freeze', 'record stop', 'stop c1 within 10 s'],
       'work',
       ...['start c1', 'record started', 'exec c1 thaw', 'record hook-done'],
     ]);
     expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a container has the time to stop that it was made with', async () => {
+    fake.containers.get('c1')!.stopTimeout = 300;
+    await withHold({ container, stop: true }, deps, signal, work);
+    expect(fake.done).toContain('stop c1 within 300 s');
   });
 
   test('a container that does not run is left alone', async () => {
