@@ -34,8 +34,9 @@ const MAX_BODY = 32 * 1024 * 1024;
 const MAX_ERROR_BODY = 64 * 1024;
 
 /**
- * The part of docker-modem (dockerode's transport) that is used. dockerode's own calls collect an answer without bound
- * and never settle when it is cut, so only its dialling is used and answers are read here.
+ * The part of docker-modem that is used. It is dockerode's transport; dockerode's own calls collect an answer without
+ * bound and never settle when it is cut, and it loads gRPC for building images, so only the dialling is used and answers
+ * are read here.
  */
 interface Modem {
   dial(options: object, callback: (error: unknown, data: unknown) => void): void;
@@ -87,10 +88,10 @@ export function createTransport(dockerHost: string | undefined, env: NodeJS.Proc
   };
 }
 
-/** dockerode takes longer to load than everything else together, and a helper of the agent's image never needs it. */
+/** Loaded when the engine is first asked: a helper of the agent's image never does. */
 async function loadModem(options: object): Promise<Modem> {
-  const { default: Docker } = await import('dockerode');
-  return new Docker(options).modem;
+  const { default: DockerModem } = await import('docker-modem');
+  return new DockerModem(options);
 }
 
 function dial(modem: Modem, request: EngineRequest, hijack: boolean, signal: AbortSignal): Promise<unknown> {
