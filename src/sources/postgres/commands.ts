@@ -38,6 +38,12 @@ export interface DumpOptions {
 }
 
 /**
+ * In Debian's images the programs on the path are a wrapper in Perl, whose start takes longer than dumping a small
+ * database; the programs themselves lie here. Where there is no such directory, the path finds them.
+ */
+const DUMP_SCRIPT = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"; pg_dump "$@" && exec pg_restore --list "$0"';
+
+/**
  * `pg_dump` in directory format over an exported snapshot, then the list of the dump's table of contents on stdout: that
  * `pg_restore` can read it whole is the tools' own end check. One command, since starting one in a container takes longer
  * than dumping a small database. The shell gets names as arguments only.
@@ -46,7 +52,7 @@ export function dumpCommand(options: DumpOptions): string[] {
   return [
     'sh',
     '-c',
-    'pg_dump "$@" && exec pg_restore --list "$0"',
+    DUMP_SCRIPT,
     options.directory,
     '--format=directory',
     `--jobs=${options.jobs}`,
