@@ -109,8 +109,16 @@ async function attempt(
     if (journal instanceof LifeboatError) throw journal;
     const repository = await deps.repository();
     const { snapshots, damaged } = await repository.snapshots();
-    for (const { id, error } of damaged)
-      log.error('a manifest in the repository is damaged', { snapshot: id, ...errorInfo(error) });
+    for (const { id, error } of damaged) {
+      const hint = 'Run `lifeboat check`; what this snapshot alone held cannot be restored.';
+      problems.push({
+        severity: 'error',
+        code: error.code,
+        subject: id,
+        message: `the manifest is damaged: ${error.message}`,
+        hint,
+      });
+    }
     context = { run, journal, repository, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'manual' || !request.only) {

@@ -7,9 +7,6 @@ import type { Manifest, ManifestSource } from './store/manifest.ts';
 
 /** The decisions of a run that need no I/O. */
 
-/** How many of the newest snapshots tell which sources a project has. */
-const KNOWN_WINDOW = 10;
-
 /** A fall of size or rows below this share of the last good run is told as a warning. */
 const FALL_SHARE = 0.5;
 
@@ -58,7 +55,7 @@ export function lastGoodOf(snapshots: readonly Manifest[], source: string): Last
 }
 
 /**
- * Sources that recent snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
+ * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
  * after its last good backup is left out.
  */
 export function vanishedSources(
@@ -67,7 +64,7 @@ export function vanishedSources(
   accepted: Readonly<Record<string, string>>,
 ): { name: string; kind: SourceReport['kind']; lastGood?: LastGood }[] {
   const known = new Map<string, ManifestSource>();
-  for (const { sources } of snapshots.slice(0, KNOWN_WINDOW)) {
+  for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
   }
   for (const { name } of plan.sources) known.delete(name);
