@@ -63,13 +63,23 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     name: planned.name,
     kind: 'postgres',
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
-      // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
-      return store(await dumpAll(options, context));
+      const { tree, release } = await dumpAll(options, context);
+      // The helper goes at once, but nobody waits: removing it takes the engine as long as storing a small dump.
+      const released = release();
+      try {
+        return await store(tree);
+      } finally {
+        await released;
+      }
     },
   };
 }
 
-async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
+/** The whole dump, and what ends the helper that made it; after a failure it has ended. */
+async function dumpAll(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+): Promise<{ tree: CapturedTree; release: () => Promise<void> }> {
   const { planned, agent } = options;
   const application = applicationName(agent.project, context.runId);
   const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
@@ -93,7 +103,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     facts.databases = await dumpDatabases(options, context, tools, databases, compression);
     facts.rows = facts.databases.flatMap(({ tables }) => tables).reduce((sum, table) => sum + table.rows, 0);
     await checkNotRestarted(options, tools, server);
-    return {
+    const tree: CapturedTree = {
       root: context.spool,
       reach: { kind: 'here' },
       include: [],
@@ -103,10 +113,11 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       warnings: collationWarnings(facts),
       image: planned.imageId,
     };
+    return { tree, release: () => tools.close() };
   } catch (error) {
-    throw await explain(error, options, startedAt);
-  } finally {
+    const explained = await explain(error, options, startedAt);
     await tools.close();
+    throw explained;
   }
 }
 
