@@ -63,23 +63,13 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     name: planned.name,
     kind: 'postgres',
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
-      const { tree, release } = await dumpAll(options, context);
-      // The helper goes at once, but nobody waits: removing it takes the engine as long as storing a small dump.
-      const released = release();
-      try {
-        return await store(tree);
-      } finally {
-        await released;
-      }
+      // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
+      return store(await dumpAll(options, context));
     },
   };
 }
 
-/** The whole dump, and what ends the helper that made it; after a failure it has ended. */
-async function dumpAll(
-  options: PostgresSourceOptions,
-  context: CaptureContext,
-): Promise<{ tree: CapturedTree; release: () => Promise<void> }> {
+async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
   const { planned, agent } = options;
   const application = applicationName(agent.project, context.runId);
   const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
@@ -103,7 +93,7 @@ async function dumpAll(
     facts.databases = await dumpDatabases(options, context, tools, databases, compression);
     facts.rows = facts.databases.flatMap(({ tables }) => tables).reduce((sum, table) => sum + table.rows, 0);
     await checkNotRestarted(options, tools, server);
-    const tree: CapturedTree = {
+    return {
       root: context.spool,
       reach: { kind: 'here' },
       include: [],
@@ -113,11 +103,10 @@ async function dumpAll(
       warnings: collationWarnings(facts),
       image: planned.imageId,
     };
-    return { tree, release: () => tools.close() };
   } catch (error) {
-    const explained = await explain(error, options, startedAt);
+    throw await explain(error, options, startedAt);
+  } finally {
     await tools.close();
-    throw explained;
   }
 }
 
