@@ -48,11 +48,25 @@ describe('an agent that is killed in the middle of a run', () => {
     await change(0);
     expect((await stack.backup()).code).toBe(0);
     await change(1);
-    const begin = performance.now();
-    expect((await stack.backup()).code).toBe(0);
-    lengthMs = performance.now() - begin;
+    const { begun, ended } = spawnBackup();
+    await begun;
+    const from = performance.now();
+    await ended;
+    lengthMs = performance.now() - from;
   });
   afterAll(() => stack?.destroy());
+
+  /** `begun`: the run told of its start. `ended`: the command has ended, by itself or with the agent. */
+  function spawnBackup(): { begun: Promise<unknown>; ended: Promise<unknown>; hasEnded(): boolean } {
+    const starts = () => stack.receiver?.requests.filter((request) => request.path.endsWith('/start')).length ?? 0;
+    const before = starts();
+    const child = stack.spawn('backup');
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    const begun = until('the run begins', async () => starts() > before, 60_000, 10);
+    return { begun, ended, hasEnded: () => child.exitCode !== null };
+  }
 
   /** Something new to store in every source. */
   async function change(round: number): Promise<void> {
@@ -128,19 +142,24 @@ describe('an agent that is killed in the middle of a run', () => {
   const clean = { helpers: [], spool: '', sessions: '0', appRuns: true, frozen: false, bad: [], orphans: [] };
 
   it(`leaves nothing behind and is told of, ${KILLS} times`, async () => {
-    const seen = { dead: 0, ended: 0, before: 0 };
+    const seen = { dead: 0, ended: 0, before: 0, late: 0 };
     for (let round = 0; round < KILLS; round++) {
       await change(round);
-      const child = stack.spawn('backup');
-      child.stdout?.resume();
-      child.stderr?.resume();
-      const gone = new Promise((resolve) => child.once('close', resolve));
-      // Evenly over the run, most of the time before its first act left out; never the same points twice.
-      const share = 0.15 + 0.87 * ((round + randomInt(1000) / 1000) / KILLS);
-      const delay = share * lengthMs;
+      const command = spawnBackup();
+      // Now and then before it has even begun; else evenly over the run, never at the same points twice.
+      const delay = round % 10 === 9 ? randomInt(1000) : ((round + randomInt(1000) / 1000) / KILLS) * lengthMs;
+      if (round % 10 !== 9) await command.begun;
+      else command.begun.catch(() => undefined);
+      const from = performance.now();
       await sleep(delay);
+      if (command.hasEnded() && seen.late++ < KILLS) {
+        // The machine has become faster since the run was measured: this point again, within the new length.
+        lengthMs = Math.min(lengthMs, performance.now() - from) * 0.9;
+        round--;
+        continue;
+      }
       await ok('docker', ['kill', agent]);
-      await gone;
+      await command.ended;
       const { run, ended } = await readDead();
       await startAgain();
       expect(await leftovers(), `killed after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`).toEqual(clean);
@@ -156,7 +175,7 @@ describe('an agent that is killed in the middle of a run', () => {
     }
     console.log(`killed ${KILLS} times over ${Math.round(lengthMs)} ms:`, seen);
     // The points must have hit runs, not mostly the time before and after them.
-    expect(seen.dead).toBeGreaterThan(KILLS / 2);
+    expect(seen.dead).toBeGreaterThanOrEqual(KILLS * 0.6);
   }, 900_000);
 
   it('backs up untouched afterwards, and the database never restarted', async () => {
