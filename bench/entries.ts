@@ -1,6 +1,6 @@
 import { holder, Stack } from '../test/harness/stack.ts';
 import { type Budget, lifeboatProcess, Results, report } from './measure.ts';
-import { type BenchOptions, expectOk } from './stack.ts';
+import { type BenchOptions, expectOk, withoutPoliteness } from './stack.ts';
 
 const FIRST = 'lifeboat, first';
 const UNCHANGED = 'lifeboat, unchanged';
@@ -27,6 +27,7 @@ export async function benchEntries({ small, image }: BenchOptions): Promise<stri
     receiver: false,
     image,
   });
+  const stop = withoutPoliteness(stack);
   try {
     await stack.exec('web', ['node', '-e', FILL, String(count)]);
     const results = new Results();
@@ -35,6 +36,7 @@ export async function benchEntries({ small, image }: BenchOptions): Promise<stri
     }
     return `${count} files, read by a helper.\n\n${report(results, BUDGETS)}`;
   } finally {
+    stop();
     await stack.destroy();
   }
 }

@@ -2,7 +2,7 @@ import { rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { postgres, Stack } from '../test/harness/stack.ts';
 import { type Budget, lifeboatProcess, Results, report, shell } from './measure.ts';
-import { type BenchOptions, clearRepository, expectOk } from './stack.ts';
+import { type BenchOptions, clearRepository, expectOk, withoutPoliteness } from './stack.ts';
 
 const OURS = 'lifeboat backup';
 const AGAIN = 'lifeboat backup, unchanged';
@@ -64,6 +64,7 @@ export async function benchPostgres({ rounds, small, image }: BenchOptions): Pro
     receiver: false,
     image,
   });
+  const stop = withoutPoliteness(stack);
   try {
     await stack.psql('CREATE DATABASE app');
     await stack.psql(fill(small ? 0.1 : 1), { database: 'app' });
@@ -75,6 +76,7 @@ export async function benchPostgres({ rounds, small, image }: BenchOptions): Pro
     }
     return `Database of ${size}, Postgres 17.\n\n${report(results, BUDGETS)}`;
   } finally {
+    stop();
     await stack.destroy();
   }
 }
@@ -91,7 +93,7 @@ async function oneRound(stack: Stack, results: Results, db: string): Promise<voi
   await stack.exec('lifeboat', ['rm', '-rf', '/rival/dump']);
   await results.run(BARE, () =>
     shell(
-      `docker run --rm --cpu-shares 256 --network container:${db} --volume ${stack.project}_rival:/rival --entrypoint pg_dump postgres:17 ` +
+      `docker run --rm --network container:${db} --volume ${stack.project}_rival:/rival --entrypoint pg_dump postgres:17 ` +
         '-h 127.0.0.1 -U postgres -Fd -j2 -Z zstd:3 -f /rival/dump app',
     ),
   );

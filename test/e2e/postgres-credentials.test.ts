@@ -11,6 +11,13 @@ const CANARY = 'c4nary/Pg pass"word+ü:\\';
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 300);';
 const ASK = 'SELECT count(*), sum(id) FROM t';
 
+/** Waits inside the helper for pg_dump, which is there for a moment only, and shows what the processes then are. */
+const SEE_PROCESSES = `for i in $(seq 1000); do
+    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'pg_dump' && break
+    sleep 0.01
+  done
+  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ`;
+
 /** Every form that a leaked secret is looked for in. */
 function forms(secret: string): string[] {
   const bytes = Buffer.from(secret);
@@ -82,7 +89,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
         if (!helper) return false;
         const [inspected, processes] = await Promise.all([
           ok('docker', ['inspect', helper]).catch(() => ''),
-          ok('docker', ['exec', helper, 'sh', '-c', 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ']).catch(() => ''),
+          ok('docker', ['exec', helper, 'sh', '-c', SEE_PROCESSES]).catch(() => ''),
         ]);
         seen['docker inspect of the helper'] ??= inspected;
         if (inspected)

@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, Stack, sh, until } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
@@ -168,8 +167,10 @@ describe('containers held while their volumes are read', () => {
     expect(await stack.helpers()).toEqual([]);
     const { bad, orphans } = await viewRepository(`${stack.directory}/backups`);
     expect({ bad, orphans }).toEqual({ bad: [], orphans: [] });
+    const restarted = new Date().toISOString();
     await stack.compose('start', 'lifeboat');
-    await sleep(500);
-    expect((await sh('docker', ['logs', '--since', '5s', await stack.id('lifeboat')])).stderr).not.toContain('died');
+    const logs = async () => (await sh('docker', ['logs', '--since', restarted, await stack.id('lifeboat')])).stderr;
+    await until('the agent is ready', async () => (await logs()).includes('"ready"'));
+    expect(await logs()).not.toContain('died');
   });
 });

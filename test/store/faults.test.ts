@@ -50,7 +50,7 @@ function during(n: number, action: () => void, inner: Destination = bench.destin
 }
 
 describe('a tree that changes while it is read', () => {
-  const size = 5 * MIB;
+  const size = 3 * MIB;
   const content = randomBytes(size);
   beforeEach(() => writeFileSync(inTree('big'), content));
 
@@ -64,7 +64,7 @@ describe('a tree that changes while it is read', () => {
 
   test.each([
     ['grows', () => appendFileSync(inTree('big'), 'more')],
-    ['is cut', () => truncateSync(inTree('big'), 3 * MIB)],
+    ['is cut', () => truncateSync(inTree('big'), 2 * MIB)],
   ])('one that %s each time is flagged, and read again by the next run', async (_, change) => {
     const destination = during(0, change, during(1, change));
     // Both wrappers count for themselves: the second attempt is the inner one's second put.
