@@ -1,20 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
 import { Journal, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
-import type { Mount } from './plan/model.ts';
-import { formatAgo, formatBytes, formatCount } from './report/format.ts';
-import {
-  type RestoreContext,
-  type RestoreDeps,
-  type RestoreRequest,
-  type RestoreResult,
-  restoreTarget,
-} from './restore-context.ts';
+import { formatAgo } from './report/format.ts';
+import type { RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
 import { restoreDatabases } from './restore-database.ts';
-import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
+import { fetchTree, restoreTree } from './restore-volume.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -47,7 +39,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
           ? await restoreDatabases(deps, request, context, (to, select) =>
               fetchTree(deps, request, context, to, select),
             )
-          : await toTree(deps, request, context);
+          : await restoreTree(deps, request, context);
       const durationMs = deps.now().getTime() - startedAt.getTime();
       return { snapshot: snapshot.id, source: request.source, ...done, durationMs };
     } finally {
@@ -105,78 +97,4 @@ async function findLatest(
 
 function sourceHint(names: string[]): string {
   return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
-}
-
-async function toTree(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
-  if (request.toDatabase !== undefined || request.database !== undefined) {
-    throw new LifeboatError('USAGE', `${request.source} is not a database`, {
-      hint: 'Use --to-directory DIR, or no target for its own volume.',
-    });
-  }
-  const where = request.toDirectory ?? `volume of ${request.source}`;
-  const extracted =
-    request.toDirectory !== undefined
-      ? await fetchTree(deps, request, context, request.toDirectory, [])
-      : await intoVolume(deps, request, context);
-  request.say(
-    `  ${formatCount(extracted.files)} files, ${formatBytes(extracted.bytes)} are in ${where}, every one compared with its recorded hash`,
-  );
-  const skipped = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
-  const warnings = skipped.map(
-    ([type, count]) => `${count} ${type} entries were recorded but have no content to restore`,
-  );
-  return { restored: [{ target: where, files: extracted.files, bytes: extracted.bytes }], left: [], warnings };
-}
-
-async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
-  if (context.entry.kind === 'files') {
-    throw new LifeboatError('USAGE', `${request.source} is mounted read-only into the agent as a rule`, {
-      hint: 'Restore it with --to-directory DIR and copy the files from there.',
-    });
-  }
-  const planned = await restoreTarget(deps, request.source, 'volume');
-  const here = pathInAgent(
-    planned.mount,
-    deps.agentMounts.filter((mount) => mount.writable),
-  );
-  request.say(`  into ${planned.mount.name ?? planned.mount.source} of ${planned.containerName}, which must be empty`);
-  const reach = here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'here' } as const);
-  return extract(deps, request, context, here ?? HELPER_ROOT, [], reach);
-}
-
-function fetchTree(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  directory: string,
-  select: string[],
-) {
-  return extract(deps, request, context, directory, select, { kind: 'here' });
-}
-
-async function extract(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  directory: string,
-  select: string[],
-  reach: { kind: 'here' } | { kind: 'helper'; mount: Mount },
-) {
-  const { entry, repository, journal } = context;
-  if (!entry.index)
-    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
-  const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchIndex(entry.index, indexPath, request.signal);
-  return deps.treeStore.extract({
-    indexPath,
-    packs: entry.packs,
-    target: directory,
-    select,
-    spool: context.directory,
-    reach,
-    runId: context.id,
-    journal: journal.file,
-    signal: request.signal,
-    progress: () => undefined,
-  });
 }
