@@ -165,6 +165,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         dispatcher,
         log,
         now,
+        zone: settings.timeZone,
         recover: () => recoverWith(dispatcher),
         plan: async () => {
           planned = await plan();

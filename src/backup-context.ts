@@ -23,6 +23,8 @@ export interface BackupDeps {
   dispatcher: Dispatcher;
   log: Log;
   now(): Date;
+  /** time zone of the schedules */
+  zone: string;
   /** undoes what dead runs left, and reports them as failed; never rejects */
   recover(): Promise<void>;
   /** removes unfinished files of this project from the destination; nobody else writes there now */

@@ -5,21 +5,18 @@ import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts'
 import { type Captured, vanished } from './capture.ts';
 import { captureAll } from './capture-all.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
+import { type Ending, type Found, finish } from './finish.ts';
 import { openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
-import type { Dispatcher } from './report/dispatch.ts';
 import type { RunReport, RunStart } from './report/events.ts';
 import { emptyRunError, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { FORMAT } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
-
-/** How a run ended, before it is reported. */
-type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot'>;
 
 /**
  * One run: plan → capture → store → commit → report. Resolves to the report whatever the outcome. Rejects only before
@@ -30,15 +27,16 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
   try {
     await deps.recover();
     const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
+    const found: Found = { plan, snapshots: [] };
     const run = startRun(deps, request, plan);
     const { log, tail } = withTail(deps.log);
     deps.dispatcher.emit({ type: 'run-started', run });
     log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
     const journal = beginJournal(deps, run);
-    const ending = await attempt(deps, request, run, journal, plan, log);
+    const ending = await attempt(deps, request, run, journal, found, log);
     // Before the report, which takes its time.
     await clearUp(deps, run, ending, log);
-    const report = await finish(deps, request, run, ending, log, tail);
+    const report = await finish(deps, request, run, ending, found, log, tail);
     if (journal instanceof Journal) await endJournal(journal, log);
     return report;
   } finally {
@@ -89,18 +87,16 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | Lifeboa
 
 const all = () => true;
 
-/** How long an interrupted run waits for its notifiers, milliseconds. */
-const INTERRUPTED_SETTLE_MS = 4000;
-
 /** Never rejects: what went wrong is in the ending, and nothing of a run that committed nothing stays behind. */
 async function attempt(
   deps: BackupDeps,
   request: BackupRequest,
   run: RunStart,
   journal: Journal | LifeboatError,
-  plan: Plan | LifeboatError,
+  found: Found,
   log: Log,
 ): Promise<Ending> {
+  const { plan } = found;
   const captured: Captured[] = [];
   const problems: Problem[] = plan instanceof LifeboatError ? [] : [...plan.problems];
   let context: RunContext | undefined;
@@ -109,6 +105,7 @@ async function attempt(
     if (journal instanceof LifeboatError) throw journal;
     const repository = await deps.repository();
     const { snapshots, damaged } = await repository.snapshots();
+    found.snapshots = snapshots;
     for (const { id, error } of damaged) {
       const hint = 'Run `lifeboat check`; what this snapshot alone held cannot be restored.';
       problems.push({
@@ -189,41 +186,4 @@ async function commit(
 
 function clean({ error, warnings }: Captured['entry']): Pick<Captured['entry'], 'error' | 'warnings'> {
   return redactDeep({ warnings, ...(error ? { error } : {}) });
-}
-
-async function finish(
-  deps: BackupDeps,
-  request: BackupRequest,
-  run: RunStart,
-  ending: Ending,
-  log: Log,
-  tail: () => string[],
-): Promise<RunReport> {
-  log.info('run ended', { run: run.id, status: ending.status });
-  const previous = await deps.state.lastRun().catch(() => undefined);
-  const next = deps.nextRun();
-  const report = redactDeep<RunReport>({
-    ...run,
-    ...ending,
-    end: deps.now().toISOString(),
-    destination: deps.destination,
-    logTail: tail(),
-    ...(previous ? { previousStatus: previous.status } : {}),
-    ...(next ? { nextRun: next.toISOString() } : {}),
-  });
-  await deps.state.saveLastRun(report).catch((error: unknown) => {
-    log.warn('the report of the run could not be kept', { ...errorInfo(error) });
-  });
-  deps.dispatcher.emit({ type: 'run-finished', report });
-  await settle(deps.dispatcher, request.signal);
-  return report;
-}
-
-/** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
-async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
-  const hurry = () => void dispatcher.settle(INTERRUPTED_SETTLE_MS);
-  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
-  signal.addEventListener('abort', hurry, { once: true });
-  await dispatcher.settle();
-  signal.removeEventListener('abort', hurry);
 }

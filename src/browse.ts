@@ -1,14 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type Call, print } from './call.ts';
-import { LifeboatError } from './errors.ts';
+import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { openJournals, readJournal } from './journal.ts';
-import type { RunReport } from './report/events.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
-import { lastGoodOf } from './run-rules.ts';
+import { standings } from './standing.ts';
+import { renderStandings } from './standing-text.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
@@ -143,47 +143,47 @@ function isoTime(nanoseconds: bigint): string {
   return new Date(Number(nanoseconds / 1_000_000n)).toISOString();
 }
 
+/** How each source stands by its own newest result, whatever the last run was of. */
 export async function status(call: Call): Promise<number> {
   const { app } = call;
+  const { state } = app;
   const now = new Date();
-  const last = await app.state.lastRun();
+  const last = await state.lastRun();
   const plan = await app.plan();
   const repository = await app.repository({ create: false }).catch(() => undefined);
   const manifests = repository ? (await repository.snapshots()).snapshots.map(({ manifest }) => manifest) : [];
-  const names = [...new Set([...plan.sources.map(({ name }) => name), ...Object.keys(manifests[0]?.sources ?? {})])];
-  const sources = names.sort().map((name) => {
-    const good = lastGoodOf(manifests, name);
-    return { name, lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null };
-  });
+  const zone = app.settings.timeZone;
+  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
+  const all = standings({ plan, manifests, results, accepted, zone, now });
   const next = app.nextRun(plan).toISOString();
-  const running = (await app.isBusy()) ? await runningNow(app.state.directory) : null;
+  const running = (await app.isBusy()) ? await runningNow(state.directory) : null;
+  const sources = all.map(({ name, attention, last: newest, lastGood: good }) => ({
+    name,
+    attention,
+    last: newest ?? null,
+    lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
+  }));
   print(
     call,
     { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length },
     () =>
       [
         ...(running ? [`Running: ${running}`] : []),
-        lastLine(last, now),
-        ...table(
-          sources.map(({ name, lastGood }) => [
-            name,
-            lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
-            lastGood ? formatBytes(lastGood.bytes) : '',
-            lastGood?.snapshot ?? '',
-          ]),
-          { indent: 2 },
-        ),
-        nextRun(next, { now, zone: app.settings.timeZone }),
+        last
+          ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
+          : 'No run yet.',
+        ...renderStandings(all, now, call.io.paint),
+        nextRun(next, { now, zone }),
       ].join('\n'),
   );
-  const allGood = sources.length > 0 && sources.every(({ lastGood }) => lastGood !== null);
   if (!last) return EXIT.nothing;
-  return last.status === 'ok' && allGood ? EXIT.done : last.status === 'failed' ? EXIT.failed : EXIT.partial;
+  if (last.status === 'failed') return EXIT.failed;
+  const well = all.length > 0 && all.every(({ attention }) => attention === null);
+  return last.status === 'ok' && well ? EXIT.done : EXIT.partial;
 }
 
-function lastLine(last: RunReport | undefined, now: Date): string {
-  if (!last) return 'No run yet.';
-  return `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${last.error ? ` · ${last.error.message} (${last.error.code})` : ''}`;
+function because(error: ErrorInfo | undefined): string {
+  return error ? ` · ${error.message} (${error.code})` : '';
 }
 
 /** The backup or restore that is under way, by its journal. */

@@ -2,6 +2,7 @@ import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:
 import path from 'node:path';
 import { hasErrno } from './errors.ts';
 import type { RunReport } from './report/events.ts';
+import { type LastResult, resultsOf } from './standing.ts';
 
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
 export interface State {
@@ -9,6 +10,8 @@ export interface State {
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   saveLastRun(report: RunReport): Promise<void>;
+  /** the newest result of every source, by name: kept with {@link saveLastRun} */
+  results(): Promise<Record<string, LastResult>>;
   /** when each schedule was last served (ISO time by cron expression) */
   served(): Promise<Record<string, string>>;
   saveServed(served: Record<string, string>): Promise<void>;
@@ -32,10 +35,15 @@ export function openState(directory: string): State {
   // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
   const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
+  const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
     directory,
     lastRun: () => readJson<RunReport>(file('last-run.json')),
-    saveLastRun: (report) => writeJson(file('last-run.json'), report),
+    async saveLastRun(report) {
+      await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });
+      await writeJson(file('last-run.json'), report);
+    },
+    results,
     served: () => record('served.json'),
     saveServed: (served) => writeJson(file('served.json'), served),
     accepted: () => record('accepted.json'),

@@ -30,6 +30,17 @@ export interface SourceReport {
   lastGood?: { snapshot: string; at: string };
 }
 
+/** A source that was no part of a run and is not well, by its own newest result. */
+export interface OtherSource {
+  name: string;
+  /** `late`: two of its scheduled times have gone by since it was last backed up well. `vanished`: it is not there any more */
+  attention: 'failed' | 'partial' | 'late' | 'vanished';
+  /** ISO time of that result */
+  at?: string;
+  error?: ErrorInfo;
+  lastGood?: { snapshot: string; at: string };
+}
+
 /** Identifies a run from its first moment. */
 export interface RunStart {
   /** also the snapshot's id if the run commits one */
@@ -51,15 +62,22 @@ export interface RunReport extends RunStart {
   snapshot?: string;
   results: SourceReport[];
   problems: Problem[];
+  /** sources that this run left out and that are not well; absent when there is none */
+  others?: OtherSource[];
   /** why the run as a whole failed, when it is not one source's doing */
   error?: ErrorInfo;
   /** where it was stored: `/backups` */
   destination: string;
   logTail: string[];
-  /** the run's predecessor status, for LIFEBOAT_NOTIFY=change */
+  /** how things stood after the run before this one, see {@link overall}; for LIFEBOAT_NOTIFY=change */
   previousStatus?: RunStatus;
   /** ISO time of the next scheduled run, when known */
   nextRun?: string;
+}
+
+/** How things stand after a run: all is well only when the sources that it left out are well too. */
+export function overall({ status, others = [] }: Pick<RunReport, 'status' | 'others'>): RunStatus {
+  return status === 'ok' && others.length > 0 ? 'partial' : status;
 }
 
 /** How far a source is. Sent often; a listener must be quick with it. */

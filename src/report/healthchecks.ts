@@ -1,6 +1,6 @@
 import { LifeboatError } from '../errors.ts';
 import { redact, registerSecret } from '../redact.ts';
-import type { RunStart } from './events.ts';
+import { overall, type RunStart } from './events.ts';
 import { newestThatFit, oneLine } from './format.ts';
 import { createPost, type Post, type PostAnswer } from './http.ts';
 import type { Notifier } from './notifier.ts';
@@ -36,7 +36,8 @@ export interface HealthchecksOptions {
 
 /**
  * Pings a check at the start and end of every run, whatever LIFEBOAT_NOTIFY says: a dead-man's switch needs all of them.
- * A run that is only partly well counts as failed.
+ * A run that is only partly well counts as failed, and so does a good one while a source that it left out is not well: a
+ * success would end an alarm whose reason is still there.
  */
 export function createHealthchecks(options: HealthchecksOptions): Notifier {
   const { target, project, zone, post = createPost(), now = Date.now } = options;
@@ -79,7 +80,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
       } else if (event.type === 'run-finished') {
         const { report } = event;
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true })}`;
-        const kind = report.status === 'ok' ? 'success' : 'fail';
+        const kind = overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
       }
     },

@@ -1,4 +1,4 @@
-import type { RunReport } from './events.ts';
+import { overall, type RunReport } from './events.ts';
 import type { Notifier } from './notifier.ts';
 
 /** The values of LIFEBOAT_NOTIFY, which governs messages to people; pings to a dead-man's switch are always sent. */
@@ -20,22 +20,25 @@ export interface Told {
  * Whether a run is told.
  * - `always`: every run. In every mode: a run in which a source suddenly is much smaller.
  * - `failure`: every run that is not ok.
- * - `change`: a run whose status differs from its predecessor's (the first run too); and while runs fail, when other
- *   sources fail than were last told, or a day after the last message. Without a memory (a new process) a failed run is told.
+ * - `change`: a run whose status differs from its predecessor's (the first run too); and while not all is well, when other
+ *   sources fail than were last told, or a day after the last message. Without a memory (a new process) it is told.
+ * The last holds in `failure` too for a run that is ok while a source that it left out is not.
  */
 export function shouldTell(mode: NotifyMode, report: RunReport, told: Told | undefined, now: number): boolean {
   if (mode === 'always') return true;
   // Data that suddenly is nearly gone is stored all the same, as a run that is ok with a warning.
   if (report.results.some(({ fell }) => fell)) return true;
-  if (mode === 'failure') return report.status !== 'ok';
-  if (report.status !== report.previousStatus) return true;
-  if (report.status === 'ok') return false;
+  if (mode === 'failure' && report.status !== 'ok') return true;
+  const state = overall(report);
+  if (state === 'ok') return mode === 'change' && state !== report.previousStatus;
+  if (mode === 'change' && report.status !== 'ok' && state !== report.previousStatus) return true;
   return told === undefined || told.failed !== failedSources(report) || now - told.at >= REMIND_AFTER;
 }
 
-/** The names of a run's sources that are not ok, as one comparable text. */
-export function failedSources(report: RunReport): string {
-  return JSON.stringify(report.results.filter((result) => result.status !== 'ok').map((result) => result.name));
+/** The names of the sources that are not well after a run, as one comparable text. */
+export function failedSources({ results, others = [] }: RunReport): string {
+  const failed = results.filter((result) => result.status !== 'ok');
+  return JSON.stringify([...failed, ...others].map(({ name }) => name).sort());
 }
 
 /** The notifier, hearing only of the runs that the mode lets through. A message counts as told once it was delivered. */

@@ -1,9 +1,9 @@
 import { cleanReport } from './clean.ts';
-import type { RunReport, SourceReport } from './events.ts';
+import type { OtherSource, RunReport, SourceReport } from './events.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
-import { failuresFirst, headline, nextRun, safety, totals } from './text.ts';
+import { failuresFirst, headline, nextRun, otherSource, safety, totals } from './text.ts';
 
 /** A section or context block; `verbatim` keeps Slack from turning plain names into links and mentions. */
 interface MrkdwnText {
@@ -43,6 +43,7 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   if (good.length > 0) blocks.push(section(goodSources(good)));
   const warned = good.filter((result) => result.warnings.length > 0);
   if (warned.length > 0) blocks.push(section(warnings(warned)));
+  if (clean.others !== undefined) blocks.push(section(otherSources(clean.others, when.now)));
   if (clean.problems.length > 0) blocks.push(section(problems(clean)));
   blocks.push(context(footer(clean, failed, when)));
   const first = failed[0];
@@ -119,6 +120,14 @@ function warnings(warned: readonly SourceReport[]): string {
   );
   const left = lines.length - MAX_PROBLEMS;
   return [...lines.slice(0, MAX_PROBLEMS), ...(left > 0 ? [`and ${plural(left, 'more warning')}`] : [])].join('\n');
+}
+
+/** Sources that the run left out and that are not well. */
+function otherSources(others: readonly OtherSource[], now: Date): string {
+  const lines = others.slice(0, MAX_PROBLEMS).map((other) => `! ${mrkdwn(otherSource(other, now), 550)}`);
+  const left = others.length - MAX_PROBLEMS;
+  if (left > 0) lines.push(`and ${plural(left, 'more source')}: see \`lifeboat status\``);
+  return lines.join('\n');
 }
 
 function problems(report: RunReport): string {

@@ -1,10 +1,11 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
-import type { Progress, RunReport, RunStatus, SourceReport } from './events.ts';
+import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
 import {
   displayWidth,
   formatAge,
+  formatAgo,
   formatBytes,
   formatDuration,
   formatRate,
@@ -34,7 +35,28 @@ export function headline(report: RunReport): string {
   const { project } = cleanReport({ project: report.project });
   const bad = report.results.filter((result) => result.status !== 'ok').length;
   const share = report.status === 'partial' && bad > 0 ? ` (${bad} of ${plural(report.results.length, 'source')})` : '';
-  return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}`;
+  return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
+}
+
+function butOthers({ status, others = [] }: RunReport): string {
+  const [first] = others;
+  if (status !== 'ok' || first === undefined) return '';
+  if (others.length > 1) return `, but ${plural(others.length, 'other source')} need attention`;
+  return `, but ${oneLine(cleanReport({ name: first.name }).name)} needs attention`;
+}
+
+/** One that the run left out: `db.postgres was no part of this run and needs attention: it failed 2h ago: …`. */
+export function otherSource(other: OtherSource, now: Date): string {
+  const { name, at, error } = other;
+  const when = at === undefined ? '' : ` ${formatAgo(new Date(at), now)}`;
+  const why = error === undefined ? '' : `: ${oneLine(error.message)} (${error.code})`;
+  const state = {
+    failed: `failed${when}${why}`,
+    partial: `partly failed${when}${why}`,
+    late: 'was not backed up at its last two scheduled times',
+    vanished: 'is not there any more (SOURCE_VANISHED)',
+  }[other.attention];
+  return `${oneLine(name)} was no part of this run and needs attention: it ${state}; ${safety(other, now)}`;
 }
 
 /** Sums over all sources, and how long the run took: `41s · 19.6 GiB seen, 161 MiB new`. */
@@ -91,6 +113,7 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
         .map((line) => `  ${line}`),
     );
   lines.push(...sourceLines(clean, options, paint));
+  for (const other of clean.others ?? []) lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');

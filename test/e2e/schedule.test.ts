@@ -6,7 +6,12 @@ interface Status {
   running: string | null;
   last: RunReport | null;
   nextRun: string;
-  sources: { name: string; lastGood: { snapshot: string } | null }[];
+  sources: {
+    name: string;
+    attention: string | null;
+    last: { status: string } | null;
+    lastGood: { snapshot: string } | null;
+  }[];
   snapshots: number;
 }
 
@@ -55,7 +60,7 @@ describe('runs by schedule', () => {
       running: expect.stringMatching(/^backup 2\d+T\d+Z-[0-9a-f]{6} since /),
       last: null,
     });
-    expect(during.sources).toEqual([{ name: 'web.media', lastGood: null }]);
+    expect(during.sources).toEqual([{ name: 'web.media', attention: 'never', last: null, lastGood: null }]);
     for (const args of [['backup'], ['restore', 'latest', 'web.media', '--to-directory', '/tmp/x']]) {
       const { code, stderr } = await stack.lifeboat(...args);
       expect({ args, code }).toEqual({ args, code: 11 });

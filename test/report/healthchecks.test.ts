@@ -82,6 +82,13 @@ test.each(['partial', 'failed'] as const)('%s is a fail', async (status) => {
   expect(body.indexOf('db.postgres')).toBeLessThan(body.indexOf('web.media'));
 });
 
+test('a good run is no success while a source that it left out is not well', async () => {
+  const others = [{ name: 'db.postgres', attention: 'failed' as const }];
+  await create().handle(finished({ others }), NEVER);
+  expect(receiver.requests.map((r) => r.path)).toEqual([`/${UUID}/fail`]);
+  expect(receiver.requests[0]?.body).toContain('shop: backup ok, but db.postgres needs attention');
+});
+
 test('what happens between start and end is not pinged', async () => {
   const healthchecks = create();
   await healthchecks.handle({ type: 'source-started', source: 'a' }, NEVER);

@@ -9,6 +9,7 @@ const bad = makeReport({ status: 'partial', results: [makeResult(), makeFailure(
 const followed = (report: RunReport, previousStatus: RunReport['status']): RunReport => ({ ...report, previousStatus });
 const told = (report: RunReport, at: number) => ({ at, failed: failedSources(report) });
 const other = makeReport({ status: 'partial', results: [makeFailure({ name: 'other' })] });
+const beside = makeReport({ others: [{ name: 'other', attention: 'failed' }] });
 
 test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], boolean]>([
   ['always', 'ok', ok, undefined, true],
@@ -25,6 +26,17 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], bool
   ['change', 'still failing, another source', followed(bad, 'partial'), told(other, 0), true],
   ['change', 'still failing, told a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
   ['change', 'still failing, after a restart', followed(bad, 'partial'), undefined, true],
+  ['failure', 'ok, while another source is not', beside, undefined, true],
+  ['failure', 'ok, while another source is not, told before', beside, told(beside, 0), false],
+  ['change', 'ok, after its other source failed and was told', followed(beside, 'failed'), told(beside, 0), false],
+  [
+    'change',
+    'ok, while another source is not, told a day ago',
+    followed(beside, 'partial'),
+    told(beside, 1 - REMIND_AFTER),
+    true,
+  ],
+  ['change', 'ok, after the other source is well again', followed(ok, 'partial'), told(beside, 0), true],
 ])('%s: %s', (mode, _name, report, memory, expected) => {
   expect(shouldTell(mode, report, memory, 1)).toBe(expected);
 });

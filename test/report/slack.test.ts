@@ -164,3 +164,12 @@ test('only the end of a run is told; a test is marked as one', async () => {
   expect(await slack.test(signal)).toBe('hooks.slack.example took the message');
   expect(posts.map((p) => JSON.parse(p.body).text)).toEqual(['shop: test message from Lifeboat, no backup was made']);
 });
+
+test('a good run tells of sources that it left out', () => {
+  const others = Array.from({ length: 7 }, (_, i) => ({ name: `s${i}<!here>`, attention: 'late' as const }));
+  const { text, blocks } = slackMessage(makeReport({ others }), { now: NOW, zone: 'UTC' });
+  expect(text).toBe('shop: backup ok, but 7 other sources need attention');
+  const shown = JSON.stringify(blocks);
+  expect(shown).toContain('s4&lt;!here&gt; was no part of this run');
+  expect(shown).toContain('and 2 more sources: see `lifeboat status`');
+});

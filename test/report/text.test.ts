@@ -126,3 +126,24 @@ test('hostile names neither break lines nor reach the terminal', () => {
   const column = (row = '', word = '') => displayWidth(row.slice(0, row.indexOf(word)));
   expect(column(rows[0], ' ok ')).toBe(column(rows[1], ' failed '));
 });
+
+test('a good run says which sources it left out that are not well', () => {
+  const others = [
+    {
+      name: 'db.postgres',
+      attention: 'failed' as const,
+      at: '2026-11-19T03:00:41Z',
+      error: { code: 'PG_AUTH' as const, message: 'the database refused the credentials' },
+      lastGood: { snapshot: '20261117T030000Z-aa01be', at: '2026-11-17T03:00:41Z' },
+    },
+  ];
+  expect(headline(makeReport({ others }))).toBe('shop: backup ok, but db.postgres needs attention');
+  const two = [...others, { name: 'x', attention: 'late' as const }];
+  expect(headline(makeReport({ others: two }))).toBe('shop: backup ok, but 2 other sources need attention');
+  expect(renderReport(makeReport({ others: two }), { now: NOW, zone: 'UTC' })).toContain(
+    [
+      '  ! db.postgres was no part of this run and needs attention: it failed 24h ago: the database refused the credentials (PG_AUTH); the last good snapshot is 3 days old (20261117T030000Z-aa01be)',
+      '  ! x was no part of this run and needs attention: it was not backed up at its last two scheduled times; nothing is stored of this source yet',
+    ].join('\n'),
+  );
+});

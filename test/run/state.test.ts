@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openState } from '../../src/state.ts';
+import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -20,6 +21,17 @@ test('a new agent remembers nothing, and what it is told it finds again', async 
   expect(await again.accepted()).toEqual({ 'web.media': '2026-11-20T03:00:00.000Z' });
   expect(statSync(path.join(directory, 'served.json')).mode & 0o777).toBe(0o600);
   expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+});
+
+test('the result of a source is remembered until it has a newer one, whatever other runs were of', async () => {
+  const state = openState(directory);
+  await state.saveLastRun(makeReport({ status: 'partial', results: [makeResult(), makeFailure()] }));
+  await state.saveLastRun(makeReport({ id: '20261121T030000Z-4f1c9a' }));
+  expect(await state.lastRun()).toMatchObject({ status: 'ok' });
+  expect(await state.results()).toMatchObject({
+    'db.postgres': { run: '20261120T030000Z-4f1c9a', status: 'failed' },
+    'web.media': { run: '20261121T030000Z-4f1c9a', status: 'ok' },
+  });
 });
 
 test('a file that was cut off counts as absent', async () => {

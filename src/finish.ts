@@ -1,0 +1,79 @@
+import type { BackupDeps, BackupRequest } from './backup-context.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Plan } from './plan/model.ts';
+import { redactDeep } from './redact.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import { type OtherSource, overall, type RunReport, type RunStart } from './report/events.ts';
+import { othersOf, standings } from './standing.ts';
+import type { Snapshot } from './store/repository.ts';
+
+/** How a run ended, before it is reported. */
+export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot'>;
+
+/** What a run found before it began: the snapshots newest first, none where the repository could not be read. */
+export interface Found {
+  plan: Plan | LifeboatError;
+  snapshots: Snapshot[];
+}
+
+/** How long an interrupted run waits for its notifiers, milliseconds. */
+const INTERRUPTED_SETTLE_MS = 4000;
+
+/** The last step of a run: its report is kept, and told to every listener. Resolves when they are done, or their time is up. */
+export async function finish(
+  deps: BackupDeps,
+  request: BackupRequest,
+  run: RunStart,
+  ending: Ending,
+  found: Found,
+  log: Log,
+  tail: () => string[],
+): Promise<RunReport> {
+  log.info('run ended', { run: run.id, status: ending.status });
+  const previous = await deps.state.lastRun().catch(() => undefined);
+  const next = deps.nextRun();
+  const others = await othersNotWell(deps, run, ending, found);
+  const report = redactDeep<RunReport>({
+    ...run,
+    ...ending,
+    ...(others.length > 0 ? { others } : {}),
+    end: deps.now().toISOString(),
+    destination: deps.destination,
+    logTail: tail(),
+    ...(previous ? { previousStatus: overall(previous) } : {}),
+    ...(next ? { nextRun: next.toISOString() } : {}),
+  });
+  await deps.state.saveLastRun(report).catch((error: unknown) => {
+    log.warn('the report of the run could not be kept', { ...errorInfo(error) });
+  });
+  deps.dispatcher.emit({ type: 'run-finished', report });
+  await settle(deps.dispatcher, request.signal);
+  return report;
+}
+
+/** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
+async function othersNotWell(
+  deps: BackupDeps,
+  run: RunStart,
+  ending: Ending,
+  { plan, snapshots }: Found,
+): Promise<OtherSource[]> {
+  if (plan instanceof LifeboatError) return [];
+  const [results, accepted] = await Promise.all([
+    deps.state.results().catch(() => ({})),
+    deps.state.accepted().catch(() => ({})),
+  ]);
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const all = standings({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
+  return othersOf(all, [...run.sources, ...ending.results.map(({ name }) => name)]);
+}
+
+/** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
+async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  const hurry = () => void dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  signal.addEventListener('abort', hurry, { once: true });
+  await dispatcher.settle();
+  signal.removeEventListener('abort', hurry);
+}

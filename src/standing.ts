@@ -1,0 +1,118 @@
+import type { ErrorInfo } from './errors.ts';
+import type { Plan } from './plan/model.ts';
+import { previousRun } from './plan/schedule.ts';
+import type { OtherSource, RunReport, RunStatus } from './report/events.ts';
+import { type LastGood, lastGoodOf, vanishedSources } from './run-rules.ts';
+import type { Manifest } from './store/manifest.ts';
+
+/** How each source stands by its own newest result: a run tells of its own sources alone, and the next run hides it. */
+
+/** The newest result of a source, whether or not its run stored anything. */
+export interface LastResult {
+  /** id of the run */
+  run: string;
+  /** ISO time of the run's end */
+  at: string;
+  status: RunStatus;
+  error?: ErrorInfo;
+}
+
+/**
+ * Why somebody should look at a source. `late`: two of its scheduled times have gone by since it was last backed up well.
+ * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right.
+ */
+export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished';
+
+export interface Standing {
+  name: string;
+  attention: Attention | null;
+  last?: LastResult;
+  lastGood?: LastGood;
+}
+
+export interface StandingInput {
+  plan: Plan;
+  /** newest first */
+  manifests: readonly Manifest[];
+  /** what is remembered of runs, also of those that stored nothing */
+  results: Readonly<Record<string, LastResult>>;
+  accepted: Readonly<Record<string, string>>;
+  zone: string;
+  now: Date;
+}
+
+/** The result of each source of a run. A run that failed as a whole failed for every source that it was to have. */
+export function resultsOf(report: RunReport): Record<string, LastResult> {
+  const base = { run: report.id, at: report.end };
+  const results: Record<string, LastResult> = {};
+  // With a snapshot, the manifest has what became of them.
+  if (report.error && report.snapshot === undefined) {
+    for (const name of report.sources) results[name] = { ...base, status: 'failed', error: report.error };
+  }
+  for (const { name, status, error } of report.results) {
+    const stored = status === 'failed' || report.status !== 'failed';
+    const why = error ?? (stored ? undefined : report.error);
+    results[name] = { ...base, status: stored ? status : 'failed', ...(why ? { error: why } : {}) };
+  }
+  return results;
+}
+
+/** Every planned source and every one that vanished, by name. */
+export function standings(input: StandingInput): Standing[] {
+  const { plan, manifests, results, accepted } = input;
+  const planned = plan.sources.map(({ name, schedule }): Standing => {
+    const last = newest(lastInManifests(manifests, name), results[name]);
+    const lastGood = lastGoodOf(manifests, name);
+    const attention = judge(input, schedule, last, lastGood);
+    return { name, attention, ...(last ? { last } : {}), ...(lastGood ? { lastGood } : {}) };
+  });
+  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, lastGood }): Standing => {
+    const last = newest(lastInManifests(manifests, name), results[name]);
+    return { name, attention: 'vanished', ...(last ? { last } : {}), ...(lastGood ? { lastGood } : {}) };
+  });
+  return [...planned, ...vanished].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Sources that a run left out and that are not well. One that no run has come to yet is none of them. */
+export function othersOf(all: readonly Standing[], done: readonly string[]): OtherSource[] {
+  return all.flatMap(({ name, attention, last, lastGood }) => {
+    if (attention === null || attention === 'never' || done.includes(name)) return [];
+    return [
+      {
+        name,
+        attention,
+        ...(last ? { at: last.at } : {}),
+        ...(last?.error ? { error: last.error } : {}),
+        ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
+      },
+    ];
+  });
+}
+
+function judge(
+  { zone, now }: StandingInput,
+  schedule: string,
+  last: LastResult | undefined,
+  lastGood: LastGood | undefined,
+): Attention | null {
+  if (!last) return 'never';
+  if (last.status !== 'ok') return last.status;
+  const lastTime = previousRun(schedule, zone, now);
+  const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
+  return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+}
+
+function lastInManifests(manifests: readonly Manifest[], name: string): LastResult | undefined {
+  for (const { id, end, sources } of manifests) {
+    const entry = sources[name];
+    if (entry)
+      return { run: id, at: end, status: entry.status, ...(entry.error ? { error: entry.error as ErrorInfo } : {}) };
+  }
+  return undefined;
+}
+
+/** Ids of runs sort by time. */
+function newest(a: LastResult | undefined, b: LastResult | undefined): LastResult | undefined {
+  if (!a || !b) return a ?? b;
+  return a.run >= b.run ? a : b;
+}
