@@ -14,7 +14,7 @@ import { destinationError } from './run-rules.ts';
 export const SPOOL = '/spool';
 
 /** What is mounted here is the source `config`. */
-const CONFIG = '/config';
+export const CONFIG = '/config';
 
 /** The Compose project of the agent. AGENT_NOT_IN_CONTAINER when neither Compose nor the settings name one. */
 export function projectOf(self: Self, settings: Settings): string {

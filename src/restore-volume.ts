@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
+import { CONFIG, SPOOL } from './agent.ts';
 import { LifeboatError } from './errors.ts';
-import type { Mount } from './plan/model.ts';
 import { formatBytes, formatCount } from './report/format.ts';
 import {
   type RestoreContext,
@@ -10,6 +10,8 @@ import {
   type RestoreResult,
   restoreTarget,
 } from './restore-context.ts';
+import { checkTargetDirectory } from './restore-directory.ts';
+import type { Reach } from './sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
 
 /** A source that is files: into a directory, or into its own volume, which has to be empty. */
@@ -50,19 +52,34 @@ async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: R
     deps.agentMounts.filter((mount) => mount.writable),
   );
   request.say(`  into ${planned.mount.name ?? planned.mount.source} of ${planned.containerName}, which must be empty`);
-  const reach = here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'here' } as const);
+  const reach =
+    here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'process' } as const);
   return extract(deps, request, context, here ?? HELPER_ROOT, [], reach);
 }
 
-/** The selected paths of a source's tree (none selected: all) into a directory of the agent, which has to be empty. */
-export function fetchTree(
+/**
+ * The selected paths of a source's tree (none selected: all) into a directory of the agent, which has to be empty: one of
+ * the restore's own spool, or one that the user named. Throws TREE_TARGET_REFUSED for a bad choice.
+ */
+export async function fetchTree(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
   directory: string,
   select: string[],
 ) {
-  return extract(deps, request, context, directory, select, { kind: 'here' });
+  const own = directory.startsWith(`${context.directory}/`);
+  if (!own) await checkTargetDirectory(directory, deps.agentMounts, keptDirectories(context));
+  return extract(deps, request, context, directory, select, { kind: own ? 'here' : 'process' });
+}
+
+function keptDirectories({ repository }: RestoreContext): { directory: string; holds: string }[] {
+  const { name } = repository.destination;
+  return [
+    { directory: SPOOL, holds: 'its spool' },
+    { directory: CONFIG, holds: 'the files that are the source config' },
+    ...(name.startsWith('/') ? [{ directory: name, holds: 'the backups' }] : []),
+  ];
 }
 
 async function extract(
@@ -71,7 +88,7 @@ async function extract(
   context: RestoreContext,
   directory: string,
   select: string[],
-  reach: { kind: 'here' } | { kind: 'helper'; mount: Mount },
+  reach: Reach,
 ) {
   const { entry, repository, journal } = context;
   if (!entry.index)

@@ -21,6 +21,7 @@ import type {
   TreeResult,
 } from './tree-jobs.ts';
 import { runTreeJob } from './tree-jobs.ts';
+import { runTreeProcess } from './tree-process.ts';
 
 export interface TreeStoreDeps {
   engine: Engine;
@@ -31,8 +32,10 @@ export interface TreeStoreDeps {
   agent: { id: string; imageId: string };
   /** settings that a helper needs, by name; nothing secret: those would go through stdin */
   helperEnv: Record<string, string>;
-  /** milliseconds without any progress after which a helper counts as stalled */
+  /** milliseconds without any progress after which a job counts as stalled */
   stallTimeoutMs: number;
+  /** what runs a job in a process beside the agent; only tests need another one */
+  processCommand?: readonly string[];
 }
 
 export interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'project'> {
@@ -64,6 +67,9 @@ export interface TreeStore {
   measure(request: MeasureRequest): Promise<MeasuredTree>;
 }
 
+/** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
+const LEAVE_MS = 10_000;
+
 interface JobContext {
   runId: string;
   /** absent where nothing is changed: such a helper is removed by its label if all else fails */
@@ -74,8 +80,24 @@ interface JobContext {
 
 export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   async function run(job: TreeJob, reach: Reach, context: JobContext): Promise<TreeResult> {
-    if (reach.kind === 'here') return runTreeJob(job, deps.destination, context.signal, context.progress);
-    return runInHelper(deps, job, helperMount(reach.mount, HELPER_ROOT, job.kind === 'extract'), context);
+    const place = reach.kind === 'helper' ? (reach.mount.name ?? reach.mount.source) : placeOf(job);
+    return watched(deps.stallTimeoutMs, place, context, async (watching) => {
+      if (reach.kind === 'here') return runTreeJob(job, deps.destination, watching.signal, watching.progress);
+      const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
+      if (reach.kind === 'process') {
+        const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
+        await runTreeProcess(command, deps.helperEnv, job, result.onLine, watching.signal);
+      } else {
+        await runInHelper(
+          deps,
+          job,
+          helperMount(reach.mount, HELPER_ROOT, job.kind === 'extract'),
+          watching,
+          result.onLine,
+        );
+      }
+      return result.take();
+    });
   }
   return {
     async store({ tree, runId, signal, progress, ...rest }) {
@@ -94,66 +116,106 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   };
 }
 
+function placeOf(job: TreeJob): string {
+  return job.kind === 'extract' ? job.target : job.root;
+}
+
+/**
+ * Ends work that makes no progress. Work that cannot be ended, because the operating system does not come back to it, is
+ * left behind: then this rejects all the same. Throws TREE_STALLED, or what the work throws.
+ */
+async function watched<T>(
+  limitMs: number,
+  place: string,
+  context: JobContext,
+  work: (watching: JobContext) => Promise<T>,
+): Promise<T> {
+  const stalled = new AbortController();
+  const watch = setTimeout(() => {
+    const message = `${place} made no progress for ${Math.round(limitMs / 1000)} s`;
+    stalled.abort(
+      new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' }),
+    );
+  }, limitMs);
+  const left = new Promise<never>((_, reject) => {
+    stalled.signal.addEventListener('abort', () =>
+      setTimeout(() => reject(stalled.signal.reason), Math.min(LEAVE_MS, limitMs)),
+    );
+  });
+  left.catch(() => {});
+  const progress: ProgressSink = (update) => {
+    watch.refresh();
+    context.progress(update);
+  };
+  const signal = AbortSignal.any([context.signal, stalled.signal]);
+  try {
+    return await Promise.race([work({ ...context, signal, progress }), left]);
+  } catch (error) {
+    throw stalled.signal.aborted ? stalled.signal.reason : error;
+  } finally {
+    clearTimeout(watch);
+  }
+}
+
+/** Takes the lines of a job that runs elsewhere; the last one says what it came to. */
+function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknown): void; take(): TreeResult } {
+  let last: TreeJobLine | undefined;
+  return {
+    onLine(line) {
+      last = line as TreeJobLine;
+      if (last.type === 'progress') progress(last.progress);
+    },
+    take() {
+      if (last?.type === 'result') return last.result;
+      if (last?.type === 'error') throw fromInfo(last.error, place);
+      throw new LifeboatError('HELPER_FAILED', 'a helper ended without a result');
+    },
+  };
+}
+
 /** A helper of the agent's own image over a volume that the agent has not mounted, running the same code. */
 async function runInHelper(
   deps: TreeStoreDeps,
   job: TreeJob,
   mount: HelperMount,
   context: JobContext,
-): Promise<TreeResult> {
-  const stalled = new AbortController();
-  const watch = setTimeout(() => {
-    const message = `reading ${mount.source} made no progress for ${Math.round(deps.stallTimeoutMs / 1000)} s`;
-    stalled.abort(
-      new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' }),
-    );
-  }, deps.stallTimeoutMs);
-  let last: TreeJobLine | undefined;
-  try {
-    await runHelper(
-      {
-        engine: deps.engine,
-        recordBefore: async (name) => {
-          if (context.journal) appendJournal(context.journal, { type: 'helper', name });
-        },
-        log: deps.log,
-        signal: AbortSignal.any([context.signal, stalled.signal]),
+  onLine: (line: unknown) => void,
+): Promise<void> {
+  await runHelper(
+    {
+      engine: deps.engine,
+      recordBefore: async (name) => {
+        if (context.journal) appendJournal(context.journal, { type: 'helper', name });
       },
-      {
-        purpose: 'volume',
-        project: deps.project,
-        runId: context.runId,
-        image: deps.agent.imageId,
-        cmd: ['lifeboat', 'tree-job'],
-        networkMode: `container:${deps.agent.id}`,
-        volumesFrom: [deps.agent.id],
-        mounts: [mount],
-        user: '0:0',
-        // What reading and writing files of any owner takes, and no more.
-        capAdd: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID'],
-        env: deps.helperEnv,
-      },
-      {
-        input: job,
-        onLine: (line) => {
-          watch.refresh();
-          last = line as TreeJobLine;
-          if (last.type === 'progress') context.progress(last.progress);
-        },
-      },
-    );
-  } catch (error) {
-    throw stalled.signal.aborted ? stalled.signal.reason : error;
-  } finally {
-    clearTimeout(watch);
-  }
-  if (last?.type === 'result') return last.result;
-  if (last?.type === 'error') throw fromInfo(last.error);
-  throw new LifeboatError('HELPER_FAILED', 'a helper ended without a result');
+      log: deps.log,
+      signal: context.signal,
+    },
+    {
+      purpose: 'volume',
+      project: deps.project,
+      runId: context.runId,
+      image: deps.agent.imageId,
+      cmd: ['lifeboat', 'tree-job'],
+      networkMode: `container:${deps.agent.id}`,
+      volumesFrom: [deps.agent.id],
+      mounts: [mount],
+      user: '0:0',
+      // What reading and writing files of any owner takes, and no more.
+      capAdd: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID'],
+      env: deps.helperEnv,
+    },
+    { input: job, onLine },
+  );
 }
 
-/** Inverse of `errorInfo`, for errors that crossed a process border. */
-function fromInfo(info: ErrorInfo): LifeboatError {
-  const cause = info.cause === undefined ? undefined : new Error(info.cause);
-  return new LifeboatError(info.code as ErrorCode, info.message, { ...(info.hint ? { hint: info.hint } : {}), cause });
+const HELPER_PATH = new RegExp(`(?<![\\w./-])${HELPER_ROOT}(?![\\w.-])`, 'g');
+
+/** Inverse of `errorInfo`, for errors that crossed a process border. Nobody but the helper knows where it had `place`. */
+function fromInfo(info: ErrorInfo, place = HELPER_ROOT): LifeboatError {
+  const named = (text: string) => text.replace(HELPER_PATH, () => place);
+  const cause = info.cause === undefined ? undefined : new Error(named(info.cause));
+  return new LifeboatError(info.code as ErrorCode, named(info.message), {
+    ...(info.hint ? { hint: info.hint } : {}),
+    cause,
+  });
 }

@@ -9,7 +9,7 @@ export function createFilesSource(planned: FilesSource): Source {
     capture: (_context, store) =>
       store({
         root: planned.root,
-        reach: { kind: 'here' },
+        reach: { kind: 'process' },
         include: [],
         exclude: [],
         facts: { kind: 'files', root: planned.root },

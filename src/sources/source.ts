@@ -3,8 +3,11 @@ import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 
-/** Where a tree can be read: in this process, or only by a helper that mounts the volume. */
-export type Reach = { kind: 'here' } | { kind: 'helper'; mount: Mount };
+/**
+ * Where a tree can be read: in this process, in another process of the agent's container (what is mounted may hang, and a
+ * process with a hanging system call cannot even end), or only by a helper that mounts the volume.
+ */
+export type Reach = { kind: 'here' } | { kind: 'process' } | { kind: 'helper'; mount: Mount };
 
 /** What one source hands to the store. */
 export interface CapturedTree {

@@ -34,7 +34,7 @@ export function createVolumeSource(planned: VolumeSource, agentMounts: readonly 
     capture: (_context, store) =>
       store({
         root: here ?? HELPER_ROOT,
-        reach: here === undefined ? { kind: 'helper', mount } : { kind: 'here' },
+        reach: here === undefined ? { kind: 'helper', mount } : { kind: 'process' },
         include: planned.include,
         exclude: planned.exclude,
         facts: {

@@ -35,13 +35,22 @@ export class ContentStore {
   private readonly smallFile: number;
   private readonly newPacks = new Set<string>();
   private readonly signal: AbortSignal | undefined;
+  private readonly heard: (bytes: number) => void;
 
   /**
    * @param smallFile files up to that many bytes are read whole
    * @param index the index being written
+   * @param heard is told of bytes of a large file as they are read
    */
-  constructor(options: PackWriterOptions, smallFile: number, index: IndexLines, previous: PreviousIndex) {
+  constructor(
+    options: PackWriterOptions,
+    smallFile: number,
+    index: IndexLines,
+    previous: PreviousIndex,
+    heard: (bytes: number) => void,
+  ) {
     this.smallFile = smallFile;
+    this.heard = heard;
     this.pool = new ReadPool(smallFile);
     this.previous = previous;
     this.signal = options.signal;
@@ -74,6 +83,7 @@ export class ContentStore {
       return failedRead(error);
     }
     try {
+      if (!file.isAt(absolute)) return { outcome: 'vanished' };
       const first = await this.storeOpen(path, absolute, file, false);
       return first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
     } finally {
@@ -116,7 +126,7 @@ export class ContentStore {
     const before = await file.stat();
     if (before.type !== 'file') return { outcome: 'vanished' };
     if (before.size <= this.smallFile) return this.store(path, absolute, await this.read(absolute, before.size));
-    const reading = new HashedReading(() => file.chunks(before.size, this.signal));
+    const reading = new HashedReading(() => file.chunks(before.size, this.signal), this.heard);
     try {
       const known = await this.findLarge(before, file, reading);
       if (known) return { outcome: 'stored', content: known, stat: before, changed: false };
@@ -168,9 +178,11 @@ class HashedReading {
   content = { size: 0, sha256: '' };
   error: unknown;
   private readonly open: () => AsyncIterable<Buffer>;
+  private readonly heard: (bytes: number) => void;
 
-  constructor(open: () => AsyncIterable<Buffer>) {
+  constructor(open: () => AsyncIterable<Buffer>, heard: (bytes: number) => void) {
     this.open = open;
+    this.heard = heard;
   }
 
   /** From the start; `content` is complete after the last chunk. */
@@ -182,6 +194,7 @@ class HashedReading {
       for (let step = await this.step(source); !step.done; step = await this.step(source)) {
         hashing.update(step.value);
         size += step.value.length;
+        this.heard(step.value.length);
         yield step.value;
       }
     } finally {

@@ -1,6 +1,6 @@
 import { close, fstat, open, read } from 'node:fs';
 import { promisify } from 'node:util';
-import { READ_FLAGS } from './read-file.ts';
+import { isAt, READ_FLAGS } from './read-file.ts';
 import { type FileStat, fileStat } from './walk.ts';
 
 const openAsync = promisify(open);
@@ -20,6 +20,11 @@ export class LargeFile {
 
   static async open(path: Buffer): Promise<LargeFile> {
     return new LargeFile(await openAsync(path, READ_FLAGS));
+  }
+
+  /** See {@link isAt}. */
+  isAt(path: Buffer): boolean {
+    return isAt(this.fd, path);
   }
 
   async stat(): Promise<FileStat> {

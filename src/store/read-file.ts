@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { hasErrno } from '../errors.ts';
 import { type FileStat, fileStat } from './walk.ts';
 
@@ -31,7 +31,7 @@ export function readSmall(path: Buffer, limit: number, allocate: (size: number) 
     fd = openSync(path, READ_FLAGS);
     for (let attempt = 1; ; attempt++) {
       const before = statOf(fd);
-      if (before.type !== 'file') return { outcome: 'vanished' };
+      if (before.type !== 'file' || !isAt(fd, path)) return { outcome: 'vanished' };
       if (before.size > limit) return { outcome: 'large' };
       const content = readFrom(fd, allocate(before.size));
       const after = statOf(fd);
@@ -44,6 +44,14 @@ export function readSmall(path: Buffer, limit: number, allocate: (size: number) 
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+/**
+ * False when an open file is elsewhere than at `path`, a real path: a directory on the way was replaced by a symlink, which
+ * `O_NOFOLLOW` only sees in the last part. Also when the file was moved or removed since.
+ */
+export function isAt(fd: number, path: Buffer): boolean {
+  return readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }).equals(path);
 }
 
 /** Sorts what went wrong while opening or reading a file into "not there any more" and "cannot be read". */

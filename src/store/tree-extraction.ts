@@ -3,6 +3,7 @@ import { chmod, lchown, link, mkdir, symlink } from 'node:fs/promises';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { SMALL_FILE } from './content-store.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
+import { inParallel } from './in-parallel.ts';
 import type { IndexEntry } from './index-file.ts';
 import { PackReader, streamSingle } from './pack-reader.ts';
 import type { PackRef } from './pack-stream.ts';
@@ -31,6 +32,8 @@ export class Extraction {
   private readonly expected = { files: 0, bytes: 0 };
   private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
   private lastProgress = 0;
+  /** bytes written of large files that are not complete */
+  private underWay = 0;
 
   constructor(options: ExtractTreeOptions, times: TimeSetter, lists: TaskLists) {
     this.options = options;
@@ -144,14 +147,20 @@ export class Extraction {
     const { destination, signal, owner } = this.options;
     const hashing = createHash('sha256');
     const size = entry.size ?? 0;
+    const report = (bytes: number) => {
+      this.underWay += bytes;
+      this.reportProgress(PROGRESS_MS);
+    };
     async function* checked(): AsyncGenerator<Buffer> {
       for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, signal)) {
         hashing.update(chunk);
+        report(chunk.length);
         yield chunk;
       }
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
     const written = await this.guarded(entry, (path) => writeLargeFile(path, entry, checked(), owner));
+    this.underWay -= written;
     await this.fileDone(entry, written);
   }
 
@@ -202,32 +211,18 @@ export class Extraction {
     }
   }
 
-  private async inParallel(
+  private inParallel(
     entries: AsyncGenerator<IndexEntry>,
     restore: (entry: IndexEntry) => Promise<void>,
   ): Promise<void> {
-    let failed = false;
-    const worker = async () => {
-      for (let step = await entries.next(); !step.done && !failed; step = await entries.next()) {
-        this.options.signal?.throwIfAborted();
-        try {
-          await restore(step.value);
-        } catch (error) {
-          failed = true;
-          throw error;
-        }
-      }
-    };
-    const outcomes = await Promise.allSettled(Array.from({ length: WORKERS }, worker));
-    const broken = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (broken) throw broken.reason;
+    return inParallel(WORKERS, entries, restore, this.options.signal);
   }
 
   private reportProgress(minimumMs: number): void {
     const now = Date.now();
     if (now - this.lastProgress < minimumMs) return;
     this.lastProgress = now;
-    this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+    this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
 }
 

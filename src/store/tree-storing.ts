@@ -1,4 +1,5 @@
 import { readlink } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import type { IndexEntry } from './index-file.ts';
@@ -45,23 +46,31 @@ export class TreeStoring {
   private reads = 0;
   private readBytes = 0;
   private lastProgress = 0;
+  /** bytes read of the large file that is being stored; one that is only hashed first is read twice */
+  private underWay = 0;
   private readonly result = emptyResult();
 
-  private constructor(options: StoreTreeOptions, index: IndexWriter, previous: PreviousIndex) {
-    const { root, project, source, destination, recordObject, signal } = options;
+  /** @param root the real path of the tree: reading compares with it */
+  private constructor(options: StoreTreeOptions, root: string, index: IndexWriter, previous: PreviousIndex) {
+    const { project, source, destination, recordObject, signal } = options;
     this.options = options;
     this.absolute = pathUnder(root);
     this.index = index;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
     const prefix = packPrefix(project, source);
-    this.contents = new ContentStore({ destination, recordObject, signal, prefix }, this.smallFile, index, previous);
+    const writing = { destination, recordObject, signal, prefix };
+    this.contents = new ContentStore(writing, this.smallFile, index, previous, (bytes) => {
+      this.underWay += bytes;
+      this.reportProgress(PROGRESS_MS);
+    });
   }
 
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
     const prefix = packPrefix(options.project, options.source);
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
-    return new TreeStoring(options, await IndexWriter.create(options.indexPath), previous);
+    const root = await realpath(options.root).catch(() => options.root);
+    return new TreeStoring(options, root, await IndexWriter.create(options.indexPath), previous);
   }
 
   async run(): Promise<void> {
@@ -165,9 +174,11 @@ export class TreeStoring {
     } else {
       const absolute = this.absolute(path);
       const large = stat.size > this.smallFile;
+      this.underWay = 0;
       const stored = large
         ? await this.contents.storeLarge(path, absolute)
         : await this.contents.store(path, absolute, await (reading ?? this.contents.read(absolute, stat.size)));
+      this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
       else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
     }
@@ -202,7 +213,7 @@ export class TreeStoring {
     const now = Date.now();
     if (now - this.lastProgress < minimumMs) return;
     this.lastProgress = now;
-    this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+    this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
 }
 

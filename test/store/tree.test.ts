@@ -20,15 +20,20 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { selectByGlobs } from '../../src/store/glob.ts';
+import { LargeFile } from '../../src/store/large-file.ts';
+import { readSmall } from '../../src/store/read-file.ts';
 import { at, type Bench, createBench, describeTree } from './helpers.ts';
 
 let bench: Bench;
 beforeEach(() => {
   bench = createBench();
 });
-afterEach(() => bench.remove());
+afterEach(() => {
+  vi.restoreAllMocks();
+  bench.remove();
+});
 
 const write = (path: string, content: string | Buffer = path) => writeFileSync(at(bench.tree, path), content);
 const mkdir = (path: string) => mkdirSync(at(bench.tree, path));
@@ -155,6 +160,58 @@ describe('a tree there and back', () => {
     } finally {
       server.close();
     }
+  });
+});
+
+describe('progress', () => {
+  test('is told while a single large file is under way, in both directions', async () => {
+    write('large', randomBytes(3 * 1024 * 1024));
+    let clock = Date.now();
+    // So that every report is due.
+    vi.spyOn(Date, 'now').mockImplementation(() => {
+      clock += 1000;
+      return clock;
+    });
+    const told: { done: number; files: number }[] = [];
+    const progress = (update: { done: number; files: number }) => told.push(update);
+    const isInside = ({ done, files }: { done: number; files: number }) => files === 0 && done > 0 && done < 3e6;
+    const stored = await bench.store({ progress });
+    expect(told.some(isInside)).toBe(true);
+    expect(told.at(-1)).toEqual({ files: 1, done: stored.bytes });
+    told.length = 0;
+    await bench.extract(stored, { progress });
+    expect(told.some(isInside)).toBe(true);
+    expect(told.at(-1)).toEqual({ files: 1, done: stored.bytes });
+  });
+});
+
+describe('a path that leads elsewhere', () => {
+  test('a directory that became a symlink after it was listed is not read through', () => {
+    mkdir('real');
+    write('real/secret');
+    symlinkSync('real', join(bench.tree, 'link'));
+    const read = (path: string) => readSmall(at(bench.tree, path), 100, (size) => new Uint8Array(size)).outcome;
+    expect([read('real/secret'), read('link/secret')]).toEqual(['read', 'vanished']);
+  });
+
+  test('so is a large file', async () => {
+    mkdir('real');
+    write('real/large', randomBytes(2 * 1024 * 1024));
+    symlinkSync('real', join(bench.tree, 'link'));
+    const isAt = async (path: string) => {
+      const file = await LargeFile.open(at(bench.tree, path));
+      const answer = file.isAt(at(bench.tree, path));
+      await file.close();
+      return answer;
+    };
+    expect([await isAt('real/large'), await isAt('link/large')]).toEqual([true, false]);
+  });
+
+  test('a tree is found below a symlink', async () => {
+    write('small');
+    write('large', randomBytes(2 * 1024 * 1024));
+    symlinkSync(join(bench.tree, '..'), join(bench.spool, 'link'));
+    expect(await bench.store({ root: join(bench.spool, 'link', 'tree') })).toMatchObject({ files: 2 });
   });
 });
 
