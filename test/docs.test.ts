@@ -3,10 +3,13 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Io } from '../src/call.ts';
 import { createProgram } from '../src/cli.ts';
+import { createEngine } from '../src/docker/engine.ts';
 import { ERROR_CODES } from '../src/errors.ts';
 import { EXIT } from '../src/exit.ts';
+import { silentLog } from '../src/log.ts';
 import { LABELS } from '../src/plan/labels.ts';
 import { SETTINGS } from '../src/plan/setting-table.ts';
+import { startStubEngine } from './harness/stub-engine.ts';
 
 /** What people read says what the code does. docs/labels.md and docs/settings.md have a test of their own in plan/. */
 
@@ -89,6 +92,58 @@ describe('ARCHITECTURE.md', () => {
     const map = read('ARCHITECTURE.md');
     const names = readdirSync(path.join(ROOT, 'src')).map((name) => name.replace(/\.ts$/, ''));
     expect(names.filter((name) => !new RegExp(`\\b${name.replace(/^browse-.*/, 'browse')}\\b`).test(map))).toEqual([]);
+  });
+});
+
+describe('docs/security.md', () => {
+  const page = read('docs/security.md');
+
+  /** What each call of the engine asks for, `<id>` for what it is about. */
+  async function requestsOfTheEngine(): Promise<string[]> {
+    const stub = await startStubEngine();
+    const engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 2000 });
+    const { exitLagMs: _number, ...calls } = engine;
+    const everyCall: Record<keyof typeof calls, Promise<unknown>> = {
+      ping: engine.ping(),
+      events: engine.events({ actions: [] }),
+      listContainers: engine.listContainers(),
+      inspectContainer: engine.inspectContainer('ID'),
+      inspectImage: engine.inspectImage('ID'),
+      createContainer: engine.createContainer('name', {}),
+      startContainer: engine.startContainer('ID'),
+      stopContainer: engine.stopContainer('ID', { timeout: 1 }),
+      waitContainer: engine.waitContainer('ID'),
+      removeContainer: engine.removeContainer('ID'),
+      attach: engine.attach('ID', { stdin: false }),
+      execCreate: engine.execCreate('ID', { argv: [] }),
+      execStart: engine.execStart('ID'),
+      execInspect: engine.execInspect('ID'),
+    };
+    await Promise.allSettled(Object.values(everyCall));
+    await stub.close();
+    return stub.requests.map((request) => request.replace('ID', '<id>')).sort();
+  }
+
+  test('has every call of the engine, and no other', async () => {
+    const rows = [...page.matchAll(/^\| (GET|POST|DELETE) \| (.*) \|$/gm)].flatMap(([, method, paths = '']) =>
+      all(paths, /`([^`]+)`/g).map((each) => `${method} ${each.replace('…', '/containers/<id>')}`),
+    );
+    expect(rows.toSorted()).toEqual(await requestsOfTheEngine());
+  });
+
+  test('has patterns that let those through, and not what Lifeboat never asks for', async () => {
+    const rules = [...page.matchAll(/^(GET|POST|DELETE) +(\^.*\$)$/gm)];
+    const passes = (request: string) => {
+      const [method, path = ''] = request.replace('<id>', 'shop-db-1').split(' ');
+      return rules.some(([, allowed, pattern = '']) => allowed === method && new RegExp(pattern).test(path));
+    };
+    const requests = await requestsOfTheEngine();
+    expect([...requests, ...requests.map((one) => one.replace(' ', ' /v1.41'))].filter((one) => !passes(one))).toEqual(
+      [],
+    );
+    const never = ['POST /build', 'POST /images/create', 'PUT /containers/x/archive', 'POST /containers/x/kill'];
+    never.push('GET /containers/x/logs', 'GET /containers/x/export', 'POST /commit', 'DELETE /volumes/x', 'GET /info');
+    expect(never.filter(passes)).toEqual([]);
   });
 });
 

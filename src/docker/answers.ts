@@ -207,9 +207,6 @@ export const event = z
     }),
   );
 
-export const version = z
-  .object({ Version: z.string(), ApiVersion: z.string() })
-  .transform((v) => ({ version: v.Version, apiVersion: v.ApiVersion }));
 export const created = z.object({ Id: id, Warnings: list }).transform((c) => ({ id: c.Id, warnings: c.Warnings }));
 export const execCreated = z.object({ Id: id });
 export const waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: text }).nullish() });

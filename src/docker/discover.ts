@@ -45,7 +45,8 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
 
 function isCandidate(labels: Record<string, string>): boolean {
   if (RUN_LABEL in labels) return false;
-  return PROJECT in labels || Object.keys(labels).some((key) => key.startsWith('lifeboat'));
+  // As wide as planning looks for misspelt keys (ownLabels of plan/labels): `Lifeboat.Postgres` is to be told, not passed over.
+  return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
 async function factsOf(engine: Engine, id: string, options: CallOptions): Promise<ContainerFacts | undefined> {

@@ -31,7 +31,6 @@ export interface Engine {
   /** How long, in ms, the engine may take to record an end after the stream's end; longer means the stream was cut. */
   readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;
-  version(options?: CallOptions): Promise<{ version: string; apiVersion: string }>;
   /** Container events from now, or from `since` (seconds), until the signal aborts or the connection ends. */
   events(
     options: CallOptions & { since?: number; actions: readonly string[] },
@@ -48,13 +47,10 @@ export interface Engine {
   stopContainer(id: string, options: CallOptions & { timeout: number }): Promise<void>;
   /** Resolves when it does not run (any more). Unbounded in time. */
   waitContainer(id: string, options?: CallOptions): Promise<{ exitCode: number; error?: string }>;
-  killContainer(id: string, options?: CallOptions & { killSignal?: string }): Promise<void>;
   /** `volumes`: its anonymous volumes too. */
   removeContainer(id: string, options?: CallOptions & { force?: boolean; volumes?: boolean }): Promise<void>;
   /** The multiplexed streams of its main process, from now; stdin with `stdin`. To be called before it is started. */
   attach(id: string, options: CallOptions & { stdin: boolean }): Promise<Duplex>;
-  /** Its log so far, multiplexed. */
-  logs(id: string, options?: CallOptions & { tail?: number }): Promise<Readable>;
   /** Returns the id of the exec. */
   execCreate(id: string, spec: ExecSpec, options?: CallOptions): Promise<string>;
   /** The multiplexed streams of the exec. `end()` closes its stdin. Aborting does not end the command. */
@@ -96,9 +92,6 @@ function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine
     async ping(o = {}) {
       await call('GET', '/_ping', { signal: o.signal });
     },
-    async version(o = {}) {
-      return checked(answers.version, await call('GET', '/version', { signal: o.signal }), 'version');
-    },
     async events({ since, actions, signal }) {
       const query: Record<string, string> = { filters: JSON.stringify({ type: ['container'], event: actions }) };
       if (since !== undefined) query.since = since.toFixed(9);
@@ -133,19 +126,12 @@ function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine
       const error = result.Error?.Message;
       return error ? { exitCode: result.StatusCode, error } : { exitCode: result.StatusCode };
     },
-    async killContainer(id, { killSignal = 'KILL', signal } = {}) {
-      await call('POST', at(id, '/kill'), { query: { signal: killSignal }, signal });
-    },
     async removeContainer(id, { force = false, volumes = false, signal } = {}) {
       await call('DELETE', at(id), { query: { force: force ? '1' : '0', v: volumes ? '1' : '0' }, signal });
     },
     async attach(id, { stdin, signal }) {
       const query = { stream: '1', stdin: stdin ? '1' : '0', stdout: '1', stderr: '1' };
       return transport.hijack(open(at(id, '/attach'), { query, signal }));
-    },
-    async logs(id, { tail, signal } = {}) {
-      const query = { stdout: '1', stderr: '1', tail: tail === undefined ? 'all' : String(tail) };
-      return transport.stream({ ...open(at(id, '/logs'), { query, signal }), method: 'GET' });
     },
     async execCreate(id, spec, o = {}) {
       const body = execBody(spec);

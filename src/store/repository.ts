@@ -9,7 +9,6 @@ import {
   encodeRepositoryInfo,
   FORMAT,
   type Manifest,
-  type ManifestSource,
   manifestHash,
   type ObjectRef,
   type RepositoryInfo,
@@ -38,8 +37,6 @@ export interface Repository {
   readonly project: string;
   readonly destination: Destination;
   snapshots(): Promise<SnapshotList>;
-  /** The newest snapshot in which the source is ok or partial. */
-  latest(source: string): Promise<{ snapshot: Snapshot; source: ManifestSource } | undefined>;
   /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` hears the object's name before it is put. */
@@ -55,8 +52,12 @@ export interface Repository {
    */
   commit(manifest: Manifest): Promise<Snapshot>;
   /**
-   * Removes what a failed run left. Keys that a manifest names, manifests themselves and keys outside this project are
-   * refused, and returned. Throws OBJECT_DAMAGED, removing nothing, when a manifest cannot be read.
+   * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
+   * manifest names, manifests themselves and keys outside this project are refused, and returned.
+   *
+   * A manifest that cannot be read does not keep other runs from being cleared up: objects get names of their own, so only
+   * the manifest of the run that stored them, or one that was built on it, can name them. When it is that run's own manifest
+   * that cannot be read, all of the keys are refused: it had committed, and may be mended from a copy.
    */
   removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }>;
 }
@@ -135,15 +136,6 @@ class StoredRepository implements Repository {
     return list;
   }
 
-  async latest(source: string): Promise<{ snapshot: Snapshot; source: ManifestSource } | undefined> {
-    for (const id of await this.ids()) {
-      const snapshot = await this.read(id).catch(() => undefined);
-      const found = snapshot?.manifest.sources[source];
-      if (snapshot && found && found.status !== 'failed') return { snapshot, source: found };
-    }
-    return undefined;
-  }
-
   async resolve(name: string): Promise<Snapshot> {
     const ids = await this.ids();
     const matching = name === 'latest' ? ids.slice(0, 1) : ids.filter((id) => id === name || id.startsWith(name));
@@ -185,7 +177,11 @@ class StoredRepository implements Repository {
 
   async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {
     const { snapshots, damaged } = await this.snapshots();
-    if (damaged[0]) throw damaged[0].error;
+    // A manifest that names anything names the index of its source, which lies beside it and was announced with the rest.
+    const unreadable = damaged.map(({ id }) => this.directory(id));
+    if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
+      return { removed: [], refused: [...keys] };
+    }
     const named = new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
     const result = { removed: [] as string[], refused: [] as string[] };
     for (const key of keys) {

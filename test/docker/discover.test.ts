@@ -36,6 +36,7 @@ test('lists what planning may want to know, sorted, and nothing else', async () 
   have({
     z: { 'lifeboat.volumes': 'true' },
     a: compose,
+    capital: { 'Lifeboat.Postgres': 'true' },
     typo: { lifebaot: 'x' },
     plain: {},
     gone: 'vanished',
@@ -44,6 +45,7 @@ test('lists what planning may want to know, sorted, and nothing else', async () 
   const facts = await listFacts(engine);
   expect(facts.map(({ name, project, service }) => [name, project, service])).toEqual([
     ['a', 'shop', 'db'],
+    ['capital', '', 'capital'],
     ['z', '', 'z'],
   ]);
   expect(facts[0]).toMatchObject({

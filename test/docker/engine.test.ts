@@ -104,12 +104,12 @@ test('an engine that is not there comes with a hint', async () => {
 });
 
 test('a call is given up when its signal aborts, for the reason it gives', async () => {
-  stub.routes.set('GET /version', () => {});
+  stub.routes.set('GET /_ping', () => {});
   const plain = new AbortController();
   setTimeout(() => plain.abort(), 10);
-  await expect(engine.version({ signal: plain.signal })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  await expect(engine.ping({ signal: plain.signal })).rejects.toMatchObject({ code: 'INTERRUPTED' });
   const reason = new LifeboatError('PG_STALLED', 'no progress');
-  await expect(engine.version({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  await expect(engine.ping({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
 });
 
 test('already started and already stopped are fine; stopping may take its time', async () => {

@@ -1,15 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  conninfo,
-  databaseDirectory,
-  databaseOfDirectory,
-  parseConninfo,
-  quoteIdentifier,
-  quoteLiteral,
-} from '../../src/sources/postgres/quote.ts';
+import { conninfo, databaseDirectory, quoteIdentifier, quoteLiteral } from '../../src/sources/postgres/quote.ts';
 
 const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
+
+/** What libpq reads from a connection string. */
+function parseConninfo(text: string): Record<string, string> {
+  const values: Record<string, string> = {};
+  for (const match of text.matchAll(/(\w+)='((?:[^'\\]|\\.)*)'/gs)) {
+    values[match[1] as string] = (match[2] as string).replace(/\\(.)/gs, '$1');
+  }
+  return values;
+}
 
 describe('quoting', () => {
   it('round-trips any value through a connection string', () => {
@@ -20,12 +22,13 @@ describe('quoting', () => {
     );
   });
 
-  it('gives every database name a directory name of its own, and back', () => {
+  it('gives every database name a directory name of its own', () => {
     fc.assert(
       fc.property(name, (database) => {
         const directory = databaseDirectory(database);
         expect(directory).toMatch(/^[A-Za-z0-9_%-]+$/);
-        expect(databaseOfDirectory(directory)).toBe(database);
+        // Percent-encoding as in URLs: what can be read back is no other's.
+        expect(decodeURIComponent(directory)).toBe(database);
       }),
     );
   });

@@ -27,15 +27,6 @@ export function conninfo(values: Record<string, string | number>): string {
     .join(' ');
 }
 
-/** Inverse of {@link conninfo}, for tests and messages: what libpq would read. */
-export function parseConninfo(text: string): Record<string, string> {
-  const values: Record<string, string> = {};
-  for (const match of text.matchAll(/(\w+)='((?:[^'\\]|\\.)*)'/gs)) {
-    values[match[1] as string] = (match[2] as string).replace(/\\(.)/gs, '$1');
-  }
-  return values;
-}
-
 /**
  * A directory name for a database inside a dump tree: letters, digits, `_`, `-` as they are, every other byte as `%XX`.
  * At most three times 63 bytes, so it fits a file name.
@@ -47,12 +38,4 @@ export function databaseDirectory(name: string): string {
     result += /[A-Za-z0-9_-]/.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return result;
-}
-
-/** Inverse of {@link databaseDirectory}. */
-export function databaseOfDirectory(directory: string): string {
-  const bytes = directory.replaceAll(/%([0-9A-F]{2})|./gs, (whole, hex?: string) =>
-    hex === undefined ? Buffer.from(whole).toString('latin1') : String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
