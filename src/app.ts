@@ -10,9 +10,10 @@ import { createLocalDestination, type LocalDestination } from './destinations/lo
 import { findSelf, type Self, watch } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
+import { isRunning } from './docker/marker.ts';
 import { LifeboatError } from './errors.ts';
 import type { HoldDeps } from './hold.ts';
-import { isLocked, takeLock } from './lock.ts';
+import { isLocked } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
@@ -28,6 +29,7 @@ import { createSlack } from './report/slack.ts';
 import { createWebhook } from './report/webhook.ts';
 import { restore } from './restore.ts';
 import type { RestoreRequest, RestoreResult } from './restore-context.ts';
+import { takeRunLock } from './run-lock.ts';
 import { destinationError } from './run-rules.ts';
 import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
@@ -95,14 +97,15 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   const runs = path.join(SPOOL, 'runs');
   const destination = openDestination(settings);
   const notifiers = createNotifiers(settings, project);
-  const agent = { engine, project, spoolMount };
-  const lockName = `${project}\0${settings.destination}`;
+  const { id, imageId } = self.facts;
+  const agent = { engine, id, project, spoolMount };
+  const lock = () => takeRunLock({ engine, project, agent: { id, imageId }, log });
   const treeStore = createTreeStore({
     engine,
     log,
     project,
     destination,
-    agent: { id: self.facts.id, imageId: self.facts.imageId },
+    agent: { id, imageId },
     helperEnv: { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' },
     stallTimeoutMs: settings.stallTimeoutMs,
   });
@@ -132,6 +135,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
       now,
       repository,
       holdDeps,
+      isOthers: async (owner) => owner !== '' && owner !== id && isRunning(engine, owner),
       reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
       dropDatabases: (entries, run) => {
         const tools: DropDeps['openTools'] = (source, context) => openTools({ agent, source, log, ...context });
@@ -157,7 +161,8 @@ export async function createApp({ settings, log }: Base): Promise<App> {
         project,
         agentVersion: version,
         destination: destination.name,
-        lockName,
+        agentId: id,
+        lock,
         journals,
         spool: runs,
         sweepTemporary,
@@ -186,16 +191,16 @@ export async function createApp({ settings, log }: Base): Promise<App> {
 
   /** Recovers if nobody is at work; somebody who is has recovered already. */
   const recoverAlone = async () => {
-    const lock = await takeLock(lockName).catch((error: unknown) => {
+    const held = await lock().catch((error: unknown) => {
       if (error instanceof LifeboatError && error.code === 'LOCKED') return undefined;
       throw error;
     });
-    if (!lock) return;
+    if (!held) return;
     const dispatcher = createDispatcher(notifiers, { log });
     try {
       await recoverWith(dispatcher);
     } finally {
-      await lock.release();
+      await held.release();
       await dispatcher.settle();
     }
   };
@@ -214,14 +219,15 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     plan,
     repository,
     nextRun,
-    isBusy: () => isLocked(lockName),
+    isBusy: () => isLocked(project),
     openTools: (source, context) => openTools({ agent, source, log, ...context }),
     backup: runBackup,
     restore: (request) =>
       restore(
         {
           project,
-          lockName,
+          agentId: id,
+          lock,
           journals,
           spool: runs,
           log,
@@ -251,6 +257,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
           zone: settings.timeZone,
           schedule: settings.schedule,
           journals,
+          agentId: id,
           aliveFile: ALIVE_FILE,
           plan,
           backup: runBackup,

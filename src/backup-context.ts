@@ -1,6 +1,7 @@
 import type { Capturer } from './capture.ts';
 import type { HoldDeps } from './hold.ts';
 import type { Journal } from './journal.ts';
+import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
@@ -14,7 +15,10 @@ export interface BackupDeps {
   agentVersion: string;
   /** how the destination is named to people */
   destination: string;
-  lockName: string;
+  /** id of the agent's own container */
+  agentId: string;
+  /** keeps every other run of this project away until released; LOCKED when one is under way */
+  lock(): Promise<Lock>;
   /** directory of the journals */
   journals: string;
   /** directory of runs inside the spool */

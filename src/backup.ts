@@ -8,7 +8,6 @@ import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type Ending, type Found, finish } from './finish.ts';
 import { openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
-import { takeLock } from './lock.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
@@ -23,7 +22,7 @@ import { newSnapshotId } from './store/snapshot-id.ts';
  * anything was done: LOCKED when another run is under way.
  */
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
-  const lock = await takeLock(deps.lockName);
+  const lock = await deps.lock();
   try {
     await deps.recover();
     const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
@@ -57,7 +56,7 @@ async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log
 /** Without a journal nothing may be done, but the failure is to be told like any other. */
 function beginJournal(deps: BackupDeps, run: RunStart): Journal | LifeboatError {
   try {
-    return new Journal(deps.journals, { type: 'start', verb: 'backup', run });
+    return new Journal(deps.journals, { type: 'start', verb: 'backup', run, agent: deps.agentId });
   } catch (error) {
     return toLifeboatError(spoolError(error));
   }

@@ -1,14 +1,14 @@
 import type { BackupDeps, RunContext } from './backup-context.ts';
 import type { Captured } from './capture.ts';
 import { errorInfo } from './errors.ts';
-import { withHold } from './hold.ts';
 import type { PlannedSource, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import { groupByHold } from './run-rules.ts';
+import { withHold } from './with-hold.ts';
 
 /** Captures and stores every source; one that fails does not keep the others from being stored. */
 export async function captureAll(
-  deps: Pick<BackupDeps, 'project' | 'dispatcher' | 'holdDeps' | 'capturer'>,
+  deps: Pick<BackupDeps, 'dispatcher' | 'holdDeps' | 'capturer'>,
   context: RunContext,
   sources: PlannedSource[],
   captured: Captured[],
@@ -16,21 +16,24 @@ export async function captureAll(
 ): Promise<void> {
   const capturer = deps.capturer(context);
   const emit = deps.dispatcher.emit;
-  const captureOne = async (source: PlannedSource, failure?: unknown) => {
+  const captureOne = async (source: PlannedSource, work: () => Promise<Captured>) => {
     emit({ type: 'source-started', source: source.name });
-    const one = failure === undefined ? await capturer.capture(source) : await capturer.failed(source, failure);
+    const one = await work();
     captured.push(one);
     emit({ type: 'source-finished', result: redactDeep(one.report) });
   };
-  for (const { hold, sources: group } of groupByHold(sources, deps.project)) {
+  for (const { hold, sources: group } of groupByHold(sources)) {
     context.signal.throwIfAborted();
     const waiting = [...group];
-    const captureGroup = async () => {
-      for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) await captureOne(source);
+    const captureGroup = async (warnings: string[]) => {
+      for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
+        const planned = source;
+        await captureOne(planned, () => capturer.capture(planned, warnings));
+      }
     };
     try {
       if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
-      else await captureGroup();
+      else await captureGroup([]);
     } catch (error) {
       // What the hold kept from being captured failed with it; what was stored before stays stored, and the failure is told.
       const { code, message, hint } = errorInfo(error);
@@ -43,7 +46,7 @@ export async function captureAll(
           ...(hint ? { hint } : {}),
         });
       }
-      for (const source of waiting) await captureOne(source, error);
+      for (const source of waiting) await captureOne(source, () => capturer.failed(source, error));
     }
   }
 }

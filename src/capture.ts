@@ -24,7 +24,7 @@ export interface Captured {
 
 export interface Capturer {
   /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
-  capture(source: PlannedSource): Promise<Captured>;
+  capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
   /** The outcome of a source that was not even begun. */
   failed(source: PlannedSource, error: unknown): Promise<Captured>;
 }
@@ -44,7 +44,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   const { run, repository, log, signal } = context;
   const snapshots = context.snapshots.map(({ manifest }) => manifest);
 
-  async function captureWell(planned: PlannedSource, startedAt: Date): Promise<Captured> {
+  async function captureWell(planned: PlannedSource, before: readonly string[], startedAt: Date): Promise<Captured> {
     const directory = path.join(deps.spool, planned.name);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const progress = (update: Omit<Progress, 'source'>) =>
@@ -52,9 +52,9 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const lastGood = lastGoodOf(snapshots, planned.name);
     try {
       const source = deps.makeSource(planned, context);
-      const tree = path.join(directory, 'tree');
-      await mkdir(tree, { mode: 0o700 });
-      return await source.capture({ runId: run.id, spool: tree, log, signal, progress }, async (captured) => {
+      const spool = path.join(directory, 'tree');
+      await mkdir(spool, { mode: 0o700 });
+      return await source.capture({ runId: run.id, spool, log, signal, progress }, async (captured) => {
         const indexPath = path.join(directory, 'index.ndjson');
         const stored = await deps.treeStore.store({
           tree: captured,
@@ -71,7 +71,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         const record = async (key: string) => context.journal.record({ type: 'object', key });
         const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
         const index = await repository.putIndex(run.id, planned.name, indexPath, record);
-        return outcome(planned, captured, stored, { facts, index, indexPath }, lastGood, startedAt);
+        const tree = { ...captured, warnings: [...before, ...captured.warnings] };
+        return outcome(planned, tree, stored, { facts, index, indexPath }, lastGood, startedAt);
       });
     } finally {
       // The index lives on until the commit; the rest of the spool is needed by nobody.
@@ -164,10 +165,10 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   }
 
   return {
-    async capture(planned) {
+    async capture(planned, warnings) {
       const startedAt = deps.now();
       try {
-        return await captureWell(planned, startedAt);
+        return await captureWell(planned, warnings, startedAt);
       } catch (error) {
         return failed(planned, error, startedAt);
       }

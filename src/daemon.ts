@@ -18,6 +18,8 @@ export interface DaemonDeps {
   /** the schedule of LIFEBOAT_SCHEDULE, served when no source says otherwise */
   schedule: string;
   journals: string;
+  /** id of the agent's own container */
+  agentId: string;
   /** touched while the daemon is alive: the container's health check looks at it */
   aliveFile: string;
   plan(): Promise<Plan>;
@@ -102,7 +104,9 @@ async function stopOthers(deps: DaemonDeps): Promise<void> {
     const entries = journal ? await readJournal(journal) : [];
     const start = entries.find((entry) => entry.type === 'start');
     const over = entries.some((entry) => entry.type === 'reported');
-    if (start?.pid !== undefined && start.pid !== process.pid && !over) {
+    // In a spool that is shared, the number of a process in another container means nothing here.
+    const here = start?.agent === deps.agentId;
+    if (here && start?.pid !== undefined && start.pid !== process.pid && !over) {
       deps.log.info('stopping the run under way in another process', { pid: start.pid });
       told = true;
       try {

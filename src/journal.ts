@@ -13,18 +13,20 @@ export interface ContainerRef {
 }
 
 /**
- * What a run is about to do to the world. Each is written before it is done (invariant 10), so that the next start can
+ * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
+ * says nothing. Each is written before it is done (invariant 10), so that the next start can
  * undo what a killed run left.
  */
 export type JournalEntry =
-  | { type: 'start'; verb: 'backup'; run: RunStart; pid?: number }
-  | { type: 'start'; verb: 'restore'; id: string; pid?: number }
+  | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number }
+  | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
-  | { type: 'stop'; container: ContainerRef }
+  /** `startedAt`: its last start, as the engine tells it; `until`: the stop is over by then, whatever it comes to */
+  | { type: 'stop'; container: ContainerRef; startedAt?: string; until?: string }
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
   | { type: 'hook-done'; container: ContainerRef };

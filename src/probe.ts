@@ -1,3 +1,4 @@
+import { PROBE_RUN } from './docker/helper.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
@@ -49,7 +50,7 @@ function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): 
 }
 
 async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
-  const runId = newSnapshotId(new Date());
+  const runId = probeRun();
   const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
   try {
     const control = await tools.control();
@@ -75,11 +76,16 @@ async function probeTree(
     root,
     reach,
     ...filters,
-    runId: newSnapshotId(new Date()),
+    runId: probeRun(),
     signal,
   });
   const files = source.kind === 'files' ? ` · ${measured.files} ${measured.files === 1 ? 'file' : 'files'}` : '';
   return { what: where(source) + files, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+}
+
+/** Names no run: whoever sees its helpers need not wait for a run to end. */
+function probeRun(): string {
+  return `${PROBE_RUN}${newSnapshotId(new Date())}`;
 }
 
 function treeOf(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps) {

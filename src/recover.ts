@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
 import { appendJournal, type JournalEntry, journalObjects, openJournals, readJournal } from './journal.ts';
@@ -22,8 +23,10 @@ export interface RecoverDeps {
   now(): Date;
   repository(): Promise<Repository>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
-  /** Removes the helpers of this project whose run is not to be kept. Rejects when they cannot be listed. */
-  reapHelpers(keep: (runId: string) => boolean): Promise<void>;
+  /** True if that container, which the journal or helper is of, is another agent that runs. Rejects when it is not known. */
+  isOthers(agent: string): Promise<boolean>;
+  /** Removes the helpers of this project that are not to be kept. Rejects when they cannot be listed. */
+  reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<void>;
   /** Drops the databases that a dead restore left. Resolves to whether none is left. */
   dropDatabases(
     entries: readonly JournalEntry[],
@@ -39,8 +42,9 @@ const STRAY_MS = 60_000;
 /**
  * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, half restored
  * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be
- * called with the lock held, so that every journal is of a run that is dead. Never rejects: what could not be undone is
- * logged and tried again at the next call.
+ * called with the lock held, so that every journal is of a run that is dead, but for those of another agent that runs and
+ * shares the spool: what is theirs is left alone. Never rejects: what could not be undone is logged and tried again at the
+ * next call.
  */
 export async function recover(deps: RecoverDeps): Promise<void> {
   const attempt = async (what: string, work: () => Promise<void>) => {
@@ -50,20 +54,28 @@ export async function recover(deps: RecoverDeps): Promise<void> {
       deps.log.warn(`${what}; trying again later`, { ...errorInfo(error) });
     }
   };
+  // Until it is known whose they are.
+  const others = new Set<string>();
   await attempt('the journals cannot be read', async () => {
     for (const file of await openJournals(deps.journals)) {
-      await attempt('a dead run could not be undone', () => recoverOne(deps, file));
+      const id = path.basename(file, '.ndjson');
+      others.add(id);
+      await attempt('a dead run could not be undone', () => recoverOne(deps, file, () => others.delete(id)));
     }
   });
   const strayBefore = deps.now().getTime() - STRAY_MS;
   const isYoung = (runId: string) => (parseSnapshotId(runId)?.date.getTime() ?? 0) > strayBefore;
-  await attempt('helpers cannot be listed', () => deps.reapHelpers(isYoung));
-  await attempt('the spool could not be emptied', () => emptySpool(deps));
+  await attempt('helpers cannot be listed', () =>
+    deps.reapHelpers(({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent)),
+  );
+  await attempt('the spool could not be emptied', () => emptySpool(deps, others));
 }
 
-async function recoverOne(deps: RecoverDeps, file: string): Promise<void> {
+async function recoverOne(deps: RecoverDeps, file: string, isOurs: () => void): Promise<void> {
   const entries = await readJournal(file);
   const start = entries.find((entry) => entry.type === 'start');
+  if (start?.agent !== undefined && (await deps.isOthers(start.agent))) return;
+  isOurs();
   // An empty journal: nothing was recorded, so nothing was done.
   if (!start || (await undo(deps, file, entries, start))) await rm(file, { force: true });
 }
@@ -102,7 +114,7 @@ async function removeLeftovers(
   let committed = false;
   try {
     // First, because a helper of the dead run goes on storing.
-    await deps.reapHelpers((runId) => runId !== id);
+    await deps.reapHelpers(({ runId }) => runId !== id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       return { done: await deps.dropDatabases(await readJournal(journal), { id, record }), committed };
@@ -147,7 +159,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, committed: boolean):
   await deps.dispatcher.settle();
 }
 
-async function emptySpool(deps: RecoverDeps): Promise<void> {
-  const names = await readdir(deps.spool).catch(() => []);
+async function emptySpool(deps: RecoverDeps, except: ReadonlySet<string>): Promise<void> {
+  const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !except.has(name));
   for (const name of names) await rm(path.join(deps.spool, name), { recursive: true, force: true });
 }

@@ -1,5 +1,6 @@
 import { LifeboatError } from './errors.ts';
 import type { Journal } from './journal.ts';
+import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import type { Tools } from './sources/postgres/tools.ts';
@@ -9,7 +10,10 @@ import type { TreeStore } from './tree-store.ts';
 
 export interface RestoreDeps {
   project: string;
-  lockName: string;
+  /** id of the agent's own container */
+  agentId: string;
+  /** keeps every other run of this project away until released; LOCKED when one is under way */
+  lock(): Promise<Lock>;
   journals: string;
   /** directory of runs inside the spool */
   spool: string;

@@ -2,7 +2,6 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
 import { Journal, readJournal } from './journal.ts';
-import { takeLock } from './lock.ts';
 import { formatAgo } from './report/format.ts';
 import type { RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
 import { restoreDatabases } from './restore-database.ts';
@@ -19,7 +18,7 @@ import { openDatabases } from './working-databases.ts';
  * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_TARGET_EXISTS, TREE_TARGET_NOT_EMPTY before anything was touched.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const lock = await takeLock(deps.lockName);
+  const lock = await deps.lock();
   const startedAt = deps.now();
   try {
     await deps.recover();
@@ -29,7 +28,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     request.say(`Restore ${request.source} from ${snapshot.id} (${age})`);
     for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id });
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const context: RestoreContext = { id, journal, directory, repository, snapshot, entry };

@@ -1,9 +1,9 @@
 import { type ErrorInfo, LifeboatError } from './errors.ts';
-import { type Hold, holdOf } from './hold.ts';
 import type { Mount, Plan, PlannedSource, Problem } from './plan/model.ts';
 import { mountHolding } from './plan/mounts.ts';
 import type { RunStatus, SourceReport } from './report/events.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
+import { type Hold, holdOf } from './with-hold.ts';
 
 /** The decisions of a run that need no I/O. */
 
@@ -17,16 +17,17 @@ export interface HoldGroup {
 }
 
 /** Databases first: what they hold refers to the files, and a file stored later than its row is never missed. */
-export function groupByHold(sources: readonly PlannedSource[], project: string): HoldGroup[] {
+export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
   const rank = { postgres: 0, volume: 1, files: 2 };
   const groups: HoldGroup[] = [];
   const held = new Map<string, HoldGroup & { hold: Hold }>();
   for (const source of [...sources].sort((a, b) => rank[a.kind] - rank[b.kind])) {
-    const hold = holdOf(source, project);
+    const hold = holdOf(source);
     const open = hold && held.get(hold.container.id);
     if (hold && open) {
       open.sources.push(source);
-      open.hold.stop ||= hold.stop;
+      const known = new Set(open.hold.stop.map(({ id }) => id));
+      open.hold.stop = [...open.hold.stop, ...hold.stop.filter(({ id }) => !known.has(id))];
     } else if (hold) {
       const group = { hold, sources: [source] };
       held.set(hold.container.id, group);

@@ -193,6 +193,7 @@ async function runInHelper(
     {
       purpose: 'volume',
       project: deps.project,
+      agent: deps.agent.id,
       runId: context.runId,
       image: deps.agent.imageId,
       cmd: ['lifeboat', 'tree-job'],

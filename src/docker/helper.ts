@@ -9,6 +9,12 @@ import { isNotFound, statusOf } from './engine-errors.ts';
 export const RUN_LABEL = 'dev.lifeboat.run';
 /** Label of every helper: the Compose project it works for. */
 export const PROJECT_LABEL = 'dev.lifeboat.project';
+/** Label of every helper: the id of the agent's container. With the agent gone or ended, nobody needs the helper. */
+export const AGENT_LABEL = 'dev.lifeboat.agent';
+/** In place of a run: the marker that a run is under way (see marker.ts). */
+export const MARKER_RUN = 'lock';
+/** What the run of a helper begins with that belongs to no run but to `lifeboat plan`. */
+export const PROBE_RUN = 'plan-';
 
 /** A volume or directory of the host, as the helper sees it. */
 export interface HelperMount {
@@ -31,6 +37,8 @@ export interface HelperSpec {
   purpose: string;
   runId: string;
   project: string;
+  /** id of the agent's own container */
+  agent: string;
   /** image id or name; must be present, nothing is pulled */
   image: string;
   /** default `none`; `container:<id>` shares that container's network */
@@ -145,22 +153,30 @@ async function removeContainer(engine: Engine, id: string, name: string, log: Lo
   }
 }
 
+/** A helper as its labels tell of it. `agent` is empty for one that an older version made. */
+export interface HelperLabels {
+  runId: string;
+  agent: string;
+}
+
 /**
- * Removes the helpers of a project whose run is not to be kept, running or not, with their anonymous volumes.
- * Touches only containers that carry both of our labels with exactly this project. One that cannot be removed is logged
- * and left for the next time. Returns the names of those found.
+ * Removes the helpers of a project that are not to be kept, running or not, with their anonymous volumes.
+ * Touches only containers that carry both of our labels with exactly this project, and no marker. One that cannot be
+ * removed is logged and left for the next time. Returns the names of those found.
  */
 export async function reapHelpers(
   engine: Engine,
   project: string,
-  keep: (runId: string) => boolean,
+  keep: (helper: HelperLabels) => boolean | Promise<boolean>,
   log: Log,
 ): Promise<string[]> {
   const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
-  const ours = found.filter(({ labels }) => {
-    const run = labels[RUN_LABEL];
-    return run !== undefined && labels[PROJECT_LABEL] === project && !keep(run);
-  });
+  const ours: typeof found = [];
+  for (const each of found) {
+    const { [RUN_LABEL]: runId, [PROJECT_LABEL]: of, [AGENT_LABEL]: agent = '' } = each.labels;
+    if (runId === undefined || runId === MARKER_RUN || of !== project) continue;
+    if (!(await keep({ runId, agent }))) ours.push(each);
+  }
   await Promise.all(ours.map(({ id, name }) => removeContainer(engine, id, name, log)));
   return ours.map(({ name }) => name);
 }
@@ -229,6 +245,6 @@ export function createBody(
 function labels(spec: HelperSpec, imageLabels: Record<string, string>): Record<string, string> {
   // Inherited labels cannot be taken away, but made to say nothing.
   const theirs = Object.keys(imageLabels).filter((key) => /^(com\.docker\.compose|lifeboat)\b/.test(key));
-  const own = { [RUN_LABEL]: spec.runId, [PROJECT_LABEL]: spec.project };
+  const own = { [RUN_LABEL]: spec.runId, [PROJECT_LABEL]: spec.project, [AGENT_LABEL]: spec.agent };
   return { ...Object.fromEntries(theirs.map((key) => [key, ''])), ...spec.labels, ...own };
 }

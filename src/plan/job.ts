@@ -88,6 +88,7 @@ function planPostgres(containers: readonly Asked[], slug: string, settings: Sett
 function baseOf({ container, values }: Asked, settings: Settings) {
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
   return {
+    project: container.project,
     service: container.service,
     containerId: container.id,
     containerName: container.name,
@@ -132,10 +133,18 @@ function planVolumes(containers: readonly Asked[], slug: string, input: PlanInpu
       mount,
       include: asked.values['lifeboat.volumes.include'] ?? [],
       exclude: asked.values['lifeboat.volumes.exclude'] ?? [],
-      stop: asked.values['lifeboat.stop'] ?? false,
+      stop: asked.values['lifeboat.stop'] ? mounting(containers, mount) : [],
     };
   });
   return { sources, problems };
+}
+
+/** With several containers of a service, each of them may write to the volume that they share. */
+function mounting(containers: readonly Asked[], mount: Mount): { id: string; name: string }[] {
+  return containers
+    .map(({ container }) => container)
+    .filter(({ mounts }) => mounts.some((each) => identityOf(each) === identityOf(mount)))
+    .map(({ id, name }) => ({ id, name }));
 }
 
 function stoppedWarning({ container, values }: Asked): Part['problems'][number] {
@@ -170,7 +179,7 @@ function describe(source: PlannedSource): string {
 }
 
 function configSource(settings: Settings): FilesSource {
-  const none = { service: '', containerId: '', containerName: '' };
+  const none = { project: '', service: '', containerId: '', containerName: '' };
   return { kind: 'files', name: 'config', ...none, schedule: settings.schedule, keep: settings.keep, root: '/config' };
 }
 

@@ -46,7 +46,8 @@ export type Hook = readonly string[];
 interface SourceBase {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
   name: string;
-  /** Compose service, and the container that is it right now; empty for `config` */
+  /** Compose project, service, and the container that is it right now; empty for `config` */
+  project: string;
   service: string;
   containerId: string;
   containerName: string;
@@ -84,8 +85,8 @@ export interface VolumeSource extends SourceBase {
   mount: Mount;
   include: string[];
   exclude: string[];
-  /** stop the container while its volume is read */
-  stop: boolean;
+  /** the containers of the service that mount the volume, to be stopped while it is read; empty: none is */
+  stop: { id: string; name: string }[];
 }
 
 /** Files mounted into the agent: `/config`. */

@@ -18,6 +18,7 @@ const spec: HelperSpec = {
   purpose: 'work',
   runId: 'run-1',
   project,
+  agent: 'agent-1',
   image: IMAGE,
   labels: { 'dev.lifeboat.test': bench.mark },
 };
@@ -53,7 +54,7 @@ test('clean-up removes what dead runs left, and neither live runs nor other proj
   const left = await startHelper(context, spec);
   const live = await startHelper(context, { ...spec, runId: 'run-2' });
   const other = await startHelper(context, { ...spec, project: `${project}-staging` });
-  expect(await reapHelpers(engine, project, (run) => run === 'run-2', silentLog)).toEqual([left.name]);
+  expect(await reapHelpers(engine, project, ({ runId }) => runId === 'run-2', silentLog)).toEqual([left.name]);
   expect((await engine.inspectContainer(live.id)).running).toBe(true);
   expect((await engine.inspectContainer(other.id)).running).toBe(true);
   await other.remove();

@@ -10,7 +10,7 @@ let stub: StubEngine;
 let engine: Engine;
 let recorded: string[];
 
-const spec: HelperSpec = { purpose: 'dump', runId: 'r1', project: 'shop', image: 'img' };
+const spec: HelperSpec = { purpose: 'dump', runId: 'r1', project: 'shop', agent: 'a1', image: 'img' };
 const context = () => ({
   engine,
   recordBefore: async (name: string) => {
@@ -82,6 +82,7 @@ test('is confined, quiet, and never looks like a container of the user', () => {
       'lifeboat.postgres': '',
       'dev.lifeboat.run': 'r1',
       'dev.lifeboat.project': 'shop',
+      'dev.lifeboat.agent': 'a1',
     },
     Entrypoint: ['/bin/sh'],
     Healthcheck: { Test: ['NONE'] },
@@ -94,7 +95,7 @@ test('is confined, quiet, and never looks like a container of the user', () => {
       LogConfig: { Type: 'none' },
     },
   });
-  expect(Object.keys((body as { Labels: object }).Labels)).toHaveLength(4);
+  expect(Object.keys((body as { Labels: object }).Labels)).toHaveLength(5);
   expect(JSON.stringify(createBody(spec, {}, { attached: false, blkio: false }))).not.toContain('Blkio');
 });
 
@@ -116,6 +117,8 @@ test('clean-up takes only helpers of this project and of no run that goes on', a
       row('old', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop' }),
       row('stuck', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop' }),
       row('kept', { 'dev.lifeboat.run': 'r1', 'dev.lifeboat.project': 'shop' }),
+      row('marker', { 'dev.lifeboat.run': 'lock', 'dev.lifeboat.project': 'shop' }),
+      row('others', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop', 'dev.lifeboat.agent': 'a2' }),
       row('other', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop-staging' }),
       row('users', { 'com.docker.compose.project': 'shop' }),
     ]);
@@ -127,7 +130,10 @@ test('clean-up takes only helpers of this project and of no run that goes on', a
   stub.routes.set('DELETE /containers/id-stuck', refuse('device busy'));
   const warnings: unknown[] = [];
   const log: Log = { ...silentLog, warn: (_message, fields) => warnings.push(fields?.name) };
-  expect(await reapHelpers(engine, 'shop', (run) => run === 'r1', log)).toEqual(['old', 'stuck']);
+  expect(await reapHelpers(engine, 'shop', async ({ runId, agent }) => runId === 'r1' || agent === 'a2', log)).toEqual([
+    'old',
+    'stuck',
+  ]);
   expect(removals().sort()).toEqual(['DELETE /containers/id-old', 'DELETE /containers/id-stuck']);
   expect(warnings).toEqual(['stuck']);
 });

@@ -38,6 +38,7 @@ beforeAll(async () => {
       purpose: 'tunnel',
       runId: 'run-1',
       project: `test-${bench.mark}`,
+      agent: 'agent-1',
       image: 'postgres:17',
       networkMode: `container:${database}`,
       labels: { 'dev.lifeboat.test': bench.mark },

@@ -135,7 +135,10 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
     lines.push(`${source.mount.type} ${source.mount.name ?? source.mount.source} at ${source.mount.destination}`);
     list('include', source.include);
     list('exclude', source.exclude);
-    if (source.stop) lines.push('stop');
+    list(
+      'stop',
+      source.stop.map(({ name }) => name),
+    );
   }
   if (source.kind === 'files') lines.push(`root ${source.root}`);
   if (source.schedule !== settings.schedule) lines.push(`schedule ${source.schedule}`);

@@ -42,6 +42,7 @@ beforeEach(() => {
     zone: 'UTC',
     schedule: NIGHTLY,
     journals: path.join(directory, 'journals'),
+    agentId: 'a1',
     aliveFile: path.join(directory, 'alive', 'file'),
     plan: async () => ({ project: 'shop', sources: [], problems: [] }) as Plan,
     backup: (request) => backup(request),
@@ -154,7 +155,7 @@ test('a stop waits for the run under way, which hears of it', async () => {
   expect(heard).toEqual(['abort', 'ended']);
 });
 
-test('a stop is handed on to a run in another process, and waits for it', async () => {
+test('a stop is handed on to a run in another process of this container, and waits for it', async () => {
   await start();
   const child = spawn('sleep', ['60']);
   await once(child, 'spawn');
@@ -164,8 +165,27 @@ test('a stop is handed on to a run in another process, and waits for it', async 
     busy = false;
   });
   deps.isBusy = async () => busy;
-  appendJournal(path.join(deps.journals, 'a.ndjson'), { type: 'start', verb: 'restore', id: 'a', pid: child.pid ?? 0 });
+  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a1', pid: child.pid ?? 0 } as const;
+  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
   stop.abort();
   await ended;
   expect((await gone)[1]).toBe('SIGTERM');
+});
+
+test('a process in the container of another agent, whose number is that of one here, is not stopped', async () => {
+  await start();
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  let busy = true;
+  deps.isBusy = async () => busy;
+  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a2', pid: child.pid ?? 0 } as const;
+  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
+  stop.abort();
+  // Several looks, 100 ms apart.
+  await new Promise((resolve) => setTimeout(resolve, 350));
+  busy = false;
+  await ended;
+  expect(child.kill(0)).toBe(true);
+  child.kill('SIGKILL');
+  expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
 });

@@ -1,19 +1,27 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Engine } from '../../src/docker/engine.ts';
 import { LifeboatError } from '../../src/errors.ts';
-import { type Hold, type HoldDeps, openHolds, releaseHolds, withHold } from '../../src/hold.ts';
+import { type HoldDeps, openHolds, releaseHolds } from '../../src/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/journal.ts';
 import { silentLog } from '../../src/log.ts';
+import { type Hold, withHold } from '../../src/with-hold.ts';
 
 const container: ContainerRef = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
 const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
 
 /** The few engine calls that a hold makes, over containers that are data. Records what was done, in order. */
 class FakeEngine {
-  containers = new Map<string, { running: boolean; autoRemove: boolean; stopTimeout?: number }>();
+  containers = new Map<
+    string,
+    { running: boolean; autoRemove: boolean; startedAt: string; exitCode?: number; stopTimeout?: number }
+  >();
   done: string[] = [];
   /** thrown by the next call of that name */
   failures = new Map<string, unknown>();
+  /** labels of the last listing */
+  asked: string[] = [];
+  /** stops do not end */
+  slow = false;
   /** exit status of a hook, by its first word */
   statuses: Record<string, number> = {};
 
@@ -31,9 +39,13 @@ class FakeEngine {
       const cause = Object.assign(new Error('no such container'), { statusCode: 404 });
       throw new LifeboatError('ENGINE_REFUSED', 'no such container', { cause });
     },
-    listContainers: async () => [...this.containers.keys()].map((id) => ({ id, name: `name of ${id}` })),
-    stopContainer: async (id: string, { timeout }: { timeout: number }) => {
+    listContainers: async ({ labels }: { labels: string[] }) => {
+      this.asked = labels;
+      return [...this.containers.keys()].map((id) => ({ id, name: `name of ${id}` }));
+    },
+    stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
       this.step(`stop ${id} within ${timeout} s`);
+      if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       this.containers.get(id)!.running = false;
     },
     startContainer: async (id: string) => {
@@ -59,7 +71,7 @@ const signal = new AbortController().signal;
 
 beforeEach(() => {
   fake = new FakeEngine();
-  fake.containers.set('c1', { running: true, autoRemove: false });
+  fake.containers.set('c1', { running: true, autoRemove: false, startedAt: 'monday' });
   journal = [];
   deps = {
     engine: fake.engine,
@@ -71,7 +83,7 @@ beforeEach(() => {
   };
 });
 
-const held: Hold = { container, stop: true, pre: ['freeze'], post: ['thaw'] };
+const held: Hold = { container, stop: [container], pre: ['freeze'], post: ['thaw'] };
 const work = async () => {
   fake.done.push('work');
   return 'result';
@@ -90,7 +102,7 @@ describe('a hold', () => {
 
   test('a container has the time to stop that it was made with', async () => {
     fake.containers.get('c1')!.stopTimeout = 300;
-    await withHold({ container, stop: true }, deps, signal, work);
+    await withHold({ container, stop: [container] }, deps, signal, work);
     expect(fake.done).toContain('stop c1 within 300 s');
   });
 
@@ -139,7 +151,7 @@ describe('a hold', () => {
   test('what cannot be undone is told, and stays open in the journal', async () => {
     fake.failures.set('start', away());
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
-    expect(openHolds(journal)).toEqual([{ container, stopped: true, post: ['thaw'] }]);
+    expect(openHolds(journal)).toMatchObject([{ container, stop: { type: 'stop' }, post: ['thaw'] }]);
 
     fake.failures.clear();
     fake.done = [];
@@ -157,14 +169,14 @@ describe('a hold', () => {
   test('a container made anew meanwhile is the one that is started', async () => {
     await withHold(held, deps, signal, async () => {
       fake.containers.delete('c1');
-      fake.containers.set('c2', { running: false, autoRemove: false });
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
     });
     expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
   });
 
   test.each([[[]], [['c2', 'c3']]])('one that is gone, with %j in its place, is not tried again', async (others) => {
     fake.containers.clear();
-    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false });
+    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: 'monday' });
     const entries: JournalEntry[] = [
       { type: 'hook', container, post: ['thaw'] },
       { type: 'stop', container },
@@ -176,7 +188,7 @@ describe('a hold', () => {
 
   test('one container that cannot be released does not keep the next from it', async () => {
     const second = { ...container, id: 'c2' };
-    fake.containers.set('c2', { running: false, autoRemove: false });
+    fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
     fake.failures.set('exec', away());
     const { again } = await releaseHolds(
       [
@@ -187,5 +199,102 @@ describe('a hold', () => {
     );
     expect(again).toBe(true);
     expect(fake.done).toEqual(['start c2', 'record started']);
+  });
+
+  test('one of another project is looked for there', async () => {
+    const elsewhere = { ...container, project: 'blog' };
+    await withHold({ container: elsewhere, stop: [elsewhere] }, deps, signal, async () => {
+      fake.containers.delete('c1');
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
+    });
+    expect(fake.asked).toEqual(['com.docker.compose.project=blog', 'com.docker.compose.service=web']);
+    expect(fake.done).toContain('start c2');
+  });
+});
+
+describe('several containers of a service', () => {
+  const second: ContainerRef = { ...container, id: 'c2', name: 'shop-web-2' };
+  const both: Hold = { container, stop: [container, second] };
+  beforeEach(() => fake.containers.set('c2', { running: true, autoRemove: false, startedAt: 'monday' }));
+
+  test('are all stopped, each recorded before, and all started again', async () => {
+    await withHold(both, deps, signal, work);
+    expect(fake.done).toEqual([
+      ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
+      ...['start c1', 'record started', 'start c2', 'record started'],
+    ]);
+  });
+
+  test('one that does not run stays as it is', async () => {
+    fake.containers.get('c1')!.running = false;
+    await withHold(both, deps, signal, work);
+    expect(fake.done).toEqual(['record stop', 'stop c2 within 10 s', 'work', 'start c2', 'record started']);
+  });
+
+  test('one that does not stop keeps none of them stopped', async () => {
+    fake.engine.stopContainer = async (id) => {
+      if (id === 'c1') throw away();
+      fake.containers.get(id)!.running = false;
+    };
+    await expect(withHold(both, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
+    expect(fake.done).not.toContain('work');
+    expect(fake.containers.get('c2')!.running).toBe(true);
+  });
+});
+
+describe('how a container stops', () => {
+  test.each([
+    [137, ['shop-web-1 did not stop within 10 s and was killed, so its files may not be consistent']],
+    [143, []],
+    [0, []],
+  ])('status %i comes to the warnings %j', async (exitCode, expected) => {
+    fake.containers.get('c1')!.exitCode = exitCode;
+    const told = await withHold({ container, stop: [container] }, deps, signal, async (warnings) => warnings);
+    expect(told).toEqual(expected.map((start) => expect.stringContaining(start)));
+  });
+
+  test('a run that is to end waits seconds for a slow stop, and leaves the start to the next try', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    try {
+      fake.slow = true;
+      fake.containers.get('c1')!.stopTimeout = 600;
+      const run = new AbortController();
+      const ending = withHold({ container, stop: [container] }, deps, run.signal, work);
+      const outcome = expect(ending).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      await vi.advanceTimersByTimeAsync(60_000);
+      run.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+      await vi.advanceTimersByTimeAsync(3000);
+      await outcome;
+      expect(fake.done).not.toContain('work');
+
+      // The engine is still at it: a start now would do nothing, and be forgotten.
+      expect(openHolds(journal)).toHaveLength(1);
+      expect(await releaseHolds(journal, deps)).toMatchObject({ again: true });
+      fake.containers.get('c1')!.running = false;
+      expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+      expect(fake.containers.get('c1')!.running).toBe(true);
+      expect(openHolds(journal)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each(['restarted since', 'still running when its time to stop is long over'])(
+    'one %s is done with',
+    async (how) => {
+      const until = how === 'restarted since' ? '2999-01-01T00:00:00Z' : '2026-01-01T00:00:00Z';
+      const startedAt = how === 'restarted since' ? 'sunday' : 'monday';
+      expect(await releaseHolds([{ type: 'stop', container, startedAt, until }], deps)).toEqual({
+        failures: [],
+        again: false,
+      });
+      expect(journal).toEqual([{ type: 'started', container }]);
+    },
+  );
+
+  test('a run that was asked to end before stops nothing', async () => {
+    const stopping = withHold({ container, stop: [container] }, deps, AbortSignal.abort(new Error('over')), work);
+    await expect(stopping).rejects.toThrow('over');
+    expect(fake.done).toEqual([]);
   });
 });

@@ -26,6 +26,7 @@ let done: string[];
 let told: RunReport[];
 let committed: string[];
 let failing: Set<string>;
+let others: Set<string>;
 let deps: RecoverDeps;
 
 beforeEach(() => {
@@ -38,6 +39,7 @@ beforeEach(() => {
   told = [];
   committed = [];
   failing = new Set();
+  others = new Set();
   const step = async (name: string) => {
     if (failing.has(name.split(' ')[0] ?? '')) throw new LifeboatError('ENGINE_UNREACHABLE', `${name} failed`);
     done.push(name);
@@ -66,15 +68,16 @@ beforeEach(() => {
         startContainer: (id: string) => step(`start ${id}`),
       } as never,
     }),
-    reapHelpers: (keep) => step(`reap ${keep(run.id) ? 'strays' : 'helpers'}`),
+    isOthers: async (agent) => others.has(agent),
+    reapHelpers: async (keep) => step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`),
     dropDatabases: async () => true,
     sweepTemporary: () => step('sweep'),
   };
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const dead = () => {
-  const journal = new Journal(journals, { type: 'start', verb: 'backup', run });
+const dead = (agent = 'a1') => {
+  const journal = new Journal(journals, { type: 'start', verb: 'backup', run, agent });
   journal.record({ type: 'stop', container: { id: 'c1', name: 'web', project: 'shop', service: 'web' } });
   journal.record({ type: 'object', key: 'shop/packs/a' });
   return journal;
@@ -148,4 +151,46 @@ test('an empty journal goes without a word', async () => {
   writeFileSync(path.join(journals, 'a.ndjson'), '\n{"type":"sta');
   await recover(deps);
   expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});
+
+test('what belongs to another agent that runs is left alone: journal, containers, helpers, spool', async () => {
+  dead('a2');
+  others.add('a2');
+  mkdirSync(path.join(deps.spool, 'of nobody'));
+  const kept: boolean[] = [];
+  deps.reapHelpers = async (keep) => {
+    for (const agent of ['a1', 'a2', '']) kept.push(await keep({ runId: run.id, agent }));
+  };
+  await recover(deps);
+  expect({ done, told, kept }).toEqual({ done: [], told: [], kept: [false, true, false] });
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+
+  others.clear();
+  await recover(deps);
+  expect(done).toContain('start c1');
+  expect(told).toMatchObject([{ error: { code: 'RUN_DIED' } }]);
+  expect(readdirSync(deps.spool)).toEqual([]);
+});
+
+test('as long as nobody knows whether the other agent runs, nothing of it is touched', async () => {
+  dead('a2');
+  deps.isOthers = async () => {
+    throw new LifeboatError('ENGINE_UNREACHABLE', 'away');
+  };
+  await recover(deps);
+  expect({ done, told }).toEqual({ done: [], told: [] });
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+});
+
+test('a helper of `plan` is given its time', async () => {
+  const kept: unknown[] = [];
+  deps.reapHelpers = async (keep) => {
+    for (const time of ['035930', '035830']) {
+      kept.push(await keep({ runId: `plan-20261120T${time}Z-4f1c9a`, agent: 'a1' }));
+    }
+  };
+  await recover(deps);
+  expect(kept).toEqual([true, false]);
 });

@@ -15,6 +15,7 @@ import { makeResult } from '../report/fixtures.ts';
 const volume = (name: string, over: Partial<VolumeSource> = {}): VolumeSource => ({
   kind: 'volume',
   name,
+  project: 'shop',
   service: 'web',
   containerId: 'c1',
   containerName: 'shop-web-1',
@@ -23,7 +24,7 @@ const volume = (name: string, over: Partial<VolumeSource> = {}): VolumeSource =>
   mount: { type: 'volume', name: 'v', source: '/v', destination: '/v', writable: true },
   include: [],
   exclude: [],
-  stop: false,
+  stop: [],
   ...over,
 });
 
@@ -51,22 +52,35 @@ const planOf = (...names: string[]): Plan => ({
 
 describe('holds', () => {
   test('databases come first, files last, and the volumes of one container are held together', () => {
-    const stop = { stop: true };
+    const first = { id: 'c1', name: 'shop-web-1' };
+    const stop = { stop: [first] };
     const sources: PlannedSource[] = [
       { ...volume('config'), kind: 'files', root: '/config' } as unknown as PlannedSource,
       volume('web.a', stop),
       volume('other.x', { containerId: 'c2' }),
-      volume('web.b', stop),
+      volume('web.b', { stop: [first, { id: 'c4', name: 'shop-web-2' }] }),
       { ...volume('db.postgres', { containerId: 'c3' }), kind: 'postgres' } as unknown as PlannedSource,
     ];
-    const groups = groupByHold(sources, 'shop');
-    expect(groups.map(({ hold, sources: group }) => [hold?.stop, group.map(({ name }) => name)])).toEqual([
+    const groups = groupByHold(sources);
+    expect(
+      groups.map(({ hold, sources: group }) => [hold?.stop.map(({ id }) => id), group.map(({ name }) => name)]),
+    ).toEqual([
       [undefined, ['db.postgres']],
-      [true, ['web.a', 'web.b']],
+      // Both containers of the service, each once.
+      [
+        ['c1', 'c4'],
+        ['web.a', 'web.b'],
+      ],
       [undefined, ['other.x']],
       [undefined, ['config']],
     ]);
     expect(groups[1]?.hold?.container).toEqual({ id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' });
+  });
+
+  test('a held container belongs to its own project, which need not be that of the agent', () => {
+    const [group] = groupByHold([volume('blog.web.a', { project: 'blog', stop: [{ id: 'c1', name: 'blog-web-1' }] })]);
+    expect(group?.hold?.container.project).toBe('blog');
+    expect(group?.hold?.stop).toEqual([{ id: 'c1', name: 'blog-web-1', project: 'blog', service: 'web' }]);
   });
 });
 

@@ -12,6 +12,8 @@ import { openSession, type Session } from './session.ts';
 /** What the sources need to know of the agent that runs them. */
 export interface AgentContext {
   engine: Engine;
+  /** of the agent's own container */
+  id: string;
   project: string;
   /** the mount at /spool, to share it with a helper */
   spoolMount: Mount;
@@ -68,6 +70,7 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
     {
       purpose: 'postgres',
       project: agent.project,
+      agent: agent.id,
       runId: options.runId,
       image: source.imageId,
       networkMode: `container:${source.containerId}`,

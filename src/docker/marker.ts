@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, LifeboatError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Engine } from './engine.ts';
+import { isNotFound, statusOf } from './engine-errors.ts';
+import { AGENT_LABEL, createBody, MARKER_RUN, PROBE_RUN, PROJECT_LABEL, RUN_LABEL } from './helper.ts';
+
+/**
+ * The marker of a run: a container that is made and never started, under one name for each project. The engine gives a
+ * name once, so of two agents that begin at the same time one is refused; and every agent can see whose it is.
+ */
+
+/** What placing a marker takes. */
+export interface MarkerDeps {
+  engine: Engine;
+  project: string;
+  /** the agent's own container */
+  agent: { id: string; imageId: string };
+  log: Log;
+}
+
+/** How often the name is tried for, should the marker of a dead agent be in the way. */
+const TRIES = 5;
+const PAUSE_MS = 100;
+
+/** True if that container runs. A container that is gone does not. Errors: ENGINE_*. */
+export async function isRunning(engine: Engine, id: string): Promise<boolean> {
+  return (await runningName(engine, id)) !== undefined;
+}
+
+async function runningName(engine: Engine, id: string): Promise<string | undefined> {
+  try {
+    const { name, running } = await engine.inspectContainer(id);
+    return running ? name : undefined;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Marks the project as worked on by this agent; to be called by the only process of the agent that does. What a dead
+ * agent, or a dead process of this one, left of a marker is removed. Resolves to what takes the marker away again, which
+ * never rejects.
+ *
+ * Errors: LOCKED when another agent that runs works on the project; ENGINE_* when the engine does not let a marker be
+ * made.
+ */
+export async function placeMarker(deps: MarkerDeps): Promise<() => Promise<void>> {
+  const { engine, project, agent, log } = deps;
+  const name = markerName(project);
+  for (let tried = 1; ; tried++) {
+    await refuseIfOtherWorks(deps);
+    try {
+      const { labels } = await engine.inspectImage(agent.imageId);
+      const spec = { purpose: 'lock', runId: MARKER_RUN, project, agent: agent.id, image: agent.imageId };
+      const { id } = await engine.createContainer(name, createBody(spec, labels, { attached: false, blkio: false }));
+      return () => removeMarker(engine, id, log);
+    } catch (error) {
+      // 409: the name is taken, by somebody who was quicker or by a marker that is just being removed.
+      if (statusOf(error) !== 409 || tried === TRIES) throw error;
+    }
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** Compose gives its own containers names that end in a number, so none of them is called this. */
+function markerName(project: string): string {
+  return `lifeboat-${project.replace(/[^A-Za-z0-9_.-]/g, '-')}-lock`;
+}
+
+async function refuseIfOtherWorks({ engine, project, agent }: MarkerDeps): Promise<void> {
+  const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
+  for (const { id, labels } of found) {
+    const run = labels[RUN_LABEL] ?? '';
+    // A helper of `lifeboat plan` changes nothing.
+    if (labels[PROJECT_LABEL] !== project || run.startsWith(PROBE_RUN)) continue;
+    const owner = labels[AGENT_LABEL];
+    const other = owner && owner !== agent.id ? await runningName(engine, owner) : undefined;
+    if (other !== undefined) {
+      throw new LifeboatError('LOCKED', `another agent is at work on project ${project}: ${other}`, {
+        hint: `Wait until the run in container ${other} has ended, then try again. One Lifeboat for each project is enough.`,
+      });
+    }
+    if (run === MARKER_RUN) await removeIfThere(engine, id);
+  }
+}
+
+async function removeMarker(engine: Engine, id: string, log: Log): Promise<void> {
+  try {
+    await removeIfThere(engine, id);
+  } catch (error) {
+    log.warn('the marker of the run could not be removed; the next run does', { ...errorInfo(error) });
+  }
+}
+
+async function removeIfThere(engine: Engine, id: string): Promise<void> {
+  try {
+    // By its id: another agent may have a marker of that name by now.
+    await engine.removeContainer(id, { force: true, volumes: true });
+  } catch (error) {
+    if (!isNotFound(error) && statusOf(error) !== 409) throw error;
+  }
+}

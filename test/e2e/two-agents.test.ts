@@ -1,0 +1,167 @@
+import { spawn } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { holder, ok, type Ran, Stack, sh, until } from '../harness/stack.ts';
+
+const GATE = 'touch /tmp/held; while [ ! -e /tmp/go ]; do sleep 0.1; done; rm /tmp/held /tmp/go';
+const DEAF = ['sh', '-c', "trap '' TERM; while :; do sleep 1; done"];
+
+/** What runs belongs to whom, when several containers and processes work on one project. */
+describe('two agents in one project, and containers that are not easily stopped', () => {
+  let stack: Stack;
+  let agent: string;
+  let agentName: string;
+
+  beforeAll(async () => {
+    const deaf = { command: DEAF, init: false };
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+      services: {
+        app: holder(
+          ['files:/data'],
+          { 'lifeboat.volumes': 'files', 'lifeboat.stop': 'true' },
+          { deploy: { replicas: 2 } },
+        ),
+        gate: holder(['gate:/gate'], { 'lifeboat.volumes': 'gate', 'lifeboat.exec.pre': `sh -c "${GATE}"` }),
+        deaf: holder(
+          ['deaf:/deaf'],
+          { 'lifeboat.volumes': 'deaf', 'lifeboat.stop': 'true' },
+          { ...deaf, stop_grace_period: '1s' },
+        ),
+        slow: holder(
+          ['slow:/slow'],
+          { 'lifeboat.volumes': 'slow', 'lifeboat.stop': 'true' },
+          { ...deaf, stop_grace_period: '10m' },
+        ),
+        // A second agent, with a spool of its own.
+        second: {
+          image: process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test',
+          volumes: ['/var/run/docker.sock:/var/run/docker.sock', './backups:/backups'],
+          profiles: ['second'],
+        },
+      },
+      volumes: { files: {}, gate: {}, deaf: {}, slow: {} },
+    });
+    agent = await stack.id('lifeboat');
+    agentName = (await ok('docker', ['inspect', '--format', '{{.Name}}', agent])).trim().slice(1);
+    const [first] = await ids('app');
+    await ok('docker', ['exec', first as string, 'sh', '-c', 'head -c 3000000 /dev/urandom > /data/file']);
+    for (const service of ['gate', 'deaf', 'slow'])
+      await stack.exec(service, ['sh', '-c', `echo x > /${service}/file`]);
+  });
+  afterAll(() => stack?.destroy());
+
+  const ids = async (service: string) => (await stack.id(service)).split('\n');
+  const runs = async (id: string) =>
+    (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
+  const allRun = async (service: string) => (await Promise.all((await ids(service)).map(runs))).every(Boolean);
+  /** `lifeboat …` in a container of its own. */
+  const runBeside = (service: string, ...args: string[]): Promise<Ran> =>
+    sh('docker', ['compose', '--progress', 'quiet', 'run', '--rm', '--no-TTY', service, ...args], {
+      cwd: stack.directory,
+    });
+  const journals = () => stack.exec('lifeboat', ['ls', '/spool/state/runs']);
+
+  function begin(...sources: string[]): { ended: Promise<{ code: number | null; stdout: string }> } {
+    const child = stack.spawn('backup', '--json', ...sources);
+    let stdout = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      stdout += data.toString();
+    });
+    child.stderr?.resume();
+    return { ended: new Promise((resolve) => child.once('close', (code) => resolve({ code, stdout }))) };
+  }
+
+  async function startAgent(): Promise<void> {
+    const since = new Date().toISOString();
+    await ok('docker', ['start', agent]);
+    const log = async () => (await sh('docker', ['logs', '--since', since, agent])).stderr;
+    await until('the agent is ready', async () => (await log()).includes('"ready"'));
+  }
+
+  it.each(['lifeboat', 'second'])(
+    'a run in the middle is left alone by one of another container (%s)',
+    async (service) => {
+      const { ended } = begin('gate.gate');
+      await until(
+        'the run is under way',
+        async () =>
+          (await sh('docker', ['compose', 'exec', '-T', 'gate', 'test', '-e', '/tmp/held'], { cwd: stack.directory }))
+            .code === 0,
+      );
+      const journal = await journals();
+      const beside = await runBeside(service, 'backup', '--json');
+      expect(beside.code, beside.stderr).toBe(11);
+      expect(JSON.parse(beside.stdout)).toMatchObject({
+        error: { code: 'LOCKED', hint: expect.stringContaining(agentName) },
+      });
+      expect(await journals()).toBe(journal);
+      await stack.exec('gate', ['touch', '/tmp/go']);
+      const { code, stdout } = await ended;
+      expect({ code, status: (JSON.parse(stdout) as RunReport).status }).toEqual({ code: 0, status: 'ok' });
+      expect(await stack.helpers()).toEqual([]);
+    },
+  );
+
+  it('all containers of a scaled service are stopped and started again; one that was killed is told of', async () => {
+    const containers = await ids('app');
+    expect(containers).toHaveLength(2);
+    const watch = spawn('docker', [
+      'events',
+      ...containers.flatMap((id) => ['--filter', `container=${id}`]),
+      ...['--filter', 'event=die', '--filter', 'event=start', '--format', '{{.Action}}'],
+    ]);
+    let events = '';
+    watch.stdout.on('data', (data: Buffer) => {
+      events += data.toString();
+    });
+    const { code, report } = await stack.backup('app.files', 'deaf.deaf');
+    watch.kill();
+    expect({ code, events }).toEqual({ code: 0, events: 'die\ndie\nstart\nstart\n' });
+    expect(await allRun('app')).toBe(true);
+    const warnings = Object.fromEntries(report.results.map(({ name, warnings }) => [name, warnings]));
+    expect(warnings).toEqual({
+      'app.files': [],
+      'deaf.deaf': [expect.stringMatching(/-deaf-1 did not stop within 1 s and was killed/)],
+    });
+    expect(await allRun('deaf')).toBe(true);
+  });
+
+  it('what an agent left that was killed is undone by a run of another container', async () => {
+    const { ended } = begin('app.files');
+    const [first] = await ids('app');
+    await until('the container is stopped', async () => !(await runs(first as string)), 60_000, 30);
+    await ok('docker', ['kill', agent]);
+    await ended;
+    expect(await allRun('app')).toBe(false);
+    const beside = await runBeside('lifeboat', 'backup', '--json', 'app.files');
+    expect(beside.code, beside.stdout + beside.stderr).toBe(0);
+    expect(await allRun('app')).toBe(true);
+    expect(stack.receiver?.requests.some(({ body }) => body.includes('RUN_DIED'))).toBe(true);
+    expect(await stack.helpers()).toEqual([]);
+    await startAgent();
+    expect(await journals()).toBe('');
+  });
+
+  it('an agent ends in time while a container takes long to stop, and starts it when it has', async () => {
+    const [slow] = await ids('slow');
+    const { ended } = begin('slow.slow');
+    const log = async () =>
+      (
+        await sh('docker', ['compose', 'exec', '-T', 'lifeboat', 'sh', '-c', 'cat /spool/state/runs/*'], {
+          cwd: stack.directory,
+        })
+      ).stdout;
+    await until('the container is being stopped', async () => (await log()).includes('"stop"'), 60_000, 100);
+    const from = performance.now();
+    await stack.compose('stop', 'lifeboat');
+    expect(performance.now() - from).toBeLessThan(15_000);
+    await ended;
+    expect(await runs(slow as string)).toBe(true);
+    // The time given to it is over, as it were.
+    await ok('docker', ['kill', slow as string]);
+    await startAgent();
+    await until('the container runs again', () => runs(slow as string));
+    expect(await journals()).toBe('');
+  });
+});
