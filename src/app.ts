@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
-import { backup } from './backup.ts';
+import { backup, backupUnderLock } from './backup.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
@@ -12,31 +12,30 @@ import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
 import { LifeboatError } from './errors.ts';
+import { type HeldData, heldData } from './held-data.ts';
 import type { HoldDeps } from './hold.ts';
 import { isLocked } from './lock.ts';
 import { createLog, type Log } from './log.ts';
+import { createNotifiers } from './notifiers.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
+import { probeRun } from './probe.ts';
 import { recover } from './recover.ts';
 import { registerSecret } from './redact.ts';
-import { createDispatcher } from './report/dispatch.ts';
-import type { Listener, RunReport } from './report/events.ts';
-import { createHealthchecks } from './report/healthchecks.ts';
-import { secretUrl } from './report/http.ts';
+import { createDispatcher, type Dispatcher } from './report/dispatch.ts';
+import type { Listener, RestoreReport, RunReport } from './report/events.ts';
 import type { Notifier } from './report/notifier.ts';
-import { withPolicy } from './report/policy.ts';
-import { createSlack } from './report/slack.ts';
-import { createWebhook } from './report/webhook.ts';
 import { restore } from './restore.ts';
-import type { RestoreRequest, RestoreResult } from './restore-context.ts';
+import type { RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
+import { forget, type RollbackRequest, rollback } from './rollback.ts';
 import { takeRunLock } from './run-lock.ts';
 import { destinationError } from './run-rules.ts';
 import { createFilesSource } from './sources/files.ts';
-import { createPostgresSource } from './sources/postgres/postgres-source.ts';
+import { applicationName, createPostgresSource } from './sources/postgres/postgres-source.ts';
 import { openTools } from './sources/postgres/tools.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
-import { openState, type State } from './state.ts';
+import { openState, type Rollback, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { type DropDeps, dropLeftDatabases } from './working-databases.ts';
@@ -74,10 +73,13 @@ export interface App extends Base {
   openTools(source: Parameters<typeof openTools>[0]['source'], context: ToolsContext): ReturnType<typeof openTools>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest): Promise<RestoreResult>;
+  rollback(request: RollbackRequest): Promise<RestoreReport>;
+  forget(request: RollbackRequest): Promise<Rollback>;
+  heldData(): Promise<HeldData[]>;
   daemon(signal: AbortSignal): Promise<void>;
 }
 
-type ToolsContext = Pick<Parameters<typeof openTools>[0], 'application' | 'runId' | 'recordHelper' | 'signal'>;
+type ToolsContext = Omit<Parameters<typeof openTools>[0], 'agent' | 'source' | 'log'>;
 
 /** The destination that the settings name. The only place that knows which kinds there are. */
 export function openDestination(settings: Settings): LocalDestination {
@@ -153,40 +155,71 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     return createFilesSource(planned);
   };
 
-  const runBackup = async (request: BackupRequest, listeners: Listener[] = []) => {
-    const dispatcher = createDispatcher([...notifiers, ...listeners], { log });
+  const backupDeps = (dispatcher: Dispatcher): BackupDeps => {
     let planned: Plan | undefined;
-    return backup(
-      {
-        project,
-        agentVersion: version,
-        destination: destination.name,
-        agentId: id,
-        lock,
-        journals,
-        spool: runs,
-        sweepTemporary,
-        state,
-        dispatcher,
-        log,
-        now,
-        zone: settings.timeZone,
-        recover: () => recoverWith(dispatcher),
-        plan: async () => {
-          planned = await plan();
-          return planned;
-        },
-        repository,
-        holdDeps: (journal, runLog) => ({ ...holdDeps((entry) => journal.record(entry)), log: runLog }),
-        capturer: (context) =>
-          createCapturer(
-            { state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now },
-            context,
-          ),
-        nextRun: () => (planned ? nextRun(planned) : undefined),
+    return {
+      project,
+      agentVersion: version,
+      destination: destination.name,
+      agentId: id,
+      lock,
+      journals,
+      spool: runs,
+      sweepTemporary,
+      state,
+      dispatcher,
+      log,
+      now,
+      zone: settings.timeZone,
+      recover: () => recoverWith(dispatcher),
+      plan: async () => {
+        planned = await plan();
+        return planned;
       },
-      request,
-    );
+      repository,
+      holdDeps: (journal, runLog) => ({ ...holdDeps((entry) => journal.record(entry)), log: runLog }),
+      capturer: (context) =>
+        createCapturer(
+          { state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now },
+          context,
+        ),
+      nextRun: () => (planned ? nextRun(planned) : undefined),
+    };
+  };
+
+  const runBackup = (request: BackupRequest, listeners: Listener[] = []) =>
+    backup(backupDeps(createDispatcher([...notifiers, ...listeners], { log })), request);
+
+  const restoreDeps = (): RestoreDeps => {
+    const dispatcher = createDispatcher(notifiers, { log });
+    return {
+      project,
+      agentVersion: version,
+      agentId: id,
+      lock,
+      journals,
+      spool: runs,
+      log,
+      state,
+      engine,
+      dispatcher,
+      now,
+      stallTimeoutMs: settings.stallTimeoutMs,
+      agentMounts: self.facts.mounts,
+      treeStore,
+      recover: () => recoverWith(dispatcher),
+      plan,
+      repository: () => repository({ create: false }),
+      holdDeps: (journal) => holdDeps((entry) => journal.record(entry)),
+      safetyBackup: (source, signal) =>
+        // Told by the restore; what is known of the last run stays what it was.
+        backupUnderLock(
+          { ...backupDeps(createDispatcher([], { log })), state: { ...state, saveLastRun: async () => undefined } },
+          { trigger: 'safety', only: ({ name }) => name === source, signal },
+        ),
+      openTools: (source, { journal, ...context }) =>
+        app.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+    };
   };
 
   /** Recovers if nobody is at work; somebody who is has recovered already. */
@@ -222,31 +255,20 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     isBusy: () => isLocked(project),
     openTools: (source, context) => openTools({ agent, source, log, ...context }),
     backup: runBackup,
-    restore: (request) =>
-      restore(
-        {
-          project,
-          agentId: id,
-          lock,
-          journals,
-          spool: runs,
-          log,
-          now,
-          stallTimeoutMs: settings.stallTimeoutMs,
-          agentMounts: self.facts.mounts,
-          treeStore,
-          recover: async () => {
-            const dispatcher = createDispatcher(notifiers, { log });
-            await recoverWith(dispatcher);
-            await dispatcher.settle();
-          },
-          plan,
-          repository: () => repository({ create: false }),
-          openTools: (source, { journal, ...context }) =>
-            app.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
-        },
-        request,
-      ),
+    restore: (request) => restore(restoreDeps(), request),
+    rollback: (request) => rollback(restoreDeps(), request),
+    forget: (request) => forget(restoreDeps(), request),
+    heldData: () =>
+      heldData({ state, plan }, (source) => {
+        const runId = probeRun();
+        const application = applicationName(project, runId);
+        return app.openTools(source, {
+          runId,
+          application,
+          recordHelper: () => undefined,
+          signal: AbortSignal.timeout(30_000),
+        });
+      }),
     daemon: async (signal) => {
       const { schedule } = await import('node-cron');
       await daemon(
@@ -274,27 +296,4 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     },
   };
   return app;
-}
-
-function createNotifiers(settings: Settings, project: string): Notifier[] {
-  const zone = settings.timeZone;
-  const notifiers: Notifier[] = [];
-  if (settings.healthchecksUrl) {
-    const url = secretUrl(settings.healthchecksUrl, 'LIFEBOAT_HEALTHCHECKS_URL');
-    notifiers.push(createHealthchecks({ target: { url }, project, zone }));
-  }
-  if (settings.healthchecksPingKey) {
-    const slug = settings.healthchecksSlug ?? `${project}-backup`;
-    const target = { pingKey: settings.healthchecksPingKey, slug, base: settings.healthchecksBase };
-    notifiers.push(createHealthchecks({ target, project, zone }));
-  }
-  if (settings.slackWebhookUrl) {
-    const url = secretUrl(settings.slackWebhookUrl, 'LIFEBOAT_SLACK_WEBHOOK_URL');
-    notifiers.push(withPolicy(createSlack({ url, project, zone }), settings.notify));
-  }
-  if (settings.webhookUrl) {
-    const url = secretUrl(settings.webhookUrl, 'LIFEBOAT_WEBHOOK_URL');
-    notifiers.push(withPolicy(createWebhook({ url, project }), settings.notify));
-  }
-  return notifiers;
 }

@@ -25,22 +25,27 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
   const lock = await deps.lock();
   try {
     await deps.recover();
-    const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
-    const found: Found = { plan, snapshots: [] };
-    const run = startRun(deps, request, plan);
-    const { log, tail } = withTail(deps.log);
-    deps.dispatcher.emit({ type: 'run-started', run });
-    log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
-    const journal = beginJournal(deps, run);
-    const ending = await attempt(deps, request, run, journal, found, log);
-    // Before the report, which takes its time.
-    await clearUp(deps, run, ending, log);
-    const report = await finish(deps, request, run, ending, found, log, tail);
-    if (journal instanceof Journal) await endJournal(journal, log);
-    return report;
+    return await backupUnderLock(deps, request);
   } finally {
     await lock.release();
   }
+}
+
+/** The same for whoever holds the lock already. Never rejects. */
+export async function backupUnderLock(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
+  const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
+  const found: Found = { plan, snapshots: [] };
+  const run = startRun(deps, request, plan);
+  const { log, tail } = withTail(deps.log);
+  deps.dispatcher.emit({ type: 'run-started', run });
+  log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
+  const journal = beginJournal(deps, run);
+  const ending = await attempt(deps, request, run, journal, found, log);
+  // Before the report, which takes its time.
+  await clearUp(deps, run, ending, log);
+  const report = await finish(deps, request, run, ending, found, log, tail);
+  if (journal instanceof Journal) await endJournal(journal, log);
+  return report;
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {
@@ -117,7 +122,7 @@ async function attempt(
     }
     context = { run, journal, repository, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
-    if (request.trigger !== 'manual' || !request.only) {
+    if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
       for (const source of vanishedSources(
         context.snapshots.map(({ manifest }) => manifest),
         plan,

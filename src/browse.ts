@@ -3,6 +3,7 @@ import path from 'node:path';
 import { type Call, print } from './call.ts';
 import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
+import { heldLines } from './held-data.ts';
 import { openJournals, readJournal } from './journal.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
@@ -13,13 +14,18 @@ import { selectByGlobs } from './store/glob.ts';
 import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
+import { readPins } from './store/pins.ts';
 
 /** The commands that only look. */
 
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
   const { snapshots, damaged } = await repository.snapshots();
-  const rows = snapshots.map(({ manifest }) => toRow(manifest));
+  const pins = await readPins(repository.destination, repository.project);
+  const rows = snapshots.map(({ manifest }) => {
+    const pinned = pins.get(manifest.id)?.reason;
+    return { ...toRow(manifest), ...(pinned === undefined ? {} : { pinned }) };
+  });
   print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
     const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
     return [renderSnapshots(rows, new Date()), ...bad].join('\n');
@@ -163,9 +169,18 @@ export async function status(call: Call): Promise<number> {
     last: newest ?? null,
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
+  const held = await app.heldData();
   print(
     call,
-    { project: app.project, running, last: last ?? null, nextRun: next, sources, snapshots: manifests.length },
+    {
+      project: app.project,
+      running,
+      last: last ?? null,
+      nextRun: next,
+      sources,
+      snapshots: manifests.length,
+      restores: held,
+    },
     () =>
       [
         ...(running ? [`Running: ${running}`] : []),
@@ -173,6 +188,7 @@ export async function status(call: Call): Promise<number> {
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
         ...renderStandings(all, now, call.io.paint),
+        ...heldLines(held, now),
         nextRun(next, { now, zone }),
       ].join('\n'),
   );

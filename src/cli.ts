@@ -27,12 +27,28 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   command('show <snapshot> [source] [path]', 'show a snapshot, a source of it, or the files of one').action(
     act('show'),
   );
-  command('restore <snapshot> <source>', 'bring a source back; never over existing data')
+  command('restore <snapshot> <source>', 'bring a source back: beside what is there, compared, then swapped')
     .option('--database <name>', 'only this database of the snapshot')
-    .option('--to-database <name>', 'restore the database under this name')
+    .option('--to-database <name>', 'restore the database under this name, beside the present one')
     .option('--to-directory <dir>', 'restore the files into this empty directory of the Lifeboat container', absolute)
-    .option('--globals', 'create roles that the server lacks')
+    .option('--to <source>', 'restore into the databases or volume of this source instead')
+    .option('--table <schema.name>', 'only this table; may be given several times', gather)
+    .option('--as <name>', 'name for the one table, in the same schema')
+    .option('--path <glob>', 'only these files; may be given several times', gather)
+    .option('--overwrite', 'with --path: replace files that are newer than the snapshot too')
+    .option('--globals', 'create all roles of the snapshot that the server lacks')
+    .option('--dry-run', 'only show what would be done')
+    .option('--no-safety', 'take no safety snapshot of what is replaced: for a database too broken to dump')
+    .option('--no-stop', 'leave the services running that use the data')
+    .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
+    .option('--yes', 'do not ask')
     .action(act('restore'));
+  command('rollback [restore]', 'bring back what a restore replaced; the same again undoes it')
+    .option('--forget', 'drop the data that is not in use, for good')
+    .option('--no-stop', 'leave the services running that use the data')
+    .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
+    .option('--yes', 'do not ask')
+    .action(act('rollback'));
   command('check', 'look whether the repository is whole')
     .option(
       '--read-data [share]',
@@ -58,6 +74,16 @@ function share(value: string): number {
   const percent = match ? Number(match[1]) : 0;
   if (percent > 0 && percent <= 100) return percent / 100;
   throw new InvalidArgumentError('it must be a share from above 0% to 100%.');
+}
+
+function gather(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function webAddress(value: string): URL {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
+  throw new InvalidArgumentError('it must be an http or https address.');
 }
 
 function absolute(value: string): string {

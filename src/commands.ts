@@ -3,7 +3,7 @@ import type { App, Base } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
-import { redact, redactDeep } from './redact.ts';
+import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
 import { ansiPaint, plainPaint } from './report/paint.ts';
@@ -54,7 +54,8 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   },
   plan: showPlan,
   backup,
-  restore,
+  restore: async (call) => (await import('./restore-commands.ts')).restore(call),
+  rollback: async (call) => (await import('./restore-commands.ts')).rollback(call),
   snapshots: async (call) => (await import('./browse.ts')).listSnapshots(call),
   show: async (call) => (await import('./browse.ts')).show(call),
   status: async (call) => (await import('./browse.ts')).status(call),
@@ -138,28 +139,6 @@ function reportStatus(report: RunReport): number {
   if (report.error?.code === 'INTERRUPTED') return EXIT.interrupted;
   if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
   return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
-}
-
-async function restore(call: Call): Promise<number> {
-  const { app, io, operands, options, json } = call;
-  const [snapshot, source] = operands as [string, string];
-  const text = (name: string) => (typeof options[name] === 'string' ? { [name]: options[name] } : {});
-  const result = await app.restore({
-    snapshot,
-    source,
-    ...text('database'),
-    ...text('toDatabase'),
-    ...text('toDirectory'),
-    globals: options.globals === true,
-    signal: io.signal,
-    say: (line) => (json ? undefined : io.err(`${redact(line)}\n`)),
-  });
-  print(call, result, () => {
-    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is there already';
-    const warnings = result.warnings.map((warning) => `  warning: ${warning}`);
-    return [`Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`, ...warnings].join('\n');
-  });
-  return result.restored.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
 async function accept(call: Call): Promise<number> {

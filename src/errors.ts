@@ -35,6 +35,8 @@ export const ERROR_CODES = {
   PG_RESTARTED: 'the database container was restarted or replaced during the run',
   PG_RESTORE_FAILED: 'pg_restore or psql failed',
   PG_TARGET_EXISTS: 'the database to restore into exists',
+  PG_TARGET_BUSY: 'the database to replace is held by something that cannot be ended',
+  PG_NO_SPACE: 'the database server has too little free space for the restore',
   PG_VERSION: 'the server is too old for what was asked',
   // volumes and files
   TREE_UNREADABLE: 'part of a volume could not be read',
@@ -58,6 +60,9 @@ export const ERROR_CODES = {
   TOOL_FAILED: 'a program that Lifeboat runs did not end well',
   // runs
   LOCKED: 'another run is under way',
+  NOT_CONFIRMED: 'data would be replaced, and nobody agreed to it',
+  RESTORE_UNHEALTHY: 'the data was restored, but what uses it does not work',
+  NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was asked to stop',
   RUN_DIED: 'the agent ended in the middle of a run',
   NOTIFY_FAILED: 'a notification could not be sent',

@@ -10,6 +10,9 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   SOURCE_UNKNOWN: EXIT.nothing,
   SNAPSHOT_UNKNOWN: EXIT.nothing,
   NOTHING_LABELLED: EXIT.nothing,
+  NOT_CONFIRMED: EXIT.usage,
+  RESTORE_UNHEALTHY: EXIT.partial,
+  NOTHING_TO_ROLL_BACK: EXIT.nothing,
   LOCKED: EXIT.locked,
   INTERRUPTED: EXIT.interrupted,
 };

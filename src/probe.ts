@@ -84,7 +84,8 @@ async function probeTree(
 }
 
 /** Names no run: whoever sees its helpers need not wait for a run to end. */
-function probeRun(): string {
+/** The run of a helper that only looks, and belongs to no backup. */
+export function probeRun(): string {
   return `${PROBE_RUN}${newSnapshotId(new Date())}`;
 }
 

@@ -1,23 +1,33 @@
+import type { Engine } from './docker/engine.ts';
 import { LifeboatError } from './errors.ts';
+import type { HoldDeps } from './hold.ts';
 import type { Journal } from './journal.ts';
 import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import type { RestoredItem, RestoreReport, RunReport } from './report/events.ts';
 import type { Tools } from './sources/postgres/tools.ts';
+import type { Rollback, State } from './state.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import type { TreeStore } from './tree-store.ts';
 
+/** What a restore or a rollback works with; app.ts puts it together. */
 export interface RestoreDeps {
   project: string;
-  /** id of the agent's own container */
+  agentVersion: string;
+  /** the agent's own container: never stopped by a restore */
   agentId: string;
-  /** keeps every other run of this project away until released; LOCKED when one is under way */
+  /** LOCKED when another run is under way */
   lock(): Promise<Lock>;
   journals: string;
   /** directory of runs inside the spool */
   spool: string;
   log: Log;
+  state: State;
+  engine: Engine;
+  dispatcher: Dispatcher;
   now(): Date;
   stallTimeoutMs: number;
   agentMounts: readonly Mount[];
@@ -25,37 +35,97 @@ export interface RestoreDeps {
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
+  holdDeps(journal: Journal): HoldDeps;
+  /** Backs up one source under the lock that the restore holds, told to nobody. */
+  safetyBackup(source: string, signal: AbortSignal): Promise<RunReport>;
   openTools(
     source: PostgresSource,
-    context: { runId: string; application: string; journal: Journal; signal: AbortSignal },
+    context: { runId: string; application: string; journal: Journal; withData?: boolean; signal: AbortSignal },
   ): Promise<Tools>;
 }
 
-export interface RestoreRequest {
+/** What is common to everything that may replace data. */
+export interface Consent {
+  /** Asks whether to go on. Rejects with NOT_CONFIRMED. Called only when data would be replaced or dropped. */
+  confirm(name: string): Promise<void>;
+  /** the services that use the data are stopped meanwhile */
+  stopServices: boolean;
+  /** to be asked when everything runs again: 2xx is well */
+  healthUrl?: URL;
+  signal: AbortSignal;
+  /** hears what is being done, a line for people at a time */
+  say(line: string): void;
+}
+
+export interface RestoreRequest extends Consent {
   /** `latest`, a snapshot's id or the start of one */
   snapshot: string;
   source: string;
+  /** another source to restore into */
+  to?: string;
   /** one recorded database; absent: all of the snapshot */
   database?: string;
   /** name to restore the database under */
   toDatabase?: string;
   /** directory in the agent to restore a volume or `config` into */
   toDirectory?: string;
-  /** create roles that the server lacks */
+  /** `schema.name` of tables to restore instead of whole databases */
+  tables: string[];
+  /** name to restore the one table under, in the same schema */
+  as?: string;
+  /** globs of files to restore instead of whole volumes */
+  paths: string[];
+  /** with `paths`: replace files that are newer than the snapshot's too */
+  overwrite: boolean;
+  /** create all roles of the snapshot that the server lacks, not only when they are needed */
   globals: boolean;
-  signal: AbortSignal;
-  /** hears what is being done, a line for people at a time */
-  say(line: string): void;
+  /** only say what would be done */
+  dryRun: boolean;
+  /** store what is replaced as a pinned snapshot first */
+  safety: boolean;
 }
 
-export interface RestoreResult {
-  snapshot: string;
-  source: string;
-  /** what was made: database names, or one path or volume */
-  restored: { target: string; tables?: number; rows?: number; files?: number; bytes?: number }[];
-  /** databases that were left as they are, with the reason */
+/** What a restore would do, found out without changing anything. */
+export interface RestorePreview {
+  /** the source whose data is replaced or added to; absent when it goes to a directory */
+  target?: PlannedSource;
+  /** what data is replaced: a name, and in words what it holds now */
+  replaces: { name: string; detail: string }[];
+  /** what is made where nothing stood */
+  creates: string[];
+  /** databases that are left as they are, with the reason */
   left: { database: string; reason: string }[];
+  /** bytes to be read from the repository, before decompression at most */
+  bytes: number;
+  space?: { where: string; needed: number; free: number | undefined };
+  /** what else to know before going on */
+  notes: string[];
+}
+
+/** What a restore made. */
+export interface Restored {
+  restored: RestoredItem[];
+  withoutDataMs?: number;
   warnings: string[];
+}
+
+/** A restore that has looked at its target, and has changed nothing yet. */
+export interface PreparedRestore {
+  preview: RestorePreview;
+  /** Brings what is needed here, and compares it with the manifest. Absent where loading does. */
+  fetch?(): Promise<void>;
+  /** Makes it beside, compares it with the record, and swaps. `keep` is to be called before data is put aside. */
+  load(keep: (rollback: KeptData) => Promise<void>): Promise<Restored>;
+  /** Never rejects. */
+  close(): Promise<void>;
+}
+
+/** Data that was put aside: what a rollback needs to bring it back. */
+export type KeptData = Pick<Rollback, 'databases' | 'volume'>;
+
+/** The outcome, with what was left alone. */
+export interface RestoreResult extends RestoreReport {
+  left: { database: string; reason: string }[];
   durationMs: number;
 }
 
@@ -71,7 +141,7 @@ export interface RestoreContext {
 
 /** The running container that a source name stands for now. */
 export async function restoreTarget<K extends PlannedSource['kind']>(
-  deps: RestoreDeps,
+  deps: Pick<RestoreDeps, 'plan'>,
   name: string,
   kind: K,
 ): Promise<PlannedSource & { kind: K }> {

@@ -1,93 +1,194 @@
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
-import { formatCount } from './report/format.ts';
+import { formatBytes, formatCount, plural } from './report/format.ts';
 import {
+  type KeptData,
+  type PreparedRestore,
   type RestoreContext,
   type RestoreDeps,
+  type Restored,
+  type RestorePreview,
   type RestoreRequest,
-  type RestoreResult,
   restoreTarget,
 } from './restore-context.ts';
+import { fetchTree } from './restore-volume.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
-import { loadDatabase } from './sources/postgres/load.ts';
-import { type LoadPlan, planLoad } from './sources/postgres/load-plan.ts';
+import { loadDatabases } from './sources/postgres/load.ts';
+import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts';
+import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import type { ExtractedTree } from './store/extract-tree.ts';
+import { selectByGlobs } from './store/glob.ts';
+import { readIndexFile } from './store/index-file.ts';
 
-/** Brings the selected paths of the source's tree to a directory. */
-type Fetch = (directory: string, select: string[]) => Promise<ExtractedTree>;
-
-type Restored = Pick<RestoreResult, 'restored' | 'left' | 'warnings'>;
-
-/** Databases of a Postgres source: decide → fetch → globals → load, or only fetch. */
-export async function restoreDatabases(
+/**
+ * Databases of a Postgres source: looks at the server and decides what is made, replaced and left alone. Nothing is
+ * changed before the restore is loaded.
+ */
+export async function prepareDatabases(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
-  fetch: Fetch,
-): Promise<Restored> {
-  const { id, journal, entry, repository } = context;
-  if (request.toDirectory !== undefined) return dumpToDirectory(request, request.toDirectory, fetch);
-  if (!entry.facts)
-    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no facts of ${request.source}`);
-  const facts = (await repository.readFacts(entry.facts)) as PostgresFacts;
-  const planned = await restoreTarget(deps, request.source, 'postgres');
+): Promise<PreparedRestore> {
+  refuseOptions(request);
+  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
+  if (request.toDirectory !== undefined) return toDirectory(deps, request, context, request.toDirectory);
+  const facts = await readFacts(request, context);
+  const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
+  const { id, journal } = context;
   const application = applicationName(deps.project, id);
-  const tools = await deps.openTools(planned, { runId: id, application, journal, signal: request.signal });
+  const { signal } = request;
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, signal });
   try {
     const plan = await planLoad({ tools, facts, ...request });
-    for (const { database, reason } of plan.left) request.say(`  leaving ${database} as it is: ${reason}`);
-    if (plan.load.length === 0 && !request.globals) return { restored: [], left: plan.left, warnings: [] };
+    const globals = request.globals || plan.missingRoles.length > 0;
+    const select = pathsOf(plan, globals);
+    const preview = await look(tools, request, facts, plan, globals);
+    preview.target = planned;
+    preview.bytes = await bytesOf(context, select, signal);
     const tree = path.join(context.directory, 'tree');
-    request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'globals'}`);
-    await fetch(tree, ['globals.sql', ...plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`)]);
-    const warnings = request.globals ? await createRoles(request, tools, tree) : [];
-    return await loadAll(deps, request, context, { tools, facts, plan, tree, warnings });
-  } finally {
+    return {
+      preview,
+      fetch: async () => {
+        request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'roles'}`);
+        await fetchTree(deps, request, context, tree, select);
+      },
+      async load(keep) {
+        const warnings = globals ? await createRoles(request, tools, tree) : [];
+        return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
+      },
+      close: () => tools.close(),
+    };
+  } catch (error) {
     await tools.close();
+    throw error;
   }
+}
+
+/** What does not go together is refused before anything is looked at. */
+function refuseOptions({ paths, toDirectory, database, toDatabase, globals, to, source }: RestoreRequest): void {
+  const refuse = (message: string, hint: string) => {
+    throw new LifeboatError('USAGE', message, { hint });
+  };
+  if (paths.length > 0) refuse(`${source} is a database, --path is for files`, 'Use --table schema.name for tables.');
+  if (toDirectory === undefined) return;
+  if (database !== undefined || toDatabase !== undefined || globals || to !== undefined)
+    refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
+}
+
+async function readFacts(
+  request: RestoreRequest,
+  { entry, repository, snapshot }: RestoreContext,
+): Promise<PostgresFacts> {
+  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
+  throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
+}
+
+function pathsOf(plan: LoadPlan, globals: boolean): string[] {
+  const databases = plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`);
+  return [...(globals ? ['globals.sql'] : []), ...databases];
+}
+
+/** Bytes of the files that will be fetched, as they lie in the tree. */
+async function bytesOf(context: RestoreContext, select: string[], signal: AbortSignal): Promise<number> {
+  const { entry, repository } = context;
+  if (!entry.index || select.length === 0) return 0;
+  const file = path.join(context.directory, `index-${randomUUID()}.ndjson`);
+  await repository.fetchIndex(entry.index, file, signal);
+  const selected = selectByGlobs(select);
+  let bytes = 0;
+  for await (const line of readIndexFile(file))
+    if (line.type === 'file' && selected(line.path, false)) bytes += line.size ?? 0;
+  return bytes;
+}
+
+async function look(
+  tools: Tools,
+  request: RestoreRequest,
+  facts: PostgresFacts,
+  plan: LoadPlan,
+  globals: boolean,
+): Promise<RestorePreview> {
+  const { signal } = request;
+  const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
+  for (const { database, target, state } of plan.load) {
+    if (state !== 'data') {
+      preview.creates.push(target);
+      continue;
+    }
+    const present = await describePresent(tools, target, recordedDatabase(facts, database), signal);
+    preview.replaces.push({ name: target, detail: describe(present) });
+    preview.notes.push(...present.notes);
+  }
+  if (globals) preview.creates.push(...rolesText(plan.missingRoles));
+  const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
+  const free = await freeDataSpace(tools, signal);
+  preview.space = { where: tools.container, needed, free };
+  if (free !== undefined && plan.load.length > 0 && free < needed) {
+    throw new LifeboatError(
+      'PG_NO_SPACE',
+      `${tools.container} has ${formatBytes(free)} free, the restore beside the present data needs ${formatBytes(needed)}`,
+      { hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.' },
+    );
+  }
+  return preview;
+}
+
+function rolesText(missing: readonly string[]): string[] {
+  return [missing.length > 0 ? `roles ${missing.join(', ')}` : 'roles that the server lacks'];
+}
+
+function describe({ size, tables, rows, moreRows, newTables }: PresentDatabase): string {
+  const than = 'than the snapshot';
+  const difference =
+    moreRows === 0
+      ? 'as many rows as the snapshot'
+      : `${formatCount(Math.abs(moreRows))} ${moreRows > 0 ? 'more' : 'fewer'} rows ${than}`;
+  const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
+  return `${formatBytes(size)}, ${plural(tables, 'table')}, ${formatCount(rows)} rows: ${difference}${added}`;
 }
 
 async function loadAll(
   deps: RestoreDeps,
   request: RestoreRequest,
   { id, journal }: RestoreContext,
-  {
-    tools,
-    facts,
-    plan,
-    tree,
-    warnings,
-  }: { tools: Tools; facts: PostgresFacts; plan: LoadPlan; tree: string; warnings: string[] },
+  work: {
+    tools: Tools;
+    facts: PostgresFacts;
+    plan: LoadPlan;
+    tree: string;
+    warnings: string[];
+    keep: (kept: KeptData) => Promise<void>;
+  },
 ): Promise<Restored> {
-  const { source, signal } = request;
-  const restored: RestoreResult['restored'] = [];
-  for (const { database, target } of plan.load) {
-    const loaded = await loadDatabase({
-      tools,
-      facts,
-      database,
-      target,
-      tree,
-      id: id.slice(-6),
-      jobs: toolJobs(),
-      stallTimeoutMs: deps.stallTimeoutMs,
-      signal,
-      step: (text) => request.say(`  ${text}`),
-      recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
-      forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
-    });
-    restored.push({ target, tables: loaded.tables, rows: loaded.rows });
-    warnings.push(...loaded.warnings);
+  const { signal } = request;
+  const source = request.to ?? request.source;
+  const { databases, swapMs, warnings } = await loadDatabases({
+    ...work,
+    loads: work.plan.load,
+    id: id.slice(-6),
+    jobs: toolJobs(),
+    stallTimeoutMs: deps.stallTimeoutMs,
+    signal,
+    step: (text) => request.say(`  ${text}`),
+    recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+    forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+    keepBefore: (kept) => work.keep({ databases: kept }),
+  });
+  for (const { target, tables, rows } of databases) {
     request.say(
-      `  database ${target} is there: ${formatCount(loaded.tables)} tables, ${formatCount(loaded.rows)} rows compared and equal`,
+      `  database ${target} is there: ${formatCount(tables)} tables, ${formatCount(rows)} rows compared and equal`,
     );
   }
-  return { restored, left: plan.left, warnings };
+  return {
+    restored: databases.map(({ before, ...item }) => ({ ...item, ...(before === undefined ? {} : { kept: before }) })),
+    warnings: [...work.warnings, ...warnings],
+    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
+  };
 }
 
 async function createRoles(request: RestoreRequest, tools: Tools, tree: string): Promise<string[]> {
@@ -99,8 +200,19 @@ async function createRoles(request: RestoreRequest, tools: Tools, tree: string):
 }
 
 /** The dump itself, for whoever wants to run `pg_restore` by hand. */
-async function dumpToDirectory(request: RestoreRequest, directory: string, fetch: Fetch): Promise<Restored> {
-  const { files, bytes } = await fetch(directory, []);
-  request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
-  return { restored: [{ target: directory, files, bytes }], left: [], warnings: [] };
+function toDirectory(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  directory: string,
+): PreparedRestore {
+  return {
+    preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
+    async load() {
+      const { files, bytes } = await fetchTree(deps, request, context, directory, []);
+      request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
+      return { restored: [{ target: directory, files, bytes }], warnings: [] };
+    },
+    close: async () => undefined,
+  };
 }

@@ -1,21 +1,36 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { openHolds } from './hold.ts';
 import { Journal, readJournal } from './journal.ts';
+import { redactDeep } from './redact.ts';
+import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { formatAgo } from './report/format.ts';
-import type { RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
-import { restoreDatabases } from './restore-database.ts';
-import { fetchTree, restoreTree } from './restore-volume.ts';
-import type { Manifest, ManifestSource } from './store/manifest.ts';
-import type { Repository } from './store/repository.ts';
+import type {
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestoreRequest,
+  RestoreResult,
+} from './restore-context.ts';
+import { prepareDatabases } from './restore-database.ts';
+import { findSnapshot } from './restore-find.ts';
+import { previewLines } from './restore-preview.ts';
+import { restoreTree } from './restore-volume.ts';
+import { answersWell, containersUsing, withStopped } from './services.ts';
+import { putPin } from './store/pins.ts';
+import { putRecord } from './store/records.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 import { openDatabases } from './working-databases.ts';
 
 /**
- * The line of backup.ts backwards: resolve → fetch → load → compare → report. Existing data is never replaced: everything
- * is checked before anything is made, and what is made gets its final name last.
+ * The line of backup.ts backwards: resolve → look → ask → fetch → safety → stop → load beside, compare, swap → start →
+ * check → report. Nothing is replaced before everything that goes in its place is there and equal to the record, and what
+ * was replaced stays.
  *
- * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_TARGET_EXISTS, TREE_TARGET_NOT_EMPTY before anything was touched.
+ * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, NOT_CONFIRMED, PG_TARGET_EXISTS, PG_TARGET_BUSY,
+ * PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
   const lock = await deps.lock();
@@ -23,77 +38,193 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   try {
     await deps.recover();
     const repository = await deps.repository();
-    const { snapshot, entry } = await find(repository, request);
-    const age = formatAgo(new Date(snapshot.end), startedAt);
-    request.say(`Restore ${request.source} from ${snapshot.id} (${age})`);
+    const { snapshot, entry } = await findSnapshot(repository, request);
+    request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
     for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
+    const start: RestoreStart = {
+      id,
+      project: deps.project,
+      verb: 'restore',
+      source: request.source,
+      target: request.toDirectory ?? request.to ?? request.source,
+      snapshot: snapshot.id,
+      start: startedAt.toISOString(),
+    };
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const context: RestoreContext = { id, journal, directory, repository, snapshot, entry };
     try {
-      const done =
-        entry.kind === 'postgres'
-          ? await restoreDatabases(deps, request, context, (to, select) =>
-              fetchTree(deps, request, context, to, select),
-            )
-          : await restoreTree(deps, request, context);
-      const durationMs = deps.now().getTime() - startedAt.getTime();
-      return { snapshot: snapshot.id, source: request.source, ...done, durationMs };
+      return await attempt(deps, request, { id, journal, directory, repository, snapshot, entry }, start);
     } finally {
       await rm(directory, { recursive: true, force: true });
-      // What could not be dropped from here, because the helper is gone, gets one more try with a new one.
-      if (openDatabases(await readJournal(journal.file)).size > 0) await deps.recover();
-      else await journal.close();
+      await endJournal(deps, journal);
     }
   } finally {
     await lock.release();
   }
 }
 
-async function find(
-  repository: Repository,
+/** What could not be undone from here, because a helper or a server is gone, gets one more try. */
+async function endJournal(deps: RestoreDeps, journal: Journal): Promise<void> {
+  const entries = await readJournal(journal.file);
+  if (openDatabases(entries).size > 0 || openHolds(entries).length > 0) await deps.recover();
+  else await journal.close();
+}
+
+async function attempt(
+  deps: RestoreDeps,
   request: RestoreRequest,
-): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
-  const { source } = request;
-  if (request.snapshot === 'latest') return findLatest(repository, source);
-  const { manifest: snapshot } = await repository.resolve(request.snapshot);
-  const entry = snapshot.sources[source];
-  if (!entry || entry.status === 'failed') {
-    const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
-    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, {
-      hint: sourceHint(good),
+  context: RestoreContext,
+  start: RestoreStart,
+): Promise<RestoreResult> {
+  const prepared = await prepare(deps, request, context);
+  try {
+    const { preview } = prepared;
+    const services = await servicesToStop(deps, request, prepared);
+    for (const line of previewLines(request, preview, services)) request.say(line);
+    const report = emptyReport(deps, start, [...services.notes]);
+    const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
+    if (request.dryRun || nothing) return { ...report, left: preview.left, durationMs: 0 };
+    if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
+    deps.dispatcher.emit({ type: 'restore-started', restore: start });
+    const error = await perform(deps, request, context, { prepared, services: services.using, report });
+    return await finish(deps, context, report, preview.left, error);
+  } finally {
+    await prepared.close();
+  }
+}
+
+async function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
+  if (context.entry.kind === 'postgres') return prepareDatabases(deps, request, context);
+  const done = restoreTree;
+  return {
+    preview: { replaces: [], creates: [request.source], left: [], bytes: context.entry.bytes, notes: [] },
+    load: () => done(deps, request, context),
+    close: async () => undefined,
+  };
+}
+
+/** Everything that changes something. Fills the report as it goes; resolves to what ended it, if something did. */
+async function perform(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  { prepared, services, report }: { prepared: PreparedRestore; services: Services['using']; report: RestoreReport },
+): Promise<unknown> {
+  const { preview } = prepared;
+  const step = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+    const begin = performance.now();
+    try {
+      return await work();
+    } finally {
+      report.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
+    }
+  };
+  const keep = async (kept: Parameters<Parameters<PreparedRestore['load']>[0]>[0]) => {
+    const target = preview.target?.name ?? request.source;
+    const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
+    const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id };
+    await deps.state.saveRollbacks([...rest, { ...rollback, inUse: 'restored', ...kept }]);
+    report.canRollBack = true;
+  };
+  const load = () => step('restore', () => prepared.load(keep));
+  try {
+    if (prepared.fetch) await step('fetch', prepared.fetch);
+    if (preview.replaces.length > 0 && request.safety) {
+      report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, preview.target?.name));
+    }
+    let restored: Restored;
+    if (services.length === 0) restored = await load();
+    else {
+      request.say(`  stopping ${services.map(({ name }) => name).join(', ')}`);
+      const held = deps.holdDeps(context.journal);
+      const ran = await step('with services stopped', () => withStopped(services, held, request.signal, load));
+      report.checks.push(...ran.checks);
+      restored = ran.result;
+    }
+    report.restored = restored.restored;
+    report.warnings.push(...restored.warnings);
+    if (restored.withoutDataMs !== undefined) report.withoutDataMs = Math.round(restored.withoutDataMs);
+    const { healthUrl } = request;
+    if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
+    return undefined;
+  } catch (error) {
+    return request.signal.aborted ? request.signal.reason : error;
+  }
+}
+
+interface Services {
+  using: Awaited<ReturnType<typeof containersUsing>>['using'];
+  notes: string[];
+}
+
+async function servicesToStop(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { preview }: PreparedRestore,
+): Promise<Services> {
+  if (!preview.target || preview.replaces.length === 0) return { using: [], notes: [] };
+  const { using, kept } = await containersUsing(deps.engine, preview.target, deps.agentId);
+  if (!request.stopServices) return { using: [], notes: [] };
+  return { using, notes: kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`) };
+}
+
+/** Stores what will be replaced, and pins it. */
+async function safetySnapshot(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { repository, id }: RestoreContext,
+  target = request.source,
+): Promise<string> {
+  request.say(`  taking a safety snapshot of ${target}`);
+  const run = await deps.safetyBackup(target, request.signal);
+  const failed = run.results.find(({ name }) => name === target)?.error ?? run.error;
+  if (run.snapshot === undefined) {
+    throw new LifeboatError(failed?.code ?? 'INTERNAL', `no safety snapshot could be taken: ${failed?.message}`, {
+      hint: 'Nothing was changed. When the present data is too broken to back up, --no-safety goes on without: a rollback then has only what is kept beside.',
     });
   }
-  return { snapshot, entry };
+  const at = deps.now().toISOString();
+  await putPin(repository.destination, deps.project, run.snapshot, { reason: `before restore ${id}`, at });
+  request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
+  return run.snapshot;
 }
 
-/** The newest snapshot that holds the source. With a damaged manifest among the newer ones that cannot be told. */
-async function findLatest(
-  repository: Repository,
-  source: string,
-): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
-  const { snapshots, damaged } = await repository.snapshots();
-  const found = snapshots.find(({ manifest }) => (manifest.sources[source]?.status ?? 'failed') !== 'failed');
-  const newer = damaged.find(({ id }) => found === undefined || id > found.manifest.id);
-  if (newer) {
-    throw new LifeboatError(
-      newer.error.code,
-      `the manifest of ${newer.id} cannot be read, so the latest is not known`,
-      {
-        cause: newer.error,
-        hint: found
-          ? `The newest one that can be read is ${found.manifest.id}: name it to restore it.`
-          : 'No other snapshot holds the source.',
-      },
-    );
+function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {
+  const end = deps.now().toISOString();
+  return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
+}
+
+/** Stores the record and tells. Throws what ended the restore. */
+async function finish(
+  deps: RestoreDeps,
+  { repository }: RestoreContext,
+  report: RestoreReport,
+  left: RestoreResult['left'],
+  error: unknown,
+): Promise<RestoreResult> {
+  report.end = deps.now().toISOString();
+  const unwell = report.checks.filter(({ ok }) => !ok);
+  if (error !== undefined) Object.assign(report, { status: 'failed', error: errorInfo(error) });
+  else if (unwell.length > 0) {
+    const names = unwell.map(({ name }) => name).join(', ');
+    const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${names}`, {
+      hint: `Look at their logs; \`lifeboat rollback ${report.id}\` brings the former data back.`,
+    });
+    Object.assign(report, { status: 'partial', error: errorInfo(why) });
   }
-  if (found) return { snapshot: found.manifest, entry: found.manifest.sources[source] as ManifestSource };
-  const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
-  throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
-}
-
-function sourceHint(names: string[]): string {
-  return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
+  // Nothing was put aside by a restore that failed before its swap.
+  if (error !== undefined && report.restored.length === 0) report.canRollBack = false;
+  const clean = redactDeep(report);
+  await putRecord(repository.destination, `${deps.project}/restores/${report.id}.json`, {
+    agentVersion: deps.agentVersion,
+    ...clean,
+  }).catch((failure: unknown) =>
+    deps.log.warn('the record of the restore could not be stored', { ...errorInfo(failure) }),
+  );
+  deps.dispatcher.emit({ type: 'restore-finished', report: clean });
+  await deps.dispatcher.settle();
+  if (error !== undefined) throw error;
+  return { ...report, left, durationMs: Date.parse(report.end) - Date.parse(report.start) };
 }

@@ -4,6 +4,23 @@ import { hasErrno } from './errors.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 
+/** A restore whose replaced data is still there. The database names change places with each rollback. */
+export interface Rollback {
+  /** of the restore */
+  id: string;
+  /** ISO time of the restore */
+  at: string;
+  /** the source whose data was replaced */
+  source: string;
+  snapshot: string;
+  /** which data is in use now: the restored, or what was there before */
+  inUse: 'restored' | 'before';
+  /** databases, and the names that hold the other data */
+  databases?: { name: string; before: string }[];
+  /** a volume keeps the other data in an area of its own */
+  volume?: { area: string };
+}
+
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
 export interface State {
   readonly directory: string;
@@ -21,6 +38,9 @@ export interface State {
   /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
   damaged(): Promise<string[]>;
   saveDamaged(keys: readonly string[]): Promise<void>;
+  /** restores that can be rolled back, oldest first */
+  rollbacks(): Promise<Rollback[]>;
+  saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
   /** after which object the next `check` of a share goes on */
   checkedTo(): Promise<string | undefined>;
   saveCheckedTo(key: string | undefined): Promise<void>;
@@ -50,6 +70,8 @@ export function openState(directory: string): State {
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
     damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
     saveDamaged: (keys) => writeJson(file('damaged.json'), keys),
+    rollbacks: () => readJson<Rollback[]>(file('rollbacks.json')).then((value) => value ?? []),
+    saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
     async cachedIndex(source, sha256) {

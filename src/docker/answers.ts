@@ -27,6 +27,8 @@ export interface ContainerDetails {
   /** of the last end; 0 while running */
   exitCode: number;
   oomKilled: boolean;
+  /** of its health check; absent when it has none */
+  health?: 'starting' | 'healthy' | 'unhealthy';
   /** ISO times; year 1 when it never happened */
   startedAt: string;
   finishedAt: string;
@@ -117,6 +119,10 @@ export const summaries = z.array(
   ),
 );
 
+function healthOf(status: string | undefined): Pick<ContainerDetails, 'health'> {
+  return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? { health: status } : {};
+}
+
 export const container = z
   .object({
     Id: id,
@@ -128,6 +134,7 @@ export const container = z
       Paused: flag,
       ExitCode: z.number().int(),
       OOMKilled: flag,
+      Health: z.object({ Status: text }).nullish(),
       StartedAt: text,
       FinishedAt: text,
     }),
@@ -157,6 +164,7 @@ export const container = z
       paused: c.State.Paused,
       exitCode: c.State.ExitCode,
       oomKilled: c.State.OOMKilled,
+      ...healthOf(c.State.Health?.Status),
       startedAt: c.State.StartedAt,
       finishedAt: c.State.FinishedAt,
       hostname: c.Config.Hostname,

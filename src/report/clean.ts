@@ -2,7 +2,7 @@ import { redact } from '../redact.ts';
 
 /** Fields that hold words, codes, ids and times of Lifeboat's own: no stranger writes to them. */
 const OWN = new Set([
-  ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'code', 'attention'],
+  ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'verb', 'code', 'attention'],
   ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'nextRun'],
 ]);
 

@@ -25,6 +25,10 @@ interface Lane {
 /** An event before the end of a run may take this part of the limit, so that the end itself is always told. */
 const EARLY_SHARE = 1 / 3;
 
+function isEnd({ type }: RunEvent): boolean {
+  return type === 'run-finished' || type === 'restore-finished';
+}
+
 /**
  * Each listener gets the events in order, one at a time, on its own: a slow one does not delay another. Of the progress
  * events that wait, only the newest of each source is kept. A listener that throws, rejects or takes too long is logged.
@@ -39,9 +43,9 @@ export function createDispatcher(
   async function work(lane: Lane): Promise<void> {
     for (let event = lane.queue.shift(); event !== undefined; event = lane.queue.shift()) {
       const outcome = await handOver(lane, event);
-      if (outcome === 'late' && event.type !== 'run-finished') {
+      if (outcome === 'late' && !isEnd(event)) {
         // Whoever hangs on these would hang on the rest of them too; the end of the run still reaches it.
-        lane.queue = lane.queue.filter((waiting) => waiting.type === 'run-finished');
+        lane.queue = lane.queue.filter(isEnd);
       }
     }
     lane.running = undefined;
@@ -50,7 +54,7 @@ export function createDispatcher(
   async function handOver(lane: Lane, event: RunEvent): Promise<'done' | 'late'> {
     const controller = new AbortController();
     lane.controller = controller;
-    const limit = event.type === 'run-finished' ? limitMs : limitMs * EARLY_SHARE;
+    const limit = isEnd(event) ? limitMs : limitMs * EARLY_SHARE;
     const timer = setTimeout(() => controller.abort(), limit);
     const late = new Promise<'late'>((resolve) => {
       controller.signal.addEventListener('abort', () => resolve('late'), { once: true });

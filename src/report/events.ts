@@ -1,8 +1,11 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
 
-/** What started a run. `catch-up`: a scheduled run that was missed while the agent was down. */
-export type Trigger = 'schedule' | 'catch-up' | 'manual';
+/**
+ * What started a run. `catch-up`: a scheduled run that was missed while the agent was down. `safety`: a restore that is
+ * about to replace data.
+ */
+export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety';
 
 /** `partial`: something was stored, something that was asked for was not. */
 export type RunStatus = 'ok' | 'partial' | 'failed';
@@ -92,7 +95,56 @@ export interface Progress {
   files?: number;
 }
 
+/** Identifies a restore, or a rollback of one, from the moment in which it begins to change something. */
+export interface RestoreStart {
+  id: string;
+  project: string;
+  verb: 'restore' | 'rollback';
+  /** whose data it is */
+  source: string;
+  /** what it goes to: a source, or a directory */
+  target: string;
+  /** the snapshot it comes from */
+  snapshot: string;
+  /** ISO time */
+  start: string;
+}
+
+/** One thing that a restore brought back. */
+export interface RestoredItem {
+  /** database, table, volume or directory */
+  target: string;
+  tables?: number;
+  rows?: number;
+  files?: number;
+  bytes?: number;
+  /** what replaced data is kept as, for `lifeboat rollback` */
+  kept?: string;
+}
+
+/** The outcome of a restore: notified, printed and stored as `<project>/restores/<id>.json`. */
+export interface RestoreReport extends RestoreStart {
+  end: string;
+  /** `partial`: the data is back, but not everything is well */
+  status: RunStatus;
+  restored: RestoredItem[];
+  /** what was done, in order; milliseconds */
+  steps: { name: string; durationMs: number }[];
+  /** what was looked at afterwards */
+  checks: { name: string; ok: boolean; detail?: string }[];
+  /** how long the target stood for no usable data, milliseconds */
+  withoutDataMs?: number;
+  /** id of the pinned snapshot of what was replaced */
+  safety?: string;
+  /** `lifeboat rollback <id>` undoes it */
+  canRollBack: boolean;
+  warnings: string[];
+  error?: ErrorInfo;
+}
+
 export type RunEvent =
+  | { type: 'restore-started'; restore: RestoreStart }
+  | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
   | { type: 'source-started'; source: string }
   | { type: 'progress'; progress: Progress }

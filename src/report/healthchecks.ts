@@ -4,6 +4,7 @@ import { overall, type RunStart } from './events.ts';
 import { newestThatFit, oneLine } from './format.ts';
 import { createPost, type Post, type PostAnswer } from './http.ts';
 import type { Notifier } from './notifier.ts';
+import { restoreHeadline, restoreLines } from './restore-text.ts';
 import { headline, renderReport } from './text.ts';
 
 /** Where healthchecks.io keeps the ping endpoints; a self-hosted server has its own. */
@@ -82,6 +83,10 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true })}`;
         const kind = overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
+      } else if (event.type === 'restore-finished') {
+        // A restore says nothing about whether backups are made: it is only noted with the check.
+        const text = [restoreHeadline(event.report), ...restoreLines(event.report)].join('\n');
+        await ping('log', undefined, cutText(redact(text), bodyLimit), signal);
       }
     },
     async test(signal) {

@@ -61,17 +61,19 @@ export interface SnapshotRow {
   end: string;
   status: string;
   trigger: string;
+  /** why it is kept whatever the retention says */
+  pinned?: string;
   sources: { name: string; status: string; bytes: number; newBytes: number }[];
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, pinned, sources }) => [
     id,
     formatAgo(new Date(end), now),
     status === 'partial' ? 'partly failed' : status,
-    trigger,
+    pinned === undefined ? trigger : `${trigger}, pinned`,
     formatBytes(sum(sources.map(({ bytes }) => bytes))),
     formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
     sources.map(({ name, status: each }) => (each === 'failed' ? `${name} (failed)` : name)).join(' '),

@@ -1,8 +1,9 @@
 import { cleanReport } from './clean.ts';
-import type { OtherSource, RunReport, SourceReport } from './events.ts';
+import type { OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
+import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
 import { failuresFirst, headline, nextRun, otherSource, safety, totals } from './text.ts';
 
 /** A section or context block; `verbatim` keeps Slack from turning plain names into links and mentions. */
@@ -178,6 +179,18 @@ function context(text: string): SlackBlock {
   return { type: 'context', elements: [{ type: 'mrkdwn', text, verbatim: true }] };
 }
 
+function restoreMessage(report: RestoreReport): SlackMessage {
+  const clean = cleanReport(report);
+  return plainMessage([restoreHeadline(clean), ...restoreLines(clean)]);
+}
+
+/** The first line in bold, the others below it. */
+function plainMessage([title = '', ...lines]: string[]): SlackMessage {
+  const first = mrkdwn(title, 600);
+  const rest = lines.slice(0, MAX_NAMES).map((line) => mrkdwn(line, 90));
+  return { text: first, blocks: [section([`*${first}*`, ...rest].join('\n'))] };
+}
+
 /** Options of {@link createSlack}: `url` is that of an incoming webhook. */
 export interface SlackOptions {
   url: URL;
@@ -195,6 +208,8 @@ export function createSlack({ url, project, zone, post = createPost(), now = Dat
     name: 'slack',
     async handle(event, signal) {
       if (event.type === 'run-finished') await send(slackMessage(event.report, { now: new Date(now()), zone }), signal);
+      else if (event.type === 'restore-started') await send(plainMessage([restoreStarted(event.restore)]), signal);
+      else if (event.type === 'restore-finished') await send(restoreMessage(event.report), signal);
     },
     async test(signal) {
       const text = `${mrkdwn(project, 200)}: test message from Lifeboat, no backup was made`;

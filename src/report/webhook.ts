@@ -1,18 +1,21 @@
 import { cleanReport } from './clean.ts';
-import type { RunReport } from './events.ts';
+import type { RestoreReport, RunReport } from './events.ts';
 import { newestThatFit } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
+import { restoreHeadline, restoreStarted } from './restore-text.ts';
 import { headline } from './text.ts';
 
 /** What is posted: see docs/notifications.md. New fields may be added to format 1; none is removed or renamed. */
 export interface WebhookMessage {
   format: 1;
-  event: 'run-finished' | 'test';
+  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'test';
   /** one line for people */
   text: string;
-  /** absent in a test */
+  /** of a run that ended */
   report?: RunReport;
+  /** of a restore or rollback that ended */
+  restore?: RestoreReport;
 }
 
 /** Room for the log tail beside the rest of the report, in characters; the rest is far smaller. */
@@ -47,6 +50,13 @@ export function createWebhook({
     name: 'webhook',
     async handle(event, signal) {
       if (event.type === 'run-finished') await send(webhookMessage(event.report), signal);
+      const { type } = event;
+      if (type === 'restore-started')
+        await send({ format: 1, event: type, text: restoreStarted(event.restore) }, signal);
+      if (type === 'restore-finished') {
+        const restore = cleanReport(event.report);
+        await send({ format: 1, event: type, text: restoreHeadline(restore), restore }, signal);
+      }
     },
     async test(signal) {
       const text = `${project}: test message from Lifeboat, no backup was made`;

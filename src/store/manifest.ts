@@ -55,7 +55,7 @@ const manifest = z.object({
   previous: sha256.nullable(),
   start: time,
   end: time,
-  trigger: z.enum(['schedule', 'catch-up', 'manual']),
+  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety']),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
   sources: z.record(z.string(), source),

@@ -46,6 +46,8 @@ export interface Repository {
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   /** Brings an index to a new local file, plain. The file is there only if it is what was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
+  /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
+  checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
    * Makes a snapshot: after every object it names was found, with its size, the manifest is put. Throws OBJECT_MISSING or
    * OBJECT_DAMAGED, and then there is no snapshot.
@@ -170,7 +172,7 @@ class StoredRepository implements Repository {
 
   async commit(manifest: Manifest): Promise<Snapshot> {
     const bytes = encodeManifest(manifest);
-    await this.checkObjects(manifest);
+    await this.checkObjects(objectsOf(manifest));
     await this.destination.put(this.manifestKey(manifest.id), streamOf(bytes));
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
@@ -215,8 +217,8 @@ class StoredRepository implements Repository {
     return { manifest, hash: manifestHash(bytes) };
   }
 
-  private async checkObjects(manifest: Manifest): Promise<void> {
-    const missing = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
+  async checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
+    const missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
     for await (const { key, size } of this.destination.list(`${this.project}/`)) {
       const ref = missing.get(key);
       if (!ref) continue;
@@ -224,9 +226,7 @@ class StoredRepository implements Repository {
       if (size !== ref.size)
         throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} bytes instead of ${ref.size}`);
     }
-    for (const key of missing.keys()) {
-      throw new LifeboatError('OBJECT_MISSING', `${key} is not there, so the snapshot cannot be made`);
-    }
+    for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
   }
 
   private directory(id: string): string {

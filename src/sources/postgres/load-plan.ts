@@ -10,10 +10,20 @@ export const NAME_LIMIT = 63;
 /** What stands under the name that a database is to be restored to. */
 export type TargetState = 'absent' | Contents;
 
+/** One database that a restore makes. */
+export interface PlannedLoad {
+  database: string;
+  target: string;
+  /** `data`: what stands under the name is replaced, and kept beside */
+  state: TargetState;
+}
+
 /** Which databases of a snapshot to load under which names, and which to leave alone. */
 export interface LoadPlan {
-  load: { database: string; target: string }[];
+  load: PlannedLoad[];
   left: { database: string; reason: string }[];
+  /** roles that restored objects belong to and the server lacks */
+  missingRoles: string[];
 }
 
 export interface LoadPlanOptions {
@@ -23,24 +33,22 @@ export interface LoadPlanOptions {
   database?: string;
   /** name to restore the database under */
   toDatabase?: string;
-  /** missing roles will be created from the snapshot */
-  globals: boolean;
   signal: AbortSignal;
 }
 
 /**
- * Decides what to load, and refuses what cannot be restored or would replace data, before anything is made. A database
- * that exists and holds nothing (a fresh container makes one), or only what extensions made, is no obstacle. Without a
- * name, every recorded database is meant, except those that held no data and exist.
+ * Decides what to load, and refuses what cannot be restored, before anything is made. A database that exists and holds
+ * data under its own name will be replaced; under a name chosen by `toDatabase` it is refused. Without a name, every
+ * recorded database is meant, except those that held no data and exist.
  *
- * Errors: PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, USAGE; PG_RESTORE_FAILED when roles are missing.
+ * Errors: PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_TARGET_BUSY, USAGE.
  */
 export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
   const { tools, facts, database, toDatabase } = options;
   const control = await tools.control();
   checkVersion(control, facts, tools.container);
   const asked = database !== undefined || toDatabase !== undefined;
-  const plan: LoadPlan = { load: [], left: [] };
+  const plan: LoadPlan = { load: [], left: [], missingRoles: [] };
   const chosen = choose(facts, database, toDatabase);
   for (const recorded of chosen) {
     const target = toDatabase ?? recorded.name;
@@ -51,11 +59,25 @@ export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
       plan.left.push({ database: recorded.name, reason });
       continue;
     }
-    if (state === 'data') throw targetExists(target, tools.container);
-    if (!options.globals) await checkRoles(control, recorded);
-    plan.load.push({ database: recorded.name, target });
+    if (state === 'data' && toDatabase !== undefined) throw targetExists(target, tools.container);
+    if (state !== 'absent') await checkRenamable(control, target, tools.container);
+    plan.missingRoles.push(...(await missingRoles(control, recorded)));
+    plan.load.push({ database: recorded.name, target, state });
   }
+  plan.missingRoles = [...new Set(plan.missingRoles)].sort();
   return plan;
+}
+
+/** A database with prepared transactions cannot be renamed (Postgres docs, PREPARE TRANSACTION). PG_TARGET_BUSY. */
+export async function checkRenamable(control: Session, target: string, container: string): Promise<void> {
+  const rows = await control.all<{ gid: string }>('SELECT gid FROM pg_prepared_xacts WHERE database = $1', [target]);
+  if (rows.length === 0) return;
+  const named = rows.slice(0, 3).map(({ gid }) => JSON.stringify(gid));
+  throw new LifeboatError(
+    'PG_TARGET_BUSY',
+    `database ${target} in ${container} has prepared transactions, so it cannot be renamed: ${named.join(', ')}`,
+    { hint: 'End them with COMMIT PREPARED or ROLLBACK PREPARED, then try again; nothing was changed.' },
+  );
 }
 
 /** The recorded facts of a database. PG_DATABASE_UNKNOWN when the snapshot does not have it. */
@@ -67,16 +89,19 @@ export function recordedDatabase(facts: PostgresFacts, database: string): Databa
   });
 }
 
-/** PG_RESTORE_FAILED when the server lacks a role that a restored object would belong to. */
-export async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
+/** The roles that objects of a recorded database belong to and the server lacks. */
+async function missingRoles(control: Session, recorded: DatabaseFacts): Promise<string[]> {
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   const present = new Set(rows.map((row) => row.name));
-  const missing = [...new Set([recorded.owner, ...recorded.owners])].filter(
-    (role) => role !== '' && !present.has(role),
-  );
+  return [...new Set([recorded.owner, ...recorded.owners])].filter((role) => role !== '' && !present.has(role));
+}
+
+/** PG_RESTORE_FAILED when the server lacks a role that a restored object would belong to. */
+export async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
+  const missing = await missingRoles(control, recorded);
   if (missing.length === 0) return;
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
-    hint: 'Add --globals to create missing roles from the snapshot; nothing was changed.',
+    hint: 'Create them by hand, then try again; no database was changed.',
   });
 }
 
@@ -100,7 +125,7 @@ export async function targetState(
 export function targetExists(target: string, container: string, cause?: unknown): LifeboatError {
   return new LifeboatError('PG_TARGET_EXISTS', `database ${target} exists in ${container} and is not empty`, {
     cause,
-    hint: 'Restore beside it with --to-database NAME, or rename the present one first; nothing was changed.',
+    hint: 'Choose another name; nothing was changed.',
   });
 }
 

@@ -3,20 +3,25 @@ import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
 import { createDatabase, databaseProperties } from './create-database.ts';
 import { countRows, type DatabaseFacts, type PostgresFacts, type TableFacts } from './facts.ts';
-import { checkRoles, recordedDatabase, targetExists, targetState } from './load-plan.ts';
+import {
+  checkRenamable,
+  checkRoles,
+  type PlannedLoad,
+  recordedDatabase,
+  targetExists,
+  targetState,
+} from './load-plan.ts';
 import { databaseDirectory } from './quote.ts';
 import { type Session, sqlState } from './session.ts';
-import { dropWorking, takeName, type WorkingDatabase, workingName } from './swap.ts';
+import { dropWorking, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
-export interface LoadDatabaseOptions {
+export interface LoadOptions {
   tools: Tools;
   facts: PostgresFacts;
-  /** the recorded database */
-  database: string;
-  /** name to restore under */
-  target: string;
+  /** which recorded databases to make under which names, as they were found when that was decided */
+  loads: readonly PlannedLoad[];
   /** the fetched tree, as the agent and the helper both see it */
   tree: string;
   /** suffix for the working names, from the run: `4f1c9a` */
@@ -29,6 +34,8 @@ export interface LoadDatabaseOptions {
   recordWorking(database: WorkingDatabase): void;
   /** Called when nothing stands under that name any more, or what does is kept on purpose. */
   forgetWorking(name: string): void;
+  /** Called before databases that hold data get the names under which they are kept for a rollback. */
+  keepBefore(databases: { name: string; before: string }[]): Promise<void>;
 }
 
 export interface LoadedDatabase {
@@ -36,54 +43,115 @@ export interface LoadedDatabase {
   tables: number;
   /** rows compared and found equal */
   rows: number;
+  /** what it replaced is kept under this name */
+  before?: string;
+}
+
+export interface Loaded {
+  databases: LoadedDatabase[];
+  /** how long names stood for no usable database, milliseconds; absent where nothing was in use before */
+  swapMs?: number;
   warnings: string[];
 }
 
-/**
- * Restores one database of a dump tree. It is built as `<target>__restoring_<id>`, compared with what was recorded, and
- * renamed last: under `target` there is never half a database. On failure the working database is dropped.
- *
- * Errors: PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED.
- */
-export async function loadDatabase(options: LoadDatabaseOptions): Promise<LoadedDatabase> {
-  const { tools, target } = options;
-  const recorded = recordedDatabase(options.facts, options.database);
-  const control = await tools.control(target);
-  // Looked at when the restore was planned; fetching may have taken hours since.
-  const state = await targetState(tools, control, target, options.signal);
-  if (state === 'data') throw targetExists(target, tools.container);
-  await checkRoles(control, recorded);
+/** A database that was built beside the name that it is for. */
+interface Built extends PlannedLoad {
+  working: string;
+  before: string;
+  tables: number;
+  rows: number;
+}
 
-  const restoring: WorkingDatabase = { name: workingName(target, 'restoring', options.id), what: 'restoring' };
-  const before: WorkingDatabase = { name: workingName(target, 'before', options.id), what: 'before' };
-  options.recordWorking(restoring);
+/**
+ * Restores databases of a dump tree. Each is built as `<target>__restoring_<id>` and compared with what was recorded; when
+ * all of them are there, one transaction gives them their names, and what held data under these names the name
+ * `<target>__before_<id>`. So the databases are all as they were, or all restored. On failure the working ones are dropped.
+ *
+ * Errors: PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED, PG_STALLED; those of a session.
+ */
+export async function loadDatabases(options: LoadOptions): Promise<Loaded> {
+  const { tools, loads } = options;
+  const control = await tools.control(...loads.map(({ target }) => target));
+  const built: Built[] = [];
+  const warnings: string[] = [];
   try {
-    const rows = await build(options, control, recorded, restoring.name);
-    const warnings = await setProperties(control, recorded, restoring.name);
-    if (state !== 'absent') options.recordWorking(before);
-    const names = { working: restoring.name, target, ...(state === 'absent' ? {} : { before: before.name }) };
-    await takeName(tools, control, names, options.signal);
-    options.forgetWorking(restoring.name);
-    if (state !== 'absent') warnings.push(...(await clearBefore(options, before)));
-    return { target, tables: recorded.tables.length, rows, warnings };
+    for (const load of loads) {
+      const recorded = recordedDatabase(options.facts, load.database);
+      await checkUnchanged(options, control, load);
+      await checkRoles(control, recorded);
+      const working = workingName(load.target, 'restoring', options.id);
+      const before = workingName(load.target, 'before', options.id);
+      options.recordWorking({ name: working, what: 'restoring' });
+      const one: Built = { ...load, working, before, tables: recorded.tables.length, rows: 0 };
+      built.push(one);
+      one.rows = await build(options, control, recorded, one);
+      warnings.push(...(await setProperties(control, recorded, working)));
+    }
+    const swapMs = await swapAll(options, control, built);
+    for (const { working } of built) options.forgetWorking(working);
+    for (const one of built) if (clears(one)) warnings.push(...(await clearBefore(options, one)));
+    const databases = built.map(({ target, tables, rows, before, state }) => {
+      return { target, tables, rows, ...(state === 'data' ? { before } : {}) };
+    });
+    return { databases, warnings, ...(swapMs === undefined ? {} : { swapMs }) };
   } catch (error) {
-    // The run's own signal may be what ended it.
-    const outcome = await dropWorking(tools, restoring, AbortSignal.timeout(DROP_LIMIT_MS));
-    if (outcome === 'gone') options.forgetWorking(restoring.name);
+    for (const { working } of built) {
+      // The run's own signal may be what ended it.
+      const outcome = await dropWorking(
+        tools,
+        { name: working, what: 'restoring' },
+        AbortSignal.timeout(DROP_LIMIT_MS),
+      );
+      if (outcome === 'gone') options.forgetWorking(working);
+    }
     throw error;
   }
+}
+
+/** What stood there and held nothing is not worth keeping. */
+function clears({ state }: Built): boolean {
+  return state === 'nothing' || state === 'extensions';
+}
+
+/** Fetching may have taken hours since it was decided what to replace. */
+async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, load: PlannedLoad): Promise<void> {
+  const now = await targetState(tools, control, load.target, signal);
+  if (now === 'data' && load.state !== 'data') throw targetExists(load.target, tools.container);
+  if (now !== 'absent') await checkRenamable(control, load.target, tools.container);
+}
+
+/** Resolves to how long databases in use were away, in milliseconds. */
+async function swapAll(options: LoadOptions, control: Session, built: readonly Built[]): Promise<number | undefined> {
+  const { tools, signal } = options;
+  const standing: Built[] = [];
+  for (const one of built) {
+    const now = await targetState(tools, control, one.target, signal);
+    if (now === 'data' && one.state !== 'data') throw targetExists(one.target, tools.container);
+    if (now !== 'absent') standing.push(one);
+  }
+  const replaced = standing.filter(({ state }) => state === 'data');
+  if (replaced.length > 0) await options.keepBefore(replaced.map(({ target, before }) => ({ name: target, before })));
+  for (const { before } of standing.filter(clears)) options.recordWorking({ name: before, what: 'before' });
+  const renames = built.flatMap((one) => [
+    ...(standing.includes(one) ? [{ from: one.target, to: one.before }] : []),
+    { from: one.working, to: one.target },
+  ]);
+  for (const { target, before } of replaced) options.step(`swapping: ${target} is kept as ${before}`);
+  const inUse = standing.flatMap(({ target, working }) => [target, working]);
+  const ms = await renameDatabases(tools, control, renames, { inUse, signal });
+  return replaced.length > 0 ? ms : undefined;
 }
 
 const DROP_LIMIT_MS = 60_000;
 
 /** Makes the working database and fills it. Returns the rows found equal to the record. */
 async function build(
-  options: LoadDatabaseOptions,
+  options: LoadOptions,
   control: Session,
   recorded: DatabaseFacts,
-  working: string,
+  { target, working }: Built,
 ): Promise<number> {
-  const { tools, target, signal, stallTimeoutMs } = options;
+  const { tools, signal, stallTimeoutMs } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
     throw new LifeboatError('PG_RESTORE_FAILED', `a database like ${recorded.name} cannot be made`, {
@@ -127,11 +195,11 @@ async function setProperties(control: Session, recorded: DatabaseFacts, working:
 }
 
 /** What stood under the target's name was empty when looked at; whoever used it since keeps what they have. */
-async function clearBefore(options: LoadDatabaseOptions, before: WorkingDatabase): Promise<string[]> {
-  const outcome = await dropWorking(options.tools, before, options.signal);
-  if (outcome !== 'failed') options.forgetWorking(before.name);
+async function clearBefore(options: LoadOptions, { target, before }: Built): Promise<string[]> {
+  const outcome = await dropWorking(options.tools, { name: before, what: 'before' }, options.signal);
+  if (outcome !== 'failed') options.forgetWorking(before);
   if (outcome !== 'kept') return [];
-  return [`what stood under the name ${options.target} is kept as ${before.name}: it is not quite empty`];
+  return [`what stood under the name ${target} is kept as ${before}: it is not quite empty`];
 }
 
 /** Row counts and extensions against the record. Returns the rows found equal; PG_RESTORE_FAILED on any difference. */

@@ -29,34 +29,42 @@ const KICK_MS = 100;
 /** A rename waits five seconds for sessions to end (CountOtherDBBackends), and is then tried again, so many times. */
 const RENAME_ATTEMPTS = 3;
 
+/** One database gets another name. */
+export interface Rename {
+  from: string;
+  to: string;
+}
+
 /**
- * Gives the restored database its final name, and what stood there before the name `before`, in one transaction: whoever
- * looks sees either the old or the new. A rename holds a lock that keeps new sessions out, so sessions that are there are
- * ended while it waits.
+ * Renames databases in one transaction: whoever looks sees either the old names or the new. A rename holds a lock that
+ * keeps new sessions out, so sessions that are there are ended while it waits.
  *
- * Errors: PG_TARGET_EXISTS when the target appeared meanwhile; those of a session.
+ * @param inUse databases whose sessions are ended; none where nobody but us knows the databases
+ * @returns how long it took, in milliseconds: at most so long a name stood for no database that could be used
+ *
+ * Errors: PG_TARGET_EXISTS when a name appeared meanwhile; those of a session.
  */
-export async function takeName(
+export async function renameDatabases(
   tools: Tools,
   control: Session,
-  names: { working: string; target: string; before?: string },
-  signal: AbortSignal,
-): Promise<void> {
-  const { working, target, before } = names;
-  const rename = (from: string, to: string) =>
-    `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`;
+  renames: readonly Rename[],
+  { inUse, signal }: { inUse: string[]; signal: AbortSignal },
+): Promise<number> {
   // Several statements in one query are one transaction.
-  const sql = [...(before === undefined ? [] : [rename(target, before)]), rename(working, target)].join('; ');
-  // Nobody but us knows the working database: its last sessions are our own, on their way out.
-  const kicker = before === undefined ? undefined : await tools.session(control.database, signal);
+  const sql = renames
+    .map(({ from, to }) => `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`)
+    .join('; ');
+  const kicker = inUse.length === 0 ? undefined : await tools.session(control.database, signal);
+  const begin = performance.now();
   try {
     for (let attempt = 1; ; attempt++) {
       try {
         const renamed = control.run(sql);
-        return await (kicker ? whileEnding(kicker, [working, target], renamed) : renamed);
+        await (kicker ? whileEnding(kicker, inUse, renamed) : renamed);
+        return performance.now() - begin;
       } catch (error) {
         const state = sqlState(error);
-        if (state === '42P04') throw targetExists(target, tools.container, error);
+        if (state === '42P04') throw targetExists(renames.map(({ to }) => to).join(' or '), tools.container, error);
         if (state !== '55006' || attempt === RENAME_ATTEMPTS) throw error;
       }
     }
@@ -85,6 +93,11 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
   await finished;
 }
 
+/** Drops a database and ends the sessions on it; the session must be on another one. Resolves also when it is gone. */
+export async function dropDatabase(control: Session, name: string): Promise<void> {
+  await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
+}
+
 /**
  * Removes a working database that is not needed any more, its sessions with it. What stood under the target's name is
  * dropped only if it holds nothing at all: it was empty when the restore began, but somebody may have used it since.
@@ -105,7 +118,7 @@ export async function dropWorking(
       const contents = await readContents(session).finally(() => session.close());
       if (contents !== 'nothing') return 'kept';
     }
-    await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
+    await dropDatabase(control, name);
     return 'gone';
   } catch (error) {
     if (error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN') return 'gone';

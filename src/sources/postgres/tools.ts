@@ -30,9 +30,9 @@ export interface Tools {
   session(database: string, signal: AbortSignal): Promise<Session>;
   /**
    * A session that outlives the run's abort signal, for looking and for cleaning up; kept open between calls. With
-   * `outside` it is on another database than that one, which can then be dropped or renamed.
+   * `outside` it is on another database than those, which can then be dropped or renamed.
    */
-  control(outside?: string): Promise<Session>;
+  control(...outside: string[]): Promise<Session>;
   /** Runs a program in the helper; resolves to its stdout. EXEC_FAILED with the end of stderr when it exits non-zero. */
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
   /** The state of this run's sessions as text: it changes while the server works for us. */
@@ -49,6 +49,8 @@ export interface OpenToolsOptions {
   runId: string;
   /** called with the helper's name before it is made */
   recordHelper(name: string): void;
+  /** the helper sees the server's data, read-only: to tell the space left there */
+  withData?: boolean;
   log: Log;
   signal: AbortSignal;
 }
@@ -74,7 +76,7 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
       runId: options.runId,
       image: source.imageId,
       networkMode: `container:${source.containerId}`,
-      mounts: [helperMount(agent.spoolMount, '/spool', true), ...secretMounts(source)],
+      mounts: [helperMount(agent.spoolMount, '/spool', true), ...hostMounts(source, options.withData ?? false)],
       user: '0:0',
       // A secret file may belong to any user of the host.
       capAdd: ['DAC_READ_SEARCH'],
@@ -89,11 +91,17 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   }
 }
 
-/** The mounts of the database container that hold files named by *_FILE settings, read-only. */
-function secretMounts(source: PostgresSource): HelperMount[] {
+/** Where the images keep a server's data (up to version 17 in `data` below it). */
+const DATA = '/var/lib/postgresql';
+
+/** The mounts of the database container that hold files named by *_FILE settings and, if asked, its data; read-only. */
+function hostMounts(source: PostgresSource, withData: boolean): HelperMount[] {
   const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
+  const holdsSecret = ({ destination }: Mount) =>
+    files.some((file) => file === destination || file.startsWith(`${destination}/`));
+  const holdsData = ({ type, destination }: Mount) => type === 'volume' || destination.startsWith(DATA);
   return source.mounts
-    .filter(({ destination }) => files.some((file) => file === destination || file.startsWith(`${destination}/`)))
+    .filter((mount) => mount.destination !== '/spool' && (holdsSecret(mount) || (withData && holdsData(mount))))
     .map((mount) => helperMount(mount, mount.destination, false));
 }
 
@@ -128,11 +136,11 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
       container: source.containerName,
       signal,
     });
-  const openControl = async (outside?: string): Promise<Session> => {
+  const openControl = async (...outside: string[]): Promise<Session> => {
     const open = await control;
-    if (open && open.database !== outside) return open;
+    if (open && !outside.includes(open.database)) return open;
     await open?.close();
-    const names = [database, 'postgres', 'template1'].filter((name) => name !== outside);
+    const names = [database, 'postgres', 'template1'].filter((name) => !outside.includes(name));
     control = firstThatOpens(names, (name) => session(name, closing.signal));
     // Whoever waits for it hears of a failure; the next call tries anew.
     control.catch(() => {

@@ -1,0 +1,46 @@
+import type { RestoreReport, RestoreStart } from './events.ts';
+import { formatBytes, formatCount, formatDuration, oneLine } from './format.ts';
+import { type Paint, plainPaint } from './paint.ts';
+
+/** One line for a restore that begins. */
+export function restoreStarted({ project, verb, source, target, snapshot }: RestoreStart): string {
+  const to = target === source ? '' : ` to ${oneLine(target)}`;
+  return verb === 'rollback'
+    ? `${project}: rollback of ${source} started`
+    : `${project}: restore of ${source}${to} from ${snapshot} started`;
+}
+
+/** One line for how a restore ended: `shop: restore of db.postgres from 2026… ok in 12s`. */
+export function restoreHeadline(report: RestoreReport): string {
+  const { project, verb, source, target, snapshot, status, error } = report;
+  const to = target === source ? '' : ` to ${oneLine(target)}`;
+  const from = verb === 'rollback' ? '' : ` from ${snapshot}`;
+  const took = formatDuration(Date.parse(report.end) - Date.parse(report.start));
+  const outcome = { ok: 'ok', partial: 'done, but not all is well', failed: 'failed' }[status];
+  const why = error === undefined ? '' : ` — ${oneLine(error.message)} (${error.code})`;
+  return `${project}: ${verb} of ${source}${to}${from} ${outcome} in ${took}${why}`;
+}
+
+/** The lines below the headline: what is back, how long it was away, what was checked, how to undo it. */
+export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): string[] {
+  const lines = report.restored.map((item) => {
+    const facts = [
+      ...(item.tables === undefined ? [] : [`${formatCount(item.tables)} tables`]),
+      ...(item.rows === undefined ? [] : [`${formatCount(item.rows)} rows`]),
+      ...(item.files === undefined ? [] : [`${formatCount(item.files)} files`]),
+      ...(item.bytes === undefined ? [] : [formatBytes(item.bytes)]),
+    ];
+    const kept = item.kept === undefined ? '' : ` · replaced data kept as ${oneLine(item.kept)}`;
+    return `  ${oneLine(item.target)}  ${facts.join(', ')}${kept}`;
+  });
+  if (report.withoutDataMs !== undefined) lines.push(`  without it for ${(report.withoutDataMs / 1000).toFixed(2)} s`);
+  for (const { name, ok, detail } of report.checks) {
+    const words = `  ${ok ? 'checked' : 'not well'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
+    lines.push(ok ? words : paint.bad(words));
+  }
+  for (const warning of report.warnings) lines.push(paint.warn(`  warning: ${oneLine(warning)}`));
+  if (report.error?.hint !== undefined) lines.push(`  hint: ${oneLine(report.error.hint)}`);
+  if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
+  if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.id}`);
+  return lines;
+}

@@ -1,0 +1,53 @@
+import { LifeboatError } from './errors.ts';
+import type { Manifest, ManifestSource } from './store/manifest.ts';
+import type { Repository } from './store/repository.ts';
+
+/** The snapshot that a restore is asked for, and what it holds of the source. SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN. */
+export async function findSnapshot(
+  repository: Repository,
+  request: { snapshot: string; source: string },
+): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+  const { source } = request;
+  if (request.snapshot === 'latest') return findLatest(repository, source);
+  const { manifest: snapshot } = await repository.resolve(request.snapshot);
+  const entry = snapshot.sources[source];
+  if (!entry || entry.status === 'failed') {
+    const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
+    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, {
+      hint: sourceHint(good),
+    });
+  }
+  return { snapshot, entry };
+}
+
+/** The newest snapshot that holds the source. With a damaged manifest among the newer ones that cannot be told. */
+async function findLatest(
+  repository: Repository,
+  source: string,
+): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+  const { snapshots, damaged } = await repository.snapshots();
+  // A safety snapshot holds what somebody wanted to get away from: it is restored by its id only.
+  const found = snapshots.find(
+    ({ manifest }) => manifest.trigger !== 'safety' && (manifest.sources[source]?.status ?? 'failed') !== 'failed',
+  );
+  const newer = damaged.find(({ id }) => found === undefined || id > found.manifest.id);
+  if (newer) {
+    throw new LifeboatError(
+      newer.error.code,
+      `the manifest of ${newer.id} cannot be read, so the latest is not known`,
+      {
+        cause: newer.error,
+        hint: found
+          ? `The newest one that can be read is ${found.manifest.id}: name it to restore it.`
+          : 'No other snapshot holds the source.',
+      },
+    );
+  }
+  if (found) return { snapshot: found.manifest, entry: found.manifest.sources[source] as ManifestSource };
+  const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
+}
+
+function sourceHint(names: string[]): string {
+  return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
+}

@@ -1,0 +1,203 @@
+import { errorInfo, LifeboatError } from './errors.ts';
+import { Journal } from './journal.ts';
+import type { PostgresSource } from './plan/model.ts';
+import { redactDeep } from './redact.ts';
+import type { RestoreReport, RestoreStart } from './report/events.ts';
+import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
+import { answersWell, containersUsing, withStopped } from './services.ts';
+import { applicationName } from './sources/postgres/postgres-source.ts';
+import { dropDatabase, renameDatabases, workingName } from './sources/postgres/swap.ts';
+import type { Tools } from './sources/postgres/tools.ts';
+import type { Rollback } from './state.ts';
+import { putRecord } from './store/records.ts';
+import { newSnapshotId } from './store/snapshot-id.ts';
+
+export interface RollbackRequest extends Consent {
+  /** id of a restore, or the start of one; absent: the newest that can be rolled back */
+  id?: string;
+  /** only of this source */
+  source?: string;
+}
+
+/**
+ * Brings back the data that a restore replaced. The restored data takes its place, so that the same command undoes it.
+ *
+ * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; PG_TARGET_BUSY; those of a session.
+ */
+export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
+  return withRollback(deps, request, async (journal, chosen) => {
+    const start: RestoreStart = {
+      id: journalId(journal),
+      project: deps.project,
+      verb: 'rollback',
+      source: chosen.source,
+      target: chosen.source,
+      snapshot: chosen.snapshot,
+      start: deps.now().toISOString(),
+    };
+    const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
+    request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+    await request.confirm(chosen.source);
+    deps.dispatcher.emit({ type: 'restore-started', restore: start });
+    return swapBack(deps, request, journal, chosen, start);
+  });
+}
+
+/**
+ * Drops the data that is not in use any more: after a restore what it replaced, after a rollback what was restored.
+ *
+ * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED.
+ */
+export async function forget(deps: RestoreDeps, request: RollbackRequest): Promise<Rollback> {
+  return withRollback(deps, request, async (journal, chosen) => {
+    const what = chosen.inUse === 'restored' ? 'what was there before it' : 'the restored data';
+    request.say(`Forget restore ${chosen.id} of ${chosen.source}: drops ${what}, for good`);
+    await request.confirm(chosen.source);
+    await withTools(deps, request, journal, chosen, async (tools) => {
+      for (const { before } of chosen.databases ?? []) {
+        await dropDatabase(await tools.control(before), before);
+        request.say(`  dropped database ${before}`);
+      }
+    });
+    await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
+    return chosen;
+  });
+}
+
+async function withRollback<T>(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  work: (journal: Journal, chosen: Rollback) => Promise<T>,
+): Promise<T> {
+  const lock = await deps.lock();
+  try {
+    await deps.recover();
+    const chosen = choose(await deps.state.rollbacks(), request);
+    const id = newSnapshotId(deps.now());
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
+    try {
+      return await work(journal, chosen);
+    } finally {
+      await journal.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+function journalId({ file }: Journal): string {
+  return (file.split('/').at(-1) as string).replace(/\.ndjson$/, '');
+}
+
+function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Rollback {
+  const matching = all.filter(
+    (one) => (id === undefined || one.id.startsWith(id)) && (source === undefined || one.source === source),
+  );
+  const [newest] = matching.toReversed();
+  if (newest && (id === undefined || matching.length === 1 || newest.id === id)) return newest;
+  const names = all.map((one) => `${one.id} (${one.source})`).join(', ');
+  throw new LifeboatError(
+    'NOTHING_TO_ROLL_BACK',
+    newest ? `more than one restore starts with ${id}` : 'no such restore',
+    {
+      hint: names === '' ? 'No restore has replaced data that is still there.' : `There is: ${names}.`,
+    },
+  );
+}
+
+async function withTools<T>(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  journal: Journal,
+  { source }: Rollback,
+  work: (tools: Tools, planned: PostgresSource) => Promise<T>,
+): Promise<T> {
+  const planned = await restoreTarget(deps, source, 'postgres');
+  const runId = journalId(journal);
+  const application = applicationName(deps.project, runId);
+  const tools = await deps.openTools(planned, { runId, application, journal, signal: request.signal });
+  try {
+    return await work(tools, planned);
+  } finally {
+    await tools.close();
+  }
+}
+
+async function swapBack(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  journal: Journal,
+  chosen: Rollback,
+  start: RestoreStart,
+): Promise<RestoreReport> {
+  const report: RestoreReport = {
+    ...start,
+    end: start.start,
+    status: 'ok',
+    restored: [],
+    steps: [],
+    checks: [],
+    canRollBack: true,
+    warnings: [],
+  };
+  let failure: unknown;
+  try {
+    await withTools(deps, request, journal, chosen, async (tools, planned) => {
+      const { using } = request.stopServices
+        ? await containersUsing(deps.engine, planned, deps.agentId)
+        : { using: [] };
+      const { result, checks } = await withStopped(using, deps.holdDeps(journal), request.signal, () =>
+        swapDatabases(tools, chosen, request.signal),
+      );
+      report.withoutDataMs = Math.round(result);
+      report.checks.push(...checks);
+    });
+    const inUse = chosen.inUse === 'restored' ? 'before' : 'restored';
+    const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
+    await deps.state.saveRollbacks([...others, { ...chosen, inUse }]);
+    report.restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
+    if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
+  } catch (error) {
+    failure = request.signal.aborted ? request.signal.reason : error;
+    Object.assign(report, { status: 'failed', error: errorInfo(failure), canRollBack: false });
+  }
+  if (report.checks.some(({ ok }) => !ok) && failure === undefined) report.status = 'partial';
+  report.end = deps.now().toISOString();
+  const clean = redactDeep(report);
+  const repository = await deps.repository().catch(() => undefined);
+  if (repository) {
+    await putRecord(repository.destination, `${deps.project}/restores/${report.id}.json`, clean).catch(
+      (error: unknown) => deps.log.warn('the record of the rollback could not be stored', { ...errorInfo(error) }),
+    );
+  }
+  deps.dispatcher.emit({ type: 'restore-finished', report: clean });
+  await deps.dispatcher.settle();
+  if (failure !== undefined) throw failure;
+  return report;
+}
+
+/** Each database and the one that is kept beside it change names, all in one transaction. */
+async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
+  const names = databases.flatMap(({ name, before }) => [name, before]);
+  const control = await tools.control(...names);
+  const rows = await control.all<{ name: string }>('SELECT datname AS name FROM pg_database WHERE datname = ANY($1)', [
+    names,
+  ]);
+  const present = new Set(rows.map(({ name }) => name));
+  const gone = databases.filter(({ before }) => !present.has(before));
+  if (gone.length > 0) {
+    throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {
+      hint: 'It was dropped by hand. Its safety snapshot can be restored: see `lifeboat snapshots`.',
+    });
+  }
+  const renames = databases.flatMap(({ name, before }) => {
+    const aside = workingName(name, 'restoring', id.slice(-6));
+    if (!present.has(name)) return [{ from: before, to: name }];
+    return [
+      { from: name, to: aside },
+      { from: before, to: name },
+      { from: aside, to: before },
+    ];
+  });
+  return renameDatabases(tools, control, renames, { inUse: names, signal });
+}

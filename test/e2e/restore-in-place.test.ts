@@ -1,0 +1,159 @@
+import { spawn } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ErrorInfo } from '../../src/errors.ts';
+import type { RestoreResult } from '../../src/restore-context.ts';
+import { holder, ok, postgres, type Ran, Stack } from '../harness/stack.ts';
+
+const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
+
+/** `lifeboat restore` over data that is in use. */
+describe('a restore in place', () => {
+  let stack: Stack;
+  let first: string;
+  let snapshot: string;
+
+  const error = ({ stdout }: Ran) => (JSON.parse(stdout) as { error?: ErrorInfo }).error?.code;
+  const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
+  const databases = async () =>
+    (await stack.psql('SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname COLLATE "C"')).split(
+      '\n',
+    );
+  const restore = async (...args: string[]) => {
+    const ran = await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--json', ...args);
+    return { ...ran, result: JSON.parse(ran.stdout || '{}') as RestoreResult };
+  };
+  const startedAt = async (service: string): Promise<string> =>
+    ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', await stack.id(service)]);
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'max_prepared_transactions=5', '-c', 'wal_level=logical', '-c', 'fsync=off'],
+        }),
+        web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
+        other: holder([], {}),
+      },
+    });
+    await inApp(
+      `CREATE ROLE owner LOGIN; ALTER DATABASE app OWNER TO owner; ALTER DATABASE app SET work_mem = '7MB';
+       GRANT TEMP ON DATABASE app TO owner;
+       CREATE TABLE t (id serial PRIMARY KEY, v text CHECK (v <> ''));
+       INSERT INTO t (v) SELECT md5(i::text) FROM generate_series(1, 5000) i;`,
+    );
+    first = await inApp(CONTENT);
+    const { report } = await stack.backup();
+    expect(report.status).toBe('ok');
+    snapshot = report.snapshot as string;
+  });
+  afterAll(() => stack?.destroy());
+
+  it('shows what it would do and changes nothing with --dry-run', async () => {
+    await inApp("INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 412); CREATE TABLE later (i int)");
+    const ran = await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--dry-run');
+    expect(ran.code).toBe(0);
+    expect(ran.stderr).toMatch(
+      /would replace +app \(.*: 412 more rows than the snapshot, and 1 table that it does not have\)/,
+    );
+    expect(ran.stderr).toMatch(/would stop +\S+-web-1 \(they use it\)/);
+    expect(ran.stderr).not.toContain('other');
+    expect(ran.stderr).toMatch(/needs .* free in .*, has /);
+    expect(await databases()).toEqual(['app', 'postgres']);
+  });
+
+  it('is refused without a terminal and without --yes, before anything is touched', async () => {
+    const refused = await restore();
+    expect({ code: refused.code, error: error(refused) }).toEqual({ code: 2, error: 'NOT_CONFIRMED' });
+    expect(await databases()).toEqual(['app', 'postgres']);
+    expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots.length).toBe(1);
+  });
+
+  it('replaces the database while an application reconnects in a loop, and keeps what was there', async () => {
+    const before = await startedAt('web');
+    const other = await startedAt('other');
+    const changed = await inApp('SELECT count(*) FROM t');
+    // An application that takes a lock, and comes back whenever its session is ended.
+    const loop =
+      'while :; do psql -X -q -U postgres -d app -c "BEGIN; LOCK TABLE t IN SHARE MODE; SELECT pg_sleep(1)" >/dev/null 2>&1; done';
+    const hammer = spawn('docker', ['exec', await stack.id('db'), 'timeout', '60', 'bash', '-c', loop]);
+    const { code, result, stderr } = await restore('--yes');
+    hammer.kill();
+    expect(code, stderr + JSON.stringify(result)).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+    expect(result.withoutDataMs).toBeLessThan(10_000);
+    process.stderr.write(`without a working database for ${result.withoutDataMs} ms\n`);
+    const [item] = result.restored;
+    expect(item).toMatchObject({ target: 'app', rows: 5000, kept: expect.stringMatching(/^app__before_[0-9a-f]{6}$/) });
+    expect(await databases()).toEqual(['app', item?.kept, 'postgres']);
+    expect(await stack.psql('SELECT count(*) FROM t', { database: item?.kept as string })).toBe(changed);
+    // Owner, settings, privileges, constraints and sequences are those of the snapshot.
+    const facts = `SELECT pg_get_userbyid(datdba), datacl IS NOT NULL, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid),
+      (SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype IN ('p', 'c')), nextval('t_id_seq') > 5000
+      FROM pg_database d WHERE datname = 'app'`;
+    expect(await inApp(facts)).toBe('owner|t|{work_mem=7MB}|2|t');
+    // web uses the database and was stopped and started; other does not.
+    expect(await startedAt('web')).not.toBe(before);
+    expect(await startedAt('other')).toBe(other);
+    expect(result.checks).toEqual([{ name: expect.stringContaining('web-1'), ok: true, detail: expect.any(String) }]);
+    expect(await stack.helpers()).toEqual([]);
+  });
+
+  it('took a pinned safety snapshot, which `latest` passes over', async () => {
+    const { snapshots: list } = await stack.json<{ snapshots: { trigger: string; pinned?: string }[] }>('snapshots');
+    expect(list.map(({ trigger, pinned }) => ({ trigger, pinned: pinned !== undefined }))).toEqual([
+      { trigger: 'safety', pinned: true },
+      { trigger: 'manual', pinned: false },
+    ]);
+    const ran = await stack.lifeboat(
+      'restore',
+      'latest',
+      'db.postgres',
+      '--to-database',
+      'copy',
+      '--database',
+      'app',
+      '--json',
+    );
+    expect((JSON.parse(ran.stdout) as RestoreResult).snapshot).toBe(snapshot);
+    await stack.psql('DROP DATABASE copy');
+  });
+
+  it('left a record, and told of its start and end', async () => {
+    const objects = (await stack.objects()).filter((key) => key.includes('/restores/'));
+    expect(objects.length).toBeGreaterThan(0);
+    const messages = (stack.receiver?.requests ?? []).map(({ body }) => body).join('\n');
+    expect(messages).toContain('restore of db.postgres from');
+  });
+
+  it('shows in status what it keeps; a rollback brings it back at once, and undoes itself', async () => {
+    const status = await stack.lifeboat('status');
+    expect(status.stdout + status.stderr).toMatch(/db\.postgres restored .* replaced data kept, \d/);
+    const changed = '5412';
+    for (const rows of [changed, '5000', changed]) {
+      const ran = await stack.lifeboat('rollback', '--yes', '--json');
+      expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+      expect(await inApp('SELECT count(*) FROM t')).toBe(rows);
+      expect((await databases()).length).toBe(3);
+    }
+    const refused = await stack.lifeboat('rollback', '--forget', '--json');
+    expect({ code: refused.code, error: error(refused) }).toEqual({ code: 2, error: 'NOT_CONFIRMED' });
+    expect((await stack.lifeboat('rollback', '--forget', '--yes')).code).toBe(0);
+    expect(await databases()).toEqual(['app', 'postgres']);
+    expect(error(await stack.lifeboat('rollback', '--yes', '--json'))).toBe('NOTHING_TO_ROLL_BACK');
+  });
+
+  it('refuses a database with a prepared transaction, and says so of slots', async () => {
+    await inApp("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'held'");
+    const refused = await restore('--yes');
+    expect({ code: refused.code, error: error(refused) }).toEqual({ code: 1, error: 'PG_TARGET_BUSY' });
+    await inApp("ROLLBACK PREPARED 'held'");
+    await inApp("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')");
+    const { stderr } = await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--dry-run');
+    expect(stderr).toContain('replication slot feed stays with the present data');
+    const done = await restore('--yes', '--no-safety', '--no-stop');
+    expect(done.code, done.stdout).toBe(0);
+    expect(done.result.safety).toBeUndefined();
+    expect(await inApp(CONTENT)).toBe(first);
+  });
+});
