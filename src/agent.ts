@@ -40,7 +40,9 @@ export function spoolMountOf(self: Self): Mount {
 export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
   const agentMounts = self.facts.mounts;
   const containers = await listFacts(engine);
-  const plan = buildPlan({ containers, project, settings, agentMounts, configFiles: await hasFiles(CONFIG) });
+  const agentId = self.facts.id;
+  const configFiles = await hasFiles(CONFIG);
+  const plan = buildPlan({ containers, project, settings, agentMounts, agentId, configFiles });
   const mistaken = destinationError(settings.destination, agentMounts, true);
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
   return plan;

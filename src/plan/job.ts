@@ -1,6 +1,6 @@
 import { visible } from './fields.ts';
 import { blocksAll, labelProblem, nothingLabelled } from './label-problems.ts';
-import type { FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
+import type { ContainerFacts, FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
 import { uniqueSlugs } from './names.ts';
 import { postgresSource } from './postgres.ts';
@@ -136,7 +136,27 @@ function planVolumes(containers: readonly Asked[], slug: string, input: PlanInpu
       stop: asked.values['lifeboat.stop'] ? mounting(containers, mount) : [],
     };
   });
+  for (const { asked, mount } of found.values()) {
+    if (asked.values['lifeboat.stop']) problems.push(...otherWriters(asked.container, mount, input));
+  }
   return { sources, problems };
+}
+
+/** Whoever has a container stopped wants its files at rest, which they are not while another service writes to them. */
+function otherWriters({ project, service }: ContainerFacts, mount: Mount, input: PlanInput): Part['problems'] {
+  const writes = (each: Mount) => each.writable && identityOf(each) === identityOf(mount);
+  const others = input.containers.filter(
+    (other) =>
+      other.running &&
+      other.id !== input.agentId &&
+      !(other.project === project && other.service === service) &&
+      other.mounts.some(writes),
+  );
+  if (others.length === 0) return [];
+  const names = others.map(({ name }) => name).sort();
+  const message = `${names.join(', ')} can write to ${labelOf(mount, project)} too, and lifeboat.stop does not stop ${names.length === 1 ? 'it' : 'them'}`;
+  const hint = 'mount the volume read-only where it is only read';
+  return [{ severity: 'warning', code: 'LABEL_INVALID', message, hint }];
 }
 
 /** With several containers of a service, each of them may write to the volume that they share. */

@@ -13,6 +13,8 @@ export interface PlanInput {
   settings: Settings;
   /** the agent's mounts: tells which volume holds the backups, so that it is not backed up into itself */
   agentMounts?: readonly Mount[];
+  /** the agent's own container: a writable mount there is for restores */
+  agentId?: string;
   /** something is mounted into the agent under `/config` */
   configFiles: boolean;
 }

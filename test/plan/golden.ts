@@ -14,7 +14,7 @@ import { parseSettings } from '../../src/plan/settings.ts';
  *       lifeboat.postgres = true      a label; a value that starts with " is JSON
  *       image lifeboat.postgres = true
  *       env POSTGRES_USER = app
- *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`
+ *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`; with `:ro` at the end, read-only
  */
 export const SEPARATOR = '----------';
 
@@ -38,10 +38,10 @@ function assignment(text: string): [key: string, value: string] {
 
 function mount(kind: string, text: string): Mount {
   if (kind === 'tmpfs') return { type: 'tmpfs', source: '', destination: text, writable: true };
-  const at = text.indexOf(':');
-  const [from, destination] = [text.slice(0, at), text.slice(at + 1)];
-  if (kind === 'bind') return { type: 'bind', source: from, destination, writable: true };
-  return { type: 'volume', name: from, source: `/var/lib/docker/volumes/${from}/_data`, destination, writable: true };
+  const [from, destination, mode] = text.split(':') as [string, string, string?];
+  const writable = mode !== 'ro';
+  if (kind === 'bind') return { type: 'bind', source: from, destination, writable };
+  return { type: 'volume', name: from, source: `/var/lib/docker/volumes/${from}/_data`, destination, writable };
 }
 
 function container(text: string, project: string): ContainerFacts {
@@ -99,7 +99,7 @@ export function planText(input: string): string {
   const readFile = () => {
     throw new Error('golden files have no secret files');
   };
-  const given: PlanInput = { ...facts, settings: parseSettings(settings, readFile) };
+  const given: PlanInput = { ...facts, agentId: 'id-of-shop-lifeboat-1', settings: parseSettings(settings, readFile) };
   return formatPlan(buildPlan(given), given);
 }
 
