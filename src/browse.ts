@@ -83,7 +83,7 @@ interface PostgresView {
   databases: {
     name: string;
     size: number;
-    tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number }[];
+    tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number; data?: boolean }[];
   }[];
 }
 
@@ -95,7 +95,7 @@ function renderDatabases(source: string, entry: ManifestSource, facts: PostgresV
     lines.push(`  ${database.name} · ${formatBytes(database.size)}`);
     const rows = database.tables.map((one) => [
       `${one.schema}.${one.name}`,
-      `${one.exact ? '' : 'about '}${formatCount(one.rows)} rows`,
+      one.data === false ? 'rows not stored' : `${one.exact ? '' : 'about '}${formatCount(one.rows)} rows`,
       formatBytes(one.bytes),
     ]);
     lines.push(...table(rows, { indent: 4, align: ['left', 'right', 'right'] }));

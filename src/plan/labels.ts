@@ -3,7 +3,7 @@ import { type Fields, type Mistake, mistake, quote, readFields, type Values } fr
 import { parseKeep } from './retention.ts';
 import { parseSchedule } from './schedule.ts';
 import { suggest } from './suggest.ts';
-import { boolean, booleanOrList, checkGlob, list, matching, text } from './values.ts';
+import { boolean, booleanOrList, checkGlob, list, matching, patterns, text } from './values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
@@ -29,9 +29,9 @@ export const LABELS = {
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-table-data': {
-    parse: list(),
-    form: 'comma list',
-    doc: 'tables whose rows are left out, as `pg_dump` patterns: `audit.*`, `public.cache`; their definition is kept',
+    parse: patterns,
+    form: 'comma list of patterns',
+    doc: 'tables whose rows are left out, as `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes it is `mixed`); their definition is kept',
     needs: POSTGRES,
   },
   'lifeboat.postgres.pitr': {

@@ -33,6 +33,29 @@ export function list(check: (item: string) => string | undefined = () => undefin
   };
 }
 
+/** One item of a list of patterns: quotes are part of it, and a comma inside them does not end it. */
+const PATTERN = /((?:"(?:[^"]|"")*"|[^",])*)(,|$)/y;
+
+/**
+ * A comma list of `pg_dump` patterns, in which double quotes have a meaning of their own: `"Mixed"` is not `mixed`. They are
+ * handed on as they are.
+ */
+export function patterns(text: string): Parsed<string[]> {
+  const items = new Set<string>();
+  const pattern = new RegExp(PATTERN);
+  for (let end = ','; end === ','; ) {
+    const match = pattern.exec(text);
+    if (match === null)
+      return { problem: 'has a stray quote', hint: 'write names in double quotes whole: audit."Log"' };
+    const item = match[1]!.trim();
+    if (item === '') return { problem: 'has an empty item', hint: 'write items with a comma between them: a,b' };
+    if (item.includes('\0')) return { problem: 'has an item with a NUL byte' };
+    items.add(item);
+    end = match[2]!;
+  }
+  return { value: [...items] };
+}
+
 /** `true`, `false`, or a comma list. */
 export function booleanOrList(text: string): Parsed<boolean | string[]> {
   const whole = boolean(text);

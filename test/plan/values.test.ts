@@ -4,7 +4,7 @@ import { parseCommand } from '../../src/plan/command.ts';
 import { quote } from '../../src/plan/fields.ts';
 import { slugOf, uniqueSlugs } from '../../src/plan/names.ts';
 import { suggest } from '../../src/plan/suggest.ts';
-import { checkGlob, duration, integer, list, url } from '../../src/plan/values.ts';
+import { checkGlob, duration, integer, list, patterns, url } from '../../src/plan/values.ts';
 import { parseZone } from '../../src/plan/zone.ts';
 
 const noNul = fc.string({ unit: 'grapheme' }).filter((text) => !text.includes('\0'));
@@ -195,4 +195,16 @@ describe('suggestions', () => {
 test('a quoted value is short, on one line and shows what it hides', () => {
   expect(quote('a"b\n\u202e\u001b[2J')).toBe(String.raw`"a\"b\n\u{202e}\u001b[2J"`);
   expect(quote('x'.repeat(1000)).length).toBeLessThan(64);
+});
+
+test.each([
+  ['audit.*, cach?', ['audit.*', 'cach?']],
+  ['"Mixed",mixed', ['"Mixed"', 'mixed']],
+  ['audit."Log, 2" , "a""b".c,audit."Log, 2"', ['audit."Log, 2"', '"a""b".c']],
+  ['a,,b', 'has an empty item'],
+  ['', 'has an empty item'],
+  ['a"b', 'has a stray quote'],
+])('patterns %j', (text, expected) => {
+  const result = patterns(text);
+  expect('value' in result ? result.value : result.problem).toEqual(expected);
 });

@@ -41,7 +41,9 @@ export interface DumpOptions {
  * In Debian's images the programs on the path are a wrapper in Perl, whose start takes longer than dumping a small
  * database; the programs themselves lie here. Where there is no such directory, the path finds them.
  */
-const DUMP_SCRIPT = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"; pg_dump "$@" && exec pg_restore --list "$0"';
+const TOOLS = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"';
+const DUMP_SCRIPT = `${TOOLS}; pg_dump "$@" && exec pg_restore --list "$0"`;
+const MATCH_SCRIPT = `${TOOLS}; file=$(mktemp) && pg_dump "$@" --file="$file" && exec pg_restore --list "$file"`;
 
 /**
  * `pg_dump` in directory format over an exported snapshot, then the list of the dump's table of contents on stdout: that
@@ -64,6 +66,30 @@ export function dumpCommand(options: DumpOptions): string[] {
     ...options.excludeTableData.map((pattern) => `--exclude-table-data=${pattern}`),
     `--file=${options.directory}`,
     databaseArgument(options.connection, options.database),
+  ];
+}
+
+/**
+ * The list of the tables that patterns of `--exclude-table-data` match in a snapshot: `pg_dump` takes those of `--table` the
+ * same way, and only it knows how. Ends with "no matching tables were found" where there is none.
+ */
+export function matchingTablesCommand(
+  connection: Connection,
+  database: string,
+  snapshot: string,
+  patterns: readonly string[],
+): string[] {
+  return [
+    'sh',
+    '-c',
+    MATCH_SCRIPT,
+    'matching-tables',
+    '--format=custom',
+    '--schema-only',
+    '--no-password',
+    `--snapshot=${snapshot}`,
+    ...patterns.map((pattern) => `--table=${pattern}`),
+    databaseArgument(connection, database),
   ];
 }
 

@@ -1,11 +1,11 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
-import { type DumpCompression, dumpCommand } from './commands.ts';
+import { type DumpCompression, dumpCommand, matchingTablesCommand } from './commands.ts';
 import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts, type TablesRead } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
 import { MISSING_RIGHTS_HINT, type Session } from './session.ts';
-import { missingDataFiles, parseToc, promisedEntries } from './toc.ts';
+import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './toc.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -28,7 +28,7 @@ export interface DumpDatabaseOptions {
  * those of the dump, exactly. Counting runs while `pg_dump` does.
  *
  * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, and every table that it
- * promises has its file. Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
+ * promises has its file, and every table of the database is in it, but for those whose rows were to be left out. Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
  */
 export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseFacts> {
   const { tools, database } = options;
@@ -44,18 +44,20 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
     signal: options.signal,
     what: `the dump of ${database} in ${tools.container}`,
   };
-  const { facts, list } = await withWatchdog(watch, (signal) => dumpAndCount(options, directory, signal));
-  await checkDump(options, directory, facts, list);
+  const { facts, list, leftOut } = await withWatchdog(watch, (signal) => dumpAndCount(options, directory, signal));
+  checkDump(facts, list, leftOut, await readdir(directory));
   options.progress(await directorySize(directory));
   return facts;
 }
 
-/** `list`: the dump's table of contents as `pg_restore` lists it. */
-async function dumpAndCount(
-  options: DumpDatabaseOptions,
-  directory: string,
-  signal: AbortSignal,
-): Promise<{ facts: DatabaseFacts; list: string }> {
+/** What came of a dump, as `pg_restore` lists it: its table of contents, and the tables whose rows were to be left out. */
+interface Dumped {
+  facts: DatabaseFacts;
+  list: string;
+  leftOut: string;
+}
+
+async function dumpAndCount(options: DumpDatabaseOptions, directory: string, signal: AbortSignal): Promise<Dumped> {
   const { tools, database } = options;
   const dumpFailed = new AbortController();
   const session = await tools.session(database, AbortSignal.any([signal, dumpFailed.signal]));
@@ -83,11 +85,25 @@ async function dumpAndCount(
     if (read.status === 'rejected' && isRefused(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
+    const leftOut = await matchingTables(options, snapshot, signal);
     await read.value.markRewritten();
-    return { facts: read.value.facts, list: dumped.value };
+    return { facts: read.value.facts, list: dumped.value, leftOut };
   } finally {
     await session.close();
   }
+}
+
+async function matchingTables(
+  { tools, database, excludeTableData }: DumpDatabaseOptions,
+  snapshot: string,
+  signal: AbortSignal,
+): Promise<string> {
+  if (excludeTableData.length === 0) return '';
+  const command = matchingTablesCommand(tools.connection, database, snapshot, excludeTableData);
+  return tools.run(command, signal).catch((error: unknown) => {
+    if (error instanceof LifeboatError && /no matching tables were found/.test(error.message)) return '';
+    throw dumpError(error, database, tools.container);
+  });
 }
 
 function isRefused(error: unknown): boolean {
@@ -100,28 +116,26 @@ async function readAll(session: Session): Promise<{ facts: DatabaseFacts } & Pic
   return { facts: { ...facts, tables }, markRewritten };
 }
 
-async function checkDump(
-  { excludeTableData }: DumpDatabaseOptions,
-  directory: string,
-  facts: DatabaseFacts,
-  list: string,
-): Promise<void> {
-  const leftOutOnRequest = excludeTableData.length > 0;
+/** Throws PG_DUMP_INCOMPLETE, or notes on each table of `facts` whether its rows are in the dump. */
+export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, files: readonly string[]): void {
   const incomplete = (why: string) =>
     new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is not whole: ${why}`);
   const promised = promisedEntries(list);
   if (promised === undefined) throw incomplete('its table of contents is empty');
   const entries = parseToc(list);
-  const missing = missingDataFiles(entries, await readdir(directory));
+  const missing = missingDataFiles(entries, files);
   if (missing.length > 0) throw incomplete(`files of ${missing.length} tables are missing`);
-  // The list is in the database's own encoding, so that only what is ASCII can be compared.
+  // The lists are in the database's own encoding, so that only what is ASCII can be compared.
   const key = facts.encoding === 'UTF8' ? (text: string) => text : asciiOnly;
-  const dumped = new Set(entries.filter((entry) => entry.kind === 'TABLE DATA').map((entry) => key(entry.rest)));
-  const absent = facts.tables.filter((table) => table.extension === undefined && !dumped.has(key(tocName(table))));
-  if (absent.length > 0 && !leftOutOnRequest) {
-    throw incomplete(`${absent.length} tables are not in it, among them ${absent[0]?.schema}.${absent[0]?.name}`);
+  const named = (of: TocEntry[], kind: string) => new Set(of.filter((e) => e.kind === kind).map((e) => key(e.rest)));
+  const dumped = named(entries, 'TABLE DATA');
+  const onRequest = named(parseToc(leftOut), 'TABLE');
+  const absent = facts.tables.filter((table) => !dumped.has(key(tocName(table))));
+  const [unasked, ...more] = absent.filter((t) => t.extension === undefined && !onRequest.has(key(tocName(t))));
+  if (unasked) {
+    throw incomplete(`${more.length + 1} tables are not in it, among them ${unasked.schema}.${unasked.name}`);
   }
-  // Recorded, so that a comparison after a restore does not expect their rows.
+  // Recorded, so that neither a sum nor a comparison after a restore expects their rows.
   for (const table of absent) table.data = false;
 }
 
@@ -169,4 +183,12 @@ function dumpError(error: unknown, database: string, container: string): unknown
     cause: error,
     ...(text.includes('permission denied for ') ? { hint: MISSING_RIGHTS_HINT } : {}),
   });
+}
+
+/** True if `pg_dump` was built without zstd: an image of somebody's own may be. It says so before it connects. */
+export function lacksZstd(error: unknown): boolean {
+  for (let e = error; e instanceof Error; e = e.cause) {
+    if (/does not support compression with zstd/i.test(e.message)) return true;
+  }
+  return false;
 }

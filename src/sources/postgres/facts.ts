@@ -32,7 +32,7 @@ export interface TableFacts {
   bytes: number;
   /** the extension that owns the table: its rows are not dumped as a rule */
   extension?: string;
-  /** false when the dump was told to leave its rows out */
+  /** false when its rows are not in the dump: left out on request, or an extension makes them anew */
   data?: boolean;
 }
 
@@ -85,7 +85,7 @@ export interface PostgresFacts extends Record<string, unknown> {
   kind: 'postgres';
   server: ServerFacts;
   compression: 'zstd' | 'none';
-  /** of all tables of all databases */
+  /** in the dumps of all databases */
   rows: number;
   databases: DatabaseFacts[];
 }

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdir, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { type DumpCompression, globalsCommand } from './commands.ts';
-import { dumpDatabase } from './dump.ts';
+import { dumpDatabase, lacksZstd } from './dump.ts';
 import {
   type DatabaseFacts,
   type DatabaseListing,
@@ -16,6 +16,7 @@ import {
   type ServerFacts,
 } from './facts.ts';
 import { runPool, type Task } from './pool.ts';
+import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 
 export interface PostgresSourceOptions {
@@ -87,11 +88,8 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     const server = await readServerFacts(control);
     await endLeftovers(tools, agent.project, application);
     const databases = chooseDatabases(planned, await listDatabases(control));
-    const compression: DumpCompression = server.versionNumber >= 160000 ? 'zstd' : 'none';
-    await checkSpool(context.spool, databases, compression);
-    const facts: PostgresFacts = { kind: 'postgres', server, compression, rows: 0, databases: [] };
-    facts.databases = await dumpDatabases(options, context, tools, databases, compression);
-    facts.rows = facts.databases.flatMap(({ tables }) => tables).reduce((sum, table) => sum + table.rows, 0);
+    const dumped = await dumpCompressed(options, context, tools, databases, server.versionNumber >= 160000);
+    const facts: PostgresFacts = { kind: 'postgres', server, ...dumped, rows: rowsOf(dumped.databases) };
     await checkNotRestarted(options, tools, server);
     return {
       root: context.spool,
@@ -110,6 +108,30 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   }
 }
 
+/** With zstd where the server's version has it; once more without when its `pg_dump` turns out to be built without. */
+async function dumpCompressed(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  tools: Tools,
+  databases: DatabaseListing[],
+  zstd: boolean,
+): Promise<Pick<PostgresFacts, 'compression' | 'databases'>> {
+  const compression: DumpCompression = zstd ? 'zstd' : 'none';
+  await checkSpool(context.spool, databases, compression);
+  try {
+    return { compression, databases: await dumpDatabases(options, context, tools, databases, compression) };
+  } catch (error) {
+    if (!zstd || !lacksZstd(error)) throw error;
+    context.log.info('this pg_dump has no zstd; dumping without', { source: options.planned.name });
+    await rm(databasesOf(context), { recursive: true, force: true });
+    return dumpCompressed(options, context, tools, databases, false);
+  }
+}
+
+function databasesOf(context: CaptureContext): string {
+  return path.posix.join(context.spool, 'databases');
+}
+
 /** Dumps globals and databases: large ones one after the other with all workers, then small ones several at a time. */
 async function dumpDatabases(
   options: PostgresSourceOptions,
@@ -119,7 +141,7 @@ async function dumpDatabases(
   compression: DumpCompression,
 ): Promise<DatabaseFacts[]> {
   const { planned, stallTimeoutMs } = options;
-  const parent = path.posix.join(context.spool, 'databases');
+  const parent = databasesOf(context);
   await mkdir(parent, { mode: 0o700 });
   const dumped = new Map<string, { bytes: number; facts?: DatabaseFacts }>();
   const dump =
@@ -242,24 +264,4 @@ async function explain(error: unknown, options: PostgresSourceOptions, startedAt
     if (!alive) return error;
   }
   return restarted(planned.containerName, error);
-}
-
-function summarise(facts: PostgresFacts): string {
-  const tables = facts.databases.flatMap((database) => database.tables);
-  const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
-  const estimated = tables.some((table) => !table.exact) ? 'about ' : '';
-  return [
-    count(facts.databases.length, 'database', 'databases'),
-    count(tables.length, 'table', 'tables'),
-    estimated + count(facts.rows, 'row', 'rows'),
-  ].join(', ');
-}
-
-function collationWarnings(facts: PostgresFacts): string[] {
-  return facts.databases
-    .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
-    .map(
-      ({ name, collationVersion, actualCollationVersion }) =>
-        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
-    );
 }

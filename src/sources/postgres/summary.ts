@@ -1,0 +1,32 @@
+import type { DatabaseFacts, PostgresFacts } from './facts.ts';
+
+/** Rows that are in the dumps. */
+export function rowsOf(databases: readonly DatabaseFacts[]): number {
+  const tables = databases.flatMap((database) => database.tables);
+  return tables.reduce((sum, { data, rows }) => sum + (data === false ? 0 : rows), 0);
+}
+
+/** `2 databases, 61 tables, 1,523,118 rows`. */
+export function summarise(facts: PostgresFacts): string {
+  const tables = facts.databases.flatMap((database) => database.tables);
+  const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
+  const stored = tables.filter(({ data }) => data !== false);
+  const estimated = stored.some((table) => !table.exact) ? 'about ' : '';
+  const leftOut = tables.filter(({ data, extension }) => data === false && extension === undefined).length;
+  return [
+    count(facts.databases.length, 'database', 'databases'),
+    count(tables.length, 'table', 'tables'),
+    estimated + count(facts.rows, 'row', 'rows'),
+    ...(leftOut > 0 ? [`${count(leftOut, 'table', 'tables')} without rows, as asked`] : []),
+  ].join(', ');
+}
+
+/** Databases whose texts were sorted by another version of the locale than the system has now. */
+export function collationWarnings(facts: PostgresFacts): string[] {
+  return facts.databases
+    .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
+    .map(
+      ({ name, collationVersion, actualCollationVersion }) =>
+        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
+    );
+}
