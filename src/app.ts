@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
+import { CONFIG, planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
 import { backup, backupUnderLock } from './backup.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
+import { staleFiles } from './config-files.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createLocalDestination, type LocalDestination } from './destinations/local.ts';
 import { findSelf, type Self, watch } from './docker/discover.ts';
@@ -112,7 +113,11 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     stallTimeoutMs: settings.stallTimeoutMs,
   });
 
-  const plan = () => planNow(engine, self, project, settings);
+  const plan = async () => {
+    const planned = await planNow(engine, self, project, settings);
+    planned.problems.push(...(await staleFiles(self.facts.mounts, CONFIG)));
+    return planned;
+  };
   const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
   const repository = async (options = { create: true }) => {
     const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);

@@ -11,8 +11,13 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError('(lifeboat --help shows every command)');
-  const command = (usage: string, description: string) =>
-    program.command(usage).description(description).option('--json', 'one JSON document on stdout; logs go to stderr');
+  const JSON_DOC = 'one JSON document on stdout; logs go to stderr';
+  const command = (usage: string, description: string, example: string, of = program) =>
+    of
+      .command(usage)
+      .description(description)
+      .option('--json', JSON_DOC)
+      .addHelpText('after', `\nExample:\n  docker compose exec lifeboat lifeboat ${example}`);
   const act =
     (name: string) =>
     async (...args: unknown[]) => {
@@ -20,14 +25,26 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
       const options = args.at(-2) as Record<string, unknown>;
       done(await run(name, args.slice(0, -2) as (string | string[] | undefined)[], options, io));
     };
-  command('daemon', 'back up on schedule until stopped').action(act('daemon'));
-  command('plan', 'show what will be backed up, when, and what is not as it should be').action(act('plan'));
-  command('backup [source...]', 'back up now: everything, or the sources named').action(act('backup'));
-  command('snapshots', 'list snapshots, newest first').action(act('snapshots'));
-  command('show <snapshot> [source] [path]', 'show a snapshot, a source of it, or the files of one').action(
-    act('show'),
+  program
+    .command('daemon')
+    .description('back up on schedule until stopped: what the container runs by itself')
+    .addHelpText('after', '\nExample:\n  docker compose up --detach lifeboat')
+    .action(act('daemon'));
+  command('plan', 'show what will be backed up, when, and what is not as it should be', 'plan').action(act('plan'));
+  command('backup [source...]', 'back up now: everything, or the sources named', 'backup db.postgres').action(
+    act('backup'),
   );
-  command('restore <snapshot> <source>', 'bring a source back: beside what is there, compared, then swapped')
+  command('snapshots', 'list snapshots, newest first', 'snapshots').action(act('snapshots'));
+  command(
+    'show <snapshot> [source] [path]',
+    'show a snapshot, a source of it, or the files of one',
+    'show latest web.media "**/*.png"',
+  ).action(act('show'));
+  command(
+    'restore <snapshot> <source>',
+    'bring a source back: beside what is there, compared, then swapped',
+    'restore latest db.postgres --database shop --to-database shop_then',
+  )
     .option('--database <name>', 'only this database of the snapshot')
     .option('--to-database <name>', 'restore the database under this name, beside the present one')
     .option('--to-directory <dir>', 'restore the files into this empty directory of the Lifeboat container', absolute)
@@ -43,27 +60,23 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
     .option('--yes', 'do not ask')
     .action(act('restore'));
-  command('rollback [restore]', 'bring back what a restore replaced; the same again undoes it')
+  command('rollback [restore]', 'bring back what a restore replaced; the same again undoes it', 'rollback')
     .option('--forget', 'drop the data that is not in use, for good')
     .option('--no-stop', 'leave the services running that use the data')
     .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
     .option('--yes', 'do not ask')
     .action(act('rollback'));
-  command('check', 'look whether the repository is whole')
+  command('check', 'look whether the repository is whole', 'check --read-data 10%')
     .option(
       '--read-data [share]',
       'also read and hash everything, or a share such as 10% that moves on each time',
       share,
     )
     .action(act('check'));
-  command('accept <source>', 'say that a source is gone or empty on purpose').action(act('accept'));
-  command('status', 'show the last run, the next one and the age of every source').action(act('status'));
+  command('accept <source>', 'say that a source is gone or empty on purpose', 'accept web.media').action(act('accept'));
+  command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
   const notify = program.command('notify').description('work with notifications');
-  notify
-    .command('test')
-    .description('send a test message to every notifier')
-    .option('--json', 'one JSON document on stdout; logs go to stderr')
-    .action(act('notify-test'));
+  command('test', 'send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
   program.command('tree-job', { hidden: true }).action(act('tree-job'));
   return program;
 }

@@ -13,6 +13,7 @@ export const ERROR_CODES = {
   SOURCE_UNKNOWN: 'no source of that name is known',
   NOTHING_LABELLED: 'no container in scope asks to be backed up',
   CONTAINER_STOPPED: 'a labelled container is not running',
+  CONFIG_STALE: 'a file under /config was replaced on the host, and Lifeboat still sees the old one',
   VOLUME_UNKNOWN: 'a label names a volume or path that the container does not mount',
   USAGE: 'the command line cannot be understood',
   // engine

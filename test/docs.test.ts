@@ -147,6 +147,21 @@ describe('docs/security.md', () => {
   });
 });
 
+describe('lifeboat --help', () => {
+  test('has one example for each command', () => {
+    const heard: string[] = [];
+    const io = { out: (text: string) => void heard.push(text), err: () => undefined } as unknown as Io;
+    const program = createProgram(io, () => undefined);
+    const commands = program.commands.flatMap((one) => (one.name() === 'notify' ? one.commands : [one]));
+    for (const one of commands.filter((each) => each.name() !== 'tree-job')) {
+      heard.length = 0;
+      one.configureOutput({ writeOut: io.out });
+      one.outputHelp();
+      expect(heard.join('').match(/\nExample:\n {2}docker compose .*lifeboat/g), one.name()).toHaveLength(1);
+    }
+  });
+});
+
 describe('README.md', () => {
   const readme = read('README.md');
 
