@@ -1,21 +1,22 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { CONFIG, planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
+import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
 import { backup, backupUnderLock } from './backup.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
-import { staleFiles } from './config-files.ts';
 import type { Destination } from './destinations/destination.ts';
 import { createLocalDestination, type LocalDestination } from './destinations/local.ts';
 import { findSelf, type Self, watch } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
+import { offlineSelf } from './docker/offline.ts';
 import { LifeboatError } from './errors.ts';
+import { type Foreign, projectIn } from './foreign.ts';
 import { type HeldData, heldData } from './held-data.ts';
 import type { HoldDeps } from './hold.ts';
-import { isLocked } from './lock.ts';
+import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
@@ -87,11 +88,22 @@ export function openDestination(settings: Settings): LocalDestination {
   return createLocalDestination({ root: settings.destination });
 }
 
-/** Finds the agent's own container and builds everything on it. Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER. */
-export async function createApp({ settings, log }: Base): Promise<App> {
+/**
+ * Finds the agent's own container and builds everything on it. With `foreign`, on a repository that is not its own, and
+ * then also where there is no engine: files can be brought to a directory all the same.
+ *
+ * Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
+ */
+export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
+  const { log } = base;
+  const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
   const engine = createEngine({ log });
-  const self = await findSelf(engine);
-  const project = projectOf(self, settings);
+  const found = await findSelf(engine).catch((error: unknown) => {
+    if (!foreign) throw error;
+  });
+  const self = found ?? (await offlineSelf());
+  const stored = foreign && (await projectIn(openDestination(settings), foreign.project, self.facts.project));
+  const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const spoolMount = spoolMountOf(self);
   const version = readVersion();
   const now = () => new Date();
@@ -102,7 +114,7 @@ export async function createApp({ settings, log }: Base): Promise<App> {
   const notifiers = createNotifiers(settings, project);
   const { id, imageId } = self.facts;
   const agent = { engine, id, project, spoolMount };
-  const lock = () => takeRunLock({ engine, project, agent: { id, imageId }, log });
+  const lock = () => (found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project));
   const treeStore = createTreeStore({
     engine,
     log,
@@ -113,16 +125,12 @@ export async function createApp({ settings, log }: Base): Promise<App> {
     stallTimeoutMs: settings.stallTimeoutMs,
   });
 
-  const plan = async () => {
-    const planned = await planNow(engine, self, project, settings);
-    planned.problems.push(...(await staleFiles(self.facts.mounts, CONFIG)));
-    return planned;
-  };
+  const plan = () => planNow(engine, self, project, settings);
   const nextRun = (from: Plan) => nextRunOf(from, settings.schedule, settings.timeZone, now());
   const repository = async (options = { create: true }) => {
     const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
     if (mistaken) throw mistaken;
-    return openRepository(destination, { project, ...options });
+    return openRepository(destination, { project: stored ?? project, ...options });
   };
   const holdDeps = (record: HoldDeps['record']) => ({ engine, record, log });
 
@@ -212,8 +220,9 @@ export async function createApp({ settings, log }: Base): Promise<App> {
       stallTimeoutMs: settings.stallTimeoutMs,
       agentMounts: self.facts.mounts,
       treeStore,
-      recover: () => recoverWith(dispatcher),
+      recover: async () => (found ? recoverWith(dispatcher) : undefined),
       plan,
+      foreign: foreign !== undefined,
       repository: () => repository({ create: false }),
       holdDeps: (journal) => holdDeps((entry) => journal.record(entry)),
       safetyBackup: (source, signal) =>

@@ -3,6 +3,7 @@ import type { App, Base } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
+import type { Foreign } from './foreign.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
@@ -41,10 +42,15 @@ export async function run(name: string, operands: Operands, options: Options, io
   const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
   const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, io.err);
   if (name === 'tree-job') return treeJob(base, io);
-  const app = await createApp(base);
+  const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
   return command({ app, io, operands, options, json: options.json === true });
+}
+
+function foreignOf({ from, project }: Options): Foreign | undefined {
+  if (typeof from !== 'string') return undefined;
+  return { directory: from, ...(typeof project === 'string' ? { project } : {}) };
 }
 
 const COMMANDS: Record<string, (call: Call) => Promise<number>> = {

@@ -33,6 +33,8 @@ export interface RestoreDeps {
   agentMounts: readonly Mount[];
   treeStore: TreeStore;
   recover(): Promise<void>;
+  /** the repository is not the agent's own: no safety snapshot goes there */
+  foreign: boolean;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;

@@ -23,7 +23,7 @@ export function previewLines(
   if (replaces.length > 0) {
     const kept = safety
       ? 'the present data: beside, for `lifeboat rollback`, and in a pinned safety snapshot'
-      : 'the present data beside, for `lifeboat rollback`; no safety snapshot is taken (--no-safety)';
+      : 'the present data beside, for `lifeboat rollback`; no safety snapshot is taken';
     lines.push(row('keeps', kept));
   }
   lines.push(row('reads', `at most ${formatBytes(bytes)}${spaceText(space)}`));

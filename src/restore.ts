@@ -82,7 +82,8 @@ async function attempt(
   try {
     const { preview } = prepared;
     const services = await servicesToStop(deps, request, prepared);
-    for (const line of previewLines(request, preview, services)) request.say(line);
+    const safety = request.safety && !deps.foreign;
+    for (const line of previewLines({ ...request, safety }, preview, services)) request.say(line);
     const report = emptyReport(deps, start, [...services.notes]);
     const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
     if (request.dryRun || nothing) return { ...report, left: preview.left, durationMs: 0 };
@@ -131,7 +132,7 @@ async function perform(
   const load = () => step('restore', () => prepared.load(keep));
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
-    if (preview.replaces.length > 0 && request.safety) {
+    if (preview.replaces.length > 0 && request.safety && !deps.foreign) {
       report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, preview.target?.name));
     }
     let restored: Restored;
@@ -186,7 +187,7 @@ async function safetySnapshot(
     });
   }
   const at = deps.now().toISOString();
-  await putPin(repository.destination, deps.project, run.snapshot, { reason: `before restore ${id}`, at });
+  await putPin(repository.destination, repository.project, run.snapshot, { reason: `before restore ${id}`, at });
   request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
   return run.snapshot;
 }
@@ -217,7 +218,7 @@ async function finish(
   // Nothing was put aside by a restore that failed before its swap.
   if (error !== undefined && report.restored.length === 0) report.canRollBack = false;
   const clean = redactDeep(report);
-  await putRecord(repository.destination, `${deps.project}/restores/${report.id}.json`, {
+  await putRecord(repository.destination, `${repository.project}/restores/${report.id}.json`, {
     agentVersion: deps.agentVersion,
     ...clean,
   }).catch((failure: unknown) =>

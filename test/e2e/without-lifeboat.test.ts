@@ -7,15 +7,15 @@ import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 /** What `find` says of a tree: everything that a restore is to bring back, apart from content. */
 const LISTING = ['find', '.', '-printf', '%P|%y|%m|%U:%G|%T@|%l\\n'];
 
-/** Without Lifeboat: the script of docs/format.md against what the agent stored. */
-describe('the script of docs/format.md', () => {
+/** The script of docs/restore-without-lifeboat.md against what the agent stored. */
+describe('restoring without Lifeboat', () => {
   let stack: Stack;
   let directory: string;
   let snapshot: string;
 
   beforeAll(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'format-'));
-    const page = await readFile(new URL('../../docs/format.md', import.meta.url), 'utf8');
+    const page = await readFile(new URL('../../docs/restore-without-lifeboat.md', import.meta.url), 'utf8');
     await writeFile(path.join(directory, 'restore.sh'), /```sh\n(.*?)```/s.exec(page)?.[1] ?? '');
     stack = await Stack.start({
       services: {
@@ -40,12 +40,26 @@ describe('the script of docs/format.md', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
-  const restoreWithScript = async (source: string) => {
-    const target = path.join(directory, source);
+  const restoreWithScript = async (
+    source: string,
+    { from = snapshot, only }: { from?: string; only?: string } = {},
+  ) => {
+    const target = path.join(directory, `${source}-${from}-${only === undefined ? 'all' : 'part'}`);
     const script = path.join(directory, 'restore.sh');
-    await ok('sh', [script, path.join(stack.directory, 'backups'), stack.project, snapshot, source, target]);
+    const operands = [path.join(stack.directory, 'backups'), stack.project, from, source, target];
+    await ok('sh', [script, ...operands, ...(only === undefined ? [] : [only])]);
     return target;
   };
+
+  it('gives back one file, with its directories, from the latest snapshot', async () => {
+    const target = await restoreWithScript('web.media', { from: 'latest', only: 'a/file' });
+    expect(await ok('find', ['.', '-type', 'f'], { cwd: target })).toBe('./a/file\n');
+    const hash = ['sha256sum', 'a/file'];
+    expect(await ok('sha256sum', ['a/file'], { cwd: target })).toBe(
+      await stack.exec('web', ['sh', '-c', `cd /media && ${hash.join(' ')}`]),
+    );
+    await expect(restoreWithScript('web.media', { only: 'no/such' })).rejects.toThrow('no no/such in web.media');
+  });
 
   it('gives back a media tree', async () => {
     const target = await restoreWithScript('web.media');
@@ -67,8 +81,18 @@ describe('the script of docs/format.md', () => {
     const target = await restoreWithScript('db.postgres');
     await ok('docker', ['cp', `${target}/databases/app`, `${await stack.id('db')}:/app-dump`]);
     expect(await stack.exec('db', ['pg_restore', '--list', '/app-dump'])).toMatch(/TABLE DATA public t postgres/);
-    await stack.psql('CREATE DATABASE by_hand');
-    await stack.exec('db', ['pg_restore', '-U', 'postgres', '--exit-on-error', '-d', 'by_hand', '/app-dump']);
+    await stack.exec('db', ['createdb', '-U', 'postgres', '-T', 'template0', 'by_hand']);
+    await stack.exec('db', [
+      'pg_restore',
+      '-U',
+      'postgres',
+      '-d',
+      'by_hand',
+      '--exit-on-error',
+      '-j',
+      '2',
+      '/app-dump',
+    ]);
     const content = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)), lo_get(4711) FROM t";
     expect(await stack.psql(content, { database: 'by_hand' })).toBe(await stack.psql(content, { database: 'app' }));
     expect(await readFile(path.join(target, 'globals.sql'), 'utf8')).toContain('ALTER ROLE postgres');

@@ -1,0 +1,24 @@
+import { readFile } from 'node:fs/promises';
+import type { Mount } from '../plan/model.ts';
+import type { Self } from './discover.ts';
+
+/** What the agent knows of itself where no engine can be asked: its mounts, as the kernel lists them (proc(5)). */
+export async function offlineSelf(): Promise<Self> {
+  const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
+  const nothing = { labels: {}, imageLabels: {}, env: {} };
+  return { facts: { id: '', name: '', project: '', service: '', imageId: '', running: true, ...nothing, mounts } };
+}
+
+/** Mount points of /proc/self/mountinfo other than the root; octal escapes stand for blanks. */
+export function parseMountinfo(text: string): Mount[] {
+  return text.split('\n').flatMap((line) => {
+    const [, , , root = '', point = '/', options = '', ...rest] = line.split(' ');
+    if (point === '/' || point === '') return [];
+    const kind = rest[rest.indexOf('-') + 1];
+    const destination = point.replace(/\\([0-7]{3})/g, (_, code: string) =>
+      String.fromCharCode(Number.parseInt(code, 8)),
+    );
+    const writable = options.split(',').includes('rw');
+    return [{ type: kind === 'tmpfs' ? 'tmpfs' : 'bind', source: root, destination, writable }];
+  });
+}

@@ -1,0 +1,103 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ErrorInfo } from '../../src/errors.ts';
+import type { RestoreResult } from '../../src/restore-context.ts';
+import { holder, ok, postgres, Stack, sh } from '../harness/stack.ts';
+
+/** Restoring what another host, which is gone, has stored. */
+describe('a repository from elsewhere', () => {
+  let lost: Stack;
+  let here: Stack;
+  const image = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
+
+  beforeAll(async () => {
+    lost = await Stack.start({
+      services: {
+        db: postgres(15, { environment: { POSTGRES_DB: 'shop' } }),
+        web: holder(['media:/media'], { 'lifeboat.volumes': 'true' }),
+      },
+      volumes: { media: {} },
+      receiver: false,
+    });
+    await lost.psql(
+      'CREATE ROLE clerk; CREATE TABLE t AS SELECT generate_series(1, 99) AS i; ALTER TABLE t OWNER TO clerk',
+      {
+        database: 'shop',
+      },
+    );
+    await lost.exec('web', [
+      'sh',
+      '-c',
+      'mkdir /media/a; echo photo >/media/a/p; chmod 640 /media/a/p; chown 33:44 /media/a/p',
+    ]);
+    expect((await lost.backup()).report.status).toBe('ok');
+    // The host is gone; its backups are not.
+    await lost.compose('down', '--volumes', '--timeout', '0');
+  });
+  afterAll(async () => {
+    await here?.destroy();
+    await lost?.destroy();
+  });
+
+  it('gives back files and dumps with the image alone: no engine, no network, the backups read-only', async () => {
+    const restored = path.join(lost.directory, 'restored');
+    await mkdir(restored);
+    const run = (...args: string[]) =>
+      sh('docker', [
+        ...['run', '--rm', '--network', 'none', '--volume', `${lost.directory}/backups:/from:ro`],
+        ...['--volume', `${restored}:/restored`, image, 'restore', '--from', '/from', ...args],
+      ]);
+    const media = await run('latest', 'web.media', '--to-directory', '/restored/media');
+    expect(media.code, media.stdout + media.stderr).toBe(0);
+    expect(await readFile(path.join(restored, 'media/a/p'), 'utf8')).toBe('photo\n');
+    expect(await ok('stat', ['-c', '%a %u:%g', path.join(restored, 'media/a/p')])).toBe('640 33:44\n');
+    const dump = await run('latest', 'db.postgres', '--to-directory', '/restored/dump');
+    expect(dump.code, dump.stdout + dump.stderr).toBe(0);
+    expect(await ok('ls', [path.join(restored, 'dump/databases/shop/toc.dat')])).toContain('toc.dat');
+    // Not into the container itself, where it would be lost with it.
+    const inside = await run('latest', 'web.media', '--to-directory', '/tmp/media', '--json');
+    expect((JSON.parse(inside.stdout) as { error: ErrorInfo }).error.code).toBe('TREE_TARGET_REFUSED');
+  });
+
+  it('brings a database into another project, into a newer server, with its missing roles', async () => {
+    here = await Stack.start({
+      services: { db: postgres(17, { environment: { POSTGRES_DB: 'shop' } }) },
+      agent: { volumes: [`${lost.directory}/backups:/from:ro`] },
+      receiver: false,
+    });
+    await here.psql('CREATE TABLE present AS SELECT 1 AS i', { database: 'shop' });
+    const restore = (...args: string[]) =>
+      here.lifeboat('restore', '--from', '/from', 'latest', 'db.postgres', '--json', ...args);
+    const unasked = await restore();
+    expect((JSON.parse(unasked.stdout) as { error: ErrorInfo }).error.code).toBe('NOT_CONFIRMED');
+    const ran = await restore('--yes');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const result = JSON.parse(ran.stdout) as RestoreResult;
+    expect(result.safety).toBeUndefined();
+    const kept = result.restored.find(({ target }) => target === 'shop')?.kept as string;
+    expect(await here.psql('SELECT count(*) FROM t', { database: 'shop' })).toBe('99');
+    expect(
+      await here.psql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 't'", { database: 'shop' }),
+    ).toBe('clerk');
+    expect(await here.psql('SELECT i FROM present', { database: kept })).toBe('1');
+    expect((await here.lifeboat('rollback', '--yes')).code).toBe(0);
+    expect(await here.psql('SELECT i FROM present', { database: 'shop' })).toBe('1');
+  });
+
+  it('says what it holds when the project is not there', async () => {
+    const ran = await here.lifeboat(
+      'restore',
+      '--from',
+      '/from',
+      '--project',
+      'nobody',
+      'latest',
+      'db.postgres',
+      '--json',
+    );
+    const { error } = JSON.parse(ran.stdout) as { error: ErrorInfo };
+    expect({ code: ran.code, error: error.code }).toEqual({ code: 4, error: 'SNAPSHOT_UNKNOWN' });
+    expect(error.hint).toContain(lost.project);
+  });
+});
