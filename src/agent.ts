@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
+import { staleFiles } from './config-files.ts';
 import { listFacts, type Self } from './docker/discover.ts';
 import type { Engine } from './docker/engine.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
@@ -43,6 +44,7 @@ export async function planNow(engine: Engine, self: Self, project: string, setti
   const agentId = self.facts.id;
   const configFiles = await hasFiles(CONFIG);
   const plan = buildPlan({ containers, project, settings, agentMounts, agentId, configFiles });
+  plan.problems.push(...(await staleFiles(agentMounts, CONFIG)));
   const mistaken = destinationError(settings.destination, agentMounts, true);
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
   return plan;

@@ -41,8 +41,10 @@ export interface LoadOptions {
 export interface LoadedDatabase {
   target: string;
   tables: number;
-  /** rows compared and found equal */
+  /** rows counted and found equal to the record */
   rows: number;
+  /** tables of which only an estimate was recorded, so that their rows were not compared */
+  estimated: number;
   /** what it replaced is kept under this name */
   before?: string;
 }
@@ -60,6 +62,7 @@ interface Built extends PlannedLoad {
   before: string;
   tables: number;
   rows: number;
+  estimated: number;
 }
 
 /**
@@ -82,16 +85,16 @@ export async function loadDatabases(options: LoadOptions): Promise<Loaded> {
       const working = workingName(load.target, 'restoring', options.id);
       const before = workingName(load.target, 'before', options.id);
       options.recordWorking({ name: working, what: 'restoring' });
-      const one: Built = { ...load, working, before, tables: recorded.tables.length, rows: 0 };
+      const one: Built = { ...load, working, before, tables: recorded.tables.length, rows: 0, estimated: 0 };
       built.push(one);
-      one.rows = await build(options, control, recorded, one);
+      Object.assign(one, await build(options, control, recorded, one));
       warnings.push(...(await setProperties(control, recorded, working)));
     }
     const swapMs = await swapAll(options, control, built);
     for (const { working } of built) options.forgetWorking(working);
     for (const one of built) if (clears(one)) warnings.push(...(await clearBefore(options, one)));
-    const databases = built.map(({ target, tables, rows, before, state }) => {
-      return { target, tables, rows, ...(state === 'data' ? { before } : {}) };
+    const databases = built.map(({ target, tables, rows, estimated, before, state }) => {
+      return { target, tables, rows, estimated, ...(state === 'data' ? { before } : {}) };
     });
     return { databases, warnings, ...(swapMs === undefined ? {} : { swapMs }) };
   } catch (error) {
@@ -144,13 +147,13 @@ async function swapAll(options: LoadOptions, control: Session, built: readonly B
 
 const DROP_LIMIT_MS = 60_000;
 
-/** Makes the working database and fills it. Returns the rows found equal to the record. */
+/** Makes the working database, fills it and compares it with the record. */
 async function build(
   options: LoadOptions,
   control: Session,
   recorded: DatabaseFacts,
   { target, working }: Built,
-): Promise<number> {
+): Promise<Compared> {
   const { tools, signal, stallTimeoutMs } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
@@ -202,8 +205,11 @@ async function clearBefore(options: LoadOptions, { target, before }: Built): Pro
   return [`what stood under the name ${target} is kept as ${before}: it is not quite empty`];
 }
 
-/** Row counts and extensions against the record. Returns the rows found equal; PG_RESTORE_FAILED on any difference. */
-async function compare(session: Session, recorded: DatabaseFacts): Promise<number> {
+/** What a comparison rests on. */
+type Compared = Pick<LoadedDatabase, 'rows' | 'estimated'>;
+
+/** Row counts and extensions against the record; PG_RESTORE_FAILED on any difference. */
+async function compare(session: Session, recorded: DatabaseFacts): Promise<Compared> {
   const differences: string[] = [];
   const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
   for (const { name } of recorded.extensions) {
@@ -215,9 +221,8 @@ async function compare(session: Session, recorded: DatabaseFacts): Promise<numbe
   if (Number(objects) !== recorded.largeObjects) {
     differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
   }
-  const expected = recorded.tables.filter(
-    (table) => table.exact && table.extension === undefined && table.data !== false,
-  );
+  const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
+  const expected = dumped.filter(({ exact }) => exact);
   const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
   await countRows(session, restored);
   restored.forEach((table, i) => {
@@ -234,5 +239,8 @@ async function compare(session: Session, recorded: DatabaseFacts): Promise<numbe
       },
     );
   }
-  return expected.reduce((sum, table) => sum + table.rows, 0);
+  return {
+    rows: expected.reduce((sum, table) => sum + table.rows, 0),
+    estimated: dumped.length - expected.length,
+  };
 }

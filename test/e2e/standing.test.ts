@@ -1,0 +1,74 @@
+import { rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { holder, postgres, Stack, until } from '../harness/stack.ts';
+
+/** A source that has failed stays told, whatever good runs of others follow; so does a mounted file that went stale. */
+let stack: Stack;
+const env = () => path.join(stack.directory, 'settings.env');
+
+interface Status {
+  last: { status: string };
+  sources: { name: string; attention: string | null; last: { status: string } | null; lastGood: object | null }[];
+}
+const attention = async () =>
+  Object.fromEntries((await stack.json<Status>('status')).sources.map((one) => [one.name, one.attention]));
+const lastPing = () => stack.receiver?.requests.findLast(({ path: at }) => at.startsWith('/ping/'));
+
+beforeAll(async () => {
+  stack = await Stack.start({
+    services: { db: postgres(17), web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }) },
+    volumes: { media: {} },
+  });
+  await stack.exec('web', ['sh', '-c', 'echo hello > /data/file']);
+  const { code } = await stack.backup();
+  expect(code).toBe(0);
+});
+afterAll(() => stack?.destroy());
+
+it('a good run of one source is no all-clear while another has failed', async () => {
+  expect((await stack.lifeboat('status')).code).toBe(0);
+  await stack.psql('CREATE ROLE boss SUPERUSER LOGIN');
+  await stack.psql('ALTER ROLE postgres NOLOGIN', { user: 'boss' });
+  const failed = await stack.backup('db.postgres');
+  expect(failed.report.results[0]).toMatchObject({ name: 'db.postgres', status: 'failed' });
+  expect(lastPing()?.path).toMatch(/\/fail$/);
+
+  const good = await stack.backup('web.media');
+  expect(good).toMatchObject({
+    code: 0,
+    report: { status: 'ok', others: [{ name: 'db.postgres', attention: 'failed' }] },
+  });
+  expect(lastPing()?.path).toMatch(/\/fail$/);
+  expect(lastPing()?.body).toContain('backup ok, but db.postgres needs attention');
+  expect(await attention()).toEqual({ 'db.postgres': 'failed', 'web.media': null });
+  const shown = await stack.lifeboat('status');
+  expect(shown.code).toBe(3);
+  expect(shown.stdout).toMatch(/! db\.postgres: .*\(PG_/);
+});
+
+it('all is well with the first good run of the one that failed', async () => {
+  await stack.psql('ALTER ROLE postgres LOGIN', { user: 'boss' });
+  const { code } = await stack.backup('db.postgres');
+  expect(code).toBe(0);
+  await until('the success is told', async () => !lastPing()?.path.endsWith('/fail'));
+  expect(await attention()).toEqual({ 'db.postgres': null, 'web.media': null });
+  expect((await stack.lifeboat('status')).code).toBe(0);
+});
+
+it('a mounted file that an editor replaced is told until the agent is restarted', async () => {
+  await writeFile(env(), 'A=1\n');
+  await stack.write({
+    services: { db: postgres(17), web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }) },
+    volumes: { media: {} },
+    agent: { volumes: [`${env()}:/config/.env:ro`] },
+  });
+  await stack.compose('up', '--detach', '--wait', '--no-deps', 'lifeboat');
+  const problems = async () => (await stack.json<{ problems: { code: string }[] }>('plan')).problems.map((p) => p.code);
+  expect(await problems()).toEqual([]);
+  await writeFile(`${env()}.new`, 'A=2\n');
+  await rename(`${env()}.new`, env());
+  expect(await problems()).toEqual(['CONFIG_STALE']);
+  await stack.compose('restart', 'lifeboat');
+  await until('it is seen anew', async () => (await problems()).length === 0);
+});
