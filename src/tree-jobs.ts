@@ -11,6 +11,7 @@ import { readIndexFile } from './store/index-file.ts';
 import type { PackRef } from './store/pack-stream.ts';
 import { type StoredTree, storeTree } from './store/store-tree.ts';
 import { walk } from './store/walk.ts';
+import { isVolumeJob, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
 
 export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
 
@@ -59,9 +60,9 @@ export interface ExtractJob {
   spool: string;
 }
 
-export type TreeJob = StoreJob | ExtractJob | MeasureJob;
+export type TreeJob = StoreJob | ExtractJob | MeasureJob | VolumeJob;
 
-export type TreeResult = StoredTree | ExtractedTree | MeasuredTree;
+export type TreeResult = StoredTree | ExtractedTree | MeasuredTree | VolumeResult;
 
 /** One line that a helper writes to its stdout. */
 export type TreeJobLine =
@@ -77,6 +78,7 @@ export async function runTreeJob(
   progress: ProgressSink,
 ): Promise<TreeResult> {
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
+  if (isVolumeJob(job)) return runVolumeJob(job, destination, signal, progress);
   if (job.kind === 'measure') return measureTree(job, signal);
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;

@@ -22,6 +22,7 @@ import type {
 } from './tree-jobs.ts';
 import { runTreeJob } from './tree-jobs.ts';
 import { runTreeProcess } from './tree-process.ts';
+import { isVolumeJob, onlyReads, type VolumeJob, type VolumeResults } from './volume-jobs.ts';
 
 export interface TreeStoreDeps {
   engine: Engine;
@@ -65,10 +66,16 @@ export interface TreeStore {
   store(request: StoreRequest): Promise<StoredTree>;
   extract(request: ExtractRequest): Promise<ExtractedTree>;
   measure(request: MeasureRequest): Promise<MeasuredTree>;
+  /** Work on a volume in use: compare, build beside, swap, take back, roll back, forget, list. */
+  volume<J extends VolumeJob>(job: J, context: VolumeContext): Promise<VolumeResults[J['kind']]>;
 }
 
 /** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
 const LEAVE_MS = 10_000;
+
+export interface VolumeContext extends JobContext {
+  reach: Reach;
+}
 
 interface JobContext {
   runId: string;
@@ -88,13 +95,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
         const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
         await runTreeProcess(command, deps.helperEnv, job, result.onLine, watching.signal);
       } else {
-        await runInHelper(
-          deps,
-          job,
-          helperMount(reach.mount, HELPER_ROOT, job.kind === 'extract'),
-          watching,
-          result.onLine,
-        );
+        await runInHelper(deps, job, helperMount(reach.mount, HELPER_ROOT, writes(job)), watching, result.onLine);
       }
       return result.take();
     });
@@ -113,7 +114,14 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
       const job: MeasureJob = { kind: 'measure', ...rest };
       return (await run(job, reach, { runId, signal, progress: () => undefined })) as MeasuredTree;
     },
+    async volume<J extends VolumeJob>(job: J, { reach, ...context }: VolumeContext) {
+      return (await run(job, reach, context)) as VolumeResults[J['kind']];
+    },
   };
+}
+
+function writes(job: TreeJob): boolean {
+  return isVolumeJob(job) ? !onlyReads(job) : job.kind === 'extract';
 }
 
 function placeOf(job: TreeJob): string {

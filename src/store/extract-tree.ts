@@ -29,6 +29,11 @@ export interface ExtractTreeOptions {
   smallFile?: number;
   /** restore user and group (needs root), and with them setuid and setgid bits */
   owner: boolean;
+  /**
+   * Tries to make a file that is not empty from something at hand, whole and with its owner and mode: true when it did,
+   * having compared its hash; false when nothing of that name is left, so that it is fetched.
+   */
+  takeOver?(entry: IndexEntry, to: Buffer): Promise<boolean>;
   signal?: AbortSignal;
   /** called at most a few times a second, and at the end. `done` in bytes. */
   progress?(progress: { done: number; files: number }): void;

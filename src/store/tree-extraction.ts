@@ -123,6 +123,7 @@ export class Extraction {
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
+        if (await this.takeOver(entry)) return;
         if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
         // Opened by the first task alone: the others wait for the same promise.
         opening ??= PackReader.open(destination, pack, { spool, signal });
@@ -135,6 +136,14 @@ export class Extraction {
         () => {},
       );
     }
+  }
+
+  /** Leaves the pack unread for what is at hand. */
+  private async takeOver(entry: IndexEntry): Promise<boolean> {
+    const { takeOver } = this.options;
+    if (!takeOver || !(await this.guarded(entry, (path) => takeOver(entry, path)))) return false;
+    await this.fileDone(entry, entry.size ?? 0);
+    return true;
   }
 
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {

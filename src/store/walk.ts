@@ -1,6 +1,7 @@
 import { type BigIntStats, lstat, readdir } from 'node:fs';
 import { promisify } from 'node:util';
 import { hasErrno, LifeboatError } from '../errors.ts';
+import { parseAreaName } from './area.ts';
 import { compileGlobs, selectByGlobs } from './glob.ts';
 import { pathUnder, type TreePath } from './path.ts';
 
@@ -50,7 +51,8 @@ interface Frame {
   given: boolean;
 }
 
-type WalkStep = WalkItem | undefined;
+/** What came of looking; undefined when it is gone. */
+export type WalkStep = WalkItem | undefined;
 
 const LSTAT_BATCH = 64;
 /** The kernel's clock for file times moves in ticks of up to 10 ms. */
@@ -60,7 +62,7 @@ const readdirAsync = promisify(readdir);
 
 /**
  * Walks a directory depth first, in the order of `comparePaths`, the root itself first with an empty path. Symlinks are
- * not followed; other file systems mounted inside are entered. What vanishes meanwhile is left out. Memory grows with the
+ * not followed; other file systems mounted inside are entered; areas of a restore (see area.ts) are passed over. What vanishes meanwhile is left out. Memory grows with the
  * names of the directories on the way down, not with the tree.
  *
  * @throws TREE_UNREADABLE when the root itself cannot be read or is not a directory
@@ -85,7 +87,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncGener
     const item = frame.ahead.shift();
     if (!item) continue;
     const isDirectory = item.stat?.type === 'directory';
-    if (excluded(item.path, isDirectory)) continue;
+    if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
     const given = wantsAll || included(item.path, isDirectory);
     if (given) {
       yield* ancestors(stack);
@@ -139,7 +141,8 @@ function look(frame: Frame, absolute: (path: TreePath) => Buffer): Promise<WalkS
   return Promise.all(names.map((name) => lookAt(prefix + name, absolute(prefix + name))));
 }
 
-function lookAt(path: TreePath, at: Buffer): Promise<WalkStep> {
+/** `lstat` of one name of a tree; undefined when it is gone. */
+export function lookAt(path: TreePath, at: Buffer): Promise<WalkStep> {
   const askedAt = Date.now();
   return new Promise((resolve) => {
     lstat(at, { bigint: true }, (error, stats) => {

@@ -1,0 +1,97 @@
+import { LifeboatError } from '../errors.ts';
+import { parseAreaName } from './area.ts';
+import { type Directory, type DirectoryMeta, split, within } from './directory.ts';
+import type { ExchangeStep } from './move-list.ts';
+import { displayPath, type TreePath } from './path.ts';
+
+/** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
+export function* planWhole(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
+  const old = root.names().filter((name) => !parseAreaName(name));
+  const fresh = new Set(incoming.names());
+  for (const path of old) yield { type: 'move', path, out: true, in: fresh.delete(path) };
+  for (const path of fresh) yield { type: 'move', path, out: false, in: true };
+  yield { type: 'directory', path: '', before, after: incoming.meta() };
+}
+
+/**
+ * Only what comes in: directories that are on both sides are merged and stay what they are, everything else of that name
+ * goes out.
+ */
+export function* planMerge(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
+  yield* merge(root, incoming, '', before);
+}
+
+function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryMeta): Generator<ExchangeStep> {
+  let moves = false;
+  for (const name of from.names()) {
+    const path = at === '' ? name : `${at}/${name}`;
+    const inside = from.enter(name);
+    const beside = inside && live.enter(name);
+    try {
+      if (inside && beside) yield* merge(beside, inside, path, beside.meta());
+      else {
+        moves = true;
+        yield { type: 'move', path, out: live.look(name) !== undefined, in: true };
+      }
+    } finally {
+      inside?.close();
+      beside?.close();
+    }
+  }
+  // The root always: areas come and go in it.
+  if (moves || at === '') yield { type: 'directory', path: at, before: meta, after: meta };
+}
+
+/**
+ * The reverse of a merge, as its list tells: what it replaced comes in again, what it brought goes out. What is gone from
+ * either side meanwhile is passed over.
+ *
+ * @throws TREE_TARGET_REFUSED when a directory on the way is something else now
+ */
+export async function* planBack(
+  root: Directory,
+  incoming: Directory,
+  steps: AsyncIterable<ExchangeStep>,
+  before: DirectoryMeta,
+): AsyncGenerator<ExchangeStep> {
+  const has = (top: Directory, path: TreePath) => {
+    const { parent, name } = split(path);
+    return within(top, parent, (directory) => directory.look(name) !== undefined) ?? false;
+  };
+  const moves: { path: TreePath; out: boolean; in: boolean }[] = [];
+  const known = new Map<TreePath, DirectoryMeta>();
+  for await (const step of steps) {
+    if (step.type === 'directory') known.set(step.path, step.before);
+    else if (step.type === 'make') known.set(step.path, step.meta);
+    else {
+      const comes = step.out && has(incoming, step.path);
+      const goes = has(root, step.path) && (step.in || comes);
+      if (comes || goes) moves.push({ path: step.path, out: goes, in: comes });
+    }
+  }
+  yield { type: 'directory', path: '', before, after: before };
+  const seen = new Set<TreePath>(['']);
+  for (const move of moves) {
+    for (const directory of ancestors(move.path)) {
+      if (seen.has(directory)) continue;
+      seen.add(directory);
+      const found = within(root, directory, (live) => live.meta());
+      if (found) yield { type: 'directory', path: directory, before: found, after: found };
+      else if (has(root, directory)) {
+        throw new LifeboatError('TREE_TARGET_REFUSED', `${displayPath(directory)} is not a directory any more`, {
+          hint: 'Move it away, and roll back then.',
+        });
+      } else {
+        const meta = known.get(directory) ?? { mode: 0o755, uid: before.uid, gid: before.gid, mtime: before.mtime };
+        yield { type: 'make', path: directory, meta };
+      }
+    }
+    yield { type: 'move', ...move };
+  }
+}
+
+/** The directories above a path, from the root down. */
+function ancestors(path: TreePath): TreePath[] {
+  const parts = path.split('/');
+  return parts.map((_, length) => parts.slice(0, length).join('/'));
+}

@@ -1,0 +1,138 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from '../errors.ts';
+import type { DirectoryMeta } from './directory.ts';
+import { readLines } from './index-file.ts';
+import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from './path.ts';
+
+/** What an exchange is about. */
+export interface ExchangeHeader {
+  /** of the restore or rollback that made it */
+  id: string;
+  /** ISO time */
+  at: string;
+  /** below the volume's root: the directory whose content comes in */
+  incoming: TreePath;
+  /** everything at the top of the volume is exchanged; otherwise only what the list names */
+  whole: boolean;
+  /** the snapshot that was restored */
+  snapshot?: string;
+}
+
+/** One step of an exchange. Their order does not matter: no path is inside another one's. */
+export type ExchangeStep =
+  /** `out`: what is there is moved to the area; `in`: what comes in is moved there */
+  | { type: 'move'; path: TreePath; out: boolean; in: boolean }
+  /** a directory that is missing above one that comes in, made with what it was like */
+  | { type: 'make'; path: TreePath; meta: DirectoryMeta }
+  /** a directory in which something moves: what it was like before, and is to be like after */
+  | { type: 'directory'; path: TreePath; before: DirectoryMeta; after: DirectoryMeta };
+
+/** While moves may be under way; the list has this name only once it is on the disk as a whole. */
+const UNDER_WAY = 'moves.ndjson';
+/** Once they are all made. */
+const DONE = 'list.ndjson';
+const UNFINISHED = 'moves.tmp';
+
+/** The state of an exchange, as its area tells. `none`: no move was made yet. */
+export async function exchangeState(area: string): Promise<'none' | 'under way' | 'done'> {
+  const exists = async (name: string) => {
+    try {
+      await (await open(path.join(area, name))).close();
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (await exists(UNDER_WAY)) return 'under way';
+  return (await exists(DONE)) ? 'done' : 'none';
+}
+
+/** Writes a list of steps. It is on the disk, whole, when this resolves. */
+export async function writeMoves(
+  area: string,
+  header: ExchangeHeader,
+  steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
+): Promise<void> {
+  const file = await open(path.join(area, UNFINISHED), 'wx', 0o600);
+  try {
+    let pending = [`${JSON.stringify({ format: 1, ...header, incoming: encodePath(header.incoming) })}\n`];
+    for await (const step of steps) {
+      pending.push(encodeStep(step));
+      if (pending.length >= 1000) {
+        await file.write(pending.join(''));
+        pending = [];
+      }
+    }
+    await file.write(pending.join(''));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(path.join(area, UNFINISHED), path.join(area, UNDER_WAY));
+  await syncDirectory(area);
+}
+
+/** Marks all moves of the list as made. */
+export async function markDone(area: string): Promise<void> {
+  await rename(path.join(area, UNDER_WAY), path.join(area, DONE));
+  await syncDirectory(area);
+}
+
+/** Reads the list of an area, finished or not. */
+export async function readMoves(
+  area: string,
+): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
+  const file = path.join(area, (await exchangeState(area)) === 'done' ? DONE : UNDER_WAY);
+  const lines = () => readLines(createReadStream(file));
+  for await (const line of lines()) {
+    const { incoming, ...rest } = JSON.parse(line.toString('utf8')) as ExchangeHeader & { incoming: EncodedPath };
+    const header = { ...rest, incoming: checked(incoming) };
+    return {
+      header,
+      steps: async function* () {
+        let first = true;
+        for await (const next of lines()) {
+          if (!first) yield decodeStep(next);
+          first = false;
+        }
+      },
+    };
+  }
+  throw damaged();
+}
+
+function encodeStep(step: ExchangeStep): string {
+  const text = (_: string, value: unknown) => (typeof value === 'bigint' ? String(value) : value);
+  return `${JSON.stringify({ ...step, path: encodePath(step.path) }, text)}\n`;
+}
+
+function decodeStep(line: Buffer): ExchangeStep {
+  const step = JSON.parse(line.toString('utf8')) as ExchangeStep & { path: unknown };
+  const meta = (value: DirectoryMeta) => ({ ...value, mtime: BigInt(value.mtime) });
+  const at = { path: checked(step.path as unknown as EncodedPath) };
+  if (step.type === 'move') return { ...step, ...at };
+  if (step.type === 'make') return { ...step, ...at, meta: meta(step.meta) };
+  return { ...step, ...at, before: meta(step.before), after: meta(step.after) };
+}
+
+/** The list lies in the volume, where others may write. */
+function checked(encoded: EncodedPath): TreePath {
+  const decoded = decodePath(encoded);
+  if (decoded === undefined || !isSafePath(decoded)) throw damaged();
+  return decoded;
+}
+
+function damaged(): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', 'the list of what a restore moved is damaged');
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle: FileHandle = await open(directory);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
