@@ -4,6 +4,7 @@ import type { BenchOptions } from './stack.ts';
 
 const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   postgres: async (options) => (await import('./postgres.ts')).benchPostgres(options),
+  restore: async (options) => (await import('./restore.ts')).benchRestore(options),
   volume: async (options) => (await import('./volume.ts')).benchVolume(options),
   entries: async (options) => (await import('./entries.ts')).benchEntries(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
