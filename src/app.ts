@@ -16,10 +16,11 @@ import { LifeboatError } from './errors.ts';
 import { type Foreign, projectIn } from './foreign.ts';
 import { type HeldData, heldData } from './held-data.ts';
 import type { HoldDeps } from './hold.ts';
+import { reachedBy } from './kept-databases.ts';
 import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
-import type { Plan, PlannedSource } from './plan/model.ts';
+import type { Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
 import { recover } from './recover.ts';
@@ -43,6 +44,9 @@ import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { type DropDeps, dropLeftDatabases } from './working-databases.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
+
+/** How long a server may take to tell how far a dead restore had come, milliseconds. */
+const ASK_LIMIT_MS = 60_000;
 
 /** The settings and the log: all that a command needs before it talks to anything. */
 export interface Base {
@@ -134,6 +138,12 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   };
   const holdDeps = (record: HoldDeps['record']) => ({ engine, record, log });
 
+  /** To look at a server outside of a run, or for one that is dead. */
+  const openToLook = (source: PostgresSource, runId: string, signal: AbortSignal) => {
+    const application = applicationName(project, runId);
+    return openTools({ agent, source, log, runId, application, recordHelper: () => undefined, signal });
+  };
+
   const sweepTemporary = async () => {
     if (destinationError(settings.destination, self.facts.mounts, true)) return;
     await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
@@ -156,6 +166,11 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         const tools: DropDeps['openTools'] = (source, context) => openTools({ agent, source, log, ...context });
         return dropLeftDatabases({ project, log, plan, openTools: tools }, entries, run);
       },
+      reachedBy: (restore) =>
+        reachedBy({ state, plan }, restore, (source) =>
+          openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
+        ),
+      agentVersion: version,
       sweepTemporary,
     });
 
@@ -272,17 +287,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     restore: (request) => restore(restoreDeps(), request),
     rollback: (request) => rollback(restoreDeps(), request),
     forget: (request) => forget(restoreDeps(), request),
-    heldData: () =>
-      heldData({ state, plan }, (source) => {
-        const runId = probeRun();
-        const application = applicationName(project, runId);
-        return app.openTools(source, {
-          runId,
-          application,
-          recordHelper: () => undefined,
-          signal: AbortSignal.timeout(30_000),
-        });
-      }),
+    heldData: () => heldData({ state, plan }, (source, signal) => openToLook(source, probeRun(), signal)),
     daemon: async (signal) => {
       const { schedule } = await import('node-cron');
       await daemon(

@@ -1,8 +1,9 @@
-import type { PostgresSource } from './plan/model.ts';
+import { asFound, namesOf, type Present, withServer } from './kept-databases.ts';
+import type { Plan, PostgresSource } from './plan/model.ts';
 import { formatAgo, formatBytes } from './report/format.ts';
-import { type RestoreDeps, restoreTarget } from './restore-context.ts';
+import { readDatabases } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import type { Rollback } from './state.ts';
+import type { Rollback, State } from './state.ts';
 
 /** One restore whose replaced data is still there, with what it holds. */
 export interface HeldData extends Rollback {
@@ -10,36 +11,41 @@ export interface HeldData extends Rollback {
   bytes?: number;
 }
 
-/** The restores that can be rolled back, with the space that their unused data holds, newest first. */
-export async function heldData(
-  deps: Pick<RestoreDeps, 'state' | 'plan'>,
-  openTools: (source: PostgresSource) => Promise<Tools>,
-): Promise<HeldData[]> {
-  const held: HeldData[] = [];
-  for (const one of (await deps.state.rollbacks()).toReversed()) {
-    const bytes = await sizeOf(deps, one, openTools).catch(() => undefined);
-    if (bytes === 0) continue;
-    held.push(bytes === undefined ? one : { ...one, bytes });
-  }
-  return held;
-}
+/** How long looking may take for one server, milliseconds. */
+const LIMIT_MS = 10_000;
 
-async function sizeOf(
-  deps: Pick<RestoreDeps, 'plan'>,
-  { source, databases = [] }: Rollback,
-  openTools: (source: PostgresSource) => Promise<Tools>,
-): Promise<number> {
-  const tools = await openTools(await restoreTarget(deps, source, 'postgres'));
-  try {
-    const names = databases.map(({ before }) => before);
-    const { bytes } = await (await tools.control()).one<{ bytes: string }>(
-      'SELECT coalesce(sum(pg_database_size(oid)), 0)::text AS bytes FROM pg_database WHERE datname = ANY($1)',
-      [names],
-    );
-    return Number(bytes);
-  } finally {
-    await tools.close();
-  }
+/**
+ * The restores that can be rolled back, with the space that their unused data holds, newest first. Each server is asked
+ * once, and none when nothing is kept; of one that does not answer, what is remembered is shown. Only looks: what is not
+ * there any more is forgotten by whoever holds the lock.
+ */
+export async function heldData(
+  deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },
+  openTools: (source: PostgresSource, signal: AbortSignal) => Promise<Tools>,
+): Promise<HeldData[]> {
+  const all = (await deps.state.rollbacks()).toReversed();
+  const sources = [...new Set(all.flatMap(({ source, databases }) => (databases ? [source] : [])))];
+  const found = new Map<string, Present>();
+  await Promise.all(
+    sources.map(async (source) => {
+      const names = namesOf(all.filter((one) => one.source === source));
+      const signal = AbortSignal.timeout(LIMIT_MS);
+      const open = (planned: PostgresSource) => openTools(planned, signal);
+      const asked = withServer(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
+      const late = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      await Promise.race([asked, late]).then(
+        (present) => found.set(source, present),
+        () => undefined,
+      );
+    }),
+  );
+  return all.flatMap((one): HeldData[] => {
+    const present = found.get(one.source);
+    if (!one.databases || !present) return [one];
+    const now = asFound(one, present);
+    if (!now) return [];
+    return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
+  });
 }
 
 /** One line for each, for `lifeboat status`. */

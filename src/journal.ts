@@ -2,7 +2,7 @@ import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync } from 'n
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook } from './plan/model.ts';
-import type { RunStart } from './report/events.ts';
+import type { RestoreStart, RunStart } from './report/events.ts';
 
 /** A container of the user, by what survives its being recreated. */
 export interface ContainerRef {
@@ -20,6 +20,8 @@ export interface ContainerRef {
 export type JournalEntry =
   | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number }
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
+  /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
+  | { type: 'begun'; restore: RestoreStart }
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }

@@ -1,12 +1,13 @@
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { type Reached, reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
 import { appendJournal, type JournalEntry, journalObjects, openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { RunReport, RunStart } from './report/events.ts';
+import type { RestoreStart, RunReport, RunStart } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Repository } from './store/repository.ts';
 import { parseSnapshotId } from './store/snapshot-id.ts';
@@ -32,6 +33,9 @@ export interface RecoverDeps {
     entries: readonly JournalEntry[],
     run: { id: string; record(entry: JournalEntry): void },
   ): Promise<boolean>;
+  /** how far a dead restore or rollback had come; rejects when its server cannot be asked */
+  reachedBy(restore: RestoreStart): Promise<Reached>;
+  agentVersion: string;
   /** removes unfinished files of this project from the destination; nobody writes there now */
   sweepTemporary(): Promise<void>;
 }
@@ -93,40 +97,52 @@ async function undo(
   else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
   const record = (entry: JournalEntry) => appendJournal(file, entry);
   // People's containers do not wait for the rest, nor the rest for a long post hook.
+  const begun = entries.find((entry) => entry.type === 'begun')?.restore;
   const [{ again }, clean] = await Promise.all([
     releaseHolds(entries, deps.holdDeps(record)),
-    removeLeftovers(deps, file, id, start.verb),
+    removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
-    if (start.verb === 'backup') await reportDead(deps, start.run, clean.committed);
+    // A safety snapshot is told of by its restore.
+    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.committed);
+    if (begun) await reportDeadRestore(deps, begun, clean.reached);
     record({ type: 'reported' });
   }
   return clean.done && !again;
 }
 
-/** `committed`: the run had written its manifest before it died, so its snapshot stands. */
+interface Cleared {
+  done: boolean;
+  /** the run had written its manifest before it died, so its snapshot stands */
+  committed: boolean;
+  /** of a restore */
+  reached: Reached;
+}
+
 async function removeLeftovers(
   deps: RecoverDeps,
   journal: string,
-  id: string,
-  verb: 'backup' | 'restore',
-): Promise<{ done: boolean; committed: boolean }> {
+  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: RestoreStart },
+): Promise<Cleared> {
   let committed = false;
   try {
     // First, because a helper of the dead run goes on storing.
     await deps.reapHelpers(({ runId }) => runId !== id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
-      return { done: await deps.dropDatabases(await readJournal(journal), { id, record }), committed };
+      const done = await deps.dropDatabases(await readJournal(journal), { id, record });
+      // What is dropped cannot be given its name any more, so from here on the answer stays the same.
+      const reached = begun && done ? await deps.reachedBy(begun) : 'unknown';
+      return { done, committed, reached };
     }
     const repository = await deps.repository();
     committed = (await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id);
     await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
-    return { done: true, committed };
+    return { done: true, committed, reached: 'unknown' };
   } catch (error) {
     deps.log.warn('what a dead run left could not be removed', { run: id, ...errorInfo(error) });
-    return { done: false, committed };
+    return { done: false, committed, reached: 'unknown' };
   }
 }
 

@@ -1,8 +1,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { endJournal } from './end-journal.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
-import { openHolds } from './hold.ts';
-import { Journal, readJournal } from './journal.ts';
+import { Journal } from './journal.ts';
 import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { formatAgo } from './report/format.ts';
@@ -22,7 +22,6 @@ import { answersWell, containersUsing, withStopped } from './services.ts';
 import { putPin } from './store/pins.ts';
 import { putRecord } from './store/records.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
-import { openDatabases } from './working-databases.ts';
 
 /**
  * The line of backup.ts backwards: resolve → look → ask → fetch → safety → stop → load beside, compare, swap → start →
@@ -65,13 +64,6 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   }
 }
 
-/** What could not be undone from here, because a helper or a server is gone, gets one more try. */
-async function endJournal(deps: RestoreDeps, journal: Journal): Promise<void> {
-  const entries = await readJournal(journal.file);
-  if (openDatabases(entries).size > 0 || openHolds(entries).length > 0) await deps.recover();
-  else await journal.close();
-}
-
 async function attempt(
   deps: RestoreDeps,
   request: RestoreRequest,
@@ -88,6 +80,7 @@ async function attempt(
     const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
     if (request.dryRun || nothing) return { ...report, left: preview.left, durationMs: 0 };
     if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
+    context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
     return await finish(deps, context, report, preview.left, error);

@@ -1,12 +1,14 @@
+import { endJournal } from './end-journal.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
+import { refreshKept } from './kept-databases.ts';
 import type { PostgresSource } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
-import { dropDatabase, renameDatabases, workingName } from './sources/postgres/swap.ts';
+import { dropDatabase, readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback } from './state.ts';
 import { putRecord } from './store/records.ts';
@@ -25,7 +27,7 @@ export interface RollbackRequest extends Consent {
  * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; PG_TARGET_BUSY; those of a session.
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
-  return withRollback(deps, request, async (journal, chosen) => {
+  return withRollback(deps, request, async ({ journal, chosen, kept }) => {
     const start: RestoreStart = {
       id: journalId(journal),
       project: deps.project,
@@ -38,8 +40,9 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     await request.confirm(chosen.source);
+    journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return swapBack(deps, request, journal, chosen, start);
+    return swapBack(deps, request, { journal, chosen, kept }, start);
   });
 }
 
@@ -49,36 +52,52 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
  * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED.
  */
 export async function forget(deps: RestoreDeps, request: RollbackRequest): Promise<Rollback> {
-  return withRollback(deps, request, async (journal, chosen) => {
+  return withRollback(deps, request, async ({ chosen, kept }) => {
     const what = chosen.inUse === 'restored' ? 'what was there before it' : 'the restored data';
     request.say(`Forget restore ${chosen.id} of ${chosen.source}: drops ${what}, for good`);
     await request.confirm(chosen.source);
-    await withTools(deps, request, journal, chosen, async (tools) => {
-      for (const { before } of chosen.databases ?? []) {
-        await dropDatabase(await tools.control(before), before);
-        request.say(`  dropped database ${before}`);
-      }
-    });
+    for (const { before } of chosen.databases ?? []) {
+      await dropDatabase(await kept.tools.control(before), before);
+      request.say(`  dropped database ${before}`);
+    }
     await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
     return chosen;
   });
 }
 
+interface Run {
+  journal: Journal;
+  chosen: Rollback;
+  /** where its data is */
+  kept: { tools: Tools; planned: PostgresSource };
+}
+
+/** Works with the rollback that is meant, as its server has it now. One whose data is gone is forgotten and passed over. */
 async function withRollback<T>(
   deps: RestoreDeps,
   request: RollbackRequest,
-  work: (journal: Journal, chosen: Rollback) => Promise<T>,
+  work: (run: Run) => Promise<T>,
 ): Promise<T> {
   const lock = await deps.lock();
   try {
     await deps.recover();
-    const chosen = choose(await deps.state.rollbacks(), request);
+    let chosen = choose(await deps.state.rollbacks(), request);
     const id = newSnapshotId(deps.now());
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     try {
-      return await work(journal, chosen);
+      for (;;) {
+        const { source } = chosen;
+        const done = await withTools(deps, request, journal, source, async (tools, planned) => {
+          const read = async (names: string[]) => readDatabases(await tools.control(), names);
+          await refreshKept(deps.state, source, read);
+          chosen = choose(await deps.state.rollbacks(), request);
+          if (chosen.source !== source) return undefined;
+          return { result: await work({ journal, chosen, kept: { tools, planned } }) };
+        });
+        if (done) return done.result;
+      }
     } finally {
-      await journal.close();
+      await endJournal(deps, journal);
     }
   } finally {
     await lock.release();
@@ -109,7 +128,7 @@ async function withTools<T>(
   deps: RestoreDeps,
   request: RollbackRequest,
   journal: Journal,
-  { source }: Rollback,
+  source: string,
   work: (tools: Tools, planned: PostgresSource) => Promise<T>,
 ): Promise<T> {
   const planned = await restoreTarget(deps, source, 'postgres');
@@ -126,8 +145,7 @@ async function withTools<T>(
 async function swapBack(
   deps: RestoreDeps,
   request: RollbackRequest,
-  journal: Journal,
-  chosen: Rollback,
+  { journal, chosen, kept }: Run,
   start: RestoreStart,
 ): Promise<RestoreReport> {
   const report: RestoreReport = {
@@ -142,16 +160,14 @@ async function swapBack(
   };
   let failure: unknown;
   try {
-    await withTools(deps, request, journal, chosen, async (tools, planned) => {
-      const { using } = request.stopServices
-        ? await containersUsing(deps.engine, planned, deps.agentId)
-        : { using: [] };
-      const { result, checks } = await withStopped(using, deps.holdDeps(journal), request.signal, () =>
-        swapDatabases(tools, chosen, request.signal),
-      );
-      report.withoutDataMs = Math.round(result);
-      report.checks.push(...checks);
-    });
+    const { using } = request.stopServices
+      ? await containersUsing(deps.engine, kept.planned, deps.agentId)
+      : { using: [] };
+    const { result, checks } = await withStopped(using, deps.holdDeps(journal), request.signal, () =>
+      swapDatabases(kept.tools, chosen, request.signal),
+    );
+    report.withoutDataMs = Math.round(result);
+    report.checks.push(...checks);
     const inUse = chosen.inUse === 'restored' ? 'before' : 'restored';
     const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
     await deps.state.saveRollbacks([...others, { ...chosen, inUse }]);
@@ -180,10 +196,7 @@ async function swapBack(
 async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
   const names = databases.flatMap(({ name, before }) => [name, before]);
   const control = await tools.control(...names);
-  const rows = await control.all<{ name: string }>('SELECT datname AS name FROM pg_database WHERE datname = ANY($1)', [
-    names,
-  ]);
-  const present = new Set(rows.map(({ name }) => name));
+  const present = await readDatabases(control, names);
   const gone = databases.filter(({ before }) => !present.has(before));
   if (gone.length > 0) {
     throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {

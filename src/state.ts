@@ -4,6 +4,15 @@ import { hasErrno } from './errors.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 
+/** A database that was put aside. */
+export interface KeptDatabase {
+  name: string;
+  /** the name that it was put aside under */
+  before: string;
+  /** of the data from before the restore, in pg_database: it stays the same whatever the name */
+  oid?: string;
+}
+
 /** A restore whose replaced data is still there. The database names change places with each rollback. */
 export interface Rollback {
   /** of the restore */
@@ -16,7 +25,7 @@ export interface Rollback {
   /** which data is in use now: the restored, or what was there before */
   inUse: 'restored' | 'before';
   /** databases, and the names that hold the other data */
-  databases?: { name: string; before: string }[];
+  databases?: KeptDatabase[];
   /** a volume keeps the other data in an area of its own */
   volume?: { area: string };
 }

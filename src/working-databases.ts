@@ -76,7 +76,7 @@ async function dropIn(
       if (outcome === 'failed') done = false;
       else record({ type: 'database-done', source: source.name, name: database.name });
       const fields = { source: source.name, database: database.name };
-      if (outcome === 'gone') deps.log.info('dropped a database that a dead restore left', fields);
+      if (outcome === 'gone') deps.log.info('a database that a dead restore was building is gone', fields);
       if (outcome === 'kept')
         deps.log.warn('a database that a dead restore renamed is not empty, so it is kept', fields);
     }

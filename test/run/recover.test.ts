@@ -1,12 +1,15 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Reached } from '../../src/dead-restore.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { Journal } from '../../src/journal.ts';
 import { silentLog } from '../../src/log.ts';
 import { type RecoverDeps, recover } from '../../src/recover.ts';
-import type { RunReport, RunStart } from '../../src/report/events.ts';
+import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
 import { openState } from '../../src/state.ts';
 import type { Repository } from '../../src/store/repository.ts';
 import { makeReport } from '../report/fixtures.ts';
@@ -24,6 +27,9 @@ let directory: string;
 let journals: string;
 let done: string[];
 let told: RunReport[];
+let restores: RestoreReport[];
+let records: Map<string, string>;
+let reached: Reached;
 let committed: string[];
 let failing: Set<string>;
 let others: Set<string>;
@@ -37,6 +43,9 @@ beforeEach(() => {
   writeFileSync(path.join(spool, run.id, 'index.ndjson'), 'x');
   done = [];
   told = [];
+  restores = [];
+  records = new Map();
+  reached = 'nothing';
   committed = [];
   failing = new Set();
   others = new Set();
@@ -46,6 +55,14 @@ beforeEach(() => {
   };
   const repository = {
     snapshots: async () => ({ snapshots: committed.map((id) => ({ manifest: { id }, hash: '' })), damaged: [] }),
+    project: 'shop',
+    destination: {
+      put: async (key: string, body: Readable) => {
+        if (records.has(key)) throw new LifeboatError('DEST_EXISTS', 'there');
+        records.set(key, await text(body));
+      },
+      get: async (key: string) => Readable.from([Buffer.from(records.get(key) ?? '')]),
+    },
     removeObjects: async (keys: string[]) => step(`remove ${keys.join(' ')}`),
   } as unknown as Repository;
   deps = {
@@ -54,7 +71,10 @@ beforeEach(() => {
     destination: '/backups',
     state: openState(path.join(directory, 'state')),
     dispatcher: {
-      emit: (event) => event.type === 'run-finished' && told.push(event.report),
+      emit(event) {
+        if (event.type === 'run-finished') told.push(event.report);
+        if (event.type === 'restore-finished') restores.push(event.report);
+      },
       settle: async () => void done.push('settle'),
     },
     log: silentLog,
@@ -70,7 +90,12 @@ beforeEach(() => {
     }),
     isOthers: async (agent) => others.has(agent),
     reapHelpers: async (keep) => step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`),
-    dropDatabases: async () => true,
+    dropDatabases: async () => {
+      await step('drop');
+      return true;
+    },
+    reachedBy: async () => reached,
+    agentVersion: '1.2.3',
     sweepTemporary: () => step('sweep'),
   };
 });
@@ -144,6 +169,63 @@ test('one journal that cannot be undone does not keep the next from it', async (
   dead();
   await recover(deps);
   expect(told).toHaveLength(1);
+});
+
+const restore: RestoreStart = {
+  id: '20261120T031500Z-00ab12',
+  project: 'shop',
+  verb: 'restore',
+  source: 'db.postgres',
+  target: 'db.postgres',
+  snapshot: run.id,
+  start: '2026-11-20T03:15:00Z',
+};
+const deadRestore = (begun: RestoreStart = restore) => {
+  const journal = new Journal(journals, { type: 'start', verb: 'restore', id: begun.id, agent: 'a1' });
+  journal.record({ type: 'begun', restore: begun });
+};
+
+test.each([
+  ['nothing', false, 'Nothing was replaced; what was half made is removed.'],
+  [
+    'swapped',
+    true,
+    `The restored data is in place, complete; \`lifeboat rollback ${restore.id}\` brings the former data back.`,
+  ],
+] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
+  deadRestore();
+  reached = how;
+  await recover(deps);
+  expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
+  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
+    format: 1,
+    ...restores[0],
+  });
+  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});
+
+test('a dead restore whose databases cannot be dropped now is told once, and does not claim to know', async () => {
+  deadRestore();
+  failing.add('drop');
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(readdirSync(journals)).toHaveLength(1);
+  failing.clear();
+  await recover(deps);
+  expect(restores).toHaveLength(1);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a restore that had stored its record has that told; one that had not begun, and a safety snapshot, nothing', async () => {
+  deadRestore();
+  records.set(`shop/restores/${restore.id}.json`, JSON.stringify({ ...restore, status: 'ok' }));
+  new Journal(journals, { type: 'start', verb: 'restore', id: '20261120T031600Z-00ab13' });
+  const safety: RunStart = { ...run, trigger: 'safety' };
+  new Journal(journals, { type: 'start', verb: 'backup', run: safety });
+  await recover(deps);
+  expect(restores).toEqual([{ ...restore, status: 'ok' }]);
+  expect(told).toEqual([]);
+  expect(await deps.state.lastRun()).toBeUndefined();
 });
 
 test('an empty journal goes without a word', async () => {

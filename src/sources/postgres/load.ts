@@ -1,8 +1,9 @@
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
+import { type Compared, compareDatabase } from './compare-database.ts';
 import { createDatabase, databaseProperties } from './create-database.ts';
-import { countRows, type DatabaseFacts, type PostgresFacts, type TableFacts } from './facts.ts';
+import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 import {
   checkRenamable,
   checkRoles,
@@ -13,7 +14,7 @@ import {
 } from './load-plan.ts';
 import { databaseDirectory } from './quote.ts';
 import { type Session, sqlState } from './session.ts';
-import { dropWorking, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
+import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -35,7 +36,7 @@ export interface LoadOptions {
   /** Called when nothing stands under that name any more, or what does is kept on purpose. */
   forgetWorking(name: string): void;
   /** Called before databases that hold data get the names under which they are kept for a rollback. */
-  keepBefore(databases: { name: string; before: string }[]): Promise<void>;
+  keepBefore(databases: { name: string; before: string; oid: string }[]): Promise<void>;
 }
 
 export interface LoadedDatabase {
@@ -133,7 +134,14 @@ async function swapAll(options: LoadOptions, control: Session, built: readonly B
     if (now !== 'absent') standing.push(one);
   }
   const replaced = standing.filter(({ state }) => state === 'data');
-  if (replaced.length > 0) await options.keepBefore(replaced.map(({ target, before }) => ({ name: target, before })));
+  if (replaced.length > 0) {
+    const found = await readDatabases(
+      control,
+      replaced.map(({ target }) => target),
+    );
+    const kept = replaced.map(({ target, before }) => ({ name: target, before, oid: found.get(target)?.oid ?? '' }));
+    await options.keepBefore(kept);
+  }
   for (const { before } of standing.filter(clears)) options.recordWorking({ name: before, what: 'before' });
   const renames = built.flatMap((one) => [
     ...(standing.includes(one) ? [{ from: one.target, to: one.before }] : []),
@@ -176,7 +184,7 @@ async function build(
   options.step('comparing with what was recorded');
   const session = await tools.session(working, signal);
   try {
-    return await compare(session, recorded);
+    return await compareDatabase(session, recorded);
   } finally {
     await session.close();
   }
@@ -203,44 +211,4 @@ async function clearBefore(options: LoadOptions, { target, before }: Built): Pro
   if (outcome !== 'failed') options.forgetWorking(before);
   if (outcome !== 'kept') return [];
   return [`what stood under the name ${target} is kept as ${before}: it is not quite empty`];
-}
-
-/** What a comparison rests on. */
-type Compared = Pick<LoadedDatabase, 'rows' | 'estimated'>;
-
-/** Row counts and extensions against the record; PG_RESTORE_FAILED on any difference. */
-async function compare(session: Session, recorded: DatabaseFacts): Promise<Compared> {
-  const differences: string[] = [];
-  const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
-  for (const { name } of recorded.extensions) {
-    if (!extensions.some((extension) => extension.name === name)) differences.push(`extension ${name} is missing`);
-  }
-  const { objects } = await session.one<{ objects: string }>(
-    'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
-  );
-  if (Number(objects) !== recorded.largeObjects) {
-    differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
-  }
-  const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
-  const expected = dumped.filter(({ exact }) => exact);
-  const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
-  await countRows(session, restored);
-  restored.forEach((table, i) => {
-    const rows = (expected[i] as TableFacts).rows;
-    if (table.rows !== rows)
-      differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
-  });
-  if (differences.length > 0) {
-    throw new LifeboatError(
-      'PG_RESTORE_FAILED',
-      `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
-      {
-        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
-      },
-    );
-  }
-  return {
-    rows: expected.reduce((sum, table) => sum + table.rows, 0),
-    estimated: dumped.length - expected.length,
-  };
 }

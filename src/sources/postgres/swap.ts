@@ -29,6 +29,19 @@ const KICK_MS = 100;
 /** A rename waits five seconds for sessions to end (CountOtherDBBackends), and is then tried again, so many times. */
 const RENAME_ATTEMPTS = 3;
 
+/** What a server has under some names: `oid` identifies a database whatever its name; sizes in bytes. */
+export async function readDatabases(
+  control: Session,
+  names: readonly string[],
+): Promise<Map<string, { oid: string; bytes: number }>> {
+  const rows = await control.all<Record<'name' | 'oid' | 'bytes', string>>(
+    `SELECT datname AS name, oid::text AS oid, pg_database_size(oid)::text AS bytes
+       FROM pg_database WHERE datname = ANY($1)`,
+    [names],
+  );
+  return new Map(rows.map(({ name, oid, bytes }) => [name, { oid, bytes: Number(bytes) }]));
+}
+
 /** One database gets another name. */
 export interface Rename {
   from: string;
@@ -98,6 +111,29 @@ export async function dropDatabase(control: Session, name: string): Promise<void
   await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
 }
 
+/** How long statements of a client that is gone may take to end, milliseconds. */
+const END_LIMIT_MS = 20_000;
+
+/**
+ * Ends every session of ours but the one given, and waits until they are gone: the server does not notice at once that a
+ * client was killed, and a CREATE DATABASE or a rename under way would take effect after somebody has looked.
+ *
+ * Errors: PG_TARGET_BUSY when one does not end; those of a session.
+ */
+export async function endOwn(control: Session, application: string): Promise<void> {
+  const end = performance.now() + END_LIMIT_MS;
+  for (;;) {
+    const { left } = await control.one<{ left: string }>(
+      `SELECT count(pg_terminate_backend(pid))::text AS left
+         FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
+      [application],
+    );
+    if (left === '0') return;
+    if (performance.now() > end) throw new LifeboatError('PG_TARGET_BUSY', 'a statement of ours does not end');
+    await sleep(KICK_MS);
+  }
+}
+
 /**
  * Removes a working database that is not needed any more, its sessions with it. What stood under the target's name is
  * dropped only if it holds nothing at all: it was empty when the restore began, but somebody may have used it since.
@@ -111,6 +147,7 @@ export async function dropWorking(
 ): Promise<'gone' | 'kept' | 'failed'> {
   try {
     const control = await tools.control(name);
+    await endOwn(control, tools.connection.application);
     const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
     if (!existing) return 'gone';
     if (what === 'before') {

@@ -1,0 +1,67 @@
+import { errorInfo, LifeboatError } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Dispatcher } from './report/dispatch.ts';
+import type { RestoreReport, RestoreStart } from './report/events.ts';
+import { putRecord, readRecord } from './store/records.ts';
+import type { Repository } from './store/repository.ts';
+
+export interface DeadRestoreDeps {
+  dispatcher: Dispatcher;
+  log: Log;
+  now(): Date;
+  agentVersion: string;
+  repository(): Promise<Repository>;
+}
+
+/** How far a dead restore or rollback had come. `unknown`: the server cannot be asked now. */
+export type Reached = 'nothing' | 'swapped' | 'unknown';
+
+/**
+ * Tells of a restore that died, and stores its record. One that had stored its record had ended: then that is told.
+ * Never rejects because of the repository.
+ */
+export async function reportDeadRestore(deps: DeadRestoreDeps, restore: RestoreStart, reached: Reached): Promise<void> {
+  const report: RestoreReport = {
+    ...restore,
+    end: deps.now().toISOString(),
+    status: 'failed',
+    restored: [],
+    steps: [],
+    checks: [],
+    canRollBack: reached === 'swapped',
+    warnings: [],
+    error: errorInfo(
+      new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
+        hint: hint(restore, reached),
+      }),
+    ),
+  };
+  deps.dispatcher.emit({ type: 'restore-finished', report: await keepRecord(deps, report) });
+  // Told before it is noted as told.
+  await deps.dispatcher.settle();
+}
+
+function hint({ verb, id }: RestoreStart, reached: Reached): string {
+  if (reached === 'unknown') return 'Which data is in place cannot be told now; look at it, and at `lifeboat status`.';
+  if (reached === 'nothing') return 'Nothing was replaced; what was half made is removed.';
+  if (verb === 'rollback') return 'The data is rolled back, complete; `lifeboat rollback` undoes it.';
+  return `The restored data is in place, complete; \`lifeboat rollback ${id}\` brings the former data back.`;
+}
+
+/** Resolves to the report that the record holds. */
+async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise<RestoreReport> {
+  try {
+    const { destination, project } = await deps.repository();
+    const key = `${project}/restores/${report.id}.json`;
+    try {
+      await putRecord(destination, key, { agentVersion: deps.agentVersion, ...report });
+      return report;
+    } catch (error) {
+      if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+      return (await readRecord(destination, key)) as unknown as RestoreReport;
+    }
+  } catch (error) {
+    deps.log.warn('the record of a dead restore could not be stored', { restore: report.id, ...errorInfo(error) });
+    return report;
+  }
+}

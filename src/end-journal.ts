@@ -1,0 +1,14 @@
+import { openHolds } from './hold.ts';
+import { type Journal, readJournal } from './journal.ts';
+import { openDatabases } from './working-databases.ts';
+
+/**
+ * Ends the journal of a restore or rollback. What could not be undone from here, because a helper or a server is gone, gets
+ * one more try; it was told of by whoever failed.
+ */
+export async function endJournal(deps: { recover(): Promise<void> }, journal: Journal): Promise<void> {
+  const entries = await readJournal(journal.file);
+  if (openDatabases(entries).size === 0 && openHolds(entries).length === 0) return journal.close();
+  journal.record({ type: 'reported' });
+  await deps.recover();
+}

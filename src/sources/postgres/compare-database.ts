@@ -1,0 +1,48 @@
+import { LifeboatError } from '../../errors.ts';
+import { countRows, type DatabaseFacts, type TableFacts } from './facts.ts';
+import type { Session } from './session.ts';
+
+/** What a comparison rests on. */
+export interface Compared {
+  /** rows compared and found equal */
+  rows: number;
+  /** tables whose rows were only estimated when the snapshot was made, so that they cannot be compared */
+  estimated: number;
+}
+
+/** Row counts and extensions against the record; PG_RESTORE_FAILED on any difference. */
+export async function compareDatabase(session: Session, recorded: DatabaseFacts): Promise<Compared> {
+  const differences: string[] = [];
+  const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
+  for (const { name } of recorded.extensions) {
+    if (!extensions.some((extension) => extension.name === name)) differences.push(`extension ${name} is missing`);
+  }
+  const { objects } = await session.one<{ objects: string }>(
+    'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
+  );
+  if (Number(objects) !== recorded.largeObjects) {
+    differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
+  }
+  const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
+  const expected = dumped.filter(({ exact }) => exact);
+  const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
+  await countRows(session, restored);
+  restored.forEach((table, i) => {
+    const rows = (expected[i] as TableFacts).rows;
+    if (table.rows !== rows)
+      differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
+  });
+  if (differences.length > 0) {
+    throw new LifeboatError(
+      'PG_RESTORE_FAILED',
+      `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
+      {
+        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
+      },
+    );
+  }
+  return {
+    rows: expected.reduce((sum, table) => sum + table.rows, 0),
+    estimated: dumped.length - expected.length,
+  };
+}
