@@ -58,7 +58,8 @@ export async function prepareDatabases(
         await fetchTree(deps, request, context, tree, select);
       },
       async load(keep) {
-        const warnings = globals ? await createRoles(request, tools, tree) : [];
+        const roles = request.globals ? undefined : plan.missingRoles;
+        const warnings = globals ? await createRoles(request, tools, tree, roles) : [];
         return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
       },
       close: () => tools.close(),
@@ -124,7 +125,7 @@ async function look(
     preview.replaces.push({ name: target, detail: describe(present) });
     preview.notes.push(...present.notes);
   }
-  if (globals) preview.creates.push(...rolesText(plan.missingRoles));
+  if (globals) preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
   const free = await freeDataSpace(tools, signal);
   preview.space = { where: tools.container, needed, free };
@@ -138,8 +139,8 @@ async function look(
   return preview;
 }
 
-function rolesText(missing: readonly string[]): string[] {
-  return [missing.length > 0 ? `roles ${missing.join(', ')}` : 'roles that the server lacks'];
+function rolesText(all: boolean, missing: readonly string[]): string[] {
+  return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
 }
 
 function describe({ size, tables, rows, moreRows, newTables }: PresentDatabase): string {
@@ -198,10 +199,16 @@ export function comparison({ tables, rows, estimated }: Pick<LoadedDatabase, 'ta
   return `${equal}; the rows of ${which} were only estimated when the snapshot was made, and are not compared`;
 }
 
-async function createRoles(request: RestoreRequest, tools: Tools, tree: string): Promise<string[]> {
+/** All that the server lacks, or only `roles`. */
+async function createRoles(
+  request: RestoreRequest,
+  tools: Tools,
+  tree: string,
+  roles: readonly string[] | undefined,
+): Promise<string[]> {
   request.say('  creating missing roles');
   const sql = await readFile(path.join(tree, 'globals.sql'), 'utf8');
-  const { created, warnings } = await loadGlobals(await tools.control(), sql);
+  const { created, warnings } = await loadGlobals(await tools.control(), sql, roles);
   if (created.length > 0) request.say(`  created ${created.join(', ')}`);
   return warnings;
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { roleOfStatement, splitStatements } from '../../src/sources/postgres/globals.ts';
+import { roleOfStatement, splitStatements, statementsFor } from '../../src/sources/postgres/globals.ts';
 import { quoteIdentifier, quoteLiteral } from '../../src/sources/postgres/quote.ts';
 
 describe('splitting globals', () => {
@@ -18,6 +18,20 @@ describe('splitting globals', () => {
         expect(splitStatements(file).map(roleOfStatement)).toEqual(pairs.map(([n]) => n));
       }),
     );
+  });
+
+  it('finds what some roles need: their own statements, and those of the groups that they are in', () => {
+    const of = (role: string) => [`CREATE ROLE ${role}`, `ALTER ROLE ${role} WITH LOGIN PASSWORD 'x'`];
+    const all = [
+      ...['a', 'b', 'c', '"D"'].flatMap(of),
+      'CREATE TABLESPACE fast OWNER a',
+      'GRANT b TO a GRANTED BY postgres',
+      'GRANT c TO b GRANTED BY postgres',
+      'GRANT a TO "D" GRANTED BY postgres',
+    ];
+    expect(statementsFor(all, ['a'], new Set())).toEqual([...['a', 'b', 'c'].flatMap(of), ...all.slice(-3, -1)]);
+    expect(statementsFor(all, ['a'], new Set(['D'])).at(-1)).toBe(all.at(-1));
+    expect(statementsFor(all, ['c'], new Set())).toEqual(of('c'));
   });
 
   it('knows whom a statement is about', () => {

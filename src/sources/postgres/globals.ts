@@ -74,14 +74,40 @@ export function chooseStatements(statements: readonly string[], { existing, fres
 }
 
 /**
+ * The statements that some roles need: their own, and those of the roles that they are members of. Without tablespaces and
+ * the like, which belong to nobody.
+ */
+export function statementsFor(
+  statements: readonly string[],
+  roles: readonly string[],
+  existing: ReadonlySet<string>,
+): string[] {
+  const grants = statements.flatMap((statement) => {
+    const match = GRANT_STATEMENT.exec(statement);
+    return match ? [{ group: unquote(match[1] as string), member: unquote(match[2] as string) }] : [];
+  });
+  const needed = new Set(roles);
+  // A set visits what is added on the way too.
+  for (const role of needed) for (const { group, member } of grants) if (member === role) needed.add(group);
+  return statements.filter((statement) => {
+    const role = roleOfStatement(statement);
+    if (role === undefined || needed.has(role)) return role !== undefined;
+    // A member that is there already gets the groups that are made only now.
+    const group = GRANT_STATEMENT.exec(statement)?.[1];
+    return group !== undefined && existing.has(role) && needed.has(unquote(group));
+  });
+}
+
+/**
  * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes,
- * settings and memberships. A role that exists is left as it is (see {@link chooseStatements}): a restore never changes a
+ * settings and memberships; only those named, and what they are members of, where `roles` is given. A role that exists is left as it is (see {@link chooseStatements}): a restore never changes a
  * password that somebody uses. Statement texts never reach an error or a log, since they hold password hashes.
  */
-export async function loadGlobals(session: Session, sql: string): Promise<GlobalsResult> {
+export async function loadGlobals(session: Session, sql: string, roles?: readonly string[]): Promise<GlobalsResult> {
   const present = await readRoles(session);
   await keepOutOfServerLog(session);
-  const statements = splitStatements(sql);
+  const all = splitStatements(sql);
+  const statements = roles ? statementsFor(all, roles, present.existing) : all;
   const named = statements.filter((statement) => statement.startsWith('CREATE ROLE ')).flatMap(roleOfStatement);
   const result: GlobalsResult = {
     created: [],
