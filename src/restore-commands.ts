@@ -3,6 +3,7 @@ import { type Call, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { redact } from './redact.ts';
+import { createProgress } from './report/progress.ts';
 import { restoreLines } from './report/restore-text.ts';
 import type { Consent, RestoreRequest } from './restore-context.ts';
 
@@ -25,7 +26,10 @@ export async function restore(call: Call): Promise<number> {
     dryRun: options.dryRun === true,
     safety: options.safety !== false,
   };
-  const result = await app.restore(request);
+  const display = createProgress(call.io.terminal, { paint: call.io.paint });
+  const say: Consent['say'] = (line) => (call.json ? undefined : display.write(`${redact(line)}\n`));
+  const listeners = call.json ? [] : [display];
+  const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
     if (request.dryRun) return 'Nothing was changed: this was a dry run.';
     const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is there already';

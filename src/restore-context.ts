@@ -11,6 +11,7 @@ import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback, State } from './state.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
+import type { ProgressSink } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 
 /** What a restore or a rollback works with; app.ts puts it together. */
@@ -136,6 +137,8 @@ export interface RestoreContext {
   id: string;
   journal: Journal;
   directory: string;
+  /** hears how far it is */
+  progress: ProgressSink;
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;

@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
 import { formatBytes, formatCount, plural } from './report/format.ts';
+import { readFacts, selectedContent } from './restore-content.ts';
 import {
   type KeptData,
   type PreparedRestore,
@@ -13,7 +13,8 @@ import {
   type RestoreRequest,
   restoreTarget,
 } from './restore-context.ts';
-import { fetchTree } from './restore-volume.ts';
+import { fetchTree } from './restore-fetch.ts';
+import { prepareTables } from './restore-table.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { type LoadedDatabase, loadDatabases } from './sources/postgres/load.ts';
@@ -22,8 +23,6 @@ import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import { selectByGlobs } from './store/glob.ts';
-import { readIndexFile } from './store/index-file.ts';
 
 /**
  * Databases of a Postgres source: looks at the server and decides what is made, replaced and left alone. Nothing is
@@ -34,6 +33,7 @@ export async function prepareDatabases(
   request: RestoreRequest,
   context: RestoreContext,
 ): Promise<PreparedRestore> {
+  if (request.tables.length > 0 || request.as !== undefined) return prepareTables(deps, request, context);
   refuseOptions(request);
   await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
   if (request.toDirectory !== undefined) return toDirectory(deps, request, context, request.toDirectory);
@@ -49,7 +49,7 @@ export async function prepareDatabases(
     const select = pathsOf(plan, globals);
     const preview = await look(tools, request, facts, plan, globals);
     preview.target = planned;
-    preview.bytes = await bytesOf(context, select, signal);
+    preview.bytes = (await selectedContent(context, select, signal)).bytes;
     const tree = path.join(context.directory, 'tree');
     return {
       preview,
@@ -81,30 +81,9 @@ function refuseOptions({ paths, toDirectory, database, toDatabase, globals, to, 
     refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
 }
 
-async function readFacts(
-  request: RestoreRequest,
-  { entry, repository, snapshot }: RestoreContext,
-): Promise<PostgresFacts> {
-  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
-  throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
-}
-
 function pathsOf(plan: LoadPlan, globals: boolean): string[] {
   const databases = plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`);
   return [...(globals ? ['globals.sql'] : []), ...databases];
-}
-
-/** Bytes of the files that will be fetched, as they lie in the tree. */
-async function bytesOf(context: RestoreContext, select: string[], signal: AbortSignal): Promise<number> {
-  const { entry, repository } = context;
-  if (!entry.index || select.length === 0) return 0;
-  const file = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchIndex(entry.index, file, signal);
-  const selected = selectByGlobs(select);
-  let bytes = 0;
-  for await (const line of readIndexFile(file))
-    if (line.type === 'file' && selected(line.path, false)) bytes += line.size ?? 0;
-  return bytes;
 }
 
 async function look(
@@ -156,7 +135,7 @@ function describe({ size, tables, rows, moreRows, newTables }: PresentDatabase):
 async function loadAll(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { id, journal }: RestoreContext,
+  { id, journal, progress }: RestoreContext,
   work: {
     tools: Tools;
     facts: PostgresFacts;
@@ -176,6 +155,7 @@ async function loadAll(
     stallTimeoutMs: deps.stallTimeoutMs,
     signal,
     step: (text) => request.say(`  ${text}`),
+    progress,
     recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
     forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
     keepBefore: (kept) => work.keep({ databases: kept }),

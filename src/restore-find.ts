@@ -1,4 +1,5 @@
 import { LifeboatError } from './errors.ts';
+import { lastGoodOf } from './run-rules.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 
@@ -26,11 +27,10 @@ async function findLatest(
   source: string,
 ): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
   const { snapshots, damaged } = await repository.snapshots();
-  // A safety snapshot holds what somebody wanted to get away from: it is restored by its id only.
-  const found = snapshots.find(
-    ({ manifest }) => manifest.trigger !== 'safety' && (manifest.sources[source]?.status ?? 'failed') !== 'failed',
-  );
-  const newer = damaged.find(({ id }) => found === undefined || id > found.manifest.id);
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const lastGood = lastGoodOf(manifests, source);
+  const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
+  const newer = damaged.find(({ id }) => found === undefined || id > found.id);
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
@@ -38,13 +38,13 @@ async function findLatest(
       {
         cause: newer.error,
         hint: found
-          ? `The newest one that can be read is ${found.manifest.id}: name it to restore it.`
+          ? `The newest one that can be read is ${found.id}: name it to restore it.`
           : 'No other snapshot holds the source.',
       },
     );
   }
-  if (found) return { snapshot: found.manifest, entry: found.manifest.sources[source] as ManifestSource };
-  const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  if (found) return { snapshot: found, entry: lastGood.entry };
+  const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
 }
 

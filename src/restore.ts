@@ -17,7 +17,7 @@ import type {
 import { prepareDatabases } from './restore-database.ts';
 import { findSnapshot } from './restore-find.ts';
 import { previewLines } from './restore-preview.ts';
-import { restoreTree } from './restore-volume.ts';
+import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import { putPin } from './store/pins.ts';
 import { putRecord } from './store/records.ts';
@@ -54,7 +54,9 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     try {
-      return await attempt(deps, request, { id, journal, directory, repository, snapshot, entry }, start);
+      const progress: RestoreContext['progress'] = (update) =>
+        deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
+      return await attempt(deps, request, { id, journal, directory, progress, repository, snapshot, entry }, start);
     } finally {
       await rm(directory, { recursive: true, force: true });
       await endJournal(deps, journal);
@@ -89,14 +91,9 @@ async function attempt(
   }
 }
 
-async function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
-  if (context.entry.kind === 'postgres') return prepareDatabases(deps, request, context);
-  const done = restoreTree;
-  return {
-    preview: { replaces: [], creates: [request.source], left: [], bytes: context.entry.bytes, notes: [] },
-    load: () => done(deps, request, context),
-    close: async () => undefined,
-  };
+function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
+  const isDatabase = context.entry.kind === 'postgres';
+  return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
 }
 
 /** Everything that changes something. Fills the report as it goes; resolves to what ended it, if something did. */

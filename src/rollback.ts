@@ -56,10 +56,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
     const what = chosen.inUse === 'restored' ? 'what was there before it' : 'the restored data';
     request.say(`Forget restore ${chosen.id} of ${chosen.source}: drops ${what}, for good`);
     await request.confirm(chosen.source);
-    for (const { before } of chosen.databases ?? []) {
-      await dropDatabase(await kept.tools.control(before), before);
-      request.say(`  dropped database ${before}`);
-    }
+    await kept.drop(chosen);
     await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
     return chosen;
   });
@@ -69,7 +66,7 @@ interface Run {
   journal: Journal;
   chosen: Rollback;
   /** where its data is */
-  kept: { tools: Tools; planned: PostgresSource };
+  kept: KeptData;
 }
 
 /** Works with the rollback that is meant, as its server has it now. One whose data is gone is forgotten and passed over. */
@@ -86,13 +83,13 @@ async function withRollback<T>(
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     try {
       for (;;) {
-        const { source } = chosen;
-        const done = await withTools(deps, request, journal, source, async (tools, planned) => {
-          const read = async (names: string[]) => readDatabases(await tools.control(), names);
-          await refreshKept(deps.state, source, read);
+        const { source, volume } = chosen;
+        const open = volume ? withVolume : withServer;
+        const done = await open({ deps, request, journal, id }, source, async (kept) => {
+          await kept.refresh();
           chosen = choose(await deps.state.rollbacks(), request);
-          if (chosen.source !== source) return undefined;
-          return { result: await work({ journal, chosen, kept: { tools, planned } }) };
+          if (chosen.source !== source || (chosen.volume === undefined) !== (volume === undefined)) return undefined;
+          return { result: await work({ journal, chosen, kept }) };
         });
         if (done) return done.result;
       }
@@ -124,24 +121,6 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
   );
 }
 
-async function withTools<T>(
-  deps: RestoreDeps,
-  request: RollbackRequest,
-  journal: Journal,
-  source: string,
-  work: (tools: Tools, planned: PostgresSource) => Promise<T>,
-): Promise<T> {
-  const planned = await restoreTarget(deps, source, 'postgres');
-  const runId = journalId(journal);
-  const application = applicationName(deps.project, runId);
-  const tools = await deps.openTools(planned, { runId, application, journal, signal: request.signal });
-  try {
-    return await work(tools, planned);
-  } finally {
-    await tools.close();
-  }
-}
-
 async function swapBack(
   deps: RestoreDeps,
   request: RollbackRequest,
@@ -156,6 +135,7 @@ async function swapBack(
     steps: [],
     checks: [],
     canRollBack: true,
+    of: chosen.id,
     warnings: [],
   };
   let failure: unknown;
@@ -164,14 +144,15 @@ async function swapBack(
       ? await containersUsing(deps.engine, kept.planned, deps.agentId)
       : { using: [] };
     const { result, checks } = await withStopped(using, deps.holdDeps(journal), request.signal, () =>
-      swapDatabases(kept.tools, chosen, request.signal),
+      kept.swap(chosen),
     );
-    report.withoutDataMs = Math.round(result);
+    report.withoutDataMs = Math.round(result.swapMs);
     report.checks.push(...checks);
-    const inUse = chosen.inUse === 'restored' ? 'before' : 'restored';
     const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-    await deps.state.saveRollbacks([...others, { ...chosen, inUse }]);
-    report.restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
+    if (result.now) await deps.state.saveRollbacks([...others, result.now]);
+    else await deps.state.saveRollbacks(others);
+    report.canRollBack = result.now !== undefined;
+    report.restored = result.restored;
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
     failure = request.signal.aborted ? request.signal.reason : error;
@@ -190,27 +171,4 @@ async function swapBack(
   await deps.dispatcher.settle();
   if (failure !== undefined) throw failure;
   return report;
-}
-
-/** Each database and the one that is kept beside it change names, all in one transaction. */
-async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
-  const names = databases.flatMap(({ name, before }) => [name, before]);
-  const control = await tools.control(...names);
-  const present = await readDatabases(control, names);
-  const gone = databases.filter(({ before }) => !present.has(before));
-  if (gone.length > 0) {
-    throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {
-      hint: 'It was dropped by hand. Its safety snapshot can be restored: see `lifeboat snapshots`.',
-    });
-  }
-  const renames = databases.flatMap(({ name, before }) => {
-    const aside = workingName(name, 'restoring', id.slice(-6));
-    if (!present.has(name)) return [{ from: before, to: name }];
-    return [
-      { from: name, to: aside },
-      { from: before, to: name },
-      { from: aside, to: before },
-    ];
-  });
-  return renameDatabases(tools, control, renames, { inUse: names, signal });
 }

@@ -46,11 +46,14 @@ export interface LastGood {
   entry: ManifestSource;
 }
 
-/** The last good entry of each source in snapshots (newest first). */
+/**
+ * The last good entry of a source in snapshots (newest first). A safety snapshot does not count: it holds what somebody
+ * wanted to get away from.
+ */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
-  for (const { id, end, sources } of snapshots) {
+  for (const { id, end, trigger, sources } of snapshots) {
     const entry = sources[source];
-    if (entry && entry.status !== 'failed') return { snapshot: id, at: end, entry };
+    if (entry && entry.status !== 'failed' && trigger !== 'safety') return { snapshot: id, at: end, entry };
   }
   return undefined;
 }

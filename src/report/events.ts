@@ -136,8 +136,10 @@ export interface RestoreReport extends RestoreStart {
   withoutDataMs?: number;
   /** id of the pinned snapshot of what was replaced */
   safety?: string;
-  /** `lifeboat rollback <id>` undoes it */
+  /** `lifeboat rollback` undoes it */
   canRollBack: boolean;
+  /** of a rollback: the id of the restore that it rolled back */
+  of?: string;
   warnings: string[];
   error?: ErrorInfo;
 }

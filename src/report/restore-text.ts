@@ -31,9 +31,9 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
       ...(item.bytes === undefined ? [] : [formatBytes(item.bytes)]),
     ];
     const kept = item.kept === undefined ? '' : ` · replaced data kept as ${oneLine(item.kept)}`;
-    return `  ${oneLine(item.target)}  ${facts.join(', ')}${kept}`;
+    return `  ${oneLine(item.target)}${facts.length > 0 ? `  ${facts.join(', ')}` : ''}${kept}`;
   });
-  if (report.withoutDataMs !== undefined) lines.push(`  without it for ${(report.withoutDataMs / 1000).toFixed(2)} s`);
+  if (report.withoutDataMs !== undefined) lines.push(`  away for ${formatMs(report.withoutDataMs)}`);
   for (const { name, ok, detail } of report.checks) {
     const words = `  ${ok ? 'checked' : 'not well'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
     lines.push(ok ? words : paint.bad(words));
@@ -41,6 +41,10 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   for (const warning of report.warnings) lines.push(paint.warn(`  warning: ${oneLine(warning)}`));
   if (report.error?.hint !== undefined) lines.push(`  hint: ${oneLine(report.error.hint)}`);
   if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
-  if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.id}`);
+  if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.of ?? report.id}`);
   return lines;
+}
+
+function formatMs(ms: number): string {
+  return ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

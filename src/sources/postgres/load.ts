@@ -31,6 +31,8 @@ export interface LoadOptions {
   stallTimeoutMs: number;
   signal: AbortSignal;
   step(text: string): void;
+  /** hears how large the database is that is being built, and how large it was; bytes */
+  progress(update: { phase: string; done: number; total: number }): void;
   /** Called before a database gets such a name, so that a crash leaves nothing unknown behind. */
   recordWorking(database: WorkingDatabase): void;
   /** Called when nothing stands under that name any more, or what does is kept on purpose. */
@@ -171,8 +173,15 @@ async function build(
     });
   });
   const directory = path.posix.join(options.tree, 'databases', databaseDirectory(recorded.name));
+  const grows = async () => {
+    const { size } = await (await tools.control()).one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [
+      working,
+    ]);
+    options.progress({ phase: `restoring ${recorded.name}`, done: Number(size), total: recorded.size });
+    return size;
+  };
   await withWatchdog(
-    { timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what: `the restore of ${target}` },
+    { timeoutMs: stallTimeoutMs, pulses: [() => tools.activity(), grows], signal, what: `the restore of ${target}` },
     (watched) => tools.run(restoreCommand(tools.connection, working, directory, options.jobs), watched),
   ).catch((error: unknown) => {
     if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;

@@ -24,6 +24,8 @@ export interface PostgresSourceOptions {
   planned: PostgresSource;
   stallTimeoutMs: number;
   recordHelper(name: string): void;
+  /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
+  besideOthers?: boolean;
 }
 
 /** `pg_dump` gains nothing from more jobs than this on one host that also runs the database. */
@@ -86,7 +88,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   try {
     const control = await tools.control();
     const server = await readServerFacts(control);
-    await endLeftovers(tools, agent.project, application);
+    if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
     const databases = chooseDatabases(planned, await listDatabases(control));
     const dumped = await dumpCompressed(options, context, tools, databases, server.versionNumber >= 160000);
     const facts: PostgresFacts = { kind: 'postgres', server, ...dumped, rows: rowsOf(dumped.databases) };

@@ -37,10 +37,12 @@ export async function describePresent(
       const key = `${table.schema}.${table.name}`;
       const before = then.get(key);
       if (!before) newTables.push(key);
-      if (table.exact && (before?.exact ?? true)) moreRows += table.rows - (before?.rows ?? 0);
+      if (table.exact && (before?.exact ?? true) && before?.data !== false)
+        moreRows += table.rows - (before?.rows ?? 0);
       then.delete(key);
     }
-    for (const gone of then.values()) if (gone.exact && gone.extension === undefined) moreRows -= gone.rows;
+    for (const gone of then.values())
+      if (gone.exact && gone.extension === undefined && gone.data !== false) moreRows -= gone.rows;
     return {
       name,
       size: Number(size),
