@@ -17,6 +17,7 @@ import { type Foreign, projectIn } from './foreign.ts';
 import { type HeldData, heldData } from './held-data.ts';
 import type { HoldDeps } from './hold.ts';
 import { reachedBy } from './kept-databases.ts';
+import { keptIn, undoVolumes, volumePlace } from './kept-volumes.ts';
 import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
@@ -166,6 +167,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         const tools: DropDeps['openTools'] = (source, context) => openTools({ agent, source, log, ...context });
         return dropLeftDatabases({ project, log, plan, openTools: tools }, entries, run);
       },
+      undoVolumes: (entries, journal) => undoVolumes({ treeStore, log }, entries, journal),
       reachedBy: (restore) =>
         reachedBy({ state, plan }, restore, (source) =>
           openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
@@ -287,7 +289,12 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     restore: (request) => restore(restoreDeps(), request),
     rollback: (request) => rollback(restoreDeps(), request),
     forget: (request) => forget(restoreDeps(), request),
-    heldData: () => heldData({ state, plan }, (source, signal) => openToLook(source, probeRun(), signal)),
+    heldData: () =>
+      heldData(
+        { state, plan },
+        (source, signal) => openToLook(source, probeRun(), signal),
+        ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
+      ),
     daemon: async (signal) => {
       const { schedule } = await import('node-cron');
       await daemon(

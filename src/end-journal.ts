@@ -1,5 +1,6 @@
 import { openHolds } from './hold.ts';
 import { type Journal, readJournal } from './journal.ts';
+import { openVolumes } from './kept-volumes.ts';
 import { openDatabases } from './working-databases.ts';
 
 /**
@@ -8,7 +9,8 @@ import { openDatabases } from './working-databases.ts';
  */
 export async function endJournal(deps: { recover(): Promise<void> }, journal: Journal): Promise<void> {
   const entries = await readJournal(journal.file);
-  if (openDatabases(entries).size === 0 && openHolds(entries).length === 0) return journal.close();
+  const open = openDatabases(entries).size + openHolds(entries).length + openVolumes(entries).length;
+  if (open === 0) return journal.close();
   journal.record({ type: 'reported' });
   await deps.recover();
 }

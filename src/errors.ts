@@ -43,6 +43,7 @@ export const ERROR_CODES = {
   TREE_UNREADABLE: 'part of a volume could not be read',
   TREE_TARGET_NOT_EMPTY: 'the directory to restore into is not empty',
   TREE_TARGET_FULL: 'the directory to restore into has no space left',
+  PATH_UNKNOWN: 'a snapshot holds no file of that name',
   TREE_TARGET_REFUSED: 'the directory to restore into is not a place to restore to',
   TREE_EMPTY: 'a source that should hold data holds nothing at all',
   TREE_STALLED: 'reading a volume made no progress for too long',

@@ -9,6 +9,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   SETTING_INVALID: EXIT.usage,
   SOURCE_UNKNOWN: EXIT.nothing,
   SNAPSHOT_UNKNOWN: EXIT.nothing,
+  PATH_UNKNOWN: EXIT.nothing,
   NOTHING_LABELLED: EXIT.nothing,
   NOT_CONFIRMED: EXIT.usage,
   RESTORE_UNHEALTHY: EXIT.partial,

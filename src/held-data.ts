@@ -1,9 +1,12 @@
 import { asFound, namesOf, type Present, withServer } from './kept-databases.ts';
-import type { Plan, PostgresSource } from './plan/model.ts';
+import { asInVolume } from './kept-volumes.ts';
+import type { Plan, PostgresSource, VolumeSource } from './plan/model.ts';
 import { formatAgo, formatBytes } from './report/format.ts';
+import { restoreTarget } from './restore-context.ts';
 import { readDatabases } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback, State } from './state.ts';
+import type { VolumeArea } from './store/volume-areas.ts';
 
 /** One restore whose replaced data is still there, with what it holds. */
 export interface HeldData extends Rollback {
@@ -22,6 +25,7 @@ const LIMIT_MS = 10_000;
 export async function heldData(
   deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },
   openTools: (source: PostgresSource, signal: AbortSignal) => Promise<Tools>,
+  areasOf: (source: VolumeSource, signal: AbortSignal) => Promise<VolumeArea[]>,
 ): Promise<HeldData[]> {
   const all = (await deps.state.rollbacks()).toReversed();
   const sources = [...new Set(all.flatMap(({ source, databases }) => (databases ? [source] : [])))];
@@ -39,13 +43,38 @@ export async function heldData(
       );
     }),
   );
+  const areas = await readAreas(deps, all, areasOf);
   return all.flatMap((one): HeldData[] => {
+    if (one.volume) return inVolume(one, areas.get(one.source));
     const present = found.get(one.source);
     if (!one.databases || !present) return [one];
     const now = asFound(one, present);
     if (!now) return [];
     return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
   });
+}
+
+/** The areas in the volumes of the sources that have any, as far as they can be told. */
+async function readAreas(
+  deps: { plan(): Promise<Plan> },
+  all: readonly Rollback[],
+  areasOf: (source: VolumeSource, signal: AbortSignal) => Promise<VolumeArea[]>,
+): Promise<Map<string, VolumeArea[]>> {
+  const sources = [...new Set(all.flatMap(({ source, volume }) => (volume ? [source] : [])))];
+  const found = new Map<string, VolumeArea[]>();
+  const read = async (source: string) => {
+    const planned = await restoreTarget(deps, source, 'volume');
+    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS)));
+  };
+  await Promise.allSettled(sources.map(read));
+  return found;
+}
+
+function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): HeldData[] {
+  if (!areas) return [one];
+  const now = asInVolume(one, areas);
+  if (!now) return [];
+  return [{ ...now, bytes: areas.find(({ restore }) => restore === one.id)?.bytes ?? 0 }];
 }
 
 /** One line for each, for `lifeboat status`. */

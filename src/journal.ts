@@ -3,6 +3,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook } from './plan/model.ts';
 import type { RestoreStart, RunStart } from './report/events.ts';
+import type { Reach } from './sources/source.ts';
 
 /** A container of the user, by what survives its being recreated. */
 export interface ContainerRef {
@@ -27,6 +28,10 @@ export type JournalEntry =
   | { type: 'object'; key: string }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
+  /** a volume is worked in from here on, see kept-volumes.ts */
+  | { type: 'volume'; id: string; root: string; reach: Reach }
+  /** `now`: which data is in it */
+  | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /** `startedAt`: its last start, as the engine tells it; `until`: the stop is over by then, whatever it comes to */
   | { type: 'stop'; container: ContainerRef; startedAt?: string; until?: string }
   | { type: 'started'; container: ContainerRef }

@@ -36,6 +36,8 @@ export interface RecoverDeps {
   /** how far a dead restore or rollback had come; rejects when its server cannot be asked */
   reachedBy(restore: RestoreStart): Promise<Reached>;
   agentVersion: string;
+  /** Puts volumes right that a dead restore or rollback left half done. */
+  undoVolumes(entries: readonly JournalEntry[], journal: string): Promise<{ done: boolean; now?: 'old' | 'new' }>;
   /** removes unfinished files of this project from the destination; nobody writes there now */
   sweepTemporary(): Promise<void>;
 }
@@ -96,6 +98,8 @@ async function undo(
   if (reported) deps.log.info(`finishing what a ${start.verb} left undone`, { run: id });
   else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
   const record = (entry: JournalEntry) => appendJournal(file, entry);
+  // Containers are only started on a volume that is wholly old or new.
+  const volumes = await undoInVolumes(deps, file, id);
   // People's containers do not wait for the rest, nor the rest for a long post hook.
   const begun = entries.find((entry) => entry.type === 'begun')?.restore;
   const [{ again }, clean] = await Promise.all([
@@ -105,10 +109,29 @@ async function undo(
   if (!reported) {
     // A safety snapshot is told of by its restore.
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.committed);
-    if (begun) await reportDeadRestore(deps, begun, clean.reached);
+    if (begun) await reportDeadRestore(deps, begun, volumes.reached ?? clean.reached);
     record({ type: 'reported' });
   }
-  return clean.done && !again;
+  return clean.done && volumes.done && !again;
+}
+
+/** `reached` only where the run worked in a volume. */
+async function undoInVolumes(
+  deps: RecoverDeps,
+  file: string,
+  id: string,
+): Promise<{ done: boolean; reached?: Reached }> {
+  const entries = await readJournal(file);
+  if (!entries.some(({ type }) => type === 'volume')) return { done: true };
+  try {
+    // First, because a helper of the dead run goes on moving.
+    await deps.reapHelpers(({ runId }) => runId !== id);
+    const { done, now } = await deps.undoVolumes(entries, file);
+    return { done, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
+  } catch (error) {
+    deps.log.warn('a half restored volume could not be put right', { run: id, ...errorInfo(error) });
+    return { done: false, reached: 'unknown' };
+  }
 }
 
 interface Cleared {

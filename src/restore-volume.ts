@@ -1,110 +1,228 @@
-import { randomUUID } from 'node:crypto';
+import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG, SPOOL } from './agent.ts';
-import { LifeboatError } from './errors.ts';
-import { formatBytes, formatCount } from './report/format.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { readJournal } from './journal.ts';
+import { undoVolumes, type VolumePlace, volumeName, volumePlace } from './kept-volumes.ts';
+import { formatBytes, plural } from './report/format.ts';
 import {
+  type PreparedRestore,
   type RestoreContext,
   type RestoreDeps,
+  type Restored,
+  type RestorePreview,
   type RestoreRequest,
-  type RestoreResult,
   restoreTarget,
 } from './restore-context.ts';
 import { checkTargetDirectory } from './restore-directory.ts';
-import type { Reach } from './sources/source.ts';
-import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
+import { fetchIndex, keptDirectories } from './restore-fetch.ts';
+import { checkPaths } from './restore-paths.ts';
+import { areaName } from './store/area.ts';
+import type { BuiltTree } from './store/build-beside.ts';
+import type { TreeDifference } from './store/compare-tree.ts';
+import type { ExtractedTree } from './store/extract-tree.ts';
 
-/** A source that is files: into a directory, or into its own volume, which has to be empty. */
-export async function restoreTree(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-): Promise<Pick<RestoreResult, 'restored' | 'left' | 'warnings'>> {
-  if (request.toDatabase !== undefined || request.database !== undefined) {
-    throw new LifeboatError('USAGE', `${request.source} is not a database`, {
-      hint: 'Use --to-directory DIR, or no target for its own volume.',
-    });
-  }
-  const where = request.toDirectory ?? `volume of ${request.source}`;
-  const extracted =
-    request.toDirectory !== undefined
-      ? await fetchTree(deps, request, context, request.toDirectory, [])
-      : await intoVolume(deps, request, context);
-  request.say(
-    `  ${formatCount(extracted.files)} files, ${formatBytes(extracted.bytes)} are in ${where}, every one compared with its recorded hash`,
-  );
-  const skipped = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
-  const warnings = skipped.map(
-    ([type, count]) => `${count} ${type} entries were recorded but have no content to restore`,
-  );
-  return { restored: [{ target: where, files: extracted.files, bytes: extracted.bytes }], left: [], warnings };
+/** What a restore of files goes into. */
+interface Target extends VolumePlace {
+  /** for people */
+  name: string;
+  planned?: NonNullable<RestorePreview['target']>;
+  /** directories that were made for it, the topmost first */
+  made: string[];
 }
 
-async function intoVolume(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext) {
-  if (context.entry.kind === 'files') {
-    throw new LifeboatError('USAGE', `${request.source} is mounted read-only into the agent as a rule`, {
-      hint: 'Restore it with --to-directory DIR and copy the files from there.',
-    });
-  }
-  const planned = await restoreTarget(deps, request.source, 'volume');
-  const here = pathInAgent(
-    planned.mount,
-    deps.agentMounts.filter((mount) => mount.writable),
-  );
-  request.say(`  into ${planned.mount.name ?? planned.mount.source} of ${planned.containerName}, which must be empty`);
-  const reach =
-    here === undefined ? ({ kind: 'helper', mount: planned.mount } as const) : ({ kind: 'process' } as const);
-  return extract(deps, request, context, here ?? HELPER_ROOT, [], reach);
+interface Work {
+  deps: RestoreDeps;
+  request: RestoreRequest;
+  context: RestoreContext;
+  target: Target;
+  indexPath: string;
+  difference: TreeDifference;
 }
 
 /**
- * The selected paths of a source's tree (none selected: all) into a directory of the agent, which has to be empty: one of
- * the restore's own spool, or one that the user named. Throws TREE_TARGET_REFUSED for a bad choice.
+ * A source that is files, into its volume or a directory: built beside on the same volume, compared with its recorded
+ * hashes, and moved into place by renames. What it replaces, and what the snapshot does not have, is kept on the same
+ * volume for a rollback.
+ *
+ * Errors, with nothing touched: USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED,
+ * TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED.
  */
-export async function fetchTree(
+export async function prepareVolume(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
-  directory: string,
-  select: string[],
-) {
-  const own = directory.startsWith(`${context.directory}/`);
-  if (!own) await checkTargetDirectory(directory, deps.agentMounts, keptDirectories(context));
-  return extract(deps, request, context, directory, select, { kind: own ? 'here' : 'process' });
+): Promise<PreparedRestore> {
+  refuseOptions(request, context);
+  const { entry, repository } = context;
+  await repository.checkObjects([entry.index, entry.facts, ...entry.packs]);
+  const indexPath = await fetchIndex(request, context);
+  await checkPaths(request.paths, indexPath);
+  const target = await findTarget(deps, request, context);
+  let begun = false;
+  try {
+    const { root, reach } = target;
+    const { paths, overwrite, signal } = request;
+    const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
+    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: () => undefined };
+    const difference = await deps.treeStore.volume(job, running);
+    const work: Work = { deps, request, context, target, indexPath, difference };
+    const preview = previewOf(work);
+    let built: BuiltTree | undefined;
+    return {
+      preview,
+      async fetch() {
+        begun = true;
+        built = await build(work);
+      },
+      load: async (keep) => swap(work, built as BuiltTree, keep),
+      close: () => close(work.deps, context, target, begun),
+    };
+  } catch (error) {
+    await close(deps, context, target, begun);
+    throw error;
+  }
 }
 
-function keptDirectories({ repository }: RestoreContext): { directory: string; holds: string }[] {
-  const { name } = repository.destination;
-  return [
-    { directory: SPOOL, holds: 'its spool' },
-    { directory: CONFIG, holds: 'the files that are the source config' },
-    ...(name.startsWith('/') ? [{ directory: name, holds: 'the backups' }] : []),
+function refuseOptions(request: RestoreRequest, { entry }: RestoreContext): void {
+  const { source, paths, overwrite, toDirectory, to } = request;
+  const refuse = (message: string, hint: string) => {
+    throw new LifeboatError('USAGE', message, { hint });
+  };
+  const { database, toDatabase, as, tables, globals } = request;
+  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || undefined)) {
+    refuse(
+      `${source} is not a database`,
+      'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',
+    );
+  }
+  if (overwrite && paths.length === 0)
+    refuse('--overwrite belongs to --path', 'Without --path everything is replaced anyway.');
+  if (toDirectory !== undefined && to !== undefined)
+    refuse('--to and --to-directory exclude each other', 'Leave one out.');
+  if (entry.kind === 'files' && toDirectory === undefined) {
+    refuse(
+      `${source} is mounted read-only into the agent as a rule`,
+      'Restore it with --to-directory DIR and copy the files from there.',
+    );
+  }
+}
+
+async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<Target> {
+  const { toDirectory } = request;
+  if (toDirectory === undefined) {
+    const planned = await restoreTarget(deps, request.to ?? request.source, 'volume');
+    return { ...volumePlace(planned.mount, deps.agentMounts), name: volumeName(planned.mount), planned, made: [] };
+  }
+  await checkTargetDirectory(toDirectory, deps.agentMounts, keptDirectories(context));
+  const first = await mkdir(toDirectory, { recursive: true, mode: 0o700 });
+  const made: string[] = [];
+  for (let at = path.resolve(toDirectory); first !== undefined; at = path.dirname(at)) {
+    made.unshift(at);
+    if (at === path.resolve(first)) break;
+  }
+  return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
+}
+
+function previewOf({ request, target, difference }: Work): RestorePreview {
+  const { present, added, replaced, extra, equal, newer, fetch, needed, free } = difference;
+  const { toDirectory, paths, overwrite } = request;
+  if (toDirectory !== undefined && present.entries > 0) {
+    throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${toDirectory} is not empty`, {
+      hint: 'Restore into a new directory, and move its content once it is checked.',
+    });
+  }
+  if (needed > free) {
+    throw new LifeboatError(
+      'TREE_TARGET_FULL',
+      `${target.name} has ${formatBytes(free)} free, and ${formatBytes(needed)} are needed to restore beside`,
+      {
+        hint: 'Restore only a part with --path, elsewhere with --to-directory, or make space: `lifeboat status` shows what earlier restores keep.',
+      },
+    );
+  }
+  const counts = [
+    `${plural(added, 'file')} added`,
+    `${plural(replaced, 'file')} replaced`,
+    ...(paths.length > 0 ? [] : [`${plural(extra, 'file')} not in the snapshot moved away`]),
+    `${plural(equal, 'file')} the same`,
+  ].join(', ');
+  const whole = paths.length === 0;
+  const changes = whole ? present.entries > 0 : replaced > 0;
+  const detail = `${formatBytes(present.bytes)} in ${plural(present.files, 'file')}; ${counts}`;
+  const creates = whole ? [target.name] : added > 0 ? [`${plural(added, 'file')} in ${target.name}`] : [];
+  return {
+    ...(target.planned ? { target: target.planned } : {}),
+    replaces: changes ? [{ name: target.name, detail }] : [],
+    creates: changes ? [] : creates,
+    left: [],
+    bytes: fetch,
+    space: { where: target.name, needed, free },
+    notes: newerNote(newer, !whole && !overwrite),
+  };
+}
+
+function newerNote(newer: number, stay: boolean): string[] {
+  if (newer === 0) return [];
+  const files = `${plural(newer, 'file')} changed after the snapshot`;
+  return [stay ? `${files} and stay as they are; --overwrite replaces them` : `${files}: what they hold now is kept`];
+}
+
+async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
+  const { id, journal, entry, directory } = context;
+  const { root, reach, name } = target;
+  request.say(
+    `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} beside, in ${areaName('restoring', id)} of ${name}`,
+  );
+  journal.record({ type: 'volume', id, root, reach });
+  const { paths, overwrite, signal } = request;
+  const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
+  return deps.treeStore.volume(
+    { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
+    { reach, runId: id, journal: journal.file, signal, progress: () => undefined },
+  );
+}
+
+async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedRestore['load']>[0]): Promise<Restored> {
+  const { deps, request, context, target, difference } = work;
+  const { id, journal, snapshot } = context;
+  const { root, reach, name, planned } = target;
+  const whole = request.paths.length === 0;
+  if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
+  const job = { kind: 'swap' as const, root, id, at: deps.now().toISOString(), whole, snapshot: snapshot.id };
+  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: () => undefined };
+  const { area, swapMs } = await deps.treeStore.volume(job, running);
+  journal.record({ type: 'volume-done', id, now: 'new' });
+  target.made = [];
+  const kept = area === undefined ? {} : { kept: areaName('before', area) };
+  const { files, bytes } = built;
+  request.say(
+    `  ${plural(files, 'file')}, ${formatBytes(bytes)} are in ${name}, every one compared with its recorded hash`,
+  );
+  const left = [
+    ...(built.equal > 0 ? [`${plural(built.equal, 'file')} equal already`] : []),
+    ...(built.newer > 0 ? [`${plural(built.newer, 'file')} newer than the snapshot`] : []),
   ];
+  if (left.length > 0) request.say(`  left as they are: ${left.join(', ')}`);
+  return {
+    restored: [{ target: name, files, bytes, ...kept }],
+    withoutDataMs: swapMs,
+    warnings: specialFiles(built),
+  };
 }
 
-async function extract(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  directory: string,
-  select: string[],
-  reach: Reach,
-) {
-  const { entry, repository, journal } = context;
-  if (!entry.index)
-    throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
-  const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchIndex(entry.index, indexPath, request.signal);
-  return deps.treeStore.extract({
-    indexPath,
-    packs: entry.packs,
-    target: directory,
-    select,
-    spool: context.directory,
-    reach,
-    runId: context.id,
-    journal: journal.file,
-    signal: request.signal,
-    progress: () => undefined,
-  });
+function specialFiles({ skipped }: ExtractedTree): string[] {
+  const found = Object.entries(skipped).filter(([, count]) => count > 0);
+  return found.map(([type, count]) => `${count} ${type} entries were recorded but have no content to restore`);
+}
+
+/** What was built and is not in place goes again; what cannot be removed now is left to the next start. */
+async function close(deps: RestoreDeps, context: RestoreContext, target: Target, begun: boolean): Promise<void> {
+  const { journal } = context;
+  try {
+    if (begun) await undoVolumes(deps, await readJournal(journal.file), journal.file);
+    // Only empty ones go: a restore that did not happen leaves no directories.
+    for (const directory of target.made.toReversed()) await rmdir(directory);
+  } catch (error) {
+    deps.log.debug('nothing more to tidy up', { ...errorInfo(error) });
+  }
 }

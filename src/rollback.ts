@@ -1,15 +1,11 @@
 import { endJournal } from './end-journal.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
-import { refreshKept } from './kept-databases.ts';
-import type { PostgresSource } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
-import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
+import type { Consent, RestoreDeps } from './restore-context.ts';
+import { type KeptData, withServer, withVolume } from './rollback-data.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
-import { applicationName } from './sources/postgres/postgres-source.ts';
-import { dropDatabase, readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
-import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback } from './state.ts';
 import { putRecord } from './store/records.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';

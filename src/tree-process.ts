@@ -56,7 +56,7 @@ export async function runTreeProcess(
   child.stdin.on('error', () => {});
   child.stdin.end(`${JSON.stringify(job)}\n`);
   try {
-    const ended = await Promise.race([exited, aborted.then(() => Promise.race([exited, sleep(END_MS)]))]);
+    const ended = await Promise.race([exited, aborted.then(() => Promise.race([exited, sleep(END_MS, undefined)]))]);
     signal.throwIfAborted();
     if (broken !== undefined || !ended || ended[0] !== 0) throw failed(ended, stderr, broken);
   } catch (error) {
@@ -71,7 +71,7 @@ export async function runTreeProcess(
   }
 }
 
-function failed(ended: [number | null, string | null] | undefined | void, stderr: Capture, cause: unknown) {
+function failed(ended: [number | null, string | null] | undefined, stderr: Capture, cause: unknown) {
   const words = lastWords(stderr.text());
   const how = ended ? `ended with ${ended[0] === null ? ended[1] : `status ${ended[0]}`}` : 'could not be run';
   return new LifeboatError('HELPER_FAILED', `the process that reads files ${how}${words ? `: ${words}` : ''}`, {

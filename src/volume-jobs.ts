@@ -6,7 +6,7 @@ import { readIndexFile } from './store/index-file.ts';
 import type { PackRef } from './store/pack-stream.ts';
 import {
   type Exchanged,
-  forgetArea,
+  forgetAreas,
   listAreas,
   rollBackArea,
   swapBuilt,
@@ -56,17 +56,17 @@ export interface UndoJob extends Job {
   id: string;
 }
 
-/** Brings back what `area` keeps; `id` is the rollback's own. */
+/** Brings back what is kept of `restore`; `id` is the rollback's own. */
 export interface RollBackJob extends Job {
   kind: 'roll-back';
   id: string;
   at: string;
-  area: string;
+  restore: string;
 }
 
 export interface ForgetJob extends Job {
   kind: 'forget';
-  area: string;
+  restore: string;
 }
 
 export interface AreasJob extends Job {
@@ -126,10 +126,10 @@ export async function runVolumeJob(
     case 'roll-back':
       return rollBackArea({ ...job, heard: often(inPhase('moving into place')) });
     case 'forget':
-      await forgetArea(job.root, job.area, often(inPhase('deleting')));
+      await forgetAreas(job.root, job.restore, often(inPhase('deleting')));
       return { forgotten: true };
     case 'areas':
-      return listAreas(job.root, signal);
+      return listAreas(job.root, { signal });
   }
 }
 

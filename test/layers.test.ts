@@ -30,7 +30,7 @@ const MAX_LINES = 250;
 /** Those that may be a little longer, because parting them would only make the reader turn pages. */
 const LONG: Record<string, number> = {
   // names every concrete part and nothing else
-  'app.ts': 320,
+  'app.ts': 340,
   'docker/transport.ts': 260,
   'sources/postgres/facts.ts': 300,
   'sources/postgres/postgres-source.ts': 270,

@@ -8,7 +8,7 @@ function squash(word: string): string {
 }
 
 /** How many characters to insert, delete, replace, or swap with their neighbour, to make `a` into `b`. */
-function distance(a: string, b: string): number {
+export function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= a.length; i++) {
     const [row, above] = [[i], rows[i - 1]!];

@@ -10,6 +10,10 @@ import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } f
 export interface ExchangeHeader {
   /** of the restore or rollback that made it */
   id: string;
+  /** of the restore that it goes back to: its own, or the one that is rolled back */
+  restore: string;
+  /** what the area keeps: the data from before that restore, or what it restored */
+  holds: 'before' | 'restored';
   /** ISO time */
   at: string;
   /** below the volume's root: the directory whose content comes in */

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { LifeboatError } from '../errors.ts';
 import { type AreaKind, areaName, parseAreaName } from './area.ts';
 import { builtPath, rootBefore } from './build-beside.ts';
-import { Directory } from './directory.ts';
+import { Directory, within } from './directory.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
 import { exchangeState, readMoves } from './move-list.ts';
@@ -12,8 +12,11 @@ import { walk } from './walk.ts';
 /** What a restore left in a volume beside the data. */
 export interface VolumeArea {
   kind: AreaKind;
-  /** of the restore or rollback that made it: rolls it back */
+  /** of the restore or rollback that made it */
   id: string;
+  /** the restore that is rolled back with it, and which data it keeps; absent when it cannot be told */
+  restore?: string;
+  holds?: 'before' | 'restored';
   /** ISO time; absent when it cannot be told */
   at?: string;
   snapshot?: string;
@@ -24,6 +27,8 @@ export interface VolumeArea {
 /** What an exchange came to. `area`: the id under which what was replaced is kept; absent when nothing was. */
 export interface Exchanged {
   area?: string;
+  /** what the area keeps */
+  holds: 'before' | 'restored';
   /** how long the volume was neither the old nor the new, milliseconds */
   swapMs: number;
 }
@@ -41,56 +46,58 @@ interface Swap {
 export async function swapBuilt(swap: Swap & { whole: boolean; snapshot: string }): Promise<Exchanged> {
   const before = rootBefore(swap.root, swap.id);
   const plan = swap.whole ? planWhole : planMerge;
-  return timed(swap.id, () =>
-    exchange({ ...swap, incoming: builtPath(swap.id) }, (root, incoming) => plan(root, incoming, before)),
+  const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
+  return exchanged(swap, about.holds, () =>
+    exchange({ ...swap, ...about }, (root, incoming) => plan(root, incoming, before)),
   );
 }
 
 /**
- * Brings back what an area keeps; what it replaces is kept in a new area, so that the same undoes it.
+ * Brings back the data that is kept of a restore; what it replaces is kept in a new area, so that the same undoes it.
  *
- * @throws NOTHING_TO_ROLL_BACK when there is no such area
+ * @throws NOTHING_TO_ROLL_BACK when nothing is kept of that restore
  */
-export async function rollBackArea(swap: Swap & { area: string }): Promise<Exchanged> {
-  const directory = path.join(swap.root, areaName('before', swap.area));
-  if ((await exchangeState(directory)) !== 'done') throw gone(swap.area);
-  const { header, steps } = await readMoves(directory);
-  const top = Directory.open(swap.root);
+export async function rollBackArea(swap: Swap & { restore: string }): Promise<Exchanged> {
+  const { root: rootPath, restore } = swap;
+  const area = (await listAreas(rootPath, { measure: false })).find((one) => one.restore === restore);
+  if (!area) throw gone(restore);
+  const name = areaName('before', area.id);
+  const { header, steps } = await readMoves(path.join(rootPath, name));
+  const top = Directory.open(rootPath);
   const before = top.meta();
   // A merge that replaced nothing has no tree; there is something to take back all the same.
-  top.make(areaName('before', swap.area)).make(KEPT).close();
+  within(top, name, (directory) => directory.make(KEPT).close());
   top.close();
+  const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
   const { whole, snapshot } = header;
-  const request = {
-    ...swap,
-    whole,
-    ...(snapshot ? { snapshot } : {}),
-    incoming: `${path.basename(directory)}/${KEPT}`,
-  };
-  return timed(swap.id, () =>
+  const request = { ...swap, restore, holds, whole, ...(snapshot ? { snapshot } : {}), incoming: `${name}/${KEPT}` };
+  return exchanged(swap, holds, () =>
     exchange(request, (root, incoming) =>
       whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before),
     ),
   );
 }
 
-/** Deletes an area, for good. Succeeds when there is none. */
-export async function forgetArea(root: string, area: string, heard: () => void): Promise<void> {
+/** Deletes what is kept of a restore, for good. Succeeds when there is nothing. */
+export async function forgetAreas(root: string, restore: string, heard: () => void): Promise<void> {
+  const areas = await listAreas(root, { measure: false });
   const top = Directory.open(root);
   try {
     const meta = top.meta();
-    const name = areaName('before', area);
-    if (!top.look(name)) return;
-    top.remove(name, heard);
-    await setMeta(root, top, meta);
+    const ours = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
+    for (const { id } of ours) top.remove(areaName('before', id), heard);
+    if (ours.length > 0) await setMeta(root, top, meta);
     top.sync();
   } finally {
     top.close();
   }
 }
 
-/** All areas in a volume, with what they hold. */
-export async function listAreas(root: string, signal?: AbortSignal): Promise<VolumeArea[]> {
+/** All areas in a volume, with what they hold, unless that is not to be counted. */
+export async function listAreas(
+  root: string,
+  { measure = true, signal }: { measure?: boolean; signal?: AbortSignal } = {},
+): Promise<VolumeArea[]> {
   const top = Directory.open(root);
   const names = top.names();
   top.close();
@@ -102,26 +109,31 @@ export async function listAreas(root: string, signal?: AbortSignal): Promise<Vol
     const directory = path.join(root, name);
     if ((await exchangeState(directory)) === 'done') {
       const { header } = await readMoves(directory);
-      area.at = header.at;
-      if (header.snapshot) area.snapshot = header.snapshot;
+      const { at, restore, holds, snapshot } = header;
+      Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
     }
+    areas.push(area);
+    if (!measure) continue;
     for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
       if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
       area.files++;
       area.bytes += stat.size;
     }
-    areas.push(area);
   }
   return areas;
 }
 
-async function timed(id: string, work: () => Promise<{ kept: boolean; swapMs: number }>): Promise<Exchanged> {
+async function exchanged(
+  { id }: Swap,
+  holds: Exchanged['holds'],
+  work: () => Promise<{ kept: boolean; swapMs: number }>,
+): Promise<Exchanged> {
   const { kept, swapMs } = await work();
-  return { ...(kept ? { area: id } : {}), swapMs };
+  return { ...(kept ? { area: id } : {}), holds, swapMs };
 }
 
-function gone(area: string): LifeboatError {
-  return new LifeboatError('NOTHING_TO_ROLL_BACK', `what ${area} replaced is not in the volume any more`, {
+function gone(restore: string): LifeboatError {
+  return new LifeboatError('NOTHING_TO_ROLL_BACK', `nothing is kept of restore ${restore} in the volume`, {
     hint: 'It was removed by hand or forgotten. A snapshot can be restored instead.',
   });
 }

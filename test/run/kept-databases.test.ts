@@ -71,13 +71,15 @@ test('status asks each server once, shows what it cannot ask about, and forgets 
     }),
     close: async () => undefined,
   } as unknown as Tools;
-  const held = await heldData({ state, plan }, async () => {
+  const unreachable = () => Promise.reject(new Error('not reached'));
+  const open = async () => {
     opened += 1;
     return tools;
-  });
+  };
+  const held = await heldData({ state, plan }, open, unreachable);
   expect(held).toEqual([elsewhere, volume, { ...one, bytes: 7 }]);
   expect(opened).toBe(1);
   expect(await state.rollbacks()).toHaveLength(4);
   await state.saveRollbacks([]);
-  expect(await heldData({ state, plan }, () => Promise.reject(new Error('opened')))).toEqual([]);
+  expect(await heldData({ state, plan }, unreachable, unreachable)).toEqual([]);
 });

@@ -90,6 +90,10 @@ beforeEach(() => {
     }),
     isOthers: async (agent) => others.has(agent),
     reapHelpers: async (keep) => step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`),
+    undoVolumes: async () => {
+      await step('undo volumes');
+      return { done: true, now: 'old' };
+    },
     dropDatabases: async () => {
       await step('drop');
       return true;

@@ -25,7 +25,7 @@ import { compareTree } from '../../src/store/compare-tree.ts';
 import { selectByGlobs } from '../../src/store/glob.ts';
 import { type IndexEntry, readIndexFile } from '../../src/store/index-file.ts';
 import type { StoredTree } from '../../src/store/store-tree.ts';
-import { forgetArea, listAreas, rollBackArea, swapBuilt } from '../../src/store/volume-areas.ts';
+import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../src/store/volume-areas.ts';
 import { walk } from '../../src/store/walk.ts';
 import { at, type Bench, createBench, describeTree } from './helpers.ts';
 
@@ -144,13 +144,13 @@ describe('a whole volume', () => {
         expect(data()).toEqual(wanted);
         expect(area).toBe(former.size > 1 ? ID : undefined);
         if (area === undefined) return;
-        await rollBackArea({ root: volume, id: SECOND, at: AT, area });
+        await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
         expect(data()).toEqual(former);
         if (wanted.size === 1) return;
-        await rollBackArea({ root: volume, id: THIRD, at: AT, area: SECOND });
+        await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
         expect(data()).toEqual(wanted);
         expect(areas()).toEqual([`.lifeboat-before-${THIRD}`]);
-        await forgetArea(volume, THIRD, () => {});
+        await forgetAreas(volume, ID, () => {});
         expect(describeTree(volume)).toEqual(wanted);
       }),
       { numRuns: 12 },
@@ -178,7 +178,7 @@ describe('a whole volume', () => {
     expect(new Set(reads)).toEqual(new Set([firstPack]));
     // An application that writes in place changes what it has, not what is kept.
     writeFileSync(join(volume, 'same'), 'EQUAL', { flag: 'r+' });
-    await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
     expect(readFileSync(join(volume, 'same'), 'utf8')).toBe('equal content');
   });
 
@@ -219,7 +219,7 @@ describe('a whole volume', () => {
     for (const one of copies.splice(0)) await check(one, ID, former, fresh);
     expect(new Set(outcomes)).toEqual(new Set(['old', 'new']));
     expect(outcomes.length).toBeGreaterThan(8);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID, heard: copy });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, heard: copy });
     for (const one of copies.splice(0)) await check(one, SECOND, fresh, former);
   });
 
@@ -296,7 +296,7 @@ describe('a part of a volume', () => {
           const { link: _, ...rest } = facts;
           expect(data().get(path)).toMatchObject(rest);
         }
-        if (area !== undefined) await rollBackArea({ root: volume, id: SECOND, at: AT, area });
+        if (area !== undefined) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
         expect(data()).toEqual(former);
       }),
       { numRuns: 12 },
@@ -321,13 +321,13 @@ describe('a part of a volume', () => {
     ]);
     expect(data().get('d')).toEqual(former.get('d'));
     expect(await listAreas(volume)).toMatchObject([
-      { kind: 'before', id: ID, at: AT, snapshot: 'snap', files: 1, bytes: 3 },
+      { kind: 'before', id: ID, restore: ID, holds: 'before', at: AT, snapshot: 'snap', files: 1, bytes: 3 },
     ]);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
     expect(data()).toEqual(former);
-    await rollBackArea({ root: volume, id: THIRD, at: AT, area: SECOND });
+    await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
     expect(read('d/older')).toBe('then d/older');
-    await forgetArea(volume, THIRD, () => {});
+    await forgetAreas(volume, ID, () => {});
     expect(await restore(stored, { select: select('d'), overwrite: true })).toMatchObject({ files: 1, newer: 0 });
     expect(read('d/newer')).toBe('then d/newer');
   });
@@ -339,7 +339,7 @@ describe('a part of a volume', () => {
     const former = data();
     await restore(await bench.store(), { select: select('f') });
     rmSync(join(volume, 'x/y'), { recursive: true });
-    await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
     expect(data().get('x/y')).toEqual(former.get('x/y'));
     expect(data().get('x/y/f')).toEqual(former.get('x/y/f'));
   });
@@ -352,12 +352,12 @@ describe('a part of a volume', () => {
     mkdirSync(outside);
     rmSync(join(volume, 'x'), { recursive: true });
     symlinkSync(outside, join(volume, 'x'));
-    await expect(rollBackArea({ root: volume, id: SECOND, at: AT, area: ID })).rejects.toMatchObject({
+    await expect(rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID })).rejects.toMatchObject({
       code: 'TREE_TARGET_REFUSED',
     });
     expect(readdirSync(outside)).toEqual([]);
     unlinkSync(join(volume, 'x'));
-    await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
     expect(readFileSync(join(volume, 'x/f'), 'utf8')).toBe('now');
   });
 });
@@ -373,8 +373,8 @@ describe('never outside', () => {
       await restore(stored, options);
       expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
       expect(readFileSync(join(volume, 'd/f'), 'utf8')).toBe('then');
-      await rollBackArea({ root: volume, id: SECOND, at: AT, area: ID });
-      await forgetArea(volume, SECOND, () => {});
+      await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+      await forgetAreas(volume, ID, () => {});
       expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
     }
   });
@@ -402,7 +402,15 @@ describe('never outside', () => {
       [`.lifeboat-before-${ID}/tree`, '../x'],
       [`.lifeboat-before-${ID}/../..`, 'a'],
     ]) {
-      const header = { format: 1, id: ID, at: AT, incoming: { text: incoming }, whole: false };
+      const header = {
+        format: 1,
+        id: ID,
+        restore: ID,
+        holds: 'before',
+        at: AT,
+        incoming: { text: incoming },
+        whole: false,
+      };
       const move = { type: 'move', path: { text: path }, out: true, in: true };
       writeFileSync(join(area, 'moves.ndjson'), `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`);
       await expect(undoBeside(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });

@@ -1,0 +1,62 @@
+import { LifeboatError } from './errors.ts';
+import { distance } from './plan/suggest.ts';
+import { selectByGlobs } from './store/glob.ts';
+import { readIndexFile } from './store/index-file.ts';
+import { displayPath } from './store/path.ts';
+
+/** How many names a hint lists, and how unlike they may be: edits for each character. */
+const CLOSE = 3;
+const UNLIKE = 0.5;
+/** Longer names are no typo of anything; comparing them would only cost time. */
+const MAX_LENGTH = 80;
+
+/**
+ * Every glob has to select something in the index; what is not there cannot be restored.
+ *
+ * @throws PATH_UNKNOWN with the names that come closest
+ */
+export async function checkPaths(globs: readonly string[], indexPath: string): Promise<void> {
+  let open = globs.map((glob) => ({ glob, selects: selectByGlobs([glob]), close: new Closest(glob) }));
+  if (open.length === 0) return;
+  for await (const { path, type } of readIndexFile(indexPath)) {
+    if (path === '') continue;
+    open = open.filter(({ selects }) => !selects(path, type === 'directory'));
+    if (open.length === 0) return;
+    for (const { close } of open) close.see(displayPath(path));
+  }
+  const [missing] = open;
+  if (!missing) return;
+  const close = missing.close.names();
+  throw new LifeboatError('PATH_UNKNOWN', `the snapshot holds nothing that matches ${missing.glob}`, {
+    hint:
+      close.length > 0
+        ? `Close to it: ${close.join(', ')}.`
+        : 'List what it holds with `lifeboat show SNAPSHOT SOURCE`, or only some with a glob after it.',
+  });
+}
+
+/** Remembers the paths whose last part, or whole, is nearest to what was wanted. */
+class Closest {
+  private readonly wanted: string;
+  private readonly found: { path: string; far: number }[] = [];
+
+  constructor(glob: string) {
+    const trimmed = glob.replace(/^(\.?\/)+|\/+$/g, '').toLowerCase();
+    this.wanted = trimmed.slice(trimmed.lastIndexOf('/') + 1).replace(/[*?[\]]/g, '');
+  }
+
+  see(path: string): void {
+    const name = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
+    if (this.wanted === '' || name.length > MAX_LENGTH || this.wanted.length > MAX_LENGTH) return;
+    if (Math.abs(name.length - this.wanted.length) > this.wanted.length * UNLIKE) return;
+    const far = distance(this.wanted, name);
+    if (far > this.wanted.length * UNLIKE) return;
+    this.found.push({ path, far });
+    this.found.sort((a, b) => a.far - b.far);
+    this.found.length = Math.min(this.found.length, CLOSE);
+  }
+
+  names(): string[] {
+    return this.found.map(({ path }) => path);
+  }
+}

@@ -1,0 +1,119 @@
+import { LifeboatError } from './errors.ts';
+import type { Journal } from './journal.ts';
+import { refreshKept } from './kept-databases.ts';
+import { forgetVolume, keptIn, refreshKeptVolume, rollBackVolume, volumeName, volumePlace } from './kept-volumes.ts';
+import type { PlannedSource } from './plan/model.ts';
+import type { RestoredItem } from './report/events.ts';
+import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
+import { applicationName } from './sources/postgres/postgres-source.ts';
+import { dropDatabase, readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
+import type { Tools } from './sources/postgres/tools.ts';
+import type { Rollback } from './state.ts';
+import { areaName } from './store/area.ts';
+
+/** The data that a restore replaced and the data that it restored, on a server or in a volume. */
+export interface KeptData {
+  planned: PlannedSource;
+  /** Makes what is remembered equal to what is there. */
+  refresh(): Promise<void>;
+  /** The two change places. `now`: what is to be remembered; absent when nothing is kept any more. */
+  swap(chosen: Rollback): Promise<{ swapMs: number; restored: RestoredItem[]; now?: Rollback }>;
+  /** Drops the one that is not in use. */
+  drop(chosen: Rollback): Promise<void>;
+}
+
+/** What working with kept data needs. */
+export interface KeptRun {
+  deps: RestoreDeps;
+  request: Consent;
+  journal: Journal;
+  /** of the rollback */
+  id: string;
+}
+
+/** Works with the databases of a source, in one session. */
+export async function withServer<T>(
+  { deps, request, journal, id }: KeptRun,
+  source: string,
+  work: (kept: KeptData) => Promise<T>,
+): Promise<T> {
+  const planned = await restoreTarget(deps, source, 'postgres');
+  const application = applicationName(deps.project, id);
+  const { signal } = request;
+  const tools = await deps.openTools(planned, { runId: id, application, journal, signal });
+  try {
+    return await work({
+      planned,
+      async refresh() {
+        await refreshKept(deps.state, source, async (names) => readDatabases(await tools.control(), names));
+      },
+      async swap(chosen) {
+        const swapMs = await swapDatabases(tools, chosen, signal);
+        const restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
+        return { swapMs, restored, now: { ...chosen, inUse: other(chosen) } };
+      },
+      async drop({ databases = [] }) {
+        for (const { before } of databases) {
+          await dropDatabase(await tools.control(before), before);
+          request.say(`  dropped database ${before}`);
+        }
+      },
+    });
+  } finally {
+    await tools.close();
+  }
+}
+
+/** Works with the volume of a source. */
+export async function withVolume<T>(
+  { deps, request, journal, id }: KeptRun,
+  source: string,
+  work: (kept: KeptData) => Promise<T>,
+): Promise<T> {
+  const { treeStore, state } = deps;
+  const planned = await restoreTarget(deps, source, 'volume');
+  const place = volumePlace(planned.mount, deps.agentMounts);
+  const name = volumeName(planned.mount);
+  const run = { id, journal: journal.file, signal: request.signal };
+  return work({
+    planned,
+    refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
+    async swap(chosen) {
+      const { area, swapMs } = await rollBackVolume(treeStore, place, chosen.id, run, deps.now());
+      if (area === undefined) return { swapMs, restored: [{ target: name }] };
+      const restored = [{ target: name, kept: areaName('before', area) }];
+      return { swapMs, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };
+    },
+    async drop(chosen) {
+      await forgetVolume(treeStore, place, chosen.id, run);
+      request.say(`  deleted what ${name} kept of it`);
+    },
+  });
+}
+
+function other({ inUse }: Rollback): Rollback['inUse'] {
+  return inUse === 'restored' ? 'before' : 'restored';
+}
+
+/** Each database and the one that is kept beside it change names, all in one transaction. */
+async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
+  const names = databases.flatMap(({ name, before }) => [name, before]);
+  const control = await tools.control(...names);
+  const present = await readDatabases(control, names);
+  const gone = databases.filter(({ before }) => !present.has(before));
+  if (gone.length > 0) {
+    throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {
+      hint: 'It was dropped by hand. Its safety snapshot can be restored: see `lifeboat snapshots`.',
+    });
+  }
+  const renames = databases.flatMap(({ name, before }) => {
+    const aside = workingName(name, 'restoring', id.slice(-6));
+    if (!present.has(name)) return [{ from: before, to: name }];
+    return [
+      { from: name, to: aside },
+      { from: before, to: name },
+      { from: aside, to: before },
+    ];
+  });
+  return renameDatabases(tools, control, renames, { inUse: names, signal });
+}
