@@ -41,7 +41,7 @@ export interface DumpOptions {
  * In Debian's images the programs on the path are a wrapper in Perl, whose start takes longer than dumping a small
  * database; the programs themselves lie here. Where there is no such directory, the path finds them.
  */
-const TOOLS = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"';
+export const TOOLS = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"';
 const DUMP_SCRIPT = `${TOOLS}; pg_dump "$@" && exec pg_restore --list "$0"`;
 const MATCH_SCRIPT = `${TOOLS}; file=$(mktemp) && pg_dump "$@" --file="$file" && exec pg_restore --list "$file"`;
 

@@ -129,7 +129,8 @@ export function targetExists(target: string, container: string, cause?: unknown)
   });
 }
 
-function checkVersion(control: Session, facts: PostgresFacts, container: string): void {
+/** PG_VERSION when the server is older than the one that the snapshot is from. */
+export function checkVersion(control: Session, facts: PostgresFacts, container: string): void {
   const major = (version: number) => Math.floor(version / 10000);
   if (major(control.versionNumber) >= major(facts.server.versionNumber)) return;
   throw new LifeboatError(

@@ -1,0 +1,40 @@
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { LifeboatError } from './errors.ts';
+import type { RestoreContext, RestoreRequest } from './restore-context.ts';
+import type { PostgresFacts } from './sources/postgres/facts.ts';
+import { selectByGlobs } from './store/glob.ts';
+import { readIndexFile } from './store/index-file.ts';
+import type { ObjectRef } from './store/manifest.ts';
+
+/** What a restore needs from the repository. */
+
+/** What was recorded of a Postgres source. OBJECT_MISSING, OBJECT_DAMAGED. */
+export async function readFacts(
+  request: Pick<RestoreRequest, 'source'>,
+  { entry, repository, snapshot }: RestoreContext,
+): Promise<PostgresFacts> {
+  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
+  throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
+}
+
+/** The files of a source's tree that globs select: their bytes as they lie in the tree, and the packs that hold them. */
+export async function selectedContent(
+  context: RestoreContext,
+  select: string[],
+  signal: AbortSignal,
+): Promise<{ bytes: number; packs: ObjectRef[] }> {
+  const { entry, repository } = context;
+  if (!entry.index || select.length === 0) return { bytes: 0, packs: [] };
+  const file = path.join(context.directory, `index-${randomUUID()}.ndjson`);
+  await repository.fetchIndex(entry.index, file, signal);
+  const selected = selectByGlobs(select);
+  const packs = new Set<string>();
+  let bytes = 0;
+  for await (const line of readIndexFile(file)) {
+    if (line.type !== 'file' || !selected(line.path, false)) continue;
+    bytes += line.size ?? 0;
+    if (line.pack !== undefined) packs.add(line.pack);
+  }
+  return { bytes, packs: entry.packs.filter(({ id }) => packs.has(id)) };
+}
