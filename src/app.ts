@@ -24,6 +24,7 @@ import { createNotifiers } from './notifiers.ts';
 import type { Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
+import { type PruneRequest, type PruneResult, prune, pruneAlone } from './prune.ts';
 import { recover } from './recover.ts';
 import { registerSecret } from './redact.ts';
 import { createDispatcher, type Dispatcher } from './report/dispatch.ts';
@@ -83,6 +84,7 @@ export interface App extends Base {
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   heldData(): Promise<HeldData[]>;
+  prune(request: PruneRequest, signal: AbortSignal): Promise<PruneResult>;
   daemon(signal: AbortSignal): Promise<void>;
 }
 
@@ -189,6 +191,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     let planned: Plan | undefined;
     return {
       project,
+  const pruneDeps = { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
       agentVersion: version,
       destination: destination.name,
       agentId: id,
@@ -218,6 +221,8 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   };
 
   const runBackup = (request: BackupRequest, listeners: Listener[] = []) =>
+      prune: (from, stored, signal) =>
+        prune({ ...pruneDeps, plan: from, repository: stored, signal }, { dryRun: false }),
     backup(backupDeps(createDispatcher([...notifiers, ...listeners], { log })), request);
 
   const restoreDeps = (): RestoreDeps => {
@@ -299,6 +304,18 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
       const { schedule } = await import('node-cron');
       await daemon(
         {
+    prune: (request, signal) =>
+      pruneAlone(
+        {
+          ...pruneDeps,
+          lock,
+          recover: () => recoverWith(createDispatcher(notifiers, { log })),
+          plan,
+          repository: () => repository({ create: false }),
+        },
+        request,
+        signal,
+      ),
           state,
           log,
           now,

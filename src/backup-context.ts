@@ -5,7 +5,7 @@ import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { RunStart, Trigger } from './report/events.ts';
+import type { Pruned, RunStart, Trigger } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
 
@@ -38,6 +38,8 @@ export interface BackupDeps {
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
+  /** removes what need not be kept any more; see prune.ts for what it rejects with */
+  prune(plan: Plan, repository: Repository, signal: AbortSignal): Promise<Pruned>;
 }
 
 export interface BackupRequest {

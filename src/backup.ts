@@ -12,7 +12,7 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, endOfChain, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { FORMAT } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -41,11 +41,40 @@ export async function backupUnderLock(deps: BackupDeps, request: BackupRequest):
   log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
   const journal = beginJournal(deps, run);
   const ending = await attempt(deps, request, run, journal, found, log);
+  await pruneAfter(deps, request, ending, found, log);
   // Before the report, which takes its time.
   await clearUp(deps, run, ending, log);
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
+}
+
+/**
+ * After a run of which everything went well, but not after one that somebody made of a part, or that a restore made. What goes
+ * wrong is told, and the run stays what it was.
+ */
+async function pruneAfter(
+  deps: BackupDeps,
+  { trigger, only, signal }: BackupRequest,
+  ending: Ending,
+  { plan }: Found,
+  log: Log,
+): Promise<void> {
+  const asked = trigger === 'safety' || (trigger === 'manual' && only);
+  if (ending.status !== 'ok' || asked || signal.aborted || plan instanceof LifeboatError) return;
+  try {
+    ending.pruned = await deps.prune(plan, await deps.repository(), signal);
+  } catch (error) {
+    const { code, message, hint } = errorInfo(error);
+    log.warn('old snapshots could not be removed', { code, message });
+    ending.problems.push({
+      severity: 'warning',
+      code,
+      subject: 'prune',
+      message: `old snapshots could not be removed: ${message}`,
+      ...(hint ? { hint } : {}),
+    });
+  }
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {
@@ -164,12 +193,12 @@ async function commit(
     const ending: Ending = { status, results, problems };
     return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
   }
-  const [newest] = context.snapshots;
+  const before = endOfChain(context.snapshots);
   await context.repository.commit({
     format: FORMAT,
     project: deps.project,
-    sequence: (newest?.manifest.sequence ?? 0) + 1,
-    previous: newest?.hash ?? null,
+    sequence: (before?.manifest.sequence ?? 0) + 1,
+    previous: before?.hash ?? null,
     id: context.run.id,
     start: context.run.start,
     end: deps.now().toISOString(),

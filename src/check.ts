@@ -7,6 +7,7 @@ import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
+import { readTombstones, type Tombstone } from './store/tombstones.ts';
 
 export interface CheckOptions {
   /** which share of the stored bytes to read and hash: 0 to 1 */
@@ -70,7 +71,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const read = await readShare(repository.destination, objects, damaged, bytes, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
-    ...chainBreaks(snapshots),
+    ...chainBreaks(snapshots, await readTombstones(repository.destination, repository.project)),
   ];
   const affected = await findAffected(repository, snapshots, damaged, options);
   return {
@@ -149,18 +150,34 @@ async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSi
   return { code: 'OBJECT_DAMAGED', message: `${ref.key} is not what was stored` };
 }
 
-/** Each manifest names its predecessor by number and hash; retention may have taken the oldest away, never one between. */
-export function chainBreaks(snapshots: readonly Snapshot[]): { snapshot: string; error: ErrorInfo }[] {
-  const breaks: { snapshot: string; error: ErrorInfo }[] = [];
-  for (const [i, { manifest }] of snapshots.entries()) {
-    const before = snapshots[i + 1];
-    if (!before) continue;
-    const follows = before.manifest.sequence === manifest.sequence - 1 && before.hash === manifest.previous;
-    if (follows) continue;
-    const message = `${manifest.id} does not follow ${before.manifest.id}: a manifest between them is missing or was changed`;
-    breaks.push({ snapshot: manifest.id, error: { code: 'OBJECT_DAMAGED', message } });
+/**
+ * Each manifest names its predecessor by number and hash, back to the first. Retention leaves a tombstone for each that it takes
+ * away, so that one that is missing without is seen.
+ */
+export function chainBreaks(
+  snapshots: readonly Snapshot[],
+  tombstones: readonly Tombstone[],
+): { snapshot: string; error: ErrorInfo }[] {
+  const links = new Map<string, Link>();
+  for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
+  for (const { manifest, hash } of snapshots) {
+    const { id, sequence, previous } = manifest;
+    links.set(id, { id, sequence, previous, hash });
   }
-  return breaks;
+  const chain = [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
+  return chain.flatMap((link, i) => {
+    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0, hash: null };
+    if (before.sequence === link.sequence - 1 && before.hash === link.previous) return [];
+    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
+    return [{ snapshot: link.id, error: { code: 'OBJECT_DAMAGED' as const, message } }];
+  });
+}
+
+interface Link {
+  id: string;
+  sequence: number;
+  previous: string | null;
+  hash: string;
 }
 
 async function findAffected(

@@ -75,7 +75,19 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
       share,
     )
     .action(act('check'));
-  command('accept <source>', 'say that a source is gone or empty on purpose', 'accept web.media').action(act('accept'));
+  command('prune', 'remove the snapshots that need not be kept, and tell why each is or is not', 'prune --dry-run')
+    .option('--dry-run', 'only show what would be removed')
+    .option('--clock-is-right', 'prune although snapshots are from the future: those are kept')
+    .action(act('prune'));
+  command('pin <snapshot>', 'keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
+    .option('--reason <text>', 'why, for whoever finds it')
+    .action(act('pin'));
+  command('unpin <snapshot>', 'keep a snapshot no longer than the others', 'unpin 20261120T030000Z').action(
+    act('unpin'),
+  );
+  command('accept <source>', 'say that a source is gone, empty or smaller on purpose', 'accept web.media').action(
+    act('accept'),
+  );
   command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
   const notify = program.command('notify').description('work with notifications');
   command('test', 'send a test message to every notifier', 'notify test', notify).action(act('notify-test'));

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import type { App, Base } from './app.ts';
+import type { App } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
@@ -37,11 +37,11 @@ export function processIo(): Io {
 
 /** Runs one command; resolves to its exit status. */
 export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
+  if (name === 'tree-job') return treeJob(io);
   const { createApp, createBase } = await import('./app.ts');
   // On a terminal the log would tear the display; its warnings and errors are in the report.
   const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
   const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, io.err);
-  if (name === 'tree-job') return treeJob(base, io);
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
@@ -66,13 +66,25 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   show: async (call) => (await import('./browse.ts')).show(call),
   status: async (call) => (await import('./browse.ts')).status(call),
   check: async (call) => (await import('./browse-check.ts')).checkRepository(call),
+  prune: async (call) => (await import('./prune-commands.ts')).prune(call),
+  pin: async (call) => (await import('./prune-commands.ts')).pin(call),
+  unpin: async (call) => (await import('./prune-commands.ts')).unpin(call),
   accept,
   'notify-test': testNotify,
 };
 
-async function treeJob({ settings }: Base, io: Io): Promise<number> {
-  const [{ openDestination }, { treeJobMain }] = await Promise.all([import('./app.ts'), import('./tree-jobs.ts')]);
-  await treeJobMain(io.stdin, io.out, () => openDestination(settings), io.signal);
+async function treeJob(io: Io): Promise<number> {
+  const [{ createBase }, { openDestination }, { treeJobMain }] = await Promise.all([
+    import('./app.ts'),
+    import('./open-destination.ts'),
+    import('./tree-jobs.ts'),
+  ]);
+  const open = (given: Record<string, string>) => {
+    // Also where the SDK looks for a profile or role; nothing of it shows outside of this process.
+    Object.assign(io.env, given);
+    return openDestination(createBase(io.env, io.err).settings, io.env);
+  };
+  await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;
 }
 
@@ -159,7 +171,11 @@ async function accept(call: Call): Promise<number> {
     });
   }
   await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: new Date().toISOString() });
-  print(call, { accepted: source }, () => `Accepted: ${source} may be gone or empty from now on. Its snapshots stay.`);
+  print(
+    call,
+    { accepted: source },
+    () => `Accepted: ${source} may be gone, empty or smaller than it was. Its newest good snapshot stays.`,
+  );
   return EXIT.done;
 }
 

@@ -68,6 +68,7 @@ export const ERROR_CODES = {
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was asked to stop',
   RUN_DIED: 'the agent ended in the middle of a run',
+  CLOCK_JUMPED: 'the clock does not go with the times of the snapshots',
   NOTIFY_FAILED: 'a notification could not be sent',
   INTERNAL: 'something that should not happen did',
 } as const;

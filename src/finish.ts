@@ -9,7 +9,7 @@ import { othersOf, standings } from './standing.ts';
 import type { Snapshot } from './store/repository.ts';
 
 /** How a run ended, before it is reported. */
-export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot'>;
+export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'pruned'>;
 
 /** What a run found before it began: the snapshots newest first, none where the repository could not be read. */
 export interface Found {

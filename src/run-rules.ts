@@ -58,6 +58,14 @@ export function lastGoodOf(snapshots: readonly Manifest[], source: string): Last
   return undefined;
 }
 
+/** The end of the chain of manifests: the newest one, but for a clock that was wrong for a while. */
+export function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): T | undefined {
+  return snapshots.reduce<T | undefined>(
+    (last, one) => (last && last.manifest.sequence >= one.manifest.sequence ? last : one),
+    undefined,
+  );
+}
+
 /**
  * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
  * after its last good backup is left out.

@@ -20,7 +20,7 @@ const LAYERS: string[][] = [
   ['plan'],
   ['base'],
 ];
-const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts', 'restore-commands.ts'];
+const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts', 'prune-commands.ts', 'restore-commands.ts'];
 /** The composition root. */
 const ROOT = ['app.ts', 'notifiers.ts'];
 const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts'];
@@ -30,7 +30,7 @@ const MAX_LINES = 250;
 /** Those that may be a little longer, because parting them would only make the reader turn pages. */
 const LONG: Record<string, number> = {
   // names every concrete part and nothing else
-  'app.ts': 340,
+  'app.ts': 360,
   'docker/transport.ts': 260,
   'sources/postgres/facts.ts': 300,
   'sources/postgres/postgres-source.ts': 270,

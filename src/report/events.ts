@@ -44,6 +44,13 @@ export interface OtherSource {
   lastGood?: { snapshot: string; at: string };
 }
 
+/** What retention removed: snapshots, objects of content, and the bytes of these. */
+export interface Pruned {
+  snapshots: number;
+  objects: number;
+  bytes: number;
+}
+
 /** Identifies a run from its first moment. */
 export interface RunStart {
   /** also the snapshot's id if the run commits one */
@@ -69,6 +76,8 @@ export interface RunReport extends RunStart {
   others?: OtherSource[];
   /** why the run as a whole failed, when it is not one source's doing */
   error?: ErrorInfo;
+  /** what the prune after it removed; absent when there was none */
+  pruned?: Pruned;
   /** where it was stored: `/backups` */
   destination: string;
   logTail: string[];

@@ -45,6 +45,10 @@ const source = z.object({
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),
+  /** the keep policy that it had, as a user writes it */
+  keep: z.string().optional(),
+  /** it was much smaller than in that snapshot */
+  fell: z.object({ since: z.string() }).optional(),
 });
 
 const manifest = z.object({

@@ -34,6 +34,17 @@ export async function deletePin(destination: Destination, project: string, id: s
   await destination.delete(pinKey(project, id));
 }
 
+/** Whether that one snapshot is pinned now. */
+export async function isPinned(destination: Destination, project: string, id: string): Promise<boolean> {
+  try {
+    await readDocument(destination, pinKey(project, id));
+    return true;
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return false;
+    throw error;
+  }
+}
+
 /** All pins of a project by snapshot id. One that cannot be read counts all the same: keeping is the safe side. */
 export async function readPins(destination: Destination, project: string): Promise<Map<string, Pin>> {
   const pins = new Map<string, Pin>();

@@ -173,7 +173,7 @@ class StoredRepository implements Repository {
   async commit(manifest: Manifest): Promise<Snapshot> {
     const bytes = encodeManifest(manifest);
     await this.checkObjects(objectsOf(manifest));
-    await this.destination.put(this.manifestKey(manifest.id), streamOf(bytes));
+    await this.destination.put(manifestKey(this.project, manifest.id), streamOf(bytes));
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
 
@@ -209,7 +209,7 @@ class StoredRepository implements Repository {
   }
 
   private async read(id: string): Promise<Snapshot> {
-    const bytes = await readDocument(this.destination, this.manifestKey(id));
+    const bytes = await readDocument(this.destination, manifestKey(this.project, id));
     const manifest = decodeManifest(bytes);
     if (manifest.id !== id || manifest.project !== this.project) {
       throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${id} belongs to another snapshot`);
@@ -232,10 +232,11 @@ class StoredRepository implements Repository {
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
+}
 
-  private manifestKey(id: string): string {
-    return `${this.directory(id)}manifest.json`;
-  }
+/** Where the manifest of a snapshot is. */
+export function manifestKey(project: string, id: string): string {
+  return `${project}/snapshots/${id}/manifest.json`;
 }
 
 /** Every object that a manifest names. */

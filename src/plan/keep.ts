@@ -1,0 +1,198 @@
+import { LifeboatError } from '../errors.ts';
+import type { KeepPolicy } from './model.ts';
+import { formatKeep } from './retention.ts';
+import { offsetAt } from './zone.ts';
+
+/** What the retention has to know of one snapshot. */
+export interface KeepSnapshot {
+  id: string;
+  /** when its run began and ended, milliseconds since 1970 */
+  start: number;
+  end: number;
+  /** taken by a restore of what it was about to replace: never counted by a policy */
+  safety: boolean;
+  /** why it is pinned */
+  pinned?: string;
+  /** `fellSince`: the snapshot that the source was compared with when it was found to have fallen */
+  sources: Readonly<Record<string, { status: 'ok' | 'partial' | 'failed'; fellSince?: string }>>;
+}
+
+/** How one source is kept. */
+export interface KeepRule {
+  /** absent: it is gone for good, and only its newest good snapshot stays */
+  policy?: KeepPolicy;
+  /** why nothing of it may go now, such as `its last run failed` */
+  hold?: string;
+  /** until when its falls have been accepted, milliseconds since 1970 */
+  acceptedUntil?: number;
+}
+
+/** What becomes of one snapshot, and why. */
+export interface Decision {
+  id: string;
+  keep: boolean;
+  /** for each source that it holds, why that wants it kept; none: the source can do without it */
+  sources: Record<string, string[]>;
+  /** why it is kept whatever its sources say */
+  always: string[];
+}
+
+type Bucket = 'daily' | 'weekly' | 'monthly' | 'yearly';
+
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+
+/** A clock may be put right by that much without anybody noticing. */
+const TOLERANCE_MS = 10 * 60_000;
+
+/** No schedule that is in use leaves more time between two snapshots: quarterly ones do not. */
+const LONGEST_GAP_DAYS = 100;
+
+/**
+ * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
+ * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
+ * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
+ * a backup removes nothing. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
+ * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
+ * and after it. A safety snapshot without a pin stays only while it is the newest of a source.
+ *
+ * @param rules one for each source that a snapshot holds
+ * @param future snapshots from after that time (milliseconds) are kept and not counted
+ * @returns in the order of `snapshots`
+ * @throws SETTING_INVALID for a policy that keeps nothing
+ */
+export function decideKept(
+  snapshots: readonly KeepSnapshot[],
+  rules: ReadonlyMap<string, KeepRule>,
+  { zone, future = Number.POSITIVE_INFINITY }: { zone: string; future?: number },
+): Decision[] {
+  const decisions = new Map(snapshots.map((one) => [one.id, begin(one, future)]));
+  const counted = snapshots.filter(({ start }) => start <= future);
+  const newestFirst = counted.toSorted((a, b) => b.start - a.start || (a.id < b.id ? 1 : -1));
+  for (const [source, rule] of rules) {
+    if (rule.policy && formatKeep(rule.policy) === '') {
+      throw new LifeboatError('SETTING_INVALID', `the keep policy of ${source} keeps nothing`);
+    }
+    const keep = (id: string, why: string) => decisions.get(id)?.sources[source]?.push(why);
+    const good = newestFirst.filter(({ sources }) => isGood(sources[source]));
+    if (rule.hold !== undefined) for (const { id } of good) keep(id, rule.hold);
+    keepNewest(good, source, keep);
+    keepBeforeFalls(good, source, rule, keep);
+    const regular = good.filter(({ safety }) => !safety);
+    if (rule.policy) keepByPolicy(regular, rule.policy, zone, keep);
+  }
+  for (const decision of decisions.values()) {
+    decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
+  }
+  return [...decisions.values()];
+}
+
+function begin({ id, start, pinned, sources }: KeepSnapshot, future: number): Decision {
+  const always: string[] = [];
+  if (pinned !== undefined) always.push(`pinned: ${pinned}`);
+  if (start > future) always.push('from the future');
+  return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
+}
+
+function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
+  return entry !== undefined && entry.status !== 'failed';
+}
+
+type Keep = (id: string, why: string) => void;
+
+function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
+  const isOk = ({ sources }: KeepSnapshot) => sources[source]?.status === 'ok';
+  // The data of a safety snapshot may be what a restore was meant to get rid of.
+  const regular = good.filter(({ safety }) => !safety);
+  const but = 'but for safety snapshots';
+  const newest = new Map<KeepSnapshot | undefined, string>([
+    [regular[0], `newest of ${source} ${but}`],
+    [regular.find(isOk), `newest good of ${source} ${but}`],
+    [good[0], `newest of ${source}`],
+    [good.find(isOk), `newest good of ${source}`],
+  ]);
+  for (const [snapshot, why] of newest) if (snapshot) keep(snapshot.id, why);
+}
+
+function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: KeepRule, keep: Keep): void {
+  const known = new Set(good.map(({ id }) => id));
+  for (const { id, end, sources } of good) {
+    const before = sources[source]?.fellSince;
+    if (before === undefined || !known.has(before) || end <= (rule.acceptedUntil ?? -1)) continue;
+    keep(before, `before the fall of ${source}`);
+    // What tells of the fall: without it, nothing would keep the one before.
+    keep(id, `after the fall of ${source}`);
+  }
+}
+
+function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, zone: string, keep: Keep): void {
+  const { last = 0, within = 0 } = policy;
+  for (const [i, { id }] of good.slice(0, last).entries()) keep(id, `last ${i + 1}`);
+  const oldest = (good[0]?.start ?? 0) - within * HOUR_MS;
+  for (const { id, start } of good) if (within > 0 && start >= oldest) keep(id, `within ${within}h`);
+  const named = good.map(({ id, start }) => ({ id, names: bucketNames(start, zone) }));
+  for (const bucket of ['daily', 'weekly', 'monthly', 'yearly'] as const) {
+    const seen = new Set<string>();
+    for (const { id, names } of named) {
+      if (seen.size >= (policy[bucket] ?? 0)) break;
+      if (seen.has(names[bucket])) continue;
+      seen.add(names[bucket]);
+      keep(id, `${bucket} ${names[bucket]}`);
+    }
+  }
+}
+
+/** The day, ISO week, month and year of an instant, on the clocks of a zone. */
+function bucketNames(instant: number, zone: string): Record<Bucket, string> {
+  const local = instant + offsetAt(zone, instant);
+  const day = new Date(local).toISOString().slice(0, 10);
+  return { daily: day, weekly: isoWeek(local), monthly: day.slice(0, 7), yearly: day.slice(0, 4) };
+}
+
+/** Weeks begin on Monday and belong to the year that has their Thursday. */
+function isoWeek(local: number): string {
+  const midnight = Math.floor(local / DAY_MS) * DAY_MS;
+  const sinceMonday = (new Date(midnight).getUTCDay() + 6) % 7;
+  const thursday = midnight + (3 - sinceMonday) * DAY_MS;
+  const year = new Date(thursday).getUTCFullYear();
+  const week = Math.floor((thursday - Date.UTC(year, 0, 1)) / (7 * DAY_MS)) + 1;
+  return `${year}-W${String(week).padStart(2, '0')}`;
+}
+
+/** The policy that keeps what either of the two would. */
+export function eitherPolicy(a: KeepPolicy, b: KeepPolicy): KeepPolicy {
+  const both: KeepPolicy = { ...a };
+  for (const [key, count] of Object.entries(b) as [keyof KeepPolicy, number][]) {
+    both[key] = Math.max(both[key] ?? 0, count);
+  }
+  return both;
+}
+
+/**
+ * Looks whether the clock can be right, by what the snapshots say. With a clock that is months ahead, `within` and the
+ * wait before objects are deleted would mean nothing.
+ *
+ * @param starts when snapshots began, milliseconds since 1970, in any order
+ * @throws CLOCK_JUMPED
+ */
+export function checkClock(starts: readonly number[], now: number): void {
+  const [newest, before] = starts.toSorted((a, b) => b - a);
+  if (newest === undefined) return;
+  const iso = (time: number) => new Date(time).toISOString();
+  if (newest > now + TOLERANCE_MS) {
+    throw new LifeboatError('CLOCK_JUMPED', `the newest snapshot is of ${iso(newest)}, and now is ${iso(now)}`, {
+      hint: 'Set the clock of the host. If it is right and was wrong then, `lifeboat prune --clock-is-right` keeps that snapshot and prunes the others.',
+    });
+  }
+  const gap = (from: number, to: number) => Math.floor((to - from) / DAY_MS) > LONGEST_GAP_DAYS;
+  if (gap(newest, now)) {
+    throw new LifeboatError('CLOCK_JUMPED', `the newest snapshot is of ${iso(newest)}, and now is ${iso(now)}`, {
+      hint: 'Look at the clock of the host. If it is right, make a backup first.',
+    });
+  }
+  if (before !== undefined && gap(before, newest)) {
+    throw new LifeboatError('CLOCK_JUMPED', `between the newest two snapshots lie more than ${LONGEST_GAP_DAYS} days`, {
+      hint: 'Look at the clock of the host. If it is right, prune goes on after the next backup.',
+    });
+  }
+}

@@ -1,0 +1,51 @@
+import { type Call, print } from './call.ts';
+import { LifeboatError } from './errors.ts';
+import { EXIT } from './exit.ts';
+import { renderPrune } from './report/prune-text.ts';
+import { deletePin, putPin, readPins } from './store/pins.ts';
+import { tombstoneIds } from './store/tombstones.ts';
+
+/** The commands that decide what is kept. */
+
+export async function prune(call: Call): Promise<number> {
+  const { app, io, options } = call;
+  const request = { dryRun: options.dryRun === true, clockIsRight: options.clockIsRight === true };
+  const result = await app.prune(request, io.signal);
+  print(call, result, () => renderPrune(result, { now: new Date(), zone: app.settings.timeZone }));
+  return result.decisions.length > 0 ? EXIT.done : EXIT.nothing;
+}
+
+export async function pin(call: Call): Promise<number> {
+  const repository = await call.app.repository({ create: false });
+  const { destination, project } = repository;
+  const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
+  const reason = (call.options.reason as string | undefined)?.trim() || 'no reason given';
+  const before = (await readPins(destination, project)).get(id);
+  if (!before) await putPin(destination, project, id, { reason, at: new Date().toISOString() });
+  // A prune writes the tombstone first and then looks for a pin: one of the two sees the other.
+  if ((await tombstoneIds(destination, project)).includes(id)) {
+    await deletePin(destination, project, id);
+    throw new LifeboatError('SNAPSHOT_UNKNOWN', `${id} is being removed by a prune`, {
+      hint: '`lifeboat snapshots` lists what there is.',
+    });
+  }
+  const kept = before?.reason ?? reason;
+  print(call, { snapshot: id, pinned: kept }, () =>
+    before ? `${id} was pinned before: ${kept}` : `${id} is kept until \`lifeboat unpin ${id}\`: ${kept}`,
+  );
+  return EXIT.done;
+}
+
+export async function unpin(call: Call): Promise<number> {
+  const repository = await call.app.repository({ create: false });
+  const { destination, project } = repository;
+  const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
+  const before = (await readPins(destination, project)).get(id);
+  if (before) await deletePin(destination, project, id);
+  print(call, { snapshot: id, unpinned: before?.reason ?? null }, () =>
+    before
+      ? `${id} is kept as LIFEBOAT_KEEP says from now on; it was pinned: ${before.reason}`
+      : `${id} was not pinned.`,
+  );
+  return before ? EXIT.done : EXIT.nothing;
+}

@@ -1,0 +1,58 @@
+import { formatBytes, formatWhen, oneLine, plural, table } from './format.ts';
+
+/** The outcome of a prune, as it is shown. Sizes in bytes, times ISO. */
+export interface PruneView {
+  dryRun: boolean;
+  snapshots: number;
+  objects: number;
+  bytes: number;
+  decisions: {
+    id: string;
+    keep: boolean;
+    sources: Record<string, string[]>;
+    always: string[];
+    start: string;
+    status: string;
+    trigger: string;
+  }[];
+  waiting: { objects: number; bytes: number; from?: string };
+}
+
+/** Each snapshot with why it is kept, and what is deleted. */
+export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: string }): string {
+  if (view.decisions.length === 0) return 'No snapshot yet.';
+  const rows = view.decisions.map((one) => [
+    one.id,
+    formatWhen(new Date(one.start), { now, zone }),
+    one.keep ? 'keep' : 'remove',
+    one.keep ? oneLine(reasons(one)) : `no source needs it (${Object.keys(one.sources).join(', ')})`,
+  ]);
+  const { snapshots, objects, bytes, waiting, dryRun } = view;
+  const will = dryRun ? 'would be ' : '';
+  const lines = [
+    ...table([['SNAPSHOT', 'TAKEN', '', 'WHY'], ...rows]),
+    '',
+    `${plural(snapshots, 'snapshot')} ${will}removed, ${plural(view.decisions.length - snapshots, 'snapshot')} kept`,
+    `${plural(objects, 'object')} (${formatBytes(bytes)}) ${will}deleted`,
+  ];
+  if (waiting.objects > 0) {
+    const from = waiting.from === undefined ? '' : ` from ${formatWhen(new Date(waiting.from), { now, zone })} on`;
+    lines.push(
+      `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) not needed any more, to be deleted${from}`,
+    );
+  }
+  return lines.join('\n');
+}
+
+/** A reason that several sources share is told once: `daily 2026-11-20 (db.postgres, web.media)`. */
+function reasons({ always, sources }: PruneView['decisions'][number]): string {
+  const by = new Map<string, string[]>();
+  for (const [name, all] of Object.entries(sources)) {
+    for (const why of all) by.set(why, [...(by.get(why) ?? []), name]);
+  }
+  const names = Object.keys(sources);
+  const told = [...by].map(([why, of]) =>
+    of.length === names.length || of.every((name) => why.includes(name)) ? why : `${why} (${of.join(', ')})`,
+  );
+  return [...always, ...told].join(' · ');
+}

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import type { Destination, ObjectInfo } from '../destinations/destination.ts';
+import { canonicalJson, FORMAT } from './manifest.ts';
+import { readDocument, streamOf } from './objects.ts';
+import { newSnapshotId, parseSnapshotId } from './snapshot-id.ts';
+
+/**
+ * Objects that no manifest names are deleted in two passes. The first notes when it saw them, in one object
+ * `<project>/unreferenced/<time>.json`; one that runs long enough afterwards, and still finds them named by nobody,
+ * deletes them.
+ */
+
+/** When each object was first found to be named by no manifest, by key (milliseconds since 1970). */
+export type Unreferenced = Map<string, number>;
+
+const list = z.object({
+  format: z.literal(FORMAT),
+  at: z.iso.datetime(),
+  objects: z.record(z.string(), z.iso.datetime()),
+});
+
+const SEALED = '(?:\\.zst)?(?:\\.age|\\.gpg)?';
+const PACK = new RegExp(`^packs/[^/]+/([0-9a-f]{2})/\\1[0-9a-f]{30}\\.zip${SEALED}$`);
+const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|facts\\.json)${SEALED}$`);
+
+/** True for a pack, index or facts object of that project, by its name: what manifests name. Nothing else is ever deleted. */
+export function isContent(project: string, key: string): boolean {
+  if (!key.startsWith(`${project}/`)) return false;
+  const name = key.slice(project.length + 1);
+  if (PACK.test(name)) return true;
+  const id = PART.exec(name)?.[1];
+  return id !== undefined && parseSnapshotId(id) !== undefined;
+}
+
+/** Content objects of a project, with their sizes. */
+export async function* listContent(destination: Destination, project: string): AsyncGenerator<ObjectInfo> {
+  for (const part of ['packs', 'snapshots']) {
+    for await (const object of destination.list(`${project}/${part}/`))
+      if (isContent(project, object.key)) yield object;
+  }
+}
+
+/** The newest list. One that cannot be read counts as empty: waiting once more is the safe side. */
+export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
+  const key = (await listKeys(destination, project)).at(-1);
+  return key === undefined ? new Map() : decode((await readDocument(destination, key)).toString('utf8'));
+}
+
+/** Puts a new list and removes those before it. An empty one is not stored, nor one that says the same as the newest. */
+export async function writeUnreferenced(
+  destination: Destination,
+  project: string,
+  unreferenced: Unreferenced,
+  now: Date,
+): Promise<void> {
+  const before = await listKeys(destination, project);
+  const same = sameAs(unreferenced, await readUnreferenced(destination, project));
+  if (unreferenced.size > 0 && !same) {
+    const objects = Object.fromEntries([...unreferenced].map(([key, at]) => [key, new Date(at).toISOString()]));
+    const text = `${canonicalJson({ format: FORMAT, at: now.toISOString(), objects })}\n`;
+    await destination.put(`${project}/unreferenced/${newSnapshotId(now)}.json`, streamOf(text));
+  }
+  const old = unreferenced.size > 0 && same ? before.slice(0, -1) : before;
+  for (const key of old) await destination.delete(key);
+}
+
+async function listKeys(destination: Destination, project: string): Promise<string[]> {
+  const prefix = `${project}/unreferenced/`;
+  const keys: string[] = [];
+  for await (const { key } of destination.list(prefix)) {
+    if (key.endsWith('.json') && parseSnapshotId(key.slice(prefix.length, -'.json'.length))) keys.push(key);
+  }
+  return keys;
+}
+
+function sameAs(a: Unreferenced, b: Unreferenced): boolean {
+  return a.size === b.size && [...a].every(([key, at]) => b.get(key) === at);
+}
+
+function decode(text: string): Unreferenced {
+  try {
+    const { objects } = list.parse(JSON.parse(text));
+    return new Map(Object.entries(objects).map(([key, at]) => [key, Date.parse(at)]));
+  } catch {
+    return new Map();
+  }
+}
