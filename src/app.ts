@@ -80,7 +80,7 @@ export interface App extends Base {
   isBusy(): Promise<boolean>;
   openTools(source: Parameters<typeof openTools>[0]['source'], context: ToolsContext): ReturnType<typeof openTools>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
-  restore(request: RestoreRequest): Promise<RestoreResult>;
+  restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   heldData(): Promise<HeldData[]>;
@@ -181,7 +181,14 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   const makeSource = (planned: PlannedSource, context: RunContext): Source => {
     const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
     if (planned.kind === 'postgres') {
-      return createPostgresSource({ agent, planned, stallTimeoutMs: settings.stallTimeoutMs, recordHelper });
+      const besideOthers = context.run.trigger === 'safety';
+      return createPostgresSource({
+        agent,
+        planned,
+        stallTimeoutMs: settings.stallTimeoutMs,
+        recordHelper,
+        besideOthers,
+      });
     }
     if (planned.kind === 'volume') return createVolumeSource(planned, self.facts.mounts);
     return createFilesSource(planned);
@@ -225,8 +232,8 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         prune({ ...pruneDeps, plan: from, repository: stored, signal }, { dryRun: false }),
     backup(backupDeps(createDispatcher([...notifiers, ...listeners], { log })), request);
 
-  const restoreDeps = (): RestoreDeps => {
-    const dispatcher = createDispatcher(notifiers, { log });
+  const restoreDeps = (listeners: Listener[] = []): RestoreDeps => {
+    const dispatcher = createDispatcher([...notifiers, ...listeners], { log });
     return {
       project,
       agentVersion: version,
@@ -291,7 +298,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     isBusy: () => isLocked(project),
     openTools: (source, context) => openTools({ agent, source, log, ...context }),
     backup: runBackup,
-    restore: (request) => restore(restoreDeps(), request),
+    restore: (request, listeners) => restore(restoreDeps(listeners), request),
     rollback: (request) => rollback(restoreDeps(), request),
     forget: (request) => forget(restoreDeps(), request),
     heldData: () =>
