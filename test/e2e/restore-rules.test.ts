@@ -51,7 +51,7 @@ describe('restore', () => {
     await stack.compose('up', '--detach', '--wait');
     await stack.psql(
       `CREATE ROLE app_owner LOGIN PASSWORD 'owner-canary'; CREATE ROLE app_reader LOGIN PASSWORD 'reader-canary';
-       ALTER ROLE app_owner SET work_mem = '9MB'; GRANT app_reader TO app_owner;
+       ALTER ROLE app_owner SET work_mem = '9MB'; GRANT app_reader TO app_owner; CREATE ROLE bystander NOLOGIN;
        CREATE DATABASE other OWNER app_reader; ALTER DATABASE app OWNER TO app_owner;`,
     );
     await stack.psql(
@@ -106,29 +106,37 @@ describe('restore', () => {
     ).toBe('app_owner');
   });
 
-  it('refuses to replace data, and makes nothing else either', async () => {
+  it('replaces data only when somebody agrees, under another name never, and makes nothing else before', async () => {
     const before = await everything();
-    for (const args of [[], ['--database', 'app'], ['--database', 'other', '--to-database', 'app'], ['--globals']]) {
+    for (const args of [[], ['--database', 'app'], ['--globals']]) {
       const ran = await restore(...args, '--json');
       expect({ code: ran.code, error: result(ran).error.code }, args.join(' ')).toEqual({
-        code: 1,
-        error: 'PG_TARGET_EXISTS',
+        code: 2,
+        error: 'NOT_CONFIRMED',
       });
     }
+    const named = await restore('--database', 'other', '--to-database', 'app', '--yes', '--json');
+    expect({ code: named.code, error: result(named).error.code }).toEqual({ code: 1, error: 'PG_TARGET_EXISTS' });
     expect(await everything()).toBe(before);
   });
 
-  it('refuses a fresh server that lacks the roles, before anything is made', async () => {
+  it('creates the roles that restored objects need and the server lacks, and only those', async () => {
     await freshServer();
-    const before = await everything();
-    const ran = await restore('--json');
-    expect(ran.code).toBe(1);
-    expect(result(ran).error).toMatchObject({
-      code: 'PG_RESTORE_FAILED',
-      message: expect.stringContaining('app_owner'),
-      hint: expect.stringContaining('--globals'),
-    });
-    expect(await everything()).toBe(before);
+    const shown = await restore('--database', 'app', '--dry-run');
+    expect(shown.stderr).toMatch(/would make +roles app_owner, app_reader/);
+    const ran = await restore('--database', 'app');
+    expect(ran.code, ran.stderr).toBe(0);
+    expect(ran.stderr).toContain('created app_owner, app_reader');
+    expect(ran.stdout).not.toContain('warning');
+    const roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1";
+    expect(await stack.psql(roles)).toBe('app_owner\napp_reader\npostgres');
+    expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
+    // What objects do not need comes with --globals.
+    expect((await restore('--globals', '--database', 'app', '--to-database', 'copy')).code).toBe(0);
+    expect(await stack.psql(roles)).toBe('app_owner\napp_reader\nbystander\npostgres');
+    for (const { stdout, stderr } of [shown, ran])
+      for (const hash of hashes) expect(stdout + stderr).not.toContain(hash.slice(20));
+    await freshServer();
   });
 
   it('fills the empty database of a fresh server, though an application hangs on to it', async () => {

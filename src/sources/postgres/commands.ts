@@ -111,10 +111,22 @@ export function globalsCommand(
   ];
 }
 
-/** `pg_restore` of a whole dump into an existing, empty database; the first error ends it. */
-export function restoreCommand(connection: Connection, database: string, directory: string, jobs: number): string[] {
+/** The table of contents of a dump directory, as `--use-list` takes it. */
+export function listCommand(directory: string): string[] {
+  return ['pg_restore', '--list', directory];
+}
+
+/** `pg_restore` of a whole dump, or of what a list leaves of it, into an empty database; the first error ends it. */
+export function restoreCommand(
+  connection: Connection,
+  database: string,
+  directory: string,
+  jobs: number,
+  list?: string,
+): string[] {
   return [
     'pg_restore',
+    ...(list === undefined ? [] : [`--use-list=${list}`]),
     `--jobs=${jobs}`,
     '--exit-on-error',
     '--no-password',

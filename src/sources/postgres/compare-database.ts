@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../errors.ts';
 import { countRows, type DatabaseFacts, type TableFacts } from './facts.ts';
+import { countDifferences, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
 
 /** What a comparison rests on. */
@@ -10,12 +11,20 @@ export interface Compared {
   estimated: number;
 }
 
-/** Row counts and extensions against the record; PG_RESTORE_FAILED on any difference. */
-export async function compareDatabase(session: Session, recorded: DatabaseFacts): Promise<Compared> {
+/**
+ * Compares row counts, extensions (but for those left out on purpose), and how many constraints, indexes and other objects
+ * there are, with the record. PG_RESTORE_FAILED on any difference.
+ */
+export async function compareDatabase(
+  session: Session,
+  recorded: DatabaseFacts,
+  leftOut: readonly string[] = [],
+): Promise<Compared> {
   const differences: string[] = [];
   const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
   for (const { name } of recorded.extensions) {
-    if (!extensions.some((extension) => extension.name === name)) differences.push(`extension ${name} is missing`);
+    if (!leftOut.includes(name) && !extensions.some((extension) => extension.name === name))
+      differences.push(`extension ${name} is missing`);
   }
   const { objects } = await session.one<{ objects: string }>(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
@@ -32,6 +41,7 @@ export async function compareDatabase(session: Session, recorded: DatabaseFacts)
     if (table.rows !== rows)
       differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
   });
+  differences.push(...countDifferences(recorded, await readObjectCounts(session)));
   if (differences.length > 0) {
     throw new LifeboatError(
       'PG_RESTORE_FAILED',

@@ -1,4 +1,5 @@
 import { type Contents, readContents } from './contents.ts';
+import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 
@@ -76,6 +77,8 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
+  /** not in snapshots of older agents */
+  objects?: ObjectCounts;
   /** roles that own something in the database: a restore needs them */
   owners: string[];
 }
@@ -159,6 +162,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
          FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace ORDER BY extname`,
     ),
     tables: [],
+    objects: await readObjectCounts(session),
     owners: await readOwners(session),
   };
   if (row.locale) facts.locale = row.locale;

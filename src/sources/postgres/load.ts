@@ -1,9 +1,8 @@
-import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
-import { restoreCommand } from './commands.ts';
 import { type Compared, compareDatabase } from './compare-database.ts';
 import { createDatabase, databaseProperties } from './create-database.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
+import { fillDatabase } from './fill-database.ts';
 import {
   checkRenamable,
   checkRoles,
@@ -12,11 +11,9 @@ import {
   targetExists,
   targetState,
 } from './load-plan.ts';
-import { databaseDirectory } from './quote.ts';
 import { type Session, sqlState } from './session.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import type { Tools } from './tools.ts';
-import { withWatchdog } from './watchdog.ts';
 
 export interface LoadOptions {
   tools: Tools;
@@ -90,7 +87,9 @@ export async function loadDatabases(options: LoadOptions): Promise<Loaded> {
       options.recordWorking({ name: working, what: 'restoring' });
       const one: Built = { ...load, working, before, tables: recorded.tables.length, rows: 0, estimated: 0 };
       built.push(one);
-      Object.assign(one, await build(options, control, recorded, one));
+      const { warnings: told, ...compared } = await build(options, control, recorded, one);
+      Object.assign(one, compared);
+      warnings.push(...told);
       warnings.push(...(await setProperties(control, recorded, working)));
     }
     const swapMs = await swapAll(options, control, built);
@@ -150,7 +149,8 @@ async function swapAll(options: LoadOptions, control: Session, built: readonly B
     { from: one.working, to: one.target },
   ]);
   for (const { target, before } of replaced) options.step(`swapping: ${target} is kept as ${before}`);
-  const inUse = standing.flatMap(({ target, working }) => [target, working]);
+  // On one that was built just now there may be workers of an extension.
+  const inUse = built.flatMap((one) => (standing.includes(one) ? [one.target, one.working] : [one.working]));
   const ms = await renameDatabases(tools, control, renames, { inUse, signal });
   return replaced.length > 0 ? ms : undefined;
 }
@@ -162,9 +162,9 @@ async function build(
   options: LoadOptions,
   control: Session,
   recorded: DatabaseFacts,
-  { target, working }: Built,
-): Promise<Compared> {
-  const { tools, signal, stallTimeoutMs } = options;
+  { working }: Built,
+): Promise<Compared & { warnings: string[] }> {
+  const { tools, signal } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
     throw new LifeboatError('PG_RESTORE_FAILED', `a database like ${recorded.name} cannot be made`, {
@@ -172,28 +172,13 @@ async function build(
       hint: `It has encoding ${recorded.encoding} and locale ${recorded.locale ?? recorded.collate}: use an image that has them. Nothing was changed.`,
     });
   });
-  const directory = path.posix.join(options.tree, 'databases', databaseDirectory(recorded.name));
-  const grows = async () => {
-    const { size } = await (await tools.control()).one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [
-      working,
-    ]);
-    options.progress({ phase: `restoring ${recorded.name}`, done: Number(size), total: recorded.size });
-    return size;
-  };
-  await withWatchdog(
-    { timeoutMs: stallTimeoutMs, pulses: [() => tools.activity(), grows], signal, what: `the restore of ${target}` },
-    (watched) => tools.run(restoreCommand(tools.connection, working, directory, options.jobs), watched),
-  ).catch((error: unknown) => {
-    if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;
-    throw new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${recorded.name} failed`, {
-      cause: error,
-      hint: 'Nothing was changed. --to-directory DIR gives the dump itself, for pg_restore by hand.',
-    });
-  });
+  const grown = (bytes: number) =>
+    options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
+  const { leftOut, warnings } = await fillDatabase({ ...options, grown }, recorded, working);
   options.step('comparing with what was recorded');
   const session = await tools.session(working, signal);
   try {
-    return await compareDatabase(session, recorded);
+    return { ...(await compareDatabase(session, recorded, leftOut)), warnings };
   } finally {
     await session.close();
   }

@@ -1,0 +1,301 @@
+import { randomInt } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RestoreReport } from '../../src/report/events.ts';
+import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 50);
+
+/** Rows, schema, owner and settings of a database in one value. */
+const CONTENT = `SELECT md5(concat(
+    (SELECT string_agg(md5(t::text), ',' ORDER BY id) FROM t),
+    (SELECT string_agg(concat_ws(' ', table_name, column_name, data_type), ',' ORDER BY table_name, column_name)
+       FROM information_schema.columns WHERE table_schema = 'public'),
+    (SELECT string_agg(concat_ws(' ', conname, pg_get_constraintdef(oid)), ',' ORDER BY conname)
+       FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype IN ('p', 'u', 'f', 'c')),
+    (SELECT concat_ws(' ', pg_get_userbyid(datdba), datcollate, datacl) FROM pg_database WHERE datname = current_database()),
+    (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase =
+      (SELECT oid FROM pg_database WHERE datname = current_database()))))`;
+
+/** Fault 19: a restore in place is killed at any point. */
+describe('a restore in place that is killed', () => {
+  let stack: Stack;
+  let containers: { agent: string; db: string; web: string };
+  let snapshot: string;
+  let contents: { restored: string; changed: string };
+  let lengthMs: number;
+
+  const sql = (text: string, database = 'postgres') =>
+    ok('docker', ['exec', containers.db, 'psql', '-XqAt', '-U', 'postgres', '-d', database, '-c', text]).then((out) =>
+      out.trim(),
+    );
+  const names = async () =>
+    (await sql("SELECT datname FROM pg_database WHERE datname LIKE 'app%' ORDER BY 1")).split('\n');
+  const inPlace = (...more: string[]) => [
+    ...['restore', snapshot, 'db.postgres', '--database', 'app', '--yes', ...more],
+  ];
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
+      services: {
+        db: postgres(17, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
+      },
+    });
+    const [agent, db, web] = await Promise.all(['lifeboat', 'db', 'web'].map((name) => stack.id(name)));
+    containers = { agent, db, web } as typeof containers;
+    await sql("CREATE ROLE owner LOGIN; ALTER DATABASE app OWNER TO owner; ALTER DATABASE app SET work_mem = '7MB'");
+    await sql(
+      `CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> ''));
+       CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t);
+       INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 20000) i; INSERT INTO child SELECT id, id FROM t`,
+      'app',
+    );
+    const restored = await sql(CONTENT, 'app');
+    const { report } = await stack.backup();
+    expect(report.status).toBe('ok');
+    snapshot = report.snapshot as string;
+    await sql(
+      "DELETE FROM t WHERE id > 20000; ALTER TABLE t ADD COLUMN later int DEFAULT 7; INSERT INTO t VALUES (0, 'changed')",
+      'app',
+    );
+    contents = { restored, changed: await sql(CONTENT, 'app') };
+    expect(contents.changed).not.toBe(restored);
+    // How long one takes, from the moment in which it begins to change something.
+    const whole = spawn(inPlace('--no-safety'));
+    await whole.begun;
+    const from = performance.now();
+    expect(await whole.ended).toBe(0);
+    lengthMs = performance.now() - from;
+    await rollBack();
+  });
+  afterAll(() => stack?.destroy());
+
+  const starts = () =>
+    stack.receiver?.requests.filter(({ path: at, body }) => at.startsWith('/services/') && / started/.test(body))
+      .length ?? 0;
+
+  /** `begun`: it has told of its start. */
+  function spawn(args: string[]): { begun: Promise<unknown>; ended: Promise<number | null>; hasEnded(): boolean } {
+    const before = starts();
+    const child = stack.spawn(...args);
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    const begun = until('it begins', async () => starts() > before || child.exitCode !== null, 60_000, 10);
+    return { begun, ended, hasEnded: () => child.exitCode !== null };
+  }
+
+  /** Brings the changed data back, and drops what the restore had brought by hand: nobody needs it any more. */
+  async function rollBack(): Promise<void> {
+    const ran = await stack.lifeboat('rollback', '--yes', '--no-stop', '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await sql(CONTENT, 'app')).toBe(contents.changed);
+    for (const name of await names()) if (name !== 'app') await sql(`DROP DATABASE ${name}`);
+  }
+
+  /** SIGKILL to the agent's container, which is then started; or to the process alone, and the next command recovers. */
+  async function kill(what: 'agent' | 'process', verb = 'restore'): Promise<void> {
+    if (what === 'agent') await ok('docker', ['kill', containers.agent]);
+    else await ok('docker', ['exec', containers.agent, 'sh', '-c', killProcess(verb)]);
+  }
+
+  async function recovers(what: 'agent' | 'process'): Promise<void> {
+    if (what === 'process') {
+      // The daemon looks at each full minute; whoever comes before it recovers too.
+      const ran = await stack.lifeboat('restore', 'no-such-snapshot', 'db.postgres', '--json');
+      expect(ran.stdout).toContain('SNAPSHOT_UNKNOWN');
+      return;
+    }
+    const since = new Date().toISOString();
+    await ok('docker', ['start', containers.agent]);
+    await until(
+      'the agent is ready',
+      async () => /"msg":"ready"/.test((await sh('docker', ['logs', '--since', since, containers.agent])).stderr),
+      60_000,
+      100,
+    );
+  }
+
+  /** Looks at everything that a dead restore may have left. Returns which content is in place. */
+  async function judge(when: string): Promise<'restored' | 'changed'> {
+    const [content, databases, sessions, web, helpers, open] = await Promise.all([
+      sql(CONTENT, 'app'),
+      names(),
+      sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"),
+      ok('docker', ['inspect', '--format', '{{.State.Running}}', containers.web]),
+      stack.helpers(),
+      ok('docker', ['exec', containers.agent, 'sh', '-c', 'ls /spool/runs /spool/state/runs | grep -v :; true']),
+    ]);
+    const found = content === contents.restored ? 'restored' : 'changed';
+    const kept = databases.filter((name) => /^app__before_[0-9a-f]{6}$/.test(name));
+    expect({ content, databases, sessions, web: web.trim(), helpers, open: open.trim() }, `killed ${when}`).toEqual({
+      content: contents[found],
+      databases: ['app', ...kept],
+      sessions: '0',
+      web: 'true',
+      helpers: [],
+      open: '',
+    });
+    expect(kept).toHaveLength(found === 'restored' ? 1 : 0);
+    return found;
+  }
+
+  /** The record of the newest restore, which a dead one has too. */
+  async function newestRecord(): Promise<RestoreReport> {
+    const key = (await stack.objects()).filter((name) => name.includes('/restores/')).at(-1) as string;
+    return JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
+  }
+
+  async function expectTold(found: 'restored' | 'changed'): Promise<void> {
+    const record = await newestRecord();
+    // One that was killed after its end has the record that it made itself.
+    if (record.status === 'ok') return;
+    expect(record).toMatchObject({
+      verb: 'restore',
+      snapshot,
+      status: 'failed',
+      canRollBack: found === 'restored',
+      error: { code: 'RUN_DIED' },
+    });
+    const told = stack.receiver?.requests.filter(
+      ({ path: at, body }) => at.startsWith('/services/') && body.includes('RUN_DIED'),
+    );
+    expect(told?.at(-1)?.body).toContain(
+      found === 'restored' ? `lifeboat rollback ${record.id}` : 'Nothing was replaced',
+    );
+  }
+
+  it(`leaves the database wholly old or wholly new, ${KILLS} times`, async () => {
+    const seen = { restored: 0, changed: 0, before: 0, late: 0 };
+    for (let round = 0; round < KILLS; round++) {
+      const what = round % 3 === 2 ? 'process' : 'agent';
+      const records = (await stack.objects()).length;
+      const restore = spawn(inPlace('--no-safety'));
+      const early = round % 12 === 11;
+      if (early) restore.begun.catch(() => undefined);
+      else await restore.begun;
+      // More of them before and around the swap than in the time in which the services become well again.
+      const delay = early ? randomInt(1500) : ((round + randomInt(1000) / 1000) / KILLS) ** 1.7 * lengthMs;
+      const from = performance.now();
+      await sleep(delay);
+      if (restore.hasEnded()) {
+        // The machine has become faster since: this point again, within the new length.
+        expect(seen.late++).toBeLessThan(KILLS);
+        lengthMs = Math.min(lengthMs, performance.now() - from) * 0.95;
+        await rollBack();
+        round--;
+        continue;
+      }
+      await kill(what);
+      await restore.ended;
+      await recovers(what);
+      const found = await judge(`${what} after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`);
+      seen[found]++;
+      if ((await stack.objects()).length > records) await expectTold(found);
+      else {
+        seen.before++;
+        expect({ found, early }).toEqual({ found: 'changed', early: true });
+      }
+      if (found === 'restored') await rollBack();
+    }
+    process.stderr.write(`killed ${KILLS} times over ${Math.round(lengthMs)} ms: ${JSON.stringify(seen)}\n`);
+    expect(seen.changed).toBeGreaterThan(0);
+    expect(seen.restored).toBeGreaterThan(0);
+  }, 900_000);
+
+  const activity = (like: string) => async () =>
+    (await sql(`SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%' AND ${like}`)) !== '0';
+
+  it.each([
+    ['its safety snapshot is taken', () => stack.helpers().then((all) => all.length > 1), []],
+    ['it loads', activity("datname LIKE 'app\\_\\_restoring%' AND backend_type = 'client backend'"), ['--no-safety']],
+    ['the web service is stopped', webStopped, ['--no-safety']],
+  ] as const)('leaves the old database when it is killed while %s', async (_, moment, more) => {
+    const restore = spawn(inPlace(...more));
+    await until('the moment', moment, 60_000, 20);
+    await kill('agent');
+    await restore.ended;
+    await recovers('agent');
+    expect(await judge(_)).toBe('changed');
+    await expectTold('changed');
+    const { snapshots } = await stack.json<{ snapshots: { id: string; trigger: string }[] }>('snapshots');
+    expect(snapshots.map(({ trigger }) => trigger)).toEqual(['manual']);
+    expect(await stack.logs('lifeboat')).not.toContain('"msg":"run failed"');
+  });
+
+  async function webStopped(): Promise<boolean> {
+    return (await ok('docker', ['inspect', '--format', '{{.State.Running}}', containers.web])).trim() === 'false';
+  }
+
+  it('leaves the old database when it is killed while its rename waits, also when that could go on', async () => {
+    // A statement about the database, in a session on another one, holds up the rename until its transaction ends.
+    const id = containers.db;
+    const hold = "BEGIN; COMMENT ON DATABASE app IS 'held'; SELECT pg_sleep(300); ROLLBACK";
+    await ok('docker', ['exec', '--detach', id, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', hold]);
+    const restore = spawn(inPlace('--no-safety'));
+    await until('the rename waits', activity("query LIKE 'ALTER DATABASE%RENAME%' AND wait_event_type = 'Lock'"));
+    await kill('agent');
+    await restore.ended;
+    await recovers('agent');
+    await sql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%held%' AND pid <> pg_backend_pid()",
+    );
+    expect(await judge('while its rename waits')).toBe('changed');
+    await expectTold('changed');
+  });
+
+  it('leaves the new database when it is killed right after the swap', async () => {
+    const restore = spawn(inPlace('--no-safety'));
+    await until('the swap', async () => (await names()).some((name) => name.startsWith('app__before_')), 60_000, 5);
+    await kill('agent');
+    await restore.ended;
+    await recovers('agent');
+    expect(await judge('right after the swap')).toBe('restored');
+    await expectTold('restored');
+    await rollBack();
+  });
+
+  it('tells the truth after a rollback that is killed, and another brings the data back', async () => {
+    const seen = { restored: 0, changed: 0 };
+    expect((await stack.lifeboat(...inPlace('--no-safety'))).code).toBe(0);
+    let now: keyof typeof seen = 'restored';
+    for (let round = 0; round < 6; round++) {
+      const rollback = spawn(['rollback', '--yes']);
+      await rollback.begun;
+      await sleep(randomInt(1200));
+      const what = round % 2 === 0 ? 'agent' : 'process';
+      await kill(what, 'rollback');
+      await rollback.ended;
+      await recovers(what);
+      const content = await sql(CONTENT, 'app');
+      const found = content === contents.restored ? 'restored' : 'changed';
+      expect(content).toBe(contents[found]);
+      expect((await names()).length).toBe(2);
+      const { restores } = await stack.json<{ restores: { inUse: string }[] }>('status');
+      expect(restores).toMatchObject([{ inUse: found === 'restored' ? 'restored' : 'before' }]);
+      const record = await newestRecord();
+      expect(record).toMatchObject({ verb: 'rollback' });
+      if (record.status === 'failed') expect(record.canRollBack).toBe(found !== now);
+      expect(await stack.helpers()).toEqual([]);
+      expect(await webStopped()).toBe(false);
+      seen[found]++;
+      now = found;
+    }
+    process.stderr.write(`rollbacks killed: ${JSON.stringify(seen)}\n`);
+    if (now === 'restored') expect((await stack.lifeboat('rollback', '--yes', '--no-stop')).code).toBe(0);
+    expect(await sql(CONTENT, 'app')).toBe(contents.changed);
+    const { restores } = await stack.json<{ restores: unknown[] }>('status');
+    expect(restores).toHaveLength(1);
+  });
+});
+
+/** Kills one command of ours, which is not the container's first process. */
+function killProcess(verb: string): string {
+  return `for p in /proc/[0-9]*; do
+    if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js ${verb} '; then kill -KILL "\${p#/proc/}"; fi
+  done 2>/dev/null; true`;
+}
