@@ -198,7 +198,6 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     let planned: Plan | undefined;
     return {
       project,
-  const pruneDeps = { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
       agentVersion: version,
       destination: destination.name,
       agentId: id,
@@ -228,8 +227,6 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   };
 
   const runBackup = (request: BackupRequest, listeners: Listener[] = []) =>
-      prune: (from, stored, signal) =>
-        prune({ ...pruneDeps, plan: from, repository: stored, signal }, { dryRun: false }),
     backup(backupDeps(createDispatcher([...notifiers, ...listeners], { log })), request);
 
   const restoreDeps = (listeners: Listener[] = []): RestoreDeps => {
