@@ -6,7 +6,6 @@ import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts'
 import { createCapturer } from './capture.ts';
 import { daemon, nextRunOf } from './daemon.ts';
 import type { Destination } from './destinations/destination.ts';
-import { createLocalDestination, type LocalDestination } from './destinations/local.ts';
 import { findSelf, type Self, watch } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { reapHelpers } from './docker/helper.ts';
@@ -21,6 +20,7 @@ import { keptIn, undoVolumes, volumePlace } from './kept-volumes.ts';
 import { isLocked, takeLock } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
+import { helperSettings, openDestination } from './open-destination.ts';
 import type { Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
@@ -90,11 +90,6 @@ export interface App extends Base {
 
 type ToolsContext = Omit<Parameters<typeof openTools>[0], 'agent' | 'source' | 'log'>;
 
-/** The destination that the settings name. The only place that knows which kinds there are. */
-export function openDestination(settings: Settings): LocalDestination {
-  return createLocalDestination({ root: settings.destination });
-}
-
 /**
  * Finds the agent's own container and builds everything on it. With `foreign`, on a repository that is not its own, and
  * then also where there is no engine: files can be brought to a directory all the same.
@@ -118,6 +113,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   const journals = path.join(state.directory, 'runs');
   const runs = path.join(SPOOL, 'runs');
   const destination = openDestination(settings);
+  const helper = helperSettings(settings);
   const notifiers = createNotifiers(settings, project);
   const { id, imageId } = self.facts;
   const agent = { engine, id, project, spoolMount };
@@ -128,7 +124,8 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     project,
     destination,
     agent: { id, imageId },
-    helperEnv: { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' },
+    helperEnv: helper.open,
+    helperSecrets: helper.secret,
     stallTimeoutMs: settings.stallTimeoutMs,
   });
 
@@ -194,6 +191,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     return createFilesSource(planned);
   };
 
+  const pruneDeps = { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
   const backupDeps = (dispatcher: Dispatcher): BackupDeps => {
     let planned: Plan | undefined;
     return {
@@ -219,10 +217,15 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
       holdDeps: (journal, runLog) => ({ ...holdDeps((entry) => journal.record(entry)), log: runLog }),
       capturer: (context) =>
         createCapturer(
-          { state, spool: path.join(runs, context.run.id), dispatcher, treeStore, makeSource, now },
+          {
+            ...{ state, dispatcher, treeStore, makeSource, now, fallShare: settings.fall },
+            spool: path.join(runs, context.run.id),
+          },
           context,
         ),
       nextRun: () => (planned ? nextRun(planned) : undefined),
+      prune: (from, stored, signal) =>
+        prune({ ...pruneDeps, plan: from, repository: stored, signal }, { dryRun: false }),
     };
   };
 
@@ -304,10 +307,6 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         (source, signal) => openToLook(source, probeRun(), signal),
         ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
       ),
-    daemon: async (signal) => {
-      const { schedule } = await import('node-cron');
-      await daemon(
-        {
     prune: (request, signal) =>
       pruneAlone(
         {
@@ -320,6 +319,10 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         request,
         signal,
       ),
+    daemon: async (signal) => {
+      const { schedule } = await import('node-cron');
+      await daemon(
+        {
           state,
           log,
           now,

@@ -4,6 +4,7 @@ import type { RunContext } from './backup-context.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
+import { formatKeep } from './plan/retention.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { fallWarnings, type LastGood, lastGoodOf } from './run-rules.ts';
@@ -14,6 +15,7 @@ import type { ManifestSource } from './store/manifest.ts';
 import type { StoredTree } from './store/store-tree.ts';
 import type { PreviousTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
+import { treeWarnings, unreadableError } from './tree-warnings.ts';
 
 /** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
 export interface Captured {
@@ -35,6 +37,8 @@ export interface CapturerDeps {
   spool: string;
   dispatcher: Dispatcher;
   treeStore: TreeStore;
+  /** a fall of size or rows by more than that share of the last good run is told: 0 to 1 */
+  fallShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
   now(): Date;
 }
@@ -119,7 +123,9 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   ): Captured {
     const { files, bytes, newFiles, newBytes } = stored;
     const rows = typeof tree.facts.rows === 'number' ? { rows: tree.facts.rows } : {};
-    const falls = fallWarnings(lastGood?.entry, { files, bytes, ...rows });
+    const falls = fallWarnings(lastGood?.entry, { files, bytes, ...rows }, deps.fallShare);
+    // What a restore replaces is known to be amiss.
+    const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
     const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
     const unreadable = stored.unreadableCount;
     const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
@@ -142,6 +148,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         index: objects.index,
         packs: stored.packs,
         skipped: stored.skipped,
+        keep: formatKeep(planned.keep),
+        ...fell,
       },
       keepIndex: () => deps.state.cacheIndex(planned.name, objects.index.sha256, objects.indexPath),
     };
@@ -211,39 +219,4 @@ function failedOutcome(
     },
     entry: { ...shared, packs: [], skipped: {} },
   };
-}
-
-const SHOWN = 3;
-
-const SPECIAL: Record<string, string> = { char: 'character device', block: 'block device' };
-
-function unreadableError(source: string, stored: StoredTree): LifeboatError {
-  const shown = stored.unreadable
-    .slice(0, SHOWN)
-    .map((issue) => `${issue.path} (${issue.message})`)
-    .join(', ');
-  return new LifeboatError(
-    'TREE_UNREADABLE',
-    `${stored.unreadableCount} paths of ${source} could not be read: ${shown}`,
-    {
-      hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
-    },
-  );
-}
-
-function treeWarnings(stored: StoredTree): string[] {
-  const warnings = [...stored.warnings];
-  if (stored.changedCount > 0) {
-    const shown = stored.changed
-      .slice(0, SHOWN)
-      .map((issue) => issue.path)
-      .join(', ');
-    warnings.push(`${stored.changedCount} files kept changing while they were read, among them ${shown}`);
-  }
-  const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
-  if (skipped.length > 0) {
-    const named = skipped.map(([type, count]) => `${count} ${SPECIAL[type] ?? type}`);
-    warnings.push(`without content, so only recorded: ${named.join(', ')}`);
-  }
-  return warnings;
 }

@@ -4,6 +4,7 @@ import { type Call, type Io, type Operands, type Options, print } from './call.t
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import type { Foreign } from './foreign.ts';
+import { AWS_ENVIRONMENT } from './plan/settings.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
@@ -80,9 +81,9 @@ async function treeJob(io: Io): Promise<number> {
     import('./tree-jobs.ts'),
   ]);
   const open = (given: Record<string, string>) => {
-    // Also where the SDK looks for a profile or role; nothing of it shows outside of this process.
-    Object.assign(io.env, given);
-    return openDestination(createBase(io.env, io.err).settings, io.env);
+    // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
+    for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
+    return openDestination(createBase({ ...io.env, ...given }, io.err).settings, io.env);
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;

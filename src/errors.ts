@@ -52,6 +52,7 @@ export const ERROR_CODES = {
   SPOOL_FULL: 'the spool has too little free space',
   DEST_FULL: 'the destination has no space left',
   DEST_UNWRITABLE: 'the destination cannot be written',
+  DEST_UNREACHABLE: 'the destination does not answer',
   DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
   DEST_FOREIGN: 'the destination holds something that is not a Lifeboat repository',
   DEST_EXISTS: 'an object of that name is stored already',
@@ -67,8 +68,8 @@ export const ERROR_CODES = {
   RESTORE_UNHEALTHY: 'the data was restored, but what uses it does not work',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was asked to stop',
-  RUN_DIED: 'the agent ended in the middle of a run',
   CLOCK_JUMPED: 'the clock does not go with the times of the snapshots',
+  RUN_DIED: 'the agent ended in the middle of a run',
   NOTIFY_FAILED: 'a notification could not be sent',
   INTERNAL: 'something that should not happen did',
 } as const;

@@ -20,6 +20,7 @@ import { areaName } from './store/area.ts';
 import type { BuiltTree } from './store/build-beside.ts';
 import type { TreeDifference } from './store/compare-tree.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
+import type { ProgressSink } from './tree-jobs.ts';
 
 /** What a restore of files goes into. */
 interface Target extends VolumePlace {
@@ -63,7 +64,7 @@ export async function prepareVolume(
     const { root, reach } = target;
     const { paths, overwrite, signal } = request;
     const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
-    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: () => undefined };
+    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: tell(deps, request) };
     const difference = await deps.treeStore.volume(job, running);
     const work: Work = { deps, request, context, target, indexPath, difference };
     const preview = previewOf(work);
@@ -178,7 +179,7 @@ async function build({ deps, request, context, target, indexPath, difference }: 
   const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
   return deps.treeStore.volume(
     { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
-    { reach, runId: id, journal: journal.file, signal, progress: () => undefined },
+    { reach, runId: id, journal: journal.file, signal, progress: tell(deps, request) },
   );
 }
 
@@ -189,7 +190,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const whole = request.paths.length === 0;
   if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
   const job = { kind: 'swap' as const, root, id, at: deps.now().toISOString(), whole, snapshot: snapshot.id };
-  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: () => undefined };
+  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: tell(deps, request) };
   const { area, swapMs } = await deps.treeStore.volume(job, running);
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
@@ -208,6 +209,11 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     withoutDataMs: swapMs,
     warnings: specialFiles(built),
   };
+}
+
+/** For whoever watches. */
+function tell({ dispatcher }: RestoreDeps, { source }: RestoreRequest): ProgressSink {
+  return (progress) => dispatcher.emit({ type: 'progress', progress: { source, ...progress } });
 }
 
 function specialFiles({ skipped }: ExtractedTree): string[] {

@@ -1,14 +1,12 @@
 import { type ErrorInfo, LifeboatError } from './errors.ts';
 import type { Mount, Plan, PlannedSource, Problem } from './plan/model.ts';
 import { mountHolding } from './plan/mounts.ts';
+import { isS3 } from './plan/s3-location.ts';
 import type { RunStatus, SourceReport } from './report/events.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { type Hold, holdOf } from './with-hold.ts';
 
 /** The decisions of a run that need no I/O. */
-
-/** A fall of size or rows below this share of the last good run is told as a warning. */
-const FALL_SHARE = 0.5;
 
 /** Sources that are captured under one hold of their container, so that it is stopped once for all its volumes. */
 export interface HoldGroup {
@@ -96,15 +94,16 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
   return whole && !problems.some((problem) => problem.severity === 'error') ? 'ok' : 'partial';
 }
 
-/** Warnings about a source that is suddenly much smaller than in its last good snapshot. */
+/** Warnings about a source that has lost more than `share` (0 to 1) of what it had in its last good snapshot. */
 export function fallWarnings(
   before: ManifestSource | undefined,
   now: { bytes: number; files: number; rows?: number },
+  share: number,
 ): string[] {
   if (!before) return [];
   const warnings: string[] = [];
   const compare = (what: string, was: number | undefined, is: number | undefined) => {
-    if (was === undefined || is === undefined || was === 0 || is >= was * FALL_SHARE) return;
+    if (was === undefined || is === undefined || was === 0 || is >= was * (1 - share)) return;
     const percent = Math.round((1 - is / was) * 100);
     warnings.push(
       `${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`,
@@ -128,10 +127,11 @@ export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
 }
 
 /**
- * Why nothing may be stored at `path` of the agent, judged by its own mounts; undefined when it may. `writing`: false when
+ * Why nothing may be stored at the destination `path` of the agent, judged by its own mounts; undefined when it may. `writing`: false when
  * it is only to be read.
  */
 export function destinationError(path: string, mounts: readonly Mount[], writing: boolean): LifeboatError | undefined {
+  if (isS3(path)) return undefined;
   const mount = mountHolding(path, mounts);
   if (!mount || mount.type === 'tmpfs') {
     const where = mount ? 'is in memory' : "is on the Lifeboat container's own disk";

@@ -9,6 +9,7 @@ const WORDS: Record<Attention, string> = {
   late: 'late',
   never: 'not backed up yet',
   vanished: 'not there any more',
+  fell: 'much smaller',
 };
 
 /** The sources as `status` shows them: a table, and below it why each one that needs attention does. */
@@ -22,9 +23,13 @@ export function renderStandings(all: readonly Standing[], now: Date, paint: Pain
     lastGood?.snapshot ?? '',
   ]);
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
-  const why = all.flatMap(({ name, attention, last }) => {
+  const why = all.flatMap(({ name, attention, last, beforeFall }) => {
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
+    if (attention === 'fell') {
+      const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
+      return [`  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was; ${kept}`];
+    }
     if (attention === 'vanished') {
       const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;
       return problemLines(

@@ -19,15 +19,18 @@ export interface LastResult {
 
 /**
  * Why somebody should look at a source. `late`: two of its scheduled times have gone by since it was last backed up well.
- * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right.
+ * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right. `fell`: it was
+ * stored, but is much smaller than in the snapshot before, and nobody said that this is right.
  */
-export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished';
+export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell';
 
 export interface Standing {
   name: string;
   attention: Attention | null;
   last?: LastResult;
   lastGood?: LastGood;
+  /** the snapshot from before the source fell, kept until that is accepted */
+  beforeFall?: string;
 }
 
 export interface StandingInput {
@@ -63,8 +66,15 @@ export function standings(input: StandingInput): Standing[] {
   const planned = plan.sources.map(({ name, schedule }): Standing => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
-    const attention = judge(input, schedule, last, lastGood);
-    return { name, attention, ...(last ? { last } : {}), ...(lastGood ? { lastGood } : {}) };
+    const beforeFall = fallOf(manifests, name, accepted[name]);
+    const attention = judge(input, schedule, last, lastGood) ?? (beforeFall ? 'fell' : null);
+    return {
+      name,
+      attention,
+      ...(last ? { last } : {}),
+      ...(lastGood ? { lastGood } : {}),
+      ...(beforeFall ? { beforeFall } : {}),
+    };
   });
   const vanished = vanishedSources(manifests, plan, accepted).map(({ name, lastGood }): Standing => {
     const last = newest(lastInManifests(manifests, name), results[name]);
@@ -76,7 +86,8 @@ export function standings(input: StandingInput): Standing[] {
 /** Sources that a run left out and that are not well. One that no run has come to yet is none of them. */
 export function othersOf(all: readonly Standing[], done: readonly string[]): OtherSource[] {
   return all.flatMap(({ name, attention, last, lastGood }) => {
-    if (attention === null || attention === 'never' || done.includes(name)) return [];
+    // Of a fall the run itself has told, and it is no failure.
+    if (attention === null || attention === 'never' || attention === 'fell' || done.includes(name)) return [];
     return [
       {
         name,
@@ -100,6 +111,15 @@ function judge(
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
   return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+}
+
+/** The snapshot that a source was last compared with when it had fallen, until somebody accepts it. */
+function fallOf(manifests: readonly Manifest[], name: string, acceptedAt: string | undefined): string | undefined {
+  const known = new Set(manifests.map(({ id }) => id));
+  return manifests
+    .filter(({ end }) => acceptedAt === undefined || end > acceptedAt)
+    .map(({ sources }) => sources[name]?.fell?.since)
+    .find((since) => since !== undefined && known.has(since));
 }
 
 function lastInManifests(manifests: readonly Manifest[], name: string): LastResult | undefined {

@@ -64,6 +64,13 @@ export type TreeJob = StoreJob | ExtractJob | MeasureJob | VolumeJob;
 
 export type TreeResult = StoredTree | ExtractedTree | MeasuredTree | VolumeResult;
 
+/** What a helper reads from its stdin. */
+export interface TreeJobInput {
+  job: TreeJob;
+  /** settings that must not stand in its environment, by name */
+  settings: Record<string, string>;
+}
+
 /** One line that a helper writes to its stdout. */
 export type TreeJobLine =
   | { type: 'progress'; progress: Omit<Progress, 'source'> }
@@ -121,18 +128,21 @@ async function measureTree({ root, include, exclude }: MeasureJob, signal: Abort
   return measured;
 }
 
-/** The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. */
+/**
+ * The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. `openDestination` gets
+ * the settings that came with the job.
+ */
 export async function treeJobMain(
   stdin: Readable,
   write: (line: string) => void,
-  openDestination: () => Destination,
+  openDestination: (settings: Record<string, string>) => Destination,
   signal: AbortSignal,
 ): Promise<void> {
   const say = (line: TreeJobLine) => write(`${JSON.stringify(line)}\n`);
   try {
-    const job = JSON.parse(await text(stdin)) as TreeJob;
-    const result = await runTreeJob(job, openDestination(), signal, (progress) => say({ type: 'progress', progress }));
-    say({ type: 'result', result });
+    const { job, settings } = JSON.parse(await text(stdin)) as TreeJobInput;
+    const progress: ProgressSink = (update) => say({ type: 'progress', progress: update });
+    say({ type: 'result', result: await runTreeJob(job, openDestination(settings), signal, progress) });
   } catch (error) {
     say({ type: 'error', error: errorInfo(signal.aborted ? signal.reason : error) });
   }

@@ -19,7 +19,7 @@ const END_MS = 5000;
 export async function runTreeProcess(
   command: readonly string[],
   env: Record<string, string>,
-  job: unknown,
+  input: unknown,
   onLine: (line: unknown) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -54,7 +54,7 @@ export async function runTreeProcess(
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   // One that ended early shows by its status.
   child.stdin.on('error', () => {});
-  child.stdin.end(`${JSON.stringify(job)}\n`);
+  child.stdin.end(`${JSON.stringify(input)}\n`);
   try {
     const ended = await Promise.race([exited, aborted.then(() => Promise.race([exited, sleep(END_MS, undefined)]))]);
     signal.throwIfAborted();

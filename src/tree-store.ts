@@ -17,6 +17,7 @@ import type {
   ProgressSink,
   StoreJob,
   TreeJob,
+  TreeJobInput,
   TreeJobLine,
   TreeResult,
 } from './tree-jobs.ts';
@@ -31,8 +32,10 @@ export interface TreeStoreDeps {
   destination: Destination;
   /** the agent's own container: helpers share its image, volumes and network */
   agent: { id: string; imageId: string };
-  /** settings that a helper needs, by name; nothing secret: those would go through stdin */
+  /** settings that a helper needs, by name; nothing secret */
   helperEnv: Record<string, string>;
+  /** those that must not show in the environment of its container: they go in by its stdin */
+  helperSecrets: Record<string, string>;
   /** milliseconds without any progress after which a job counts as stalled */
   stallTimeoutMs: number;
   /** what runs a job in a process beside the agent; only tests need another one */
@@ -93,7 +96,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
       const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
       if (reach.kind === 'process') {
         const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
-        await runTreeProcess(command, deps.helperEnv, job, result.onLine, watching.signal);
+        await runTreeProcess(command, deps.helperEnv, inputOf(deps, job), result.onLine, watching.signal);
       } else {
         await runInHelper(deps, job, helperMount(reach.mount, HELPER_ROOT, writes(job)), watching, result.onLine);
       }
@@ -118,6 +121,10 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
       return (await run(job, reach, context)) as VolumeResults[J['kind']];
     },
   };
+}
+
+function inputOf(deps: TreeStoreDeps, job: TreeJob): TreeJobInput {
+  return { job, settings: deps.helperSecrets };
 }
 
 function writes(job: TreeJob): boolean {
@@ -213,7 +220,7 @@ async function runInHelper(
       capAdd: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID'],
       env: deps.helperEnv,
     },
-    { input: job, onLine },
+    { input: inputOf(deps, job), onLine },
   );
 }
 

@@ -22,7 +22,7 @@ const LAYERS: string[][] = [
 ];
 const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts', 'prune-commands.ts', 'restore-commands.ts'];
 /** The composition root. */
-const ROOT = ['app.ts', 'notifiers.ts'];
+const ROOT = ['app.ts', 'notifiers.ts', 'open-destination.ts'];
 const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts'];
 
 /** Longest a file may be: longer ones have more than one thing to say. */

@@ -21,6 +21,13 @@ export interface ByteRange {
   end: number;
 }
 
+/** How an object is put. */
+export interface PutOptions {
+  signal?: AbortSignal;
+  /** about how large it will be, in bytes, where that is known: only a hint */
+  expectedSize?: number;
+}
+
 /**
  * A place that keeps objects: a directory, an S3 prefix. Five members; everything else (packs, manifests, retention) is
  * built on them. An implementation guarantees:
@@ -32,14 +39,23 @@ export interface ByteRange {
  * - `list` yields only whole objects, in the byte order of their keys.
  * - `delete` of a missing key resolves.
  *
- * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_DAMAGED, OBJECT_MISSING.
+ * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING.
  */
 export interface Destination {
   /** How it is named to people, without secrets: `/backups`, `s3://bucket/prefix`. */
   readonly name: string;
-  put(key: string, body: Readable, options?: { signal?: AbortSignal }): Promise<Stored>;
+  put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
   get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so that `app/` never finds `app-staging/`. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
   delete(key: string): Promise<void>;
+}
+
+/** A destination that has leftovers which its listing does not show. */
+export interface SweepingDestination extends Destination {
+  /**
+   * Removes what runs that died left unfinished below `prefix` (default everywhere). Returns how many. Only called when
+   * nothing is being stored there.
+   */
+  sweepTemporary(options?: { prefix?: string; olderThanMs?: number }): Promise<number>;
 }

@@ -7,9 +7,18 @@ import { LifeboatError } from '../errors.ts';
  * @throws INTERNAL: keys are made by Lifeboat, never taken from outside unchecked
  */
 export function checkKey(key: string): string {
-  const good = key.split('/').every(isPart) && key.isWellFormed();
-  if (!good) throw new LifeboatError('INTERNAL', `not a usable object name: ${JSON.stringify(key)}`);
+  if (!isKey(key)) throw new LifeboatError('INTERNAL', `not a usable object name: ${JSON.stringify(key)}`);
   return key;
+}
+
+/** True for what can be the name of an object. */
+export function isKey(key: string): boolean {
+  return key.split('/').every(isPart) && key.isWellFormed();
+}
+
+/** The error for a key that is taken. */
+export function alreadyThere(key: string): LifeboatError {
+  return new LifeboatError('DEST_EXISTS', `${key} is stored already`);
 }
 
 /** Checks a prefix to list: empty, or a key followed by `/`. */

@@ -6,15 +6,11 @@ import type { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import type { Stored } from './destination.ts';
 import { hashFile } from './hash-file.ts';
+import { alreadyThere } from './keys.ts';
 
 const WRITE_SIZE = 1024 * 1024;
 /** The kernel takes at most 1024 in one call. */
 const MAX_PIECES = 1000;
-
-/** The error for a key that is taken. */
-export function alreadyThere(key: string): LifeboatError {
-  return new LifeboatError('DEST_EXISTS', `${key} is stored already`);
-}
 
 /** True when there is anything of that name. */
 export async function exists(file: string): Promise<boolean> {

@@ -4,27 +4,19 @@ import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/pr
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../errors.ts';
-import type { ByteRange, Destination, ObjectInfo } from './destination.ts';
-import { checkKey, checkPrefix, compareKeys } from './keys.ts';
-import { alreadyThere, exists, giveName, readBack, writeWhole } from './local-write.ts';
-
-/** A destination that is a directory, with the care for leftovers that only a file system needs. */
-export interface LocalDestination extends Destination {
-  /**
-   * Removes what runs that died left unfinished: temporary files below `prefix` (default everywhere) whose last write is at
-   * least that long ago (milliseconds, default a day), and directories that are empty after that. Returns how many files.
-   */
-  sweepTemporary(options?: { prefix?: string; olderThanMs?: number }): Promise<number>;
-}
+import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
+import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
+import { exists, giveName, readBack, writeWhole } from './local-write.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const TEMPORARY = /^\..*\.tmp$/s;
 
 /**
  * Keeps objects as files under `root`, which must exist. An object is written beside its final name, synced, read back
- * and compared, and only then renamed. Files have mode 600 and directories 700, whatever the umask.
+ * and compared, and only then renamed. Sweeping takes temporary files whose last write is at least `olderThanMs` ago (default
+ * a day), and directories that are empty after that. Files have mode 600 and directories 700, whatever the umask.
  */
-export function createLocalDestination(options: { root: string }): LocalDestination {
+export function createLocalDestination(options: { root: string }): SweepingDestination {
   const root = options.root;
   const fileOf = (key: string) => join(root, checkKey(key));
   return {

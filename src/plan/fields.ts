@@ -2,9 +2,10 @@ import { didYouMean } from './suggest.ts';
 
 /**
  * What a parser makes of a text: its value, or what is wrong with it. `problem` is worded to follow the key and the
- * value (`lifeboat.keep "7"` + `has no unit`) and never repeats the value, which may be a secret.
+ * value (`lifeboat.keep "7"` + `has no unit`) and never repeats the value, which may be a secret. `hidden`: this one may hold a
+ * secret although the field is none.
  */
-export type Parsed<T> = { value: T } | { problem: string; hint?: string };
+export type Parsed<T> = { value: T } | { problem: string; hint?: string; hidden?: true };
 
 export type Parser<T> = (text: string) => Parsed<T>;
 
@@ -123,7 +124,12 @@ function checkUse(noun: string, field: Field, key: string, given: ReadonlyMap<st
   return undefined;
 }
 
-function badValue(key: string, text: string, field: Field, parsed: { problem: string; hint?: string }): Mistake {
-  const subject = field.secret ? key : `${key} ${quote(text)}`;
+function badValue(
+  key: string,
+  text: string,
+  field: Field,
+  parsed: { problem: string; hint?: string; hidden?: true },
+): Mistake {
+  const subject = field.secret || parsed.hidden ? key : `${key} ${quote(text)}`;
   return mistake(key, 'invalid', `${subject} ${parsed.problem}`, parsed.hint);
 }

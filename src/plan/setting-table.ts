@@ -1,8 +1,9 @@
 import type { LogLevel } from '../log.ts';
 import type { Fields, Parsed } from './fields.ts';
 import { parseKeep } from './retention.ts';
+import { isS3, parseS3Location } from './s3-location.ts';
 import { parseSchedule } from './schedule.ts';
-import { duration, integer, list, matching, oneOf, text, url } from './values.ts';
+import { duration, integer, list, matching, oneOf, percent, text, url } from './values.ts';
 import { parseZone } from './zone.ts';
 
 /** Compose's own rule for project names. */
@@ -23,10 +24,11 @@ function parseScope(value: string): Parsed<Scope> {
 
 function parseDestination(value: string): Parsed<string> {
   const path = value.trim();
-  if (/^s3:/i.test(path)) {
-    return { problem: 'is on S3, which is not available in this version yet', hint: 'write an absolute path' };
+  if (isS3(path)) {
+    const location = parseS3Location(path);
+    return 'value' in location ? { value: path } : location;
   }
-  const hint = 'write the absolute path of a mount of this container, such as /backups';
+  const hint = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
   if (!path.startsWith('/')) return { problem: 'is not an absolute path', hint };
   // biome-ignore lint/suspicious/noControlCharactersInRegex: such a path is a mistake, and unreadable in messages
   if (/[\x00-\x1f]/.test(path)) return { problem: 'has control characters', hint };
@@ -52,14 +54,46 @@ export const SETTINGS = {
   LIFEBOAT_KEEP: {
     parse: parseKeep,
     form: 'keep policy',
-    doc: 'how much to keep; nothing is deleted in this version yet',
+    doc: 'how much to keep: the newest snapshot of each of so many days, weeks, months and years (`7d 4w 12m 3y`) that have one, the newest (`last 5`), those from the last hours before the newest (`within 48h`)',
     default: '7d 4w 12m',
+  },
+  LIFEBOAT_FALL: {
+    parse: percent,
+    form: 'percentage',
+    doc: 'by how much the size or the rows of a source may fall from one run to the next. Beyond it the run is told with a warning, and the snapshot from before is kept until `lifeboat accept SOURCE`. `100%`: never told',
+    default: '50%',
   },
   LIFEBOAT_DESTINATION: {
     parse: parseDestination,
-    form: 'absolute path',
-    doc: 'where backups are stored: a mount of the Lifeboat container',
+    form: 'absolute path, or `s3://bucket/prefix?…`',
+    doc: 'where backups are stored: a mount of the Lifeboat container, or [an S3 bucket](s3.md)',
     default: '/backups',
+  },
+  AWS_ACCESS_KEY_ID: {
+    parse: text,
+    form: 'text',
+    doc: 'the key for S3. Without one, the files, roles and services are asked that the AWS SDK knows',
+    secret: true,
+    needs: ['AWS_SECRET_ACCESS_KEY'],
+  },
+  AWS_SECRET_ACCESS_KEY: {
+    parse: text,
+    form: 'text',
+    doc: 'its secret part',
+    secret: true,
+    needs: ['AWS_ACCESS_KEY_ID'],
+  },
+  AWS_SESSION_TOKEN: {
+    parse: text,
+    form: 'text',
+    doc: 'goes with a key that is lent for a time',
+    secret: true,
+    needs: ['AWS_SECRET_ACCESS_KEY'],
+  },
+  AWS_REGION: {
+    parse: matching(/^[a-z0-9-]{1,50}$/, 'write it as eu-central-1'),
+    form: 'name',
+    doc: 'the region, where the destination names none',
   },
   LIFEBOAT_SCOPE: {
     parse: parseScope,

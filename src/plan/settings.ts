@@ -2,6 +2,7 @@ import { LifeboatError } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
 import type { KeepPolicy } from './model.ts';
+import { isS3, parseS3Location } from './s3-location.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
 /** What the operator decided, checked and typed. */
@@ -9,8 +10,13 @@ export interface Settings {
   /** five-field cron expression or @alias, valid */
   readonly schedule: string;
   readonly keep: KeepPolicy;
-  /** absolute path without a slash at its end */
+  /** 0 to 1: a source that lost more than that of its last good run is flagged */
+  readonly fall: number;
+  /** absolute path without a slash at its end, or `s3://…` as it was given */
   readonly destination: string;
+  /** the key for S3, where it is given outright; otherwise the SDK looks for one */
+  readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
+  readonly awsRegion?: string;
   readonly scope: Scope;
   /** name to use when the agent's own Compose project cannot be told */
   readonly project?: string;
@@ -31,6 +37,26 @@ export interface Settings {
   /** IANA name */
   readonly timeZone: string;
 }
+
+/** Variables that the SDK and Node read by themselves: where to look for a key, and proxies. Helpers must have them too. */
+export const AWS_ENVIRONMENT = [
+  'AWS_PROFILE',
+  'AWS_CONFIG_FILE',
+  'AWS_SHARED_CREDENTIALS_FILE',
+  'AWS_ROLE_ARN',
+  'AWS_ROLE_SESSION_NAME',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+] as const;
 
 const names = Object.keys(SETTINGS);
 
@@ -109,8 +135,20 @@ export function parseSettings(
     const message = 'LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set';
     mistakes.push(mistake('LIFEBOAT_HEALTHCHECKS_URL', 'invalid', message, 'remove one of them'));
   }
+  const regionless = given.has('AWS_REGION') ? undefined : withoutRegion(read.values.LIFEBOAT_DESTINATION);
+  if (regionless) mistakes.push(regionless);
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
+}
+
+/** AWS has a server for each region; only files that the SDK reads by itself may name one for it. */
+function withoutRegion(destination: string): Mistake | undefined {
+  const parsed = isS3(destination) ? parseS3Location(destination) : undefined;
+  if (!parsed || !('value' in parsed) || parsed.value.endpoint !== undefined || parsed.value.region !== undefined)
+    return;
+  const message = 'LIFEBOAT_DESTINATION names neither a region nor an endpoint';
+  const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
+  return mistake('LIFEBOAT_DESTINATION', 'invalid', message, hint);
 }
 
 function refusal(mistakes: Mistake[]): LifeboatError {
@@ -129,7 +167,10 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
   return withoutUndefined({
     schedule: values.LIFEBOAT_SCHEDULE,
     keep: values.LIFEBOAT_KEEP,
+    fall: values.LIFEBOAT_FALL,
     destination: values.LIFEBOAT_DESTINATION,
+    awsKey: awsKeyOf(values),
+    awsRegion: values.AWS_REGION,
     scope: values.LIFEBOAT_SCOPE,
     project: values.LIFEBOAT_PROJECT,
     healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
@@ -147,6 +188,12 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
   });
 }
 
+function awsKeyOf(values: Values<typeof SETTINGS>): Settings['awsKey'] {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: token } = values;
+  if (accessKeyId === undefined || secretAccessKey === undefined) return undefined;
+  return { accessKeyId, secretAccessKey, ...(token === undefined ? {} : { sessionToken: token }) };
+}
+
 type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };
@@ -157,7 +204,8 @@ function withoutUndefined<T extends object>(object: T): Defined<T> {
 
 /** The values that must never show: the caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword } = settings;
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey } = settings;
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
+  all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
   return all.filter((value) => value !== undefined);
 }

@@ -62,6 +62,14 @@ export function booleanOrList(text: string): Parsed<boolean | string[]> {
   return 'value' in whole ? whole : list()(text);
 }
 
+/** A percentage from `1%` to `100%`, as a share of 1. */
+export function percent(text: string): Parsed<number> {
+  const [, digits] = /^(\d{1,3})\s*%?$/.exec(text.trim()) ?? [];
+  const value = Number(digits ?? Number.NaN);
+  if (value >= 1 && value <= 100) return { value: value / 100 };
+  return { problem: 'is not a percentage', hint: 'write 1% to 100%' };
+}
+
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
 
 /** A duration such as `90s`, `15m`, `1h 30m`, `7d`, in milliseconds, between two bounds (inclusive). */

@@ -159,6 +159,6 @@ describe('a restore that meets a fault', () => {
 /** A shell command that signals the restore, which is not the agent's first process. */
 function signalRestore(signal: string): string {
   return `for p in /proc/[0-9]*; do
-    if tr '\\0' ' ' < $p/cmdline | grep -q 'cli.js restore'; then kill -${signal} "\${p#/proc/}"; fi
+    if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore'; then kill -${signal} "\${p#/proc/}"; fi
   done 2>/dev/null; true`;
 }

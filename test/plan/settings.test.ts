@@ -87,6 +87,22 @@ describe('settings', () => {
     ]);
   });
 
+  test('are read for S3', () => {
+    const env = {
+      LIFEBOAT_DESTINATION: ' s3://acme-backups/shop?endpoint=https://s3.example.org&storage-class=STANDARD_IA ',
+      AWS_ACCESS_KEY_ID: 'AKIA1',
+      AWS_SECRET_ACCESS_KEY_FILE: '/run/secrets/password',
+      AWS_REGION: 'eu-central-1',
+    };
+    const settings = parse(env);
+    expect(settings).toMatchObject({
+      destination: 's3://acme-backups/shop?endpoint=https://s3.example.org&storage-class=STANDARD_IA',
+      awsKey: { accessKeyId: 'AKIA1', secretAccessKey: 'hunter2' },
+      awsRegion: 'eu-central-1',
+    });
+    expect(secretValues(settings)).toEqual(['AKIA1', 'hunter2']);
+  });
+
   test('that are empty count as not set, planned and contradicting ones too', () => {
     const names = Object.keys(SETTINGS).flatMap((name) => [name, `${name}_FILE`]);
     expect(parse(Object.fromEntries(names.map((name) => [name, ' '])))).toEqual(parse({}));
@@ -146,7 +162,17 @@ describe('mistakes', () => {
   });
 
   test.each([
-    ['LIFEBOAT_DESTINATION', 's3://bucket/prefix', 'not available in this version yet'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket/prefix', 'names neither a region nor an endpoint'],
+    ['LIFEBOAT_DESTINATION', 's3:bucket', 'does not name a bucket'],
+    ['LIFEBOAT_DESTINATION', 's3://My_Bucket?region=eu-central-1', 'has a bucket name that no bucket can have'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket/a/../b?region=eu-central-1', 'starts with a dot'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?region=eu-central-1&region=eu-west-1', 'has region twice'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?regoin=eu-central-1', 'has an option after the ? that is not known'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=minio:9000', 'is not the http or https address of a server'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?region=eu-central-1&storage-class=DEEP_ARCHIVE', 'cannot be read back at once'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=http://minio:9000&path-style=maybe', 'neither true nor false'],
+    ['AWS_ACCESS_KEY_ID', 'AKIA1', 'does nothing without AWS_SECRET_ACCESS_KEY'],
+    ['AWS_REGION', 'Frankfurt (EU)', 'has characters that cannot be used'],
     ['LIFEBOAT_DESTINATION', 'backups', 'is not an absolute path'],
     ['LIFEBOAT_DESTINATION', '/', 'is the root directory'],
     ['LIFEBOAT_DESTINATION', '/backups/../etc', 'has .. as a part'],
@@ -165,6 +191,17 @@ describe('mistakes', () => {
     expect(error.code).toBe('SETTING_INVALID');
     expect(error.message).toContain(problem);
     expect(error.message).toContain(name);
+  });
+
+  test.each([
+    's3://AKIA:canary-key@bucket/prefix',
+    's3://bucket?secret-access-key=canary-key',
+    's3://bucket?endpoint=https://id:canary-key',
+    's3://bucket?region=canary-key!',
+  ])('a key in the destination is refused, and not told: %s', (value) => {
+    const error = refusal({ LIFEBOAT_DESTINATION: value, TZ: 'CEST' });
+    expect(JSON.stringify([error.message, error.hint])).not.toContain('canary');
+    expect(error.message).toContain('LIFEBOAT_DESTINATION');
   });
 
   test('a URL and a ping key exclude each other', () => {

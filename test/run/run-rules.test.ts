@@ -128,15 +128,15 @@ describe('a source that fell', () => {
     [{ bytes: 499, files: 49 }, 2],
     [{ bytes: 5000, files: 500 }, 0],
   ])('%j of 1000 bytes and 100 files: %i warnings', (now, count) => {
-    expect(fallWarnings(entry(), now)).toHaveLength(count);
+    expect(fallWarnings(entry(), now, 0.5)).toHaveLength(count);
   });
 
   test('is measured by its rows where they are known, and not at all the first time', () => {
-    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 1, files: 1, rows: 999 })).toEqual([
+    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 1, files: 1, rows: 999 }, 0.5)).toEqual([
       'rows fell by 90 % since the last good snapshot: from 10,000 to 999',
     ]);
-    expect(fallWarnings(entry({ rows: 0 }), { bytes: 1, files: 1, rows: 0 })).toEqual([]);
-    expect(fallWarnings(undefined, { bytes: 0, files: 0 })).toEqual([]);
+    expect(fallWarnings(entry({ rows: 0 }), { bytes: 1, files: 1, rows: 0 }, 0.5)).toEqual([]);
+    expect(fallWarnings(undefined, { bytes: 0, files: 0 }, 0.5)).toEqual([]);
   });
 });
 

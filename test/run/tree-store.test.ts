@@ -21,6 +21,7 @@ const treeStore = (options: { stallTimeoutMs?: number; script?: string; destinat
     destination: { name: 'test', ...options.destination } as Destination,
     agent: { id: 'a', imageId: 'i' },
     helperEnv: { GIVEN: 'yes' },
+    helperSecrets: {},
     stallTimeoutMs: options.stallTimeoutMs ?? 10_000,
     processCommand: ['sh', '-c', options.script ?? ''],
   });

@@ -1,0 +1,129 @@
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import type { S3Client } from '@aws-sdk/client-s3';
+import { LifeboatError } from '../errors.ts';
+import type { S3Location } from '../plan/s3-location.ts';
+import { registerSecret } from '../redact.ts';
+import { explainS3, type S3Act } from './s3-errors.ts';
+import { isPassing, pause, type S3Limits, withRetries } from './s3-retry.ts';
+
+export type Sdk = typeof import('@aws-sdk/client-s3');
+
+/** A key that was given outright; without one the SDK looks in its files, roles and services. */
+export interface S3Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}
+
+export interface S3ClientOptions {
+  location: S3Location;
+  credentials?: S3Credentials;
+  limits: S3Limits;
+  /** where HTTP_PROXY, HTTPS_PROXY and NO_PROXY are looked up */
+  env: NodeJS.ProcessEnv;
+}
+
+/** One request by the SDK, to be made as often as it takes. */
+export type S3Request<T> = (sdk: Sdk, client: S3Client, options: { abortSignal: AbortSignal }) => Promise<T>;
+
+export interface S3RequestOptions {
+  signal?: AbortSignal | undefined;
+  /** how long one attempt may take, milliseconds; default: as long as the server may say nothing */
+  limitMs?: number;
+  /** which failures are worth another attempt; default: those that may pass */
+  passing?: (error: unknown) => boolean;
+}
+
+/** A bucket as the SDK reaches it, with retries, time limits and errors for people. The SDK is loaded by the first request. */
+export class S3Connection {
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly storageClass: string | undefined;
+  readonly limits: S3Limits;
+  readonly name: string;
+  private readonly options: S3ClientOptions;
+  private opening: Promise<{ sdk: Sdk; client: S3Client }> | undefined;
+
+  constructor(options: S3ClientOptions) {
+    const { bucket, prefix, storageClass } = options.location;
+    this.options = options;
+    this.bucket = bucket;
+    this.prefix = prefix;
+    this.storageClass = storageClass;
+    this.limits = options.limits;
+    this.name = `s3://${bucket}/${prefix}`.replace(/\/$/, '');
+  }
+
+  /** Makes a request, again where its failure may pass. Throws the SDK's own error, or the signal's reason. */
+  async send<T>(request: S3Request<T>, { signal, limitMs, passing = isPassing }: S3RequestOptions = {}): Promise<T> {
+    const { sdk, client } = await this.open();
+    const attempt = async () => {
+      const limit = AbortSignal.timeout(limitMs ?? this.limits.silenceMs);
+      const abortSignal = signal ? AbortSignal.any([signal, limit]) : limit;
+      try {
+        return await request(sdk, client, { abortSignal });
+      } catch (error) {
+        throw limit.aborted ? limit.reason : error;
+      }
+    };
+    return withRetries(attempt, this.limits, { signal, passing });
+  }
+
+  /** Waits before attempt `number + 1`; ends early when `signal` is aborted. */
+  pause(number: number, signal?: AbortSignal): Promise<void> {
+    return pause(number, this.limits, signal);
+  }
+
+  /** What a caller throws for `error`: the signal's reason, what it is already, or the error for people. */
+  explain(error: unknown, act: S3Act, signal?: AbortSignal): unknown {
+    if (signal?.aborted || error instanceof LifeboatError) return error;
+    return explainS3(error, act, this.name);
+  }
+
+  private open(): Promise<{ sdk: Sdk; client: S3Client }> {
+    this.opening ??= this.connect();
+    this.opening.catch(() => {
+      this.opening = undefined;
+    });
+    return this.opening;
+  }
+
+  private async connect(): Promise<{ sdk: Sdk; client: S3Client }> {
+    const sdk = await import('@aws-sdk/client-s3');
+    const { location, credentials, env, limits } = this.options;
+    const { endpoint, pathStyle } = location;
+    // Servers other than AWS have regions of their own, or none, but a signature always names one.
+    const region = location.region ?? (endpoint === undefined ? undefined : 'us-east-1');
+    const proxyEnv = proxiesOf(env);
+    const sockets = { keepAlive: true, maxSockets: 16, proxyEnv };
+    const client = new sdk.S3Client({
+      ...(endpoint === undefined ? {} : { endpoint }),
+      ...(region === undefined ? {} : { region }),
+      ...(credentials ? { credentials } : {}),
+      forcePathStyle: pathStyle,
+      // R2, B2 and older Ceph refuse the checksums that are newer than S3 itself; Content-MD5 they all check.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      // Many proxies never say that a body may come, and each part would wait for it.
+      expectContinueHeader: false,
+      maxAttempts: 1,
+      followRegionRedirects: endpoint === undefined,
+      requestHandler: {
+        connectionTimeout: Math.min(10_000, limits.silenceMs),
+        httpAgent: new HttpAgent(sockets),
+        httpsAgent: new HttpsAgent(sockets),
+      },
+    });
+    // Those that the SDK finds by itself must not show either.
+    const found = await client.config.credentials();
+    for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);
+    return { sdk, client };
+  }
+}
+
+/** In capital letters or small ones, as curl and everybody else has them. */
+function proxiesOf(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
+  return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
+}

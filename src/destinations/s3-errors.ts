@@ -1,0 +1,104 @@
+import { type ErrorCode, LifeboatError } from '../errors.ts';
+import { isPassing, type S3Failure, statusOf } from './s3-retry.ts';
+
+/** What was asked of the server, in the words of a sentence, and the permission that it takes. */
+export const S3_ACTS = {
+  put: { words: 'store objects', permission: 's3:PutObject' },
+  get: { words: 'read objects', permission: 's3:GetObject' },
+  list: { words: 'list objects', permission: 's3:ListBucket' },
+  delete: { words: 'delete objects', permission: 's3:DeleteObject' },
+  abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
+  uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
+} as const;
+export type S3Act = keyof typeof S3_ACTS;
+
+/** Every server has words of its own for a quota or a disk that is used up. */
+const FULL = /quota|StorageFull|InsufficientStorage|InsufficientCapacity|cap_exceeded|CapExceeded|EntityTooLarge/i;
+const BAD_KEY = /^(InvalidAccessKeyId|SignatureDoesNotMatch|AuthFailure|Unauthorized)$/;
+const OLD_KEY = /^(ExpiredToken|TokenRefreshRequired|InvalidToken|ExpiredTokenException)$/;
+const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
+const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
+
+/**
+ * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, OBJECT_MISSING. What is
+ * a LifeboatError stays what it is.
+ *
+ * @param name how the destination is called
+ */
+export function explainS3(error: unknown, act: S3Act, name: string): LifeboatError {
+  if (error instanceof LifeboatError) return error;
+  const make = (code: ErrorCode, message: string, hint: string) =>
+    new LifeboatError(code, message, { hint, cause: named(error) });
+  const kind = error instanceof Error ? error.name : '';
+  const text = `${kind} ${error instanceof Error ? error.message : ''}`;
+  const status = statusOf(error);
+  if (status === 507 || (status !== undefined && status >= 400 && FULL.test(text))) {
+    return make(
+      'DEST_FULL',
+      `${name} has no space left`,
+      'Raise the quota of the bucket or account, or free space there.',
+    );
+  }
+  if (kind === 'NoSuchBucket') {
+    return make(
+      'DEST_UNWRITABLE',
+      `the bucket of ${name} does not exist`,
+      'Create it, or correct its name, region or endpoint.',
+    );
+  }
+  if (kind === 'InvalidObjectState') {
+    const hint = 'Bring it back with the tools of the server first (restore-object), then try again.';
+    return make('OBJECT_MISSING', `an object in ${name} is archived and cannot be read at once`, hint);
+  }
+  if (kind === 'CredentialsProviderError' || /credential/i.test(kind)) {
+    const hint = 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE forms.';
+    return make('DEST_UNWRITABLE', `there is no key for ${name}`, hint);
+  }
+  if (OTHER_REGION.test(kind) || status === 301 || /region is missing/i.test(text)) {
+    return make('DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to LIFEBOAT_DESTINATION.');
+  }
+  if (OLD_KEY.test(kind)) return make('DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.');
+  if (BAD_KEY.test(kind)) {
+    const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';
+    return make('DEST_UNWRITABLE', `${name} refused the key`, hint);
+  }
+  if (status === 403 || status === 401) return make('DEST_UNWRITABLE', ...refused(act, name));
+  if (isPassing(error)) {
+    return status === undefined || status < 300
+      ? make('DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT)
+      : make(
+          'DEST_UNREACHABLE',
+          `${name} kept failing (HTTP ${status})`,
+          'Look at the state of the server, and run it again later.',
+        );
+  }
+  if (status === undefined) return make('DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error));
+  const words = S3_ACTS[act].words;
+  return make(
+    'DEST_UNWRITABLE',
+    `${name} did not ${words} as asked (HTTP ${status})`,
+    'The cause has what the server says.',
+  );
+}
+
+function refused(act: S3Act, name: string): [string, string] {
+  const { words, permission } = S3_ACTS[act];
+  return [
+    `${name} does not let this key ${words}`,
+    `Allow ${permission} to the key, or correct it; docs/s3.md has the policy that Lifeboat needs.`,
+  ];
+}
+
+function tlsHint(error: unknown): string {
+  const code = error instanceof Error ? String((error as S3Failure).code ?? '') : '';
+  if (!/CERT|TLS|SSL/.test(code)) return NETWORK_HINT;
+  return 'Name the file with the certificate of its authority in NODE_EXTRA_CA_CERTS, or correct the endpoint.';
+}
+
+/** The SDK has answers without a message, such as those to HEAD: then the name says more. */
+function named(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const status = statusOf(error);
+  const known = error.name !== 'Error' && !error.message.includes(error.name) ? `${error.name}: ` : '';
+  return new Error(`${known}${error.message}${status === undefined ? '' : ` (HTTP ${status})`}`, { cause: error });
+}

@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto';
+import type { CompletedPart } from '@aws-sdk/client-s3';
+import { LifeboatError } from '../errors.ts';
+import { alreadyThere } from './keys.ts';
+import type { S3Connection } from './s3-client.ts';
+import { isPassing, statusOf } from './s3-retry.ts';
+
+/** How the server marks whose attempt an object is: an answer that was lost can be made up for by a look. */
+const MARK = 'lifeboat-put';
+/** A slow line must get a part through: bytes a second that are enough. */
+const SLOWEST = 64 * 1024;
+/** AWS may take minutes to put many parts together. */
+const COMPLETE_MS = 10 * 60_000;
+/** How long clearing up after a failure may take, milliseconds. */
+const CLEAR_UP_MS = 20_000;
+
+/** What a look at an object tells. */
+export interface S3Head {
+  size: number;
+  /** the mark of the put that stored it */
+  mark: string | undefined;
+}
+
+/** One object that is being stored: the requests for it, and the look at what came of them. */
+export class S3Put {
+  private readonly s3: S3Connection;
+  private readonly key: string;
+  private readonly mark: string;
+  private readonly signal: AbortSignal | undefined;
+
+  /**
+   * @param key as people know it, without the prefix
+   * @param mark what no other put has
+   */
+  constructor(s3: S3Connection, key: string, mark: string, signal: AbortSignal | undefined) {
+    this.s3 = s3;
+    this.key = key;
+    this.mark = mark;
+    this.signal = signal;
+  }
+
+  private get target() {
+    return { Bucket: this.s3.bucket, Key: this.s3.prefix + this.key };
+  }
+
+  private get attributes() {
+    const { storageClass } = this.s3;
+    return { Metadata: { [MARK]: this.mark }, ...(storageClass ? { StorageClass: storageClass as 'STANDARD' } : {}) };
+  }
+
+  /** Looks at the object; undefined when there is none. */
+  async head(signal = this.signal): Promise<S3Head | undefined> {
+    try {
+      const { ContentLength, Metadata } = await this.s3.send(
+        (sdk, client, options) => client.send(new sdk.HeadObjectCommand(this.target), options),
+        { signal },
+      );
+      return { size: ContentLength ?? 0, mark: Metadata?.[MARK] };
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /** Stores an object in one request. */
+  async whole(content: Buffer): Promise<void> {
+    const body = { Body: content, ContentLength: content.length, ContentMD5: md5(content) };
+    await this.commit(content.length, (condition) =>
+      this.s3.send(
+        (sdk, client, options) =>
+          client.send(new sdk.PutObjectCommand({ ...this.target, ...this.attributes, ...body, ...condition }), options),
+        { ...this.timed(content.length), passing: () => false },
+      ),
+    );
+  }
+
+  /** Begins an upload in parts. Returns its id. */
+  async begin(): Promise<string> {
+    const { UploadId } = await this.s3.send(
+      (sdk, client, options) =>
+        client.send(new sdk.CreateMultipartUploadCommand({ ...this.target, ...this.attributes }), options),
+      { signal: this.signal },
+    );
+    if (UploadId) return UploadId;
+    throw new LifeboatError('DEST_UNWRITABLE', `${this.s3.name} began an upload without a name`);
+  }
+
+  /** Sends a part; `number` counts from 1. */
+  async part(upload: string, number: number, content: Buffer): Promise<CompletedPart> {
+    const part = { UploadId: upload, PartNumber: number, ContentLength: content.length, ContentMD5: md5(content) };
+    const { ETag } = await this.s3.send(
+      (sdk, client, options) =>
+        client.send(new sdk.UploadPartCommand({ ...this.target, ...part, Body: content }), options),
+      this.timed(content.length),
+    );
+    return { PartNumber: number, ETag };
+  }
+
+  /** Makes the object of its parts. */
+  async complete(upload: string, parts: CompletedPart[], size: number): Promise<void> {
+    const all = { UploadId: upload, MultipartUpload: { Parts: parts } };
+    await this.commit(size, (condition) =>
+      this.s3.send(
+        (sdk, client, options) =>
+          client.send(new sdk.CompleteMultipartUploadCommand({ ...this.target, ...all, ...condition }), options),
+        { signal: this.signal, limitMs: COMPLETE_MS, passing: () => false },
+      ),
+    );
+  }
+
+  /** Gives up an upload, whatever became of it. */
+  async abandon(upload: string): Promise<void> {
+    const request = { ...this.target, UploadId: upload };
+    await this.s3
+      .send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
+        signal: AbortSignal.timeout(CLEAR_UP_MS),
+      })
+      .catch(() => undefined);
+  }
+
+  /** Removes the object if it is this put's own: a request may have been done though it was given up. */
+  async discard(): Promise<void> {
+    const signal = AbortSignal.timeout(CLEAR_UP_MS);
+    try {
+      if ((await this.head(signal))?.mark !== this.mark) return;
+      await this.s3.send((sdk, client, options) => client.send(new sdk.DeleteObjectCommand(this.target), options), {
+        signal,
+      });
+    } catch {
+      // Its key is in the journal of the run, which the next one works off.
+    }
+  }
+
+  /**
+   * The request that makes the object visible, and the proof that it did. A failed attempt may have been done all the
+   * same, so each further one begins with a look.
+   *
+   * @throws DEST_EXISTS when there is an object of somebody else's; DEST_DAMAGED when it is not as large as it was sent
+   */
+  private async commit(
+    size: number,
+    request: (condition: { IfNoneMatch?: string }) => Promise<unknown>,
+  ): Promise<void> {
+    let condition: { IfNoneMatch?: string } = { IfNoneMatch: '*' };
+    for (let number = 1; ; number++) {
+      try {
+        await request(condition);
+        break;
+      } catch (error) {
+        this.signal?.throwIfAborted();
+        const status = statusOf(error);
+        const lost = status === 412 || status === 404;
+        if (status === 501 && condition.IfNoneMatch) {
+          // A server that knows no conditions: the look before has to do.
+          condition = {};
+          continue;
+        }
+        if (!lost && !isPassing(error)) throw error;
+        const found = await this.head();
+        if (found?.mark === this.mark) break;
+        if (status === 412 && found) throw alreadyThere(this.key);
+        if ((lost && status !== 412) || number >= this.s3.limits.attempts) throw error;
+        await this.s3.pause(number, this.signal);
+      }
+    }
+    await this.verify(size);
+  }
+
+  private async verify(size: number): Promise<void> {
+    const found = await this.appears();
+    const mark = found?.mark;
+    // Some servers keep no marks; another's mark is another's object.
+    if (found && mark !== undefined && mark !== this.mark) throw alreadyThere(this.key);
+    if (found?.size === size) return;
+    const is = found ? `has ${found.size} bytes instead of ${size}` : 'is not there';
+    throw new LifeboatError('DEST_DAMAGED', `${this.key} ${is} after it was stored`, {
+      hint: 'Look at the server, and at what is between it and Lifeboat.',
+    });
+  }
+
+  /** A few servers are slow to show what they have taken. */
+  private async appears(): Promise<S3Head | undefined> {
+    for (let number = 1; ; number++) {
+      const found = await this.head();
+      if (found || number >= 4) return found;
+      await this.s3.pause(number, this.signal);
+    }
+  }
+
+  private timed(bytes: number) {
+    const limitMs = this.s3.limits.silenceMs + Math.ceil(bytes / SLOWEST) * 1000;
+    return { signal: this.signal, limitMs };
+  }
+}
+
+/** Every server compares it with what arrived; Object Lock demands it. */
+function md5(content: Buffer): string {
+  return createHash('md5').update(content).digest('base64');
+}

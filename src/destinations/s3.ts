@@ -1,0 +1,228 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { CompletedPart } from '@aws-sdk/client-s3';
+import { LifeboatError } from '../errors.ts';
+import type { S3Location } from '../plan/s3-location.ts';
+import type { ByteRange, ObjectInfo, PutOptions, Stored, SweepingDestination } from './destination.ts';
+import { alreadyThere, checkKey, checkPrefix, isKey } from './keys.ts';
+import { type S3Answer, S3Body } from './s3-body.ts';
+import { S3Connection, type S3Credentials } from './s3-client.ts';
+import { S3Put } from './s3-objects.ts';
+import { MAX_PARTS, PartBuffers, PartReader, partSize } from './s3-parts.ts';
+import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
+import { sweepUploads, UploadLog } from './s3-uploads.ts';
+
+export interface S3Options {
+  location: S3Location;
+  credentials?: S3Credentials;
+  /** where the keys of uploads in parts are recorded, on the agent's own disk */
+  uploads: string;
+  /** where the names of proxies are looked up; default: the environment of the process */
+  env?: NodeJS.ProcessEnv;
+  limits?: Partial<S3Limits>;
+}
+
+/**
+ * Keeps objects below a prefix of a bucket, on AWS or any server that speaks its language. Small objects are put whole,
+ * others in parts; nothing is visible before it is complete. Every object is looked at after it was stored: its size must be
+ * what was sent. What arrives is compared with the MD5 of each request by the server itself.
+ */
+export function createS3Destination(options: S3Options): SweepingDestination {
+  const { location, credentials, env = process.env } = options;
+  const limits = { ...S3_LIMITS, ...options.limits };
+  const s3 = new S3Connection({ location, limits, env, ...(credentials ? { credentials } : {}) });
+  const log = new UploadLog(options.uploads);
+  return {
+    name: s3.name,
+
+    async put(key, body, putOptions = {}) {
+      checkKey(key);
+      let bodyError: unknown;
+      body.once('error', (error) => {
+        bodyError = error;
+      });
+      const { signal } = putOptions;
+      const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      try {
+        signal?.throwIfAborted();
+        return await store(s3, log, key, body, putOptions);
+      } catch (error) {
+        body.destroy();
+        signal?.throwIfAborted();
+        throw error === bodyError ? error : s3.explain(error, 'put', signal);
+      } finally {
+        signal?.removeEventListener('abort', onAbort);
+      }
+    },
+
+    async get(key, { range, signal } = {}) {
+      checkKey(key);
+      return open(s3, key, range, signal);
+    },
+
+    list: (prefix) => list(s3, checkPrefix(prefix)),
+
+    async delete(key) {
+      const request = { Bucket: s3.bucket, Key: s3.prefix + checkKey(key) };
+      try {
+        await s3.send((sdk, client, opts) => client.send(new sdk.DeleteObjectCommand(request), opts));
+      } catch (error) {
+        if (statusOf(error) === 404 && !isNoBucket(error)) return;
+        throw s3.explain(error, 'delete');
+      }
+    },
+
+    sweepTemporary: ({ prefix = '' } = {}) => sweepUploads(s3, log, checkPrefix(prefix)),
+  };
+}
+
+async function store(
+  s3: S3Connection,
+  log: UploadLog,
+  key: string,
+  body: Readable,
+  { signal, expectedSize }: PutOptions,
+): Promise<Stored> {
+  const put = new S3Put(s3, key, randomBytes(12).toString('hex'), signal);
+  // Not every server honours If-None-Match, so there is always a look as well.
+  if (await put.head()) throw alreadyThere(key);
+  const hash = createHash('sha256');
+  const reader = new PartReader(body, hash);
+  const buffers = new PartBuffers();
+  const first = await buffers.take(partSize(0, expectedSize));
+  const filled = await reader.fill(first);
+  try {
+    if (filled < first.length) await put.whole(first.subarray(0, filled));
+    else await inParts(put, () => log.record(key), { reader, buffers, first, expectedSize });
+  } catch (error) {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) await put.discard();
+    throw error;
+  }
+  return { size: reader.size, sha256: hash.digest('hex') };
+}
+
+interface Content {
+  reader: PartReader;
+  buffers: PartBuffers;
+  /** full already */
+  first: Buffer;
+  expectedSize: number | undefined;
+}
+
+async function inParts(put: S3Put, record: () => void, content: Content): Promise<void> {
+  record();
+  const upload = await put.begin();
+  const sending = new Set<Promise<void>>();
+  try {
+    const parts = await sendParts(put, upload, content, sending);
+    await put.complete(upload, parts, content.reader.size);
+  } catch (error) {
+    // A part that arrives after the upload was given up would stay, and cost money.
+    await Promise.allSettled(sending);
+    await put.abandon(upload);
+    throw error;
+  }
+}
+
+async function sendParts(
+  put: S3Put,
+  upload: string,
+  { reader, buffers, first, expectedSize }: Content,
+  sending: Set<Promise<void>>,
+): Promise<CompletedPart[]> {
+  const parts: CompletedPart[] = [];
+  const failures: unknown[] = [];
+  const check = () => {
+    if (failures.length > 0) throw failures[0];
+  };
+  const send = (number: number, part: Buffer, size: number) => {
+    const sent = put.part(upload, number + 1, part.subarray(0, size)).then(
+      (done) => {
+        parts[number] = done;
+      },
+      (error: unknown) => {
+        failures.push(error);
+      },
+    );
+    const settled = sent.then(() => {
+      sending.delete(settled);
+      buffers.give(part);
+    });
+    sending.add(settled);
+  };
+  send(0, first, first.length);
+  for (let number = 1, last = false; !last; number++) {
+    const size = partSize(number, expectedSize);
+    if (size !== partSize(number - 1, expectedSize)) await Promise.all(sending);
+    const part = await buffers.take(size);
+    check();
+    const filled = await reader.fill(part);
+    check();
+    last = filled < size;
+    if (filled > 0 && number >= MAX_PARTS)
+      throw new LifeboatError('DEST_UNWRITABLE', 'an object is larger than S3 takes');
+    if (filled > 0) send(number, part, filled);
+  }
+  await Promise.all(sending);
+  check();
+  return parts;
+}
+
+async function open(
+  s3: S3Connection,
+  key: string,
+  range: ByteRange | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Readable> {
+  const start = range?.start ?? 0;
+  if (range && range.end <= start) return Readable.from([]);
+  const ask = async (from: number, etag: string | undefined, until: AbortSignal | undefined): Promise<S3Answer> => {
+    const begin = start + from;
+    const bytes = range ? `bytes=${begin}-${range.end - 1}` : begin > 0 ? `bytes=${begin}-` : undefined;
+    const request = {
+      Bucket: s3.bucket,
+      Key: s3.prefix + key,
+      ...(bytes ? { Range: bytes } : {}),
+      ...(etag ? { IfMatch: etag } : {}),
+    };
+    const { Body, ContentLength, ETag } = await s3.send(
+      (sdk, client, options) => client.send(new sdk.GetObjectCommand(request), options),
+      { signal: until },
+    );
+    return { body: Body as Readable, length: ContentLength ?? 0, etag: ETag };
+  };
+  try {
+    const first = await ask(0, undefined, signal);
+    return new S3Body({ key, first, limits: s3.limits, resume: ask, explain: (e) => s3.explain(e, 'get'), signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (statusOf(error) === 404 && !isNoBucket(error)) {
+      throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause: error });
+    }
+    throw s3.explain(error, 'get', signal);
+  }
+}
+
+async function* list(s3: S3Connection, prefix: string): AsyncGenerator<ObjectInfo> {
+  let from: { ContinuationToken?: string } = {};
+  for (;;) {
+    const request = { Bucket: s3.bucket, Prefix: s3.prefix + prefix, ...from };
+    const page = await s3
+      .send((sdk, client, options) => client.send(new sdk.ListObjectsV2Command(request), options))
+      .catch((error: unknown) => {
+        throw s3.explain(error, 'list');
+      });
+    for (const { Key = '', Size = 0 } of page.Contents ?? []) {
+      const key = Key.slice(s3.prefix.length);
+      // Consoles make objects that stand for folders, and others may have names that are none here.
+      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) yield { key, size: Size };
+    }
+    if (!page.IsTruncated || !page.NextContinuationToken) return;
+    from = { ContinuationToken: page.NextContinuationToken };
+  }
+}
+
+function isNoBucket(error: unknown): boolean {
+  return error instanceof Error && error.name === 'NoSuchBucket';
+}

@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import { ok, sh } from './stack.ts';
+
+/** The key of the test server's one user. The secret part is a canary: it must show nowhere. */
+export const S3_KEY = { accessKeyId: 'canary-s3-id', secretAccessKey: 'canary-s3-secret-4711' };
+
+/** A real S3 server in a container of its own, on the default bridge, reached from the host and from other containers. */
+export interface S3Server {
+  /** name of its container */
+  container: string;
+  /** http://address:7480 */
+  endpoint: string;
+  client: S3Client;
+  /** makes a bucket with a name of its own */
+  bucket(): Promise<string>;
+  keys(bucket: string, prefix?: string): Promise<string[]>;
+  /** uploads in parts that are not complete, as keys */
+  uploads(bucket: string): Promise<string[]>;
+  /** begins an upload and sends a part of it, as somebody else would; its id */
+  foreignUpload(bucket: string, key: string): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export async function startS3Server(): Promise<S3Server> {
+  const container = `lbt-s3-${randomBytes(4).toString('hex')}`;
+  const env = [`S3_ACCESS_KEY=${S3_KEY.accessKeyId}`, `S3_SECRET_KEY=${S3_KEY.secretAccessKey}`];
+  await ok('docker', [
+    'run',
+    '--detach',
+    '--name',
+    container,
+    ...env.flatMap((e) => ['--env', e]),
+    'lifeboat-test/rgw',
+  ]);
+  const stop = async () => void (await sh('docker', ['rm', '--force', '--volumes', container]));
+  try {
+    const address = await ok('docker', ['inspect', '--format', '{{.NetworkSettings.IPAddress}}', container]);
+    const endpoint = `http://${address.trim()}:7480`;
+    await answers(endpoint);
+    const client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials: S3_KEY });
+    return { container, endpoint, client, ...callsOf(client), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function answers(endpoint: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    const answer = await fetch(endpoint).catch(() => undefined);
+    if (answer?.ok) return;
+    if (tries === 600) throw new Error(`the S3 server does not answer at ${endpoint}`);
+    await sleep(100);
+  }
+}
+
+function callsOf(client: S3Client): Pick<S3Server, 'bucket' | 'keys' | 'uploads' | 'foreignUpload'> {
+  return {
+    async bucket() {
+      const Bucket = `test-${randomBytes(5).toString('hex')}`;
+      await client.send(new CreateBucketCommand({ Bucket }));
+      return Bucket;
+    },
+    async keys(Bucket, Prefix = '') {
+      const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix }));
+      return Contents.map(({ Key = '' }) => Key);
+    },
+    async uploads(Bucket) {
+      const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket }));
+      return Uploads.map(({ Key = '' }) => Key);
+    },
+    async foreignUpload(Bucket, Key) {
+      const { UploadId = '' } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }));
+      await client.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: randomBytes(5_300_000) }));
+      return UploadId;
+    },
+  };
+}
