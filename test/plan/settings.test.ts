@@ -169,7 +169,11 @@ describe('mistakes', () => {
     ['LIFEBOAT_DESTINATION', 's3://bucket?region=eu-central-1&region=eu-west-1', 'has region twice'],
     ['LIFEBOAT_DESTINATION', 's3://bucket?regoin=eu-central-1', 'has an option after the ? that is not known'],
     ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=minio:9000', 'is not the http or https address of a server'],
-    ['LIFEBOAT_DESTINATION', 's3://bucket?region=eu-central-1&storage-class=DEEP_ARCHIVE', 'cannot be read back at once'],
+    [
+      'LIFEBOAT_DESTINATION',
+      's3://bucket?region=eu-central-1&storage-class=DEEP_ARCHIVE',
+      'cannot be read back at once',
+    ],
     ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=http://minio:9000&path-style=maybe', 'neither true nor false'],
     ['AWS_ACCESS_KEY_ID', 'AKIA1', 'does nothing without AWS_SECRET_ACCESS_KEY'],
     ['AWS_REGION', 'Frankfurt (EU)', 'has characters that cannot be used'],
