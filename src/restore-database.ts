@@ -15,6 +15,7 @@ import {
 } from './restore-context.ts';
 import { fetchTree } from './restore-fetch.ts';
 import { prepareTables } from './restore-table.ts';
+import { careFor } from './sources/postgres/extensions.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { type LoadedDatabase, loadDatabases } from './sources/postgres/load.ts';
@@ -96,6 +97,7 @@ async function look(
   const { signal } = request;
   const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
   for (const { database, target, state } of plan.load) {
+    preview.notes.push(...careFor(recordedDatabase(facts, database), 1).warnings);
     if (state !== 'data') {
       preview.creates.push(target);
       continue;
@@ -122,14 +124,16 @@ function rolesText(all: boolean, missing: readonly string[]): string[] {
   return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
 }
 
-function describe({ size, tables, rows, moreRows, newTables }: PresentDatabase): string {
+function describe({ size, tables, rows, counted, moreRows, newTables }: PresentDatabase): string {
+  const what = `${formatBytes(size)}, ${plural(tables, 'table')}`;
+  if (!counted) return `${what}, about ${formatCount(rows)} rows: not counted, a session holds a lock`;
   const than = 'than the snapshot';
   const difference =
     moreRows === 0
       ? 'as many rows as the snapshot'
       : `${formatCount(Math.abs(moreRows))} ${moreRows > 0 ? 'more' : 'fewer'} rows ${than}`;
   const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
-  return `${formatBytes(size)}, ${plural(tables, 'table')}, ${formatCount(rows)} rows: ${difference}${added}`;
+  return `${what}, ${formatCount(rows)} rows: ${difference}${added}`;
 }
 
 async function loadAll(

@@ -5,8 +5,9 @@ import { forgetVolume, keptIn, refreshKeptVolume, rollBackVolume, volumeName, vo
 import type { PlannedSource } from './plan/model.ts';
 import type { RestoredItem } from './report/events.ts';
 import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
+import { dropDatabase } from './sources/postgres/drop-database.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
-import { dropDatabase, readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
+import { readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback } from './state.ts';
 import { areaName } from './store/area.ts';
@@ -54,8 +55,12 @@ export async function withServer<T>(
       },
       async drop({ databases = [] }) {
         for (const { before } of databases) {
-          await dropDatabase(await tools.control(before), before);
+          const subscriptions = await dropDatabase(tools, before, signal);
           request.say(`  dropped database ${before}`);
+          for (const name of subscriptions)
+            request.say(
+              `  subscription ${name} went with it: if nobody else uses its slot on the publisher, drop that too`,
+            );
         }
       },
     });

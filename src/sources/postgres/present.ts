@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../errors.ts';
-import { type DatabaseFacts, readTables } from './facts.ts';
+import { type DatabaseFacts, readTables, type TablesRead } from './facts.ts';
+import { type Session, sqlState } from './session.ts';
 import type { Tools } from './tools.ts';
 
 /** What a restore would replace: the database as it is now, beside what was recorded of it. */
@@ -8,7 +9,10 @@ export interface PresentDatabase {
   /** bytes, of tables and indexes */
   size: number;
   tables: number;
+  /** when not counted, what the planner estimates */
   rows: number;
+  /** false when somebody held a lock that kept us from counting */
+  counted: boolean;
   /** rows now less rows then, of tables counted exactly both times */
   moreRows: number;
   /** tables that the record does not have, `schema.name` */
@@ -27,9 +31,10 @@ export async function describePresent(
   const session = await tools.session(name, signal);
   try {
     const { size } = await session.one<{ size: string }>('SELECT pg_database_size(current_database())::text AS size');
-    await session.run('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    const { tables } = await readTables(session);
-    await session.run('COMMIT');
+    const notes = await attachments(session.all.bind(session));
+    const read = await readUnlocked(session);
+    if (!read) return { ...(await estimate(session)), name, size: Number(size), notes };
+    const { tables } = read;
     const then = new Map(recorded.tables.map((table) => [`${table.schema}.${table.name}`, table]));
     let moreRows = 0;
     const newTables: string[] = [];
@@ -48,13 +53,42 @@ export async function describePresent(
       size: Number(size),
       tables: tables.length,
       rows: tables.reduce((sum, { rows }) => sum + rows, 0),
+      counted: true,
       moreRows,
       newTables,
-      notes: await attachments(session.all.bind(session)),
+      notes,
     };
   } finally {
     await session.close();
   }
+}
+
+/** How long counting waits for a lock that somebody holds, milliseconds. */
+const LOCK_LIMIT_MS = 5000;
+
+/** Undefined when somebody holds a lock on a table: whoever restores at such a moment wants to go on. */
+async function readUnlocked(session: Session): Promise<TablesRead | undefined> {
+  await session.run('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  try {
+    await session.run(`SET LOCAL lock_timeout = ${LOCK_LIMIT_MS}`);
+    return await readTables(session);
+  } catch (error) {
+    if (sqlState(error) !== '55P03') throw error;
+    return undefined;
+  } finally {
+    await session.run('ROLLBACK').catch(() => undefined);
+  }
+}
+
+async function estimate(
+  session: Session,
+): Promise<Pick<PresentDatabase, 'tables' | 'rows' | 'counted' | 'moreRows' | 'newTables'>> {
+  const { tables, rows } = await session.one<Record<'tables' | 'rows', string>>(
+    `SELECT count(*)::text AS tables, coalesce(sum(greatest(reltuples, 0)), 0)::bigint::text AS rows
+       FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+      WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'`,
+  );
+  return { tables: Number(tables), rows: Number(rows), counted: false, moreRows: 0, newTables: [] };
 }
 
 /** Slots and subscriptions belong to a database by its identity, not its name: they stay with what is put aside. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../errors.ts';
 import { readContents } from './contents.ts';
+import { dropDatabase } from './drop-database.ts';
 import { NAME_LIMIT, targetExists } from './load-plan.ts';
 import { quoteIdentifier } from './quote.ts';
 import { type Session, sqlState } from './session.ts';
@@ -106,11 +107,6 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
   await finished;
 }
 
-/** Drops a database and ends the sessions on it; the session must be on another one. Resolves also when it is gone. */
-export async function dropDatabase(control: Session, name: string): Promise<void> {
-  await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
-}
-
 /** How long statements of a client that is gone may take to end, milliseconds. */
 const END_LIMIT_MS = 20_000;
 
@@ -155,7 +151,7 @@ export async function dropWorking(
       const contents = await readContents(session).finally(() => session.close());
       if (contents !== 'nothing') return 'kept';
     }
-    await dropDatabase(control, name);
+    await dropDatabase(tools, name, signal);
     return 'gone';
   } catch (error) {
     if (error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN') return 'gone';
