@@ -122,8 +122,8 @@ describe('volumes of services', () => {
   it.each(trees)('$source comes back equal: owners, modes, times, links, names, content', async (tree) => {
     const { source, service, directory } = tree;
     const refused = await stack.lifeboat('restore', 'latest', source);
-    expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain('TREE_TARGET_NOT_EMPTY');
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('NOT_CONFIRMED');
     expect(await manifest(stack, service, directory)).toEqual(before.get(source));
 
     await stack.exec(service, [

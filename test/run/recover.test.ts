@@ -167,6 +167,29 @@ test.each(['start', 'reap', 'remove', 'sweep'])(
   },
 );
 
+test('a volume is put right before containers are started on it, and tells how far the restore had come', async () => {
+  const journal = dead();
+  journal.record({ type: 'volume', id: run.id, root: '/v', reach: { kind: 'process' } });
+  await recover(deps);
+  expect(done.indexOf('undo volumes')).toBeGreaterThan(done.indexOf('reap helpers'));
+  expect(done.indexOf('undo volumes')).toBeLessThan(done.indexOf('start c1'));
+
+  const restore: RestoreStart = {
+    ...{ id: '20261120T030000Z-00000a', project: 'shop', verb: 'restore', source: 'web.media', target: 'web.media' },
+    ...{ snapshot: 's', start: '2026-11-20T03:00:00Z' },
+  };
+  const second = new Journal(journals, { type: 'start', verb: 'restore', id: restore.id, agent: 'a1' });
+  second.record({ type: 'begun', restore });
+  second.record({ type: 'volume', id: restore.id, root: '/v', reach: { kind: 'process' } });
+  reached = 'unknown';
+  failing.add('undo');
+  await recover(deps);
+  expect(readdirSync(journals)).toEqual([`${restore.id}.ndjson`]);
+  failing.clear();
+  await recover(deps);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
 test('one journal that cannot be undone does not keep the next from it', async () => {
   writeFileSync(path.join(directory, 'x'), '');
   mkdirSync(path.join(journals, '2026.ndjson'), { recursive: true });
