@@ -14,6 +14,7 @@ import {
 } from './restore-context.ts';
 import { fetchTree } from './restore-fetch.ts';
 import { type ArchiveEntry, readArchive } from './sources/postgres/archive.ts';
+import { careFor, type ExtensionCare } from './sources/postgres/extensions.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from './sources/postgres/facts.ts';
 import { checkRoles, checkVersion, NAME_LIMIT, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { loadTables } from './sources/postgres/load-tables.ts';
@@ -30,6 +31,7 @@ const SUFFIXES = ['', '.zst', '.gz', '.lz4'];
 /** The tables asked for, as one recorded database has them. */
 interface Chosen {
   recorded: DatabaseFacts;
+  care: ExtensionCare;
   parts: TableParts;
   /** what to fetch, as paths of the tree */
   select: string[];
@@ -138,12 +140,13 @@ async function chooseTables(
       hint: 'Say which one with --database NAME.',
     });
   }
-  const parts = partsOf(one.entries, one.roots, request.as !== undefined);
+  const care = careFor(one.recorded, toolJobs());
+  const parts = partsOf(one.entries, one.roots, { copy: request.as !== undefined, without: care.leftOut });
   const place = `databases/${databaseDirectory(one.recorded.name)}`;
   // Only names that the tools give: what is in a table of contents must not become a pattern.
   const files = parts.files.filter((file) => /^\d+\.dat$/.test(file));
   const select = [`${place}/toc.dat`, ...files.flatMap((file) => SUFFIXES.map((end) => `${place}/${file}${end}`))];
-  return { recorded: one.recorded, parts, select };
+  return { recorded: one.recorded, care, parts, select };
 }
 
 async function look(
@@ -211,7 +214,7 @@ async function load(
   { id, journal, directory }: RestoreContext,
   { tools, chosen, tree }: { tools: Tools; chosen: Chosen; tree: string },
 ): Promise<Restored> {
-  const { recorded, parts } = chosen;
+  const { recorded, parts, care } = chosen;
   const source = request.to ?? request.source;
   const { tables, warnings } = await loadTables({
     tools,
@@ -222,7 +225,7 @@ async function load(
     dump: path.join(tree, 'databases', databaseDirectory(recorded.name)),
     scratch: directory,
     id: id.slice(-6),
-    jobs: toolJobs(),
+    care,
     stallTimeoutMs: deps.stallTimeoutMs,
     signal: request.signal,
     step: (text) => request.say(`  ${text}`),

@@ -24,7 +24,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
   };
   const parts = (copy: boolean, ...asked: string[]) => {
     const roots = asked.map((name) => findTable(entries, name));
-    const found = partsOf(entries, roots, copy);
+    const found = partsOf(entries, roots, { copy });
     const kindOf = new Map(entries.map((entry) => [entry.dumpId, entry]));
     const late = found.entries.map((id) => kindOf.get(id)!).filter(({ section }) => section !== 'pre-data');
     return { ...found, late: late.map(({ kind, tag }) => `${kind} ${tag}`) };
@@ -106,6 +106,21 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
       'TABLE DATA events_rest',
       'CONSTRAINT events_rest events_rest_pkey',
     ]);
+  });
+
+  it('is refused when it is a hypertable, and does without what cannot be made beside', () => {
+    const table = entries.find(({ kind, tag }) => kind === 'TABLE' && tag === 'customers')!;
+    const dependencies = [table.dumpId];
+    const chunk = { ...table, dumpId: 1, schema: '_timescaledb_internal', tag: '_hyper_1', dependencies };
+    expect(() => findTable([...entries, chunk], 'customers')).toThrow(/is a hypertable/);
+    const schema = { ...table, dumpId: 1, kind: 'SCHEMA', schema: '', tag: 'cron', dependencies: [] };
+    const extension = { ...schema, dumpId: 2, kind: 'EXTENSION', tag: 'pg_cron' };
+    const comment = { ...schema, dumpId: 3, kind: 'COMMENT', section: 'none' as const, dependencies: [2] };
+    const more = [schema, extension, comment, ...entries];
+    const ids = (without: { extension: string; schema: string }[]) =>
+      partsOf(more, [table], { copy: false, without }).entries.filter((id) => id < 4);
+    expect(ids([])).toEqual([1, 2, 3]);
+    expect(ids([{ extension: 'pg_cron', schema: 'cron' }])).toEqual([]);
   });
 
   it('has its own foreign keys to itself', () => {

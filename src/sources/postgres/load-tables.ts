@@ -1,12 +1,14 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
+import { restoreCommand } from './commands.ts';
 import { compareDatabase } from './compare-database.ts';
 import { createDatabase } from './create-database.ts';
+import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
-import { copyTablesCommand, restoreListCommand } from './table-commands.ts';
+import { copyTablesCommand } from './table-commands.ts';
 import { makeLinks } from './table-links.ts';
 import { displayName, type TableParts } from './table-parts.ts';
 import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
@@ -27,7 +29,8 @@ export interface LoadTablesOptions {
   scratch: string;
   /** suffix for the working name, from the run: `4f1c9a` */
   id: string;
-  jobs: number;
+  /** what the database's extensions ask for */
+  care: ExtensionCare;
   stallTimeoutMs: number;
   signal: AbortSignal;
   step(text: string): void;
@@ -89,7 +92,7 @@ async function inDatabase<T>(
 
 /** Makes the working database with all definitions, and the rows of these tables. */
 async function build(options: LoadTablesOptions, control: Session, working: string): Promise<void> {
-  const { tools, recorded, parts, dump, jobs } = options;
+  const { tools, recorded, parts, dump, care } = options;
   options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
     throw new LifeboatError('PG_RESTORE_FAILED', `a database like ${recorded.name} cannot be made`, {
@@ -99,8 +102,10 @@ async function build(options: LoadTablesOptions, control: Session, working: stri
   });
   const list = path.posix.join(options.scratch, 'entries.list');
   await writeFile(list, parts.entries.map((id) => `${id};\n`).join(''));
-  const command = restoreListCommand(tools.connection, working, { directory: dump, list, jobs });
+  await inDatabase(options, working, care.before);
+  const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
   await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
+  await inDatabase(options, working, care.after);
 }
 
 /** From the working database into the live one, all or nothing. */
@@ -130,6 +135,12 @@ async function run(options: LoadTablesOptions, command: string[], failed: string
     tools.run(command, watched),
   ).catch((error: unknown) => {
     if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;
+    if (error instanceof LifeboatError && /No space left on device/.test(error.message)) {
+      throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
+        cause: error,
+        hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.',
+      });
+    }
     throw new LifeboatError('PG_RESTORE_FAILED', `${what} failed: ${failed}`, { cause: error, hint });
   });
 }
@@ -138,7 +149,9 @@ async function run(options: LoadTablesOptions, command: string[], failed: string
 function onlyTables({ recorded, parts }: LoadTablesOptions): DatabaseFacts {
   const names = new Set(parts.tables.map(quoteName));
   const tables = recorded.tables.filter((table) => names.has(quoteName(table)));
-  return { ...recorded, tables, extensions: [], largeObjects: 0 };
+  // Of the others' objects not all are there.
+  const { objects: _, ...rest } = recorded;
+  return { ...rest, tables, extensions: [], largeObjects: 0 };
 }
 
 function madeTables(options: LoadTablesOptions, { tables }: Shaped): LoadedTables['tables'] {

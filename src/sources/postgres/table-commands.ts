@@ -1,23 +1,6 @@
 import { type Connection, databaseArgument, TOOLS } from './commands.ts';
 import { quoteIdentifier } from './quote.ts';
 
-/** `pg_restore` of the entries of a dump directory that a list file names, into an empty database. */
-export function restoreListCommand(
-  connection: Connection,
-  database: string,
-  { directory, list, jobs }: { directory: string; list: string; jobs: number },
-): string[] {
-  return [
-    'pg_restore',
-    `--jobs=${jobs}`,
-    '--exit-on-error',
-    '--no-password',
-    `--use-list=${list}`,
-    databaseArgument(connection, database),
-    directory,
-  ];
-}
-
 /**
  * `pg_dump` takes patterns, not names: inside quotes nothing but a quote has a meaning (psql docs, "Patterns"). A name in
  * two parts matches in that schema alone.

@@ -22,7 +22,7 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
       hint: `Say which one: ${tables.map(quoted).join(' or ')}.`,
     });
   }
-  if (table?.kind === 'TABLE') return table;
+  if (table?.kind === 'TABLE') return withOwnRows(entries, table);
   if (table) {
     throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} is a ${table.kind.toLowerCase()}, not a table`, {
       hint: 'Restore the database beside with --to-database NAME, and copy its definition from there.',
@@ -37,6 +37,18 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
       : names.length > 0
         ? `It has ${some}${names.length > 5 ? ' …' : ''}.`
         : 'It has none.',
+  });
+}
+
+/** The rows of a hypertable of TimescaleDB lie in tables of the extension: without them it would come back empty. */
+function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): ArchiveEntry {
+  const inChunks = entries.some(
+    ({ kind, schema, dependencies }) =>
+      kind === 'TABLE' && schema.startsWith('_timescaledb_') && dependencies.includes(table.dumpId),
+  );
+  if (!inChunks) return table;
+  throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows lie in other tables`, {
+    hint: 'Restore the database beside with --to-database NAME, and copy the rows from there.',
   });
 }
 
@@ -100,14 +112,23 @@ const NEVER = ['DATABASE', 'DATABASE PROPERTIES', 'BLOB', 'BLOB METADATA', 'BLOB
 /** They do something when rows are written: a copy beside the table would do it twice. */
 const ACTIVE = ['TRIGGER', 'RULE'];
 
+export interface PartsOptions {
+  /** they get another name, beside the present ones: without triggers and rules */
+  copy: boolean;
+  /** extensions that cannot be made in a database beside, with the schemas that hold nothing but their things */
+  without?: readonly { extension: string; schema: string }[];
+}
+
 /**
  * What belongs to tables in a dump: all definitions of the database that come before data, since a table may need any type
  * or function, with the state of all sequences; the rows of these tables alone; and their own indexes, constraints,
  * statistics, policies, triggers and rules.
- *
- * @param copy they get another name, beside the present ones: without triggers and rules
  */
-export function partsOf(all: readonly ArchiveEntry[], roots: readonly ArchiveEntry[], copy: boolean): TableParts {
+export function partsOf(
+  all: readonly ArchiveEntry[],
+  roots: readonly ArchiveEntry[],
+  { copy, without = [] }: PartsOptions,
+): TableParts {
   const tables = withPartitions(all, roots);
   const ids = new Set(tables.map(({ entry }) => entry.dumpId));
   const ofTables = ({ dependencies }: ArchiveEntry) => dependencies.some((id) => ids.has(id));
@@ -118,7 +139,7 @@ export function partsOf(all: readonly ArchiveEntry[], roots: readonly ArchiveEnt
 
   function isWanted(entry: ArchiveEntry): boolean {
     const { kind, section, dependencies } = entry;
-    if (NEVER.includes(kind)) return false;
+    if (NEVER.includes(kind) || without.some((extension) => isOf(entry, extension))) return false;
     if (section === 'pre-data') return true;
     if (section === 'none') return dependencies.some((id) => wanted.has(id));
     if (kind === 'SEQUENCE SET') return true;
@@ -140,6 +161,11 @@ export function partsOf(all: readonly ArchiveEntry[], roots: readonly ArchiveEnt
     views: ofKind('VIEW', 'MATERIALIZED VIEW').map(displayName),
     publications: ofKind('PUBLICATION TABLE').map(({ tag }) => tag),
   };
+}
+
+function isOf({ kind, tag, schema }: ArchiveEntry, left: { extension: string; schema: string }): boolean {
+  if (kind === 'EXTENSION') return tag === left.extension;
+  return schema === left.schema || (kind === 'SCHEMA' && tag === left.schema);
 }
 
 function foreignKey({ tag, definition }: ArchiveEntry, table: ChosenTable): ForeignKey {
