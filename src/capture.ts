@@ -7,7 +7,7 @@ import type { PlannedSource } from './plan/model.ts';
 import { formatKeep } from './plan/retention.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
-import { fallWarnings, type LastGood, lastGoodOf } from './run-rules.ts';
+import { fallWarnings, type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
@@ -54,6 +54,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const progress = (update: Omit<Progress, 'source'>) =>
       deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
     const lastGood = lastGoodOf(snapshots, planned.name);
+    const lastStored = lastStoredOf(snapshots, planned.name);
     try {
       const source = deps.makeSource(planned, context);
       const spool = path.join(directory, 'tree');
@@ -69,9 +70,9 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           spool: directory,
           signal,
           progress,
-          ...(await previousTree(planned.name, lastGood, directory)),
+          ...(await previousTree(planned.name, lastStored, directory)),
         });
-        await checkNotEmpty(planned, stored, lastGood);
+        await checkNotEmpty(planned, stored, lastStored);
         const record = async (key: string) => context.journal.record({ type: 'object', key });
         const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
         const index = await repository.putIndex(run.id, planned.name, indexPath, record);
@@ -84,29 +85,32 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     }
   }
 
-  /** The tree to compare with: the cached index where it belongs to the last good snapshot, else the repository's. */
+  /** The tree to compare with: the cached index where it belongs to the last snapshot of the source, else the repository's. */
   async function previousTree(
     name: string,
-    lastGood: LastGood | undefined,
+    lastStored: LastGood | undefined,
     directory: string,
   ): Promise<{ previous?: PreviousTree }> {
-    if (!lastGood?.entry.index) return {};
-    const cached = await deps.state.cachedIndex(name, lastGood.entry.index.sha256);
+    if (!lastStored?.entry.index) return {};
+    const cached = await deps.state.cachedIndex(name, lastStored.entry.index.sha256);
     const indexPath = cached ?? path.join(directory, 'previous.ndjson');
     try {
-      if (!cached) await repository.fetchIndex(lastGood.entry.index, indexPath, signal);
+      if (!cached) await repository.fetchIndex(lastStored.entry.index, indexPath, signal);
       const damaged = new Set(await deps.state.damaged());
-      return { previous: { indexPath, packs: lastGood.entry.packs.filter(({ key }) => !damaged.has(key)) } };
+      return { previous: { indexPath, packs: lastStored.entry.packs.filter(({ key }) => !damaged.has(key)) } };
     } catch (error) {
       log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
       return {};
     }
   }
 
-  async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastGood: LastGood | undefined) {
+  async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastStored: LastGood | undefined) {
     if (stored.files > 0) return;
     const acceptedAt = (await deps.state.accepted())[planned.name];
-    if (acceptedAt !== undefined && (lastGood === undefined || lastGood.entry.files === 0 || acceptedAt > lastGood.at))
+    if (
+      acceptedAt !== undefined &&
+      (lastStored === undefined || lastStored.entry.files === 0 || acceptedAt > lastStored.at)
+    )
       return;
     throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
       hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,

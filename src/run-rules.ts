@@ -37,7 +37,7 @@ export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
   return groups;
 }
 
-/** A source's newest good entry, with the snapshot it stands in. */
+/** An entry of a source, with the snapshot it stands in. */
 export interface LastGood {
   snapshot: string;
   at: string;
@@ -45,13 +45,26 @@ export interface LastGood {
 }
 
 /**
- * The last good entry of a source in snapshots (newest first). A safety snapshot does not count: it holds what somebody
- * wanted to get away from.
+ * The last good entry of a source in snapshots (newest first): of one that was always stored in part, the newest there is. A
+ * safety snapshot does not count: it holds what somebody wanted to get away from.
  */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
+  return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
+}
+
+/** The same, but the newest even if a part of it could not be read: what the next tree is compared with. */
+export function lastStoredOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
+  return newestOf(snapshots, source, ['ok', 'partial']);
+}
+
+function newestOf(
+  snapshots: readonly Manifest[],
+  source: string,
+  statuses: readonly ManifestSource['status'][],
+): LastGood | undefined {
   for (const { id, end, trigger, sources } of snapshots) {
     const entry = sources[source];
-    if (entry && entry.status !== 'failed' && trigger !== 'safety') return { snapshot: id, at: end, entry };
+    if (entry && statuses.includes(entry.status) && trigger !== 'safety') return { snapshot: id, at: end, entry };
   }
   return undefined;
 }
@@ -66,7 +79,7 @@ export function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly
 
 /**
  * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
- * after its last good backup is left out.
+ * after its last backup is left out.
  */
 export function vanishedSources(
   snapshots: readonly Manifest[],
@@ -80,8 +93,9 @@ export function vanishedSources(
   for (const { name } of plan.sources) known.delete(name);
   return [...known].flatMap(([name, { kind }]) => {
     const lastGood = lastGoodOf(snapshots, name);
+    const lastStored = lastStoredOf(snapshots, name);
     const acceptedAt = accepted[name];
-    if (acceptedAt !== undefined && (lastGood === undefined || acceptedAt > lastGood.at)) return [];
+    if (acceptedAt !== undefined && (lastStored === undefined || acceptedAt > lastStored.at)) return [];
     return [lastGood ? { name, kind, lastGood } : { name, kind }];
   });
 }

@@ -6,6 +6,7 @@ import {
   fallWarnings,
   groupByHold,
   lastGoodOf,
+  lastStoredOf,
   runStatus,
   vanishedSources,
 } from '../../src/run-rules.ts';
@@ -94,6 +95,21 @@ describe('what became of a source', () => {
     expect(lastGoodOf(snapshots, 'a')?.snapshot).toBe('20');
     expect(lastGoodOf(snapshots, 'b')?.snapshot).toBe('21');
     expect(lastGoodOf(snapshots, 'c')).toBeUndefined();
+  });
+
+  test('one that is whole is good, whatever newer one was stored in part; the next run goes on from that', () => {
+    const partial = entry({ status: 'partial' });
+    const gaps = [
+      manifest('23', { a: entry({ status: 'failed' }) }),
+      manifest('22', { a: partial, b: partial }),
+      manifest('21', { a: entry(), b: partial }),
+    ];
+    expect([lastGoodOf(gaps, 'a')?.snapshot, lastStoredOf(gaps, 'a')?.snapshot]).toEqual(['21', '22']);
+    // Never whole: better a part than nothing.
+    expect([lastGoodOf(gaps, 'b')?.snapshot, lastStoredOf(gaps, 'b')?.snapshot]).toEqual(['22', '22']);
+    const names = (at: string) => vanishedSources(gaps, planOf('b'), { a: at }).map(({ name }) => name);
+    // Accepted before the newest that was stored: it was back since.
+    expect([names('2026-11-21T12:00:00Z'), names('2026-11-22T12:00:00Z')]).toEqual([['a'], []]);
   });
 
   test('it vanished when snapshots know it and the plan does not, until that is accepted', () => {
