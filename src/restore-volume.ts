@@ -124,7 +124,7 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
   return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
 }
 
-function previewOf({ request, target, difference }: Work): RestorePreview {
+function previewOf({ request, context, target, difference }: Work): RestorePreview {
   const { present, added, replaced, extra, equal, newer, fetch, needed, free } = difference;
   const { toDirectory, paths, overwrite } = request;
   if (toDirectory !== undefined && present.entries > 0) {
@@ -158,8 +158,19 @@ function previewOf({ request, target, difference }: Work): RestorePreview {
     left: [],
     bytes: fetch,
     space: { where: target.name, needed, free },
-    notes: newerNote(newer, !whole && !overwrite),
+    notes: [...newerNote(newer, !whole && !overwrite), ...(whole && changes ? missingNotes(context, target) : [])],
   };
+}
+
+/** What a snapshot lacks is moved away with the rest: that may surprise where it was left out on purpose. */
+function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] {
+  const filtered = planned?.kind === 'volume' && planned.include.length + planned.exclude.length > 0;
+  return [
+    ...(filtered
+      ? ['what lifeboat.volumes.include and exclude leave out of backups is moved away too, and kept; --path leaves it']
+      : []),
+    ...(entry.status === 'partial' ? ['files that could not be read then are not in the snapshot'] : []),
+  ];
 }
 
 function newerNote(newer: number, stay: boolean): string[] {
@@ -187,7 +198,8 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const { deps, request, context, target, difference } = work;
   const { id, journal, snapshot } = context;
   const { root, reach, name, planned } = target;
-  const whole = request.paths.length === 0;
+  // A directory is empty: whatever comes is all there is, and nothing is kept.
+  const whole = request.paths.length === 0 || planned === undefined;
   if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
   const job = { kind: 'swap' as const, root, id, at: deps.now().toISOString(), whole, snapshot: snapshot.id };
   const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: tell(deps, request) };

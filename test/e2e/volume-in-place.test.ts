@@ -5,7 +5,7 @@ import { holder, Stack, sh, until } from '../harness/stack.ts';
 
 /** Every entry of a volume with type, mode, owner, size, mtime to the nanosecond, links and content; areas apart. */
 async function manifest(stack: Stack, service: string): Promise<string[]> {
-  const script = `cd /data && find . -path './.lifeboat-*' -prune -o -printf '%p %y %m %U %G %T@ %l %n ' \\( -type d -printf '-\\n' -o -printf '%s\\n' \\) && find . -path './.lifeboat-*' -prune -o -type f -exec sha256sum {} +`;
+  const script = `cd /data && find . -path './.lifeboat-*' -prune -o -printf '%p %y %m %U %G %T@ %l ' \\( -type d -printf '-\\n' -o -printf '%n %s\\n' \\) && find . -path './.lifeboat-*' -prune -o -type f -exec sha256sum {} +`;
   return (await stack.exec(service, ['sh', '-c', script])).split('\n').sort();
 }
 
@@ -98,7 +98,9 @@ describe.each([
     const script = 'cd /data && cat a/12 && stat -c %s a/10 a/11 a/13';
     expect(await stack.exec(service, ['sh', '-c', script])).toBe('newer\n3000\n3000\n3000\n');
     expect((await restore('--path', 'a/12', '--overwrite', '--yes')).code).toBe(0);
-    expect(await manifest(stack, service)).toEqual(then);
+    // The directory's own time is of the deletions.
+    const withoutA = (lines: string[]) => lines.filter((line) => !line.startsWith('./a d '));
+    expect(withoutA(await manifest(stack, service))).toEqual(withoutA(then));
     const aside = await restore('--path', 'c/large', '--to-directory', '/restored/part');
     expect(aside.code, aside.stderr).toBe(0);
     expect(await stack.exec('lifeboat', ['sh', '-c', 'cd /restored/part && find . -type f'])).toBe('./c/large\n');
@@ -117,7 +119,8 @@ describe.each([
     expect(await manifest(stack, service)).toEqual(now);
     const came: string[] = [];
     for (let kill = 0; kill < 6; kill++) {
-      const child = stack.spawn('restore', 'latest', source, '--no-safety', '--yes');
+      const stops = kill % 2 === 0 ? [] : ['--no-stop'];
+      const child = stack.spawn('restore', 'latest', source, '--no-safety', '--yes', ...stops);
       child.stdout?.resume();
       child.stderr?.resume();
       const ended = new Promise((resolve) => child.once('close', resolve));
@@ -125,14 +128,16 @@ describe.each([
       await sh('docker', ['kill', await stack.id('lifeboat')]);
       await ended;
       await stack.compose('start', 'lifeboat');
-      await until('the volume is put right', async () => {
+      const isPutRight = async () => {
         const left = await areas(stack, service);
         const found = await manifest(stack, service);
         const isNew = JSON.stringify(found) === JSON.stringify(then);
         const isOld = JSON.stringify(found) === JSON.stringify(now);
         if (left.some((name) => name.startsWith('.lifeboat-restoring-')) || !(isNew || isOld)) return false;
         return isNew ? left.length === 1 : left.length === 0;
-      });
+      };
+      // The service itself may not be started again yet.
+      await until('the volume is put right', () => isPutRight().catch(() => false));
       const isNew = (await areas(stack, service)).length > 0;
       came.push(isNew ? 'new' : 'old');
       if (!isNew) continue;
