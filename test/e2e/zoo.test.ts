@@ -88,6 +88,25 @@ describe('the schema zoo', () => {
     );
   });
 
+  it.each(VERSIONS)('comes back in place without any difference on Postgres %i', async (version) => {
+    const service = `db${version}`;
+    const source = `${service}.postgres`;
+    await stack.psql('DROP TABLE zoo.animal CASCADE; CREATE TABLE later (i int)', { service, database: 'zoo' });
+    const { code, stdout, stderr } = await stack.lifeboat(
+      'restore',
+      'latest',
+      source,
+      '--yes',
+      '--no-safety',
+      '--json',
+    );
+    expect(code, stdout + stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'ok', warnings: [], canRollBack: true });
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+    expect(await differences(originals.get(version) as Shown, await show(service))).toBe('');
+  });
+
   it.each(VERSIONS)('comes back without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     await recreate(service);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../errors.ts';
 import { readContents } from './contents.ts';
@@ -16,9 +17,14 @@ export interface WorkingDatabase {
   what: 'restoring' | 'before';
 }
 
-/** `<name>__<what>_<id>`, with the name cut on a character border so that the whole fits 63 bytes. */
+/**
+ * `<name>__<what>_<id>`. A name that does not fit into 63 bytes with it is cut on a character border, and told from others
+ * that begin like it by a hash.
+ */
 export function workingName(name: string, what: WorkingDatabase['what'], id: string): string {
-  const suffix = `__${what}_${id}`;
+  const plain = `__${what}_${id}`;
+  if (Buffer.byteLength(name) + plain.length <= NAME_LIMIT) return name + plain;
+  const suffix = `~${createHash('sha256').update(name).digest('hex').slice(0, 6)}${plain}`;
   let head = name;
   while (Buffer.byteLength(head) + Buffer.byteLength(suffix) > NAME_LIMIT) head = [...head].slice(0, -1).join('');
   return head + suffix;

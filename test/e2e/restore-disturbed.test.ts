@@ -1,0 +1,295 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ErrorInfo } from '../../src/errors.ts';
+import type { RestoreResult } from '../../src/restore-context.ts';
+import { ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+
+const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
+
+/** Each row takes 20 ms to load, so that there is a middle to disturb. */
+const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(0.02); RETURN true; END';`;
+
+const codeOf = ({ stdout }: Ran) => (JSON.parse(stdout || '{}') as { error?: ErrorInfo }).error?.code;
+
+/** Databases of people on a server. */
+const databases = async (stack: Stack, service: string) =>
+  (
+    await stack.psql('SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname COLLATE "C"', {
+      service,
+    })
+  ).split('\n');
+
+/** A restore in place, left running, in the middle of loading rows. */
+async function begin(stack: Stack, service: string): Promise<{ ended: Promise<Ran> }> {
+  const args = ['restore', 'latest', `${service}.postgres`, '--database', 'app', '--yes', '--no-safety', '--json'];
+  const ended = stack.lifeboat(...args);
+  const loading =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'app\\_\\_restoring%' AND query LIKE 'COPY%'";
+  await until('rows are loaded', async () => (await stack.psql(loading, { service })) !== '0');
+  return { ended };
+}
+
+/** Faults of the server and of whoever else works with it, while a database that is in use is replaced. */
+describe('a restore in place that is disturbed', () => {
+  let stack: Stack;
+  let first: string;
+  let changed: string;
+
+  const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
+  const inPlace = (...more: string[]) =>
+    stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json', ...more);
+  const session = async (sql: string, database = 'app') =>
+    ok('docker', [
+      ...['exec', '--detach', await stack.id('db'), 'psql', '-XqU', 'postgres', '-d', database],
+      ...sql.split(';').flatMap((one) => ['-c', one]),
+    ]);
+  const rollBack = async () => {
+    const ran = await stack.lifeboat('rollback', '--yes', '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await inApp(CONTENT)).toBe(changed);
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes', '--json');
+    expect(forgotten.code, forgotten.stdout).toBe(0);
+    expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
+  };
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'wal_level=logical', '-c', 'fsync=off'],
+        }),
+        old: postgres(15, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+      },
+      receiver: false,
+    });
+    await inApp(
+      `${SLOW} CREATE TABLE t (id int PRIMARY KEY, v text, CHECK (slow(id)));
+       INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 200) i;`,
+    );
+    await stack.psql("CREATE TABLE t AS SELECT i AS id, 'fifteen' AS v FROM generate_series(1, 5) i", {
+      service: 'old',
+      database: 'app',
+    });
+    first = await inApp(CONTENT);
+    expect((await stack.backup()).report.status).toBe('ok');
+    await inApp("UPDATE t SET v = 'changed' WHERE id < 4");
+    changed = await inApp(CONTENT);
+  });
+  afterAll(() => stack?.destroy());
+
+  it.each([
+    ['restarted', ['restart', '--timeout', '2', 'db']],
+    ['recreated', ['up', '--detach', '--wait', '--force-recreate', 'db']],
+  ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
+    const { ended } = await begin(stack, 'db');
+    await stack.compose(...command);
+    const ran = await ended;
+    expect(ran.code, ran.stdout).toBe(1);
+    expect(['PG_UNREACHABLE', 'PG_RESTORE_FAILED', 'HELPER_FAILED', 'EXEC_FAILED', 'PG_STALLED']).toContain(
+      codeOf(ran),
+    );
+    await until('the server is back', () => inApp('SELECT 1').catch(() => undefined));
+    expect(await inApp(CONTENT)).toBe(changed);
+    const again = await inPlace();
+    expect(again.code, again.stdout).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+    expect((await databases(stack, 'db')).filter((name) => name.includes('__restoring'))).toEqual([]);
+    expect(await stack.helpers()).toEqual([]);
+    await rollBack();
+  });
+
+  it('goes on though a session holds a lock, and says that it could not count', async () => {
+    await session('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)');
+    const locked = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'";
+    await until('the lock is held', async () => (await inApp(locked)) === '1');
+    const shown = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--dry-run');
+    expect(shown.stderr).toMatch(/would replace +app \(.*not counted, a session holds a lock\)/);
+    const ran = await inPlace();
+    expect(ran.code, ran.stdout).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+    await rollBack();
+  });
+
+  it('is refused while a backup runs', async () => {
+    await session('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)');
+    const backup = stack.backup();
+    await until('the backup waits for the lock', async () => (await stack.helpers()).length > 0);
+    const ran = await inPlace();
+    expect({ code: ran.code, error: codeOf(ran) }).toEqual({ code: 11, error: 'LOCKED' });
+    await stack.psql(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
+    );
+    expect((await backup).code).toBe(0);
+    expect(await inApp(CONTENT)).toBe(changed);
+    // What was changed is the newest now; the first snapshot is the one to go back to below.
+    await inApp("UPDATE t SET v = 'again' WHERE id = 9");
+    first = changed;
+    changed = await inApp(CONTENT);
+  });
+
+  it('replaces a database with a subscription and a slot that is in use, and forgets it with both', async () => {
+    await inApp(
+      `SELECT pg_create_logical_replication_slot('feed', 'test_decoding');
+       CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)`,
+    );
+    const receive = async (database: string) => {
+      const argv = ['pg_recvlogical', '-U', 'postgres', '-d', database, '--slot', 'feed', '--start', '-f', '/dev/null'];
+      await ok('docker', ['exec', '--detach', await stack.id('db'), 'timeout', '120', ...argv]);
+      const active = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'feed' AND active";
+      await until('the slot is in use', async () => (await stack.psql(active)) === '1');
+    };
+    await receive('app');
+    const shown = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--dry-run');
+    expect(shown.stderr).toContain('replication slot feed stays with the present data');
+    expect(shown.stderr).toContain('subscription sub stays with the present data');
+    const ran = await inPlace();
+    expect(ran.code, ran.stdout).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+    const kept = (JSON.parse(ran.stdout) as RestoreResult).restored[0]?.kept as string;
+    const where =
+      "SELECT database, (SELECT datname FROM pg_database JOIN pg_subscription ON subdbid = pg_database.oid) FROM pg_replication_slots WHERE slot_name = 'feed'";
+    expect(await stack.psql(where)).toBe(`${kept}|${kept}`);
+    await receive(kept);
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+    expect(forgotten.stderr).toContain('subscription sub went with it');
+    expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
+    expect(await stack.psql('SELECT count(*) FROM pg_replication_slots')).toBe('0');
+  });
+
+  it("takes an older server's database to a newer one, and refuses the way back before anything is touched", async () => {
+    const up = await stack.lifeboat(
+      'restore',
+      'latest',
+      'old.postgres',
+      '--to',
+      'db.postgres',
+      '--database',
+      'app',
+      '--to-database',
+      'from15',
+      '--json',
+    );
+    expect(up.code, up.stdout).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM t', { database: 'from15' })).toBe('5');
+    const all = () => stack.exec('old', ['sh', '-c', 'pg_dumpall -U postgres | grep -v restrict | md5sum']);
+    const next = () => stack.psql('SELECT pg_snapshot_xmax(pg_current_snapshot())', { service: 'old' });
+    const before = [await all(), await next()];
+    const down = await stack.lifeboat(
+      'restore',
+      'latest',
+      'db.postgres',
+      '--to',
+      'old.postgres',
+      '--database',
+      'app',
+      '--yes',
+      '--json',
+    );
+    expect({ code: down.code, error: codeOf(down) }).toEqual({ code: 1, error: 'PG_VERSION' });
+    expect([await all(), await next()]).toEqual(before);
+  });
+
+  it('gives a database its encoding, locale, owner, limits, comment, settings and privileges again', async () => {
+    await stack.psql(
+      `CREATE ROLE lord LOGIN; CREATE ROLE guest;
+       CREATE DATABASE latin TEMPLATE template0 OWNER lord ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' CONNECTION LIMIT 9;
+       COMMENT ON DATABASE latin IS 'it''s "latin"'; ALTER DATABASE latin SET search_path = 's p', public;
+       ALTER ROLE guest IN DATABASE latin SET work_mem = '8MB'; REVOKE ALL ON DATABASE latin FROM PUBLIC;
+       GRANT CONNECT ON DATABASE latin TO guest WITH GRANT OPTION;
+       CREATE DATABASE icu TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' OWNER guest`,
+    );
+    await stack.psql('CREATE TABLE t AS SELECT 1 AS id, chr(228) AS v', { database: 'latin' });
+    await stack.psql('CREATE TABLE t AS SELECT 1 AS id', { database: 'icu' });
+    const look = `SELECT datname, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datlocprovider, datcollate, datctype,
+        datlocale, datconnlimit, datacl, shobj_description(d.oid, 'pg_database'),
+        (SELECT array_agg(concat_ws(' ', setrole::regrole, setconfig) ORDER BY 1) FROM pg_db_role_setting WHERE setdatabase = d.oid)
+      FROM pg_database d WHERE datname IN ('latin', 'icu') ORDER BY 1`;
+    const before = await stack.psql(look);
+    expect((await stack.backup('db.postgres')).code).toBe(0);
+    for (const name of ['latin', 'icu']) {
+      const ran = await stack.lifeboat(
+        'restore',
+        'latest',
+        'db.postgres',
+        '--database',
+        name,
+        '--yes',
+        '--no-safety',
+        '--json',
+      );
+      expect({ code: ran.code, warnings: (JSON.parse(ran.stdout) as RestoreResult).warnings }).toEqual({
+        code: 0,
+        warnings: [],
+      });
+    }
+    expect(await stack.psql(look)).toBe(before);
+    expect(await stack.psql('SELECT v = chr(228), octet_length(v) FROM t', { database: 'latin' })).toBe('t|1');
+  });
+});
+
+describe('a restore in place that runs out of space', () => {
+  let stack: Stack;
+  let content: string;
+
+  const DATA = '/var/lib/postgresql/data';
+  const inDb = (...argv: string[]) => stack.exec('db', argv);
+  const inPlace = ['restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json'];
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app', POSTGRES_INITDB_WALDIR: '/wal' },
+          command: ['postgres', '-c', 'fsync=off', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'],
+          volumes: [`data:${DATA}`, 'wal:/wal'],
+        }),
+      },
+      volumes: {
+        data: { driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=320m' } },
+        wal: {},
+      },
+      receiver: false,
+    });
+    // Rows of 200 KiB that do not compress: 40 MiB, over four seconds.
+    await stack.psql(
+      `${SLOW} CREATE TABLE t (id int PRIMARY KEY, v text, CHECK (slow(id))); ALTER TABLE t ALTER v SET STORAGE EXTERNAL;
+       INSERT INTO t SELECT i, repeat(md5(i::text), 6400) FROM generate_series(1, 200) i`,
+      { database: 'app' },
+    );
+    expect((await stack.backup()).code).toBe(0);
+    await stack.psql("UPDATE t SET v = 'changed' WHERE id = 1", { database: 'app' });
+    content = await stack.psql(CONTENT, { database: 'app' });
+  });
+  afterAll(() => stack?.destroy());
+
+  const expectUntouched = async (started: string) => {
+    expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
+    expect(await stack.psql(CONTENT, { database: 'app' })).toBe(content);
+    expect(await stack.psql('SELECT pg_postmaster_start_time()')).toBe(started);
+    expect(await stack.logs('db')).not.toMatch(/PANIC|reinitializing/);
+    expect(await stack.helpers()).toEqual([]);
+  };
+
+  it('is refused before anything is touched when that is clear from the start', async () => {
+    await inDb('dd', 'if=/dev/zero', `of=${DATA}/filler`, 'bs=1M', 'count=170', 'status=none');
+    const before = await stack.psql('SELECT pg_postmaster_start_time(), pg_snapshot_xmax(pg_current_snapshot())');
+    const ran = await stack.lifeboat(...inPlace);
+    expect({ code: ran.code, error: codeOf(ran) }, ran.stdout).toEqual({ code: 1, error: 'PG_NO_SPACE' });
+    expect(await stack.psql('SELECT pg_postmaster_start_time(), pg_snapshot_xmax(pg_current_snapshot())')).toBe(before);
+    await expectUntouched(before.split('|')[0] as string);
+    await inDb('rm', `${DATA}/filler`);
+  });
+
+  it('fails in the middle, drops what was half made, and works when there is room again', async () => {
+    const started = await stack.psql('SELECT pg_postmaster_start_time()');
+    const { ended } = await begin(stack, 'db');
+    await inDb('sh', '-c', `dd if=/dev/zero of=${DATA}/filler bs=64k status=none; true`);
+    const ran = await ended;
+    expect({ code: ran.code, error: codeOf(ran) }, ran.stdout).toEqual({ code: 1, error: 'PG_NO_SPACE' });
+    await inDb('rm', `${DATA}/filler`);
+    await expectUntouched(started);
+    const again = await stack.lifeboat(...inPlace);
+    expect(again.code, again.stdout).toBe(0);
+  });
+});
