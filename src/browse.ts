@@ -8,6 +8,7 @@ import { openJournals, readJournal } from './journal.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
+import { findSnapshot } from './restore-find.ts';
 import { standings } from './standing.ts';
 import { renderStandings } from './standing-text.ts';
 import { selectByGlobs } from './store/glob.ts';
@@ -46,7 +47,11 @@ function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
 export async function show(call: Call): Promise<number> {
   const [name, source, glob] = call.operands as [string, string?, string?];
   const repository = await call.app.repository({ create: false });
-  const { manifest } = await repository.resolve(name);
+  // The newest snapshot of all may be one of another source.
+  const manifest =
+    name === 'latest' && source !== undefined
+      ? (await findSnapshot(repository, { snapshot: name, source })).snapshot
+      : (await repository.resolve(name)).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));
     return EXIT.done;

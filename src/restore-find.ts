@@ -1,13 +1,24 @@
 import { LifeboatError } from './errors.ts';
-import { lastGoodOf } from './run-rules.ts';
+import { lastGoodOf, lastStoredOf } from './run-rules.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 
-/** The snapshot that a restore is asked for, and what it holds of the source. SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN. */
+/** A snapshot, and what it holds of a source. */
+export interface FoundSnapshot {
+  snapshot: Manifest;
+  entry: ManifestSource;
+  /** what is missing in it, or that a newer one has a part: lines for people */
+  notes: string[];
+}
+
+/**
+ * The snapshot that a restore is asked for. `latest` is the newest that has the whole source; only where there is none, the
+ * newest that has a part of it. SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN.
+ */
 export async function findSnapshot(
   repository: Repository,
   request: { snapshot: string; source: string },
-): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+): Promise<FoundSnapshot> {
   const { source } = request;
   if (request.snapshot === 'latest') return findLatest(repository, source);
   const { manifest: snapshot } = await repository.resolve(request.snapshot);
@@ -18,14 +29,11 @@ export async function findSnapshot(
       hint: sourceHint(good),
     });
   }
-  return { snapshot, entry };
+  return { snapshot, entry, notes: gapsOf(entry) };
 }
 
-/** The newest snapshot that holds the source. With a damaged manifest among the newer ones that cannot be told. */
-async function findLatest(
-  repository: Repository,
-  source: string,
-): Promise<{ snapshot: Manifest; entry: ManifestSource }> {
+/** With a damaged manifest among the newer ones the latest cannot be told. */
+async function findLatest(repository: Repository, source: string): Promise<FoundSnapshot> {
   const { snapshots, damaged } = await repository.snapshots();
   const manifests = snapshots.map(({ manifest }) => manifest);
   const lastGood = lastGoodOf(manifests, source);
@@ -43,9 +51,20 @@ async function findLatest(
       },
     );
   }
-  if (found) return { snapshot: found, entry: lastGood.entry };
+  if (found) {
+    const stored = lastStoredOf(manifests, source);
+    const beyond =
+      stored && stored.snapshot !== found.id
+        ? [`${stored.snapshot} is newer but not whole, so it is left aside; name it to restore it`]
+        : [];
+    return { snapshot: found, entry: lastGood.entry, notes: [...gapsOf(lastGood.entry), ...beyond] };
+  }
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
+}
+
+function gapsOf({ status, error }: ManifestSource): string[] {
+  return status === 'partial' && error ? [`not whole: ${error.message} (${error.code})`] : [];
 }
 
 function sourceHint(names: string[]): string {

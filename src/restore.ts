@@ -37,8 +37,9 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   try {
     await deps.recover();
     const repository = await deps.repository();
-    const { snapshot, entry } = await findSnapshot(repository, request);
+    const { snapshot, entry, notes } = await findSnapshot(repository, request);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
+    for (const note of notes) request.say(`  ${note}`);
     for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
     const start: RestoreStart = {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -59,6 +59,15 @@ describe('restoring without Lifeboat', () => {
       await stack.exec('web', ['sh', '-c', `cd /media && ${hash.join(' ')}`]),
     );
     await expect(restoreWithScript('web.media', { only: 'no/such' })).rejects.toThrow('no no/such in web.media');
+
+    // A newer one that has only a part of the source is not the latest.
+    const newer = path.join(stack.directory, 'backups', stack.project, 'snapshots', '29990101T000000Z-ffffff');
+    await mkdir(newer);
+    const partial = { trigger: 'schedule', sources: { 'web.media': { status: 'partial' } } };
+    await writeFile(path.join(newer, 'manifest.json'), JSON.stringify(partial));
+    await rm(target, { recursive: true });
+    await restoreWithScript('web.media', { from: 'latest', only: 'a/file' });
+    await rm(newer, { recursive: true });
   });
 
   it('gives back a media tree', async () => {
