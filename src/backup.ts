@@ -18,7 +18,7 @@ import { FORMAT } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 /**
- * One run: plan → capture → store → commit → report. Resolves to the report whatever the outcome. Rejects only before
+ * One run: plan → capture → store → commit → prune → report. Resolves to the report whatever the outcome. Rejects only before
  * anything was done: LOCKED when another run is under way.
  */
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {

@@ -68,6 +68,12 @@ export function decideKept(
 ): Decision[] {
   const decisions = new Map(snapshots.map((one) => [one.id, begin(one, future)]));
   const counted = snapshots.filter(({ start }) => start <= future);
+  const names = new Map<string, Record<Bucket, string>>();
+  const namesOf = ({ id, start }: KeepSnapshot) => {
+    const known = names.get(id) ?? bucketNames(start, zone);
+    names.set(id, known);
+    return known;
+  };
   const newestFirst = counted.toSorted((a, b) => b.start - a.start || (a.id < b.id ? 1 : -1));
   for (const [source, rule] of rules) {
     if (rule.policy && formatKeep(rule.policy) === '') {
@@ -79,7 +85,7 @@ export function decideKept(
     keepNewest(good, source, keep);
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
-    if (rule.policy) keepByPolicy(regular, rule.policy, zone, keep);
+    if (rule.policy) keepByPolicy(regular, rule.policy, namesOf, keep);
   }
   for (const decision of decisions.values()) {
     decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
@@ -99,6 +105,7 @@ function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
 }
 
 type Keep = (id: string, why: string) => void;
+type NamesOf = (snapshot: KeepSnapshot) => Record<Bucket, string>;
 
 function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
   const isOk = ({ sources }: KeepSnapshot) => sources[source]?.status === 'ok';
@@ -125,19 +132,19 @@ function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: Ke
   }
 }
 
-function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, zone: string, keep: Keep): void {
+function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, namesOf: NamesOf, keep: Keep): void {
   const { last = 0, within = 0 } = policy;
   for (const [i, { id }] of good.slice(0, last).entries()) keep(id, `last ${i + 1}`);
   const oldest = (good[0]?.start ?? 0) - within * HOUR_MS;
   for (const { id, start } of good) if (within > 0 && start >= oldest) keep(id, `within ${within}h`);
-  const named = good.map(({ id, start }) => ({ id, names: bucketNames(start, zone) }));
   for (const bucket of ['daily', 'weekly', 'monthly', 'yearly'] as const) {
     const seen = new Set<string>();
-    for (const { id, names } of named) {
+    for (const snapshot of good) {
       if (seen.size >= (policy[bucket] ?? 0)) break;
-      if (seen.has(names[bucket])) continue;
-      seen.add(names[bucket]);
-      keep(id, `${bucket} ${names[bucket]}`);
+      const name = namesOf(snapshot)[bucket];
+      if (seen.has(name)) continue;
+      seen.add(name);
+      keep(snapshot.id, `${bucket} ${name}`);
     }
   }
 }

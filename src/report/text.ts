@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
-import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
+import type { OtherSource, Progress, Pruned, RunReport, RunStatus, SourceReport } from './events.ts';
 import {
   displayWidth,
   formatAge,
@@ -113,10 +113,19 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
         .map((line) => `  ${line}`),
     );
   lines.push(...sourceLines(clean, options, paint));
+  if (clean.pruned !== undefined) lines.push(...prunedLines(clean.pruned, paint));
   for (const other of clean.others ?? []) lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');
+}
+
+/** `pruned 2 old snapshots; 161 MiB freed`: what was freed belonged to snapshots pruned a day ago or earlier. */
+function prunedLines({ snapshots, objects, bytes }: Pruned, paint: Paint): string[] {
+  const parts: string[] = [];
+  if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
+  if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
+  return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
 }
 
 function title(report: RunReport, paint: Paint): string {

@@ -31,6 +31,7 @@ describe('settings', () => {
     expect(parse({ PATH: '/bin', POSTGRES_USER: 'app' })).toEqual({
       schedule: '0 3 * * *',
       keep: { daily: 7, weekly: 4, monthly: 12 },
+      fall: 0.5,
       destination: '/backups',
       scope: { kind: 'project' },
       healthchecksBase: 'https://hc-ping.com',
@@ -45,6 +46,7 @@ describe('settings', () => {
     const env = {
       LIFEBOAT_SCHEDULE: '@hourly',
       LIFEBOAT_KEEP: 'last 3',
+      LIFEBOAT_FALL: '20%',
       LIFEBOAT_DESTINATION: '/mnt//store/',
       LIFEBOAT_SCOPE: 'shop, blog',
       LIFEBOAT_PROJECT: 'shop',
@@ -64,6 +66,7 @@ describe('settings', () => {
     expect(settings).toEqual({
       schedule: '@hourly',
       keep: { last: 3 },
+      fall: 0.2,
       destination: '/mnt/store',
       scope: { kind: 'projects', names: ['shop', 'blog'] },
       project: 'shop',
@@ -182,6 +185,9 @@ describe('mistakes', () => {
     ['LIFEBOAT_DESTINATION', '/backups/../etc', 'has .. as a part'],
     ['LIFEBOAT_SCHEDULE', '* * * * * *', 'has six fields'],
     ['LIFEBOAT_KEEP', '0d', 'keeps nothing'],
+    ['LIFEBOAT_FALL', '0%', 'is not a percentage'],
+    ['LIFEBOAT_FALL', '101', 'is not a percentage'],
+    ['LIFEBOAT_FALL', 'half', 'is not a percentage'],
     ['LIFEBOAT_SCOPE', 'Shop', 'no Compose project can have'],
     ['LIFEBOAT_SCOPE', 'shop,,blog', 'has an empty item'],
     ['LIFEBOAT_STALL_TIMEOUT', '5s', 'is not between 10s and 7d'],

@@ -9,6 +9,7 @@ const options = { now: NOW, zone: 'Europe/Berlin' };
 
 test('a good run', () => {
   const report = makeReport({
+    pruned: { snapshots: 1, objects: 3, bytes: 161 * MIB },
     results: [
       makeResult({
         name: 'db.postgres',
@@ -36,6 +37,7 @@ test('a good run', () => {
       '  db.postgres   ok    12s   2 databases, 61 tables, 1,523,118 rows · 158 MiB new',
       '  web.media     ok    29s   20,114 files · 3.1 MiB new (17 files)',
       '  config        ok     0s   3 files, unchanged',
+      '  pruned 1 old snapshot; 161 MiB freed',
       '  next run tomorrow 03:00 CET (in 22h 59m)',
     ].join('\n'),
   );

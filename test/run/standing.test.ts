@@ -136,3 +136,20 @@ test('status shows each source with its result, its last good backup, and why it
     '  ! b: refused (PG_AUTH)',
   ]);
 });
+
+test('a source that fell needs attention until somebody accepts it, and is no failure of other runs', () => {
+  const before = manifest(18, { a: 'ok' });
+  const after = manifest(19, { a: 'ok' });
+  const entry = after.sources.a;
+  if (entry) entry.fell = { since: before.id };
+  const over = { plan: plan('a'), manifests: [manifest(20, { a: 'ok' }), after, before] };
+  const [standing] = ask({ ...over, now: new Date('2026-11-20T09:00:00Z') });
+  expect(standing).toMatchObject({ attention: 'fell', beforeFall: before.id });
+  expect(othersOf(standing ? [standing] : [], [])).toEqual([]);
+  expect(
+    renderStandings(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
+  ).toContain(`${before.id} is kept from before, until \`lifeboat accept a\``);
+  expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
+  // Gone with the snapshot itself: there is nothing to keep any more.
+  expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
+});

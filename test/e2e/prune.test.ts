@@ -1,0 +1,251 @@
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { encodeManifest, type Manifest } from '../../src/store/manifest.ts';
+import { openRepository } from '../../src/store/repository.ts';
+import { holder, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+interface Shown {
+  snapshots: number;
+  objects: number;
+  decisions: { id: string; keep: boolean; sources: Record<string, string[]>; always: string[] }[];
+  waiting: { objects: number };
+}
+
+const DAY = 86_400_000;
+const NIGHTS = 6;
+
+/** Retention on a repository with a history: what goes, when, and that the rest restores. */
+describe('pruning', () => {
+  let stack: Stack;
+  let backups: string;
+  /** by id, what web.media held */
+  const contents = new Map<string, string>();
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17),
+        web: holder(['media:/app/media'], { 'lifeboat.volumes': 'media', 'lifeboat.keep': '2d' }),
+      },
+      volumes: { media: {}, restored: {} },
+      env: { LIFEBOAT_KEEP: '3d' },
+      agent: { volumes: ['restored:/restored'] },
+    });
+    backups = path.join(stack.directory, 'backups');
+    await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i');
+    for (let night = 0; night < NIGHTS; night++) {
+      // Incompressible, so that each night has a pack of its own.
+      const made = await stack.exec('web', [
+        'sh',
+        '-c',
+        'cd /app/media && rm -f night-* && head -c 300000 /dev/urandom > night-$1 && [ -e base ] || head -c 300000 /dev/urandom > base; sha256sum base night-$1',
+        'sh',
+        String(night),
+      ]);
+      const { code, report, stderr } = await stack.backup('db.postgres', 'web.media');
+      expect(code, stderr).toBe(0);
+      contents.set(report.id, made);
+    }
+    await age(NIGHTS);
+  });
+  afterAll(() => stack?.destroy());
+
+  /** Makes the snapshots those of the last nights, one a day: ids, times and chain are written anew, objects stay as they are. */
+  async function age(nights: number) {
+    const destination = createLocalDestination({ root: backups });
+    const { snapshots } = await (
+      await openRepository(destination, { project: stack.project, create: false })
+    ).snapshots();
+    expect(snapshots).toHaveLength(nights);
+    let previous: string | null = null;
+    for (const [i, { manifest }] of snapshots.toReversed().entries()) {
+      const time = new Date(Date.now() - (nights - i) * DAY).toISOString();
+      const id = `${time.slice(0, 19).replaceAll(/[-:]/g, '')}Z-${manifest.id.slice(-6)}`;
+      const move = (key: string) => key.replace(`/snapshots/${manifest.id}/`, `/snapshots/${id}/`);
+      const at = (one: string) => path.join(backups, stack.project, 'snapshots', one);
+      const bytes: Buffer = encodeManifest(moved(manifest, { id, start: time, end: time, previous }, move));
+      await cp(at(manifest.id), at(id), { recursive: true, preserveTimestamps: true });
+      await rm(at(manifest.id), { recursive: true });
+      await writeFile(path.join(at(id), 'manifest.json'), bytes, { mode: 0o600 });
+      previous = createHash('sha256').update(bytes).digest('hex');
+      contents.set(id, contents.get(manifest.id) ?? '');
+      contents.delete(manifest.id);
+    }
+  }
+
+  function moved(manifest: Manifest, over: Partial<Manifest>, move: (key: string) => string): Manifest {
+    const sources = Object.entries(manifest.sources).map(([name, entry]) => {
+      const refs = Object.fromEntries(
+        (['index', 'facts'] as const).flatMap((part) => {
+          const ref = entry[part];
+          return ref ? [[part, { ...ref, key: move(ref.key) }]] : [];
+        }),
+      );
+      return [name, { ...entry, ...refs }];
+    });
+    return { ...manifest, ...over, sources: Object.fromEntries(sources) as Manifest['sources'] };
+  }
+
+  const prune = (...args: string[]) => stack.json<Shown>('prune', ...args);
+  const nightIds = () => [...contents.keys()].sort();
+  const manifests = async () =>
+    (await stack.objects()).filter((key) => key.endsWith('/manifest.json')).map((key) => key.split('/')[2] ?? '');
+  const packs = async () => (await stack.objects()).filter((key) => key.includes('/packs/web.media/'));
+
+  async function expectWhole() {
+    const { code, stdout, stderr } = await stack.lifeboat('check', '--read-data');
+    expect(code, stdout + stderr).toBe(0);
+  }
+
+  /** What the unreferenced list says happened this much earlier. */
+  async function letTimePass(ms: number) {
+    const lists = (await stack.objects()).filter((key) => key.includes('/unreferenced/'));
+    expect(lists).toHaveLength(1);
+    const file = path.join(backups, lists[0] as string);
+    const list = JSON.parse(await readFile(file, 'utf8')) as { objects: Record<string, string> };
+    for (const key of Object.keys(list.objects)) {
+      list.objects[key] = new Date(Date.parse(list.objects[key] as string) - ms).toISOString();
+    }
+    await writeFile(file, JSON.stringify(list));
+  }
+
+  it('says of each snapshot what becomes of it and why, and a dry run changes nothing', async () => {
+    await expectWhole();
+    const before = await stack.objects();
+    const { code, stdout } = await stack.lifeboat('prune', '--dry-run');
+    expect(code).toBe(0);
+    const ids = nightIds();
+    const lines = stdout.split('\n');
+    const line = (id: string | undefined) => lines.find((one) => one.startsWith(id as string));
+    expect(line(ids[5])).toMatch(
+      / keep .*newest good of db\.postgres · daily \d{4}-\d\d-\d\d · newest good of web\.media$/,
+    );
+    expect(line(ids[3])).toMatch(/ keep .*daily \d{4}-\d\d-\d\d \(db\.postgres\)$/);
+    expect(line(ids[2])).toMatch(/ remove .*no source needs it \(db\.postgres, web\.media\)/);
+    expect(stdout).toContain('3 snapshots would be removed, 3 snapshots kept');
+    expect(await stack.objects()).toEqual(before);
+  });
+
+  it('pins a snapshot, and lets it go again', async () => {
+    const [oldest = '', second = ''] = nightIds();
+    expect((await stack.lifeboat('pin', oldest, '--reason', 'before deploy 4.2')).code).toBe(0);
+    const { decisions } = await prune('--dry-run');
+    expect(decisions.find(({ id }) => id === oldest)).toMatchObject({
+      keep: true,
+      always: ['pinned: before deploy 4.2'],
+    });
+    expect((await stack.lifeboat('snapshots')).stdout).toContain('pinned');
+    expect((await stack.lifeboat('unpin', second)).code).toBe(4);
+    const unknown = await stack.lifeboat('pin', '20200101T000000Z-000000', '--json');
+    expect(unknown.code).toBe(4);
+    expect(JSON.parse(unknown.stdout)).toMatchObject({ error: { code: 'SNAPSHOT_UNKNOWN' } });
+  });
+
+  it('killed in the middle it has harmed nothing, and the next one goes on', async () => {
+    const foreign = path.join(backups, stack.project, 'packs', 'README');
+    await mkdir(path.dirname(foreign), { recursive: true });
+    await writeFile(foreign, 'not ours');
+    const child = stack.spawn('prune');
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until(
+      'a tombstone is there',
+      async () => (await stack.objects()).some((key) => key.includes('/tombstones/')) || child.exitCode !== null,
+      60_000,
+      5,
+    );
+    const agent = await stack.id('lifeboat');
+    await sh('docker', [
+      'exec',
+      agent,
+      'sh',
+      '-c',
+      'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline | grep -q "cli.js[ ]prune" && kill -9 $(basename $p); done; true',
+    ]);
+    await ended;
+    await expectWhole();
+    const next = await stack.lifeboat('prune');
+    expect(next.code, next.stderr).toBe(0);
+    expect(await manifests()).toEqual([0, 3, 4, 5].map((night) => nightIds()[night]));
+    await expectWhole();
+    expect(await packs()).toHaveLength(NIGHTS);
+  });
+
+  it('deletes packs in a second pass, a day later; what is kept still restores', async () => {
+    await letTimePass(DAY - 3_600_000);
+    expect((await prune()).objects).toBe(0);
+    await letTimePass(3_600_000);
+    const second = await prune();
+    expect(second).toMatchObject({ snapshots: 0, waiting: { objects: 0 } });
+    expect(second.objects).toBeGreaterThan(0);
+    expect(await packs()).toHaveLength(NIGHTS - 2);
+    expect(await readFile(path.join(backups, stack.project, 'packs', 'README'), 'utf8')).toBe('not ours');
+    await expectWhole();
+    for (const id of await manifests()) {
+      const target = `/restored/${id}`;
+      const { code, stderr } = await stack.lifeboat('restore', id, 'web.media', '--to-directory', target, '--yes');
+      expect(code, stderr).toBe(0);
+      const sums = (contents.get(id) ?? '')
+        .trim()
+        .split('\n')
+        .map((one) => one.split(/\s+/)) as [string, string][];
+      const input = sums.map(([sum, name]) => `${sum}  ${target}/${name}`).join('\n');
+      await stack.exec('lifeboat', ['sha256sum', '--check', '--quiet'], `${input}\n`);
+    }
+    const database = await stack.lifeboat(
+      'restore',
+      nightIds()[3] as string,
+      'db.postgres',
+      '--database',
+      'postgres',
+      '--to-database',
+      'then',
+      '--yes',
+    );
+    expect(database.code, database.stderr).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM t', { database: 'then' })).toBe('1000');
+    await stack.psql('DROP DATABASE "then"');
+  });
+
+  it('goes by itself after a good run, and not after one of a part', async () => {
+    await stack.lifeboat('unpin', nightIds()[0] as string);
+    const part = await stack.backup('web.media');
+    expect(part.report.pruned).toBeUndefined();
+    const { report } = await stack.backup();
+    expect(report.pruned?.snapshots).toBeGreaterThanOrEqual(2);
+    const left = await manifests();
+    expect(nightIds().filter((id) => left.includes(id))).toEqual(nightIds().slice(4));
+    await expectWhole();
+  });
+
+  it('keeps the snapshot from before a fall until somebody accepts it', async () => {
+    const before = (await stack.backup()).report.id;
+    await stack.psql('DELETE FROM t WHERE i > 10');
+    const after = await stack.backup();
+    expect(after.report.results.find(({ name }) => name === 'db.postgres')).toMatchObject({ status: 'ok', fell: true });
+    await stack.backup();
+    const why = async () =>
+      (await prune('--dry-run')).decisions.find(({ id }) => id === before)?.sources['db.postgres'];
+    expect(await why()).toContain('before the fall of db.postgres');
+    const status = await stack.lifeboat('status');
+    expect(status.code).toBe(3);
+    expect(status.stdout).toContain(`${before} is kept from before`);
+    expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
+    expect(await why()).not.toContain('before the fall of db.postgres');
+    expect((await stack.lifeboat('status')).code).toBe(0);
+  });
+
+  it('refuses while a manifest cannot be read', async () => {
+    const id = (await manifests())[0] as string;
+    const file = path.join(backups, stack.project, 'snapshots', id, 'manifest.json');
+    const bytes = await readFile(file);
+    await writeFile(file, bytes.subarray(0, 50));
+    const { code, stdout } = await stack.lifeboat('prune', '--json');
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'OBJECT_DAMAGED' } });
+    await writeFile(file, bytes);
+    expect((await stack.lifeboat('prune')).code).toBe(0);
+  });
+});

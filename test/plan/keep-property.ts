@@ -1,0 +1,24 @@
+import { expect } from 'vitest';
+import { decideKept } from '../../src/plan/keep.ts';
+import { makeHistory, oracle } from './histories.ts';
+
+/** Holds the decisions on one made-up history against the oracle and against what must never happen. */
+export function checkHistory(seed: number): void {
+  const history = makeHistory(seed);
+  const { snapshots, rules, zone } = history;
+  const decisions = decideKept(snapshots, rules, { zone });
+  const kept = new Set(decisions.filter(({ keep }) => keep).map(({ id }) => id));
+  const expected = oracle(history);
+  if (kept.size !== expected.size || [...kept].some((id) => !expected.has(id))) {
+    expect([...kept].sort(), `history ${seed}`).toEqual([...expected].sort());
+  }
+  const staying = snapshots.filter(({ id }) => kept.has(id));
+  for (const name of rules.keys()) {
+    const had = snapshots.some(({ sources }) => sources[name]?.status === 'ok');
+    const has = staying.some(({ sources }) => sources[name]?.status === 'ok');
+    if (had !== has) expect.fail(`history ${seed}: no good snapshot of ${name} is left`);
+  }
+  // A second look at what stayed takes nothing more.
+  const again = decideKept(staying, rules, { zone });
+  if (again.some(({ keep }) => !keep)) expect.fail(`history ${seed}: a second prune removes more`);
+}

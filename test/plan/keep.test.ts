@@ -1,0 +1,170 @@
+import { describe, expect, test } from 'vitest';
+import { checkClock, decideKept, eitherPolicy, type KeepRule, type KeepSnapshot } from '../../src/plan/keep.ts';
+import type { KeepPolicy } from '../../src/plan/model.ts';
+import { parseKeep } from '../../src/plan/retention.ts';
+import { checkHistory } from './keep-property.ts';
+
+const DB = 'db.postgres';
+const policy = (text: string) => (parseKeep(text) as { value: KeepPolicy }).value;
+
+function snap(time: string, over: Partial<KeepSnapshot> = {}): KeepSnapshot {
+  const start = Date.parse(time);
+  return { id: time, start, end: start + 1000, safety: false, sources: { [DB]: { status: 'ok' } }, ...over };
+}
+
+/** Each kept snapshot of {@link DB} with its reasons. */
+function reasons(
+  snapshots: KeepSnapshot[],
+  keep: string | undefined,
+  { zone = 'UTC', ...rule }: { zone?: string } & KeepRule = {},
+) {
+  const rules = new Map([[DB, { ...(keep ? { policy: policy(keep) } : {}), ...rule }]]);
+  const kept = decideKept(snapshots, rules, { zone }).filter((one) => one.keep);
+  return Object.fromEntries(kept.map(({ id, always, sources }) => [id, [...always, ...(sources[DB] ?? [])]]));
+}
+
+describe('what is kept', () => {
+  test('the newest of each day that has one, by the clocks of the zone, with its reason', () => {
+    const nights = ['2026-11-18T22:30:00Z', '2026-11-18T23:30:00Z', '2026-11-19T22:00:00Z', '2026-11-19T22:30:00Z'];
+    const snapshots = nights.map((time) => snap(time));
+    expect(reasons(snapshots, '2d', { zone: 'Europe/Berlin' })).toEqual({
+      '2026-11-18T22:30:00Z': ['daily 2026-11-18'],
+      '2026-11-19T22:30:00Z': [`newest good of ${DB}`, 'daily 2026-11-19'],
+    });
+    expect(Object.keys(reasons(snapshots, '2d'))).toEqual(['2026-11-18T23:30:00Z', '2026-11-19T22:30:00Z']);
+  });
+
+  test('weeks are those of ISO: the first of January may be in the last week of the old year', () => {
+    const days = ['2026-12-31T03:00:00Z', '2027-01-03T03:00:00Z', '2027-01-04T03:00:00Z'];
+    const snapshots = days.map((time) => snap(time));
+    expect(reasons(snapshots, '5w')).toEqual({
+      '2027-01-03T03:00:00Z': ['weekly 2026-W53'],
+      '2027-01-04T03:00:00Z': [`newest good of ${DB}`, 'weekly 2027-W01'],
+    });
+  });
+
+  test('last, months, years, and hours back from the newest', () => {
+    const snapshots = ['2025-12-31T03:00:00Z', '2026-10-30T03:00:00Z', '2026-11-01T03:00:00Z', '2026-11-02T03:00:00Z'];
+    expect(
+      reasons(
+        snapshots.map((time) => snap(time)),
+        'last 1 within 24h 2m 2y',
+      ),
+    ).toEqual({
+      '2025-12-31T03:00:00Z': ['yearly 2025'],
+      '2026-10-30T03:00:00Z': ['monthly 2026-10'],
+      '2026-11-01T03:00:00Z': ['within 24h'],
+      '2026-11-02T03:00:00Z': [`newest good of ${DB}`, 'last 1', 'within 24h', 'monthly 2026-11', 'yearly 2026'],
+    });
+  });
+
+  test('failed entries count for nothing, and nothing goes by age alone', () => {
+    const failed = { sources: { [DB]: { status: 'failed' as const } } };
+    const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 11 ? failed : {}));
+    expect(Object.keys(reasons(days, '2d'))).toEqual(['2026-11-10T03:00:00Z', '2026-11-11T03:00:00Z']);
+  });
+
+  test('a source whose last run failed keeps everything; one that is gone for good its newest', () => {
+    const days = [10, 11, 12].map((day) => snap(`2026-11-${day}T03:00:00Z`));
+    expect(Object.keys(reasons(days, '1d', { hold: 'failed last' }))).toHaveLength(3);
+    expect(reasons(days, undefined)).toEqual({ '2026-11-12T03:00:00Z': [`newest good of ${DB}`] });
+  });
+
+  test('a snapshot goes when none of its sources wants it', () => {
+    const both = { sources: { [DB]: { status: 'ok' as const }, config: { status: 'ok' as const } } };
+    const days = [10, 11, 12].map((day) => snap(`2026-11-${day}T03:00:00Z`, both));
+    const rules = new Map([
+      [DB, { policy: policy('1d') }],
+      ['config', { policy: policy('2d') }],
+    ]);
+    const decisions = decideKept(days, rules, { zone: 'UTC' });
+    expect(decisions.map(({ keep }) => keep)).toEqual([false, true, true]);
+    expect(decisions[1]?.sources).toEqual({ [DB]: [], config: ['daily 2026-11-11'] });
+  });
+
+  test('the newest partial one does not replace the newest good one', () => {
+    const partial = snap('2026-11-12T03:00:00Z', { sources: { [DB]: { status: 'partial' } } });
+    expect(reasons([snap('2026-11-10T03:00:00Z'), partial], 'last 1')).toEqual({
+      '2026-11-10T03:00:00Z': [`newest good of ${DB}`],
+      '2026-11-12T03:00:00Z': [`newest of ${DB}`, 'last 1'],
+    });
+  });
+
+  test('a safety snapshot is kept by its pin, and without one as long as there is nothing newer', () => {
+    const regular = snap('2026-11-10T03:00:00Z');
+    const safety = snap('2026-11-11T03:00:00Z', { safety: true });
+    expect(reasons([regular, safety], '1d')).toEqual({
+      [regular.id]: [`newest good of ${DB} but for safety snapshots`, 'daily 2026-11-10'],
+      [safety.id]: [`newest good of ${DB}`],
+    });
+    const newer = snap('2026-11-12T03:00:00Z');
+    expect(Object.keys(reasons([regular, safety, newer], '1d'))).toEqual([newer.id]);
+    const pinned = { ...safety, pinned: 'before restore x' };
+    expect(reasons([regular, pinned, newer], '1d')[safety.id]).toEqual(['pinned: before restore x']);
+  });
+
+  test('what was there before a fall stays until somebody accepts that', () => {
+    const before = snap('2026-11-10T03:00:00Z');
+    const after = snap('2026-11-11T03:00:00Z', { sources: { [DB]: { status: 'ok', fellSince: before.id } } });
+    const newer = snap('2026-11-12T03:00:00Z');
+    const all = [before, after, newer];
+    expect(reasons(all, '1d')).toMatchObject({
+      [before.id]: [`before the fall of ${DB}`],
+      [after.id]: [`after the fall of ${DB}`],
+    });
+    expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end - 1 }))).toHaveLength(3);
+    expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end }))).toEqual([newer.id]);
+  });
+
+  test('a policy that keeps nothing is refused', () => {
+    for (const empty of [{}, { daily: 0 }]) {
+      const rules = new Map([[DB, { policy: empty }]]);
+      expect(() => decideKept([snap('2026-11-10T03:00:00Z')], rules, { zone: 'UTC' })).toThrow('keeps nothing');
+    }
+  });
+
+  test('the policy of either', () => {
+    expect(eitherPolicy({ daily: 7, weekly: 4 }, { daily: 3, last: 2, weekly: 9 })).toEqual({
+      daily: 7,
+      weekly: 9,
+      last: 2,
+    });
+  });
+});
+
+describe('the clock', () => {
+  const day = 86_400_000;
+  const now = Date.parse('2026-11-20T03:00:00Z');
+  const check =
+    (...starts: number[]) =>
+    () =>
+      checkClock(starts, now);
+
+  test('may be a little off, and backups may have paused for months', () => {
+    expect(check()).not.toThrow();
+    expect(check(now + 5 * 60_000, now - day)).not.toThrow();
+    expect(check(now - 99 * day, now - 198 * day)).not.toThrow();
+  });
+
+  test('is refused when it went back or far ahead, now or at the last run', () => {
+    const code = 'CLOCK_JUMPED';
+    expect(check(now + 365 * day, now - day)).toThrow(expect.objectContaining({ code }));
+    expect(check(now - 365 * day)).toThrow(expect.objectContaining({ code }));
+    expect(check(now, now - 365 * day)).toThrow(expect.objectContaining({ code }));
+  });
+
+  test('with snapshots from the future that are not counted, none of the others is displaced', () => {
+    const future = snap('2027-11-20T03:00:00Z');
+    const days = [17, 18, 19].map((date) => snap(`2026-11-${date}T03:00:00Z`));
+    const rules = new Map([[DB, { policy: policy('within 72h') }]]);
+    const keptOf = (options: object) =>
+      decideKept([future, ...days], rules, { zone: 'UTC', ...options }).map(({ keep }) => keep);
+    expect(keptOf({})).toEqual([true, false, false, false]);
+    expect(keptOf({ future: now })).toEqual([true, true, true, true]);
+  });
+});
+
+test('made-up histories are kept as an independent reckoning has it', () => {
+  const histories = process.env.LIFEBOAT_FUZZ ? 100_000 : 400;
+  for (let seed = 1; seed <= histories; seed++) checkHistory(seed);
+}, 300_000);

@@ -1,0 +1,337 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { chainBreaks } from '../../src/check.ts';
+import type { Destination } from '../../src/destinations/destination.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { Journal } from '../../src/journal.ts';
+import { silentLog } from '../../src/log.ts';
+import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
+import { parseKeep } from '../../src/plan/retention.ts';
+import { type PruneDeps, type PruneRequest, prune } from '../../src/prune.ts';
+import { renderPrune } from '../../src/report/prune-text.ts';
+import type { LastResult } from '../../src/standing.ts';
+import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
+import { streamOf } from '../../src/store/objects.ts';
+import { putPin } from '../../src/store/pins.ts';
+import { openRepository, type Repository, type Snapshot } from '../../src/store/repository.ts';
+import { readTombstones } from '../../src/store/tombstones.ts';
+import { keys } from '../contract/destination.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+const MEDIA = 'web.media';
+const DAY = 86_400_000;
+
+let root: string;
+let objects: Map<string, string>;
+let destination: Destination;
+let repository: Repository;
+let last: Snapshot | undefined;
+let now: number;
+let accepted: Record<string, string>;
+let results: Record<string, LastResult>;
+let planned: Record<string, string>;
+
+/** Objects as text in memory: what is tested is which there are. */
+function inMemory(): Destination {
+  const missing = (key: string) => new LifeboatError('OBJECT_MISSING', `no ${key}`);
+  return {
+    name: 'memory',
+    async put(key, body) {
+      const content = await text(body);
+      if (objects.has(key)) throw new LifeboatError('DEST_EXISTS', key);
+      objects.set(key, content);
+      return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+    },
+    async get(key) {
+      const content = objects.get(key);
+      if (content === undefined) throw missing(key);
+      return streamOf(content);
+    },
+    async *list(prefix) {
+      for (const key of [...objects.keys()].sort()) {
+        const size = objects.get(key)?.length;
+        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
+      }
+    },
+    async delete(key) {
+      objects.delete(key);
+    },
+  };
+}
+
+beforeEach(async () => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-prune-'));
+  objects = new Map();
+  destination = inMemory();
+  repository = await openRepository(destination, { project: 'shop', create: true });
+  last = undefined;
+  now = Date.parse('2026-11-10T03:00:00Z');
+  accepted = {};
+  results = {};
+  planned = { [MEDIA]: '2d' };
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const idOf = (time: number, suffix = 'aaaaaa') =>
+  `${new Date(time).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-${suffix}`;
+const packKey = (name: string) => `shop/packs/${MEDIA}/${name.padEnd(32, '0').slice(0, 2)}/${name.padEnd(32, '0')}.zip`;
+
+async function put(key: string) {
+  const stored = await destination.put(key, streamOf(`content of ${key}`));
+  return { key, ...stored };
+}
+
+/** A snapshot of the present time, with an index of its own and packs by name; those that are there are used again. */
+async function snapshot(packs: string[], over: Partial<ManifestSource> = {}, manifest: Partial<Manifest> = {}) {
+  const id = idOf(now);
+  const refs: ManifestSource['packs'] = [];
+  for (const name of packs) {
+    const known = last?.manifest.sources[MEDIA]?.packs.find(({ key }) => key === packKey(name));
+    refs.push(known ?? { ...(await put(packKey(name))), id: name.padEnd(32, '0'), plainSize: 1 });
+  }
+  const index = await put(`shop/snapshots/${id}/${MEDIA}.index.ndjson.zst`);
+  const entry: ManifestSource = {
+    ...{ kind: 'volume', status: 'ok', index, packs: refs, files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+    ...{ summary: '', warnings: [], skipped: {} },
+    ...over,
+  };
+  const time = new Date(now).toISOString();
+  last = await repository.commit({
+    ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'schedule', agentVersion: '0.1.0' },
+    ...{ sequence: (last?.manifest.sequence ?? 0) + 1, previous: last?.hash ?? null, status: 'ok' },
+    sources: { [MEDIA]: entry },
+    ...manifest,
+  });
+  return last;
+}
+
+/** One each night, each with a pack of its own and one that all share. */
+async function nights(count: number) {
+  const all: Snapshot[] = [];
+  for (let i = 0; i < count; i++) {
+    all.push(await snapshot(['ab', `${i}${i}`]));
+    now += DAY;
+  }
+  now -= DAY - 60_000;
+  return all;
+}
+
+function deps(over: Partial<PruneDeps> = {}): PruneDeps {
+  const policy = (text: string) => (parseKeep(text) as { value: KeepPolicy }).value;
+  const sources = Object.entries(planned).map(([name, keep]) => ({ name, keep: policy(keep), schedule: '0 3 * * *' }));
+  return {
+    repository,
+    plan: { project: 'shop', problems: [], sources } as unknown as Plan,
+    keep: policy('1d'),
+    state: { accepted: async () => accepted, results: async () => results },
+    journals: join(root, 'journals'),
+    zone: 'UTC',
+    now: () => new Date(now),
+    log: silentLog,
+    signal: new AbortController().signal,
+    ...over,
+  };
+}
+const run = (request: Partial<PruneRequest> = {}, over: Partial<PruneDeps> = {}) =>
+  prune(deps(over), { dryRun: false, ...request });
+const ids = async () => (await repository.snapshots()).snapshots.map(({ manifest }) => manifest.id);
+const packs = async () => (await keys(destination, 'shop/packs/')).map((key) => key.split('/').at(-1)?.slice(0, 2));
+
+describe('prune', () => {
+  test('removes snapshots at once, and what they alone named in a second pass a day later', async () => {
+    const all = await nights(4);
+    const before = await keys(destination, '');
+    const shown = await run({ dryRun: true });
+    expect(await keys(destination, '')).toEqual(before);
+    expect(renderPrune(shown, { now: new Date(now), zone: 'UTC' })).toMatch(
+      /keep +daily 2026-11-12\n.* remove +no source needs it .*\n.*\n\n2 snapshots would be removed, 2 snapshots kept/,
+    );
+
+    const first = await run();
+    expect(first).toMatchObject({ snapshots: 2, objects: 0, waiting: { objects: 4 } });
+    expect(await ids()).toEqual([all[3]?.manifest.id, all[2]?.manifest.id]);
+    expect(await packs()).toEqual(['00', '11', '22', '33', 'ab']);
+
+    now += DAY - 60_000;
+    expect(await run()).toMatchObject({ snapshots: 0, objects: 0 });
+    now += 60_000;
+    const second = await run();
+    expect(second).toMatchObject({ snapshots: 0, objects: 4, waiting: { objects: 0 } });
+    expect(second.bytes).toBeGreaterThan(0);
+    expect(await packs()).toEqual(['22', '33', 'ab']);
+    expect(await keys(destination, 'shop/unreferenced/')).toEqual([]);
+    await repository.checkObjects(
+      (await repository.snapshots()).snapshots.flatMap(({ manifest }) => manifest.sources[MEDIA]?.packs ?? []),
+    );
+  });
+
+  test('an object that is named again meanwhile is not deleted', async () => {
+    const all = await nights(3);
+    planned[MEDIA] = 'last 1';
+    await run();
+    expect(await packs()).toContain('11');
+    now += DAY;
+    // Such as by a manifest that was copied back.
+    last = { ...(all[2] as Snapshot), manifest: { ...(all[1] as Snapshot).manifest, sequence: 3 } };
+    await snapshot(['ab', '11'], {}, { sequence: 4, previous: all[2]?.hash ?? null });
+    now += 1000;
+    expect(await run()).toMatchObject({ objects: 3 });
+    expect(await packs()).toEqual(['11', '22', 'ab']);
+  });
+
+  test('foreign files and other projects are never touched, nor what a run has announced', async () => {
+    const foreign = [
+      'shop/packs/readme.txt',
+      `shop/packs/${MEDIA}/ab/notes.zip`,
+      'shop/snapshots/mine/web.media.index.ndjson',
+      'shop/wal/x',
+      'other/packs/web.media/ab/abababababababababababababababab.zip',
+    ];
+    for (const key of foreign) await put(key);
+    const orphan = packKey('0e');
+    const underWay = packKey('0f');
+    await put(orphan);
+    await put(underWay);
+    await nights(1);
+    const run1 = {
+      id: idOf(now, 'bbbbbb'),
+      rid: 'x',
+      project: 'shop',
+      trigger: 'manual' as const,
+      start: '',
+      sources: [],
+    };
+    const journal = new Journal(deps().journals, { type: 'start', verb: 'backup', run: run1 });
+    journal.record({ type: 'object', key: underWay });
+    expect(await run()).toMatchObject({ waiting: { objects: 1 } });
+    now += DAY;
+    expect(await run()).toMatchObject({ objects: 1 });
+    const left = await keys(destination, '');
+    expect(left).toEqual(expect.arrayContaining([...foreign, underWay]));
+    expect(left).not.toContain(orphan);
+  });
+
+  test('refuses with a damaged manifest, a clock that jumped, and a policy that keeps nothing', async () => {
+    const all = await nights(4);
+    const before = await keys(destination, '');
+    now += 365 * DAY;
+    await expect(run()).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+    now -= 2 * 365 * DAY;
+    await expect(run()).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+    expect((await run({ clockIsRight: true, dryRun: true })).snapshots).toBe(0);
+    now += 365 * DAY;
+    const broken = deps();
+    broken.plan.sources.forEach((source) => {
+      source.keep = {};
+    });
+    await expect(prune(broken, { dryRun: false })).rejects.toMatchObject({ code: 'SETTING_INVALID' });
+    const key = `shop/snapshots/${all[0]?.manifest.id}/manifest.json`;
+    objects.set(key, objects.get(key)?.slice(0, 100) ?? '');
+    await expect(run()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    expect(await keys(destination, '')).toEqual(before);
+  });
+
+  test('takes nothing of a source whose last run failed, also when that run stored nothing', async () => {
+    await nights(4);
+    results = { [MEDIA]: { run: idOf(now, 'ffffff'), at: new Date(now).toISOString(), status: 'failed' } };
+    const kept = await run();
+    expect(kept.snapshots).toBe(0);
+    expect(kept.decisions[3]?.sources[MEDIA]).toEqual([`${MEDIA} failed last`]);
+  });
+
+  test('a source that is gone keeps by its own last policy or the default, until that is accepted', async () => {
+    await nights(3);
+    await snapshot(['ab'], { keep: '3d' });
+    now += 1000;
+    planned = {};
+    expect((await run({ dryRun: true })).snapshots).toBe(1);
+    accepted = { [MEDIA]: new Date(now + 1).toISOString() };
+    expect((await run({ dryRun: true })).snapshots).toBe(3);
+  });
+
+  test('pins keep, also one that is put at the last moment', async () => {
+    const all = await nights(4);
+    const [first, second] = all.map(({ manifest }) => manifest.id) as [string, string];
+    await putPin(destination, 'shop', first, { reason: 'before deploy 4.2', at: new Date(now).toISOString() });
+    const late: Destination = {
+      ...destination,
+      async put(key, body) {
+        const stored = await destination.put(key, body);
+        if (key.includes('/tombstones/')) {
+          await putPin(destination, 'shop', second, { reason: 'quick', at: new Date(now).toISOString() });
+        }
+        return stored;
+      },
+    };
+    const result = await run({}, { repository: await openRepository(late, { project: 'shop', create: false }) });
+    expect(result.snapshots).toBe(0);
+    expect(result.decisions.slice(2).map(({ always }) => always)).toEqual([
+      ['pinned just now'],
+      ['pinned: before deploy 4.2'],
+    ]);
+    expect(await ids()).toHaveLength(4);
+    expect(await keys(destination, 'shop/tombstones/')).toEqual([]);
+    expect(await keys(destination, 'shop/unreferenced/')).toEqual([]);
+  });
+
+  test('the chain stays whole by tombstones; a manifest that somebody else removed is missed', async () => {
+    const all = await nights(6);
+    planned[MEDIA] = 'last 1';
+    await putPin(destination, 'shop', all[2]?.manifest.id ?? '', { reason: 'x', at: new Date(now).toISOString() });
+    await run();
+    const breaks = async () =>
+      chainBreaks((await repository.snapshots()).snapshots, await readTombstones(destination, 'shop'));
+    expect(await ids()).toHaveLength(2);
+    expect(await breaks()).toEqual([]);
+    objects.delete(`shop/snapshots/${all[2]?.manifest.id}/manifest.json`);
+    expect(await breaks()).toMatchObject([{ snapshot: all[3]?.manifest.id, error: { code: 'OBJECT_DAMAGED' } }]);
+    objects.delete(`shop/tombstones/${all[0]?.manifest.id}.json`);
+    expect(await breaks()).toHaveLength(2);
+  });
+
+  test('stopped at any of its steps it has done no harm, and the next one finishes', async () => {
+    const all = await nights(5);
+    await run();
+    now += DAY;
+    await snapshot(['ab', '77']);
+    now += 60_000;
+    const reference = new Map(objects);
+    let steps = 0;
+    for (let failAt = 1; failAt <= steps + 1; failAt++) {
+      objects = new Map(reference);
+      let step = 0;
+      const dying = () => {
+        if (++step === failAt) throw new Error('killed');
+      };
+      const fragile: Destination = {
+        ...destination,
+        put: async (key, body) => {
+          dying();
+          return destination.put(key, body);
+        },
+        delete: async (key) => {
+          dying();
+          await destination.delete(key);
+        },
+      };
+      const opened = await openRepository(fragile, { project: 'shop', create: false });
+      await run({}, { repository: opened }).catch((error: Error) => expect(error.message).toBe('killed'));
+      steps = Math.max(steps, step);
+      const { snapshots, damaged } = await repository.snapshots();
+      expect(damaged).toEqual([]);
+      for (const { manifest } of snapshots)
+        await repository.checkObjects(Object.values(manifest.sources).flatMap((one) => [one.index, ...one.packs]));
+      expect(chainBreaks(snapshots, await readTombstones(destination, 'shop'))).toEqual([]);
+      await run();
+      now += DAY;
+      await run();
+      expect(await ids()).toEqual([last?.manifest.id, all[4]?.manifest.id]);
+      expect(await packs()).toEqual(['44', '77', 'ab']);
+      now -= DAY;
+    }
+    expect(steps).toBeGreaterThan(8);
+  });
+});
