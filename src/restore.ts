@@ -1,19 +1,12 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { endJournal } from './end-journal.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
 import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { formatAgo } from './report/format.ts';
-import type {
-  PreparedRestore,
-  RestoreContext,
-  RestoreDeps,
-  Restored,
-  RestoreRequest,
-  RestoreResult,
-} from './restore-context.ts';
+import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
 import { prepareDatabases } from './restore-database.ts';
 import { findSnapshot } from './restore-find.ts';
 import { previewLines } from './restore-preview.ts';
@@ -120,24 +113,25 @@ async function perform(
     await deps.state.saveRollbacks([...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = true;
   };
-  const load = () => step('restore', () => prepared.load(keep));
+  const load = async () => {
+    const { restored, warnings, withoutDataMs } = await step('restore', () => prepared.load(keep));
+    // At once: whatever fails from here on, the data is in place.
+    report.restored = restored;
+    report.warnings.push(...warnings);
+    if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
+  };
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
     if (preview.replaces.length > 0 && request.safety && !deps.foreign) {
       report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, preview.target?.name));
     }
-    let restored: Restored;
-    if (services.length === 0) restored = await load();
+    if (services.length === 0) await load();
     else {
       request.say(`  stopping ${services.map(({ name }) => name).join(', ')}`);
       const held = deps.holdDeps(context.journal);
       const ran = await step('with services stopped', () => withStopped(services, held, request.signal, load));
       report.checks.push(...ran.checks);
-      restored = ran.result;
     }
-    report.restored = restored.restored;
-    report.warnings.push(...restored.warnings);
-    if (restored.withoutDataMs !== undefined) report.withoutDataMs = Math.round(restored.withoutDataMs);
     const { healthUrl } = request;
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
     return undefined;
@@ -188,6 +182,16 @@ function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[])
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
 }
 
+/** What went wrong after the swap, such as a stop while services were waited for: whoever reads it must not try again. */
+function whileInPlace(error: unknown, { id, canRollBack }: RestoreReport): LifeboatError {
+  const own = toLifeboatError(error);
+  const back = canRollBack ? `; \`lifeboat rollback ${id}\` brings the former data back` : '';
+  return new LifeboatError(own.code, own.message, {
+    cause: own.cause,
+    hint: `The restored data is in place, complete${back}. Look whether everything that uses it runs.`,
+  });
+}
+
 /** Stores the record and tells. Throws what ended the restore. */
 async function finish(
   deps: RestoreDeps,
@@ -198,7 +202,10 @@ async function finish(
 ): Promise<RestoreResult> {
   report.end = deps.now().toISOString();
   const unwell = report.checks.filter(({ ok }) => !ok);
-  if (error !== undefined) Object.assign(report, { status: 'failed', error: errorInfo(error) });
+  const inPlace = report.restored.length > 0;
+  const failure = error !== undefined && inPlace ? whileInPlace(error, report) : error;
+  if (failure !== undefined)
+    Object.assign(report, { status: inPlace ? 'partial' : 'failed', error: errorInfo(failure) });
   else if (unwell.length > 0) {
     const names = unwell.map(({ name }) => name).join(', ');
     const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${names}`, {
@@ -207,7 +214,7 @@ async function finish(
     Object.assign(report, { status: 'partial', error: errorInfo(why) });
   }
   // Nothing was put aside by a restore that failed before its swap.
-  if (error !== undefined && report.restored.length === 0) report.canRollBack = false;
+  if (failure !== undefined && !inPlace) report.canRollBack = false;
   const clean = redactDeep(report);
   await putRecord(repository.destination, `${repository.project}/restores/${report.id}.json`, {
     agentVersion: deps.agentVersion,
@@ -217,6 +224,6 @@ async function finish(
   );
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
   await deps.dispatcher.settle();
-  if (error !== undefined) throw error;
+  if (failure !== undefined) throw failure;
   return { ...report, left, durationMs: Date.parse(report.end) - Date.parse(report.start) };
 }

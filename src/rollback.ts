@@ -139,20 +139,22 @@ async function swapBack(
     const { using } = request.stopServices
       ? await containersUsing(deps.engine, kept.planned, deps.agentId)
       : { using: [] };
-    const { result, checks } = await withStopped(using, deps.holdDeps(journal), request.signal, () =>
-      kept.swap(chosen),
-    );
-    report.withoutDataMs = Math.round(result.swapMs);
+    const { checks } = await withStopped(using, deps.holdDeps(journal), request.signal, async () => {
+      const { swapMs, restored, now } = await kept.swap(chosen);
+      // At once: whatever fails from here on, the data has changed places.
+      report.withoutDataMs = Math.round(swapMs);
+      report.restored = restored;
+      report.canRollBack = now !== undefined;
+      const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
+      await deps.state.saveRollbacks(now ? [...others, now] : others);
+    });
     report.checks.push(...checks);
-    const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-    if (result.now) await deps.state.saveRollbacks([...others, result.now]);
-    else await deps.state.saveRollbacks(others);
-    report.canRollBack = result.now !== undefined;
-    report.restored = result.restored;
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
     failure = request.signal.aborted ? request.signal.reason : error;
-    Object.assign(report, { status: 'failed', error: errorInfo(failure), canRollBack: false });
+    const swapped = report.restored.length > 0;
+    Object.assign(report, { status: swapped ? 'partial' : 'failed', error: errorInfo(failure) });
+    if (!swapped) report.canRollBack = false;
   }
   if (report.checks.some(({ ok }) => !ok) && failure === undefined) report.status = 'partial';
   report.end = deps.now().toISOString();

@@ -1,7 +1,10 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
+import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
-import { ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+import { holder, ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
@@ -58,6 +61,14 @@ describe('a restore in place that is disturbed', () => {
           environment: { POSTGRES_DB: 'app' },
           command: ['postgres', '-c', 'wal_level=logical', '-c', 'fsync=off'],
         }),
+        web: holder(
+          [],
+          {},
+          {
+            depends_on: { db: { condition: 'service_healthy' } },
+            healthcheck: { test: ['CMD', 'test', '!', '-e', '/tmp/sick'], interval: '1s', retries: 600 },
+          },
+        ),
         old: postgres(15, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
       },
       receiver: false,
@@ -107,6 +118,27 @@ describe('a restore in place that is disturbed', () => {
     const ran = await inPlace();
     expect(ran.code, ran.stdout).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
+    await rollBack();
+  });
+
+  it('says that the data is in place when it is stopped while it waits for a service', async () => {
+    await stack.exec('web', ['touch', '/tmp/sick']);
+    const ended = inPlace();
+    const swapped = "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\\_\\_before%'";
+    await until('the swap', async () => (await stack.psql(swapped)) === '1');
+    await until('web is started', () => stack.exec('web', ['true']).catch(() => undefined));
+    const interrupt = `for p in /proc/[0-9]*; do
+      if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -INT "\${p#/proc/}"; fi
+    done 2>/dev/null; true`;
+    await stack.exec('lifeboat', ['sh', '-c', interrupt]);
+    const ran = await ended;
+    expect({ code: ran.code, error: codeOf(ran) }, ran.stdout).toEqual({ code: 130, error: 'INTERRUPTED' });
+    expect(ran.stdout).toMatch(/The restored data is in place, complete; `lifeboat rollback /);
+    expect(await inApp(CONTENT)).toBe(first);
+    const key = (await stack.objects()).filter((name) => name.includes('/restores/')).at(-1) as string;
+    const record = JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
+    expect(record).toMatchObject({ status: 'partial', canRollBack: true, restored: [{ target: 'app' }] });
+    await stack.exec('web', ['rm', '/tmp/sick']);
     await rollBack();
   });
 
