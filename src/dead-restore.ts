@@ -43,7 +43,7 @@ export async function reportDeadRestore(deps: DeadRestoreDeps, restore: RestoreS
 
 function hint({ verb, id }: RestoreStart, reached: Reached): string {
   if (reached === 'unknown') return 'Which data is in place cannot be told now; look at it, and at `lifeboat status`.';
-  if (reached === 'nothing') return 'Nothing was replaced; what was half made is removed.';
+  if (reached === 'nothing') return 'Nothing was replaced; it can be started again.';
   if (verb === 'rollback') return 'The data is rolled back, complete; `lifeboat rollback` undoes it.';
   return `The restored data is in place, complete; \`lifeboat rollback ${id}\` brings the former data back.`;
 }

@@ -7,7 +7,8 @@ import { type HoldDeps, releaseHolds } from './hold.ts';
 import { appendJournal, type JournalEntry, journalObjects, openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { RestoreStart, RunReport, RunStart } from './report/events.ts';
+import { overall, type RestoreStart, type RunReport, type RunStart } from './report/events.ts';
+import { isLookUnderWay } from './spool.ts';
 import type { State } from './state.ts';
 import type { Repository } from './store/repository.ts';
 import { parseSnapshotId } from './store/snapshot-id.ts';
@@ -108,7 +109,7 @@ async function undo(
   ]);
   if (!reported) {
     // A safety snapshot is told of by its restore.
-    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.committed);
+    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     if (begun) await reportDeadRestore(deps, begun, volumes.reached ?? clean.reached);
     record({ type: 'reported' });
   }
@@ -136,8 +137,8 @@ async function undoInVolumes(
 
 interface Cleared {
   done: boolean;
-  /** the run had written its manifest before it died, so its snapshot stands */
-  committed: boolean;
+  /** what is left of the run: it may have written its manifest before it died */
+  left: 'nothing' | 'snapshot' | 'damaged manifest';
   /** of a restore */
   reached: Reached;
 }
@@ -147,7 +148,7 @@ async function removeLeftovers(
   journal: string,
   { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: RestoreStart },
 ): Promise<Cleared> {
-  let committed = false;
+  let left: Cleared['left'] = 'nothing';
   try {
     // First, because a helper of the dead run goes on storing.
     await deps.reapHelpers(({ runId }) => runId !== id);
@@ -155,25 +156,39 @@ async function removeLeftovers(
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.dropDatabases(await readJournal(journal), { id, record });
       // What is dropped cannot be given its name any more, so from here on the answer stays the same.
-      const reached = begun && done ? await deps.reachedBy(begun) : 'unknown';
-      return { done, committed, reached };
+      const reached = begun && done ? await reachedBy(deps, begun) : 'unknown';
+      return { done, left, reached };
     }
     const repository = await deps.repository();
-    committed = (await repository.snapshots()).snapshots.some(({ manifest }) => manifest.id === id);
+    const { snapshots, damaged } = await repository.snapshots();
+    if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
+    else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
     await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
-    return { done: true, committed, reached: 'unknown' };
+    return { done: true, left, reached: 'unknown' };
   } catch (error) {
     deps.log.warn('what a dead run left could not be removed', { run: id, ...errorInfo(error) });
-    return { done: false, committed, reached: 'unknown' };
+    return { done: false, left, reached: 'unknown' };
   }
 }
 
-async function reportDead(deps: RecoverDeps, run: RunStart, committed: boolean): Promise<void> {
+const LEFT_HINTS = {
+  nothing: 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
+  snapshot: 'Its snapshot was complete by then and can be used.',
+  'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
+};
+
+/** Nothing waits for a server that cannot be asked: whoever looks at what is kept asks it again. */
+async function reachedBy(deps: RecoverDeps, begun: RestoreStart): Promise<Reached> {
+  return deps.reachedBy(begun).catch((error: unknown) => {
+    deps.log.warn('how far a dead restore had come cannot be told', { restore: begun.id, ...errorInfo(error) });
+    return 'unknown';
+  });
+}
+
+async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left']): Promise<void> {
   const error = new LifeboatError('RUN_DIED', 'the agent ended in the middle of the run', {
-    hint: committed
-      ? 'Its snapshot was complete by then and can be used.'
-      : 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
+    hint: LEFT_HINTS[left],
   });
   const last = await deps.state.lastRun();
   // It had ended and was being reported when it died: then its own report is the one to tell.
@@ -189,8 +204,8 @@ async function reportDead(deps: RecoverDeps, run: RunStart, committed: boolean):
           error: errorInfo(error),
           destination: deps.destination,
           logTail: [],
-          ...(committed ? { snapshot: run.id } : {}),
-          ...(last ? { previousStatus: last.status } : {}),
+          ...(left === 'snapshot' ? { snapshot: run.id } : {}),
+          ...(last ? { previousStatus: overall(last) } : {}),
         };
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
@@ -199,6 +214,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, committed: boolean):
 }
 
 async function emptySpool(deps: RecoverDeps, except: ReadonlySet<string>): Promise<void> {
-  const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !except.has(name));
+  const keep = (name: string) => except.has(name) || isLookUnderWay(name, deps.now());
+  const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !keep(name));
   for (const name of names) await rm(path.join(deps.spool, name), { recursive: true, force: true });
 }

@@ -31,6 +31,7 @@ let restores: RestoreReport[];
 let records: Map<string, string>;
 let reached: Reached;
 let committed: string[];
+let damaged: string[];
 let failing: Set<string>;
 let others: Set<string>;
 let deps: RecoverDeps;
@@ -47,6 +48,7 @@ beforeEach(() => {
   records = new Map();
   reached = 'nothing';
   committed = [];
+  damaged = [];
   failing = new Set();
   others = new Set();
   const step = async (name: string) => {
@@ -54,7 +56,10 @@ beforeEach(() => {
     done.push(name);
   };
   const repository = {
-    snapshots: async () => ({ snapshots: committed.map((id) => ({ manifest: { id }, hash: '' })), damaged: [] }),
+    snapshots: async () => ({
+      snapshots: committed.map((id) => ({ manifest: { id }, hash: '' })),
+      damaged: damaged.map((id) => ({ id, error: new LifeboatError('OBJECT_DAMAGED', 'flipped') })),
+    }),
     project: 'shop',
     destination: {
       put: async (key: string, body: Readable) => {
@@ -137,6 +142,30 @@ test('one that died after its commit is told as failed with its snapshot', async
   expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
 });
 
+test('of one whose manifest cannot be read it is not said that nothing is left', async () => {
+  dead();
+  damaged = [run.id];
+  await recover(deps);
+  expect(told[0]?.error?.hint).toContain('cannot be read');
+  expect(told[0]).not.toHaveProperty('snapshot');
+});
+
+test('the status before is that of the last run with all that it told, not of its own sources alone', async () => {
+  dead();
+  const others = [{ name: 'db.postgres', attention: 'failed' as const }];
+  await deps.state.saveLastRun(makeReport({ id: '20261119T030000Z-aaaaaa', status: 'ok', others }));
+  await recover(deps);
+  expect(told).toMatchObject([{ id: run.id, previousStatus: 'partial' }]);
+});
+
+test('what a command that only looks is reading stays; what a dead one left does not', async () => {
+  const at = (time: string) => `look-${Date.parse(time)}-abc`;
+  const [young, old] = [at('2026-11-20T03:59:00Z'), at('2026-11-19T03:59:00Z')];
+  for (const name of [young, old, 'look-x']) mkdirSync(path.join(deps.spool, name));
+  await recover(deps);
+  expect(readdirSync(deps.spool)).toEqual([young]);
+});
+
 test('one that died while its report was under way has that report told', async () => {
   dead();
   const report = makeReport({ ...run, status: 'ok', snapshot: run.id });
@@ -213,7 +242,7 @@ const deadRestore = (begun: RestoreStart = restore) => {
 };
 
 test.each([
-  ['nothing', false, 'Nothing was replaced; what was half made is removed.'],
+  ['nothing', false, 'Nothing was replaced; it can be started again.'],
   [
     'swapped',
     true,
@@ -240,6 +269,16 @@ test('a dead restore whose databases cannot be dropped now is told once, and doe
   failing.clear();
   await recover(deps);
   expect(restores).toHaveLength(1);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a dead restore whose server is gone for good does not wait for it', async () => {
+  deadRestore();
+  deps.reachedBy = async () => {
+    throw new LifeboatError('SOURCE_UNKNOWN', 'no running container is db.postgres');
+  };
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toContain('cannot be told now');
   expect(readdirSync(journals)).toEqual([]);
 });
 
