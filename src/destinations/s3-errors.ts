@@ -1,5 +1,5 @@
 import { type ErrorCode, LifeboatError } from '../errors.ts';
-import { isPassing, type S3Failure, statusOf } from './s3-retry.ts';
+import { isMangled, isPassing, type S3Failure, statusOf } from './s3-retry.ts';
 
 /** What was asked of the server, in the words of a sentence, and the permission that it takes. */
 export const S3_ACTS = {
@@ -20,7 +20,7 @@ const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLo
 const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 
 /**
- * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, OBJECT_MISSING. What is
+ * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING. What is
  * a LifeboatError stays what it is.
  *
  * @param name how the destination is called
@@ -63,6 +63,10 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
     return make('DEST_UNWRITABLE', `${name} refused the key`, hint);
   }
   if (status === 403 || status === 401) return make('DEST_UNWRITABLE', ...refused(act, name));
+  if (isMangled(error)) {
+    const hint = 'Look at the memory of the host, and at what is between it and the server.';
+    return make('DEST_DAMAGED', `what arrives at ${name} is not what was sent`, hint);
+  }
   if (isPassing(error)) {
     return status === undefined || status < 300
       ? make('DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT)

@@ -7,8 +7,6 @@ import { isPassing, statusOf } from './s3-retry.ts';
 
 /** How the server marks whose attempt an object is: an answer that was lost can be made up for by a look. */
 const MARK = 'lifeboat-put';
-/** A slow line must get a part through: bytes a second that are enough. */
-const SLOWEST = 64 * 1024;
 /** AWS may take minutes to put many parts together. */
 const COMPLETE_MS = 10 * 60_000;
 /** How long clearing up after a failure may take, milliseconds. */
@@ -98,6 +96,8 @@ export class S3Put {
 
   /** Makes the object of its parts. */
   async complete(upload: string, parts: CompletedPart[], size: number): Promise<void> {
+    // Ceph 18 and others honour the condition for whole objects only, and much time has passed since the first look.
+    if (await this.head()) throw alreadyThere(this.key);
     const all = { UploadId: upload, MultipartUpload: { Parts: parts } };
     await this.commit(size, (condition) =>
       this.s3.send(
@@ -188,7 +188,8 @@ export class S3Put {
   }
 
   private timed(bytes: number) {
-    const limitMs = this.s3.limits.silenceMs + Math.ceil(bytes / SLOWEST) * 1000;
+    const { silenceMs, slowest } = this.s3.limits;
+    const limitMs = silenceMs + Math.ceil((bytes / slowest) * 1000);
     return { signal: this.signal, limitMs };
   }
 }

@@ -13,7 +13,7 @@ const PLANNED_PARTS = 9000;
 /** With no size to expect, parts double each time so many are sent: 10,000 of them hold a terabyte. */
 const PARTS_OF_A_SIZE = 1500;
 /** Past the expected size they double faster, to an end that no object reaches. */
-const UNPLANNED_PARTS_OF_A_SIZE = 100;
+const UNPLANNED_PARTS_OF_A_SIZE = 50;
 
 /**
  * How large part `number` (from 0) is, in bytes. All are equal for an object of the expected size, which is what R2 wants;

@@ -10,10 +10,18 @@ export interface S3Limits {
   maxDelayMs: number;
   /** how long the server may say nothing, milliseconds */
   silenceMs: number;
+  /** a slower line counts as broken while something is sent, bytes a second */
+  slowest: number;
 }
 
 /** Some two minutes in all, as a server that is restarted takes, or one that asks to go slower. */
-export const S3_LIMITS: S3Limits = { attempts: 8, baseDelayMs: 500, maxDelayMs: 30_000, silenceMs: 60_000 };
+export const S3_LIMITS: S3Limits = {
+  attempts: 8,
+  baseDelayMs: 500,
+  maxDelayMs: 30_000,
+  silenceMs: 60_000,
+  slowest: 64 * 1024,
+};
 
 /** What the errors of the SDK have in common. */
 export interface S3Failure extends Error {
@@ -41,11 +49,15 @@ const PASSING = new Set([
   'ServiceUnavailable',
   'OperationAborted',
   'ConditionalRequestConflict',
-  // The bytes did not arrive as they were sent.
-  'BadDigest',
-  'XAmzContentSHA256Mismatch',
-  'IncompleteBody',
 ]);
+
+/** Answers that mean: the bytes did not arrive as they were sent. */
+const MANGLED = new Set(['BadDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody']);
+
+/** True when the server found that what arrived is not what was sent. */
+export function isMangled(error: unknown): boolean {
+  return error instanceof Error && MANGLED.has(error.name);
+}
 
 /** Certificates and names that are wrong stay wrong. */
 const LASTING = /CERT|TLS|SSL|ERR_INVALID/;
@@ -53,7 +65,7 @@ const LASTING = /CERT|TLS|SSL|ERR_INVALID/;
 /** True for a failure that may pass: of the network, of a server that is busy, of an answer that was cut off. */
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if (PASSING.has(error.name)) return true;
+  if (PASSING.has(error.name) || isMangled(error)) return true;
   const { code } = error as S3Failure;
   const status = statusOf(error);
   if (status !== undefined) {

@@ -131,7 +131,7 @@ export class ContentStore {
       const known = await this.findLarge(before, file, reading);
       if (known) return { outcome: 'stored', content: known, stat: before, changed: false };
       let after = before;
-      const placed = await this.writer.addLarge(path, reading.chunks(), before.mtime, async () => {
+      const placed = await this.writer.addLarge(path, reading.chunks(), before, async () => {
         after = await file.stat();
         return reading.content.size > 0 && (last || sameVersion(before, after));
       });

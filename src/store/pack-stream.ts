@@ -26,6 +26,8 @@ export interface PackStreamOptions {
   /** called, and waited for, before the first byte goes to the destination */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal | undefined;
+  /** about how large the pack will be, in bytes, where that is known */
+  expectedSize?: number | undefined;
 }
 
 /** The fixed part of what a zip has before each content, beside the name. */
@@ -89,11 +91,14 @@ export class PackStream {
 
   private async store(compress: boolean): Promise<PackRef> {
     const sealed = seal(this.plain, { compress });
-    const { destination, recordObject, signal, id } = this.options;
+    const { destination, recordObject, signal, id, expectedSize } = this.options;
     const key = this.options.key + sealed.suffix;
     try {
       await recordObject(key);
-      const stored = await destination.put(key, sealed.stream, signal ? { signal } : {});
+      const stored = await destination.put(key, sealed.stream, {
+        ...(signal ? { signal } : {}),
+        ...(expectedSize === undefined ? {} : { expectedSize }),
+      });
       if (this.failure) throw this.failure;
       return { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.passed };
     } catch (error) {

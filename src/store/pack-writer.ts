@@ -4,7 +4,7 @@ import type { PackRef, PackStream, PackStreamOptions } from './pack-stream.ts';
 import { entryName, type TreePath } from './path.ts';
 
 /** Where packs go. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
-export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key'> & { prefix: string };
+export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key' | 'expectedSize'> & { prefix: string };
 
 /** A pack is closed when it holds that many bytes of content, */
 const PACK_SIZE = 64 * 1024 * 1024;
@@ -61,17 +61,17 @@ export class PackWriter {
 
   /**
    * Stores a large file as a pack of its own. `keep` is asked after its last byte, before the pack is complete: when it
-   * says no, the pack is given up and nothing of it is stored.
+   * says no, the pack is given up and nothing of it is stored. `size` is about what it will be, in bytes.
    */
   async addLarge(
     path: TreePath,
     chunks: AsyncGenerator<Buffer>,
-    mtime: bigint,
+    { mtime, size }: { mtime: bigint; size: number },
     keep: () => Promise<boolean>,
   ): Promise<Placed | undefined> {
     const placed = { pack: newPackId(), entry: entryName(path) };
     const { first, all } = await peek(chunks);
-    const stream = await this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE));
+    const stream = await this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE), size);
     try {
       await stream.appendChunks(placed.entry, all, mtime);
       if (await keep()) {
@@ -100,11 +100,11 @@ export class PackWriter {
     this.finishing = undefined;
   }
 
-  private async startStream(id: string, sample: Buffer): Promise<PackStream> {
+  private async startStream(id: string, sample: Buffer, expectedSize?: number): Promise<PackStream> {
     // Loaded when there is something to pack: an idle agent and an unchanged tree do without archiver.
     const { PackStream } = await import('./pack-stream.ts');
     const { prefix, ...rest } = this.options;
-    return new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` }, sample);
+    return new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip`, expectedSize }, sample);
   }
 
   private async begin(filling: Filling): Promise<PackStream> {

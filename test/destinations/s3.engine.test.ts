@@ -1,25 +1,326 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll } from 'vitest';
-import { createS3Destination } from '../../src/destinations/s3.ts';
-import { destinationContract } from '../contract/destination.ts';
+import { Readable } from 'node:stream';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { SweepingDestination } from '../../src/destinations/destination.ts';
+import { createS3Destination, type S3Options } from '../../src/destinations/s3.ts';
+import { destinationContract, keys, read } from '../contract/destination.ts';
+import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 
+const MIB = 1024 * 1024;
+/** Short waits: what counts here is what is tried again, and how often. */
+const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 1500, slowest: 16 * MIB };
+
 let server: S3Server;
+let proxy: S3Proxy;
+let bucket: string;
 let scratch: string;
+let prefixes = 0;
 beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'lifeboat-s3-'));
   server = await startS3Server();
+  proxy = await startS3Proxy({ server: server.endpoint });
+  bucket = await server.bucket();
 });
 afterAll(async () => {
+  await proxy?.close();
   await server?.stop();
   rmSync(scratch, { recursive: true, force: true });
 });
+beforeEach(() => {
+  proxy.forget();
+});
 
-destinationContract('s3', async () => {
-  const bucket = await server.bucket();
-  const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
-  const destination = createS3Destination({ location, credentials: S3_KEY, uploads: join(scratch, bucket) });
-  return { destination, cleanUp: async () => undefined };
+const newPrefix = () => `p${++prefixes}/`;
+
+function destinationAt(prefix: string, options: Partial<S3Options> = {}): SweepingDestination {
+  return createS3Destination({
+    location: { bucket, prefix, endpoint: server.endpoint, pathStyle: true },
+    credentials: S3_KEY,
+    uploads: join(scratch, `${prefix.slice(0, -1)}.uploads`),
+    env: {},
+    ...options,
+  });
+}
+
+const throughProxy = (prefix: string) =>
+  destinationAt(prefix, {
+    location: { bucket, prefix, endpoint: proxy.endpoint, pathStyle: true },
+    limits: QUICK,
+  });
+
+destinationContract('s3', async () => ({ destination: destinationAt(newPrefix()), cleanUp: async () => undefined }));
+
+/** Every third request meets the next of them; a request is made up to five times. */
+const FAULTS: S3Fault[] = ['reset', 503, 'lost', 'short', 429, 'reset-body', 500, 'damage-request'];
+
+destinationContract('s3 behind a network that fails', async () => {
+  let next = 0;
+  proxy.script(({ number, operation }) => {
+    if (number % 3 !== 1) return undefined;
+    const fault = FAULTS[next++ % FAULTS.length];
+    // What is asked without a body cannot be damaged.
+    return fault === 'damage-request' && operation !== 'PutObject' ? 'reset' : fault;
+  });
+  return { destination: throughProxy(newPrefix()), cleanUp: async () => undefined };
+});
+
+const pieces = (content: Buffer) =>
+  Readable.from(
+    (function* () {
+      for (let at = 0; at < content.length; at += 300_000) yield content.subarray(at, at + 300_000);
+    })(),
+  );
+
+/** The fault meets the first `times` requests of that operation. */
+const onFirst =
+  (operation: S3Operation, fault: S3Fault, times = 1) =>
+  (seen: S3Seen): S3Fault | undefined =>
+    seen.operation === operation && seen.ofOperation < times ? fault : undefined;
+
+describe('an object that is put while the network fails', () => {
+  const small = randomBytes(100_000);
+  const large = randomBytes(17 * MIB);
+  const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
+
+  test.each<[S3Operation, S3Fault]>([
+    ['HeadObject', 503],
+    ['PutObject', 'reset'],
+    ['PutObject', 'reset-body'],
+    ['PutObject', 429],
+    ['PutObject', 'hang'],
+    ['PutObject', 'lost'],
+    ['PutObject', 'damage-request'],
+    ['CreateMultipartUpload', 'lost'],
+    ['CreateMultipartUpload', 'short'],
+    ['UploadPart', 'reset-body'],
+    ['UploadPart', 'damage-request'],
+    ['UploadPart', 'lost'],
+    ['UploadPart', 'hang'],
+    ['UploadPart', 500],
+    ['CompleteMultipartUpload', 'reset'],
+    ['CompleteMultipartUpload', 'lost'],
+    ['CompleteMultipartUpload', 'short'],
+    ['CompleteMultipartUpload', 503],
+  ])('%s, %s: is stored whole', async (operation, fault) => {
+    const prefix = newPrefix();
+    const destination = throughProxy(prefix);
+    proxy.script(onFirst(operation, fault, 2));
+    const content = /Upload/.test(operation) ? large : small;
+    const stored = await destination.put('shop/packs/object', pieces(content));
+    expect(stored).toEqual({ size: content.length, sha256: sha256(content) });
+    expect(proxy.faults).toBeGreaterThan(0);
+    expect(sha256(await read(destinationAt(prefix), 'shop/packs/object'))).toBe(stored.sha256);
+    await destination.sweepTemporary({ prefix: 'shop/' });
+    expect(await server.uploads(bucket)).toEqual([]);
+  });
+
+  test.each<[S3Operation, S3Fault, string]>([
+    ['HeadObject', 'reset', 'DEST_UNREACHABLE'],
+    ['PutObject', 'reset', 'DEST_UNREACHABLE'],
+    ['PutObject', 500, 'DEST_UNREACHABLE'],
+    ['PutObject', 'damage-request', 'DEST_DAMAGED'],
+    ['PutObject', 403, 'DEST_UNWRITABLE'],
+    ['PutObject', 507, 'DEST_FULL'],
+    ['CreateMultipartUpload', 503, 'DEST_UNREACHABLE'],
+    ['UploadPart', 'reset-body', 'DEST_UNREACHABLE'],
+    ['UploadPart', 403, 'DEST_UNWRITABLE'],
+    ['CompleteMultipartUpload', 'reset', 'DEST_UNREACHABLE'],
+  ])('%s, always %s: fails with %s after a bounded number of attempts, and leaves nothing', async (...row) => {
+    const [operation, fault, code] = row;
+    const prefix = newPrefix();
+    const destination = throughProxy(prefix);
+    proxy.script(onFirst(operation, fault, Number.POSITIVE_INFINITY));
+    const body = pieces(/Upload/.test(operation) ? large : small);
+    await expect(destination.put('shop/packs/object', body)).rejects.toMatchObject({ code });
+    expect(body.destroyed).toBe(true);
+    // Two parts or more are on their way at a time.
+    expect(proxy.seen.filter((one) => one.operation === operation).length).toBeLessThanOrEqual(3 * QUICK.attempts);
+    expect(await server.keys(bucket, prefix)).toEqual([]);
+    expect(await server.uploads(bucket)).toEqual([]);
+  });
+
+  test('one that is shorter at the server than what was sent is DEST_DAMAGED, and is removed', async () => {
+    const prefix = newPrefix();
+    proxy.script(({ operation, ofOperation }) => (operation === 'HeadObject' && ofOperation > 0 ? 'lie' : undefined));
+    await expect(throughProxy(prefix).put('shop/object', pieces(small))).rejects.toMatchObject({
+      code: 'DEST_DAMAGED',
+    });
+    expect(await server.keys(bucket, prefix)).toEqual([]);
+  });
+
+  test('a server that knows no conditions does not get one, and nothing is replaced all the same', async () => {
+    const destination = throughProxy(newPrefix());
+    proxy.script(({ operation, headers }) =>
+      operation === 'PutObject' && headers['if-none-match'] !== undefined ? 501 : undefined,
+    );
+    await destination.put('shop/object', pieces(small));
+    await expect(destination.put('shop/object', pieces(large))).rejects.toMatchObject({ code: 'DEST_EXISTS' });
+    expect(sha256(await read(destination, 'shop/object'))).toBe(sha256(small));
+  });
+
+  test('somebody who was quicker keeps what is theirs, small or large', async () => {
+    for (const content of [small, large]) {
+      const prefix = newPrefix();
+      const theirs = randomBytes(1000);
+      const body = pieces(content);
+      // Between the look before and the end of the upload.
+      const slow = Readable.from(
+        (async function* () {
+          yield* body;
+          await server.client.send(new PutObjectCommand({ Bucket: bucket, Key: `${prefix}shop/object`, Body: theirs }));
+        })(),
+      );
+      await expect(destinationAt(prefix).put('shop/object', slow)).rejects.toMatchObject({ code: 'DEST_EXISTS' });
+      expect((await read(destinationAt(prefix), 'shop/object')).equals(theirs)).toBe(true);
+      expect(await server.uploads(bucket)).toEqual([]);
+    }
+  });
+});
+
+describe('an object that is read while the network fails', () => {
+  const content = randomBytes(3 * MIB);
+  let destination: SweepingDestination;
+  beforeAll(async () => {
+    const prefix = newPrefix();
+    await destinationAt(prefix).put('shop/object', pieces(content));
+    destination = throughProxy(prefix);
+  });
+
+  test.each<S3Fault>(['reset', 503, 'short', 'lost', 'hang'])('%s: comes whole', async (fault) => {
+    proxy.script(onFirst('GetObject', fault, 3));
+    expect((await read(destination, 'shop/object')).equals(content)).toBe(true);
+    const part = await read(destination, 'shop/object', { start: 1000, end: 2_000_000 });
+    expect(part.equals(content.subarray(1000, 2_000_000))).toBe(true);
+  });
+
+  test('goes on where it stopped, with the same object', async () => {
+    proxy.script(onFirst('GetObject', 'short'));
+    await read(destination, 'shop/object');
+    const [, second] = proxy.seen.filter(({ operation }) => operation === 'GetObject');
+    expect(second?.headers.range).toMatch(/^bytes=[1-9]\d*-$/);
+    expect(second?.headers['if-match']).toMatch(/^"/);
+  });
+
+  test('a connection that is cut again and again without progress is DEST_UNREACHABLE', async () => {
+    proxy.script(({ operation, ofOperation }) =>
+      operation !== 'GetObject' ? undefined : ofOperation === 0 ? 'short' : 'reset',
+    );
+    await expect(read(destination, 'shop/object')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+  });
+
+  test('one that was replaced meanwhile is OBJECT_DAMAGED', async () => {
+    const prefix = newPrefix();
+    await destinationAt(prefix).put('shop/object', pieces(content));
+    proxy.script(onFirst('GetObject', 'short'));
+    const stream = await throughProxy(prefix).get('shop/object');
+    await server.client.send(
+      new PutObjectCommand({ Bucket: bucket, Key: `${prefix}shop/object`, Body: randomBytes(3 * MIB) }),
+    );
+    await expect(stream.toArray()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+  });
+
+  test('destroying it ends the request, and aborting it says why', async () => {
+    const stream = await destination.get('shop/object');
+    stream.destroy();
+    const controller = new AbortController();
+    const other = await destination.get('shop/object', { signal: controller.signal });
+    controller.abort(new Error('enough'));
+    await expect(other.toArray()).rejects.toThrow('enough');
+  });
+});
+
+describe('leftovers', () => {
+  /** Ends as a killed process does: the upload stays. */
+  async function killedUpload(destination: SweepingDestination, key: string): Promise<void> {
+    proxy.script(({ operation }) => {
+      if (operation === 'AbortMultipartUpload') return 403;
+      return operation === 'UploadPart' ? 403 : undefined;
+    });
+    await expect(destination.put(key, pieces(randomBytes(9 * MIB)))).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+    proxy.script(() => undefined);
+  }
+
+  test('uploads of a run that died are given up, those of others stay', async () => {
+    const prefix = newPrefix();
+    const destination = throughProxy(prefix);
+    await killedUpload(destination, 'shop/packs/dead');
+    await killedUpload(destination, 'blog/packs/dead');
+    const foreign = [`${prefix}shop/packs/foreign`, `${prefix}other`, 'elsewhere'];
+    for (const key of foreign) await server.foreignUpload(bucket, key);
+    const dead = `${prefix}blog/packs/dead`;
+    expect(await server.uploads(bucket)).toEqual([dead, `${prefix}shop/packs/dead`, ...foreign].sort());
+    expect(await destination.sweepTemporary({ prefix: 'shop/' })).toBe(1);
+    expect(await server.uploads(bucket)).toEqual([dead, ...foreign].sort());
+    expect(await destination.sweepTemporary({ prefix: 'shop/' })).toBe(0);
+    // Another process, as after a restart, knows of it too.
+    expect(await throughProxy(prefix).sweepTemporary()).toBe(1);
+    expect(await server.uploads(bucket)).toEqual(foreign.sort());
+  });
+
+  test('objects outside of the prefix, and what is none, are not listed', async () => {
+    const prefix = newPrefix();
+    const put = (Key: string) => server.client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'x' }));
+    for (const key of [`${prefix}shop/`, `${prefix}shop/.hidden`, `${prefix.slice(0, -1)}-other/x`]) await put(key);
+    await put(`${prefix}shop/object`);
+    expect(await keys(destinationAt(prefix), '')).toEqual(['shop/object']);
+  });
+
+  test('more objects than a page holds are all listed', async () => {
+    const prefix = newPrefix();
+    const all = Array.from({ length: 1100 }, (_, i) => `shop/${String(i).padStart(4, '0')}`);
+    const put = async (key: string) =>
+      server.client.send(new PutObjectCommand({ Bucket: bucket, Key: prefix + key, Body: 'x' }));
+    for (let at = 0; at < all.length; at += 50) await Promise.all(all.slice(at, at + 50).map(put));
+    expect(await keys(destinationAt(prefix), 'shop/')).toEqual(all);
+  });
+});
+
+describe('a destination that cannot be used', () => {
+  const put = (destination: SweepingDestination) => destination.put('shop/object', Readable.from(['x']));
+
+  test('a wrong key is told as such', async () => {
+    const prefix = newPrefix();
+    const wrong = { ...S3_KEY, secretAccessKey: 'canary-wrong' };
+    for (const credentials of [wrong, { accessKeyId: 'nobody', secretAccessKey: 'canary-wrong' }]) {
+      const destination = destinationAt(prefix, { credentials });
+      await expect(put(destination)).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
+      await expect(keys(destination, '')).rejects.toMatchObject({
+        code: 'DEST_UNWRITABLE',
+        message: `s3://${bucket}/${prefix.slice(0, -1)} refused the key`,
+      });
+    }
+  });
+
+  test('a bucket that does not exist', async () => {
+    const location = { bucket: 'there-is-none', prefix: '', endpoint: server.endpoint, pathStyle: true };
+    const destination = destinationAt(newPrefix(), { location });
+    const expected = { code: 'DEST_UNWRITABLE', message: 'the bucket of s3://there-is-none does not exist' };
+    await expect(put(destination)).rejects.toMatchObject(expected);
+    await expect(destination.get('shop/object')).rejects.toMatchObject(expected);
+    await expect(keys(destination, '')).rejects.toMatchObject(expected);
+    await expect(destination.delete('shop/object')).rejects.toMatchObject(expected);
+  });
+
+  test('a server that is not there, with a bounded number of attempts', async () => {
+    const location = { bucket, prefix: '', endpoint: 'http://127.0.0.1:1', pathStyle: true };
+    const destination = destinationAt(newPrefix(), { location, limits: QUICK });
+    await expect(put(destination)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    await expect(keys(destination, '')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+  });
+
+  test('a proxy in the environment is used, and NO_PROXY honoured', async () => {
+    const prefix = newPrefix();
+    // To a forwarding proxy the whole address is asked for; this one hands every path on to the same server.
+    const env = { HTTP_PROXY: proxy.endpoint };
+    await put(destinationAt(prefix, { env }));
+    expect(proxy.seen.map(({ operation }) => operation)).toEqual(['HeadObject', 'PutObject', 'HeadObject']);
+    const direct = destinationAt(prefix, { env: { ...env, no_proxy: new URL(server.endpoint).hostname } });
+    expect(String(await read(direct, 'shop/object'))).toBe('x');
+    expect(proxy.seen).toHaveLength(3);
+  });
 });
