@@ -46,6 +46,8 @@ export interface BackupRequest {
   trigger: Trigger;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
+  /** called once the lock is held: from here on there is a run */
+  begun?: () => void;
   signal: AbortSignal;
 }
 

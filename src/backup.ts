@@ -24,6 +24,7 @@ import { newSnapshotId } from './store/snapshot-id.ts';
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
   const lock = await deps.lock();
   try {
+    request.begun?.();
     await deps.recover();
     return await backupUnderLock(deps, request);
   } finally {

@@ -1,3 +1,5 @@
+import path from 'node:path';
+import { SPOOL } from './agent.ts';
 import { type Call, print } from './call.ts';
 import { type CheckResult, check } from './check.ts';
 import { EXIT } from './exit.ts';
@@ -14,7 +16,7 @@ export async function checkRepository(call: Call): Promise<number> {
   const line = createMeterLine(json ? undefined : io.terminal, 'reading');
   const result = await check(repository, {
     readData,
-    spool: '/spool',
+    spool: path.join(SPOOL, 'runs'),
     signal: io.signal,
     progress: (done, total) => line.show(done, total),
     ...(after === undefined ? {} : { after }),

@@ -1,5 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { SPOOL } from './agent.ts';
 import { type Call, print } from './call.ts';
 import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
@@ -9,6 +9,7 @@ import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
 import { findSnapshot } from './restore-find.ts';
+import { withLookDirectory } from './spool.ts';
 import { standings } from './standing.ts';
 import { renderStandings } from './standing-text.ts';
 import { selectByGlobs } from './store/glob.ts';
@@ -111,22 +112,20 @@ function renderDatabases(source: string, entry: ManifestSource, facts: PostgresV
 async function showFiles(call: Call, entry: ManifestSource, glob: string | undefined): Promise<number> {
   if (!entry.index) throw new LifeboatError('OBJECT_MISSING', 'the source failed in this snapshot, so it has no files');
   const repository = await call.app.repository({ create: false });
-  const directory = await mkdtemp(path.join('/spool', 'show-'));
   const wanted = glob === undefined ? () => true : selectByGlobs([glob]);
   const found: ReturnType<typeof toFile>[] = [];
   let count = 0;
-  try {
+  const { index } = entry;
+  await withLookDirectory(path.join(SPOOL, 'runs'), async (directory) => {
     const file = path.join(directory, 'index.ndjson');
-    await repository.fetchIndex(entry.index, file, call.io.signal);
+    await repository.fetchIndex(index, file, call.io.signal);
     for await (const item of readIndexFile(file)) {
       if (!wanted(item.path, item.type === 'directory')) continue;
       count += 1;
       if (call.json) found.push(toFile(item));
       else call.io.out(`${fileLine(item)}\n`);
     }
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  });
   if (call.json) print(call, { files: found }, () => '');
   return count > 0 ? EXIT.done : EXIT.nothing;
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
+import { withLookDirectory } from './spool.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
@@ -14,7 +14,7 @@ export interface CheckOptions {
   readData: number;
   /** where the last check with a share ended: the key after which this one goes on */
   after?: string;
-  /** a directory with room for one index at a time */
+  /** the directory of runs in the spool, with room for one index at a time */
   spool: string;
   signal: AbortSignal;
   progress?(done: number, total: number): void;
@@ -209,23 +209,23 @@ async function affectedSource(
   if (packs.size === 0 && !factsLost) return undefined;
   // A database needs its facts and every file of its dump's own part; a volume gives back what is whole.
   if (entry.kind === 'postgres' || !entry.index) return { extent: 'whole', files: entry.files, examples: [] };
-  const directory = await mkdtemp(path.join(options.spool, 'check-'));
+  const { index } = entry;
   try {
-    const file = path.join(directory, 'index.ndjson');
-    await repository.fetchIndex(entry.index, file, options.signal);
-    const result = { extent: 'part' as const, files: 0, examples: [] as string[] };
-    for await (const line of readIndexFile(file)) {
-      if (line.pack === undefined || !packs.has(line.pack)) continue;
-      result.files += 1;
-      if (result.examples.length < EXAMPLES) result.examples.push(displayPath(line.path));
-    }
-    return result;
+    return await withLookDirectory(options.spool, async (directory) => {
+      const file = path.join(directory, 'index.ndjson');
+      await repository.fetchIndex(index, file, options.signal);
+      const result = { extent: 'part' as const, files: 0, examples: [] as string[] };
+      for await (const line of readIndexFile(file)) {
+        if (line.pack === undefined || !packs.has(line.pack)) continue;
+        result.files += 1;
+        if (result.examples.length < EXAMPLES) result.examples.push(displayPath(line.path));
+      }
+      return result;
+    });
   } catch (error) {
     options.signal.throwIfAborted();
     if (!(error instanceof LifeboatError)) throw error;
     return { extent: 'whole', files: entry.files, examples: [] };
-  } finally {
-    await rm(directory, { recursive: true, force: true });
   }
 }
 

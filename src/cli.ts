@@ -28,6 +28,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   program
     .command('daemon')
     .description('back up on schedule until stopped: what the container runs by itself')
+    .option('--json', 'taken as by every command; the log is JSON lines anyway')
     .addHelpText('after', '\nExample:\n  docker compose up --detach lifeboat')
     .action(act('daemon'));
   command('plan', 'show what will be backed up, when, and what is not as it should be', 'plan').action(act('plan'));

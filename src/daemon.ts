@@ -171,7 +171,10 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   const now = deps.now();
   const missed = due.every(({ at }) => now.getTime() - at.getTime() > LATE_MS);
   const trigger: Trigger = missed ? 'catch-up' : 'schedule';
-  if (missed) deps.log.warn('catching up on a run that was missed', { missed: due.map(({ at }) => at.toISOString()) });
+  const begun = () => {
+    if (missed)
+      deps.log.warn('catching up on a run that was missed', { missed: due.map(({ at }) => at.toISOString()) });
+  };
   const schedules = new Set(due.map(({ schedule }) => schedule));
   const before = await times.read();
   // Before the run, so that one which brings the agent down is not started again and again.
@@ -180,7 +183,7 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
   });
   try {
-    await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), signal });
+    await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), begun, signal });
   } catch (error) {
     if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
     deps.log.info('another run is under way; the scheduled one follows it');

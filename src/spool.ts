@@ -1,3 +1,5 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import path from 'node:path';
 import { hasErrno, LifeboatError } from './errors.ts';
 
 /**
@@ -10,4 +12,30 @@ export function spoolError(error: unknown): unknown {
     cause: error,
     hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
   });
+}
+
+const LOOK = 'look-';
+
+/** How long a command that only looks may need its directory at most, milliseconds. */
+const LOOK_LIMIT_MS = 24 * 3_600_000;
+
+/**
+ * Gives `work` an empty directory inside `runs`, the directory of runs in the spool, and removes it afterwards. For commands that
+ * only look, and so have neither a run nor the lock: what is left of one that was killed goes when it is old, see
+ * {@link isLookUnderWay}.
+ */
+export async function withLookDirectory<T>(runs: string, work: (directory: string) => Promise<T>): Promise<T> {
+  await mkdir(runs, { recursive: true, mode: 0o700 });
+  const directory = await mkdtemp(path.join(runs, `${LOOK}${Date.now()}-`));
+  try {
+    return await work(directory);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** True for the name of a directory of {@link withLookDirectory} that may be in use at `now`. */
+export function isLookUnderWay(name: string, now: Date): boolean {
+  if (!name.startsWith(LOOK)) return false;
+  return Math.abs(now.getTime() - Number.parseInt(name.slice(LOOK.length), 10)) < LOOK_LIMIT_MS;
 }

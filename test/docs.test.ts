@@ -148,7 +148,7 @@ describe('docs/security.md', () => {
 });
 
 describe('lifeboat --help', () => {
-  test('has one example for each command', () => {
+  test('has one example for each command, and --json', () => {
     const heard: string[] = [];
     const io = { out: (text: string) => void heard.push(text), err: () => undefined } as unknown as Io;
     const program = createProgram(io, () => undefined);
@@ -157,6 +157,7 @@ describe('lifeboat --help', () => {
       heard.length = 0;
       one.configureOutput({ writeOut: io.out });
       one.outputHelp();
+      expect(heard.join(''), one.name()).toContain('--json');
       expect(heard.join('').match(/\nExample:\n {2}docker compose .*lifeboat/g), one.name()).toHaveLength(1);
     }
   });

@@ -90,7 +90,7 @@ function parseLine(line: string, spec: HelperSpec): unknown {
   }
 }
 
-/** The stream's end proves nothing (see exec-stream.ts): the engine must know the container as ended, with status 0. */
+/** The stream's end proves nothing (see exec.ts): the engine must know the container as ended, with status 0. */
 async function confirmEnd(context: HelperContext, helper: Helper, stderr: Capture, spec: HelperSpec): Promise<void> {
   const { engine } = context;
   const lag = AbortSignal.timeout(engine.exitLagMs);

@@ -1,4 +1,3 @@
-import type { ErrorInfo } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
@@ -37,9 +36,7 @@ export interface CaptureContext {
   progress(progress: Omit<Progress, 'source'>): void;
 }
 
-/**
- * One thing to back up, in two directions that live in one file: `capture` makes a tree, `load` puts a tree back.
- */
+/** One thing to back up. The way back is that of the restores, by kind: what one replaces is not what one reads. */
 export interface Source {
   readonly name: string;
   readonly kind: 'postgres' | 'volume' | 'files';
@@ -48,11 +45,4 @@ export interface Source {
    * until `store` settled). Whatever it started or stopped is undone before the promise settles, also on failure.
    */
   capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T>;
-}
-
-/** A check of whether a source can be reached, for `plan`: size in bytes and a line of text, or what is wrong. */
-export interface Probe {
-  what: string;
-  size?: number;
-  error?: ErrorInfo;
 }

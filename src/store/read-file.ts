@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { hasErrno } from '../errors.ts';
 import { type FileStat, fileStat } from './walk.ts';
 
@@ -46,12 +46,20 @@ export function readSmall(path: Buffer, limit: number, allocate: (size: number) 
   }
 }
 
+const DELETED = Buffer.from(' (deleted)');
+
 /**
  * False when an open file is elsewhere than at `path`, a real path: a directory on the way was replaced by a symlink, which
- * `O_NOFOLLOW` only sees in the last part. Also when the file was moved or removed since.
+ * `O_NOFOLLOW` only sees in the last part. Also when the file was moved or removed since. A mount of one file that was
+ * replaced on the host is there still, although the kernel calls it deleted.
  */
 export function isAt(fd: number, path: Buffer): boolean {
-  return readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }).equals(path);
+  const real = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
+  if (real.equals(path)) return true;
+  if (!real.equals(Buffer.concat([path, DELETED]))) return false;
+  const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  const open = fstatSync(fd, { bigint: true });
+  return there !== undefined && there.dev === open.dev && there.ino === open.ino;
 }
 
 /** Sorts what went wrong while opening or reading a file into "not there any more" and "cannot be read". */

@@ -69,6 +69,15 @@ it('a mounted file that an editor replaced is told until the agent is restarted'
   await writeFile(`${env()}.new`, 'A=2\n');
   await rename(`${env()}.new`, env());
   expect(await problems()).toEqual(['CONFIG_STALE']);
+  // What the mount still shows is what is stored, not a gap.
+  const { code, report } = await stack.backup('config');
+  expect({ code, results: report.results }, JSON.stringify(report)).toMatchObject({
+    code: 0,
+    results: [{ name: 'config', status: 'ok', files: 1, warnings: [] }],
+  });
+  const restored = await stack.lifeboat('restore', 'latest', 'config', '--to-directory', '/spool/restored');
+  expect(restored.code, restored.stderr).toBe(0);
+  expect(await stack.exec('lifeboat', ['cat', '/spool/restored/.env'])).toBe('A=1\n');
   await stack.compose('restart', 'lifeboat');
   await until('it is seen anew', async () => (await problems()).length === 0);
 });

@@ -19,6 +19,7 @@ let directory: string;
 let state: State;
 let now: Date;
 let runs: Omit<BackupRequest, 'signal'>[];
+let warnings: string[];
 let backup: (request: BackupRequest) => Promise<RunReport>;
 let tick: () => Promise<void>;
 let stop: AbortController;
@@ -30,14 +31,16 @@ beforeEach(() => {
   state = openState(path.join(directory, 'state'));
   now = new Date('2026-11-20T12:00:00Z');
   runs = [];
-  backup = async ({ signal: _signal, ...request }) => {
+  warnings = [];
+  backup = async ({ signal: _signal, begun, ...request }) => {
+    begun?.();
     runs.push(request);
     return {} as RunReport;
   };
   stop = new AbortController();
   deps = {
     state,
-    log: silentLog,
+    log: { ...silentLog, warn: (message) => warnings.push(message) },
     now: () => now,
     zone: 'UTC',
     schedule: NIGHTLY,
@@ -109,9 +112,14 @@ test('a run that finds another under way follows it', async () => {
   const beside = at('2026-11-21T03:01:00Z');
   resolve();
   await Promise.all([put, beside]);
+  await at('2026-11-21T03:05:00Z');
+  await at('2026-11-21T03:06:00Z');
+  // Nothing is caught up on before it begins.
+  expect(warnings).toEqual([]);
   backup = good;
-  await at('2026-11-21T03:02:00Z');
-  expect(runs).toHaveLength(1);
+  await at('2026-11-21T03:07:00Z');
+  expect(runs).toMatchObject([{ trigger: 'catch-up' }]);
+  expect(warnings).toEqual(['catching up on a run that was missed']);
 });
 
 test('a spool that cannot be written keeps no run from being begun, and none is begun twice', async () => {

@@ -1,9 +1,20 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readSmall } from '../../src/store/read-file.ts';
+import { isAt, readSmall } from '../../src/store/read-file.ts';
 import { ReadPool } from '../../src/store/read-pool.ts';
 import { scratchBase } from './helpers.ts';
 
@@ -76,6 +87,21 @@ describe('reading a small file', () => {
     mkdirSync(file);
     expect(read()).toEqual({ outcome: 'vanished' });
   });
+});
+
+test('an open file is at a path until another takes its place, or nothing', () => {
+  writeFileSync(file, 'old');
+  const fd = openSync(file, 'r');
+  try {
+    expect(isAt(fd, Buffer.from(file))).toBe(true);
+    writeFileSync(`${file}.new`, 'new');
+    renameSync(`${file}.new`, file);
+    expect(isAt(fd, Buffer.from(file))).toBe(false);
+    rmSync(file);
+    expect(isAt(fd, Buffer.from(file))).toBe(false);
+  } finally {
+    closeSync(fd);
+  }
 });
 
 describe('the pool of readers', () => {

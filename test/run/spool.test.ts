@@ -1,0 +1,27 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { isLookUnderWay, withLookDirectory } from '../../src/spool.ts';
+
+test('a look has a directory among the runs that is known as one in use, and gone when it ends, well or not', async () => {
+  const root = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));
+  const runs = path.join(root, 'runs');
+  try {
+    const name = await withLookDirectory(runs, async (directory) => {
+      expect(readdirSync(runs)).toEqual([path.basename(directory)]);
+      return path.basename(directory);
+    });
+    expect(existsSync(path.join(runs, name))).toBe(false);
+    expect(isLookUnderWay(name, new Date())).toBe(true);
+    expect(isLookUnderWay(name, new Date(Date.now() + 25 * 3_600_000))).toBe(false);
+    await expect(withLookDirectory(runs, () => Promise.reject(new Error('mine')))).rejects.toThrow('mine');
+    expect(readdirSync(runs)).toEqual([]);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
+test('a run is no look', () => {
+  expect(isLookUnderWay('20261120T030000Z-4f1c9a', new Date())).toBe(false);
+});
