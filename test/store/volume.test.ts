@@ -153,7 +153,7 @@ describe('a whole volume', () => {
         await forgetAreas(volume, ID, () => {});
         expect(describeTree(volume)).toEqual(wanted);
       }),
-      { numRuns: 12 },
+      { numRuns: 8 },
     );
   });
 
@@ -299,7 +299,7 @@ describe('a part of a volume', () => {
         if (area !== undefined) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
         expect(data()).toEqual(former);
       }),
-      { numRuns: 12 },
+      { numRuns: 8 },
     );
   });
 
