@@ -9,7 +9,7 @@ import type { DatabaseFacts } from './facts.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { copyTablesCommand } from './table-commands.ts';
-import { makeLinks } from './table-links.ts';
+import { makeLinks, privilegeWarnings } from './table-links.ts';
 import { displayName, type TableParts } from './table-parts.ts';
 import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
 import type { Tools } from './tools.ts';
@@ -69,7 +69,11 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
     await copy(options, working, shaped);
     // The tables are there: what interrupts the restore now is told, and undoes nothing.
     const links = await makeLinks(() => tools.session(target, signal), parts, shaped, options.as !== undefined);
-    return { tables: madeTables(options, shaped), warnings: [...notCompared(options), ...shaped.warnings, ...links] };
+    const privileges = await inDatabase(options, working, (from) =>
+      inDatabase(options, target, (live) => privilegeWarnings(from, live, shaped.tables)),
+    ).catch((): string[] => []);
+    const warnings = [...notCompared(options), ...shaped.warnings, ...links, ...privileges];
+    return { tables: madeTables(options, shaped), warnings };
   } finally {
     // The run's own signal may be what ended it.
     const outcome = await dropWorking(tools, { name: working, what: 'restoring' }, AbortSignal.timeout(DROP_LIMIT_MS));

@@ -2,7 +2,7 @@ import { errorInfo, type LifeboatError, toLifeboatError } from '../../errors.ts'
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
-import { quoteName, type Shaped } from './table-shape.ts';
+import { type Named, quoteName, type Shaped } from './table-shape.ts';
 
 /** How long a statement may wait for a lock on a table that people use, and keep others waiting behind it. */
 const LOCK_TIMEOUT = '10s';
@@ -101,4 +101,27 @@ function leftOut(parts: TableParts, copy: boolean): string[] {
     ...told('views on it are not brought back', parts.views),
     ...told('publications do not get it back (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
   ];
+}
+
+/** Who may do what with tables, as lists of `role=letters/grantor`. */
+async function privileges(session: Session, tables: readonly Named[]): Promise<string[]> {
+  const rows = await session.all<{ items: string }>(
+    `SELECT (SELECT string_agg(a::text, ' ' ORDER BY a::text)
+               FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) a) AS items
+       FROM unnest($1::text[], $2::text[]) WITH ORDINALITY w(s, t, i)
+       JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t ORDER BY i`,
+    [tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
+  );
+  return rows.map(({ items }) => items);
+}
+
+/** The database's default privileges (ALTER DEFAULT PRIVILEGES) come on top of those that a table had. */
+export async function privilegeWarnings(working: Session, live: Session, tables: readonly Named[]): Promise<string[]> {
+  const before = await privileges(working, tables);
+  const after = await privileges(live, tables);
+  return tables.flatMap(({ schema, name }, i) =>
+    before[i] === after[i]
+      ? []
+      : [`default privileges of the database were added to ${schema}.${name}: it had ${before[i]}, now ${after[i]}`],
+  );
 }
