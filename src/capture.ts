@@ -13,6 +13,8 @@ import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import type { StoredTree } from './store/store-tree.ts';
+import { packsToRenew } from './store/repack.ts';
+import { objectsOfSource } from './store/source-objects.ts';
 import type { PreviousTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeWarnings, unreadableError } from './tree-warnings.ts';
@@ -97,7 +99,13 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     try {
       if (!cached) await repository.fetchIndex(lastStored.entry.index, indexPath, signal);
       const damaged = new Set(await deps.state.damaged());
-      return { previous: { indexPath, packs: lastStored.entry.packs.filter(({ key }) => !damaged.has(key)) } };
+      const packs = lastStored.entry.packs.filter(({ key }) => !damaged.has(key));
+      // A restore waits for its safety snapshot.
+      if (run.trigger === 'safety') return { previous: { indexPath, packs } };
+      const renewed = await packsToRenew(indexPath, packs, lastStored.entry.bytes);
+      if (renewed.size > 0)
+        log.info('storing what is left in mostly dead packs anew', { source: name, packs: renewed.size });
+      return { previous: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) } };
     } catch (error) {
       log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
       return {};

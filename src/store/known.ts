@@ -179,7 +179,8 @@ export class KnownContents {
 const SHA_KEY = Buffer.from('"sha256":"');
 const SIZE_KEY = Buffer.from('"size":');
 
-function valueAfter(line: Buffer, key: Buffer, length: number): string | undefined {
+/** The text of `length` bytes that follows a key in a line of an index, without taking the line apart. */
+export function valueAfter(line: Buffer, key: Buffer, length: number): string | undefined {
   const at = line.indexOf(key);
   return at < 0 ? undefined : line.toString('latin1', at + key.length, at + key.length + length);
 }
