@@ -1,0 +1,194 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
+import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
+import { holder, hostAddress, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+/** What must show nowhere: the key as it is, and as it is in the base64 and URL forms that it might take. */
+const CANARIES = [S3_KEY.secretAccessKey, 'canary-wrong-secret', 'canary-token'].flatMap((secret) => [
+  secret,
+  Buffer.from(secret).toString('base64').replace(/=+$/, ''),
+  encodeURIComponent(secret),
+]);
+
+describe('a project whose backups go to an S3 server', () => {
+  let server: S3Server;
+  let proxy: S3Proxy;
+  let stack: Stack;
+  let bucket: string;
+  let scratch: string;
+  /** all that was ever said about helpers and by the agent */
+  const heard: string[] = [];
+
+  beforeAll(async () => {
+    scratch = mkdtempSync(path.join(tmpdir(), 'lifeboat-s3-'));
+    const key = path.join(scratch, 'key');
+    writeFileSync(key, `${S3_KEY.secretAccessKey}\n`);
+    server = await startS3Server();
+    proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
+    bucket = await server.bucket();
+    stack = await Stack.start({
+      services: { db: postgres(17), web: holder(['media:/app/media'], { 'lifeboat.volumes': 'media' }) },
+      volumes: { media: {} },
+      secrets: { s3_key: { file: key } },
+      env: {
+        LIFEBOAT_SCHEDULE: '0 0 1 1 *',
+        LIFEBOAT_DESTINATION: `s3://${bucket}/base?endpoint=http://${await hostAddress()}:${proxy.port}`,
+        AWS_ACCESS_KEY_ID: S3_KEY.accessKeyId,
+        AWS_SECRET_ACCESS_KEY_FILE: '/run/secrets/s3_key',
+      },
+      agent: { secrets: ['s3_key'] },
+    });
+    await stack.psql('CREATE DATABASE app');
+    await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) AS v FROM generate_series(1, 200000) i', {
+      database: 'app',
+    });
+    await inMedia(
+      'head -c 30000000 /dev/urandom > large; for i in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > $i; done',
+    );
+  });
+  afterAll(async () => {
+    await stack?.destroy();
+    await proxy?.close();
+    await server?.stop();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+
+  const inMedia = (script: string) => stack.exec('web', ['sh', '-c', `cd /app/media && ${script}`]);
+  const sums = () => inMedia('sha256sum * | sort');
+  const rows = () => stack.psql("SELECT count(*), md5(string_agg(v, ',' ORDER BY i)) FROM t", { database: 'app' });
+  const packs = async () => (await server.keys(bucket)).filter((key) => key.includes('/packs/'));
+
+  it('stores everything there, and nothing in the directory', async () => {
+    const { code, report, stderr } = await stack.backup();
+    expect({ code, status: report.status }, stderr + JSON.stringify(report, null, 1)).toEqual({
+      code: 0,
+      status: 'ok',
+    });
+    const keys = await server.keys(bucket);
+    const root = `base/${stack.project}`;
+    expect(keys.filter((key) => !key.startsWith(`${root}/packs/`) && !key.startsWith(`${root}/snapshots/`))).toEqual([
+      'base/lifeboat.json',
+    ]);
+    expect(keys).toContain(`${root}/snapshots/${report.snapshot}/manifest.json`);
+    expect(proxy.seen.some(({ operation }) => operation === 'CompleteMultipartUpload')).toBe(true);
+    expect(await stack.objects()).toEqual([]);
+    expect(await stack.helpers()).toEqual([]);
+    const plan = await stack.json<{ destination: string; problems: unknown[] }>('plan');
+    expect(plan).toMatchObject({ destination: `s3://${bucket}/base`, problems: [] });
+  });
+
+  it('stores almost nothing the second time', async () => {
+    const before = await packs();
+    const { code, report } = await stack.backup();
+    expect(code).toBe(0);
+    const web = report.results.find(({ name }) => name === 'web.media');
+    expect(web).toMatchObject({ newBytes: 0, newFiles: 0, bytes: 42_000_000 });
+    const added = (await packs()).filter((key) => !before.includes(key));
+    expect(added.every((key) => key.includes('/packs/db.postgres/'))).toBe(true);
+    expect(report.results.reduce((sum, { newBytes }) => sum + newBytes, 0)).toBeLessThan(200_000);
+  });
+
+  it('brings a lost database and volume back, and checks every byte, over a network that fails', async () => {
+    const [files, table] = [await sums(), await rows()];
+    await stack.psql('DROP DATABASE app WITH (FORCE)');
+    await inMedia('rm -rf *');
+    proxy.forget();
+    proxy.script(({ number }) => (number % 7 === 3 ? 'short' : number % 11 === 5 ? 503 : undefined));
+    const database = await stack.lifeboat('restore', 'latest', 'db.postgres');
+    expect(database.code, database.stderr).toBe(0);
+    const volume = await stack.lifeboat('restore', 'latest', 'web.media');
+    expect(volume.code, volume.stderr).toBe(0);
+    expect(await rows()).toBe(table);
+    expect(await sums()).toBe(files);
+    const check = await stack.lifeboat('check', '--read-data');
+    expect(check.code, check.stderr).toBe(0);
+    expect(proxy.faults).toBeGreaterThan(5);
+    proxy.forget();
+  });
+
+  it('an agent killed in the middle of an upload leaves nothing of its own, and what is not its own stays', async () => {
+    const foreign = { upload: `base/${stack.project}/packs/web.media/theirs`, object: 'base/notes.txt' };
+    await server.foreignUpload(bucket, foreign.upload);
+    await server.client.send(new PutObjectCommand({ Bucket: bucket, Key: foreign.object, Body: 'theirs' }));
+    await inMedia('head -c 40000000 /dev/urandom > new');
+    proxy.forget();
+    proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 1 ? 'hang' : undefined));
+    const child = stack.spawn('backup');
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until('a part hangs', async () => proxy.faults > 0);
+    const uploads = await server.uploads(bucket);
+    expect(uploads).toHaveLength(2);
+    // Two helpers may be there: whatever they are, nothing of the key shows in them.
+    const helpers = await stack.helpers();
+    expect(helpers.length).toBeGreaterThan(0);
+    heard.push(
+      await ok('docker', ['inspect', ...helpers]),
+      await ok('docker', ['inspect', await stack.id('lifeboat')]),
+    );
+    for (const helper of helpers.filter((name) => !name.endsWith('-lock')))
+      heard.push(await ok('docker', ['top', helper]));
+    await ok('docker', ['kill', await stack.id('lifeboat')]);
+    await ended;
+
+    proxy.forget();
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    await until('the upload is given up', async () => (await server.uploads(bucket)).length === 1);
+    expect(await server.uploads(bucket)).toEqual([foreign.upload]);
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status }, JSON.stringify(report, null, 1)).toEqual({ code: 0, status: 'ok' });
+    expect(await server.uploads(bucket)).toEqual([foreign.upload]);
+    const theirs = await server.client.send(new GetObjectCommand({ Bucket: bucket, Key: foreign.object }));
+    expect(await theirs.Body?.transformToString()).toBe('theirs');
+    await server.client.send(new DeleteObjectCommand({ Bucket: bucket, Key: foreign.object }));
+    // Nothing is left that no snapshot names.
+    const check = await stack.lifeboat('check', '--read-data');
+    expect(check.code, check.stderr).toBe(0);
+  });
+
+  it('a network that fails for good fails the run, with nothing left and the next one well', async () => {
+    await inMedia('head -c 20000000 /dev/urandom > newer');
+    const before = await server.keys(bucket);
+    proxy.forget();
+    proxy.script(({ operation }) => (operation === 'CompleteMultipartUpload' ? 403 : undefined));
+    const { code, report } = await stack.backup('web.media');
+    expect(code).toBe(1);
+    expect(report.results[0]?.error).toMatchObject({
+      code: 'DEST_UNWRITABLE',
+      message: `s3://${bucket}/base does not let this key store objects`,
+      hint: expect.stringContaining('s3:PutObject'),
+    });
+    expect(await server.keys(bucket)).toEqual(before);
+    expect(await server.uploads(bucket)).toHaveLength(1);
+    proxy.forget();
+    expect((await stack.backup('web.media')).code).toBe(0);
+  });
+
+  it('a wrong key is told as such, and nothing is listed', async () => {
+    const wrong = ['--env', 'AWS_SECRET_ACCESS_KEY_FILE=', '--env', 'AWS_SECRET_ACCESS_KEY=canary-wrong-secret'];
+    for (const command of [['snapshots'], ['check'], ['backup']]) {
+      const argv = ['compose', 'exec', '--no-TTY', ...wrong, 'lifeboat', 'lifeboat', ...command];
+      const ran = await sh('docker', argv, { cwd: stack.directory });
+      expect(ran.code, ran.stdout).toBe(1);
+      expect(ran.stdout + ran.stderr).toContain(`s3://${bucket}/base refused the key`);
+      expect(ran.stdout + ran.stderr).toContain('DEST_UNWRITABLE');
+      heard.push(ran.stdout, ran.stderr);
+    }
+  });
+
+  it('the key shows nowhere', async () => {
+    heard.push(await stack.logs('lifeboat'), JSON.stringify(stack.receiver?.requests));
+    heard.push((await server.keys(bucket)).join('\n'));
+    const { Body } = await server.client.send(
+      new GetObjectCommand({ Bucket: bucket, Key: (await manifests()).at(-1) ?? '' }),
+    );
+    heard.push((await Body?.transformToString()) ?? '');
+    expect(heard.join('').length).toBeGreaterThan(10_000);
+    for (const canary of CANARIES) expect(heard.filter((text) => text.includes(canary))).toEqual([]);
+  });
+
+  const manifests = async () => (await server.keys(bucket)).filter((key) => key.endsWith('/manifest.json'));
+});
