@@ -92,6 +92,16 @@ export async function readDocument(
   return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
 }
 
+/** The same for one that may be gone: undefined. */
+export async function readIfThere(destination: Destination, key: string): Promise<Buffer | undefined> {
+  try {
+    return await readDocument(destination, key);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
+    throw error;
+  }
+}
+
 /** The stored bytes on their way to plain ones; `check`, after the last plain byte, compares them with the manifest. */
 async function openChecked(
   destination: Destination,

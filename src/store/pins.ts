@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readDocument, streamOf } from './objects.ts';
+import { readIfThere, streamOf } from './objects.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
 /** Why a snapshot is kept whatever the retention says, and since when. */
@@ -36,13 +36,7 @@ export async function deletePin(destination: Destination, project: string, id: s
 
 /** Whether that one snapshot is pinned now. */
 export async function isPinned(destination: Destination, project: string, id: string): Promise<boolean> {
-  try {
-    await readDocument(destination, pinKey(project, id));
-    return true;
-  } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return false;
-    throw error;
-  }
+  return (await readIfThere(destination, pinKey(project, id))) !== undefined;
 }
 
 /** All pins of a project by snapshot id. One that cannot be read counts all the same: keeping is the safe side. */
@@ -52,8 +46,12 @@ export async function readPins(destination: Destination, project: string): Promi
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (!parseSnapshotId(id)) continue;
-    const text = (await readDocument(destination, key)).toString('utf8');
-    pins.set(id, decode(text) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() });
+    const bytes = await readIfThere(destination, key);
+    if (bytes)
+      pins.set(
+        id,
+        decode(bytes.toString('utf8')) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() },
+      );
   }
   return pins;
 }

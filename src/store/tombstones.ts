@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readDocument, streamOf } from './objects.ts';
+import { readIfThere, streamOf } from './objects.ts';
 import { isPinned } from './pins.ts';
 import { manifestKey, type Snapshot } from './repository.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
@@ -70,8 +70,8 @@ export async function tombstoneIds(destination: Destination, project: string): P
 export async function readTombstones(destination: Destination, project: string): Promise<Tombstone[]> {
   const found: Tombstone[] = [];
   for (const id of await tombstoneIds(destination, project)) {
-    const text = (await readDocument(destination, tombstoneKey(project, id))).toString('utf8');
-    const value = decode(text);
+    const bytes = await readIfThere(destination, tombstoneKey(project, id));
+    const value = bytes && decode(bytes.toString('utf8'));
     if (value?.id === id && value.project === project) found.push(value);
   }
   return found;

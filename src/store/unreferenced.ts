@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../destinations/destination.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readDocument, streamOf } from './objects.ts';
+import { readIfThere, streamOf } from './objects.ts';
 import { newSnapshotId, parseSnapshotId } from './snapshot-id.ts';
 
 /**
@@ -43,7 +43,8 @@ export async function* listContent(destination: Destination, project: string): A
 /** The newest list. One that cannot be read counts as empty: waiting once more is the safe side. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
-  return key === undefined ? new Map() : decode((await readDocument(destination, key)).toString('utf8'));
+  const bytes = key === undefined ? undefined : await readIfThere(destination, key);
+  return bytes ? decode(bytes.toString('utf8')) : new Map();
 }
 
 /** Puts a new list and removes those before it. An empty one is not stored, nor one that says the same as the newest. */

@@ -10,7 +10,7 @@ import { Journal } from '../../src/journal.ts';
 import { silentLog } from '../../src/log.ts';
 import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
-import { type PruneDeps, type PruneRequest, prune } from '../../src/prune.ts';
+import { type PruneAloneDeps, type PruneDeps, type PruneRequest, prune, pruneAlone } from '../../src/prune.ts';
 import { renderPrune } from '../../src/report/prune-text.ts';
 import type { LastResult } from '../../src/standing.ts';
 import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
@@ -290,6 +290,48 @@ describe('prune', () => {
     expect(await breaks()).toMatchObject([{ snapshot: all[3]?.manifest.id, error: { code: 'OBJECT_DAMAGED' } }]);
     objects.delete(`shop/tombstones/${all[0]?.manifest.id}.json`);
     expect(await breaks()).toHaveLength(2);
+  });
+
+  test('by itself it takes the lock, recovers first, and gives the lock back; a dry run minds nobody', async () => {
+    await nights(4);
+    const done: string[] = [];
+    const alone = (over: Partial<PruneAloneDeps> = {}): PruneAloneDeps => ({
+      ...deps(),
+      lock: async () => ({ release: async () => void done.push('released') }),
+      recover: async () => void done.push('recovered'),
+      plan: async () => deps().plan,
+      repository: async () => repository,
+      ...over,
+    });
+    const { signal } = new AbortController();
+    const locked = async () => {
+      throw new LifeboatError('LOCKED', 'a backup is under way');
+    };
+    expect(await pruneAlone(alone({ lock: locked }), { dryRun: true }, signal)).toMatchObject({ snapshots: 2 });
+    await expect(pruneAlone(alone({ lock: locked }), { dryRun: false }, signal)).rejects.toMatchObject({
+      code: 'LOCKED',
+    });
+    expect(await ids()).toHaveLength(4);
+    expect(done).toEqual([]);
+    const unplanned = async () => {
+      throw new LifeboatError('ENGINE_UNREACHABLE', 'no engine');
+    };
+    await expect(pruneAlone(alone({ plan: unplanned }), { dryRun: false }, signal)).rejects.toMatchObject({
+      code: 'ENGINE_UNREACHABLE',
+    });
+    await pruneAlone(alone(), { dryRun: false }, signal);
+    expect(done).toEqual(['recovered', 'released', 'recovered', 'released']);
+    expect(await ids()).toHaveLength(2);
+  });
+
+  test('asked to stop it stops between two steps', async () => {
+    await nights(4);
+    await expect(
+      run({}, { signal: AbortSignal.abort(new LifeboatError('INTERRUPTED', 'stop')) }),
+    ).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    });
+    expect(await ids()).toHaveLength(4);
   });
 
   test('stopped at any of its steps it has done no harm, and the next one finishes', async () => {

@@ -1,0 +1,104 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { backup } from '../../src/backup.ts';
+import type { BackupDeps, BackupRequest } from '../../src/backup-context.ts';
+import type { Captured } from '../../src/capture.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { silentLog } from '../../src/log.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import { createDispatcher } from '../../src/report/dispatch.ts';
+import { openState } from '../../src/state.ts';
+import type { Manifest } from '../../src/store/manifest.ts';
+import type { Repository } from '../../src/store/repository.ts';
+import { makeFailure, makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+/** After which runs old snapshots are removed, and what a prune that fails comes to. */
+
+let directory: string;
+let results: Captured['report'][];
+let pruned: number;
+let error: LifeboatError | undefined;
+beforeEach(() => {
+  directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
+  results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
+  pruned = 0;
+  error = undefined;
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+async function run(request: Partial<BackupRequest>) {
+  const sources = ['a', 'b'].map((name) => ({ name, kind: 'files', schedule: '0 3 * * *', root: '/config' }));
+  const repository = {
+    snapshots: async () => ({ snapshots: [], damaged: [] }),
+    commit: async (manifest: Manifest) => ({ manifest, hash: '' }),
+    removeObjects: async () => ({ removed: [], refused: [] }),
+  } as unknown as Repository;
+  const deps: BackupDeps = {
+    ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
+    lock: async () => ({ release: async () => undefined }),
+    journals: join(directory, 'journals'),
+    spool: join(directory, 'runs'),
+    state: openState(join(directory, 'state')),
+    dispatcher: createDispatcher([], { log: silentLog }),
+    now: () => new Date('2026-11-20T03:00:00Z'),
+    recover: async () => undefined,
+    sweepTemporary: async () => undefined,
+    plan: async () => ({ project: 'shop', problems: [], sources }) as unknown as Plan,
+    repository: async () => repository,
+    holdDeps: () => expect.fail('nothing is held'),
+    capturer: () => ({
+      capture: async ({ name }) => {
+        const report = results.find((one) => one.name === name) as Captured['report'];
+        const { fell: _, ...entry } = report;
+        return { report, entry: { ...entry, packs: [], skipped: {} } };
+      },
+      failed: () => expect.fail('not asked for'),
+    }),
+    nextRun: () => undefined,
+    prune: async () => {
+      pruned++;
+      if (error) throw error;
+      return { snapshots: 2, objects: 1, bytes: 10 };
+    },
+  };
+  const all: BackupRequest = { trigger: 'schedule', signal: new AbortController().signal };
+  return backup(deps, { ...all, ...request });
+}
+
+test('after scheduled runs, also of one schedule of several, and after a manual one of everything', async () => {
+  expect(await run({})).toMatchObject({ status: 'ok', pruned: { snapshots: 2, objects: 1, bytes: 10 } });
+  await run({ only: ({ name }) => name === 'a' });
+  await run({ trigger: 'catch-up' });
+  await run({ trigger: 'manual' });
+  expect(pruned).toBe(4);
+});
+
+test('not after one of a part, a safety snapshot, or a run that was not wholly good', async () => {
+  await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
+  await run({ trigger: 'safety', only: ({ name }) => name === 'a' });
+  results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
+  expect(await run({})).toMatchObject({ status: 'partial' });
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  expect(await run({})).toMatchObject({ status: 'failed' });
+  expect(pruned).toBe(0);
+});
+
+test('one that fails is told, and the run stays well', async () => {
+  error = new LifeboatError('CLOCK_JUMPED', 'the newest snapshot is of 2027', { hint: 'Set the clock.' });
+  const report = await run({});
+  expect(report).toMatchObject({
+    status: 'ok',
+    snapshot: report.id,
+    problems: [
+      {
+        severity: 'warning',
+        code: 'CLOCK_JUMPED',
+        message: 'old snapshots could not be removed: the newest snapshot is of 2027',
+        hint: 'Set the clock.',
+      },
+    ],
+  });
+  expect(report.pruned).toBeUndefined();
+});
