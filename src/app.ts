@@ -116,7 +116,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   const helper = helperSettings(settings);
   const notifiers = createNotifiers(settings, project);
   const { id, imageId } = self.facts;
-  const agent = { engine, id, project, spoolMount };
+  const agent = { engine, id, project, spoolMount, stallTimeoutMs: settings.stallTimeoutMs };
   const lock = () => (found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project));
   const treeStore = createTreeStore({
     engine,
@@ -179,13 +179,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
     if (planned.kind === 'postgres') {
       const besideOthers = context.run.trigger === 'safety';
-      return createPostgresSource({
-        agent,
-        planned,
-        stallTimeoutMs: settings.stallTimeoutMs,
-        recordHelper,
-        besideOthers,
-      });
+      return createPostgresSource({ agent, planned, recordHelper, besideOthers });
     }
     if (planned.kind === 'volume') return createVolumeSource(planned, self.facts.mounts);
     return createFilesSource(planned);

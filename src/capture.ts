@@ -2,19 +2,20 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
+import { fallsOf, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
 import { formatKeep } from './plan/retention.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
-import { fallWarnings, type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
+import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
-import type { StoredTree } from './store/store-tree.ts';
 import { packsToRenew } from './store/repack.ts';
 import { objectsOfSource } from './store/source-objects.ts';
+import type { StoredTree } from './store/store-tree.ts';
 import type { PreviousTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeWarnings, unreadableError } from './tree-warnings.ts';
@@ -79,7 +80,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
         const index = await repository.putIndex(run.id, planned.name, indexPath, record);
         const tree = { ...captured, warnings: [...before, ...captured.warnings] };
-        return outcome(planned, tree, stored, { facts, index, indexPath }, lastGood, startedAt);
+        const falls = await fallsOf({ repository, log, share: deps.fallShare }, captured.facts, stored, lastGood);
+        return outcome(planned, tree, stored, { facts, index, indexPath }, falls, lastGood, startedAt);
       });
     } finally {
       // The index lives on until the commit; the rest of the spool is needed by nobody.
@@ -130,12 +132,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     tree: CapturedTree,
     stored: StoredTree,
     objects: { facts: ManifestSource['facts']; index: NonNullable<ManifestSource['index']>; indexPath: string },
+    falls: readonly string[],
     lastGood: LastGood | undefined,
     startedAt: Date,
   ): Captured {
     const { files, bytes, newFiles, newBytes } = stored;
-    const rows = typeof tree.facts.rows === 'number' ? { rows: tree.facts.rows } : {};
-    const falls = fallWarnings(lastGood?.entry, { files, bytes, ...rows }, deps.fallShare);
+    const rows = rowsOf(tree.facts);
     // What a restore replaces is known to be amiss.
     const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
     const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
@@ -179,9 +181,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
 
   /** What the journal says was stored for the source; helpers wrote there too. */
   async function removeObjects(source: string): Promise<void> {
-    const prefixes = [`${run.project}/packs/${source}/`, `${run.project}/snapshots/${run.id}/${source}.`];
     const keys = await journalObjects(context.journal.file);
-    await repository.removeObjects(keys.filter((key) => prefixes.some((prefix) => key.startsWith(prefix))));
+    await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
   }
 
   return {

@@ -2,9 +2,11 @@ import { PROBE_RUN } from './docker/helper.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
-import { listDatabases, readServerFacts } from './sources/postgres/facts.ts';
-import { applicationName, chooseDatabases } from './sources/postgres/postgres-source.ts';
+import { chooseDatabases, listDatabases } from './sources/postgres/databases.ts';
+import { readServerFacts } from './sources/postgres/facts.ts';
+import { applicationName } from './sources/postgres/postgres-source.ts';
 import type { Tools } from './sources/postgres/tools.ts';
+import { unlessAborted } from './sources/postgres/watchdog.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 import type { MeasuredTree } from './tree-jobs.ts';
@@ -53,9 +55,12 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
   const runId = probeRun();
   const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
   try {
-    const control = await tools.control();
-    const { version } = await readServerFacts(control);
-    const databases = chooseDatabases(source, await listDatabases(control));
+    const look = async () => {
+      const control = await tools.control();
+      const { version } = await readServerFacts(control);
+      return { version, ...chooseDatabases(source, await listDatabases(control)) };
+    };
+    const { version, databases } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);
     const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
     return { what: `Postgres ${version} · ${shown}`, size: databases.reduce((total, { size }) => total + size, 0) };
@@ -83,8 +88,7 @@ async function probeTree(
   return { what: where(source) + files, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
 }
 
-/** Names no run: whoever sees its helpers need not wait for a run to end. */
-/** The run of a helper that only looks, and belongs to no backup. */
+/** The run of a helper that only looks. It names no real one: whoever sees the helper need not wait for a run to end. */
 export function probeRun(): string {
   return `${PROBE_RUN}${newSnapshotId(new Date())}`;
 }

@@ -28,7 +28,9 @@ export function renderStandings(all: readonly Standing[], now: Date, paint: Pain
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
     if (attention === 'fell') {
       const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
-      return [`  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was; ${kept}`];
+      return [
+        `  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was, or without a database that it had; ${kept}`,
+      ];
     }
     if (attention === 'vanished') {
       const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;

@@ -28,6 +28,7 @@ describe('what is backed up follows the project', () => {
   beforeAll(async () => {
     stack = await Stack.start(options({ 'lifeboat.volumes': 'media' }));
     await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) AS v FROM generate_series(1, 10000) i');
+    await stack.psql('CREATE DATABASE blog');
     await stack.exec('web', [
       'sh',
       '-c',
@@ -88,13 +89,17 @@ describe('what is backed up follows the project', () => {
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'web');
   });
 
-  it('rows and files that fell by nine tenths are warned of', async () => {
+  it('a database that is gone, and rows and files that fell by nine tenths, are warned of', async () => {
     await stack.psql('DELETE FROM t WHERE i > 1000');
+    await stack.psql('DROP DATABASE blog');
     await stack.exec('web', ['sh', '-c', 'cd /media && ls | tail -n +5 | xargs rm']);
     const { code, report } = await stack.backup();
     expect({ code, status: report.status }, JSON.stringify(report)).toEqual({ code: 0, status: 'ok' });
     const warnings = Object.fromEntries(report.results.map((result) => [result.name, result.warnings.join('\n')]));
-    expect(warnings['db.postgres']).toBe('rows fell by 90 % since the last good snapshot: from 10,000 to 1,000');
+    const [gone, rows, bytes] = (warnings['db.postgres'] ?? '').split('\n');
+    expect(gone).toBe('database blog is not in this backup, and was in the last good one');
+    expect(rows).toBe('rows fell by 90 % since the last good snapshot: from 10,000 to 1,000');
+    expect(bytes).toMatch(/^size in bytes fell by \d\d % /);
     expect(warnings['web.media']).toMatch(/size in bytes fell by 90 %.*\nnumber of files fell by 90 %/);
     const messages = stack.receiver?.requests.filter(({ path }) => path.startsWith('/services/')) ?? [];
     expect(messages.at(-1)?.body).toContain('fell by 90 %');

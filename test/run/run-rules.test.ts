@@ -147,11 +147,16 @@ describe('a source that fell', () => {
     expect(fallWarnings(entry(), now, 0.5)).toHaveLength(count);
   });
 
-  test('is measured by its rows where they are known, and not at all the first time', () => {
-    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 1, files: 1, rows: 999 }, 0.5)).toEqual([
+  test('is measured by its rows and bytes where rows are known, and not at all the first time', () => {
+    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 900, files: 1, rows: 999 }, 0.5)).toEqual([
       'rows fell by 90 % since the last good snapshot: from 10,000 to 999',
     ]);
-    expect(fallWarnings(entry({ rows: 0 }), { bytes: 1, files: 1, rows: 0 }, 0.5)).toEqual([]);
+    // As many rows, and hardly anything in them.
+    expect(fallWarnings(entry({ rows: 10_000 }), { bytes: 20, files: 1, rows: 10_000 }, 0.5)).toEqual([
+      'size in bytes fell by 98 % since the last good snapshot: from 1,000 to 20',
+    ]);
+    expect(fallWarnings(entry(), { bytes: 20, files: 100, likeSizes: false }, 0.5)).toEqual([]);
+    expect(fallWarnings(entry({ rows: 0 }), { bytes: 1000, files: 1, rows: 0 }, 0.5)).toEqual([]);
     expect(fallWarnings(undefined, { bytes: 0, files: 0 }, 0.5)).toEqual([]);
   });
 });

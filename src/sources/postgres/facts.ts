@@ -1,13 +1,11 @@
 import { type Contents, readContents } from './contents.ts';
+import { countBatches } from './count-batches.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 
 /** Tables above this size are not counted row by row but estimated from the planner's statistics. 1 GiB. */
 export const EXACT_COUNT_LIMIT = 1024 ** 3;
-
-/** How many tables one counting statement covers. */
-const COUNT_BATCH = 50;
 
 /** What is recorded of a server. */
 export interface ServerFacts {
@@ -107,25 +105,6 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
     startedAt: row.started,
     inRecovery: row.recovery === 'true',
   };
-}
-
-/** A database as listed before its dump. `tableBytes` (heap and TOAST without indexes) is not known from outside. */
-export interface DatabaseListing {
-  name: string;
-  size: number;
-}
-
-/**
- * Every database that accepts connections and is no template, by name. A connection limit of -2 marks one whose DROP was
- * interrupted: nobody can connect to it any more, and the server's own tools pass it over too (pg_dumpall).
- */
-export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
-  const rows = await session.all<{ name: string; size: string }>(
-    `SELECT datname AS name, pg_database_size(oid)::text AS size
-       FROM pg_database
-      WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 ORDER BY datname COLLATE "C"`,
-  );
-  return rows.map((row) => ({ name: row.name, size: Number(row.size) }));
 }
 
 /** Reads what describes the session's own database, apart from its tables. The columns differ by server version. */
@@ -258,11 +237,11 @@ export async function readTables(session: Session): Promise<TablesRead> {
     return row.extension === null ? table : { ...table, extension: row.extension };
   });
   const exact = tables.filter((table) => table.exact);
-  for (let start = 0; start < exact.length; start += COUNT_BATCH) {
+  for (const batch of countBatches(exact)) {
     // Counting locks the table against TRUNCATE and the like. Kept to the end of the dump, such a lock could make whoever
     // waits for it block the dump, and so all of us for ever: going back to a savepoint releases it.
     await session.run('SAVEPOINT counting');
-    await countRows(session, exact.slice(start, start + COUNT_BATCH));
+    await countRows(session, batch);
     await session.run('ROLLBACK TO SAVEPOINT counting');
   }
   const markRewritten = async () => {
@@ -281,8 +260,7 @@ export async function readTables(session: Session): Promise<TablesRead> {
 
 /** Sets `rows` of each table to its exact count. `ONLY`: rows of children are counted with the child. */
 export async function countRows(session: Session, tables: TableFacts[]): Promise<void> {
-  for (let start = 0; start < tables.length; start += COUNT_BATCH) {
-    const batch = tables.slice(start, start + COUNT_BATCH);
+  for (const batch of countBatches(tables)) {
     const counts = await session.all<{ i: number; n: string }>(
       batch
         .map(

@@ -1,28 +1,23 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, rm, statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
-import { type DumpCompression, globalsCommand } from './commands.ts';
+import type { DumpCompression } from './commands.ts';
+import { chooseDatabases, type DatabaseListing, listDatabases } from './databases.ts';
 import { dumpDatabase, lacksZstd } from './dump.ts';
-import {
-  type DatabaseFacts,
-  type DatabaseListing,
-  listDatabases,
-  type PostgresFacts,
-  readServerFacts,
-  type ServerFacts,
-} from './facts.ts';
+import { dumpGlobals } from './dump-globals.ts';
+import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { runPool, type Task } from './pool.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
+import { unlessAborted, withWatchdog } from './watchdog.ts';
 
 export interface PostgresSourceOptions {
   agent: AgentContext;
   planned: PostgresSource;
-  stallTimeoutMs: number;
   recordHelper(name: string): void;
   /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
   besideOthers?: boolean;
@@ -86,13 +81,17 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     signal: context.signal,
   });
   try {
-    const control = await tools.control();
-    const server = await readServerFacts(control);
-    if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
-    const databases = chooseDatabases(planned, await listDatabases(control));
-    const dumped = await dumpCompressed(options, context, tools, databases, server.versionNumber >= 160000);
+    const { server, listed } = await soon(options, context, async () => {
+      const control = await tools.control();
+      const server = await readServerFacts(control);
+      if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
+      return { server, listed: await listDatabases(control) };
+    });
+    const { databases, warnings: closed } = chooseDatabases(planned, listed);
+    const zstd = server.versionNumber >= 160000;
+    const { warnings, ...dumped } = await dumpCompressed(options, context, tools, databases, zstd);
     const facts: PostgresFacts = { kind: 'postgres', server, ...dumped, rows: rowsOf(dumped.databases) };
-    await checkNotRestarted(options, tools, server);
+    await soon(options, context, () => checkNotRestarted(options, tools, server));
     return {
       root: context.spool,
       reach: { kind: 'here' },
@@ -100,7 +99,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       exclude: [],
       facts,
       summary: summarise(facts),
-      warnings: collationWarnings(facts),
+      warnings: [...closed, ...warnings, ...collationWarnings(facts)],
       image: planned.imageId,
     };
   } catch (error) {
@@ -110,6 +109,21 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   }
 }
 
+/** A few questions that no server needs long to answer: one that does hangs. Errors: PG_STALLED. */
+function soon<T>(
+  { agent, planned }: PostgresSourceOptions,
+  { signal }: CaptureContext,
+  ask: () => Promise<T>,
+): Promise<T> {
+  const what = `the look at ${planned.containerName}`;
+  return withWatchdog({ timeoutMs: agent.stallTimeoutMs, pulses: [], signal, what }, (watched) =>
+    unlessAborted(ask(), watched),
+  );
+}
+
+/** What was dumped, and what to tell of it. */
+type Dumped = Pick<PostgresFacts, 'compression' | 'databases'> & { warnings: string[] };
+
 /** With zstd where the server's version has it; once more without when its `pg_dump` turns out to be built without. */
 async function dumpCompressed(
   options: PostgresSourceOptions,
@@ -117,11 +131,11 @@ async function dumpCompressed(
   tools: Tools,
   databases: DatabaseListing[],
   zstd: boolean,
-): Promise<Pick<PostgresFacts, 'compression' | 'databases'>> {
+): Promise<Dumped> {
   const compression: DumpCompression = zstd ? 'zstd' : 'none';
   await checkSpool(context.spool, databases, compression);
   try {
-    return { compression, databases: await dumpDatabases(options, context, tools, databases, compression) };
+    return { compression, ...(await dumpDatabases(options, context, tools, databases, compression)) };
   } catch (error) {
     if (!zstd || !lacksZstd(error)) throw error;
     context.log.info('this pg_dump has no zstd; dumping without', { source: options.planned.name });
@@ -141,8 +155,9 @@ async function dumpDatabases(
   tools: Tools,
   databases: DatabaseListing[],
   compression: DumpCompression,
-): Promise<DatabaseFacts[]> {
-  const { planned, stallTimeoutMs } = options;
+): Promise<Omit<Dumped, 'compression'>> {
+  const { planned } = options;
+  const { stallTimeoutMs } = options.agent;
   const parent = databasesOf(context);
   await mkdir(parent, { mode: 0o700 });
   const dumped = new Map<string, { bytes: number; facts?: DatabaseFacts }>();
@@ -163,25 +178,13 @@ async function dumpDatabases(
     };
   const large = databases.filter(({ size }) => size > SMALL).map(({ name }) => dump(name, toolJobs()));
   const small = databases.filter(({ size }) => size <= SMALL).map(({ name }) => dump(name, 1));
-  const globals: Task = (signal) => dumpGlobals(tools, context, signal);
+  const warnings: string[] = [];
+  const globals: Task = async (signal) => {
+    warnings.push(...(await dumpGlobals({ tools, directory: context.spool, stallTimeoutMs, signal })));
+  };
   await runPool(large, 1, context.signal);
   await runPool([globals, ...small], SMALL_AT_ONCE, context.signal);
-  return databases.flatMap(({ name }) => dumped.get(name)?.facts ?? []);
-}
-
-async function dumpGlobals(tools: Tools, context: CaptureContext, signal: AbortSignal): Promise<void> {
-  const file = path.posix.join(context.spool, 'globals.sql');
-  const dump = (passwords: boolean) =>
-    tools.run(globalsCommand(tools.connection, tools.database, file, passwords), signal);
-  try {
-    await dump(true);
-  } catch (error) {
-    // Only a superuser may read pg_authid: without one, roles are kept without their passwords.
-    if (!(error instanceof LifeboatError) || !/pg_authid/.test(error.message)) throw error;
-    context.log.warn('roles are stored without their passwords: the role that Lifeboat uses is no superuser');
-    await writeFile(file, '');
-    await dump(false);
-  }
+  return { databases: databases.flatMap(({ name }) => dumped.get(name)?.facts ?? []), warnings };
 }
 
 /** Sessions of an earlier run of this project that died: cancelled through SQL, before ours begin. */
@@ -193,31 +196,6 @@ async function endLeftovers(tools: Tools, project: string, application: string):
     [applicationName(project, ''), application],
   );
   if (rows.length > 0) tools.log.warn('ended sessions left by an earlier run', { sessions: rows.length });
-}
-
-/** Which databases to dump: those named, or all but templates. Names are matched whole, never as patterns. */
-export function chooseDatabases(planned: PostgresSource, all: DatabaseListing[]): DatabaseListing[] {
-  const wanted = planned.databases ?? all.map((database) => database.name);
-  const unknown = wanted.filter((name) => !all.some((database) => database.name === name));
-  if (unknown.length > 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${planned.containerName} has no database ${unknown.join(', ')}`, {
-      hint: `It has: ${all.map((database) => database.name).join(', ')}. Correct lifeboat.postgres.databases.`,
-    });
-  }
-  const chosen = all.filter(({ name }) => wanted.includes(name) && !planned.excludeDatabases.includes(name));
-  // A name that is not UTF-8 arrives with replacement characters and would name another database, or none.
-  const unsafe = chosen.find(({ name }) => name.includes('\ufffd'));
-  if (unsafe) {
-    throw new LifeboatError('PG_NAME_UNSUPPORTED', `${planned.containerName} has a database whose name is not UTF-8`, {
-      hint: 'Rename it, or leave it out by naming the others in lifeboat.postgres.databases.',
-    });
-  }
-  if (chosen.length === 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${planned.containerName} has no database left to back up`, {
-      hint: 'Every database is excluded: check lifeboat.postgres.exclude-databases.',
-    });
-  }
-  return chosen;
 }
 
 async function checkSpool(spool: string, databases: DatabaseListing[], compression: DumpCompression): Promise<void> {

@@ -16,7 +16,7 @@ export interface SessionOptions {
   signal: AbortSignal;
 }
 
-/** How long a server may take to answer the start of a session. */
+/** How long a server may take until a session is open. */
 const CONNECT_TIMEOUT_MS = 30_000;
 
 /** What to do about a role that may not read what it must. */
@@ -77,6 +77,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   });
   const abort = () => stream.destroy(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
   signal.addEventListener('abort', abort, { once: true });
+  // A server that is paused may accept the connection and say nothing more.
+  const late = setTimeout(() => stream.destroy(new Error('no answer')), CONNECT_TIMEOUT_MS);
   try {
     await client.connect();
     const version = Number((await client.query('SHOW server_version_num')).rows[0]?.server_version_num);
@@ -90,6 +92,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     signal.removeEventListener('abort', abort);
     stream.destroy();
     throw connectError(signal.aborted ? signal.reason : (broken ?? error), options);
+  } finally {
+    clearTimeout(late);
   }
 
   function sessionOf(connected: Client, versionNumber: number): Session {

@@ -5,9 +5,10 @@ import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
-import { registerSecret } from '../../redact.ts';
-import { type Connection, PASSFILE, TOOL_ENV } from './commands.ts';
-import { openSession, type Session } from './session.ts';
+import { type AskedServer, answering, whileAnswering } from './answering.ts';
+import { type Connection, TOOL_ENV } from './commands.ts';
+import { resolveCredentials, writePassfile } from './credentials.ts';
+import { openSession, type Session, sqlState } from './session.ts';
 
 /** What the sources need to know of the agent that runs them. */
 export interface AgentContext {
@@ -17,9 +18,14 @@ export interface AgentContext {
   project: string;
   /** the mount at /spool, to share it with a helper */
   spoolMount: Mount;
+  /** how long a server may answer nothing, and a dump make no progress; milliseconds */
+  stallTimeoutMs: number;
 }
 
-/** Postgres' own programs and SQL sessions against one database container, through a helper of its image. */
+/**
+ * Postgres' own programs and SQL sessions against one database container, through a helper of its image. Nobody waits for ever:
+ * a query or a program fails with PG_STALLED once the server has answered nothing for the stall timeout.
+ */
 export interface Tools {
   /** name of the database container */
   readonly container: string;
@@ -107,39 +113,45 @@ function hostMounts(source: PostgresSource, withData: boolean): HelperMount[] {
 
 async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log } = options;
-  const { engine } = agent;
-  const read = async (file: string | undefined): Promise<string | undefined> => {
-    if (file === undefined) return undefined;
-    const result = await execText(engine, helper.id, { argv: ['cat', '--', file], signal: options.signal });
-    return result.stdout.replace(/[\r\n]+$/, '');
-  };
-  const user = (await read(source.userFile)) ?? source.user;
-  const password = (await read(source.passwordFile)) ?? source.password;
-  const database = (await read(source.databaseFile)) ?? source.database;
+  const { engine, stallTimeoutMs } = agent;
+  const { user, password, database } = await resolveCredentials(engine, helper, source, options.signal);
   const connection: Connection = { user, port: source.port, application: options.application };
-  if (password !== undefined) {
-    // A password that is also a public name protects nothing, and masking it would make every message unreadable.
-    if (![user, database, 'postgres', 'password'].includes(password)) registerSecret(password);
-    await writePassfile(engine, helper, connection, password, options.signal);
-  }
+  if (password !== undefined) await writePassfile(engine, helper, source, connection, password, options.signal);
 
   const closing = new AbortController();
   let control: Promise<Session> | undefined;
   const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
-  const session = (name: string, signal: AbortSignal) =>
+  const open = (name: string, application: string, signal: AbortSignal) =>
     openSession({
       dial,
       user,
       ...(password === undefined ? {} : { password }),
       database: name,
-      application: options.application,
+      application,
       container: source.containerName,
       signal,
     });
+  let asking: Promise<void> | undefined;
+  const server: AskedServer = {
+    container: source.containerName,
+    timeoutMs: stallTimeoutMs,
+    ask() {
+      // Named otherwise, or the look itself would count as activity.
+      asking ??= answered(open(database, `${options.application} asks`, closing.signal)).finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    },
+  };
+  const session = async (name: string, signal: AbortSignal) => {
+    const stalled = new AbortController();
+    const opened = await open(name, options.application, AbortSignal.any([signal, stalled.signal]));
+    return answering(opened, server, (reason) => stalled.abort(reason));
+  };
   const openControl = async (...outside: string[]): Promise<Session> => {
-    const open = await control;
-    if (open && !outside.includes(open.database)) return open;
-    await open?.close();
+    const present = await control;
+    if (present && !outside.includes(present.database)) return present;
+    await present?.close();
     const names = [database, 'postgres', 'template1'].filter((name) => !outside.includes(name));
     control = firstThatOpens(names, (name) => session(name, closing.signal));
     // Whoever waits for it hears of a failure; the next call tries anew.
@@ -165,8 +177,10 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     session,
     control: openControl,
     async run(argv, signal) {
-      const result = await execText(engine, helper.id, { argv, env: TOOL_ENV, limit: OUTPUT_LIMIT, signal });
-      return result.stdout;
+      const { stdout } = await whileAnswering(server, signal, (watched) =>
+        execText(engine, helper.id, { argv, env: TOOL_ENV, limit: OUTPUT_LIMIT, signal: watched }),
+      );
+      return stdout;
     },
     activity() {
       // Several dumps are watched at a time, and a session takes one query at a time.
@@ -181,6 +195,16 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
       await helper.remove();
     },
   };
+}
+
+/** A refusal is an answer too. */
+async function answered(opening: Promise<Session>): Promise<void> {
+  try {
+    const session = await opening;
+    await session.close();
+  } catch (error) {
+    if (sqlState(error) === undefined) throw error;
+  }
 }
 
 async function firstThatOpens(names: string[], open: (name: string) => Promise<Session>): Promise<Session> {
@@ -213,18 +237,4 @@ async function within(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
   clearTimeout(timer);
-}
-
-/** Writes the password file of libpq (Postgres docs, 34.16) to the helper's tmpfs, through stdin. */
-async function writePassfile(
-  engine: Engine,
-  helper: Helper,
-  connection: Connection,
-  password: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const field = (text: string) => text.replaceAll('\\', '\\\\').replaceAll(':', '\\:');
-  const line = `127.0.0.1:${connection.port}:*:${field(connection.user)}:${field(password)}\n`;
-  const argv = ['sh', '-c', 'umask 077 && cat > "$0"', PASSFILE];
-  await execText(engine, helper.id, { argv, input: line, signal });
 }
