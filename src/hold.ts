@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine } from './docker/engine.ts';
 import { isNotFound } from './docker/engine-errors.ts';
 import { execText } from './docker/exec.ts';
@@ -9,13 +10,32 @@ import type { Hook } from './plan/model.ts';
 /** How long a hook may run, milliseconds. */
 const HOOK_LIMIT_MS = 15 * 60_000;
 
+const POLL_MS = 250;
+
 export interface HoldDeps {
   engine: Engine;
   record(entry: JournalEntry): void;
   log: Log;
+  /** default: {@link patienceOf} an agent with Docker's own stop timeout */
+  patienceMs?: number;
+}
+
+/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
+export const STOP_TIMEOUT_S = 10;
+
+/** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
+const REST_MS = 10_000;
+
+/**
+ * How long a stop or a `pre` that is under way is waited for when the run is to end, milliseconds: what of the agent's own
+ * `stop_grace_period` (`grace`, seconds) the rest of the run does not need, and at least as long as most stops take.
+ */
+export function patienceOf(grace: number = STOP_TIMEOUT_S): number {
+  return Math.max(3000, grace * 1000 - REST_MS);
 }
 
 type StopEntry = JournalEntry & { type: 'stop' };
+type PreEntry = JournalEntry & { type: 'pre' };
 
 /** A container that a journal shows as held. */
 export interface OpenHold {
@@ -24,6 +44,8 @@ export interface OpenHold {
   stop?: StopEntry;
   /** the command that is still to be run */
   post?: Hook;
+  /** what has to have ended before */
+  pre?: PreEntry;
 }
 
 /** The holds that a journal shows as begun and not undone. */
@@ -36,6 +58,7 @@ export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
     if (entry.type === 'stop') held.stop = entry;
     if (entry.type === 'started') delete held.stop;
     if (entry.type === 'hook') held.post = entry.post;
+    if (entry.type === 'pre') held.pre = entry;
     if (entry.type === 'hook-done') delete held.post;
     open.set(container.id, held);
   }
@@ -52,9 +75,10 @@ export async function releaseHolds(
 ): Promise<{ failures: unknown[]; again: boolean }> {
   const failures: unknown[] = [];
   let again = false;
-  for (const { container, stop, post } of openHolds(entries)) {
+  for (const { container, stop, post, pre } of openHolds(entries)) {
     try {
       if (stop) await startAgain(deps, stop);
+      if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
       deps.log.error('a container could not be released', { container: container.name, ...errorInfo(error) });
@@ -87,6 +111,26 @@ async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
 function isStopping(stop: StopEntry, now: Current): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;
   return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
+}
+
+/** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */
+async function preEnded(
+  { engine, patienceMs = patienceOf() }: HoldDeps,
+  { container, exec, until }: PreEntry,
+): Promise<void> {
+  const patient = Date.now() + patienceMs;
+  while (Date.now() < Date.parse(until)) {
+    const state = await engine.execInspect(exec).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    if (!state?.running) return;
+    if (Date.now() >= patient) {
+      const message = `lifeboat.exec.pre still runs in ${container.name}, so lifeboat.exec.post is not run yet`;
+      throw new LifeboatError('INTERRUPTED', message);
+    }
+    await sleep(POLL_MS);
+  }
 }
 
 /** Runs `post`. A command that ran and failed is not tried again; one that could not be run is. */
@@ -123,22 +167,30 @@ async function current(engine: Engine, container: ContainerRef): Promise<Current
   }
 }
 
+/** Runs `pre`, recorded as begun. Errors as of {@link runHook}. */
+export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook, signal: AbortSignal): Promise<void> {
+  const until = new Date(Date.now() + HOOK_LIMIT_MS).toISOString();
+  const begun = (exec: string) => deps.record({ type: 'pre', container, exec, until });
+  await runHook(deps.engine, container, 'pre', pre, signal, begun);
+}
+
 /**
- * Runs a command of `lifeboat.exec` in a container.
+ * Runs a command of `lifeboat.exec` in a container. `onCreated` hears the engine's id of it before it starts.
  *
  * Errors: HOOK_FAILED when it fails; ENGINE_UNREACHABLE when it is not known whether it ran; what `signal` aborts with.
  */
-export async function runHook(
+async function runHook(
   engine: Engine,
   container: ContainerRef,
   which: 'pre' | 'post',
   hook: Hook,
   signal?: AbortSignal,
-) {
+  onCreated?: (execId: string) => void,
+): Promise<void> {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
   const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
   try {
-    await execText(engine, container.id, { argv: hook, signal: bounded });
+    await execText(engine, container.id, { argv: hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
   } catch (error) {
     // Whether the command ran is not known then: it is not the command that failed.
     const away = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE' && !limit.aborted;

@@ -36,6 +36,8 @@ export type JournalEntry =
   | { type: 'stop'; container: ContainerRef; startedAt?: string; until?: string }
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
+  /** `pre` is about to run as this command of the engine; by `until` (ISO time) it is not waited for any more */
+  | { type: 'pre'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
 
 /** Appends one entry; it is on the disk when this returns. Also called by helpers of ours, on the same file. */

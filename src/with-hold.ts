@@ -1,17 +1,11 @@
 import type { Engine } from './docker/engine.ts';
 import { LifeboatError } from './errors.ts';
-import { type HoldDeps, releaseHolds, runHook } from './hold.ts';
+import { type HoldDeps, patienceOf, releaseHolds, runPre, STOP_TIMEOUT_S } from './hold.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
 
-/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
-const STOP_TIMEOUT_S = 10;
-
 /** How much longer than asked for the engine may take to stop a container, milliseconds. */
 const STOP_MARGIN_MS = 30_000;
-
-/** How long a stop is still waited for when the run is to end, milliseconds: most are over by then. */
-const PATIENCE_MS = 3000;
 
 /** Exit status of a container that was killed, after the time that it is given to stop or by somebody else. */
 const KILLED = 137;
@@ -58,7 +52,7 @@ export async function withHold<T>(
   };
   if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
   const holdAndWork = async () => {
-    if (hooked && hold.pre) await runHook(deps.engine, hold.container, 'pre', hold.pre, signal);
+    if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
     return work(await stopAll(stops, { ...deps, record }, signal));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
@@ -101,7 +95,7 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
     deps.record({ type: 'stop', container, startedAt, until });
     deps.log.info('stopping a container while its volumes are read', { container: container.name });
   }
-  const patient = later(signal, PATIENCE_MS);
+  const patient = later(signal, deps.patienceMs ?? patienceOf());
   const stopOne = async ({ container: { id, name }, timeout }: Stop) => {
     await deps.engine.stopContainer(id, { timeout, signal: patient.signal });
     const { exitCode } = await deps.engine.inspectContainer(id, { signal: patient.signal });

@@ -87,6 +87,7 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     imageLabels: labels,
     env: details.env,
     mounts: details.mounts,
+    ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };
 }
 

@@ -16,6 +16,8 @@ export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
   check?: boolean;
   /** Sees stderr as it comes; must be quick. */
   onStderr?: (chunk: Buffer) => void;
+  /** Hears the engine's id of the command before it is started. */
+  onCreated?: (execId: string) => void;
   signal?: AbortSignal | undefined;
 }
 
@@ -39,9 +41,10 @@ const CAPTURE = 1024 * 1024;
  * and leaves the command running, which the API cannot end: run what may have to be ended in a helper.
  */
 export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
-  const { signal, check = true, stdin: stdinMode = 'none', onStderr, ...spec } = options;
+  const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...spec } = options;
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
-  const { execId, socket } = await start(engine, containerId, { ...spec, stdin: stdinMode === 'pipe' }, name, signal);
+  const execSpec = { ...spec, stdin: stdinMode === 'pipe' };
+  const { execId, socket } = await start(engine, containerId, execSpec, name, { signal, onCreated });
 
   const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
   // Whoever only waits for `done` must not be ended by an unheard error.
@@ -86,9 +89,10 @@ async function start(
   containerId: string,
   spec: ExecSpec,
   name: string,
-  signal: AbortSignal | undefined,
+  { signal, onCreated }: { signal: AbortSignal | undefined; onCreated: ExecOptions['onCreated'] | undefined },
 ): Promise<{ execId: string; socket: Duplex }> {
   const execId = await engine.execCreate(containerId, spec, { signal });
+  onCreated?.(execId);
   try {
     return { execId, socket: await engine.execStart(execId, { signal }) };
   } catch (error) {

@@ -27,6 +27,8 @@ export interface ContainerFacts {
   imageLabels: Record<string, string>;
   env: Record<string, string>;
   mounts: Mount[];
+  /** how long it may take to stop, seconds, where that was set */
+  stopTimeout?: number;
 }
 
 /** How much to keep. Counts of days, weeks, months and years in which the newest snapshot is kept, as restic does. */

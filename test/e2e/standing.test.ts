@@ -61,7 +61,7 @@ it('a mounted file that an editor replaced is told until the agent is restarted'
   await stack.write({
     services: { db: postgres(17), web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }) },
     volumes: { media: {} },
-    agent: { volumes: [`${env()}:/config/.env:ro`] },
+    agent: { volumes: [`${env()}:/config/.env:ro`, './restored:/restored'] },
   });
   await stack.compose('up', '--detach', '--wait', '--no-deps', 'lifeboat');
   const problems = async () => (await stack.json<{ problems: { code: string }[] }>('plan')).problems.map((p) => p.code);
@@ -75,9 +75,9 @@ it('a mounted file that an editor replaced is told until the agent is restarted'
     code: 0,
     results: [{ name: 'config', status: 'ok', files: 1, warnings: [] }],
   });
-  const restored = await stack.lifeboat('restore', 'latest', 'config', '--to-directory', '/spool/restored');
+  const restored = await stack.lifeboat('restore', 'latest', 'config', '--to-directory', '/restored/config');
   expect(restored.code, restored.stderr).toBe(0);
-  expect(await stack.exec('lifeboat', ['cat', '/spool/restored/.env'])).toBe('A=1\n');
+  expect(await stack.exec('lifeboat', ['cat', '/restored/config/.env'])).toBe('A=1\n');
   await stack.compose('restart', 'lifeboat');
   await until('it is seen anew', async () => (await problems()).length === 0);
 });

@@ -1,7 +1,8 @@
+import { PassThrough } from 'node:stream';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Engine } from '../../src/docker/engine.ts';
 import { LifeboatError } from '../../src/errors.ts';
-import { type HoldDeps, openHolds, releaseHolds } from '../../src/hold.ts';
+import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/journal.ts';
 import { silentLog } from '../../src/log.ts';
 import { type Hold, withHold } from '../../src/with-hold.ts';
@@ -22,6 +23,8 @@ class FakeEngine {
   asked: string[] = [];
   /** stops do not end */
   slow = false;
+  /** commands that run on, by their first word: after that many looks they have ended */
+  lasting: Record<string, number> = {};
   /** exit status of a hook, by its first word */
   statuses: Record<string, number> = {};
 
@@ -56,11 +59,17 @@ class FakeEngine {
       this.step(`exec ${id} ${argv.join(' ')}`);
       return argv[0] ?? '';
     },
-    execStart: async () => {
-      const { PassThrough } = await import('node:stream');
-      return new PassThrough().end();
+    execStart: async (word: string, { signal }: { signal?: AbortSignal }) => {
+      const socket = new PassThrough();
+      if (!this.lasting[word]) return socket.end();
+      signal?.addEventListener('abort', () => socket.destroy(signal.reason));
+      return socket;
     },
-    execInspect: async (word: string) => ({ containerId: 'c1', running: false, exitCode: this.statuses[word] ?? 0 }),
+    execInspect: async (word: string) => {
+      const looks = this.lasting[word] ?? 0;
+      this.lasting[word] = looks - 1;
+      return { containerId: 'c1', running: looks > 0, exitCode: this.statuses[word] ?? 0 };
+    },
   } as unknown as Engine;
 }
 
@@ -75,6 +84,7 @@ beforeEach(() => {
   journal = [];
   deps = {
     engine: fake.engine,
+    patienceMs: 3000,
     log: silentLog,
     record(entry) {
       journal.push(entry);
@@ -93,7 +103,7 @@ describe('a hold', () => {
   test('records every step before it, and undoes all of them', async () => {
     expect(await withHold(held, deps, signal, work)).toBe('result');
     expect(fake.done).toEqual([
-      ...['record hook', 'exec c1 freeze', 'record stop', 'stop c1 within 10 s'],
+      ...['record hook', 'exec c1 freeze', 'record pre', 'record stop', 'stop c1 within 10 s'],
       'work',
       ...['start c1', 'record started', 'exec c1 thaw', 'record hook-done'],
     ]);
@@ -127,7 +137,7 @@ describe('a hold', () => {
   test('a pre hook that fails keeps the container from being stopped; post is still run, nothing is started', async () => {
     fake.statuses.freeze = 1;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
-    expect(fake.done).toEqual(['record hook', 'exec c1 freeze', 'exec c1 thaw', 'record hook-done']);
+    expect(fake.done).toEqual(['record hook', 'exec c1 freeze', 'record pre', 'exec c1 thaw', 'record hook-done']);
   });
 
   test('a stop of which nothing is known counts as done', async () => {
@@ -279,6 +289,40 @@ describe('how a container stops', () => {
     }
   });
 
+  test('a stop that ends while it is waited for is followed by a start before the run ends', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    try {
+      deps.patienceMs = 20_000;
+      fake.engine.stopContainer = async (id, options) => {
+        await new Promise((resolve, reject) => {
+          setTimeout(resolve, 19_000);
+          options?.signal?.addEventListener('abort', () => reject(options.signal?.reason));
+        });
+        fake.containers.get(id)!.running = false;
+      };
+      const run = new AbortController();
+      const ending = withHold({ container, stop: [container] }, deps, run.signal, work);
+      const outcome = expect(ending).rejects.toThrow('asked to stop');
+      await vi.advanceTimersByTimeAsync(1000);
+      run.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+      await vi.advanceTimersByTimeAsync(18_000);
+      await outcome;
+      expect(fake.done).toEqual(['record stop', 'start c1', 'record started']);
+      expect(openHolds(journal)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each([
+    [30, 20_000],
+    [20, 10_000],
+    [undefined, 3000],
+    [0, 3000],
+  ])('with %s s to stop itself, the agent waits %i ms', (grace, expected) => {
+    expect(patienceOf(grace)).toBe(expected);
+  });
+
   test.each(['restarted since', 'still running when its time to stop is long over'])(
     'one %s is done with',
     async (how) => {
@@ -296,5 +340,49 @@ describe('how a container stops', () => {
     const stopping = withHold({ container, stop: [container] }, deps, AbortSignal.abort(new Error('over')), work);
     await expect(stopping).rejects.toThrow('over');
     expect(fake.done).toEqual([]);
+  });
+});
+
+describe('a run that is to end while pre runs', () => {
+  const interrupted = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+
+  /** Begins, and is asked to end when `pre` has begun. */
+  async function interrupt(): Promise<void> {
+    const run = new AbortController();
+    deps.record = (entry) => {
+      journal.push(entry);
+      if (entry.type === 'pre') setTimeout(() => run.abort(interrupted));
+    };
+    await expect(withHold({ ...held, stop: [] }, deps, run.signal, work)).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    });
+  }
+
+  test('waits for its end, and runs post after it', async () => {
+    fake.lasting.freeze = 1;
+    await interrupt();
+    expect(fake.lasting.freeze).toBeLessThan(0);
+    expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('leaves post to the next try when pre goes on for too long', async () => {
+    deps.patienceMs = 0;
+    fake.lasting.freeze = 1;
+    await interrupt();
+    expect(fake.done).toEqual(['exec c1 freeze']);
+    expect(openHolds(journal)).toMatchObject([{ post: ['thaw'] }]);
+    expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+    expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
+  });
+
+  test('one that hangs is not waited for without end', async () => {
+    fake.lasting.freeze = 100;
+    const over: JournalEntry[] = [
+      { type: 'hook', container, post: ['thaw'] },
+      { type: 'pre', container, exec: 'freeze', until: '2026-01-01T00:00:00Z' },
+    ];
+    expect(await releaseHolds(over, deps)).toEqual({ failures: [], again: false });
+    expect(fake.done).toContain('exec c1 thaw');
   });
 });

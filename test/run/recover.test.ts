@@ -87,6 +87,7 @@ beforeEach(() => {
     repository: async () => repository,
     holdDeps: (record) => ({
       record,
+      patienceMs: 0,
       log: silentLog,
       engine: {
         inspectContainer: async () => ({ running: false }),
