@@ -7,7 +7,7 @@ import { isS3, parseS3Location } from './plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
 
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
-const UPLOADS = path.join(SPOOL, 'state', 's3-uploads.ndjson');
+const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
 
 /** The destination that the settings name. The only place that knows which kinds there are. */
 export function openDestination(settings: Settings, env: NodeJS.ProcessEnv = process.env): SweepingDestination {

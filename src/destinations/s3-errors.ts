@@ -57,6 +57,13 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
   if (OTHER_REGION.test(kind) || status === 301 || /region is missing/i.test(text)) {
     return make('DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to LIFEBOAT_DESTINATION.');
   }
+  if (kind === 'RequestTimeTooSkewed') {
+    return make(
+      'DEST_UNWRITABLE',
+      `the clocks of this host and of ${name} differ too much`,
+      'Set the clock of the host.',
+    );
+  }
   if (OLD_KEY.test(kind)) return make('DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.');
   if (BAD_KEY.test(kind)) {
     const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';

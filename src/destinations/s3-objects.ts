@@ -72,14 +72,17 @@ export class S3Put {
     );
   }
 
-  /** Begins an upload in parts. Returns its id. */
-  async begin(): Promise<string> {
+  /** Begins an upload in parts. `attempts`: more than one may have begun one. */
+  async begin(): Promise<{ upload: string; attempts: number }> {
+    let attempts = 0;
     const { UploadId } = await this.s3.send(
-      (sdk, client, options) =>
-        client.send(new sdk.CreateMultipartUploadCommand({ ...this.target, ...this.attributes }), options),
+      (sdk, client, options) => {
+        attempts++;
+        return client.send(new sdk.CreateMultipartUploadCommand({ ...this.target, ...this.attributes }), options);
+      },
       { signal: this.signal },
     );
-    if (UploadId) return UploadId;
+    if (UploadId) return { upload: UploadId, attempts };
     throw new LifeboatError('DEST_UNWRITABLE', `${this.s3.name} began an upload without a name`);
   }
 
@@ -108,14 +111,17 @@ export class S3Put {
     );
   }
 
-  /** Gives up an upload, whatever became of it. */
-  async abandon(upload: string): Promise<void> {
+  /** Gives up an upload. Returns whether it is known to be gone; if not, the next sweep sees to it. */
+  async abandon(upload: string): Promise<boolean> {
     const request = { ...this.target, UploadId: upload };
-    await this.s3
-      .send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
+    try {
+      await this.s3.send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
         signal: AbortSignal.timeout(CLEAR_UP_MS),
-      })
-      .catch(() => undefined);
+      });
+      return true;
+    } catch (error) {
+      return statusOf(error) === 404;
+    }
   }
 
   /** Removes the object if it is this put's own: a request may have been done though it was given up. */

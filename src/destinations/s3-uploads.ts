@@ -1,57 +1,59 @@
-import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync } from 'node:fs';
-import { readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { hasErrno } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { statusOf } from './s3-retry.ts';
 
+/** An upload in parts that may have been begun. */
+interface Recorded {
+  file: string;
+  key: string;
+}
+
 /**
- * The keys of uploads in parts that Lifeboat began, in a file of its own, each written before the upload is begun. S3 tells
- * nobody who began an upload, but keys hold random ids: an upload to a key that stands here is Lifeboat's own.
+ * The uploads in parts that Lifeboat has begun and not ended, a file each in a directory of its own; helpers write there too.
+ * S3 tells nobody who began an upload, but keys hold random ids: an upload to a key that stands here is Lifeboat's own.
  */
 export class UploadLog {
-  private readonly file: string;
+  private readonly directory: string;
 
-  constructor(file: string) {
-    this.file = file;
+  constructor(directory: string) {
+    this.directory = directory;
   }
 
-  /** Records a key; it is on the disk when this returns. Helpers write to the same file. */
-  record(key: string): void {
-    mkdirSync(dirname(this.file), { recursive: true, mode: 0o700 });
-    const fd = openSync(this.file, 'a', 0o600);
+  /** Records that an upload to `key` is about to begin; it is on the disk when this returns. Returns how to forget it. */
+  record(key: string): () => Promise<void> {
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    const file = join(this.directory, randomBytes(8).toString('hex'));
+    const fd = openSync(file, 'wx', 0o600);
     try {
-      // The line break before it keeps it apart from a line that a crash cut off.
-      appendFileSync(fd, `\n${JSON.stringify(key)}\n`);
-      fdatasyncSync(fd);
+      writeSync(fd, `${JSON.stringify(key)}\n`);
+      fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
+    return () => this.forget({ file });
   }
 
-  async keys(): Promise<Set<string>> {
-    const text = await readFile(this.file, 'utf8').catch((error: unknown) => {
-      if (hasErrno(error, 'ENOENT')) return '';
+  async recorded(): Promise<Recorded[]> {
+    const names = await readdir(this.directory).catch((error: unknown) => {
+      if (hasErrno(error, 'ENOENT')) return [];
       throw error;
     });
-    const lines = text.split('\n').filter((line) => /^".*"$/.test(line));
-    return new Set(lines.flatMap((line) => parsed(line)));
+    const all: Recorded[] = [];
+    for (const name of names) {
+      const file = join(this.directory, name);
+      const text = await readFile(file, 'utf8').catch(() => '');
+      // One that a crash cut off announced an upload that was not begun.
+      all.push({ file, key: /^".*"\n$/.test(text) ? (JSON.parse(text) as string) : '' });
+    }
+    return all;
   }
 
-  /** Only for when nobody writes: at the end of a run, or before one. */
-  async replace(keys: Iterable<string>): Promise<void> {
-    const lines = [...keys].map((key) => `${JSON.stringify(key)}\n`).join('');
-    if (lines === '' && (await this.keys()).size === 0) return;
-    await writeFile(`${this.file}.new`, lines, { mode: 0o600 });
-    await rename(`${this.file}.new`, this.file);
-  }
-}
-
-function parsed(line: string): string[] {
-  try {
-    return [String(JSON.parse(line))];
-  } catch {
-    return [];
+  async forget({ file }: Pick<Recorded, 'file'>): Promise<void> {
+    await rm(file, { force: true });
   }
 }
 
@@ -63,20 +65,26 @@ const ROUNDS = 3;
  * began them, stay. Returns how many.
  */
 export async function sweepUploads(s3: S3Connection, log: UploadLog, prefix: string): Promise<number> {
-  const recorded = await log.keys();
-  const own = new Set([...recorded].filter((key) => key.startsWith(prefix)));
-  if (own.size === 0) return 0;
+  const recorded = (await log.recorded()).filter(({ key }) => key === '' || key.startsWith(prefix));
+  if (recorded.length === 0) return 0;
+  const own = new Set(recorded.map(({ key }) => key));
+  const swept = await abandonUploads(s3, prefix, (key) => own.has(key));
+  for (const one of recorded) await log.forget(one);
+  return swept;
+}
+
+/** Gives up all uploads below `prefix` (any beginning of keys) whose key is `own`. Returns how many. */
+export async function abandonUploads(s3: S3Connection, prefix: string, own: (key: string) => boolean): Promise<number> {
   const swept = new Set<string>();
   for (let round = 1; round <= ROUNDS; round++) {
     const found: { key: string; id: string }[] = [];
-    for await (const upload of uploadsBelow(s3, prefix)) if (own.has(upload.key)) found.push(upload);
+    for await (const upload of uploadsBelow(s3, prefix)) if (own(upload.key)) found.push(upload);
     if (found.length === 0) break;
     for (const { key, id } of found) {
       swept.add(id);
       await abandon(s3, key, id);
     }
   }
-  await log.replace([...recorded].filter((key) => !own.has(key)));
   return swept.size;
 }
 

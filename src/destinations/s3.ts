@@ -10,12 +10,12 @@ import { S3Connection, type S3Credentials } from './s3-client.ts';
 import { S3Put } from './s3-objects.ts';
 import { MAX_PARTS, PartBuffers, PartReader, partSize } from './s3-parts.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
-import { sweepUploads, UploadLog } from './s3-uploads.ts';
+import { abandonUploads, sweepUploads, UploadLog } from './s3-uploads.ts';
 
 export interface S3Options {
   location: S3Location;
   credentials?: S3Credentials;
-  /** where the keys of uploads in parts are recorded, on the agent's own disk */
+  /** the directory where uploads in parts are recorded, on the agent's own disk; made when it is needed */
   uploads: string;
   /** where the names of proxies are looked up; default: the environment of the process */
   env?: NodeJS.ProcessEnv;
@@ -94,7 +94,7 @@ async function store(
   const filled = await reader.fill(first);
   try {
     if (filled < first.length) await put.whole(first.subarray(0, filled));
-    else await inParts(put, () => log.record(key), { reader, buffers, first, expectedSize });
+    else await inParts(s3, log, put, key, { reader, buffers, first, expectedSize });
   } catch (error) {
     if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) await put.discard();
     throw error;
@@ -110,18 +110,26 @@ interface Content {
   expectedSize: number | undefined;
 }
 
-async function inParts(put: S3Put, record: () => void, content: Content): Promise<void> {
-  record();
-  const upload = await put.begin();
+async function inParts(s3: S3Connection, log: UploadLog, put: S3Put, key: string, content: Content): Promise<void> {
+  const forget = log.record(key);
+  const { upload, attempts } = await put.begin();
   const sending = new Set<Promise<void>>();
+  let gone = true;
   try {
     const parts = await sendParts(put, upload, content, sending);
     await put.complete(upload, parts, content.reader.size);
   } catch (error) {
     // A part that arrives after the upload was given up would stay, and cost money.
     await Promise.allSettled(sending);
-    await put.abandon(upload);
+    gone = await put.abandon(upload);
     throw error;
+  } finally {
+    // An answer that was lost may have begun an upload that nobody knows the name of.
+    const unknown = attempts > 1 ? abandonUploads(s3, key, (each) => each === key) : Promise.resolve();
+    await unknown.catch(() => {
+      gone = false;
+    });
+    if (gone) await forget();
   }
 }
 

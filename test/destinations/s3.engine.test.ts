@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -7,6 +7,7 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
 import { createS3Destination, type S3Options } from '../../src/destinations/s3.ts';
+import { fetchDocument } from '../../src/store/objects.ts';
 import { destinationContract, keys, read } from '../contract/destination.ts';
 import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
@@ -115,6 +116,7 @@ describe('an object that is put while the network fails', () => {
     expect(stored).toEqual({ size: content.length, sha256: sha256(content) });
     expect(proxy.faults).toBeGreaterThan(0);
     expect(sha256(await read(destinationAt(prefix), 'shop/packs/object'))).toBe(stored.sha256);
+    // A begin whose answer was lost leaves an upload that nobody knows the id of.
     await destination.sweepTemporary({ prefix: 'shop/' });
     expect(await server.uploads(bucket)).toEqual([]);
   });
@@ -234,6 +236,28 @@ describe('an object that is read while the network fails', () => {
   });
 });
 
+test('a server that falls silent is asked again, whatever it is asked', async () => {
+  const destination = throughProxy(newPrefix());
+  await destination.put('shop/object', pieces(Buffer.from('x')));
+  for (const operation of ['ListObjectsV2', 'DeleteObject', 'HeadObject'] as const) {
+    proxy.forget();
+    proxy.script(onFirst(operation, 'hang'));
+    if (operation === 'ListObjectsV2') expect(await keys(destination, '')).toEqual(['shop/object']);
+    else if (operation === 'DeleteObject') await destination.delete('shop/object');
+    else await destination.put('shop/object', pieces(Buffer.from('y')));
+    expect(proxy.faults).toBe(1);
+  }
+});
+
+test('bytes that are damaged on their way here are found by the hash that the manifest has', async () => {
+  const destination = throughProxy(newPrefix());
+  const stored = await destination.put('shop/object', pieces(randomBytes(1000)));
+  const ref = { key: 'shop/object', ...stored };
+  proxy.script(onFirst('GetObject', 'damage-answer'));
+  await expect(fetchDocument(destination, ref)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+  expect(await fetchDocument(destination, ref)).toHaveLength(1000);
+});
+
 describe('leftovers', () => {
   /** Ends as a killed process does: the upload stays. */
   async function killedUpload(destination: SweepingDestination, key: string): Promise<void> {
@@ -256,10 +280,27 @@ describe('leftovers', () => {
     expect(await server.uploads(bucket)).toEqual([dead, `${prefix}shop/packs/dead`, ...foreign].sort());
     expect(await destination.sweepTemporary({ prefix: 'shop/' })).toBe(1);
     expect(await server.uploads(bucket)).toEqual([dead, ...foreign].sort());
+    proxy.forget();
     expect(await destination.sweepTemporary({ prefix: 'shop/' })).toBe(0);
+    expect(proxy.seen).toEqual([]);
     // Another process, as after a restart, knows of it too.
     expect(await throughProxy(prefix).sweepTemporary()).toBe(1);
     expect(await server.uploads(bucket)).toEqual(foreign.sort());
+  });
+
+  test('an upload that ended, well or not, is not kept in mind', async () => {
+    const prefix = newPrefix();
+    const uploads = join(scratch, 'ended');
+    const destination = destinationAt(prefix, { uploads });
+    await destination.put('shop/packs/good', pieces(randomBytes(9 * MIB)));
+    const failing = Readable.from(
+      (async function* () {
+        yield randomBytes(9 * MIB);
+        throw new Error('boom');
+      })(),
+    );
+    await expect(destination.put('shop/packs/bad', failing)).rejects.toThrow('boom');
+    expect(readdirSync(uploads)).toEqual([]);
   });
 
   test('objects outside of the prefix, and what is none, are not listed', async () => {
