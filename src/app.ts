@@ -14,7 +14,7 @@ import { offlineSelf } from './docker/offline.ts';
 import { LifeboatError } from './errors.ts';
 import { type Foreign, projectIn } from './foreign.ts';
 import { type HeldData, heldData } from './held-data.ts';
-import type { HoldDeps } from './hold.ts';
+import { type HoldDeps, patienceOf } from './hold.ts';
 import { reachedBy } from './kept-databases.ts';
 import { keptIn, undoVolumes, volumePlace } from './kept-volumes.ts';
 import { isLocked, takeLock } from './lock.ts';
@@ -136,7 +136,12 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     if (mistaken) throw mistaken;
     return openRepository(destination, { project: stored ?? project, ...options });
   };
-  const holdDeps = (record: HoldDeps['record']) => ({ engine, record, log });
+  const holdDeps = (record: HoldDeps['record']) => ({
+    engine,
+    record,
+    log,
+    patienceMs: patienceOf(self.facts.stopTimeout),
+  });
 
   /** To look at a server outside of a run, or for one that is dead. */
   const openToLook = (source: PostgresSource, runId: string, signal: AbortSignal) => {
@@ -167,8 +172,8 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         return dropLeftDatabases({ project, log, plan, openTools: tools }, entries, run);
       },
       undoVolumes: (entries, journal) => undoVolumes({ treeStore, log }, entries, journal),
-      reachedBy: (restore) =>
-        reachedBy({ state, plan }, restore, (source) =>
+      reachedBy: (restore, from) =>
+        reachedBy({ state, plan }, restore, from, (source) =>
           openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
         ),
       agentVersion: version,

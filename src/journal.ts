@@ -13,6 +13,12 @@ export interface ContainerRef {
   service: string;
 }
 
+/** Where a rollback began: the restore that it is of, and which data was in use. */
+export interface RolledBackFrom {
+  id: string;
+  inUse: 'restored' | 'before';
+}
+
 /**
  * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
  * says nothing. Each is written before it is done (invariant 10), so that the next start can
@@ -22,7 +28,7 @@ export type JournalEntry =
   | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number }
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
   /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
-  | { type: 'begun'; restore: RestoreStart }
+  | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }

@@ -1,4 +1,5 @@
 import type { Reached } from './dead-restore.ts';
+import type { RolledBackFrom } from './journal.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { RestoreStart } from './report/events.ts';
 import { restoreTarget } from './restore-context.ts';
@@ -69,13 +70,14 @@ export async function withServer<T>(
 export async function reachedBy(
   deps: { state: State; plan(): Promise<Plan> },
   { id, verb, target }: RestoreStart,
+  from: RolledBackFrom | undefined,
   openTools: (planned: PostgresSource) => Promise<Tools>,
 ): Promise<Reached> {
   const ofVolume = (await deps.state.rollbacks()).some(
     ({ source, volume }) => source === target && volume !== undefined,
   );
   if (ofVolume) return 'unknown';
-  const { kept, turned } = await refreshKept(deps.state, target, (names) =>
+  const { kept } = await refreshKept(deps.state, target, (names) =>
     withServer(deps, target, openTools, async (tools) => {
       const control = await tools.control();
       // A rename of the dead one may be under way still.
@@ -83,6 +85,10 @@ export async function reachedBy(
       return readDatabases(control, names);
     }),
   );
-  const swapped = verb === 'rollback' ? turned.length > 0 : kept.some((one) => one.id === id);
+  if (verb === 'rollback') {
+    const now = kept.find((one) => one.id === from?.id);
+    return now ? (now.inUse === from?.inUse ? 'nothing' : 'swapped') : 'unknown';
+  }
+  const swapped = kept.some((one) => one.id === id);
   return swapped ? 'swapped' : 'nothing';
 }

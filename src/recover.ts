@@ -4,7 +4,14 @@ import { type Reached, reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
-import { appendJournal, type JournalEntry, journalObjects, openJournals, readJournal } from './journal.ts';
+import {
+  appendJournal,
+  type JournalEntry,
+  journalObjects,
+  openJournals,
+  type RolledBackFrom,
+  readJournal,
+} from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import { overall, type RestoreStart, type RunReport, type RunStart } from './report/events.ts';
@@ -35,7 +42,7 @@ export interface RecoverDeps {
     run: { id: string; record(entry: JournalEntry): void },
   ): Promise<boolean>;
   /** how far a dead restore or rollback had come; rejects when its server cannot be asked */
-  reachedBy(restore: RestoreStart): Promise<Reached>;
+  reachedBy(restore: RestoreStart, from?: RolledBackFrom): Promise<Reached>;
   agentVersion: string;
   /** Puts volumes right that a dead restore or rollback left half done. */
   undoVolumes(entries: readonly JournalEntry[], journal: string): Promise<{ done: boolean; now?: 'old' | 'new' }>;
@@ -102,7 +109,7 @@ async function undo(
   // Containers are only started on a volume that is wholly old or new.
   const volumes = await undoInVolumes(deps, file, id);
   // People's containers do not wait for the rest, nor the rest for a long post hook.
-  const begun = entries.find((entry) => entry.type === 'begun')?.restore;
+  const begun = entries.find((entry) => entry.type === 'begun');
   const [{ again }, clean] = await Promise.all([
     releaseHolds(entries, deps.holdDeps(record)),
     removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
@@ -110,7 +117,7 @@ async function undo(
   if (!reported) {
     // A safety snapshot is told of by its restore.
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
-    if (begun) await reportDeadRestore(deps, begun, volumes.reached ?? clean.reached);
+    if (begun) await reportDeadRestore(deps, begun.restore, volumes.reached ?? clean.reached);
     record({ type: 'reported' });
   }
   return clean.done && volumes.done && !again;
@@ -146,7 +153,7 @@ interface Cleared {
 async function removeLeftovers(
   deps: RecoverDeps,
   journal: string,
-  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: RestoreStart },
+  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
 ): Promise<Cleared> {
   let left: Cleared['left'] = 'nothing';
   try {
@@ -179,9 +186,9 @@ const LEFT_HINTS = {
 };
 
 /** Nothing waits for a server that cannot be asked: whoever looks at what is kept asks it again. */
-async function reachedBy(deps: RecoverDeps, begun: RestoreStart): Promise<Reached> {
-  return deps.reachedBy(begun).catch((error: unknown) => {
-    deps.log.warn('how far a dead restore had come cannot be told', { restore: begun.id, ...errorInfo(error) });
+async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { type: 'begun' }): Promise<Reached> {
+  return deps.reachedBy(restore, from).catch((error: unknown) => {
+    deps.log.warn('how far a dead restore had come cannot be told', { restore: restore.id, ...errorInfo(error) });
     return 'unknown';
   });
 }

@@ -36,7 +36,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     await request.confirm(chosen.source);
-    journal.record({ type: 'begun', restore: start });
+    journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     return swapBack(deps, request, { journal, chosen, kept }, start);
   });
