@@ -16,8 +16,8 @@ export interface HoldDeps {
   engine: Engine;
   record(entry: JournalEntry): void;
   log: Log;
-  /** default: {@link patienceOf} an agent with Docker's own stop timeout */
-  patienceMs?: number;
+  /** see {@link patienceOf} */
+  patienceMs: number;
 }
 
 /** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
@@ -114,10 +114,7 @@ function isStopping(stop: StopEntry, now: Current): boolean {
 }
 
 /** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */
-async function preEnded(
-  { engine, patienceMs = patienceOf() }: HoldDeps,
-  { container, exec, until }: PreEntry,
-): Promise<void> {
+async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, until }: PreEntry): Promise<void> {
   const patient = Date.now() + patienceMs;
   while (Date.now() < Date.parse(until)) {
     const state = await engine.execInspect(exec).catch((error: unknown) => {

@@ -1,6 +1,6 @@
 import type { Engine } from './docker/engine.ts';
 import { LifeboatError } from './errors.ts';
-import { type HoldDeps, patienceOf, releaseHolds, runPre, STOP_TIMEOUT_S } from './hold.ts';
+import { type HoldDeps, releaseHolds, runPre, STOP_TIMEOUT_S } from './hold.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
 
@@ -95,7 +95,7 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
     deps.record({ type: 'stop', container, startedAt, until });
     deps.log.info('stopping a container while its volumes are read', { container: container.name });
   }
-  const patient = later(signal, deps.patienceMs ?? patienceOf());
+  const patient = later(signal, deps.patienceMs);
   const stopOne = async ({ container: { id, name }, timeout }: Stop) => {
     await deps.engine.stopContainer(id, { timeout, signal: patient.signal });
     const { exitCode } = await deps.engine.inspectContainer(id, { signal: patient.signal });
