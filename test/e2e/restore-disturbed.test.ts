@@ -126,7 +126,12 @@ describe('a restore in place that is disturbed', () => {
     const ended = inPlace();
     const swapped = "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\\_\\_before%'";
     await until('the swap', async () => (await stack.psql(swapped)) === '1');
-    await until('web is started', () => stack.exec('web', ['true']).catch(() => undefined));
+    await until('web is started', () =>
+      stack.exec('web', ['true']).then(
+        () => true,
+        () => false,
+      ),
+    );
     const interrupt = `for p in /proc/[0-9]*; do
       if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -INT "\${p#/proc/}"; fi
     done 2>/dev/null; true`;
