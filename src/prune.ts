@@ -139,7 +139,7 @@ async function decide(
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now: at });
   const rules = keepRules({ manifests, plan, keep, standings: all, accepted });
-  return decideKept(seen, rules, { zone, ...(clockIsRight ? { future: at.getTime() } : {}) });
+  return decideKept(seen, rules, { zone, now: at.getTime(), ignoreFuture: clockIsRight });
 }
 
 interface Garbage {

@@ -37,6 +37,13 @@ export interface Decision {
   always: string[];
 }
 
+/** By which clock, see {@link decideKept}. */
+export interface KeepOptions {
+  zone: string;
+  now: number;
+  ignoreFuture?: boolean;
+}
+
 type Bucket = 'daily' | 'weekly' | 'monthly' | 'yearly';
 
 const DAY_MS = 86_400_000;
@@ -54,20 +61,21 @@ const LONGEST_GAP_DAYS = 100;
  * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
  * a backup removes nothing. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
  * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
- * and after it. A safety snapshot without a pin stays only while it is the newest of a source.
+ * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
+ * is the newest of a source.
  *
  * @param rules one for each source that a snapshot holds
- * @param future snapshots from after that time (milliseconds) are kept and not counted
+ * @param options `now` in milliseconds since 1970; `ignoreFuture`: snapshots from later than that are kept, but not counted
  * @returns in the order of `snapshots`
  * @throws SETTING_INVALID for a policy that keeps nothing
  */
 export function decideKept(
   snapshots: readonly KeepSnapshot[],
   rules: ReadonlyMap<string, KeepRule>,
-  { zone, future = Number.POSITIVE_INFINITY }: { zone: string; future?: number },
+  { zone, now, ignoreFuture = false }: KeepOptions,
 ): Decision[] {
-  const decisions = new Map(snapshots.map((one) => [one.id, begin(one, future)]));
-  const counted = snapshots.filter(({ start }) => start <= future);
+  const decisions = new Map(snapshots.map((one) => [one.id, begin(one, now)]));
+  const counted = snapshots.filter(({ start }) => !ignoreFuture || start <= now);
   const names = new Map<string, Record<Bucket, string>>();
   const namesOf = ({ id, start }: KeepSnapshot) => {
     const known = names.get(id) ?? bucketNames(start, zone);
@@ -93,10 +101,11 @@ export function decideKept(
   return [...decisions.values()];
 }
 
-function begin({ id, start, pinned, sources }: KeepSnapshot, future: number): Decision {
+function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decision {
   const always: string[] = [];
   if (pinned !== undefined) always.push(`pinned: ${pinned}`);
-  if (start > future) always.push('from the future');
+  if (start > now) always.push('from the future');
+  else if (start > now - DAY_MS) always.push('less than a day old');
   return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
 }
 

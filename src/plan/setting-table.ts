@@ -54,7 +54,7 @@ export const SETTINGS = {
   LIFEBOAT_KEEP: {
     parse: parseKeep,
     form: 'keep policy',
-    doc: 'how much to keep: the newest snapshot of each of so many days, weeks, months and years (`7d 4w 12m 3y`) that have one, the newest (`last 5`), those from the last hours before the newest (`within 48h`)',
+    doc: 'how much to keep: the newest snapshot of each of so many days, weeks, months and years (`7d 4w 12m 3y`) that have one, the newest (`last 5`), those from the last hours before the newest (`within 48h`). Nothing goes within a day of its making',
     default: '7d 4w 12m',
   },
   LIFEBOAT_FALL: {

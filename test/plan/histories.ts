@@ -11,6 +11,7 @@ const YEAR = 365 * DAY;
 
 export interface History {
   zone: string;
+  now: number;
   snapshots: KeepSnapshot[];
   rules: Map<string, KeepRule>;
 }
@@ -63,7 +64,7 @@ export function makeHistory(seed: number): History {
       return [name, rule];
     }),
   );
-  return { zone, snapshots, rules };
+  return { zone, now: time + below(400) * HOUR, snapshots, rules };
 }
 
 function makePolicy(below: (n: number) => number): KeepPolicy {
@@ -90,8 +91,9 @@ function calendar(zone: string, time: number): [day: number, week: number, month
 }
 
 /** Ids of what has to be kept, straight from the definitions. */
-export function oracle({ zone, snapshots, rules }: History): Set<string> {
+export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
   const kept = new Set(snapshots.filter(({ pinned }) => pinned !== undefined).map(({ id }) => id));
+  for (const { id, start } of snapshots) if (now - start < DAY) kept.add(id);
   const add = (one: KeepSnapshot | undefined) => one && kept.add(one.id);
   const later = (a: KeepSnapshot, b: KeepSnapshot) => a.start > b.start || (a.start === b.start && a.id > b.id);
   for (const [name, { policy, hold, acceptedUntil = Number.NEGATIVE_INFINITY }] of rules) {

@@ -5,8 +5,8 @@ import { makeHistory, oracle } from './histories.ts';
 /** Holds the decisions on one made-up history against the oracle and against what must never happen. */
 export function checkHistory(seed: number): void {
   const history = makeHistory(seed);
-  const { snapshots, rules, zone } = history;
-  const decisions = decideKept(snapshots, rules, { zone });
+  const { snapshots, rules, zone, now } = history;
+  const decisions = decideKept(snapshots, rules, { zone, now });
   const kept = new Set(decisions.filter(({ keep }) => keep).map(({ id }) => id));
   const expected = oracle(history);
   if (kept.size !== expected.size || [...kept].some((id) => !expected.has(id))) {
@@ -19,6 +19,6 @@ export function checkHistory(seed: number): void {
     if (had !== has) expect.fail(`history ${seed}: no good snapshot of ${name} is left`);
   }
   // A second look at what stayed takes nothing more.
-  const again = decideKept(staying, rules, { zone });
+  const again = decideKept(staying, rules, { zone, now });
   if (again.some(({ keep }) => !keep)) expect.fail(`history ${seed}: a second prune removes more`);
 }

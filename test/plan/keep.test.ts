@@ -5,6 +5,8 @@ import { parseKeep } from '../../src/plan/retention.ts';
 import { checkHistory } from './keep-property.ts';
 
 const DB = 'db.postgres';
+/** Everything is more than a day old by then. */
+const LATER = Date.parse('2027-02-01T00:00:00Z');
 const policy = (text: string) => (parseKeep(text) as { value: KeepPolicy }).value;
 
 function snap(time: string, over: Partial<KeepSnapshot> = {}): KeepSnapshot {
@@ -19,7 +21,7 @@ function reasons(
   { zone = 'UTC', ...rule }: { zone?: string } & KeepRule = {},
 ) {
   const rules = new Map([[DB, { ...(keep ? { policy: policy(keep) } : {}), ...rule }]]);
-  const kept = decideKept(snapshots, rules, { zone }).filter((one) => one.keep);
+  const kept = decideKept(snapshots, rules, { zone, now: LATER }).filter((one) => one.keep);
   return Object.fromEntries(kept.map(({ id, always, sources }) => [id, [...always, ...(sources[DB] ?? [])]]));
 }
 
@@ -77,7 +79,7 @@ describe('what is kept', () => {
       [DB, { policy: policy('1d') }],
       ['config', { policy: policy('2d') }],
     ]);
-    const decisions = decideKept(days, rules, { zone: 'UTC' });
+    const decisions = decideKept(days, rules, { zone: 'UTC', now: LATER });
     expect(decisions.map(({ keep }) => keep)).toEqual([false, true, true]);
     expect(decisions[1]?.sources).toEqual({ [DB]: [], config: ['daily 2026-11-11'] });
   });
@@ -116,10 +118,24 @@ describe('what is kept', () => {
     expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end }))).toEqual([newer.id]);
   });
 
+  test('nothing goes within a day of its making', () => {
+    const hours = ['2026-11-10T03:00:00Z', '2026-11-10T04:00:00Z', '2026-11-10T05:00:00Z'].map((time) => snap(time));
+    const rules = new Map([[DB, { policy: policy('1d') }]]);
+    const now = Date.parse('2026-11-11T03:30:00Z');
+    const decisions = decideKept(hours, rules, { zone: 'UTC', now });
+    expect(decisions.map(({ keep, always }) => [keep, ...always])).toEqual([
+      [false],
+      [true, 'less than a day old'],
+      [true, 'less than a day old'],
+    ]);
+  });
+
   test('a policy that keeps nothing is refused', () => {
     for (const empty of [{}, { daily: 0 }]) {
       const rules = new Map([[DB, { policy: empty }]]);
-      expect(() => decideKept([snap('2026-11-10T03:00:00Z')], rules, { zone: 'UTC' })).toThrow('keeps nothing');
+      expect(() => decideKept([snap('2026-11-10T03:00:00Z')], rules, { zone: 'UTC', now: LATER })).toThrow(
+        'keeps nothing',
+      );
     }
   });
 
@@ -155,12 +171,13 @@ describe('the clock', () => {
 
   test('with snapshots from the future that are not counted, none of the others is displaced', () => {
     const future = snap('2027-11-20T03:00:00Z');
+    const at = now + 2 * day;
     const days = [17, 18, 19].map((date) => snap(`2026-11-${date}T03:00:00Z`));
     const rules = new Map([[DB, { policy: policy('within 72h') }]]);
     const keptOf = (options: object) =>
-      decideKept([future, ...days], rules, { zone: 'UTC', ...options }).map(({ keep }) => keep);
+      decideKept([future, ...days], rules, { zone: 'UTC', now: at, ...options }).map(({ keep }) => keep);
     expect(keptOf({})).toEqual([true, false, false, false]);
-    expect(keptOf({ future: now })).toEqual([true, true, true, true]);
+    expect(keptOf({ ignoreFuture: true })).toEqual([true, true, true, true]);
   });
 });
 

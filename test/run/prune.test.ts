@@ -245,7 +245,7 @@ describe('prune', () => {
   test('a source that is gone keeps by its own last policy or the default, until that is accepted', async () => {
     await nights(3);
     await snapshot(['ab'], { keep: '3d' });
-    now += 1000;
+    now += DAY;
     planned = {};
     expect((await run({ dryRun: true })).snapshots).toBe(1);
     accepted = { [MEDIA]: new Date(now + 1).toISOString() };
