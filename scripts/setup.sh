@@ -24,7 +24,7 @@ usage: scripts/setup.sh [WHAT…]
   restic        a program that the benchmarks compare with
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and postgres-13 postgres-15 postgres-18
+  test          demo and postgres-13 postgres-15 postgres-18 ceph
 
 It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
 TEXT
@@ -33,7 +33,7 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 ;;
+    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 ceph ;;
     tools | engine | restic | node | ceph | postgres-13 | postgres-15 | postgres-17 | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
