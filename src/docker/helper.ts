@@ -4,6 +4,7 @@ import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Engine } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
+import { interruption } from './transport.ts';
 
 /** Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container. */
 export const RUN_LABEL = 'dev.lifeboat.run';
@@ -108,7 +109,9 @@ export async function createHelper(
   const remove = () => removeContainer(engine, name, name, log);
   try {
     const body = createBody(spec, image.labels, { attached, blkio: !withoutBlkio.has(engine) });
-    const { id, warnings } = await engine.createContainer(name, body, { signal });
+    // Has no signal: an engine that is not listened to any more makes the container all the same, after it was to be removed.
+    const { id, warnings } = await engine.createContainer(name, body);
+    if (signal?.aborted) throw interruption(signal);
     for (const warning of warnings) log.debug('the engine warned of a helper', { name, warning });
     return { id, name, remove };
   } catch (error) {
@@ -120,17 +123,12 @@ export async function createHelper(
 /** Refusals become HELPER_FAILED; an engine that is gone, or a run that was stopped, stays what it is. */
 export function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
   if (!(cause instanceof LifeboatError) || cause.code !== 'ENGINE_REFUSED') return cause;
-  const hint = isForbidden(cause)
-    ? 'Allow create, start, attach and remove in the proxy of the Docker socket.'
-    : cause.hint;
+  const hint =
+    statusOf(cause) === 403 ? 'Allow create, start, attach and remove in the proxy of the Docker socket.' : cause.hint;
   return new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" ${what}: ${cause.message}`, {
     cause,
     ...(hint ? { hint } : {}),
   });
-}
-
-function isForbidden(error: unknown): boolean {
-  return statusOf(error) === 403;
 }
 
 /** True the first time that an engine refuses a helper for its block I/O weight; from then on it is left out. */

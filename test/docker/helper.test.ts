@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createEngine, type Engine } from '../../src/docker/engine.ts';
 import { createBody, type HelperSpec, helperMount, reapHelpers, startHelper } from '../../src/docker/helper.ts';
 import { runHelper } from '../../src/docker/run-helper.ts';
+import { LifeboatError } from '../../src/errors.ts';
 import { type Log, silentLog } from '../../src/log.ts';
 import { frame, type Route, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
 
@@ -60,6 +61,30 @@ test('an answer that is lost after the container was made leaves nothing behind 
   stub.routes.set('POST /containers/create', () => {});
   await expect(startHelper(context(), spec)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
   expect(removals()).toHaveLength(1);
+});
+
+test('a run that is stopped while the engine makes a helper waits for it, and removes it', async () => {
+  const order: string[] = [];
+  const run = new AbortController();
+  const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+  stub.routes.set('POST /containers/create', (c) => {
+    run.abort(stopped);
+    setTimeout(() => {
+      order.push('made');
+      c.json({ Id: 'h1', Warnings: null }, 201);
+    }, 30);
+  });
+  const recordBefore = async (given: string) => {
+    recorded.push(given);
+    stub.routes.set(`DELETE /containers/${given}`, (c) => {
+      order.push('removed');
+      c.text('', 204);
+    });
+  };
+  await expect(startHelper({ ...context(), recordBefore, signal: run.signal }, spec)).rejects.toBe(stopped);
+  expect(order).toEqual(['made', 'removed']);
+  expect(removals()).toEqual([`DELETE /containers/${recorded[0]}`]);
+  expect(stub.requests).not.toContain('POST /containers/h1/start');
 });
 
 test('an engine that knows no block I/O weight is asked again without', async () => {
