@@ -9,7 +9,7 @@ import type { Pruned, RunStart, Trigger } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
 
-/** What a run works with; app.ts puts it together. */
+/** What a run works with; verb-deps.ts puts it together. */
 export interface BackupDeps {
   project: string;
   agentVersion: string;

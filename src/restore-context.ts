@@ -14,7 +14,7 @@ import type { Repository } from './store/repository.ts';
 import type { ProgressSink } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 
-/** What a restore or a rollback works with; app.ts puts it together. */
+/** What a restore or a rollback works with; verb-deps.ts puts it together. */
 export interface RestoreDeps {
   project: string;
   agentVersion: string;

@@ -1,0 +1,148 @@
+import path from 'node:path';
+import { backupUnderLock } from './backup.ts';
+import type { BackupDeps, RunContext } from './backup-context.ts';
+import { createCapturer } from './capture.ts';
+import { reapHelpers } from './docker/helper.ts';
+import { isRunning } from './docker/marker.ts';
+import type { Ground } from './ground.ts';
+import { reachedBy } from './kept-databases.ts';
+import { undoVolumes } from './kept-volumes.ts';
+import type { Plan, PlannedSource } from './plan/model.ts';
+import { prune } from './prune.ts';
+import { recover } from './recover.ts';
+import { createDispatcher, type Dispatcher } from './report/dispatch.ts';
+import type { Listener } from './report/events.ts';
+import type { RestoreDeps } from './restore-context.ts';
+import { destinationError } from './run-rules.ts';
+import { createFilesSource } from './sources/files.ts';
+import { createPostgresSource } from './sources/postgres/postgres-source.ts';
+import type { Source } from './sources/source.ts';
+import { createVolumeSource } from './sources/volume.ts';
+import { dropLeftDatabases } from './working-databases.ts';
+
+/** What each verb is given, made of the ground that all stand on. */
+
+/** How long a server may take to tell how far a dead restore had come, milliseconds. */
+const ASK_LIMIT_MS = 60_000;
+
+/** Removes unfinished files of the project from the destination; to be called by whoever holds the lock. */
+async function sweepTemporary({ settings, self, destination, project }: Ground): Promise<void> {
+  if (destinationError(settings.destination, self.facts.mounts, true)) return;
+  await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
+}
+
+/** Undoes what dead runs left; to be called with the lock held. */
+export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void> {
+  const { engine, log, project, state, treeStore, plan, self } = ground;
+  return recover({
+    journals: ground.journals,
+    spool: ground.runs,
+    destination: ground.destination.name,
+    state,
+    dispatcher,
+    log,
+    now: ground.now,
+    repository: ground.repository,
+    holdDeps: ground.holdDeps,
+    isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
+    reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
+    dropDatabases: (entries, run) =>
+      dropLeftDatabases({ project, log, plan, openTools: ground.openTools }, entries, run),
+    undoVolumes: (entries, journal) => undoVolumes({ treeStore, log }, entries, journal),
+    reachedBy: (restore, from) =>
+      reachedBy({ state, plan }, restore, from, (source) =>
+        ground.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
+      ),
+    agentVersion: ground.version,
+    sweepTemporary: () => sweepTemporary(ground),
+  });
+}
+
+function makeSource({ agent, self }: Ground, planned: PlannedSource, context: RunContext): Source {
+  const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
+  if (planned.kind === 'postgres') {
+    const besideOthers = context.run.trigger === 'safety';
+    return createPostgresSource({ agent, planned, recordHelper, besideOthers });
+  }
+  if (planned.kind === 'volume') return createVolumeSource(planned, self.facts.mounts);
+  return createFilesSource(planned);
+}
+
+export function pruneDepsOf({ settings, state, journals, now, log }: Ground) {
+  return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
+}
+
+export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps {
+  const { settings, state, treeStore, now } = ground;
+  let planned: Plan | undefined;
+  return {
+    project: ground.project,
+    agentVersion: ground.version,
+    destination: ground.destination.name,
+    agentId: ground.self.facts.id,
+    lock: ground.lock,
+    journals: ground.journals,
+    spool: ground.runs,
+    sweepTemporary: () => sweepTemporary(ground),
+    state,
+    dispatcher,
+    log: ground.log,
+    now,
+    zone: settings.timeZone,
+    recover: () => recoverOn(ground, dispatcher),
+    plan: async () => {
+      planned = await ground.plan();
+      return planned;
+    },
+    repository: ground.repository,
+    holdDeps: (journal, log) => ({ ...ground.holdDeps((entry) => journal.record(entry)), log }),
+    capturer: (context) =>
+      createCapturer(
+        {
+          ...{ state, dispatcher, treeStore, now, fallShare: settings.fall },
+          makeSource: (source, run) => makeSource(ground, source, run),
+          spool: path.join(ground.runs, context.run.id),
+        },
+        context,
+      ),
+    nextRun: () => (planned ? ground.nextRun(planned) : undefined),
+    prune: (plan, repository, signal) => prune({ ...pruneDepsOf(ground), plan, repository, signal }, { dryRun: false }),
+  };
+}
+
+export function restoreDepsOf(ground: Ground, listeners: readonly Listener[] = []): RestoreDeps {
+  const { log, state, settings, self } = ground;
+  const dispatcher = createDispatcher([...ground.notifiers, ...listeners], { log });
+  return {
+    project: ground.project,
+    agentVersion: ground.version,
+    agentId: self.facts.id,
+    lock: ground.lock,
+    journals: ground.journals,
+    spool: ground.runs,
+    log,
+    state,
+    engine: ground.engine,
+    dispatcher,
+    now: ground.now,
+    stallTimeoutMs: settings.stallTimeoutMs,
+    agentMounts: self.facts.mounts,
+    treeStore: ground.treeStore,
+    recover: async () => (ground.found ? recoverOn(ground, dispatcher) : undefined),
+    plan: ground.plan,
+    foreign: ground.foreign,
+    repository: () => ground.repository({ create: false }),
+    holdDeps: (journal) => ground.holdDeps((entry) => journal.record(entry)),
+    safetyBackup: (source, signal) =>
+      // Told by the restore; what is known of the last run stays what it was.
+      backupUnderLock(
+        {
+          ...backupDepsOf(ground, createDispatcher([], { log })),
+          state: { ...state, saveLastRun: async () => undefined },
+        },
+        { trigger: 'safety', only: ({ name }) => name === source, signal },
+      ),
+    openTools: (source, { journal, ...context }) =>
+      ground.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+  };
+}

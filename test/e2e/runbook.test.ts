@@ -1,0 +1,95 @@
+import { readFile, rm } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { holder, ok, postgres, Stack } from '../harness/stack.ts';
+
+const IMAGE = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
+
+/** The commands of docs/runbook.md, run as they stand there: only what needs a terminal is answered beforehand. */
+describe('the runbook', () => {
+  let stack: Stack;
+  let page: string;
+
+  /** The command lines of one section, or of a part of it that begins with some words. */
+  function commands(title: string, after = ''): string[] {
+    const from = page.indexOf(`\n## ${title}\n`);
+    expect(from, title).toBeGreaterThan(-1);
+    const end = page.indexOf('\n## ', from + 1);
+    const section = page.slice(from, end < 0 ? undefined : end);
+    const begin = section.indexOf(after);
+    expect(begin, after).toBeGreaterThan(-1);
+    const lines = section.slice(begin).replaceAll('\\\n', ' ').split('\n');
+    return lines.filter((line) => /^ {4,}docker /.test(line)).map((line) => line.trim());
+  }
+
+  /** As a script must say it: no terminal, so no question. */
+  function prepared(line: string): string {
+    const asked = /lifeboat (restore|rollback)\b/.test(line) && !line.includes('--dry-run') ? `${line} --yes` : line;
+    return asked.replace('compose exec ', 'compose exec -T ').replace('-T -T', '-T').replace('lifeboat:latest', IMAGE);
+  }
+
+  async function run(lines: readonly string[]): Promise<void> {
+    expect(lines.length).toBeGreaterThan(0);
+    for (const line of lines) await ok('bash', ['-ec', prepared(line)], { cwd: stack.directory });
+  }
+
+  const inShop = (sql: string) => stack.psql(sql, { database: 'shop', user: 'shop' });
+  const media = () => stack.exec('web', ['sh', '-c', 'cd /media && find . -type f -exec sha256sum {} + | sort']);
+  const orders = () => inShop('SELECT count(*), sum(id) FROM orders');
+  let photos: string;
+
+  beforeAll(async () => {
+    page = await readFile(new URL('../../docs/runbook.md', import.meta.url), 'utf8');
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, { environment: { POSTGRES_USER: 'shop', POSTGRES_DB: 'shop' } }),
+        web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }, { depends_on: ['db'] }),
+      },
+      volumes: { media: {} },
+      agent: { volumes: ['./restored:/restored', './compose.yaml:/config/compose.yml:ro'] },
+      receiver: false,
+    });
+    await inShop('CREATE TABLE orders (id serial PRIMARY KEY, note text)');
+    await inShop("INSERT INTO orders (note) SELECT 'order ' || i FROM generate_series(1, 500) i");
+    await stack.exec('web', [
+      'sh',
+      '-c',
+      'for i in 1 2 3; do echo "photo $i" >/media/$i.png; done; mkdir /media/a; echo x >/media/a/b.txt',
+    ]);
+    photos = await media();
+    expect((await stack.backup()).report.status).toBe('ok');
+  });
+  afterAll(() => stack?.destroy());
+
+  it('a database', async () => {
+    await inShop('DELETE FROM orders WHERE id > 100');
+    await run(commands('A database'));
+    expect(await orders()).toBe('500|125250');
+  });
+
+  it('a restore that was wrong', async () => {
+    await run(commands('A restore that was wrong'));
+    expect(await orders()).toBe('100|5050');
+    await run(commands('A database'));
+    expect(await orders()).toBe('500|125250');
+  });
+
+  it('a volume', async () => {
+    await stack.exec('web', ['sh', '-c', 'rm /media/1.png; echo other >/media/2.png']);
+    await run(commands('A volume'));
+    expect(await media()).toBe(photos);
+  });
+
+  it('the host', async () => {
+    await stack.compose('down', '--volumes', '--timeout', '1');
+    const lines = commands('The host');
+    const fetching = lines.filter((line) => line.startsWith('docker run'));
+    expect(fetching.length).toBe(1);
+    await run(fetching);
+    const kept = await readFile(`${stack.directory}/restored/config/compose.yml`, 'utf8');
+    expect(kept).toBe(await readFile(`${stack.directory}/compose.yaml`, 'utf8'));
+    await run(lines.filter((line) => line.startsWith('docker compose')));
+    expect(await orders()).toBe('500|125250');
+    expect(await media()).toBe(photos);
+    await rm(`${stack.directory}/restored`, { recursive: true, force: true });
+  });
+});
