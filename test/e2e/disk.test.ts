@@ -17,7 +17,7 @@ const OPTIONS: StackOptions = {
     small: holder(['little:/data'], { 'lifeboat.volumes': 'little' }),
   },
   volumes: { media: {}, little: {}, store: tmpfs('24m'), spool: tmpfs('40m') },
-  agent: { volumes: ['media:/v/media:ro', 'little:/v/little:ro', 'store:/store'] },
+  agent: { volumes: ['media:/v/media:ro', 'little:/v/little:ro', 'store:/store', './restored:/restored'] },
 };
 
 const withDestination = (destination: string, volumes: string[] = []): StackOptions => ({
@@ -89,7 +89,7 @@ describe('a disk that is full', () => {
     expect(failures).toBeGreaterThanOrEqual(FILLS / 2);
     const { code } = await stack.backup();
     expect(code).toBe(0);
-    const restored = await stack.lifeboat('restore', 'latest', 'web.media', '--to-directory', '/tmp/restored');
+    const restored = await stack.lifeboat('restore', 'latest', 'web.media', '--to-directory', '/restored/media');
     expect(restored.code, restored.stderr).toBe(0);
   }, 600_000);
 
