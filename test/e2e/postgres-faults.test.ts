@@ -137,68 +137,17 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectFailedCleanly(stack, before, ran, { code: 'PG_STALLED' });
   });
 
-  /** Locks a relation, so that whoever needs it can be struck while it waits. What this returns lets go of it. */
-  async function hold(relation: string, database = 'postgres'): Promise<() => Promise<void>> {
-    const lock = stack.psql(`BEGIN; LOCK TABLE ${relation}; SELECT pg_sleep(600); COMMIT`, { database }).catch(String);
-    const holders = `FROM pg_locks WHERE relation = '${relation}'::regclass AND granted AND mode = 'AccessExclusiveLock'`;
-    const held = async () => (await stack.psql(`SELECT 1 ${holders}`, { database })) === '1';
-    await until(`${relation} is locked`, held);
-    return async () => {
-      expect(await held()).toBe(true);
-      await stack.psql(`SELECT pg_terminate_backend(pid) ${holders}`, { database });
-      expect(await lock).toContain('terminating connection');
-    };
-  }
-
-  /** Pauses the database until `ended` has come to something, which must take the stall timeout and little more. */
-  async function pauseUntil<T>(ended: Promise<T>): Promise<T> {
-    const db = await stack.id('db');
-    await ok('docker', ['pause', db]);
-    const pausedAt = Date.now();
-    try {
-      const given = new Promise<never>((_, reject) => {
-        setTimeout(() => reject(new Error('it still waits for the paused database')), 60_000).unref();
-      });
-      return await Promise.race([ended, given]);
-    } finally {
-      await ok('docker', ['unpause', db]);
-      expect(Date.now() - pausedAt).toBeLessThan(40_000);
-    }
-  }
-
-  it('gives up on a database that is paused while its roles are dumped', async () => {
-    const letGo = await hold('pg_parameter_acl');
-    const before = await remember(stack);
-    const ended = ending(stack.spawn('backup', '--json'));
-    // The one that watches, and pg_dumpall, which alone reads that catalogue.
-    const ours = `SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity
-      WHERE application_name LIKE 'lifeboat%'`;
-    await until('only the dump of the roles is left', async () => (await stack.psql(ours)) === '2|1');
-    const ran = await pauseUntil(ended);
-    await letGo();
-    await expectFailedCleanly(stack, before, ran, { code: 'PG_STALLED' });
-  });
-
-  it('gives up on a restore when the database is paused while it is looked at', async () => {
-    const letGo = await hold('pg_subscription');
-    const ended = stack.lifeboat('restore', good.id, 'db.postgres', '--database', 'small', '--yes', '--json');
-    const waiting = `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%' AND wait_event_type = 'Lock'`;
-    await until('the restore waits for a lock', async () => (await stack.psql(waiting)) === '1');
-    const ran = await pauseUntil(ended);
-    await letGo();
-    expect(ran.code, ran.stderr).toBe(1);
-    expect(ran.stdout + ran.stderr).toContain('PG_STALLED');
-    expect(await stack.helpers()).toEqual([]);
-    expect(await stack.psql(ASK, { database: 'small' })).toBe(small);
-    await expectStillGood();
-  });
-
   it('gives up on a dump that waits for a lock, and leaves the lock alone', async () => {
     const before = await remember(stack);
-    const letGo = await hold('t', 'small');
+    const lock = stack.psql('BEGIN; LOCK TABLE t; SELECT pg_sleep(600); COMMIT', { database: 'small' }).catch(String);
+    const lockers = "FROM pg_locks WHERE relation = 't'::regclass AND granted AND mode = 'AccessExclusiveLock'";
+    const locked = async () => (await stack.psql(`SELECT 1 ${lockers}`, { database: 'small' })) === '1';
+    await until('the table is locked', locked);
     const ran = await stack.backup();
     await expectFailedCleanly(stack, before, ran, { code: ['PG_STALLED', 'PG_DUMP_FAILED'] });
-    await letGo();
+    expect(await locked()).toBe(true);
+    await stack.psql(`SELECT pg_terminate_backend(pid) ${lockers}`, { database: 'small' });
+    expect(await lock).toContain('terminating connection');
     await expectStillGood();
   });
 
