@@ -109,6 +109,7 @@ export class S3Body extends Readable {
       if (statusOf(cause) !== 412) throw explain(cause);
       throw new LifeboatError('OBJECT_DAMAGED', `${key} changed while it was read`, { cause });
     }
+    if (this.destroyed) this.answer.body.destroy();
     if (this.answer.length !== first.length - this.passed) {
       throw new LifeboatError('OBJECT_DAMAGED', `${key} changed its size while it was read`);
     }

@@ -59,12 +59,18 @@ export class S3Connection {
   async send<T>(request: S3Request<T>, { signal, limitMs, passing = isPassing }: S3RequestOptions = {}): Promise<T> {
     const { sdk, client } = await this.open();
     const attempt = async () => {
-      const limit = AbortSignal.timeout(limitMs ?? this.limits.silenceMs);
-      const abortSignal = signal ? AbortSignal.any([signal, limit]) : limit;
+      const limit = new AbortController();
+      const late = () => limit.abort(new DOMException('no answer in time', 'TimeoutError'));
+      const timer = setTimeout(late, limitMs ?? this.limits.silenceMs);
       try {
-        return await request(sdk, client, { abortSignal });
+        return await request(sdk, client, {
+          abortSignal: AbortSignal.any([limit.signal, ...(signal ? [signal] : [])]),
+        });
       } catch (error) {
-        throw limit.aborted ? limit.reason : error;
+        throw limit.signal.aborted ? limit.signal.reason : error;
+      } finally {
+        // The body of an answer may take as long as it likes; whoever reads it looks after that.
+        clearTimeout(timer);
       }
     };
     return withRetries(attempt, this.limits, { signal, passing });

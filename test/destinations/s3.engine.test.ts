@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
@@ -206,6 +207,17 @@ describe('an object that is read while the network fails', () => {
     const [, second] = proxy.seen.filter(({ operation }) => operation === 'GetObject');
     expect(second?.headers.range).toMatch(/^bytes=[1-9]\d*-$/);
     expect(second?.headers['if-match']).toMatch(/^"/);
+  });
+
+  test('a reader may take its time', async () => {
+    const stream = await destination.get('shop/object');
+    const chunks: Buffer[] = [];
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      if (chunks.length === 1) await sleep(QUICK.silenceMs + 500);
+    }
+    expect(Buffer.concat(chunks).equals(content)).toBe(true);
+    expect(proxy.seen.filter(({ operation }) => operation === 'GetObject')).toHaveLength(1);
   });
 
   test('a connection that is cut again and again without progress is DEST_UNREACHABLE', async () => {
