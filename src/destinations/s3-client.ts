@@ -102,6 +102,7 @@ export class S3Connection {
     // Servers other than AWS have regions of their own, or none, but a signature always names one.
     const region = location.region ?? (endpoint === undefined ? undefined : 'us-east-1');
     const proxyEnv = proxiesOf(env);
+    for (const url of Object.values(proxyEnv)) if (url && URL.canParse(url)) registerSecret(passwordOf(url));
     const sockets = { keepAlive: true, maxSockets: 16, proxyEnv };
     const client = new sdk.S3Client({
       ...(endpoint === undefined ? {} : { endpoint }),
@@ -126,6 +127,10 @@ export class S3Connection {
     for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);
     return { sdk, client };
   }
+}
+
+function passwordOf(url: string): string {
+  return decodeURIComponent(new URL(url).password);
 }
 
 /** In capital letters or small ones, as curl and everybody else has them. */
