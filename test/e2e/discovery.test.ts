@@ -18,7 +18,7 @@ describe('what is backed up follows the project', () => {
       extra: holder(['extra:/data'], { 'lifeboat.volumes': 'extra' }),
     },
     volumes: { media: {}, cache: {}, extra: {} },
-    agent: { volumes: ['media:/v/media:ro', 'cache:/v/cache:ro', 'extra:/v/extra:ro'] },
+    agent: { volumes: ['media:/v/media:ro', 'cache:/v/cache:ro', 'extra:/v/extra:ro', './restored:/restored'] },
   });
   const plan = () => stack.json<PlanView>('plan');
   const names = async () => (await plan()).sources.map(({ name }) => name);
@@ -133,7 +133,7 @@ describe('what is backed up follows the project', () => {
       names: expect.not.arrayContaining(['extra.extra']),
     });
     // Its snapshots stay, and one that comes back is a source as before.
-    const restored = await stack.lifeboat('restore', 'latest', 'extra.extra', '--to-directory', '/tmp/extra');
+    const restored = await stack.lifeboat('restore', 'latest', 'extra.extra', '--to-directory', '/restored/extra');
     expect(restored.code, restored.stderr).toBe(0);
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'extra');
     const back = await stack.backup();
@@ -156,8 +156,11 @@ describe('what is backed up follows the project', () => {
     const shown = await stack.json<{ id: string; sources: object }>('show', 'latest');
     expect(shown.id).toBe(snapshots[0]?.id);
     expect(Object.keys(shown.sources).sort()).toEqual(['db.postgres', 'extra.extra', 'web.cache', 'web.media']);
+    // What fell is told until somebody says that it is right.
+    expect((await stack.lifeboat('status')).code).toBe(3);
+    for (const source of ['db.postgres', 'web.media']) expect((await stack.lifeboat('accept', source)).code).toBe(0);
     const text = await stack.lifeboat('status');
-    expect(text.code).toBe(0);
+    expect(text.code, text.stdout).toBe(0);
     expect(text.stdout).toMatch(/Last run .* ago|Last run just now/);
     expect(text.stdout).toContain('web.media');
   });
