@@ -40,6 +40,8 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
     destroy: (error, done) => {
       child.kill('SIGKILL');
       input.destroy();
+      // What nobody reads any more would keep the program's end from being told.
+      child.stdout.destroy();
       exited.catch(() => {}).then(() => done(error));
     },
   });
