@@ -107,7 +107,7 @@ async function runDaemon(ground: Ground, app: App, signal: AbortSignal): Promise
 
 /** Recovers if nobody is at work; somebody who is has recovered already. */
 async function recoverAlone(ground: Ground): Promise<void> {
-  const held = await ground.lock().catch((error: unknown) => {
+  const held = await ground.lock({ patient: false }).catch((error: unknown) => {
     if (error instanceof LifeboatError && error.code === 'LOCKED') return undefined;
     throw error;
   });

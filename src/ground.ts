@@ -1,10 +1,12 @@
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
 import { nextRunOf } from './daemon.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { findSelf, type Self } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { offlineSelf } from './docker/offline.ts';
+import { LifeboatError } from './errors.ts';
 import { type Foreign, projectIn } from './foreign.ts';
 import { type HoldDeps, patienceOf } from './hold.ts';
 import { type Lock, takeLock } from './lock.ts';
@@ -47,7 +49,8 @@ export interface Ground {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
-  lock(): Promise<Lock>;
+  /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
+  lock(options?: { patient: boolean }): Promise<Lock>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
   /** To look at a server outside of a run, or for one that is dead. */
@@ -113,7 +116,10 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       if (mistaken) throw mistaken;
       return openRepository(destination, { project: stored ?? project, ...options });
     },
-    lock: () => (found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project)),
+    lock: ({ patient } = { patient: true }) =>
+      withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
+        found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project),
+      ),
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
     openTools: open,
     openToLook: (source, runId, signal) =>
@@ -124,4 +130,20 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
         signal,
       }),
   };
+}
+
+/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
+const LOCK_PATIENCE_MS = 3000;
+const LOCK_RETRY_MS = 150;
+
+async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {
+  const end = performance.now() + ms;
+  for (;;) {
+    try {
+      return await take();
+    } catch (error) {
+      if (!(error instanceof LifeboatError && error.code === 'LOCKED') || performance.now() > end) throw error;
+      await sleep(LOCK_RETRY_MS);
+    }
+  }
 }

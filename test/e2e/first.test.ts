@@ -52,9 +52,13 @@ describe('a labelled project', () => {
   });
 
   it('pinged start and success with one rid, and posted to Slack', () => {
-    const pings = stack.receiver?.requests.filter(({ path }) => path.startsWith('/ping/')) ?? [];
+    const requests = stack.receiver?.requests ?? [];
+    // Restores are noted with the check, and told to Slack, in messages of their own.
+    const pings = requests.filter(({ path }) => path.startsWith('/ping/') && !path.endsWith('/log'));
     expect(pings.map(({ path }) => path.split('/').slice(3).join('/'))).toEqual(['start', '']);
     expect(new Set(pings.map(({ query }) => query.rid)).size).toBe(1);
-    expect(stack.receiver?.requests.filter(({ path }) => path.startsWith('/services/'))).toHaveLength(1);
+    const messages = requests.filter(({ path }) => path.startsWith('/services/'));
+    expect(messages.filter(({ body }) => body.includes('backup ok'))).toHaveLength(1);
+    expect(messages.filter(({ body }) => body.includes('restore of'))).toHaveLength(4);
   });
 });

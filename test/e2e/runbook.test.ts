@@ -33,7 +33,12 @@ describe('the runbook', () => {
   }
 
   const inShop = (sql: string) => stack.psql(sql, { database: 'shop', user: 'shop' });
-  const media = () => stack.exec('web', ['sh', '-c', 'cd /media && find . -type f -exec sha256sum {} + | sort']);
+  const media = () =>
+    stack.exec('web', [
+      'sh',
+      '-c',
+      "cd /media && find . -path './.lifeboat-*' -prune -o -type f -exec sha256sum {} + | sort",
+    ]);
   const orders = () => inShop('SELECT count(*), sum(id) FROM orders');
   let photos: string;
 
@@ -53,7 +58,7 @@ describe('the runbook', () => {
     await stack.exec('web', [
       'sh',
       '-c',
-      'for i in 1 2 3; do echo "photo $i" >/media/$i.png; done; mkdir /media/a; echo x >/media/a/b.txt',
+      'for i in 1 2 3; do echo "photo $i" >/media/$i.png; done; mkdir -p /media/uploads/2026; echo cat >/media/uploads/2026/cat.png',
     ]);
     photos = await media();
     expect((await stack.backup()).report.status).toBe('ok');
@@ -73,9 +78,35 @@ describe('the runbook', () => {
     expect(await orders()).toBe('500|125250');
   });
 
-  it('a volume', async () => {
+  it('a lost table', async () => {
+    await inShop('DROP TABLE orders');
+    await run(commands('A lost table'));
+    expect(await orders()).toBe('500|125250');
+    await inShop("INSERT INTO orders (note) VALUES ('the sequence goes on')");
+    await inShop('DELETE FROM orders WHERE id > 500');
+  });
+
+  it('some rows of a table', async () => {
+    await inShop('DELETE FROM orders WHERE id BETWEEN 100 AND 200');
+    await run(commands('Some rows of a table'));
+    expect(await orders()).toBe('500|125250');
+  });
+
+  it('a volume, and a file of it', async () => {
+    const lines = commands('A volume');
+    const rollback = lines.findIndex((line) => line.includes('lifeboat rollback'));
     await stack.exec('web', ['sh', '-c', 'rm /media/1.png; echo other >/media/2.png']);
-    await run(commands('A volume'));
+    const changed = await media();
+    await run(lines.slice(0, rollback));
+    expect(await media()).toBe(photos);
+    const forgotten = lines.findIndex((line) => line.includes('--forget')) + 1;
+    await run(lines.slice(rollback, forgotten));
+    expect(await media()).toBe(changed);
+    await stack.exec('web', ['rm', '/media/uploads/2026/cat.png']);
+    await run(lines.slice(forgotten));
+    expect(await media()).toBe(changed);
+    expect(await readFile(`${stack.directory}/restored/uploads/uploads/2026/cat.png`, 'utf8')).toBe('cat\n');
+    await run(lines.slice(0, rollback));
     expect(await media()).toBe(photos);
   });
 

@@ -91,7 +91,14 @@ describe('the schema zoo', () => {
   it.each(VERSIONS)('comes back in place without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     const source = `${service}.postgres`;
-    await stack.psql('DROP TABLE zoo.animal CASCADE; CREATE TABLE later (i int)', { service, database: 'zoo' });
+    // The zoo's own setting makes every session a reader.
+    await stack.psql(
+      'SET default_transaction_read_only = off; DROP TABLE zoo.animal CASCADE; CREATE TABLE later (i int)',
+      {
+        service,
+        database: 'zoo',
+      },
+    );
     const { code, stdout, stderr } = await stack.lifeboat(
       'restore',
       'latest',

@@ -12,7 +12,13 @@ export interface Connection {
 export const PASSFILE = '/run/lifeboat/pgpass';
 
 /** The environment of every tool: nothing secret, messages in English so that they can be told apart. */
-export const TOOL_ENV = { PGPASSFILE: PASSFILE, LC_MESSAGES: 'C', PGCONNECT_TIMEOUT: '30' };
+export const TOOL_ENV = {
+  PGPASSFILE: PASSFILE,
+  LC_MESSAGES: 'C',
+  PGCONNECT_TIMEOUT: '30',
+  // A database may have a setting that makes every session a reader, a restore's too.
+  PGOPTIONS: '-c default_transaction_read_only=off',
+};
 
 /** The `--dbname=` argument for one database. */
 export function databaseArgument(connection: Connection, database: string): string {

@@ -36,7 +36,8 @@ export interface Session {
 
 /**
  * Settings of every session of ours: names resolve in pg_catalog alone (a function planted in `public` is never called),
- * rows hidden by row-level security are an error instead of being missed, and no timeout of the role ends a long dump.
+ * rows hidden by row-level security are an error instead of being missed, no timeout of the role ends a long dump, and a database
+ * whose setting makes every session a reader can be cleared away.
  */
 const SETTINGS: readonly [since: number, sql: string][] = [
   [0, 'SET search_path = pg_catalog'],
@@ -47,6 +48,7 @@ const SETTINGS: readonly [since: number, sql: string][] = [
       WHERE pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII'`,
   ],
   [0, 'SET row_security = off'],
+  [0, 'SET default_transaction_read_only = off'],
   [0, 'SET statement_timeout = 0'],
   [0, 'SET lock_timeout = 0'],
   [0, 'SET idle_in_transaction_session_timeout = 0'],
