@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Destination } from '../../src/destinations/destination.ts';
-import type { Engine } from '../../src/docker/engine.ts';
-import { silentLog } from '../../src/log.ts';
-import { createTreeStore } from '../../src/tree-store.ts';
+import type { Destination } from '../../../src/destinations/destination.ts';
+import type { Engine } from '../../../src/docker/engine.ts';
+import { silentLog } from '../../../src/log.ts';
+import { createTreeStore } from '../../../src/tree-store.ts';
 
 let directory: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
-import { type AskedServer, answering, whileAnswering } from '../../src/sources/postgres/answering.ts';
-import type { Session } from '../../src/sources/postgres/session.ts';
+import { LifeboatError } from '../../../src/errors.ts';
+import { type AskedServer, answering, whileAnswering } from '../../../src/sources/postgres/answering.ts';
+import type { Session } from '../../../src/sources/postgres/session.ts';
 
 /** A server that lets an answer to a query wait, and says for how long it answers others. */
 const server = (ask: () => Promise<void>): AskedServer => ({ container: 'shop-db-1', timeoutMs: 60, ask });

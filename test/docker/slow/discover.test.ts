@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { candidateIds, findSelf, listFacts, watch } from '../../src/docker/discover.ts';
-import { createEngine, type Engine } from '../../src/docker/engine.ts';
-import { type Log, silentLog } from '../../src/log.ts';
-import { type Call, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
+import { candidateIds, findSelf, listFacts, watch } from '../../../src/docker/discover.ts';
+import { createEngine, type Engine } from '../../../src/docker/engine.ts';
+import { type Log, silentLog } from '../../../src/log.ts';
+import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;
 let engine: Engine;

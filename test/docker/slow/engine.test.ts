@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { connectionOptions } from '../../src/docker/docker-host.ts';
-import { createEngine, type Engine } from '../../src/docker/engine.ts';
-import { isNotFound } from '../../src/docker/engine-errors.ts';
-import { LifeboatError } from '../../src/errors.ts';
-import { silentLog } from '../../src/log.ts';
-import { type Route, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
+import { connectionOptions } from '../../../src/docker/docker-host.ts';
+import { createEngine, type Engine } from '../../../src/docker/engine.ts';
+import { isNotFound } from '../../../src/docker/engine-errors.ts';
+import { LifeboatError } from '../../../src/errors.ts';
+import { silentLog } from '../../../src/log.ts';
+import { type Route, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;
 let engine: Engine;

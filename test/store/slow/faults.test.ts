@@ -17,10 +17,10 @@ import {
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Destination } from '../../src/destinations/destination.ts';
-import { LifeboatError } from '../../src/errors.ts';
-import { keys } from '../contract/destination.ts';
-import { type Bench, createBench, describeTree } from './helpers.ts';
+import type { Destination } from '../../../src/destinations/destination.ts';
+import { LifeboatError } from '../../../src/errors.ts';
+import { keys } from '../../contract/destination.ts';
+import { type Bench, createBench, describeTree } from '../helpers.ts';
 
 const MIB = 1024 * 1024;
 
