@@ -2,7 +2,7 @@ import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
-import { putRecord, readRecord } from './store/records.ts';
+import { putRecord, readRecord, restoreKey } from './store/records.ts';
 import type { Repository } from './store/repository.ts';
 
 export interface DeadRestoreDeps {
@@ -52,7 +52,7 @@ function hint({ verb, id }: RestoreStart, reached: Reached): string {
 async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise<RestoreReport> {
   try {
     const { destination, project } = await deps.repository();
-    const key = `${project}/restores/${report.id}.json`;
+    const key = restoreKey(project, report.id);
     try {
       await putRecord(destination, key, { agentVersion: deps.agentVersion, ...report });
       return report;

@@ -24,6 +24,10 @@ import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 
+/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
+const LOCK_PATIENCE_MS = 3000;
+const LOCK_RETRY_MS = 150;
+
 /** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */
 export interface Ground {
   settings: Settings;
@@ -131,10 +135,6 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       }),
   };
 }
-
-/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
-const LOCK_PATIENCE_MS = 3000;
-const LOCK_RETRY_MS = 150;
 
 async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {
   const end = performance.now() + ms;

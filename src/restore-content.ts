@@ -1,7 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import path from 'node:path';
 import { LifeboatError } from './errors.ts';
 import type { RestoreContext, RestoreRequest } from './restore-context.ts';
+import { fetchIndex } from './restore-fetch.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
@@ -20,14 +19,12 @@ export async function readFacts(
 
 /** The files of a source's tree that globs select: their bytes as they lie in the tree, and the packs that hold them. */
 export async function selectedContent(
+  request: Pick<RestoreRequest, 'source' | 'signal'>,
   context: RestoreContext,
   select: string[],
-  signal: AbortSignal,
 ): Promise<{ bytes: number; packs: ObjectRef[] }> {
-  const { entry, repository } = context;
-  if (!entry.index || select.length === 0) return { bytes: 0, packs: [] };
-  const file = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchIndex(entry.index, file, signal);
+  if (select.length === 0) return { bytes: 0, packs: [] };
+  const file = await fetchIndex(request, context);
   const selected = selectByGlobs(select);
   const packs = new Set<string>();
   let bytes = 0;
@@ -36,5 +33,5 @@ export async function selectedContent(
     bytes += line.size ?? 0;
     if (line.pack !== undefined) packs.add(line.pack);
   }
-  return { bytes, packs: entry.packs.filter(({ id }) => packs.has(id)) };
+  return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
 }

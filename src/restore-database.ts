@@ -50,7 +50,7 @@ export async function prepareDatabases(
     const select = pathsOf(plan, globals);
     const preview = await look(tools, request, facts, plan, globals);
     preview.target = planned;
-    preview.bytes = (await selectedContent(context, select, signal)).bytes;
+    preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
     return {
       preview,

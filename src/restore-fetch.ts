@@ -18,7 +18,10 @@ export function keptDirectories({ repository }: RestoreContext): { directory: st
 }
 
 /** Brings the source's index to the spool of the restore. */
-export async function fetchIndex(request: RestoreRequest, context: RestoreContext): Promise<string> {
+export async function fetchIndex(
+  request: Pick<RestoreRequest, 'source' | 'signal'>,
+  context: RestoreContext,
+): Promise<string> {
   const { entry, repository } = context;
   if (!entry.index)
     throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
@@ -52,7 +55,7 @@ export async function fetchTree(
       runId: context.id,
       journal: context.journal.file,
       signal: request.signal,
-      progress: () => undefined,
+      progress: context.progress,
     });
   } finally {
     await rm(indexPath, { force: true });

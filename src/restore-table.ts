@@ -54,7 +54,7 @@ export async function prepareTables(
   const facts = await readFacts(request, context);
   const chosen = await chooseTables(deps, request, context, facts);
   if (request.as !== undefined) checkName(request.as, chosen.parts);
-  const { bytes, packs } = await selectedContent(context, chosen.select, request.signal);
+  const { bytes, packs } = await selectedContent(request, context, chosen.select);
   await context.repository.checkObjects(packs);
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
@@ -118,7 +118,7 @@ async function chooseTables(
       ? facts.databases.filter(({ contents }) => contents === 'data')
       : [recordedDatabase(facts, request.database)];
   const tocs = databases.map(({ name }) => `databases/${databaseDirectory(name)}/toc.dat`);
-  const { packs } = await selectedContent(context, tocs, request.signal);
+  const { packs } = await selectedContent(request, context, tocs);
   await context.repository.checkObjects(packs);
   const directory = path.join(context.directory, 'contents');
   if (tocs.length > 0) await fetchTree(deps, request, context, directory, tocs);

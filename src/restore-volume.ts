@@ -20,7 +20,6 @@ import { areaName } from './store/area.ts';
 import type { BuiltTree } from './store/build-beside.ts';
 import type { TreeDifference } from './store/compare-tree.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
-import type { ProgressSink } from './tree-jobs.ts';
 
 /** What a restore of files goes into. */
 interface Target extends VolumePlace {
@@ -64,7 +63,7 @@ export async function prepareVolume(
     const { root, reach } = target;
     const { paths, overwrite, signal } = request;
     const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
-    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: tell(deps, request) };
+    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: context.progress };
     const difference = await deps.treeStore.volume(job, running);
     const work: Work = { deps, request, context, target, indexPath, difference };
     const preview = previewOf(work);
@@ -190,7 +189,7 @@ async function build({ deps, request, context, target, indexPath, difference }: 
   const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
   return deps.treeStore.volume(
     { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
-    { reach, runId: id, journal: journal.file, signal, progress: tell(deps, request) },
+    { reach, runId: id, journal: journal.file, signal, progress: context.progress },
   );
 }
 
@@ -202,7 +201,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const whole = request.paths.length === 0 || planned === undefined;
   if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
   const job = { kind: 'swap' as const, root, id, at: deps.now().toISOString(), whole, snapshot: snapshot.id };
-  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: tell(deps, request) };
+  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: context.progress };
   const { area, swapMs } = await deps.treeStore.volume(job, running);
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
@@ -221,11 +220,6 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     withoutDataMs: swapMs,
     warnings: specialFiles(built),
   };
-}
-
-/** For whoever watches. */
-function tell({ dispatcher }: RestoreDeps, { source }: RestoreRequest): ProgressSink {
-  return (progress) => dispatcher.emit({ type: 'progress', progress: { source, ...progress } });
 }
 
 function specialFiles({ skipped }: ExtractedTree): string[] {

@@ -1,19 +1,18 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { endJournal } from './end-journal.ts';
-import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
+import { LifeboatError, toLifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
-import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { formatAgo } from './report/format.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
 import { prepareDatabases } from './restore-database.ts';
 import { findSnapshot } from './restore-find.ts';
 import { previewLines } from './restore-preview.ts';
+import { conclude } from './restore-report.ts';
 import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import { putPin } from './store/pins.ts';
-import { putRecord } from './store/records.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 /**
@@ -150,9 +149,8 @@ async function servicesToStop(
   request: RestoreRequest,
   { preview }: PreparedRestore,
 ): Promise<Services> {
-  if (!preview.target || preview.replaces.length === 0) return { using: [], notes: [] };
+  if (!preview.target || preview.replaces.length === 0 || !request.stopServices) return { using: [], notes: [] };
   const { using, kept } = await containersUsing(deps.engine, preview.target, deps.agentId);
-  if (!request.stopServices) return { using: [], notes: [] };
   return { using, notes: kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`) };
 }
 
@@ -200,30 +198,8 @@ async function finish(
   left: RestoreResult['left'],
   error: unknown,
 ): Promise<RestoreResult> {
-  report.end = deps.now().toISOString();
-  const unwell = report.checks.filter(({ ok }) => !ok);
-  const inPlace = report.restored.length > 0;
-  const failure = error !== undefined && inPlace ? whileInPlace(error, report) : error;
-  if (failure !== undefined)
-    Object.assign(report, { status: inPlace ? 'partial' : 'failed', error: errorInfo(failure) });
-  else if (unwell.length > 0) {
-    const names = unwell.map(({ name }) => name).join(', ');
-    const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${names}`, {
-      hint: `Look at their logs; \`lifeboat rollback ${report.id}\` brings the former data back.`,
-    });
-    Object.assign(report, { status: 'partial', error: errorInfo(why) });
-  }
-  // Nothing was put aside by a restore that failed before its swap.
-  if (failure !== undefined && !inPlace) report.canRollBack = false;
-  const clean = redactDeep(report);
-  await putRecord(repository.destination, `${repository.project}/restores/${report.id}.json`, {
-    agentVersion: deps.agentVersion,
-    ...clean,
-  }).catch((failure: unknown) =>
-    deps.log.warn('the record of the restore could not be stored', { ...errorInfo(failure) }),
-  );
-  deps.dispatcher.emit({ type: 'restore-finished', report: clean });
-  await deps.dispatcher.settle();
+  const failure = error !== undefined && report.restored.length > 0 ? whileInPlace(error, report) : error;
+  await conclude(deps, async () => repository, report, failure);
   if (failure !== undefined) throw failure;
   return { ...report, left, durationMs: Date.parse(report.end) - Date.parse(report.start) };
 }

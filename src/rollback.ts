@@ -1,13 +1,12 @@
 import { endJournal } from './end-journal.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { LifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
-import { redactDeep } from './redact.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import type { Consent, RestoreDeps } from './restore-context.ts';
+import { conclude } from './restore-report.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import type { Rollback } from './state.ts';
-import { putRecord } from './store/records.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 export interface RollbackRequest extends Consent {
@@ -152,21 +151,8 @@ async function swapBack(
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
     failure = request.signal.aborted ? request.signal.reason : error;
-    const swapped = report.restored.length > 0;
-    Object.assign(report, { status: swapped ? 'partial' : 'failed', error: errorInfo(failure) });
-    if (!swapped) report.canRollBack = false;
   }
-  if (report.checks.some(({ ok }) => !ok) && failure === undefined) report.status = 'partial';
-  report.end = deps.now().toISOString();
-  const clean = redactDeep(report);
-  const repository = await deps.repository().catch(() => undefined);
-  if (repository) {
-    await putRecord(repository.destination, `${deps.project}/restores/${report.id}.json`, clean).catch(
-      (error: unknown) => deps.log.warn('the record of the rollback could not be stored', { ...errorInfo(error) }),
-    );
-  }
-  deps.dispatcher.emit({ type: 'restore-finished', report: clean });
-  await deps.dispatcher.settle();
+  await conclude(deps, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;
 }

@@ -27,21 +27,21 @@ export async function containersUsing(
   agentId: string,
 ): Promise<{ using: ContainerRef[]; kept: { name: string; reason: string }[] }> {
   const all = await listFacts(engine);
-  const own = all.find(({ id }) => id === target.containerId);
-  const project = own?.project ?? '';
+  const project = all.find(({ id }) => id === target.containerId)?.project ?? '';
   const found = all.filter(
     (container) => container.running && container.id !== agentId && project !== '' && uses(container, target, project),
   );
   const using: ContainerRef[] = [];
   const kept: { name: string; reason: string }[] = [];
-  for (const { id, name, service } of found) {
+  for (const { id, name, service, project: own } of found) {
     const details = await engine.inspectContainer(id).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!details?.running) continue;
     if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
-    else using.push({ id, name, project, service });
+    // A writer may be of another project than the volume's source: it is found again by its own.
+    else using.push({ id, name, project: own, service });
   }
   return { using, kept };
 }
@@ -112,7 +112,7 @@ async function becomesWell(engine: Engine, { id, name }: ContainerRef, signal: A
 const ANSWER_LIMIT_MS = 60_000;
 const ANSWER_POLL_MS = 1000;
 
-/** Asks a URL until it answers 2xx, for at most a minute. Its query may hold a secret, so only the host is told. */
+/** Asks a URL until it answers 2xx, for at most a minute. Its query may hold a secret, so it is not told. */
 export async function answersWell(url: URL, signal: AbortSignal): Promise<ServiceCheck> {
   const name = `${url.host}${url.pathname}`;
   const end = performance.now() + ANSWER_LIMIT_MS;

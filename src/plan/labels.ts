@@ -82,7 +82,7 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true`',
-    doc: 'stop this container while its volumes are read',
+    doc: 'stop this container while its volumes are read, and while data of its project is restored over',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {

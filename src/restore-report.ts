@@ -1,0 +1,45 @@
+import { errorInfo, LifeboatError } from './errors.ts';
+import { redactDeep } from './redact.ts';
+import type { RestoreReport } from './report/events.ts';
+import type { RestoreDeps } from './restore-context.ts';
+import { putRecord, restoreKey } from './store/records.ts';
+import type { Repository } from './store/repository.ts';
+
+/**
+ * The last step of a restore or rollback: judges it by what ended it and by its checks, stores its record, and tells.
+ * Resolves when every listener is done, or its time is up; a record that cannot be stored is logged.
+ */
+export async function conclude(
+  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'now'>,
+  repository: () => Promise<Repository>,
+  report: RestoreReport,
+  failure: unknown,
+): Promise<void> {
+  report.end = deps.now().toISOString();
+  judge(report, failure);
+  const clean = redactDeep(report);
+  try {
+    const { destination, project } = await repository();
+    await putRecord(destination, restoreKey(project, report.id), { agentVersion: deps.agentVersion, ...clean });
+  } catch (error) {
+    deps.log.warn(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
+  }
+  deps.dispatcher.emit({ type: 'restore-finished', report: clean });
+  await deps.dispatcher.settle();
+}
+
+function judge(report: RestoreReport, failure: unknown): void {
+  const inPlace = report.restored.length > 0;
+  const unwell = report.checks.filter(({ ok }) => !ok).map(({ name }) => name);
+  if (failure !== undefined) {
+    Object.assign(report, { status: inPlace ? 'partial' : 'failed', error: errorInfo(failure) });
+    // Nothing changed places.
+    if (!inPlace) report.canRollBack = false;
+  } else if (unwell.length > 0) {
+    const back = report.verb === 'restore' ? 'brings the former data back' : 'undoes it';
+    const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${unwell.join(', ')}`, {
+      hint: `Look at their logs; \`lifeboat rollback ${report.of ?? report.id}\` ${back}.`,
+    });
+    Object.assign(report, { status: 'partial', error: errorInfo(why) });
+  }
+}
