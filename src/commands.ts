@@ -83,7 +83,8 @@ async function treeJob(io: Io): Promise<number> {
   const open = (given: Record<string, string>) => {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
-    return openDestination(createBase({ ...io.env, ...given }, io.err).settings, io.env);
+    const { settings } = createBase({ ...io.env, ...given }, io.err);
+    return { destination: openDestination(settings, io.env), keys: settings.keys };
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;

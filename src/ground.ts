@@ -98,7 +98,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       engine,
       log,
       project,
-      destination,
+      repository: { destination, keys: settings.keys },
       agent: { id, imageId },
       helperEnv: helper.open,
       helperSecrets: helper.secret,
@@ -111,7 +111,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     async repository(options = { create: true }) {
       const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { project: stored ?? project, ...options });
+      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...options });
     },
     lock: () => (found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project)),
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),

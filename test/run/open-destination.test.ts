@@ -50,7 +50,7 @@ test('what comes with a job by stdin is what its destination is opened with', as
     (line) => void lines.push(line),
     (settings) => {
       given = settings;
-      return openDestination(parse({}));
+      return { destination: openDestination(parse({})), keys: {} };
     },
     AbortSignal.timeout(10_000),
   );

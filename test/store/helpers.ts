@@ -57,6 +57,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
         project: 'shop',
         source: 'web.media',
         destination: bench.destination,
+        keys: {},
         indexPath: bench.index,
         smallFile,
         recordObject: async (key) => {
@@ -75,6 +76,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
         index: readIndexFile(bench.index),
         packs: stored.packs,
         destination: bench.destination,
+        keys: {},
         target,
         spool: bench.spool,
         owner: true,

@@ -18,7 +18,7 @@ afterEach(() => bench.remove());
 
 /** Stores the tree and commits it as the only source of a snapshot. */
 async function commit(): Promise<string> {
-  const repository = await openRepository(bench.destination, { project: 'shop', create: true });
+  const repository = await openRepository(bench.destination, { project: 'shop', create: true, keys: {} });
   const stored = await bench.store();
   const { packs, files, bytes, newBytes, newFiles } = stored;
   const index = await repository.putIndex(ID, 'web.media', bench.index);
