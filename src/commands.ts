@@ -4,6 +4,7 @@ import { type Call, type Io, type Operands, type Options, print } from './call.t
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import type { Foreign } from './foreign.ts';
+import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
@@ -122,6 +123,7 @@ async function showPlan(call: Call): Promise<number> {
         now: new Date(),
         zone: app.settings.timeZone,
         destination,
+        encryption: encryptionText(app.settings.keys),
         ...(free === undefined ? {} : { free }),
         paint: io.paint,
       }),

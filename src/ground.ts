@@ -20,6 +20,7 @@ import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
+import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 
 /** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */
@@ -60,11 +61,12 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  * Finds the agent's own container. With `foreign`, also where there is no engine: files can be brought to a directory all
  * the same.
  *
- * Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
+ * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
  */
 export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
   const { log } = base;
   const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
+  await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
     if (!foreign) throw error;

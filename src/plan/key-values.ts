@@ -33,7 +33,7 @@ export function ageRecipients(text: string): Parsed<string[]> {
   const keys = [...new Set(items(text))];
   const hint = 'write the line that age-keygen -y shows, age1…; several with a comma between them';
   if (keys.length === 0) return { problem: 'names no key', hint };
-  if (keys.some((key) => /^AGE-SECRET-KEY-/i.test(key))) {
+  if (/AGE-SECRET|PRIVATE KEY/i.test(text)) {
     return { problem: 'holds a private key', hint: 'write the public one, which age-keygen -y shows', hidden: true };
   }
   const wrong = keys.findIndex((key) => !isAgeKey(key, 'age'));

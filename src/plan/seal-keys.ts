@@ -25,3 +25,12 @@ export function encryptionOf(keys: SealKeys): Encryption | undefined {
 export function encryptionOfName(name: string): Encryption | undefined {
   return /\.(age|gpg)$/.exec(name)?.[1] as Encryption | undefined;
 }
+
+/** How new objects are encrypted, for people. */
+export function encryptionText(keys: SealKeys): string {
+  const { ageRecipients } = keys;
+  if (ageRecipients)
+    return `encrypted to ${ageRecipients.length} age ${ageRecipients.length === 1 ? 'recipient' : 'recipients'}`;
+  if (keys.gpgRecipients !== undefined) return 'encrypted to OpenPGP recipients';
+  return keys.gpgPassphrase === undefined ? 'not encrypted' : 'encrypted with an OpenPGP passphrase';
+}

@@ -1,4 +1,6 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { LifeboatError } from '../errors.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { decrypting, encrypting } from './encryption.ts';
 import { type Filter, throughProgram } from './program.ts';
@@ -60,6 +62,27 @@ export function unseal(stored: Readable, name: string, keys: SealKeys): Readable
   }
   const rest = encryption === undefined ? name : name.slice(0, -encryption.length - 1);
   return rest.endsWith(ZSTD) ? throughProgram(stream, decompressing) : stream;
+}
+
+/**
+ * Encrypts nothing at all to the keys to write with, to see whether they are any good. Whether gpg can use a key only gpg can
+ * tell: one may have expired.
+ *
+ * @throws SETTING_INVALID, TOOL_FAILED
+ */
+export async function checkKeys(keys: SealKeys): Promise<void> {
+  const name = keys.ageRecipients ? 'LIFEBOAT_AGE_RECIPIENTS' : 'LIFEBOAT_GPG_RECIPIENTS';
+  if (keys.ageRecipients === undefined && keys.gpgRecipients === undefined) return;
+  try {
+    await buffer(seal(Readable.from([Buffer.alloc(0)]), { compress: false, keys }).stream);
+  } catch (error) {
+    // A program that is missing says so itself.
+    if (error instanceof LifeboatError && error.hint !== undefined) throw error;
+    throw new LifeboatError('SETTING_INVALID', `nothing can be encrypted to ${name}`, {
+      cause: error,
+      hint: 'The keys have to be public keys that can encrypt and have not expired.',
+    });
+  }
 }
 
 /** True for an object that can be read as it is stored, also in parts. */

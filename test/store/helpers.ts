@@ -35,7 +35,7 @@ export interface Bench {
   /** After a while: files younger than the clock's tick are read again by the next run, on purpose. */
   storeSettled(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   extract(
-    stored: StoredTree,
+    stored: Pick<StoredTree, 'packs'>,
     options?: Partial<ExtractTreeOptions>,
   ): Promise<{ target: string; result: ExtractedTree }>;
   entries(): Promise<IndexEntry[]>;

@@ -6,7 +6,7 @@ import type { Manifest } from '../../../src/store/manifest.ts';
 import { openRepository } from '../../../src/store/repository.ts';
 import { at, type Bench, createBench, describeTree } from '../helpers.ts';
 
-const page = readFileSync(new URL('../../../docs/format.md', import.meta.url), 'utf8');
+const page = readFileSync(new URL('../../../docs/restore-without-lifeboat.md', import.meta.url), 'utf8');
 const script = /```sh\n(#!\/bin\/sh\n[\s\S]*?)```/.exec(page)?.[1];
 const ID = '20261120T030000Z-4f1c9a';
 
@@ -63,7 +63,7 @@ function restore(repository: string, shell: string): { target: string; status: n
   return { target, status, stderr };
 }
 
-describe('the script in docs/format.md', () => {
+describe('the script in docs/restore-without-lifeboat.md', () => {
   test.each(['dash', 'bash'])('restores a tree with any names, in %s', async (shell) => {
     const names = [
       'with  space ',
