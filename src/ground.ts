@@ -66,7 +66,7 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
   const { log } = base;
   const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
-  await checkKeys(settings.keys);
+  if (!foreign) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
     if (!foreign) throw error;

@@ -39,9 +39,6 @@ function parseDestination(value: string): Parsed<string> {
   return { value: `/${parts.join('/')}` };
 }
 
-/** A key to read with alone would leave new backups in the clear. */
-const WRITING_KEYS = ['LIFEBOAT_AGE_RECIPIENTS', 'LIFEBOAT_GPG_RECIPIENTS', 'LIFEBOAT_GPG_PASSPHRASE'] as const;
-
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
 
 /** A row for a setting that a later version reads. Not ignored: an operator who sets a key must not get clear text. */
@@ -181,7 +178,6 @@ export const SETTINGS = {
     form: 'lines',
     doc: 'age private keys, as `age-keygen` writes them: to restore. Backups do without',
     secret: true,
-    needs: WRITING_KEYS,
   },
   LIFEBOAT_GPG_PASSPHRASE: {
     parse: passphrase,
@@ -199,7 +195,6 @@ export const SETTINGS = {
     form: 'armored keys',
     doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them: to restore. Backups do without',
     secret: true,
-    needs: WRITING_KEYS,
   },
   LIFEBOAT_SIGNING_KEY: { ...planned('text', 'key that manifests are signed with'), secret: true },
   LIFEBOAT_RPO: planned('duration', 'how old the newest backup may get before an alarm'),

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHash, scryptSync } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../errors.ts';
@@ -162,7 +162,7 @@ function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
   const script =
     gpgPrivateKey === undefined
       ? `exec ${GPG} --no-autostart ${secret} --decrypt`
-      : `${GPG} --quiet --import <&4 || exit 9\n exec ${GPG} ${secret} --decrypt 4<&-`;
+      : `${GPG} --quiet --import <&4 || { echo key refused >&2; exit 2; }\n  exec ${GPG} ${secret} --decrypt 4<&-`;
   return {
     ...gpg(script, [`${gpgPassphrase ?? ''}\n`, ...(gpgPrivateKey === undefined ? [] : [gpgPrivateKey])]),
     failure(words) {
@@ -173,16 +173,23 @@ function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
           hint: NEEDED.gpg,
         };
       }
-      return /Bad session key|Bad passphrase|No secret key|No passphrase|no valid OpenPGP data found/.test(words)
+      return /Bad session key|Bad passphrase|No secret key|No passphrase|^key refused$/m.test(words)
         ? WRONG.gpg
         : DAMAGED;
     },
   };
 }
 
+/** Homes in use. A private key must not stay in one when the process ends before gpg did. */
+const homes = new Set<string>();
+process.once('exit', () => {
+  for (const home of homes) rmSync(home, { recursive: true, force: true });
+});
+
 /** A run of gpg with a home of its own, in memory, and no agent that outlives it. */
 function gpg(script: string, inputs: string[]): Omit<Filter, 'failure'> {
   const home = mkdtempSync(path.join(MEMORY, 'lifeboat-gpg-'));
+  homes.add(home);
   return {
     command: 'bash',
     args: [...BASH, script],
@@ -195,6 +202,7 @@ function gpg(script: string, inputs: string[]): Omit<Filter, 'failure'> {
         child.on('close', () => resolve());
       });
       await rm(home, { recursive: true, force: true });
+      homes.delete(home);
     },
   };
 }

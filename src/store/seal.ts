@@ -65,13 +65,19 @@ export function unseal(stored: Readable, name: string, keys: SealKeys): Readable
 }
 
 /**
- * Encrypts nothing at all to the keys to write with, to see whether they are any good. Whether gpg can use a key only gpg can
- * tell: one may have expired.
+ * Whether new objects can be encrypted as whoever set the keys wants it: encrypts nothing at all to those to write with. Whether gpg
+ * can use a key only gpg can tell: one may have expired.
  *
  * @throws SETTING_INVALID, TOOL_FAILED
  */
 export async function checkKeys(keys: SealKeys): Promise<void> {
   const name = keys.ageRecipients ? 'LIFEBOAT_AGE_RECIPIENTS' : 'LIFEBOAT_GPG_RECIPIENTS';
+  const toRead = keys.ageIdentity === undefined ? 'LIFEBOAT_GPG_PRIVATE_KEY' : 'LIFEBOAT_AGE_IDENTITY';
+  if (encryptionOf(keys) === undefined && (keys.ageIdentity ?? keys.gpgPrivateKey) !== undefined) {
+    throw new LifeboatError('SETTING_INVALID', `${toRead} is set, and nothing to encrypt with`, {
+      hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` shows what belongs there) or LIFEBOAT_GPG_RECIPIENTS: backups would be stored in the clear.',
+    });
+  }
   if (keys.ageRecipients === undefined && keys.gpgRecipients === undefined) return;
   try {
     await buffer(seal(Readable.from([Buffer.alloc(0)]), { compress: false, keys }).stream);

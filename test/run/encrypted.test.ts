@@ -126,6 +126,10 @@ describe('with keys', () => {
 
   test('keys that nothing can be encrypted to are refused', async () => {
     await expect(checkKeys(publicOnly)).resolves.toBeUndefined();
+    for (const alone of [{ ageIdentity: one.identity }, { gpgPrivateKey: 'x' }])
+      await expect(checkKeys(alone)).rejects.toMatchObject({
+        message: expect.stringContaining('nothing to encrypt with'),
+      });
     const bad = `${one.recipient.slice(0, -1)}x`;
     await expect(checkKeys({ ageRecipients: [bad] })).rejects.toMatchObject({ code: 'SETTING_INVALID' });
   });

@@ -6,7 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
-import { seal, unseal } from '../../../src/store/seal.ts';
+import { checkKeys, seal, unseal } from '../../../src/store/seal.ts';
 
 /** With gpg itself, which takes its time to make a key of a passphrase. */
 
@@ -66,6 +66,12 @@ describe('gpg', () => {
       [{ gpgPrivateKey: privateKey }, 'KEY_WRONG'],
       [{ gpgPrivateKey: privateKey, gpgPassphrase: 'wrong' }, 'KEY_WRONG'],
     ] as const;
+    const broken = (key: string) => key.replace(/\n\n[\s\S]{40}/, '\n\n');
+    await expect(opened(stored, name, { gpgPrivateKey: broken(privateKey) })).rejects.toMatchObject({
+      code: 'KEY_WRONG',
+    });
+    await expect(checkKeys({ gpgRecipients: publicKeys })).resolves.toBeUndefined();
+    await expect(checkKeys({ gpgRecipients: broken(publicKeys) })).rejects.toMatchObject({ code: 'SETTING_INVALID' });
     for (const [given, code] of bad) await expect(opened(stored, name, given)).rejects.toMatchObject({ code });
   });
 });
