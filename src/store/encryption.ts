@@ -17,6 +17,14 @@ const BASH = ['--noprofile', '--norc', '-c'];
 
 const DAMAGED: Failure = { code: 'OBJECT_DAMAGED', message: 'an object cannot be decrypted: it is cut or was changed' };
 
+/** What bash says. */
+const NOT_FOUND = /: (age|gpg): (command )?not found/;
+const MISSING_PROGRAM: Failure = {
+  code: 'TOOL_FAILED',
+  message: 'the program that decrypts could not be started',
+  hint: 'Install age and gpg where Lifeboat runs; its own image holds them.',
+};
+
 /** The filter that encrypts to the keys to write with. Only if {@link encryptionOf} says that there are any. */
 export function encrypting(keys: SealKeys): Filter {
   if (encryptionOf(keys) === 'age') return ageEncrypting(keys.ageRecipients ?? []);
@@ -122,8 +130,10 @@ function ageDecrypting(identity: string): Filter {
     command: 'bash',
     args: [...BASH, 'exec age -d -i <(cat <&3)'],
     inputs: [`${identity}\n`],
-    failure: (words) =>
-      /no identity matched|malformed secret key|reading "\/dev\/fd/.test(words) ? WRONG.age : DAMAGED,
+    failure(words) {
+      if (NOT_FOUND.test(words)) return MISSING_PROGRAM;
+      return /no identity matched|malformed secret key|reading "\/dev\/fd/.test(words) ? WRONG.age : DAMAGED;
+    },
   };
 }
 
@@ -166,6 +176,7 @@ function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
   return {
     ...gpg(script, [`${gpgPassphrase ?? ''}\n`, ...(gpgPrivateKey === undefined ? [] : [gpgPrivateKey])]),
     failure(words) {
+      if (NOT_FOUND.test(words)) return MISSING_PROGRAM;
       if (/No secret key/.test(words) && gpgPrivateKey === undefined) {
         return {
           code: 'KEY_MISSING',

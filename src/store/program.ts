@@ -76,7 +76,9 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
     },
   });
   fed.catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE' && !result.destroyed) result.destroy(error);
+    // One that ended early cannot be fed: what it ended with says why, and is heard when its output ends.
+    const over = child.exitCode !== null || child.signalCode !== null || error.syscall === 'write';
+    if (!over && !result.destroyed) result.destroy(error);
   });
   exited.catch((error: Error) => {
     // A program that is missing never closes its output.

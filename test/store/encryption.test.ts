@@ -1,5 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
@@ -48,6 +51,11 @@ describe('age', () => {
       expect.objectContaining({ code: 'KEY_MISSING' }),
     );
     await expect(opened(stored, name, { ageIdentity: two.identity })).rejects.toMatchObject({ code: 'KEY_WRONG' });
+    // What it does not take any more must not hide what it says.
+    for (let i = 0; i < 3; i++) {
+      const long = Buffer.concat([stored, randomBytes(8_000_000)]);
+      await expect(opened(long, name, { ageIdentity: two.identity })).rejects.toMatchObject({ code: 'KEY_WRONG' });
+    }
     const several = { ageIdentity: `${two.identity}\n${one.identity}` };
     expect((await opened(stored, name, several)).equals(content)).toBe(true);
     const flipped = Buffer.from(stored);
@@ -55,6 +63,19 @@ describe('age', () => {
     for (const bad of [flipped, stored.subarray(0, -1), stored.subarray(0, 100), Buffer.alloc(0), content])
       await expect(opened(bad, name, several)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
+});
+
+test('a program that is missing is no damage', async () => {
+  const { stored } = await sealed(content, { ageRecipients: [one.recipient] });
+  const { PATH } = process.env;
+  process.env.PATH = mkdtempSync(path.join(tmpdir(), 'bash-alone-'));
+  try {
+    for (const program of ['bash', 'cat']) symlinkSync(`/usr/bin/${program}`, path.join(process.env.PATH, program));
+    await expect(opened(stored, 'x.age', { ageIdentity: one.identity })).rejects.toMatchObject({ code: 'TOOL_FAILED' });
+  } finally {
+    rmSync(process.env.PATH, { recursive: true });
+    process.env.PATH = PATH;
+  }
 });
 
 test('keys have ids, by which their packs are known', () => {
