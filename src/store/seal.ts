@@ -36,9 +36,12 @@ export function sealSuffix({ compress, keys }: SealOptions): string {
 /**
  * Turns plain bytes into what is stored: compressed first, then encrypted. The returned stream errors when `plain` does or
  * a program fails; destroying it ends the programs and destroys `plain`.
+ *
+ * @throws SETTING_INVALID for keys that can only read
  */
 export function seal(plain: Readable, options: SealOptions): { stream: Readable; suffix: string } {
   const { compress, keys } = options;
+  requireKeyToWrite(keys);
   const compressed = compress ? throughProgram(plain, compressing) : plain;
   const stream = encryptionOf(keys) === undefined ? compressed : throughProgram(compressed, encrypting(keys));
   return { stream, suffix: sealSuffix(options) };
@@ -72,12 +75,7 @@ export function unseal(stored: Readable, name: string, keys: SealKeys): Readable
  */
 export async function checkKeys(keys: SealKeys): Promise<void> {
   const name = keys.ageRecipients ? 'LIFEBOAT_AGE_RECIPIENTS' : 'LIFEBOAT_GPG_RECIPIENTS';
-  const toRead = keys.ageIdentity === undefined ? 'LIFEBOAT_GPG_PRIVATE_KEY' : 'LIFEBOAT_AGE_IDENTITY';
-  if (encryptionOf(keys) === undefined && (keys.ageIdentity ?? keys.gpgPrivateKey) !== undefined) {
-    throw new LifeboatError('SETTING_INVALID', `${toRead} is set, and nothing to encrypt with`, {
-      hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` shows what belongs there) or LIFEBOAT_GPG_RECIPIENTS: backups would be stored in the clear.',
-    });
-  }
+  requireKeyToWrite(keys);
   if (keys.ageRecipients === undefined && keys.gpgRecipients === undefined) return;
   try {
     await buffer(seal(Readable.from([Buffer.alloc(0)]), { compress: false, keys }).stream);
@@ -89,6 +87,15 @@ export async function checkKeys(keys: SealKeys): Promise<void> {
       hint: 'The keys have to be public keys that can encrypt and have not expired.',
     });
   }
+}
+
+/** Who sets a key must not find anything in the clear. */
+function requireKeyToWrite(keys: SealKeys): void {
+  if (encryptionOf(keys) !== undefined || (keys.ageIdentity ?? keys.gpgPrivateKey) === undefined) return;
+  const toRead = keys.ageIdentity === undefined ? 'LIFEBOAT_GPG_PRIVATE_KEY' : 'LIFEBOAT_AGE_IDENTITY';
+  throw new LifeboatError('SETTING_INVALID', `${toRead} is set, and nothing to encrypt with`, {
+    hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` shows what belongs there) or LIFEBOAT_GPG_RECIPIENTS: backups would be stored in the clear.',
+  });
 }
 
 /** True for an object that can be read as it is stored, also in parts. */

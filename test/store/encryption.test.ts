@@ -78,6 +78,11 @@ test('a program that is missing is no damage', async () => {
   }
 });
 
+test('nothing is stored in the clear where a key is set', () => {
+  const options = { compress: true, keys: { ageIdentity: one.identity } };
+  expect(() => seal(Readable.from(['x']), options)).toThrow(expect.objectContaining({ code: 'SETTING_INVALID' }));
+});
+
 test('keys have ids, by which their packs are known', () => {
   const id = keyId({ ageRecipients: [one.recipient, two.recipient] });
   expect(id).toMatch(/^[0-9a-f]{8}$/);
