@@ -43,12 +43,18 @@ function renderCheck(result: CheckResult): string {
   const { snapshots, objects, bytes, bytesRead, damaged, manifests, affected } = result;
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
+  for (const { encryption, id, snapshots } of result.keys) {
+    const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
+    lines.push(`  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`);
+  }
   for (const { error } of [...manifests, ...damaged]) lines.push(`! ${error.message} (${error.code})`);
-  for (const { snapshot, source, extent, files, examples } of affected) {
+  for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =
       extent === 'whole'
         ? 'cannot be restored'
-        : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
+        : unknown
+          ? `some of ${formatCount(files)} files cannot be restored; which, its index would say: that takes a key`
+          : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }
   if (damaged.length === 0 && manifests.length === 0) return [...lines, 'No problem found.'].join('\n');

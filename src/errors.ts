@@ -59,6 +59,8 @@ export const ERROR_CODES = {
   DEST_DAMAGED: 'what was read back is not what was stored',
   OBJECT_MISSING: 'an object that should be in the repository is missing',
   OBJECT_DAMAGED: 'an object in the repository is damaged',
+  KEY_MISSING: 'what is stored is encrypted, and no key to read it is set',
+  KEY_WRONG: 'what is stored is encrypted, and none of the keys that are set opens it',
   FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
   SNAPSHOT_UNKNOWN: 'no snapshot of that name exists',
   TOOL_FAILED: 'a program that Lifeboat runs did not end well',

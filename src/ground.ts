@@ -22,6 +22,7 @@ import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
+import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 
 /** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
@@ -67,11 +68,12 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  * Finds the agent's own container. With `foreign`, also where there is no engine: files can be brought to a directory all
  * the same.
  *
- * Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
+ * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
  */
 export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
   const { log } = base;
   const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
+  if (!foreign) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
     if (!foreign) throw error;
@@ -105,7 +107,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       engine,
       log,
       project,
-      destination,
+      repository: { destination, keys: settings.keys },
       agent: { id, imageId },
       helperEnv: helper.open,
       helperSecrets: helper.secret,
@@ -118,7 +120,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     async repository(options = { create: true }) {
       const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { project: stored ?? project, ...options });
+      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...options });
     },
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>

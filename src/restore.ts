@@ -12,6 +12,7 @@ import { previewLines } from './restore-preview.ts';
 import { conclude } from './restore-report.ts';
 import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
+import { requireKeys } from './store/encryption.ts';
 import { putPin } from './store/pins.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
@@ -20,7 +21,7 @@ import { newSnapshotId } from './store/snapshot-id.ts';
  * check → report. Nothing is replaced before everything that goes in its place is there and equal to the record, and what
  * was replaced stays.
  *
- * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, NOT_CONFIRMED, PG_TARGET_EXISTS, PG_TARGET_BUSY,
+ * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED, PG_TARGET_EXISTS, PG_TARGET_BUSY,
  * PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
@@ -30,6 +31,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     await deps.recover();
     const repository = await deps.repository();
     const { snapshot, entry, notes } = await findSnapshot(repository, request);
+    requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);

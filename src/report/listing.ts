@@ -20,6 +20,8 @@ export interface PlanView {
   now: Date;
   zone: string;
   destination: string;
+  /** how what is stored there is encrypted, in words */
+  encryption: string;
   /** bytes free at the destination, when it can be told */
   free?: number;
   paint?: Paint;
@@ -46,7 +48,7 @@ export function renderPlan(view: PlanView): string {
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
-  lines.push(`To ${oneLine(view.destination)}${free}`);
+  lines.push(`To ${oneLine(view.destination)}${free} · ${view.encryption}`);
   return lines.join('\n');
 }
 

@@ -18,6 +18,7 @@ const objectRef = z.object({ key, size: count, sha256 });
 const packRef = objectRef.extend({
   id: z.string().regex(/^[0-9a-f]{32}$/),
   plainSize: count,
+  keyId: z.string().optional(),
 });
 
 const errorInfo = z.object({

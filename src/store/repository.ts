@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import {
   canonicalJson,
   decodeManifest,
@@ -36,13 +37,15 @@ export interface Repository {
   readonly info: RepositoryInfo;
   readonly project: string;
   readonly destination: Destination;
+  /** what objects are encrypted and read with */
+  readonly keys: SealKeys;
   snapshots(): Promise<SnapshotList>;
   /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` hears the object's name before it is put. */
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   readFacts(ref: ObjectRef): Promise<unknown>;
-  /** Puts a plain index file, compressed. */
+  /** Puts a plain index file, compressed, and encrypted where there is a key. */
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   /** Brings an index to a new local file, plain. The file is there only if it is what was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
@@ -72,10 +75,10 @@ export interface Repository {
  */
 export async function openRepository(
   destination: Destination,
-  options: { project: string; create: boolean },
+  options: { project: string; create: boolean; keys: SealKeys },
 ): Promise<Repository> {
   const info = await readOrCreate(destination, options.create);
-  return new StoredRepository(destination, options.project, info);
+  return new StoredRepository(destination, options.project, options.keys, info);
 }
 
 async function readOrCreate(destination: Destination, create: boolean): Promise<RepositoryInfo> {
@@ -117,10 +120,12 @@ class StoredRepository implements Repository {
   readonly destination: Destination;
   readonly project: string;
   readonly info: RepositoryInfo;
+  readonly keys: SealKeys;
 
-  constructor(destination: Destination, project: string, info: RepositoryInfo) {
+  constructor(destination: Destination, project: string, keys: SealKeys, info: RepositoryInfo) {
     this.destination = destination;
     this.project = project;
+    this.keys = keys;
     this.info = info;
   }
 
@@ -155,19 +160,19 @@ class StoredRepository implements Repository {
 
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
     const body = streamOf(`${canonicalJson(facts)}\n`);
-    return putObject(this.destination, `${this.directory(id)}${source}.facts.json`, body, sealing(record));
+    return putObject(this.destination, `${this.directory(id)}${source}.facts.json`, body, this.sealing(record));
   }
 
   async readFacts(ref: ObjectRef): Promise<unknown> {
-    return JSON.parse((await fetchDocument(this.destination, ref)).toString('utf8'));
+    return JSON.parse((await fetchDocument(this.destination, ref, { keys: this.keys })).toString('utf8'));
   }
 
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
-    return putFile(this.destination, `${this.directory(id)}${source}.index.ndjson`, path, sealing(record));
+    return putFile(this.destination, `${this.directory(id)}${source}.index.ndjson`, path, this.sealing(record));
   }
 
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void> {
-    return fetchFile(this.destination, ref, path, { signal });
+    return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
   }
 
   async commit(manifest: Manifest): Promise<Snapshot> {
@@ -229,6 +234,10 @@ class StoredRepository implements Repository {
     for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
   }
 
+  private sealing(record?: (key: string) => Promise<void>) {
+    return { compress: true, keys: this.keys, ...(record ? { record } : {}) };
+  }
+
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
@@ -246,11 +255,4 @@ export function objectsOf(manifest: Manifest): ObjectRef[] {
     ...(facts ? [facts] : []),
     ...packs,
   ]);
-}
-
-function sealing(record?: (key: string) => Promise<void>): {
-  compress: boolean;
-  record?: (key: string) => Promise<void>;
-} {
-  return record ? { compress: true, record } : { compress: true };
 }

@@ -33,6 +33,7 @@ describe('settings', () => {
       keep: { daily: 7, weekly: 4, monthly: 12 },
       fall: 0.5,
       destination: '/backups',
+      keys: {},
       scope: { kind: 'project' },
       healthchecksBase: 'https://hc-ping.com',
       notify: 'always',
@@ -68,6 +69,7 @@ describe('settings', () => {
       keep: { last: 3 },
       fall: 0.2,
       destination: '/mnt/store',
+      keys: {},
       scope: { kind: 'projects', names: ['shop', 'blog'] },
       project: 'shop',
       healthchecksPingKey: 'k3y-abc',
@@ -221,13 +223,13 @@ describe('mistakes', () => {
   });
 
   test('are told all at once, in the order of the table', () => {
-    const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_AGE_RECIPIENTS: 'age1', LIFEBOAT_KEEEP: '7d' });
+    const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_COPY: '/copy', LIFEBOAT_KEEEP: '7d' });
     expect(error.code).toBe('SETTING_INVALID');
     expect(error.message.split('\n')).toEqual([
       '4 settings cannot be used:',
       '  unknown setting LIFEBOAT_KEEEP (did you mean LIFEBOAT_KEEP?)',
       '  LIFEBOAT_KEEP "7" has a number without a unit (write 7d for days, or last 7)',
-      '  LIFEBOAT_AGE_RECIPIENTS is not available in this version yet (remove the setting)',
+      '  LIFEBOAT_COPY is not available in this version yet (remove the setting)',
       '  TZ "CEST" is not a time zone (write a name such as Europe/Berlin, or UTC)',
     ]);
   });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { chainBreaks } from '../../src/check.ts';
+import { chainBreaks } from '../../src/check-chain.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { Journal } from '../../src/journal.ts';
@@ -66,7 +66,7 @@ beforeEach(async () => {
   root = mkdtempSync(join(scratchBase, 'lifeboat-prune-'));
   objects = new Map();
   destination = inMemory();
-  repository = await openRepository(destination, { project: 'shop', create: true });
+  repository = await openRepository(destination, { project: 'shop', create: true, keys: {} });
   last = undefined;
   now = Date.parse('2026-11-10T03:00:00Z');
   accepted = {};
@@ -266,7 +266,10 @@ describe('prune', () => {
         return stored;
       },
     };
-    const result = await run({}, { repository: await openRepository(late, { project: 'shop', create: false }) });
+    const result = await run(
+      {},
+      { repository: await openRepository(late, { project: 'shop', create: false, keys: {} }) },
+    );
     expect(result.snapshots).toBe(0);
     expect(result.decisions.slice(2).map(({ always }) => always)).toEqual([
       ['pinned just now'],
@@ -359,7 +362,7 @@ describe('prune', () => {
           await destination.delete(key);
         },
       };
-      const opened = await openRepository(fragile, { project: 'shop', create: false });
+      const opened = await openRepository(fragile, { project: 'shop', create: false, keys: {} });
       await run({}, { repository: opened }).catch((error: Error) => expect(error.message).toBe('killed'));
       steps = Math.max(steps, step);
       const { snapshots, damaged } = await repository.snapshots();
