@@ -50,6 +50,8 @@ export interface CapturerDeps {
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
   const { run, repository, log, signal } = context;
   const snapshots = context.snapshots.map(({ manifest }) => manifest);
+  // What is not signed may be forged: what is signed now must not be built on it.
+  const reusable = context.snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest);
 
   async function captureWell(planned: PlannedSource, before: readonly string[], startedAt: Date): Promise<Captured> {
     const directory = path.join(deps.spool, planned.name);
@@ -73,7 +75,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           spool: directory,
           signal,
           progress,
-          ...(await previousTree(planned.name, lastStored, directory)),
+          ...(await previousTree(planned.name, lastStoredOf(reusable, planned.name), directory)),
         });
         await checkNotEmpty(planned, stored, lastStored);
         const record = async (key: string) => context.journal.record({ type: 'object', key });

@@ -3,11 +3,11 @@ import path from 'node:path';
 import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { withLookDirectory } from './spool.ts';
+import { type ChainReport, readChain } from './store/chain.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
-import { readTombstones, type Tombstone } from './store/tombstones.ts';
 
 export interface CheckOptions {
   /** which share of the stored bytes to read and hash: 0 to 1 */
@@ -45,8 +45,9 @@ export interface CheckResult {
   /** bytes that were read and hashed */
   bytesRead: number;
   damaged: DamagedObject[];
-  /** manifests that cannot be read, and breaks in their chain */
+  /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
   manifests: { snapshot: string; error: ErrorInfo }[];
+  signatures: ChainReport['signatures'];
   affected: Affected[];
   /** for each source the newest snapshot from which all of it can be restored, as far as this check saw */
   restorable: Record<string, string | null>;
@@ -59,7 +60,7 @@ export interface CheckResult {
 const EXAMPLES = 5;
 
 /**
- * Looks whether the repository is what its manifests say: the manifests themselves, their sequence and chain, every
+ * Looks whether the repository is what its manifests say: the manifests themselves, their signatures, sequence and chain, every
  * object's presence and size, and the content of as much as was asked for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
@@ -69,9 +70,10 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const damaged = await checkPresence(repository.destination, repository.project, objects);
   const read = await readShare(repository.destination, objects, damaged, bytes, options);
+  const chain = await readChain(repository, snapshots);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
-    ...chainBreaks(snapshots, await readTombstones(repository.destination, repository.project)),
+    ...chain.findings,
   ];
   const affected = await findAffected(repository, snapshots, damaged, options);
   return {
@@ -81,6 +83,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     manifests,
+    signatures: chain.signatures,
     affected,
     restorable: restorableOf(snapshots, affected),
     usable: isUsable(snapshots, affected),
@@ -148,36 +151,6 @@ async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSi
   }
   if (hash.digest('hex') === ref.sha256) return undefined;
   return { code: 'OBJECT_DAMAGED', message: `${ref.key} is not what was stored` };
-}
-
-/**
- * Each manifest names its predecessor by number and hash, back to the first. Retention leaves a tombstone for each that it takes
- * away, so that one that is missing without is seen.
- */
-export function chainBreaks(
-  snapshots: readonly Snapshot[],
-  tombstones: readonly Tombstone[],
-): { snapshot: string; error: ErrorInfo }[] {
-  const links = new Map<string, Link>();
-  for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
-  for (const { manifest, hash } of snapshots) {
-    const { id, sequence, previous } = manifest;
-    links.set(id, { id, sequence, previous, hash });
-  }
-  const chain = [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
-  return chain.flatMap((link, i) => {
-    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0, hash: null };
-    if (before.sequence === link.sequence - 1 && before.hash === link.previous) return [];
-    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
-    return [{ snapshot: link.id, error: { code: 'OBJECT_DAMAGED' as const, message } }];
-  });
-}
-
-interface Link {
-  id: string;
-  sequence: number;
-  previous: string | null;
-  hash: string;
 }
 
 async function findAffected(

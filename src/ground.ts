@@ -19,6 +19,7 @@ import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
+import { type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 
@@ -48,6 +49,8 @@ export interface Ground {
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
   lock(): Promise<Lock>;
+  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
   /** To look at a server outside of a run, or for one that is dead. */
@@ -111,9 +114,12 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     async repository(options = { create: true }) {
       const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { project: stored ?? project, ...options });
+      const keys = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
+      return openRepository(destination, { project: stored ?? project, ...options, ...keys });
     },
     lock: () => (found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project)),
+    lease: async ({ project }) =>
+      takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log }),
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
     openTools: open,
     openToLook: (source, runId, signal) =>
@@ -124,4 +130,9 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
         signal,
       }),
   };
+}
+
+/** For people on another host: the container, which they cannot see. */
+function holderOf({ facts: { id, name } }: Self): string {
+  return `container ${name} (${id.slice(0, 12)})`;
 }

@@ -3,7 +3,7 @@ import type { Fields, Parsed } from './fields.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
 import { parseSchedule } from './schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, text, url } from './values.ts';
+import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
 import { parseZone } from './zone.ts';
 
 /** Compose's own rule for project names. */
@@ -171,7 +171,12 @@ export const SETTINGS = {
   LIFEBOAT_AGE_IDENTITY: { ...planned('text', 'age private key, to restore'), secret: true },
   LIFEBOAT_GPG_PASSPHRASE: { ...planned('text', 'OpenPGP passphrase to encrypt with'), secret: true },
   LIFEBOAT_GPG_RECIPIENTS: planned('comma list', 'OpenPGP keys to encrypt to'),
-  LIFEBOAT_SIGNING_KEY: { ...planned('text', 'key that manifests are signed with'), secret: true },
+  LIFEBOAT_SIGNING_KEY: {
+    parse: secretLines(16),
+    form: 'text, or several on lines of their own',
+    doc: '[key that snapshots are signed with](security.md#signed-snapshots), of 16 characters or more. Of several the first signs, and all verify',
+    secret: true,
+  },
   LIFEBOAT_RPO: planned('duration', 'how old the newest backup may get before an alarm'),
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to prove that a backup restores'),

@@ -17,6 +17,8 @@ export interface Settings {
   /** the key for S3, where it is given outright; otherwise the SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
+  /** the first signs, all verify; absent: nothing is signed, and no signature is looked at */
+  readonly signingKeys?: readonly string[];
   readonly scope: Scope;
   /** name to use when the agent's own Compose project cannot be told */
   readonly project?: string;
@@ -171,6 +173,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     destination: values.LIFEBOAT_DESTINATION,
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
+    signingKeys: values.LIFEBOAT_SIGNING_KEY,
     scope: values.LIFEBOAT_SCOPE,
     project: values.LIFEBOAT_PROJECT,
     healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
@@ -204,8 +207,10 @@ function withoutUndefined<T extends object>(object: T): Defined<T> {
 
 /** The values that must never show: the caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey } = settings;
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, signingKeys } =
+    settings;
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
+  all.push(...(signingKeys ?? []));
   return all.filter((value) => value !== undefined);
 }
