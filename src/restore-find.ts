@@ -48,11 +48,11 @@ async function findLatest(repository: Repository, source: string, takeUnsigned: 
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
-      `the manifest of ${newer.id} cannot be read, so the latest is not known`,
+      `the manifest of ${newer.id} cannot be used, so the latest is not known`,
       {
         cause: newer.error,
         hint: found
-          ? `The newest one that can be read is ${found.id}: name it to restore it.`
+          ? `The newest one that can be used is ${found.id}: name it to restore it.`
           : 'No other snapshot holds the source.',
       },
     );
@@ -64,7 +64,7 @@ async function findLatest(repository: Repository, source: string, takeUnsigned: 
     const gap = repository.signing.active ? await gapAfter(repository, snapshots, found.id) : undefined;
     if (gap) {
       throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
-        hint: `The newest one that can be read is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
+        hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
       });
     }
     const stored = lastStoredOf(manifests, source);

@@ -9,7 +9,7 @@ export type SignedKind = 'manifest' | 'tombstone' | 'pin';
 /** `unchecked`: no key is set. `unsigned`: one is, and there is no signature. */
 export type Verdict = 'signed' | 'unsigned' | 'unchecked';
 
-const signature = z.object({ algorithm: z.literal('hmac-sha256'), keyId: z.string(), value: z.string() });
+const signature = z.strictObject({ algorithm: z.literal('hmac-sha256'), keyId: z.string(), value: z.string() });
 
 /** Beside the fields of a document: by which key it was signed, and how. */
 export type Signature = z.infer<typeof signature>;
