@@ -8,7 +8,7 @@ import { keepRules, keepSnapshot } from './prune-rules.ts';
 import type { Pruned } from './report/events.ts';
 import { standings } from './standing.ts';
 import type { State } from './state.ts';
-import type { Lease } from './store/lease.ts';
+import { type Lease, takeLeaseOnceThereIsRoom } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { type Pin, readPins } from './store/pins.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
@@ -116,7 +116,7 @@ export async function pruneAlone(
   try {
     if (lock) await deps.recover();
     const repository = await deps.repository();
-    lease = lock && (await deps.lease(repository));
+    lease = lock && (await takeLeaseOnceThereIsRoom(() => deps.lease(repository)));
     const fence = lease?.fence ?? (async () => undefined);
     return await prune({ ...deps, plan: await deps.plan(), repository, fence, signal }, request);
   } finally {

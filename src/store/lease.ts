@@ -84,6 +84,28 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   }
 }
 
+/**
+ * A lease for who is to make room. A full destination takes no lease, and lets nobody else store there: then the first fence lets
+ * pass, and the next one, after something was deleted, takes it.
+ *
+ * @throws what `take` does, but for DEST_FULL the first time
+ */
+export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Promise<Lease> {
+  let held = await take().catch((error: unknown) => {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_FULL')) throw error;
+    return undefined;
+  });
+  let passed = held !== undefined;
+  return {
+    async fence() {
+      if (held) await held.fence();
+      else if (passed) held = await take();
+      passed = true;
+    },
+    release: async () => held?.release(),
+  };
+}
+
 /** Whether another agent has the lease now; nothing is changed. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
   const newest = await readNewest(deps);

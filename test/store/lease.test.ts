@@ -5,7 +5,13 @@ import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
-import { isLeasedToOther, LEASE_MS, type LeaseDeps, takeLease } from '../../src/store/lease.ts';
+import {
+  isLeasedToOther,
+  LEASE_MS,
+  type LeaseDeps,
+  takeLease,
+  takeLeaseOnceThereIsRoom,
+} from '../../src/store/lease.ts';
 import { streamOf } from '../../src/store/objects.ts';
 import { keys } from '../contract/destination.ts';
 import { scratchBase } from './helpers.ts';
@@ -226,6 +232,30 @@ describe('what a destination may do', () => {
       code: 'LOCKED',
       message: expect.stringContaining('container of b'),
     });
+  });
+
+  test('a full one is made room in without a lease, once, and never against another holder', async () => {
+    let full = true;
+    const small: Destination = {
+      ...destination,
+      put: (...args) => {
+        if (full) throw new LifeboatError('DEST_FULL', 'full');
+        return destination.put(...args);
+      },
+    };
+    const take = () => takeLeaseOnceThereIsRoom(() => takeLease(agent('a', { destination: small })));
+    const never = await take();
+    await never.fence();
+    await expect(never.fence()).rejects.toMatchObject({ code: 'DEST_FULL' });
+    const later = await take();
+    await later.fence();
+    full = false;
+    await later.fence();
+    expect(await leases()).toEqual([key(1)]);
+    await later.release();
+    await takeLease(agent('b'));
+    full = true;
+    await expect(take()).rejects.toMatchObject({ code: 'LOCKED' });
   });
 
   test('an object that is no lease binds nobody', async () => {
