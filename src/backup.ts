@@ -161,7 +161,7 @@ async function attempt(
         severity: 'error',
         code: error.code,
         subject: id,
-        message: `the manifest is damaged: ${error.message}`,
+        message: `the manifest cannot be used: ${error.message}`,
         hint,
       });
     }

@@ -128,7 +128,7 @@ export async function pruneAlone(
 function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {
   const [first] = damaged;
   if (!first) return;
-  throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be read, so nothing may be deleted`, {
+  throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,
     hint: 'It could name any object. Copy it back from another copy of the backups; `lifeboat check` tells more.',
   });

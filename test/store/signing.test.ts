@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -102,6 +103,16 @@ describe('a signed manifest', () => {
       codes: [],
       signatures: { checked: true, signed: 1, unsigned: [], keys: [made.manifest.signature?.keyId] },
     });
+  });
+
+  test('is signed as docs/format.md says', async () => {
+    const { info } = await open();
+    await commit(await open(), 20);
+    const { signature, ...document } = read(20) as { signature: { keyId: string; value: string } };
+    const text = canonicalJson({ document, repository: info.id, signs: 'manifest' });
+    const hmac = (of: string) => createHmac('sha256', KEY).update(of).digest('hex');
+    expect(signature.value).toBe(hmac(text));
+    expect(signature.keyId).toBe(hmac('lifeboat signing key').slice(0, 8));
   });
 
   test('covers every value in it, fields of newer versions too', async () => {
