@@ -54,7 +54,7 @@ describe('signed snapshots', () => {
     second = again.report.snapshot as string;
     expect(await check()).toMatchObject({ code: 0, codes: [], signatures: { signed: 2, unsigned: [before] } });
     const written = await ok('grep', ['--recursive', '--files-with-matches', KEY, stack.directory]).catch(() => '');
-    expect(written.trim()).toBe(path.join(stack.directory, 'compose.yml'));
+    expect(written.trim()).toBe(path.join(stack.directory, 'compose.yaml'));
   });
 
   it('that are forged, changed or taken away are refused before the volume is touched', async () => {
