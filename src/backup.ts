@@ -12,11 +12,10 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, endOfChain, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, endOfChain, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import type { Lease } from './store/lease.ts';
 import { FORMAT, type Manifest } from './store/manifest.ts';
-import type { Repository, Snapshot } from './store/repository.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 /**
@@ -35,18 +34,22 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
   }
 }
 
-/** LOCKED when another agent has the lease. Any other failure the run meets again, and reports. */
-async function leaseIfReachable(deps: BackupDeps): Promise<Lease | undefined> {
+/** LOCKED when another agent has the lease. Any other failure is the run's, which reports it. */
+async function leaseIfReachable(deps: BackupDeps): Promise<Lease | LifeboatError> {
   try {
     return await deps.lease(await deps.repository());
   } catch (error) {
     if (error instanceof LifeboatError && error.code === 'LOCKED') throw error;
-    return undefined;
+    return toLifeboatError(spoolError(error));
   }
 }
 
 /** The same for whoever holds the lock already; takes the lease if it is not given, and gives it back. Never rejects. */
-export async function backupUnderLock(deps: BackupDeps, request: BackupRequest, lease?: Lease): Promise<RunReport> {
+export async function backupUnderLock(
+  deps: BackupDeps,
+  request: BackupRequest,
+  lease?: Lease | LifeboatError,
+): Promise<RunReport> {
   const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
   const found: Found = { plan, snapshots: [], lease };
   const run = startRun(deps, request, plan);
@@ -58,7 +61,7 @@ export async function backupUnderLock(deps: BackupDeps, request: BackupRequest, 
   await pruneAfter(deps, request, ending, found, log);
   // Before the report, which takes its time.
   await clearUp(deps, run, ending, log);
-  await found.lease?.release();
+  if (found.lease && !(found.lease instanceof LifeboatError)) await found.lease.release();
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
@@ -77,6 +80,7 @@ async function pruneAfter(
 ): Promise<void> {
   const asked = trigger === 'safety' || (trigger === 'manual' && only);
   if (ending.status !== 'ok' || asked || signal.aborted || plan instanceof LifeboatError || !lease) return;
+  if (lease instanceof LifeboatError) return;
   try {
     ending.pruned = await deps.prune(plan, await deps.repository(), lease.fence, signal);
   } catch (error) {
@@ -151,6 +155,7 @@ async function attempt(
   try {
     if (plan instanceof LifeboatError) throw plan;
     if (journal instanceof LifeboatError) throw journal;
+    if (found.lease instanceof LifeboatError) throw found.lease;
     const repository = await deps.repository();
     found.lease ??= await deps.lease(repository);
     const { snapshots, damaged } = await repository.snapshots();
@@ -165,7 +170,7 @@ async function attempt(
         hint,
       });
     }
-    refuseUnsigned(repository, snapshots);
+    refuseUnsigned(repository.signing, snapshots);
     context = { run, journal, repository, lease: found.lease, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
@@ -185,15 +190,6 @@ async function attempt(
     if (context) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
   }
-}
-
-/** Once signed, always signed: a snapshot without could not be told from one that somebody forged. */
-function refuseUnsigned({ signing }: Repository, snapshots: readonly Snapshot[]): void {
-  const keyId = endOfChain(snapshots)?.manifest.signature?.keyId;
-  if (keyId === undefined || signing.active) return;
-  throw new LifeboatError('SIGNATURE_KEY', 'the snapshots here are signed, and no signing key is set', {
-    hint: `Set LIFEBOAT_SIGNING_KEY again (key ${keyId}). If the key is lost, begin anew at an empty LIFEBOAT_DESTINATION.`,
-  });
 }
 
 /** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */

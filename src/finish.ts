@@ -16,8 +16,8 @@ export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error'
 export interface Found {
   plan: Plan | LifeboatError;
   snapshots: Snapshot[];
-  /** held from before the repository was read; none where it could not be taken */
-  lease?: Lease | undefined;
+  /** held from before the repository was read, or why it is not */
+  lease?: Lease | LifeboatError | undefined;
 }
 
 /** How long an interrupted run waits for its notifiers, milliseconds. */

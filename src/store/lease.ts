@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
 import { errorInfo, LifeboatError } from '../errors.ts';
@@ -17,6 +18,9 @@ import { readIfThere, streamOf } from './objects.ts';
 /** How long a lease is valid after it was taken or prolonged, and how often its holder prolongs it, milliseconds. */
 export const LEASE_MS = 10 * 60_000;
 const PROLONG_MS = 4 * 60_000;
+
+/** How long giving it back may take. */
+const RELEASE_MS = 10_000;
 
 /** Several agents that begin at once are told apart by then. */
 const TRIES = 5;
@@ -143,9 +147,11 @@ function hold(deps: LeaseDeps, token: string, first: number): Lease {
     fence: () => inTurn(() => next(false)),
     async release() {
       clearInterval(timer);
-      await inTurn(async () => (lost ? undefined : next(true))).catch((error: unknown) =>
+      const given = inTurn(async () => (lost ? undefined : next(true))).catch((error: unknown) =>
         deps.log.warn('the lease of the repository could not be given back', { ...errorInfo(error) }),
       );
+      // What comes after a run, such as its report, does not wait for a destination that hangs.
+      await Promise.race([given, sleep(RELEASE_MS, undefined, { ref: false })]);
     },
   };
 }
