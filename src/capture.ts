@@ -49,6 +49,8 @@ export interface CapturerDeps {
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
   const { run, repository, log, signal } = context;
   const snapshots = context.snapshots.map(({ manifest }) => manifest);
+  // What is not signed may be forged: what is signed now must not be built on it.
+  const reusable = context.snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest);
 
   async function captureWell(planned: PlannedSource, before: readonly string[], startedAt: Date): Promise<Captured> {
     const directory = path.join(deps.spool, planned.name);
@@ -63,7 +65,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       await mkdir(spool, { mode: 0o700 });
       return await source.capture({ runId: run.id, spool, log, signal, progress }, async (captured) => {
         const indexPath = path.join(directory, 'index.ndjson');
-        const previous = await previousTree({ state: deps.state, context }, planned.name, lastStored, directory);
+        const previous = await previousTree(
+          { state: deps.state, context },
+          planned.name,
+          lastStoredOf(reusable, planned.name),
+          directory,
+        );
         const stored = await deps.treeStore.store({
           tree: captured,
           source: planned.name,

@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { chainBreaks } from './check-chain.ts';
 import { type NeededKey, neededKeys } from './check-keys.ts';
 import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { withLookDirectory } from './spool.ts';
+import { type ChainReport, readChain } from './store/chain.ts';
 import { isAboutKeys } from './store/encryption.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
-import { readTombstones } from './store/tombstones.ts';
 
 export interface CheckOptions {
   /** which share of the stored bytes to read and hash: 0 to 1 */
@@ -50,8 +49,9 @@ export interface CheckResult {
   /** bytes that were read and hashed */
   bytesRead: number;
   damaged: DamagedObject[];
-  /** manifests that cannot be read, and breaks in their chain */
+  /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
   manifests: { snapshot: string; error: ErrorInfo }[];
+  signatures: ChainReport['signatures'];
   affected: Affected[];
   /** what it takes to read the snapshots */
   keys: NeededKey[];
@@ -66,7 +66,7 @@ export interface CheckResult {
 const EXAMPLES = 5;
 
 /**
- * Looks whether the repository is what its manifests say: the manifests themselves, their sequence and chain, every
+ * Looks whether the repository is what its manifests say: the manifests themselves, their signatures, sequence and chain, every
  * object's presence and size, and the content of as much as was asked for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
@@ -76,9 +76,10 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const damaged = await checkPresence(repository.destination, repository.project, objects);
   const read = await readShare(repository.destination, objects, damaged, bytes, options);
+  const chain = await readChain(repository, snapshots);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
-    ...chainBreaks(snapshots, await readTombstones(repository.destination, repository.project)),
+    ...chain.findings,
   ];
   const affected = await findAffected(repository, snapshots, damaged, options);
   return {
@@ -88,6 +89,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     manifests,
+    signatures: chain.signatures,
     affected,
     keys: neededKeys(snapshots),
     restorable: restorableOf(snapshots, affected),

@@ -159,6 +159,7 @@ async function checkNames(app: App, names: readonly string[]): Promise<void> {
 
 function reportStatus(report: RunReport): number {
   if (report.error?.code === 'INTERRUPTED') return EXIT.interrupted;
+  if (report.error?.code === 'LOCKED') return EXIT.locked;
   if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
   return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
 }

@@ -21,6 +21,7 @@ import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
+import { type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
@@ -56,6 +57,8 @@ export interface Ground {
   repository(options?: { create: boolean }): Promise<Repository>;
   /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
   lock(options?: { patient: boolean }): Promise<Lock>;
+  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
   /** To look at a server outside of a run, or for one that is dead. */
@@ -120,12 +123,15 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     async repository(options = { create: true }) {
       const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...options });
+      const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
+      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...signing, ...options });
     },
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project),
       ),
+    lease: async ({ project }) =>
+      takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log }),
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
     openTools: open,
     openToLook: (source, runId, signal) =>
@@ -148,4 +154,9 @@ async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock
       await sleep(LOCK_RETRY_MS);
     }
   }
+}
+
+/** For people on another host: the container, which they cannot see. */
+function holderOf({ facts: { id, name } }: Self): string {
+  return `container ${name} (${id.slice(0, 12)})`;
 }

@@ -172,7 +172,7 @@ async function safetySnapshot(
     });
   }
   const at = deps.now().toISOString();
-  await putPin(repository.destination, repository.project, run.snapshot, { reason: `before restore ${id}`, at });
+  await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
   request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
   return run.snapshot;
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from './errors.ts';
@@ -33,6 +34,8 @@ export interface Rollback {
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
 export interface State {
   readonly directory: string;
+  /** an id of this memory, made when it is first asked for */
+  home(): Promise<string>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   saveLastRun(report: RunReport): Promise<void>;
@@ -71,6 +74,13 @@ export function openState(directory: string): State {
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
     directory,
+    async home() {
+      const known = await readJson<{ id: string }>(file('home.json'));
+      if (known) return known.id;
+      const id = randomUUID();
+      await writeJson(file('home.json'), { id });
+      return id;
+    },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });

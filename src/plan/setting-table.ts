@@ -4,7 +4,7 @@ import { ageIdentity, ageRecipients, armored, passphrase } from './key-values.ts
 import { parseKeep } from './retention.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
 import { parseSchedule } from './schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, text, url } from './values.ts';
+import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
 import { parseZone } from './zone.ts';
 
 /** Compose's own rule for project names. */
@@ -196,7 +196,12 @@ export const SETTINGS = {
     doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them: to restore. Backups do without',
     secret: true,
   },
-  LIFEBOAT_SIGNING_KEY: { ...planned('text', 'key that manifests are signed with'), secret: true },
+  LIFEBOAT_SIGNING_KEY: {
+    parse: secretLines(16),
+    form: 'text, or several on lines of their own',
+    doc: '[key that snapshots are signed with](security.md#signed-snapshots), of 16 characters or more. Of several the first signs, and all verify',
+    secret: true,
+  },
   LIFEBOAT_RPO: planned('duration', 'how old the newest backup may get before an alarm'),
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to prove that a backup restores'),

@@ -20,6 +20,8 @@ export interface Settings {
   readonly awsRegion?: string;
   /** empty: backups are stored in the clear */
   readonly keys: SealKeys;
+  /** the first signs, all verify; absent: nothing is signed, and no signature is looked at */
+  readonly signingKeys?: readonly string[];
   readonly scope: Scope;
   /** name to use when the agent's own Compose project cannot be told */
   readonly project?: string;
@@ -182,6 +184,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
     keys: keysOf(values),
+    signingKeys: values.LIFEBOAT_SIGNING_KEY,
     scope: values.LIFEBOAT_SCOPE,
     project: values.LIFEBOAT_PROJECT,
     healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
@@ -225,9 +228,11 @@ function withoutUndefined<T extends object>(object: T): Defined<T> {
 
 /** The values that must never show: the caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys } = settings;
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
+    settings;
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
   all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
+  all.push(...(signingKeys ?? []));
   return all.filter((value) => value !== undefined);
 }

@@ -65,17 +65,19 @@ export interface SnapshotRow {
   trigger: string;
   /** why it is kept whatever the retention says */
   pinned?: string;
+  /** not signed although a signing key is set */
+  unsigned?: true;
   sources: { name: string; status: string; bytes: number; newBytes: number }[];
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, pinned, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, pinned, unsigned, sources }) => [
     id,
     formatAgo(new Date(end), now),
     status === 'partial' ? 'partly failed' : status,
-    pinned === undefined ? trigger : `${trigger}, pinned`,
+    [trigger, pinned === undefined ? [] : 'pinned', unsigned ? 'not signed' : []].flat().join(', '),
     formatBytes(sum(sources.map(({ bytes }) => bytes))),
     formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
     sources.map(({ name, status: each }) => (each === 'failed' ? `${name} (failed)` : name)).join(' '),

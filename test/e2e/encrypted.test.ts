@@ -10,7 +10,7 @@ const PASSPHRASE = 'canary horse battery';
 
 /** Names of what may be read without a key. */
 const RECORDS =
-  /^(lifeboat\.json|[^/]+\/(snapshots\/[^/]+\/manifest\.json|(restores|pins|tombstones|unreferenced)\/[^/]+))$/;
+  /^(lifeboat\.json|[^/]+\/(snapshots\/[^/]+\/manifest\.json|(restores|pins|tombstones|unreferenced|leases)\/[^/]+))$/;
 
 /** One agent that can write and not read, then one that can, then one with other keys. */
 describe('encrypted backups', () => {

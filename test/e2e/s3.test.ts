@@ -70,7 +70,7 @@ describe('a project whose backups go to an S3 server', () => {
     });
     const keys = await server.keys(bucket);
     const root = `base/${stack.project}`;
-    expect(keys.filter((key) => !key.startsWith(`${root}/packs/`) && !key.startsWith(`${root}/snapshots/`))).toEqual([
+    expect(keys.filter((key) => !/^(packs|snapshots|leases)\//.test(key.slice(root.length + 1)))).toEqual([
       'base/lifeboat.json',
     ]);
     expect(keys).toContain(`${root}/snapshots/${report.snapshot}/manifest.json`);
