@@ -71,7 +71,11 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     prune: (request, signal) => {
       const recover = () => recoverOn(ground, createDispatcher(notifiers, { log }));
       const repository = () => ground.repository({ create: false });
-      return pruneAlone({ ...pruneDepsOf(ground), lock: ground.lock, recover, plan, repository }, request, signal);
+      return pruneAlone(
+        { ...pruneDepsOf(ground), lock: ground.lock, lease: ground.lease, recover, plan, repository },
+        request,
+        signal,
+      );
     },
     daemon: (signal) => runDaemon(ground, app, signal),
   };

@@ -7,6 +7,7 @@ import type { Plan, PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Pruned, RunStart, Trigger } from './report/events.ts';
 import type { State } from './state.ts';
+import type { Lease } from './store/lease.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
 
 /** What a run works with; verb-deps.ts puts it together. */
@@ -35,11 +36,13 @@ export interface BackupDeps {
   sweepTemporary(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
+  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  lease(repository: Repository): Promise<Lease>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
   /** removes what need not be kept any more; see prune.ts for what it rejects with */
-  prune(plan: Plan, repository: Repository, signal: AbortSignal): Promise<Pruned>;
+  prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
 }
 
 export interface BackupRequest {
@@ -56,6 +59,7 @@ export interface RunContext {
   run: RunStart;
   journal: Journal;
   repository: Repository;
+  lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
   log: Log;

@@ -12,9 +12,10 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, endOfChain, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, endOfChain, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
-import { FORMAT } from './store/manifest.ts';
+import type { Lease } from './store/lease.ts';
+import { FORMAT, type Manifest } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 /**
@@ -24,18 +25,33 @@ import { newSnapshotId } from './store/snapshot-id.ts';
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
   const lock = await deps.lock();
   try {
-    request.begun?.();
     await deps.recover();
-    return await backupUnderLock(deps, request);
+    const lease = await leaseIfReachable(deps);
+    request.begun?.();
+    return await backupUnderLock(deps, request, lease);
   } finally {
     await lock.release();
   }
 }
 
-/** The same for whoever holds the lock already. Never rejects. */
-export async function backupUnderLock(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
+/** LOCKED when another agent has the lease. Any other failure is the run's, which reports it. */
+async function leaseIfReachable(deps: BackupDeps): Promise<Lease | LifeboatError> {
+  try {
+    return await deps.lease(await deps.repository());
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'LOCKED') throw error;
+    return toLifeboatError(spoolError(error));
+  }
+}
+
+/** The same for whoever holds the lock already; takes the lease if it is not given, and gives it back. Never rejects. */
+export async function backupUnderLock(
+  deps: BackupDeps,
+  request: BackupRequest,
+  lease?: Lease | LifeboatError,
+): Promise<RunReport> {
   const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
-  const found: Found = { plan, snapshots: [] };
+  const found: Found = { plan, snapshots: [], lease };
   const run = startRun(deps, request, plan);
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run });
@@ -45,6 +61,7 @@ export async function backupUnderLock(deps: BackupDeps, request: BackupRequest):
   await pruneAfter(deps, request, ending, found, log);
   // Before the report, which takes its time.
   await clearUp(deps, run, ending, log);
+  if (found.lease && !(found.lease instanceof LifeboatError)) await found.lease.release();
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
@@ -58,13 +75,14 @@ async function pruneAfter(
   deps: BackupDeps,
   { trigger, only, signal }: BackupRequest,
   ending: Ending,
-  { plan }: Found,
+  { plan, lease }: Found,
   log: Log,
 ): Promise<void> {
   const asked = trigger === 'safety' || (trigger === 'manual' && only);
-  if (ending.status !== 'ok' || asked || signal.aborted || plan instanceof LifeboatError) return;
+  if (ending.status !== 'ok' || asked || signal.aborted || plan instanceof LifeboatError || !lease) return;
+  if (lease instanceof LifeboatError) return;
   try {
-    ending.pruned = await deps.prune(plan, await deps.repository(), signal);
+    ending.pruned = await deps.prune(plan, await deps.repository(), lease.fence, signal);
   } catch (error) {
     const { code, message, hint } = errorInfo(error);
     log.warn('old snapshots could not be removed', { code, message });
@@ -137,7 +155,9 @@ async function attempt(
   try {
     if (plan instanceof LifeboatError) throw plan;
     if (journal instanceof LifeboatError) throw journal;
+    if (found.lease instanceof LifeboatError) throw found.lease;
     const repository = await deps.repository();
+    found.lease ??= await deps.lease(repository);
     const { snapshots, damaged } = await repository.snapshots();
     found.snapshots = snapshots;
     for (const { id, error } of damaged) {
@@ -146,11 +166,12 @@ async function attempt(
         severity: 'error',
         code: error.code,
         subject: id,
-        message: `the manifest is damaged: ${error.message}`,
+        message: `the manifest cannot be used: ${error.message}`,
         hint,
       });
     }
-    context = { run, journal, repository, snapshots, log, signal: request.signal };
+    refuseUnsigned(repository.signing, snapshots);
+    context = { run, journal, repository, lease: found.lease, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
       for (const source of vanishedSources(
@@ -195,7 +216,7 @@ async function commit(
     return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
   }
   const before = endOfChain(context.snapshots);
-  await context.repository.commit({
+  const manifest: Manifest = {
     format: FORMAT,
     project: deps.project,
     sequence: (before?.manifest.sequence ?? 0) + 1,
@@ -208,7 +229,8 @@ async function commit(
     status,
     // What a tool said is in the errors and warnings; the manifest is readable without any key.
     sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
-  });
+  };
+  await context.repository.commit(manifest, context.lease.fence);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>

@@ -39,16 +39,39 @@ async function rememberDamaged({ app }: Call, { damaged }: CheckResult, readData
   if (known.length > 0 || keys.length > 0) await app.state.saveDamaged(keys);
 }
 
+function signatureLines({ snapshots, signatures: { checked, signed, unsigned, keys } }: CheckResult): string[] {
+  if (!checked) {
+    if (signed === 0) return [];
+    const which = keys.length === 1 ? 'key' : 'keys';
+    return [
+      `${formatCount(signed)} signed with ${which} ${keys.join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
+    ];
+  }
+  const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, and as they were signed`];
+  if (unsigned.length > 0) {
+    const some = unsigned.slice(0, 3).join(', ') + (unsigned.length > 3 ? ', …' : '');
+    lines.push(`Not signed, from before the key was set: ${some}. A restore of these needs --unsigned.`);
+  }
+  return lines;
+}
+
 function renderCheck(result: CheckResult): string {
   const { snapshots, objects, bytes, bytesRead, damaged, manifests, affected } = result;
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
+  lines.push(...signatureLines(result));
+  for (const { encryption, id, snapshots } of result.keys) {
+    const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
+    lines.push(`  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`);
+  }
   for (const { error } of [...manifests, ...damaged]) lines.push(`! ${error.message} (${error.code})`);
-  for (const { snapshot, source, extent, files, examples } of affected) {
+  for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =
       extent === 'whole'
         ? 'cannot be restored'
-        : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
+        : unknown
+          ? `some of ${formatCount(files)} files cannot be restored; which, its index would say: that takes a key`
+          : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }
   if (damaged.length === 0 && manifests.length === 0) return [...lines, 'No problem found.'].join('\n');

@@ -23,10 +23,11 @@ import { readPins } from './store/pins.ts';
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
   const { snapshots, damaged } = await repository.snapshots();
-  const pins = await readPins(repository.destination, repository.project);
-  const rows = snapshots.map(({ manifest }) => {
+  const pins = await readPins(repository);
+  const rows = snapshots.map(({ manifest, unsigned }) => {
     const pinned = pins.get(manifest.id)?.reason;
-    return { ...toRow(manifest), ...(pinned === undefined ? {} : { pinned }) };
+    const row = { ...toRow(manifest), ...(unsigned ? { unsigned } : {}) };
+    return { ...row, ...(pinned === undefined ? {} : { pinned }) };
   });
   print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
     const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
@@ -51,7 +52,7 @@ export async function show(call: Call): Promise<number> {
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined
-      ? (await findSnapshot(repository, { snapshot: name, source })).snapshot
+      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true })).snapshot
       : (await repository.resolve(name)).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));

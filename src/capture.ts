@@ -6,6 +6,7 @@ import { fallsOf, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
 import { formatKeep } from './plan/retention.ts';
+import { factsReader, previousTree } from './previous-tree.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
@@ -13,10 +14,8 @@ import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
-import { packsToRenew } from './store/repack.ts';
 import { objectsOfSource } from './store/source-objects.ts';
 import type { StoredTree } from './store/store-tree.ts';
-import type { PreviousTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeWarnings, unreadableError } from './tree-warnings.ts';
 
@@ -50,6 +49,8 @@ export interface CapturerDeps {
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
   const { run, repository, log, signal } = context;
   const snapshots = context.snapshots.map(({ manifest }) => manifest);
+  // What is not signed may be forged: what is signed now must not be built on it.
+  const reusable = context.snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest);
 
   async function captureWell(planned: PlannedSource, before: readonly string[], startedAt: Date): Promise<Captured> {
     const directory = path.join(deps.spool, planned.name);
@@ -64,6 +65,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       await mkdir(spool, { mode: 0o700 });
       return await source.capture({ runId: run.id, spool, log, signal, progress }, async (captured) => {
         const indexPath = path.join(directory, 'index.ndjson');
+        const previous = await previousTree(
+          { state: deps.state, context },
+          planned.name,
+          lastStoredOf(reusable, planned.name),
+          directory,
+        );
         const stored = await deps.treeStore.store({
           tree: captured,
           source: planned.name,
@@ -73,44 +80,24 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           spool: directory,
           signal,
           progress,
-          ...(await previousTree(planned.name, lastStored, directory)),
+          ...(previous.tree ? { previous: previous.tree } : {}),
         });
         await checkNotEmpty(planned, stored, lastStored);
         const record = async (key: string) => context.journal.record({ type: 'object', key });
         const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
         const index = await repository.putIndex(run.id, planned.name, indexPath, record);
-        const tree = { ...captured, warnings: [...before, ...captured.warnings] };
-        const falls = await fallsOf({ repository, log, share: deps.fallShare }, captured.facts, stored, lastGood);
+        const tree = { ...captured, warnings: [...before, ...captured.warnings, ...previous.warnings] };
+        const falls = await fallsOf(
+          { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
+          captured.facts,
+          stored,
+          lastGood,
+        );
         return outcome(planned, tree, stored, { facts, index, indexPath }, falls, lastGood, startedAt);
       });
     } finally {
       // The index lives on until the commit; the rest of the spool is needed by nobody.
       await rm(path.join(directory, 'tree'), { recursive: true, force: true });
-    }
-  }
-
-  /** The tree to compare with: the cached index where it belongs to the last snapshot of the source, else the repository's. */
-  async function previousTree(
-    name: string,
-    lastStored: LastGood | undefined,
-    directory: string,
-  ): Promise<{ previous?: PreviousTree }> {
-    if (!lastStored?.entry.index) return {};
-    const cached = await deps.state.cachedIndex(name, lastStored.entry.index.sha256);
-    const indexPath = cached ?? path.join(directory, 'previous.ndjson');
-    try {
-      if (!cached) await repository.fetchIndex(lastStored.entry.index, indexPath, signal);
-      const damaged = new Set(await deps.state.damaged());
-      const packs = lastStored.entry.packs.filter(({ key }) => !damaged.has(key));
-      // A restore waits for its safety snapshot.
-      if (run.trigger === 'safety') return { previous: { indexPath, packs } };
-      const renewed = await packsToRenew(indexPath, packs, lastStored.entry.bytes);
-      if (renewed.size > 0)
-        log.info('storing what is left in mostly dead packs anew', { source: name, packs: renewed.size });
-      return { previous: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) } };
-    } catch (error) {
-      log.warn('the last index cannot be read, so everything is stored anew', { source: name, ...errorInfo(error) });
-      return {};
     }
   }
 
@@ -165,7 +152,10 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         keep: formatKeep(planned.keep),
         ...fell,
       },
-      keepIndex: () => deps.state.cacheIndex(planned.name, objects.index.sha256, objects.indexPath),
+      keepIndex: async () => {
+        await deps.state.cacheIndex(planned.name, objects.index.sha256, objects.indexPath);
+        if (objects.facts) await deps.state.cacheFacts(planned.name, objects.facts.sha256, tree.facts);
+      },
     };
   }
 

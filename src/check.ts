@@ -1,13 +1,15 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { type NeededKey, neededKeys } from './check-keys.ts';
 import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { withLookDirectory } from './spool.ts';
+import { type ChainReport, readChain } from './store/chain.ts';
+import { isAboutKeys } from './store/encryption.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
-import { readTombstones, type Tombstone } from './store/tombstones.ts';
 
 export interface CheckOptions {
   /** which share of the stored bytes to read and hash: 0 to 1 */
@@ -33,6 +35,8 @@ export interface Affected {
   /** `whole`: nothing of the source can be restored from this snapshot; `part`: the files below cannot */
   extent: 'whole' | 'part';
   files: number;
+  /** true: an index that no key here opens would say which of the files */
+  unknown?: true;
   /** the first of them, for people */
   examples: string[];
 }
@@ -45,9 +49,12 @@ export interface CheckResult {
   /** bytes that were read and hashed */
   bytesRead: number;
   damaged: DamagedObject[];
-  /** manifests that cannot be read, and breaks in their chain */
+  /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
   manifests: { snapshot: string; error: ErrorInfo }[];
+  signatures: ChainReport['signatures'];
   affected: Affected[];
+  /** what it takes to read the snapshots */
+  keys: NeededKey[];
   /** for each source the newest snapshot from which all of it can be restored, as far as this check saw */
   restorable: Record<string, string | null>;
   /** whether anything at all can still be restored */
@@ -59,7 +66,7 @@ export interface CheckResult {
 const EXAMPLES = 5;
 
 /**
- * Looks whether the repository is what its manifests say: the manifests themselves, their sequence and chain, every
+ * Looks whether the repository is what its manifests say: the manifests themselves, their signatures, sequence and chain, every
  * object's presence and size, and the content of as much as was asked for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
@@ -69,9 +76,10 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const damaged = await checkPresence(repository.destination, repository.project, objects);
   const read = await readShare(repository.destination, objects, damaged, bytes, options);
+  const chain = await readChain(repository, snapshots);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
-    ...chainBreaks(snapshots, await readTombstones(repository.destination, repository.project)),
+    ...chain.findings,
   ];
   const affected = await findAffected(repository, snapshots, damaged, options);
   return {
@@ -81,7 +89,9 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     manifests,
+    signatures: chain.signatures,
     affected,
+    keys: neededKeys(snapshots),
     restorable: restorableOf(snapshots, affected),
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
@@ -150,36 +160,6 @@ async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSi
   return { code: 'OBJECT_DAMAGED', message: `${ref.key} is not what was stored` };
 }
 
-/**
- * Each manifest names its predecessor by number and hash, back to the first. Retention leaves a tombstone for each that it takes
- * away, so that one that is missing without is seen.
- */
-export function chainBreaks(
-  snapshots: readonly Snapshot[],
-  tombstones: readonly Tombstone[],
-): { snapshot: string; error: ErrorInfo }[] {
-  const links = new Map<string, Link>();
-  for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
-  for (const { manifest, hash } of snapshots) {
-    const { id, sequence, previous } = manifest;
-    links.set(id, { id, sequence, previous, hash });
-  }
-  const chain = [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
-  return chain.flatMap((link, i) => {
-    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0, hash: null };
-    if (before.sequence === link.sequence - 1 && before.hash === link.previous) return [];
-    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
-    return [{ snapshot: link.id, error: { code: 'OBJECT_DAMAGED' as const, message } }];
-  });
-}
-
-interface Link {
-  id: string;
-  sequence: number;
-  previous: string | null;
-  hash: string;
-}
-
 async function findAffected(
   repository: Repository,
   snapshots: readonly Snapshot[],
@@ -202,7 +182,7 @@ async function affectedSource(
   entry: ManifestSource,
   damaged: ReadonlyMap<string, ErrorInfo>,
   options: CheckOptions,
-): Promise<Pick<Affected, 'extent' | 'files' | 'examples'> | undefined> {
+): Promise<Omit<Affected, 'snapshot' | 'source'> | undefined> {
   if (entry.index && damaged.has(entry.index.key)) return { extent: 'whole', files: entry.files, examples: [] };
   const packs = new Set(entry.packs.filter(({ key }) => damaged.has(key)).map(({ id }) => id));
   const factsLost = entry.facts !== undefined && damaged.has(entry.facts.key);
@@ -225,6 +205,7 @@ async function affectedSource(
   } catch (error) {
     options.signal.throwIfAborted();
     if (!(error instanceof LifeboatError)) throw error;
+    if (isAboutKeys(error)) return { extent: 'part', files: entry.files, unknown: true, examples: [] };
     return { extent: 'whole', files: entry.files, examples: [] };
   }
 }
@@ -244,7 +225,9 @@ function isUsable(snapshots: readonly Snapshot[], affected: readonly Affected[])
   return snapshots.some(({ manifest }) =>
     Object.entries(manifest.sources).some(([source, { status, files }]) => {
       const harm = affected.find((one) => one.snapshot === manifest.id && one.source === source);
-      return status !== 'failed' && (!harm || (harm.extent === 'part' && harm.files < files));
+      return (
+        status !== 'failed' && (!harm || (harm.extent === 'part' && (harm.unknown === true || harm.files < files)))
+      );
     }),
   );
 }

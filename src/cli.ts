@@ -59,6 +59,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--globals', 'create all roles of the snapshot that the server lacks')
     .option('--from <dir>', 'a repository from elsewhere, mounted there; --to-directory then needs no Docker', absolute)
     .option('--project <name>', 'with --from: the Compose project in it, if it holds several')
+    .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: also from a snapshot without a signature')
     .option('--dry-run', 'only show what would be done')
     .option('--no-safety', 'take no safety snapshot of what is replaced: for a database too broken to dump')
     .option('--no-stop', 'leave the services running that use the data')

@@ -5,6 +5,7 @@ import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import type { Foreign } from './foreign.ts';
 import { readable } from './log.ts';
+import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
@@ -85,7 +86,8 @@ async function treeJob(io: Io): Promise<number> {
   const open = (given: Record<string, string>) => {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
-    return openDestination(createBase({ ...io.env, ...given }, io.err).settings, io.env);
+    const { settings } = createBase({ ...io.env, ...given }, io.err);
+    return { destination: openDestination(settings, io.env), keys: settings.keys };
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;
@@ -123,6 +125,7 @@ async function showPlan(call: Call): Promise<number> {
         now: new Date(),
         zone: app.settings.timeZone,
         destination,
+        encryption: encryptionText(app.settings.keys),
         ...(free === undefined ? {} : { free }),
         paint: io.paint,
       }),
@@ -158,6 +161,7 @@ async function checkNames(app: App, names: readonly string[]): Promise<void> {
 
 function reportStatus(report: RunReport): number {
   if (report.error?.code === 'INTERRUPTED') return EXIT.interrupted;
+  if (report.error?.code === 'LOCKED') return EXIT.locked;
   if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
   return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
 }

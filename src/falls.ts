@@ -7,7 +7,7 @@ import type { Repository } from './store/repository.ts';
 type Facts = CapturedTree['facts'];
 
 export interface FallDeps {
-  repository: Pick<Repository, 'readFacts'>;
+  readFacts: Repository['readFacts'];
   log: Log;
   /** a fall of size or rows by more than that share is told: 0 to 1 */
   share: number;
@@ -18,7 +18,7 @@ export interface FallDeps {
  * databases are not compared by name.
  */
 export async function fallsOf(
-  { repository, log, share }: FallDeps,
+  { readFacts, log, share }: FallDeps,
   facts: Facts,
   { files, bytes }: { files: number; bytes: number },
   lastGood: LastGood | undefined,
@@ -26,7 +26,7 @@ export async function fallsOf(
   if (!lastGood) return [];
   const recorded = facts.kind === 'postgres' ? lastGood.entry.facts : undefined;
   const before = recorded
-    ? await repository.readFacts(recorded).catch((error: unknown) => {
+    ? await readFacts(recorded).catch((error: unknown) => {
         log.warn('the last facts cannot be read, so databases are not compared by name', {
           ...errorInfo(error),
           key: recorded.key,

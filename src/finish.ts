@@ -6,6 +6,7 @@ import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import { type OtherSource, overall, type RunReport, type RunStart } from './report/events.ts';
 import { othersOf, standings } from './standing.ts';
+import type { Lease } from './store/lease.ts';
 import type { Snapshot } from './store/repository.ts';
 
 /** How a run ended, before it is reported. */
@@ -15,6 +16,8 @@ export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error'
 export interface Found {
   plan: Plan | LifeboatError;
   snapshots: Snapshot[];
+  /** held from before the repository was read, or why it is not */
+  lease?: Lease | LifeboatError | undefined;
 }
 
 /** How long an interrupted run waits for its notifiers, milliseconds. */

@@ -21,7 +21,9 @@ import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
+import { type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';
+import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { readVersion } from './version.ts';
 
@@ -56,6 +58,8 @@ export interface Ground {
   repository(options?: { create: boolean }): Promise<Repository>;
   /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
   lock(options?: { patient: boolean }): Promise<Lock>;
+  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
   /** To look at a server outside of a run, or for one that is dead. */
@@ -68,11 +72,12 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  * Finds the agent's own container. With `foreign`, also where there is no engine: files can be brought to a directory all
  * the same.
  *
- * Errors: ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
+ * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
  */
 export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
   const { log } = base;
   const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
+  if (!foreign) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
     if (!foreign) throw error;
@@ -106,7 +111,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       engine,
       log,
       project,
-      destination,
+      repository: { destination, keys: settings.keys },
       agent: { id, imageId },
       helperEnv: helper.open,
       helperSecrets: helper.secret,
@@ -119,12 +124,15 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     async repository(options = { create: true }) {
       const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { project: stored ?? project, ...options });
+      const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
+      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...signing, ...options });
     },
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project),
       ),
+    lease: async ({ project }) =>
+      takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log }),
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
     openTools: open,
     openToLook: (source, runId, signal) =>
@@ -147,4 +155,9 @@ async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock
       await sleep(LOCK_RETRY_MS);
     }
   }
+}
+
+/** For people on another host: the container, which they cannot see. */
+function holderOf({ facts: { id, name } }: Self): string {
+  return `container ${name} (${id.slice(0, 12)})`;
 }

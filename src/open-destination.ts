@@ -29,18 +29,34 @@ export function helperSettings(
   settings: Settings,
   env: NodeJS.ProcessEnv = process.env,
 ): { open: Record<string, string>; secret: Record<string, string> } {
+  const keys = keySettings(settings);
   const open = { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' };
-  if (!isS3(settings.destination)) return { open, secret: {} };
+  if (!isS3(settings.destination)) return { open, secret: keys };
   const { awsKey, awsRegion } = settings;
   const given = AWS_ENVIRONMENT.flatMap((name) => (env[name] ? [[name, env[name]] as const] : []));
   const certificates = env.NODE_EXTRA_CA_CERTS;
   return {
     open: { ...open, ...(certificates ? { NODE_EXTRA_CA_CERTS: certificates } : {}) },
     secret: {
+      ...keys,
       ...Object.fromEntries(given),
       ...(awsRegion ? { AWS_REGION: awsRegion } : {}),
       ...(awsKey ? { AWS_ACCESS_KEY_ID: awsKey.accessKeyId, AWS_SECRET_ACCESS_KEY: awsKey.secretAccessKey } : {}),
       ...(awsKey?.sessionToken ? { AWS_SESSION_TOKEN: awsKey.sessionToken } : {}),
     },
   };
+}
+
+/** Never in the environment of a container, the public ones neither: they would be long. */
+function keySettings({ keys }: Settings): Record<string, string> {
+  const given = {
+    LIFEBOAT_AGE_RECIPIENTS: keys.ageRecipients?.join(),
+    LIFEBOAT_AGE_IDENTITY: keys.ageIdentity,
+    LIFEBOAT_GPG_PASSPHRASE: keys.gpgPassphrase,
+    LIFEBOAT_GPG_RECIPIENTS: keys.gpgRecipients,
+    LIFEBOAT_GPG_PRIVATE_KEY: keys.gpgPrivateKey,
+  };
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
 }

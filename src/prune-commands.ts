@@ -17,14 +17,13 @@ export async function prune(call: Call): Promise<number> {
 
 export async function pin(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
-  const { destination, project } = repository;
   const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
   const reason = (call.options.reason as string | undefined)?.trim() || 'no reason given';
-  const before = (await readPins(destination, project)).get(id);
-  if (!before) await putPin(destination, project, id, { reason, at: new Date().toISOString() });
+  const before = (await readPins(repository)).get(id);
+  if (!before) await putPin(repository, id, { reason, at: new Date().toISOString() });
   // A prune writes the tombstone first and then looks for a pin: one of the two sees the other.
-  if ((await tombstoneIds(destination, project)).includes(id)) {
-    await deletePin(destination, project, id);
+  if ((await tombstoneIds(repository)).includes(id)) {
+    await deletePin(repository, id);
     throw new LifeboatError('SNAPSHOT_UNKNOWN', `${id} is being removed by a prune`, {
       hint: '`lifeboat snapshots` lists what there is.',
     });
@@ -38,10 +37,9 @@ export async function pin(call: Call): Promise<number> {
 
 export async function unpin(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
-  const { destination, project } = repository;
   const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
-  const before = (await readPins(destination, project)).get(id);
-  if (before) await deletePin(destination, project, id);
+  const before = (await readPins(repository)).get(id);
+  if (before) await deletePin(repository, id);
   print(call, { snapshot: id, unpinned: before?.reason ?? null }, () =>
     before
       ? `${id} is kept as LIFEBOAT_KEEP says from now on; it was pinned: ${before.reason}`

@@ -8,6 +8,7 @@ import { keepRules, keepSnapshot } from './prune-rules.ts';
 import type { Pruned } from './report/events.ts';
 import { standings } from './standing.ts';
 import type { State } from './state.ts';
+import { type Lease, takeLeaseOnceThereIsRoom } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { type Pin, readPins } from './store/pins.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
@@ -28,6 +29,8 @@ export interface PruneDeps {
   zone: string;
   now(): Date;
   log: Log;
+  /** proof that nobody else writes to the repository: called before each part of what is deleted, but for a dry run */
+  fence: Lease['fence'];
   signal: AbortSignal;
 }
 
@@ -69,15 +72,17 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const { destination, project } = deps.repository;
   const { snapshots, damaged } = await deps.repository.snapshots();
   refuseDamaged(damaged);
-  const pins = await readPins(destination, project);
+  const pins = await readPins(deps.repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
   const going = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
   const garbage = await findGarbage(deps, snapshots, going);
   if (!request.dryRun) {
+    await deps.fence();
     for (const { key } of garbage.due) {
       deps.signal.throwIfAborted();
       await destination.delete(key);
     }
+    await deps.fence();
     const staying = await removeSnapshots(deps, snapshots, going);
     for (const key of namedBy(staying)) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
@@ -89,13 +94,15 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
 }
 
 /** What a prune by itself needs besides. */
-export interface PruneAloneDeps extends Omit<PruneDeps, 'plan' | 'repository' | 'signal'> {
+export interface PruneAloneDeps extends Omit<PruneDeps, 'plan' | 'repository' | 'fence' | 'signal'> {
   /** keeps every run of this project away until released; LOCKED when one is under way */
   lock(): Promise<Lock>;
   /** undoes what dead runs left */
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
+  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  lease(repository: Repository): Promise<Lease>;
 }
 
 /** Prunes when no run is under way; a dry run only looks, and minds nobody. Throws like {@link prune}, and LOCKED. */
@@ -105,10 +112,15 @@ export async function pruneAlone(
   signal: AbortSignal,
 ): Promise<PruneResult> {
   const lock = request.dryRun ? undefined : await deps.lock();
+  let lease: Lease | undefined;
   try {
     if (lock) await deps.recover();
-    return await prune({ ...deps, plan: await deps.plan(), repository: await deps.repository(), signal }, request);
+    const repository = await deps.repository();
+    lease = lock && (await takeLeaseOnceThereIsRoom(() => deps.lease(repository)));
+    const fence = lease?.fence ?? (async () => undefined);
+    return await prune({ ...deps, plan: await deps.plan(), repository, fence, signal }, request);
   } finally {
+    await lease?.release();
     await lock?.release();
   }
 }
@@ -116,7 +128,7 @@ export async function pruneAlone(
 function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {
   const [first] = damaged;
   if (!first) return;
-  throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be read, so nothing may be deleted`, {
+  throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,
     hint: 'It could name any object. Copy it back from another copy of the backups; `lifeboat check` tells more.',
   });
@@ -188,17 +200,16 @@ async function removeSnapshots(
   snapshots: readonly Snapshot[],
   going: ReadonlySet<Snapshot>,
 ): Promise<Snapshot[]> {
-  const { destination, project } = deps.repository;
   const wanted = new Set(snapshots.filter((one) => !going.has(one)).map(({ manifest }) => manifest.id));
   // Left by a prune that was interrupted, of a snapshot that is wanted by now.
-  for (const id of await tombstoneIds(destination, project)) {
-    if (wanted.has(id)) await deleteTombstone(destination, project, id);
+  for (const id of await tombstoneIds(deps.repository)) {
+    if (wanted.has(id)) await deleteTombstone(deps.repository, id);
   }
   const staying: Snapshot[] = [];
   for (const snapshot of [...going].reverse()) {
     deps.signal.throwIfAborted();
     const note = { removed: deps.now().toISOString(), why: 'no source wanted it kept' };
-    if (!(await removeSnapshot(destination, project, snapshot, note))) staying.push(snapshot);
+    if (!(await removeSnapshot(deps.repository, snapshot, note))) staying.push(snapshot);
   }
   return staying;
 }

@@ -23,6 +23,7 @@ export async function restore(call: Call): Promise<number> {
     paths: list(options.path),
     overwrite: options.overwrite === true,
     globals: options.globals === true,
+    unsigned: options.unsigned === true,
     dryRun: options.dryRun === true,
     safety: options.safety !== false,
   };

@@ -82,6 +82,8 @@ export interface RestoreRequest extends Consent {
   overwrite: boolean;
   /** create all roles of the snapshot that the server lacks, not only when they are needed */
   globals: boolean;
+  /** also from a snapshot that is not signed although a signing key is set */
+  unsigned: boolean;
   /** only say what would be done */
   dryRun: boolean;
   /** store what is replaced as a pinned snapshot first */

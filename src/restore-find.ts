@@ -1,7 +1,9 @@
 import { LifeboatError } from './errors.ts';
 import { lastGoodOf, lastStoredOf } from './run-rules.ts';
+import { gapAfter } from './store/chain.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
+import { unsigned } from './store/signing.ts';
 
 /** A snapshot, and what it holds of a source. */
 export interface FoundSnapshot {
@@ -13,15 +15,19 @@ export interface FoundSnapshot {
 
 /**
  * The snapshot that a restore is asked for. `latest` is the newest that has the whole source; only where there is none, the
- * newest that has a part of it. SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN.
+ * newest that has a part of it. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
+ * where nothing newer is missing.
+ *
+ * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read.
  */
 export async function findSnapshot(
   repository: Repository,
-  request: { snapshot: string; source: string },
+  request: { snapshot: string; source: string; unsigned: boolean },
 ): Promise<FoundSnapshot> {
   const { source } = request;
-  if (request.snapshot === 'latest') return findLatest(repository, source);
-  const { manifest: snapshot } = await repository.resolve(request.snapshot);
+  if (request.snapshot === 'latest') return findLatest(repository, source, request.unsigned);
+  const { manifest: snapshot, ...resolved } = await repository.resolve(request.snapshot);
+  if (resolved.unsigned && !request.unsigned) throw unsigned(`snapshot ${snapshot.id}`);
   const entry = snapshot.sources[source];
   if (!entry || entry.status === 'failed') {
     const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
@@ -33,7 +39,7 @@ export async function findSnapshot(
 }
 
 /** With a damaged manifest among the newer ones the latest cannot be told. */
-async function findLatest(repository: Repository, source: string): Promise<FoundSnapshot> {
+async function findLatest(repository: Repository, source: string, takeUnsigned: boolean): Promise<FoundSnapshot> {
   const { snapshots, damaged } = await repository.snapshots();
   const manifests = snapshots.map(({ manifest }) => manifest);
   const lastGood = lastGoodOf(manifests, source);
@@ -42,16 +48,25 @@ async function findLatest(repository: Repository, source: string): Promise<Found
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
-      `the manifest of ${newer.id} cannot be read, so the latest is not known`,
+      `the manifest of ${newer.id} cannot be used, so the latest is not known`,
       {
         cause: newer.error,
         hint: found
-          ? `The newest one that can be read is ${found.id}: name it to restore it.`
+          ? `The newest one that can be used is ${found.id}: name it to restore it.`
           : 'No other snapshot holds the source.',
       },
     );
   }
   if (found) {
+    if (!takeUnsigned && snapshots.some((one) => one.unsigned && one.manifest === found)) {
+      throw unsigned(`snapshot ${found.id}`);
+    }
+    const gap = repository.signing.active ? await gapAfter(repository, snapshots, found.id) : undefined;
+    if (gap) {
+      throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
+        hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
+      });
+    }
     const stored = lastStoredOf(manifests, source);
     const beyond =
       stored && stored.snapshot !== found.id

@@ -12,6 +12,7 @@ import { previewLines } from './restore-preview.ts';
 import { conclude } from './restore-report.ts';
 import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
+import { requireKeys } from './store/encryption.ts';
 import { putPin } from './store/pins.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
@@ -20,8 +21,8 @@ import { newSnapshotId } from './store/snapshot-id.ts';
  * check → report. Nothing is replaced before everything that goes in its place is there and equal to the record, and what
  * was replaced stays.
  *
- * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, NOT_CONFIRMED, PG_TARGET_EXISTS, PG_TARGET_BUSY,
- * PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
+ * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED,
+ * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
   const lock = await deps.lock();
@@ -30,6 +31,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     await deps.recover();
     const repository = await deps.repository();
     const { snapshot, entry, notes } = await findSnapshot(repository, request);
+    requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
@@ -170,7 +172,7 @@ async function safetySnapshot(
     });
   }
   const at = deps.now().toISOString();
-  await putPin(repository.destination, repository.project, run.snapshot, { reason: `before restore ${id}`, at });
+  await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
   request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
   return run.snapshot;
 }

@@ -4,6 +4,7 @@ import { mountHolding } from './plan/mounts.ts';
 import { isS3 } from './plan/s3-location.ts';
 import type { RunStatus, SourceReport } from './report/events.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
+import type { Signing } from './store/signing.ts';
 import { type Hold, holdOf } from './with-hold.ts';
 
 /** The decisions of a run that need no I/O. */
@@ -75,6 +76,19 @@ export function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly
     (last, one) => (last && last.manifest.sequence >= one.manifest.sequence ? last : one),
     undefined,
   );
+}
+
+/**
+ * Once signed, always signed: a snapshot without could not be told from one that somebody forged.
+ *
+ * @throws SIGNATURE_KEY
+ */
+export function refuseUnsigned(signing: Signing, snapshots: readonly { manifest: Manifest }[]): void {
+  const keyId = endOfChain(snapshots)?.manifest.signature?.keyId;
+  if (keyId === undefined || signing.active) return;
+  throw new LifeboatError('SIGNATURE_KEY', 'the snapshots here are signed, and no signing key is set', {
+    hint: `Set LIFEBOAT_SIGNING_KEY again (key ${keyId}). If the key is lost, begin anew at an empty LIFEBOAT_DESTINATION.`,
+  });
 }
 
 /**

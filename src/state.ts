@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from './errors.ts';
@@ -33,6 +34,8 @@ export interface Rollback {
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
 export interface State {
   readonly directory: string;
+  /** an id of this memory, made when it is first asked for */
+  home(): Promise<string>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   saveLastRun(report: RunReport): Promise<void>;
@@ -57,16 +60,27 @@ export interface State {
   cachedIndex(source: string, sha256: string): Promise<string | undefined>;
   /** Takes over the plain index at `file` (on the same file system) as the cache of a source. */
   cacheIndex(source: string, sha256: string, file: string): Promise<void>;
+  /** The cached facts of a source, if they are those of the object with that hash. */
+  cachedFacts(source: string, sha256: string): Promise<unknown>;
+  cacheFacts(source: string, sha256: string, facts: unknown): Promise<void>;
 }
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
   // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
   const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
+  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
     directory,
+    async home() {
+      const known = await readJson<{ id: string }>(file('home.json'));
+      if (known) return known.id;
+      const id = randomUUID();
+      await writeJson(file('home.json'), { id });
+      return id;
+    },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });
@@ -83,6 +97,11 @@ export function openState(directory: string): State {
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
+    async cachedFacts(source, sha256) {
+      const cached = await readJson<{ sha256: string; facts: unknown }>(factsFile(source));
+      return cached?.sha256 === sha256 ? cached.facts : undefined;
+    },
+    cacheFacts: (source, sha256, facts) => writeJson(factsFile(source), { sha256, facts }),
     async cachedIndex(source, sha256) {
       const cached = indexFile(source, sha256);
       return access(cached).then(

@@ -1,6 +1,5 @@
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import type { Destination } from './destinations/destination.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Progress } from './report/events.ts';
@@ -11,7 +10,7 @@ import { readIndexFile } from './store/index-file.ts';
 import type { PackRef } from './store/pack-stream.ts';
 import { type StoredTree, storeTree } from './store/store-tree.ts';
 import { walk } from './store/walk.ts';
-import { isVolumeJob, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
+import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
 
 export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
 
@@ -80,12 +79,12 @@ export type TreeJobLine =
 /** Runs a job in this process. */
 export async function runTreeJob(
   job: TreeJob,
-  destination: Destination,
+  repository: JobRepository,
   signal: AbortSignal,
   progress: ProgressSink,
 ): Promise<TreeResult> {
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
-  if (isVolumeJob(job)) return runVolumeJob(job, destination, signal, progress);
+  if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
   if (job.kind === 'measure') return measureTree(job, signal);
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;
@@ -95,7 +94,7 @@ export async function runTreeJob(
       ...(select.length > 0 ? { select: selectByGlobs(select) } : {}),
       owner: true,
       durable: true,
-      destination,
+      ...repository,
       signal,
       progress: inPhase('restoring files'),
     });
@@ -103,7 +102,7 @@ export async function runTreeJob(
   const { journal, spool: _spool, ...rest } = job;
   return storeTree({
     ...rest,
-    destination,
+    ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
     progress: inPhase('storing'),
@@ -129,20 +128,20 @@ async function measureTree({ root, include, exclude }: MeasureJob, signal: Abort
 }
 
 /**
- * The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. `openDestination` gets
- * the settings that came with the job.
+ * The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. `open` gets the settings that
+ * came with the job.
  */
 export async function treeJobMain(
   stdin: Readable,
   write: (line: string) => void,
-  openDestination: (settings: Record<string, string>) => Destination,
+  open: (settings: Record<string, string>) => JobRepository,
   signal: AbortSignal,
 ): Promise<void> {
   const say = (line: TreeJobLine) => write(`${JSON.stringify(line)}\n`);
   try {
     const { job, settings } = JSON.parse(await text(stdin)) as TreeJobInput;
     const progress: ProgressSink = (update) => say({ type: 'progress', progress: update });
-    say({ type: 'result', result: await runTreeJob(job, openDestination(settings), signal, progress) });
+    say({ type: 'result', result: await runTreeJob(job, open(settings), signal, progress) });
   } catch (error) {
     say({ type: 'error', error: errorInfo(signal.aborted ? signal.reason : error) });
   }

@@ -1,4 +1,3 @@
-import type { Destination } from './destinations/destination.ts';
 import type { Engine } from './docker/engine.ts';
 import { type HelperMount, helperMount } from './docker/helper.ts';
 import { runHelper } from './docker/run-helper.ts';
@@ -23,13 +22,13 @@ import type {
 } from './tree-jobs.ts';
 import { runTreeJob } from './tree-jobs.ts';
 import { runTreeProcess } from './tree-process.ts';
-import { isVolumeJob, onlyReads, type VolumeJob, type VolumeResults } from './volume-jobs.ts';
+import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-jobs.ts';
 
 export interface TreeStoreDeps {
   engine: Engine;
   log: Log;
   project: string;
-  destination: Destination;
+  repository: JobRepository;
   /** the agent's own container: helpers share its image, volumes and network */
   agent: { id: string; imageId: string };
   /** settings that a helper needs, by name; nothing secret */
@@ -92,7 +91,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   async function run(job: TreeJob, reach: Reach, context: JobContext): Promise<TreeResult> {
     const place = reach.kind === 'helper' ? (reach.mount.name ?? reach.mount.source) : placeOf(job);
     return watched(deps.stallTimeoutMs, place, context, async (watching) => {
-      if (reach.kind === 'here') return runTreeJob(job, deps.destination, watching.signal, watching.progress);
+      if (reach.kind === 'here') return runTreeJob(job, deps.repository, watching.signal, watching.progress);
       const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
       if (reach.kind === 'process') {
         const command = deps.processCommand ?? ['lifeboat', 'tree-job'];

@@ -18,6 +18,7 @@ import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
+import { isLeasedToOther } from './store/lease.ts';
 import { dropLeftDatabases } from './working-databases.ts';
 
 /** What each verb is given, made of the ground that all stand on. */
@@ -26,8 +27,10 @@ import { dropLeftDatabases } from './working-databases.ts';
 const ASK_LIMIT_MS = 60_000;
 
 /** Removes unfinished files of the project from the destination; to be called by whoever holds the lock. */
-async function sweepTemporary({ settings, self, destination, project }: Ground): Promise<void> {
+async function sweepTemporary({ settings, self, destination, project, state, now }: Ground): Promise<void> {
   if (destinationError(settings.destination, self.facts.mounts, true)) return;
+  // What is unfinished there may be what another agent is storing.
+  if (await isLeasedToOther({ destination, project, home: await state.home(), now })) return;
   await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
 }
 
@@ -95,6 +98,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
       return planned;
     },
     repository: ground.repository,
+    lease: ground.lease,
     holdDeps: (journal, log) => ({ ...ground.holdDeps((entry) => journal.record(entry)), log }),
     capturer: (context) =>
       createCapturer(
@@ -106,7 +110,8 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
         context,
       ),
     nextRun: () => (planned ? ground.nextRun(planned) : undefined),
-    prune: (plan, repository, signal) => prune({ ...pruneDepsOf(ground), plan, repository, signal }, { dryRun: false }),
+    prune: (plan, repository, fence, signal) =>
+      prune({ ...pruneDepsOf(ground), plan, repository, fence, signal }, { dryRun: false }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Destination } from './destinations/destination.ts';
+import type { SealKeys } from './plan/seal-keys.ts';
 import { type BuiltTree, buildBeside, undoBeside } from './store/build-beside.ts';
 import { compareTree, type TreeDifference } from './store/compare-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
@@ -13,6 +14,12 @@ import {
   type VolumeArea,
 } from './store/volume-areas.ts';
 import type { ProgressSink } from './tree-jobs.ts';
+
+/** Where the packs are, and the keys to them. */
+export interface JobRepository {
+  destination: Destination;
+  keys: SealKeys;
+}
 
 /** Work on a volume in use, as plain data: it crosses into a helper or a process as JSON. */
 interface Job {
@@ -102,7 +109,7 @@ export function isVolumeJob(job: { kind: string }): job is VolumeJob {
 /** Runs a job in this process. It uses synchronous calls: only for processes that do nothing else. */
 export async function runVolumeJob(
   job: VolumeJob,
-  destination: Destination,
+  repository: JobRepository,
   signal: AbortSignal,
   progress: ProgressSink,
 ): Promise<VolumeResult> {
@@ -117,7 +124,7 @@ export async function runVolumeJob(
       const { kind: _, indexPath, paths, ...rest } = job;
       const index = () => readIndexFile(indexPath);
       const told = inPhase('restoring files');
-      return buildBeside({ ...rest, index, select: selection(paths), destination, signal, progress: told });
+      return buildBeside({ ...rest, index, select: selection(paths), ...repository, signal, progress: told });
     }
     case 'swap':
       return swapBuilt({ ...job, heard: often(inPhase('moving into place')) });

@@ -41,6 +41,8 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
   };
   const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
   signal?.addEventListener('abort', onAbort, { once: true });
+  // While the file was made.
+  if (signal?.aborted) onAbort();
   try {
     for await (const chunk of body) {
       const data: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);

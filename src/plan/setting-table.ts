@@ -1,9 +1,10 @@
 import type { LogLevel } from '../log.ts';
 import type { Fields, Parsed } from './fields.ts';
+import { ageIdentity, ageRecipients, armored, passphrase } from './key-values.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
 import { parseSchedule } from './schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, text, url } from './values.ts';
+import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
 import { parseZone } from './zone.ts';
 
 /** Compose's own rule for project names. */
@@ -167,11 +168,40 @@ export const SETTINGS = {
     secret: true,
   },
   LIFEBOAT_COPY: planned('URL', 'a second destination that is kept equal to the first'),
-  LIFEBOAT_AGE_RECIPIENTS: planned('comma list', 'age public keys to encrypt to'),
-  LIFEBOAT_AGE_IDENTITY: { ...planned('text', 'age private key, to restore'), secret: true },
-  LIFEBOAT_GPG_PASSPHRASE: { ...planned('text', 'OpenPGP passphrase to encrypt with'), secret: true },
-  LIFEBOAT_GPG_RECIPIENTS: planned('comma list', 'OpenPGP keys to encrypt to'),
-  LIFEBOAT_SIGNING_KEY: { ...planned('text', 'key that manifests are signed with'), secret: true },
+  LIFEBOAT_AGE_RECIPIENTS: {
+    parse: ageRecipients,
+    form: 'comma list, or lines',
+    doc: '[age](security.md#encryption) public keys, `age1…`: everything new is encrypted to all of them, and each can open it',
+  },
+  LIFEBOAT_AGE_IDENTITY: {
+    parse: ageIdentity,
+    form: 'lines',
+    doc: 'age private keys, as `age-keygen` writes them: to restore. Backups do without',
+    secret: true,
+  },
+  LIFEBOAT_GPG_PASSPHRASE: {
+    parse: passphrase,
+    form: 'text',
+    doc: 'encrypts everything new with OpenPGP (AES-256) and opens it again; with `LIFEBOAT_GPG_RECIPIENTS` the passphrase of the private key',
+    secret: true,
+  },
+  LIFEBOAT_GPG_RECIPIENTS: {
+    parse: armored('PUBLIC', '`gpg --armor --export KEY…`'),
+    form: 'armored keys',
+    doc: 'OpenPGP public keys, as `gpg --armor --export KEY…` prints them: everything new is encrypted to all of them',
+  },
+  LIFEBOAT_GPG_PRIVATE_KEY: {
+    parse: armored('PRIVATE', '`gpg --armor --export-secret-keys KEY`'),
+    form: 'armored keys',
+    doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them: to restore. Backups do without',
+    secret: true,
+  },
+  LIFEBOAT_SIGNING_KEY: {
+    parse: secretLines(16),
+    form: 'text, or several on lines of their own',
+    doc: '[key that snapshots are signed with](security.md#signed-snapshots), of 16 characters or more. Of several the first signs, and all verify',
+    secret: true,
+  },
   LIFEBOAT_RPO: planned('duration', 'how old the newest backup may get before an alarm'),
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to prove that a backup restores'),

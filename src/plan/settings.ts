@@ -3,6 +3,7 @@ import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
 import type { KeepPolicy } from './model.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
+import type { SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
 /** What the operator decided, checked and typed. */
@@ -17,6 +18,10 @@ export interface Settings {
   /** the key for S3, where it is given outright; otherwise the SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
+  /** empty: backups are stored in the clear */
+  readonly keys: SealKeys;
+  /** the first signs, all verify; absent: nothing is signed, and no signature is looked at */
+  readonly signingKeys?: readonly string[];
   readonly scope: Scope;
   /** name to use when the agent's own Compose project cannot be told */
   readonly project?: string;
@@ -135,6 +140,13 @@ export function parseSettings(
     const message = 'LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set';
     mistakes.push(mistake('LIFEBOAT_HEALTHCHECKS_URL', 'invalid', message, 'remove one of them'));
   }
+  const second = ['LIFEBOAT_GPG_RECIPIENTS', 'LIFEBOAT_GPG_PASSPHRASE'].find((name) => given.has(name));
+  if (given.has('LIFEBOAT_AGE_RECIPIENTS') && second !== undefined) {
+    const message = `LIFEBOAT_AGE_RECIPIENTS and ${second} are both set`;
+    const hint =
+      'encrypt with one of them; LIFEBOAT_AGE_IDENTITY and LIFEBOAT_GPG_PRIVATE_KEY may stay, for older backups';
+    mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
+  }
   const regionless = given.has('AWS_REGION') ? undefined : withoutRegion(read.values.LIFEBOAT_DESTINATION);
   if (regionless) mistakes.push(regionless);
   if (mistakes.length > 0) throw refusal(mistakes);
@@ -171,6 +183,8 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     destination: values.LIFEBOAT_DESTINATION,
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
+    keys: keysOf(values),
+    signingKeys: values.LIFEBOAT_SIGNING_KEY,
     scope: values.LIFEBOAT_SCOPE,
     project: values.LIFEBOAT_PROJECT,
     healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
@@ -194,6 +208,16 @@ function awsKeyOf(values: Values<typeof SETTINGS>): Settings['awsKey'] {
   return { accessKeyId, secretAccessKey, ...(token === undefined ? {} : { sessionToken: token }) };
 }
 
+function keysOf(values: Values<typeof SETTINGS>): SealKeys {
+  return withoutUndefined({
+    ageRecipients: values.LIFEBOAT_AGE_RECIPIENTS,
+    ageIdentity: values.LIFEBOAT_AGE_IDENTITY,
+    gpgPassphrase: values.LIFEBOAT_GPG_PASSPHRASE,
+    gpgRecipients: values.LIFEBOAT_GPG_RECIPIENTS,
+    gpgPrivateKey: values.LIFEBOAT_GPG_PRIVATE_KEY,
+  });
+}
+
 type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };
@@ -204,8 +228,11 @@ function withoutUndefined<T extends object>(object: T): Defined<T> {
 
 /** The values that must never show: the caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey } = settings;
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
+    settings;
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
+  all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
+  all.push(...(signingKeys ?? []));
   return all.filter((value) => value !== undefined);
 }

@@ -56,6 +56,19 @@ export function patterns(text: string): Parsed<string[]> {
   return { value: [...items] };
 }
 
+/** One secret a line, each of at least so many characters. Spaces around them and empty lines do not count. */
+export function secretLines(min: number): Parser<string[]> {
+  return (text) => {
+    const lines = text.split('\n').flatMap((line) => line.trim() || []);
+    if (lines.length === 0) return { problem: 'is empty', hint: 'make one with `openssl rand -base64 32`' };
+    if (lines.every(({ length }) => length >= min)) return { value: [...new Set(lines)] };
+    return {
+      problem: `has a line of fewer than ${min} characters`,
+      hint: 'make one with `openssl rand -base64 32`; several keys go on lines of their own',
+    };
+  };
+}
+
 /** `true`, `false`, or a comma list. */
 export function booleanOrList(text: string): Parsed<boolean | string[]> {
   const whole = boolean(text);

@@ -20,6 +20,8 @@ export interface PlanView {
   now: Date;
   zone: string;
   destination: string;
+  /** how what is stored there is encrypted, in words */
+  encryption: string;
   /** bytes free at the destination, when it can be told */
   free?: number;
   paint?: Paint;
@@ -46,7 +48,7 @@ export function renderPlan(view: PlanView): string {
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
-  lines.push(`To ${oneLine(view.destination)}${free}`);
+  lines.push(`To ${oneLine(view.destination)}${free} · ${view.encryption}`);
   return lines.join('\n');
 }
 
@@ -63,17 +65,19 @@ export interface SnapshotRow {
   trigger: string;
   /** why it is kept whatever the retention says */
   pinned?: string;
+  /** not signed although a signing key is set */
+  unsigned?: true;
   sources: { name: string; status: string; bytes: number; newBytes: number }[];
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, pinned, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, pinned, unsigned, sources }) => [
     id,
     formatAgo(new Date(end), now),
     status === 'partial' ? 'partly failed' : status,
-    pinned === undefined ? trigger : `${trigger}, pinned`,
+    [trigger, pinned === undefined ? [] : 'pinned', unsigned ? 'not signed' : []].flat().join(', '),
     formatBytes(sum(sources.map(({ bytes }) => bytes))),
     formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
     sources.map(({ name, status: each }) => (each === 'failed' ? `${name} (failed)` : name)).join(' '),

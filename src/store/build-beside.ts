@@ -16,7 +16,7 @@ import { lookAt } from './walk.ts';
 
 /** What to build beside a volume's data. */
 export interface BuildOptions
-  extends Pick<ExtractTreeOptions, 'packs' | 'destination' | 'spool' | 'smallFile' | 'signal' | 'progress'> {
+  extends Pick<ExtractTreeOptions, 'packs' | 'destination' | 'keys' | 'spool' | 'smallFile' | 'signal' | 'progress'> {
   /** absolute path of the volume */
   root: string;
   /** of the restore */

@@ -3,6 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
@@ -17,6 +18,7 @@ export interface ExtractTreeOptions {
   index: AsyncIterable<IndexEntry>;
   packs: readonly PackRef[];
   destination: Destination;
+  keys: SealKeys;
   /** absolute path of a directory that is empty or does not exist */
   target: string;
   /** which paths; their directories come along. Absent: everything. See `selectByGlobs`. */
@@ -53,7 +55,7 @@ export interface ExtractedTree {
  * hard links, holes. Each pack is read once. Nothing outside `target` can be reached: directories are made here, and
  * symlinks only after every file is written.
  *
- * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL; the signal's reason
+ * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL; the signal's reason
  */
 export async function extractTree(options: ExtractTreeOptions): Promise<ExtractedTree> {
   await claimTarget(options.target);

@@ -18,6 +18,7 @@ const objectRef = z.object({ key, size: count, sha256 });
 const packRef = objectRef.extend({
   id: z.string().regex(/^[0-9a-f]{32}$/),
   plainSize: count,
+  keyId: z.string().optional(),
 });
 
 const errorInfo = z.object({
@@ -63,6 +64,8 @@ const manifest = z.object({
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
   sources: z.record(z.string(), source),
+  /** by LIFEBOAT_SIGNING_KEY; one of an unknown form is left to whoever verifies it */
+  signature: z.object({ algorithm: z.string(), keyId: z.string(), value: z.string() }).optional().catch(undefined),
 });
 
 /** A stored object as a manifest names it: size in bytes and hex SHA-256, both as stored. */

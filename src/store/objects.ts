@@ -5,6 +5,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Destination } from '../destinations/destination.ts';
 import { hasErrno, LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ObjectRef } from './manifest.ts';
 import { seal, unseal } from './seal.ts';
 
@@ -13,17 +14,18 @@ const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** What putting and getting of whole objects needs. */
 export interface ObjectOptions {
+  keys: SealKeys;
   signal?: AbortSignal | undefined;
 }
 
-/** Puts an object, compressed where asked. The suffix is added to `key`; `record` hears the full name first. */
+/** Puts an object, compressed where asked, and encrypted where there is a key. The suffix is added to `key`; `record` hears the full name first. */
 export async function putObject(
   destination: Destination,
   key: string,
   plain: Readable,
   options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
 ): Promise<ObjectRef> {
-  const sealed = seal(plain, { compress: options.compress });
+  const sealed = seal(plain, { compress: options.compress, keys: options.keys });
   const full = key + sealed.suffix;
   try {
     await options.record?.(full);
@@ -46,16 +48,16 @@ export function putFile(
 }
 
 /**
- * Brings an object to a new local file (mode 600), decompressed. The file is there only if the object is what was
+ * Brings an object to a new local file (mode 600), decrypted and decompressed. The file is there only if the object is what was
  * stored.
  *
- * @throws OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL
  */
 export async function fetchFile(
   destination: Destination,
   ref: ObjectRef,
   path: string,
-  options: ObjectOptions & { maxSize?: number } = {},
+  options: ObjectOptions & { maxSize?: number },
 ): Promise<void> {
   try {
     const opened = await openChecked(destination, ref, options);
@@ -63,7 +65,7 @@ export async function fetchFile(
     opened.check();
   } catch (cause) {
     if (!hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
-    if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
+    if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw await whyUnread(destination, ref, cause, options.signal);
     throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
       cause,
       hint: 'Make space free in the spool, or give it a larger volume.',
@@ -72,22 +74,46 @@ export async function fetchFile(
 }
 
 /** Reads a small object whole. Throws like {@link fetchFile}. */
-export async function fetchDocument(
+export async function fetchDocument(destination: Destination, ref: ObjectRef, options: ObjectOptions): Promise<Buffer> {
+  try {
+    const opened = await openChecked(destination, ref, options);
+    const bytes = await collect(opened.plain, ref.key);
+    opened.check();
+    return bytes;
+  } catch (error) {
+    throw await whyUnread(destination, ref, error, options.signal);
+  }
+}
+
+/**
+ * What the failure to open an object comes from. To the programs, one whose first bytes were changed looks as if the key
+ * was wrong: its hash tells.
+ */
+export async function whyUnread(
   destination: Destination,
   ref: ObjectRef,
-  options: ObjectOptions = {},
-): Promise<Buffer> {
-  const opened = await openChecked(destination, ref, options);
-  const bytes = await collect(opened.plain, ref.key);
-  opened.check();
-  return bytes;
+  error: unknown,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  if (!(error instanceof LifeboatError) || error.code !== 'KEY_WRONG') return error;
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of await destination.get(ref.key, signal ? { signal } : {})) hash.update(chunk as Buffer);
+  } catch (unread) {
+    return unread;
+  }
+  return hash.digest('hex') === ref.sha256 ? error : notAsStored(ref);
+}
+
+function notAsStored(ref: ObjectRef): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
 }
 
 /** Reads an object whose hash is not known, such as a manifest. */
 export async function readDocument(
   destination: Destination,
   key: string,
-  options: ObjectOptions = {},
+  options: Omit<ObjectOptions, 'keys'> = {},
 ): Promise<Buffer> {
   return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
 }
@@ -106,7 +132,7 @@ export async function readIfThere(destination: Destination, key: string): Promis
 async function openChecked(
   destination: Destination,
   ref: ObjectRef,
-  { signal }: ObjectOptions,
+  { signal, keys }: ObjectOptions,
 ): Promise<{ plain: Readable; check(): void }> {
   const stored = await destination.get(ref.key, signal ? { signal } : {});
   const hash = createHash('sha256');
@@ -126,10 +152,10 @@ async function openChecked(
   // Whoever reads `counted` meets the same error.
   done.catch(() => {});
   return {
-    plain: unseal(counted, ref.key),
+    plain: unseal(counted, ref.key, keys),
     check() {
       if (size === ref.size && hash.digest('hex') === ref.sha256) return;
-      throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
+      throw notAsStored(ref);
     },
   };
 }

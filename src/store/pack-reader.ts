@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
-import { fetchFile } from './objects.ts';
+import { fetchFile, type ObjectOptions, whyUnread } from './objects.ts';
 import type { PackRef } from './pack-stream.ts';
 import { isPlain, unseal } from './seal.ts';
 
@@ -41,14 +42,14 @@ export class PackReader {
 
   /**
    * @param spool a directory for a sealed pack's zip: at most `pack.plainSize` bytes, until {@link close}
-   * @throws OBJECT_MISSING, OBJECT_DAMAGED
+   * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG
    */
   static async open(
     destination: Destination,
     pack: PackRef,
-    options: { spool: string; signal?: AbortSignal | undefined },
+    options: { spool: string; keys: SealKeys; signal?: AbortSignal | undefined },
   ): Promise<PackReader> {
-    const { signal } = options;
+    const { signal, keys } = options;
     if (isPlain(pack.key)) {
       const stream = (start: number, end: number) =>
         destination.get(pack.key, { range: { start, end }, ...(signal ? { signal } : {}) });
@@ -56,7 +57,7 @@ export class PackReader {
     }
     const file = join(options.spool, `pack-${randomBytes(8).toString('hex')}.zip`);
     try {
-      await fetchFile(destination, pack, file, { signal, maxSize: pack.plainSize });
+      await fetchFile(destination, pack, file, { keys, signal, maxSize: pack.plainSize });
       const stream = async (start: number, end: number) => createReadStream(file, { start, end: end - 1 });
       return await PackReader.of(pack.id, { size: pack.plainSize, stream }, file);
     } catch (error) {
@@ -106,9 +107,9 @@ export async function* streamSingle(
   pack: PackRef,
   entry: string,
   size: number,
-  signal?: AbortSignal,
+  { keys, signal }: ObjectOptions,
 ): AsyncGenerator<Buffer> {
-  const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key);
+  const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key, keys);
   try {
     let head: Buffer | undefined = Buffer.alloc(0);
     let left = size;
@@ -127,6 +128,8 @@ export async function* streamSingle(
       if (left === 0) return;
     }
     throw damaged(pack.id, 'it ends too early');
+  } catch (error) {
+    throw await whyUnread(destination, pack, error, signal);
   } finally {
     plain.destroy();
   }

@@ -2,6 +2,8 @@ import { PassThrough, Transform } from 'node:stream';
 import { constants as zlib, zstdCompressSync } from 'node:zlib';
 import { ZipArchive } from 'archiver';
 import type { Destination } from '../destinations/destination.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
+import { keyId } from './encryption.ts';
 import { seal } from './seal.ts';
 
 /** A pack as a manifest names it. */
@@ -15,6 +17,8 @@ export interface PackRef {
   sha256: string;
   /** bytes of the zip itself, before compression and encryption */
   plainSize: number;
+  /** names the keys that it was encrypted with; see `keyId`. Absent: it is in the clear */
+  keyId?: string | undefined;
 }
 
 /** What a pack needs to know of its surroundings. */
@@ -23,6 +27,7 @@ export interface PackStreamOptions {
   /** the object's name without the suffixes that sealing adds */
   key: string;
   destination: Destination;
+  keys: SealKeys;
   /** called, and waited for, before the first byte goes to the destination */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal | undefined;
@@ -90,8 +95,8 @@ export class PackStream {
   }
 
   private async store(compress: boolean): Promise<PackRef> {
-    const sealed = seal(this.plain, { compress });
-    const { destination, recordObject, signal, id, expectedSize } = this.options;
+    const { destination, keys, recordObject, signal, id, expectedSize } = this.options;
+    const sealed = seal(this.plain, { compress, keys });
     const key = this.options.key + sealed.suffix;
     try {
       await recordObject(key);
@@ -100,7 +105,9 @@ export class PackStream {
         ...(expectedSize === undefined ? {} : { expectedSize }),
       });
       if (this.failure) throw this.failure;
-      return { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.passed };
+      const encrypted = keyId(keys);
+      const ref = { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.passed };
+      return encrypted === undefined ? ref : { ...ref, keyId: encrypted };
     } catch (error) {
       sealed.stream.destroy();
       throw error;

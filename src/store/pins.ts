@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
 import { readIfThere, streamOf } from './objects.ts';
+import type { Repository } from './repository.ts';
+import { type Signing, type Verdict, verdictOf } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
 /** Why a snapshot is kept whatever the retention says, and since when. */
@@ -14,14 +15,12 @@ export interface Pin {
 
 const pin = z.object({ format: z.literal(FORMAT), reason: z.string(), at: z.iso.datetime() });
 
+/** Where a project's pins are, and by which keys they are signed. */
+type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
+
 /** Keeps a snapshot until it is unpinned: an object `<project>/pins/<id>.json`. One that is pinned keeps its first reason. */
-export async function putPin(
-  destination: Destination,
-  project: string,
-  id: string,
-  { reason, at }: Pin,
-): Promise<void> {
-  const text = `${canonicalJson({ format: FORMAT, reason, at })}\n`;
+export async function putPin({ destination, project, signing }: Place, id: string, { reason, at }: Pin): Promise<void> {
+  const text = `${canonicalJson(signing.sign('pin', { format: FORMAT, id, project, reason, at }))}\n`;
   try {
     await destination.put(pinKey(project, id), streamOf(text));
   } catch (error) {
@@ -30,28 +29,32 @@ export async function putPin(
 }
 
 /** Resolves also when it was not pinned. */
-export async function deletePin(destination: Destination, project: string, id: string): Promise<void> {
+export async function deletePin({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<void> {
   await destination.delete(pinKey(project, id));
 }
 
 /** Whether that one snapshot is pinned now. */
-export async function isPinned(destination: Destination, project: string, id: string): Promise<boolean> {
+export async function isPinned({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<boolean> {
   return (await readIfThere(destination, pinKey(project, id))) !== undefined;
 }
 
-/** All pins of a project by snapshot id. One that cannot be read counts all the same: keeping is the safe side. */
-export async function readPins(destination: Destination, project: string): Promise<Map<string, Pin>> {
+/**
+ * All pins of a project by snapshot id. One that cannot be read, or is not what was signed, counts all the same: keeping is the
+ * safe side. `seen` hears what the signature of each is worth.
+ */
+export async function readPins(
+  { destination, project, signing }: Omit<Place, 'signing'> & { signing?: Signing },
+  seen?: (id: string, verdict: Verdict | LifeboatError) => void,
+): Promise<Map<string, Pin>> {
   const pins = new Map<string, Pin>();
   const prefix = `${project}/pins/`;
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (!parseSnapshotId(id)) continue;
-    const bytes = await readIfThere(destination, key);
-    if (bytes)
-      pins.set(
-        id,
-        decode(bytes.toString('utf8')) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() },
-      );
+    const text = (await readIfThere(destination, key))?.toString('utf8');
+    if (text === undefined) continue;
+    pins.set(id, decode(text) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() });
+    if (seen && signing) seen(id, verdictOf(signing, 'pin', text, { id, project }));
   }
   return pins;
 }

@@ -1,15 +1,33 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type Readable, Transform } from 'node:stream';
+import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ErrorCode, LifeboatError } from '../errors.ts';
 
-/** A program that turns a stream into another one. Secrets never go into `args`. */
+/** What it means when a program refuses its input. */
+export interface Failure {
+  code: ErrorCode;
+  message: string;
+  hint?: string;
+}
+
+/** A program that turns a stream into another one. Secrets go into `inputs` alone. */
 export interface Filter {
   command: string;
   args: readonly string[];
-  /** what it means when the program refuses its input */
-  failure: { code: ErrorCode; message: string };
+  /** beside what every program gets; nothing secret */
+  env?: Readonly<Record<string, string>>;
+  /** texts that it reads from file descriptor 3, 4 and so on */
+  inputs?: readonly string[];
+  /** @param words the end of what it wrote to stderr */
+  failure(words: string): Failure;
+  /** called, and waited for, once it has ended, however it did */
+  ended?(): Promise<void>;
+}
+
+/** The environment of programs: the agent's own holds its settings, and with them secrets. Messages are in English. */
+export function toolEnv(): Record<string, string> {
+  return { PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
 }
 
 const STDERR_LIMIT = 2000;
@@ -19,16 +37,28 @@ const STDERR_LIMIT = 2000;
  * status 0; otherwise it errors. Destroying the result kills the program and destroys `input`.
  */
 export function throughProgram(input: Readable, filter: Filter): Readable {
-  const child = spawn(filter.command, filter.args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const inputs = filter.inputs ?? [];
+  const child = spawn(filter.command, filter.args, {
+    stdio: ['pipe', 'pipe', 'pipe', ...inputs.map(() => 'pipe' as const)],
+    env: { ...toolEnv(), ...filter.env },
+  }) as ChildProcessWithoutNullStreams;
+  for (const [i, input] of inputs.entries()) {
+    const pipe = child.stdio[3 + i] as Writable | undefined;
+    // A program that ends before it has read them says more by its status.
+    pipe?.on('error', () => {});
+    pipe?.end(input);
+  }
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => {
     stderr = (stderr + chunk.toString('utf8')).slice(-STDERR_LIMIT);
   });
-  const exited = once(child, 'close').then(([status, signal]) => {
+  const ended = once(child, 'close').finally(() => filter.ended?.());
+  const exited = ended.then(([status, signal]) => {
     if (status === 0) return;
     const how = status === null ? `was killed by ${signal}` : `ended with status ${status}`;
     const cause = new Error(`${filter.command} ${how}: ${stderr.trim() || 'no message'}`);
-    throw new LifeboatError(filter.failure.code, filter.failure.message, { cause });
+    const { code, message, ...rest } = filter.failure(stderr);
+    throw new LifeboatError(code, message, { ...rest, cause });
   });
   const fed = pipeline(input, child.stdin);
   const result = new Transform({
@@ -46,7 +76,9 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
     },
   });
   fed.catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE' && !result.destroyed) result.destroy(error);
+    // One that ended early cannot be fed: what it ended with says why, and is heard when its output ends.
+    const over = child.exitCode !== null || child.signalCode !== null || error.syscall === 'write';
+    if (!over && !result.destroyed) result.destroy(error);
   });
   exited.catch((error: Error) => {
     // A program that is missing never closes its output.

@@ -1,31 +1,30 @@
-import { randomUUID } from 'node:crypto';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import {
   canonicalJson,
   decodeManifest,
-  decodeRepositoryInfo,
   encodeManifest,
-  encodeRepositoryInfo,
-  FORMAT,
   type Manifest,
   manifestHash,
   type ObjectRef,
   type RepositoryInfo,
 } from './manifest.ts';
 import { fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
+import { readOrCreateInfo } from './repository-info.ts';
+import { Signing, unsigned } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
-
-const INFO_KEY = 'lifeboat.json';
 
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
   manifest: Manifest;
   /** hex SHA-256 of the manifest's bytes: `previous` of the one that follows it */
   hash: string;
+  /** a signing key is set, and this one is not signed: nothing of it is taken on trust */
+  unsigned?: true;
 }
 
-/** All snapshots of a project, newest first, and the manifests that could not be read. */
+/** All snapshots of a project, newest first, and the manifests that could not be read or are not what was signed. */
 export interface SnapshotList {
   snapshots: Snapshot[];
   damaged: { id: string; error: LifeboatError }[];
@@ -36,23 +35,30 @@ export interface Repository {
   readonly info: RepositoryInfo;
   readonly project: string;
   readonly destination: Destination;
+  /** what objects are encrypted and read with */
+  readonly keys: SealKeys;
+  readonly signing: Signing;
+  /**
+   * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
+   * the key was set. Any other is damaged (SIGNATURE_MISSING).
+   */
   snapshots(): Promise<SnapshotList>;
   /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` hears the object's name before it is put. */
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   readFacts(ref: ObjectRef): Promise<unknown>;
-  /** Puts a plain index file, compressed. */
+  /** Puts a plain index file, compressed, and encrypted where there is a key. */
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   /** Brings an index to a new local file, plain. The file is there only if it is what was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
   /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Makes a snapshot: after every object it names was found, with its size, the manifest is put. Throws OBJECT_MISSING or
-   * OBJECT_DAMAGED, and then there is no snapshot.
+   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put. `fence` is called
+   * right before. Throws OBJECT_MISSING or OBJECT_DAMAGED, and what `fence` does; then there is no snapshot.
    */
-  commit(manifest: Manifest): Promise<Snapshot>;
+  commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot>;
   /**
    * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
    * manifest names, manifests themselves and keys outside this project are refused, and returned.
@@ -65,63 +71,39 @@ export interface Repository {
 }
 
 /**
- * Opens the repository at a destination. With `create`, an empty destination becomes one.
+ * Opens the repository at a destination. With `create`, an empty destination becomes one. `signingKeys`: the first signs, all
+ * of them verify; with none, signatures are not looked at.
  *
  * @throws DEST_FOREIGN for a destination that holds other things, or is empty and not to be made one;
  * FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(
   destination: Destination,
-  options: { project: string; create: boolean },
+  options: { project: string; create: boolean; keys: SealKeys; signingKeys?: readonly string[] },
 ): Promise<Repository> {
-  const info = await readOrCreate(destination, options.create);
-  return new StoredRepository(destination, options.project, info);
-}
-
-async function readOrCreate(destination: Destination, create: boolean): Promise<RepositoryInfo> {
-  const found = await readInfo(destination);
-  if (found) return found;
-  for await (const { key } of destination.list('')) {
-    throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds other things, such as ${key}`, {
-      hint: 'Give Lifeboat an empty directory or prefix of its own.',
-    });
-  }
-  if (!create) {
-    throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, not a Lifeboat repository`, {
-      hint: 'Check that the right directory is mounted; the first backup makes a repository in it.',
-    });
-  }
-  const info = { format: FORMAT, id: randomUUID(), created: new Date().toISOString() } as const;
-  try {
-    await destination.put(INFO_KEY, streamOf(encodeRepositoryInfo(info)));
-    return info;
-  } catch (error) {
-    // Somebody else was quicker: theirs counts.
-    const other =
-      error instanceof LifeboatError && error.code === 'DEST_EXISTS' ? await readInfo(destination) : undefined;
-    if (other) return other;
-    throw error;
-  }
-}
-
-async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {
-  try {
-    return decodeRepositoryInfo(await readDocument(destination, INFO_KEY));
-  } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
-    throw error;
-  }
+  const { project, create, keys, signingKeys } = options;
+  const info = await readOrCreateInfo(destination, create);
+  return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys) });
 }
 
 class StoredRepository implements Repository {
   readonly destination: Destination;
   readonly project: string;
   readonly info: RepositoryInfo;
+  readonly keys: SealKeys;
+  readonly signing: Signing;
 
-  constructor(destination: Destination, project: string, info: RepositoryInfo) {
+  constructor(
+    destination: Destination,
+    project: string,
+    info: RepositoryInfo,
+    { keys, signing }: { keys: SealKeys; signing: Signing },
+  ) {
     this.destination = destination;
     this.project = project;
+    this.keys = keys;
     this.info = info;
+    this.signing = signing;
   }
 
   async snapshots(): Promise<SnapshotList> {
@@ -135,7 +117,7 @@ class StoredRepository implements Repository {
         if (error.code !== 'OBJECT_MISSING') list.damaged.push({ id, error });
       }
     }
-    return list;
+    return withoutIntruders(list);
   }
 
   async resolve(name: string): Promise<Snapshot> {
@@ -155,24 +137,27 @@ class StoredRepository implements Repository {
 
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
     const body = streamOf(`${canonicalJson(facts)}\n`);
-    return putObject(this.destination, `${this.directory(id)}${source}.facts.json`, body, sealing(record));
+    return putObject(this.destination, `${this.directory(id)}${source}.facts.json`, body, this.sealing(record));
   }
 
   async readFacts(ref: ObjectRef): Promise<unknown> {
-    return JSON.parse((await fetchDocument(this.destination, ref)).toString('utf8'));
+    return JSON.parse((await fetchDocument(this.destination, ref, { keys: this.keys })).toString('utf8'));
   }
 
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
-    return putFile(this.destination, `${this.directory(id)}${source}.index.ndjson`, path, sealing(record));
+    return putFile(this.destination, `${this.directory(id)}${source}.index.ndjson`, path, this.sealing(record));
   }
 
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void> {
-    return fetchFile(this.destination, ref, path, { signal });
+    return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
   }
 
-  async commit(manifest: Manifest): Promise<Snapshot> {
-    const bytes = encodeManifest(manifest);
+  async commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot> {
+    // As it will be read: what is signed must be what is stored.
+    const plain = decodeManifest(encodeManifest(manifest));
+    const bytes = encodeManifest(this.signing.sign('manifest', plain));
     await this.checkObjects(objectsOf(manifest));
+    await fence?.();
     await this.destination.put(manifestKey(this.project, manifest.id), streamOf(bytes));
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
@@ -211,10 +196,14 @@ class StoredRepository implements Repository {
   private async read(id: string): Promise<Snapshot> {
     const bytes = await readDocument(this.destination, manifestKey(this.project, id));
     const manifest = decodeManifest(bytes);
+    const verdict = this.signing.verify('manifest', `the manifest of ${id}`, JSON.parse(bytes.toString('utf8')));
     if (manifest.id !== id || manifest.project !== this.project) {
-      throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${id} belongs to another snapshot`);
+      const code = verdict === 'signed' ? 'SIGNATURE_WRONG' : 'OBJECT_DAMAGED';
+      throw new LifeboatError(code, `the manifest of ${id} belongs to another snapshot`, {
+        hint: 'Somebody put it there: use another snapshot, or another copy of the backups.',
+      });
     }
-    return { manifest, hash: manifestHash(bytes) };
+    return { manifest, hash: manifestHash(bytes), ...(verdict === 'unsigned' ? { unsigned: true } : {}) };
   }
 
   async checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
@@ -229,9 +218,30 @@ class StoredRepository implements Repository {
     for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
   }
 
+  private sealing(record?: (key: string) => Promise<void>) {
+    return { compress: true, keys: this.keys, ...(record ? { record } : {}) };
+  }
+
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
+}
+
+/** What is not signed and not older than all that is was put there by somebody without the key. */
+function withoutIntruders({ snapshots, damaged }: SnapshotList): SnapshotList {
+  const signed = snapshots.filter((one) => !one.unsigned);
+  const first = Math.min(...signed.map(({ manifest }) => manifest.sequence));
+  const oldest = signed.at(-1)?.manifest.id ?? '';
+  const intruders = snapshots.filter(
+    ({ manifest, ...one }) => one.unsigned && signed.length > 0 && (manifest.sequence >= first || manifest.id > oldest),
+  );
+  return {
+    snapshots: snapshots.filter((one) => !intruders.includes(one)),
+    damaged: [
+      ...damaged,
+      ...intruders.map(({ manifest: { id } }) => ({ id, error: unsigned(`the manifest of ${id}`) })),
+    ],
+  };
 }
 
 /** Where the manifest of a snapshot is. */
@@ -246,11 +256,4 @@ export function objectsOf(manifest: Manifest): ObjectRef[] {
     ...(facts ? [facts] : []),
     ...packs,
   ]);
-}
-
-function sealing(record?: (key: string) => Promise<void>): {
-  compress: boolean;
-  record?: (key: string) => Promise<void>;
-} {
-  return record ? { compress: true, record } : { compress: true };
 }

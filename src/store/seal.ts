@@ -1,81 +1,104 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../errors.ts';
+import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
+import { decrypting, encrypting } from './encryption.ts';
 import { type Filter, throughProgram } from './program.ts';
 
-/** One thing that happens between plain bytes and stored bytes. Its suffix in the object's name says how to undo it. */
-interface Stage {
-  suffix: string;
-  seal: Filter;
-  unseal: Filter;
-}
+const ZSTD = '.zst';
 
-const zstd: Stage = {
-  suffix: '.zst',
-  seal: {
-    command: 'zstd',
-    // The checksum makes flipped bits an error at the time of reading.
-    args: ['-q', '-c', '-T0', '-3', '--check'],
-    failure: { code: 'TOOL_FAILED', message: 'compressing failed' },
-  },
-  unseal: {
-    command: 'zstd',
-    args: ['-q', '-d', '-c'],
-    failure: { code: 'OBJECT_DAMAGED', message: 'an object cannot be decompressed' },
-  },
+const compressing: Filter = {
+  command: 'zstd',
+  // The checksum makes flipped bits an error at the time of reading.
+  args: ['-q', '-c', '-T0', '-3', '--check'],
+  failure: () => ({ code: 'TOOL_FAILED', message: 'compressing failed' }),
 };
 
-/** In the order in which they are applied. */
-const STAGES: readonly Stage[] = [zstd];
+const decompressing: Filter = {
+  command: 'zstd',
+  args: ['-q', '-d', '-c'],
+  failure: () => ({ code: 'OBJECT_DAMAGED', message: 'an object cannot be decompressed' }),
+};
 
 /** What an object goes through on its way into the repository. */
 export interface SealOptions {
   compress: boolean;
+  /** the keys of the repository: those to write with decide whether and how it is encrypted */
+  keys: SealKeys;
 }
 
 /** The suffix that {@link seal} adds to the name of an object. */
-export function sealSuffix(options: SealOptions): string {
-  return stagesFor(options)
-    .map((stage) => stage.suffix)
-    .join('');
+export function sealSuffix({ compress, keys }: SealOptions): string {
+  const encryption = encryptionOf(keys);
+  return `${compress ? ZSTD : ''}${encryption === undefined ? '' : `.${encryption}`}`;
 }
 
 /**
- * Turns plain bytes into what is stored. The returned stream errors when `plain` does or a program fails; destroying it
- * ends the programs and destroys `plain`.
+ * Turns plain bytes into what is stored: compressed first, then encrypted. The returned stream errors when `plain` does or
+ * a program fails; destroying it ends the programs and destroys `plain`.
+ *
+ * @throws SETTING_INVALID for keys that can only read
  */
 export function seal(plain: Readable, options: SealOptions): { stream: Readable; suffix: string } {
-  const stream = stagesFor(options).reduce((input, stage) => throughProgram(input, stage.seal), plain);
+  const { compress, keys } = options;
+  requireKeyToWrite(keys);
+  const compressed = compress ? throughProgram(plain, compressing) : plain;
+  const stream = encryptionOf(keys) === undefined ? compressed : throughProgram(compressed, encrypting(keys));
   return { stream, suffix: sealSuffix(options) };
 }
 
 /**
  * The inverse of {@link seal}, by the suffixes in the object's name.
  *
- * @throws FORMAT_UNSUPPORTED for encryption, which this version cannot undo; the stream errors with OBJECT_DAMAGED
+ * @throws KEY_MISSING; the stream errors with KEY_MISSING, KEY_WRONG or OBJECT_DAMAGED
  */
-export function unseal(stored: Readable, name: string): Readable {
+export function unseal(stored: Readable, name: string, keys: SealKeys): Readable {
+  const encryption = encryptionOfName(name);
   let stream = stored;
-  let rest = name;
-  const encrypted = /\.(age|gpg)$/.exec(name);
-  if (encrypted) {
-    stored.destroy();
-    throw new LifeboatError('FORMAT_UNSUPPORTED', `${name} is encrypted with ${encrypted[1]}`, {
-      hint: 'Use the version of Lifeboat that wrote it, or a newer one.',
+  if (encryption !== undefined) {
+    try {
+      stream = throughProgram(stored, decrypting(encryption, keys));
+    } catch (error) {
+      stored.destroy();
+      throw error;
+    }
+  }
+  const rest = encryption === undefined ? name : name.slice(0, -encryption.length - 1);
+  return rest.endsWith(ZSTD) ? throughProgram(stream, decompressing) : stream;
+}
+
+/**
+ * Whether new objects can be encrypted as whoever set the keys wants it: encrypts nothing at all to those to write with. Whether gpg
+ * can use a key only gpg can tell: one may have expired.
+ *
+ * @throws SETTING_INVALID, TOOL_FAILED
+ */
+export async function checkKeys(keys: SealKeys): Promise<void> {
+  const name = keys.ageRecipients ? 'LIFEBOAT_AGE_RECIPIENTS' : 'LIFEBOAT_GPG_RECIPIENTS';
+  requireKeyToWrite(keys);
+  if (keys.ageRecipients === undefined && keys.gpgRecipients === undefined) return;
+  try {
+    await buffer(seal(Readable.from([Buffer.alloc(0)]), { compress: false, keys }).stream);
+  } catch (error) {
+    // A program that is missing says so itself.
+    if (error instanceof LifeboatError && error.hint !== undefined) throw error;
+    throw new LifeboatError('SETTING_INVALID', `nothing can be encrypted to ${name}`, {
+      cause: error,
+      hint: 'The keys have to be public keys that can encrypt and have not expired.',
     });
   }
-  for (const stage of [...STAGES].reverse()) {
-    if (!rest.endsWith(stage.suffix)) continue;
-    stream = throughProgram(stream, stage.unseal);
-    rest = rest.slice(0, -stage.suffix.length);
-  }
-  return stream;
+}
+
+/** Who sets a key must not find anything in the clear. */
+function requireKeyToWrite(keys: SealKeys): void {
+  if (encryptionOf(keys) !== undefined || (keys.ageIdentity ?? keys.gpgPrivateKey) === undefined) return;
+  const toRead = keys.ageIdentity === undefined ? 'LIFEBOAT_GPG_PRIVATE_KEY' : 'LIFEBOAT_AGE_IDENTITY';
+  throw new LifeboatError('SETTING_INVALID', `${toRead} is set, and nothing to encrypt with`, {
+    hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` shows what belongs there) or LIFEBOAT_GPG_RECIPIENTS: backups would be stored in the clear.',
+  });
 }
 
 /** True for an object that can be read as it is stored, also in parts. */
 export function isPlain(name: string): boolean {
-  return !/\.(zst|age|gpg)$/.test(name);
-}
-
-function stagesFor(options: SealOptions): Stage[] {
-  return STAGES.filter((stage) => stage !== zstd || options.compress);
+  return !name.endsWith(ZSTD) && encryptionOfName(name) === undefined;
 }

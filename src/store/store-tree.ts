@@ -1,4 +1,5 @@
 import type { Destination } from '../destinations/destination.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import type { PackRef } from './pack-stream.ts';
 import { TreeStoring } from './tree-storing.ts';
 import type { FileType } from './walk.ts';
@@ -13,6 +14,7 @@ export interface StoreTreeOptions {
   project: string;
   source: string;
   destination: Destination;
+  keys: SealKeys;
   /** the last snapshot's index as a plain local file, and the packs it uses */
   previous?: { indexPath: string; packs: readonly PackRef[] };
   /** where the new index is written, as a plain local file that only appears when everything is stored */

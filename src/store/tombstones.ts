@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
 import { readIfThere, streamOf } from './objects.ts';
 import { isPinned } from './pins.ts';
-import { manifestKey, type Snapshot } from './repository.ts';
+import { manifestKey, type Repository, type Snapshot } from './repository.ts';
+import { type Verdict, verdictOf } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -24,26 +24,36 @@ const tombstone = z.object({
 /** What stays of a snapshot that was pruned: its place in the chain of manifests. */
 export type Tombstone = z.infer<typeof tombstone>;
 
+/** A tombstone, and what its signature is worth. */
+export interface ReadTombstone extends Tombstone {
+  verdict: Verdict;
+}
+
+/** Where a project's tombstones are, and by which keys they are signed. */
+type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
+
 /**
- * Removes a snapshot: its tombstone `<project>/tombstones/<id>.json` is written first (one that is there already stays), then the
- * manifest is deleted. Resolves to false, and nothing is changed, when it was pinned at the last moment.
+ * Removes a snapshot: its tombstone `<project>/tombstones/<id>.json` is written first, then the manifest is deleted. A tombstone
+ * that is there already stays, unless a signing key is set and it is not signed by it. Resolves to false, and nothing is changed, when it was pinned at the last moment.
  */
 export async function removeSnapshot(
-  destination: Destination,
-  project: string,
+  place: Place,
   { manifest, hash }: Snapshot,
   { removed, why }: Pick<Tombstone, 'removed' | 'why'>,
 ): Promise<boolean> {
+  const { destination, project, signing } = place;
   const { id, sequence, previous } = manifest;
   const value: Tombstone = { format: FORMAT, id, project, sequence, sha256: hash, previous, removed, why };
+  const text = `${canonicalJson(signing.sign('tombstone', value))}\n`;
+  if (signing.active && (await readOne(place, id))?.verdict !== 'signed') await deleteTombstone(place, id);
   try {
-    await destination.put(tombstoneKey(project, id), streamOf(`${canonicalJson(value)}\n`));
+    await destination.put(tombstoneKey(project, id), streamOf(text));
   } catch (error) {
     if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
   }
   // In this order: `pin` looks for a tombstone after it has put the pin, so one of the two sees the other.
-  if (await isPinned(destination, project, id)) {
-    await deleteTombstone(destination, project, id);
+  if (await isPinned(place, id)) {
+    await deleteTombstone(place, id);
     return false;
   }
   await destination.delete(manifestKey(project, id));
@@ -51,12 +61,12 @@ export async function removeSnapshot(
 }
 
 /** Resolves also when there is none. */
-export async function deleteTombstone(destination: Destination, project: string, id: string): Promise<void> {
+export async function deleteTombstone({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<void> {
   await destination.delete(tombstoneKey(project, id));
 }
 
 /** Ids of the snapshots that have a tombstone. */
-export async function tombstoneIds(destination: Destination, project: string): Promise<string[]> {
+export async function tombstoneIds({ destination, project }: Omit<Place, 'signing'>): Promise<string[]> {
   const prefix = `${project}/tombstones/`;
   const ids: string[] = [];
   for await (const { key } of destination.list(prefix)) {
@@ -66,15 +76,35 @@ export async function tombstoneIds(destination: Destination, project: string): P
   return ids;
 }
 
-/** All tombstones of a project. One that cannot be read, or says that it is of another snapshot or project, is none. */
-export async function readTombstones(destination: Destination, project: string): Promise<Tombstone[]> {
-  const found: Tombstone[] = [];
-  for (const id of await tombstoneIds(destination, project)) {
-    const bytes = await readIfThere(destination, tombstoneKey(project, id));
-    const value = bytes && decode(bytes.toString('utf8'));
-    if (value?.id === id && value.project === project) found.push(value);
+/**
+ * All tombstones of a project, or those of snapshots from `from` on. One that cannot be read, says that it is of another snapshot
+ * or project, or is not what was signed, is none; `wrong` hears of the last.
+ */
+export async function readTombstones(
+  place: Place,
+  { from = '', wrong }: { from?: string; wrong?: (id: string, error: LifeboatError) => void } = {},
+): Promise<ReadTombstone[]> {
+  const found: ReadTombstone[] = [];
+  for (const id of await tombstoneIds(place)) {
+    if (id < from) continue;
+    const one = await readOne(place, id, wrong);
+    if (one) found.push(one);
   }
   return found;
+}
+
+async function readOne(
+  { destination, project, signing }: Place,
+  id: string,
+  wrong?: (id: string, error: LifeboatError) => void,
+): Promise<ReadTombstone | undefined> {
+  const text = (await readIfThere(destination, tombstoneKey(project, id)))?.toString('utf8');
+  const value = text === undefined ? undefined : decode(text);
+  if (text === undefined || !value) return undefined;
+  const verdict = verdictOf(signing, 'tombstone', text, { id, project });
+  if (verdict instanceof LifeboatError) wrong?.(id, verdict);
+  else if (value.id === id && value.project === project) return { ...value, verdict };
+  return undefined;
 }
 
 function decode(text: string): Tombstone | undefined {

@@ -119,14 +119,14 @@ export class Extraction {
   }
 
   private async restorePack(pack: PackRef, list: string): Promise<void> {
-    const { destination, spool, signal } = this.options;
+    const { destination, keys, spool, signal } = this.options;
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
         if (await this.takeOver(entry)) return;
         if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
         // Opened by the first task alone: the others wait for the same promise.
-        opening ??= PackReader.open(destination, pack, { spool, signal });
+        opening ??= PackReader.open(destination, pack, { spool, keys, signal });
         const reader = await opening;
         await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
       });
@@ -153,7 +153,7 @@ export class Extraction {
   }
 
   private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
-    const { destination, signal, owner } = this.options;
+    const { destination, keys, signal, owner } = this.options;
     const hashing = createHash('sha256');
     const size = entry.size ?? 0;
     const report = (bytes: number) => {
@@ -161,7 +161,7 @@ export class Extraction {
       this.reportProgress(PROGRESS_MS);
     };
     async function* checked(): AsyncGenerator<Buffer> {
-      for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, signal)) {
+      for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, { keys, signal })) {
         hashing.update(chunk);
         report(chunk.length);
         yield chunk;

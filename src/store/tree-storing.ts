@@ -52,14 +52,14 @@ export class TreeStoring {
 
   /** @param root the real path of the tree: reading compares with it */
   private constructor(options: StoreTreeOptions, root: string, index: IndexWriter, previous: PreviousIndex) {
-    const { project, source, destination, recordObject, signal } = options;
+    const { project, source, destination, keys, recordObject, signal } = options;
     this.options = options;
     this.absolute = pathUnder(root);
     this.index = index;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
     const prefix = packPrefix(project, source);
-    const writing = { destination, recordObject, signal, prefix };
+    const writing = { destination, keys, recordObject, signal, prefix };
     this.contents = new ContentStore(writing, this.smallFile, index, previous, (bytes) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);

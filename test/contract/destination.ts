@@ -92,16 +92,19 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'aborting a put leaves nothing and ends the body',
+      'aborting a put leaves nothing and ends the body, at once or later',
       withDestination(async (destination) => {
-        const controller = new AbortController();
-        const body = new Readable({ read() {} });
-        body.push(randomBytes(2_000_000));
-        const put = destination.put('a/aborted', body, { signal: controller.signal });
-        setTimeout(() => controller.abort(new Error('enough')), 20);
-        await expect(put).rejects.toThrow('enough');
-        expect(body.destroyed).toBe(true);
-        expect(await keys(destination, '')).toEqual([]);
+        for (const delay of [0, 20]) {
+          const controller = new AbortController();
+          const body = new Readable({ read() {} });
+          body.push(randomBytes(2_000_000));
+          const put = destination.put('a/aborted', body, { signal: controller.signal });
+          if (delay === 0) controller.abort(new Error('enough'));
+          else setTimeout(() => controller.abort(new Error('enough')), delay);
+          await expect(put).rejects.toThrow('enough');
+          expect(body.destroyed).toBe(true);
+          expect(await keys(destination, '')).toEqual([]);
+        }
       }),
     );
 

@@ -85,7 +85,7 @@ describe('check', () => {
     const middle = path.join(stack.directory, 'backups', manifests[1] as string);
     const bytes = await readFile(middle);
     await rm(middle);
-    expect((await check()).result.manifests).toMatchObject([{ error: { code: 'OBJECT_DAMAGED' } }]);
+    expect((await check()).result.manifests).toMatchObject([{ error: { code: 'CHAIN_BROKEN' } }]);
     await writeFile(middle, bytes.subarray(0, 100));
     expect((await check()).result.manifests).toHaveLength(2);
     await writeFile(middle, bytes);

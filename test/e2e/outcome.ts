@@ -115,10 +115,12 @@ export async function askRestored(
   return answer;
 }
 
-/** SHA-256 of every file of the repository, by path. */
+/** SHA-256 of every file of the repository, by path; but for the lease, of which the newest stays. */
 export async function hashes(stack: Stack): Promise<Record<string, string>> {
   const cwd = path.join(stack.directory, 'backups');
-  const out = await ok('find', ['.', '-type', 'f', '-exec', 'sha256sum', '{}', '+'], { cwd });
+  const out = await ok('find', ['.', '-type', 'f', '!', '-path', '*/leases/*', '-exec', 'sha256sum', '{}', '+'], {
+    cwd,
+  });
   const lines = out.split('\n').filter((line) => line !== '');
   return Object.fromEntries(lines.map((line) => [line.slice(66), line.slice(0, 64)]).sort());
 }

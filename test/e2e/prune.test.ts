@@ -57,7 +57,7 @@ describe('pruning', () => {
   async function age(nights: number) {
     const destination = createLocalDestination({ root: backups });
     const { snapshots } = await (
-      await openRepository(destination, { project: stack.project, create: false })
+      await openRepository(destination, { project: stack.project, create: false, keys: {} })
     ).snapshots();
     expect(snapshots).toHaveLength(nights);
     let previous: string | null = null;

@@ -31,7 +31,9 @@ export async function viewRepository(root: string, verified = new Set<string>())
     const problem = files.has(key) ? await compare(path.join(root, key), size, sha256, verified) : 'missing';
     if (problem) bad.push(`${problem} ${key}`);
   }
-  const orphans = [...files].filter((key) => !named.has(key) && !isManifest(key) && key !== 'lifeboat.json');
+  // The newest lease always stays.
+  const others = (key: string) => key === 'lifeboat.json' || /^[^/]+\/leases\/\d{10}\.json$/.test(key);
+  const orphans = [...files].filter((key) => !named.has(key) && !isManifest(key) && !others(key));
   return { manifests, bad, orphans };
 }
 

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { show } from '../../src/browse.ts';
 import type { Call } from '../../src/call.ts';
 import type { Repository } from '../../src/store/repository.ts';
+import { Signing } from '../../src/store/signing.ts';
 
 const manifestOf = (id: string, source: string, status = 'ok') => ({
   manifest: { id, end: id, trigger: 'manual', sources: { [source]: { kind: 'postgres', status, summary: id } } },
@@ -13,7 +14,11 @@ test('show latest SOURCE shows the newest that has the source, whatever newer sn
     manifestOf('20261119T030000Z-aaaaaa', 'db.postgres', 'partial'),
     manifestOf('20261118T030000Z-aaaaaa', 'db.postgres'),
   ];
-  const repository = { snapshots: async () => ({ snapshots, damaged: [] }), resolve: async () => snapshots[0] };
+  const repository = {
+    signing: new Signing('repository'),
+    snapshots: async () => ({ snapshots, damaged: [] }),
+    resolve: async () => snapshots[0],
+  };
   let out = '';
   const call = {
     app: { repository: async () => repository as unknown as Repository },

@@ -18,7 +18,7 @@ const last = (over: object = {}) =>
     entry: { rows: 100, bytes: 1000, files: 4, facts: object, ...over },
   }) as unknown as LastGood;
 const deps = (before: unknown): FallDeps => ({
-  repository: { readFacts: async () => before },
+  readFacts: async () => before,
   log: silentLog,
   share: 0.5,
 });
@@ -47,7 +47,7 @@ test('facts that cannot be read leave the sizes to compare, and a first backup n
   const unreadable = async () => {
     throw new Error('damaged');
   };
-  const broken = { ...deps(undefined), repository: { readFacts: unreadable } };
+  const broken = { ...deps(undefined), readFacts: unreadable };
   expect(await fallsOf(broken, facts([]), { files: 4, bytes: 100 }, last())).toHaveLength(1);
   expect(await fallsOf(broken, facts([]), { files: 0, bytes: 0 }, undefined)).toEqual([]);
   // Files have facts of another form.

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { helperSettings, openDestination } from '../../src/open-destination.ts';
@@ -9,6 +10,7 @@ const parse = (env: Record<string, string>) =>
     throw new Error('no files');
   });
 
+const IDENTITY = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 const S3 = {
   LIFEBOAT_DESTINATION: 's3://acme/shop?region=eu-central-1',
   AWS_ACCESS_KEY_ID: 'canary-id',
@@ -50,10 +52,20 @@ test('what comes with a job by stdin is what its destination is opened with', as
     (line) => void lines.push(line),
     (settings) => {
       given = settings;
-      return openDestination(parse({}));
+      return { destination: openDestination(parse({})), keys: {} };
     },
     AbortSignal.timeout(10_000),
   );
   expect(given).toEqual({ AWS_REGION: 'eu-central-1' });
   expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ type: 'result', result: { whole: true } });
+});
+
+test('keys go to a helper by its stdin only, and are the same there', () => {
+  const env = { ...S3, LIFEBOAT_GPG_PASSPHRASE: 'canary passphrase', LIFEBOAT_AGE_IDENTITY: IDENTITY };
+  for (const destination of ['/backups', S3.LIFEBOAT_DESTINATION]) {
+    const settings = parse({ ...env, LIFEBOAT_DESTINATION: destination });
+    const { open, secret } = helperSettings(settings, {});
+    expect(JSON.stringify(open)).not.toMatch(/canary|AGE/);
+    expect(parse({ ...open, ...secret }).keys).toEqual(settings.keys);
+  }
 });

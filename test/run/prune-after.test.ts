@@ -47,6 +47,7 @@ async function run(request: Partial<BackupRequest>) {
     sweepTemporary: async () => undefined,
     plan: async () => ({ project: 'shop', problems: [], sources }) as unknown as Plan,
     repository: async () => repository,
+    lease: async () => ({ fence: async () => undefined, release: async () => undefined }),
     holdDeps: () => expect.fail('nothing is held'),
     capturer: () => ({
       capture: async ({ name }) => {

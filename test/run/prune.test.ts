@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { chainBreaks } from '../../src/check.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { Journal } from '../../src/journal.ts';
@@ -13,6 +12,7 @@ import { parseKeep } from '../../src/plan/retention.ts';
 import { type PruneAloneDeps, type PruneDeps, type PruneRequest, prune, pruneAlone } from '../../src/prune.ts';
 import { renderPrune } from '../../src/report/prune-text.ts';
 import type { LastResult } from '../../src/standing.ts';
+import { chainBreaks } from '../../src/store/chain.ts';
 import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
 import { streamOf } from '../../src/store/objects.ts';
 import { putPin } from '../../src/store/pins.ts';
@@ -66,7 +66,7 @@ beforeEach(async () => {
   root = mkdtempSync(join(scratchBase, 'lifeboat-prune-'));
   objects = new Map();
   destination = inMemory();
-  repository = await openRepository(destination, { project: 'shop', create: true });
+  repository = await openRepository(destination, { project: 'shop', create: true, keys: {} });
   last = undefined;
   now = Date.parse('2026-11-10T03:00:00Z');
   accepted = {};
@@ -131,6 +131,7 @@ function deps(over: Partial<PruneDeps> = {}): PruneDeps {
     zone: 'UTC',
     now: () => new Date(now),
     log: silentLog,
+    fence: async () => undefined,
     signal: new AbortController().signal,
     ...over,
   };
@@ -255,18 +256,21 @@ describe('prune', () => {
   test('pins keep, also one that is put at the last moment', async () => {
     const all = await nights(4);
     const [first, second] = all.map(({ manifest }) => manifest.id) as [string, string];
-    await putPin(destination, 'shop', first, { reason: 'before deploy 4.2', at: new Date(now).toISOString() });
+    await putPin(repository, first, { reason: 'before deploy 4.2', at: new Date(now).toISOString() });
     const late: Destination = {
       ...destination,
       async put(key, body) {
         const stored = await destination.put(key, body);
         if (key.includes('/tombstones/')) {
-          await putPin(destination, 'shop', second, { reason: 'quick', at: new Date(now).toISOString() });
+          await putPin(repository, second, { reason: 'quick', at: new Date(now).toISOString() });
         }
         return stored;
       },
     };
-    const result = await run({}, { repository: await openRepository(late, { project: 'shop', create: false }) });
+    const result = await run(
+      {},
+      { repository: await openRepository(late, { project: 'shop', create: false, keys: {} }) },
+    );
     expect(result.snapshots).toBe(0);
     expect(result.decisions.slice(2).map(({ always }) => always)).toEqual([
       ['pinned just now'],
@@ -280,14 +284,13 @@ describe('prune', () => {
   test('the chain stays whole by tombstones; a manifest that somebody else removed is missed', async () => {
     const all = await nights(6);
     planned[MEDIA] = 'last 1';
-    await putPin(destination, 'shop', all[2]?.manifest.id ?? '', { reason: 'x', at: new Date(now).toISOString() });
+    await putPin(repository, all[2]?.manifest.id ?? '', { reason: 'x', at: new Date(now).toISOString() });
     await run();
-    const breaks = async () =>
-      chainBreaks((await repository.snapshots()).snapshots, await readTombstones(destination, 'shop'));
+    const breaks = async () => chainBreaks((await repository.snapshots()).snapshots, await readTombstones(repository));
     expect(await ids()).toHaveLength(2);
     expect(await breaks()).toEqual([]);
     objects.delete(`shop/snapshots/${all[2]?.manifest.id}/manifest.json`);
-    expect(await breaks()).toMatchObject([{ snapshot: all[3]?.manifest.id, error: { code: 'OBJECT_DAMAGED' } }]);
+    expect(await breaks()).toMatchObject([{ snapshot: all[3]?.manifest.id, error: { code: 'CHAIN_BROKEN' } }]);
     objects.delete(`shop/tombstones/${all[0]?.manifest.id}.json`);
     expect(await breaks()).toHaveLength(2);
   });
@@ -298,6 +301,10 @@ describe('prune', () => {
     const alone = (over: Partial<PruneAloneDeps> = {}): PruneAloneDeps => ({
       ...deps(),
       lock: async () => ({ release: async () => void done.push('released') }),
+      lease: async () => ({
+        fence: async () => void done.push('fenced'),
+        release: async () => void done.push('lease back'),
+      }),
       recover: async () => void done.push('recovered'),
       plan: async () => deps().plan,
       repository: async () => repository,
@@ -320,8 +327,21 @@ describe('prune', () => {
       code: 'ENGINE_UNREACHABLE',
     });
     await pruneAlone(alone(), { dryRun: false }, signal);
-    expect(done).toEqual(['recovered', 'released', 'recovered', 'released']);
+    const ended = ['lease back', 'released'];
+    expect(done).toEqual(['recovered', ...ended, 'recovered', 'fenced', 'fenced', ...ended]);
     expect(await ids()).toHaveLength(2);
+  });
+
+  test('one that lost its lease deletes nothing more', async () => {
+    await nights(4);
+    await run();
+    now += DAY;
+    const before = [...objects.keys()];
+    const lost = async () => {
+      throw new LifeboatError('LEASE_LOST', 'taken over');
+    };
+    await expect(run({}, { fence: lost })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect([...objects.keys()]).toEqual(before);
   });
 
   test('asked to stop it stops between two steps', async () => {
@@ -359,14 +379,14 @@ describe('prune', () => {
           await destination.delete(key);
         },
       };
-      const opened = await openRepository(fragile, { project: 'shop', create: false });
+      const opened = await openRepository(fragile, { project: 'shop', create: false, keys: {} });
       await run({}, { repository: opened }).catch((error: Error) => expect(error.message).toBe('killed'));
       steps = Math.max(steps, step);
       const { snapshots, damaged } = await repository.snapshots();
       expect(damaged).toEqual([]);
       for (const { manifest } of snapshots)
         await repository.checkObjects(Object.values(manifest.sources).flatMap((one) => [one.index, ...one.packs]));
-      expect(chainBreaks(snapshots, await readTombstones(destination, 'shop'))).toEqual([]);
+      expect(chainBreaks(snapshots, await readTombstones(repository))).toEqual([]);
       await run();
       now += DAY;
       await run();

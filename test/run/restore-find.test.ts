@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
 import { findSnapshot } from '../../src/restore-find.ts';
 import type { Repository } from '../../src/store/repository.ts';
+import { Signing } from '../../src/store/signing.ts';
 
 const error = { code: 'TREE_UNREADABLE', message: '19,000 files could not be read' };
 const ID = { monday: '20261116T030000Z-aaaaaa', tuesday: '20261117T030000Z-aaaaaa', sunday: '20261115T030000Z-aaaaaa' };
@@ -17,6 +18,7 @@ function repositoryOf(...snapshots: [id: string, source: string, status: 'ok' | 
     },
   }));
   return {
+    signing: new Signing('repository'),
     snapshots: async () => ({ snapshots: manifests, damaged: [] }),
     resolve: async (name: string) => {
       const found = manifests.find(({ manifest }) => manifest.id === name);
@@ -27,7 +29,7 @@ function repositoryOf(...snapshots: [id: string, source: string, status: 'ok' | 
 }
 
 const find = async (repository: Repository, snapshot: string) => {
-  const found = await findSnapshot(repository, { snapshot, source: 'web.media' });
+  const found = await findSnapshot(repository, { snapshot, source: 'web.media', unsigned: false });
   return { id: found.snapshot.id, notes: found.notes };
 };
 

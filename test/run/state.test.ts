@@ -23,6 +23,12 @@ test('a new agent remembers nothing, and what it is told it finds again', async 
   expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([]);
 });
 
+test('has an id that stays, and that no other memory has', async () => {
+  const id = await openState(directory).home();
+  expect(await openState(directory).home()).toBe(id);
+  expect(await openState(path.join(directory, 'other')).home()).not.toBe(id);
+});
+
 test('the result of a source is remembered until it has a newer one, whatever other runs were of', async () => {
   const state = openState(directory);
   await state.saveLastRun(makeReport({ status: 'partial', results: [makeResult(), makeFailure()] }));

@@ -35,7 +35,7 @@ export interface Bench {
   /** After a while: files younger than the clock's tick are read again by the next run, on purpose. */
   storeSettled(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   extract(
-    stored: StoredTree,
+    stored: Pick<StoredTree, 'packs'>,
     options?: Partial<ExtractTreeOptions>,
   ): Promise<{ target: string; result: ExtractedTree }>;
   entries(): Promise<IndexEntry[]>;
@@ -57,6 +57,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
         project: 'shop',
         source: 'web.media',
         destination: bench.destination,
+        keys: {},
         indexPath: bench.index,
         smallFile,
         recordObject: async (key) => {
@@ -75,6 +76,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
         index: readIndexFile(bench.index),
         packs: stored.packs,
         destination: bench.destination,
+        keys: {},
         target,
         spool: bench.spool,
         owner: true,

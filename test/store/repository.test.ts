@@ -53,13 +53,13 @@ const manifest = (id: string, fields: Partial<Manifest> = {}): Manifest => ({
   ...fields,
 });
 const ID = (n: number) => `2026112${n}T030000Z-00000${n}`;
-const open = () => openRepository(destination, { project: 'shop', create: true });
+const open = () => openRepository(destination, { project: 'shop', create: true, keys: {} });
 
 describe('opening a repository', () => {
   test('makes an empty destination one, once', async () => {
     const first = await open();
     expect(first.info).toMatchObject({ format: 1, id: expect.stringMatching(/^[0-9a-f-]{36}$/) });
-    expect((await openRepository(destination, { project: 'other', create: false })).info).toEqual(first.info);
+    expect((await openRepository(destination, { project: 'other', create: false, keys: {} })).info).toEqual(first.info);
     expect(readFileSync(join(root, 'lifeboat.json'), 'utf8')).toBe(`${canonicalJson(first.info)}\n`);
   });
 
@@ -69,7 +69,7 @@ describe('opening a repository', () => {
   });
 
   test('refuses an empty destination that is not to be made one, and one with other things', async () => {
-    await expect(openRepository(destination, { project: 'shop', create: false })).rejects.toMatchObject({
+    await expect(openRepository(destination, { project: 'shop', create: false, keys: {} })).rejects.toMatchObject({
       code: 'DEST_FOREIGN',
     });
     writeFileSync(join(root, '.hidden'), 'x');
@@ -127,7 +127,7 @@ describe('committing', () => {
   test('a project never sees those of another, also when one name begins with the other', async () => {
     const repository = await open();
     await repository.commit(manifest(ID(0)));
-    const other = await openRepository(destination, { project: 'shop-staging', create: false });
+    const other = await openRepository(destination, { project: 'shop-staging', create: false, keys: {} });
     expect((await other.snapshots()).snapshots).toEqual([]);
     expect(await keys(destination, 'shop/')).toEqual([`shop/snapshots/${ID(0)}/manifest.json`]);
   });
@@ -232,7 +232,7 @@ describe('manifests', () => {
     expect(decodeManifest(bytes)).toEqual(value);
     const shuffled = Object.fromEntries(Object.entries(value).reverse()) as Manifest;
     expect(encodeManifest(shuffled).equals(bytes)).toBe(true);
-    expect(decodeManifest(Buffer.from(JSON.stringify({ ...value, signature: 'later', future: 1 })))).toEqual(value);
+    expect(decodeManifest(Buffer.from(JSON.stringify({ ...value, later: 'more', future: 1 })))).toEqual(value);
     expect(canonicalJson({ b: [{ d: 1, c: 2 }], a: null })).toBe('{"a":null,"b":[{"c":2,"d":1}]}');
   });
 

@@ -18,7 +18,7 @@ const treeStore = (options: { stallTimeoutMs?: number; script?: string; destinat
     engine: {} as Engine,
     log: silentLog,
     project: 'shop',
-    destination: { name: 'test', ...options.destination } as Destination,
+    repository: { destination: { name: 'test', ...options.destination } as Destination, keys: {} },
     agent: { id: 'a', imageId: 'i' },
     helperEnv: { GIVEN: 'yes' },
     helperSecrets: {},

@@ -18,7 +18,7 @@ let whole: string;
 let objects: string[];
 const trees = new Map<string, ReturnType<typeof describeTree>>();
 
-const open = () => openRepository(bench.destination, { project: 'shop', create: true });
+const open = () => openRepository(bench.destination, { project: 'shop', create: true, keys: {} });
 
 async function commit(id: string, before: { manifest: Manifest; hash: string } | undefined) {
   const opened = await open();
@@ -110,7 +110,7 @@ test(`${RUNS} damages: what comes back is what was stored, or nothing with an er
       const target = join(bench.tree, '../restored');
       const fetched = join(bench.tree, '../fetched');
       try {
-        const opened = await openRepository(bench.destination, { project: 'shop', create: false });
+        const opened = await openRepository(bench.destination, { project: 'shop', create: false, keys: {} });
         const { manifest } = await opened.resolve(id);
         const source = manifest.sources['web.media'];
         if (!source?.index || !source.facts) throw new LifeboatError('OBJECT_MISSING', 'it names no index');

@@ -1,7 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import type { Manifest } from '../../../src/store/manifest.ts';
 import { openRepository } from '../../../src/store/repository.ts';
 import { at, type Bench, createBench, describeTree } from '../helpers.ts';
@@ -17,9 +19,9 @@ beforeEach(() => {
 afterEach(() => bench.remove());
 
 /** Stores the tree and commits it as the only source of a snapshot. */
-async function commit(): Promise<string> {
-  const repository = await openRepository(bench.destination, { project: 'shop', create: true });
-  const stored = await bench.store();
+async function commit(keys: SealKeys = {}): Promise<string> {
+  const repository = await openRepository(bench.destination, { project: 'shop', create: true, keys });
+  const stored = await bench.store({ keys });
   const { packs, files, bytes, newBytes, newFiles } = stored;
   const index = await repository.putIndex(ID, 'web.media', bench.index);
   const manifest: Manifest = {
@@ -53,12 +55,17 @@ async function commit(): Promise<string> {
   return join(bench.tree, '../repo');
 }
 
-function restore(repository: string, shell: string): { target: string; status: number | null; stderr: string } {
+function restore(
+  repository: string,
+  shell: string,
+  env: Record<string, string> = {},
+): { target: string; status: number | null; stderr: string } {
   const file = join(bench.spool, 'restore.sh');
   const target = join(bench.spool, `out ${shell}`);
   writeFileSync(file, script ?? '');
   const { status, stderr } = spawnSync(shell, [file, repository, 'shop', ID, 'web.media', target], {
     encoding: 'utf8',
+    env: { ...process.env, ...env },
   });
   return { target, status, stderr };
 }
@@ -125,6 +132,27 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     expect(stderr).toBe('');
     expect(status).toBe(0);
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
+  });
+
+  test('opens what age and gpg encrypted', async () => {
+    writeFileSync(join(bench.tree, 'a'), 'content '.repeat(1000));
+    writeFileSync(join(bench.tree, 'random'), randomBytes(100_000));
+    const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const recipient = execFileSync('age-keygen', ['-y'], { input: identity, encoding: 'utf8' }).trim();
+    const [identityFile, passphraseFile] = [join(bench.spool, 'identity'), join(bench.spool, 'passphrase')];
+    writeFileSync(identityFile, identity);
+    writeFileSync(passphraseFile, 'correct $(horse) `battery`\n');
+    const given = { AGE_IDENTITY: identityFile, GPG_PASSPHRASE_FILE: passphraseFile };
+    for (const keys of [{ ageRecipients: [recipient] }, { gpgPassphrase: 'correct $(horse) `battery`' }]) {
+      const repository = await commit(keys);
+      const { target, status, stderr } = restore(repository, 'dash', given);
+      expect(stderr).toBe('');
+      expect(status).toBe(0);
+      expect(describeTree(target)).toEqual(describeTree(bench.tree));
+      rmSync(target, { recursive: true });
+      rmSync(repository, { recursive: true });
+      mkdirSync(repository);
+    }
   });
 
   test('refuses damage, and a target that is not empty', async () => {

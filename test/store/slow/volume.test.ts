@@ -57,6 +57,7 @@ async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?:
     index: () => readIndexFile(bench.index),
     packs: stored.packs,
     destination: bench.destination,
+    keys: {},
     spool: bench.spool,
     smallFile: 1024 * 1024,
     overwrite: false,

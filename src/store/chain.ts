@@ -1,0 +1,101 @@
+import { type ErrorInfo, errorInfo } from '../errors.ts';
+import { readPins } from './pins.ts';
+import type { Repository, Snapshot } from './repository.ts';
+import { unsigned } from './signing.ts';
+import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
+
+/** Something wrong with the documents of one snapshot. */
+export interface Finding {
+  snapshot: string;
+  error: ErrorInfo;
+}
+
+interface Link {
+  id: string;
+  sequence: number;
+  previous: string | null;
+  hash: string;
+}
+
+/**
+ * Each manifest names its predecessor by number and hash, back to the first. Retention leaves a tombstone for each that it takes
+ * away, so that one that is missing without is seen.
+ */
+export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Finding[] {
+  const links = new Map<string, Link>();
+  for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
+  for (const { manifest, hash } of snapshots) {
+    const { id, sequence, previous } = manifest;
+    links.set(id, { id, sequence, previous, hash });
+  }
+  const chain = [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
+  return chain.flatMap((link, i) => {
+    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0, hash: null };
+    if (before.sequence === link.sequence - 1 && before.hash === link.previous) return [];
+    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
+    return [{ snapshot: link.id, error: { code: 'CHAIN_BROKEN' as const, message } }];
+  });
+}
+
+/** What signatures and chain say of a project's documents. */
+export interface ChainReport {
+  findings: Finding[];
+  signatures: {
+    /** a signing key is set */
+    checked: boolean;
+    /** manifests that are signed; whether rightly is known only when it was checked */
+    signed: number;
+    /** with a key: what is from before it was set, and not signed */
+    unsigned: string[];
+    /** which keys signed the manifests */
+    keys: string[];
+  };
+}
+
+/** Looks at the chain of manifests and tombstones, and at the signatures of tombstones and pins; the manifests' own were looked at. */
+export async function readChain(repository: Repository, snapshots: readonly Snapshot[]): Promise<ChainReport> {
+  const findings: Finding[] = [];
+  const wrong = (id: string, error: unknown) => void findings.push({ snapshot: id, error: errorInfo(error) });
+  const { usable, forged } = sortOut(snapshots, await readTombstones(repository, { wrong }));
+  for (const { id } of forged) wrong(id, unsigned(`the tombstone of ${id}`));
+  const old = snapshots.filter((one) => one.unsigned).map(({ manifest }) => manifest.id);
+  await readPins(repository, (id, verdict) => {
+    if (typeof verdict !== 'string') wrong(id, verdict);
+    else if (verdict === 'unsigned') old.push(`the pin of ${id}`);
+  });
+  const signatures = snapshots.flatMap(({ manifest }) => manifest.signature ?? []);
+  return {
+    findings: [...findings, ...chainBreaks(snapshots, usable)],
+    signatures: {
+      checked: repository.signing.active,
+      signed: signatures.length,
+      unsigned: old,
+      keys: [...new Set(signatures.map(({ keyId }) => keyId))],
+    },
+  };
+}
+
+/** The first gap in the chain from that snapshot on to the newest: something that was newer than it is missing. */
+export async function gapAfter(
+  repository: Repository,
+  snapshots: readonly Snapshot[],
+  id: string,
+): Promise<Finding | undefined> {
+  const later = snapshots.filter(({ manifest }) => manifest.id >= id);
+  const { usable } = sortOut(snapshots, await readTombstones(repository, { from: id }));
+  return chainBreaks(later, usable).find(({ snapshot }) => snapshot !== id);
+}
+
+/** A tombstone without a signature explains a gap only among snapshots from before the key was set. */
+function sortOut(
+  snapshots: readonly Snapshot[],
+  tombstones: readonly ReadTombstone[],
+): { usable: ReadTombstone[]; forged: ReadTombstone[] } {
+  const signed = [
+    ...snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest),
+    ...tombstones.filter(({ verdict }) => verdict === 'signed'),
+  ];
+  const first = Math.min(...signed.map(({ sequence }) => sequence));
+  const forged = tombstones.filter(({ verdict, sequence }) => verdict === 'unsigned' && sequence >= first);
+  return { usable: tombstones.filter((one) => !forged.includes(one)), forged };
+}

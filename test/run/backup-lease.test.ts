@@ -1,0 +1,131 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { backup } from '../../src/backup.ts';
+import type { BackupDeps } from '../../src/backup-context.ts';
+import type { Captured } from '../../src/capture.ts';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { silentLog } from '../../src/log.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import { createDispatcher } from '../../src/report/dispatch.ts';
+import { openState } from '../../src/state.ts';
+import { LEASE_MS, takeLease } from '../../src/store/lease.ts';
+import { openRepository } from '../../src/store/repository.ts';
+import { makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+/** Runs of several agents on one repository, and with a signing key or without. */
+
+let root: string;
+let now: Date;
+let done: string[];
+beforeEach(async () => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-leased-'));
+  now = new Date('2026-11-20T03:00:00Z');
+  done = [];
+  await open();
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const destination = () => createLocalDestination({ root });
+const open = (signingKeys: string[] = []) =>
+  openRepository(destination(), { project: 'shop', create: true, keys: {}, signingKeys });
+const leaseOf = (home: string) =>
+  takeLease({ destination: destination(), project: 'shop', home, holder: home, now: () => now, log: silentLog });
+const ids = async () => (await (await open()).snapshots()).snapshots.map(({ manifest }) => manifest.id);
+
+function run(agent: string, over: Partial<BackupDeps> & { keys?: string[]; during?: () => Promise<void> } = {}) {
+  const { keys, during, ...rest } = over;
+  const directory = join(root, `.${agent}`);
+  const deps: BackupDeps = {
+    ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
+    lock: async () => ({ release: async () => void done.push('unlocked') }),
+    journals: join(directory, 'journals'),
+    spool: join(directory, 'runs'),
+    state: openState(join(directory, 'state')),
+    dispatcher: createDispatcher([{ name: 'test', handle: async ({ type }) => void done.push(type) }], {
+      log: silentLog,
+    }),
+    now: () => now,
+    recover: async () => undefined,
+    sweepTemporary: async () => undefined,
+    plan: async () =>
+      ({
+        project: 'shop',
+        problems: [],
+        sources: [{ name: 'config', kind: 'files', schedule: '0 3 * * *', root: '/config' }],
+      }) as unknown as Plan,
+    repository: () => open(keys),
+    lease: () => leaseOf(agent),
+    holdDeps: () => expect.fail('nothing is held'),
+    capturer: () => ({
+      async capture() {
+        await during?.();
+        const report: Captured['report'] = makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1 });
+        const { fell: _, ...entry } = report;
+        return { report, entry: { ...entry, packs: [], skipped: {} } };
+      },
+      failed: () => expect.fail('not asked for'),
+    }),
+    nextRun: () => undefined,
+    prune: async () => ({ snapshots: 0, objects: 0, bytes: 0 }),
+    ...rest,
+  };
+  return backup(deps, {
+    trigger: 'schedule',
+    begun: () => void done.push('begun'),
+    signal: new AbortController().signal,
+  });
+}
+
+test('while another agent has the lease nothing is begun, and the daemon may try again', async () => {
+  const other = await leaseOf('b');
+  await expect(run('a')).rejects.toMatchObject({ code: 'LOCKED' });
+  expect(done).toEqual(['unlocked']);
+  await other.release();
+  const report = await run('a');
+  expect(report.error).toBeUndefined();
+  expect(report.snapshot).toBe(report.id);
+  await leaseOf('b');
+});
+
+test('one that was held up while another agent took over commits nothing', async () => {
+  const held = await run('a', {
+    async during() {
+      now = new Date(now.getTime() + LEASE_MS);
+      const other = await run('b');
+      expect(other.snapshot).toBe(other.id);
+    },
+  });
+  expect(held.error).toMatchObject({ code: 'LEASE_LOST' });
+  expect(held.snapshot).toBeUndefined();
+  expect(await ids()).toHaveLength(1);
+});
+
+test('a destination that fails before the lease is had is reported as the failure of the run', async () => {
+  const lease = async () => {
+    throw new LifeboatError('DEST_FULL', 'no space');
+  };
+  expect((await run('a', { lease })).error).toMatchObject({ code: 'DEST_FULL' });
+  expect(done).toEqual(['begun', 'run-started', 'run-finished', 'unlocked']);
+});
+
+test('once snapshots are signed, none is made without the key', async () => {
+  const key = 'a key of many characters';
+  const plain = await run('a');
+  now = new Date(now.getTime() + 60_000);
+  const signed = await run('a', { keys: [key] });
+  const { snapshots } = await (await open([key])).snapshots();
+  expect(snapshots.map(({ manifest, unsigned }) => [manifest.id, manifest.sequence, unsigned])).toEqual([
+    [signed.id, 2, undefined],
+    [plain.id, 1, true],
+  ]);
+  now = new Date(now.getTime() + 60_000);
+  const without = await run('a');
+  expect(without.error).toMatchObject({
+    code: 'SIGNATURE_KEY',
+    hint: expect.stringContaining(snapshots[0]?.manifest.signature?.keyId ?? '?'),
+  });
+  expect(await ids()).toHaveLength(2);
+});
