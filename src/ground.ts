@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
+import { planNow, projectOf, SPOOL, spoolMountOf } from './agent.ts';
 import { nextRunOf } from './daemon.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { findSelf, type Self } from './docker/discover.ts';
@@ -25,6 +25,7 @@ import { type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
+import { readVersion } from './version.ts';
 
 /** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
 const LOCK_PATIENCE_MS = 3000;

@@ -23,7 +23,7 @@ const LAYERS: string[][] = [
 const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts', 'prune-commands.ts', 'restore-commands.ts'];
 /** The composition root. */
 const ROOT = ['app.ts', 'ground.ts', 'notifiers.ts', 'open-destination.ts', 'verb-deps.ts'];
-const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts'];
+const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts', 'version.ts'];
 
 /** Longest a file may be: longer ones have more than one thing to say. */
 const MAX_LINES = 250;
@@ -31,7 +31,6 @@ const MAX_LINES = 250;
 const LONG: Record<string, number> = {
   'docker/transport.ts': 260,
   'sources/postgres/facts.ts': 300,
-  'sources/postgres/postgres-source.ts': 270,
   'store/repository.ts': 260,
 };
 
