@@ -13,7 +13,6 @@ const BY_HAND = 'tar \\| zstd \\| age \\| rclone rcat';
 const LARGE = 'lifeboat, age, one file of 10 GB (sparse)';
 
 const BUDGETS: Budget[] = [
-  { contender: AGE, rival: BY_HAND, most: 1 },
   { contender: AGE, mostMiB: 250 },
   { contender: LARGE, mostMiB: 250 },
 ];
@@ -38,7 +37,9 @@ export async function benchS3({ rounds, small, image }: BenchOptions): Promise<s
       await writeFile(path.join(sparse.media, 'large'), '');
       await truncate(path.join(sparse.media, 'large'), small ? 1e9 : 10e9);
       await backup(sparse, server, results, image, LARGE, { LIFEBOAT_AGE_RECIPIENTS: place.recipient });
-      return `${count} files, ${(bytes / 1e9).toFixed(2)} GB, an S3 server on the same machine.\n\n${report(results, BUDGETS)}`;
+      const compared = [CLEAR, AGE].map((name) => `${name}: ${results.ratio(name, BY_HAND).toFixed(2)} of ${BY_HAND}`);
+      const what = `${count} files, ${(bytes / 1e9).toFixed(2)} GB, an S3 server on the same machine.`;
+      return [what, report(results, BUDGETS), ...compared].join('\n\n');
     });
   } finally {
     await server.stop();
@@ -57,13 +58,15 @@ async function backup(
   const bucket = await server.bucket();
   const stack: Stack = await stackOver(place, image, {
     ...env,
-    LIFEBOAT_DESTINATION: `s3://${bucket}/base?endpoint=${server.endpoint}`,
+    LIFEBOAT_DESTINATION: `s3://${bucket}/base?endpoint=http://${server.container}:7480`,
     AWS_ACCESS_KEY_ID: S3_KEY.accessKeyId,
     AWS_SECRET_ACCESS_KEY: S3_KEY.secretAccessKey,
   });
   try {
+    await shell(`docker network connect ${stack.project}_default ${server.container}`);
     await results.run(name, () => expectOk(stack.lifeboat('backup', 'web.media')), lifeboatProcess);
   } finally {
+    await shell(`docker network disconnect --force ${stack.project}_default ${server.container}`);
     await stack.destroy();
     await server.empty(bucket);
   }
@@ -74,7 +77,7 @@ async function byHand({ media, recipient }: Place, server: S3Server, results: Re
   const remote = `:s3,provider=Ceph,endpoint='${server.endpoint}',access_key_id=${S3_KEY.accessKeyId},secret_access_key=${S3_KEY.secretAccessKey}:`;
   await results.run(BY_HAND, () =>
     shell(
-      `tar -C ${media} -cf - . | zstd -q -T0 -c | age -r ${recipient} | rclone --config /dev/null rcat "${remote}${bucket}/media.tar.zst.age"`,
+      `tar -C ${media} -cf - . | zstd -q -T0 -c | age -r ${recipient} | env -u AWS_CA_BUNDLE rclone --config /dev/null rcat "${remote}${bucket}/media.tar.zst.age"`,
     ),
   );
   await server.empty(bucket);
