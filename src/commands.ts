@@ -52,7 +52,7 @@ export async function run(name: string, operands: Operands, options: Options, io
 
 function foreignOf({ from, project }: Options): Foreign | undefined {
   if (typeof from !== 'string') return undefined;
-  return { directory: from, ...(typeof project === 'string' ? { project } : {}) };
+  return { from, ...(typeof project === 'string' ? { project } : {}) };
 }
 
 const COMMANDS: Record<string, (call: Call) => Promise<number>> = {

@@ -1,8 +1,8 @@
 import { LifeboatError } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
+import { type CopyLocation, lacksRegion, overlap } from './location.ts';
 import type { KeepPolicy } from './model.ts';
-import { isS3, parseS3Location } from './s3-location.ts';
 import type { SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
@@ -15,6 +15,8 @@ export interface Settings {
   readonly fall: number;
   /** absolute path without a slash at its end, or `s3://…` as it was given */
   readonly destination: string;
+  /** further places for the same repository, in the order in which they were given */
+  readonly copies: readonly CopyLocation[];
   /** the key for S3, where it is given outright; otherwise the SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
@@ -147,20 +149,32 @@ export function parseSettings(
       'encrypt with one of them; LIFEBOAT_AGE_IDENTITY and LIFEBOAT_GPG_PRIVATE_KEY may stay, for older backups';
     mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
   }
-  const regionless = given.has('AWS_REGION') ? undefined : withoutRegion(read.values.LIFEBOAT_DESTINATION);
-  if (regionless) mistakes.push(regionless);
+  mistakes.push(...misplaced(read.values));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
 }
 
-/** AWS has a server for each region; only files that the SDK reads by itself may name one for it. */
-function withoutRegion(destination: string): Mistake | undefined {
-  const parsed = isS3(destination) ? parseS3Location(destination) : undefined;
-  if (!parsed || !('value' in parsed) || parsed.value.endpoint !== undefined || parsed.value.region !== undefined)
-    return;
-  const message = 'LIFEBOAT_DESTINATION names neither a region nor an endpoint';
+/** What is wrong with where backups go, taken together. */
+function misplaced({
+  LIFEBOAT_DESTINATION: destination,
+  LIFEBOAT_COPY: copies = [],
+  AWS_REGION,
+}: Values<typeof SETTINGS>) {
+  const mistakes: Mistake[] = [];
+  const refuse = (key: string, text: string, hint: string) =>
+    void mistakes.push(mistake(key, 'invalid', `${key} ${text}`, hint));
   const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
-  return mistake('LIFEBOAT_DESTINATION', 'invalid', message, hint);
+  if (AWS_REGION === undefined) {
+    if (lacksRegion(destination)) refuse('LIFEBOAT_DESTINATION', 'names neither a region nor an endpoint', hint);
+    const copy = copies.find(({ location }) => lacksRegion(location));
+    if (copy) refuse('LIFEBOAT_COPY', `names neither a region nor an endpoint for ${copy.name}`, hint);
+  }
+  const inside = copies.find(({ location }) => overlap(location, destination));
+  if (inside) {
+    const other = 'a copy needs a place of its own, on another disk or server';
+    refuse('LIFEBOAT_COPY', `names ${inside.name}, which is where LIFEBOAT_DESTINATION is`, other);
+  }
+  return mistakes;
 }
 
 function refusal(mistakes: Mistake[]): LifeboatError {
@@ -181,6 +195,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     keep: values.LIFEBOAT_KEEP,
     fall: values.LIFEBOAT_FALL,
     destination: values.LIFEBOAT_DESTINATION,
+    copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
     keys: keysOf(values),
