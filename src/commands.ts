@@ -3,7 +3,7 @@ import type { App } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
-import type { Foreign } from './foreign.ts';
+import { type Foreign, hintAtCopies } from './foreign.ts';
 import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
 import { redactDeep } from './redact.ts';
@@ -47,8 +47,13 @@ export async function run(name: string, operands: Operands, options: Options, io
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
-  return command({ app, io, operands, options, json: options.json === true });
+  return command({ app, io, operands, options, json: options.json === true }).catch((error: unknown) => {
+    throw app.foreign || !CAN_READ_COPIES.has(name) ? error : hintAtCopies(error, app.settings);
+  });
 }
+
+/** The commands that take --from. */
+const CAN_READ_COPIES = new Set(['restore', 'snapshots', 'show', 'check']);
 
 function foreignOf({ from, project }: Options): Foreign | undefined {
   if (typeof from !== 'string') return undefined;
@@ -68,6 +73,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   show: async (call) => (await import('./browse.ts')).show(call),
   status: async (call) => (await import('./browse.ts')).status(call),
   check: async (call) => (await import('./browse-check.ts')).checkRepository(call),
+  copy: async (call) => (await import('./copy-commands.ts')).copy(call),
   prune: async (call) => (await import('./prune-commands.ts')).prune(call),
   pin: async (call) => (await import('./prune-commands.ts')).pin(call),
   unpin: async (call) => (await import('./prune-commands.ts')).unpin(call),
@@ -112,9 +118,10 @@ async function showPlan(call: Call): Promise<number> {
     return { name, kind, service, container: containerName, schedule, keep, ...probes.get(name) };
   });
   const destination = app.destination.name;
+  const copies = app.settings.copies.map(({ name, keep }) => ({ name, ...(keep ? { keep } : {}) }));
   print(
     call,
-    { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination },
+    { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination, copies },
     () =>
       renderPlan({
         plan,
@@ -123,6 +130,7 @@ async function showPlan(call: Call): Promise<number> {
         now: new Date(),
         zone: app.settings.timeZone,
         destination,
+        copies,
         encryption: encryptionText(app.settings.keys),
         ...(free === undefined ? {} : { free }),
         paint: io.paint,

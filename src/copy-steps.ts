@@ -20,7 +20,7 @@ export interface Side extends SnapshotList {
 
 /** One copy that is being brought up to date. */
 export interface Copying {
-  place: Pick<CopyPlace, 'name' | 'keep'>;
+  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
   main: Side;
   repository: Repository;
   /** its counts grow as things are sent */
@@ -43,7 +43,7 @@ export async function bringUpToDate(
   deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'progress'>,
   copying: Copying,
 ): Promise<{ error?: LifeboatError; bad: string[] }> {
-  const { main, repository, lacking, signal, alive } = copying;
+  const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
   const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
   for (const step of steps) lacking.add(step);
@@ -64,7 +64,9 @@ export async function bringUpToDate(
   const brought = steps.flatMap((step) =>
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
   );
-  await copyPins(main, repository, new Set([...copy.there, ...brought]));
+  const have = new Set([...copy.there, ...brought]);
+  await copyPins(main, repository, have);
+  if (!place.keepsPins) await unpin(main, repository);
   return { bad: [...context.bad.keys()], ...(error ? { error } : {}) };
 }
 
@@ -152,18 +154,18 @@ async function take(
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
 }
 
-/** What is pinned at the destination is pinned there, and what was unpinned is not. */
-async function copyPins(
-  { repository: from, pins, snapshots, removed }: Side,
-  to: Repository,
-  have: ReadonlySet<string>,
-) {
+/** What is pinned at the destination is pinned there. */
+async function copyPins({ repository: from, pins }: Side, to: Repository, have: ReadonlySet<string>): Promise<void> {
   const there = await readPins(to);
   for (const id of pins.keys()) {
     if (have.has(id) && !there.has(id)) await copyDocument(from.destination, to.destination, pinKey(to.project, id));
   }
+}
+
+/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned. */
+async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
   const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
-  for (const id of there.keys()) if (!pins.has(id) && known.has(id)) await deletePin(to, id);
+  for (const id of (await readPins(to)).keys()) if (!pins.has(id) && known.has(id)) await deletePin(to, id);
 }
 
 function notCopied(id: string, cause: LifeboatError): LifeboatError {

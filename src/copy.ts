@@ -17,6 +17,8 @@ export interface CopyPlace {
   name: string;
   /** absent: that of the destination */
   keep?: KeepPolicy;
+  /** what is pinned there stays so */
+  keepsPins?: true;
   /** The repository there, as a copy of `main`; DEST_FOREIGN for another one. With `create` an empty place becomes one. */
   open(main: Repository, options: { create: boolean }): Promise<Repository>;
   lease(repository: Repository): Promise<Lease>;

@@ -76,6 +76,8 @@ export interface Ground {
 export interface Own {
   destination: SweepingDestination;
   repository(): Promise<Repository>;
+  /** as the place that a copy is brought back to */
+  place: CopyPlace;
   /** removes unfinished files of the project there; to be called by whoever holds the lock */
   sweep(): Promise<void>;
 }
@@ -123,14 +125,16 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     if (await isLeasedToOther({ destination, project, home: await state.home(), now })) return;
     await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
   };
-  const copyPlace = ({ location, ...copy }: CopyLocation): CopyPlace => {
-    const place = openElsewhere(location, settings);
+  const placeAt = (location: string, place: SweepingDestination): CopyPlace => {
     return {
-      ...copy,
-      open: ({ info }, { create }) => openAt(location, place, { project, create, copyOf: info }),
+      name: place.name,
+      open: (main, { create }) => openAt(location, place, { project: main.project, create, copyOf: main.info }),
       lease,
       sweep: () => sweepAt(location, place),
     };
+  };
+  const copyPlace = ({ location, ...copy }: CopyLocation): CopyPlace => {
+    return { ...placeAt(location, openElsewhere(location, settings)), ...copy };
   };
   const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
   return {
@@ -151,6 +155,7 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       destination: ownDestination,
       // What is empty now may be about to be brought back from the other repository.
       repository: () => openAt(base.settings.destination, ownDestination, { project, create: !foreign }),
+      place: placeAt(base.settings.destination, ownDestination),
       sweep: () => sweepAt(base.settings.destination, ownDestination),
     },
     copies: settings.copies.map(copyPlace),

@@ -3,14 +3,16 @@ import { backupUnderLock } from './backup.ts';
 import type { BackupDeps, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
 import { type CopyDeps, copyAll } from './copy.ts';
+import type { CopyAloneDeps } from './copy-alone.ts';
 import { planWithKeep } from './copy-plan.ts';
 import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
 import type { Ground } from './ground.ts';
 import { reachedBy } from './kept-databases.ts';
 import { undoVolumes } from './kept-volumes.ts';
-import type { Plan, PlannedSource } from './plan/model.ts';
+import type { KeepPolicy, Plan, PlannedSource } from './plan/model.ts';
 import { prune } from './prune.ts';
+import type { PruneEverywhereDeps } from './prune-everywhere.ts';
 import { recover } from './recover.ts';
 import { createDispatcher, type Dispatcher } from './report/dispatch.ts';
 import type { Listener } from './report/events.ts';
@@ -80,6 +82,31 @@ export function pruneCopyOf(ground: Ground, plan: Plan): NonNullable<CopyDeps['p
     const deps = { ...pruneDepsOf(ground), plan: planWithKeep(plan, keep), ...(keep ? { keep } : {}) };
     return prune({ ...deps, repository, fence, signal }, { dryRun: false });
   };
+}
+
+/** More than there ever is. */
+const EVERYTHING: KeepPolicy = { last: 1_000_000 };
+
+/** What a verb needs that works on the repository outside of a backup. */
+function aloneOf(ground: Ground) {
+  const { lock, lease, plan, log, notifiers } = ground;
+  const recover = () => recoverOn(ground, createDispatcher(notifiers, { log }));
+  return { lock, lease, recover, plan, repository: () => ground.repository({ create: false }) };
+}
+
+export function pruneEverywhereDeps(ground: Ground): PruneEverywhereDeps {
+  const { destination, copies } = ground;
+  return { ...pruneDepsOf(ground), ...aloneOf(ground), destination: destination.name, copies };
+}
+
+export function copyAloneDeps(ground: Ground): CopyAloneDeps {
+  const alone = aloneOf(ground);
+  if (!ground.foreign) return { ...alone, deps: (plan) => copyDepsOf(ground, plan) };
+  // From a copy to the destination. What is known of the copies stays as it is; a place to read from may be read-only.
+  const state = { ...ground.state, saveCopies: async () => undefined, saveDamaged: async () => undefined };
+  const copies = [{ ...ground.own.place, keep: EVERYTHING, keepsPins: true as const }];
+  const lease = async () => ({ fence: async () => undefined, release: async () => undefined });
+  return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(ground, plan), copies, state }) };
 }
 
 export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps {
