@@ -1,4 +1,4 @@
-import type { Parsed } from './fields.ts';
+import { type Mistake, mistake, type Parsed } from './fields.ts';
 import type { KeepPolicy } from './model.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
@@ -101,4 +101,23 @@ export function lacksRegion(location: string): boolean {
   if (!parsed || !('value' in parsed)) return false;
   const { endpoint, region, profile } = parsed.value;
   return endpoint === undefined && region === undefined && profile === undefined;
+}
+
+/** What is wrong with where backups go, taken together. `region`: AWS_REGION. */
+export function misplaced(destination: string, copies: readonly CopyLocation[], region: string | undefined): Mistake[] {
+  const mistakes: Mistake[] = [];
+  const refuse = (key: string, text: string, hint: string) =>
+    void mistakes.push(mistake(key, 'invalid', `${key} ${text}`, hint));
+  const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
+  if (region === undefined) {
+    if (lacksRegion(destination)) refuse('LIFEBOAT_DESTINATION', 'names neither a region nor an endpoint', hint);
+    const copy = copies.find(({ location }) => lacksRegion(location));
+    if (copy) refuse('LIFEBOAT_COPY', `names neither a region nor an endpoint for ${copy.name}`, hint);
+  }
+  const inside = copies.find(({ location }) => overlap(location, destination));
+  if (inside) {
+    const other = 'a copy needs a place of its own, on another disk or server';
+    refuse('LIFEBOAT_COPY', `names ${inside.name}, which is where LIFEBOAT_DESTINATION is`, other);
+  }
+  return mistakes;
 }

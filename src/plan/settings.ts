@@ -1,7 +1,7 @@
 import { LifeboatError } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
-import { type CopyLocation, lacksRegion, overlap } from './location.ts';
+import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
@@ -149,32 +149,10 @@ export function parseSettings(
       'encrypt with one of them; LIFEBOAT_AGE_IDENTITY and LIFEBOAT_GPG_PRIVATE_KEY may stay, for older backups';
     mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
   }
-  mistakes.push(...misplaced(read.values));
+  const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
+  mistakes.push(...misplaced(destination, copies ?? [], region));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
-}
-
-/** What is wrong with where backups go, taken together. */
-function misplaced({
-  LIFEBOAT_DESTINATION: destination,
-  LIFEBOAT_COPY: copies = [],
-  AWS_REGION,
-}: Values<typeof SETTINGS>) {
-  const mistakes: Mistake[] = [];
-  const refuse = (key: string, text: string, hint: string) =>
-    void mistakes.push(mistake(key, 'invalid', `${key} ${text}`, hint));
-  const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
-  if (AWS_REGION === undefined) {
-    if (lacksRegion(destination)) refuse('LIFEBOAT_DESTINATION', 'names neither a region nor an endpoint', hint);
-    const copy = copies.find(({ location }) => lacksRegion(location));
-    if (copy) refuse('LIFEBOAT_COPY', `names neither a region nor an endpoint for ${copy.name}`, hint);
-  }
-  const inside = copies.find(({ location }) => overlap(location, destination));
-  if (inside) {
-    const other = 'a copy needs a place of its own, on another disk or server';
-    refuse('LIFEBOAT_COPY', `names ${inside.name}, which is where LIFEBOAT_DESTINATION is`, other);
-  }
-  return mistakes;
 }
 
 function refusal(mistakes: Mistake[]): LifeboatError {
