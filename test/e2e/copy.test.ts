@@ -1,4 +1,5 @@
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
@@ -25,6 +26,7 @@ describe('a copy on an S3 server', () => {
   let options: StackOptions;
   let backups: string;
   let location: string;
+  let scratch: string;
   const image = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
   const key = { AWS_ACCESS_KEY_ID: S3_KEY.accessKeyId, AWS_SECRET_ACCESS_KEY: S3_KEY.secretAccessKey };
 
@@ -33,10 +35,19 @@ describe('a copy on an S3 server', () => {
     proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
     bucket = await server.bucket();
     location = `s3://${bucket}/base?endpoint=http://${await hostAddress()}:${proxy.port}`;
+    scratch = await mkdtemp(path.join(tmpdir(), 'lifeboat-copy-'));
+    const credentials = path.join(scratch, 'aws');
+    const { accessKeyId, secretAccessKey } = S3_KEY;
+    await writeFile(
+      credentials,
+      `[elsewhere]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`,
+    );
     options = {
       services: { web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }) },
       volumes: { media: {} },
-      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *', LIFEBOAT_KEEP: '30d', ...key },
+      secrets: { aws: { file: credentials } },
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *', LIFEBOAT_KEEP: '30d', AWS_SHARED_CREDENTIALS_FILE: '/run/secrets/aws' },
+      agent: { secrets: ['aws'] },
     };
     stack = await Stack.start(options);
     backups = path.join(stack.directory, 'backups');
@@ -45,13 +56,17 @@ describe('a copy on an S3 server', () => {
       expect((await stack.backup()).code).toBe(0);
     }
     await age();
-    await stack.write({ ...options, env: { ...options.env, LIFEBOAT_COPY: `${location}&keep=last+2` } });
+    await stack.write({
+      ...options,
+      env: { ...options.env, LIFEBOAT_COPY: `${location}&profile=elsewhere&keep=last+2` },
+    });
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
   });
   afterAll(async () => {
     await stack?.destroy();
     await proxy?.close();
     await server?.stop();
+    await rm(scratch, { recursive: true, force: true });
   });
 
   /** Makes the snapshots those of the last nights, one a day; objects stay as they are. */
@@ -170,7 +185,8 @@ describe('a copy on an S3 server', () => {
     const packs = (await stack.objects()).filter((one) => one.includes('/packs/') && !there.has(one));
     const latest = JSON.stringify(await stack.json('show', 'latest'));
     const pack = packs.find((one) => latest.includes(one)) as string;
-    const bytes = await readFile(path.join(backups, pack));
+    const good = await readFile(path.join(backups, pack));
+    const bytes = Buffer.from(good);
     bytes[1000] = (bytes[1000] ?? 0) ^ 1;
     await writeFile(path.join(backups, pack), bytes);
     const { code, stdout } = await stack.lifeboat('copy');
@@ -182,11 +198,14 @@ describe('a copy on an S3 server', () => {
     expect(next.report.results[0]?.newBytes).toBeGreaterThan(400_000);
     expect(next.report.copies).toMatchObject([{ status: 'partial', snapshots: 1, error: { code: 'OBJECT_DAMAGED' } }]);
     expect(await ids('--from', '1')).toContain(next.report.snapshot);
+    // Mended from elsewhere, it is copied after all.
+    await writeFile(path.join(backups, pack), good);
+    expect((await stack.lifeboat('copy')).stdout).toContain('is up to date · 1 snapshot');
+    expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
   });
 
   it('gives everything back when the destination is gone: in place, to a new host, and to the destination', async () => {
     const before = await sums();
-    await cp(backups, path.join(stack.directory, 'away'), { recursive: true });
     for (const name of await readdir(backups)) await rm(path.join(backups, name), { recursive: true });
     await stack.exec('web', ['sh', '-c', 'rm /media/*']);
     const lost = await stack.lifeboat('restore', 'latest', 'web.media', '--yes', '--json');
