@@ -46,6 +46,11 @@ export async function planNow(engine: Engine, self: Self, project: string, setti
   plan.problems.push(...(await staleFiles(agentMounts, CONFIG)));
   const mistaken = destinationError(settings.destination, agentMounts, true);
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
+  for (const { location } of settings.copies) {
+    const wrong = destinationError(location, agentMounts, true);
+    // The run itself is well: a copy that fails is told of by its own report.
+    if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
+  }
   return plan;
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { backup } from './backup.ts';
 import type { BackupRequest } from './backup-context.ts';
+import { type CopyRequest, copyAlone } from './copy-alone.ts';
 import { daemon } from './daemon.ts';
 import { watch } from './docker/discover.ts';
 import { LifeboatError } from './errors.ts';
@@ -12,15 +13,16 @@ import { isLocked } from './lock.ts';
 import { createLog, type Log } from './log.ts';
 import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
-import { type PruneRequest, type PruneResult, pruneAlone } from './prune.ts';
+import type { PruneRequest } from './prune.ts';
+import { type Pruning, pruneEverywhere } from './prune-everywhere.ts';
 import { registerSecret } from './redact.ts';
 import { createDispatcher } from './report/dispatch.ts';
-import type { Listener, RestoreReport, RunReport } from './report/events.ts';
+import type { CopyReport, Listener, RestoreReport, RunReport } from './report/events.ts';
 import { restore } from './restore.ts';
 import type { RestoreRequest, RestoreResult } from './restore-context.ts';
 import { forget, type RollbackRequest, rollback } from './rollback.ts';
 import type { Rollback } from './state.ts';
-import { backupDepsOf, pruneDepsOf, recoverOn, restoreDepsOf } from './verb-deps.ts';
+import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './verb-deps.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
@@ -46,7 +48,8 @@ export interface App extends Ground {
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   heldData(): Promise<HeldData[]>;
-  prune(request: PruneRequest, signal: AbortSignal): Promise<PruneResult>;
+  prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
+  copy(request: CopyRequest): Promise<CopyReport[]>;
   daemon(signal: AbortSignal): Promise<void>;
 }
 
@@ -68,15 +71,8 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
         (source, signal) => ground.openToLook(source, probeRun(), signal),
         ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
       ),
-    prune: (request, signal) => {
-      const recover = () => recoverOn(ground, createDispatcher(notifiers, { log }));
-      const repository = () => ground.repository({ create: false });
-      return pruneAlone(
-        { ...pruneDepsOf(ground), lock: ground.lock, lease: ground.lease, recover, plan, repository },
-        request,
-        signal,
-      );
-    },
+    prune: (request, signal) => pruneEverywhere(pruneEverywhereDeps(ground), request, signal),
+    copy: (request) => copyAlone(copyAloneDeps(ground), request),
     daemon: (signal) => runDaemon(ground, app, signal),
   };
   return app;

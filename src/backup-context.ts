@@ -5,7 +5,7 @@ import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { Pruned, RunStart, Trigger } from './report/events.ts';
+import type { CopyReport, Pruned, RunStart, Trigger } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Lease } from './store/lease.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
@@ -41,6 +41,8 @@ export interface BackupDeps {
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
+  /** brings the copies up to date, and prunes those that are if asked to; see copy.ts. None: there is no copy */
+  copy(plan: Plan, repository: Repository, request: { prune: boolean; signal: AbortSignal }): Promise<CopyReport[]>;
   /** removes what need not be kept any more; see prune.ts for what it rejects with */
   prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
 }

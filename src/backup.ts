@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
+import { copyAndPrune } from './after-commit.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { type Captured, vanished } from './capture.ts';
 import { captureAll } from './capture-all.ts';
@@ -19,7 +20,7 @@ import { FORMAT, type Manifest } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 
 /**
- * One run: plan → capture → store → commit → prune → report. Resolves to the report whatever the outcome. Rejects only before
+ * One run: plan → capture → store → commit → copy → prune → report. Resolves to the report whatever the outcome. Rejects only before
  * anything was done: LOCKED when another run is under way.
  */
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
@@ -58,42 +59,13 @@ export async function backupUnderLock(
   log.info('run started', { run: run.id, trigger: run.trigger, sources: run.sources });
   const journal = beginJournal(deps, run);
   const ending = await attempt(deps, request, run, journal, found, log);
-  await pruneAfter(deps, request, ending, found, log);
+  await copyAndPrune(deps, request, ending, found, log);
   // Before the report, which takes its time.
   await clearUp(deps, run, ending, log);
   if (found.lease && !(found.lease instanceof LifeboatError)) await found.lease.release();
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
-}
-
-/**
- * After a run of which everything went well, but not after one that somebody made of a part, or that a restore made. What goes
- * wrong is told, and the run stays what it was.
- */
-async function pruneAfter(
-  deps: BackupDeps,
-  { trigger, only, signal }: BackupRequest,
-  ending: Ending,
-  { plan, lease }: Found,
-  log: Log,
-): Promise<void> {
-  const asked = trigger === 'safety' || (trigger === 'manual' && only);
-  if (ending.status !== 'ok' || asked || signal.aborted || plan instanceof LifeboatError || !lease) return;
-  if (lease instanceof LifeboatError) return;
-  try {
-    ending.pruned = await deps.prune(plan, await deps.repository(), lease.fence, signal);
-  } catch (error) {
-    const { code, message, hint } = errorInfo(error);
-    log.warn('old snapshots could not be removed', { code, message });
-    ending.problems.push({
-      severity: 'warning',
-      code,
-      subject: 'prune',
-      message: `old snapshots could not be removed: ${message}`,
-      ...(hint ? { hint } : {}),
-    });
-  }
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {

@@ -12,7 +12,8 @@ export async function checkRepository(call: Call): Promise<number> {
   const wanted = options.readData;
   const readData = wanted === true ? 1 : typeof wanted === 'number' ? wanted : 0;
   const repository = await app.repository({ create: false });
-  const after = readData < 1 ? await app.state.checkedTo() : undefined;
+  // What is remembered is about the destination.
+  const after = readData < 1 && !app.foreign ? await app.state.checkedTo() : undefined;
   const line = createMeterLine(json ? undefined : io.terminal, 'reading');
   const result = await check(repository, {
     readData,
@@ -22,9 +23,9 @@ export async function checkRepository(call: Call): Promise<number> {
     ...(after === undefined ? {} : { after }),
   });
   line.clear();
-  if (readData > 0 && readData < 1) await app.state.saveCheckedTo(result.next);
-  await rememberDamaged(call, result, readData);
-  print(call, result, () => renderCheck(result));
+  if (readData > 0 && readData < 1 && !app.foreign) await app.state.saveCheckedTo(result.next);
+  if (!app.foreign) await rememberDamaged(call, result, readData);
+  print(call, result, () => renderCheck(result, app.foreign, app.settings.copies));
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
   if (result.damaged.length === 0 && result.manifests.length === 0) return EXIT.done;
   return result.usable ? EXIT.partial : EXIT.failed;
@@ -55,7 +56,7 @@ function signatureLines({ snapshots, signatures: { checked, signed, unsigned, ke
   return lines;
 }
 
-function renderCheck(result: CheckResult): string {
+function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { name: string }[]): string {
   const { snapshots, objects, bytes, bytesRead, damaged, manifests, affected } = result;
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
@@ -78,6 +79,9 @@ function renderCheck(result: CheckResult): string {
   for (const [source, id] of Object.entries(result.restorable)) {
     lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);
   }
+  if (foreign) return [...lines, 'Delete what is damaged there: `lifeboat copy` brings it again.'].join('\n');
+  const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
+  if (elsewhere !== '') lines.push(`A copy may have it: restore with ${elsewhere}.`);
   return [
     ...lines,
     'Back up again now: what is damaged is stored anew. Keep the damaged snapshots until it is done.',

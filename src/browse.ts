@@ -5,6 +5,7 @@ import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { heldLines } from './held-data.ts';
 import { openJournals, readJournal } from './journal.ts';
+import { copyStateLines } from './report/copy-text.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
@@ -175,6 +176,8 @@ export async function status(call: Call): Promise<number> {
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
   const held = await app.heldData();
+  const known = await state.copies();
+  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
   print(
     call,
     {
@@ -183,6 +186,7 @@ export async function status(call: Call): Promise<number> {
       last: last ?? null,
       nextRun: next,
       sources,
+      copies,
       snapshots: manifests.length,
       restores: held,
     },
@@ -193,6 +197,7 @@ export async function status(call: Call): Promise<number> {
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
         ...renderStandings(all, now, call.io.paint),
+        ...copyStateLines(copies, now, call.io.paint),
         ...heldLines(held, now),
         nextRun(next, { now, zone }),
       ].join('\n'),
@@ -200,7 +205,8 @@ export async function status(call: Call): Promise<number> {
   if (!last) return EXIT.nothing;
   if (last.status === 'failed') return EXIT.failed;
   const well = all.length > 0 && all.every(({ attention }) => attention === null);
-  return last.status === 'ok' && well ? EXIT.done : EXIT.partial;
+  const behind = copies.some(({ behindSince }) => behindSince !== undefined);
+  return last.status === 'ok' && well && !behind ? EXIT.done : EXIT.partial;
 }
 
 function because(error: ErrorInfo | undefined): string {

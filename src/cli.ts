@@ -37,16 +37,24 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   command('backup [source...]', 'back up now: everything, or the sources named', 'backup db.postgres').action(
     act('backup'),
   );
-  command('snapshots', 'list snapshots, newest first', 'snapshots').action(act('snapshots'));
-  command(
-    'show <snapshot> [source] [path]',
-    'show a snapshot, a source of it, or the files of one',
-    'show latest web.media "**/*.png"',
+  const reading = (of: Command) =>
+    of
+      .option('--from <location>', 'read from elsewhere: a copy by name or number, a directory, or s3://…')
+      .option('--project <name>', 'with --from: the Compose project in it, if it holds several');
+  reading(command('snapshots', 'list snapshots, newest first', 'snapshots')).action(act('snapshots'));
+  reading(
+    command(
+      'show <snapshot> [source] [path]',
+      'show a snapshot, a source of it, or the files of one',
+      'show latest web.media "**/*.png"',
+    ),
   ).action(act('show'));
-  command(
-    'restore <snapshot> <source>',
-    'bring a source back: beside what is there, compared, then swapped',
-    'restore latest db.postgres --database shop --to-database shop_then',
+  reading(
+    command(
+      'restore <snapshot> <source>',
+      'bring a source back: beside what is there, compared, then swapped',
+      'restore latest db.postgres --database shop --to-database shop_then',
+    ),
   )
     .option('--database <name>', 'only this database of the snapshot')
     .option('--to-database <name>', 'restore the database under this name, beside the present one')
@@ -57,8 +65,6 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--path <glob>', 'only these files; may be given several times', gather)
     .option('--overwrite', 'with --path: replace files that are newer than the snapshot too')
     .option('--globals', 'create all roles of the snapshot that the server lacks')
-    .option('--from <dir>', 'a repository from elsewhere, mounted there; --to-directory then needs no Docker', absolute)
-    .option('--project <name>', 'with --from: the Compose project in it, if it holds several')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: also from a snapshot without a signature')
     .option('--dry-run', 'only show what would be done')
     .option('--no-safety', 'take no safety snapshot of what is replaced: for a database too broken to dump')
@@ -72,13 +78,17 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
     .option('--yes', 'do not ask')
     .action(act('rollback'));
-  command('check', 'look whether the repository is whole', 'check --read-data 10%')
+  reading(command('check', 'look whether the repository is whole', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
       'also read and hash everything, or a share such as 10% that moves on each time',
       share,
     )
     .action(act('check'));
+  command('copy', 'bring the copies up to date now', 'copy')
+    .option('--from <location>', 'the other way: bring the destination everything that a copy has')
+    .option('--project <name>', 'with --from: the Compose project in it, if it holds several')
+    .action(act('copy'));
   command('prune', 'remove the snapshots that need not be kept, and tell why each is or is not', 'prune --dry-run')
     .option('--dry-run', 'only show what would be removed')
     .option('--clock-is-right', 'prune although snapshots are from the future: those are kept')

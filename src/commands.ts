@@ -3,7 +3,7 @@ import type { App } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
-import type { Foreign } from './foreign.ts';
+import { type Foreign, hintAtCopies } from './foreign.ts';
 import { readable } from './log.ts';
 import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
@@ -49,12 +49,17 @@ export async function run(name: string, operands: Operands, options: Options, io
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
-  return command({ app, io, operands, options, json: options.json === true });
+  return command({ app, io, operands, options, json: options.json === true }).catch((error: unknown) => {
+    throw app.foreign || !CAN_READ_COPIES.has(name) ? error : hintAtCopies(error, app.settings);
+  });
 }
+
+/** The commands that take --from. */
+const CAN_READ_COPIES = new Set(['restore', 'snapshots', 'show', 'check']);
 
 function foreignOf({ from, project }: Options): Foreign | undefined {
   if (typeof from !== 'string') return undefined;
-  return { directory: from, ...(typeof project === 'string' ? { project } : {}) };
+  return { from, ...(typeof project === 'string' ? { project } : {}) };
 }
 
 const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
@@ -70,6 +75,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   show: async (call) => (await import('./browse.ts')).show(call),
   status: async (call) => (await import('./browse.ts')).status(call),
   check: async (call) => (await import('./browse-check.ts')).checkRepository(call),
+  copy: async (call) => (await import('./copy-commands.ts')).copy(call),
   prune: async (call) => (await import('./prune-commands.ts')).prune(call),
   pin: async (call) => (await import('./prune-commands.ts')).pin(call),
   unpin: async (call) => (await import('./prune-commands.ts')).unpin(call),
@@ -114,9 +120,10 @@ async function showPlan(call: Call): Promise<number> {
     return { name, kind, service, container: containerName, schedule, keep, ...probes.get(name) };
   });
   const destination = app.destination.name;
+  const copies = app.settings.copies.map(({ name, keep }) => ({ name, ...(keep ? { keep } : {}) }));
   print(
     call,
-    { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination },
+    { project: plan.project, sources, problems: plan.problems, nextRun: nextRun.toISOString(), destination, copies },
     () =>
       renderPlan({
         plan,
@@ -125,6 +132,7 @@ async function showPlan(call: Call): Promise<number> {
         now: new Date(),
         zone: app.settings.timeZone,
         destination,
+        copies,
         encryption: encryptionText(app.settings.keys),
         ...(free === undefined ? {} : { free }),
         paint: io.paint,

@@ -10,7 +10,7 @@ import type { Lease } from './store/lease.ts';
 import type { Snapshot } from './store/repository.ts';
 
 /** How a run ended, before it is reported. */
-export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'pruned'>;
+export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
 
 /** What a run found before it began: the snapshots newest first, none where the repository could not be read. */
 export interface Found {

@@ -1,18 +1,20 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { planNow, projectOf, SPOOL, spoolMountOf } from './agent.ts';
+import type { CopyPlace } from './copy.ts';
 import { nextRunOf } from './daemon.ts';
-import type { SweepingDestination } from './destinations/destination.ts';
+import type { Destination, SweepingDestination } from './destinations/destination.ts';
 import { findSelf, type Self } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { offlineSelf } from './docker/offline.ts';
 import { LifeboatError } from './errors.ts';
-import { type Foreign, projectIn } from './foreign.ts';
+import { type Foreign, locationOf, projectIn } from './foreign.ts';
 import { type HoldDeps, patienceOf } from './hold.ts';
 import { type Lock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
-import { helperSettings, openDestination } from './open-destination.ts';
+import { helperSettings, openDestination, openElsewhere } from './open-destination.ts';
+import type { CopyLocation } from './plan/location.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { Settings } from './plan/settings.ts';
 import type { Notifier } from './report/notifier.ts';
@@ -21,8 +23,9 @@ import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { openState, type State } from './state.ts';
-import { type Lease, takeLease } from './store/lease.ts';
+import { isLeasedToOther, type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';
+import type { RepositoryOptions } from './store/repository-info.ts';
 import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { readVersion } from './version.ts';
@@ -50,6 +53,10 @@ export interface Ground {
   runs: string;
   agent: AgentContext;
   destination: SweepingDestination;
+  /** the agent's own repository, also where another one is looked at */
+  own: Own;
+  /** copies of the own repository, in the order of the settings */
+  copies: CopyPlace[];
   treeStore: TreeStore;
   notifiers: Notifier[];
   now(): Date;
@@ -66,6 +73,16 @@ export interface Ground {
   openToLook(source: PostgresSource, runId: string, signal: AbortSignal): Promise<Tools>;
 }
 
+/** Where the agent itself backs up to. */
+export interface Own {
+  destination: SweepingDestination;
+  repository(): Promise<Repository>;
+  /** as the place that a copy is brought back to */
+  place: CopyPlace;
+  /** removes unfinished files of the project there; to be called by whoever holds the lock */
+  sweep(): Promise<void>;
+}
+
 export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
@@ -76,14 +93,16 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  */
 export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
   const { log } = base;
-  const settings = foreign ? { ...base.settings, destination: foreign.directory } : base.settings;
+  const elsewhere = foreign && locationOf(foreign.from, base.settings);
+  const settings = elsewhere === undefined ? base.settings : { ...base.settings, destination: elsewhere };
   if (!foreign) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
     if (!foreign) throw error;
   });
   const self = found ?? (await offlineSelf());
-  const destination = openDestination(settings);
+  const ownDestination = openDestination(base.settings);
+  const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings);
   const stored = foreign && (await projectIn(destination, foreign.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
@@ -92,6 +111,32 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
   const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
   const now = () => new Date();
   const helper = helperSettings(settings);
+  const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
+  /** `at`: how the settings name where that destination is */
+  const openAt = async (at: string, where: Destination, options: Omit<RepositoryOptions, 'keys' | 'signingKeys'>) => {
+    const mistaken = destinationError(at, self.facts.mounts, options.create);
+    if (mistaken) throw mistaken;
+    return openRepository(where, { keys: settings.keys, ...signing, ...options });
+  };
+  const lease = async ({ project, destination }: Repository) =>
+    takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log });
+  const sweepAt = async (at: string, destination: SweepingDestination) => {
+    if (destinationError(at, self.facts.mounts, true)) return;
+    // What is unfinished there may be what another agent is storing.
+    if (await isLeasedToOther({ destination, project, home: await state.home(), now })) return;
+    await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
+  };
+  const placeAt = (location: string, place: SweepingDestination): CopyPlace => {
+    return {
+      name: place.name,
+      open: (main, { create }) => openAt(location, place, { project: main.project, create, copyOf: main.info }),
+      lease,
+      sweep: () => sweepAt(location, place),
+    };
+  };
+  const copyPlace = ({ location, ...copy }: CopyLocation): CopyPlace => {
+    return { ...placeAt(location, openElsewhere(location, settings)), ...copy };
+  };
   const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
   return {
     settings,
@@ -107,6 +152,14 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     runs: path.join(SPOOL, 'runs'),
     agent,
     destination,
+    own: {
+      destination: ownDestination,
+      // What is empty now may be about to be brought back from the other repository.
+      repository: () => openAt(base.settings.destination, ownDestination, { project, create: !foreign }),
+      place: placeAt(base.settings.destination, ownDestination),
+      sweep: () => sweepAt(base.settings.destination, ownDestination),
+    },
+    copies: settings.copies.map(copyPlace),
     treeStore: createTreeStore({
       engine,
       log,
@@ -121,18 +174,13 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     now,
     plan: () => planNow(engine, self, project, settings),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    async repository(options = { create: true }) {
-      const mistaken = destinationError(settings.destination, self.facts.mounts, options.create);
-      if (mistaken) throw mistaken;
-      const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
-      return openRepository(destination, { project: stored ?? project, keys: settings.keys, ...signing, ...options });
-    },
+    repository: ({ create } = { create: true }) =>
+      openAt(settings.destination, destination, { project: stored ?? project, create }),
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project),
       ),
-    lease: async ({ project }) =>
-      takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log }),
+    lease,
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
     openTools: open,
     openToLook: (source, runId, signal) =>

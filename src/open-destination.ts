@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { SPOOL } from './agent.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
@@ -9,17 +10,34 @@ import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
 
-/** The destination that the settings name. The only place that knows which kinds there are. */
+/** The destination that the settings name. */
 export function openDestination(settings: Settings, env: NodeJS.ProcessEnv = process.env): SweepingDestination {
-  if (!isS3(settings.destination)) return createLocalDestination({ root: settings.destination });
-  const parsed = parseS3Location(settings.destination);
+  return openLocation(settings.destination, settings, UPLOADS, env);
+}
+
+/** Another place than the destination: its unfinished uploads are recorded apart, since each is swept by itself. */
+export function openElsewhere(location: string, settings: Settings): SweepingDestination {
+  const suffix = createHash('sha256').update(location).digest('hex').slice(0, 12);
+  return openLocation(location, settings, `${UPLOADS}-${suffix}`, process.env);
+}
+
+/** The only place that knows which kinds there are. */
+function openLocation(
+  place: string,
+  { awsKey, awsRegion }: Settings,
+  uploads: string,
+  env: NodeJS.ProcessEnv,
+): SweepingDestination {
+  if (!isS3(place)) return createLocalDestination({ root: place });
+  const parsed = parseS3Location(place);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
   const { region, ...location } = parsed.value;
-  const inRegion = region ?? settings.awsRegion;
+  // The region of the settings is that of their key; a profile has its own.
+  const inRegion = region ?? (location.profile === undefined ? awsRegion : undefined);
   return createS3Destination({
     location: { ...location, ...(inRegion === undefined ? {} : { region: inRegion }) },
-    ...(settings.awsKey ? { credentials: settings.awsKey } : {}),
-    uploads: UPLOADS,
+    ...(awsKey ? { credentials: awsKey } : {}),
+    uploads,
     env,
   });
 }

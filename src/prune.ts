@@ -134,8 +134,9 @@ function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[])
   });
 }
 
-async function decide(
-  { plan, keep, state, zone, now }: PruneDeps,
+/** What the retention makes of snapshots (newest first), in their order. Throws as {@link prune} does. */
+export async function decide(
+  { plan, keep, state, zone, now }: Pick<PruneDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now'>,
   snapshots: readonly Snapshot[],
   pins: ReadonlyMap<string, Pin>,
   clockIsRight: boolean,

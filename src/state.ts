@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno } from './errors.ts';
+import { type ErrorInfo, hasErrno } from './errors.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 
@@ -31,6 +31,15 @@ export interface Rollback {
   volume?: { area: string };
 }
 
+/** How a copy of the repository stands. */
+export interface CopyState {
+  /** ISO time at which it was last equal to the destination, if ever */
+  complete?: string;
+  /** ISO time since when it has lacked something; absent when it lacks nothing */
+  behindSince?: string;
+  error?: ErrorInfo;
+}
+
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
 export interface State {
   readonly directory: string;
@@ -50,6 +59,9 @@ export interface State {
   /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
   damaged(): Promise<string[]>;
   saveDamaged(keys: readonly string[]): Promise<void>;
+  /** how each copy stands, by its name */
+  copies(): Promise<Record<string, CopyState>>;
+  saveCopies(copies: Readonly<Record<string, CopyState>>): Promise<void>;
   /** restores that can be rolled back, oldest first */
   rollbacks(): Promise<Rollback[]>;
   saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
@@ -93,6 +105,8 @@ export function openState(directory: string): State {
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
     damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
     saveDamaged: (keys) => writeJson(file('damaged.json'), keys),
+    copies: async () => (await readJson<Record<string, CopyState>>(file('copies.json'))) ?? {},
+    saveCopies: (copies) => writeJson(file('copies.json'), copies),
     rollbacks: () => readJson<Rollback[]>(file('rollbacks.json')).then((value) => value ?? []),
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),

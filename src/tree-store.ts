@@ -23,6 +23,7 @@ import type {
 import { runTreeJob } from './tree-jobs.ts';
 import { runTreeProcess } from './tree-process.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-jobs.ts';
+import { watched } from './watched.ts';
 
 export interface TreeStoreDeps {
   engine: Engine;
@@ -72,9 +73,6 @@ export interface TreeStore {
   volume<J extends VolumeJob>(job: J, context: VolumeContext): Promise<VolumeResults[J['kind']]>;
 }
 
-/** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
-const LEAVE_MS = 10_000;
-
 export interface VolumeContext extends JobContext {
   reach: Reach;
 }
@@ -90,7 +88,7 @@ interface JobContext {
 export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   async function run(job: TreeJob, reach: Reach, context: JobContext): Promise<TreeResult> {
     const place = reach.kind === 'helper' ? (reach.mount.name ?? reach.mount.source) : placeOf(job);
-    return watched(deps.stallTimeoutMs, place, context, async (watching) => {
+    return watchedJob(deps.stallTimeoutMs, place, context, async (watching) => {
       if (reach.kind === 'here') return runTreeJob(job, deps.repository, watching.signal, watching.progress);
       const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
       if (reach.kind === 'process') {
@@ -134,41 +132,23 @@ function placeOf(job: TreeJob): string {
   return job.kind === 'extract' ? job.target : job.root;
 }
 
-/**
- * Ends work that makes no progress. Work that cannot be ended, because the operating system does not come back to it, is
- * left behind: then this rejects all the same. Throws TREE_STALLED, or what the work throws.
- */
-async function watched<T>(
+/** Ends a job that makes no progress. Throws TREE_STALLED, or what the work throws. */
+function watchedJob<T>(
   limitMs: number,
   place: string,
   context: JobContext,
   work: (watching: JobContext) => Promise<T>,
-): Promise<T> {
-  const stalled = new AbortController();
-  const watch = setTimeout(() => {
-    const message = `${place} made no progress for ${Math.round(limitMs / 1000)} s`;
-    stalled.abort(
-      new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' }),
-    );
-  }, limitMs);
-  const left = new Promise<never>((_, reject) => {
-    stalled.signal.addEventListener('abort', () =>
-      setTimeout(() => reject(stalled.signal.reason), Math.min(LEAVE_MS, limitMs)),
-    );
+) {
+  const message = `${place} made no progress for ${Math.round(limitMs / 1000)} s`;
+  const stalled = () =>
+    new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' });
+  return watched({ limitMs, stalled, signal: context.signal }, (signal, alive) => {
+    const progress: ProgressSink = (update) => {
+      alive();
+      context.progress(update);
+    };
+    return work({ ...context, signal, progress });
   });
-  left.catch(() => {});
-  const progress: ProgressSink = (update) => {
-    watch.refresh();
-    context.progress(update);
-  };
-  const signal = AbortSignal.any([context.signal, stalled.signal]);
-  try {
-    return await Promise.race([work({ ...context, signal, progress }), left]);
-  } catch (error) {
-    throw stalled.signal.aborted ? stalled.signal.reason : error;
-  } finally {
-    clearTimeout(watch);
-  }
 }
 
 /** Takes the lines of a job that runs elsewhere; the last one says what it came to. */

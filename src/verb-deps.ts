@@ -2,23 +2,25 @@ import path from 'node:path';
 import { backupUnderLock } from './backup.ts';
 import type { BackupDeps, RunContext } from './backup-context.ts';
 import { createCapturer } from './capture.ts';
+import { type CopyDeps, copyAll } from './copy.ts';
+import type { CopyAloneDeps } from './copy-alone.ts';
+import { planWithKeep } from './copy-plan.ts';
 import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
 import type { Ground } from './ground.ts';
 import { reachedBy } from './kept-databases.ts';
 import { undoVolumes } from './kept-volumes.ts';
-import type { Plan, PlannedSource } from './plan/model.ts';
+import type { KeepPolicy, Plan, PlannedSource } from './plan/model.ts';
 import { prune } from './prune.ts';
+import type { PruneEverywhereDeps } from './prune-everywhere.ts';
 import { recover } from './recover.ts';
 import { createDispatcher, type Dispatcher } from './report/dispatch.ts';
 import type { Listener } from './report/events.ts';
 import type { RestoreDeps } from './restore-context.ts';
-import { destinationError } from './run-rules.ts';
 import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
-import { isLeasedToOther } from './store/lease.ts';
 import { dropLeftDatabases } from './working-databases.ts';
 
 /** What each verb is given, made of the ground that all stand on. */
@@ -26,26 +28,18 @@ import { dropLeftDatabases } from './working-databases.ts';
 /** How long a server may take to tell how far a dead restore had come, milliseconds. */
 const ASK_LIMIT_MS = 60_000;
 
-/** Removes unfinished files of the project from the destination; to be called by whoever holds the lock. */
-async function sweepTemporary({ settings, self, destination, project, state, now }: Ground): Promise<void> {
-  if (destinationError(settings.destination, self.facts.mounts, true)) return;
-  // What is unfinished there may be what another agent is storing.
-  if (await isLeasedToOther({ destination, project, home: await state.home(), now })) return;
-  await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
-}
-
 /** Undoes what dead runs left; to be called with the lock held. */
 export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void> {
   const { engine, log, project, state, treeStore, plan, self } = ground;
   return recover({
     journals: ground.journals,
     spool: ground.runs,
-    destination: ground.destination.name,
+    destination: ground.own.destination.name,
     state,
     dispatcher,
     log,
     now: ground.now,
-    repository: ground.repository,
+    repository: ground.own.repository,
     holdDeps: ground.holdDeps,
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
     reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
@@ -57,7 +51,7 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
         ground.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
       ),
     agentVersion: ground.version,
-    sweepTemporary: () => sweepTemporary(ground),
+    sweepTemporary: ground.own.sweep,
   });
 }
 
@@ -75,6 +69,46 @@ export function pruneDepsOf({ settings, state, journals, now, log }: Ground) {
   return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
 }
 
+/** What all copying is given. */
+export function copyDepsOf(ground: Ground, plan: Plan) {
+  const { copies, settings, state, now, log } = ground;
+  const { keep, timeZone: zone, stallTimeoutMs } = settings;
+  return { copies, plan, keep, state, zone, now, log, stallTimeoutMs };
+}
+
+/** Prunes a copy by its own retention. */
+export function pruneCopyOf(ground: Ground, plan: Plan): NonNullable<CopyDeps['prune']> {
+  return ({ keep }, repository, fence, signal) => {
+    const deps = { ...pruneDepsOf(ground), plan: planWithKeep(plan, keep), ...(keep ? { keep } : {}) };
+    return prune({ ...deps, repository, fence, signal }, { dryRun: false });
+  };
+}
+
+/** More than there ever is. */
+const EVERYTHING: KeepPolicy = { last: 1_000_000 };
+
+/** What a verb needs that works on the repository outside of a backup. */
+function aloneOf(ground: Ground) {
+  const { lock, lease, plan, log, notifiers } = ground;
+  const recover = () => recoverOn(ground, createDispatcher(notifiers, { log }));
+  return { lock, lease, recover, plan, repository: () => ground.repository({ create: false }) };
+}
+
+export function pruneEverywhereDeps(ground: Ground): PruneEverywhereDeps {
+  const { destination, copies } = ground;
+  return { ...pruneDepsOf(ground), ...aloneOf(ground), destination: destination.name, copies };
+}
+
+export function copyAloneDeps(ground: Ground): CopyAloneDeps {
+  const alone = aloneOf(ground);
+  if (!ground.foreign) return { ...alone, deps: (plan) => copyDepsOf(ground, plan) };
+  // From a copy to the destination. What is known of the copies stays as it is; a place to read from may be read-only.
+  const state = { ...ground.state, saveCopies: async () => undefined, saveDamaged: async () => undefined };
+  const copies = [{ ...ground.own.place, keep: EVERYTHING, keepsPins: true as const }];
+  const lease = async () => ({ fence: async () => undefined, release: async () => undefined });
+  return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(ground, plan), copies, state }) };
+}
+
 export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps {
   const { settings, state, treeStore, now } = ground;
   let planned: Plan | undefined;
@@ -86,7 +120,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
     lock: ground.lock,
     journals: ground.journals,
     spool: ground.runs,
-    sweepTemporary: () => sweepTemporary(ground),
+    sweepTemporary: ground.own.sweep,
     state,
     dispatcher,
     log: ground.log,
@@ -110,6 +144,14 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
         context,
       ),
     nextRun: () => (planned ? ground.nextRun(planned) : undefined),
+    copy: async (plan, repository, { prune: wanted, signal }) => {
+      const deps = { ...copyDepsOf(ground, plan), main: async () => repository, signal };
+      const progress: CopyDeps['progress'] = (name, done, total) =>
+        dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
+      return ground.copies.length === 0
+        ? []
+        : copyAll({ ...deps, progress, ...(wanted ? { prune: pruneCopyOf(ground, plan) } : {}) });
+    },
     prune: (plan, repository, fence, signal) =>
       prune({ ...pruneDepsOf(ground), plan, repository, fence, signal }, { dryRun: false }),
   };

@@ -98,7 +98,7 @@ export class S3Connection {
   private async connect(): Promise<{ sdk: Sdk; client: S3Client }> {
     const sdk = await import('@aws-sdk/client-s3');
     const { location, credentials, env, limits } = this.options;
-    const { endpoint, pathStyle } = location;
+    const { endpoint, pathStyle, profile } = location;
     // Servers other than AWS have regions of their own, or none, but a signature always names one.
     const region = location.region ?? (endpoint === undefined ? undefined : 'us-east-1');
     const proxyEnv = proxiesOf(env);
@@ -107,7 +107,7 @@ export class S3Connection {
     const client = new sdk.S3Client({
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(region === undefined ? {} : { region }),
-      ...(credentials ? { credentials } : {}),
+      ...(profile === undefined ? (credentials ? { credentials } : {}) : { profile }),
       forcePathStyle: pathStyle,
       // R2, B2 and older Ceph refuse the checksums that are newer than S3 itself; Content-MD5 they all check.
       requestChecksumCalculation: 'WHEN_REQUIRED',

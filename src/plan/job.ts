@@ -113,8 +113,11 @@ function planVolumes(containers: readonly Asked[], slug: string, input: PlanInpu
       problems.push({ severity: 'error', code: 'LABEL_INVALID', message, hint: 'remove one of them' });
       continue;
     }
-    const repository = mountHolding(input.settings.destination, input.agentMounts ?? []);
-    const chosen = chooseMounts(container, wanted, { repository, postgres });
+    const { destination, copies } = input.settings;
+    const repositories = [destination, ...copies.map(({ location }) => location)].flatMap(
+      (path) => mountHolding(path, input.agentMounts ?? []) ?? [],
+    );
+    const chosen = chooseMounts(container, wanted, { repositories, postgres });
     problems.push(...chosen.problems);
     if (!container.running && chosen.mounts.length > 0) problems.push(stoppedWarning(asked));
     for (const mount of chosen.mounts) {

@@ -4,8 +4,8 @@ import { didYouMean } from './suggest.ts';
 
 /** What decides whether a mount can be backed up, besides the mount itself. */
 export interface MountContext {
-  /** where the repository is: found through the agent's own mounts */
-  repository: Mount | undefined;
+  /** where the repository and its copies are: found through the agent's own mounts */
+  repositories: readonly Mount[];
   /** the container is a Postgres source too */
   postgres: boolean;
 }
@@ -71,18 +71,20 @@ function unfit(container: ContainerFacts, mount: Mount, context: MountContext): 
       quiet: true,
     };
   }
-  const { repository } = context;
+  const { repositories } = context;
   if (type === 'volume') {
-    const same = repository !== undefined && repository.name !== undefined && repository.name === mount.name;
+    const same = mount.name !== undefined && repositories.some(({ name }) => name === mount.name);
     return same ? { why: 'holds the backups themselves', quiet: true } : undefined;
   }
   if (['/proc', '/sys', '/dev'].some((path) => contains(path, source))) {
     return { why: `is ${source} of the host, which holds no lasting files`, quiet: true };
   }
   if (source === '/') return { why: 'is the whole host', quiet: false };
-  if (repository?.type !== 'bind') return undefined;
-  if (contains(repository.source, source)) return { why: 'holds the backups themselves', quiet: true };
-  return contains(source, repository.source) ? { why: 'holds the backups themselves', quiet: false } : undefined;
+  const binds = repositories.filter((repository) => repository.type === 'bind');
+  const within = binds.some((repository) => contains(repository.source, source));
+  if (within) return { why: 'holds the backups themselves', quiet: true };
+  const around = binds.some((repository) => contains(source, repository.source));
+  return around ? { why: 'holds the backups themselves', quiet: false } : undefined;
 }
 
 /** Which mounts of a container the value of `lifeboat.volumes` means, each volume once, and what is wrong with it. */

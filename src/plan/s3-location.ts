@@ -11,6 +11,8 @@ export interface S3Location {
   readonly endpoint?: string;
   readonly region?: string;
   readonly storageClass?: string;
+  /** whose key in the files of the AWS tools is used; absent: the key of the settings */
+  readonly profile?: string;
   /** `https://host/bucket/…` rather than `https://bucket.host/…` */
   readonly pathStyle: boolean;
 }
@@ -41,6 +43,11 @@ const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | 
   'storage-class'(value, into) {
     if (!/^[A-Z0-9_-]{1,50}$/.test(value)) return 'has a storage class that is not in capital letters, as STANDARD_IA';
     into.storageClass = value;
+    return undefined;
+  },
+  profile(value, into) {
+    if (!/^[\w.-]{1,64}$/.test(value)) return 'has a profile that is not the name of one';
+    into.profile = value;
     return undefined;
   },
   'path-style'(value, into) {

@@ -1,8 +1,8 @@
 import type { LogLevel } from '../log.ts';
 import type { Fields, Parsed } from './fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './key-values.ts';
+import { parseCopies, parseLocation } from './location.ts';
 import { parseKeep } from './retention.ts';
-import { isS3, parseS3Location } from './s3-location.ts';
 import { parseSchedule } from './schedule.ts';
 import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
 import { parseZone } from './zone.ts';
@@ -21,22 +21,6 @@ function parseScope(value: string): Parsed<Scope> {
     value,
   );
   return 'problem' in names ? { hint: PROJECT_FORM, ...names } : { value: { kind: 'projects', names: names.value } };
-}
-
-function parseDestination(value: string): Parsed<string> {
-  const path = value.trim();
-  if (isS3(path)) {
-    const location = parseS3Location(path);
-    return 'value' in location ? { value: path } : location;
-  }
-  const hint = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
-  if (!path.startsWith('/')) return { problem: 'is not an absolute path', hint };
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: such a path is a mistake, and unreadable in messages
-  if (/[\x00-\x1f]/.test(path)) return { problem: 'has control characters', hint };
-  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
-  if (parts.includes('..')) return { problem: 'has .. as a part', hint };
-  if (parts.length === 0) return { problem: 'is the root directory', hint };
-  return { value: `/${parts.join('/')}` };
 }
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
@@ -65,10 +49,15 @@ export const SETTINGS = {
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
-    parse: parseDestination,
+    parse: parseLocation,
     form: 'absolute path, or `s3://bucket/prefix?…`',
     doc: 'where backups are stored: a mount of the Lifeboat container, or [an S3 bucket](s3.md)',
     default: '/backups',
+  },
+  LIFEBOAT_COPY: {
+    parse: parseCopies,
+    form: 'locations, with spaces or commas between them',
+    doc: '[further places](copies.md) for the same backups, each like `LIFEBOAT_DESTINATION`, and with `?keep=90d+12m` kept for a time of its own',
   },
   AWS_ACCESS_KEY_ID: {
     parse: text,
@@ -167,7 +156,6 @@ export const SETTINGS = {
     doc: 'its password, instead of `POSTGRES_PASSWORD` of the database container',
     secret: true,
   },
-  LIFEBOAT_COPY: planned('URL', 'a second destination that is kept equal to the first'),
   LIFEBOAT_AGE_RECIPIENTS: {
     parse: ageRecipients,
     form: 'comma list, or lines',

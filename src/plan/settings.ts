@@ -1,8 +1,8 @@
 import { LifeboatError } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
+import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
-import { isS3, parseS3Location } from './s3-location.ts';
 import type { SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
@@ -15,6 +15,8 @@ export interface Settings {
   readonly fall: number;
   /** absolute path without a slash at its end, or `s3://…` as it was given */
   readonly destination: string;
+  /** further places for the same repository, in the order in which they were given */
+  readonly copies: readonly CopyLocation[];
   /** the key for S3, where it is given outright; otherwise the SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
@@ -147,20 +149,10 @@ export function parseSettings(
       'encrypt with one of them; LIFEBOAT_AGE_IDENTITY and LIFEBOAT_GPG_PRIVATE_KEY may stay, for older backups';
     mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
   }
-  const regionless = given.has('AWS_REGION') ? undefined : withoutRegion(read.values.LIFEBOAT_DESTINATION);
-  if (regionless) mistakes.push(regionless);
+  const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
+  mistakes.push(...misplaced(destination, copies ?? [], region));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
-}
-
-/** AWS has a server for each region; only files that the SDK reads by itself may name one for it. */
-function withoutRegion(destination: string): Mistake | undefined {
-  const parsed = isS3(destination) ? parseS3Location(destination) : undefined;
-  if (!parsed || !('value' in parsed) || parsed.value.endpoint !== undefined || parsed.value.region !== undefined)
-    return;
-  const message = 'LIFEBOAT_DESTINATION names neither a region nor an endpoint';
-  const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
-  return mistake('LIFEBOAT_DESTINATION', 'invalid', message, hint);
 }
 
 function refusal(mistakes: Mistake[]): LifeboatError {
@@ -181,6 +173,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     keep: values.LIFEBOAT_KEEP,
     fall: values.LIFEBOAT_FALL,
     destination: values.LIFEBOAT_DESTINATION,
+    copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
     keys: keysOf(values),

@@ -3,7 +3,7 @@ import { redact } from '../redact.ts';
 /** Fields that hold words, codes, ids and times of Lifeboat's own: no stranger writes to them. */
 const OWN = new Set([
   ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'verb', 'code', 'attention'],
-  ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'nextRun'],
+  ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'behindSince', 'nextRun'],
 ]);
 
 /**

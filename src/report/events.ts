@@ -51,6 +51,25 @@ export interface Pruned {
   bytes: number;
 }
 
+/** What became of one copy of the repository. Bytes as stored. */
+export interface CopyReport {
+  /** the location without its options: `s3://bucket/prefix` */
+  name: string;
+  /** `partial`: it got all but what is damaged at the destination */
+  status: RunStatus;
+  /** what it got this time */
+  snapshots: number;
+  objects: number;
+  bytes: number;
+  /** ISO time since when there is something that it lacks; absent when it lacks nothing */
+  behindSince?: string;
+  error?: ErrorInfo;
+  /** what its own retention removed; absent when it was not asked */
+  pruned?: Pruned;
+  /** why its retention could not remove what it should; the copy is well all the same */
+  pruneError?: ErrorInfo;
+}
+
 /** Identifies a run from its first moment. */
 export interface RunStart {
   /** also the snapshot's id if the run commits one */
@@ -76,6 +95,8 @@ export interface RunReport extends RunStart {
   others?: OtherSource[];
   /** why the run as a whole failed, when it is not one source's doing */
   error?: ErrorInfo;
+  /** what became of each copy; absent when there is none, or nothing was to be copied */
+  copies?: CopyReport[];
   /** what the prune after it removed; absent when there was none */
   pruned?: Pruned;
   /** where it was stored: `/backups` */

@@ -1,4 +1,4 @@
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
@@ -20,6 +20,8 @@ export interface PlanView {
   now: Date;
   zone: string;
   destination: string;
+  /** where it is copied to, and how long that is kept, where that is a time of its own */
+  copies: readonly { name: string; keep?: KeepPolicy }[];
   /** how what is stored there is encrypted, in words */
   encryption: string;
   /** bytes free at the destination, when it can be told */
@@ -48,7 +50,9 @@ export function renderPlan(view: PlanView): string {
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
-  lines.push(`To ${oneLine(view.destination)}${free} · ${view.encryption}`);
+  const copies = view.copies.map(({ name, keep }) => `${oneLine(name)}${keep ? ` (${formatKeep(keep)})` : ''}`);
+  const then = copies.length > 0 ? `, then ${copies.join(' and ')}` : '';
+  lines.push(`To ${oneLine(view.destination)}${free}${then} · ${view.encryption}`);
   return lines.join('\n');
 }
 

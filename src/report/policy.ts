@@ -35,9 +35,9 @@ export function shouldTell(mode: NotifyMode, report: RunReport, told: Told | und
   return told === undefined || told.failed !== failedSources(report) || now - told.at >= REMIND_AFTER;
 }
 
-/** The names of the sources that are not well after a run, as one comparable text. */
-export function failedSources({ results, others = [] }: RunReport): string {
-  const failed = results.filter((result) => result.status !== 'ok');
+/** The names of the sources and copies that are not well after a run, as one comparable text. */
+export function failedSources({ results, others = [], copies = [] }: RunReport): string {
+  const failed = [...results, ...copies].filter(({ status }) => status !== 'ok');
   return JSON.stringify([...failed, ...others].map(({ name }) => name).sort());
 }
 

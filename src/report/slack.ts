@@ -1,5 +1,6 @@
 import { cleanReport } from './clean.ts';
-import type { OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
+import { copyBehind } from './copy-text.ts';
+import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
@@ -44,6 +45,8 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   if (good.length > 0) blocks.push(section(goodSources(good)));
   const warned = good.filter((result) => result.warnings.length > 0);
   if (warned.length > 0) blocks.push(section(warnings(warned)));
+  const behind = (clean.copies ?? []).filter(({ status }) => status !== 'ok');
+  if (behind.length > 0) blocks.push(section(copiesBehind(behind, when.now)));
   if (clean.others !== undefined) blocks.push(section(otherSources(clean.others, when.now)));
   if (clean.problems.length > 0) blocks.push(section(problems(clean)));
   blocks.push(context(footer(clean, failed, when)));
@@ -121,6 +124,17 @@ function warnings(warned: readonly SourceReport[]): string {
   );
   const left = lines.length - MAX_PROBLEMS;
   return [...lines.slice(0, MAX_PROBLEMS), ...(left > 0 ? [`and ${plural(left, 'more warning')}`] : [])].join('\n');
+}
+
+/** Copies that lack something, and since when. */
+function copiesBehind(copies: readonly CopyReport[], now: Date): string {
+  const lines = copies.slice(0, MAX_PROBLEMS).flatMap((copy) => {
+    const hint = copy.error?.hint;
+    return [`! ${mrkdwn(copyBehind(copy, now), 400)}`, ...(hint === undefined ? [] : [`hint: ${mrkdwn(hint, 150)}`])];
+  });
+  const left = copies.length - MAX_PROBLEMS;
+  if (left > 0) lines.push(`and ${plural(left, 'more copy', 'more copies')}`);
+  return lines.join('\n');
 }
 
 /** Sources that the run left out and that are not well. */

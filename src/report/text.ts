@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
+import { copyLines } from './copy-text.ts';
 import type { OtherSource, Progress, Pruned, RunReport, RunStatus, SourceReport } from './events.ts';
 import {
   displayWidth,
@@ -34,7 +35,12 @@ const STATUS_WORDS: Record<RunStatus, string> = { ok: 'ok', partial: 'partly fai
 export function headline(report: RunReport): string {
   const { project } = cleanReport({ project: report.project });
   const bad = report.results.filter((result) => result.status !== 'ok').length;
-  const share = report.status === 'partial' && bad > 0 ? ` (${bad} of ${plural(report.results.length, 'source')})` : '';
+  const behind = (report.copies ?? []).filter(({ status }) => status !== 'ok').length;
+  const parts = [
+    ...(bad > 0 ? [`${bad} of ${plural(report.results.length, 'source')}`] : []),
+    ...(behind > 0 ? [plural(behind, 'copy is behind', 'copies are behind')] : []),
+  ];
+  const share = report.status === 'partial' && parts.length > 0 ? ` (${parts.join(', ')})` : '';
   return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
 }
 
@@ -113,6 +119,7 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
         .map((line) => `  ${line}`),
     );
   lines.push(...sourceLines(clean, options, paint));
+  lines.push(...copyLines(clean.copies ?? [], options.now, paint));
   if (clean.pruned !== undefined) lines.push(...prunedLines(clean.pruned, paint));
   for (const other of clean.others ?? []) lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));

@@ -68,6 +68,7 @@ function decode(text: string): Pin | undefined {
   }
 }
 
-function pinKey(project: string, id: string): string {
+/** Where the pin of a snapshot is. */
+export function pinKey(project: string, id: string): string {
   return `${project}/pins/${id}.json`;
 }

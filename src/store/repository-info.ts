@@ -1,14 +1,31 @@
 import { randomUUID } from 'node:crypto';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from './manifest.ts';
 import { readDocument, streamOf } from './objects.ts';
 
 const INFO_KEY = 'lifeboat.json';
 
+/** How a repository is opened. */
+export interface RepositoryOptions {
+  project: string;
+  /** an empty destination becomes one */
+  create: boolean;
+  keys: SealKeys;
+  /** the first signs, all of them verify; with none, signatures are not looked at */
+  signingKeys?: readonly string[];
+  /** it must be that same repository, and becomes it where it is empty */
+  copyOf?: RepositoryInfo;
+}
+
 /** What a destination says of the repository in it; with `create` an empty one becomes one. Throws like openRepository. */
-export async function readOrCreateInfo(destination: Destination, create: boolean): Promise<RepositoryInfo> {
+export async function readOrCreateInfo(
+  destination: Destination,
+  { create, copyOf }: Pick<RepositoryOptions, 'create' | 'copyOf'>,
+): Promise<RepositoryInfo> {
   const found = await readInfo(destination);
+  if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found) return found;
   for await (const { key } of destination.list('')) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds other things, such as ${key}`, {
@@ -20,7 +37,7 @@ export async function readOrCreateInfo(destination: Destination, create: boolean
       hint: 'Check that the right directory is mounted; the first backup makes a repository in it.',
     });
   }
-  const info = { format: FORMAT, id: randomUUID(), created: new Date().toISOString() } as const;
+  const info = copyOf ?? ({ format: FORMAT, id: randomUUID(), created: new Date().toISOString() } as const);
   try {
     await destination.put(INFO_KEY, streamOf(encodeRepositoryInfo(info)));
     return info;
@@ -28,9 +45,16 @@ export async function readOrCreateInfo(destination: Destination, create: boolean
     // Somebody else was quicker: theirs counts.
     const other =
       error instanceof LifeboatError && error.code === 'DEST_EXISTS' ? await readInfo(destination) : undefined;
+    if (other && copyOf && other.id !== copyOf.id) throw otherRepository(destination);
     if (other) return other;
     throw error;
   }
+}
+
+function otherRepository({ name }: Destination): LifeboatError {
+  return new LifeboatError('DEST_FOREIGN', `${name} belongs to another repository`, {
+    hint: 'Give the copy an empty directory or prefix of its own. If the destination is new and that copy is all that is left of the old one: empty the destination, then `lifeboat copy --from` brings it back.',
+  });
 }
 
 async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {

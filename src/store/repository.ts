@@ -11,7 +11,7 @@ import {
   type RepositoryInfo,
 } from './manifest.ts';
 import { fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
-import { readOrCreateInfo } from './repository-info.ts';
+import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { Signing, unsigned } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
@@ -71,18 +71,14 @@ export interface Repository {
 }
 
 /**
- * Opens the repository at a destination. With `create`, an empty destination becomes one. `signingKeys`: the first signs, all
- * of them verify; with none, signatures are not looked at.
+ * Opens the repository at a destination.
  *
- * @throws DEST_FOREIGN for a destination that holds other things, or is empty and not to be made one;
- * FORMAT_UNSUPPORTED; OBJECT_DAMAGED
+ * @throws DEST_FOREIGN for a destination that holds other things or another repository than it should, or is empty and not to be
+ * made one; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
-export async function openRepository(
-  destination: Destination,
-  options: { project: string; create: boolean; keys: SealKeys; signingKeys?: readonly string[] },
-): Promise<Repository> {
-  const { project, create, keys, signingKeys } = options;
-  const info = await readOrCreateInfo(destination, create);
+export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
+  const { project, keys, signingKeys } = options;
+  const info = await readOrCreateInfo(destination, options);
   return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys) });
 }
 

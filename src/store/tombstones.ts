@@ -41,16 +41,9 @@ export async function removeSnapshot(
   { manifest, hash }: Snapshot,
   { removed, why }: Pick<Tombstone, 'removed' | 'why'>,
 ): Promise<boolean> {
-  const { destination, project, signing } = place;
-  const { id, sequence, previous } = manifest;
-  const value: Tombstone = { format: FORMAT, id, project, sequence, sha256: hash, previous, removed, why };
-  const text = `${canonicalJson(signing.sign('tombstone', value))}\n`;
-  if (signing.active && (await readOne(place, id))?.verdict !== 'signed') await deleteTombstone(place, id);
-  try {
-    await destination.put(tombstoneKey(project, id), streamOf(text));
-  } catch (error) {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
-  }
+  const { destination, project } = place;
+  const { id } = manifest;
+  await putTombstone(place, { manifest, hash }, { removed, why });
   // In this order: `pin` looks for a tombstone after it has put the pin, so one of the two sees the other.
   if (await isPinned(place, id)) {
     await deleteTombstone(place, id);
@@ -58,6 +51,24 @@ export async function removeSnapshot(
   }
   await destination.delete(manifestKey(project, id));
   return true;
+}
+
+/** Notes where a snapshot had its place in the chain. One that is there already stays, as {@link removeSnapshot} says. */
+export async function putTombstone(
+  place: Place,
+  { manifest, hash }: Snapshot,
+  { removed, why }: Pick<Tombstone, 'removed' | 'why'>,
+): Promise<void> {
+  const { destination, project, signing } = place;
+  const { id, sequence, previous } = manifest;
+  const value: Tombstone = { format: FORMAT, id, project, sequence, sha256: hash, previous, removed, why };
+  const text = `${canonicalJson(signing.sign('tombstone', value))}\n`;
+  if (signing.active && (await readTombstone(place, id))?.verdict !== 'signed') await deleteTombstone(place, id);
+  try {
+    await destination.put(tombstoneKey(project, id), streamOf(text));
+  } catch (error) {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+  }
 }
 
 /** Resolves also when there is none. */
@@ -87,13 +98,14 @@ export async function readTombstones(
   const found: ReadTombstone[] = [];
   for (const id of await tombstoneIds(place)) {
     if (id < from) continue;
-    const one = await readOne(place, id, wrong);
+    const one = await readTombstone(place, id, wrong);
     if (one) found.push(one);
   }
   return found;
 }
 
-async function readOne(
+/** That of one snapshot, judged as {@link readTombstones} does. */
+export async function readTombstone(
   { destination, project, signing }: Place,
   id: string,
   wrong?: (id: string, error: LifeboatError) => void,
@@ -115,6 +127,7 @@ function decode(text: string): Tombstone | undefined {
   }
 }
 
-function tombstoneKey(project: string, id: string): string {
+/** Where the tombstone of a snapshot is. */
+export function tombstoneKey(project: string, id: string): string {
   return `${project}/tombstones/${id}.json`;
 }

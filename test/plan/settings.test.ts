@@ -33,6 +33,7 @@ describe('settings', () => {
       keep: { daily: 7, weekly: 4, monthly: 12 },
       fall: 0.5,
       destination: '/backups',
+      copies: [],
       keys: {},
       scope: { kind: 'project' },
       healthchecksBase: 'https://hc-ping.com',
@@ -49,6 +50,7 @@ describe('settings', () => {
       LIFEBOAT_KEEP: 'last 3',
       LIFEBOAT_FALL: '20%',
       LIFEBOAT_DESTINATION: '/mnt//store/',
+      LIFEBOAT_COPY: ' /nas/?keep=90d+12m\n',
       LIFEBOAT_SCOPE: 'shop, blog',
       LIFEBOAT_PROJECT: 'shop',
       LIFEBOAT_HEALTHCHECKS_PING_KEY: 'k3y-abc',
@@ -69,6 +71,7 @@ describe('settings', () => {
       keep: { last: 3 },
       fall: 0.2,
       destination: '/mnt/store',
+      copies: [{ location: '/nas', name: '/nas', keep: { daily: 90, monthly: 12 } }],
       keys: {},
       scope: { kind: 'projects', names: ['shop', 'blog'] },
       project: 'shop',
@@ -231,13 +234,13 @@ describe('mistakes', () => {
   });
 
   test('are told all at once, in the order of the table', () => {
-    const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_COPY: '/copy', LIFEBOAT_KEEEP: '7d' });
+    const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_COPY: '/copy /backups', LIFEBOAT_KEEEP: '7d' });
     expect(error.code).toBe('SETTING_INVALID');
     expect(error.message.split('\n')).toEqual([
       '4 settings cannot be used:',
       '  unknown setting LIFEBOAT_KEEEP (did you mean LIFEBOAT_KEEP?)',
       '  LIFEBOAT_KEEP "7" has a number without a unit (write 7d for days, or last 7)',
-      '  LIFEBOAT_COPY is not available in this version yet (remove the setting)',
+      '  LIFEBOAT_COPY names /backups, which is where LIFEBOAT_DESTINATION is (a copy needs a place of its own, on another disk or server)',
       '  TZ "CEST" is not a time zone (write a name such as Europe/Berlin, or UTC)',
     ]);
   });

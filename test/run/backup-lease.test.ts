@@ -69,6 +69,7 @@ function run(agent: string, over: Partial<BackupDeps> & { keys?: string[]; durin
       failed: () => expect.fail('not asked for'),
     }),
     nextRun: () => undefined,
+    copy: async () => [],
     prune: async () => ({ snapshots: 0, objects: 0, bytes: 0 }),
     ...rest,
   };

@@ -58,6 +58,7 @@ async function run(request: Partial<BackupRequest>) {
       failed: () => expect.fail('not asked for'),
     }),
     nextRun: () => undefined,
+    copy: async () => [],
     prune: async () => {
       pruned++;
       if (error) throw error;

@@ -1,0 +1,90 @@
+import type { BackupDeps, BackupRequest } from './backup-context.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import type { Ending, Found } from './finish.ts';
+import type { Log } from './log.ts';
+import type { Plan } from './plan/model.ts';
+import type { Lease } from './store/lease.ts';
+import type { Repository } from './store/repository.ts';
+
+/** Longest that a timer can wait, milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * What follows the commit: copies are brought up to date, and what need not be kept any more is removed. A copy that is behind
+ * makes a good run one that is partly failed; whether the destination is pruned is for the run alone to say. Never rejects.
+ */
+export async function copyAndPrune(
+  deps: BackupDeps,
+  request: BackupRequest,
+  ending: Ending,
+  { plan, lease }: Found,
+  log: Log,
+): Promise<void> {
+  const { trigger, only, signal } = request;
+  // A restore waits for its safety snapshot; the next run copies it.
+  if (trigger === 'safety' || signal.aborted || plan instanceof LifeboatError) return;
+  if (!lease || lease instanceof LifeboatError) return;
+  const repository = await deps.repository().catch((error: unknown) => {
+    log.warn('the destination cannot be read again', { ...errorInfo(error) });
+  });
+  if (!repository) return;
+  // After a run of which everything went well, but not after one that somebody made of a part.
+  const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
+  const copies = await copyUntilNextRun(deps, plan, repository, { prune, signal });
+  if (copies.length > 0) ending.copies = copies;
+  if (prune && !signal.aborted) await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
+  if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
+}
+
+/** A first copy may take days. It makes room for the next run, and goes on after that. */
+async function copyUntilNextRun(
+  deps: BackupDeps,
+  plan: Plan,
+  repository: Repository,
+  { prune, signal }: { prune: boolean; signal: AbortSignal },
+) {
+  const room = new AbortController();
+  const next = deps.nextRun();
+  const ms = next === undefined ? LONGEST_TIMER_MS : Math.max(0, next.getTime() - deps.now().getTime());
+  const timer = setTimeout(
+    () =>
+      room.abort(
+        new LifeboatError('INTERRUPTED', 'the copy is not complete, and the next run is due', {
+          hint: 'It goes on after that run where it stopped.',
+        }),
+      ),
+    Math.min(ms, LONGEST_TIMER_MS),
+  );
+  try {
+    return await deps.copy(plan, repository, { prune, signal: AbortSignal.any([signal, room.signal]) });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What goes wrong is told, and the run stays what it was. */
+async function pruneAfter(
+  deps: BackupDeps,
+  ending: Ending,
+  {
+    plan,
+    repository,
+    fence,
+    signal,
+  }: { plan: Plan; repository: Repository; fence: Lease['fence']; signal: AbortSignal },
+  log: Log,
+): Promise<void> {
+  try {
+    ending.pruned = await deps.prune(plan, repository, fence, signal);
+  } catch (error) {
+    const { code, message, hint } = errorInfo(error);
+    log.warn('old snapshots could not be removed', { code, message });
+    ending.problems.push({
+      severity: 'warning',
+      code,
+      subject: 'prune',
+      message: `old snapshots could not be removed: ${message}`,
+      ...(hint ? { hint } : {}),
+    });
+  }
+}

@@ -1,0 +1,176 @@
+import type { CopyDeps, CopyPlace } from './copy.ts';
+import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './copy-plan.ts';
+import { LifeboatError } from './errors.ts';
+import { decide } from './prune.ts';
+import type { CopyReport } from './report/events.ts';
+import { type CopyContext, copyDocument, copySnapshot, isAboutSource } from './store/copy-objects.ts';
+import type { Lease } from './store/lease.ts';
+import { deletePin, type Pin, pinKey, readPins } from './store/pins.ts';
+import { manifestKey, objectsOf, type Repository, type SnapshotList } from './store/repository.ts';
+import { deleteTombstone, putTombstone, readTombstone, tombstoneIds, tombstoneKey } from './store/tombstones.ts';
+import { listContent } from './store/unreferenced.ts';
+
+/** The destination, read once for all copies. */
+export interface Side extends SnapshotList {
+  repository: Repository;
+  pins: ReadonlyMap<string, Pin>;
+  /** ids of the snapshots that it has removed */
+  removed: readonly string[];
+}
+
+/** One copy that is being brought up to date. */
+export interface Copying {
+  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
+  main: Side;
+  repository: Repository;
+  /** its counts grow as things are sent */
+  report: Pick<CopyReport, 'snapshots' | 'objects' | 'bytes'>;
+  /** what is still to be done */
+  lacking: Set<CopyStep>;
+  fence: Lease['fence'];
+  signal: AbortSignal;
+  /** to be called at each sign of life */
+  alive(): void;
+}
+
+/**
+ * Does what is to be done for one copy, with its lease held: snapshots and tombstones oldest first, then pins. `error`: why some
+ * snapshots were left out, because the destination does not have them whole (`bad`: which objects of it); all others are there then.
+ *
+ * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
+ */
+export async function bringUpToDate(
+  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'progress'>,
+  copying: Copying,
+): Promise<{ error?: LifeboatError; bad: string[] }> {
+  const { place, main, repository, lacking, signal, alive } = copying;
+  const copy = await readCopy(deps, copying);
+  const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
+  for (const step of steps) lacking.add(step);
+  const context = await contextOf(deps, copying);
+  const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
+  let error = unreadable && notCopied(unreadable.id, unreadable.error);
+  for (const step of steps) {
+    signal.throwIfAborted();
+    alive();
+    try {
+      await take(deps, copying, context, step, copy);
+      lacking.delete(step);
+    } catch (cause) {
+      if (step.type !== 'snapshot' || !isAboutSource(cause)) throw cause;
+      error ??= notCopied(step.snapshot.manifest.id, cause);
+    }
+  }
+  const brought = steps.flatMap((step) =>
+    step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
+  );
+  const have = new Set([...copy.there, ...brought]);
+  await copyPins(main, repository, have);
+  if (!place.keepsPins) await unpin(main, repository);
+  return { bad: [...context.bad.keys()], ...(error ? { error } : {}) };
+}
+
+interface CopySide {
+  /** hash of each manifest that it has */
+  hashes: ReadonlyMap<string, string>;
+  there: ReadonlySet<string>;
+  gone: ReadonlySet<string>;
+  leftOut: ReadonlySet<string>;
+  wanted: ReadonlySet<string>;
+}
+
+async function readCopy(
+  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now'>,
+  { place, main, repository }: Copying,
+): Promise<CopySide> {
+  const { snapshots, damaged } = await repository.snapshots();
+  const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
+  for (const { id, error } of damaged) {
+    // One that nobody can read is brought anew. One that was forged is for people to look at.
+    if (error.code !== 'OBJECT_DAMAGED' || !usable.has(id)) continue;
+    await repository.destination.delete(manifestKey(repository.project, id));
+  }
+  const kept = damaged.filter(({ id, error }) => error.code !== 'OBJECT_DAMAGED' || !usable.has(id));
+  const hashes = new Map(snapshots.map(({ manifest, hash }) => [manifest.id, hash]));
+  const there = new Set([...hashes.keys(), ...kept.map(({ id }) => id)]);
+  const gone = new Set(await tombstoneIds(repository));
+  const all = together(main.snapshots, snapshots);
+  const pins = new Map([...(await readPins(repository)), ...main.pins]);
+  const own = { ...deps, plan: planWithKeep(deps.plan, place.keep), keep: place.keep ?? deps.keep };
+  // Whatever the clock says: nothing is removed by this.
+  const decisions = await decide(own, all, pins, true);
+  const wanted = new Set(decisions.filter(({ keep }) => keep).map(({ id }) => id));
+  const leftOut = new Set<string>();
+  for (const id of wanted) {
+    if (!gone.has(id) || there.has(id)) continue;
+    if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
+  }
+  return { hashes, there, gone, leftOut, wanted };
+}
+
+async function contextOf(
+  deps: Pick<CopyDeps, 'progress'>,
+  { place, main, repository, report, lacking, fence, signal, alive }: Copying,
+): Promise<CopyContext> {
+  const there = new Map<string, number>();
+  for await (const { key, size } of listContent(repository.destination, repository.project)) there.set(key, size);
+  const wanted = [...lacking].flatMap((step) => (step.type === 'snapshot' ? objectsOf(step.snapshot.manifest) : []));
+  const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
+  const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  let done = 0;
+  const heard = (bytes: number) => {
+    alive();
+    done += bytes;
+    deps.progress?.(place.name, done, total);
+  };
+  return { from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
+}
+
+async function take(
+  { now }: Pick<CopyDeps, 'now'>,
+  { main, repository }: Copying,
+  context: CopyContext,
+  step: CopyStep,
+  copy: CopySide,
+): Promise<void> {
+  const { destination, project } = repository;
+  if (step.type === 'tombstone') {
+    return copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));
+  }
+  const { manifest, hash } = step.snapshot;
+  const { id } = manifest;
+  if (step.type === 'leave-out') {
+    return putTombstone(repository, step.snapshot, { removed: now().toISOString(), why: LEFT_OUT });
+  }
+  const present = copy.hashes.get(id);
+  if (present !== undefined && present !== hash) {
+    throw new LifeboatError('OBJECT_DAMAGED', 'its manifest there is another one than at the destination', {
+      hint: 'One of the two was changed. Compare them, and delete the wrong one.',
+    });
+  }
+  if (!step.commit && present === undefined) return;
+  await copySnapshot(context, step.snapshot, step.commit);
+  // After the manifest: whoever is killed in between leaves a tombstone of what is there, which prune removes.
+  if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
+}
+
+/** What is pinned at the destination is pinned there. */
+async function copyPins({ repository: from, pins }: Side, to: Repository, have: ReadonlySet<string>): Promise<void> {
+  const there = await readPins(to);
+  for (const id of pins.keys()) {
+    if (have.has(id) && !there.has(id)) await copyDocument(from.destination, to.destination, pinKey(to.project, id));
+  }
+}
+
+/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned. */
+async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
+  const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
+  for (const id of (await readPins(to)).keys()) if (!pins.has(id) && known.has(id)) await deletePin(to, id);
+}
+
+function notCopied(id: string, cause: LifeboatError): LifeboatError {
+  return new LifeboatError(cause.code, `${id} is not copied: ${cause.message}`, {
+    cause: cause.cause,
+    hint: cause.hint ?? 'Run `lifeboat check`. Back up again: what is damaged is stored anew.',
+  });
+}

@@ -1,0 +1,149 @@
+import { behindSince, type CopyStep } from './copy-plan.ts';
+import { bringUpToDate, type Side } from './copy-steps.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import type { Log } from './log.ts';
+import type { KeepPolicy, Plan } from './plan/model.ts';
+import type { CopyReport, Pruned } from './report/events.ts';
+import type { CopyState, State } from './state.ts';
+import type { Lease } from './store/lease.ts';
+import { readPins } from './store/pins.ts';
+import type { Repository } from './store/repository.ts';
+import { tombstoneIds } from './store/tombstones.ts';
+import { watched } from './watched.ts';
+
+/** A place of a copy. */
+export interface CopyPlace {
+  /** the location without its options */
+  name: string;
+  /** absent: that of the destination */
+  keep?: KeepPolicy;
+  /** what is pinned there stays so */
+  keepsPins?: true;
+  /** The repository there, as a copy of `main`; DEST_FOREIGN for another one. With `create` an empty place becomes one. */
+  open(main: Repository, options: { create: boolean }): Promise<Repository>;
+  lease(repository: Repository): Promise<Lease>;
+  /** removes unfinished objects of the project; to be called with the lease held */
+  sweep(): Promise<void>;
+}
+
+/** What copying works with. */
+export interface CopyDeps {
+  copies: readonly CopyPlace[];
+  /** what is copied; nobody removes anything there meanwhile */
+  main(): Promise<Repository>;
+  plan: Plan;
+  /** LIFEBOAT_KEEP */
+  keep: KeepPolicy;
+  state: Pick<State, 'accepted' | 'results' | 'copies' | 'saveCopies' | 'damaged' | 'saveDamaged'>;
+  zone: string;
+  now(): Date;
+  log: Log;
+  stallTimeoutMs: number;
+  /** removes what a copy that is complete need not keep; absent: nothing is removed */
+  prune?(place: CopyPlace, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
+  /** hears how many bytes a copy has got, and of how many */
+  progress?(copy: string, done: number, total: number): void;
+  signal: AbortSignal;
+}
+
+/**
+ * Brings all copies up to date, side by side, each for itself: the snapshots that its own retention keeps and that it lacks, the
+ * oldest first, each whole before the next. Never rejects: what goes wrong is in the report of each, and remembered.
+ */
+export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
+  const main = readSide(deps);
+  main.catch(() => undefined);
+  const before = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
+  const bad = new Set<string>();
+  const reports = await Promise.all(
+    deps.copies.map((place) => copyOne(deps, { place, main, bad, before: before[place.name] })),
+  );
+  const states = reports.map(({ name, status, behindSince: since, error }): [string, CopyState] => {
+    const complete = status === 'ok' ? deps.now().toISOString() : before[name]?.complete;
+    const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
+    return [name, { ...(complete === undefined ? {} : { complete }), ...behind }];
+  });
+  try {
+    await deps.state.saveCopies(Object.fromEntries(states));
+    // The next backup stores anew what they held.
+    if (bad.size > 0) await deps.state.saveDamaged([...new Set([...(await deps.state.damaged()), ...bad])]);
+  } catch (error) {
+    deps.log.warn('how the copies stand could not be kept', { ...errorInfo(error) });
+  }
+  return reports;
+}
+
+async function readSide(deps: CopyDeps): Promise<Side> {
+  const repository = await deps.main();
+  const list = await repository.snapshots();
+  return { repository, ...list, pins: await readPins(repository), removed: await tombstoneIds(repository) };
+}
+
+interface One {
+  place: CopyPlace;
+  main: Promise<Side>;
+  before: CopyState | undefined;
+  /** objects of the destination that are found to be damaged */
+  bad: Set<string>;
+}
+
+async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promise<CopyReport> {
+  const { name } = place;
+  const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
+  const lacking = new Set<CopyStep>();
+  try {
+    await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
+      const side = await main;
+      const repository = await place.open(side.repository, { create: true });
+      const lease = await place.lease(repository);
+      try {
+        await place.sweep();
+        const { fence } = lease;
+        const done = await bringUpToDate(deps, {
+          place,
+          main: side,
+          repository,
+          report,
+          lacking,
+          fence,
+          signal,
+          alive,
+        });
+        for (const key of done.bad) bad.add(key);
+        if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
+        else if (deps.prune) await pruneCopy(deps, report, () => deps.prune?.(place, repository, fence, signal));
+      } finally {
+        await lease.release();
+      }
+    });
+  } catch (error) {
+    const why = errorInfo(deps.signal.aborted ? deps.signal.reason : error);
+    Object.assign(report, { status: 'failed', error: why });
+  }
+  if (report.status === 'ok') {
+    const { snapshots, objects, bytes } = report;
+    deps.log.info('a copy is up to date', { copy: name, snapshots, objects, bytes });
+    return report;
+  }
+  const newest = await main.then(({ snapshots }) => snapshots[0]?.manifest.end).catch(() => undefined);
+  report.behindSince = behindSince(lacking) ?? before?.behindSince ?? newest ?? deps.now().toISOString();
+  deps.log.warn('a copy is behind', { copy: name, since: report.behindSince, ...report.error });
+  return report;
+}
+
+/** A copy that has everything is well, whatever else it still has. */
+async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned> | undefined) {
+  try {
+    const pruned = await prune();
+    if (pruned) report.pruned = { snapshots: pruned.snapshots, objects: pruned.objects, bytes: pruned.bytes };
+  } catch (error) {
+    report.pruneError = errorInfo(error);
+    log.warn('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });
+  }
+}
+
+function limits({ stallTimeoutMs: limitMs }: CopyDeps, name: string) {
+  const message = `copying to ${name} made no progress for ${Math.round(limitMs / 1000)} s`;
+  const hint = 'Look at the disk, server or network behind it; the next run goes on where this one stopped.';
+  return { limitMs, stalled: () => new LifeboatError('DEST_UNREACHABLE', message, { hint }) };
+}

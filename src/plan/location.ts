@@ -1,0 +1,123 @@
+import { type Mistake, mistake, type Parsed } from './fields.ts';
+import type { KeepPolicy } from './model.ts';
+import { parseKeep } from './retention.ts';
+import { isS3, parseS3Location } from './s3-location.ts';
+
+/** A second place for the repository, as LIFEBOAT_COPY names it. */
+export interface CopyLocation {
+  /** as it is opened: an absolute path without a slash at its end, or `s3://…` with its options */
+  readonly location: string;
+  /** how it is called: the location without what follows the `?` */
+  readonly name: string;
+  /** its own retention; absent: that of the destination */
+  readonly keep?: KeepPolicy;
+}
+
+const FORM = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
+
+/** Reads a destination: an absolute path, or `s3://bucket/prefix?…`. */
+export function parseLocation(value: string): Parsed<string> {
+  const path = value.trim();
+  if (isS3(path)) {
+    const location = parseS3Location(path);
+    return 'value' in location ? { value: path } : location;
+  }
+  if (!path.startsWith('/')) return { problem: 'is not an absolute path', hint: FORM };
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: such a path is a mistake, and unreadable in messages
+  if (/[\x00-\x1f]/.test(path)) return { problem: 'has control characters', hint: FORM };
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..')) return { problem: 'has .. as a part', hint: FORM };
+  if (parts.length === 0) return { problem: 'is the root directory', hint: FORM };
+  return { value: `/${parts.join('/')}` };
+}
+
+/**
+ * Reads the locations of copies, with white space or commas between them. Each may have `keep=90d+12m` among its options. No
+ * two may share a place, or a name by which they are told apart.
+ */
+export function parseCopies(text: string): Parsed<CopyLocation[]> {
+  const items = text.split(/[\s,]+/).filter((item) => item !== '');
+  const copies: CopyLocation[] = [];
+  for (const [i, item] of items.entries()) {
+    const parsed = parseCopy(item);
+    const copy = 'value' in parsed ? parsed.value : undefined;
+    const number = items.length > 1 ? `(number ${i + 1}) ` : '';
+    if ('problem' in parsed) return { ...parsed, problem: number + parsed.problem };
+    const other = copies.find(({ location, name }) => name === copy?.name || overlap(location, parsed.value.location));
+    if (other) {
+      const hint = 'give each copy a directory or prefix of its own';
+      return { problem: `${number}is where another copy is: ${other.name}`, hint };
+    }
+    copies.push(parsed.value);
+  }
+  return { value: copies };
+}
+
+function parseCopy(text: string): Parsed<CopyLocation> {
+  const [, place = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(text) ?? [];
+  const options = query.split('&').filter((option) => option !== '');
+  const keeps = options.filter((option) => option.startsWith('keep='));
+  const others = options.filter((option) => !option.startsWith('keep='));
+  if (keeps.length > 1) return { problem: 'has keep twice', hidden: true };
+  if (!isS3(place) && others.length > 0) {
+    const hint = 'after the ? of a directory there can only be keep=…';
+    return { problem: 'has an option after the ? that is not known', hint, hidden: true };
+  }
+  const location = parseLocation(others.length > 0 ? `${place}?${others.join('&')}` : place);
+  if ('problem' in location) return location;
+  const given = new URLSearchParams(keeps[0] ?? '').get('keep');
+  const keep = given === null ? undefined : parseKeep(given);
+  if (keep && 'problem' in keep) {
+    const hint = 'write it with + between the words: ?keep=90d+12m';
+    return { problem: `has a keep policy that ${keep.problem}`, hint, hidden: true };
+  }
+  const name = nameOf(location.value);
+  return { value: { location: location.value, name, ...(keep ? { keep: keep.value } : {}) } };
+}
+
+/** What people call a location: without its options. */
+export function nameOf(location: string): string {
+  return (isS3(location) ? location.replace(/\?.*$/s, '') : location).replace(/\/+$/, '');
+}
+
+/** True if two locations are the same place, or one lies in the other. */
+export function overlap(a: string, b: string): boolean {
+  const [one, two] = [rootOf(a), rootOf(b)];
+  return one.startsWith(two) || two.startsWith(one);
+}
+
+/** A text that begins with that of every place which it lies in. */
+function rootOf(location: string): string {
+  if (!isS3(location)) return `${location}/`;
+  const parsed = parseS3Location(location);
+  if (!('value' in parsed)) return location;
+  const { endpoint = 'AWS', bucket, prefix } = parsed.value;
+  return `s3 ${endpoint} ${bucket}/${prefix}`;
+}
+
+/** AWS has a server for each region; only a profile or files that the SDK reads by itself may name one for it. */
+export function lacksRegion(location: string): boolean {
+  const parsed = isS3(location) ? parseS3Location(location) : undefined;
+  if (!parsed || !('value' in parsed)) return false;
+  const { endpoint, region, profile } = parsed.value;
+  return endpoint === undefined && region === undefined && profile === undefined;
+}
+
+/** What is wrong with where backups go, taken together. `region`: AWS_REGION. */
+export function misplaced(destination: string, copies: readonly CopyLocation[], region: string | undefined): Mistake[] {
+  const mistakes: Mistake[] = [];
+  const refuse = (key: string, text: string, hint: string) =>
+    void mistakes.push(mistake(key, 'invalid', `${key} ${text}`, hint));
+  const hint = 'add ?region=eu-central-1 for AWS, or ?endpoint=https://… for another server';
+  if (region === undefined) {
+    if (lacksRegion(destination)) refuse('LIFEBOAT_DESTINATION', 'names neither a region nor an endpoint', hint);
+    const copy = copies.find(({ location }) => lacksRegion(location));
+    if (copy) refuse('LIFEBOAT_COPY', `names neither a region nor an endpoint for ${copy.name}`, hint);
+  }
+  const inside = copies.find(({ location }) => overlap(location, destination));
+  if (inside) {
+    const other = 'a copy needs a place of its own, on another disk or server';
+    refuse('LIFEBOAT_COPY', `names ${inside.name}, which is where LIFEBOAT_DESTINATION is`, other);
+  }
+  return mistakes;
+}

@@ -1,0 +1,54 @@
+import type { CopyReport, Pruned } from './events.ts';
+import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
+import { type Paint, plainPaint } from './paint.ts';
+
+/** How a copy that is not up to date is told, in one line: `copy s3://… is behind since 2 days ago: … (CODE)`. */
+export function copyBehind(
+  { name, behindSince, error }: Pick<CopyReport, 'name' | 'behindSince' | 'error'>,
+  now: Date,
+): string {
+  const since = behindSince === undefined ? '' : ` for ${formatAge(now.getTime() - Date.parse(behindSince))}`;
+  const why = error === undefined ? '' : `: ${oneLine(error.message)} (${error.code})`;
+  return `copy ${oneLine(name)} is behind${since}${why}`;
+}
+
+/** What became of each copy. Not redacted. */
+export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint = plainPaint): string[] {
+  return copies.flatMap((copy) => {
+    const { status, error, pruned, pruneError } = copy;
+    const lines =
+      status === 'ok'
+        ? [`  copy ${oneLine(copy.name)} is up to date${got(copy)}${removed(pruned)}`]
+        : [`  ${paint.bad('!')} ${copyBehind(copy, now)}`];
+    if (error?.cause !== undefined) lines.push(`    cause: ${oneLine(error.cause)}`);
+    if (error?.hint !== undefined) lines.push(`    hint: ${oneLine(error.hint)}`);
+    if (pruneError) {
+      const why = `${oneLine(pruneError.message)} (${pruneError.code})`;
+      lines.push(`  ${paint.warn('!')} copy ${oneLine(copy.name)}: old snapshots could not be removed: ${why}`);
+    }
+    return lines;
+  });
+}
+
+function got({ snapshots, objects, bytes }: CopyReport): string {
+  if (snapshots === 0 && objects === 0) return '';
+  return ` · ${plural(snapshots, 'snapshot')}, ${formatBytes(bytes)} sent`;
+}
+
+function removed(pruned: Pruned | undefined): string {
+  if (!pruned || pruned.snapshots + pruned.objects === 0) return '';
+  return ` · pruned ${plural(pruned.snapshots, 'old snapshot')}, ${formatBytes(pruned.bytes)} freed`;
+}
+
+/** How each copy stands between runs, as `status` shows it. */
+export function copyStateLines(
+  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error'> & { complete?: string })[],
+  now: Date,
+  paint: Paint = plainPaint,
+): string[] {
+  return copies.map(({ complete, ...copy }) => {
+    const last = complete === undefined ? 'never complete yet' : `complete ${formatAgo(new Date(complete), now)}`;
+    if (copy.behindSince === undefined) return `  copy ${oneLine(copy.name)} · ${last}`;
+    return `  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`;
+  });
+}

@@ -1,0 +1,112 @@
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { Destination } from '../destinations/destination.ts';
+import { hasErrno, LifeboatError } from '../errors.ts';
+import { manifestHash, type ObjectRef } from './manifest.ts';
+import { readDocument, readIfThere, streamOf } from './objects.ts';
+import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
+
+/** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */
+
+/** How snapshots are brought to another repository. */
+export interface CopyContext {
+  from: Repository;
+  to: Repository;
+  /** content objects that `to` has, by key with their size in bytes; kept up to date */
+  there: Map<string, number>;
+  /** objects of `from` that were found to be damaged or missing: not read again */
+  bad: Map<string, LifeboatError>;
+  /** counts up as things are sent */
+  sent: { snapshots: number; objects: number; bytes: number };
+  /** called right before each manifest */
+  fence(): Promise<void>;
+  /** hears of bytes as they go */
+  heard(bytes: number): void;
+  signal: AbortSignal;
+}
+
+/**
+ * Brings one snapshot: the objects that are missing there or have another size, then its manifest, if that is missing and `commit` is set. What does
+ * not have the hash that the manifest says never gets its name there, and then no manifest names it there. Killed at any point it
+ * leaves whole objects, which the next call finds.
+ *
+ * @throws OBJECT_DAMAGED, OBJECT_MISSING: `from` does not have what the manifest says; what `fence` and the destinations throw
+ */
+export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
+  const { from, to, there, bad, sent, signal } = context;
+  const objects = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
+  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size);
+  for (const ref of lacking) {
+    const known = bad.get(ref.key);
+    if (known) throw known;
+  }
+  for (const ref of lacking) {
+    signal.throwIfAborted();
+    // Cut short or put there by somebody: no manifest can be right about it.
+    if (there.has(ref.key)) await to.destination.delete(ref.key);
+    await copyObject(context, ref).catch((error: unknown) => {
+      if (isAboutSource(error)) bad.set(ref.key, error);
+      throw error;
+    });
+    there.set(ref.key, ref.size);
+    sent.objects += 1;
+    sent.bytes += ref.size;
+  }
+  if (!commit) return;
+  const key = manifestKey(from.project, manifest.id);
+  const bytes = await readDocument(from.destination, key, { signal });
+  if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
+  await context.fence();
+  await to.destination.put(key, streamOf(bytes), { signal });
+  sent.snapshots += 1;
+}
+
+/** True for what is wrong with the repository that is read, rather than with the way or the other side. */
+export function isAboutSource(error: unknown): error is LifeboatError {
+  return error instanceof LifeboatError && (error.code === 'OBJECT_DAMAGED' || error.code === 'OBJECT_MISSING');
+}
+
+async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectRef): Promise<void> {
+  const body = Readable.from(checked(from.destination, ref, heard, signal), { objectMode: false });
+  const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size });
+  if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
+  await to.destination.delete(ref.key);
+  throw new LifeboatError('DEST_DAMAGED', `${ref.key} is not at ${to.destination.name} what was sent`);
+}
+
+/** The stored bytes of an object. Ends with an error unless they are what the manifest says: then nothing is stored of it. */
+async function* checked(
+  from: Destination,
+  ref: ObjectRef,
+  heard: (bytes: number) => void,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    for await (const chunk of (await from.get(ref.key, { signal })) as AsyncIterable<Buffer>) {
+      hash.update(chunk);
+      size += chunk.length;
+      heard(chunk.length);
+      yield chunk;
+    }
+  } catch (cause) {
+    if (!hasErrno(cause, 'EIO')) throw cause;
+    throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} cannot be read`, { cause });
+  }
+  if (size === ref.size && hash.digest('hex') === ref.sha256) return;
+  throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`, {
+    hint: 'It was not copied. Back up again: what is damaged is stored anew.',
+  });
+}
+
+/** Brings a small document as it is. One that is gone, or there already, is no error. */
+export async function copyDocument(from: Destination, to: Destination, key: string): Promise<void> {
+  const bytes = await readIfThere(from, key);
+  if (!bytes) return;
+  try {
+    await to.put(key, streamOf(bytes));
+  } catch (error) {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+  }
+}

@@ -1,0 +1,237 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import type { ErrorInfo } from '../../src/errors.ts';
+import { encodeManifest, manifestHash } from '../../src/store/manifest.ts';
+import { manifestKey, openRepository } from '../../src/store/repository.ts';
+import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
+import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
+import { holder, hostAddress, ok, Stack, type StackOptions, sh, until } from '../harness/stack.ts';
+
+const DAY = 86_400_000;
+const NIGHTS = 3;
+
+interface Listed {
+  snapshots: { id: string; pinned?: string }[];
+}
+
+/** Backups on a disk of the host, and a copy of them on a real S3 server that is not always there. */
+describe('a copy on an S3 server', () => {
+  let server: S3Server;
+  let proxy: S3Proxy;
+  let bucket: string;
+  let stack: Stack;
+  let options: StackOptions;
+  let backups: string;
+  let location: string;
+  let scratch: string;
+  const image = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
+  const key = { AWS_ACCESS_KEY_ID: S3_KEY.accessKeyId, AWS_SECRET_ACCESS_KEY: S3_KEY.secretAccessKey };
+
+  beforeAll(async () => {
+    server = await startS3Server();
+    proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
+    bucket = await server.bucket();
+    location = `s3://${bucket}/base?endpoint=http://${await hostAddress()}:${proxy.port}`;
+    scratch = await mkdtemp(path.join(tmpdir(), 'lifeboat-copy-'));
+    const credentials = path.join(scratch, 'aws');
+    const { accessKeyId, secretAccessKey } = S3_KEY;
+    await writeFile(
+      credentials,
+      `[elsewhere]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`,
+    );
+    options = {
+      services: { web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }) },
+      volumes: { media: {} },
+      secrets: { aws: { file: credentials } },
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *', LIFEBOAT_KEEP: '30d', AWS_SHARED_CREDENTIALS_FILE: '/run/secrets/aws' },
+      agent: { secrets: ['aws'] },
+    };
+    stack = await Stack.start(options);
+    backups = path.join(stack.directory, 'backups');
+    for (let night = 0; night < NIGHTS; night++) {
+      await change(300_000);
+      expect((await stack.backup()).code).toBe(0);
+    }
+    await age();
+    await stack.write({
+      ...options,
+      env: { ...options.env, LIFEBOAT_COPY: `${location}&profile=elsewhere&keep=last+2` },
+    });
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+  });
+  afterAll(async () => {
+    await stack?.destroy();
+    await proxy?.close();
+    await server?.stop();
+    await rm(scratch, { recursive: true, force: true });
+  });
+
+  /** Makes the snapshots those of the last nights, one a day; objects stay as they are. */
+  async function age() {
+    const destination = createLocalDestination({ root: backups });
+    const { snapshots } = await (
+      await openRepository(destination, { project: stack.project, create: false, keys: {} })
+    ).snapshots();
+    let previous: string | null = null;
+    for (const [i, { manifest }] of snapshots.toReversed().entries()) {
+      const time = new Date(Date.now() - (NIGHTS - i) * DAY).toISOString();
+      const id = `${time.slice(0, 19).replaceAll(/[-:]/g, '')}Z-${manifest.id.slice(-6)}`;
+      const bytes: Buffer = encodeManifest({ ...manifest, id, start: time, end: time, previous });
+      const file = path.join(backups, manifestKey(stack.project, id));
+      await mkdir(path.dirname(file), { recursive: true });
+      await writeFile(file, bytes);
+      await rm(path.join(backups, manifestKey(stack.project, manifest.id)));
+      previous = manifestHash(bytes);
+    }
+  }
+
+  const change = (bytes: number) =>
+    stack.exec('web', ['sh', '-c', `rm -f /media/new*; head -c ${bytes} /dev/urandom > /media/new$$; ls /media`]);
+  const sums = () => stack.exec('web', ['sh', '-c', 'cd /media && sha256sum * | sort']);
+  const ids = async (...from: string[]) =>
+    (await stack.json<Listed>('snapshots', ...from)).snapshots.map(({ id }) => id);
+  const whole = async (...from: string[]) => {
+    const { code, stdout } = await stack.lifeboat('check', '--read-data', ...from);
+    return { code, found: stdout.match(/^!.*$/gm) ?? [] };
+  };
+  /** What is there, but for what is of one place only. */
+  const objects = async () => {
+    const keys = (await server.keys(bucket)).map((one) => one.slice('base/'.length));
+    return keys.filter((one) => !/\/(leases|unreferenced|restores)\//.test(one)).sort();
+  };
+
+  it('gets what its own retention keeps; the rest stays at the destination', async () => {
+    const { code, report, stderr } = await stack.backup();
+    expect(code, stderr + JSON.stringify(report, null, 1)).toBe(0);
+    const name = `s3://${bucket}/base`;
+    expect(report.copies).toMatchObject([{ name, status: 'ok', snapshots: 2, pruned: { snapshots: 0 } }]);
+    const main = await ids();
+    expect(main).toHaveLength(NIGHTS + 1);
+    expect(await ids('--from', '1')).toEqual(main.slice(0, 2));
+    expect(await whole('--from', name)).toEqual({ code: 0, found: [] });
+    const pruned = await stack.json<{ decisions: unknown[]; copies: { destination: string; decisions: unknown[] }[] }>(
+      'prune',
+      '--dry-run',
+    );
+    expect(pruned.decisions).toHaveLength(NIGHTS + 1);
+    expect(pruned.copies).toMatchObject([{ destination: name, decisions: { length: 2 } }]);
+    expect((await stack.lifeboat('plan')).stdout).toContain(`, then ${name} (last 2)`);
+  });
+
+  it('that is away makes the run partly failed, is told of, and catches up', async () => {
+    proxy.script(() => 403);
+    await change(400_000);
+    const first = await stack.backup();
+    expect({ code: first.code, status: first.report.status }).toEqual({ code: 3, status: 'partial' });
+    expect(first.report.results).toMatchObject([{ status: 'ok' }]);
+    expect(first.report.copies).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNWRITABLE' } }]);
+    const since = first.report.copies?.[0]?.behindSince;
+    const manifest = await stack.json<{ end: string }>('show', 'latest');
+    expect(since).toBe(manifest.end);
+    proxy.script(() => 'reset');
+    await change(400_000);
+    const second = await stack.backup();
+    expect(second.report.copies).toMatchObject([{ error: { code: 'DEST_UNREACHABLE' }, behindSince: since }]);
+    const status = await stack.lifeboat('status');
+    expect(status.code).toBe(3);
+    expect(status.stdout).toMatch(/! copy s3:.* is behind for .*DEST_UNREACHABLE.* · complete /);
+    const told = JSON.stringify(stack.receiver?.requests);
+    expect(told).toContain('1 copy is behind');
+    expect(stack.receiver?.requests.some(({ path: at }) => at.includes('/fail'))).toBe(true);
+
+    proxy.forget();
+    expect((await stack.lifeboat('pin', 'latest', '--reason', 'before deploy')).code).toBe(0);
+    const ran = await stack.lifeboat('copy');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(ran.stdout).toContain('is up to date · 2 snapshots');
+    expect((await ids('--from', '1')).slice(0, 2)).toEqual((await ids()).slice(0, 2));
+    const [newest] = (await stack.json<Listed>('snapshots', '--from', '1')).snapshots;
+    expect(newest?.pinned).toBe('before deploy');
+    expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
+    expect((await stack.lifeboat('status')).stdout).toMatch(/copy s3:.* · complete just now/);
+  });
+
+  it('of which the agent is killed in the middle goes on, with no manifest before its objects', async () => {
+    await change(25_000_000);
+    proxy.forget();
+    proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 0 ? 'hang' : undefined));
+    const child = stack.spawn('backup');
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until('a part hangs', async () => proxy.faults > 0);
+    await ok('docker', ['kill', '--signal', 'KILL', await stack.id('lifeboat')]);
+    await ended;
+    proxy.forget();
+    const [newest] = await readdir(path.join(backups, stack.project, 'snapshots')).then((all) => all.sort().reverse());
+    expect(await objects()).not.toContain(manifestKey(stack.project, newest as string));
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    expect((await ids())[0]).toBe(newest);
+    const { code, report } = await stack.backup();
+    expect(code, JSON.stringify(report, null, 1)).toBe(0);
+    expect(report.copies).toMatchObject([{ status: 'ok', snapshots: 2 }]);
+    expect(await ids('--from', '1')).toContain(newest);
+    expect(await server.uploads(bucket)).toEqual([]);
+    expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
+  });
+
+  it('gets nothing that is damaged at the destination', async () => {
+    await change(500_000);
+    proxy.script(() => 403);
+    expect((await stack.backup()).code).toBe(3);
+    proxy.forget();
+    const there = new Set(await objects());
+    const packs = (await stack.objects()).filter((one) => one.includes('/packs/') && !there.has(one));
+    const latest = JSON.stringify(await stack.json('show', 'latest'));
+    const pack = packs.find((one) => latest.includes(one)) as string;
+    const good = await readFile(path.join(backups, pack));
+    const bytes = Buffer.from(good);
+    bytes[1000] = (bytes[1000] ?? 0) ^ 1;
+    await writeFile(path.join(backups, pack), bytes);
+    const { code, stdout } = await stack.lifeboat('copy');
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/is not copied: .* is not what was stored \(OBJECT_DAMAGED\)/);
+    expect(await objects()).not.toContain(pack);
+    // Stored anew by the next run, which goes there.
+    const next = await stack.backup();
+    expect(next.report.results[0]?.newBytes).toBeGreaterThan(400_000);
+    expect(next.report.copies).toMatchObject([{ status: 'partial', snapshots: 1, error: { code: 'OBJECT_DAMAGED' } }]);
+    expect(await ids('--from', '1')).toContain(next.report.snapshot);
+    // Mended from elsewhere, it is copied after all.
+    await writeFile(path.join(backups, pack), good);
+    expect((await stack.lifeboat('copy')).stdout).toContain('is up to date · 1 snapshot');
+    expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
+  });
+
+  it('gives everything back when the destination is gone: in place, to a new host, and to the destination', async () => {
+    const before = await sums();
+    for (const name of await readdir(backups)) await rm(path.join(backups, name), { recursive: true });
+    await stack.exec('web', ['sh', '-c', 'rm /media/*']);
+    const lost = await stack.lifeboat('restore', 'latest', 'web.media', '--yes', '--json');
+    const { error } = JSON.parse(lost.stdout) as { error: ErrorInfo };
+    expect(error.hint).toContain(`--from s3://${bucket}/base`);
+    const ran = await stack.lifeboat('restore', '--from', '1', 'latest', 'web.media', '--yes');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await sums()).toBe(before);
+
+    const restored = path.join(stack.directory, 'restored');
+    await mkdir(restored);
+    const fresh = await sh('docker', [
+      ...['run', '--rm', '--volume', `${restored}:/restored`],
+      ...Object.entries(key).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+      ...[image, 'restore', '--from', location, 'latest', 'web.media', '--to-directory', '/restored/media'],
+    ]);
+    expect(fresh.code, fresh.stdout + fresh.stderr).toBe(0);
+    expect(await ok('sh', ['-c', 'cd media && sha256sum * | sort'], { cwd: restored })).toBe(before);
+
+    const back = await stack.lifeboat('copy', '--from', `s3://${bucket}/base`);
+    expect(back.code, back.stdout + back.stderr).toBe(0);
+    expect(await ids()).toEqual(await ids('--from', '1'));
+    const { code, report } = await stack.backup();
+    expect(code, JSON.stringify(report, null, 1)).toBe(0);
+    expect(report.copies).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+    expect(await whole()).toEqual({ code: 0, found: [] });
+    expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
+  });
+});

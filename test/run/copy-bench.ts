@@ -1,0 +1,201 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { type CopyDeps, type CopyPlace, copyAll } from '../../src/copy.ts';
+import { planWithKeep } from '../../src/copy-plan.ts';
+import type { Destination } from '../../src/destinations/destination.ts';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { silentLog } from '../../src/log.ts';
+import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
+import { parseKeep } from '../../src/plan/retention.ts';
+import { prune } from '../../src/prune.ts';
+import { openState } from '../../src/state.ts';
+import { chainBreaks } from '../../src/store/chain.ts';
+import { takeLease } from '../../src/store/lease.ts';
+import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
+import { streamOf } from '../../src/store/objects.ts';
+import { objectsOf, openRepository, type Repository, type Snapshot } from '../../src/store/repository.ts';
+import { readTombstones } from '../../src/store/tombstones.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+export const MEDIA = 'web.media';
+export const DAY = 86_400_000;
+const SIGNING = ['the signing key of this test'];
+
+/** What may go wrong with a destination, called before each call; what it throws is what the call throws. */
+export type Fault = (call: 'put' | 'get' | 'list' | 'delete', key: string) => void | Promise<void>;
+
+/** A destination whose calls fail as `fault` says. */
+export function faulty(of: Destination, fault: () => Fault | undefined): Destination {
+  return {
+    name: of.name,
+    async put(key, body, options) {
+      await fault()?.('put', key);
+      return of.put(key, body, options);
+    },
+    async get(key, options) {
+      await fault()?.('get', key);
+      return of.get(key, options);
+    },
+    async *list(prefix) {
+      await fault()?.('list', prefix);
+      yield* of.list(prefix);
+    },
+    async delete(key) {
+      await fault()?.('delete', key);
+      return of.delete(key);
+    },
+  };
+}
+
+/** A destination with snapshots, and a copy of it. */
+export class CopyBench {
+  readonly root = mkdtempSync(path.join(scratchBase, 'lifeboat-copy-'));
+  readonly state = openState(path.join(this.root, 'state'));
+  now = Date.parse('2026-11-10T03:00:00Z');
+  /** of the destination */
+  keep = '30d';
+  /** of the copy; absent: as the destination */
+  copyKeep: string | undefined;
+  fault: Fault | undefined;
+  mainFault: Fault | undefined;
+  signal = new AbortController().signal;
+  stallTimeoutMs = 5000;
+  private last: Snapshot | undefined;
+
+  constructor() {
+    for (const name of ['main', 'copy', 'other']) mkdirSync(this.at(name));
+  }
+
+  at(...parts: string[]): string {
+    return path.join(this.root, ...parts);
+  }
+
+  remove(): void {
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  main(): Promise<Repository> {
+    const destination = faulty(createLocalDestination({ root: this.at('main') }), () => this.mainFault);
+    return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: SIGNING });
+  }
+
+  /** The copy, to look at it. */
+  copy(at = 'copy'): Promise<Repository> {
+    const destination = createLocalDestination({ root: this.at(at) });
+    return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: SIGNING });
+  }
+
+  /** A snapshot of the present time, with a pack of its own and one that all share; then a day goes by. */
+  async night(over: Partial<Manifest> = {}): Promise<Snapshot> {
+    const repository = await this.main();
+    const id = `${new Date(this.now).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-00000a`;
+    const put = async (key: string, content: string) => ({
+      key,
+      ...(await repository.destination.put(key, streamOf(content))),
+    });
+    const before = this.last?.manifest.sources[MEDIA]?.packs[0];
+    const pack = async (digits: string) => {
+      const name = digits.padEnd(32, '0');
+      const key = `shop/packs/${MEDIA}/${name.slice(0, 2)}/${name}.zip`;
+      return { ...(await put(key, `content of ${name}`.repeat(1000))), id: name, plainSize: 1 };
+    };
+    const packs = [before ?? (await pack('ab')), await pack(`c${this.now}`)];
+    const index = await put(`shop/snapshots/${id}/${MEDIA}.index.ndjson.zst`, `index of ${id}`);
+    const entry: ManifestSource = {
+      ...{ kind: 'volume', status: 'ok', index, packs, files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+      ...{ summary: '', warnings: [], skipped: {} },
+    };
+    const time = new Date(this.now).toISOString();
+    this.last = await repository.commit({
+      ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'schedule', agentVersion: '0.1.0' },
+      ...{ sequence: (this.last?.manifest.sequence ?? 0) + 1, previous: this.last?.hash ?? null, status: 'ok' },
+      sources: { [MEDIA]: entry },
+      ...over,
+    });
+    this.now += DAY;
+    return this.last;
+  }
+
+  async nights(count: number): Promise<string[]> {
+    const ids: string[] = [];
+    for (let i = 0; i < count; i++) ids.push((await this.night()).manifest.id);
+    return ids;
+  }
+
+  private plan(): Plan {
+    const sources = [{ name: MEDIA, keep: policy(this.keep), schedule: '0 3 * * *' }];
+    return { project: 'shop', problems: [], sources } as unknown as Plan;
+  }
+
+  place(at = 'copy'): CopyPlace {
+    const local = createLocalDestination({ root: this.at(at) });
+    const destination = faulty(local, () => (at === 'copy' ? this.fault : undefined));
+    const keep = this.copyKeep === undefined ? undefined : policy(this.copyKeep);
+    return {
+      name: at,
+      ...(keep ? { keep } : {}),
+      open: ({ info }, { create }) =>
+        openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: SIGNING, copyOf: info }),
+      lease: ({ destination: where }) =>
+        takeLease({
+          ...{ destination: where, project: 'shop', home: 'a', holder: 'a', log: silentLog },
+          now: () => new Date(this.now),
+        }),
+      sweep: async () => void (await local.sweepTemporary({ olderThanMs: 0 })),
+    };
+  }
+
+  /** Brings the copies up to date; `pruning`: and removes what they need not keep. */
+  async run(over: Partial<CopyDeps> = {}, { pruning = false } = {}) {
+    const deps: CopyDeps = {
+      copies: [this.place()],
+      main: () => this.main(),
+      ...{ plan: this.plan(), keep: policy(this.keep), state: this.state, zone: 'UTC', log: silentLog },
+      ...{ stallTimeoutMs: this.stallTimeoutMs, signal: this.signal, now: () => new Date(this.now) },
+      ...(pruning ? { prune: this.prune } : {}),
+      ...over,
+    };
+    return copyAll(deps);
+  }
+
+  private readonly prune: NonNullable<CopyDeps['prune']> = ({ keep }, repository, fence, signal) =>
+    prune(
+      {
+        ...{ repository, plan: planWithKeep(this.plan(), keep), keep: keep ?? policy(this.keep), state: this.state },
+        ...{ journals: this.at('journals'), zone: 'UTC', log: silentLog, fence, signal },
+        now: () => new Date(this.now),
+      },
+      { dryRun: false },
+    );
+
+  /** Prunes the destination itself. */
+  async pruneMain(): Promise<void> {
+    const place = { name: 'main' } as CopyPlace;
+    await this.prune(place, await this.main(), async () => undefined, this.signal);
+  }
+
+  /** Ids of the snapshots that the copy has, oldest first. Each must be whole, and their chain without a gap. */
+  async ids(at = 'copy'): Promise<string[]> {
+    const repository = await this.copy(at);
+    const { snapshots, damaged } = await repository.snapshots();
+    const problems = [...damaged, ...chainBreaks(snapshots, await readTombstones(repository))];
+    if (problems.length > 0) throw new Error(JSON.stringify(problems));
+    await repository.checkObjects(snapshots.flatMap(({ manifest }) => objectsOf(manifest)));
+    return snapshots.map(({ manifest }) => manifest.id).reverse();
+  }
+
+  /** Every file of the copy and its content, leases and directories aside. */
+  files(at = 'copy'): Record<string, string> {
+    const names = readdirSync(this.at(at), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(this.at(at), path.join(entry.parentPath, entry.name)))
+      .filter((name) => !name.startsWith('shop/leases/'));
+    return Object.fromEntries(names.sort().map((name) => [name, readFileSync(this.at(at, name), 'latin1')]));
+  }
+}
+
+function policy(text: string): KeepPolicy {
+  const parsed = parseKeep(text);
+  if ('problem' in parsed) throw new Error(parsed.problem);
+  return parsed.value;
+}

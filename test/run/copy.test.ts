@@ -1,0 +1,199 @@
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { deletePin, putPin } from '../../src/store/pins.ts';
+import { openRepository } from '../../src/store/repository.ts';
+import { CopyBench, DAY, MEDIA } from './copy-bench.ts';
+
+let bench: CopyBench;
+beforeEach(() => {
+  bench = new CopyBench();
+});
+afterEach(() => bench.remove());
+
+const unreachable = () => {
+  throw new LifeboatError('DEST_UNREACHABLE', 'the copy does not answer');
+};
+const pin = async (id: string) =>
+  putPin(await bench.main(), id, { reason: 'before deploy 4.2', at: '2026-11-10T03:00:00.000Z' });
+
+describe('a copy', () => {
+  test('gets everything, byte for byte, and then only what is new', async () => {
+    await bench.nights(3);
+    expect(await bench.run()).toEqual([
+      { name: 'copy', status: 'ok', snapshots: 3, objects: 7, bytes: expect.any(Number) },
+    ]);
+    expect(bench.files()).toEqual(bench.files('main'));
+    expect(await bench.ids()).toHaveLength(3);
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 0, objects: 0, bytes: 0 }]);
+    await bench.night();
+    expect(await bench.run()).toMatchObject([{ snapshots: 1, objects: 2 }]);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+
+  test('that is behind says since when, and catches up with the oldest first', async () => {
+    await bench.nights(1);
+    await bench.run();
+    const complete = (await bench.state.copies()).copy?.complete;
+    bench.fault = unreachable;
+    const [first] = await bench.nights(1);
+    const at = new Date(bench.now - DAY).toISOString();
+    const failed = { status: 'failed', behindSince: at, error: { code: 'DEST_UNREACHABLE' } };
+    expect(await bench.run()).toMatchObject([failed]);
+    await bench.nights(2);
+    expect(await bench.run()).toMatchObject([failed]);
+    expect(await bench.state.copies()).toMatchObject({ copy: { complete, behindSince: at } });
+
+    const order: string[] = [];
+    bench.fault = (call, key) => void (call === 'put' && key.endsWith('manifest.json') && order.push(key));
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 3 }]);
+    expect(order).toEqual(order.toSorted());
+    expect(order[0]).toContain(first);
+    expect((await bench.state.copies()).copy?.behindSince).toBeUndefined();
+    expect(await bench.ids()).toHaveLength(4);
+  });
+
+  test('that stops at any call goes on where it stopped, and never has a manifest without its objects', async () => {
+    await bench.nights(3);
+    await pin((await bench.nights(1))[0] as string);
+    let calls = 0;
+    let stopAt = 0;
+    let sent = 0;
+    bench.fault = () => {
+      calls += 1;
+      if (calls > stopAt) unreachable();
+    };
+    // Later and later, until nothing stops it.
+    for (let status = ''; status !== 'ok'; stopAt += 7) {
+      calls = 0;
+      const [report] = await bench.run();
+      status = report?.status ?? '';
+      sent += report?.objects ?? 0;
+      const started = readdirSync(bench.at('copy')).length > 0;
+      if (started) await bench.ids();
+      expect(stopAt).toBeLessThan(1000);
+    }
+    expect(sent).toBe(9);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+
+  test('that hangs is ended; the others are not held up', async () => {
+    await bench.nights(1);
+    bench.stallTimeoutMs = 150;
+    bench.fault = (call, key) => (call === 'put' && key.includes('/packs/') ? new Promise(() => {}) : undefined);
+    const reports = await bench.run({ copies: [bench.place(), bench.place('other')] });
+    expect(reports).toMatchObject([
+      { name: 'copy', status: 'failed', error: { code: 'DEST_UNREACHABLE' } },
+      { name: 'other', status: 'ok', snapshots: 1 },
+    ]);
+    expect(reports[0]?.error?.message).toContain('made no progress');
+    expect(await bench.ids('other')).toHaveLength(1);
+  });
+
+  test('that is told to stop does, and tells why', async () => {
+    await bench.nights(1);
+    const stop = new AbortController();
+    bench.signal = stop.signal;
+    bench.fault = (_call, key) =>
+      void (key.includes('/packs/') && stop.abort(new LifeboatError('INTERRUPTED', 'stop')));
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'INTERRUPTED' } }]);
+  });
+
+  test('never gets an object that is damaged at the destination; the other snapshots go on', async () => {
+    const ids = await bench.nights(3);
+    const key = (await bench.main())
+      .snapshots()
+      .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
+    const damaged = (await key) as string;
+    writeFileSync(bench.at('main', damaged), bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
+    expect(report?.error?.message).toContain(`${ids[1]} is not copied: ${damaged}`);
+    expect(report?.behindSince).toBe(new Date(bench.now - 2 * DAY).toISOString());
+    expect(Object.keys(bench.files()).filter((name) => name.includes('manifest'))).toHaveLength(2);
+    expect(bench.files()[damaged]).toBeUndefined();
+    // The next backup stores it anew.
+    expect(await bench.state.damaged()).toEqual([damaged]);
+    // Nothing of a copy that lacks something is removed.
+    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toBeUndefined();
+  });
+
+  test('of another repository is refused, and nothing is written there', async () => {
+    await bench.nights(1);
+    const other = createLocalDestination({ root: bench.at('copy') });
+    await openRepository(other, { project: 'shop', create: true, keys: {} });
+    const before = bench.files();
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
+    expect(bench.files()).toEqual(before);
+    rmSync(bench.at('copy', 'lifeboat.json'));
+    writeFileSync(bench.at('copy', 'notes.txt'), 'theirs');
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
+    expect(readdirSync(bench.at('copy'))).toEqual(['notes.txt']);
+  });
+
+  test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
+    await bench.nights(2);
+    await bench.run();
+    const [pack, other] = Object.keys(bench.files()).filter((name) => name.includes('/packs/')) as [string, string];
+    const manifest = Object.keys(bench.files()).find((name) => name.endsWith('manifest.json')) as string;
+    rmSync(bench.at('copy', pack));
+    writeFileSync(bench.at('copy', other), 'short');
+    writeFileSync(bench.at('copy', manifest), '{"format":1');
+    expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+});
+
+describe('the retention of a copy', () => {
+  test('is its own, and what it removed never comes back', async () => {
+    bench.copyKeep = 'last 2';
+    await bench.nights(2);
+    await bench.run({}, { pruning: true });
+    const ids = await bench.nights(3);
+    const [report] = await bench.run({}, { pruning: true });
+    expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 2 } });
+    expect(await bench.ids()).toEqual(ids.slice(1));
+    expect((await bench.run({}, { pruning: true }))[0]).toMatchObject({ snapshots: 0, pruned: { snapshots: 0 } });
+    bench.copyKeep = '90d';
+    await bench.run({}, { pruning: true });
+    // The third was never there: it was left out, and may come.
+    expect(await bench.ids()).toEqual(ids);
+    expect((await (await bench.main()).snapshots()).snapshots).toHaveLength(5);
+    bench.now += DAY;
+    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toMatchObject({ objects: 4 });
+  });
+
+  test('may be longer than that of the destination', async () => {
+    bench.keep = 'last 2';
+    bench.copyKeep = '90d';
+    const ids = await bench.nights(3);
+    await bench.run({}, { pruning: true });
+    await bench.pruneMain();
+    ids.push(...(await bench.nights(1)));
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids('main')).toHaveLength(3);
+    expect(await bench.ids()).toEqual(ids);
+  });
+
+  test('leaves a chain without a gap where the destination had removed snapshots before', async () => {
+    bench.keep = 'last 2';
+    const ids = await bench.nights(4);
+    await bench.pruneMain();
+    await bench.run();
+    expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('keeps what is pinned, as long as it is', async () => {
+    bench.copyKeep = 'last 1';
+    const [first] = (await bench.nights(1)) as [string];
+    await pin(first);
+    await bench.nights(3);
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids()).toContain(first);
+    expect(await bench.ids()).toHaveLength(2);
+    await deletePin(await bench.main(), first);
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids()).toHaveLength(1);
+  });
+});
