@@ -127,7 +127,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     const db = await stack.id('db');
     let pausedAt = 0;
     const { before, ran } = await strike(somewhere(), async () => {
-      await ok('docker', ['pause', db]);
+      await stack.pause(db);
       pausedAt = Date.now();
     });
     const tookMs = Date.now() - pausedAt;

@@ -45,7 +45,7 @@ describe('a Postgres that is paused while it is asked', () => {
       const waiting = `SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE relation = '${catalogue}'::regclass AND NOT granted AND application_name LIKE 'lifeboat%'`;
       await until('it waits', async () => (await stack.psql(waiting)) === '1', 120_000);
-      await ok('docker', ['pause', db]);
+      await stack.pause(db);
       const pausedAt = Date.now();
       const late = new Promise<never>((_, reject) => {
         setTimeout(() => reject(new Error('it still waits for the paused database')), 90_000).unref();

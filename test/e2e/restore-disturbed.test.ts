@@ -69,7 +69,10 @@ describe('a restore in place that is disturbed', () => {
             healthcheck: { test: ['CMD', 'test', '!', '-e', '/tmp/sick'], interval: '1s', retries: 600 },
           },
         ),
-        old: postgres(15, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        old: postgres(15, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off'],
+        }),
       },
       receiver: false,
     });
@@ -278,7 +281,17 @@ describe('a restore in place that runs out of space', () => {
       services: {
         db: postgres(17, {
           environment: { POSTGRES_DB: 'app', POSTGRES_INITDB_WALDIR: '/wal' },
-          command: ['postgres', '-c', 'fsync=off', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'],
+          command: [
+            'postgres',
+            '-c',
+            'fsync=off',
+            '-c',
+            'autovacuum=off',
+            '-c',
+            'wal_level=minimal',
+            '-c',
+            'max_wal_senders=0',
+          ],
           volumes: [`data:${DATA}`, 'wal:/wal'],
         }),
       },

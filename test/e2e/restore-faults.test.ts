@@ -31,15 +31,24 @@ describe('a restore that meets a fault', () => {
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
-        db: postgres(17, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off'],
+        }),
       },
       env: { LIFEBOAT_STALL_TIMEOUT: '5m' },
       receiver: false,
     });
-    // Loading is slow enough to be disturbed: each row takes 20 ms to check.
+    // Loading is slow enough to be disturbed: each row takes 20 ms to check, and waits while somebody is at the gate.
     await stack.psql(
       `CREATE ROLE mate;
-       CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(0.02); RETURN true; END';
+       CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+         LOOP
+           PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+           EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%');
+         END LOOP;
+         RETURN true;
+       END $$;
        CREATE TABLE t (id int PRIMARY KEY, v text);
        INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 250) i;
        ALTER TABLE t ADD CONSTRAINT slow CHECK (slow(id));
@@ -102,11 +111,16 @@ describe('a restore that meets a fault', () => {
   });
 
   it('is alone: neither a backup nor another restore begins beside it', async () => {
+    const gate = stack.psql('SELECT pg_sleep(600) AS gate;').catch(String);
+    const atGate = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
+    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) !== '0');
     const { ended } = await begin('--to-database', 'app_2');
     for (const args of [['backup'], ['restore', 'latest', 'db.postgres', '--to-database', 'app_3']]) {
       const ran = await stack.lifeboat(...args, '--json');
       expect({ code: ran.code, error: error(ran) }).toEqual({ code: 11, error: 'LOCKED' });
     }
+    await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate} AND pid <> pg_backend_pid()`);
+    await gate;
     expect(await ended).toBe(0);
     expect(await names()).toEqual(['app', 'app_2', 'postgres']);
   });

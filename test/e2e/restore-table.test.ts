@@ -72,7 +72,10 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
-        db: postgres(version, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        db: postgres(version, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off'],
+        }),
       },
       receiver: false,
     });

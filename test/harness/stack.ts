@@ -205,6 +205,14 @@ export class Stack {
     return (await this.exec(service, argv, sql)).replace(/\n$/, '');
   }
 
+  /** `docker pause`, again while the engine could not freeze a process that was busy just then. */
+  async pause(container: string): Promise<void> {
+    await until(`${container} is paused`, async () => {
+      const { code, stderr } = await sh('docker', ['pause', container]);
+      return code === 0 || stderr.includes('already paused');
+    });
+  }
+
   logs(service: string): Promise<string> {
     return ok('docker', ['compose', 'logs', '--no-color', '--no-log-prefix', service], { cwd: this.directory });
   }

@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { listCommand, restoreCommand } from './commands.ts';
 import { careFor, listWithout } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
+import { listedIds, restorePasses } from './restore-passes.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -35,12 +35,11 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const care = careFor(recorded, options.jobs);
   const directory = path.posix.join(tree, 'databases', databaseDirectory(recorded.name));
   await withSession(options, name, care.before);
-  let list: string | undefined;
-  if (care.leftOut.length > 0) {
-    list = path.posix.join(tree, 'restore.list');
-    await writeFile(list, listWithout(await tools.run(listCommand(directory), signal), care.leftOut), { mode: 0o600 });
-  }
-  const command = restoreCommand(tools.connection, name, directory, care.jobs, list);
+  const only =
+    care.leftOut.length > 0
+      ? listedIds(listWithout(await tools.run(listCommand(directory), signal), care.leftOut))
+      : undefined;
+  const lists = await restorePasses(directory, tree, only);
   const grows = async () => {
     const control = await tools.control();
     const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
@@ -50,7 +49,11 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const pulses = [() => tools.activity(), grows];
   await withWatchdog(
     { timeoutMs: stallTimeoutMs, pulses, signal, what: `the restore of ${recorded.name}` },
-    (watched) => tools.run(command, watched),
+    async (watched) => {
+      for (const list of lists) {
+        await tools.run(restoreCommand(tools.connection, name, directory, care.jobs, list), watched);
+      }
+    },
   ).catch((error: unknown) => {
     throw restoreError(error, recorded.name, tools.container);
   });

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
@@ -6,6 +5,7 @@ import { compareDatabase } from './compare-database.ts';
 import { createDatabase } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
+import { restorePasses } from './restore-passes.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { copyTablesCommand } from './table-commands.ts';
@@ -104,11 +104,11 @@ async function build(options: LoadTablesOptions, control: Session, working: stri
       hint: `It has encoding ${recorded.encoding} and locale ${recorded.locale ?? recorded.collate}: use an image that has them. Nothing was changed.`,
     });
   });
-  const list = path.posix.join(options.scratch, 'entries.list');
-  await writeFile(list, parts.entries.map((id) => `${id};\n`).join(''));
   await inDatabase(options, working, care.before);
-  const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
-  await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
+  for (const list of await restorePasses(dump, options.scratch, parts.entries)) {
+    const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
+    await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
+  }
   await inDatabase(options, working, care.after);
 }
 

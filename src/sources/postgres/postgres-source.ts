@@ -11,6 +11,7 @@ import { dumpDatabase, lacksZstd } from './dump.ts';
 import { dumpGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { runPool, type Task } from './pool.ts';
+import { explainAway, restarted } from './restarted.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
@@ -103,7 +104,8 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       image: planned.imageId,
     };
   } catch (error) {
-    throw await explain(error, options, startedAt);
+    const { containerId: id, containerName: name } = planned;
+    throw await explainAway(error, { engine: agent.engine, id, name, startedAt });
   } finally {
     await tools.close();
   }
@@ -214,34 +216,4 @@ async function checkNotRestarted(options: PostgresSourceOptions, tools: Tools, b
   if (after.startedAt !== before.startedAt || after.systemIdentifier !== before.systemIdentifier) {
     throw restarted(options.planned.containerName);
   }
-}
-
-function restarted(container: string, cause?: unknown): LifeboatError {
-  return new LifeboatError('PG_RESTARTED', `database container ${container} was restarted or replaced during the run`, {
-    cause,
-    hint: 'The next run will find it again; nothing needs to be done if the restart was on purpose.',
-  });
-}
-
-/** Looks at the container again: a failure while it went away is told as that, whatever it looked like from inside. */
-async function explain(error: unknown, options: PostgresSourceOptions, startedAt: string): Promise<unknown> {
-  if (
-    error instanceof LifeboatError &&
-    ['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(error.code)
-  ) {
-    return error;
-  }
-  const { agent, planned } = options;
-  try {
-    const now = await agent.engine.inspectContainer(planned.containerId);
-    if (now.running && now.startedAt === startedAt) return error;
-  } catch {
-    // Gone, or the engine does not answer; the first error says more in the second case.
-    const alive = await agent.engine.ping().then(
-      () => true,
-      () => false,
-    );
-    if (!alive) return error;
-  }
-  return restarted(planned.containerName, error);
 }
