@@ -37,9 +37,9 @@ export interface PutOptions {
  * - `put` never replaces an object: an existing key rejects with DEST_EXISTS.
  * - `get` of a missing key rejects with OBJECT_MISSING, before any byte.
  * - `list` yields only whole objects, in the byte order of their keys.
- * - `delete` of a missing key resolves.
+ * - `delete` of a missing key resolves. One that the place keeps (a lock, a key that may only add) rejects with DELETE_REFUSED.
  *
- * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING.
+ * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING, OBJECT_ARCHIVED.
  */
 export interface Destination {
   /** How it is named to people, without secrets: `/backups`, `s3://bucket/prefix`. */
