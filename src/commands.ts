@@ -44,10 +44,17 @@ export async function run(name: string, operands: Operands, options: Options, io
   // On a terminal the log would tear the display; its warnings and errors are in the report.
   const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
   const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, io.err);
+  const json = options.json === true;
+  if (name.startsWith('bucket-')) {
+    const { bringBack, policy, setup } = await import('./bucket-commands.ts');
+    const verb = { 'bucket-setup': setup, 'bucket-policy': policy, 'bucket-undelete': bringBack }[name];
+    // Without an engine: a bucket may have to be looked after when the host is gone.
+    if (verb) return verb({ settings: base.settings, io, options, json });
+  }
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
-  return command({ app, io, operands, options, json: options.json === true });
+  return command({ app, io, operands, options, json });
 }
 
 function foreignOf({ from, project }: Options): Foreign | undefined {
@@ -102,7 +109,8 @@ async function showPlan(call: Call): Promise<number> {
     treeStore: app.treeStore,
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
-  plan.problems.push(...problems);
+  const { bucketProblems } = await import('./bucket-commands.ts');
+  plan.problems.push(...problems, ...(await bucketProblems(app.settings, io.env)));
   const nextRun = app.nextRun(plan);
   const free = await statfs(app.settings.destination).then(
     ({ bavail, bsize }) => bavail * bsize,

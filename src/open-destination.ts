@@ -3,7 +3,10 @@ import { SPOOL } from './agent.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { createLocalDestination } from './destinations/local.ts';
 import { createS3Destination } from './destinations/s3.ts';
-import { isS3, parseS3Location } from './plan/s3-location.ts';
+import { S3Bucket } from './destinations/s3-bucket.ts';
+import type { S3Limits } from './destinations/s3-retry.ts';
+import { LifeboatError } from './errors.ts';
+import { isS3, parseS3Location, type S3Location } from './plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
 
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
@@ -14,14 +17,26 @@ export function openDestination(settings: Settings, env: NodeJS.ProcessEnv = pro
   if (!isS3(settings.destination)) return createLocalDestination({ root: settings.destination });
   const parsed = parseS3Location(settings.destination);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
-  const { region, ...location } = parsed.value;
-  const inRegion = region ?? settings.awsRegion;
-  return createS3Destination({
-    location: { ...location, ...(inRegion === undefined ? {} : { region: inRegion }) },
-    ...(settings.awsKey ? { credentials: settings.awsKey } : {}),
-    uploads: UPLOADS,
-    env,
-  });
+  return createS3Destination({ ...reach(settings, parsed.value), uploads: UPLOADS, env });
+}
+
+/** The bucket that the settings name, or another. USAGE for a directory. */
+export function openBucket(
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+  { destination = settings.destination, limits = {} }: { destination?: string | undefined; limits?: Partial<S3Limits> },
+): S3Bucket {
+  const parsed = isS3(destination) ? parseS3Location(destination) : { problem: 'is not in a bucket' };
+  if ('value' in parsed) return new S3Bucket({ ...reach(settings, parsed.value), env, limits });
+  const hint = 'Name one with --destination s3://bucket/prefix?…, or in LIFEBOAT_DESTINATION.';
+  throw new LifeboatError('USAGE', `the destination ${parsed.problem}`, { hint });
+}
+
+function reach({ awsKey, awsRegion }: Settings, { region = awsRegion, ...location }: S3Location) {
+  return {
+    location: { ...location, ...(region === undefined ? {} : { region }) },
+    ...(awsKey ? { credentials: awsKey } : {}),
+  };
 }
 
 /** What a helper needs to open the same destination: what may be seen in its container, and what goes in by its stdin. */

@@ -20,7 +20,15 @@ const LAYERS: string[][] = [
   ['plan'],
   ['base'],
 ];
-const COMMANDS = ['commands.ts', 'call.ts', 'browse.ts', 'browse-check.ts', 'prune-commands.ts', 'restore-commands.ts'];
+const COMMANDS = [
+  'commands.ts',
+  'call.ts',
+  'browse.ts',
+  'browse-check.ts',
+  'bucket-commands.ts',
+  'prune-commands.ts',
+  'restore-commands.ts',
+];
 /** The composition root. */
 const ROOT = ['app.ts', 'ground.ts', 'notifiers.ts', 'open-destination.ts', 'verb-deps.ts'];
 const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts'];

@@ -51,6 +51,22 @@ export interface Destination {
   delete(key: string): Promise<void>;
 }
 
+/** A destination that may lock what is stored in it for a time, during which nobody can delete it for good. */
+export interface LockingDestination extends SweepingDestination {
+  /**
+   * Sees to it that each of the objects stays locked for at least as long as one that is stored now. Returns how many locks were
+   * prolonged: 0 where nothing is locked.
+   *
+   * @throws DEST_UNWRITABLE when the key may not do that
+   */
+  prolongLocks(keys: readonly string[], now: Date, signal?: AbortSignal): Promise<number>;
+}
+
+/** True for a destination that may lock. */
+export function isLocking(destination: Destination): destination is LockingDestination {
+  return 'prolongLocks' in destination;
+}
+
 /** A destination that has leftovers which its listing does not show. */
 export interface SweepingDestination extends Destination {
   /**

@@ -9,6 +9,10 @@ export const S3_ACTS = {
   delete: { words: 'delete objects', permission: 's3:DeleteObject' },
   abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
   uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
+  lock: { words: 'prolong locks', permission: 's3:PutObjectRetention' },
+  bucket: { words: 'look at the bucket or change it', permission: 'what the cause names' },
+  versions: { words: 'list versions', permission: 's3:ListBucketVersions' },
+  mend: { words: 'bring versions back', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },
 } as const;
 export type S3Act = keyof typeof S3_ACTS;
 
@@ -46,7 +50,7 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
       'Create it, or correct its name, region or endpoint.',
     );
   }
-  if (kind === 'InvalidObjectState') {
+  if (kind === 'InvalidObjectState' || kind === 'ObjectNotInActiveTierError') {
     const hint =
       'Ask the server for it (`aws s3api restore-object`) and wait, then try again; look for the rule that moved it with `lifeboat bucket setup`.';
     return make('OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint);
@@ -107,7 +111,7 @@ function refused(act: S3Act, name: string): [string, string] {
   const { words, permission } = S3_ACTS[act];
   return [
     `${name} does not let this key ${words}`,
-    `Allow ${permission} to the key, or correct it; docs/s3.md has the policy that Lifeboat needs.`,
+    `Allow ${permission} to the key, or correct it; \`lifeboat bucket policy\` prints what Lifeboat needs.`,
   ];
 }
 

@@ -4,7 +4,8 @@ import { LifeboatError } from '../errors.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from './manifest.ts';
 import { readDocument, streamOf } from './objects.ts';
 
-const INFO_KEY = 'lifeboat.json';
+/** Where a repository says what it is. */
+export const INFO_KEY = 'lifeboat.json';
 
 /** What a destination says of the repository in it; with `create` an empty one becomes one. Throws like openRepository. */
 export async function readOrCreateInfo(destination: Destination, create: boolean): Promise<RepositoryInfo> {
