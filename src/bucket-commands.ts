@@ -74,8 +74,8 @@ function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boole
   };
   const rows = steps.map(({ name: what, is, wanted, state }) => [
     what,
-    state === 'as wanted' || state === 'left' ? is : `${is} → ${wanted}`,
     states[state],
+    state === 'as wanted' || state === 'left' ? is : `${is} → ${wanted}`,
   ]);
   const lines = [`Bucket of ${name}`, ...table(rows, { indent: 2 })];
   for (const { name: what, why } of steps) if (why !== undefined) lines.push(`! ${what}: ${why}`);

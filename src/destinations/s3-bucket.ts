@@ -4,9 +4,18 @@ import type { S3Location } from '../plan/s3-location.ts';
 import { S3Connection, type S3Credentials, type S3Request } from './s3-client.ts';
 import { defaultLock } from './s3-locks.ts';
 import { type Mended, mend } from './s3-mend.ts';
+import { blockPublicAccess, isBlocked } from './s3-public-access.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
 import { harmfulRules, mergeRules, ownRule, type RuleProblem } from './s3-rules.ts';
-import { type Aspect, type BucketLook, planSetup, type SetupStep, type SetupWish, type StepName } from './s3-setup.ts';
+import {
+  type Aspect,
+  type BucketLook,
+  type LeastTransition,
+  planSetup,
+  type SetupStep,
+  type SetupWish,
+  type StepName,
+} from './s3-setup.ts';
 
 export interface S3BucketOptions {
   location: S3Location;
@@ -22,12 +31,6 @@ export interface SetupOutcome {
   problems: RuleProblem[];
 }
 
-const ALL_BLOCKED = {
-  BlockPublicAcls: true,
-  IgnorePublicAcls: true,
-  BlockPublicPolicy: true,
-  RestrictPublicBuckets: true,
-};
 /** Settings are read back as they are only a moment later, on some servers. */
 const READ_BACKS = 5;
 
@@ -69,8 +72,7 @@ export class S3Bucket {
     );
     const publicAccess = await this.aspect(
       (sdk, client, options) => client.send(new sdk.GetPublicAccessBlockCommand({ Bucket }), options),
-      ({ PublicAccessBlockConfiguration: is = {} }) =>
-        Object.keys(ALL_BLOCKED).every((name) => is[name as keyof typeof ALL_BLOCKED] === true),
+      ({ PublicAccessBlockConfiguration: is }) => isBlocked(is),
       false,
     );
     const rules = await this.rules();
@@ -81,7 +83,8 @@ export class S3Bucket {
       versioning,
       lock: there(lock),
       publicAccessBlocked: there(publicAccess),
-      rules: there(rules),
+      rules: rules !== 'no bucket' && 'value' in rules ? { value: rules.value.rules } : there<LifecycleRule[]>(rules),
+      ...(rules !== 'no bucket' && 'value' in rules && rules.value.least ? { leastTransition: rules.value.least } : {}),
       ...(foreign === undefined ? {} : { foreign }),
     };
   }
@@ -101,8 +104,8 @@ export class S3Bucket {
     for (const step of steps) {
       if (step.state !== 'to do') continue;
       try {
-        await this.set(step.name, before, wish);
-        step.state = 'done';
+        const why = await this.set(step.name, before, wish);
+        Object.assign(step, why === undefined ? { state: 'done' } : { state: 'not here', why });
       } catch (error) {
         const lateLock = step.name === 'lock' && error instanceof Error && error.name === 'InvalidBucketState';
         if (lateLock) Object.assign(step, { state: 'not here', why: 'this server locks only in buckets made for it' });
@@ -122,7 +125,7 @@ export class S3Bucket {
   /** Rules that take away, or out of reach, what snapshots need; none where nobody may look. */
   async harmfulRules(): Promise<RuleProblem[]> {
     const rules = await this.rules();
-    return rules !== 'no bucket' && 'value' in rules ? harmfulRules(rules.value, this.s3.prefix) : [];
+    return rules !== 'no bucket' && 'value' in rules ? harmfulRules(rules.value.rules, this.s3.prefix) : [];
   }
 
   /** See {@link mend}. */
@@ -149,7 +152,8 @@ export class S3Bucket {
     }
   }
 
-  private async set(name: StepName, before: BucketLook, wish: SetupWish): Promise<void> {
+  /** Resolves to why it is not possible here, where it was found out only by trying. */
+  private async set(name: StepName, before: BucketLook, wish: SetupWish): Promise<string | undefined> {
     const Bucket = this.s3.bucket;
     const send = (request: S3Request<unknown>) => this.s3.send(request);
     if (name === 'bucket') {
@@ -167,25 +171,27 @@ export class S3Bucket {
         client.send(new sdk.PutBucketVersioningCommand({ Bucket, VersioningConfiguration }), options),
       );
     } else if (name === 'public access') {
-      const block = { Bucket, PublicAccessBlockConfiguration: ALL_BLOCKED };
-      await send((sdk, client, options) => client.send(new sdk.PutPublicAccessBlockCommand(block), options));
+      return blockPublicAccess(this.s3);
     } else if (name === 'lock' && wish.lock) {
       const Rule = { DefaultRetention: { Mode: wish.lock.mode, Days: wish.lock.days } };
       const lock = { Bucket, ObjectLockConfiguration: { ObjectLockEnabled: 'Enabled' as const, Rule } };
       await send((sdk, client, options) => client.send(new sdk.PutObjectLockConfigurationCommand(lock), options));
     } else if (name === 'lifecycle' && 'value' in before.rules) {
       const Rules = mergeRules(before.rules.value, ownRule(this.s3.prefix, wish.rule));
-      const rules = { Bucket, LifecycleConfiguration: { Rules } };
+      // AWS would set it anew for the rules of others too.
+      const least = before.leastTransition ? { TransitionDefaultMinimumObjectSize: before.leastTransition } : {};
+      const rules = { Bucket, LifecycleConfiguration: { Rules }, ...least };
       await send((sdk, client, options) => client.send(new sdk.PutBucketLifecycleConfigurationCommand(rules), options));
     }
+    return undefined;
   }
 
-  private rules(): Promise<Aspect<LifecycleRule[]> | 'no bucket'> {
+  private rules(): Promise<Aspect<{ rules: LifecycleRule[]; least?: LeastTransition }> | 'no bucket'> {
     const { bucket: Bucket } = this.s3;
     return this.aspect(
       (sdk, client, options) => client.send(new sdk.GetBucketLifecycleConfigurationCommand({ Bucket }), options),
-      ({ Rules = [] }) => Rules,
-      [],
+      ({ Rules = [], TransitionDefaultMinimumObjectSize: least }) => ({ rules: Rules, ...(least ? { least } : {}) }),
+      { rules: [] },
     );
   }
 

@@ -1,4 +1,4 @@
-import type { LifecycleRule } from '@aws-sdk/client-s3';
+import type { GetBucketLifecycleConfigurationOutput, LifecycleRule } from '@aws-sdk/client-s3';
 import type { DefaultLock } from './s3-locks.ts';
 import { describeRule, harmfulRules, ownRule, type RuleProblem, type RuleWish, ruleId, sameRule } from './s3-rules.ts';
 
@@ -6,6 +6,8 @@ import { describeRule, harmfulRules, ownRule, type RuleProblem, type RuleWish, r
 
 /** One thing that a bucket may have: as it is, or why that is not known. */
 export type Aspect<T> = { value: T } | { unsupported: true } | { denied: true };
+
+export type LeastTransition = NonNullable<GetBucketLifecycleConfigurationOutput['TransitionDefaultMinimumObjectSize']>;
 
 /** A bucket as it is. */
 export interface BucketLook {
@@ -15,6 +17,8 @@ export interface BucketLook {
   lock: Aspect<{ enabled: boolean; standard?: DefaultLock }>;
   publicAccessBlocked: Aspect<boolean>;
   rules: Aspect<LifecycleRule[]>;
+  /** which objects are too small for all rules that move them, as AWS has it */
+  leastTransition?: LeastTransition;
   /** the name of an object that is not Lifeboat's, if there is one */
   foreign?: string;
 }
@@ -66,13 +70,6 @@ export function planSetup(
   const onOff = (value: boolean) => (value ? 'on' : 'off');
   if (!look.exists) steps.push({ name: 'bucket', is: 'not there', wanted: 'made', state: 'to do' });
   compare('versioning', look.versioning, 'on', onOff, (on) => on);
-  const { lock } = wish;
-  if (lock) {
-    const same = (one: DefaultLock | undefined) => one?.mode === lock.mode && one.days === lock.days;
-    compare('lock', look.lock, describeLock(lock), lockWords, ({ standard }) => same(standard));
-  } else if ('value' in look.lock) {
-    steps.push({ name: 'lock', is: lockWords(look.lock.value), wanted: 'as it is', state: 'left' });
-  }
   compare(
     'public access',
     look.publicAccessBlocked,
@@ -80,6 +77,13 @@ export function planSetup(
     (on) => (on ? 'blocked' : 'not blocked'),
     (on) => on,
   );
+  const { lock } = wish;
+  if (lock) {
+    const same = (one: DefaultLock | undefined) => one?.mode === lock.mode && one.days === lock.days;
+    compare('lock', look.lock, describeLock(lock), lockWords, ({ standard }) => same(standard));
+  } else if ('value' in look.lock) {
+    steps.push({ name: 'lock', is: lockWords(look.lock.value), wanted: 'as it is', state: 'left' });
+  }
   const own = ownRule(prefix, wish.rule);
   const ours = (rules: readonly LifecycleRule[]) => rules.find(({ ID }) => ID === ruleId(prefix));
   compare(
