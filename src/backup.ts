@@ -9,6 +9,7 @@ import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type Ending, type Found, finish } from './finish.ts';
 import { openHolds } from './hold.ts';
 import { Journal, journalObjects, readJournal } from './journal.ts';
+import { prolongLocks } from './locks.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
@@ -202,6 +203,7 @@ async function commit(
     // What a tool said is in the errors and warnings; the manifest is readable without any key.
     sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
   };
+  problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
   await context.repository.commit(manifest, context.lease.fence);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {

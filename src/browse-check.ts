@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { SPOOL } from './agent.ts';
+import { bucketProblems } from './bucket-commands.ts';
 import { type Call, print } from './call.ts';
 import { type CheckResult, check } from './check.ts';
 import { EXIT } from './exit.ts';
@@ -25,8 +26,15 @@ export async function checkRepository(call: Call): Promise<number> {
   line.clear();
   if (readData > 0 && readData < 1 && !app.foreign) await app.state.saveCheckedTo(result.next);
   if (!app.foreign) await rememberDamaged(call, result, readData);
-  print(call, result, () => renderCheck(result, app.foreign, app.settings.copies));
+  const rules = app.foreign ? [] : await bucketProblems(app.settings, io.env);
+  print(call, { ...result, rules }, () =>
+    [
+      renderCheck(result, app.foreign, app.settings.copies),
+      ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),
+    ].join('\n'),
+  );
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
+  if (rules.length > 0 && result.usable) return EXIT.partial;
   if (result.damaged.length === 0 && result.manifests.length === 0) return EXIT.done;
   return result.usable ? EXIT.partial : EXIT.failed;
 }

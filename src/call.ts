@@ -33,6 +33,6 @@ export interface Call {
 }
 
 /** Prints a result: as JSON, or as text made only when it is wanted. */
-export function print({ io, json }: Call, value: unknown, text: () => string): void {
+export function print({ io, json }: Pick<Call, 'io' | 'json'>, value: unknown, text: () => string): void {
   io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
 }

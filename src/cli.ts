@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Io } from './call.ts';
 import { processIo, run } from './commands.ts';
 import { errorInfo } from './errors.ts';
@@ -103,10 +103,60 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     act('accept'),
   );
   command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
+  bucketCommands(program, command, act);
   const notify = program.command('notify').description('work with notifications');
   command('test', 'send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
   program.command('tree-job', { hidden: true }).action(act('tree-job'));
   return program;
+}
+
+function bucketCommands(
+  program: Command,
+  command: (usage: string, description: string, example: string, of: Command) => Command,
+  act: (name: string) => (...args: unknown[]) => Promise<void>,
+): void {
+  const bucket = program.command('bucket').description('look after the bucket of the backups');
+  const elsewhere = ['--destination <address>', 'another bucket: s3://bucket/prefix?…'] as const;
+  command('setup', 'show what the bucket should be set to; with --yes, set it', 'bucket setup --lock 30d', bucket)
+    .option('--infrequent-after <days>', 'move objects to STANDARD_IA after that many days', days)
+    .option('--keep-removed <days>', 'how long what was removed can be brought back (30d, or as --lock)', days)
+    .option('--archive-removed-after <days>', 'move what was removed to GLACIER after that many days', days)
+    .option('--deep-archive', 'with it: to DEEP_ARCHIVE instead')
+    .option('--lock <days>', 'lock what is stored for that many days (Object Lock)', days)
+    .addOption(new Option('--lock-mode <mode>', 'who may lift it').choices(['governance', 'compliance']))
+    .option('--whole-bucket', 'set what counts for the whole bucket also where others store in it')
+    .option(...elsewhere)
+    .option('--yes', 'set it')
+    .action(act('bucket-setup'));
+  command('policy', 'print the least policy that the key of Lifeboat needs', 'bucket policy --append-only', bucket)
+    .option('--append-only', 'one that can delete nothing')
+    .option('--lock <days>', 'with the rights that a bucket with such a lock takes', days)
+    .option('--principal <arn>', 'as the policy of the bucket, for this user')
+    .option(...elsewhere)
+    .action(act('bucket-policy'));
+  command(
+    'undelete',
+    'make the repository what it was at a time, out of the versions that the bucket kept',
+    'bucket undelete --before 2026-11-20T00:00Z',
+    bucket,
+  )
+    .requiredOption('--before <time>', 'the time, with its zone', moment)
+    .option(...elsewhere)
+    .option('--yes', 'do it; without, only show')
+    .action(act('bucket-undelete'));
+}
+
+/** `30d` or `30` → 30. */
+function days(value: string): number {
+  const count = Number(/^(\d{1,5})d?$/.exec(value)?.[1] ?? 0);
+  if (count > 0) return count;
+  throw new InvalidArgumentError('it must be a number of days, such as 30d.');
+}
+
+function moment(value: string): Date {
+  const time = new Date(value);
+  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:?\d\d)$/.test(value) && !Number.isNaN(time.getTime())) return time;
+  throw new InvalidArgumentError('it must be a time with its zone, such as 2026-11-20T00:00Z.');
 }
 
 /** `10%` → 0.1. Commander hands `true` for the option without a value. */

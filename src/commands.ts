@@ -46,10 +46,17 @@ export async function run(name: string, operands: Operands, options: Options, io
   const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
   const write = quiet && io.terminal.isTTY ? (line: string) => io.err(readable(line)) : io.err;
   const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, write);
+  const json = options.json === true;
+  if (name.startsWith('bucket-')) {
+    const { bringBack, policy, setup } = await import('./bucket-commands.ts');
+    const verb = { 'bucket-setup': setup, 'bucket-policy': policy, 'bucket-undelete': bringBack }[name];
+    // Without an engine: a bucket may have to be looked after when the host is gone.
+    if (verb) return verb({ settings: base.settings, io, options, json });
+  }
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
-  return command({ app, io, operands, options, json: options.json === true }).catch((error: unknown) => {
+  return command({ app, io, operands, options, json }).catch((error: unknown) => {
     throw app.foreign || !CAN_READ_COPIES.has(name) ? error : hintAtCopies(error, app.settings);
   });
 }
@@ -110,7 +117,8 @@ async function showPlan(call: Call): Promise<number> {
     treeStore: app.treeStore,
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
-  plan.problems.push(...problems);
+  const { bucketProblems } = await import('./bucket-commands.ts');
+  plan.problems.push(...problems, ...(await bucketProblems(app.settings, io.env)));
   const nextRun = app.nextRun(plan);
   const free = await statfs(app.settings.destination).then(
     ({ bavail, bsize }) => bavail * bsize,

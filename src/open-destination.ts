@@ -4,7 +4,10 @@ import { SPOOL } from './agent.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { createLocalDestination } from './destinations/local.ts';
 import { createS3Destination } from './destinations/s3.ts';
-import { isS3, parseS3Location } from './plan/s3-location.ts';
+import { S3Bucket } from './destinations/s3-bucket.ts';
+import type { S3Limits } from './destinations/s3-retry.ts';
+import { LifeboatError } from './errors.ts';
+import { isS3, parseS3Location, type S3Location } from './plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
 
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
@@ -22,24 +25,32 @@ export function openElsewhere(location: string, settings: Settings): SweepingDes
 }
 
 /** The only place that knows which kinds there are. */
-function openLocation(
-  place: string,
-  { awsKey, awsRegion }: Settings,
-  uploads: string,
-  env: NodeJS.ProcessEnv,
-): SweepingDestination {
+function openLocation(place: string, settings: Settings, uploads: string, env: NodeJS.ProcessEnv): SweepingDestination {
   if (!isS3(place)) return createLocalDestination({ root: place });
   const parsed = parseS3Location(place);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
-  const { region, ...location } = parsed.value;
+  return createS3Destination({ ...reach(settings, parsed.value), uploads, env });
+}
+
+/** The bucket that the settings name, or another. USAGE for a directory. */
+export function openBucket(
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+  { destination = settings.destination, limits = {} }: { destination?: string | undefined; limits?: Partial<S3Limits> },
+): S3Bucket {
+  const parsed = isS3(destination) ? parseS3Location(destination) : { problem: 'is not in a bucket' };
+  if ('value' in parsed) return new S3Bucket({ ...reach(settings, parsed.value), env, limits });
+  const hint = 'Name one with --destination s3://bucket/prefix?…, or in LIFEBOAT_DESTINATION.';
+  throw new LifeboatError('USAGE', `the destination ${parsed.problem}`, { hint });
+}
+
+function reach({ awsKey, awsRegion }: Settings, { region, ...location }: S3Location) {
   // The region of the settings is that of their key; a profile has its own.
   const inRegion = region ?? (location.profile === undefined ? awsRegion : undefined);
-  return createS3Destination({
+  return {
     location: { ...location, ...(inRegion === undefined ? {} : { region: inRegion }) },
     ...(awsKey ? { credentials: awsKey } : {}),
-    uploads,
-    env,
-  });
+  };
 }
 
 /** What a helper needs to open the same destination: what may be seen in its container, and what goes in by its stdin. */

@@ -4,6 +4,7 @@ import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import { checkClock, type Decision, decideKept } from './plan/keep.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
+import { KEPT, markStaying, removeSnapshots } from './prune-remove.ts';
 import { keepRules, keepSnapshot } from './prune-rules.ts';
 import type { Pruned } from './report/events.ts';
 import { standings } from './standing.ts';
@@ -12,8 +13,13 @@ import { type Lease, takeLeaseOnceThereIsRoom } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { type Pin, readPins } from './store/pins.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
-import { deleteTombstone, removeSnapshot, tombstoneIds } from './store/tombstones.ts';
-import { listContent, readUnreferenced, type Unreferenced, writeUnreferenced } from './store/unreferenced.ts';
+import {
+  deleteDue,
+  listContent,
+  readUnreferenced,
+  type Unreferenced,
+  writeUnreferenced,
+} from './store/unreferenced.ts';
 
 /** How long an object has to be named by nobody before it is deleted, milliseconds. */
 export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
@@ -78,17 +84,20 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const garbage = await findGarbage(deps, snapshots, going);
   if (!request.dryRun) {
     await deps.fence();
-    for (const { key } of garbage.due) {
-      deps.signal.throwIfAborted();
-      await destination.delete(key);
-    }
+    // The oldest first: those that a lock keeps come last.
+    const due = garbage.due.toSorted((a, b) => a.since - b.since);
+    const kept = await deleteDue(destination, due, deps.signal);
+    garbage.due = due.filter((one) => !kept.includes(one));
     await deps.fence();
     const staying = await removeSnapshots(deps, snapshots, going);
-    for (const key of namedBy(staying)) garbage.waiting.delete(key);
+    for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
+    for (const { key, since } of kept) left.set(key, since);
     await writeUnreferenced(destination, project, left, deps.now());
-    deps.log.info('pruned', { snapshots: going.size - staying.length, objects: garbage.due.length });
-    return outcome(request, snapshots, markStaying(decisions, staying), garbage);
+    deps.log.info('pruned', { snapshots: going.size - staying.size, objects: garbage.due.length, kept: kept.length });
+    const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
+    const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
+    return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
   }
   return outcome(request, snapshots, decisions, garbage);
 }
@@ -157,7 +166,7 @@ export async function decide(
 
 interface Garbage {
   /** named by nobody for long enough */
-  due: { key: string; size: number }[];
+  due: { key: string; size: number; since: number }[];
   /** named by nobody, or by snapshots that go: since when (milliseconds since 1970) */
   waiting: Map<string, { size: number; since: number }>;
 }
@@ -178,7 +187,7 @@ async function findGarbage(
   for await (const { key, size } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = goingToo.has(key) ? at : Math.min(known.get(key) ?? at, at);
-    if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size });
+    if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
   }
   return garbage;
@@ -193,31 +202,6 @@ async function announcedObjects(journals: string): Promise<Set<string>> {
   const keys = new Set<string>();
   for (const file of await openJournals(journals)) for (const key of await journalObjects(file)) keys.add(key);
   return keys;
-}
-
-/** Resolves to those that stay after all, because somebody pinned them meanwhile. */
-async function removeSnapshots(
-  deps: PruneDeps,
-  snapshots: readonly Snapshot[],
-  going: ReadonlySet<Snapshot>,
-): Promise<Snapshot[]> {
-  const wanted = new Set(snapshots.filter((one) => !going.has(one)).map(({ manifest }) => manifest.id));
-  // Left by a prune that was interrupted, of a snapshot that is wanted by now.
-  for (const id of await tombstoneIds(deps.repository)) {
-    if (wanted.has(id)) await deleteTombstone(deps.repository, id);
-  }
-  const staying: Snapshot[] = [];
-  for (const snapshot of [...going].reverse()) {
-    deps.signal.throwIfAborted();
-    const note = { removed: deps.now().toISOString(), why: 'no source wanted it kept' };
-    if (!(await removeSnapshot(deps.repository, snapshot, note))) staying.push(snapshot);
-  }
-  return staying;
-}
-
-function markStaying(decisions: readonly Decision[], staying: readonly Snapshot[]): Decision[] {
-  const ids = new Set(staying.map(({ manifest }) => manifest.id));
-  return decisions.map((one) => (ids.has(one.id) ? { ...one, keep: true, always: ['pinned just now'] } : one));
 }
 
 function outcome(

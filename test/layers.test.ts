@@ -25,6 +25,7 @@ const COMMANDS = [
   'call.ts',
   'browse.ts',
   'browse-check.ts',
+  'bucket-commands.ts',
   'prune-commands.ts',
   'copy-commands.ts',
   'restore-commands.ts',

@@ -37,9 +37,9 @@ export interface PutOptions {
  * - `put` never replaces an object: an existing key rejects with DEST_EXISTS.
  * - `get` of a missing key rejects with OBJECT_MISSING, before any byte.
  * - `list` yields only whole objects, in the byte order of their keys.
- * - `delete` of a missing key resolves.
+ * - `delete` of a missing key resolves. One that the place keeps (a lock, a key that may only add) rejects with DELETE_REFUSED.
  *
- * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING.
+ * Failures are LifeboatErrors: DEST_FULL, DEST_UNWRITABLE, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING, OBJECT_ARCHIVED.
  */
 export interface Destination {
   /** How it is named to people, without secrets: `/backups`, `s3://bucket/prefix`. */
@@ -49,6 +49,22 @@ export interface Destination {
   /** `prefix` is empty or ends with `/`, so that `app/` never finds `app-staging/`. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
   delete(key: string): Promise<void>;
+}
+
+/** A destination that may lock what is stored in it for a time, during which nobody can delete it for good. */
+export interface LockingDestination extends SweepingDestination {
+  /**
+   * Sees to it that each of the objects stays locked for at least as long as one that is stored now. Returns how many locks were
+   * prolonged: 0 where nothing is locked.
+   *
+   * @throws DEST_UNWRITABLE when the key may not do that
+   */
+  prolongLocks(keys: readonly string[], now: Date, signal?: AbortSignal): Promise<number>;
+}
+
+/** True for a destination that may lock. */
+export function isLocking(destination: Destination): destination is LockingDestination {
+  return 'prolongLocks' in destination;
 }
 
 /** A destination that has leftovers which its listing does not show. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { S3Client } from '@aws-sdk/client-s3';
@@ -122,11 +123,26 @@ export class S3Connection {
         httpsAgent: new HttpsAgent(sockets),
       },
     });
+    client.middlewareStack.add(
+      (next) => (args) => {
+        withMd5(args.request as Parameters<typeof withMd5>[0]);
+        return next(args);
+      },
+      { step: 'build', priority: 'low', name: 'lifeboatMd5' },
+    );
     // Those that the SDK finds by itself must not show either.
     const found = await client.config.credentials();
     for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);
     return { sdk, client };
   }
+}
+
+/** For settings of a bucket a checksum is demanded. MD5 is the one that every server knows; the SDK has newer ones. */
+function withMd5(request: { body?: unknown; headers: Record<string, string> }): void {
+  const { body, headers } = request;
+  if (typeof body !== 'string' || body === '') return;
+  for (const name of Object.keys(headers)) if (/^x-amz-(sdk-)?checksum-/i.test(name)) delete headers[name];
+  headers['content-md5'] = createHash('md5').update(body).digest('base64');
 }
 
 function passwordOf(url: string): string {

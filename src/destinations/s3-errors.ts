@@ -9,6 +9,10 @@ export const S3_ACTS = {
   delete: { words: 'delete objects', permission: 's3:DeleteObject' },
   abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
   uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
+  lock: { words: 'prolong locks', permission: 's3:PutObjectRetention' },
+  bucket: { words: 'look at the bucket or change it', permission: 'what the cause names' },
+  versions: { words: 'list versions', permission: 's3:ListBucketVersions' },
+  mend: { words: 'bring versions back', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },
 } as const;
 export type S3Act = keyof typeof S3_ACTS;
 
@@ -20,7 +24,7 @@ const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLo
 const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 
 /**
- * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED, OBJECT_MISSING. What is
+ * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED, DELETE_REFUSED, OBJECT_ARCHIVED. What is
  * a LifeboatError stays what it is.
  *
  * @param name how the destination is called
@@ -46,9 +50,10 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
       'Create it, or correct its name, region or endpoint.',
     );
   }
-  if (kind === 'InvalidObjectState') {
-    const hint = 'Bring it back with the tools of the server first (restore-object), then try again.';
-    return make('OBJECT_MISSING', `an object in ${name} is archived and cannot be read at once`, hint);
+  if (kind === 'InvalidObjectState' || kind === 'ObjectNotInActiveTierError') {
+    const hint =
+      'Ask the server for it (`aws s3api restore-object`) and wait, then try again; look for the rule that moved it with `lifeboat bucket setup`.';
+    return make('OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint);
   }
   if (kind === 'CredentialsProviderError' || /credential/i.test(kind)) {
     const hint = 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE forms.';
@@ -68,6 +73,11 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
   if (BAD_KEY.test(kind)) {
     const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';
     return make('DEST_UNWRITABLE', `${name} refused the key`, hint);
+  }
+  if (act === 'delete' && isKept(status, text)) {
+    const hint =
+      'That is as it should be with a lock or an append-only key: allow s3:DeleteObject to the key if it is not.';
+    return make('DELETE_REFUSED', `${name} does not let this key delete objects`, hint);
   }
   if (status === 403 || status === 401) return make('DEST_UNWRITABLE', ...refused(act, name));
   if (isMangled(error)) {
@@ -92,11 +102,16 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
   );
 }
 
+/** The key may not delete, or something keeps the object for a time: servers have several words for that. */
+function isKept(status: number | undefined, text: string): boolean {
+  return status === 403 || (status !== undefined && status >= 400 && status < 500 && /lock|retention|hold/i.test(text));
+}
+
 function refused(act: S3Act, name: string): [string, string] {
   const { words, permission } = S3_ACTS[act];
   return [
     `${name} does not let this key ${words}`,
-    `Allow ${permission} to the key, or correct it; docs/s3.md has the policy that Lifeboat needs.`,
+    `Allow ${permission} to the key, or correct it; \`lifeboat bucket policy\` prints what Lifeboat needs.`,
   ];
 }
 

@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
-import type { ByteRange, ObjectInfo, PutOptions, Stored, SweepingDestination } from './destination.ts';
+import type { LockingDestination, ObjectInfo, PutOptions, Stored } from './destination.ts';
 import { alreadyThere, checkKey, checkPrefix, isKey } from './keys.ts';
-import { type S3Answer, S3Body } from './s3-body.ts';
 import { S3Connection, type S3Credentials } from './s3-client.ts';
+import { isNoBucket, openObject } from './s3-get.ts';
+import { S3Locks } from './s3-locks.ts';
 import { S3Put } from './s3-objects.ts';
 import { MAX_PARTS, PartBuffers, PartReader, partSize } from './s3-parts.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
@@ -17,6 +18,8 @@ export interface S3Options {
   credentials?: S3Credentials;
   /** the directory where uploads in parts are recorded, on the agent's own disk; made when it is needed */
   uploads: string;
+  /** the directory where it is remembered until when objects are locked; default: beside that one */
+  locks?: string;
   /** where the names of proxies are looked up; default: the environment of the process */
   env?: NodeJS.ProcessEnv;
   limits?: Partial<S3Limits>;
@@ -27,11 +30,12 @@ export interface S3Options {
  * others in parts; nothing is visible before it is complete. Every object is looked at after it was stored: its size must be
  * what was sent. What arrives is compared with the MD5 of each request by the server itself.
  */
-export function createS3Destination(options: S3Options): SweepingDestination {
+export function createS3Destination(options: S3Options): LockingDestination {
   const { location, credentials, env = process.env } = options;
   const limits = { ...S3_LIMITS, ...options.limits };
   const s3 = new S3Connection({ location, limits, env, ...(credentials ? { credentials } : {}) });
   const log = new UploadLog(options.uploads);
+  const locks = new S3Locks(s3, options.locks ?? `${options.uploads}-locks`);
   return {
     name: s3.name,
 
@@ -58,7 +62,7 @@ export function createS3Destination(options: S3Options): SweepingDestination {
 
     async get(key, { range, signal } = {}) {
       checkKey(key);
-      return open(s3, key, range, signal);
+      return openObject(s3, key, range, signal);
     },
 
     list: (prefix) => list(s3, checkPrefix(prefix)),
@@ -72,6 +76,8 @@ export function createS3Destination(options: S3Options): SweepingDestination {
         throw s3.explain(error, 'delete');
       }
     },
+
+    prolongLocks: (keys, now, signal) => locks.prolong(keys.map(checkKey), now.getTime(), signal),
 
     sweepTemporary: ({ prefix = '' } = {}) => sweepUploads(s3, log, checkPrefix(prefix)),
   };
@@ -177,41 +183,6 @@ async function sendParts(
   return parts;
 }
 
-async function open(
-  s3: S3Connection,
-  key: string,
-  range: ByteRange | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Readable> {
-  const start = range?.start ?? 0;
-  if (range && range.end <= start) return Readable.from([]);
-  const ask = async (from: number, etag: string | undefined, until: AbortSignal | undefined): Promise<S3Answer> => {
-    const begin = start + from;
-    const bytes = range ? `bytes=${begin}-${range.end - 1}` : begin > 0 ? `bytes=${begin}-` : undefined;
-    const request = {
-      Bucket: s3.bucket,
-      Key: s3.prefix + key,
-      ...(bytes ? { Range: bytes } : {}),
-      ...(etag ? { IfMatch: etag } : {}),
-    };
-    const { Body, ContentLength, ETag } = await s3.send(
-      (sdk, client, options) => client.send(new sdk.GetObjectCommand(request), options),
-      { signal: until },
-    );
-    return { body: Body as Readable, length: ContentLength ?? 0, etag: ETag };
-  };
-  try {
-    const first = await ask(0, undefined, signal);
-    return new S3Body({ key, first, limits: s3.limits, resume: ask, explain: (e) => s3.explain(e, 'get'), signal });
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (statusOf(error) === 404 && !isNoBucket(error)) {
-      throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause: error });
-    }
-    throw s3.explain(error, 'get', signal);
-  }
-}
-
 async function* list(s3: S3Connection, prefix: string): AsyncGenerator<ObjectInfo> {
   let from: { ContinuationToken?: string } = {};
   for (;;) {
@@ -229,8 +200,4 @@ async function* list(s3: S3Connection, prefix: string): AsyncGenerator<ObjectInf
     if (!page.IsTruncated || !page.NextContinuationToken) return;
     from = { ContinuationToken: page.NextContinuationToken };
   }
-}
-
-function isNoBucket(error: unknown): boolean {
-  return error instanceof Error && error.name === 'NoSuchBucket';
 }

@@ -49,6 +49,8 @@ export interface Pruned {
   snapshots: number;
   objects: number;
   bytes: number;
+  /** what it would have removed, and the destination does not let go: a lock, or a key that may only add */
+  refused?: { snapshots: number; objects: number };
 }
 
 /** What became of one copy of the repository. Bytes as stored. */

@@ -16,6 +16,7 @@ export interface PruneView {
     trigger: string;
   }[];
   waiting: { objects: number; bytes: number; from?: string };
+  refused?: { snapshots: number; objects: number };
 }
 
 /** Each snapshot with why it is kept, and what is deleted. */
@@ -39,6 +40,12 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
     const from = waiting.from === undefined ? '' : ` from ${formatWhen(new Date(waiting.from), { now, zone })} on`;
     lines.push(
       `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) not needed any more, to be deleted${from}`,
+    );
+  }
+  if (view.refused) {
+    const { snapshots: kept, objects: more } = view.refused;
+    lines.push(
+      `${plural(kept, 'snapshot')} and ${plural(more, 'object')} kept by the destination: it does not let them be deleted (DELETE_REFUSED)`,
     );
   }
   return lines.join('\n');

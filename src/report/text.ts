@@ -128,10 +128,13 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
 }
 
 /** `pruned 2 old snapshots; 161 MiB freed`: what was freed belonged to snapshots pruned a day ago or earlier. */
-function prunedLines({ snapshots, objects, bytes }: Pruned, paint: Paint): string[] {
+function prunedLines({ snapshots, objects, bytes, refused }: Pruned, paint: Paint): string[] {
   const parts: string[] = [];
   if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
   if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
+  if (refused && refused.snapshots > 0) {
+    parts.push(`${plural(refused.snapshots, 'old snapshot')} kept by the destination`);
+  }
   return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
 }
 

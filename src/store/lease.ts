@@ -5,7 +5,7 @@ import type { Destination } from '../destinations/destination.ts';
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readIfThere, streamOf } from './objects.ts';
+import { isRefusal, readIfThere, streamOf } from './objects.ts';
 
 /**
  * The lease of a project at a destination: who may write there, among agents that know nothing of each other. It is a row of
@@ -185,10 +185,13 @@ async function settle(deps: LeaseDeps, number: number, token: string): Promise<b
   const numbers = await listNumbers(deps);
   if (numbers.at(-1) !== number || !(await isOurs(deps, number, token))) return false;
   for (const old of numbers.slice(0, -1)) {
-    await deps.destination.delete(keyOf(deps.project, old)).catch((error: unknown) =>
-      // With a key that may not delete they stay, and do no harm.
-      deps.log.debug('an old lease could not be deleted', { ...errorInfo(error) }),
-    );
+    try {
+      await deps.destination.delete(keyOf(deps.project, old));
+    } catch (error) {
+      deps.log.debug('an old lease could not be deleted', { ...errorInfo(error) });
+      // With a key that may not delete they stay, and do no harm: nobody asks for each of them again and again.
+      if (isRefusal(error)) break;
+    }
   }
   return true;
 }

@@ -37,6 +37,22 @@ export async function putObject(
   }
 }
 
+/** True for the answer of a destination that keeps what it has: a lock, or a key that may only add. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof LifeboatError && error.code === 'DELETE_REFUSED';
+}
+
+/** Deletes an object; resolves to false where the destination does not let it go. */
+export async function deleteUnlessKept(destination: Destination, key: string): Promise<boolean> {
+  try {
+    await destination.delete(key);
+    return true;
+  } catch (error) {
+    if (isRefusal(error)) return false;
+    throw error;
+  }
+}
+
 /** Puts a local file as an object. */
 export function putFile(
   destination: Destination,

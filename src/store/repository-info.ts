@@ -5,7 +5,8 @@ import type { SealKeys } from '../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from './manifest.ts';
 import { readDocument, streamOf } from './objects.ts';
 
-const INFO_KEY = 'lifeboat.json';
+/** Where a repository says what it is. */
+export const INFO_KEY = 'lifeboat.json';
 
 /** How a repository is opened. */
 export interface RepositoryOptions {

@@ -10,7 +10,7 @@ import {
   type ObjectRef,
   type RepositoryInfo,
 } from './manifest.ts';
-import { fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
+import { deleteUnlessKept, fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { Signing, unsigned } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
@@ -65,7 +65,8 @@ export interface Repository {
    *
    * A manifest that cannot be read does not keep other runs from being cleared up: objects get names of their own, so only
    * the manifest of the run that stored them, or one that was built on it, can name them. When it is that run's own manifest
-   * that cannot be read, all of the keys are refused: it had committed, and may be mended from a copy.
+   * that cannot be read, all of the keys are refused: it had committed, and may be mended from a copy. What the destination does
+   * not let go is refused too, and left to a prune.
    */
   removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }>;
 }
@@ -167,13 +168,12 @@ class StoredRepository implements Repository {
     }
     const named = new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
     const result = { removed: [] as string[], refused: [] as string[] };
+    let kept = false;
     for (const key of keys) {
       const ours = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
-      if (!ours || named.has(key)) result.refused.push(key);
-      else {
-        await this.destination.delete(key);
-        result.removed.push(key);
-      }
+      if (ours && !named.has(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
+      if (!ours || named.has(key) || kept) result.refused.push(key);
+      else result.removed.push(key);
     }
     return result;
   }

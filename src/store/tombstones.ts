@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readIfThere, streamOf } from './objects.ts';
+import { deleteUnlessKept, readIfThere, streamOf } from './objects.ts';
 import { isPinned } from './pins.ts';
 import { manifestKey, type Repository, type Snapshot } from './repository.ts';
 import { type Verdict, verdictOf } from './signing.ts';
@@ -32,28 +32,38 @@ export interface ReadTombstone extends Tombstone {
 /** Where a project's tombstones are, and by which keys they are signed. */
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
+/** What came of removing a snapshot. `kept`: the destination does not let it go. */
+export type Removal = 'removed' | 'pinned' | 'kept';
+
 /**
- * Removes a snapshot: its tombstone `<project>/tombstones/<id>.json` is written first, then the manifest is deleted. A tombstone
- * that is there already stays, unless a signing key is set and it is not signed by it. Resolves to false, and nothing is changed, when it was pinned at the last moment.
+ * Removes a snapshot: its tombstone `<project>/tombstones/<id>.json` is written first, then the manifest is deleted. One that was
+ * pinned at the last moment stays as it was. So does one at a destination where nothing can be deleted; where only the manifest
+ * cannot, for the time of a lock, the tombstone may stay beside it: the snapshot is one like any other until it goes.
  */
 export async function removeSnapshot(
   place: Place,
   { manifest, hash }: Snapshot,
   { removed, why }: Pick<Tombstone, 'removed' | 'why'>,
-): Promise<boolean> {
+): Promise<Removal> {
   const { destination, project } = place;
   const { id } = manifest;
+  // One that an interrupted prune left; mostly there is none, and the answer says whether anything can be deleted.
+  if (!(await deleteUnlessKept(destination, tombstoneKey(project, id)))) return 'kept';
   await putTombstone(place, { manifest, hash }, { removed, why });
   // In this order: `pin` looks for a tombstone after it has put the pin, so one of the two sees the other.
   if (await isPinned(place, id)) {
     await deleteTombstone(place, id);
-    return false;
+    return 'pinned';
   }
-  await destination.delete(manifestKey(project, id));
-  return true;
+  if (await deleteUnlessKept(destination, manifestKey(project, id))) return 'removed';
+  await deleteTombstone(place, id);
+  return 'kept';
 }
 
-/** Notes where a snapshot had its place in the chain. One that is there already stays, as {@link removeSnapshot} says. */
+/**
+ * Notes where a snapshot had its place in the chain. One that is there already stays, unless a signing key is set and it is not
+ * signed by it.
+ */
 export async function putTombstone(
   place: Place,
   { manifest, hash }: Snapshot,
@@ -71,9 +81,9 @@ export async function putTombstone(
   }
 }
 
-/** Resolves also when there is none. */
+/** Resolves also when there is none, or when it cannot be deleted: beside its manifest a tombstone says nothing. */
 export async function deleteTombstone({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<void> {
-  await destination.delete(tombstoneKey(project, id));
+  await deleteUnlessKept(destination, tombstoneKey(project, id));
 }
 
 /** Ids of the snapshots that have a tombstone. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../destinations/destination.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readIfThere, streamOf } from './objects.ts';
+import { deleteUnlessKept, readIfThere, streamOf } from './objects.ts';
 import { newSnapshotId, parseSnapshotId } from './snapshot-id.ts';
 
 /**
@@ -47,7 +47,10 @@ export async function readUnreferenced(destination: Destination, project: string
   return bytes ? decode(bytes.toString('utf8')) : new Map();
 }
 
-/** Puts a new list and removes those before it. An empty one is not stored, nor one that says the same as the newest. */
+/**
+ * Puts a new list and removes those before it. An empty one is stored only where the last one cannot be removed, and none that says
+ * the same as the newest.
+ */
 export async function writeUnreferenced(
   destination: Destination,
   project: string,
@@ -56,13 +59,40 @@ export async function writeUnreferenced(
 ): Promise<void> {
   const before = await listKeys(destination, project);
   const same = sameAs(unreferenced, await readUnreferenced(destination, project));
-  if (unreferenced.size > 0 && !same) {
+  const putList = async () => {
     const objects = Object.fromEntries([...unreferenced].map(([key, at]) => [key, new Date(at).toISOString()]));
     const text = `${canonicalJson({ format: FORMAT, at: now.toISOString(), objects })}\n`;
     await destination.put(`${project}/unreferenced/${newSnapshotId(now)}.json`, streamOf(text));
-  }
+  };
+  if (unreferenced.size > 0 && !same) await putList();
   const old = unreferenced.size > 0 && same ? before.slice(0, -1) : before;
-  for (const key of old) await destination.delete(key);
+  for (const key of old) {
+    if (await deleteUnlessKept(destination, key)) continue;
+    // What it says would count as seen long ago, should any of it be unreferenced again.
+    if (unreferenced.size === 0 && !same) await putList();
+    return;
+  }
+}
+
+/** Where nothing can be deleted, asking for each of thousands of objects helps nobody. */
+const REFUSALS = 20;
+
+/**
+ * Deletes objects, in that order. Returns those that the destination does not let go; after some of them the rest is not asked for.
+ *
+ * @throws what the destination throws otherwise; the signal's reason
+ */
+export async function deleteDue<T extends { key: string }>(
+  destination: Destination,
+  objects: readonly T[],
+  signal: AbortSignal,
+): Promise<T[]> {
+  const kept: T[] = [];
+  for (const object of objects) {
+    signal.throwIfAborted();
+    if (kept.length >= REFUSALS || !(await deleteUnlessKept(destination, object.key))) kept.push(object);
+  }
+  return kept;
 }
 
 async function listKeys(destination: Destination, project: string): Promise<string[]> {

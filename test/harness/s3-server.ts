@@ -28,6 +28,8 @@ export interface S3Server {
   empty(bucket: string): Promise<void>;
   /** uploads in parts that are not complete, as keys */
   uploads(bucket: string): Promise<string[]>;
+  /** makes another user, who may do nothing yet in the buckets of the first */
+  user(): Promise<{ arn: string; key: typeof S3_KEY }>;
   /** begins an upload and sends a part of it, as somebody else would; its id */
   foreignUpload(bucket: string, key: string): Promise<string>;
   stop(): Promise<void>;
@@ -50,11 +52,20 @@ export async function startS3Server(): Promise<S3Server> {
     const endpoint = `http://${address.trim()}:7480`;
     await answers(endpoint);
     const client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials: S3_KEY });
-    return { container, endpoint, client, ...callsOf(client), stop };
+    return { container, endpoint, client, ...callsOf(client), user: () => makeUser(container), stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+async function makeUser(container: string): ReturnType<S3Server['user']> {
+  const name = `user${randomBytes(4).toString('hex')}`;
+  const key = { accessKeyId: name, secretAccessKey: `canary-${randomBytes(8).toString('hex')}` };
+  const keys = ['--access-key', key.accessKeyId, '--secret-key', key.secretAccessKey];
+  const create = ['radosgw-admin', 'user', 'create', '--uid', name, '--display-name', name, ...keys];
+  await ok('docker', ['exec', container, ...create]);
+  return { arn: `arn:aws:iam:::user/${name}`, key };
 }
 
 async function answers(endpoint: string): Promise<void> {

@@ -332,6 +332,74 @@ describe('prune', () => {
     expect(await ids()).toHaveLength(2);
   });
 
+  test('where nothing can be deleted, snapshots stay as they were, and each prune says so', async () => {
+    const all = await nights(4);
+    await put(packKey('0e'));
+    const asked: string[] = [];
+    const refuse = async (key: string) => {
+      asked.push(key);
+      throw new LifeboatError('DELETE_REFUSED', key);
+    };
+    const opened = await openRepository(
+      { ...destination, delete: refuse },
+      { project: 'shop', create: false, keys: {} },
+    );
+    const before = await keys(destination, '');
+    for (const night of [0, 1, 2]) {
+      asked.length = 0;
+      const result = await run({}, { repository: opened });
+      // The orphan is due from the second night on.
+      expect(result).toMatchObject({
+        snapshots: 0,
+        objects: 0,
+        refused: { snapshots: 2, objects: Math.min(night, 1) },
+      });
+      expect(result.decisions.map(({ keep }) => keep)).toEqual([true, true, true, true]);
+      expect(renderPrune(result, { now: new Date(now), zone: 'UTC' })).toContain('2 snapshots and ');
+      expect(asked.length).toBeLessThan(4);
+      now += DAY;
+    }
+    expect((await keys(destination, '')).filter((key) => !before.includes(key))).toEqual([
+      expect.stringContaining('shop/unreferenced/'),
+    ]);
+    expect(await ids()).toHaveLength(4);
+    // Somebody with the right to comes later.
+    expect(await run()).toMatchObject({ snapshots: 2, objects: 1 });
+    expect(await ids()).toEqual([all[3]?.manifest.id, all[2]?.manifest.id]);
+  });
+
+  test('what a lock keeps for some days goes after them, and the chain is whole meanwhile', async () => {
+    await nights(4);
+    const stored = new Map<string, number>();
+    const locked: Destination = {
+      ...destination,
+      async put(key, body) {
+        stored.set(key, now);
+        return destination.put(key, body);
+      },
+      async delete(key) {
+        if (objects.has(key) && now < (stored.get(key) ?? now - DAY) + 5 * DAY && now < until) {
+          throw new LifeboatError('DELETE_REFUSED', key);
+        }
+        await destination.delete(key);
+      },
+    };
+    const until = now + 20 * DAY;
+    const opened = await openRepository(locked, { project: 'shop', create: false, keys: {} });
+    const young = ['shop/snapshots/', 'shop/packs/'];
+    for (const key of objects.keys()) if (young.some((one) => key.startsWith(one))) stored.set(key, now);
+    for (let day = 0; day < 8; day++) {
+      const result = await run({}, { repository: opened });
+      const { snapshots, damaged } = await opened.snapshots();
+      expect(damaged).toEqual([]);
+      expect(chainBreaks(snapshots, await readTombstones(opened))).toEqual([]);
+      expect(snapshots.length).toBe(day < 5 ? 4 : 2);
+      expect(result.refused?.snapshots).toBe(day < 5 ? 2 : undefined);
+      now += DAY;
+    }
+    expect(await packs()).toEqual(['22', '33', 'ab']);
+  });
+
   test('one that lost its lease deletes nothing more', async () => {
     await nights(4);
     await run();
