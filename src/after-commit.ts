@@ -17,17 +17,13 @@ export async function copyAndPrune(
   deps: BackupDeps,
   request: BackupRequest,
   ending: Ending,
-  { plan, lease }: Found,
+  { plan, lease, repository }: Found,
   log: Log,
 ): Promise<void> {
   const { trigger, only, signal } = request;
   // A restore waits for its safety snapshot; the next run copies it.
   if (trigger === 'safety' || signal.aborted || plan instanceof LifeboatError) return;
-  if (!lease || lease instanceof LifeboatError) return;
-  const repository = await deps.repository().catch((error: unknown) => {
-    log.warn('the destination cannot be read again', { ...errorInfo(error) });
-  });
-  if (!repository) return;
+  if (!lease || lease instanceof LifeboatError || !repository) return;
   // After a run of which everything went well, but not after one that somebody made of a part.
   const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
   const copies = await copyUntilNextRun(deps, plan, repository, { prune, signal });

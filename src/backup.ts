@@ -133,6 +133,7 @@ async function attempt(
     found.lease ??= await deps.lease(repository);
     const { snapshots, damaged } = await repository.snapshots();
     found.snapshots = snapshots;
+    found.repository = repository;
     for (const { id, error } of damaged) {
       const hint = 'Run `lifeboat check`; what this snapshot alone held cannot be restored.';
       problems.push({

@@ -140,6 +140,8 @@ async function take(
   const { manifest, hash } = step.snapshot;
   const { id } = manifest;
   if (step.type === 'leave-out') {
+    // Without the key its chain has a gap until somebody has it again: a tombstone that is not signed would be no better.
+    if (manifest.signature && !repository.signing.active) return;
     return putTombstone(repository, step.snapshot, { removed: now().toISOString(), why: LEFT_OUT });
   }
   const present = copy.hashes.get(id);

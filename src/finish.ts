@@ -7,7 +7,7 @@ import type { Dispatcher } from './report/dispatch.ts';
 import { type OtherSource, overall, type RunReport, type RunStart } from './report/events.ts';
 import { othersOf, standings } from './standing.ts';
 import type { Lease } from './store/lease.ts';
-import type { Snapshot } from './store/repository.ts';
+import type { Repository, Snapshot } from './store/repository.ts';
 
 /** How a run ended, before it is reported. */
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
@@ -16,6 +16,8 @@ export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error'
 export interface Found {
   plan: Plan | LifeboatError;
   snapshots: Snapshot[];
+  /** absent when it could not be read */
+  repository?: Repository;
   /** held from before the repository was read, or why it is not */
   lease?: Lease | LifeboatError | undefined;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { copyStateLines } from '../../src/report/copy-text.ts';
 import { displayWidth } from '../../src/report/format.ts';
 import { ansiPaint } from '../../src/report/paint.ts';
 import { headline, renderError, renderProgress, renderReport } from '../../src/report/text.ts';
@@ -148,4 +149,48 @@ test('a good run says which sources it left out that are not well', () => {
       '  ! x was no part of this run and needs attention: it was not backed up at its last two scheduled times; nothing is stored of this source yet',
     ].join('\n'),
   );
+});
+
+describe('copies', () => {
+  const copies = [
+    { name: '/nas', status: 'ok' as const, snapshots: 0, objects: 0, bytes: 0 },
+    {
+      ...{ name: 's3://acme/shop', status: 'ok' as const, snapshots: 2, objects: 5, bytes: 161 * MIB },
+      pruned: { snapshots: 1, objects: 3, bytes: 3 * MIB },
+    },
+    {
+      ...{ name: 's3://far/shop', status: 'failed' as const, snapshots: 0, objects: 0, bytes: 0 },
+      behindSince: '2026-11-18T03:00:41Z',
+      error: {
+        code: 'DEST_UNREACHABLE' as const,
+        message: 's3://far/shop does not answer',
+        hint: 'Check the network.',
+      },
+    },
+  ];
+
+  test('are told each, with what went there and since when one is behind', () => {
+    const report = makeReport({ status: 'partial', copies });
+    expect(headline(report)).toBe('shop: backup partly failed (1 copy is behind)');
+    expect(renderReport(report, options).split('\n').slice(2, -1)).toEqual([
+      '  copy /nas is up to date',
+      '  copy s3://acme/shop is up to date · 2 snapshots, 161 MiB sent · pruned 1 old snapshot, 3.0 MiB freed',
+      '  ! copy s3://far/shop is behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE)',
+      '    hint: Check the network.',
+    ]);
+  });
+
+  test('stand in the headline beside the sources', () => {
+    const report = makeReport({ status: 'partial', copies, results: [makeResult(), makeFailure()] });
+    expect(headline(report)).toBe('shop: backup partly failed (1 of 2 sources, 1 copy is behind)');
+  });
+
+  test('are told between runs', () => {
+    const complete = '2026-11-20T01:00:41Z';
+    expect(copyStateLines([{ name: '/nas', complete }, { name: '/new' }, { ...copies[2]!, complete }], NOW)).toEqual([
+      '  copy /nas · complete 2h ago',
+      '  copy /new · never complete yet',
+      '  ! copy s3://far/shop is behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE) · complete 2h ago',
+    ]);
+  });
 });

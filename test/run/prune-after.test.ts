@@ -1,30 +1,38 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backup } from '../../src/backup.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup-context.ts';
 import type { Captured } from '../../src/capture.ts';
-import { LifeboatError } from '../../src/errors.ts';
+import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
+import type { CopyReport } from '../../src/report/events.ts';
 import { openState } from '../../src/state.ts';
 import type { Manifest } from '../../src/store/manifest.ts';
 import type { Repository } from '../../src/store/repository.ts';
 import { makeFailure, makeResult } from '../report/fixtures.ts';
 import { scratchBase } from '../store/helpers.ts';
 
-/** After which runs old snapshots are removed, and what a prune that fails comes to. */
+/** What follows the commit: after which runs copies are made and old snapshots removed, and what comes of one that fails. */
 
 let directory: string;
 let results: Captured['report'][];
 let pruned: number;
 let error: LifeboatError | undefined;
+let copied: { prune: boolean }[];
+let copy: (signal: AbortSignal) => Promise<CopyReport>;
+let nextRun: Date | undefined;
 beforeEach(() => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
   results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
   pruned = 0;
   error = undefined;
+  copied = [];
+  copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
+  nextRun = undefined;
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -58,8 +66,11 @@ async function run(request: Partial<BackupRequest>) {
       },
       failed: () => expect.fail('not asked for'),
     }),
-    nextRun: () => undefined,
-    copy: async () => [],
+    nextRun: () => nextRun,
+    copy: async (_plan, _repository, { prune, signal }) => {
+      copied.push({ prune });
+      return [await copy(signal)];
+    },
     prune: async () => {
       pruned++;
       if (error) throw error;
@@ -105,4 +116,34 @@ test('one that fails is told, and the run stays well', async () => {
     ],
   });
   expect(report.pruned).toBeUndefined();
+});
+
+test('every run but a safety snapshot is copied; only one that is wholly good prunes copies too', async () => {
+  expect((await run({})).copies).toMatchObject([{ name: '/nas', snapshots: 1 }]);
+  await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  // What was stored before may still be lacking there.
+  expect((await run({})).copies).toHaveLength(1);
+  expect(copied).toEqual([{ prune: true }, { prune: false }, { prune: false }]);
+  expect((await run({ trigger: 'safety' })).copies).toBeUndefined();
+  expect(copied).toHaveLength(3);
+});
+
+test('a copy that fails makes the run partly failed, and keeps nothing from being pruned at the destination', async () => {
+  copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0 });
+  const report = await run({});
+  expect(report).toMatchObject({ status: 'partial', pruned: { snapshots: 2 } });
+  expect(report.snapshot).toBe(report.id);
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  expect((await run({})).snapshot).toBeUndefined();
+});
+
+test('a copy makes room for the next run', async () => {
+  nextRun = new Date('2026-11-20T03:00:00.050Z');
+  copy = async (signal) => {
+    await once(signal, 'abort');
+    return { name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, error: errorInfo(signal.reason) };
+  };
+  const [report] = (await run({})).copies ?? [];
+  expect(report?.error).toMatchObject({ code: 'INTERRUPTED', message: expect.stringContaining('next run is due') });
 });
