@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { backup } from './backup.ts';
 import type { BackupRequest } from './backup-context.ts';
 import { daemon } from './daemon.ts';
@@ -10,10 +9,10 @@ import { type HeldData, heldData } from './held-data.ts';
 import { keptIn, volumePlace } from './kept-volumes.ts';
 import { isLocked } from './lock.ts';
 import { createLog, type Log } from './log.ts';
-import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
+import type { Settings } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
 import { type PruneRequest, type PruneResult, pruneAlone } from './prune.ts';
-import { registerSecret } from './redact.ts';
+import { readSettings } from './read-settings.ts';
 import { createDispatcher } from './report/dispatch.ts';
 import type { Listener, RestoreReport, RunReport } from './report/events.ts';
 import { restore } from './restore.ts';
@@ -30,10 +29,9 @@ export interface Base {
   log: Log;
 }
 
-/** Reads and checks the settings, and registers their secrets. Throws SETTING_* before anything else happens. */
+/** Throws as {@link readSettings}. */
 export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
-  const settings = parseSettings(env, (file) => readFileSync(file, 'utf8'));
-  for (const secret of secretValues(settings)) registerSecret(secret);
+  const settings = readSettings(env);
   return { settings, log: createLog(settings.logLevel, writeLog) };
 }
 

@@ -75,15 +75,16 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
 };
 
 async function treeJob(io: Io): Promise<number> {
-  const [{ createBase }, { openDestination }, { treeJobMain }] = await Promise.all([
-    import('./app.ts'),
+  // Not the app: what a helper loads it holds in memory beside the files.
+  const [{ readSettings }, { openDestination }, { treeJobMain }] = await Promise.all([
+    import('./read-settings.ts'),
     import('./open-destination.ts'),
     import('./tree-jobs.ts'),
   ]);
   const open = (given: Record<string, string>) => {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
-    return openDestination(createBase({ ...io.env, ...given }, io.err).settings, io.env);
+    return openDestination(readSettings({ ...io.env, ...given }), io.env);
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;

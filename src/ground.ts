@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
+import { planNow, projectOf, readVersion, spoolMountOf } from './agent.ts';
 import { nextRunOf } from './daemon.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { findSelf, type Self } from './docker/discover.ts';
@@ -20,6 +20,7 @@ import { takeRunLock } from './run-lock.ts';
 import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
+import { SPOOL } from './spool.ts';
 import { openState, type State } from './state.ts';
 import { openRepository, type Repository } from './store/repository.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';

@@ -1,10 +1,10 @@
 import path from 'node:path';
-import { SPOOL } from './agent.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { createLocalDestination } from './destinations/local.ts';
 import { createS3Destination } from './destinations/s3.ts';
 import { isS3, parseS3Location } from './plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
+import { SPOOL } from './spool.ts';
 
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
