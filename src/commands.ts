@@ -9,7 +9,6 @@ import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
 import { ansiPaint, plainPaint } from './report/paint.ts';
-import { renderError, renderReport } from './report/text.ts';
 
 /** The Io of this process. */
 export function processIo(): Io {
@@ -28,7 +27,10 @@ export function processIo(): Io {
     async fail(error, json) {
       const clean = redactDeep(error);
       if (json) process.stdout.write(`${JSON.stringify({ error: clean })}\n`);
-      else process.stderr.write(`${renderError(clean, { paint })}\n`);
+      else {
+        const { renderError } = await import('./report/text.ts');
+        process.stderr.write(`${renderError(clean, { paint })}\n`);
+      }
     },
     end() {
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, interrupt);
@@ -135,6 +137,7 @@ async function backup(call: Call): Promise<number> {
   const names = (operands[0] ?? []) as string[];
   if (names.length > 0) await checkNames(app, names);
   const { createProgress } = await import('./report/progress.ts');
+  const { renderReport } = await import('./report/text.ts');
   const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
   const report = await app.backup(
     { trigger: 'manual', signal: io.signal, ...(names.length > 0 ? { only: ({ name }) => names.includes(name) } : {}) },
