@@ -1,6 +1,5 @@
 import { backup } from './backup.ts';
 import type { BackupRequest } from './backup-context.ts';
-import { daemon } from './daemon.ts';
 import { watch } from './docker/discover.ts';
 import { LifeboatError } from './errors.ts';
 import type { Foreign } from './foreign.ts';
@@ -15,9 +14,8 @@ import { type PruneRequest, type PruneResult, pruneAlone } from './prune.ts';
 import { readSettings } from './read-settings.ts';
 import { createDispatcher } from './report/dispatch.ts';
 import type { Listener, RestoreReport, RunReport } from './report/events.ts';
-import { restore } from './restore.ts';
 import type { RestoreRequest, RestoreResult } from './restore-context.ts';
-import { forget, type RollbackRequest, rollback } from './rollback.ts';
+import type { RollbackRequest } from './rollback.ts';
 import type { Rollback } from './state.ts';
 import { backupDepsOf, pruneDepsOf, recoverOn, restoreDepsOf } from './verb-deps.ts';
 
@@ -57,9 +55,11 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     isBusy: () => isLocked(project),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(ground, createDispatcher([...notifiers, ...listeners], { log })), request),
-    restore: (request, listeners) => restore(restoreDepsOf(ground, listeners), request),
-    rollback: (request) => rollback(restoreDepsOf(ground), request),
-    forget: (request) => forget(restoreDepsOf(ground), request),
+    // Loaded when they are used: a backup starts without them.
+    restore: async (request, listeners) =>
+      (await import('./restore.ts')).restore(restoreDepsOf(ground, listeners), request),
+    rollback: async (request) => (await import('./rollback.ts')).rollback(restoreDepsOf(ground), request),
+    forget: async (request) => (await import('./rollback.ts')).forget(restoreDepsOf(ground), request),
     heldData: () =>
       heldData(
         { state, plan },
@@ -78,7 +78,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
 
 async function runDaemon(ground: Ground, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = ground;
-  const { schedule } = await import('node-cron');
+  const [{ schedule }, { daemon }] = await Promise.all([import('node-cron'), import('./daemon.ts')]);
   await daemon(
     {
       state,

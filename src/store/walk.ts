@@ -96,7 +96,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncGener
     if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
     const given = wantsAll || included(item.path, isDirectory);
     if (given) {
-      yield* ancestors(stack);
+      if (!frame.given) yield* ancestors(stack);
       yield item;
     }
     if (!isDirectory || !item.stat) continue;
