@@ -7,11 +7,9 @@ import { buildPlan } from './plan/job.ts';
 import type { Mount, Plan } from './plan/model.ts';
 import type { Settings } from './plan/settings.ts';
 import { destinationError } from './run-rules.ts';
+import { SPOOL } from './spool.ts';
 
 /** What the agent knows of itself: its project, its mounts, its version; and the plan that follows from where it runs. */
-
-/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
-export const SPOOL = '/spool';
 
 /** What is mounted here is the source `config`. */
 export const CONFIG = '/config';

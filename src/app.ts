@@ -1,8 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { backup } from './backup.ts';
 import type { BackupRequest } from './backup-context.ts';
 import { type CopyRequest, copyAlone } from './copy-alone.ts';
-import { daemon } from './daemon.ts';
 import { watch } from './docker/discover.ts';
 import { LifeboatError } from './errors.ts';
 import type { Foreign } from './foreign.ts';
@@ -11,16 +9,15 @@ import { type HeldData, heldData } from './held-data.ts';
 import { keptIn, volumePlace } from './kept-volumes.ts';
 import { isLocked } from './lock.ts';
 import { createLog, type Log } from './log.ts';
-import { parseSettings, type Settings, secretValues } from './plan/settings.ts';
+import type { Settings } from './plan/settings.ts';
 import { probeRun } from './probe.ts';
 import type { PruneRequest } from './prune.ts';
 import { type Pruning, pruneEverywhere } from './prune-everywhere.ts';
-import { registerSecret } from './redact.ts';
+import { readSettings } from './read-settings.ts';
 import { createDispatcher } from './report/dispatch.ts';
 import type { CopyReport, Listener, RestoreReport, RunReport } from './report/events.ts';
-import { restore } from './restore.ts';
 import type { RestoreRequest, RestoreResult } from './restore-context.ts';
-import { forget, type RollbackRequest, rollback } from './rollback.ts';
+import type { RollbackRequest } from './rollback.ts';
 import type { Rollback } from './state.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './verb-deps.ts';
 
@@ -32,10 +29,9 @@ export interface Base {
   log: Log;
 }
 
-/** Reads and checks the settings, and registers their secrets. Throws SETTING_* before anything else happens. */
+/** Throws as {@link readSettings}. */
 export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
-  const settings = parseSettings(env, (file) => readFileSync(file, 'utf8'));
-  for (const secret of secretValues(settings)) registerSecret(secret);
+  const settings = readSettings(env);
   return { settings, log: createLog(settings.logLevel, writeLog) };
 }
 
@@ -62,9 +58,11 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
     isBusy: () => isLocked(project),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(ground, createDispatcher([...notifiers, ...listeners], { log })), request),
-    restore: (request, listeners) => restore(restoreDepsOf(ground, listeners), request),
-    rollback: (request) => rollback(restoreDepsOf(ground), request),
-    forget: (request) => forget(restoreDepsOf(ground), request),
+    // Loaded when they are used: a backup starts without them.
+    restore: async (request, listeners) =>
+      (await import('./restore.ts')).restore(restoreDepsOf(ground, listeners), request),
+    rollback: async (request) => (await import('./rollback.ts')).rollback(restoreDepsOf(ground), request),
+    forget: async (request) => (await import('./rollback.ts')).forget(restoreDepsOf(ground), request),
     heldData: () =>
       heldData(
         { state, plan },
@@ -80,7 +78,7 @@ export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
 
 async function runDaemon(ground: Ground, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = ground;
-  const { schedule } = await import('node-cron');
+  const [{ schedule }, { daemon }] = await Promise.all([import('node-cron'), import('./daemon.ts')]);
   await daemon(
     {
       state,

@@ -1,11 +1,11 @@
 import path from 'node:path';
-import { SPOOL } from './agent.ts';
 import { bucketProblems } from './bucket-commands.ts';
 import { type Call, print } from './call.ts';
 import { type CheckResult, check } from './check.ts';
 import { EXIT } from './exit.ts';
 import { formatBytes, formatCount, plural } from './report/format.ts';
 import { createMeterLine } from './report/meter-line.ts';
+import { SPOOL } from './spool.ts';
 
 /** `lifeboat check`: 0 whole, 3 when part of it can still be restored, 1 when nothing can. */
 export async function checkRepository(call: Call): Promise<number> {

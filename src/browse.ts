@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { SPOOL } from './agent.ts';
 import { type Call, print } from './call.ts';
 import { type ErrorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
@@ -10,7 +9,7 @@ import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { headline, nextRun } from './report/text.ts';
 import { findSnapshot } from './restore-find.ts';
-import { withLookDirectory } from './spool.ts';
+import { SPOOL, withLookDirectory } from './spool.ts';
 import { standings } from './standing.ts';
 import { renderStandings } from './standing-text.ts';
 import { selectByGlobs } from './store/glob.ts';

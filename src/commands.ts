@@ -11,7 +11,6 @@ import { redactDeep } from './redact.ts';
 import type { RunReport } from './report/events.ts';
 
 import { ansiPaint, plainPaint } from './report/paint.ts';
-import { renderError, renderReport } from './report/text.ts';
 
 /** The Io of this process. */
 export function processIo(): Io {
@@ -30,7 +29,10 @@ export function processIo(): Io {
     async fail(error, json) {
       const clean = redactDeep(error);
       if (json) process.stdout.write(`${JSON.stringify({ error: clean })}\n`);
-      else process.stderr.write(`${renderError(clean, { paint })}\n`);
+      else {
+        const { renderError } = await import('./report/text.ts');
+        process.stderr.write(`${renderError(clean, { paint })}\n`);
+      }
     },
     end() {
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, interrupt);
@@ -91,15 +93,16 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
 };
 
 async function treeJob(io: Io): Promise<number> {
-  const [{ createBase }, { openDestination }, { treeJobMain }] = await Promise.all([
-    import('./app.ts'),
+  // Not the app: what a helper loads it holds in memory beside the files.
+  const [{ readSettings }, { openDestination }, { treeJobMain }] = await Promise.all([
+    import('./read-settings.ts'),
     import('./open-destination.ts'),
     import('./tree-jobs.ts'),
   ]);
   const open = (given: Record<string, string>) => {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
-    const { settings } = createBase({ ...io.env, ...given }, io.err);
+    const settings = readSettings({ ...io.env, ...given });
     return { destination: openDestination(settings, io.env), keys: settings.keys };
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
@@ -155,6 +158,7 @@ async function backup(call: Call): Promise<number> {
   const names = (operands[0] ?? []) as string[];
   if (names.length > 0) await checkNames(app, names);
   const { createProgress } = await import('./report/progress.ts');
+  const { renderReport } = await import('./report/text.ts');
   const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
   const report = await app.backup(
     { trigger: 'manual', signal: io.signal, ...(names.length > 0 ? { only: ({ name }) => names.includes(name) } : {}) },

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { planNow, projectOf, SPOOL, spoolMountOf } from './agent.ts';
+import { planNow, projectOf, spoolMountOf } from './agent.ts';
 import type { CopyPlace } from './copy.ts';
 import { nextRunOf } from './daemon.ts';
 import type { Destination, SweepingDestination } from './destinations/destination.ts';
@@ -22,6 +22,7 @@ import { takeRunLock } from './run-lock.ts';
 import { destinationError } from './run-rules.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
+import { SPOOL } from './spool.ts';
 import { openState, type State } from './state.ts';
 import { isLeasedToOther, type Lease, takeLease } from './store/lease.ts';
 import { openRepository, type Repository } from './store/repository.ts';

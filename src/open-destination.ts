@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
-import { SPOOL } from './agent.ts';
 import type { SweepingDestination } from './destinations/destination.ts';
 import { createLocalDestination } from './destinations/local.ts';
 import { createS3Destination } from './destinations/s3.ts';
@@ -9,6 +8,7 @@ import type { S3Limits } from './destinations/s3-retry.ts';
 import { LifeboatError } from './errors.ts';
 import { isS3, parseS3Location, type S3Location } from './plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from './plan/settings.ts';
+import { SPOOL } from './spool.ts';
 
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG, SPOOL } from './agent.ts';
+import { CONFIG } from './agent.ts';
 import { LifeboatError } from './errors.ts';
 import type { RestoreContext, RestoreDeps, RestoreRequest } from './restore-context.ts';
 import { checkTargetDirectory } from './restore-directory.ts';
+import { SPOOL } from './spool.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
 
 /** Where in the agent nothing is restored to. */

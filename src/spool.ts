@@ -2,6 +2,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, LifeboatError } from './errors.ts';
 
+/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
+export const SPOOL = '/spool';
+
 /**
  * What a full disk means where a run writes for itself: destinations and restore targets code their own failures, so
  * what arrives as a bare ENOSPC is the spool, with journal, dump and index. Any other error is returned as it is.

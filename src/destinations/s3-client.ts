@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import type { S3Client } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
@@ -97,7 +95,12 @@ export class S3Connection {
   }
 
   private async connect(): Promise<{ sdk: Sdk; client: S3Client }> {
-    const sdk = await import('@aws-sdk/client-s3');
+    // Only here: what does not talk to S3 starts without them.
+    const [sdk, { Agent: HttpAgent }, { Agent: HttpsAgent }] = await Promise.all([
+      import('@aws-sdk/client-s3'),
+      import('node:http'),
+      import('node:https'),
+    ]);
     const { location, credentials, env, limits } = this.options;
     const { endpoint, pathStyle, profile } = location;
     // Servers other than AWS have regions of their own, or none, but a signature always names one.

@@ -3,7 +3,7 @@ import type { IndexEntry } from './index-file.ts';
 import type { IndexLines, Placed } from './known.ts';
 import { KnownContents } from './known.ts';
 import { LargeFile } from './large-file.ts';
-import type { PackRef } from './pack-stream.ts';
+import type { PackContent, PackRef } from './pack-stream.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { TreePath } from './path.ts';
 import type { PreviousIndex } from './previous-index.ts';
@@ -67,10 +67,10 @@ export class ContentStore {
   async store(path: TreePath, absolute: Buffer, read: SmallRead): Promise<StoredFile> {
     if (read.outcome === 'large') return this.storeLarge(path, absolute);
     if (read.outcome !== 'read') return read;
-    const { sha256, stat, changed } = read;
+    const { sha256, crc32, stat, changed } = read;
     const { buffer, byteOffset, byteLength } = read.content;
-    const content = Buffer.from(buffer, byteOffset, byteLength);
-    const placed = byteLength > 0 ? await this.place(path, content, sha256, stat) : undefined;
+    const content = { bytes: Buffer.from(buffer, byteOffset, byteLength), crc32, mtime: stat.mtime };
+    const placed = byteLength > 0 ? await this.place(path, content, sha256) : undefined;
     return { outcome: 'stored', content: { size: byteLength, sha256, ...placed }, stat, changed };
   }
 
@@ -109,11 +109,11 @@ export class ContentStore {
     await this.known.close();
   }
 
-  private async place(path: TreePath, content: Buffer, sha256: string, stat: FileStat): Promise<Placed> {
+  private async place(path: TreePath, content: PackContent, sha256: string): Promise<Placed> {
     await this.loadKnown();
-    const found = await this.known.find(sha256, content.length);
+    const found = await this.known.find(sha256, content.bytes.length);
     if (found) return found;
-    return this.isNew(await this.writer.add(path, content, stat.mtime));
+    return this.isNew(await this.writer.add(path, content));
   }
 
   /** Undefined when the file changed meanwhile and nothing was kept. On the last attempt it is kept and flagged. */

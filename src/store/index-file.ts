@@ -205,8 +205,12 @@ function decodeNumbered(line: Buffer, number: number): IndexEntry {
 }
 
 /** Reads a plain index file; it is opened when the first entry is asked for. Throws like {@link readIndex}. */
-export async function* readIndexFile(path: string): AsyncGenerator<IndexEntry> {
-  yield* readIndex(createReadStream(path, { highWaterMark: 256 * 1024 }));
+export function readIndexFile(path: string): AsyncGenerator<IndexEntry> {
+  return readIndex(chunksOf(path));
+}
+
+async function* chunksOf(path: string): AsyncGenerator<Buffer> {
+  yield* createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
 }
 
 /** Splits at line feeds. A last line without one is an error: a stream that was cut looks like that. */

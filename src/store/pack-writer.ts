@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Placed } from './known.ts';
-import type { PackRef, PackStream, PackStreamOptions } from './pack-stream.ts';
+import { type PackContent, type PackRef, PackStream, type PackStreamOptions } from './pack-stream.ts';
 import { entryName, type TreePath } from './path.ts';
 
 /** Where packs go. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
@@ -15,8 +15,7 @@ const SAMPLE_SIZE = 256 * 1024;
 
 interface Waiting {
   entry: string;
-  content: Buffer;
-  mtime: bigint;
+  content: PackContent;
 }
 
 /** The pack being filled. Its zip is started when the sample is large enough. */
@@ -44,15 +43,15 @@ export class PackWriter {
   }
 
   /** Adds the content of a small file. */
-  async add(path: TreePath, content: Buffer, mtime: bigint): Promise<Placed> {
+  async add(path: TreePath, content: PackContent): Promise<Placed> {
     if (!this.filling) this.filling = { id: newPackId(), bytes: 0, entries: 0, waiting: [] };
     const filling = this.filling;
     const placed = { pack: filling.id, entry: entryName(path) };
-    filling.bytes += content.length;
+    filling.bytes += content.bytes.length;
     filling.entries++;
-    if (filling.stream) await filling.stream.append(placed.entry, content, mtime);
+    if (filling.stream) await filling.stream.append(placed.entry, content);
     else {
-      filling.waiting.push({ entry: placed.entry, content, mtime });
+      filling.waiting.push({ entry: placed.entry, content });
       if (filling.bytes >= SAMPLE_SIZE) await this.begin(filling);
     }
     if (filling.bytes >= PACK_SIZE || filling.entries >= PACK_ENTRIES) await this.close();
@@ -71,7 +70,7 @@ export class PackWriter {
   ): Promise<Placed | undefined> {
     const placed = { pack: newPackId(), entry: entryName(path) };
     const { first, all } = await peek(chunks);
-    const stream = await this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE), size);
+    const stream = this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE), size);
     try {
       await stream.appendChunks(placed.entry, all, mtime);
       if (await keep()) {
@@ -100,18 +99,16 @@ export class PackWriter {
     this.finishing = undefined;
   }
 
-  private async startStream(id: string, sample: Buffer, expectedSize?: number): Promise<PackStream> {
-    // Loaded when there is something to pack: an idle agent and an unchanged tree do without archiver.
-    const { PackStream } = await import('./pack-stream.ts');
+  private startStream(id: string, sample: Buffer, expectedSize?: number): PackStream {
     const { prefix, ...rest } = this.options;
     return new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip`, expectedSize }, sample);
   }
 
   private async begin(filling: Filling): Promise<PackStream> {
-    const sample = Buffer.concat(filling.waiting.map(({ content }) => content)).subarray(0, SAMPLE_SIZE);
-    const stream = await this.startStream(filling.id, sample);
+    const sample = Buffer.concat(filling.waiting.map(({ content }) => content.bytes)).subarray(0, SAMPLE_SIZE);
+    const stream = this.startStream(filling.id, sample);
     filling.stream = stream;
-    for (const { entry, content, mtime } of filling.waiting) await stream.append(entry, content, mtime);
+    for (const { entry, content } of filling.waiting) await stream.append(entry, content);
     filling.waiting = [];
     return stream;
   }

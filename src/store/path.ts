@@ -72,7 +72,7 @@ export function decodePath(encoded: EncodedPath): TreePath | undefined {
 
 // Control characters, and what zip programs treat as special. `%` is among them so that encoding has an inverse.
 const UNSAFE_IN_ENTRY = /[\p{Cc}\\%]/u;
-// A drive letter in front: archiver cuts it off.
+// A drive letter in front: zip programs cut it off.
 const DRIVE = /^\w+:/;
 
 /**

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { hasErrno } from '../errors.ts';
 import { type FileStat, fileStat } from './walk.ts';
 
@@ -13,7 +14,7 @@ const SMALL_ATTEMPTS = 3;
 
 /** What came of reading a whole file. */
 export type SmallRead =
-  | { outcome: 'read'; content: Uint8Array; sha256: string; stat: FileStat; changed: boolean }
+  | { outcome: 'read'; content: Uint8Array; sha256: string; crc32: number; stat: FileStat; changed: boolean }
   /** it is gone, or something else than a file now */
   | { outcome: 'vanished' }
   /** it grew beyond the limit */
@@ -37,7 +38,8 @@ export function readSmall(path: Buffer, limit: number, allocate: (size: number) 
       const after = statOf(fd);
       const changed = !sameVersion(before, after) || content.length !== after.size;
       if (changed && attempt < SMALL_ATTEMPTS) continue;
-      return { outcome: 'read', content, sha256: hash('sha256', content, 'hex'), stat: after, changed };
+      const sha256 = hash('sha256', content, 'hex');
+      return { outcome: 'read', content, sha256, crc32: crc32(content), stat: after, changed };
     }
   } catch (error) {
     return failedRead(error);

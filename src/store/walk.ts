@@ -1,4 +1,5 @@
-import { type BigIntStats, lstat, readdir } from 'node:fs';
+import { type BigIntStats, lstat, lstatSync, readdir } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { parseAreaName } from './area.ts';
@@ -55,6 +56,10 @@ interface Frame {
 export type WalkStep = WalkItem | undefined;
 
 const LSTAT_BATCH = 64;
+/** A disk that takes longer than that for each name does not answer from memory, milliseconds. */
+const SLOW_LSTAT_MS = 0.1;
+/** So many batches are left to threads after a slow one. */
+const SLOW_BATCHES = 16;
 /** The kernel's clock for file times moves in ticks of up to 10 ms. */
 const FRESH_MS = 20n;
 const lstatAsync = promisify(lstat);
@@ -72,6 +77,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncGener
   const excluded = compileGlobs(options.exclude ?? []);
   const wantsAll = (options.include ?? []).length === 0;
   const included = selectByGlobs(options.include ?? []);
+  const looking = new Looking(absolute);
   const top = await openRoot(root, absolute);
   yield { path: '', stat: top.stat };
   top.given = true;
@@ -82,7 +88,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncGener
       stack.pop();
       continue;
     }
-    if (frame.ahead.length === 0) frame.ahead = await look(frame, absolute);
+    if (frame.ahead.length === 0) frame.ahead = await looking.at(frame);
     frame.next++;
     const item = frame.ahead.shift();
     if (!item) continue;
@@ -90,7 +96,7 @@ export async function* walk(root: string, options: WalkOptions = {}): AsyncGener
     if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
     const given = wantsAll || included(item.path, isDirectory);
     if (given) {
-      yield* ancestors(stack);
+      if (!frame.given) yield* ancestors(stack);
       yield item;
     }
     if (!isDirectory || !item.stat) continue;
@@ -135,10 +141,39 @@ async function namesOf(at: Buffer): Promise<string[] | Error> {
   }
 }
 
-function look(frame: Frame, absolute: (path: TreePath) => Buffer): Promise<WalkStep[]> {
-  const prefix = frame.path === '' ? '' : `${frame.path}/`;
-  const names = frame.names.slice(frame.next, frame.next + LSTAT_BATCH);
-  return Promise.all(names.map((name) => lookAt(prefix + name, absolute(prefix + name))));
+/**
+ * Looks at some names of a directory at a time. What the system knows by heart it is asked in place, since handing each
+ * question to a thread takes several times as long as the answer. A disk that has to be waited for is asked for many at once.
+ */
+class Looking {
+  private readonly absolute: (path: TreePath) => Buffer;
+  /** batches to go until it is tried in place again */
+  private slow = 0;
+
+  constructor(absolute: (path: TreePath) => Buffer) {
+    this.absolute = absolute;
+  }
+
+  async at(frame: Frame): Promise<WalkStep[]> {
+    const prefix = frame.path === '' ? '' : `${frame.path}/`;
+    const names = frame.names.slice(frame.next, frame.next + LSTAT_BATCH);
+    if (this.slow-- > 0) return Promise.all(names.map((name) => lookAt(prefix + name, this.absolute(prefix + name))));
+    // Who asks in place lets nobody else speak: signals are heard here.
+    await setImmediate();
+    const begun = performance.now();
+    const steps = names.map((name) => lookInPlace(prefix + name, this.absolute(prefix + name)));
+    this.slow = performance.now() - begun > names.length * SLOW_LSTAT_MS ? SLOW_BATCHES : 0;
+    return steps;
+  }
+}
+
+function lookInPlace(path: TreePath, at: Buffer): WalkStep {
+  const askedAt = Date.now();
+  try {
+    return { path, stat: fileStat(lstatSync(at, { bigint: true }), askedAt) };
+  } catch (error) {
+    return failedLook(path, error);
+  }
 }
 
 /** `lstat` of one name of a tree; undefined when it is gone. */
@@ -146,11 +181,14 @@ export function lookAt(path: TreePath, at: Buffer): Promise<WalkStep> {
   const askedAt = Date.now();
   return new Promise((resolve) => {
     lstat(at, { bigint: true }, (error, stats) => {
-      if (!error) resolve({ path, stat: fileStat(stats, askedAt) });
-      else if (hasErrno(error, 'ENOENT', 'ENOTDIR')) resolve(undefined);
-      else resolve({ path, error });
+      resolve(error ? failedLook(path, error) : { path, stat: fileStat(stats, askedAt) });
     });
   });
+}
+
+function failedLook(path: TreePath, error: unknown): WalkStep {
+  if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+  return { path, error: error instanceof Error ? error : new Error(String(error)) };
 }
 
 /** Reduces what the operating system says of a file to what is kept. `askedAt`: `Date.now()` before it was asked. */

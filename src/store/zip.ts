@@ -1,0 +1,172 @@
+/** What the zip says of a content that is known before it is written. */
+export interface ZipContent {
+  /** bytes */
+  size: number;
+  /** of the content, as a whole number from 0 */
+  crc32: number;
+}
+
+interface ZipEntry {
+  name: Buffer;
+  flags: number;
+  /** DOS date and time */
+  time: number;
+  /** where its local header begins */
+  offset: number;
+  content: ZipContent;
+}
+
+const LOCAL_HEADER = 0x04034b50;
+const DESCRIPTOR = 0x08074b50;
+const DIRECTORY_ENTRY = 0x02014b50;
+const ZIP64_END = 0x06064b50;
+const ZIP64_LOCATOR = 0x07064b50;
+const END = 0x06054b50;
+
+/** Sizes and CRC come after the content, not before it. */
+const DESCRIBED_AFTER = 0x0008;
+const UTF8_NAME = 0x0800;
+
+const VERSION_PLAIN = 10;
+const VERSION_DESCRIPTOR = 20;
+const VERSION_ZIP64 = 45;
+/** Unix, and the version of the zip specification that has zip64. */
+const MADE_BY = (3 << 8) | 45;
+/** A regular file with mode 644, and DOS's archive bit: the index has the true modes. */
+const ATTRIBUTES = (((0o100644 << 16) >>> 0) | 0x20) >>> 0;
+
+const MAX_16 = 0xffff;
+const MAX_32 = 0xffffffff;
+const ZIP64_EXTRA = 0x0001;
+const ZIP64_EXTRA_SIZE = 28;
+
+/**
+ * The headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, sections 4.3 and 4.5.3). Each method
+ * returns the bytes to write next; contents are written between them by the caller, who tells their CRC-32: it is known
+ * from reading the file, and zip libraries compute it again, far more slowly.
+ */
+export class ZipHeaders {
+  private readonly entries: ZipEntry[] = [];
+  private offset = 0;
+
+  /** Bytes of the zip as far as it is written, contents included. */
+  get size(): number {
+    return this.offset;
+  }
+
+  /** What goes before a content whose size and CRC are known. */
+  before(name: string, mtime: bigint, content: ZipContent): Buffer {
+    return this.localHeader(name, mtime, content);
+  }
+
+  /** What goes before a content that comes in pieces. */
+  beforePieces(name: string, mtime: bigint): Buffer {
+    return this.localHeader(name, mtime, undefined);
+  }
+
+  /** What goes after a content that came in pieces. */
+  afterPieces(content: ZipContent): Buffer {
+    this.entries.at(-1)!.content = content;
+    const large = content.size > MAX_32;
+    const descriptor = Buffer.alloc(large ? 24 : 16);
+    descriptor.writeUInt32LE(DESCRIPTOR, 0);
+    descriptor.writeUInt32LE(content.crc32, 4);
+    if (large) {
+      descriptor.writeBigUInt64LE(BigInt(content.size), 8);
+      descriptor.writeBigUInt64LE(BigInt(content.size), 16);
+    } else {
+      descriptor.writeUInt32LE(content.size, 8);
+      descriptor.writeUInt32LE(content.size, 12);
+    }
+    this.offset += content.size + descriptor.length;
+    return descriptor;
+  }
+
+  /** The directory and the records that end the zip, always with those of zip64. */
+  end(): Buffer {
+    const directory = Buffer.concat(this.entries.map(directoryEntry));
+    const records = endRecords(this.entries.length, directory.length, this.offset);
+    this.offset += directory.length + records.length;
+    return Buffer.concat([directory, records]);
+  }
+
+  private localHeader(text: string, mtime: bigint, known: ZipContent | undefined): Buffer {
+    const name = Buffer.from(text, 'utf8');
+    const flags = (known ? 0 : DESCRIBED_AFTER) | (name.length === text.length ? 0 : UTF8_NAME);
+    const content = known ?? { size: 0, crc32: 0 };
+    const time = dosTime(mtime);
+    this.entries.push({ name, flags, time, offset: this.offset, content });
+    const header = Buffer.alloc(30 + name.length);
+    header.writeUInt32LE(LOCAL_HEADER, 0);
+    header.writeUInt16LE(known ? VERSION_PLAIN : VERSION_DESCRIPTOR, 4);
+    header.writeUInt16LE(flags, 6);
+    header.writeUInt32LE(time, 10);
+    header.writeUInt32LE(content.crc32, 14);
+    header.writeUInt32LE(content.size, 18);
+    header.writeUInt32LE(content.size, 22);
+    header.writeUInt16LE(name.length, 26);
+    name.copy(header, 30);
+    this.offset += header.length + content.size;
+    return header;
+  }
+}
+
+function directoryEntry({ name, flags, time, offset, content }: ZipEntry): Buffer {
+  const { size, crc32 } = content;
+  const large = size > MAX_32 || offset > MAX_32;
+  const record = Buffer.alloc(46 + name.length + (large ? ZIP64_EXTRA_SIZE : 0));
+  const version = flags & DESCRIBED_AFTER ? VERSION_DESCRIPTOR : VERSION_PLAIN;
+  record.writeUInt32LE(DIRECTORY_ENTRY, 0);
+  record.writeUInt16LE(MADE_BY, 4);
+  record.writeUInt16LE(large ? VERSION_ZIP64 : version, 6);
+  record.writeUInt16LE(flags, 8);
+  record.writeUInt32LE(time, 12);
+  record.writeUInt32LE(crc32, 16);
+  record.writeUInt32LE(large ? MAX_32 : size, 20);
+  record.writeUInt32LE(large ? MAX_32 : size, 24);
+  record.writeUInt16LE(name.length, 28);
+  record.writeUInt16LE(large ? ZIP64_EXTRA_SIZE : 0, 30);
+  record.writeUInt32LE(ATTRIBUTES, 38);
+  record.writeUInt32LE(large ? MAX_32 : offset, 42);
+  name.copy(record, 46);
+  if (!large) return record;
+  const extra = 46 + name.length;
+  record.writeUInt16LE(ZIP64_EXTRA, extra);
+  record.writeUInt16LE(ZIP64_EXTRA_SIZE - 4, extra + 2);
+  record.writeBigUInt64LE(BigInt(size), extra + 4);
+  record.writeBigUInt64LE(BigInt(size), extra + 12);
+  record.writeBigUInt64LE(BigInt(offset), extra + 20);
+  return record;
+}
+
+function endRecords(count: number, length: number, offset: number): Buffer {
+  const end = Buffer.alloc(56 + 20 + 22);
+  end.writeUInt32LE(ZIP64_END, 0);
+  end.writeBigUInt64LE(44n, 4);
+  end.writeUInt16LE(VERSION_ZIP64, 12);
+  end.writeUInt16LE(VERSION_ZIP64, 14);
+  end.writeBigUInt64LE(BigInt(count), 24);
+  end.writeBigUInt64LE(BigInt(count), 32);
+  end.writeBigUInt64LE(BigInt(length), 40);
+  end.writeBigUInt64LE(BigInt(offset), 48);
+  end.writeUInt32LE(ZIP64_LOCATOR, 56);
+  end.writeBigUInt64LE(BigInt(offset + length), 64);
+  end.writeUInt32LE(1, 72);
+  end.writeUInt32LE(END, 76);
+  end.writeUInt16LE(MAX_16, 84);
+  end.writeUInt16LE(MAX_16, 86);
+  end.writeUInt32LE(MAX_32, 88);
+  end.writeUInt32LE(MAX_32, 92);
+  return end;
+}
+
+/** Two-second steps in UTC, from 1980 to 2043: only for people who look into a zip, the index has the exact time. */
+function dosTime(mtime: bigint): number {
+  const date = new Date(Math.max(0, Number(mtime / 1_000_000n)));
+  const year = date.getUTCFullYear();
+  if (year < 1980) return (1 << 21) | (1 << 16);
+  if (!(year < 2044)) return ((63 << 25) | (12 << 21) | (31 << 16) | (23 << 11) | (59 << 5) | 29) >>> 0;
+  const day = ((year - 1980) << 25) | ((date.getUTCMonth() + 1) << 21) | (date.getUTCDate() << 16);
+  const time = (date.getUTCHours() << 11) | (date.getUTCMinutes() << 5) | (date.getUTCSeconds() >> 1);
+  return (day | time) >>> 0;
+}
