@@ -42,7 +42,7 @@ case $what in
     node test/harness/run-all.ts "$@"
     ;;
   demo)
-    scripts/setup.sh demo
+    case " $* " in *' --off-site '*) scripts/setup.sh demo ceph ;; *) scripts/setup.sh demo ;; esac
     build_image lifeboat:demo
     node docker/demo/demo.ts "$@"
     ;;

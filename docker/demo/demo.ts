@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compare, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
-import { compose, inService, lifeboat, logLine, PROJECT, removeAll } from './project.ts';
+import { COPY, type Key, lookInside, loseHost, makeKey, startBucket } from './off-site.ts';
+import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, logLine, PROJECT, removeAll } from './project.ts';
 import { type Received, slackText } from './receiver-log.ts';
 
 /**
  * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. Ends with 0 only if
- * everything that was lost is there again, equal. `--keep` leaves the project running.
+ * everything that was lost is there again, equal. `--keep` leaves the project running. `--off-site` copies everything to a
+ * bucket too, encrypted, loses the backups with the rest, and brings it back from there with the key.
  */
 
 const WAIT_MS = 180_000;
@@ -30,13 +32,23 @@ function heading(text: string): void {
 const stop = new AbortController();
 const { signal } = stop;
 
-async function startShop(): Promise<void> {
+/** What the off-site variant has beside the shop. */
+interface OffSite {
+  key: Key;
+  bucket: Awaited<ReturnType<typeof startBucket>>;
+}
+
+async function startShop(key: Key | undefined): Promise<OffSite | undefined> {
   heading('A shop: a database, an upload site with a volume, and Lifeboat');
   show('$ docker compose up --detach');
   await compose(['up', '--detach', '--wait', '--wait-timeout', '120', 'db', 'web', 'receiver'], { signal });
   await inService('web', ['node', '/app/fill.ts'], signal);
+  const bucket = key && (await startBucket(signal));
   // Only now, so that its first scheduled run finds everything.
   await compose(['up', '--detach', 'lifeboat'], { signal });
+  if (!key || !bucket) return undefined;
+  show(`and a bucket elsewhere. Lifeboat encrypts for ${key.recipient}; what reads is not on the host.`);
+  return { key, bucket };
 }
 
 async function showPlan(): Promise<void> {
@@ -80,6 +92,14 @@ async function waitForRun(): Promise<number> {
   return Math.max(0, first.at - began);
 }
 
+async function showBucket({ bucket }: OffSite): Promise<void> {
+  heading('What the bucket has');
+  const { encrypted, clear } = await lookInside(bucket);
+  show(`${encrypted} objects that begin with age's header, and in the clear: ${clear.join(', ')}`);
+  const odd = clear.filter((name) => !/^lifeboat\.json$|\/manifest\.json$|^leases\//.test(name));
+  if (encrypted === 0 || odd.length > 0) throw new Error(`not everything is encrypted: ${odd.join(', ')}`);
+}
+
 /** The snapshot that the schedule made. */
 async function snapshot(): Promise<string> {
   const { stdout } = await lifeboat(['snapshots', '--json'], signal);
@@ -89,8 +109,13 @@ async function snapshot(): Promise<string> {
   return first.id;
 }
 
-async function loseEverything(): Promise<void> {
+async function loseEverything(offSite: OffSite | undefined): Promise<void> {
   heading('Now everything is lost');
+  if (offSite) {
+    show(`$ docker compose rm --stop lifeboat && docker volume rm ${PROJECT}_backups ${PROJECT}_spool`);
+    await loseHost(signal);
+    show('  the host has no backups left');
+  }
   show('$ psql -c "DROP DATABASE shop WITH (FORCE)"');
   show(`  databases left on the server: ${await dropDatabase(signal)}`);
   show('$ find /srv/media -mindepth 1 -delete');
@@ -101,10 +126,14 @@ async function loseEverything(): Promise<void> {
   if (answer !== '0 files') throw new Error('the files are not gone, so a restore would prove nothing');
 }
 
-async function restore(id: string, source: string): Promise<void> {
-  show(`$ docker compose exec lifeboat lifeboat restore ${id} ${source}`);
+async function restore(id: string, source: string, offSite: OffSite | undefined): Promise<void> {
+  const args = ['restore', id, source, ...(offSite ? ['--from', COPY] : [])];
+  const how = offSite ? 'run -v ./age-identity.txt:/run/age-identity …' : 'exec lifeboat';
+  show(`$ docker compose ${how} lifeboat ${args.join(' ')}`);
   for (let tries = 0; ; tries += 1) {
-    const { status, output } = await lifeboat(['restore', id, source], signal);
+    const { status, output } = await (offSite
+      ? lifeboatWithKey(offSite.key.file, args, signal)
+      : lifeboat(args, signal));
     // On a slow machine the next scheduled run may be under way.
     if (status === LOCKED && tries < 60) {
       await sleep(1000, undefined, { signal });
@@ -117,8 +146,8 @@ async function restore(id: string, source: string): Promise<void> {
 }
 
 /** Resolves to whether all is equal at the end, and to the part of the time that was waiting for the minute, ms. */
-async function story(): Promise<{ equal: boolean; waited: number }> {
-  await startShop();
+async function story(key: Key | undefined): Promise<{ equal: boolean; waited: number }> {
+  const offSite = await startShop(key);
   const [database, volume] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
   const tables = [...database].filter(([name]) => name.startsWith('public.'));
   const rows = tables.map(([name, value]) => `${name.replace('public.', '')} (${value.replace(/, md5.*/, '')})`);
@@ -128,10 +157,11 @@ async function story(): Promise<{ equal: boolean; waited: number }> {
   await showPlan();
   const waited = await waitForRun();
   const id = await snapshot();
-  await loseEverything();
-  heading('Lifeboat brings it back');
-  await restore(id, 'db.postgres');
-  await restore(id, 'web.media');
+  if (offSite) await showBucket(offSite);
+  await loseEverything(offSite);
+  heading(offSite ? 'Lifeboat brings it back from the bucket, with the key' : 'Lifeboat brings it back');
+  await restore(id, 'db.postgres', offSite);
+  await restore(id, 'web.media', offSite);
   heading('Is it the same? Told by psql, find and sha256sum, before and after');
   const [databaseAfter, volumeAfter] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
   const parts = compare(new Map([...database, ...volume.summary]), new Map([...databaseAfter, ...volumeAfter.summary]));
@@ -142,14 +172,16 @@ async function story(): Promise<{ equal: boolean; waited: number }> {
   return { equal: parts.equal && entries.equal, waited };
 }
 
-async function main(keep: boolean): Promise<number> {
+async function main({ keep, offSite }: { keep: boolean; offSite: boolean }): Promise<number> {
   const start = performance.now();
   const end = keep ? 'left running at the end' : 'removed at the end; npm run demo -- --keep leaves it running';
   say(`Lifeboat demo. The Compose project ${PROJECT} (docker/demo/compose.yaml) is ${end}.`);
+  const key = offSite ? await makeKey() : undefined;
+  if (key) goOffSite(key.recipient);
   if (await removeAll()) show('An earlier demo was still there; it is removed.');
   let status = 1;
   try {
-    const { equal, waited } = await story();
+    const { equal, waited } = await story(key);
     const seconds = (ms: number) => `${Math.round(ms / 1000)} s`;
     const time = `${seconds(performance.now() - start)}, of which ${seconds(waited)} waiting for the full minute`;
     say(equal ? `\nEvery row and every file is back, equal. It took ${time}.` : '\nNOT everything is as it was.');
@@ -165,8 +197,12 @@ async function main(keep: boolean): Promise<number> {
     await removeAll();
     say(`${signal.aborted ? '\nStopped. ' : ''}The project and its volumes are removed again.`);
   }
+  await key?.remove();
   return signal.aborted ? 130 : status;
 }
 
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort(new Error('stopped')));
-process.exitCode = await main(process.argv.includes('--keep'));
+process.exitCode = await main({
+  keep: process.argv.includes('--keep'),
+  offSite: process.argv.includes('--off-site'),
+});

@@ -5,8 +5,16 @@ import { fileURLToPath } from 'node:url';
 /** The Compose project of the demo, worked through `docker compose` as anybody would. */
 
 export const PROJECT = 'lifeboat-demo';
-const FILE = fileURLToPath(new URL('compose.yaml', import.meta.url));
-const COMPOSE = ['compose', '--progress', 'quiet', '--project-name', PROJECT, '--file', FILE];
+const fileArgument = (name: string) => ['--file', fileURLToPath(new URL(name, import.meta.url))];
+const COMPOSE = ['compose', '--progress', 'quiet', '--project-name', PROJECT, ...fileArgument('compose.yaml')];
+/** what the off-site variant adds to everybody's environment */
+const variables: Record<string, string> = {};
+
+/** From now on the project is the one with a copy in a bucket, encrypted for this age recipient. */
+export function goOffSite(recipient: string): void {
+  COMPOSE.push(...fileArgument('compose.off-site.yaml'));
+  variables.LIFEBOAT_DEMO_RECIPIENT = recipient;
+}
 
 /** How much of a failed program's output is shown, characters. */
 const SHOWN = 2000;
@@ -23,6 +31,7 @@ function environment(): NodeJS.ProcessEnv {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   return {
     ...process.env,
+    ...variables,
     ...(zone ? { LIFEBOAT_DEMO_ZONE: zone } : {}),
     ...(host?.startsWith('unix://') ? { LIFEBOAT_DEMO_SOCKET: host.slice('unix://'.length) } : {}),
   };
@@ -76,6 +85,17 @@ export function inService(
 /** `docker compose exec lifeboat lifeboat …`, whatever its status. */
 export function lifeboat(args: readonly string[], signal: AbortSignal): Promise<Ran> {
   return docker([...COMPOSE, 'exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args], { signal });
+}
+
+/** `lifeboat …` in a new container that can read what is encrypted: the agent itself has no key for it. */
+export function lifeboatWithKey(identityFile: string, args: readonly string[], signal: AbortSignal): Promise<Ran> {
+  const key = [
+    '--volume',
+    `${identityFile}:/run/age-identity:ro`,
+    '--env',
+    'LIFEBOAT_AGE_IDENTITY_FILE=/run/age-identity',
+  ];
+  return docker([...COMPOSE, 'run', '--rm', '--no-TTY', '--no-deps', ...key, 'lifeboat', ...args], { signal });
 }
 
 /** Resolves with the first line of a service's log that `wanted` accepts. */
