@@ -1,6 +1,4 @@
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { deletePin, putPin } from '../../src/store/pins.ts';
 import { openRepository } from '../../src/store/repository.ts';
@@ -20,6 +18,8 @@ const pin = async (id: string) =>
 
 describe('a copy', () => {
   test('gets everything, byte for byte, and then only what is new', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
     await bench.nights(3);
     expect(await bench.run()).toEqual([
       { name: 'copy', status: 'ok', snapshots: 3, objects: 7, bytes: expect.any(Number) },
@@ -70,7 +70,7 @@ describe('a copy', () => {
       const [report] = await bench.run();
       status = report?.status ?? '';
       sent += report?.objects ?? 0;
-      const started = readdirSync(bench.at('copy')).length > 0;
+      const started = Object.keys(bench.files()).length > 0;
       if (started) await bench.ids();
       expect(stopAt).toBeLessThan(1000);
     }
@@ -101,12 +101,14 @@ describe('a copy', () => {
   });
 
   test('never gets an object that is damaged at the destination; the other snapshots go on', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
     const ids = await bench.nights(3);
     const key = (await bench.main())
       .snapshots()
       .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
     const damaged = (await key) as string;
-    writeFileSync(bench.at('main', damaged), bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
+    bench.write('main', damaged, bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
     expect(report?.error?.message).toContain(`${ids[1]} is not copied: ${damaged}`);
@@ -121,15 +123,15 @@ describe('a copy', () => {
 
   test('of another repository is refused, and nothing is written there', async () => {
     await bench.nights(1);
-    const other = createLocalDestination({ root: bench.at('copy') });
+    const other = bench.destination('copy');
     await openRepository(other, { project: 'shop', create: true, keys: {} });
     const before = bench.files();
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
     expect(bench.files()).toEqual(before);
-    rmSync(bench.at('copy', 'lifeboat.json'));
-    writeFileSync(bench.at('copy', 'notes.txt'), 'theirs');
+    await other.delete('lifeboat.json');
+    bench.write('copy', 'notes.txt', 'theirs');
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
-    expect(readdirSync(bench.at('copy'))).toEqual(['notes.txt']);
+    expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
   });
 
   test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
@@ -137,9 +139,9 @@ describe('a copy', () => {
     await bench.run();
     const [pack, other] = Object.keys(bench.files()).filter((name) => name.includes('/packs/')) as [string, string];
     const manifest = Object.keys(bench.files()).find((name) => name.endsWith('manifest.json')) as string;
-    rmSync(bench.at('copy', pack));
-    writeFileSync(bench.at('copy', other), 'short');
-    writeFileSync(bench.at('copy', manifest), '{"format":1');
+    await bench.destination('copy').delete(pack);
+    bench.write('copy', other, 'short');
+    bench.write('copy', manifest, '{"format":1');
     expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
     expect(bench.files()).toEqual(bench.files('main'));
   });
