@@ -22,7 +22,6 @@ import { scratchBase } from '../store/helpers.ts';
 
 export const MEDIA = 'web.media';
 export const DAY = 86_400_000;
-const SIGNING = ['the signing key of this test'];
 
 /** What may go wrong with a destination, called before each call; what it throws is what the call throws. */
 export type Fault = (call: 'put' | 'get' | 'list' | 'delete', key: string) => void | Promise<void>;
@@ -89,6 +88,7 @@ export class CopyBench {
   copyKeep: string | undefined;
   fault: Fault | undefined;
   mainFault: Fault | undefined;
+  signingKeys = ['the signing key of this test'];
   signal = new AbortController().signal;
   stallTimeoutMs = 5000;
   private last: Snapshot | undefined;
@@ -127,13 +127,13 @@ export class CopyBench {
 
   main(): Promise<Repository> {
     const destination = faulty(this.destination('main'), () => this.mainFault);
-    return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: SIGNING });
+    return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: this.signingKeys });
   }
 
   /** The copy, to look at it. */
   copy(at = 'copy'): Promise<Repository> {
     const destination = this.destination(at);
-    return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: SIGNING });
+    return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: this.signingKeys });
   }
 
   /** A snapshot of the present time, with a pack of its own and one that all share; then a day goes by. */
@@ -186,7 +186,7 @@ export class CopyBench {
       name: at,
       ...(keep ? { keep } : {}),
       open: ({ info }, { create }) =>
-        openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: SIGNING, copyOf: info }),
+        openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: this.signingKeys, copyOf: info }),
       lease: ({ destination: where }) =>
         takeLease({
           ...{ destination: where, project: 'shop', home: 'a', holder: 'a', log: silentLog },

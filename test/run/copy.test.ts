@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
-import { deletePin, putPin } from '../../src/store/pins.ts';
-import { openRepository } from '../../src/store/repository.ts';
+import { silentLog } from '../../src/log.ts';
+import { LEASE_MS, takeLease } from '../../src/store/lease.ts';
+import { encodeManifest } from '../../src/store/manifest.ts';
+import { deletePin, putPin, readPins } from '../../src/store/pins.ts';
+import { openRepository, type Snapshot } from '../../src/store/repository.ts';
 import { CopyBench, DAY, MEDIA } from './copy-bench.ts';
 
 let bench: CopyBench;
@@ -144,6 +147,77 @@ describe('a copy', () => {
     bench.write('copy', manifest, '{"format":1');
     expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
     expect(bench.files()).toEqual(bench.files('main'));
+  });
+});
+
+describe('a copy and others', () => {
+  test('while another agent works there nothing is sent, and one that took over stops it before the next manifest', async () => {
+    await bench.nights(1);
+    await bench.run();
+    await bench.nights(1);
+    const leaseOf = (home: string) =>
+      takeLease({
+        ...{ destination: bench.destination('copy'), project: 'shop', home, holder: home, log: silentLog },
+        now: () => new Date(bench.now),
+      });
+    const other = await leaseOf('b');
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LOCKED' }, objects: 0 }]);
+    await other.release();
+    bench.fault = async (call, key) => {
+      if (call !== 'put' || !key.includes('/packs/')) return;
+      bench.fault = undefined;
+      bench.now += LEASE_MS;
+      await leaseOf('b');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LEASE_LOST' }, snapshots: 0 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
+  });
+
+  test('a manifest there that is another one is told, and neither is touched', async () => {
+    const [first] = (await bench.nights(2)) as [string];
+    await bench.run();
+    const key = `shop/snapshots/${first}/manifest.json`;
+    const repository = await bench.copy();
+    const [, snapshot] = (await repository.snapshots()).snapshots;
+    const bytes = encodeManifest({ ...(snapshot as Snapshot).manifest, agentVersion: '9.9.9' });
+    bench.write('copy', key, bytes.toString('latin1'));
+    // Without the key that would tell which of them is right.
+    bench.signingKeys = [];
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 0, error: { code: 'OBJECT_DAMAGED' } });
+    expect(report?.error?.message).toContain('another one than at the destination');
+    expect(bench.files()[key]).toBe(bytes.toString('latin1'));
+    expect(await bench.state.damaged()).toEqual([]);
+  });
+
+  test('what is signed goes without the key; only the places of what it leaves out wait for it', async () => {
+    bench.copyKeep = 'last 1';
+    const ids = await bench.nights(3);
+    const keys = bench.signingKeys;
+    bench.signingKeys = [];
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('/tombstones/'))).toEqual([]);
+    bench.signingKeys = keys;
+    expect(await bench.run()).toMatchObject([{ status: 'ok' }]);
+    expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('an empty destination gets everything back, and keeps its own pins', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    const before = bench.files('main');
+    const back = { ...bench.place('other'), keep: { last: 1_000_000 }, keepsPins: true as const };
+    const other = () => bench.copy('other');
+    expect(await bench.run({ copies: [back], main: () => bench.copy() })).toMatchObject([
+      { status: 'ok', snapshots: 3 },
+    ]);
+    expect(bench.files('other')).toEqual(before);
+    await putPin(await other(), ids[0] as string, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
+    const lost = Object.keys(bench.files('other')).filter((key) => key.includes('/packs/'));
+    for (const key of lost) await bench.destination('other').delete(key);
+    const mended = await bench.run({ copies: [back], main: () => bench.copy() });
+    expect(mended).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
+    expect([...(await readPins(await other())).keys()]).toEqual([ids[0]]);
   });
 });
 
