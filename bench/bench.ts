@@ -6,6 +6,8 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   postgres: async (options) => (await import('./postgres.ts')).benchPostgres(options),
   restore: async (options) => (await import('./restore.ts')).benchRestore(options),
   volume: async (options) => (await import('./volume.ts')).benchVolume(options),
+  seal: async (options) => (await import('./seal.ts')).benchSeal(options),
+  s3: async (options) => (await import('./s3.ts')).benchS3(options),
   entries: async (options) => (await import('./entries.ts')).benchEntries(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
 };

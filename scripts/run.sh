@@ -47,7 +47,7 @@ case $what in
     node docker/demo/demo.ts "$@"
     ;;
   bench)
-    scripts/setup.sh demo restic
+    scripts/setup.sh demo ceph rivals
     build_image lifeboat:bench
     node bench/bench.ts "$@"
     ;;

@@ -21,7 +21,7 @@ usage: scripts/setup.sh [WHAT…]
   node          image node:24-trixie-slim
   postgres-N    image postgres:N, for N of 13, 15, 17, 18
   ceph          image lifeboat-test/rgw, an S3 server for the tests
-  restic        a program that the benchmarks compare with
+  rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
   test          demo and postgres-13 postgres-15 postgres-18 ceph
@@ -34,7 +34,7 @@ items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
     test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 ceph ;;
-    tools | engine | restic | node | ceph | postgres-13 | postgres-15 | postgres-17 | postgres-18) echo "$1" ;;
+    tools | engine | rivals | node | ceph | postgres-13 | postgres-15 | postgres-17 | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
 }
@@ -50,7 +50,7 @@ main() {
   for item in "${wanted[@]}"; do
     case $item in
       tools) programs+=("${tools[@]}") ;;
-      restic) programs+=(restic) ;;
+      rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
       *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;
     esac

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { staleFiles } from './config-files.ts';
 import { listFacts, type Self } from './docker/discover.ts';
@@ -60,10 +59,4 @@ async function hasFiles(directory: string): Promise<boolean> {
     (names) => names.length > 0,
     () => false,
   );
-}
-
-/** The version of Lifeboat, as its package says. */
-export function readVersion(): string {
-  const file = new URL('../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -3,11 +3,13 @@ import type { Io } from './call.ts';
 import { processIo, run } from './commands.ts';
 import { errorInfo } from './errors.ts';
 import { EXIT, exitStatus } from './exit.ts';
+import { readVersion } from './version.ts';
 
 /** All commands with their arguments. Parsing does nothing but call `io`. */
 export function createProgram(io: Io, done: (status: number) => void): Command {
   const program = new Command('lifeboat')
     .description('backs up labelled Postgres databases and volumes of a Compose project, and brings them back')
+    .version(readVersion(), '-V, --version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError('(lifeboat --help shows every command)');

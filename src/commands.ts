@@ -4,6 +4,7 @@ import { type Call, type Io, type Operands, type Options, print } from './call.t
 import { LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { type Foreign, hintAtCopies } from './foreign.ts';
+import { readable } from './log.ts';
 import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
 import { redactDeep } from './redact.ts';
@@ -43,7 +44,8 @@ export async function run(name: string, operands: Operands, options: Options, io
   const { createApp, createBase } = await import('./app.ts');
   // On a terminal the log would tear the display; its warnings and errors are in the report.
   const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
-  const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, io.err);
+  const write = quiet && io.terminal.isTTY ? (line: string) => io.err(readable(line)) : io.err;
+  const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, write);
   const app = await createApp(base, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);

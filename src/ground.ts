@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { planNow, projectOf, readVersion, SPOOL, spoolMountOf } from './agent.ts';
+import { planNow, projectOf, SPOOL, spoolMountOf } from './agent.ts';
 import type { CopyPlace } from './copy.ts';
 import { nextRunOf } from './daemon.ts';
 import type { Destination, SweepingDestination } from './destinations/destination.ts';
@@ -28,6 +28,7 @@ import { openRepository, type Repository } from './store/repository.ts';
 import type { RepositoryOptions } from './store/repository-info.ts';
 import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
+import { readVersion } from './version.ts';
 
 /** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
 const LOCK_PATIENCE_MS = 3000;

@@ -32,6 +32,13 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
+/** A line of the log as a person at a terminal reads it: `warning: a listener failed: … could not be told (NOTIFY_FAILED)`. */
+export function readable(line: string): string {
+  const { level, msg, message, code } = JSON.parse(line) as Record<'level' | 'msg' | 'message' | 'code', string>;
+  const more = message === undefined ? '' : `: ${message}`;
+  return `${level === 'warn' ? 'warning' : level}: ${msg}${more}${code === undefined ? '' : ` (${code})`}\n`;
+}
+
 /** A log that also keeps its last `limit` lines as plain text, for the body of pings and messages. */
 export function withTail(log: Log, limit = 100): { log: Log; tail(): string[] } {
   const lines: string[] = [];

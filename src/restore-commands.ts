@@ -28,7 +28,12 @@ export async function restore(call: Call): Promise<number> {
     safety: options.safety !== false,
   };
   const display = createProgress(call.io.terminal, { paint: call.io.paint });
-  const say: Consent['say'] = (line) => (call.json ? undefined : display.write(`${redact(line)}\n`));
+  const say: Consent['say'] = (line) => {
+    if (call.json) return;
+    // What was under way is done when the next step is told.
+    display.close();
+    display.write(`${redact(line)}\n`);
+  };
   const listeners = call.json ? [] : [display];
   const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
@@ -81,17 +86,20 @@ async function ask({ io, json }: Call, name: string): Promise<void> {
     });
   }
   const lines = createInterface({ input: io.stdin, output: io.terminal });
-  const signal = AbortSignal.any([io.signal, AbortSignal.timeout(ANSWER_LIMIT_MS)]);
+  const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
+  // Ctrl+D ends the input, and the question would never be answered.
+  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
   try {
-    const answer = await lines.question(`Type ${name} to go on: `, { signal });
-    if (answer.trim() === name) return;
+    const question = lines.question(`Type ${name} to go on: `, { signal: AbortSignal.any([io.signal, limit]) });
+    if ((await Promise.race([question, ended])).trim() === name) return;
   } catch (error) {
     if (io.signal.aborted) throw io.signal.reason;
-    if (!signal.aborted) throw error;
+    // Ctrl+C is an answer too.
+    if (!(error instanceof Error && error.name === 'AbortError')) throw error;
   } finally {
     lines.close();
   }
-  throw new LifeboatError('NOT_CONFIRMED', 'the answer was another one', { hint: 'Nothing was changed.' });
+  throw new LifeboatError('NOT_CONFIRMED', `the answer was not ${name}`, { hint: 'Nothing was changed.' });
 }
 
 function texts<K extends string>(options: Options, ...names: K[]): Partial<Record<K, string>> {

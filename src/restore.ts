@@ -21,8 +21,8 @@ import { newSnapshotId } from './store/snapshot-id.ts';
  * check → report. Nothing is replaced before everything that goes in its place is there and equal to the record, and what
  * was replaced stays.
  *
- * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED, PG_TARGET_EXISTS, PG_TARGET_BUSY,
- * PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
+ * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED,
+ * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
   const lock = await deps.lock();

@@ -93,7 +93,7 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
   for (const { container, startedAt, timeout } of stops) {
     const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
     deps.record({ type: 'stop', container, startedAt, until });
-    deps.log.info('stopping a container while its volumes are read', { container: container.name });
+    deps.log.info('stopping a container', { container: container.name });
   }
   const patient = later(signal, deps.patienceMs);
   const stopOne = async ({ container: { id, name }, timeout }: Stop) => {

@@ -1,5 +1,5 @@
 import type { RestoreReport, RestoreStart } from './events.ts';
-import { formatBytes, formatCount, formatDuration, oneLine } from './format.ts';
+import { formatBytes, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
 /** One line for a restore that begins. */
@@ -25,9 +25,9 @@ export function restoreHeadline(report: RestoreReport): string {
 export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): string[] {
   const lines = report.restored.map((item) => {
     const facts = [
-      ...(item.tables === undefined ? [] : [`${formatCount(item.tables)} tables`]),
-      ...(item.rows === undefined ? [] : [`${formatCount(item.rows)} rows`]),
-      ...(item.files === undefined ? [] : [`${formatCount(item.files)} files`]),
+      ...(item.tables === undefined ? [] : [plural(item.tables, 'table')]),
+      ...(item.rows === undefined ? [] : [plural(item.rows, 'row')]),
+      ...(item.files === undefined ? [] : [plural(item.files, 'file')]),
       ...(item.bytes === undefined ? [] : [formatBytes(item.bytes)]),
     ];
     const kept = item.kept === undefined ? '' : ` · replaced data kept as ${oneLine(item.kept)}`;

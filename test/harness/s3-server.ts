@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateBucketCommand,
   CreateMultipartUploadCommand,
+  DeleteObjectsCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   S3Client,
@@ -23,6 +24,8 @@ export interface S3Server {
   /** makes a bucket with a name of its own */
   bucket(): Promise<string>;
   keys(bucket: string, prefix?: string): Promise<string[]>;
+  /** takes every object away */
+  empty(bucket: string): Promise<void>;
   /** uploads in parts that are not complete, as keys */
   uploads(bucket: string): Promise<string[]>;
   /** begins an upload and sends a part of it, as somebody else would; its id */
@@ -63,7 +66,7 @@ async function answers(endpoint: string): Promise<void> {
   }
 }
 
-function callsOf(client: S3Client): Pick<S3Server, 'bucket' | 'keys' | 'uploads' | 'foreignUpload'> {
+function callsOf(client: S3Client): Pick<S3Server, 'bucket' | 'keys' | 'empty' | 'uploads' | 'foreignUpload'> {
   return {
     async bucket() {
       const Bucket = `test-${randomBytes(5).toString('hex')}`;
@@ -73,6 +76,15 @@ function callsOf(client: S3Client): Pick<S3Server, 'bucket' | 'keys' | 'uploads'
     async keys(Bucket, Prefix = '') {
       const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket, Prefix }));
       return Contents.map(({ Key = '' }) => Key);
+    },
+    async empty(Bucket) {
+      for (;;) {
+        const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }));
+        if (Contents.length === 0) return;
+        await client.send(
+          new DeleteObjectsCommand({ Bucket, Delete: { Objects: Contents.map(({ Key }) => ({ Key })) } }),
+        );
+      }
     },
     async uploads(Bucket) {
       const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket }));

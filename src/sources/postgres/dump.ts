@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from './commands.ts';
 import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts, type TablesRead } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
@@ -124,7 +125,7 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
   if (promised === undefined) throw incomplete('its table of contents is empty');
   const entries = parseToc(list);
   const missing = missingDataFiles(entries, files);
-  if (missing.length > 0) throw incomplete(`files of ${missing.length} tables are missing`);
+  if (missing.length > 0) throw incomplete(`the files of ${plural(missing.length, 'table')} are missing`);
   // The lists are in the database's own encoding, so that only what is ASCII can be compared.
   const key = facts.encoding === 'UTF8' ? (text: string) => text : asciiOnly;
   const named = (of: TocEntry[], kind: string) => new Set(of.filter((e) => e.kind === kind).map((e) => key(e.rest)));
@@ -133,7 +134,7 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
   const absent = facts.tables.filter((table) => !dumped.has(key(tocName(table))));
   const [unasked, ...more] = absent.filter((t) => t.extension === undefined && !onRequest.has(key(tocName(t))));
   if (unasked) {
-    throw incomplete(`${more.length + 1} tables are not in it, among them ${unasked.schema}.${unasked.name}`);
+    throw incomplete(`${plural(more.length + 1, 'table')} not in it, among them ${unasked.schema}.${unasked.name}`);
   }
   // Recorded, so that neither a sum nor a comparison after a restore expects their rows.
   for (const table of absent) table.data = false;

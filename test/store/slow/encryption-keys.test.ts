@@ -6,9 +6,9 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import type { SealKeys } from '../../src/plan/seal-keys.ts';
-import { isSealedWith, keyId, requireKeys } from '../../src/store/encryption.ts';
-import { seal, unseal } from '../../src/store/seal.ts';
+import type { SealKeys } from '../../../src/plan/seal-keys.ts';
+import { isSealedWith, keyId, requireKeys } from '../../../src/store/encryption.ts';
+import { seal, unseal } from '../../../src/store/seal.ts';
 
 /** With the program itself; for gpg see slow/encryption.test.ts. */
 

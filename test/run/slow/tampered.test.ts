@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { canonicalJson, type Manifest } from '../../src/store/manifest.ts';
-import { putPin } from '../../src/store/pins.ts';
-import { objectsOf } from '../../src/store/repository.ts';
-import { describeTree } from '../store/helpers.ts';
-import { ageKey, SealedBench } from './sealed-bench.ts';
+import { canonicalJson, type Manifest } from '../../../src/store/manifest.ts';
+import { putPin } from '../../../src/store/pins.ts';
+import { objectsOf } from '../../../src/store/repository.ts';
+import { describeTree } from '../../store/helpers.ts';
+import { ageKey, SealedBench } from '../sealed-bench.ts';
 
 /** A repository that is encrypted and signed. */
 
