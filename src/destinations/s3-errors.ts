@@ -60,7 +60,7 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
     return make('DEST_UNWRITABLE', `there is no key for ${name}`, hint);
   }
   if (OTHER_REGION.test(kind) || status === 301 || /region is missing/i.test(text)) {
-    return make('DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to LIFEBOAT_DESTINATION.');
+    return make('DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to its location.');
   }
   if (kind === 'RequestTimeTooSkewed') {
     return make(

@@ -1,9 +1,12 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { type CopyDeps, type CopyPlace, copyAll } from '../../src/copy.ts';
 import { planWithKeep } from '../../src/copy-plan.ts';
-import type { Destination } from '../../src/destinations/destination.ts';
+import type { Destination, SweepingDestination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
+import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
@@ -19,7 +22,6 @@ import { scratchBase } from '../store/helpers.ts';
 
 export const MEDIA = 'web.media';
 export const DAY = 86_400_000;
-const SIGNING = ['the signing key of this test'];
 
 /** What may go wrong with a destination, called before each call; what it throws is what the call throws. */
 export type Fault = (call: 'put' | 'get' | 'list' | 'delete', key: string) => void | Promise<void>;
@@ -47,7 +49,35 @@ export function faulty(of: Destination, fault: () => Fault | undefined): Destina
   };
 }
 
-/** A destination with snapshots, and a copy of it. */
+/** Objects in memory: what is tested is which there are. */
+function inMemory(name: string, objects: Map<string, string>): SweepingDestination {
+  return {
+    name,
+    async put(key, body) {
+      const content = await buffer(body);
+      if (objects.has(key)) throw new LifeboatError('DEST_EXISTS', key);
+      objects.set(key, content.toString('latin1'));
+      return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+    },
+    async get(key) {
+      const content = objects.get(key);
+      if (content === undefined) throw new LifeboatError('OBJECT_MISSING', `no ${key}`);
+      return streamOf(Buffer.from(content, 'latin1'));
+    },
+    async *list(prefix) {
+      for (const key of [...objects.keys()].sort()) {
+        const size = objects.get(key)?.length;
+        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
+      }
+    },
+    async delete(key) {
+      objects.delete(key);
+    },
+    sweepTemporary: async () => 0,
+  };
+}
+
+/** A destination with snapshots, and a copy of it: in memory, or as directories. */
 export class CopyBench {
   readonly root = mkdtempSync(path.join(scratchBase, 'lifeboat-copy-'));
   readonly state = openState(path.join(this.root, 'state'));
@@ -58,12 +88,33 @@ export class CopyBench {
   copyKeep: string | undefined;
   fault: Fault | undefined;
   mainFault: Fault | undefined;
+  signingKeys = ['the signing key of this test'];
   signal = new AbortController().signal;
   stallTimeoutMs = 5000;
   private last: Snapshot | undefined;
+  private readonly local: boolean;
+  private readonly memory = new Map<string, Map<string, string>>();
 
-  constructor() {
-    for (const name of ['main', 'copy', 'other']) mkdirSync(this.at(name));
+  constructor({ local = false } = {}) {
+    this.local = local;
+    for (const name of ['main', 'copy', 'other']) {
+      mkdirSync(this.at(name));
+      this.memory.set(name, new Map());
+    }
+  }
+
+  destination(at: string): SweepingDestination {
+    return this.local ? createLocalDestination({ root: this.at(at) }) : inMemory(at, this.objects(at));
+  }
+
+  private objects(at: string): Map<string, string> {
+    return this.memory.get(at) as Map<string, string>;
+  }
+
+  /** Writes an object as nobody should: over what is there. */
+  write(at: string, key: string, content: string): void {
+    if (this.local) writeFileSync(this.at(at, key), content, 'latin1');
+    else this.objects(at).set(key, content);
   }
 
   at(...parts: string[]): string {
@@ -75,14 +126,14 @@ export class CopyBench {
   }
 
   main(): Promise<Repository> {
-    const destination = faulty(createLocalDestination({ root: this.at('main') }), () => this.mainFault);
-    return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: SIGNING });
+    const destination = faulty(this.destination('main'), () => this.mainFault);
+    return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: this.signingKeys });
   }
 
   /** The copy, to look at it. */
   copy(at = 'copy'): Promise<Repository> {
-    const destination = createLocalDestination({ root: this.at(at) });
-    return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: SIGNING });
+    const destination = this.destination(at);
+    return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: this.signingKeys });
   }
 
   /** A snapshot of the present time, with a pack of its own and one that all share; then a day goes by. */
@@ -128,20 +179,20 @@ export class CopyBench {
   }
 
   place(at = 'copy'): CopyPlace {
-    const local = createLocalDestination({ root: this.at(at) });
-    const destination = faulty(local, () => (at === 'copy' ? this.fault : undefined));
+    const sound = this.destination(at);
+    const destination = faulty(sound, () => (at === 'copy' ? this.fault : undefined));
     const keep = this.copyKeep === undefined ? undefined : policy(this.copyKeep);
     return {
       name: at,
       ...(keep ? { keep } : {}),
       open: ({ info }, { create }) =>
-        openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: SIGNING, copyOf: info }),
+        openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: this.signingKeys, copyOf: info }),
       lease: ({ destination: where }) =>
         takeLease({
           ...{ destination: where, project: 'shop', home: 'a', holder: 'a', log: silentLog },
           now: () => new Date(this.now),
         }),
-      sweep: async () => void (await local.sweepTemporary({ olderThanMs: 0 })),
+      sweep: async () => void (await sound.sweepTemporary({ olderThanMs: 0 })),
     };
   }
 
@@ -184,13 +235,16 @@ export class CopyBench {
     return snapshots.map(({ manifest }) => manifest.id).reverse();
   }
 
-  /** Every file of the copy and its content, leases and directories aside. */
+  /** Every object and its content, leases aside. */
   files(at = 'copy'): Record<string, string> {
-    const names = readdirSync(this.at(at), { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => path.relative(this.at(at), path.join(entry.parentPath, entry.name)))
-      .filter((name) => !name.startsWith('shop/leases/'));
-    return Object.fromEntries(names.sort().map((name) => [name, readFileSync(this.at(at, name), 'latin1')]));
+    const content = (key: string) =>
+      this.local ? readFileSync(this.at(at, key), 'latin1') : (this.objects(at).get(key) as string);
+    const inDirectory = () =>
+      readdirSync(this.at(at), { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => path.relative(this.at(at), path.join(entry.parentPath, entry.name)));
+    const keys = (this.local ? inDirectory() : [...this.objects(at).keys()]).sort();
+    return Object.fromEntries(keys.filter((key) => !key.startsWith('shop/leases/')).map((key) => [key, content(key)]));
   }
 }
 

@@ -1,9 +1,10 @@
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
-import { deletePin, putPin } from '../../src/store/pins.ts';
-import { openRepository } from '../../src/store/repository.ts';
+import { silentLog } from '../../src/log.ts';
+import { LEASE_MS, takeLease } from '../../src/store/lease.ts';
+import { encodeManifest } from '../../src/store/manifest.ts';
+import { deletePin, putPin, readPins } from '../../src/store/pins.ts';
+import { openRepository, type Snapshot } from '../../src/store/repository.ts';
 import { CopyBench, DAY, MEDIA } from './copy-bench.ts';
 
 let bench: CopyBench;
@@ -20,6 +21,8 @@ const pin = async (id: string) =>
 
 describe('a copy', () => {
   test('gets everything, byte for byte, and then only what is new', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
     await bench.nights(3);
     expect(await bench.run()).toEqual([
       { name: 'copy', status: 'ok', snapshots: 3, objects: 7, bytes: expect.any(Number) },
@@ -70,7 +73,7 @@ describe('a copy', () => {
       const [report] = await bench.run();
       status = report?.status ?? '';
       sent += report?.objects ?? 0;
-      const started = readdirSync(bench.at('copy')).length > 0;
+      const started = Object.keys(bench.files()).length > 0;
       if (started) await bench.ids();
       expect(stopAt).toBeLessThan(1000);
     }
@@ -101,12 +104,14 @@ describe('a copy', () => {
   });
 
   test('never gets an object that is damaged at the destination; the other snapshots go on', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
     const ids = await bench.nights(3);
     const key = (await bench.main())
       .snapshots()
       .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
     const damaged = (await key) as string;
-    writeFileSync(bench.at('main', damaged), bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
+    bench.write('main', damaged, bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
     expect(report?.error?.message).toContain(`${ids[1]} is not copied: ${damaged}`);
@@ -121,15 +126,15 @@ describe('a copy', () => {
 
   test('of another repository is refused, and nothing is written there', async () => {
     await bench.nights(1);
-    const other = createLocalDestination({ root: bench.at('copy') });
+    const other = bench.destination('copy');
     await openRepository(other, { project: 'shop', create: true, keys: {} });
     const before = bench.files();
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
     expect(bench.files()).toEqual(before);
-    rmSync(bench.at('copy', 'lifeboat.json'));
-    writeFileSync(bench.at('copy', 'notes.txt'), 'theirs');
+    await other.delete('lifeboat.json');
+    bench.write('copy', 'notes.txt', 'theirs');
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
-    expect(readdirSync(bench.at('copy'))).toEqual(['notes.txt']);
+    expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
   });
 
   test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
@@ -137,11 +142,82 @@ describe('a copy', () => {
     await bench.run();
     const [pack, other] = Object.keys(bench.files()).filter((name) => name.includes('/packs/')) as [string, string];
     const manifest = Object.keys(bench.files()).find((name) => name.endsWith('manifest.json')) as string;
-    rmSync(bench.at('copy', pack));
-    writeFileSync(bench.at('copy', other), 'short');
-    writeFileSync(bench.at('copy', manifest), '{"format":1');
+    await bench.destination('copy').delete(pack);
+    bench.write('copy', other, 'short');
+    bench.write('copy', manifest, '{"format":1');
     expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
     expect(bench.files()).toEqual(bench.files('main'));
+  });
+});
+
+describe('a copy and others', () => {
+  test('while another agent works there nothing is sent, and one that took over stops it before the next manifest', async () => {
+    await bench.nights(1);
+    await bench.run();
+    await bench.nights(1);
+    const leaseOf = (home: string) =>
+      takeLease({
+        ...{ destination: bench.destination('copy'), project: 'shop', home, holder: home, log: silentLog },
+        now: () => new Date(bench.now),
+      });
+    const other = await leaseOf('b');
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LOCKED' }, objects: 0 }]);
+    await other.release();
+    bench.fault = async (call, key) => {
+      if (call !== 'put' || !key.includes('/packs/')) return;
+      bench.fault = undefined;
+      bench.now += LEASE_MS;
+      await leaseOf('b');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LEASE_LOST' }, snapshots: 0 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
+  });
+
+  test('a manifest there that is another one is told, and neither is touched', async () => {
+    const [first] = (await bench.nights(2)) as [string];
+    await bench.run();
+    const key = `shop/snapshots/${first}/manifest.json`;
+    const repository = await bench.copy();
+    const [, snapshot] = (await repository.snapshots()).snapshots;
+    const bytes = encodeManifest({ ...(snapshot as Snapshot).manifest, agentVersion: '9.9.9' });
+    bench.write('copy', key, bytes.toString('latin1'));
+    // Without the key that would tell which of them is right.
+    bench.signingKeys = [];
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 0, error: { code: 'OBJECT_DAMAGED' } });
+    expect(report?.error?.message).toContain('another one than at the destination');
+    expect(bench.files()[key]).toBe(bytes.toString('latin1'));
+    expect(await bench.state.damaged()).toEqual([]);
+  });
+
+  test('what is signed goes without the key; only the places of what it leaves out wait for it', async () => {
+    bench.copyKeep = 'last 1';
+    const ids = await bench.nights(3);
+    const keys = bench.signingKeys;
+    bench.signingKeys = [];
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('/tombstones/'))).toEqual([]);
+    bench.signingKeys = keys;
+    expect(await bench.run()).toMatchObject([{ status: 'ok' }]);
+    expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('an empty destination gets everything back, and keeps its own pins', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    const before = bench.files('main');
+    const back = { ...bench.place('other'), keep: { last: 1_000_000 }, keepsPins: true as const };
+    const other = () => bench.copy('other');
+    expect(await bench.run({ copies: [back], main: () => bench.copy() })).toMatchObject([
+      { status: 'ok', snapshots: 3 },
+    ]);
+    expect(bench.files('other')).toEqual(before);
+    await putPin(await other(), ids[0] as string, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
+    const lost = Object.keys(bench.files('other')).filter((key) => key.includes('/packs/'));
+    for (const key of lost) await bench.destination('other').delete(key);
+    const mended = await bench.run({ copies: [back], main: () => bench.copy() });
+    expect(mended).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
+    expect([...(await readPins(await other())).keys()]).toEqual([ids[0]]);
   });
 });
 
