@@ -24,6 +24,12 @@ export function registerSecret(value: string): string {
   return value;
 }
 
+/** Forgets all of them: for tests, which share a process. */
+export function forgetSecrets(): void {
+  known.clear();
+  ordered = [];
+}
+
 function lowerEscapes(url: string): string {
   return url.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentLog, withTail } from '../../src/log.ts';
-import { redact, redactDeep, registerSecret } from '../../src/redact.ts';
+import { forgetSecrets, redact, redactDeep, registerSecret } from '../../src/redact.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { createHealthchecks } from '../../src/report/healthchecks.ts';
@@ -36,7 +36,10 @@ beforeAll(async () => {
   registerSecret(CANARY);
   token = 'T0KENT0KENT0KENT0KEN';
 });
-afterAll(() => receiver.close());
+afterAll(async () => {
+  forgetSecrets();
+  await receiver.close();
+});
 
 function notifiers(now = () => NOW.getTime()): Notifier[] {
   const post = createPost({ random: () => 0, attempts: 2, attemptMs: 2_000 });

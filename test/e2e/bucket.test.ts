@@ -1,0 +1,185 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  DeleteObjectCommand,
+  GetBucketLifecycleConfigurationCommand,
+  HeadObjectCommand,
+  ListObjectVersionsCommand,
+  PutBucketLifecycleConfigurationCommand,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { CheckResult } from '../../src/check.ts';
+import type { Problem } from '../../src/plan/model.ts';
+import type { PruneResult } from '../../src/prune.ts';
+import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
+import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
+import { holder, hostAddress, Stack, type StackOptions } from '../harness/stack.ts';
+
+const DAY_MS = 86_400_000;
+
+/** A bucket that Lifeboat itself sets up, a thief who has its key, and a key that can delete nothing. */
+describe('a bucket that keeps what is stored', () => {
+  let server: S3Server;
+  let proxy: S3Proxy;
+  let endpoint: string;
+  let stack: Stack;
+  const locked = `locked-${randomBytes(5).toString('hex')}`;
+
+  const options = (bucket: string, key: typeof S3_KEY): StackOptions => ({
+    services: { web: holder(['media:/media'], { 'lifeboat.volumes': 'media', 'lifeboat.keep': 'last 1' }) },
+    volumes: { media: {} },
+    receiver: false,
+    env: {
+      LIFEBOAT_SCHEDULE: '0 0 1 1 *',
+      LIFEBOAT_DESTINATION: `s3://${bucket}/base?endpoint=${endpoint}`,
+      AWS_ACCESS_KEY_ID: key.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: key.secretAccessKey,
+    },
+  });
+  const inMedia = (script: string) => stack.exec('web', ['sh', '-c', `cd /media && ${script}`]);
+  const write = (name: string) => inMedia(`head -c 300000 /dev/urandom > ${name}`);
+  const sums = () => inMedia('sha256sum * | sort');
+  const check = async (...args: string[]) => {
+    const { code, stdout } = await stack.lifeboat('check', '--json', ...args);
+    return { code, ...(JSON.parse(stdout) as CheckResult & { rules: Problem[] }) };
+  };
+  const well = async () => {
+    const { code, report, stderr } = await stack.backup();
+    expect({ code, problems: report.problems }, stderr + JSON.stringify(report)).toEqual({ code: 0, problems: [] });
+    return report;
+  };
+
+  beforeAll(async () => {
+    server = await startS3Server();
+    // Only that the containers of a project reach it.
+    proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
+    endpoint = `http://${await hostAddress()}:${proxy.port}`;
+    stack = await Stack.start(options(locked, S3_KEY));
+    await write('base');
+  });
+  afterAll(async () => {
+    await stack?.destroy();
+    await proxy?.close();
+    await server?.stop();
+  });
+
+  it('is set up by the command, which first only shows what it would do', async () => {
+    const setup = (...args: string[]) =>
+      stack.lifeboat('bucket', 'setup', '--lock', '1d', '--lock-mode', 'compliance', ...args);
+    const shown = await setup();
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(shown.stdout).toMatch(/bucket +would be set +not there → made\n/);
+    expect(shown.stdout).toContain('Nothing was changed: --yes sets it.');
+    const set = await setup('--yes');
+    expect(set.code, set.stdout + set.stderr).toBe(0);
+    expect(set.stdout).toMatch(/lock +set +off → 1 day, compliance\n/);
+    const again = await setup();
+    expect(again.stdout).toMatch(/lock +as it should be +1 day, compliance\n/);
+  });
+
+  it('locks what a snapshot needs for as long as it is said to, and prunes well', async () => {
+    const began = Date.now();
+    await well();
+    for (const Key of (await server.keys(locked)).filter((key) => /packs|index|lifeboat\.json/.test(key))) {
+      const head = await server.client.send(new HeadObjectCommand({ Bucket: locked, Key }));
+      expect(head.ObjectLockRetainUntilDate?.getTime() ?? 0, Key).toBeGreaterThan(began + 1.2 * DAY_MS);
+    }
+    await write('second');
+    const second = await well();
+    // Deleting hides here: the lock keeps the version.
+    expect(second.pruned, JSON.stringify(second.pruned)).toMatchObject({ snapshots: 1 });
+    expect(second.pruned?.refused).toBeUndefined();
+    expect((await check()).code).toBe(0);
+  });
+
+  it('tells of rules by others that would take backups away', async () => {
+    const { Rules = [] } = await server.client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: locked }));
+    const set = (rules: typeof Rules) =>
+      server.client.send(
+        new PutBucketLifecycleConfigurationCommand({ Bucket: locked, LifecycleConfiguration: { Rules: rules } }),
+      );
+    await set([...Rules, { ID: 'tidy', Status: 'Enabled', Filter: { Prefix: 'ba' }, Expiration: { Days: 90 } }]);
+    expect(await check()).toMatchObject({ code: 3, damaged: [], rules: [{ code: 'DEST_RULES' }] });
+    const plan = await stack.lifeboat('plan');
+    expect(plan.stdout).toContain(
+      'the lifecycle rule "tidy" of the bucket applies to backups: objects go after 90 days',
+    );
+    expect(plan.code).toBe(3);
+    await set(Rules);
+    expect((await stack.lifeboat('plan')).code).toBe(0);
+  });
+
+  it('gives all back after its own key was used to delete and overwrite everything', async () => {
+    const content = await sums();
+    await sleep(1100);
+    const before = new Date().toISOString();
+    await sleep(1100);
+    const objects = await server.keys(locked);
+    for (const [i, Key] of objects.entries()) {
+      if (i % 2 === 0) await server.client.send(new PutObjectCommand({ Bucket: locked, Key, Body: 'pay me' }));
+      else await server.client.send(new DeleteObjectCommand({ Bucket: locked, Key }));
+    }
+    const { Versions = [] } = await server.client.send(new ListObjectVersionsCommand({ Bucket: locked }));
+    for (const { Key = '', VersionId } of Versions) {
+      const request = { Bucket: locked, Key, VersionId, BypassGovernanceRetention: true };
+      await server.client.send(new DeleteObjectCommand(request)).catch(() => undefined);
+    }
+    await inMedia('rm *; echo pay me > ransom');
+    const lost = await stack.lifeboat('restore', 'latest', 'web.media', '--yes');
+    expect(lost.code).toBe(1);
+
+    const shown = await stack.lifeboat('bucket', 'undelete', '--before', before);
+    expect(shown.code, shown.stderr).toBe(0);
+    expect(shown.stdout).toContain('would be brought back');
+    expect((await stack.lifeboat('snapshots')).code).not.toBe(0);
+    const done = await stack.json<{ failed: unknown[]; copied: number; undeleted: number }>(
+      ...['bucket', 'undelete', '--before', before, '--yes'],
+    );
+    expect(done.failed).toEqual([]);
+    expect(done.copied).toBeGreaterThan(0);
+    expect(done.undeleted).toBeGreaterThan(0);
+    expect(await server.keys(locked)).toEqual(objects);
+    expect(await check('--read-data')).toMatchObject({ code: 0, damaged: [], manifests: [] });
+    const restored = await stack.lifeboat('restore', 'latest', 'web.media', '--yes');
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(await sums()).toBe(content);
+    await well();
+  });
+
+  it('with a key that can delete nothing backups go well, and say what is kept; somebody else prunes', async () => {
+    const bucket = await server.bucket();
+    const { arn, key } = await server.user();
+    await stack.write(options(bucket, key));
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    const { stdout: Policy } = await stack.lifeboat('bucket', 'policy', '--append-only', '--principal', arn);
+    await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
+    for (let run = 0; run < 4; run++) {
+      await write(`run-${run}`);
+      const report = await well();
+      if (run > 0)
+        expect(report.pruned).toEqual({ snapshots: 0, objects: 0, bytes: 0, refused: { snapshots: run, objects: 0 } });
+    }
+    const before = (await server.keys(bucket)).filter((one) => !one.includes('/leases/'));
+    for (let again = 0; again < 2; again++) {
+      const ran = await stack.lifeboat('prune');
+      expect(ran.code, ran.stderr).toBe(0);
+      expect(ran.stdout).toContain('3 snapshots and 0 objects kept by the destination');
+    }
+    expect((await server.keys(bucket)).filter((one) => !one.includes('/leases/'))).toEqual(before);
+    expect(before.filter((one) => /tombstones|unreferenced/.test(one))).toEqual([]);
+    expect(await check('--read-data')).toMatchObject({ code: 0, snapshots: 4, manifests: [] });
+    expect((await stack.lifeboat('pin', 'latest')).code).toBe(0);
+    const unpin = await stack.lifeboat('unpin', 'latest', '--json');
+    expect(JSON.parse(unpin.stdout)).toMatchObject({ error: { code: 'DELETE_REFUSED' } });
+
+    // With more rights, as from another host.
+    const { stdout: whole } = await stack.lifeboat('bucket', 'policy', '--principal', arn);
+    await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: whole }));
+    const pruned = await stack.json<PruneResult>('prune');
+    expect(pruned).toMatchObject({ snapshots: 3 });
+    expect(pruned.refused).toBeUndefined();
+    expect(await check()).toMatchObject({ code: 0, snapshots: 1, manifests: [] });
+  });
+});
