@@ -1,6 +1,7 @@
 import type { BackupDeps, BackupRequest } from './backup-context.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Ending, Found } from './finish.ts';
+import { MAKES_ROOM } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
 import type { Lease } from './store/lease.ts';
@@ -26,33 +27,31 @@ export async function copyAndPrune(
   if (!lease || lease instanceof LifeboatError || !repository) return;
   // After a run of which everything went well, but not after one that somebody made of a part.
   const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
-  const copies = await copyUntilNextRun(deps, plan, repository, { prune, signal });
+  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, prune });
   if (copies.length > 0) ending.copies = copies;
   if (prune && !signal.aborted) await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
   if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
 }
 
-/** A first copy may take days. It makes room for the next run, and goes on after that. */
-async function copyUntilNextRun(
+/** A first copy may take days. It makes room for the next run and for a restore, and goes on after that. */
+async function copyWhileThereIsTime(
   deps: BackupDeps,
-  plan: Plan,
-  repository: Repository,
-  { prune, signal }: { prune: boolean; signal: AbortSignal },
+  { signal, whenWanted }: BackupRequest,
+  { plan, repository, prune }: { plan: Plan; repository: Repository; prune: boolean },
 ) {
   const room = new AbortController();
   const next = deps.nextRun();
   const ms = next === undefined ? LONGEST_TIMER_MS : Math.max(0, next.getTime() - deps.now().getTime());
   const timer = setTimeout(
     () =>
-      room.abort(
-        new LifeboatError('INTERRUPTED', 'the copy is not complete, and the next run is due', {
-          hint: 'It goes on after that run where it stopped.',
-        }),
-      ),
+      room.abort(new LifeboatError('INTERRUPTED', 'it is not complete, and the next run is due', { hint: MAKES_ROOM })),
     Math.min(ms, LONGEST_TIMER_MS),
   );
   try {
-    return await deps.copy(plan, repository, { prune, signal: AbortSignal.any([signal, room.signal]) });
+    return await deps.copy(plan, repository, {
+      prune,
+      signal: AbortSignal.any([signal, room.signal, ...(whenWanted ? [whenWanted()] : [])]),
+    });
   } finally {
     clearTimeout(timer);
   }

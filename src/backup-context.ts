@@ -54,6 +54,8 @@ export interface BackupRequest {
   /** called once the lock is held: from here on there is a run */
   begun?: () => void;
   signal: AbortSignal;
+  /** see {@link Lock}: copies make room */
+  whenWanted?: Lock['whenWanted'] | undefined;
 }
 
 /** What belongs to one run. */

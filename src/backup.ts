@@ -30,7 +30,8 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
     await deps.recover();
     const lease = await leaseIfReachable(deps);
     request.begun?.();
-    return await backupUnderLock(deps, request, lease);
+    const { whenWanted } = lock;
+    return await backupUnderLock(deps, { ...request, whenWanted }, lease);
   } finally {
     await lock.release();
   }

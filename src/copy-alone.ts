@@ -27,7 +27,9 @@ export async function copyAlone(alone: CopyAloneDeps, request: CopyRequest): Pro
     await alone.recover();
     const repository = await alone.repository();
     lease = await alone.lease(repository);
-    return await copyAll({ ...alone.deps(await alone.plan()), main: async () => repository, ...request });
+    const signal = AbortSignal.any([request.signal, ...(lock.whenWanted ? [lock.whenWanted()] : [])]);
+    const deps = { ...alone.deps(await alone.plan()), main: async () => repository };
+    return await copyAll({ ...deps, ...request, signal });
   } finally {
     await lease?.release();
     await lock.release();

@@ -179,7 +179,9 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
       openAt(settings.destination, destination, { project: stored ?? project, create }),
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
-        found ? takeRunLock({ engine, project, agent: { id, imageId }, log }) : takeLock(project),
+        found
+          ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
+          : takeLock(project, { ask: patient }),
       ),
     lease,
     holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),

@@ -10,11 +10,12 @@ import { type Lock, takeLock } from './lock.ts';
  *
  * Errors: LOCKED when another process or another running agent has it.
  */
-export async function takeRunLock(deps: MarkerDeps): Promise<Lock> {
-  const lock = await takeLock(deps.project);
+export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }): Promise<Lock> {
+  const lock = await takeLock(deps.project, options);
   try {
     const removeMarker = await placeMarker(deps).catch((error: unknown) => withoutMarker(deps, error));
     return {
+      ...lock,
       async release() {
         await removeMarker();
         await lock.release();

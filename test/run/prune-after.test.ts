@@ -25,6 +25,7 @@ let error: LifeboatError | undefined;
 let copied: { prune: boolean }[];
 let copy: (signal: AbortSignal) => Promise<CopyReport>;
 let nextRun: Date | undefined;
+let whenWanted: (() => AbortSignal) | undefined;
 beforeEach(() => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
   results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
@@ -33,6 +34,7 @@ beforeEach(() => {
   copied = [];
   copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
   nextRun = undefined;
+  whenWanted = undefined;
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -46,7 +48,7 @@ async function run(request: Partial<BackupRequest>) {
   } as unknown as Repository;
   const deps: BackupDeps = {
     ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
-    lock: async () => ({ release: async () => undefined }),
+    lock: async () => ({ release: async () => undefined, ...(whenWanted ? { whenWanted } : {}) }),
     journals: join(directory, 'journals'),
     spool: join(directory, 'runs'),
     state: openState(join(directory, 'state')),
@@ -138,12 +140,20 @@ test('a copy that fails makes the run partly failed, and keeps nothing from bein
   expect((await run({})).snapshot).toBeUndefined();
 });
 
-test('a copy makes room for the next run', async () => {
-  nextRun = new Date('2026-11-20T03:00:00.050Z');
-  copy = async (signal) => {
+test('a copy makes room for the next run, and for whoever waits for this one to end', async () => {
+  const untilAborted = async (signal: AbortSignal): Promise<CopyReport> => {
     await once(signal, 'abort');
     return { name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, error: errorInfo(signal.reason) };
   };
+  copy = untilAborted;
+  const asked = new AbortController();
+  whenWanted = () => {
+    setImmediate(() => asked.abort(new LifeboatError('INTERRUPTED', 'another command waits')));
+    return asked.signal;
+  };
+  expect((await run({})).copies?.[0]?.error).toMatchObject({ message: 'another command waits' });
+  whenWanted = undefined;
+  nextRun = new Date('2026-11-20T03:00:00.050Z');
   const [report] = (await run({})).copies ?? [];
   expect(report?.error).toMatchObject({ code: 'INTERRUPTED', message: expect.stringContaining('next run is due') });
 });
