@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DeleteObjectCommand,
@@ -11,8 +14,11 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckResult } from '../../src/check.ts';
+import { createS3Destination } from '../../src/destinations/s3.ts';
 import type { Problem } from '../../src/plan/model.ts';
 import type { PruneResult } from '../../src/prune.ts';
+import type { Manifest } from '../../src/store/manifest.ts';
+import { manifestKey, openRepository } from '../../src/store/repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, Stack, type StackOptions } from '../harness/stack.ts';
@@ -24,6 +30,7 @@ describe('a bucket that keeps what is stored', () => {
   let server: S3Server;
   let proxy: S3Proxy;
   let endpoint: string;
+  let scratch: string;
   let stack: Stack;
   const locked = `locked-${randomBytes(5).toString('hex')}`;
 
@@ -51,7 +58,26 @@ describe('a bucket that keeps what is stored', () => {
     return report;
   };
 
+  /** The one snapshot becomes three of some days ago: prune leaves alone what is of today. */
+  async function age(bucket: string, credentials: typeof S3_KEY) {
+    const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
+    const destination = createS3Destination({ location, credentials, uploads: path.join(scratch, bucket), env: {} });
+    const { project } = stack;
+    const repository = await openRepository(destination, { project, create: false, keys: {} });
+    const [newest] = (await repository.snapshots()).snapshots;
+    const manifest = newest?.manifest as Manifest;
+    await destination.delete(manifestKey(project, manifest.id));
+    let previous: string | null = null;
+    for (const [i, days] of [4, 3, 2].entries()) {
+      const start = new Date(Date.now() - days * DAY_MS).toISOString();
+      const id = `${start.slice(0, 19).replaceAll(/[-:]/g, '')}Z-00000${i}`;
+      const old: Manifest = { ...manifest, id, start, end: start, sequence: i + 1, previous };
+      previous = (await repository.commit(old)).hash;
+    }
+  }
+
   beforeAll(async () => {
+    scratch = mkdtempSync(path.join(tmpdir(), 'lifeboat-bucket-'));
     server = await startS3Server();
     // Only that the containers of a project reach it.
     proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
@@ -63,6 +89,7 @@ describe('a bucket that keeps what is stored', () => {
     await stack?.destroy();
     await proxy?.close();
     await server?.stop();
+    rmSync(scratch, { recursive: true, force: true });
   });
 
   it('is set up by the command, which first only shows what it would do', async () => {
@@ -86,10 +113,11 @@ describe('a bucket that keeps what is stored', () => {
       const head = await server.client.send(new HeadObjectCommand({ Bucket: locked, Key }));
       expect(head.ObjectLockRetainUntilDate?.getTime() ?? 0, Key).toBeGreaterThan(began + 1.2 * DAY_MS);
     }
+    await age(locked, S3_KEY);
     await write('second');
     const second = await well();
     // Deleting hides here: the lock keeps the version.
-    expect(second.pruned, JSON.stringify(second.pruned)).toMatchObject({ snapshots: 1 });
+    expect(second.pruned, JSON.stringify(second.pruned)).toMatchObject({ snapshots: 3 });
     expect(second.pruned?.refused).toBeUndefined();
     expect((await check()).code).toBe(0);
   });
@@ -153,13 +181,18 @@ describe('a bucket that keeps what is stored', () => {
     const { arn, key } = await server.user();
     await stack.write(options(bucket, key));
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
-    const { stdout: Policy } = await stack.lifeboat('bucket', 'policy', '--append-only', '--principal', arn);
-    await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
-    for (let run = 0; run < 4; run++) {
+    const allow = async (...args: string[]) => {
+      const { stdout: Policy } = await stack.lifeboat('bucket', 'policy', '--principal', arn, ...args);
+      await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
+    };
+    await allow();
+    await well();
+    await age(bucket, key);
+    await allow('--append-only');
+    for (let run = 0; run < 2; run++) {
       await write(`run-${run}`);
-      const report = await well();
-      if (run > 0)
-        expect(report.pruned).toEqual({ snapshots: 0, objects: 0, bytes: 0, refused: { snapshots: run, objects: 0 } });
+      const kept = { snapshots: 0, objects: 0, refused: { snapshots: 3, objects: 0 } };
+      expect((await well()).pruned).toMatchObject(kept);
     }
     const before = (await server.keys(bucket)).filter((one) => !one.includes('/leases/'));
     for (let again = 0; again < 2; again++) {
@@ -169,17 +202,16 @@ describe('a bucket that keeps what is stored', () => {
     }
     expect((await server.keys(bucket)).filter((one) => !one.includes('/leases/'))).toEqual(before);
     expect(before.filter((one) => /tombstones|unreferenced/.test(one))).toEqual([]);
-    expect(await check('--read-data')).toMatchObject({ code: 0, snapshots: 4, manifests: [] });
+    expect(await check('--read-data')).toMatchObject({ code: 0, snapshots: 5, manifests: [] });
     expect((await stack.lifeboat('pin', 'latest')).code).toBe(0);
     const unpin = await stack.lifeboat('unpin', 'latest', '--json');
     expect(JSON.parse(unpin.stdout)).toMatchObject({ error: { code: 'DELETE_REFUSED' } });
 
     // With more rights, as from another host.
-    const { stdout: whole } = await stack.lifeboat('bucket', 'policy', '--principal', arn);
-    await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: whole }));
+    await allow();
     const pruned = await stack.json<PruneResult>('prune');
     expect(pruned).toMatchObject({ snapshots: 3 });
     expect(pruned.refused).toBeUndefined();
-    expect(await check()).toMatchObject({ code: 0, snapshots: 1, manifests: [] });
+    expect(await check()).toMatchObject({ code: 0, snapshots: 2, manifests: [] });
   });
 });
