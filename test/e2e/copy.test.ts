@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import type { ErrorInfo } from '../../src/errors.ts';
+import type { RunReport } from '../../src/report/events.ts';
 import { encodeManifest, manifestHash } from '../../src/store/manifest.ts';
 import { manifestKey, openRepository } from '../../src/store/repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
@@ -152,6 +153,24 @@ describe('a copy on an S3 server', () => {
     expect(newest?.pinned).toBe('before deploy');
     expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
     expect((await stack.lifeboat('status')).stdout).toMatch(/copy s3:.* · complete just now/);
+  });
+
+  it('that takes long makes room for another command, and goes on after it', async () => {
+    await change(25_000_000);
+    proxy.forget();
+    proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 0 ? 'hang' : undefined));
+    const child = stack.spawn('backup');
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    await until('a part hangs', async () => proxy.faults > 0);
+    // LOCKED at first, if the machine is slow.
+    await until('the prune gets its turn', async () => (await stack.lifeboat('prune')).code === 0);
+    expect(await ended).toBe(3);
+    const { last } = await stack.json<{ last: RunReport }>('status');
+    expect(last.copies).toMatchObject([{ status: 'failed', error: { code: 'INTERRUPTED' } }]);
+    proxy.forget();
+    const { stdout } = await stack.lifeboat('copy');
+    expect(stdout).toContain('is up to date · 1 snapshot');
+    expect(await server.uploads(bucket)).toEqual([]);
   });
 
   it('of which the agent is killed in the middle goes on, with no manifest before its objects', async () => {
