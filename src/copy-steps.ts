@@ -1,6 +1,7 @@
 import type { CopyDeps, CopyPlace } from './copy.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './copy-plan.ts';
 import { LifeboatError } from './errors.ts';
+import { prolongLocks } from './locks.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
 import { type CopyContext, copyDocument, copySnapshot, isAboutSource } from './store/copy-objects.ts';
@@ -40,7 +41,7 @@ export interface Copying {
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(
-  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'progress'>,
+  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress'>,
   copying: Copying,
 ): Promise<{ error?: LifeboatError; bad: string[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
@@ -127,8 +128,8 @@ async function contextOf(
 }
 
 async function take(
-  { now }: Pick<CopyDeps, 'now'>,
-  { main, repository }: Copying,
+  { now, log }: Pick<CopyDeps, 'now' | 'log'>,
+  { place, main, repository }: Copying,
   context: CopyContext,
   step: CopyStep,
   copy: CopySide,
@@ -152,6 +153,10 @@ async function take(
   }
   if (!step.commit && present === undefined) return;
   await copySnapshot(context, step.snapshot, step.commit);
+  if (step.commit) {
+    const problems = await prolongLocks(repository, manifest, now(), context.signal);
+    for (const { code, message } of problems) log.warn(message, { copy: place.name, snapshot: id, code });
+  }
   // After the manifest: whoever is killed in between leaves a tombstone of what is there, which prune removes.
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { type CopyDeps, type CopyPlace, copyAll } from '../../src/copy.ts';
 import { planWithKeep } from '../../src/copy-plan.ts';
-import type { Destination, SweepingDestination } from '../../src/destinations/destination.ts';
+import type { Destination, LockingDestination, SweepingDestination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
@@ -95,6 +95,9 @@ export class CopyBench {
   private readonly local: boolean;
   private readonly memory = new Map<string, Map<string, string>>();
 
+  /** makes the copy one that locks what it has */
+  prolong: LockingDestination['prolongLocks'] | undefined;
+
   constructor({ local = false } = {}) {
     this.local = local;
     for (const name of ['main', 'copy', 'other']) {
@@ -180,7 +183,8 @@ export class CopyBench {
 
   place(at = 'copy'): CopyPlace {
     const sound = this.destination(at);
-    const destination = faulty(sound, () => (at === 'copy' ? this.fault : undefined));
+    const usual = faulty(sound, () => (at === 'copy' ? this.fault : undefined));
+    const destination = this.prolong ? { ...usual, prolongLocks: this.prolong } : usual;
     const keep = this.copyKeep === undefined ? undefined : policy(this.copyKeep);
     return {
       name: at,

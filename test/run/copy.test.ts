@@ -35,6 +35,21 @@ describe('a copy', () => {
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
+  test('that locks what it has keeps older packs locked for as long as the snapshots that need them', async () => {
+    const locked: string[][] = [];
+    bench.prolong = async (keys) => locked.push([...keys]);
+    await bench.nights(2);
+    await bench.run();
+    expect(locked).toHaveLength(2);
+    const [first = [], second = []] = locked;
+    // The pack that all share was sent with the first one.
+    expect(second.filter((key) => first.includes(key) && key.includes('/packs/'))).toHaveLength(1);
+    const refuse = new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks');
+    bench.prolong = () => Promise.reject(refuse);
+    await bench.night();
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
   test('that is behind says since when, and catches up with the oldest first', async () => {
     await bench.nights(1);
     await bench.run();
