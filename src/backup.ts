@@ -14,7 +14,7 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, endOfChain, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, endOfChain, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import type { Lease } from './store/lease.ts';
 import { FORMAT, type Manifest } from './store/manifest.ts';
@@ -146,6 +146,7 @@ async function attempt(
       });
     }
     refuseUnsigned(repository.signing, snapshots);
+    refuseClear(repository.keys, snapshots);
     context = { run, journal, repository, lease: found.lease, snapshots, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {

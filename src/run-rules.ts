@@ -2,8 +2,10 @@ import { type ErrorInfo, LifeboatError } from './errors.ts';
 import type { Mount, Plan, PlannedSource, Problem } from './plan/model.ts';
 import { mountHolding } from './plan/mounts.ts';
 import { isS3 } from './plan/s3-location.ts';
+import { encryptionOf, encryptionOfName, type SealKeys } from './plan/seal-keys.ts';
 import type { RunStatus, SourceReport } from './report/events.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
+import { objectsOf } from './store/repository.ts';
 import type { Signing } from './store/signing.ts';
 import { type Hold, holdOf } from './with-hold.ts';
 
@@ -88,6 +90,21 @@ export function refuseUnsigned(signing: Signing, snapshots: readonly { manifest:
   if (keyId === undefined || signing.active) return;
   throw new LifeboatError('SIGNATURE_KEY', 'the snapshots here are signed, and no signing key is set', {
     hint: `Set LIFEBOAT_SIGNING_KEY again (key ${keyId}). If the key is lost, begin anew at an empty LIFEBOAT_DESTINATION.`,
+  });
+}
+
+/**
+ * Once encrypted, always encrypted, unless somebody says otherwise: a key that a typo in the settings takes away would store
+ * everything again in the clear.
+ *
+ * @throws KEY_MISSING
+ */
+export function refuseClear(keys: SealKeys, snapshots: readonly { manifest: Manifest }[]): void {
+  if (encryptionOf(keys) !== undefined || keys.inTheClear) return;
+  const newest = endOfChain(snapshots)?.manifest;
+  if (!newest || !objectsOf(newest).some(({ key }) => encryptionOfName(key) !== undefined)) return;
+  throw new LifeboatError('KEY_MISSING', 'the snapshots here are encrypted, and no key to encrypt with is set', {
+    hint: 'Set it again, LIFEBOAT_AGE_RECIPIENTS say: an empty variable counts as none. To go on in the clear, set LIFEBOAT_ENCRYPTION: none.',
   });
 }
 

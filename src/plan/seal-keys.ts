@@ -10,6 +10,8 @@ export interface SealKeys {
   readonly gpgRecipients?: string;
   /** OpenPGP private keys, armored */
   readonly gpgPrivateKey?: string;
+  /** somebody said that new objects are not to be encrypted, whatever earlier ones are */
+  readonly inTheClear?: boolean;
 }
 
 /** How objects are encrypted: also the suffix of their names, without its dot. */

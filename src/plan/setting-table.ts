@@ -184,6 +184,11 @@ export const SETTINGS = {
     doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them: to restore. Backups do without',
     secret: true,
   },
+  LIFEBOAT_ENCRYPTION: {
+    parse: oneOf(['none']),
+    form: '`none`',
+    doc: 'says that backups go on in the clear although earlier ones are encrypted: without that word a key that got lost from the settings ends the run',
+  },
   LIFEBOAT_SIGNING_KEY: {
     parse: secretLines(16),
     form: 'text, or several on lines of their own',

@@ -3,7 +3,7 @@ import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
 import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
-import type { SealKeys } from './seal-keys.ts';
+import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
 /** What the operator decided, checked and typed. */
@@ -149,6 +149,10 @@ export function parseSettings(
       'encrypt with one of them; LIFEBOAT_AGE_IDENTITY and LIFEBOAT_GPG_PRIVATE_KEY may stay, for older backups';
     mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
   }
+  if (read.values.LIFEBOAT_ENCRYPTION === 'none' && encryptionOf(keysOf(read.values)) !== undefined) {
+    const message = 'LIFEBOAT_ENCRYPTION is none, and a key to encrypt with is set';
+    mistakes.push(mistake('LIFEBOAT_ENCRYPTION', 'invalid', message, 'remove one of them'));
+  }
   const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
   mistakes.push(...misplaced(destination, copies ?? [], region));
   if (mistakes.length > 0) throw refusal(mistakes);
@@ -208,6 +212,7 @@ function keysOf(values: Values<typeof SETTINGS>): SealKeys {
     gpgPassphrase: values.LIFEBOAT_GPG_PASSPHRASE,
     gpgRecipients: values.LIFEBOAT_GPG_RECIPIENTS,
     gpgPrivateKey: values.LIFEBOAT_GPG_PRIVATE_KEY,
+    inTheClear: values.LIFEBOAT_ENCRYPTION === 'none' ? true : undefined,
   });
 }
 

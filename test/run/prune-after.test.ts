@@ -42,6 +42,7 @@ async function run(request: Partial<BackupRequest>) {
   const sources = ['a', 'b'].map((name) => ({ name, kind: 'files', schedule: '0 3 * * *', root: '/config' }));
   const repository = {
     destination: { name: '/backups' },
+    keys: {},
     snapshots: async () => ({ snapshots: [], damaged: [] }),
     commit: async (manifest: Manifest) => ({ manifest, hash: '' }),
     removeObjects: async () => ({ removed: [], refused: [] }),

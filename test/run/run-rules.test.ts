@@ -7,6 +7,7 @@ import {
   groupByHold,
   lastGoodOf,
   lastStoredOf,
+  refuseClear,
   runStatus,
   vanishedSources,
 } from '../../src/run-rules.ts';
@@ -185,4 +186,25 @@ describe('the destination', () => {
   test('may be read where it may not be written', () => {
     expect(destinationError('/backups', [mount({ writable: false })], false)).toBeUndefined();
   });
+});
+
+test('once encrypted, backups do not go on in the clear because a key got lost', () => {
+  const snapshot = (sequence: number, suffix: string) => {
+    const index = { key: `shop/snapshots/a/web.index.ndjson.zst${suffix}`, size: 1, sha256: '' };
+    return { manifest: { sequence, sources: { web: entry({ index }) } } as unknown as Manifest };
+  };
+  const code = (keys: Parameters<typeof refuseClear>[0], ...snapshots: ReturnType<typeof snapshot>[]) => {
+    try {
+      refuseClear(keys, snapshots);
+      return undefined;
+    } catch (error) {
+      return (error as { code?: string }).code;
+    }
+  };
+  expect(code({}, snapshot(2, '.age'), snapshot(1, ''))).toBe('KEY_MISSING');
+  expect(code({ ageIdentity: 'AGE-SECRET-KEY-1' }, snapshot(1, '.gpg'))).toBe('KEY_MISSING');
+  expect(code({ inTheClear: true }, snapshot(1, '.age'))).toBeUndefined();
+  expect(code({ ageRecipients: ['age1'] }, snapshot(1, '.gpg'))).toBeUndefined();
+  expect(code({}, snapshot(2, ''), snapshot(1, '.age'))).toBeUndefined();
+  expect(code({})).toBeUndefined();
 });
