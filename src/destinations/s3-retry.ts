@@ -10,7 +10,7 @@ export interface S3Limits {
   maxDelayMs: number;
   /** how long the server may say nothing, milliseconds */
   silenceMs: number;
-  /** a slower line counts as broken while something is sent, bytes a second */
+  /** how slowly what the socket has taken may go on its way, bytes a second, before the line counts as broken */
   slowest: number;
 }
 
