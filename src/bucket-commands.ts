@@ -59,13 +59,16 @@ export async function bringBack(call: BucketCall): Promise<number> {
   return mended.same + mended.undeleted + mended.copied === 0 ? EXIT.nothing : EXIT.done;
 }
 
-/** Rules of the bucket that would harm backups. Nothing where there is no bucket, or nobody may look. */
+/** Rules of the buckets of the destination and its copies that would harm backups. None of a bucket that is not there, or where nobody may look. */
 export async function bucketProblems(settings: Settings, env: NodeJS.ProcessEnv): Promise<Problem[]> {
-  if (!isS3(settings.destination)) return [];
-  const bucket = openBucket(settings, env, { limits: BRIEF });
-  // What else is wrong there is told by whoever needs it.
-  const rules = await bucket.harmfulRules().catch(() => []);
-  return ruleProblems(bucket.s3.name, rules);
+  const places = [settings.destination, ...settings.copies.map(({ location }) => location)];
+  const problems = places.filter(isS3).map(async (destination) => {
+    const bucket = openBucket(settings, env, { destination, limits: BRIEF });
+    // What else is wrong there is told by whoever needs it.
+    const rules = await bucket.harmfulRules().catch(() => []);
+    return ruleProblems(bucket.s3.name, rules);
+  });
+  return (await Promise.all(problems)).flat();
 }
 
 function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boolean): string {

@@ -15,21 +15,29 @@ const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
 
 /** The destination that the settings name. */
 export function openDestination(settings: Settings, env: NodeJS.ProcessEnv = process.env): SweepingDestination {
-  return openLocation(settings.destination, settings, UPLOADS, env);
+  return openLocation(settings.destination, settings, env);
 }
 
-/** Another place than the destination: its unfinished uploads are recorded apart, since each is swept by itself. */
+/** Another place than the destination. */
 export function openElsewhere(location: string, settings: Settings): SweepingDestination {
-  const suffix = createHash('sha256').update(location).digest('hex').slice(0, 12);
-  return openLocation(location, settings, `${UPLOADS}-${suffix}`, process.env);
+  return openLocation(location, settings, process.env);
 }
 
 /** The only place that knows which kinds there are. */
-function openLocation(place: string, settings: Settings, uploads: string, env: NodeJS.ProcessEnv): SweepingDestination {
+function openLocation(place: string, settings: Settings, env: NodeJS.ProcessEnv): SweepingDestination {
   if (!isS3(place)) return createLocalDestination({ root: place });
   const parsed = parseS3Location(place);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
-  return createS3Destination({ ...reach(settings, parsed.value), uploads, env });
+  return createS3Destination({ ...reach(settings, parsed.value), uploads: uploadsAt(parsed.value), env });
+}
+
+/**
+ * The directory where unfinished uploads to a place are recorded: one for each place, since each is swept by itself, and the
+ * same one however the place is reached.
+ */
+export function uploadsAt({ endpoint, bucket, prefix }: S3Location): string {
+  const place = JSON.stringify([endpoint ?? null, bucket, prefix]);
+  return `${UPLOADS}-${createHash('sha256').update(place).digest('hex').slice(0, 12)}`;
 }
 
 /** The bucket that the settings name, or another. USAGE for a directory. */

@@ -2,7 +2,7 @@ import type { BucketLocationConstraint, LifecycleRule } from '@aws-sdk/client-s3
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
 import { S3Connection, type S3Credentials, type S3Request } from './s3-client.ts';
-import { defaultLock } from './s3-locks.ts';
+import { standardLock } from './s3-locks.ts';
 import { type Mended, mend } from './s3-mend.ts';
 import { blockPublicAccess, isBlocked } from './s3-public-access.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
@@ -61,13 +61,12 @@ export class S3Bucket {
       const none = { versioning: { value: false }, publicAccessBlocked: { value: false }, rules: { value: [] } };
       return { exists: false, lock: { value: { enabled: false } }, ...none };
     }
-    const standard = await defaultLock(this.s3);
     const lock = await this.aspect(
       (sdk, client, options) => client.send(new sdk.GetObjectLockConfigurationCommand({ Bucket }), options),
-      ({ ObjectLockConfiguration: is }) => ({
-        enabled: is?.ObjectLockEnabled === 'Enabled',
-        ...(standard ? { standard } : {}),
-      }),
+      ({ ObjectLockConfiguration: is }) => {
+        const standard = standardLock(is);
+        return { enabled: is?.ObjectLockEnabled === 'Enabled', ...(standard ? { standard } : {}) };
+      },
       { enabled: false },
     );
     const publicAccess = await this.aspect(

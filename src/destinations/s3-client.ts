@@ -4,6 +4,7 @@ import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
 import { registerSecret } from '../redact.ts';
 import { explainS3, type S3Act } from './s3-errors.ts';
+import { inPieces } from './s3-pieces.ts';
 import { isPassing, pause, type S3Limits, withRetries } from './s3-retry.ts';
 
 export type Sdk = typeof import('@aws-sdk/client-s3');
@@ -28,7 +29,10 @@ export type S3Request<T> = (sdk: Sdk, client: S3Client, options: { abortSignal: 
 
 export interface S3RequestOptions {
   signal?: AbortSignal | undefined;
-  /** how long one attempt may take, milliseconds; default: as long as the server may say nothing */
+  /**
+   * how long one attempt may take, milliseconds, counted anew while the server takes bytes that are sent; default: as long as
+   * the server may say nothing
+   */
   limitMs?: number;
   /** which failures are worth another attempt; default: those that may pass */
   passing?: (error: unknown) => boolean;
@@ -42,6 +46,8 @@ export class S3Connection {
   readonly limits: S3Limits;
   readonly name: string;
   private readonly options: S3ClientOptions;
+  /** by the signal of an attempt: what to call when the server has taken bytes */
+  private readonly taken = new WeakMap<object, () => void>();
   private opening: Promise<{ sdk: Sdk; client: S3Client }> | undefined;
 
   constructor(options: S3ClientOptions) {
@@ -61,13 +67,14 @@ export class S3Connection {
       const limit = new AbortController();
       const late = () => limit.abort(new DOMException('no answer in time', 'TimeoutError'));
       const timer = setTimeout(late, limitMs ?? this.limits.silenceMs);
+      const abortSignal = AbortSignal.any([limit.signal, ...(signal ? [signal] : [])]);
+      this.taken.set(abortSignal, () => void timer.refresh());
       try {
-        return await request(sdk, client, {
-          abortSignal: AbortSignal.any([limit.signal, ...(signal ? [signal] : [])]),
-        });
+        return await request(sdk, client, { abortSignal });
       } catch (error) {
         throw limit.signal.aborted ? limit.signal.reason : error;
       } finally {
+        this.taken.delete(abortSignal);
         // The body of an answer may take as long as it likes; whoever reads it looks after that.
         clearTimeout(timer);
       }
@@ -133,6 +140,14 @@ export class S3Connection {
       },
       { step: 'build', priority: 'low', name: 'lifeboatMd5' },
     );
+    const { requestHandler } = client.config;
+    const handle = requestHandler.handle.bind(requestHandler);
+    requestHandler.handle = (request, options: { abortSignal?: object } = {}) => {
+      // Signed already: what is sent stays the same.
+      const taken = options.abortSignal && this.taken.get(options.abortSignal);
+      if (taken && Buffer.isBuffer(request.body)) request.body = inPieces(request.body, taken);
+      return handle(request, options);
+    };
     // Those that the SDK finds by itself must not show either.
     const found = await client.config.credentials();
     for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);

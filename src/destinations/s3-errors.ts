@@ -10,6 +10,7 @@ export const S3_ACTS = {
   abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
   uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
   lock: { words: 'prolong locks', permission: 's3:PutObjectRetention' },
+  locks: { words: 'ask how long the bucket locks', permission: 's3:GetBucketObjectLockConfiguration' },
   bucket: { words: 'look at the bucket or change it', permission: 'what the cause names' },
   versions: { words: 'list versions', permission: 's3:ListBucketVersions' },
   mend: { words: 'bring versions back', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ObjectLockRetentionMode } from '@aws-sdk/client-s3';
+import type { HeadObjectCommandOutput, ObjectLockConfiguration, ObjectLockRetentionMode } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { PROLONGED } from './s3-policy.ts';
@@ -16,21 +16,14 @@ export interface DefaultLock {
   days: number;
 }
 
-/** How long the bucket locks what is stored; undefined where it does not, or nobody may know. */
-export async function defaultLock(s3: S3Connection): Promise<DefaultLock | undefined> {
-  try {
-    const { ObjectLockConfiguration } = await s3.send((sdk, client, options) =>
-      client.send(new sdk.GetObjectLockConfigurationCommand({ Bucket: s3.bucket }), options),
-    );
-    const { Mode, Days, Years } = ObjectLockConfiguration?.Rule?.DefaultRetention ?? {};
-    const days = Days ?? (Years === undefined ? undefined : Years * 365);
-    return Mode && days !== undefined ? { mode: Mode, days } : undefined;
-  } catch (error) {
-    // Each server has an answer of its own for what it does not know.
-    const status = statusOf(error);
-    if (status !== undefined && ((status >= 400 && status < 500) || status === 501)) return undefined;
-    throw s3.explain(error, 'bucket');
-  }
+/** Each server has an answer of its own for what it does not know, or what was not set. */
+const NO_LOCK = /NotImplemented|NotSupported|Unsupported|MethodNotAllowed|ObjectLock|InvalidBucketState|InvalidRequest/;
+
+/** How long a bucket with these settings locks what is stored; undefined where it does not. */
+export function standardLock(configuration: ObjectLockConfiguration | undefined): DefaultLock | undefined {
+  const { Mode, Days, Years } = configuration?.Rule?.DefaultRetention ?? {};
+  const days = Days ?? (Years === undefined ? undefined : Years * 365);
+  return Mode && days !== undefined ? { mode: Mode, days } : undefined;
 }
 
 /**
@@ -53,10 +46,10 @@ export class S3Locks {
    * Sees to it that each of the objects is locked for at least as long as one that is stored now. Returns how many locks were
    * prolonged: 0 at a bucket that does not lock.
    *
-   * @throws DEST_UNWRITABLE when the key may not prolong locks; OBJECT_MISSING; what a request throws; the signal's reason
+   * @throws DEST_UNWRITABLE when the key may not prolong locks, or not ask for them where there may be some; OBJECT_MISSING; what a request throws; the signal's reason
    */
   async prolong(keys: readonly string[], now: number, signal?: AbortSignal): Promise<number> {
-    const lock = await defaultLock(this.s3);
+    const lock = await this.standard(keys, signal);
     if (!lock) return 0;
     const known = await this.remembered();
     const needed = now + lock.days * DAY_MS;
@@ -87,14 +80,45 @@ export class S3Locks {
     return prolonged;
   }
 
-  private async lockedUntil(key: string, signal?: AbortSignal): Promise<number> {
-    const request = { Bucket: this.s3.bucket, Key: this.s3.prefix + key };
+  private async standard(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
+    const request = { Bucket: this.s3.bucket };
     try {
-      const { ObjectLockRetainUntilDate: date } = await this.s3.send(
-        (sdk, client, options) => client.send(new sdk.HeadObjectCommand(request), options),
+      const answer = await this.s3.send(
+        (sdk, client, options) => client.send(new sdk.GetObjectLockConfigurationCommand(request), options),
         { signal },
       );
-      return date?.getTime() ?? 0;
+      return standardLock(answer.ObjectLockConfiguration);
+    } catch (error) {
+      const status = statusOf(error);
+      if (status === 404 || status === 405 || status === 501) return undefined;
+      if ((status === 400 || status === 409) && error instanceof Error && NO_LOCK.test(error.name)) return undefined;
+      // Most keys for a bucket that does not lock may not ask; nothing is missed there.
+      if (status === 403 && !(await this.mayLock(keys, signal))) return undefined;
+      throw this.s3.explain(error, 'locks', signal);
+    }
+  }
+
+  /** Whether the first few objects, those of the repository and of the first source, are locked; true where they do not tell. */
+  private async mayLock(keys: readonly string[], signal?: AbortSignal): Promise<boolean> {
+    try {
+      for (const key of keys.slice(0, 3)) if ((await this.head(key, signal)).ObjectLockMode) return true;
+      return false;
+    } catch {
+      signal?.throwIfAborted();
+      return true;
+    }
+  }
+
+  private async lockedUntil(key: string, signal?: AbortSignal): Promise<number> {
+    return (await this.head(key, signal)).ObjectLockRetainUntilDate?.getTime() ?? 0;
+  }
+
+  private async head(key: string, signal?: AbortSignal): Promise<HeadObjectCommandOutput> {
+    const request = { Bucket: this.s3.bucket, Key: this.s3.prefix + key };
+    try {
+      return await this.s3.send((sdk, client, options) => client.send(new sdk.HeadObjectCommand(request), options), {
+        signal,
+      });
     } catch (error) {
       if (statusOf(error) !== 404) throw this.s3.explain(error, 'get', signal);
       throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause: error });

@@ -9,6 +9,8 @@ import { isPassing, statusOf } from './s3-retry.ts';
 const MARK = 'lifeboat-put';
 /** AWS may take minutes to put many parts together. */
 const COMPLETE_MS = 10 * 60_000;
+/** What a socket and the line behind it take at once may be this much, bytes. */
+const IN_SOCKET = 8 * 1024 * 1024;
 /** How long clearing up after a failure may take, milliseconds. */
 const CLEAR_UP_MS = 20_000;
 
@@ -193,9 +195,10 @@ export class S3Put {
     }
   }
 
+  /** The end of what was sent waits in the socket for the line. */
   private timed(bytes: number) {
     const { silenceMs, slowest } = this.s3.limits;
-    const limitMs = silenceMs + Math.ceil((bytes / slowest) * 1000);
+    const limitMs = silenceMs + Math.ceil((Math.min(bytes, IN_SOCKET) / slowest) * 1000);
     return { signal: this.signal, limitMs };
   }
 }

@@ -10,7 +10,7 @@ export interface S3Limits {
   maxDelayMs: number;
   /** how long the server may say nothing, milliseconds */
   silenceMs: number;
-  /** a slower line counts as broken while something is sent, bytes a second */
+  /** how slowly what the socket has taken may go on its way, bytes a second, before the line counts as broken */
   slowest: number;
 }
 
@@ -59,6 +59,26 @@ export function isMangled(error: unknown): boolean {
   return error instanceof Error && MANGLED.has(error.name);
 }
 
+/** Failures of the network. Those of a disk begin with an E too. */
+const NETWORK = new Set([
+  'EADDRNOTAVAIL',
+  'EAI_AGAIN',
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETRESET',
+  'ENETUNREACH',
+  'ENOBUFS',
+  'ENOTCONN',
+  'ENOTFOUND',
+  'EPIPE',
+  'EPROTO',
+  'ETIMEDOUT',
+]);
+
 /** Certificates and names that are wrong stay wrong. */
 const LASTING = /CERT|TLS|SSL|ERR_INVALID/;
 
@@ -73,7 +93,8 @@ export function isPassing(error: unknown): boolean {
     return status < 300 || status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 507);
   }
   if (error.name === 'TimeoutError' || '$response' in error) return true;
-  return typeof code === 'string' && /^(E[A-Z]|HPE_|ERR_|UND_)/.test(code) && !LASTING.test(code);
+  if (typeof code !== 'string') return false;
+  return NETWORK.has(code) || (/^(HPE_|ERR_|UND_)/.test(code) && !LASTING.test(code));
 }
 
 /**

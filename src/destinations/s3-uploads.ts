@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasErrno } from '../errors.ts';
+import { hasErrno, LifeboatError } from '../errors.ts';
 import type { S3Connection } from './s3-client.ts';
 import { statusOf } from './s3-retry.ts';
 
@@ -23,16 +23,29 @@ export class UploadLog {
     this.directory = directory;
   }
 
-  /** Records that an upload to `key` is about to begin; it is on the disk when this returns. Returns how to forget it. */
+  /**
+   * Records that an upload to `key` is about to begin; it is on the disk when this returns. Returns how to forget it.
+   *
+   * @throws SPOOL_FULL
+   */
   record(key: string): () => Promise<void> {
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     const file = join(this.directory, randomBytes(8).toString('hex'));
-    const fd = openSync(file, 'wx', 0o600);
     try {
-      writeSync(fd, `${JSON.stringify(key)}\n`);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
+      mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+      const fd = openSync(file, 'wx', 0o600);
+      try {
+        writeSync(fd, `${JSON.stringify(key)}\n`);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
+      rmSync(file, { force: true });
+      throw new LifeboatError('SPOOL_FULL', 'the spool has no space left to record an upload', {
+        cause,
+        hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+      });
     }
     return () => this.forget({ file });
   }

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { helperSettings, openDestination } from '../../src/open-destination.ts';
+import { helperSettings, openDestination, uploadsAt } from '../../src/open-destination.ts';
+import { parseS3Location } from '../../src/plan/s3-location.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 import { treeJobMain } from '../../src/tree-jobs.ts';
 
@@ -21,6 +22,20 @@ const S3 = {
 test('a destination is opened by the form of its setting', () => {
   expect(openDestination(parse({})).name).toBe('/backups');
   expect(openDestination(parse(S3)).name).toBe('s3://acme/shop');
+});
+
+test('uploads to a place are recorded in a directory of its own, whatever else its location says', () => {
+  const at = (location: string) => {
+    const parsed = parseS3Location(location);
+    if (!('value' in parsed)) throw new TypeError(parsed.problem);
+    return uploadsAt(parsed.value);
+  };
+  const endpoint = 'endpoint=https://s3.example.org';
+  const one = at(`s3://acme/shop?${endpoint}`);
+  const options = ['region=eu-central-1', 'storage-class=STANDARD_IA', 'path-style=false', 'profile=other'];
+  for (const option of options) expect(at(`s3://acme/shop/?${option}&${endpoint}`), option).toBe(one);
+  const others = ['s3://acme/shop', `s3://acme/blog?${endpoint}`, `s3://other/shop?${endpoint}`];
+  expect(new Set([one, ...others.map(at)]).size).toBe(4);
 });
 
 test('no helper of a directory is given anything of a key', () => {

@@ -1,0 +1,21 @@
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** A server that answers as S3 would, as far as `answer` does. */
+export async function startStubS3(answer: RequestListener) {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    endpoint,
+    location: { bucket: 'bucket', prefix: '', endpoint, pathStyle: true },
+    credentials: { accessKeyId: 'id', secretAccessKey: 'canary-secret' },
+    stop() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/** The body of an error, as S3 writes it. */
+export const s3Error = (code: string) => `<Error><Code>${code}</Code><Message>no</Message></Error>`;
