@@ -132,7 +132,7 @@ async function attempt(
     if (found.lease instanceof LifeboatError) throw found.lease;
     const repository = await deps.repository();
     found.lease ??= await deps.lease(repository);
-    const { snapshots, damaged } = await repository.snapshots();
+    const { snapshots, damaged } = await repository.snapshots(request.signal);
     found.snapshots = snapshots;
     found.repository = repository;
     for (const { id, error } of damaged) {
