@@ -8,6 +8,7 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from './report/events.ts';
 import type { State } from './state.ts';
 import type { Lease } from './store/lease.ts';
+import type { Manifest } from './store/manifest.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
 
 /** What a run works with; verb-deps.ts puts it together. */
@@ -66,6 +67,8 @@ export interface RunContext {
   lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
+  /** where its manifest goes in the chain */
+  place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;
   signal: AbortSignal;
 }

@@ -14,8 +14,9 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, endOfChain, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
+import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
+import { nextPlace } from './store/chain.ts';
 import type { Lease } from './store/lease.ts';
 import { FORMAT, type Manifest } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -132,7 +133,8 @@ async function attempt(
     if (found.lease instanceof LifeboatError) throw found.lease;
     const repository = await deps.repository();
     found.lease ??= await deps.lease(repository);
-    const { snapshots, damaged } = await repository.snapshots();
+    const list = await repository.snapshots(request.signal);
+    const { snapshots, damaged } = list;
     found.snapshots = snapshots;
     found.repository = repository;
     for (const { id, error } of damaged) {
@@ -147,7 +149,8 @@ async function attempt(
     }
     refuseUnsigned(repository.signing, snapshots);
     refuseClear(repository.keys, snapshots);
-    context = { run, journal, repository, lease: found.lease, snapshots, log, signal: request.signal };
+    const place = await nextPlace(repository, list);
+    context = { run, journal, repository, lease: found.lease, snapshots, place, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
       for (const source of vanishedSources(
@@ -191,12 +194,10 @@ async function commit(
     const ending: Ending = { status, results, problems };
     return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
   }
-  const before = endOfChain(context.snapshots);
   const manifest: Manifest = {
     format: FORMAT,
     project: deps.project,
-    sequence: (before?.manifest.sequence ?? 0) + 1,
-    previous: before?.hash ?? null,
+    ...context.place,
     id: context.run.id,
     start: context.run.start,
     end: deps.now().toISOString(),

@@ -22,7 +22,7 @@ import { readPins } from './store/pins.ts';
 
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
-  const { snapshots, damaged } = await repository.snapshots();
+  const { snapshots, damaged } = await repository.snapshots(call.io.signal);
   const pins = await readPins(repository);
   const rows = snapshots.map(({ manifest, unsigned }) => {
     const pinned = pins.get(manifest.id)?.reason;
@@ -52,7 +52,7 @@ export async function show(call: Call): Promise<number> {
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined
-      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true })).snapshot
+      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true, signal: call.io.signal })).snapshot
       : (await repository.resolve(name)).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));
@@ -162,7 +162,9 @@ export async function status(call: Call): Promise<number> {
   const last = await state.lastRun();
   const plan = await app.plan();
   const repository = await app.repository({ create: false }).catch(() => undefined);
-  const manifests = repository ? (await repository.snapshots()).snapshots.map(({ manifest }) => manifest) : [];
+  const manifests = repository
+    ? (await repository.snapshots(call.io.signal)).snapshots.map(({ manifest }) => manifest)
+    : [];
   const zone = app.settings.timeZone;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now });

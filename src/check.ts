@@ -70,7 +70,7 @@ const EXAMPLES = 5;
  * object's presence and size, and the content of as much as was asked for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
-  const { snapshots, damaged: unreadable } = await repository.snapshots();
+  const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal);
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);

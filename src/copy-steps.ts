@@ -82,9 +82,9 @@ interface CopySide {
 
 async function readCopy(
   deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now'>,
-  { place, main, repository }: Copying,
+  { place, main, repository, signal }: Copying,
 ): Promise<CopySide> {
-  const { snapshots, damaged } = await repository.snapshots();
+  const { snapshots, damaged } = await repository.snapshots(signal);
   const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
   for (const { id, error } of damaged) {
     // One that nobody can read is brought anew. One that was forged is for people to look at.

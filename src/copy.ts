@@ -75,7 +75,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
 
 async function readSide(deps: CopyDeps): Promise<Side> {
   const repository = await deps.main();
-  const list = await repository.snapshots();
+  const list = await repository.snapshots(deps.signal);
   return { repository, ...list, pins: await readPins(repository), removed: await tombstoneIds(repository) };
 }
 

@@ -76,7 +76,7 @@ export interface PruneResult extends Pruned {
  */
 export async function prune(deps: PruneDeps, request: PruneRequest): Promise<PruneResult> {
   const { destination, project } = deps.repository;
-  const { snapshots, damaged } = await deps.repository.snapshots();
+  const { snapshots, damaged } = await deps.repository.snapshots(deps.signal);
   refuseDamaged(damaged);
   const pins = await readPins(deps.repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);

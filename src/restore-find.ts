@@ -18,14 +18,14 @@ export interface FoundSnapshot {
  * newest that has a part of it. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
  * where nothing newer is missing.
  *
- * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read.
+ * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read; what the destination throws; the signal's reason.
  */
 export async function findSnapshot(
   repository: Repository,
-  request: { snapshot: string; source: string; unsigned: boolean },
+  request: { snapshot: string; source: string; unsigned: boolean; signal?: AbortSignal },
 ): Promise<FoundSnapshot> {
   const { source } = request;
-  if (request.snapshot === 'latest') return findLatest(repository, source, request.unsigned);
+  if (request.snapshot === 'latest') return findLatest(repository, request);
   const { manifest: snapshot, ...resolved } = await repository.resolve(request.snapshot);
   if (resolved.unsigned && !request.unsigned) throw unsigned(`snapshot ${snapshot.id}`);
   const entry = snapshot.sources[source];
@@ -39,8 +39,11 @@ export async function findSnapshot(
 }
 
 /** With a damaged manifest among the newer ones the latest cannot be told. */
-async function findLatest(repository: Repository, source: string, takeUnsigned: boolean): Promise<FoundSnapshot> {
-  const { snapshots, damaged } = await repository.snapshots();
+async function findLatest(
+  repository: Repository,
+  { source, unsigned: takeUnsigned, signal }: { source: string; unsigned: boolean; signal?: AbortSignal },
+): Promise<FoundSnapshot> {
+  const { snapshots, damaged } = await repository.snapshots(signal);
   const manifests = snapshots.map(({ manifest }) => manifest);
   const lastGood = lastGoodOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);

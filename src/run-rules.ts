@@ -73,7 +73,7 @@ function newestOf(
 }
 
 /** The end of the chain of manifests: the newest one, but for a clock that was wrong for a while. */
-export function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): T | undefined {
+function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): T | undefined {
   return snapshots.reduce<T | undefined>(
     (last, one) => (last && last.manifest.sequence >= one.manifest.sequence ? last : one),
     undefined,

@@ -1,6 +1,7 @@
 import { type ErrorInfo, errorInfo } from '../errors.ts';
+import type { Manifest } from './manifest.ts';
 import { readPins } from './pins.ts';
-import type { Repository, Snapshot } from './repository.ts';
+import type { Repository, Snapshot, SnapshotList } from './repository.ts';
 import { unsigned } from './signing.ts';
 import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
 
@@ -18,23 +19,45 @@ interface Link {
 }
 
 /**
- * Each manifest names its predecessor by number and hash, back to the first. Retention leaves a tombstone for each that it takes
- * away, so that one that is missing without is seen.
+ * Each manifest names its predecessor by hash, and has a higher number; retention leaves a tombstone for each that it takes away, so
+ * that one that is missing without is seen. Numbers may be left out, and a manifest may name one before its neighbour, or none: those
+ * between could not be read when it was made, see {@link nextPlace}. Each that could be read is named by the one after it.
  */
 export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Finding[] {
+  const earlier = new Set<string | null>();
+  return chainOf(snapshots, tombstones).flatMap((link, i, chain) => {
+    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0 };
+    const follows = before.sequence < link.sequence && (link.previous === null || earlier.has(link.previous));
+    earlier.add(link.hash);
+    if (follows) return [];
+    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
+    return [{ snapshot: link.id, error: { code: 'CHAIN_BROKEN' as const, message } }];
+  });
+}
+
+function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Link[] {
   const links = new Map<string, Link>();
   for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
   for (const { manifest, hash } of snapshots) {
     const { id, sequence, previous } = manifest;
     links.set(id, { id, sequence, previous, hash });
   }
-  const chain = [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
-  return chain.flatMap((link, i) => {
-    const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0, hash: null };
-    if (before.sequence === link.sequence - 1 && before.hash === link.previous) return [];
-    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
-    return [{ snapshot: link.id, error: { code: 'CHAIN_BROKEN' as const, message } }];
-  });
+  return [...links.values()].sort((a, b) => a.sequence - b.sequence || (a.id < b.id ? -1 : 1));
+}
+
+/**
+ * The place in the chain of the manifest that is made next: after the last that can be read, or its tombstone. A number is left out for
+ * each newer manifest that cannot be read: it may be mended from a copy, and two must not have the same.
+ */
+export async function nextPlace(
+  repository: Repository,
+  { snapshots, damaged }: SnapshotList,
+): Promise<Pick<Manifest, 'sequence' | 'previous'>> {
+  const from = chainOf(snapshots, []).at(-1)?.id;
+  const { usable } = sortOut(snapshots, await readTombstones(repository, from === undefined ? {} : { from }));
+  const last = chainOf(snapshots, usable).at(-1);
+  const unread = damaged.filter(({ id }) => last === undefined || id > last.id).length;
+  return { sequence: (last?.sequence ?? 0) + unread + 1, previous: last?.hash ?? null };
 }
 
 /** What signatures and chain say of a project's documents. */
@@ -81,9 +104,8 @@ export async function gapAfter(
   snapshots: readonly Snapshot[],
   id: string,
 ): Promise<Finding | undefined> {
-  const later = snapshots.filter(({ manifest }) => manifest.id >= id);
   const { usable } = sortOut(snapshots, await readTombstones(repository, { from: id }));
-  return chainBreaks(later, usable).find(({ snapshot }) => snapshot !== id);
+  return chainBreaks(snapshots, usable).find(({ snapshot }) => snapshot > id);
 }
 
 /** A tombstone without a signature explains a gap only among snapshots from before the key was set. */

@@ -12,8 +12,9 @@ import {
 } from './manifest.ts';
 import { deleteUnlessKept, fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
-import { Signing, unsigned } from './signing.ts';
+import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
+import { isAboutManifest, withoutIntruders } from './snapshot-list.ts';
 
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
@@ -41,8 +42,11 @@ export interface Repository {
   /**
    * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
    * the key was set. Any other is damaged (SIGNATURE_MISSING).
+   *
+   * @throws what says nothing of one manifest, such as DEST_UNREACHABLE: a list without those that could not be asked for would be
+   * taken for the whole; the signal's reason
    */
-  snapshots(): Promise<SnapshotList>;
+  snapshots(signal?: AbortSignal): Promise<SnapshotList>;
   /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` hears the object's name before it is put. */
@@ -103,15 +107,17 @@ class StoredRepository implements Repository {
     this.signing = signing;
   }
 
-  async snapshots(): Promise<SnapshotList> {
+  async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
     for (const id of await this.ids()) {
+      signal?.throwIfAborted();
       try {
-        list.snapshots.push(await this.read(id));
+        list.snapshots.push(await this.read(id, signal));
       } catch (error) {
+        signal?.throwIfAborted();
+        if (isAboutManifest(error)) list.damaged.push({ id, error });
         // Removed by a prune meanwhile: it is not there any more, and that is no damage.
-        if (!(error instanceof LifeboatError)) throw error;
-        if (error.code !== 'OBJECT_MISSING') list.damaged.push({ id, error });
+        else if (!(error instanceof LifeboatError && error.code === 'OBJECT_MISSING')) throw error;
       }
     }
     return withoutIntruders(list);
@@ -189,8 +195,8 @@ class StoredRepository implements Repository {
     return ids.sort().reverse();
   }
 
-  private async read(id: string): Promise<Snapshot> {
-    const bytes = await readDocument(this.destination, manifestKey(this.project, id));
+  private async read(id: string, signal?: AbortSignal): Promise<Snapshot> {
+    const bytes = await readDocument(this.destination, manifestKey(this.project, id), { signal });
     const manifest = decodeManifest(bytes);
     const verdict = this.signing.verify('manifest', `the manifest of ${id}`, JSON.parse(bytes.toString('utf8')));
     if (manifest.id !== id || manifest.project !== this.project) {
@@ -221,23 +227,6 @@ class StoredRepository implements Repository {
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
-}
-
-/** What is not signed and not older than all that is was put there by somebody without the key. */
-function withoutIntruders({ snapshots, damaged }: SnapshotList): SnapshotList {
-  const signed = snapshots.filter((one) => !one.unsigned);
-  const first = Math.min(...signed.map(({ manifest }) => manifest.sequence));
-  const oldest = signed.at(-1)?.manifest.id ?? '';
-  const intruders = snapshots.filter(
-    ({ manifest, ...one }) => one.unsigned && signed.length > 0 && (manifest.sequence >= first || manifest.id > oldest),
-  );
-  return {
-    snapshots: snapshots.filter((one) => !intruders.includes(one)),
-    damaged: [
-      ...damaged,
-      ...intruders.map(({ manifest: { id } }) => ({ id, error: unsigned(`the manifest of ${id}`) })),
-    ],
-  };
 }
 
 /** Where the manifest of a snapshot is. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backup } from '../../src/backup.ts';
@@ -129,4 +129,13 @@ test('once snapshots are signed, none is made without the key', async () => {
     hint: expect.stringContaining(snapshots[0]?.manifest.signature?.keyId ?? '?'),
   });
   expect(await ids()).toHaveLength(2);
+});
+
+test('a run after one whose manifest was damaged does not take its number', async () => {
+  const first = await run('a');
+  writeFileSync(join(root, 'shop', 'snapshots', first.id, 'manifest.json'), '{');
+  now = new Date(now.getTime() + 60_000);
+  const second = await run('a');
+  const { snapshots } = await (await open()).snapshots();
+  expect(snapshots).toMatchObject([{ manifest: { id: second.id, sequence: 2, previous: null } }]);
 });

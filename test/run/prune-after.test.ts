@@ -41,7 +41,7 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 async function run(request: Partial<BackupRequest>) {
   const sources = ['a', 'b'].map((name) => ({ name, kind: 'files', schedule: '0 3 * * *', root: '/config' }));
   const repository = {
-    destination: { name: '/backups' },
+    destination: { name: '/backups', async *list() {} },
     keys: {},
     snapshots: async () => ({ snapshots: [], damaged: [] }),
     commit: async (manifest: Manifest) => ({ manifest, hash: '' }),

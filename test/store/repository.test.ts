@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
+import { type ErrorCode, LifeboatError } from '../../src/errors.ts';
 import {
   canonicalJson,
   decodeManifest,
@@ -147,6 +148,35 @@ describe('committing', () => {
       [ID(2), 'OBJECT_DAMAGED'],
       [ID(1), 'OBJECT_DAMAGED'],
     ]);
+  });
+
+  test('a destination that does not answer is no damaged manifest', async () => {
+    const repository = await open();
+    for (const n of [0, 1]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
+    const { get } = destination;
+    let code: ErrorCode = 'DEST_UNREACHABLE';
+    destination.get = (key, options) =>
+      key.includes(ID(1)) ? Promise.reject(new LifeboatError(code, 'no answer')) : get(key, options);
+    await expect(repository.snapshots()).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    code = 'OBJECT_ARCHIVED';
+    expect((await repository.snapshots()).damaged).toMatchObject([{ id: ID(1), error: { code } }]);
+    code = 'OBJECT_MISSING';
+    expect(await repository.snapshots()).toMatchObject({ snapshots: [{ manifest: { id: ID(0) } }], damaged: [] });
+  });
+
+  test('listing ends at once when it is asked to', async () => {
+    const repository = await open();
+    for (const n of [0, 1, 2]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
+    const stop = new AbortController();
+    const signals: unknown[] = [];
+    // Like one whose body breaks off when it is aborted.
+    destination.get = async (_, { signal } = {}) => {
+      signals.push(signal);
+      stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
+      throw new LifeboatError('OBJECT_DAMAGED', 'cut short');
+    };
+    await expect(repository.snapshots(stop.signal)).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(signals).toEqual([stop.signal]);
   });
 });
 

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { check } from '../../src/check.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { findSnapshot } from '../../src/restore-find.ts';
-import { readChain } from '../../src/store/chain.ts';
+import { nextPlace, readChain } from '../../src/store/chain.ts';
 import type { Manifest, ManifestSource, ObjectRef } from '../../src/store/manifest.ts';
 import { canonicalJson } from '../../src/store/manifest.ts';
 import { streamOf } from '../../src/store/objects.ts';
@@ -268,6 +268,33 @@ describe('gaps', () => {
     expect(await find(idOf(22))).toBe(idOf(22));
     await removeSnapshot(repository, all[3] as Snapshot, NOTE);
     expect(await find()).toBe(idOf(22));
+  });
+
+  test('what could not be read keeps its number, and is in its place when it is mended', async () => {
+    const repository = await open();
+    await days(repository, 20, 21, 22);
+    const whole = readFileSync(file(22));
+    writeFileSync(file(22), '{');
+    const place = await nextPlace(repository, await repository.snapshots());
+    expect(place).toEqual({ sequence: 4, previous: (await repository.resolve(idOf(21))).hash });
+    await commit(repository, 23, place);
+    expect(await nextPlace(repository, await repository.snapshots())).toEqual({ sequence: 5, previous: last?.hash });
+    expect((await checked()).codes).toEqual([[idOf(22), 'OBJECT_DAMAGED']]);
+    writeFileSync(file(22), whole);
+    expect((await checked()).codes).toEqual([]);
+
+    for (const day of [20, 21, 22, 23]) writeFileSync(file(day), '{');
+    expect(await nextPlace(repository, await repository.snapshots())).toEqual({ sequence: 5, previous: null });
+  });
+
+  test('the next one follows the tombstone of the last', async () => {
+    const repository = await open();
+    const [, second] = await days(repository, 20, 21);
+    await removeSnapshot(repository, second as Snapshot, NOTE);
+    const place = await nextPlace(repository, await repository.snapshots());
+    expect(place).toEqual({ sequence: 3, previous: second?.hash });
+    await commit(repository, 22, place);
+    expect((await checked()).codes).toEqual([]);
   });
 
   test('a forged or altered tombstone explains nothing, and is replaced when the snapshot is removed', async () => {
