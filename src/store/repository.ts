@@ -12,6 +12,7 @@ import {
 } from './manifest.ts';
 import { deleteUnlessKept, fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
+import { sharePacks } from './shared-packs.ts';
 import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 import { isAboutManifest, withoutIntruders } from './snapshot-list.ts';
@@ -109,10 +110,13 @@ class StoredRepository implements Repository {
 
   async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
+    const share = sharePacks();
     for (const id of await this.ids()) {
       signal?.throwIfAborted();
       try {
-        list.snapshots.push(await this.read(id, signal));
+        const snapshot = await this.read(id, signal);
+        share(snapshot.manifest);
+        list.snapshots.push(snapshot);
       } catch (error) {
         signal?.throwIfAborted();
         if (isAboutManifest(error)) list.damaged.push({ id, error });

@@ -150,6 +150,22 @@ describe('committing', () => {
     ]);
   });
 
+  test('manifests of one listing have equal packs in common, and keep what differs apart', async () => {
+    const repository = await open();
+    const packId = 'ab'.repeat(16);
+    const key = `shop/packs/web.media/ab/${packId}.zip`;
+    const pack = { key, ...(await destination.put(key, Readable.from(['x']))), id: packId, plainSize: 1 };
+    const variants = [pack, { ...pack, plainSize: 2 }, { ...pack, keyId: 'other' }, { ...pack, sha256: HASH }, pack];
+    for (const [n, one] of variants.entries()) {
+      await repository.commit(manifest(ID(n), { sequence: n + 1, sources: { 'web.media': source({ packs: [one] }) } }));
+    }
+    const { snapshots } = await repository.snapshots();
+    const read = snapshots.map((one) => one.manifest.sources['web.media']?.packs[0]).reverse();
+    expect(read).toEqual(variants);
+    expect(read[0]).toBe(read[4]);
+    expect(new Set(read).size).toBe(4);
+  });
+
   test('a destination that does not answer is no damaged manifest', async () => {
     const repository = await open();
     for (const n of [0, 1]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
