@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { expect, test, vi } from 'vitest';
-import { createS3Destination } from '../../src/destinations/s3.ts';
-import { startStubS3 } from '../harness/stub-s3.ts';
+import { createS3Destination } from '../../../src/destinations/s3.ts';
+import { startStubS3 } from '../../harness/stub-s3.ts';
 
 let disk: string | undefined;
 vi.mock('node:fs', async (original) => {
