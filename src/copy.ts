@@ -1,11 +1,11 @@
-import { behindSince, type CopyStep } from './copy-plan.ts';
+import { behindSince, type CopyStep, isDestination } from './copy-plan.ts';
 import { bringUpToDate, type Side } from './copy-steps.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import type { CopyReport, Pruned } from './report/events.ts';
 import type { CopyState, State } from './state.ts';
-import type { Lease } from './store/lease.ts';
+import { type Lease, leaseTokenAt } from './store/lease.ts';
 import { readPins } from './store/pins.ts';
 import type { Repository } from './store/repository.ts';
 import { tombstoneIds } from './store/tombstones.ts';
@@ -31,6 +31,8 @@ export interface CopyDeps {
   copies: readonly CopyPlace[];
   /** what is copied; nobody removes anything there meanwhile */
   main(): Promise<Repository>;
+  /** of the destination; a place that has it is the destination itself. Absent: not looked at */
+  lease?: Pick<Lease, 'token'>;
   plan: Plan;
   /** LIFEBOAT_KEEP */
   keep: KeepPolicy;
@@ -94,7 +96,8 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
   try {
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
-      const repository = await place.open(side.repository, { create: true });
+      const repository = await openCopy(place, side.repository, before);
+      await refuseDestination(deps, name, repository);
       const lease = await place.lease(repository);
       try {
         await place.sweep();
@@ -129,6 +132,22 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
   report.behindSince = behindSince(lacking) ?? before?.behindSince ?? newest ?? deps.now().toISOString();
   deps.log.warn('a copy is behind', { copy: name, since: report.behindSince, ...report.error });
   return report;
+}
+
+/** One that was complete is never made anew by itself: what is empty now is a mount that is not there, or was emptied by somebody. */
+async function openCopy(place: CopyPlace, main: Repository, before: CopyState | undefined): Promise<Repository> {
+  const complete = before?.complete;
+  if (complete === undefined) return place.open(main, { create: true });
+  return place.open(main, { create: false }).catch((error: unknown) => {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_FOREIGN')) throw error;
+    const { code, message, hint, cause } = error;
+    throw new LifeboatError(code, `${message}; it was complete at ${complete}`, { cause, ...(hint ? { hint } : {}) });
+  });
+}
+
+async function refuseDestination({ lease }: CopyDeps, name: string, { destination, project }: Repository) {
+  if (lease?.token === undefined) return;
+  if ((await leaseTokenAt(destination, project)) === lease.token) throw isDestination(name);
 }
 
 /** A copy that has everything is well, whatever else it still has. */
