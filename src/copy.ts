@@ -154,7 +154,10 @@ async function refuseDestination({ lease }: CopyDeps, name: string, { destinatio
 async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned> | undefined) {
   try {
     const pruned = await prune();
-    if (pruned) report.pruned = { snapshots: pruned.snapshots, objects: pruned.objects, bytes: pruned.bytes };
+    if (pruned) {
+      const { snapshots, objects, bytes, refused } = pruned;
+      report.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}) };
+    }
   } catch (error) {
     report.pruneError = errorInfo(error);
     log.warn('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });

@@ -36,8 +36,13 @@ function got({ snapshots, objects, bytes }: CopyReport): string {
 }
 
 function removed(pruned: Pruned | undefined): string {
-  if (!pruned || pruned.snapshots + pruned.objects === 0) return '';
-  return ` · pruned ${plural(pruned.snapshots, 'old snapshot')}, ${formatBytes(pruned.bytes)} freed`;
+  if (!pruned) return '';
+  const { snapshots, objects, bytes, refused } = pruned;
+  const gone =
+    snapshots + objects === 0 ? '' : ` · pruned ${plural(snapshots, 'old snapshot')}, ${formatBytes(bytes)} freed`;
+  const kept =
+    refused && refused.snapshots > 0 ? ` · ${plural(refused.snapshots, 'old snapshot')} kept by the destination` : '';
+  return gone + kept;
 }
 
 /** How each copy stands between runs, as `status` shows it. */

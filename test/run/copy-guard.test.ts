@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
+import { copyLines } from '../../src/report/copy-text.ts';
+import type { CopyReport } from '../../src/report/events.ts';
 import type { CopyState } from '../../src/state.ts';
-import { CopyBench } from './copy-bench.ts';
+import { deletePin, putPin } from '../../src/store/pins.ts';
+import { CopyBench, type Fault, MEDIA } from './copy-bench.ts';
 
 /** What keeps a copy from harm that comes of a wrong place, a lock, or a long time. */
 
@@ -50,5 +53,51 @@ describe('a copy that was complete and is empty now', () => {
     }
     await bench.state.saveCopies({ copy: {} });
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 2 }]);
+  });
+});
+
+describe('a copy that lets nothing be deleted', () => {
+  const refuse: Fault = (call, key) => {
+    if (call === 'delete' && !key.includes('/leases/')) throw new LifeboatError('DELETE_REFUSED', `${key} is kept`);
+  };
+
+  test('goes on after an unpin, and tells what it does not let be pruned', async () => {
+    bench.fault = refuse;
+    const [first] = (await bench.nights(1)) as [string];
+    await putPin(await bench.main(), first, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
+    await bench.run();
+    await deletePin(await bench.main(), first);
+    await bench.nights(2);
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 2 }]);
+    bench.fault = undefined;
+    await bench.run();
+    bench.fault = refuse;
+    bench.copyKeep = 'last 1';
+    const [report] = await bench.run({}, { pruning: true });
+    expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 0, refused: { snapshots: 2 } } });
+    expect(copyLines([report as CopyReport], new Date(bench.now))).toEqual([
+      '  copy copy is up to date · 2 old snapshots kept by the destination',
+    ]);
+  });
+
+  test('gets the snapshots that do not need what is wrong there, and tells the others', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    const { snapshots } = await (await bench.main()).snapshots();
+    const pack = snapshots[2]?.manifest.sources[MEDIA]?.packs[1]?.key as string;
+    bench.write('copy', pack, 'short');
+    bench.write('copy', `shop/snapshots/${ids[1]}/manifest.json`, '{"format":1');
+    bench.fault = refuse;
+    const [fourth] = (await bench.nights(1)) as [string];
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 1, error: { code: 'DELETE_REFUSED' } });
+    expect(report?.error?.message).toContain(`${ids[0]} is not copied: ${pack} has the wrong size`);
+    expect(Object.keys(bench.files())).toContain(`shop/snapshots/${fourth}/manifest.json`);
+    expect((await bench.state.copies()).copy?.behindSince).toBe(snapshots[1]?.manifest.end);
+    // Nothing is wrong with the destination.
+    expect(await bench.state.damaged()).toEqual([]);
+    bench.fault = undefined;
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1, objects: 1 }]);
+    expect(await bench.ids()).toHaveLength(4);
   });
 });
