@@ -2,6 +2,7 @@ import type { CopyDeps, CopyPlace } from './copy.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './copy-plan.ts';
 import { LifeboatError } from './errors.ts';
 import { prolongLocks } from './locks.ts';
+import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
 import {
@@ -13,6 +14,7 @@ import {
   removeWrong,
 } from './store/copy-objects.ts';
 import type { Lease } from './store/lease.ts';
+import type { Manifest } from './store/manifest.ts';
 import { deleteUnlessKept } from './store/objects.ts';
 import { type Pin, pinKey, readPins } from './store/pins.ts';
 import { manifestKey, objectsOf, type Repository, type SnapshotList } from './store/repository.ts';
@@ -51,12 +53,13 @@ export interface Copying {
 export async function bringUpToDate(
   deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress'>,
   copying: Copying,
-): Promise<{ error?: LifeboatError; bad: string[] }> {
+): Promise<{ error?: LifeboatError; bad: string[]; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
   const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
   for (const step of steps) lacking.add(step);
-  const context = await contextOf(deps, copying);
+  const problems = new Map<string, Problem>();
+  const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable && notCopied(unreadable.id, unreadable.error);
   for (const step of steps) {
@@ -77,7 +80,7 @@ export async function bringUpToDate(
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository);
   const bad = [...context.bad].filter(([, why]) => isAboutSource(why)).map(([key]) => key);
-  return { bad, ...(error ? { error } : {}) };
+  return { bad, problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
 interface CopySide {
@@ -125,8 +128,9 @@ async function readCopy(
 }
 
 async function contextOf(
-  deps: Pick<CopyDeps, 'progress'>,
+  deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
   { place, main, repository, report, lacking, fence, signal, alive }: Copying,
+  problems: Map<string, Problem>,
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
   for await (const { key, size } of listContent(repository.destination, repository.project)) there.set(key, size);
@@ -139,12 +143,21 @@ async function contextOf(
     done += bytes;
     deps.progress?.(place.name, done, total);
   };
-  return { from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
+  // Before the manifest: a snapshot that is there is never looked at again.
+  const complete = async (manifest: Manifest) => {
+    for (const problem of await prolongLocks(repository, manifest, deps.now(), signal)) {
+      const { code, message } = problem;
+      deps.log.warn(message, { copy: place.name, snapshot: manifest.id, code });
+      // The same for each of many snapshots is told once.
+      problems.set(message, problem);
+    }
+  };
+  return { complete, from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
 }
 
 async function take(
-  { now, log }: Pick<CopyDeps, 'now' | 'log'>,
-  { place, main, repository }: Copying,
+  { now }: Pick<CopyDeps, 'now'>,
+  { main, repository }: Copying,
   context: CopyContext,
   step: CopyStep,
   copy: CopySide,
@@ -169,10 +182,6 @@ async function take(
   }
   if (!step.commit && present === undefined) return;
   await copySnapshot(context, step.snapshot, step.commit);
-  if (step.commit) {
-    const problems = await prolongLocks(repository, manifest, now(), context.signal);
-    for (const { code, message } of problems) log.warn(message, { copy: place.name, snapshot: id, code });
-  }
   // After the manifest: whoever is killed in between leaves a tombstone of what is there, which prune removes.
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
 }

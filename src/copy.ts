@@ -1,5 +1,6 @@
 import { behindSince, type CopyStep, isDestination } from './copy-plan.ts';
 import { bringUpToDate, type Side } from './copy-steps.ts';
+import { hearing } from './destinations/hearing.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
@@ -60,10 +61,10 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const reports = await Promise.all(
     deps.copies.map((place) => copyOne(deps, { place, main, bad, before: before[place.name] })),
   );
-  const states = reports.map(({ name, status, behindSince: since, error }): [string, CopyState] => {
+  const states = reports.map(({ name, status, behindSince: since, error, problems }): [string, CopyState] => {
     const complete = status === 'ok' ? deps.now().toISOString() : before[name]?.complete;
     const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
-    return [name, { ...(complete === undefined ? {} : { complete }), ...behind }];
+    return [name, { ...(complete === undefined ? {} : { complete }), ...behind, ...(problems ? { problems } : {}) }];
   });
   try {
     await deps.state.saveCopies(Object.fromEntries(states));
@@ -96,9 +97,11 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
   try {
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
-      const repository = await openCopy(place, side.repository, before);
-      await refuseDestination(deps, name, repository);
-      const lease = await place.lease(repository);
+      const opened = await openCopy(place, side.repository, before);
+      await refuseDestination(deps, name, opened);
+      // Not heard: its timer is no sign of life.
+      const lease = await place.lease(opened);
+      const repository = opened.through(hearing(opened.destination, alive));
       try {
         await place.sweep();
         const { fence } = lease;
@@ -113,6 +116,7 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
           alive,
         });
         for (const key of done.bad) bad.add(key);
+        if (done.problems.length > 0) report.problems = done.problems;
         if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
         else if (deps.prune) await pruneCopy(deps, report, () => deps.prune?.(place, repository, fence, signal));
       } finally {

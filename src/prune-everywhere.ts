@@ -1,7 +1,8 @@
 import type { CopyPlace } from './copy.ts';
 import { isDestination, planWithKeep } from './copy-plan.ts';
-import { type ErrorInfo, errorInfo } from './errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { type PruneAloneDeps, type PruneRequest, type PruneResult, pruneAlone } from './prune.ts';
+import type { State } from './state.ts';
 import { type Lease, leaseTokenAt } from './store/lease.ts';
 import type { Repository } from './store/repository.ts';
 
@@ -10,6 +11,13 @@ export interface PruneEverywhereDeps extends PruneAloneDeps {
   /** how the destination is named to people */
   destination: string;
   copies: readonly CopyPlace[];
+  state: PruneAloneDeps['state'] & Pick<State, 'copies'>;
+}
+
+function isBehind(name: string, since: string): LifeboatError {
+  return new LifeboatError('INTERRUPTED', `${name} is not pruned: it has been behind since ${since}`, {
+    hint: 'Nothing of a copy that lacks something is removed. `lifeboat copy` brings it up to date.',
+  });
 }
 
 /** What became of one place. */
@@ -44,6 +52,9 @@ export async function pruneEverywhere(
         // The newest lease stays where it was given back.
         if (token !== undefined && (await leaseTokenAt(copy.destination, copy.project)) === token)
           throw isDestination(name);
+        // As after a run: what is on its way there is named by no manifest yet.
+        const behind = (await deps.state.copies())[name]?.behindSince;
+        if (behind !== undefined) throw isBehind(name, behind);
         return copy;
       },
     };

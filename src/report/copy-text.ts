@@ -1,3 +1,4 @@
+import type { Problem } from '../plan/model.ts';
 import type { CopyReport, Pruned } from './events.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
@@ -15,19 +16,27 @@ export function copyBehind(
 /** What became of each copy. Not redacted. */
 export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint = plainPaint): string[] {
   return copies.flatMap((copy) => {
-    const { status, error, pruned, pruneError } = copy;
+    const { status, error, problems, pruned, pruneError } = copy;
     const lines =
       status === 'ok'
         ? [`  copy ${oneLine(copy.name)} is up to date${got(copy)}${removed(pruned)}`]
         : [`  ${paint.bad('!')} ${copyBehind(copy, now)}`];
     if (error?.cause !== undefined) lines.push(`    cause: ${oneLine(error.cause)}`);
     if (error?.hint !== undefined) lines.push(`    hint: ${oneLine(error.hint)}`);
+    lines.push(...problemsOf(copy.name, problems, paint));
     if (pruneError) {
       const why = `${oneLine(pruneError.message)} (${pruneError.code})`;
       lines.push(`  ${paint.warn('!')} copy ${oneLine(copy.name)}: old snapshots could not be removed: ${why}`);
     }
     return lines;
   });
+}
+
+function problemsOf(name: string, problems: readonly Problem[] = [], paint: Paint): string[] {
+  return problems.flatMap(({ message, code, hint }) => [
+    `  ${paint.warn('!')} copy ${oneLine(name)}: ${oneLine(message)} (${code})`,
+    ...(hint === undefined ? [] : [`    hint: ${oneLine(hint)}`]),
+  ]);
 }
 
 function got({ snapshots, objects, bytes }: CopyReport): string {
@@ -47,13 +56,14 @@ function removed(pruned: Pruned | undefined): string {
 
 /** How each copy stands between runs, as `status` shows it. */
 export function copyStateLines(
-  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error'> & { complete?: string })[],
+  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error' | 'problems'> & { complete?: string })[],
   now: Date,
   paint: Paint = plainPaint,
 ): string[] {
-  return copies.map(({ complete, ...copy }) => {
+  return copies.flatMap(({ complete, problems, ...copy }) => {
     const last = complete === undefined ? 'never complete yet' : `complete ${formatAgo(new Date(complete), now)}`;
-    if (copy.behindSince === undefined) return `  copy ${oneLine(copy.name)} · ${last}`;
-    return `  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`;
+    const more = problemsOf(copy.name, problems, paint);
+    if (copy.behindSince === undefined) return [`  copy ${oneLine(copy.name)} · ${last}`, ...more];
+    return [`  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`, ...more];
   });
 }

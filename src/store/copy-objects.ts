@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Destination } from '../destinations/destination.ts';
 import { hasErrno, LifeboatError } from '../errors.ts';
-import { manifestHash, type ObjectRef } from './manifest.ts';
+import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
 import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
 
@@ -18,6 +18,8 @@ export interface CopyContext {
   bad: Map<string, LifeboatError>;
   /** counts up as things are sent */
   sent: { snapshots: number; objects: number; bytes: number };
+  /** called for each snapshot that is to be committed, when all its objects are there */
+  complete(manifest: Manifest): Promise<void>;
   /** called right before each manifest */
   fence(): Promise<void>;
   /** hears of bytes as they go */
@@ -59,6 +61,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   const key = manifestKey(from.project, manifest.id);
   const bytes = await readDocument(from.destination, key, { signal });
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
+  await context.complete(manifest);
   await context.fence();
   await to.destination.put(key, streamOf(bytes), { signal });
   sent.snapshots += 1;

@@ -1,6 +1,7 @@
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
+import { withoutIntruders } from './intruders.ts';
 import {
   canonicalJson,
   decodeManifest,
@@ -12,7 +13,7 @@ import {
 } from './manifest.ts';
 import { deleteUnlessKept, fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
-import { Signing, unsigned } from './signing.ts';
+import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
 /** A snapshot as its manifest describes it. */
@@ -38,6 +39,8 @@ export interface Repository {
   /** what objects are encrypted and read with */
   readonly keys: SealKeys;
   readonly signing: Signing;
+  /** the same repository, read and written through another view of its destination */
+  through(destination: Destination): Repository;
   /**
    * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
    * the key was set. Any other is damaged (SIGNATURE_MISSING).
@@ -101,6 +104,11 @@ class StoredRepository implements Repository {
     this.keys = keys;
     this.info = info;
     this.signing = signing;
+  }
+
+  through(destination: Destination): Repository {
+    const { project, info, keys, signing } = this;
+    return new StoredRepository(destination, project, info, { keys, signing });
   }
 
   async snapshots(): Promise<SnapshotList> {
@@ -221,23 +229,6 @@ class StoredRepository implements Repository {
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
-}
-
-/** What is not signed and not older than all that is was put there by somebody without the key. */
-function withoutIntruders({ snapshots, damaged }: SnapshotList): SnapshotList {
-  const signed = snapshots.filter((one) => !one.unsigned);
-  const first = Math.min(...signed.map(({ manifest }) => manifest.sequence));
-  const oldest = signed.at(-1)?.manifest.id ?? '';
-  const intruders = snapshots.filter(
-    ({ manifest, ...one }) => one.unsigned && signed.length > 0 && (manifest.sequence >= first || manifest.id > oldest),
-  );
-  return {
-    snapshots: snapshots.filter((one) => !intruders.includes(one)),
-    damaged: [
-      ...damaged,
-      ...intruders.map(({ manifest: { id } }) => ({ id, error: unsigned(`the manifest of ${id}`) })),
-    ],
-  };
 }
 
 /** Where the manifest of a snapshot is. */

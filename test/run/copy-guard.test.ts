@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
-import { copyLines } from '../../src/report/copy-text.ts';
+import { copyLines, copyStateLines } from '../../src/report/copy-text.ts';
 import type { CopyReport } from '../../src/report/events.ts';
 import type { CopyState } from '../../src/state.ts';
 import { deletePin, putPin } from '../../src/store/pins.ts';
@@ -100,4 +101,31 @@ describe('a copy that lets nothing be deleted', () => {
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1, objects: 1 }]);
     expect(await bench.ids()).toHaveLength(4);
   });
+});
+
+test('locks are seen to before the manifest is there, and what is wrong with them is told once', async () => {
+  const seen: boolean[] = [];
+  bench.prolong = async () => {
+    seen.push(Object.keys(bench.files()).some((key) => key.endsWith('manifest.json')));
+    throw new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks');
+  };
+  await bench.nights(2);
+  const [report] = await bench.run();
+  expect(seen).toEqual([false, true]);
+  expect(report).toMatchObject({ status: 'ok', problems: [{ severity: 'warning', code: 'DEST_UNWRITABLE' }] });
+  expect(report?.problems).toHaveLength(1);
+  const { copy } = await bench.state.copies();
+  expect(copyLines([report as CopyReport], new Date())[1]).toContain('! copy copy: older packs');
+  expect(copyStateLines([{ name: 'copy', ...copy }], new Date())[1]).toContain('! copy copy: older packs');
+});
+
+test('a copy that takes its time to prune is not ended as one that hangs', async () => {
+  bench.copyKeep = 'last 1';
+  await bench.nights(8);
+  await bench.run({ copies: [{ ...bench.place(), keep: { last: 9 } }] });
+  bench.stallTimeoutMs = 300;
+  bench.fault = (call) => (call === 'delete' ? sleep(60) : undefined);
+  const [report] = await bench.run({}, { pruning: true });
+  expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 7 } });
+  expect(report?.pruneError).toBeUndefined();
 });
