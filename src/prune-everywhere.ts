@@ -14,10 +14,14 @@ export interface PruneEverywhereDeps extends PruneAloneDeps {
   state: PruneAloneDeps['state'] & Pick<State, 'copies'>;
 }
 
-function isBehind(name: string, since: string): LifeboatError {
-  return new LifeboatError('INTERRUPTED', `${name} is not pruned: it has been behind since ${since}`, {
-    hint: 'Nothing of a copy that lacks something is removed. `lifeboat copy` brings it up to date.',
-  });
+function isBehind(name: string, since: string, why: ErrorInfo | undefined): LifeboatError {
+  return new LifeboatError(
+    why?.code ?? 'INTERRUPTED',
+    `${name} is not pruned: it has been behind since ${since}${why ? `: ${why.message}` : ''}`,
+    {
+      hint: 'Nothing of a copy that lacks something is removed. `lifeboat copy` brings it up to date.',
+    },
+  );
 }
 
 /** What became of one place. */
@@ -53,8 +57,8 @@ export async function pruneEverywhere(
         if (token !== undefined && (await leaseTokenAt(copy.destination, copy.project)) === token)
           throw isDestination(name);
         // As after a run: what is on its way there is named by no manifest yet.
-        const behind = (await deps.state.copies())[name]?.behindSince;
-        if (behind !== undefined) throw isBehind(name, behind);
+        const { behindSince, error } = (await deps.state.copies())[name] ?? {};
+        if (behindSince !== undefined) throw isBehind(name, behindSince, error);
         return copy;
       },
     };
