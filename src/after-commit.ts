@@ -27,7 +27,7 @@ export async function copyAndPrune(
   if (!lease || lease instanceof LifeboatError || !repository) return;
   // After a run of which everything went well, but not after one that somebody made of a part.
   const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
-  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, prune });
+  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
   if (prune && !signal.aborted) await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
   if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
@@ -37,7 +37,7 @@ export async function copyAndPrune(
 async function copyWhileThereIsTime(
   deps: BackupDeps,
   { signal, whenWanted }: BackupRequest,
-  { plan, repository, prune }: { plan: Plan; repository: Repository; prune: boolean },
+  { plan, repository, lease, prune }: { plan: Plan; repository: Repository; lease: Lease; prune: boolean },
 ) {
   const room = new AbortController();
   const next = deps.nextRun();
@@ -49,6 +49,7 @@ async function copyWhileThereIsTime(
   );
   try {
     return await deps.copy(plan, repository, {
+      lease,
       prune,
       signal: AbortSignal.any([signal, room.signal, ...(whenWanted ? [whenWanted()] : [])]),
     });

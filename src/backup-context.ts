@@ -43,7 +43,11 @@ export interface BackupDeps {
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
   /** brings the copies up to date, and prunes those that are if asked to; see copy.ts. None: there is no copy */
-  copy(plan: Plan, repository: Repository, request: { prune: boolean; signal: AbortSignal }): Promise<CopyReport[]>;
+  copy(
+    plan: Plan,
+    repository: Repository,
+    request: { lease: Lease; prune: boolean; signal: AbortSignal },
+  ): Promise<CopyReport[]>;
   /** removes what need not be kept any more; see prune.ts for what it rejects with */
   prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
 }

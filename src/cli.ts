@@ -99,9 +99,11 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   command('unpin <snapshot>', 'keep a snapshot no longer than the others', 'unpin 20261120T030000Z').action(
     act('unpin'),
   );
-  command('accept <source>', 'say that a source is gone, empty or smaller on purpose', 'accept web.media').action(
-    act('accept'),
-  );
+  command(
+    'accept <source>',
+    'say that a source is gone, empty or smaller, or a copy is empty, on purpose',
+    'accept web.media',
+  ).action(act('accept'));
   command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
   bucketCommands(program, command, act);
   const notify = program.command('notify').description('work with notifications');

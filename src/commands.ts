@@ -189,6 +189,7 @@ function reportStatus(report: RunReport): number {
 async function accept(call: Call): Promise<number> {
   const { app, operands } = call;
   const source = operands[0] as string;
+  if (app.settings.copies.some(({ name }) => name === source)) return acceptCopy(call, source);
   const { snapshots } = await (await app.repository()).snapshots();
   const seen = snapshots.some(({ manifest }) => source in manifest.sources);
   const planned = (await app.plan()).sources.some(({ name }) => name === source);
@@ -203,6 +204,16 @@ async function accept(call: Call): Promise<number> {
     { accepted: source },
     () => `Accepted: ${source} may be gone, empty or smaller than it was. Its newest good snapshot stays.`,
   );
+  return EXIT.done;
+}
+
+/** As if it had never been complete: then the next run may make it anew. */
+async function acceptCopy(call: Call, name: string): Promise<number> {
+  const { state } = call.app;
+  const copies = await state.copies();
+  const { complete: _, ...rest } = copies[name] ?? {};
+  await state.saveCopies({ ...copies, [name]: rest });
+  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it anew.`);
   return EXIT.done;
 }
 

@@ -14,7 +14,7 @@ export interface CopyAloneDeps {
   repository(): Promise<Repository>;
   /** keeps other agents away from the project at the destination; LOCKED while one works there */
   lease(repository: Repository): Promise<Lease>;
-  deps(plan: Plan): Omit<CopyDeps, 'main' | 'signal'>;
+  deps(plan: Plan): Omit<CopyDeps, 'main' | 'lease' | 'signal'>;
 }
 
 export interface CopyRequest extends Pick<CopyDeps, 'signal' | 'progress'> {}
@@ -28,7 +28,7 @@ export async function copyAlone(alone: CopyAloneDeps, request: CopyRequest): Pro
     const repository = await alone.repository();
     lease = await alone.lease(repository);
     const signal = AbortSignal.any([request.signal, ...(lock.whenWanted ? [lock.whenWanted()] : [])]);
-    const deps = { ...alone.deps(await alone.plan()), main: async () => repository };
+    const deps = { ...alone.deps(await alone.plan()), main: async () => repository, lease };
     return await copyAll({ ...deps, ...request, signal });
   } finally {
     await lease?.release();

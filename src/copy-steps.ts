@@ -2,11 +2,21 @@ import type { CopyDeps, CopyPlace } from './copy.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './copy-plan.ts';
 import { LifeboatError } from './errors.ts';
 import { prolongLocks } from './locks.ts';
+import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
-import { type CopyContext, copyDocument, copySnapshot, isAboutSource } from './store/copy-objects.ts';
+import {
+  type CopyContext,
+  copyDocument,
+  copySnapshot,
+  isAboutSnapshot,
+  isAboutSource,
+  removeWrong,
+} from './store/copy-objects.ts';
 import type { Lease } from './store/lease.ts';
-import { deletePin, type Pin, pinKey, readPins } from './store/pins.ts';
+import type { Manifest } from './store/manifest.ts';
+import { deleteUnlessKept } from './store/objects.ts';
+import { type Pin, pinKey, readPins } from './store/pins.ts';
 import { manifestKey, objectsOf, type Repository, type SnapshotList } from './store/repository.ts';
 import { deleteTombstone, putTombstone, readTombstone, tombstoneIds, tombstoneKey } from './store/tombstones.ts';
 import { listContent } from './store/unreferenced.ts';
@@ -36,19 +46,20 @@ export interface Copying {
 
 /**
  * Does what is to be done for one copy, with its lease held: snapshots and tombstones oldest first, then pins. `error`: why some
- * snapshots were left out, because the destination does not have them whole (`bad`: which objects of it); all others are there then.
+ * snapshots were left out, because the destination does not have them whole (`bad`: which objects of it) or the copy keeps something wrong; all others are there then.
  *
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(
   deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress'>,
   copying: Copying,
-): Promise<{ error?: LifeboatError; bad: string[] }> {
+): Promise<{ error?: LifeboatError; bad: string[]; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
   const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
   for (const step of steps) lacking.add(step);
-  const context = await contextOf(deps, copying);
+  const problems = new Map<string, Problem>();
+  const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable && notCopied(unreadable.id, unreadable.error);
   for (const step of steps) {
@@ -58,7 +69,7 @@ export async function bringUpToDate(
       await take(deps, copying, context, step, copy);
       lacking.delete(step);
     } catch (cause) {
-      if (step.type !== 'snapshot' || !isAboutSource(cause)) throw cause;
+      if (step.type === 'tombstone' || !isAboutSnapshot(cause)) throw cause;
       error ??= notCopied(step.snapshot.manifest.id, cause);
     }
   }
@@ -68,12 +79,15 @@ export async function bringUpToDate(
   const have = new Set([...copy.there, ...brought]);
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository);
-  return { bad: [...context.bad.keys()], ...(error ? { error } : {}) };
+  const bad = [...context.bad].filter(([, why]) => isAboutSource(why)).map(([key]) => key);
+  return { bad, problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
 interface CopySide {
   /** hash of each manifest that it has */
   hashes: ReadonlyMap<string, string>;
+  /** ids of the manifests that nobody can read there */
+  unreadable: ReadonlySet<string>;
   there: ReadonlySet<string>;
   gone: ReadonlySet<string>;
   leftOut: ReadonlySet<string>;
@@ -85,16 +99,20 @@ async function readCopy(
   { place, main, repository, signal }: Copying,
 ): Promise<CopySide> {
   const { snapshots, damaged } = await repository.snapshots(signal);
+  const gone = new Set(await tombstoneIds(repository));
+  const unreadable = new Set<string>();
   const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
   for (const { id, error } of damaged) {
     // One that nobody can read is brought anew. One that was forged is for people to look at.
-    if (error.code !== 'OBJECT_DAMAGED' || !usable.has(id)) continue;
-    await repository.destination.delete(manifestKey(repository.project, id));
+    if (error.code === 'OBJECT_DAMAGED' && usable.has(id)) unreadable.add(id);
   }
-  const kept = damaged.filter(({ id, error }) => error.code !== 'OBJECT_DAMAGED' || !usable.has(id));
+  // One that was removed is not brought anew; beside its tombstone it says nothing.
+  for (const id of unreadable) {
+    if (gone.has(id)) await deleteUnlessKept(repository.destination, manifestKey(repository.project, id));
+  }
+  const kept = damaged.filter(({ id }) => !unreadable.has(id));
   const hashes = new Map(snapshots.map(({ manifest, hash }) => [manifest.id, hash]));
   const there = new Set([...hashes.keys(), ...kept.map(({ id }) => id)]);
-  const gone = new Set(await tombstoneIds(repository));
   const all = together(main.snapshots, snapshots);
   const pins = new Map([...(await readPins(repository)), ...main.pins]);
   const own = { ...deps, plan: planWithKeep(deps.plan, place.keep), keep: place.keep ?? deps.keep };
@@ -106,12 +124,13 @@ async function readCopy(
     if (!gone.has(id) || there.has(id)) continue;
     if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
   }
-  return { hashes, there, gone, leftOut, wanted };
+  return { hashes, unreadable, there, gone, leftOut, wanted };
 }
 
 async function contextOf(
-  deps: Pick<CopyDeps, 'progress'>,
+  deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
   { place, main, repository, report, lacking, fence, signal, alive }: Copying,
+  problems: Map<string, Problem>,
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
   for await (const { key, size } of listContent(repository.destination, repository.project)) there.set(key, size);
@@ -124,12 +143,21 @@ async function contextOf(
     done += bytes;
     deps.progress?.(place.name, done, total);
   };
-  return { from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
+  // Before the manifest: a snapshot that is there is never looked at again.
+  const complete = async (manifest: Manifest) => {
+    for (const problem of await prolongLocks(repository, manifest, deps.now(), signal)) {
+      const { code, message } = problem;
+      deps.log.warn(message, { copy: place.name, snapshot: manifest.id, code });
+      // The same for each of many snapshots is told once.
+      problems.set(message, problem);
+    }
+  };
+  return { complete, from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
 }
 
 async function take(
-  { now, log }: Pick<CopyDeps, 'now' | 'log'>,
-  { place, main, repository }: Copying,
+  { now }: Pick<CopyDeps, 'now'>,
+  { main, repository }: Copying,
   context: CopyContext,
   step: CopyStep,
   copy: CopySide,
@@ -140,6 +168,7 @@ async function take(
   }
   const { manifest, hash } = step.snapshot;
   const { id } = manifest;
+  if (copy.unreadable.has(id)) await removeWrong(destination, manifestKey(project, id), 'cannot be read');
   if (step.type === 'leave-out') {
     // Without the key its chain has a gap until somebody has it again: a tombstone that is not signed would be no better.
     if (manifest.signature && !repository.signing.active) return;
@@ -153,10 +182,6 @@ async function take(
   }
   if (!step.commit && present === undefined) return;
   await copySnapshot(context, step.snapshot, step.commit);
-  if (step.commit) {
-    const problems = await prolongLocks(repository, manifest, now(), context.signal);
-    for (const { code, message } of problems) log.warn(message, { copy: place.name, snapshot: id, code });
-  }
   // After the manifest: whoever is killed in between leaves a tombstone of what is there, which prune removes.
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
 }
@@ -169,10 +194,11 @@ async function copyPins({ repository: from, pins }: Side, to: Repository, have: 
   }
 }
 
-/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned. */
+/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned, and what the copy does not let go. */
 async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
   const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
-  for (const id of (await readPins(to)).keys()) if (!pins.has(id) && known.has(id)) await deletePin(to, id);
+  for (const id of (await readPins(to)).keys())
+    if (!pins.has(id) && known.has(id)) await deleteUnlessKept(to.destination, pinKey(to.project, id));
 }
 
 function notCopied(id: string, cause: LifeboatError): LifeboatError {

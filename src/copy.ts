@@ -1,11 +1,12 @@
-import { behindSince, type CopyStep } from './copy-plan.ts';
+import { behindSince, type CopyStep, isDestination } from './copy-plan.ts';
 import { bringUpToDate, type Side } from './copy-steps.ts';
+import { hearing } from './destinations/hearing.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import type { CopyReport, Pruned } from './report/events.ts';
 import type { CopyState, State } from './state.ts';
-import type { Lease } from './store/lease.ts';
+import { type Lease, leaseTokenAt } from './store/lease.ts';
 import { readPins } from './store/pins.ts';
 import type { Repository } from './store/repository.ts';
 import { tombstoneIds } from './store/tombstones.ts';
@@ -31,6 +32,8 @@ export interface CopyDeps {
   copies: readonly CopyPlace[];
   /** what is copied; nobody removes anything there meanwhile */
   main(): Promise<Repository>;
+  /** of the destination; a place that has it is the destination itself. Absent: not looked at */
+  lease?: Pick<Lease, 'token'>;
   plan: Plan;
   /** LIFEBOAT_KEEP */
   keep: KeepPolicy;
@@ -58,10 +61,10 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const reports = await Promise.all(
     deps.copies.map((place) => copyOne(deps, { place, main, bad, before: before[place.name] })),
   );
-  const states = reports.map(({ name, status, behindSince: since, error }): [string, CopyState] => {
+  const states = reports.map(({ name, status, behindSince: since, error, problems }): [string, CopyState] => {
     const complete = status === 'ok' ? deps.now().toISOString() : before[name]?.complete;
     const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
-    return [name, { ...(complete === undefined ? {} : { complete }), ...behind }];
+    return [name, { ...(complete === undefined ? {} : { complete }), ...behind, ...(problems ? { problems } : {}) }];
   });
   try {
     await deps.state.saveCopies(Object.fromEntries(states));
@@ -94,8 +97,11 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
   try {
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
-      const repository = await place.open(side.repository, { create: true });
-      const lease = await place.lease(repository);
+      const opened = await openCopy(place, side.repository, before);
+      await refuseDestination(deps, name, opened);
+      // Not heard: its timer is no sign of life.
+      const lease = await place.lease(opened);
+      const repository = opened.through(hearing(opened.destination, alive));
       try {
         await place.sweep();
         const { fence } = lease;
@@ -110,6 +116,7 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
           alive,
         });
         for (const key of done.bad) bad.add(key);
+        if (done.problems.length > 0) report.problems = done.problems;
         if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
         else if (deps.prune) await pruneCopy(deps, report, () => deps.prune?.(place, repository, fence, signal));
       } finally {
@@ -131,11 +138,30 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
   return report;
 }
 
+/** One that was complete is never made anew by itself: what is empty now is a mount that is not there, or was emptied by somebody. */
+async function openCopy(place: CopyPlace, main: Repository, before: CopyState | undefined): Promise<Repository> {
+  const complete = before?.complete;
+  if (complete === undefined) return place.open(main, { create: true });
+  return place.open(main, { create: false }).catch((error: unknown) => {
+    if (!(error instanceof LifeboatError && error.code === 'DEST_FOREIGN')) throw error;
+    const { code, message, hint, cause } = error;
+    throw new LifeboatError(code, `${message}; it was complete at ${complete}`, { cause, ...(hint ? { hint } : {}) });
+  });
+}
+
+async function refuseDestination({ lease }: CopyDeps, name: string, { destination, project }: Repository) {
+  if (lease?.token === undefined) return;
+  if ((await leaseTokenAt(destination, project)) === lease.token) throw isDestination(name);
+}
+
 /** A copy that has everything is well, whatever else it still has. */
 async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned> | undefined) {
   try {
     const pruned = await prune();
-    if (pruned) report.pruned = { snapshots: pruned.snapshots, objects: pruned.objects, bytes: pruned.bytes };
+    if (pruned) {
+      const { snapshots, objects, bytes, refused } = pruned;
+      report.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}) };
+    }
   } catch (error) {
     report.pruneError = errorInfo(error);
     log.warn('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type ErrorInfo, hasErrno } from './errors.ts';
+import type { Problem } from './plan/model.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 
@@ -38,6 +39,8 @@ export interface CopyState {
   /** ISO time since when it has lacked something; absent when it lacks nothing */
   behindSince?: string;
   error?: ErrorInfo;
+  /** what was wrong when it was last brought up to date, and did not keep it from having everything */
+  problems?: Problem[];
 }
 
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */

@@ -103,7 +103,12 @@ export function copyAloneDeps(ground: Ground): CopyAloneDeps {
   const alone = aloneOf(ground);
   if (!ground.foreign) return { ...alone, deps: (plan) => copyDepsOf(ground, plan) };
   // From a copy to the destination. What is known of the copies stays as it is; a place to read from may be read-only.
-  const state = { ...ground.state, saveCopies: async () => undefined, saveDamaged: async () => undefined };
+  const state = {
+    ...ground.state,
+    copies: async () => ({}),
+    saveCopies: async () => undefined,
+    saveDamaged: async () => undefined,
+  };
   const copies = [{ ...ground.own.place, keep: EVERYTHING, keepsPins: true as const }];
   const lease = async () => ({ fence: async () => undefined, release: async () => undefined });
   return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(ground, plan), copies, state }) };
@@ -144,8 +149,8 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
         context,
       ),
     nextRun: () => (planned ? ground.nextRun(planned) : undefined),
-    copy: async (plan, repository, { prune: wanted, signal }) => {
-      const deps = { ...copyDepsOf(ground, plan), main: async () => repository, signal };
+    copy: async (plan, repository, { lease, prune: wanted, signal }) => {
+      const deps = { ...copyDepsOf(ground, plan), main: async () => repository, lease, signal };
       const progress: CopyDeps['progress'] = (name, done, total) =>
         dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
       return ground.copies.length === 0

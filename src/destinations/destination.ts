@@ -26,6 +26,8 @@ export interface PutOptions {
   signal?: AbortSignal;
   /** about how large it will be, in bytes, where that is known: only a hint */
   expectedSize?: number;
+  /** called while what was stored is read back: that takes its time, and no bytes of the body go meanwhile */
+  alive?: () => void;
 }
 
 /**
@@ -55,11 +57,11 @@ export interface Destination {
 export interface LockingDestination extends SweepingDestination {
   /**
    * Sees to it that each of the objects stays locked for at least as long as one that is stored now. Returns how many locks were
-   * prolonged: 0 where nothing is locked.
+   * prolonged: 0 where nothing is locked. `alive` is called for each object.
    *
    * @throws DEST_UNWRITABLE when the key may not do that
    */
-  prolongLocks(keys: readonly string[], now: Date, signal?: AbortSignal): Promise<number>;
+  prolongLocks(keys: readonly string[], now: Date, signal?: AbortSignal, alive?: () => void): Promise<number>;
 }
 
 /** True for a destination that may lock. */

@@ -12,6 +12,7 @@ const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 32 
 interface Waiting {
   resolve(stored: Stored): void;
   reject(error: Error): void;
+  alive?: (() => void) | undefined;
 }
 
 let worker: Worker | undefined;
@@ -20,9 +21,10 @@ const waiting: Waiting[] = [];
 
 /**
  * Reads a file back and hashes it, a large one in a worker thread, so that reading back what was stored runs beside
- * storing the next object. `size` is what the file should have, in bytes. Rejects with the system error.
+ * storing the next object. `size` is what the file should have, in bytes; `alive` is called
+ * while a large one is read. Rejects with the system error.
  */
-export async function hashFile(file: string, size: number): Promise<Stored> {
+export async function hashFile(file: string, size: number, alive?: () => void): Promise<Stored> {
   if (size <= INLINE_SIZE) {
     const content = await readFile(file);
     return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
@@ -31,7 +33,7 @@ export async function hashFile(file: string, size: number): Promise<Stored> {
     clearTimeout(idle);
     worker ??= start();
     worker.ref();
-    waiting.push({ resolve, reject });
+    waiting.push({ resolve, reject, alive });
     worker.postMessage(file);
   });
 }
@@ -42,6 +44,7 @@ function start(): Worker {
   const started = new Worker(new URL(name, import.meta.url), { resourceLimits: WORKER_MEMORY });
   let failure = new Error('the hashing thread ended early');
   started.on('message', (answer: HashAnswer) => {
+    if ('alive' in answer) return waiting[0]?.alive?.();
     const next = waiting.shift();
     if ('sha256' in answer) next?.resolve(answer);
     else next?.reject(Object.assign(new Error(answer.message), { code: answer.code }));

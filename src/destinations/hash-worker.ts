@@ -2,8 +2,14 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
-/** What a file holds, or why it could not be read. */
-export type HashAnswer = { size: number; sha256: string } | { code: string | undefined; message: string };
+/** What a file holds, or why it could not be read; before that, that it is being read. */
+export type HashAnswer =
+  | { alive: true }
+  | { size: number; sha256: string }
+  | { code: string | undefined; message: string };
+
+/** After how many bytes it says that it goes on. */
+const SAY_EVERY = 64 * 1024 * 1024;
 
 const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
 
@@ -21,6 +27,9 @@ function hashFile(file: string): HashAnswer {
         const read = readSync(fd, buffer);
         if (read === 0) return { size, sha256: hash.digest('hex') };
         hash.update(buffer.subarray(0, read));
+        if (Math.floor((size + read) / SAY_EVERY) > Math.floor(size / SAY_EVERY)) {
+          parentPort?.postMessage({ alive: true } satisfies HashAnswer);
+        }
         size += read;
       }
     } finally {

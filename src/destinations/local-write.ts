@@ -99,9 +99,9 @@ async function makeDirectories(root: string, directory: string): Promise<void> {
 }
 
 /** Reads a file back that should have `size` bytes. */
-export async function readBack(file: string, size: number): Promise<Stored> {
+export async function readBack(file: string, size: number, alive?: () => void): Promise<Stored> {
   try {
-    return await hashFile(file, size);
+    return await hashFile(file, size, alive);
   } catch (cause) {
     if (!hasErrno(cause, 'EIO')) throw cause;
     throw new LifeboatError('DEST_DAMAGED', 'what was stored cannot be read back', { cause });

@@ -22,7 +22,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
   return {
     name: root,
 
-    async put(key, body, { signal } = {}) {
+    async put(key, body, { signal, alive } = {}) {
       const file = fileOf(key);
       const temporary = join(dirname(file), `.${randomBytes(8).toString('hex')}.tmp`);
       let bodyError: unknown;
@@ -33,7 +33,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
         signal?.throwIfAborted();
         if (await exists(file)) throw alreadyThere(key);
         const sent = await writeWhole(root, temporary, body, signal);
-        const back = await readBack(temporary, sent.size);
+        const back = await readBack(temporary, sent.size, alive);
         signal?.throwIfAborted();
         if (back.size !== sent.size || back.sha256 !== sent.sha256) {
           throw new LifeboatError('DEST_DAMAGED', `${key} reads back as something else than was written`, {

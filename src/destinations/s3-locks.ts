@@ -44,11 +44,11 @@ export class S3Locks {
 
   /**
    * Sees to it that each of the objects is locked for at least as long as one that is stored now. Returns how many locks were
-   * prolonged: 0 at a bucket that does not lock.
+   * prolonged: 0 at a bucket that does not lock. `alive` is called for each object.
    *
    * @throws DEST_UNWRITABLE when the key may not prolong locks, or not ask for them where there may be some; OBJECT_MISSING; what a request throws; the signal's reason
    */
-  async prolong(keys: readonly string[], now: number, signal?: AbortSignal): Promise<number> {
+  async prolong(keys: readonly string[], now: number, signal?: AbortSignal, alive?: () => void): Promise<number> {
     const lock = await this.standard(keys, signal);
     if (!lock) return 0;
     const known = await this.remembered();
@@ -69,6 +69,7 @@ export class S3Locks {
           prolonged += 1;
         }
         still.set(key, locked);
+        alive?.();
       }
     };
     try {

@@ -77,7 +77,7 @@ export function createS3Destination(options: S3Options): LockingDestination {
       }
     },
 
-    prolongLocks: (keys, now, signal) => locks.prolong(keys.map(checkKey), now.getTime(), signal),
+    prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 
     sweepTemporary: ({ prefix = '' } = {}) => sweepUploads(s3, log, checkPrefix(prefix)),
   };

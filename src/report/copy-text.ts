@@ -1,3 +1,4 @@
+import type { Problem } from '../plan/model.ts';
 import type { CopyReport, Pruned } from './events.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
@@ -15,13 +16,14 @@ export function copyBehind(
 /** What became of each copy. Not redacted. */
 export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint = plainPaint): string[] {
   return copies.flatMap((copy) => {
-    const { status, error, pruned, pruneError } = copy;
+    const { status, error, problems, pruned, pruneError } = copy;
     const lines =
       status === 'ok'
         ? [`  copy ${oneLine(copy.name)} is up to date${got(copy)}${removed(pruned)}`]
         : [`  ${paint.bad('!')} ${copyBehind(copy, now)}`];
     if (error?.cause !== undefined) lines.push(`    cause: ${oneLine(error.cause)}`);
     if (error?.hint !== undefined) lines.push(`    hint: ${oneLine(error.hint)}`);
+    lines.push(...problemsOf(copy.name, problems, paint));
     if (pruneError) {
       const why = `${oneLine(pruneError.message)} (${pruneError.code})`;
       lines.push(`  ${paint.warn('!')} copy ${oneLine(copy.name)}: old snapshots could not be removed: ${why}`);
@@ -30,25 +32,38 @@ export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint
   });
 }
 
+function problemsOf(name: string, problems: readonly Problem[] = [], paint: Paint): string[] {
+  return problems.flatMap(({ message, code, hint }) => [
+    `  ${paint.warn('!')} copy ${oneLine(name)}: ${oneLine(message)} (${code})`,
+    ...(hint === undefined ? [] : [`    hint: ${oneLine(hint)}`]),
+  ]);
+}
+
 function got({ snapshots, objects, bytes }: CopyReport): string {
   if (snapshots === 0 && objects === 0) return '';
   return ` · ${plural(snapshots, 'snapshot')}, ${formatBytes(bytes)} sent`;
 }
 
 function removed(pruned: Pruned | undefined): string {
-  if (!pruned || pruned.snapshots + pruned.objects === 0) return '';
-  return ` · pruned ${plural(pruned.snapshots, 'old snapshot')}, ${formatBytes(pruned.bytes)} freed`;
+  if (!pruned) return '';
+  const { snapshots, objects, bytes, refused } = pruned;
+  const gone =
+    snapshots + objects === 0 ? '' : ` · pruned ${plural(snapshots, 'old snapshot')}, ${formatBytes(bytes)} freed`;
+  const kept =
+    refused && refused.snapshots > 0 ? ` · ${plural(refused.snapshots, 'old snapshot')} kept by the destination` : '';
+  return gone + kept;
 }
 
 /** How each copy stands between runs, as `status` shows it. */
 export function copyStateLines(
-  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error'> & { complete?: string })[],
+  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error' | 'problems'> & { complete?: string })[],
   now: Date,
   paint: Paint = plainPaint,
 ): string[] {
-  return copies.map(({ complete, ...copy }) => {
+  return copies.flatMap(({ complete, problems, ...copy }) => {
     const last = complete === undefined ? 'never complete yet' : `complete ${formatAgo(new Date(complete), now)}`;
-    if (copy.behindSince === undefined) return `  copy ${oneLine(copy.name)} · ${last}`;
-    return `  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`;
+    const more = problemsOf(copy.name, problems, paint);
+    if (copy.behindSince === undefined) return [`  copy ${oneLine(copy.name)} · ${last}`, ...more];
+    return [`  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`, ...more];
   });
 }

@@ -1,3 +1,4 @@
+import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind } from './copy-text.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
@@ -48,7 +49,8 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   const behind = (clean.copies ?? []).filter(({ status }) => status !== 'ok');
   if (behind.length > 0) blocks.push(section(copiesBehind(behind, when.now)));
   if (clean.others !== undefined) blocks.push(section(otherSources(clean.others, when.now)));
-  if (clean.problems.length > 0) blocks.push(section(problems(clean)));
+  const all = [...clean.problems, ...(clean.copies ?? []).flatMap((copy) => copy.problems ?? [])];
+  if (all.length > 0) blocks.push(section(problems(all)));
   blocks.push(context(footer(clean, failed, when)));
   const first = failed[0];
   const reason = clean.error ?? first?.error;
@@ -145,11 +147,11 @@ function otherSources(others: readonly OtherSource[], now: Date): string {
   return lines.join('\n');
 }
 
-function problems(report: RunReport): string {
-  const lines = report.problems
+function problems(all: readonly Problem[]): string {
+  const lines = all
     .slice(0, MAX_PROBLEMS)
     .map((problem) => `! ${mrkdwn(problem.subject, 150)}: ${mrkdwn(problem.message, 300)} (${problem.code})`);
-  const left = report.problems.length - MAX_PROBLEMS;
+  const left = all.length - MAX_PROBLEMS;
   if (left > 0) lines.push(`and ${plural(left, 'more problem')}: see \`lifeboat plan\``);
   return lines.join('\n');
 }

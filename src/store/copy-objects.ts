@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Destination } from '../destinations/destination.ts';
 import { hasErrno, LifeboatError } from '../errors.ts';
-import { manifestHash, type ObjectRef } from './manifest.ts';
-import { readDocument, readIfThere, streamOf } from './objects.ts';
+import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
+import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
 
 /** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */
@@ -14,10 +14,12 @@ export interface CopyContext {
   to: Repository;
   /** content objects that `to` has, by key with their size in bytes; kept up to date */
   there: Map<string, number>;
-  /** objects of `from` that were found to be damaged or missing: not read again */
+  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there: not tried again */
   bad: Map<string, LifeboatError>;
   /** counts up as things are sent */
   sent: { snapshots: number; objects: number; bytes: number };
+  /** called for each snapshot that is to be committed, when all its objects are there */
+  complete(manifest: Manifest): Promise<void>;
   /** called right before each manifest */
   fence(): Promise<void>;
   /** hears of bytes as they go */
@@ -30,7 +32,8 @@ export interface CopyContext {
  * not have the hash that the manifest says never gets its name there, and then no manifest names it there. Killed at any point it
  * leaves whole objects, which the next call finds.
  *
- * @throws OBJECT_DAMAGED, OBJECT_MISSING: `from` does not have what the manifest says; what `fence` and the destinations throw
+ * @throws OBJECT_DAMAGED, OBJECT_MISSING: `from` does not have what the manifest says; DELETE_REFUSED: `to` keeps something wrong
+ * in its place; what `fence` and the destinations throw
  */
 export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
   const { from, to, there, bad, sent, signal } = context;
@@ -43,11 +46,13 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   for (const ref of lacking) {
     signal.throwIfAborted();
     // Cut short or put there by somebody: no manifest can be right about it.
-    if (there.has(ref.key)) await to.destination.delete(ref.key);
-    await copyObject(context, ref).catch((error: unknown) => {
-      if (isAboutSource(error)) bad.set(ref.key, error);
+    try {
+      if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
+      await copyObject(context, ref);
+    } catch (error) {
+      if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
-    });
+    }
     there.set(ref.key, ref.size);
     sent.objects += 1;
     sent.bytes += ref.size;
@@ -56,6 +61,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   const key = manifestKey(from.project, manifest.id);
   const bytes = await readDocument(from.destination, key, { signal });
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
+  await context.complete(manifest);
   await context.fence();
   await to.destination.put(key, streamOf(bytes), { signal });
   sent.snapshots += 1;
@@ -66,11 +72,24 @@ export function isAboutSource(error: unknown): error is LifeboatError {
   return error instanceof LifeboatError && (error.code === 'OBJECT_DAMAGED' || error.code === 'OBJECT_MISSING');
 }
 
+/** True for what keeps one snapshot from the other repository, and not those that do not need the same object. */
+export function isAboutSnapshot(error: unknown): error is LifeboatError {
+  return isAboutSource(error) || (error instanceof LifeboatError && error.code === 'DELETE_REFUSED');
+}
+
+/** Makes room for what is right. Throws DELETE_REFUSED where the destination keeps what is wrong: a lock, a key that may only add. */
+export async function removeWrong(destination: Destination, key: string, what: string): Promise<void> {
+  if (await deleteUnlessKept(destination, key)) return;
+  throw new LifeboatError('DELETE_REFUSED', `${key} ${what} at ${destination.name}, which does not let it be deleted`, {
+    hint: 'Delete it there with a key that may, or when its lock has ended; the next run sends it again.',
+  });
+}
+
 async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectRef): Promise<void> {
   const body = Readable.from(checked(from.destination, ref, heard, signal), { objectMode: false });
   const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
-  await to.destination.delete(ref.key);
+  await deleteUnlessKept(to.destination, ref.key);
   throw new LifeboatError('DEST_DAMAGED', `${ref.key} is not at ${to.destination.name} what was sent`);
 }
 

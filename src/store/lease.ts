@@ -55,6 +55,8 @@ export interface LeaseDeps {
 
 /** A lease that is held. */
 export interface Lease {
+  /** names this holding, see {@link leaseTokenAt}; absent while nothing is held */
+  readonly token?: string | undefined;
   /**
    * Prolongs the lease, which is the proof that nobody else had it meanwhile. To be called right before what only the holder may
    * do: from then on it is valid for {@link LEASE_MS}.
@@ -88,32 +90,24 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   }
 }
 
-/**
- * A lease for who is to make room. A full destination takes no lease, and lets nobody else store there: then the first fence lets
- * pass, and the next one, after something was deleted, takes it.
- *
- * @throws what `take` does, but for DEST_FULL the first time
- */
-export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Promise<Lease> {
-  let held = await take().catch((error: unknown) => {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_FULL')) throw error;
-    return undefined;
-  });
-  let passed = held !== undefined;
-  return {
-    async fence() {
-      if (held) await held.fence();
-      else if (passed) held = await take();
-      passed = true;
-    },
-    release: async () => held?.release(),
-  };
-}
-
 /** Whether another agent has the lease now; nothing is changed. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
   const newest = await readNewest(deps);
   return newest.lease !== undefined && isOthers(newest.lease, deps);
+}
+
+/**
+ * The token of the newest lease of a project, held or given back. Where it is that of a lease held elsewhere, the two places are
+ * one: each holding has a token of its own.
+ */
+export async function leaseTokenAt(destination: Destination, project: string): Promise<string | undefined> {
+  for (let tried = 1; tried <= TRIES; tried++) {
+    const newest = await readNewest({ destination, project });
+    if (newest.lease) return newest.lease.token;
+    // None at all, or one that its holder replaced by the next while it was looked for.
+    if (newest.number === 0) return undefined;
+  }
+  return undefined;
 }
 
 function hold(deps: LeaseDeps, token: string, first: number): Lease {
@@ -144,6 +138,7 @@ function hold(deps: LeaseDeps, token: string, first: number): Lease {
   }, PROLONG_MS);
   timer.unref();
   return {
+    token,
     fence: () => inTurn(() => next(false)),
     async release() {
       clearInterval(timer);

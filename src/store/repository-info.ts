@@ -33,6 +33,11 @@ export async function readOrCreateInfo(
       hint: 'Give Lifeboat an empty directory or prefix of its own.',
     });
   }
+  if (!create && copyOf) {
+    throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds nothing, and so no copy`, {
+      hint: `Is it mounted, and the right one? If it is to be filled anew: \`lifeboat accept ${destination.name}\`, and the next run does.`,
+    });
+  }
   if (!create) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, not a Lifeboat repository`, {
       hint: 'Check that the right directory is mounted; the first backup makes a repository in it.',

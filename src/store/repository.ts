@@ -40,6 +40,8 @@ export interface Repository {
   /** what objects are encrypted and read with */
   readonly keys: SealKeys;
   readonly signing: Signing;
+  /** the same repository, read and written through another view of its destination */
+  through(destination: Destination): Repository;
   /**
    * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
    * the key was set. Any other is damaged (SIGNATURE_MISSING).
@@ -106,6 +108,11 @@ class StoredRepository implements Repository {
     this.keys = keys;
     this.info = info;
     this.signing = signing;
+  }
+
+  through(destination: Destination): Repository {
+    const { project, info, keys, signing } = this;
+    return new StoredRepository(destination, project, info, { keys, signing });
   }
 
   async snapshots(signal?: AbortSignal): Promise<SnapshotList> {

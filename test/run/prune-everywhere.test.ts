@@ -42,6 +42,13 @@ test('each place is pruned by its own retention, and one that fails keeps none o
     ];
     expect(shown).toMatchObject(outcome);
     expect(await pruneEverywhere(deps, { dryRun: false }, signal)).toMatchObject(outcome);
+    await bench.state.saveCopies({ other: { behindSince: '2026-11-12T03:00:00.000Z' } });
+    const [, , , behind] = await pruneEverywhere(deps, { dryRun: false }, signal);
+    expect(behind).toMatchObject({ error: { message: expect.stringContaining('is not pruned: it has been behind') } });
+    const same = { ...bench.place('main'), name: '/same', keep: { last: 1 } };
+    expect((await pruneEverywhere({ ...deps, copies: [same] }, { dryRun: false }, signal))[1]).toMatchObject({
+      error: { code: 'DEST_FOREIGN' },
+    });
     expect([await bench.ids('main'), await bench.ids(), await bench.ids('other')].map(({ length }) => length)).toEqual([
       4, 2, 1,
     ]);

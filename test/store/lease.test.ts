@@ -5,13 +5,8 @@ import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
-import {
-  isLeasedToOther,
-  LEASE_MS,
-  type LeaseDeps,
-  takeLease,
-  takeLeaseOnceThereIsRoom,
-} from '../../src/store/lease.ts';
+import { isLeasedToOther, LEASE_MS, type LeaseDeps, takeLease } from '../../src/store/lease.ts';
+import { takeLeaseOnceThereIsRoom } from '../../src/store/lease-for-room.ts';
 import { streamOf } from '../../src/store/objects.ts';
 import { keys } from '../contract/destination.ts';
 import { scratchBase } from './helpers.ts';
