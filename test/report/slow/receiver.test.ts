@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { startReceiver } from '../harness/receiver.ts';
+import { startReceiver } from '../../harness/receiver.ts';
 
 test('answers as told, one behaviour a request, and the last one stays', async () => {
   const lines: string[] = [];
@@ -29,7 +29,7 @@ test('answers as told, one behaviour a request, and the last one stays', async (
 });
 
 test('runs as a program that can be scripted from outside', async () => {
-  const path = fileURLToPath(new URL('../harness/receiver.ts', import.meta.url));
+  const path = fileURLToPath(new URL('../../harness/receiver.ts', import.meta.url));
   const child = spawn(process.execPath, [path, '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   try {

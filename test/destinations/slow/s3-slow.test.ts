@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { createS3Destination } from '../../src/destinations/s3.ts';
-import { startStubS3 } from '../harness/stub-s3.ts';
+import { createS3Destination } from '../../../src/destinations/s3.ts';
+import { startStubS3 } from '../../harness/stub-s3.ts';
 
 const MIB = 1024 ** 2;
 const PART = 16 * MIB;

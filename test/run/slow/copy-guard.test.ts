@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
-import { copyLines, copyStateLines } from '../../src/report/copy-text.ts';
-import type { CopyReport } from '../../src/report/events.ts';
-import type { CopyState } from '../../src/state.ts';
-import { deletePin, putPin } from '../../src/store/pins.ts';
-import { CopyBench, type Fault, MEDIA } from './copy-bench.ts';
+import { LifeboatError } from '../../../src/errors.ts';
+import { copyLines, copyStateLines } from '../../../src/report/copy-text.ts';
+import type { CopyReport } from '../../../src/report/events.ts';
+import type { CopyState } from '../../../src/state.ts';
+import { deletePin, putPin } from '../../../src/store/pins.ts';
+import { CopyBench, type Fault, MEDIA } from '../copy-bench.ts';
 
 /** What keeps a copy from harm that comes of a wrong place, a lock, or a long time. */
 

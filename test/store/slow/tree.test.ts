@@ -21,10 +21,10 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { selectByGlobs } from '../../src/store/glob.ts';
-import { LargeFile } from '../../src/store/large-file.ts';
-import { readSmall } from '../../src/store/read-file.ts';
-import { at, type Bench, createBench, describeTree } from './helpers.ts';
+import { selectByGlobs } from '../../../src/store/glob.ts';
+import { LargeFile } from '../../../src/store/large-file.ts';
+import { readSmall } from '../../../src/store/read-file.ts';
+import { at, type Bench, createBench, describeTree } from '../helpers.ts';
 
 let bench: Bench;
 beforeEach(() => {

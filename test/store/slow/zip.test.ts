@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import { ZipArchive } from 'archiver';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ZipHeaders } from '../../src/store/zip.ts';
+import { ZipHeaders } from '../../../src/store/zip.ts';
 
 interface File {
   name: string;
