@@ -8,6 +8,9 @@ import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 50);
 
+/** While somebody runs that, a restore cannot load the table `gated`: it waits there for as long as a test needs. */
+const GATE = 'SELECT pg_sleep(300) AS gate';
+
 /** Rows, schema, owner and settings of a database in one value. */
 const CONTENT = `SELECT md5(concat(
     (SELECT string_agg(md5(t::text), ',' ORDER BY id) FROM t),
@@ -51,6 +54,13 @@ describe('a restore in place that is killed', () => {
     await sql(
       `CREATE TABLE t (id int PRIMARY KEY, v text CHECK (v <> ''));
        CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t);
+       CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+         WHILE EXISTS (SELECT FROM pg_stat_activity WHERE query = '${GATE}') LOOP
+           PERFORM pg_sleep(0.05), pg_stat_clear_snapshot();
+         END LOOP;
+         RETURN true;
+       END $$;
+       CREATE TABLE gated (id int CHECK (gate())); INSERT INTO gated VALUES (1);
        INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 20000) i; INSERT INTO child SELECT id, id FROM t`,
       'app',
     );
@@ -240,11 +250,15 @@ describe('a restore in place that is killed', () => {
     ['it loads', activity("datname LIKE 'app\\_\\_restoring%' AND backend_type = 'client backend'"), ['--no-safety']],
     ['the web service is stopped', webStopped, ['--no-safety']],
   ] as const)('leaves the old database when it is killed while %s', async (_, moment, more) => {
+    await ok('docker', ['exec', '--detach', containers.db, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', GATE]);
+    const atGate = `FROM pg_stat_activity WHERE query = '${GATE}'`;
+    await until('the gate is shut', async () => (await sql(`SELECT count(*) ${atGate}`)) === '1');
     const restore = spawn(inPlace(...more));
     await until('the moment', moment, 60_000, 20);
     await kill('agent');
     await restore.ended;
     await recovers('agent');
+    await sql(`SELECT pg_terminate_backend(pid) ${atGate}`);
     expect(await judge(_)).toBe('changed');
     await expectTold('changed');
     const { snapshots } = await stack.json<{ snapshots: { id: string; trigger: string }[] }>('snapshots');
