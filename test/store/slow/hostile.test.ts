@@ -6,9 +6,9 @@ import { buffer } from 'node:stream/consumers';
 import { zstdCompressSync } from 'node:zlib';
 import { ZipArchive } from 'archiver';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeIndexEntry, type IndexEntry, readIndex } from '../../src/store/index-file.ts';
-import type { PackRef } from '../../src/store/pack-stream.ts';
-import { type Bench, createBench } from './helpers.ts';
+import { encodeIndexEntry, type IndexEntry, readIndex } from '../../../src/store/index-file.ts';
+import type { PackRef } from '../../../src/store/pack-stream.ts';
+import { type Bench, createBench } from '../helpers.ts';
 
 const ID = 'c'.repeat(32);
 const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');

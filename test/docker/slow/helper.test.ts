@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createEngine, type Engine } from '../../src/docker/engine.ts';
-import { createBody, type HelperSpec, helperMount, reapHelpers, startHelper } from '../../src/docker/helper.ts';
-import { runHelper } from '../../src/docker/run-helper.ts';
-import { LifeboatError } from '../../src/errors.ts';
-import { type Log, silentLog } from '../../src/log.ts';
-import { frame, type Route, type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
+import { createEngine, type Engine } from '../../../src/docker/engine.ts';
+import { createBody, type HelperSpec, helperMount, reapHelpers, startHelper } from '../../../src/docker/helper.ts';
+import { runHelper } from '../../../src/docker/run-helper.ts';
+import { LifeboatError } from '../../../src/errors.ts';
+import { type Log, silentLog } from '../../../src/log.ts';
+import { frame, type Route, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;
 let engine: Engine;
