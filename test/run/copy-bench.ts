@@ -1,12 +1,9 @@
-import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { type CopyDeps, type CopyPlace, copyAll } from '../../src/copy.ts';
 import { planWithKeep } from '../../src/copy-plan.ts';
 import type { Destination, LockingDestination, SweepingDestination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
@@ -19,6 +16,7 @@ import { streamOf } from '../../src/store/objects.ts';
 import { objectsOf, openRepository, type Repository, type Snapshot } from '../../src/store/repository.ts';
 import { readTombstones } from '../../src/store/tombstones.ts';
 import { scratchBase } from '../store/helpers.ts';
+import { inMemory } from '../store/memory-destination.ts';
 
 export const MEDIA = 'web.media';
 export const DAY = 86_400_000;
@@ -46,34 +44,6 @@ export function faulty(of: Destination, fault: () => Fault | undefined): Destina
       await fault()?.('delete', key);
       return of.delete(key);
     },
-  };
-}
-
-/** Objects in memory: what is tested is which there are. */
-function inMemory(name: string, objects: Map<string, string>): SweepingDestination {
-  return {
-    name,
-    async put(key, body) {
-      const content = await buffer(body);
-      if (objects.has(key)) throw new LifeboatError('DEST_EXISTS', key);
-      objects.set(key, content.toString('latin1'));
-      return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
-    },
-    async get(key) {
-      const content = objects.get(key);
-      if (content === undefined) throw new LifeboatError('OBJECT_MISSING', `no ${key}`);
-      return streamOf(Buffer.from(content, 'latin1'));
-    },
-    async *list(prefix) {
-      for (const key of [...objects.keys()].sort()) {
-        const size = objects.get(key)?.length;
-        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
-      }
-    },
-    async delete(key) {
-      objects.delete(key);
-    },
-    sweepTemporary: async () => 0,
   };
 }
 

@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { LifeboatError } from '../../src/errors.ts';
@@ -20,6 +18,7 @@ import { openRepository, type Repository, type Snapshot } from '../../src/store/
 import { readTombstones } from '../../src/store/tombstones.ts';
 import { keys } from '../contract/destination.ts';
 import { scratchBase } from '../store/helpers.ts';
+import { inMemory } from '../store/memory-destination.ts';
 
 const MEDIA = 'web.media';
 const DAY = 86_400_000;
@@ -34,38 +33,10 @@ let accepted: Record<string, string>;
 let results: Record<string, LastResult>;
 let planned: Record<string, string>;
 
-/** Objects as text in memory: what is tested is which there are. */
-function inMemory(): Destination {
-  const missing = (key: string) => new LifeboatError('OBJECT_MISSING', `no ${key}`);
-  return {
-    name: 'memory',
-    async put(key, body) {
-      const content = await text(body);
-      if (objects.has(key)) throw new LifeboatError('DEST_EXISTS', key);
-      objects.set(key, content);
-      return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
-    },
-    async get(key) {
-      const content = objects.get(key);
-      if (content === undefined) throw missing(key);
-      return streamOf(content);
-    },
-    async *list(prefix) {
-      for (const key of [...objects.keys()].sort()) {
-        const size = objects.get(key)?.length;
-        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
-      }
-    },
-    async delete(key) {
-      objects.delete(key);
-    },
-  };
-}
-
 beforeEach(async () => {
   root = mkdtempSync(join(scratchBase, 'lifeboat-prune-'));
   objects = new Map();
-  destination = inMemory();
+  destination = inMemory('memory', objects);
   repository = await openRepository(destination, { project: 'shop', create: true, keys: {} });
   last = undefined;
   now = Date.parse('2026-11-10T03:00:00Z');
@@ -431,7 +402,8 @@ describe('prune', () => {
     const reference = new Map(objects);
     let steps = 0;
     for (let failAt = 1; failAt <= steps + 1; failAt++) {
-      objects = new Map(reference);
+      objects.clear();
+      for (const [key, content] of reference) objects.set(key, content);
       let step = 0;
       const dying = () => {
         if (++step === failAt) throw new Error('killed');

@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto';
+import { buffer } from 'node:stream/consumers';
+import type { SweepingDestination } from '../../src/destinations/destination.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { streamOf } from '../../src/store/objects.ts';
+
+/** Objects in memory: what is tested is which there are. */
+export function inMemory(name: string, objects: Map<string, string>): SweepingDestination {
+  return {
+    name,
+    async put(key, body) {
+      const content = await buffer(body);
+      if (objects.has(key)) throw new LifeboatError('DEST_EXISTS', key);
+      objects.set(key, content.toString('latin1'));
+      return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+    },
+    async get(key) {
+      const content = objects.get(key);
+      if (content === undefined) throw new LifeboatError('OBJECT_MISSING', `no ${key}`);
+      return streamOf(Buffer.from(content, 'latin1'));
+    },
+    async *list(prefix) {
+      for (const key of [...objects.keys()].sort()) {
+        const size = objects.get(key)?.length;
+        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
+      }
+    },
+    async delete(key) {
+      objects.delete(key);
+    },
+    sweepTemporary: async () => 0,
+  };
+}
