@@ -19,7 +19,7 @@ const BUDGETS: Budget[] = [
 
 /** A first backup of a media tree to a real S3 server, against what runbooks pipe into an upload; memory for a large file. */
 export async function benchS3({ rounds, small, image }: BenchOptions): Promise<string> {
-  const server = await startS3Server();
+  const server = await startS3Server({ bytes: 8 * 1024 ** 3 });
   try {
     return await withPlace(async (place) => {
       const count = small ? 2_000 : 20_000;
@@ -68,7 +68,7 @@ async function backup(
   } finally {
     await shell(`docker network disconnect --force ${stack.project}_default ${server.container}`);
     await stack.destroy();
-    await server.empty(bucket);
+    await clear(server, bucket);
   }
 }
 
@@ -80,5 +80,11 @@ async function byHand({ media, recipient }: Place, server: S3Server, results: Re
       `tar -C ${media} -cf - . | zstd -q -T0 -c | age -r ${recipient} | env -u AWS_CA_BUNDLE rclone --config /dev/null rcat "${remote}${bucket}/media.tar.zst.age"`,
     ),
   );
+  await clear(server, bucket);
+}
+
+/** The server keeps the memory of what was deleted until it has collected it. */
+async function clear(server: S3Server, bucket: string): Promise<void> {
   await server.empty(bucket);
+  await shell(`docker exec ${server.container} radosgw-admin gc process --include-all`);
 }

@@ -76,11 +76,9 @@ async function oneRound(arena: Arena, results: Results, round: number, archive: 
 
   await results.run(TAR, () => shell(`tar -C ${media} -cf - . | zstd -q -T0 -c > ${archive}`));
   await rm(archive);
-  await rm(repository, { recursive: true, force: true });
   await mkdir(repository);
   await shell(`${restic} init`);
   await resticBackup(FIRST);
-  for (const stack of Object.values(stacks)) await clearRepository(stack);
   await ours(FIRST);
 
   await resticBackup(UNCHANGED);
@@ -88,4 +86,7 @@ async function oneRound(arena: Arena, results: Results, round: number, archive: 
   changeFiles(media, count, round);
   await resticBackup(CHANGED);
   await ours(CHANGED);
+  // The next round finds as much memory free as this one did.
+  await rm(repository, { recursive: true });
+  for (const stack of Object.values(stacks)) await clearRepository(stack);
 }

@@ -36,9 +36,13 @@ case $what in
     ;;
   test)
     scripts/setup.sh test
+    build_image lifeboat:test &
+    build=$!
+    trap 'kill "$build" 2>/dev/null || true' EXIT
     node_modules/.bin/biome check .
     node_modules/.bin/tsc --noEmit
-    build_image lifeboat:test
+    wait "$build"
+    trap - EXIT
     node test/harness/run-all.ts "$@"
     ;;
   demo)

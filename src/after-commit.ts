@@ -29,7 +29,10 @@ export async function copyAndPrune(
   const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
-  if (prune && !signal.aborted) await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
+  // The error of that copy says it: its retention may be the longer one.
+  const isCopyToo = copies.some(({ isDestination }) => isDestination);
+  if (prune && !isCopyToo && !signal.aborted)
+    await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
   if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
 }
 

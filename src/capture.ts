@@ -102,7 +102,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   }
 
   async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastStored: LastGood | undefined) {
-    if (stored.files > 0) return;
+    // What a restore replaces may be as empty as it is wrong.
+    if (stored.files > 0 || run.trigger === 'safety') return;
     const acceptedAt = (await deps.state.accepted())[planned.name];
     if (
       acceptedAt !== undefined &&

@@ -44,10 +44,11 @@ export function processIo(): Io {
 export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
   if (name === 'tree-job') return treeJob(io);
   const { createApp, createBase } = await import('./app.ts');
-  // On a terminal the log would tear the display; its warnings and errors are in the report.
-  const quiet = name !== 'daemon' && io.env.LOG_LEVEL === undefined;
-  const write = quiet && io.terminal.isTTY ? (line: string) => io.err(readable(line)) : io.err;
-  const base = createBase(quiet ? { ...io.env, LOG_LEVEL: 'warn' } : io.env, write);
+  const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
+  // JSON would tear the display of a terminal; whoever looks for a fault needs all its fields.
+  const forPeople = name !== 'daemon' && io.terminal.isTTY && level !== 'debug' && level !== 'trace';
+  const write = forPeople ? (line: string) => io.err(readable(line)) : io.err;
+  const base = createBase(level === undefined ? io.env : { ...io.env, LOG_LEVEL: level }, write);
   const json = options.json === true;
   if (name.startsWith('bucket-')) {
     const { bringBack, policy, setup } = await import('./bucket-commands.ts');
@@ -118,6 +119,7 @@ async function showPlan(call: Call): Promise<number> {
     project: app.project,
     agentMounts: app.self.facts.mounts,
     treeStore: app.treeStore,
+    state: app.state,
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
@@ -209,10 +211,16 @@ async function accept(call: Call): Promise<number> {
 
 /** As if it had never been complete: then the next run may make it anew. */
 async function acceptCopy(call: Call, name: string): Promise<number> {
-  const { state } = call.app;
-  const copies = await state.copies();
-  const { complete: _, ...rest } = copies[name] ?? {};
-  await state.saveCopies({ ...copies, [name]: rest });
+  const { state, lock } = call.app;
+  // A run that is under way writes the same.
+  const held = await lock();
+  try {
+    const copies = await state.copies();
+    const { complete: _, ...rest } = copies[name] ?? {};
+    await state.saveCopies({ ...copies, [name]: rest });
+  } finally {
+    await held.release();
+  }
   print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it anew.`);
   return EXIT.done;
 }

@@ -1,4 +1,3 @@
-import { LifeboatError } from './errors.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import type { Snapshot } from './store/repository.ts';
 
@@ -57,13 +56,6 @@ export function together(one: readonly Snapshot[], other: readonly Snapshot[]): 
 /** The plan as it counts at a copy with a retention of its own, which goes before the labels. */
 export function planWithKeep(plan: Plan, keep: KeepPolicy | undefined): Plan {
   return keep ? { ...plan, sources: plan.sources.map((source) => ({ ...source, keep })) } : plan;
-}
-
-/** Why a copy is refused that is the destination under another name: its retention would be that of the destination. */
-export function isDestination(name: string): LifeboatError {
-  return new LifeboatError('DEST_FOREIGN', `${name} is the destination itself, under another name`, {
-    hint: 'Take it out of LIFEBOAT_COPY, or give the copy a place of its own. Nothing was removed there.',
-  });
 }
 
 /** The end of the oldest snapshot among what is still to be done: since then the copy is behind. */

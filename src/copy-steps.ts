@@ -1,6 +1,6 @@
 import type { CopyDeps, CopyPlace } from './copy.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './copy-plan.ts';
-import { LifeboatError } from './errors.ts';
+import { isSystemError, LifeboatError } from './errors.ts';
 import { prolongLocks } from './locks.ts';
 import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
@@ -61,7 +61,7 @@ export async function bringUpToDate(
   const problems = new Map<string, Problem>();
   const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
-  let error = unreadable && notCopied(unreadable.id, unreadable.error);
+  let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
   for (const step of steps) {
     signal.throwIfAborted();
     alive();
@@ -88,6 +88,8 @@ interface CopySide {
   hashes: ReadonlyMap<string, string>;
   /** ids of the manifests that nobody can read there */
   unreadable: ReadonlySet<string>;
+  /** that there is a manifest which its disk or server does not give now */
+  withheld?: LifeboatError;
   there: ReadonlySet<string>;
   gone: ReadonlySet<string>;
   leftOut: ReadonlySet<string>;
@@ -101,10 +103,13 @@ async function readCopy(
   const { snapshots, damaged } = await repository.snapshots(signal);
   const gone = new Set(await tombstoneIds(repository));
   const unreadable = new Set<string>();
+  let withheld: LifeboatError | undefined;
   const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
   for (const { id, error } of damaged) {
+    // A disk or server that did not let it be read may do so again: nothing is deleted for that.
+    if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
     // One that nobody can read is brought anew. One that was forged is for people to look at.
-    if (error.code === 'OBJECT_DAMAGED' && usable.has(id)) unreadable.add(id);
+    else if (error.code === 'OBJECT_DAMAGED' && usable.has(id)) unreadable.add(id);
   }
   // One that was removed is not brought anew; beside its tombstone it says nothing.
   for (const id of unreadable) {
@@ -124,7 +129,7 @@ async function readCopy(
     if (!gone.has(id) || there.has(id)) continue;
     if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
   }
-  return { hashes, unreadable, there, gone, leftOut, wanted };
+  return { hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
 }
 
 async function contextOf(
@@ -205,5 +210,12 @@ function notCopied(id: string, cause: LifeboatError): LifeboatError {
   return new LifeboatError(cause.code, `${id} is not copied: ${cause.message}`, {
     cause: cause.cause,
     hint: cause.hint ?? 'Run `lifeboat check`. Back up again: what is damaged is stored anew.',
+  });
+}
+
+function notRead(place: string, id: string, cause: LifeboatError): LifeboatError {
+  return new LifeboatError(cause.code, `the manifest of ${id} cannot be read at ${place}`, {
+    cause: cause.cause,
+    hint: 'Look at the disk or mount behind it, and who owns the file. If it is lost for good, delete it there: the next run sends it again.',
   });
 }

@@ -1,16 +1,17 @@
-import { behindSince, type CopyStep, isDestination } from './copy-plan.ts';
+import { behindSince, type CopyStep } from './copy-plan.ts';
 import { bringUpToDate, type Side } from './copy-steps.ts';
 import { hearing } from './destinations/hearing.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import type { CopyReport, Pruned } from './report/events.ts';
+import { DESTINATION, SamePlace } from './same-place.ts';
 import type { CopyState, State } from './state.ts';
-import { type Lease, leaseTokenAt } from './store/lease.ts';
+import type { Lease } from './store/lease.ts';
 import { readPins } from './store/pins.ts';
 import type { Repository } from './store/repository.ts';
 import { tombstoneIds } from './store/tombstones.ts';
-import { watched } from './watched.ts';
+import { aborted, patiently, watched } from './watched.ts';
 
 /** A place of a copy. */
 export interface CopyPlace {
@@ -58,13 +59,28 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   main.catch(() => undefined);
   const before = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
   const bad = new Set<string>();
+  const same = new SamePlace(Object.fromEntries(deps.copies.map(({ name }) => [name, before[name] ?? {}])));
+  same.add(DESTINATION, deps.lease);
+  const looks = deps.copies.map(() => Promise.withResolvers<void>());
+  const all = Promise.all(looks.map(({ promise }) => promise));
   const reports = await Promise.all(
-    deps.copies.map((place) => copyOne(deps, { place, main, bad, before: before[place.name] })),
+    deps.copies.map((place, i) => {
+      const looked = { one: () => looks[i]?.resolve(), all };
+      const one = { place, main, bad, same, looked, before: before[place.name] };
+      return copyOne(deps, one).finally(looked.one);
+    }),
   );
+  const alias = reports.find(({ name }) => name === same.otherNameOf(DESTINATION));
+  if (alias) {
+    alias.isDestination = true;
+    deps.log.warn('nothing is removed from the destination', { ...errorInfo(same.reasonToKeep(DESTINATION)) });
+  }
   const states = reports.map(({ name, status, behindSince: since, error, problems }): [string, CopyState] => {
     const complete = status === 'ok' ? deps.now().toISOString() : before[name]?.complete;
     const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
-    return [name, { ...(complete === undefined ? {} : { complete }), ...behind, ...(problems ? { problems } : {}) }];
+    const sameAs = same.otherNameOf(name);
+    const known = { ...(complete === undefined ? {} : { complete }), ...(sameAs === undefined ? {} : { sameAs }) };
+    return [name, { ...known, ...behind, ...(problems ? { problems } : {}) }];
   });
   try {
     await deps.state.saveCopies(Object.fromEntries(states));
@@ -88,9 +104,13 @@ interface One {
   before: CopyState | undefined;
   /** objects of the destination that are found to be damaged */
   bad: Set<string>;
+  /** knows the destination and the copies that are under way, or done */
+  same: SamePlace;
+  /** `one`: to be called when it is known whether this place is another one too; `all`: it is known of every copy */
+  looked: { one(): void; all: Promise<unknown> };
 }
 
-async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promise<CopyReport> {
+async function copyOne(deps: CopyDeps, { place, main, before, bad, same, looked }: One): Promise<CopyReport> {
   const { name } = place;
   const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
   const lacking = new Set<CopyStep>();
@@ -98,30 +118,25 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad }: One): Promi
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
       const opened = await openCopy(place, side.repository, before);
-      await refuseDestination(deps, name, opened);
       // Not heard: its timer is no sign of life.
-      const lease = await place.lease(opened);
-      const repository = opened.through(hearing(opened.destination, alive));
-      try {
+      await withLease(place, opened, same, { signal, alive }, async ({ fence }) => {
+        looked.one();
+        const repository = opened.through(hearing(opened.destination, alive));
         await place.sweep();
-        const { fence } = lease;
-        const done = await bringUpToDate(deps, {
-          place,
-          main: side,
-          repository,
-          report,
-          lacking,
-          fence,
-          signal,
-          alive,
-        });
+        const copying = { place, main: side, repository, report, lacking, fence, signal, alive };
+        const done = await bringUpToDate(deps, copying);
         for (const key of done.bad) bad.add(key);
         if (done.problems.length > 0) report.problems = done.problems;
         if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
-        else if (deps.prune) await pruneCopy(deps, report, () => deps.prune?.(place, repository, fence, signal));
-      } finally {
-        await lease.release();
-      }
+        else if (deps.prune && (await isKnown(looked.all, signal, alive))) {
+          const pruned = async () => {
+            const reason = same.reasonToKeep(name);
+            if (reason) throw reason;
+            return deps.prune?.(place, repository, fence, signal);
+          };
+          await pruneCopy(deps, report, pruned);
+        }
+      });
     });
   } catch (error) {
     const why = errorInfo(deps.signal.aborted ? deps.signal.reason : error);
@@ -149,13 +164,34 @@ async function openCopy(place: CopyPlace, main: Repository, before: CopyState | 
   });
 }
 
-async function refuseDestination({ lease }: CopyDeps, name: string, { destination, project }: Repository) {
-  if (lease?.token === undefined) return;
-  if ((await leaseTokenAt(destination, project)) === lease.token) throw isDestination(name);
+/** Takes the lease of a copy, and tells whoever loses it to another name of the same place why. */
+async function withLease<T>(
+  place: CopyPlace,
+  repository: Repository,
+  same: SamePlace,
+  watch: { signal: AbortSignal; alive(): void },
+  work: (lease: Lease) => Promise<T>,
+): Promise<T> {
+  const lease = await same.take(place.name, repository, () => place.lease(repository), watch);
+  try {
+    return await work(lease);
+  } catch (error) {
+    // One that was given up may have taken over a lease of this agent's own.
+    if (error instanceof LifeboatError && error.code === 'LEASE_LOST') await same.refuse(place.name, repository);
+    throw error;
+  } finally {
+    await lease.release();
+  }
+}
+
+/** Waits until all copies were looked at, each of which is watched by itself. False when this one is to end before. */
+async function isKnown(all: Promise<unknown>, signal: AbortSignal, alive: () => void): Promise<boolean> {
+  await patiently(Promise.race([all, aborted(signal)]), alive);
+  return !signal.aborted;
 }
 
 /** A copy that has everything is well, whatever else it still has. */
-async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned> | undefined) {
+async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned | undefined>) {
   try {
     const pruned = await prune();
     if (pruned) {

@@ -13,14 +13,19 @@ export interface DeadRestoreDeps {
   repository(): Promise<Repository>;
 }
 
-/** How far a dead restore or rollback had come. `unknown`: the server cannot be asked now. */
-export type Reached = 'nothing' | 'swapped' | 'unknown';
+/** How far a dead restore or rollback had come. `half`: a volume is neither old nor new now; `unknown`: it cannot be told now. */
+export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
 /**
  * Tells of a restore that died, and stores its record. One that had stored its record had ended: then that is told.
- * Never rejects because of the repository.
+ * Never rejects because of the repository. `copying`: tables that it was putting into a database in use.
  */
-export async function reportDeadRestore(deps: DeadRestoreDeps, restore: RestoreStart, reached: Reached): Promise<void> {
+export async function reportDeadRestore(
+  deps: DeadRestoreDeps,
+  restore: RestoreStart,
+  reached: Reached,
+  copying: readonly string[] = [],
+): Promise<void> {
   const report: RestoreReport = {
     ...restore,
     end: deps.now().toISOString(),
@@ -32,7 +37,7 @@ export async function reportDeadRestore(deps: DeadRestoreDeps, restore: RestoreS
     warnings: [],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
-        hint: hint(restore, reached),
+        hint: copying.length > 0 ? copyingHint(copying) : hint(restore, reached),
       }),
     ),
   };
@@ -41,8 +46,16 @@ export async function reportDeadRestore(deps: DeadRestoreDeps, restore: RestoreS
   await deps.dispatcher.settle();
 }
 
+/** They come in one transaction; what ties them to other tables is made after it. */
+function copyingHint(tables: readonly string[]): string {
+  const named = tables.slice(0, 5).join(', ') + (tables.length > 5 ? ` and ${tables.length - 5} more` : '');
+  return `${named} may be in the database by now, with all rows, but without foreign keys, or apart from the table that they are a partition of: look whether they are, drop them then, and start it again.`;
+}
+
 function hint({ verb, id }: RestoreStart, reached: Reached): string {
   if (reached === 'unknown') return 'Which data is in place cannot be told now; look at it, and at `lifeboat status`.';
+  if (reached === 'half')
+    return 'The volume holds neither the old data nor the new, and what uses it stays stopped. Nothing of either is lost: taking it back is tried again every minute, and the log says what is in the way.';
   if (reached === 'nothing') return 'Nothing was replaced; it can be started again.';
   if (verb === 'rollback') return 'The data is rolled back, complete; `lifeboat rollback` undoes it.';
   return `The restored data is in place, complete; \`lifeboat rollback ${id}\` brings the former data back.`;

@@ -47,6 +47,7 @@ export const ERROR_CODES = {
   PATH_UNKNOWN: 'a snapshot holds no file of that name',
   TREE_TARGET_REFUSED: 'the directory to restore into is not a place to restore to',
   TREE_EMPTY: 'a source that should hold data holds nothing at all',
+  TREE_HALF_RESTORED: 'a volume holds neither the old data nor the new: a swap was cut off',
   TREE_STALLED: 'reading a volume made no progress for too long',
   // store and destinations
   SPOOL_FULL: 'the spool has too little free space',
@@ -131,7 +132,23 @@ export function errorInfo(error: unknown): ErrorInfo {
   return info;
 }
 
-/** True for a Node system error with that code, e.g. `ENOENT`. */
+/** Numbers of Linux (errno(3)) that Node has no name for: it calls them `Unknown system error -122`. */
+const UNNAMED: Readonly<Record<string, number>> = { EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, EDQUOT: 122 };
+
+/** True for a system error with one of these codes, e.g. `ENOENT`. */
 export function hasErrno(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false;
+  if (codes.includes(error.code)) return true;
+  const number = 'errno' in error && typeof error.errno === 'number' ? Math.abs(error.errno) : undefined;
+  return number !== undefined && codes.some((code) => UNNAMED[code] === number);
+}
+
+/** True when a disk does not give back what is on it: a bad sector, or a file system that finds its own sums wrong. */
+export function isDiskError(error: unknown): boolean {
+  return hasErrno(error, 'EIO', 'EBADMSG', 'EUCLEAN');
+}
+
+/** True for an error of the operating system, as Node throws it. */
+export function isSystemError(error: unknown): boolean {
+  return error instanceof Error && 'errno' in error && typeof error.errno === 'number';
 }

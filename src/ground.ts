@@ -32,7 +32,7 @@ import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { readVersion } from './version.ts';
 
 /** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
-const LOCK_PATIENCE_MS = 3000;
+const LOCK_PATIENCE_MS = 10_000;
 const LOCK_RETRY_MS = 150;
 
 /** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */

@@ -1,7 +1,7 @@
 import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { Hook } from './plan/model.ts';
+import type { Hook, Mount } from './plan/model.ts';
 import type { RestoreStart, RunStart } from './report/events.ts';
 import type { Reach } from './sources/source.ts';
 
@@ -34,8 +34,12 @@ export type JournalEntry =
   | { type: 'object'; key: string }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
+  /** tables are about to go into a database that is in use, by their names there */
+  | { type: 'copying'; tables: string[] }
   /** a volume is worked in from here on, see kept-volumes.ts */
-  | { type: 'volume'; id: string; root: string; reach: Reach }
+  | { type: 'volume'; id: string; root: string; reach: Reach; mount?: Mount }
+  /** from here on it may be neither the old nor the new, until it is done */
+  | { type: 'volume-swap'; id: string }
   /** `now`: which data is in it */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /** `startedAt`: its last start, as the engine tells it; `until`: the stop is over by then, whatever it comes to */

@@ -3,6 +3,7 @@ import type { RolledBackFrom } from './journal.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { RestoreStart } from './report/events.ts';
 import { restoreTarget } from './restore-context.ts';
+import type { Aside } from './sources/postgres/databases.ts';
 import { endOwn, readDatabases } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback, State } from './state.ts';
@@ -13,6 +14,15 @@ export type Present = Awaited<ReturnType<typeof readDatabases>>;
 /** Every name that the databases of some rollbacks may have. */
 export function namesOf(rollbacks: readonly Rollback[]): string[] {
   return rollbacks.flatMap(({ databases = [] }) => databases.flatMap(({ name, before }) => [name, before]));
+}
+
+/** The databases of a source that are kept aside now, by their names there. */
+export async function keptDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
+  const all = (await state.rollbacks()).filter((one) => one.source === source);
+  return all.flatMap(({ databases = [], inUse, safety }) =>
+    // After a rollback it is the restored data that is aside, with whatever was written to it since.
+    databases.map(({ before }) => ({ name: before, stored: inUse === 'restored' && safety !== undefined })),
+  );
 }
 
 /**

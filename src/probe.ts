@@ -1,5 +1,6 @@
 import { PROBE_RUN } from './docker/helper.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
+import { keptDatabases } from './kept-databases.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
 import { chooseDatabases, listDatabases } from './sources/postgres/databases.ts';
@@ -8,6 +9,7 @@ import { applicationName } from './sources/postgres/postgres-source.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import { unlessAborted } from './sources/postgres/watchdog.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
+import type { State } from './state.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
 import type { MeasuredTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
@@ -16,6 +18,7 @@ export interface ProbeDeps {
   project: string;
   agentMounts: readonly Mount[];
   treeStore: TreeStore;
+  state: Pick<State, 'rollbacks'>;
   openTools(
     source: PostgresSource,
     context: { runId: string; application: string; signal: AbortSignal },
@@ -58,7 +61,8 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
     const look = async () => {
       const control = await tools.control();
       const { version } = await readServerFacts(control);
-      return { version, ...chooseDatabases(source, await listDatabases(control)) };
+      const kept = await keptDatabases(deps.state, source.name);
+      return { version, ...chooseDatabases(source, await listDatabases(control), kept) };
     };
     const { version, databases } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);

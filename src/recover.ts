@@ -12,6 +12,7 @@ import {
   type RolledBackFrom,
   readJournal,
 } from './journal.ts';
+import { halfSwapped } from './kept-volumes.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import { overall, type RestoreStart, type RunReport, type RunStart } from './report/events.ts';
@@ -111,34 +112,38 @@ async function undo(
   // People's containers do not wait for the rest, nor the rest for a long post hook.
   const begun = entries.find((entry) => entry.type === 'begun');
   const [{ again }, clean] = await Promise.all([
-    releaseHolds(entries, deps.holdDeps(record)),
+    volumes.half ? { again: true } : releaseHolds(entries, deps.holdDeps(record)),
     removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
     // A safety snapshot is told of by its restore.
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
-    if (begun) await reportDeadRestore(deps, begun.restore, volumes.reached ?? clean.reached);
+    const copying = entries.findLast((entry) => entry.type === 'copying');
+    if (begun) await reportDeadRestore(deps, begun.restore, volumes.reached ?? clean.reached, copying?.tables);
     record({ type: 'reported' });
   }
   return clean.done && volumes.done && !again;
 }
 
-/** `reached` only where the run worked in a volume. */
+/** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */
 async function undoInVolumes(
   deps: RecoverDeps,
   file: string,
   id: string,
-): Promise<{ done: boolean; reached?: Reached }> {
+): Promise<{ done: boolean; half?: boolean; reached?: Reached }> {
   const entries = await readJournal(file);
   if (!entries.some(({ type }) => type === 'volume')) return { done: true };
   try {
     // First, because a helper of the dead run goes on moving.
     await deps.reapHelpers(({ runId }) => runId !== id);
     const { done, now } = await deps.undoVolumes(entries, file);
-    return { done, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
+    const half = !done && halfSwapped(await readJournal(file)).length > 0;
+    if (half) return { done, half, reached: 'half' };
+    return { done, half, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
   } catch (error) {
     deps.log.warn('a half restored volume could not be put right', { run: id, ...errorInfo(error) });
-    return { done: false, reached: 'unknown' };
+    const half = halfSwapped(entries).length > 0;
+    return { done: false, half, reached: half ? 'half' : 'unknown' };
   }
 }
 

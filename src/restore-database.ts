@@ -20,7 +20,7 @@ import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { type LoadedDatabase, loadDatabases } from './sources/postgres/load.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
-import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts';
+import { applicationName, restoreJobs } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
 import type { Tools } from './sources/postgres/tools.ts';
@@ -124,16 +124,20 @@ function rolesText(all: boolean, missing: readonly string[]): string[] {
   return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
 }
 
-function describe({ size, tables, rows, counted, moreRows, newTables }: PresentDatabase): string {
-  const what = `${formatBytes(size)}, ${plural(tables, 'table')}`;
-  if (!counted) return `${what}, about ${formatCount(rows)} rows: not counted, a session holds a lock`;
-  const than = 'than the snapshot';
-  const difference =
-    moreRows === 0
-      ? 'as many rows as the snapshot'
-      : `${formatCount(Math.abs(moreRows))} ${moreRows > 0 ? 'more' : 'fewer'} rows ${than}`;
+function describe({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
+  const space = size === undefined ? 'size not known' : formatBytes(size);
+  if (uncounted !== undefined) {
+    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${formatCount(rows)} rows`;
+    return `${space}${estimated}: not counted, ${uncounted}`;
+  }
+  const differences = [
+    ...(more > 0 ? [`${formatCount(more)} more`] : []),
+    ...(fewer > 0 ? [`${formatCount(fewer)} fewer`] : []),
+  ];
+  const difference = differences.length === 0 ? 'as many' : differences.join(' and ');
   const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
-  return `${what}, ${formatCount(rows)} rows: ${difference}${added}`;
+  const than = differences.length === 0 ? 'as' : 'than';
+  return `${space}, ${plural(tables, 'table')}, ${formatCount(rows)} rows: ${difference} rows ${than} the snapshot${added}`;
 }
 
 async function loadAll(
@@ -155,7 +159,7 @@ async function loadAll(
     ...work,
     loads: work.plan.load,
     id: id.slice(-6),
-    jobs: toolJobs(),
+    jobs: restoreJobs(),
     stallTimeoutMs: deps.stallTimeoutMs,
     signal,
     step: (text) => request.say(`  ${text}`),

@@ -1,5 +1,6 @@
 import { LifeboatError } from './errors.ts';
 import { distance } from './plan/suggest.ts';
+import type { RestoreContext, RestoreRequest } from './restore-context.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
 import { displayPath } from './store/path.ts';
@@ -58,5 +59,30 @@ class Closest {
 
   names(): string[] {
     return this.found.map(({ path }) => path);
+  }
+}
+
+/** What does not go together, or is not for files, is refused before anything is looked at. Throws USAGE. */
+export function refuseOptions(request: RestoreRequest, { entry }: RestoreContext): void {
+  const { source, paths, overwrite, toDirectory, to } = request;
+  const refuse = (message: string, hint: string) => {
+    throw new LifeboatError('USAGE', message, { hint });
+  };
+  const { database, toDatabase, as, tables, globals } = request;
+  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || undefined)) {
+    refuse(
+      `${source} is not a database`,
+      'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',
+    );
+  }
+  if (overwrite && paths.length === 0)
+    refuse('--overwrite belongs to --path', 'Without --path everything is replaced anyway.');
+  if (toDirectory !== undefined && to !== undefined)
+    refuse('--to and --to-directory exclude each other', 'Leave one out.');
+  if (entry.kind === 'files' && toDirectory === undefined) {
+    refuse(
+      `${source} is mounted read-only into the agent as a rule`,
+      'Restore it with --to-directory DIR and copy the files from there.',
+    );
   }
 }

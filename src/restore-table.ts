@@ -18,7 +18,7 @@ import { careFor, type ExtensionCare } from './sources/postgres/extensions.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from './sources/postgres/facts.ts';
 import { checkRoles, checkVersion, NAME_LIMIT, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { loadTables } from './sources/postgres/load-tables.ts';
-import { applicationName, toolJobs } from './sources/postgres/postgres-source.ts';
+import { applicationName, restoreJobs } from './sources/postgres/postgres-source.ts';
 import { freeDataSpace, neededSpace } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
 import { displayName, findTable, partsOf, type TableParts } from './sources/postgres/table-parts.ts';
@@ -140,7 +140,7 @@ async function chooseTables(
       hint: 'Say which one with --database NAME.',
     });
   }
-  const care = careFor(one.recorded, toolJobs());
+  const care = careFor(one.recorded, restoreJobs());
   const parts = partsOf(one.entries, one.roots, { copy: request.as !== undefined, without: care.leftOut });
   const place = `databases/${databaseDirectory(one.recorded.name)}`;
   // Only names that the tools give: what is in a table of contents must not become a pattern.
@@ -229,6 +229,7 @@ async function load(
     stallTimeoutMs: deps.stallTimeoutMs,
     signal: request.signal,
     step: (text) => request.say(`  ${text}`),
+    recordCopying: (tables) => journal.record({ type: 'copying', tables }),
     recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
     forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
   });

@@ -2,7 +2,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { readJournal } from './journal.ts';
-import { undoVolumes, type VolumePlace, volumeName, volumePlace } from './kept-volumes.ts';
+import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from './kept-volumes.ts';
 import { formatBytes, plural } from './report/format.ts';
 import {
   type PreparedRestore,
@@ -15,7 +15,7 @@ import {
 } from './restore-context.ts';
 import { checkTargetDirectory } from './restore-directory.ts';
 import { fetchIndex, keptDirectories } from './restore-fetch.ts';
-import { checkPaths } from './restore-paths.ts';
+import { checkPaths, refuseOptions } from './restore-paths.ts';
 import { areaName } from './store/area.ts';
 import type { BuiltTree } from './store/build-beside.ts';
 import type { TreeDifference } from './store/compare-tree.ts';
@@ -45,7 +45,7 @@ interface Work {
  * volume for a rollback.
  *
  * Errors, with nothing touched: USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED,
- * TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED.
+ * TREE_TARGET_FULL, TREE_HALF_RESTORED, OBJECT_MISSING, OBJECT_DAMAGED.
  */
 export async function prepareVolume(
   deps: RestoreDeps,
@@ -61,6 +61,7 @@ export async function prepareVolume(
   let begun = false;
   try {
     const { root, reach } = target;
+    await checkWhole(deps.journals, context.journal.file, target);
     const { paths, overwrite, signal } = request;
     const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
     const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: context.progress };
@@ -80,30 +81,6 @@ export async function prepareVolume(
   } catch (error) {
     await close(deps, context, target, begun);
     throw error;
-  }
-}
-
-function refuseOptions(request: RestoreRequest, { entry }: RestoreContext): void {
-  const { source, paths, overwrite, toDirectory, to } = request;
-  const refuse = (message: string, hint: string) => {
-    throw new LifeboatError('USAGE', message, { hint });
-  };
-  const { database, toDatabase, as, tables, globals } = request;
-  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || undefined)) {
-    refuse(
-      `${source} is not a database`,
-      'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',
-    );
-  }
-  if (overwrite && paths.length === 0)
-    refuse('--overwrite belongs to --path', 'Without --path everything is replaced anyway.');
-  if (toDirectory !== undefined && to !== undefined)
-    refuse('--to and --to-directory exclude each other', 'Leave one out.');
-  if (entry.kind === 'files' && toDirectory === undefined) {
-    refuse(
-      `${source} is mounted read-only into the agent as a rule`,
-      'Restore it with --to-directory DIR and copy the files from there.',
-    );
   }
 }
 
@@ -175,16 +152,17 @@ function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] 
 function newerNote(newer: number, stay: boolean): string[] {
   if (newer === 0) return [];
   const files = `${plural(newer, 'file')} changed after the snapshot`;
-  return [stay ? `${files} and stay as they are; --overwrite replaces them` : `${files}: what they hold now is kept`];
+  const [stays, holds] = newer === 1 ? ['stays as it is', 'it holds'] : ['stay as they are', 'they hold'];
+  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : `${files}: what ${holds} now is kept`];
 }
 
 async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
   const { id, journal, entry, directory } = context;
-  const { root, reach, name } = target;
+  const { root, reach, mount, name } = target;
   request.say(
     `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} beside, in ${areaName('restoring', id)} of ${name}`,
   );
-  journal.record({ type: 'volume', id, root, reach });
+  journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
   const { paths, overwrite, signal } = request;
   const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
   return deps.treeStore.volume(
@@ -200,9 +178,21 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   // A directory is empty: whatever comes is all there is, and nothing is kept.
   const whole = request.paths.length === 0 || planned === undefined;
   if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
-  const job = { kind: 'swap' as const, root, id, at: deps.now().toISOString(), whole, snapshot: snapshot.id };
-  const running = { reach, runId: id, journal: journal.file, signal: request.signal, progress: context.progress };
-  const { area, swapMs } = await deps.treeStore.volume(job, running);
+  // Nobody was asked about what came since, and nothing was stopped for it.
+  const empty = request.paths.length === 0 && difference.present.entries === 0;
+  const job = {
+    kind: 'swap' as const,
+    root,
+    id,
+    at: deps.now().toISOString(),
+    whole,
+    empty,
+    snapshot: snapshot.id,
+    journal: journal.file,
+  };
+  const run = { id, journal: journal.file, signal: request.signal };
+  const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
+  const { area, swapMs } = await orTakenBack(deps, target, run, exchange);
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
   const kept = area === undefined ? {} : { kept: areaName('before', area) };
@@ -217,7 +207,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   if (left.length > 0) request.say(`  left as they are: ${left.join(', ')}`);
   return {
     restored: [{ target: name, files, bytes, ...kept }],
-    withoutDataMs: swapMs,
+    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
     warnings: specialFiles(built),
   };
 }

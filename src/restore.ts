@@ -3,6 +3,7 @@ import path from 'node:path';
 import { endJournal } from './end-journal.ts';
 import { LifeboatError, toLifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
+import { isHalfRestored } from './kept-volumes.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import { formatAgo } from './report/format.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './restore-context.ts';
@@ -12,6 +13,7 @@ import { previewLines } from './restore-preview.ts';
 import { conclude } from './restore-report.ts';
 import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
+import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { requireKeys } from './store/encryption.ts';
 import { putPin } from './store/pins.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -110,7 +112,8 @@ async function perform(
   const keep = async (kept: Parameters<Parameters<PreparedRestore['load']>[0]>[0]) => {
     const target = preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
-    const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id };
+    const safety = report.safety === undefined ? {} : { safety: report.safety };
+    const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id, ...safety };
     await deps.state.saveRollbacks([...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = true;
   };
@@ -124,7 +127,9 @@ async function perform(
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
     if (preview.replaces.length > 0 && request.safety && !deps.foreign) {
-      report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, preview.target?.name));
+      const databases = preview.target?.kind === 'postgres' ? preview.replaces.map(({ name }) => name) : [];
+      const target = preview.target?.name ?? request.source;
+      report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, target, databases));
     }
     if (services.length === 0) await load();
     else {
@@ -137,7 +142,7 @@ async function perform(
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
     return undefined;
   } catch (error) {
-    return request.signal.aborted ? request.signal.reason : error;
+    return request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
 }
 
@@ -161,7 +166,8 @@ async function safetySnapshot(
   deps: RestoreDeps,
   request: RestoreRequest,
   { repository, id }: RestoreContext,
-  target = request.source,
+  target: string,
+  databases: readonly string[],
 ): Promise<string> {
   request.say(`  taking a safety snapshot of ${target}`);
   const run = await deps.safetyBackup(target, request.signal);
@@ -171,10 +177,31 @@ async function safetySnapshot(
       hint: 'Nothing was changed. When the present data is too broken to back up, --no-safety goes on without: a rollback then has only what is kept beside.',
     });
   }
+  const missing = databases.length === 0 ? [] : await notIn(deps, repository, run.snapshot, target, databases);
+  if (missing.length > 0) {
+    throw new LifeboatError('PG_DATABASE_UNKNOWN', `the safety snapshot does not hold ${missing.join(', ')}`, {
+      hint: 'It is closed, or the labels leave it out of backups. Nothing was changed; --no-safety goes on without: a rollback then has only what is kept beside.',
+    });
+  }
   const at = deps.now().toISOString();
   await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
   request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
   return run.snapshot;
+}
+
+/** Those of some databases that a snapshot does not have: a run that leaves one out ends well. */
+async function notIn(
+  { state }: RestoreDeps,
+  repository: RestoreContext['repository'],
+  snapshot: string,
+  source: string,
+  databases: readonly string[],
+): Promise<string[]> {
+  const { snapshots } = await repository.snapshots();
+  const stored = snapshots.find(({ manifest }) => manifest.id === snapshot)?.manifest.sources[source]?.facts;
+  const facts = stored && ((await state.cachedFacts(source, stored.sha256)) ?? (await repository.readFacts(stored)));
+  const names = ((facts as Partial<PostgresFacts> | undefined)?.databases ?? []).map(({ name }) => name);
+  return databases.filter((name) => !names.includes(name));
 }
 
 function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {

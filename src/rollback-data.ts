@@ -1,15 +1,24 @@
 import { LifeboatError } from './errors.ts';
 import type { Journal } from './journal.ts';
-import { refreshKept } from './kept-databases.ts';
-import { forgetVolume, keptIn, refreshKeptVolume, rollBackVolume, volumeName, volumePlace } from './kept-volumes.ts';
+import { namesOf, type Present, refreshKept } from './kept-databases.ts';
+import {
+  checkWhole,
+  forgetVolume,
+  keptIn,
+  refreshKeptVolume,
+  rollBackVolume,
+  volumeName,
+  volumePlace,
+} from './kept-volumes.ts';
 import type { PlannedSource } from './plan/model.ts';
 import type { RestoredItem } from './report/events.ts';
 import { type Consent, type RestoreDeps, restoreTarget } from './restore-context.ts';
 import { dropDatabase } from './sources/postgres/drop-database.ts';
+import { checkRenamable } from './sources/postgres/load-plan.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { readDatabases, renameDatabases, workingName } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import type { Rollback } from './state.ts';
+import type { KeptDatabase, Rollback } from './state.ts';
 import { areaName } from './store/area.ts';
 
 /** The data that a restore replaced and the data that it restored, on a server or in a volume. */
@@ -17,8 +26,10 @@ export interface KeptData {
   planned: PlannedSource;
   /** Makes what is remembered equal to what is there. */
   refresh(): Promise<void>;
+  /** Refuses what cannot change places now, before anything is stopped for it. */
+  check(chosen: Rollback): Promise<void>;
   /** The two change places. `now`: what is to be remembered; absent when nothing is kept any more. */
-  swap(chosen: Rollback): Promise<{ swapMs: number; restored: RestoredItem[]; now?: Rollback }>;
+  swap(chosen: Rollback): Promise<{ swapMs?: number; restored: RestoredItem[]; now?: Rollback }>;
   /** Drops the one that is not in use. */
   drop(chosen: Rollback): Promise<void>;
 }
@@ -47,6 +58,17 @@ export async function withServer<T>(
       planned,
       async refresh() {
         await refreshKept(deps.state, source, async (names) => readDatabases(await tools.control(), names));
+      },
+      async check(chosen) {
+        const { databases = [] } = chosen;
+        const control = await tools.control();
+        const present = await readDatabases(control, namesOf([chosen]));
+        if (
+          databases.some(({ name, before, oid }) => oid !== undefined && !holds(present, chosen, { name, before, oid }))
+        )
+          throw outOfTurn(chosen);
+        for (const name of databases.flatMap(({ name, before }) => [name, before]))
+          await checkRenamable(control, name, tools.container);
       },
       async swap(chosen) {
         const swapMs = await swapDatabases(tools, chosen, signal);
@@ -80,19 +102,33 @@ export async function withVolume<T>(
   const place = volumePlace(planned.mount, deps.agentMounts);
   const name = volumeName(planned.mount);
   const run = { id, journal: journal.file, signal: request.signal };
+  await checkWhole(deps.journals, journal.file, place);
   return work({
     planned,
     refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
+    check: async () => undefined,
     async swap(chosen) {
-      const { area, swapMs } = await rollBackVolume(treeStore, place, chosen.id, run, deps.now());
-      if (area === undefined) return { swapMs, restored: [{ target: name }] };
+      const { area, ...took } = await rollBackVolume(deps, place, chosen.id, run, deps.now());
+      if (area === undefined) return { ...took, restored: [{ target: name }] };
       const restored = [{ target: name, kept: areaName('before', area) }];
-      return { swapMs, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };
+      return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };
     },
     async drop(chosen) {
       await forgetVolume(treeStore, place, chosen.id, run);
       request.say(`  deleted what ${name} kept of it`);
     },
+  });
+}
+
+/** Whether the data from before a restore is where it should be, after others changed places too. */
+function holds(present: Present, { inUse }: Rollback, { name, before, oid }: Required<KeptDatabase>): boolean {
+  const at = inUse === 'restored' ? before : name;
+  return !present.has(at) || present.get(at)?.oid === oid;
+}
+
+function outOfTurn({ id, source }: Rollback): LifeboatError {
+  return new LifeboatError('USAGE', `other restores of ${source} changed places since ${id} did`, {
+    hint: 'Bring them back to where they were first: `lifeboat status` shows them, newest first. Nothing was changed.',
   });
 }
 

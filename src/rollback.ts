@@ -1,6 +1,7 @@
 import { endJournal } from './end-journal.ts';
 import { LifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
+import { isHalfRestored } from './kept-volumes.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
 import type { Consent, RestoreDeps } from './restore-context.ts';
 import { conclude } from './restore-report.ts';
@@ -19,7 +20,7 @@ export interface RollbackRequest extends Consent {
 /**
  * Brings back the data that a restore replaced. The restored data takes its place, so that the same command undoes it.
  *
- * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; PG_TARGET_BUSY; those of a session.
+ * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; USAGE out of turn (see {@link refuseOutOfTurn}), or when others changed places meanwhile; PG_TARGET_BUSY; those of a session.
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
   return withRollback(deps, request, async ({ journal, chosen, kept }) => {
@@ -32,6 +33,8 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
       snapshot: chosen.snapshot,
       start: deps.now().toISOString(),
     };
+    refuseOutOfTurn(chosen, await deps.state.rollbacks());
+    await kept.check(chosen);
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     await request.confirm(chosen.source);
@@ -116,6 +119,26 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
   );
 }
 
+/**
+ * Throws USAGE where a rollback would come out of turn. A later restore that is in use put aside what this one brought, and one
+ * that is rolled back was made of what an earlier one brought: out of turn, none would know what the other's names hold.
+ */
+export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): void {
+  const names = (one: Rollback) => (one.databases ?? []).map(({ name }) => name);
+  const shares = (one: Rollback) =>
+    one.source === chosen.source &&
+    (one.volume !== undefined || names(one).some((name) => names(chosen).includes(name)));
+  const [when, other] =
+    chosen.inUse === 'restored'
+      ? ['after', all.findLast((one) => one.id > chosen.id && one.inUse === 'restored' && shares(one))]
+      : ['before', all.find((one) => one.id < chosen.id && one.inUse === 'before' && shares(one))];
+  if (!other) return;
+  const is = other.inUse === 'restored' ? 'in use' : 'rolled back';
+  throw new LifeboatError('USAGE', `restore ${other.id} of ${chosen.source} came ${when} ${chosen.id} and is ${is}`, {
+    hint: `Change that first: lifeboat rollback ${other.id}. Nothing was changed.`,
+  });
+}
+
 async function swapBack(
   deps: RestoreDeps,
   request: RollbackRequest,
@@ -141,7 +164,7 @@ async function swapBack(
     const { checks } = await withStopped(using, deps.holdDeps(journal), request.signal, async () => {
       const { swapMs, restored, now } = await kept.swap(chosen);
       // At once: whatever fails from here on, the data has changed places.
-      report.withoutDataMs = Math.round(swapMs);
+      if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
       report.restored = restored;
       report.canRollBack = now !== undefined;
       const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
@@ -150,7 +173,7 @@ async function swapBack(
     report.checks.push(...checks);
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
-    failure = request.signal.aborted ? request.signal.reason : error;
+    failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
   await conclude(deps, deps.repository, report, failure);
   if (failure !== undefined) throw failure;

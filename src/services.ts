@@ -4,16 +4,26 @@ import type { Engine } from './docker/engine.ts';
 import { isNotFound } from './docker/engine-errors.ts';
 import type { HoldDeps } from './hold.ts';
 import type { ContainerRef } from './journal.ts';
+import { isHalfRestored } from './kept-volumes.ts';
 import type { ContainerFacts, PlannedSource } from './plan/model.ts';
 import { withHold } from './with-hold.ts';
 
 /** What Compose writes down of `depends_on`: `db:service_healthy:false,redis:service_started:false`. */
 const DEPENDS_ON = 'com.docker.compose.depends_on';
 
-/** How long services may take until they are well again, milliseconds. */
-const HEALTHY_LIMIT_MS = 180_000;
-/** One without a health check counts as well when it has run this long, milliseconds. */
-const STEADY_MS = 2000;
+/** How long is waited for services after they were started, milliseconds. */
+export interface Patience {
+  /** until they are well again */
+  healthyMs: number;
+  /** one without a health check counts as well when it has run this long */
+  steadyMs: number;
+  /** until a URL answers */
+  answerMs: number;
+  /** between two questions to a URL */
+  answerPollMs: number;
+}
+
+const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, answerMs: 60_000, answerPollMs: 1000 };
 const POLL_MS = 250;
 
 /**
@@ -81,52 +91,70 @@ export async function withStopped<T>(
   deps: HoldDeps,
   signal: AbortSignal,
   work: () => Promise<T>,
+  patience = PATIENCE,
 ): Promise<{ result: T; checks: ServiceCheck[] }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
-  const result = await withHold({ container, stop: [...containers] }, deps, signal, work);
-  const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal)));
+  const result = await withHold({ container, stop: [...containers], leftHeld: isHalfRestored }, deps, signal, work);
+  const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
   return { result, checks };
 }
 
 /** Waits until a container that was started is healthy, or has run for a while where it has no health check. */
-async function becomesWell(engine: Engine, { id, name }: ContainerRef, signal: AbortSignal): Promise<ServiceCheck> {
-  const end = performance.now() + HEALTHY_LIMIT_MS;
+async function becomesWell(
+  engine: Engine,
+  { id, name }: ContainerRef,
+  signal: AbortSignal,
+  { healthyMs, steadyMs }: Patience,
+): Promise<ServiceCheck> {
+  const end = performance.now() + healthyMs;
   for (;;) {
     const state = await engine.inspectContainer(id, { signal }).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!state) return { name, ok: false, detail: 'it has been removed' };
-    if (state.running) {
+    // One that ends again and again is `running` to the engine while it waits for its next start.
+    if (state.running && state.state !== 'restarting') {
       if (state.health === 'healthy') return { name, ok: true, detail: 'healthy' };
-      if (state.health === undefined && Date.now() - Date.parse(state.startedAt) > STEADY_MS)
+      if (state.health === undefined && Date.now() - Date.parse(state.startedAt) > steadyMs)
         return { name, ok: true, detail: 'running' };
     }
     if (performance.now() > end) return { name, ok: false, detail: state.health ?? state.state };
-    await sleep(POLL_MS, undefined, { signal });
+    await pause(POLL_MS, signal);
   }
 }
 
-/** How long a service may take to answer after it was started, milliseconds. */
-const ANSWER_LIMIT_MS = 60_000;
-const ANSWER_POLL_MS = 1000;
-
 /** Asks a URL until it answers 2xx, for at most a minute. Its query may hold a secret, so it is not told. */
-export async function answersWell(url: URL, signal: AbortSignal): Promise<ServiceCheck> {
+export async function answersWell(
+  url: URL,
+  signal: AbortSignal,
+  { answerMs, answerPollMs }: Patience = PATIENCE,
+): Promise<ServiceCheck> {
   const name = `${url.host}${url.pathname}`;
-  const end = performance.now() + ANSWER_LIMIT_MS;
+  const end = performance.now() + answerMs;
   for (;;) {
     const detail = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]) }).then(
       async (response) => {
         await response.body?.cancel();
         return response.ok ? undefined : `status ${response.status}`;
       },
-      () => 'no answer',
+      (error: Error) => `no answer: ${whyNot(error)}`,
     );
     if (detail === undefined) return { name, ok: true, detail: 'answers' };
     signal.throwIfAborted();
     if (performance.now() > end) return { name, ok: false, detail };
-    await sleep(ANSWER_POLL_MS, undefined, { signal });
+    await pause(answerPollMs, signal);
   }
+}
+
+/** Of what fetch rejects with: `ECONNREFUSED`, or in words that some ports are not asked (Fetch Standard, port blocking). */
+function whyNot({ name, cause }: Error): string {
+  const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
+  return String(code ?? message ?? name);
+}
+
+/** Throws the signal's reason when it aborts meanwhile. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }

@@ -26,6 +26,8 @@ export interface Rollback {
   snapshot: string;
   /** which data is in use now: the restored, or what was there before */
   inUse: 'restored' | 'before';
+  /** the snapshot of what it replaced, if one was taken */
+  safety?: string;
   /** databases, and the names that hold the other data */
   databases?: KeptDatabase[];
   /** a volume keeps the other data in an area of its own */
@@ -39,6 +41,8 @@ export interface CopyState {
   /** ISO time since when it has lacked something; absent when it lacks nothing */
   behindSince?: string;
   error?: ErrorInfo;
+  /** another name of the same place, as it was last found: of a copy, or of the destination */
+  sameAs?: string;
   /** what was wrong when it was last brought up to date, and did not keep it from having everything */
   problems?: Problem[];
 }

@@ -8,8 +8,8 @@ import { planWithKeep } from './copy-plan.ts';
 import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
 import type { Ground } from './ground.ts';
-import { reachedBy } from './kept-databases.ts';
-import { undoVolumes } from './kept-volumes.ts';
+import { keptDatabases, reachedBy } from './kept-databases.ts';
+import { checkWhole, undoVolumes, volumePlace } from './kept-volumes.ts';
 import type { KeepPolicy, Plan, PlannedSource } from './plan/model.ts';
 import { prune } from './prune.ts';
 import type { PruneEverywhereDeps } from './prune-everywhere.ts';
@@ -45,7 +45,8 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
     dropDatabases: (entries, run) =>
       dropLeftDatabases({ project, log, plan, openTools: ground.openTools }, entries, run),
-    undoVolumes: (entries, journal) => undoVolumes({ treeStore, log }, entries, journal),
+    undoVolumes: (entries, journal) =>
+      undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
       reachedBy({ state, plan }, restore, from, (source) =>
         ground.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
@@ -55,13 +56,26 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
   });
 }
 
-function makeSource({ agent, self }: Ground, planned: PlannedSource, context: RunContext): Source {
+function makeSource({ agent, self, state, journals }: Ground, planned: PlannedSource, context: RunContext): Source {
   const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
   if (planned.kind === 'postgres') {
     const besideOthers = context.run.trigger === 'safety';
-    return createPostgresSource({ agent, planned, recordHelper, besideOthers });
+    return createPostgresSource({
+      ...{ agent, planned, recordHelper, besideOthers },
+      kept: () => keptDatabases(state, planned.name),
+    });
   }
-  if (planned.kind === 'volume') return createVolumeSource(planned, self.facts.mounts);
+  if (planned.kind === 'volume') {
+    const { mounts } = self.facts;
+    const source = createVolumeSource(planned, mounts);
+    return {
+      ...source,
+      async capture(capturing, store) {
+        await checkWhole(journals, context.journal.file, volumePlace(planned.mount, mounts));
+        return source.capture(capturing, store);
+      },
+    };
+  }
   return createFilesSource(planned);
 }
 
@@ -95,8 +109,9 @@ function aloneOf(ground: Ground) {
 }
 
 export function pruneEverywhereDeps(ground: Ground): PruneEverywhereDeps {
-  const { destination, copies } = ground;
-  return { ...pruneDepsOf(ground), ...aloneOf(ground), destination: destination.name, copies };
+  const { destination, copies, settings } = ground;
+  const { stallTimeoutMs } = settings;
+  return { ...pruneDepsOf(ground), ...aloneOf(ground), destination: destination.name, copies, stallTimeoutMs };
 }
 
 export function copyAloneDeps(ground: Ground): CopyAloneDeps {

@@ -1,4 +1,5 @@
 import type { Destination } from './destinations/destination.ts';
+import { appendJournal } from './journal.ts';
 import type { SealKeys } from './plan/seal-keys.ts';
 import { type BuiltTree, buildBeside, undoBeside } from './store/build-beside.ts';
 import { compareTree, type TreeDifference } from './store/compare-tree.ts';
@@ -52,8 +53,12 @@ export interface BuildJob extends SnapshotJob {
 export interface SwapJob extends Job {
   kind: 'swap';
   id: string;
+  /** hears of the first move */
+  journal: string;
   at: string;
   whole: boolean;
+  /** only while nothing is there */
+  empty: boolean;
   snapshot: string;
 }
 
@@ -67,6 +72,8 @@ export interface UndoJob extends Job {
 export interface RollBackJob extends Job {
   kind: 'roll-back';
   id: string;
+  /** hears of the first move */
+  journal: string;
   at: string;
   restore: string;
 }
@@ -127,11 +134,11 @@ export async function runVolumeJob(
       return buildBeside({ ...rest, index, select: selection(paths), ...repository, signal, progress: told });
     }
     case 'swap':
-      return swapBuilt({ ...job, heard: often(inPhase('moving into place')) });
+      return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo':
-      return { now: await undoBeside(job.root, job.id) };
+      return { now: await undoBeside(job.root, job.id, often(inPhase('taking back'))) };
     case 'roll-back':
-      return rollBackArea({ ...job, heard: often(inPhase('moving into place')) });
+      return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
     case 'forget':
       await forgetAreas(job.root, job.restore, often(inPhase('deleting')));
       return { forgotten: true };
@@ -142,6 +149,11 @@ export async function runVolumeJob(
 
 function selection(paths: readonly string[]) {
   return paths.length > 0 ? selectByGlobs(paths) : undefined;
+}
+
+/** From its first move on the journal tells that the volume may be neither the old nor the new. */
+function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
+  return { ...job, begun: () => appendJournal(journal, { type: 'volume-swap', id: job.id }), heard };
 }
 
 /** Counts what it hears of, and tells a few times a second. */

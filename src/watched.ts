@@ -1,6 +1,8 @@
 /** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
 const LEAVE_MS = 10_000;
 
+const BEAT_MS = 1000;
+
 /** How work is watched. */
 export interface WatchOptions {
   /** milliseconds without a sign of life after which the work counts as stalled */
@@ -34,4 +36,18 @@ export async function watched<T>(
   } finally {
     clearTimeout(watch);
   }
+}
+
+/** Waits for what is watched by itself, which is a sign of life of whoever waits. */
+export async function patiently(others: Promise<unknown>, alive: () => void): Promise<void> {
+  const beat = setInterval(alive, BEAT_MS);
+  await others.finally(() => clearInterval(beat));
+}
+
+/** Resolves when the signal aborts, or has done so. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

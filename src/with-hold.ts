@@ -18,6 +18,8 @@ export interface Hold {
   post?: Hook;
   /** all that are to be stopped */
   stop: ContainerRef[];
+  /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
+  leftHeld?: (error: unknown) => boolean;
 }
 
 /** The hold that a source asks for, or undefined when it asks for none. */
@@ -56,6 +58,7 @@ export async function withHold<T>(
     return work(await stopAll(stops, { ...deps, record }, signal));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
+  if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
   const { failures } = await releaseHolds(done, deps);
   if (result.status === 'rejected') throw result.reason;
   if (failures.length > 0) throw failures[0];

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { chmod, type FileHandle, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
 import type { Stored } from './destination.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere } from './keys.ts';
@@ -103,7 +103,7 @@ export async function readBack(file: string, size: number, alive?: () => void): 
   try {
     return await hashFile(file, size, alive);
   } catch (cause) {
-    if (!hasErrno(cause, 'EIO')) throw cause;
+    if (!isDiskError(cause)) throw cause;
     throw new LifeboatError('DEST_DAMAGED', 'what was stored cannot be read back', { cause });
   }
 }

@@ -3,7 +3,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
@@ -85,8 +85,15 @@ async function openObject(file: string, key: string): Promise<FileHandle> {
   throw missing();
 }
 
+/** Only what says something about this file calls it damaged: a mount that went stale says nothing of what is on it. */
 function unreadable(key: string, cause: unknown): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
+  if (isDiskError(cause) || hasErrno(cause, 'EACCES', 'EPERM')) {
+    return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
+  }
+  return new LifeboatError('DEST_UNREACHABLE', `${key} cannot be opened`, {
+    cause,
+    hint: 'Check that the file system of the destination is mounted and answers.',
+  });
 }
 
 async function readRange(handle: FileHandle, range?: ByteRange, signal?: AbortSignal): Promise<Readable> {
@@ -172,7 +179,7 @@ function explain(error: unknown, root: string): unknown {
       hint: 'Free space there, or keep fewer snapshots; nothing unfinished was left behind.',
     });
   }
-  if (hasErrno(error, 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'EIO', 'ENODEV', 'ESTALE')) {
+  if (isDiskError(error) || hasErrno(error, 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ENODEV', 'ESTALE')) {
     return new LifeboatError('DEST_UNWRITABLE', `${root} cannot be written`, {
       cause: error,
       hint: 'Check that the directory is mounted, not read-only, and that the agent may write to it.',

@@ -2,16 +2,16 @@ import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 
 const MIB = 1024 * 1024;
-/** The usual part: small objects are put whole, and some parts fit into memory side by side. */
-const PART_SIZE = 8 * MIB;
-/** How much of an object is in memory at a time, unless one part alone is larger. */
-const IN_MEMORY = 32 * MIB;
+/** The usual part, as small as S3 takes: small objects are put whole, and several parts are on their way side by side. */
+const PART_SIZE = 5 * MIB;
+/** How much of all objects on their way is in memory at a time; beyond that each has the one part that it cannot do without. */
+const IN_MEMORY = 20 * MIB;
 /** S3 takes no more parts than that. */
 export const MAX_PARTS = 10_000;
 /** Parts that an expected size is laid out for: some are left for an object that becomes larger than expected. */
 const PLANNED_PARTS = 9000;
 /** With no size to expect, parts double each time so many are sent: 10,000 of them hold a terabyte. */
-const PARTS_OF_A_SIZE = 1500;
+const PARTS_OF_A_SIZE = 1300;
 /** Past the expected size they double faster, to an end that no object reaches. */
 const UNPLANNED_PARTS_OF_A_SIZE = 50;
 
@@ -24,11 +24,6 @@ export function partSize(number: number, expectedSize?: number): number {
   const planned = Math.max(PART_SIZE, Math.ceil(expectedSize / PLANNED_PARTS / MIB) * MIB);
   const doublings = Math.ceil((number + 1 - PLANNED_PARTS) / UNPLANNED_PARTS_OF_A_SIZE);
   return planned * 2 ** Math.max(0, doublings);
-}
-
-/** How many parts of that size may be in memory: one is filled while the others are sent. */
-export function partsInMemory(size: number): number {
-  return Math.max(1, Math.floor(IN_MEMORY / size));
 }
 
 /** Cuts a body into parts, hashing what passes. */
@@ -64,27 +59,72 @@ export class PartReader {
   }
 }
 
-/** A few buffers of one size that are used again and again. */
+/** The buffers of all objects that are on their way to a destination: what they take together is bounded. */
 export class PartBuffers {
-  private free: Buffer[] = [];
+  private readonly idle: Buffer[] = [];
+  /** bytes of the buffers in use, and of the idle ones */
   private made = 0;
-  private size = 0;
+  private shares = 0;
+
+  /** For one object; to be ended when it is stored or given up. */
+  share(): PartShare {
+    this.shares++;
+    return new PartShare(this);
+  }
+
+  /** For shares. `entitled`: to one even where that takes more than the bound. */
+  take(size: number, entitled: boolean): Buffer | undefined {
+    const at = this.idle.findIndex((buffer) => buffer.length === size);
+    if (at >= 0) return this.idle.splice(at, 1)[0];
+    while (this.idle.length > 0 && this.made + size > IN_MEMORY) this.drop();
+    if (this.made + size > IN_MEMORY && !entitled) return undefined;
+    this.made += size;
+    // Memory that is never written to is never used: a small object costs what it has.
+    return Buffer.allocUnsafeSlow(size);
+  }
+
+  /** For shares. */
+  give(buffer: Buffer): void {
+    this.idle.push(buffer);
+    if (this.made > IN_MEMORY) this.drop();
+  }
+
+  /** For shares: it is not to be used again. */
+  lose({ length }: Buffer): void {
+    this.made -= length;
+  }
+
+  /** For shares: one has ended. */
+  end(): void {
+    // An agent that has nothing to store holds nothing.
+    if (--this.shares === 0) while (this.idle.length > 0) this.drop();
+  }
+
+  private drop(): void {
+    this.made -= this.idle.pop()!.length;
+  }
+}
+
+/** What {@link PartBuffers} is to one object: one buffer is filled while others are sent. */
+export class PartShare {
+  private readonly buffers: PartBuffers;
+  private readonly held = new Set<Buffer>();
   private waiting: (() => void) | undefined;
 
-  /** A buffer of that size, when there is one. With another size than before, all others must have been given back. */
+  constructor(buffers: PartBuffers) {
+    this.buffers = buffers;
+  }
+
+  /**
+   * A buffer of that size: at once if this object holds none or memory allows; else when it has given one back. One call at
+   * a time.
+   */
   async take(size: number): Promise<Buffer> {
-    if (size !== this.size) {
-      this.free = [];
-      this.made = 0;
-      this.size = size;
-    }
     for (;;) {
-      const buffer = this.free.pop();
-      if (buffer) return buffer;
-      if (this.made < partsInMemory(size)) {
-        this.made++;
-        // Memory that is never written to is never used: a small object costs what it has.
-        return Buffer.allocUnsafeSlow(size);
+      const buffer = this.buffers.take(size, this.held.size === 0);
+      if (buffer) {
+        this.held.add(buffer);
+        return buffer;
       }
       await new Promise<void>((resolve) => {
         this.waiting = resolve;
@@ -93,7 +133,21 @@ export class PartBuffers {
   }
 
   give(buffer: Buffer): void {
-    this.free.push(buffer);
+    this.held.delete(buffer);
+    this.buffers.give(buffer);
     this.waiting?.();
+  }
+
+  /** Instead of {@link give}, after a failure: a request that was given up may still have it in hand. */
+  lose(buffer: Buffer): void {
+    this.held.delete(buffer);
+    this.buffers.lose(buffer);
+    this.waiting?.();
+  }
+
+  /** To be called once; loses whatever was not given back. */
+  end(): void {
+    for (const buffer of [...this.held]) this.lose(buffer);
+    this.buffers.end();
   }
 }

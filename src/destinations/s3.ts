@@ -9,7 +9,7 @@ import { S3Connection, type S3Credentials } from './s3-client.ts';
 import { isNoBucket, openObject } from './s3-get.ts';
 import { S3Locks } from './s3-locks.ts';
 import { S3Put } from './s3-objects.ts';
-import { MAX_PARTS, PartBuffers, PartReader, partSize } from './s3-parts.ts';
+import { MAX_PARTS, PartBuffers, PartReader, type PartShare, partSize } from './s3-parts.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
 import { abandonUploads, sweepUploads, UploadLog } from './s3-uploads.ts';
 
@@ -36,6 +36,7 @@ export function createS3Destination(options: S3Options): LockingDestination {
   const s3 = new S3Connection({ location, limits, env, ...(credentials ? { credentials } : {}) });
   const log = new UploadLog(options.uploads);
   const locks = new S3Locks(s3, options.locks ?? `${options.uploads}-locks`);
+  const buffers = new PartBuffers();
   return {
     name: s3.name,
 
@@ -50,7 +51,7 @@ export function createS3Destination(options: S3Options): LockingDestination {
       signal?.addEventListener('abort', onAbort, { once: true });
       try {
         signal?.throwIfAborted();
-        return await store(s3, log, key, body, putOptions);
+        return await store({ s3, log, buffers }, key, body, putOptions);
       } catch (error) {
         body.destroy();
         signal?.throwIfAborted();
@@ -83,9 +84,14 @@ export function createS3Destination(options: S3Options): LockingDestination {
   };
 }
 
+interface Means {
+  s3: S3Connection;
+  log: UploadLog;
+  buffers: PartBuffers;
+}
+
 async function store(
-  s3: S3Connection,
-  log: UploadLog,
+  { s3, log, buffers: all }: Means,
   key: string,
   body: Readable,
   { signal, expectedSize }: PutOptions,
@@ -95,22 +101,27 @@ async function store(
   if (await put.head()) throw alreadyThere(key);
   const hash = createHash('sha256');
   const reader = new PartReader(body, hash);
-  const buffers = new PartBuffers();
-  const first = await buffers.take(partSize(0, expectedSize));
-  const filled = await reader.fill(first);
+  const buffers = all.share();
   try {
-    if (filled < first.length) await put.whole(first.subarray(0, filled));
-    else await inParts(s3, log, put, key, { reader, buffers, first, expectedSize });
-  } catch (error) {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) await put.discard();
-    throw error;
+    const first = await buffers.take(partSize(0, expectedSize));
+    const filled = await reader.fill(first);
+    const sent =
+      filled < first.length
+        ? put.whole(first.subarray(0, filled))
+        : inParts(s3, log, put, key, { reader, buffers, first, expectedSize });
+    await sent.catch(async (error: unknown) => {
+      if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) await put.discard();
+      throw error;
+    });
+  } finally {
+    buffers.end();
   }
   return { size: reader.size, sha256: hash.digest('hex') };
 }
 
 interface Content {
   reader: PartReader;
-  buffers: PartBuffers;
+  buffers: PartShare;
   /** full already */
   first: Buffer;
   expectedSize: number | undefined;
@@ -151,24 +162,24 @@ async function sendParts(
     if (failures.length > 0) throw failures[0];
   };
   const send = (number: number, part: Buffer, size: number) => {
-    const sent = put.part(upload, number + 1, part.subarray(0, size)).then(
-      (done) => {
-        parts[number] = done;
-      },
-      (error: unknown) => {
-        failures.push(error);
-      },
-    );
-    const settled = sent.then(() => {
-      sending.delete(settled);
-      buffers.give(part);
-    });
-    sending.add(settled);
+    const sent: Promise<void> = put
+      .part(upload, number + 1, part.subarray(0, size))
+      .then(
+        (done) => {
+          parts[number] = done;
+          buffers.give(part);
+        },
+        (error: unknown) => {
+          failures.push(error);
+          buffers.lose(part);
+        },
+      )
+      .then(() => void sending.delete(sent));
+    sending.add(sent);
   };
   send(0, first, first.length);
   for (let number = 1, last = false; !last; number++) {
     const size = partSize(number, expectedSize);
-    if (size !== partSize(number - 1, expectedSize)) await Promise.all(sending);
     const part = await buffers.take(size);
     check();
     const filled = await reader.fill(part);

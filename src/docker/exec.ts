@@ -14,6 +14,8 @@ export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
   stdin?: 'pipe' | 'none';
   /** Default true: an exit status other than 0 is an error. */
   check?: boolean;
+  /** What of its stderr may stand in an error; default: all. */
+  tellable?: (stderr: string) => string;
   /** Sees stderr as it comes; must be quick. */
   onStderr?: (chunk: Buffer) => void;
   /** Hears the engine's id of the command before it is started. */
@@ -41,7 +43,8 @@ const CAPTURE = 1024 * 1024;
  * and leaves the command running, which the API cannot end: run what may have to be ended in a helper.
  */
 export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
-  const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...spec } = options;
+  const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...more } = options;
+  const { tellable = (stderr: string) => stderr, ...spec } = more;
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
   const execSpec = { ...spec, stdin: stdinMode === 'pipe' };
   const { execId, socket } = await start(engine, containerId, execSpec, name, { signal, onCreated });
@@ -51,7 +54,7 @@ export async function execStream(engine: Engine, containerId: string, options: E
   stdout.on('error', () => {});
   // A reader that gives up closes the connection; the error below then says so.
   stdout.once('close', () => socket.destroy());
-  const said: Said = { stdoutHead: new Capture(1024, 1024), stderr: new Capture(16 * 1024, 4096) };
+  const said: Said = { tellable, stdoutHead: new Capture(1024, 1024), stderr: new Capture(16 * 1024, 4096) };
   const input: Input = { error: undefined };
   const done = (async () => {
     try {
@@ -75,6 +78,7 @@ export async function execStream(engine: Engine, containerId: string, options: E
 }
 
 interface Said {
+  tellable: (stderr: string) => string;
   /** the runtime reports a command it cannot start on stdout */
   stdoutHead: Capture;
   stderr: Capture;
@@ -186,7 +190,7 @@ async function exitStatus(
 
 function failure(name: string, what: string, exitCode: number | undefined, said: Said): LifeboatError {
   const notStarted = exitCode === 126 || exitCode === 127;
-  const words = lastWords(`${said.stderr.text()}${notStarted ? `\n${said.stdoutHead.text()}` : ''}`);
+  const words = lastWords(`${said.tellable(said.stderr.text())}${notStarted ? `\n${said.stdoutHead.text()}` : ''}`);
   return new LifeboatError('EXEC_FAILED', `${name} ${what}${words ? `: ${words}` : ''}`);
 }
 

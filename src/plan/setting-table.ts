@@ -202,7 +202,7 @@ export const SETTINGS = {
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),
-    doc: 'how much is logged',
+    doc: 'how much is logged. Without it commands log warnings only; what they log at a terminal is text, else JSON',
     default: 'info',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and of times shown', default: 'UTC' },

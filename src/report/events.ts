@@ -66,6 +66,8 @@ export interface CopyReport {
   /** ISO time since when there is something that it lacks; absent when it lacks nothing */
   behindSince?: string;
   error?: ErrorInfo;
+  /** it is the destination under another name, so nothing is removed from that */
+  isDestination?: true;
   /** what did not keep it from having everything: locks that could not be prolonged */
   problems?: Problem[];
   /** what its own retention removed; absent when it was not asked */

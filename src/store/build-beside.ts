@@ -105,8 +105,12 @@ function steady(tell: BuildOptions['progress']) {
  * Takes back whatever of a restore or rollback is not complete: the built tree, and an exchange that was cut off. One that
  * came to its end stays. Can be called at any time, any number of times.
  */
-export async function undoBeside(root: string, id: string): Promise<'old' | 'new'> {
-  const state = await undoExchange(root, id);
+export async function undoBeside(
+  root: string,
+  id: string,
+  heard: () => void = () => undefined,
+): Promise<'old' | 'new'> {
+  const state = await undoExchange(root, id, heard);
   const name = areaName('restoring', id);
   const top = Directory.open(root);
   try {
@@ -114,9 +118,9 @@ export async function undoBeside(root: string, id: string): Promise<'old' | 'new
     const base = readBase(path.join(root, name));
     // Last of all, so that a removal that is cut off knows the root's time the next time.
     const area = top.enter(name);
-    area?.remove(BUILT);
+    area?.remove(BUILT, heard);
     area?.close();
-    top.remove(name);
+    top.remove(name, heard);
     if (base && state === 'old') await setMeta(root, top, base);
     top.sync();
     return state;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Destination } from '../destinations/destination.ts';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { isDiskError, LifeboatError } from '../errors.ts';
 import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
 import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
@@ -110,7 +110,7 @@ async function* checked(
       yield chunk;
     }
   } catch (cause) {
-    if (!hasErrno(cause, 'EIO')) throw cause;
+    if (!isDiskError(cause)) throw cause;
     throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} cannot be read`, { cause });
   }
   if (size === ref.size && hash.digest('hex') === ref.sha256) return;

@@ -14,6 +14,8 @@ import { joined, KEPT, setMeta, settle } from './settle.ts';
 export interface ExchangeRequest extends ExchangeHeader {
   /** absolute path of the volume */
   root: string;
+  /** Called before the first move. */
+  begun?(): void;
   /** Hears of each step; throws to end the exchange there. For tests. */
   heard?(): void;
 }
@@ -32,7 +34,7 @@ export async function exchange(
   request: ExchangeRequest,
   plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
 ): Promise<{ kept: boolean; swapMs: number }> {
-  const { root: rootPath, heard, ...header } = request;
+  const { root: rootPath, begun, heard, ...header } = request;
   const root = Directory.open(rootPath);
   const area = path.join(rootPath, areaName('before', header.id));
   let begin = 0;
@@ -45,6 +47,7 @@ export async function exchange(
       try {
         await writeMoves(area, header, plan(root, incoming));
         const { steps } = await readMoves(area);
+        begun?.();
         begin = performance.now();
         for await (const step of steps()) {
           heard?.();
@@ -112,7 +115,11 @@ function makeIn(root: Directory, directory: TreePath, meta: DirectoryMeta): void
  * Takes back an exchange that is not done, and removes its area, or finishes one that is. Can be called again whenever it
  * was cut off, and for an id of which there is nothing.
  */
-export async function undoExchange(rootPath: string, id: string): Promise<'old' | 'new'> {
+export async function undoExchange(
+  rootPath: string,
+  id: string,
+  heard: () => void = () => undefined,
+): Promise<'old' | 'new'> {
   const area = path.join(rootPath, areaName('before', id));
   const state = await exchangeState(area);
   if (state === 'done') {
@@ -127,6 +134,7 @@ export async function undoExchange(rootPath: string, id: string): Promise<'old' 
       const incoming = openIncoming(root, header, MAKE) as Directory;
       try {
         for await (const step of steps()) {
+          heard();
           backward(root, incoming, path.basename(area), step);
           if (step.type === 'directory' && step.path === '') before = step.before;
         }
@@ -137,7 +145,7 @@ export async function undoExchange(rootPath: string, id: string): Promise<'old' 
       }
       root.sync();
     }
-    removeEmptied(root, path.basename(area));
+    removeEmptied(root, path.basename(area), heard);
     if (before) await setMeta(rootPath, root, before);
     root.sync();
   } finally {
@@ -167,11 +175,11 @@ function backward(root: Directory, incoming: Directory, area: string, step: Exch
 }
 
 /** Removes an area whose content is back where it was; what was put aside meanwhile stays. */
-function removeEmptied(root: Directory, name: string): void {
+function removeEmptied(root: Directory, name: string, heard: () => void): void {
   const area = root.enter(name);
   if (!area) return;
   const late = area.look(LATE) !== undefined;
-  for (const child of area.names()) if (child !== LATE) area.remove(child);
+  for (const child of area.names()) if (child !== LATE) area.remove(child, heard);
   area.close();
   if (!late) root.remove(name);
 }

@@ -4,7 +4,7 @@ import { unlink } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Destination } from '../destinations/destination.ts';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ObjectRef } from './manifest.ts';
 import { seal, unseal } from './seal.ts';
@@ -65,7 +65,8 @@ export function putFile(
 
 /**
  * Brings an object to a new local file (mode 600), decrypted and decompressed. The file is there only if the object is what was
- * stored.
+ * stored. Without `maxSize`, nothing is unpacked before its hash was compared: nobody who can write to the destination fills the
+ * disk with a small object that unpacks to a large one.
  *
  * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL
  */
@@ -75,17 +76,30 @@ export async function fetchFile(
   path: string,
   options: ObjectOptions & { maxSize?: number },
 ): Promise<void> {
+  const sealed = `${path}.sealed`;
+  const write = (file: string) => createWriteStream(file, { flags: 'wx', mode: 0o600 });
+  let begun = false;
   try {
     const opened = await openChecked(destination, ref, options);
-    await pipeline(opened.plain, limit(ref, options.maxSize), createWriteStream(path, { flags: 'wx', mode: 0o600 }));
-    opened.check();
+    if (options.maxSize === undefined) {
+      await pipeline(opened.stored, write(sealed));
+      opened.check();
+      begun = true;
+      await pipeline(unseal(createReadStream(sealed), ref.key, options.keys), write(path));
+    } else {
+      begun = true;
+      await pipeline(opened.plain(), limit(ref, options.maxSize), write(path));
+      opened.check();
+    }
   } catch (cause) {
-    if (!hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
+    if (begun && !hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
     if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw await whyUnread(destination, ref, cause, options.signal);
     throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
       cause,
       hint: 'Make space free in the spool, or give it a larger volume.',
     });
+  } finally {
+    await unlink(sealed).catch(() => {});
   }
 }
 
@@ -93,7 +107,7 @@ export async function fetchFile(
 export async function fetchDocument(destination: Destination, ref: ObjectRef, options: ObjectOptions): Promise<Buffer> {
   try {
     const opened = await openChecked(destination, ref, options);
-    const bytes = await collect(opened.plain, ref.key);
+    const bytes = await collect(opened.plain(), ref.key);
     opened.check();
     return bytes;
   } catch (error) {
@@ -144,12 +158,12 @@ export async function readIfThere(destination: Destination, key: string): Promis
   }
 }
 
-/** The stored bytes on their way to plain ones; `check`, after the last plain byte, compares them with the manifest. */
+/** The stored bytes, or on their way to `plain` ones; `check`, after the last of them, compares them with the manifest. */
 async function openChecked(
   destination: Destination,
   ref: ObjectRef,
   { signal, keys }: ObjectOptions,
-): Promise<{ plain: Readable; check(): void }> {
+): Promise<{ stored: Readable; plain(): Readable; check(): void }> {
   const stored = await destination.get(ref.key, signal ? { signal } : {});
   const hash = createHash('sha256');
   let size = 0;
@@ -160,6 +174,7 @@ async function openChecked(
       for await (const chunk of source) {
         hash.update(chunk);
         size += chunk.length;
+        if (size > ref.size) throw notAsStored(ref);
         yield chunk;
       }
     },
@@ -168,7 +183,8 @@ async function openChecked(
   // Whoever reads `counted` meets the same error.
   done.catch(() => {});
   return {
-    plain: unseal(counted, ref.key, keys),
+    stored: counted,
+    plain: () => unseal(counted, ref.key, keys),
     check() {
       if (size === ref.size && hash.digest('hex') === ref.sha256) return;
       throw notAsStored(ref);
@@ -193,10 +209,16 @@ function limit(
 async function collect(stream: Readable, key: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
+    }
+  } catch (cause) {
+    // A bad sector under one document is told of that one: the others are still there.
+    if (!isDiskError(cause)) throw cause;
+    throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
   }
   return Buffer.concat(chunks);
 }

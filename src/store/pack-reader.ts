@@ -22,6 +22,8 @@ const LOCAL_HEADER = 0x04034b50;
 const DIRECTORY_RECORD_SIZE = 46;
 /** The records that end every pack: zip64 end (56), its locator (20), end (22), and no comment. */
 const END_SIZE = 98;
+/** No pack has nearly as many; the library keeps far more in memory of each than the directory has bytes. */
+const MAX_RECORDS = 65_536n;
 
 /**
  * An opened pack. A sealed one was brought to the spool first, checked against the hash in the manifest; a plain one is
@@ -190,6 +192,7 @@ async function findDirectory(id: string, size: number, blocks: BlockCache): Prom
     end.readBigUInt64LE(64) === BigInt(size - END_SIZE) &&
     end.readUInt16LE(96) === 0 &&
     offset + length === BigInt(size - END_SIZE) &&
+    records <= MAX_RECORDS &&
     records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
   if (!whole) throw damaged(id, 'its end is not that of a pack');
   return Number(offset);

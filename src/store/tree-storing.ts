@@ -13,7 +13,7 @@ import { type FileStat, walk } from './walk.ts';
 const MAX_ISSUES = 100;
 const MAX_JOBS = 512;
 const MAX_READS = 256;
-const MAX_READ_BYTES = 8 * 1024 * 1024;
+const MAX_READ_BYTES = 4 * 1024 * 1024;
 const PROGRESS_MS = 250;
 
 /** A name found by the walk, on its way into the index. Settled in order; small files are read ahead. */

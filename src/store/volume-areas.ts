@@ -39,17 +39,37 @@ interface Swap {
   id: string;
   at: string;
   /** See `ExchangeRequest`. */
+  begun?(): void;
   heard?(): void;
 }
 
-/** Puts a tree that `buildBeside` made under the same id in place. `whole`: instead of all that is there. */
-export async function swapBuilt(swap: Swap & { whole: boolean; snapshot: string }): Promise<Exchanged> {
+/**
+ * Puts a tree that `buildBeside` made under the same id in place. `whole`: instead of all that is there; `empty`: only while
+ * there is nothing.
+ *
+ * @throws TREE_TARGET_NOT_EMPTY with `empty`, and what an exchange does; then everything is where it was
+ */
+export async function swapBuilt({
+  empty,
+  ...swap
+}: Swap & { whole: boolean; empty?: boolean; snapshot: string }): Promise<Exchanged> {
+  if (empty) checkEmpty(swap.root);
   const before = rootBefore(swap.root, swap.id);
   const plan = swap.whole ? planWhole : planMerge;
   const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
   return exchanged(swap, about.holds, () =>
     exchange({ ...swap, ...about }, (root, incoming) => plan(root, incoming, before)),
   );
+}
+
+function checkEmpty(rootPath: string): void {
+  const root = Directory.open(rootPath);
+  const found = root.names().find((name) => !parseAreaName(name));
+  root.close();
+  if (found === undefined) return;
+  throw new LifeboatError('TREE_TARGET_NOT_EMPTY', 'something was written there since the restore began', {
+    hint: 'Nothing was changed. Start the restore again: it then shows what it would replace, and keeps it.',
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { MAX_PARTS, PartBuffers, PartReader, partSize, partsInMemory } from '../../src/destinations/s3-parts.ts';
+import { MAX_PARTS, PartBuffers, PartReader, partSize } from '../../src/destinations/s3-parts.ts';
 import { isPassing, pause, S3_LIMITS, withRetries } from '../../src/destinations/s3-retry.ts';
 
 const MIB = 1024 ** 2;
@@ -14,9 +14,9 @@ function partsFor(size: number, expectedSize?: number): number[] {
 }
 
 test.each([
-  ['small', 20 * MIB, 8 * MIB],
-  ['at the end of the smallest parts', 70 * GIB, 8 * MIB],
-  ['5 GiB in a pack of its own', 5 * GIB, 8 * MIB],
+  ['small', 20 * MIB, 5 * MIB],
+  ['at the end of the smallest parts', 43 * GIB, 5 * MIB],
+  ['5 GiB in a pack of its own', 5 * GIB, 5 * MIB],
   ['a terabyte', 1024 * GIB, 117 * MIB],
   ['as large as S3 allows', 5 * 1024 * GIB, 583 * MIB],
 ])('an object of expected size, %s, has parts of one size that it can be made of', (_, size, part) => {
@@ -26,35 +26,92 @@ test.each([
 });
 
 test('parts of an object that nobody knows the size of grow, and so do those of one that becomes too large', () => {
-  expect(partsFor(10 * GIB).every((size) => size === 8 * MIB)).toBe(true);
+  expect(partsFor(10 * GIB).every((size) => size === 5 * MIB || size === 10 * MIB)).toBe(true);
   for (const parts of [partsFor(1200 * GIB), partsFor(5 * 1024 * GIB, GIB)]) {
     expect(parts.length).toBeLessThanOrEqual(MAX_PARTS);
     expect(parts).toEqual(parts.toSorted((a, b) => a - b));
   }
 });
 
-test('no more than 32 MiB of parts are in memory, or a single one', () => {
-  for (const size of [8, 16, 20, 32, 64, 500]) {
-    const count = partsInMemory(size * MIB);
-    expect(count === 1 || count * size <= 32).toBe(true);
-  }
-});
-
-test('a buffer is waited for, and used again', async () => {
-  const buffers = new PartBuffers();
-  const size = 16 * MIB;
-  const [first, second] = [await buffers.take(size), await buffers.take(size)];
-  const third = buffers.take(size);
+/** Whether it is there already; not compared by expect, which would look at every byte. */
+async function isTaken(taking: Promise<Buffer>): Promise<boolean> {
   let taken = false;
-  third.then(() => {
+  void taking.then(() => {
     taken = true;
   });
   await new Promise((resolve) => setImmediate(resolve));
-  expect(taken).toBe(false);
-  buffers.give(second);
-  // Not compared by expect, which would look at every byte.
+  return taken;
+}
+
+test('a buffer that was lost makes room for another one, and wakes who waits', async () => {
+  const share = new PartBuffers().share();
+  const size = 10 * MIB;
+  const [first] = [await share.take(size), await share.take(size)];
+  const third = share.take(size);
+  expect(await isTaken(third)).toBe(false);
+  share.lose(first);
+  expect((await third) === first).toBe(false);
+});
+
+test('a buffer is waited for, and used again', async () => {
+  const share = new PartBuffers().share();
+  const size = 10 * MIB;
+  const [first, second] = [await share.take(size), await share.take(size)];
+  const third = share.take(size);
+  expect(await isTaken(third)).toBe(false);
+  share.give(second);
   expect((await third) === second).toBe(true);
   expect(first === second).toBe(false);
+});
+
+test.each([5, 7, 10, 16, 20, 64, 500])(
+  'parts of %i MiB of all objects take 20 MiB, but each object has one',
+  async (size) => {
+    const buffers = new PartBuffers();
+    const [one, other] = [buffers.share(), buffers.share()];
+    const firsts = [await one.take(size * MIB), await other.take(size * MIB)];
+    let more = 0;
+    while (await isTaken(one.take(size * MIB))) more++;
+    expect(more).toBe(Math.max(0, Math.floor(20 / size) - 2));
+    // What an object that has ended held is there for the other one.
+    other.give(firsts[1]!);
+    other.end();
+    const waits = one.take(size * MIB);
+    expect(await isTaken(waits)).toBe(size <= 10);
+  },
+);
+
+test('an object that failed gives back its memory, and not the buffers that may still be in a request', async () => {
+  const buffers = new PartBuffers();
+  const failed = buffers.share();
+  const lost = await Promise.all([1, 2, 3, 4].map(() => failed.take(5 * MIB)));
+  const next = buffers.share();
+  expect(await isTaken(next.take(5 * MIB))).toBe(true);
+  expect(await isTaken(next.take(5 * MIB))).toBe(false);
+  failed.end();
+  const later = buffers.share();
+  const taken = await Promise.all([1, 2, 3].map(() => later.take(5 * MIB)));
+  expect(taken.some((buffer) => lost.includes(buffer))).toBe(false);
+});
+
+test('an object whose parts grow waits until enough of the smaller ones were given back', async () => {
+  const share = new PartBuffers().share();
+  const small = await Promise.all([1, 2, 3, 4].map(() => share.take(5 * MIB)));
+  const larger = share.take(10 * MIB);
+  share.give(small[0]!);
+  expect(await isTaken(larger)).toBe(false);
+  share.give(small[1]!);
+  expect((await larger).length).toBe(10 * MIB);
+});
+
+test('objects whose parts have other sizes get memory that idle buffers held', async () => {
+  const buffers = new PartBuffers();
+  const [small, large] = [buffers.share(), buffers.share()];
+  const taken = await Promise.all([1, 2, 3, 4].map(() => small.take(5 * MIB)));
+  for (const buffer of taken) small.give(buffer);
+  await large.take(10 * MIB);
+  expect(await isTaken(large.take(10 * MIB))).toBe(true);
+  expect(await isTaken(large.take(10 * MIB))).toBe(false);
 });
 
 test('a body is cut into parts whatever its pieces are', async () => {

@@ -141,9 +141,47 @@ describe('an object that is put while the network fails', () => {
     const body = pieces(/Upload/.test(operation) ? large : small);
     await expect(destination.put('shop/packs/object', body)).rejects.toMatchObject({ code });
     expect(body.destroyed).toBe(true);
-    // Two parts or more are on their way at a time.
-    expect(proxy.seen.filter((one) => one.operation === operation).length).toBeLessThanOrEqual(3 * QUICK.attempts);
+    // Some parts are on their way at a time.
+    expect(proxy.seen.filter((one) => one.operation === operation).length).toBeLessThanOrEqual(4 * QUICK.attempts);
     expect(await server.keys(bucket, prefix)).toEqual([]);
+    expect(await server.uploads(bucket)).toEqual([]);
+  });
+
+  test('several at a time, of which some are given up: each of the others is stored whole', async () => {
+    const prefix = newPrefix();
+    const destination = throughProxy(prefix);
+    proxy.script(({ operation, ofOperation }) =>
+      operation === 'UploadPart' && ofOperation % 3 === 0 ? 'reset-body' : undefined,
+    );
+    const contents = Array.from({ length: 4 }, () => randomBytes(17 * MIB));
+    const failing = Readable.from(
+      (async function* () {
+        yield randomBytes(12 * MIB);
+        throw new Error('boom');
+      })(),
+    );
+    const stop = new AbortController();
+    const stopped = Readable.from(
+      (async function* () {
+        yield randomBytes(12 * MIB);
+        stop.abort(new Error('enough'));
+        await sleep(60_000, undefined, { ref: false });
+      })(),
+    );
+    const [boom, enough, ...others] = await Promise.allSettled([
+      destination.put('shop/packs/failing', failing),
+      destination.put('shop/packs/stopped', stopped, { signal: stop.signal }),
+      ...contents.map((content, i) => destination.put(`shop/packs/${i}`, pieces(content))),
+    ]);
+    expect([boom, enough]).toMatchObject([{ reason: { message: 'boom' } }, { reason: { message: 'enough' } }]);
+    expect(others.map((other) => other.status === 'fulfilled' && other.value)).toEqual(
+      contents.map((content) => ({ size: content.length, sha256: sha256(content) })),
+    );
+    for (const [i, content] of contents.entries())
+      expect(sha256(await read(destinationAt(prefix), `shop/packs/${i}`))).toBe(sha256(content));
+    expect(proxy.faults).toBeGreaterThan(3);
+    expect(await server.keys(bucket, prefix)).toHaveLength(4);
+    await destination.sweepTemporary({ prefix: 'shop/' });
     expect(await server.uploads(bucket)).toEqual([]);
   });
 

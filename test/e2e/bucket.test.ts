@@ -176,6 +176,36 @@ describe('a bucket that keeps what is stored', () => {
     await well();
   });
 
+  it('is one that a copy goes to as well: locked there for as long, checked, and restored from', async () => {
+    const bucket = `copy-${randomBytes(5).toString('hex')}`;
+    const copy = `s3://${bucket}/base`;
+    const { env, ...rest } = options(locked, S3_KEY);
+    await stack.write({ ...rest, env: { ...env, LIFEBOAT_COPY: `${copy}?endpoint=${endpoint}&keep=last+2` } });
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    const lock = ['--lock', '1d', '--lock-mode', 'compliance', '--yes'];
+    const destination = ['--destination', `${copy}?endpoint=${endpoint}`];
+    const set = await stack.lifeboat('bucket', 'setup', ...destination, ...lock);
+    expect(set.code, set.stdout + set.stderr).toBe(0);
+    const began = Date.now();
+    for (let run = 0; run < 2; run++) {
+      await write('changing');
+      expect((await well()).copies).toMatchObject([{ name: copy, status: 'ok' }]);
+    }
+    const stored = (await server.keys(bucket)).filter((key) => /packs|index|lifeboat\.json/.test(key));
+    expect(stored.length).toBeGreaterThan(3);
+    for (const Key of stored) {
+      const head = await server.client.send(new HeadObjectCommand({ Bucket: bucket, Key }));
+      expect(head.ObjectLockMode, Key).toBe('COMPLIANCE');
+      expect(head.ObjectLockRetainUntilDate?.getTime() ?? 0, Key).toBeGreaterThan(began + 1.2 * DAY_MS);
+    }
+    expect(await check('--from', '1', '--read-data')).toMatchObject({ code: 0, damaged: [], manifests: [] });
+    const content = await sums();
+    await inMedia('rm *');
+    const restored = await stack.lifeboat('restore', '--from', '1', 'latest', 'web.media', '--yes');
+    expect(restored.code, restored.stdout + restored.stderr).toBe(0);
+    expect(await sums()).toBe(content);
+  });
+
   it('with a key that can delete nothing backups go well, and say what is kept; somebody else prunes', async () => {
     const bucket = await server.bucket();
     const { arn, key } = await server.user();

@@ -3,7 +3,10 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openHolds } from '../../src/hold.ts';
+import { readJournal } from '../../src/journal.ts';
 import type { RunStart } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
@@ -15,6 +18,8 @@ interface Dead {
   run?: RunStart;
   /** it had ended already, and only its report was under way */
   ended: boolean;
+  /** a container was to be stopped: while it still runs the engine may go on with that, and it is started again only then */
+  stopping: boolean;
 }
 
 describe('an agent that is killed in the middle of a run', () => {
@@ -72,15 +77,7 @@ describe('an agent that is killed in the middle of a run', () => {
   async function change(round: number): Promise<void> {
     const files = 'for i in 1 2 3 4 5 6; do head -c 300000 /dev/urandom > /data/$i; done';
     await Promise.all([
-      ok('docker', [
-        'exec',
-        containers.db,
-        'psql',
-        '-qU',
-        'postgres',
-        '-c',
-        `UPDATE t SET v = md5(v) WHERE i % 50 = ${round}`,
-      ]),
+      stack.psql(`UPDATE t SET v = md5(v) WHERE i % 50 = ${round}`),
       ...[containers.web, containers.app].map((id) => ok('docker', ['exec', id, 'sh', '-c', files])),
     ]);
   }
@@ -91,12 +88,14 @@ describe('an agent that is killed in the middle of a run', () => {
       await ok('docker', ['cp', `${agent}:/spool/state/.`, directory]);
       const journals = await readdir(path.join(directory, 'runs')).catch(() => []);
       const [journal] = journals;
-      if (!journal) return { ended: false };
+      if (!journal) return { ended: false, stopping: false };
       expect(journals).toHaveLength(1);
-      const lines = (await readFile(path.join(directory, 'runs', journal), 'utf8')).split('\n').filter(Boolean);
-      const { run } = JSON.parse(lines[0] ?? '{}') as { run?: RunStart };
+      const entries = await readJournal(path.join(directory, 'runs', journal));
+      const stopping = openHolds(entries).some(({ stop }) => stop);
+      const { run } = (entries[0] ?? {}) as { run?: RunStart };
+      if (!run) return { ended: false, stopping };
       const last = JSON.parse(await readFile(path.join(directory, 'last-run.json'), 'utf8')) as RunStart;
-      return run ? { run, ended: last.id === run.id } : { ended: false };
+      return { run, ended: last.id === run.id, stopping };
     } finally {
       await rm(directory, { recursive: true, force: true });
     }
@@ -113,17 +112,15 @@ describe('an agent that is killed in the middle of a run', () => {
     );
   }
 
+  const running = async (id: string) =>
+    (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
+
   /** Everything that a dead run may have left, looked at as soon as the agent is ready again. */
   async function leftovers(): Promise<object> {
-    const running = async (id: string) =>
-      (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
     const [helpers, spool, sessions, appRuns, frozen, view] = await Promise.all([
       stack.helpers(),
       ok('docker', ['exec', agent, 'sh', '-c', 'ls /spool/runs /spool/state/runs | grep -v :; true']),
-      ok('docker', [
-        ...['exec', containers.db, 'psql', '-qAtU', 'postgres', '-c'],
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'",
-      ]),
+      stack.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"),
       running(containers.app),
       sh('docker', ['exec', containers.app, 'test', '-e', '/tmp/frozen']),
       viewRepository(path.join(stack.directory, 'backups'), verified),
@@ -131,7 +128,7 @@ describe('an agent that is killed in the middle of a run', () => {
     return {
       helpers,
       spool: spool.trim(),
-      sessions: sessions.trim(),
+      sessions,
       appRuns,
       frozen: frozen.code === 0,
       bad: view.bad,
@@ -160,8 +157,11 @@ describe('an agent that is killed in the middle of a run', () => {
       }
       await ok('docker', ['kill', agent]);
       await command.ended;
-      const { run, ended } = await readDead();
+      const { run, ended, stopping } = await readDead();
+      const waits = stopping && (await running(containers.app));
       await startAgain();
+      // The agent looks again each minute.
+      if (waits) await until('the stop is over', async () => isDeepStrictEqual(await leftovers(), clean), 90_000, 500);
       expect(await leftovers(), `killed after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`).toEqual(clean);
       if (!run) {
         seen.before++;

@@ -11,12 +11,7 @@ const CANARY = 'c4nary/Pg pass"word+ü:\\';
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 300);';
 const ASK = 'SELECT count(*), sum(id) FROM t';
 
-/** Waits inside the helper for pg_dump, which is there for a moment only, and shows what the processes then are. */
-const SEE_PROCESSES = `for i in $(seq 1000); do
-    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'pg_dump' && break
-    sleep 0.01
-  done
-  cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ`;
+const SEE_PROCESSES = 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ';
 
 /** Every form that a leaked secret is looked for in. */
 function forms(secret: string): string[] {
@@ -80,28 +75,24 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
 
   it('backs up and restores, and shows the password nowhere', async () => {
     const seen: Record<string, string> = {};
+    // pg_dump waits for the lock, so that it can be looked at.
+    const hold = ['-c', 'BEGIN', '-c', 'LOCK TABLE t', '-c', 'SELECT pg_sleep(300)'];
+    await ok('docker', ['exec', '--detach', await stack.id('db'), 'psql', '-XqU', user, '-d', 'shop', ...hold]);
+    const holding = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND pid <> pg_backend_pid()";
+    await until('the lock is held', async () => (await stack.psql(`SELECT count(*) ${holding}`, { user })) === '1');
     const running = expectNextRunGood(stack);
-    let volumes: string[] = [];
-    await until(
-      'the helper works',
-      async () => {
-        // Not the marker of the run.
-        const helper = (await stack.helpers()).find((name) => !name.endsWith('-lock'));
-        if (!helper) return false;
-        const [inspected, processes] = await Promise.all([
-          ok('docker', ['inspect', helper]).catch(() => ''),
-          ok('docker', ['exec', helper, 'sh', '-c', SEE_PROCESSES]).catch(() => ''),
-        ]);
-        seen['docker inspect of the helper'] ??= inspected;
-        if (inspected)
-          volumes = [...inspected.matchAll(/"Name": "([0-9a-f]{64})"/g)].map((match) => match[1] as string);
-        seen['arguments and environments in the helper'] =
-          `${seen['arguments and environments in the helper'] ?? ''}${processes}`;
-        return processes.includes('pg_dump') && inspected !== '';
-      },
-      30_000,
-      10,
-    );
+    await until('pg_dump waits', async () => {
+      const [helper] = await stack.helpers();
+      if (!helper) return false;
+      const processes = await ok('docker', ['exec', helper, 'sh', '-c', SEE_PROCESSES]).catch(() => '');
+      if (!processes.includes('pg_dump\0--')) return false;
+      seen['arguments and environments in the helper'] = processes;
+      seen['docker inspect of the helper'] = await ok('docker', ['inspect', helper]);
+      return true;
+    });
+    await stack.psql(`SELECT pg_terminate_backend(pid) ${holding}`, { user });
+    const inspected = seen['docker inspect of the helper'] ?? '';
+    const volumes = [...inspected.matchAll(/"Name": "([0-9a-f]{64})"/g)].map((match) => match[1] as string);
     const report = await running;
     // The image declares a volume: the helper's own goes with it.
     expect(volumes).toHaveLength(1);

@@ -25,7 +25,10 @@ async function small(spoolMiB: number): Promise<{ stack: Stack; good: string }> 
 
 describe('a spool that is too small', () => {
   let stack: Stack | undefined;
-  afterEach(() => stack?.destroy());
+  afterEach(async () => {
+    await stack?.destroy();
+    stack = undefined;
+  });
 
   it.each([
     ['is found out before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],

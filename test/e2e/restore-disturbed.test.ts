@@ -150,6 +150,23 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
+  it('says that the data is back, and what does not work with it', async () => {
+    // In the agent's own container, where nobody listens.
+    const ran = await inPlace('--health-url', 'http://127.0.0.1:65000/up?token=secret');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(3);
+    const report = JSON.parse(ran.stdout) as RestoreReport;
+    expect(report).toMatchObject({
+      status: 'partial',
+      canRollBack: true,
+      restored: [{ target: 'app' }],
+      checks: [{ ok: true }, { name: '127.0.0.1:65000/up', ok: false, detail: 'no answer: ECONNREFUSED' }],
+      error: { code: 'RESTORE_UNHEALTHY', hint: expect.stringContaining(`lifeboat rollback ${report.id}`) },
+    });
+    expect(ran.stdout + ran.stderr).not.toContain('secret');
+    expect(await inApp(CONTENT)).toBe(first);
+    await rollBack();
+  });
+
   it('is refused while a backup runs', async () => {
     await session('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)');
     const backup = stack.backup();

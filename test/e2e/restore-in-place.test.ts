@@ -1,8 +1,7 @@
-import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
-import { holder, ok, postgres, type Ran, Stack } from '../harness/stack.ts';
+import { holder, ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
@@ -74,11 +73,13 @@ describe('a restore in place', () => {
     const other = await startedAt('other');
     const changed = await inApp('SELECT count(*) FROM t');
     // An application that takes a lock, and comes back whenever its session is ended.
+    // It ends by itself: psql without a parent would become a child of the postmaster, which takes its death for a crash.
     const loop =
-      'while :; do psql -X -q -U postgres -d app -c "BEGIN; LOCK TABLE t IN SHARE MODE; SELECT pg_sleep(1)" >/dev/null 2>&1; done';
-    const hammer = spawn('docker', ['exec', await stack.id('db'), 'timeout', '60', 'bash', '-c', loop]);
-    const { code, result, stderr } = await restore('--yes');
-    hammer.kill();
+      'until test -e /tmp/enough; do psql -X -q -U postgres -d app -c "BEGIN; LOCK TABLE t IN SHARE MODE; SELECT pg_sleep(1)" >/dev/null 2>&1; done';
+    const hammer = ok('docker', ['exec', await stack.id('db'), 'bash', '-c', loop]);
+    const { code, result, stderr } = await restore('--yes', '--health-url', `${await stack.receiverUrl()}/up?token=x`);
+    await ok('docker', ['exec', await stack.id('db'), 'touch', '/tmp/enough']);
+    await hammer;
     expect(code, stderr + JSON.stringify(result)).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
     expect(result.withoutDataMs).toBeLessThan(10_000);
@@ -95,7 +96,11 @@ describe('a restore in place', () => {
     // web uses the database and was stopped and started; other does not.
     expect(await startedAt('web')).not.toBe(before);
     expect(await startedAt('other')).toBe(other);
-    expect(result.checks).toEqual([{ name: expect.stringContaining('web-1'), ok: true, detail: expect.any(String) }]);
+    expect(result.checks).toEqual([
+      { name: expect.stringContaining('web-1'), ok: true, detail: expect.any(String) },
+      { name: expect.stringMatching(/:\d+\/up$/), ok: true, detail: 'answers' },
+    ]);
+    expect(stack.receiver?.requests.some(({ path }) => path === '/up')).toBe(true);
     expect(await stack.helpers()).toEqual([]);
   });
 
@@ -126,6 +131,27 @@ describe('a restore in place', () => {
     expect(messages).toContain('restore of db.postgres from');
   });
 
+  it('does not back up what it keeps, nor finds it missing later', async () => {
+    const { report } = await stack.backup();
+    expect(report).toMatchObject({ status: 'ok', problems: [] });
+    expect(report.results.map(({ warnings, summary }) => ({ warnings, summary }))).toEqual([
+      { warnings: [], summary: expect.stringContaining('2 databases') },
+    ]);
+    const one = await stack.lifeboat(
+      'restore',
+      'latest',
+      'db.postgres',
+      '--table',
+      'public.t',
+      '--as',
+      't2',
+      '--dry-run',
+    );
+    expect(one.code, one.stderr).toBe(0);
+    const { stdout } = await stack.lifeboat('plan');
+    expect(stdout).not.toContain('__before_');
+  });
+
   it('shows in status what it keeps; a rollback brings it back at once, and undoes itself', async () => {
     const status = await stack.lifeboat('status');
     expect(status.stdout + status.stderr).toMatch(/db\.postgres restored .* replaced data kept, \d/);
@@ -138,7 +164,8 @@ describe('a restore in place', () => {
     }
     const refused = await stack.lifeboat('rollback', '--forget', '--json');
     expect({ code: refused.code, error: error(refused) }).toEqual({ code: 2, error: 'NOT_CONFIRMED' });
-    expect((await stack.lifeboat('rollback', '--forget', '--yes')).code).toBe(0);
+    const forgot = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgot.code, forgot.stdout + forgot.stderr).toBe(0);
     expect(await databases()).toEqual(['app', 'postgres']);
     expect(error(await stack.lifeboat('rollback', '--yes', '--json'))).toBe('NOTHING_TO_ROLL_BACK');
   });
@@ -154,6 +181,48 @@ describe('a restore in place', () => {
     const done = await restore('--yes', '--no-safety', '--no-stop');
     expect(done.code, done.stdout).toBe(0);
     expect(done.result.safety).toBeUndefined();
+    expect(await inApp(CONTENT)).toBe(first);
+  });
+
+  it('rolls back in turn only: the later restore first', async () => {
+    expect((await restore('--yes', '--no-safety', '--no-stop')).code).toBe(0);
+    const { restores } = await stack.json<{ restores: { id: string }[] }>('status');
+    const [later, earlier] = restores.map(({ id }) => id);
+    const refused = await stack.lifeboat('rollback', earlier as string, '--yes', '--json');
+    expect({ code: refused.code, error: error(refused) }).toEqual({ code: 2, error: 'USAGE' });
+    for (const id of [later, earlier]) {
+      const ran = await stack.lifeboat('rollback', id as string, '--yes');
+      expect(ran.code, ran.stderr).toBe(0);
+    }
+    for (const id of [later, earlier]) {
+      const ran = await stack.lifeboat('rollback', id as string, '--forget', '--yes');
+      expect(ran.code, ran.stderr).toBe(0);
+    }
+    expect(await databases()).toEqual(['app', 'postgres']);
+  });
+
+  it('replaces a database that lets nobody in, and one whose files are damaged', async () => {
+    await stack.psql('ALTER DATABASE app ALLOW_CONNECTIONS false');
+    const look = async () =>
+      (await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--dry-run')).stderr;
+    expect(await look()).toMatch(/not counted, nobody can connect to it: .*not currently accepting connections/);
+    // It is in no snapshot that could be taken now.
+    const unsafe = await restore('--yes', '--no-stop');
+    expect({ code: unsafe.code, error: error(unsafe) }).toEqual({ code: 1, error: 'PG_DATABASE_UNKNOWN' });
+    expect(await databases()).toEqual(['app', 'postgres']);
+    const closed = await restore('--yes', '--no-safety', '--no-stop');
+    expect(closed.code, closed.stdout + closed.stderr).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+
+    const file = await inApp("SELECT current_setting('data_directory') || '/' || pg_relation_filepath('t')");
+    await stack.psql('CHECKPOINT');
+    await stack.exec('db', ['sh', '-c', 'head -c 16384 /dev/urandom | dd of="$1" conv=notrunc', 'sh', file]);
+    await ok('docker', ['restart', await stack.id('db')]);
+    await until('the server answers', () => stack.psql('SELECT 1').then(Boolean, () => false));
+    await expect(inApp(CONTENT)).rejects.toThrow(/invalid page/);
+    expect(await look()).toContain('not counted, reading it fails with SQLSTATE XX001');
+    const damaged = await restore('--yes', '--no-safety', '--no-stop');
+    expect(damaged.code, damaged.stdout + damaged.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
   });
 });

@@ -30,10 +30,7 @@ describe('a restore in place that is killed', () => {
   let contents: { restored: string; changed: string };
   let lengthMs: number;
 
-  const sql = (text: string, database = 'postgres') =>
-    ok('docker', ['exec', containers.db, 'psql', '-XqAt', '-U', 'postgres', '-d', database, '-c', text]).then((out) =>
-      out.trim(),
-    );
+  const sql = (text: string, database = 'postgres') => stack.psql(text, { database });
   const names = async () =>
     (await sql("SELECT datname FROM pg_database WHERE datname LIKE 'app%' ORDER BY 1")).split('\n');
   const inPlace = (...more: string[]) => [
@@ -128,6 +125,7 @@ describe('a restore in place that is killed', () => {
       60_000,
       100,
     );
+    await until('nobody works on the project', async () => !(await stack.isMarked()), 60_000, 100);
   }
 
   /** Looks at everything that a dead restore may have left. Returns which content is in place. */

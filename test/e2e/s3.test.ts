@@ -3,6 +3,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createS3Destination } from '../../src/destinations/s3.ts';
+import { silentLog } from '../../src/log.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { takeLease } from '../../src/store/lease.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
@@ -13,6 +17,9 @@ const CANARIES = [S3_KEY.secretAccessKey, 'canary-wrong-secret', 'canary-token']
   Buffer.from(secret).toString('base64').replace(/=+$/, ''),
   encodeURIComponent(secret),
 ]);
+
+/** A run waits here while the file is there. */
+const GATE = 'while [ -e /tmp/shut ]; do touch /tmp/held; sleep 0.1; done';
 
 describe('a project whose backups go to an S3 server', () => {
   let server: S3Server;
@@ -30,8 +37,9 @@ describe('a project whose backups go to an S3 server', () => {
     server = await startS3Server();
     proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
     bucket = await server.bucket();
+    const media = { 'lifeboat.volumes': 'media', 'lifeboat.exec.pre': `sh -c "${GATE}"` };
     stack = await Stack.start({
-      services: { db: postgres(17), web: holder(['media:/app/media'], { 'lifeboat.volumes': 'media' }) },
+      services: { db: postgres(17), web: holder(['media:/app/media'], media) },
       volumes: { media: {} },
       secrets: { s3_key: { file: key } },
       env: {
@@ -129,8 +137,7 @@ describe('a project whose backups go to an S3 server', () => {
       await ok('docker', ['inspect', ...helpers]),
       await ok('docker', ['inspect', await stack.id('lifeboat')]),
     );
-    for (const helper of helpers.filter((name) => !name.endsWith('-lock')))
-      heard.push(await ok('docker', ['top', helper]));
+    for (const helper of helpers) heard.push(await ok('docker', ['top', helper]));
     await ok('docker', ['kill', await stack.id('lifeboat')]);
     await ended;
 
@@ -147,6 +154,53 @@ describe('a project whose backups go to an S3 server', () => {
     // Nothing is left that no snapshot names.
     const check = await stack.lifeboat('check', '--read-data');
     expect(check.code, check.stderr).toBe(0);
+  });
+
+  it('belongs to one host at a time: the other is refused, and one that was taken over commits nothing', async () => {
+    const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
+    const destination = createS3Destination({ location, credentials: S3_KEY, uploads: scratch, env: {} });
+    const elsewhere = (ahead = 0) =>
+      takeLease({
+        ...{ destination, project: stack.project, home: 'elsewhere', holder: 'container theirs', log: silentLog },
+        now: () => new Date(Date.now() + ahead),
+      });
+    const theirs = await elsewhere();
+    const refused = await stack.backup();
+    expect(refused.code).toBe(11);
+    expect(refused.report.error).toMatchObject({
+      code: 'LOCKED',
+      message: expect.stringContaining('container theirs'),
+    });
+    await theirs.release();
+
+    const before = await manifests();
+    await stack.exec('web', ['touch', '/tmp/shut']);
+    const child = stack.spawn('backup', '--json', 'web.media');
+    let stdout = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      stdout += data.toString();
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    const held = ['test', '-e', '/tmp/held'];
+    await until(
+      'the run is under way',
+      async () => (await sh('docker', ['exec', `${stack.project}-web-1`, ...held])).code === 0,
+    );
+    await expect(elsewhere()).rejects.toMatchObject({
+      code: 'LOCKED',
+      message: expect.stringContaining(`container ${stack.project}-lifeboat-1`),
+    });
+    // By a clock that is an hour ahead the lease has expired.
+    const taken = await elsewhere(3_600_000);
+    await stack.exec('web', ['rm', '/tmp/shut']);
+    expect(await ended, stdout).toBe(1);
+    expect((JSON.parse(stdout) as RunReport).error).toMatchObject({ code: 'LEASE_LOST' });
+    expect(await manifests()).toEqual(before);
+    await taken.fence();
+    await taken.release();
+    const { code, report } = await stack.backup('web.media');
+    expect(code, JSON.stringify(report, null, 1)).toBe(0);
+    expect((await stack.lifeboat('check')).code).toBe(0);
   });
 
   it('a network that fails for good fails the run, with nothing left and the next one well', async () => {

@@ -52,11 +52,13 @@ describe('SIGTERM in the middle of a run', () => {
   });
   afterAll(() => stack?.destroy());
 
-  const psql = (sql: string) => inside('db', `psql -XqAt -U postgres -c "${sql}"`);
-
   async function change(): Promise<void> {
     const files = 'for i in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > /data/$i; done';
-    await Promise.all([psql('UPDATE t SET v = md5(v) WHERE i % 10 = 0'), inside('web', files), inside('app', files)]);
+    await Promise.all([
+      stack.psql('UPDATE t SET v = md5(v) WHERE i % 10 = 0'),
+      inside('web', files),
+      inside('app', files),
+    ]);
   }
 
   async function rest() {
@@ -66,7 +68,7 @@ describe('SIGTERM in the middle of a run', () => {
       inside('lifeboat', 'ls -A /spool/runs /spool/state/runs | grep -v : | grep . ; true'),
       inside('app', 'test ! -e /tmp/frozen && echo free'),
       hashes(stack),
-      until('no session is left', async () => (await psql(sessions)).trim() === '0'),
+      until('no session is left', async () => (await stack.psql(sessions)) === '0'),
     ]);
     return { helpers, spool, app, objects };
   }
@@ -80,6 +82,7 @@ describe('SIGTERM in the middle of a run', () => {
     let objects = await hashes(stack);
     for (let round = 0; round < STOPS; round++) {
       await change();
+      const started = performance.now();
       const child = spawn('docker', ['exec', ids.lifeboat ?? '', 'lifeboat', 'backup', '--json']);
       let out = '';
       child.stdout.on('data', (data: Buffer) => {
@@ -94,7 +97,8 @@ describe('SIGTERM in the middle of a run', () => {
       expect(performance.now() - begin).toBeLessThan(GRACE_MS);
       const report = JSON.parse(out) as RunReport;
       if (code === 0) {
-        // It was done already.
+        // It was done already: the machine is quicker now than when the length was taken.
+        lengthMs = Math.min(lengthMs, performance.now() - started);
         expect(report.status).toBe('ok');
         objects = await hashes(stack);
         continue;

@@ -35,9 +35,11 @@ export interface S3Server {
   stop(): Promise<void>;
 }
 
-export async function startS3Server(): Promise<S3Server> {
+/** `bytes`: how much it can hold, in memory; default 4 GiB */
+export async function startS3Server({ bytes }: { bytes?: number } = {}): Promise<S3Server> {
   const container = `lbt-s3-${randomBytes(4).toString('hex')}`;
   const env = [`S3_ACCESS_KEY=${S3_KEY.accessKeyId}`, `S3_SECRET_KEY=${S3_KEY.secretAccessKey}`];
+  if (bytes !== undefined) env.push(`S3_BYTES=${bytes}`);
   await ok('docker', [
     'run',
     '--detach',

@@ -5,14 +5,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunReport } from '../../src/report/events.ts';
+import { dockerCall, onTerminal, type Ran, type Terminal } from './docker.ts';
 import { type Receiver, startReceiver } from './receiver.ts';
 
-/** What a program came to. */
-export interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
+import { askDirectly, oneStatement } from './sql.ts';
+
+export type { Ran };
 
 /** Runs a program on the host; rejects only when it cannot be started. */
 export function sh(
@@ -20,6 +18,8 @@ export function sh(
   args: readonly string[],
   options: { input?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Ran> {
+  const called = command === 'docker' ? dockerCall(args, options.input) : undefined;
+  if (called) return called;
   return new Promise((resolve, reject) => {
     const child = execFile(
       command,
@@ -91,6 +91,9 @@ export async function hostAddress(): Promise<string> {
   return gateway.trim() || '172.17.0.1';
 }
 
+/** How the name of the container ends that marks a project as worked on. */
+const MARK = '-lock';
+
 /** A Compose project on the real engine with the real agent in it. Everything it made is gone after `destroy`. */
 export class Stack {
   readonly project: string;
@@ -122,11 +125,16 @@ export class Stack {
     return stack;
   }
 
+  /** The receiver as containers reach it, without a trailing slash. */
+  async receiverUrl(): Promise<string | undefined> {
+    return this.receiver && `http://${await hostAddress()}:${this.receiver.port}`;
+  }
+
   /** Writes the Compose file anew; `compose('up', …)` applies it. */
   async write(options: StackOptions): Promise<void> {
     const { volumes: extra = [], environment, ...agent } = options.agent ?? {};
     const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
-    const hooks = this.receiver ? `http://${await hostAddress()}:${this.receiver.port}` : undefined;
+    const hooks = await this.receiverUrl();
     const lifeboat = {
       image: options.image ?? process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test',
       stop_grace_period: '20s',
@@ -189,6 +197,11 @@ export class Stack {
     return spawn('docker', ['exec', this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
+  /** The same, typed by a person at a terminal. */
+  terminal(args: string[], env: string[] = []): Promise<Terminal> {
+    return onTerminal(this.container('lifeboat'), ['lifeboat', ...args], env);
+  }
+
   /** `backup --json`, parsed. */
   async backup(...sources: string[]): Promise<{ code: number; report: RunReport; stderr: string }> {
     const { code, stdout, stderr } = await this.lifeboat('backup', '--json', ...sources);
@@ -208,8 +221,12 @@ export class Stack {
     }
   }
 
-  /** SQL through psql in the database's own container, as its superuser; unaligned rows without a header. */
+  /** SQL as psql in the database's own container does it, as its superuser; unaligned rows without a header. */
   async psql(sql: string, { service = 'db', database = 'postgres', user = 'postgres' } = {}): Promise<string> {
+    const statement = oneStatement(sql);
+    const server = { container: this.container(service), database, user, password: PASSWORD };
+    const answer = statement === undefined ? undefined : await askDirectly(server, statement);
+    if (answer !== undefined) return answer;
     const argv = ['psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-U', user, '-d', database, '-f', '-'];
     return (await this.exec(service, argv, sql)).replace(/\n$/, '');
   }
@@ -226,16 +243,19 @@ export class Stack {
     return ok('docker', ['compose', 'logs', '--no-color', '--no-log-prefix', service], { cwd: this.directory });
   }
 
-  /** Names of helpers of this project that exist, running or not. */
+  /** Names of helpers of this project that exist, running or not, without its mark. */
   async helpers(): Promise<string[]> {
-    const out = await ok('docker', [
-      'ps',
-      '--all',
-      '--filter',
-      `label=dev.lifeboat.project=${this.project}`,
-      '--format',
-      '{{.Names}}',
-    ]);
+    return (await this.#containers()).filter((name) => !name.endsWith(MARK));
+  }
+
+  /** Whether the mark is there that somebody works on the project: also while the daemon looks for dead runs, each minute. */
+  async isMarked(): Promise<boolean> {
+    return (await this.#containers()).some((name) => name.endsWith(MARK));
+  }
+
+  async #containers(): Promise<string[]> {
+    const filter = `label=dev.lifeboat.project=${this.project}`;
+    const out = await ok('docker', ['ps', '--all', '--filter', filter, '--format', '{{.Names}}']);
     return out.split('\n').filter((line) => line !== '');
   }
 
@@ -252,7 +272,7 @@ export class Stack {
     await sh('docker', ['compose', '--progress', 'quiet', 'down', '--volumes', '--timeout', '2', '--remove-orphans'], {
       cwd: this.directory,
     });
-    for (const helper of await this.helpers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
+    for (const helper of await this.#containers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
     await this.receiver?.close();
     await rm(this.directory, { recursive: true, force: true });
   }
@@ -267,12 +287,15 @@ export function healthcheck(command: string): object {
   return { test: ['CMD-SHELL', test], interval: '1s', timeout: '70s', retries: 60 };
 }
 
+/** Of the superuser, where a test says nothing else. */
+const PASSWORD = 'canary-pg-password';
+
 /** A Postgres service as most tests want it: ready when healthy. */
 export function postgres(version: number | string = 17, extra: Record<string, unknown> = {}): object {
   const { environment, ...rest } = extra;
   return {
     image: `postgres:${version}`,
-    environment: { POSTGRES_PASSWORD: 'canary-pg-password', ...(environment as object | undefined) },
+    environment: { POSTGRES_PASSWORD: PASSWORD, ...(environment as object | undefined) },
     labels: { 'lifeboat.postgres': 'true' },
     // The program itself: on the path is a wrapper in Perl.
     healthcheck: healthcheck('/usr/lib/postgresql/$$PG_MAJOR/bin/pg_isready -q -h 127.0.0.1 -U postgres'),

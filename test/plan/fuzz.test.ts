@@ -1,3 +1,3 @@
 import { fuzz } from './fuzz-properties.ts';
 
-fuzz(250);
+fuzz(100);

@@ -95,6 +95,7 @@ export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
   const kept = new Set(snapshots.filter(({ pinned }) => pinned !== undefined).map(({ id }) => id));
   for (const { id, start } of snapshots) if (now - start < DAY) kept.add(id);
   const add = (one: KeepSnapshot | undefined) => one && kept.add(one.id);
+  const dates = new Map(snapshots.map((one) => [one, calendar(zone, one.start)]));
   const later = (a: KeepSnapshot, b: KeepSnapshot) => a.start > b.start || (a.start === b.start && a.id > b.id);
   for (const [name, { policy, hold, acceptedUntil = Number.NEGATIVE_INFINITY }] of rules) {
     const stored = snapshots.filter(({ sources }) => ['ok', 'partial'].includes(sources[name]?.status ?? ''));
@@ -109,7 +110,7 @@ export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
     }
     if (!policy) continue;
     const times = regular.map(({ start }) => start);
-    const days = regular.map(({ start }) => calendar(zone, start));
+    const days = regular.map((one) => dates.get(one));
     regular.forEach((one, i) => {
       if (regular.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);
       if (policy.within && Math.max(...times) - one.start <= policy.within * HOUR) add(one);
@@ -117,7 +118,7 @@ export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
       counts.forEach((count = 0, unit) => {
         const own = days[i]?.[unit] as number;
         const newest = !regular.some((other, j) => days[j]?.[unit] === own && later(other, one));
-        const after = new Set(days.map((day) => day[unit] as number).filter((other) => other > own));
+        const after = new Set(days.map((day) => day?.[unit] as number).filter((other) => other > own));
         if (newest && after.size < count) add(one);
       });
     });

@@ -182,6 +182,5 @@ describe('the clock', () => {
 });
 
 test('made-up histories are kept as an independent reckoning has it', () => {
-  const histories = process.env.LIFEBOAT_FUZZ ? 100_000 : 400;
-  for (let seed = 1; seed <= histories; seed++) checkHistory(seed);
+  for (let seed = 1; seed <= 200; seed++) checkHistory(seed);
 }, 300_000);

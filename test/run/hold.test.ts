@@ -122,6 +122,18 @@ describe('a hold', () => {
     expect(fake.done).toEqual(['work']);
   });
 
+  test('nothing is started after a failure that leaves it to whoever recovers', async () => {
+    const leftHeld = (error: unknown) => error === 'half';
+    const half = withHold({ container, stop: [container], leftHeld }, deps, signal, () => Promise.reject('half'));
+    await expect(half).rejects.toBe('half');
+    expect(fake.done).not.toContain('start c1');
+    await releaseHolds(journal, deps);
+    expect(fake.done).toContain('start c1');
+    const whole = withHold({ container, stop: [container], leftHeld }, deps, signal, () => Promise.reject('whole'));
+    await expect(whole).rejects.toBe('whole');
+    expect(openHolds(journal)).toEqual([]);
+  });
+
   test('one that would be removed by a stop is refused before anything', async () => {
     fake.containers.get('c1')!.autoRemove = true;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });

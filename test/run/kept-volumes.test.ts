@@ -3,9 +3,18 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
-import { type JournalEntry, readJournal } from '../../src/journal.ts';
-import { asInVolume, openVolumes, refreshKeptVolume, undoVolumes } from '../../src/kept-volumes.ts';
+import { appendJournal, type JournalEntry, readJournal } from '../../src/journal.ts';
+import {
+  asInVolume,
+  checkWhole,
+  isHalfRestored,
+  openVolumes,
+  orTakenBack,
+  refreshKeptVolume,
+  undoVolumes,
+} from '../../src/kept-volumes.ts';
 import { silentLog } from '../../src/log.ts';
+import type { Mount } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore-paths.ts';
 import { openState, type Rollback } from '../../src/state.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../src/store/index-file.ts';
@@ -42,13 +51,93 @@ test('work on a volume that began and did not end is put right once, and tried a
       return { now: 'new' };
     },
   } as unknown as TreeStore;
-  expect(await undoVolumes({ treeStore, log: silentLog }, entries, journal)).toEqual({ done: false });
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({ done: false });
   failing = false;
-  expect(await undoVolumes({ treeStore, log: silentLog }, entries, journal)).toEqual({ done: true, now: 'new' });
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({
+    done: true,
+    now: 'new',
+  });
   const now = [...entries, ...(await readJournal(journal))];
   // What it came to is still known when the rest of the clean-up is tried again.
-  expect(await undoVolumes({ treeStore, log: silentLog }, now, journal)).toEqual({ done: true, now: 'new' });
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, now, journal)).toEqual({
+    done: true,
+    now: 'new',
+  });
   expect(done).toEqual(['undo b']);
+});
+
+/** A volume in which an exchange is cut off, and what taking it back comes to. */
+function cutOff(
+  undone: 'old' | 'new' | 'failed',
+  { areas = [], moved = true }: { areas?: VolumeArea[]; moved?: boolean } = {},
+) {
+  const journal = path.join(directory, 'a.ndjson');
+  writeFileSync(journal, `${JSON.stringify(volume('a'))}\n`);
+  const treeStore = {
+    volume: async (job: { kind: string }) => {
+      if (job.kind === 'areas') return areas;
+      if (undone === 'failed') throw new LifeboatError('HELPER_FAILED', 'no helper');
+      return { now: undone };
+    },
+  } as unknown as TreeStore;
+  const place = { root: '/v', reach: { kind: 'process' as const } };
+  const run = { id: 'a', journal, signal: new AbortController().signal };
+  const killed = async () => {
+    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a' });
+    throw new LifeboatError('TREE_STALLED', 'killed');
+  };
+  return { place, result: orTakenBack({ treeStore, log: silentLog, agentMounts: [] }, place, run, killed) };
+}
+
+test('a swap that is cut off is taken back at once, and fails with its own error', async () => {
+  const { result, place } = cutOff('old');
+  await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
+  await checkWhole(directory, 'another', place);
+});
+
+test('one that was complete when it was cut off is a success', async () => {
+  expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({ area: 'a' });
+  expect(await cutOff('new').result).toEqual({});
+});
+
+test('one that cannot be taken back keeps everybody from the volume', async () => {
+  const { result, place } = cutOff('failed');
+  const error: unknown = await result.catch((reason: unknown) => reason);
+  expect(isHalfRestored(error)).toBe(true);
+  expect(error).toMatchObject({ cause: { code: 'TREE_STALLED' } });
+  await expect(checkWhole(directory, 'another', place)).rejects.toMatchObject({ code: 'TREE_HALF_RESTORED' });
+  await checkWhole(directory, path.join(directory, 'a.ndjson'), place);
+  await checkWhole(directory, 'another', { root: '/w', reach: { kind: 'process' } });
+});
+
+test('one that was cut off before its first move leaves the volume as it was', async () => {
+  const { result, place } = cutOff('failed', { moved: false });
+  await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
+  await checkWhole(directory, 'another', place);
+});
+
+test('a volume is found again by its mount, wherever the agent has it now', async () => {
+  const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true } as Mount;
+  const asked: unknown[] = [];
+  const treeStore = {
+    volume: async (job: { root: string }, { reach }: { reach: unknown }) => {
+      asked.push([job.root, reach]);
+      return { now: 'old' };
+    },
+  } as unknown as TreeStore;
+  const journal = path.join(directory, 'journal');
+  const entries = [{ ...volume('a'), mount } as JournalEntry];
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal);
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [{ ...mount, destination: '/here' }] }, entries, journal);
+  expect(asked).toEqual([
+    ['/source', { kind: 'helper', mount }],
+    ['/here', { kind: 'process' }],
+  ]);
+});
+
+test('what was built beside, and cannot be removed, keeps nobody from the volume', async () => {
+  writeFileSync(path.join(directory, 'a.ndjson'), `${JSON.stringify(volume('a'))}\n`);
+  await checkWhole(directory, 'another', { root: '/v', reach: { kind: 'process' } });
 });
 
 test('which data is in use is told by the area, not by what is remembered', async () => {

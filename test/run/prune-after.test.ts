@@ -141,6 +141,12 @@ test('a copy that fails makes the run partly failed, and keeps nothing from bein
   expect((await run({})).snapshot).toBeUndefined();
 });
 
+test('nothing is removed from a destination that is a copy too: the retention of that may be the longer one', async () => {
+  copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, isDestination: true });
+  expect((await run({})).pruned).toBeUndefined();
+  expect(pruned).toBe(0);
+});
+
 test('a copy makes room for the next run, and for whoever waits for this one to end', async () => {
   const untilAborted = async (signal: AbortSignal): Promise<CopyReport> => {
     await once(signal, 'abort');

@@ -212,12 +212,18 @@ test('a volume is put right before containers are started on it, and tells how f
   second.record({ type: 'begun', restore });
   second.record({ type: 'volume', id: restore.id, root: '/v', reach: { kind: 'process' } });
   reached = 'unknown';
+  second.record({ type: 'volume-swap', id: restore.id });
+  second.record({ type: 'stop', container: { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' } });
   failing.add('undo');
+  done = [];
   await recover(deps);
   expect(readdirSync(journals)).toEqual([`${restore.id}.ndjson`]);
+  // Not on a volume that is neither the old nor the new.
+  expect(done).not.toContain('start c1');
   failing.clear();
   await recover(deps);
   expect(readdirSync(journals)).toEqual([]);
+  expect(done).toContain('start c1');
 });
 
 test('one journal that cannot be undone does not keep the next from it', async () => {
@@ -240,6 +246,7 @@ const restore: RestoreStart = {
 const deadRestore = (begun: RestoreStart = restore) => {
   const journal = new Journal(journals, { type: 'start', verb: 'restore', id: begun.id, agent: 'a1' });
   journal.record({ type: 'begun', restore: begun });
+  return journal;
 };
 
 test.each([
@@ -259,6 +266,13 @@ test.each([
     ...restores[0],
   });
   expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});
+
+test('a dead restore of tables that were on their way into a database in use tells of them', async () => {
+  reached = 'nothing';
+  deadRestore().record({ type: 'copying', tables: ['public.orders'] });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toMatch(/^public\.orders may be in the database by now, with all rows, but without/);
 });
 
 test('a dead restore whose databases cannot be dropped now is told once, and does not claim to know', async () => {

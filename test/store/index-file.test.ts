@@ -5,7 +5,7 @@ import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, readIndex } from '
 import { comparePaths, entryName } from '../../src/store/path.ts';
 import { treePath } from './arbitrary.ts';
 
-const numRuns = process.env.LIFEBOAT_FUZZ ? 20_000 : 300;
+const numRuns = 300;
 const hex = (length: number) =>
   fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: length, maxLength: length });
 const base = fc.record({

@@ -16,7 +16,7 @@ import {
 } from '../../src/store/path.ts';
 import { treePath } from './arbitrary.ts';
 
-const numRuns = process.env.LIFEBOAT_FUZZ ? 20_000 : 300;
+const numRuns = 300;
 describe('paths', () => {
   test('any path has one JSON form, which gives it back', () => {
     fc.assert(

@@ -196,6 +196,23 @@ describe('committing', () => {
   });
 });
 
+test('a manifest on a bad sector is told as damaged, and the others are listed', async () => {
+  const repository = await open();
+  for (const n of [0, 1, 2]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
+  const get = destination.get.bind(destination);
+  destination.get = async (key, options) => {
+    if (!key.includes(ID(1))) return get(key, options);
+    return new Readable({
+      read() {
+        this.destroy(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', errno: -5 }));
+      },
+    });
+  };
+  const { snapshots, damaged } = await repository.snapshots();
+  expect(snapshots.map(({ manifest: { id } }) => id)).toEqual([ID(2), ID(0)]);
+  expect(damaged).toMatchObject([{ id: ID(1), error: { code: 'OBJECT_DAMAGED' } }]);
+});
+
 describe('index objects', () => {
   test('come back plain, mode 600, and only if they are what was stored', async () => {
     const repository = await open();
@@ -214,6 +231,21 @@ describe('index objects', () => {
       await expect(repository.fetchIndex({ ...ref, ...wrong }, back)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
       expect(readdirSync(root)).not.toContain('.back');
     }
+  });
+
+  test('are not unpacked when they are something else: a small object may be large inside', async () => {
+    const repository = await open();
+    const plain = join(root, '.index');
+    writeFileSync(plain, 'line\n');
+    const ref = await repository.putIndex(ID(0), 'web.media', plain);
+    const stored = readFileSync(join(root, ref.key));
+    writeFileSync(join(root, ref.key), stored.fill(0, 4, 5));
+    const back = join(root, '.back');
+    // Whoever began to unpack would meet this.
+    writeFileSync(back, 'in the way');
+    await expect(repository.fetchIndex(ref, back)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    expect(readFileSync(back, 'utf8')).toBe('in the way');
+    expect(readdirSync(root).filter((name) => name.startsWith('.'))).toEqual(['.back', '.index']);
   });
 });
 

@@ -33,13 +33,24 @@ export interface ChosenDatabases {
   warnings: string[];
 }
 
+/** A database that a restore keeps aside. `stored`: a snapshot was taken of just this data. */
+export interface Aside {
+  name: string;
+  stored: boolean;
+}
+
 /**
- * Which databases to dump: those named, or all but templates. Names are matched whole, never as patterns. One that is closed
- * is told; one that was asked for by its name, and is closed, is an error.
+ * Which databases to dump: those named, or all but templates and those kept aside by restores, which a restore of the server
+ * would bring back after they were forgotten; of data that no snapshot has this is told. Names are matched whole, never as
+ * patterns. One that is closed is told; one that was asked for by its name, and is closed, is an error.
  *
  * Errors: PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED.
  */
-export function chooseDatabases(planned: PostgresSource, all: readonly DatabaseListing[]): ChosenDatabases {
+export function chooseDatabases(
+  planned: PostgresSource,
+  all: readonly DatabaseListing[],
+  aside: readonly Aside[],
+): ChosenDatabases {
   const { containerName, databases: named } = planned;
   const unknown = (named ?? []).filter((name) => !all.some((database) => database.name === name));
   if (unknown.length > 0) {
@@ -48,7 +59,8 @@ export function chooseDatabases(planned: PostgresSource, all: readonly DatabaseL
     });
   }
   const wanted = all.filter(
-    ({ name }) => (named === undefined || named.includes(name)) && !planned.excludeDatabases.includes(name),
+    ({ name }) =>
+      (named?.includes(name) ?? !aside.some((one) => one.name === name)) && !planned.excludeDatabases.includes(name),
   );
   const closed = wanted.filter((database) => database.closed !== undefined);
   const [asked] = named === undefined ? [] : closed;
@@ -74,11 +86,18 @@ export function chooseDatabases(planned: PostgresSource, all: readonly DatabaseL
       hint: 'Every database is excluded or closed: check lifeboat.postgres.exclude-databases.',
     });
   }
+  const unstored = aside.filter(({ name, stored }) => !stored && all.some((one) => one.name === name));
   return {
     databases: chosen,
-    warnings: closed.map(
-      ({ name, closed: why }) =>
-        `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
-    ),
+    warnings: [
+      ...closed.map(
+        ({ name, closed: why }) =>
+          `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
+      ),
+      ...(named === undefined ? unstored : []).map(
+        ({ name }) =>
+          `database ${name}, which a restore keeps aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`,
+      ),
+    ],
   };
 }

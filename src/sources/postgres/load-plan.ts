@@ -1,7 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
 import { type Contents, readContents } from './contents.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
-import type { Session } from './session.ts';
+import { isUnusable, type Session } from './session.ts';
 import type { Tools } from './tools.ts';
 
 /** Longest name that Postgres keeps whole, bytes (NAMEDATALEN - 1). */
@@ -114,11 +114,16 @@ export async function targetState(
 ): Promise<TargetState> {
   const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [target]);
   if (!existing) return 'absent';
-  const session = await tools.session(target, signal);
+  let session: Session | undefined;
   try {
+    session = await tools.session(target, signal);
     return await readContents(session);
+  } catch (error) {
+    // What cannot be looked at may hold anything.
+    if (isUnusable(error)) return 'data';
+    throw error;
   } finally {
-    await session.close();
+    await session?.close();
   }
 }
 

@@ -36,6 +36,8 @@ export interface LoadTablesOptions {
   step(text: string): void;
   /** Called before a database gets such a name, so that a crash leaves nothing unknown behind. */
   recordWorking(database: WorkingDatabase): void;
+  /** Called before tables of these names are put into the database that people use. */
+  recordCopying(tables: string[]): void;
   /** Called when nothing stands under that name any more. */
   forgetWorking(name: string): void;
 }
@@ -66,6 +68,7 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
     const shaped = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),
     );
+    options.recordCopying(shaped.tables.map(({ schema, name }) => `${schema}.${name}`));
     await copy(options, working, shaped);
     // The tables are there: what interrupts the restore now is told, and undoes nothing.
     const links = await makeLinks(() => tools.session(target, signal), parts, shaped, options.as !== undefined);

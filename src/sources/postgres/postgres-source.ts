@@ -6,7 +6,7 @@ import { LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import type { DumpCompression } from './commands.ts';
-import { chooseDatabases, type DatabaseListing, listDatabases } from './databases.ts';
+import { type Aside, chooseDatabases, type DatabaseListing, listDatabases } from './databases.ts';
 import { dumpDatabase, lacksZstd } from './dump.ts';
 import { dumpGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
@@ -20,11 +20,13 @@ export interface PostgresSourceOptions {
   agent: AgentContext;
   planned: PostgresSource;
   recordHelper(name: string): void;
+  /** databases that restores keep for a rollback */
+  kept(): Promise<Aside[]>;
   /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
   besideOthers?: boolean;
 }
 
-/** `pg_dump` gains nothing from more jobs than this on one host that also runs the database. */
+/** The tools gain nothing from more jobs than this on one host that also runs the database. */
 const MAX_JOBS = 4;
 
 /** A database up to this size is small: starting its dump takes longer than its data. 64 MiB. */
@@ -47,9 +49,17 @@ export function applicationName(project: string, runId: string): string {
   return `lifeboat ${createHash('sha256').update(project).digest('hex').slice(0, 6)} ${runId}`;
 }
 
-/** How many `pg_dump` or `pg_restore` workers to use on this machine. */
-export function toolJobs(): number {
+/** How many workers of `pg_dump` to use on this machine: the agent hashes and packs beside them. */
+function dumpJobs(): number {
   return Math.max(2, Math.min(MAX_JOBS, availableParallelism()));
+}
+
+/**
+ * How many workers of `pg_restore` to use: one more than there are processors, since each waits for the disk at times and
+ * nothing else of ours is at work (Postgres docs, pg_restore, `--jobs`: more than processors is often faster).
+ */
+export function restoreJobs(): number {
+  return Math.max(2, Math.min(MAX_JOBS, availableParallelism() + 1));
 }
 
 /**
@@ -88,7 +98,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
       return { server, listed: await listDatabases(control) };
     });
-    const { databases, warnings: closed } = chooseDatabases(planned, listed);
+    const { databases, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
     const zstd = server.versionNumber >= 160000;
     const { warnings, ...dumped } = await dumpCompressed(options, context, tools, databases, zstd);
     const facts: PostgresFacts = { kind: 'postgres', server, ...dumped, rows: rowsOf(dumped.databases) };
@@ -178,7 +188,7 @@ async function dumpDatabases(
       mine.facts = await dumpDatabase({ tools, database: name, ...settings, signal, progress });
       context.log.debug('database dumped', { source: planned.name, database: name, bytes: mine.bytes });
     };
-  const large = databases.filter(({ size }) => size > SMALL).map(({ name }) => dump(name, toolJobs()));
+  const large = databases.filter(({ size }) => size > SMALL).map(({ name }) => dump(name, dumpJobs()));
   const small = databases.filter(({ size }) => size <= SMALL).map(({ name }) => dump(name, 1));
   const warnings: string[] = [];
   const globals: Task = async (signal) => {

@@ -1,94 +1,128 @@
-import { LifeboatError } from '../../errors.ts';
+import { errorInfo, LifeboatError } from '../../errors.ts';
 import { type DatabaseFacts, readTables, type TablesRead } from './facts.ts';
-import { type Session, sqlState } from './session.ts';
+import { isUnusable, type Session, sqlState } from './session.ts';
 import type { Tools } from './tools.ts';
 
 /** What a restore would replace: the database as it is now, beside what was recorded of it. */
 export interface PresentDatabase {
   name: string;
-  /** bytes, of tables and indexes */
-  size: number;
+  /** bytes, of tables and indexes; undefined where that cannot be told */
+  size?: number;
   tables: number;
   /** when not counted, what the planner estimates */
   rows: number;
-  /** false when somebody held a lock that kept us from counting */
-  counted: boolean;
-  /** rows now less rows then, of tables counted exactly both times */
-  moreRows: number;
+  /** why rows were not counted, in words */
+  uncounted?: string;
+  /** rows that tables have more than then, and fewer, of those counted exactly both times */
+  more: number;
+  fewer: number;
   /** tables that the record does not have, `schema.name` */
   newTables: string[];
-  /** what stays behind with it and has to be set up again, in words */
+  /** what else to know of it, in words: what stays behind with it and has to be set up again */
   notes: string[];
 }
 
-/** Looks at a database that is to be replaced. Changes nothing. */
+/** What can be told of a database without reading its tables. */
+const NOTHING_READ = { tables: 0, rows: 0, more: 0, fewer: 0, newTables: [], notes: [] };
+
+/**
+ * Looks at a database that is to be replaced. Changes nothing. One that is damaged or closed is what many restores are for: what
+ * it does not tell is left out, and that is told.
+ */
 export async function describePresent(
   tools: Tools,
   name: string,
   recorded: DatabaseFacts,
   signal: AbortSignal,
 ): Promise<PresentDatabase> {
-  const session = await tools.session(name, signal);
+  const session = await tools.session(name, signal).catch((error: unknown) => {
+    if (isUnusable(error)) return `nobody can connect to it: ${errorInfo(error).cause}`;
+    throw error;
+  });
+  if (typeof session === 'string') return { ...NOTHING_READ, name, uncounted: session };
   try {
-    const { size } = await session.one<{ size: string }>('SELECT pg_database_size(current_database())::text AS size');
-    const notes = await attachments(session.all.bind(session));
+    const size = await told(session.one<{ size: string }>('SELECT pg_database_size(current_database())::text AS size'));
+    const notes = (await told(attachments(session.all.bind(session)))) ?? [];
+    const whole = { name, ...(size ? { size: Number(size.size) } : {}), notes };
     const read = await readUnlocked(session);
-    if (!read) return { ...(await estimate(session)), name, size: Number(size), notes };
-    const { tables } = read;
-    const then = new Map(recorded.tables.map((table) => [`${table.schema}.${table.name}`, table]));
-    let moreRows = 0;
-    const newTables: string[] = [];
-    for (const table of tables.filter(({ extension }) => extension === undefined)) {
-      const key = `${table.schema}.${table.name}`;
-      const before = then.get(key);
-      if (!before) newTables.push(key);
-      if (table.exact && (before?.exact ?? true) && before?.data !== false)
-        moreRows += table.rows - (before?.rows ?? 0);
-      then.delete(key);
-    }
-    for (const gone of then.values())
-      if (gone.exact && gone.extension === undefined && gone.data !== false) moreRows -= gone.rows;
+    if (typeof read === 'string')
+      return { ...NOTHING_READ, ...(await told(estimate(session))), ...whole, uncounted: read };
+    const { more, fewer, newTables, changed } = compareRows(read.tables, recorded);
     return {
-      name,
-      size: Number(size),
-      tables: tables.length,
-      rows: tables.reduce((sum, { rows }) => sum + rows, 0),
-      counted: true,
-      moreRows,
+      ...whole,
+      tables: read.tables.length,
+      rows: read.tables.reduce((sum, { rows }) => sum + rows, 0),
+      more,
+      fewer,
       newTables,
-      notes,
+      notes: [...changed, ...notes],
     };
   } finally {
     await session.close();
   }
 }
 
+/** Undefined where the server refuses to tell. */
+async function told<T>(asked: Promise<T>): Promise<T | undefined> {
+  return asked.catch((error: unknown) => {
+    if (sqlState(error) === undefined) throw error;
+    return undefined;
+  });
+}
+
+/** How many tables are named that have more rows. */
+const NAMED = 5;
+
+/** Tables as they are beside those recorded. A sum would hide what is lost in one table behind what another one gains. */
+export function compareRows(tables: TablesRead['tables'], recorded: Pick<DatabaseFacts, 'tables'>) {
+  const then = new Map(recorded.tables.map((table) => [`${table.schema}.${table.name}`, table]));
+  let [more, fewer] = [0, 0];
+  const newTables: string[] = [];
+  const grown: string[] = [];
+  for (const table of tables.filter(({ extension }) => extension === undefined)) {
+    const key = `${table.schema}.${table.name}`;
+    const before = then.get(key);
+    then.delete(key);
+    if (!before) newTables.push(key);
+    if (!table.exact || before?.exact === false || before?.data === false) continue;
+    const difference = table.rows - (before?.rows ?? 0);
+    if (difference < 0) fewer -= difference;
+    if (difference <= 0) continue;
+    more += difference;
+    if (before) grown.push(`${key} has ${difference} more`);
+  }
+  for (const gone of then.values())
+    if (gone.exact && gone.extension === undefined && gone.data !== false) fewer += gone.rows;
+  const others = grown.length > NAMED ? [`${grown.length - NAMED} more tables too`] : [];
+  const named = [...grown.slice(0, NAMED), ...others].join(', ');
+  return { more, fewer, newTables, changed: grown.length === 0 ? [] : [`rows: ${named}`] };
+}
+
 /** How long counting waits for a lock that somebody holds, milliseconds. */
 const LOCK_LIMIT_MS = 5000;
 
-/** Undefined when somebody holds a lock on a table: whoever restores at such a moment wants to go on. */
-async function readUnlocked(session: Session): Promise<TablesRead | undefined> {
+/** What keeps us from counting, in words: whoever restores at such a moment wants to go on. */
+async function readUnlocked(session: Session): Promise<TablesRead | string> {
   await session.run('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
     await session.run(`SET LOCAL lock_timeout = ${LOCK_LIMIT_MS}`);
     return await readTables(session);
   } catch (error) {
-    if (sqlState(error) !== '55P03') throw error;
-    return undefined;
+    const state = sqlState(error);
+    if (state === undefined) throw error;
+    return state === '55P03' ? 'a session holds a lock' : `reading it fails with SQLSTATE ${state}`;
   } finally {
     await session.run('ROLLBACK').catch(() => undefined);
   }
 }
 
-async function estimate(
-  session: Session,
-): Promise<Pick<PresentDatabase, 'tables' | 'rows' | 'counted' | 'moreRows' | 'newTables'>> {
+async function estimate(session: Session): Promise<Pick<PresentDatabase, 'tables' | 'rows'>> {
   const { tables, rows } = await session.one<Record<'tables' | 'rows', string>>(
     `SELECT count(*)::text AS tables, coalesce(sum(greatest(reltuples, 0)), 0)::bigint::text AS rows
        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
       WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'`,
   );
-  return { tables: Number(tables), rows: Number(rows), counted: false, moreRows: 0, newTables: [] };
+  return { tables: Number(tables), rows: Number(rows) };
 }
 
 /** Slots and subscriptions belong to a database by its identity, not its name: they stay with what is put aside. */

@@ -139,6 +139,15 @@ export function sqlState(error: unknown): string | undefined {
   return undefined;
 }
 
+/**
+ * True when a server says that one of its databases cannot be used, while others may: it is closed (55000), or damaged: classes
+ * XX and 58, and 22023 and 3D000 where files of it are missing (Postgres docs, appendix A; postinit.c). 3D000 also stands for a
+ * database that is not there at all.
+ */
+export function isUnusable(error: unknown): boolean {
+  return /^(55000|XX|58|22023|3D000)/.test(sqlState(error) ?? '');
+}
+
 function connectError(error: unknown, options: SessionOptions): LifeboatError {
   if (error instanceof LifeboatError && error.code === 'INTERRUPTED') return error;
   const { container, database, user } = options;

@@ -62,7 +62,7 @@ export interface Rename {
  * @param inUse databases whose sessions are ended; none where nobody but us knows the databases
  * @returns how long it took, in milliseconds: at most so long a name stood for no database that could be used
  *
- * Errors: PG_TARGET_EXISTS when a name appeared meanwhile; those of a session.
+ * Errors: PG_TARGET_EXISTS when a name appeared meanwhile; PG_TARGET_BUSY when sessions do not end; those of a session.
  */
 export async function renameDatabases(
   tools: Tools,
@@ -85,12 +85,25 @@ export async function renameDatabases(
       } catch (error) {
         const state = sqlState(error);
         if (state === '42P04') throw targetExists(renames.map(({ to }) => to).join(' or '), tools.container, error);
-        if (state !== '55006' || attempt === RENAME_ATTEMPTS) throw error;
+        if (state !== '55006') throw error;
+        if (attempt === RENAME_ATTEMPTS) throw stillBusy(tools, renames, error);
       }
     }
   } finally {
     await kicker?.close();
   }
+}
+
+function stillBusy({ container }: Tools, renames: readonly Rename[], cause: unknown): LifeboatError {
+  const names = renames.map(({ from }) => from).join(' or ');
+  return new LifeboatError(
+    'PG_TARGET_BUSY',
+    `database ${names} in ${container} is still in use, so it keeps its name`,
+    {
+      cause,
+      hint: 'Somebody whose sessions we may not end is connected, or a prepared transaction is open: end those, then try again. Nothing was changed.',
+    },
+  );
 }
 
 /** Ends the sessions on some databases again and again until `work` is done. */

@@ -8,7 +8,8 @@ import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
 import { type Connection, TOOL_ENV } from './commands.ts';
 import { resolveCredentials, writePassfile } from './credentials.ts';
-import { openSession, type Session, sqlState } from './session.ts';
+import { withoutContent } from './messages.ts';
+import { isUnusable, openSession, type Session, sqlState } from './session.ts';
 
 /** What the sources need to know of the agent that runs them. */
 export interface AgentContext {
@@ -178,7 +179,13 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     control: openControl,
     async run(argv, signal) {
       const { stdout } = await whileAnswering(server, signal, (watched) =>
-        execText(engine, helper.id, { argv, env: TOOL_ENV, limit: OUTPUT_LIMIT, signal: watched }),
+        execText(engine, helper.id, {
+          argv,
+          env: TOOL_ENV,
+          limit: OUTPUT_LIMIT,
+          tellable: withoutContent,
+          signal: watched,
+        }),
       );
       return stdout;
     },
@@ -213,7 +220,7 @@ async function firstThatOpens(names: string[], open: (name: string) => Promise<S
     try {
       return await open(name);
     } catch (error) {
-      if (!(error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN')) throw error;
+      if (!isUnusable(error)) throw error;
       last = error;
     }
   }

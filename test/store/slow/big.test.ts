@@ -95,7 +95,7 @@ describe('memory', () => {
     for (const step of ['store', 'again', 'extract']) {
       const { stdout, stderr } = spawnSync(
         process.execPath,
-        ['--max-old-space-size=160', '--max-semi-space-size=4', script, step, base],
+        ['--max-old-space-size=160', '--max-semi-space-size=1', '--heap-growing-percent=300', script, step, base],
         {
           encoding: 'utf8',
         },

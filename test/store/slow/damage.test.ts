@@ -41,8 +41,8 @@ beforeAll(async () => {
   repository = join(bench.tree, '../repo');
   whole = join(bench.tree, '../whole');
   mkdirSync(join(bench.tree, 'dir'));
-  for (let i = 0; i < 12; i++) writeFileSync(join(bench.tree, `dir/small-${i}`), `content ${i} `.repeat(i * 9));
-  for (let i = 0; i < 3; i++) writeFileSync(join(bench.tree, `large-${i}`), `${i}`.repeat(3000 + i));
+  for (let i = 0; i < 12; i++) writeFileSync(join(bench.tree, `dir/small-${i}`), `content ${i} `.repeat(i * 8));
+  for (let i = 0; i < 2; i++) writeFileSync(join(bench.tree, `large-${i}`), `${i}`.repeat(3000 + i));
   symlinkSync('dir/small-1', join(bench.tree, 'link'));
   const first = await commit(IDS[0], undefined);
   writeFileSync(join(bench.tree, 'dir/small-3'), 'another content');

@@ -244,6 +244,21 @@ describe('a whole volume', () => {
     }
   });
 
+  test('what was empty when it was looked at, and is not any more, is not replaced', async () => {
+    put(bench.tree, 'a', 'from the snapshot');
+    const stored = await bench.store();
+    await build(stored);
+    put(volume, 'upload', 'came meanwhile');
+    const swap = { root: volume, id: ID, at: AT, whole: true, empty: true, snapshot: 'snap' };
+    await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_NOT_EMPTY' });
+    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(readdirSync(volume)).toEqual(['upload']);
+    rmSync(join(volume, 'upload'));
+    await build(stored);
+    await swapBuilt(swap);
+    expect(readdirSync(volume)).toEqual(['a']);
+  });
+
   test('a build that fails or is stopped leaves nothing', async () => {
     put(bench.tree, 'a', 'content');
     put(volume, 'b', 'old');

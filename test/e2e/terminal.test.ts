@@ -1,0 +1,72 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Terminal } from '../harness/docker.ts';
+import { holder, Stack, until } from '../harness/stack.ts';
+
+/** What a person at a terminal sees and is asked. */
+describe('a restore at a terminal', () => {
+  let stack: Stack;
+  const QUESTION = 'Type web.media to go on:';
+
+  let terminal: Terminal;
+  const restore = async (env: string[] = []) => {
+    terminal = await stack.terminal(['restore', 'latest', 'web.media'], env);
+    await until('it asks', async () => terminal.shown().includes(QUESTION));
+  };
+  // One that was not answered would hold the lock, and fail what comes after it too.
+  afterEach(() => terminal.type('\x03'));
+  const content = () => stack.exec('web', ['cat', '/media/photo']);
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: { web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }) },
+      volumes: { media: {} },
+      receiver: false,
+    });
+    await stack.exec('web', ['sh', '-c', 'echo then >/media/photo']);
+    expect((await stack.backup()).report.status).toBe('ok');
+    await stack.exec('web', ['sh', '-c', 'echo now >/media/photo']);
+  });
+  afterAll(() => stack?.destroy());
+
+  it.each([
+    ['yes', 'yes\r'],
+    ['nothing', '\r'],
+    ['the name of something else', 'db.postgres\r'],
+    ['Ctrl+D', '\x04'],
+    ['Ctrl+C', '\x03'],
+  ])('changes nothing when the answer is %s', async (_, keys) => {
+    await restore();
+    terminal.type(keys);
+    expect(await terminal.ended).toBe(2);
+    expect(terminal.shown()).toMatch(
+      /error: the answer was not web\.media \(NOT_CONFIRMED\)\s+hint: Nothing was changed\./,
+    );
+    expect(await content()).toBe('now\n');
+    expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots).toHaveLength(1);
+  });
+
+  it('shows what it will do, asks, and tells each step in plain words', async () => {
+    await restore();
+    expect(terminal.shown()).toMatch(
+      /will replace .*1 file replaced.*\s+will stop .*web-1.*\s+note +1 file changed after the snapshot: what it holds now is kept\s+keeps .*\s+reads /,
+    );
+    expect(await content()).toBe('now\n');
+    terminal.type('web.media\r');
+    expect(await terminal.ended, terminal.shown()).toBe(0);
+    expect(await content()).toBe('then\n');
+    const told = ['safety snapshot .* is stored and pinned', 'stopping .*web-1', 'compared with its recorded hash'];
+    expect(terminal.shown()).toMatch(new RegExp([...told, 'to undo it: lifeboat rollback'].join('[^]*')));
+    // The agent logs as JSON, with all that it does: here that is text.
+    expect(terminal.shown()).toContain('info: stopping a container');
+    expect(terminal.shown()).not.toContain('{"');
+  });
+
+  it('leaves the log as it is for whoever looks for a fault', async () => {
+    await restore(['LOG_LEVEL=debug']);
+    terminal.type('\r');
+    expect(await terminal.ended).toBe(2);
+    const backup = await stack.terminal(['backup'], ['LOG_LEVEL=debug']);
+    expect(await backup.ended).toBe(0);
+    expect(backup.shown()).toContain('{"level":"info"');
+  });
+});
