@@ -64,15 +64,17 @@ describe('a Postgres that fails in the middle of a dump', () => {
   async function strike(share: number, blow: () => Promise<unknown>): Promise<{ before: Before; ran: Ending }> {
     const before = await remember(stack);
     const ended = ending(stack.spawn('backup', '--json'));
-    await stack.exec('lifeboat', ['sh', '-c', WAIT, 'wait', String(Math.round(dumpSize * share))]);
+    const waited = stack.exec('lifeboat', ['sh', '-c', WAIT, 'wait', String(Math.round(dumpSize * share))]);
+    const early = await Promise.race([ended, waited.then(() => undefined)]);
+    if (early) throw new Error(`it was over before it was struck: ${JSON.stringify(early, null, 1)}`);
     await blow();
     return { before, ran: await ended };
   }
 
-  /** Returns when the dump of `big` has $1 bytes. */
-  const WAIT = `i=0; while [ $i -lt 6000 ]; do
+  /** Returns when the dump of `big` has $1 bytes; ends with its container. */
+  const WAIT = `while :; do
     set -- "$1" $(du -sb /spool/runs/*/db.postgres/tree/databases/big 2>/dev/null); [ "\${2:-0}" -ge "$1" ] && exit 0
-    i=$((i+1)); sleep 0.01; done; exit 1`;
+    sleep 0.01; done`;
 
   /** Away from both ends, so that the dump is certainly on its way. */
   const somewhere = () => 0.02 + 0.5 * Math.random();
