@@ -59,7 +59,7 @@ export interface Engine {
 }
 
 const PLAIN_MS = 60_000;
-const EXIT_LAG_MS = 5_000;
+const EXIT_LAG_MS = 30_000;
 
 /**
  * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY and

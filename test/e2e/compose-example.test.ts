@@ -2,7 +2,7 @@ import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { ok, sh } from '../harness/stack.ts';
+import { farAway, ok, sh } from '../harness/stack.ts';
 
 /** compose.example.yml as a user takes it: copied to compose.yml, with a .env beside it, and nothing else set up. */
 const project = `lbt-example-${process.pid}`;
@@ -11,8 +11,12 @@ let directory: string;
 /** What a machine of the tests has instead: another tag, and an image for `web` that is there. */
 const OVERRIDE = {
   services: {
-    lifeboat: { image: process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test', healthcheck: { interval: '1s' } },
-    db: { healthcheck: { test: ['CMD', 'pg_isready', '-h', '127.0.0.1', '-U', 'shop'], interval: '1s', retries: 60 } },
+    lifeboat: {
+      image: process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test',
+      healthcheck: { interval: '1s', retries: 600 },
+      environment: { LIFEBOAT_SCHEDULE: farAway() },
+    },
+    db: { healthcheck: { test: ['CMD', 'pg_isready', '-h', '127.0.0.1', '-U', 'shop'], interval: '1s', retries: 600 } },
     web: { image: 'node:24-trixie-slim', command: ['sleep', '86400'], init: true },
   },
 };
@@ -28,7 +32,7 @@ beforeAll(async () => {
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
   await writeFile(path.join(directory, '.env'), `POSTGRES_PASSWORD=canary-example\nDOCKER_SOCKET=${socket}\n`);
   await writeFile(path.join(directory, 'override.json'), JSON.stringify(OVERRIDE));
-  await ok('docker', compose('up', '--detach', '--wait', '--wait-timeout', '120'), { cwd: directory });
+  await ok('docker', compose('up', '--detach', '--wait', '--wait-timeout', '280'), { cwd: directory });
 });
 afterAll(async () => {
   await sh('docker', compose('down', '--volumes', '--timeout', '2'), { cwd: directory });

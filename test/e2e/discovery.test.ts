@@ -70,7 +70,7 @@ describe('what is backed up follows the project', () => {
     const agent = await stack.id('lifeboat');
     await stack.write(options({ 'lifeboat.volumes': 'media, cache', 'lifeboat.volume': 'typo' }));
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'web');
-    await until('the daemon noticed', async () => (await logged('"added":["web.cache"]')).length > 0, 20_000);
+    await until('the daemon noticed', async () => (await logged('"added":["web.cache"]')).length > 0);
     expect((await logged('LABEL_UNKNOWN')).join('\n')).toContain('did you mean lifeboat.volumes?');
     const now = await plan();
     expect(now.sources.map(({ name }) => name)).toContain('web.cache');

@@ -50,7 +50,7 @@ describe(`a server with ${COUNT} databases`, () => {
     expect(highest).toBeGreaterThan(1);
     expect(highest).toBeLessThanOrEqual(CONNECTIONS);
     expect(await askRestored(stack, report.id, 'tenant_137', 'SELECT count(*), sum(id) FROM t')).toBe('138|9591');
-  });
+  }, 900_000);
 });
 
 /** The most of our sessions that were open at once, from the server's log of connections. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { quoteIdentifier } from '../../src/sources/postgres/quote.ts';
-import { ok, postgres, Stack, type StackOptions, until } from '../harness/stack.ts';
+import { ok, postgres, Stack, type StackOptions, until, whileRuns } from '../harness/stack.ts';
 import { askRestored, expectFailedCleanly, expectNextRunGood, remember } from './outcome.ts';
 
 /** Met nowhere by chance, and different in each encoding. */
@@ -81,7 +81,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     const holding = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND pid <> pg_backend_pid()";
     await until('the lock is held', async () => (await stack.psql(`SELECT count(*) ${holding}`, { user })) === '1');
     const running = expectNextRunGood(stack);
-    await until('pg_dump waits', async () => {
+    const waits = until('pg_dump waits', async () => {
       const [helper] = await stack.helpers();
       if (!helper) return false;
       const processes = await ok('docker', ['exec', helper, 'sh', '-c', SEE_PROCESSES]).catch(() => '');
@@ -90,6 +90,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
       seen['docker inspect of the helper'] = await ok('docker', ['inspect', helper]);
       return true;
     });
+    await whileRuns(running, waits);
     await stack.psql(`SELECT pg_terminate_backend(pid) ${holding}`, { user });
     const inspected = seen['docker inspect of the helper'] ?? '';
     const volumes = [...inspected.matchAll(/"Name": "([0-9a-f]{64})"/g)].map((match) => match[1] as string);

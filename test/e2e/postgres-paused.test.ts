@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
-import { ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 import { askRestored, expectFailedCleanly, expectNextRunGood, remember } from './outcome.ts';
 
 const ASK = "SELECT count(*), sum(id), md5(string_agg(v, ',' ORDER BY id)) FROM t";
@@ -24,7 +24,7 @@ describe('a Postgres that is paused while it is asked', () => {
   let small: string;
 
   beforeAll(async () => {
-    stack = await Stack.start({ services: { db: postgres(17) }, env: { LIFEBOAT_STALL_TIMEOUT: '10s' } });
+    stack = await Stack.start({ services: { db: postgres(17) } });
     await stack.psql('CREATE DATABASE small');
     await stack.psql(FILL, { database: 'small' });
     small = await stack.psql(ASK, { database: 'small' });
@@ -37,18 +37,21 @@ describe('a Postgres that is paused while it is asked', () => {
     const lock = stack.psql(`BEGIN; LOCK TABLE ${catalogue}; SELECT pg_sleep(600); COMMIT`).catch(String);
     const holders = `FROM pg_locks WHERE relation = '${catalogue}'::regclass AND granted AND mode = 'AccessExclusiveLock'`;
     await until(`${catalogue} is locked`, async () => (await stack.psql(`SELECT 1 ${holders}`)) === '1');
-    const child = stack.spawn(...command);
+    const child = stack.spawnWith({ LIFEBOAT_STALL_TIMEOUT: '20s' }, ...command);
     const ended = ending(child);
     const db = await stack.id('db');
     let took = 0;
     try {
       const waiting = `SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE relation = '${catalogue}'::regclass AND NOT granted AND application_name LIKE 'lifeboat%'`;
-      await until('it waits', async () => (await stack.psql(waiting)) === '1', 120_000);
+      await whileRuns(
+        ended,
+        until('it waits', async () => (await stack.psql(waiting)) === '1'),
+      );
       await stack.pause(db);
       const pausedAt = Date.now();
       const late = new Promise<never>((_, reject) => {
-        setTimeout(() => reject(new Error('it still waits for the paused database')), 90_000).unref();
+        setTimeout(() => reject(new Error('it still waits for the paused database')), 110_000).unref();
       });
       await Promise.race([ended, late]).finally(() => ok('docker', ['unpause', db]));
       took = Date.now() - pausedAt;
@@ -57,7 +60,7 @@ describe('a Postgres that is paused while it is asked', () => {
       await stack.psql(`SELECT pg_terminate_backend(pid) ${holders}`);
     }
     expect(await lock).toContain('terminating connection');
-    expect(took).toBeLessThan(60_000);
+    expect(took).toBeLessThan(80_000);
     return ended;
   }
 

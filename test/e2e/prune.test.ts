@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { encodeManifest, type Manifest } from '../../src/store/manifest.ts';
 import { openRepository } from '../../src/store/repository.ts';
-import { holder, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { holder, postgres, Stack, until } from '../harness/stack.ts';
 
 interface Shown {
   snapshots: number;
@@ -148,23 +148,16 @@ describe('pruning', () => {
     const foreign = path.join(backups, stack.project, 'packs', 'README');
     await mkdir(path.dirname(foreign), { recursive: true });
     await writeFile(foreign, 'not ours');
+    // It lies in wait: from outside it would mostly come too late.
+    const killed = stack.exec('lifeboat', ['sh', '-c', KILL_AT_TOMBSTONE]);
+    await until(
+      'it lies in wait',
+      async () => await stack.exec('lifeboat', ['ls', '/tmp']).then((all) => /waits/.test(all)),
+    );
     const child = stack.spawn('prune');
     const ended = new Promise((resolve) => child.once('close', resolve));
-    await until(
-      'a tombstone is there',
-      async () => (await stack.objects()).some((key) => key.includes('/tombstones/')) || child.exitCode !== null,
-      60_000,
-      5,
-    );
-    const agent = await stack.id('lifeboat');
-    await sh('docker', [
-      'exec',
-      agent,
-      'sh',
-      '-c',
-      'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline | grep -q "cli.js[ ]prune" && kill -9 $(basename $p); done; true',
-    ]);
-    await ended;
+    await killed;
+    expect(await ended).toBe(137);
     await expectWhole();
     const next = await stack.lifeboat('prune');
     expect(next.code, next.stderr).toBe(0);
@@ -249,3 +242,11 @@ describe('pruning', () => {
     expect((await stack.lifeboat('prune')).code).toBe(0);
   });
 });
+
+/** Finds the process that prunes, and kills it as soon as the first tombstone is written. */
+const KILL_AT_TOMBSTONE = `touch /tmp/waits; pid=
+  while [ -z "$pid" ]; do
+    for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js prune' && pid=\${p#/proc/}; done
+  done 2>/dev/null
+  until set -- /backups/*/tombstones/*.json; [ -e "$1" ] || [ ! -e /proc/$pid ]; do :; done
+  kill -9 $pid`;

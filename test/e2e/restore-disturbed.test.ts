@@ -4,12 +4,21 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
-import { holder, ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+import { holder, ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
+/** While somebody runs that, no row is loaded. */
+const GATE = 'SELECT pg_sleep(600) AS gate';
+
 /** Each row takes 20 ms to load, so that there is a middle to disturb. */
-const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(0.02); RETURN true; END';`;
+const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    LOOP
+      PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+      EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE query = '${GATE}');
+    END LOOP;
+    RETURN true;
+  END $$;`;
 
 const codeOf = ({ stdout }: Ran) => (JSON.parse(stdout || '{}') as { error?: ErrorInfo }).error?.code;
 
@@ -27,7 +36,10 @@ async function begin(stack: Stack, service: string): Promise<{ ended: Promise<Ra
   const ended = stack.lifeboat(...args);
   const loading =
     "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'app\\_\\_restoring%' AND query LIKE 'COPY%'";
-  await until('rows are loaded', async () => (await stack.psql(loading, { service })) !== '0');
+  await whileRuns(
+    ended,
+    until('rows are loaded', async () => (await stack.psql(loading, { service })) !== '0'),
+  );
   return { ended };
 }
 
@@ -38,8 +50,9 @@ describe('a restore in place that is disturbed', () => {
   let changed: string;
 
   const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
-  const inPlace = (...more: string[]) =>
-    stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json', ...more);
+  const atGate = `SELECT count(*) FROM pg_stat_activity WHERE query = '${GATE}'`;
+  const IN_PLACE = ['restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json'];
+  const inPlace = (...more: string[]) => stack.lifeboat(...IN_PLACE, ...more);
   const session = async (sql: string, database = 'app') =>
     ok('docker', [
       ...['exec', '--detach', await stack.id('db'), 'psql', '-XqU', 'postgres', '-d', database],
@@ -95,16 +108,20 @@ describe('a restore in place that is disturbed', () => {
     ['restarted', ['restart', '--timeout', '2', 'db']],
     ['recreated', ['up', '--detach', '--wait', '--force-recreate', 'db']],
   ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
+    // Shut until its server ends.
+    const gate = stack.psql(GATE).catch(String);
+    await until('the gate is shut', async () => (await stack.psql(atGate)) === '1');
     const { ended } = await begin(stack, 'db');
     await stack.compose(...command);
     const ran = await ended;
+    await gate;
     expect(ran.code, ran.stdout).toBe(1);
     expect(['PG_UNREACHABLE', 'PG_RESTORE_FAILED', 'HELPER_FAILED', 'EXEC_FAILED', 'PG_STALLED']).toContain(
       codeOf(ran),
     );
     await until('the server is back', () => inApp('SELECT 1').catch(() => undefined));
     expect(await inApp(CONTENT)).toBe(changed);
-    const again = await inPlace();
+    const again = await stack.lifeboatInTurn(...IN_PLACE);
     expect(again.code, again.stdout).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
     expect((await databases(stack, 'db')).filter((name) => name.includes('__restoring'))).toEqual([]);
@@ -128,7 +145,10 @@ describe('a restore in place that is disturbed', () => {
     await stack.exec('web', ['touch', '/tmp/sick']);
     const ended = inPlace();
     const swapped = "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\\_\\_before%'";
-    await until('the swap', async () => (await stack.psql(swapped)) === '1');
+    await whileRuns(
+      ended,
+      until('the swap', async () => (await stack.psql(swapped)) === '1'),
+    );
     await until('web is started', () =>
       stack.exec('web', ['true']).then(
         () => true,

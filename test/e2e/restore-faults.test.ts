@@ -2,7 +2,7 @@ import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promise
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
-import { ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
@@ -24,8 +24,20 @@ describe('a restore that meets a fault', () => {
   async function begin(...args: string[]): Promise<{ ended: Promise<number | null> }> {
     const child = stack.spawn('restore', 'latest', 'db.postgres', '--database', 'app', ...args);
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    await until('the restore loads rows', async () => (await working()) && Number(await rowsLoading()) > 0);
+    const loads = async () => (await working()) && Number(await rowsLoading()) > 0;
+    await whileRuns(ended, until('the restore loads rows', loads));
     return { ended };
+  }
+
+  /** No restore comes to its end until the returned function is called. */
+  async function shutGate(): Promise<() => Promise<unknown>> {
+    const gate = stack.psql('SELECT pg_sleep(600) AS gate').catch(String);
+    const atGate = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
+    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) !== '0');
+    return async () => {
+      await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate} AND pid <> pg_backend_pid()`);
+      await gate;
+    };
   }
 
   beforeAll(async () => {
@@ -65,6 +77,7 @@ describe('a restore that meets a fault', () => {
     ['its process is killed', () => stack.exec('lifeboat', ['sh', '-c', signalRestore('KILL')])],
   ])('leaves nothing under the name when %s, and the next start drops the rest', async (_, kill) => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
+    const openGate = await shutGate();
     const { ended } = await begin();
     await kill();
     expect(await ended).not.toBe(0);
@@ -72,56 +85,59 @@ describe('a restore that meets a fault', () => {
     expect(await names()).not.toContain('app');
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
     // A killed process is noticed within a minute, a killed agent when it starts.
-    await until('the leftover is dropped', async () => !(await working()), 120_000, 1000);
+    await until('the leftover is dropped', async () => !(await working()), 180_000, 1000);
     expect(await names()).toEqual(['postgres']);
     // It was dropped through a helper, which goes a moment later.
     await until('no helper is left', async () => (await stack.helpers()).length === 0);
-    const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--json');
+    await openGate();
+    const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
   });
 
   it('fails and cleans up at once when its helper is killed', async () => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
+    const openGate = await shutGate();
     const { ended } = await begin();
     const [helper] = await stack.helpers();
     await ok('docker', ['kill', helper as string]);
     expect(await ended).toBe(1);
+    await openGate();
     expect(await names()).toEqual(['postgres']);
     expect(await stack.helpers()).toEqual([]);
   });
 
   it('fails and cleans up when it is interrupted', async () => {
+    const openGate = await shutGate();
     const { ended } = await begin();
     await stack.exec('lifeboat', ['sh', '-c', signalRestore('INT')]);
     expect(await ended).toBe(130);
+    await openGate();
     expect(await names()).toEqual(['postgres']);
     expect(await stack.helpers()).toEqual([]);
   });
 
   it('fails when the server goes away, and cleans up when it is back', async () => {
+    await shutGate();
     const { ended } = await begin();
     await stack.compose('kill', 'db');
     expect(await ended).toBe(1);
     await stack.compose('up', '--detach', '--wait', 'db');
     expect(await names()).not.toContain('app');
-    const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--json');
+    const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     expect(await names()).toEqual(['app', 'postgres']);
     expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
   });
 
   it('is alone: neither a backup nor another restore begins beside it', async () => {
-    const gate = stack.psql('SELECT pg_sleep(600) AS gate;').catch(String);
-    const atGate = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
-    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) !== '0');
+    const openGate = await shutGate();
     const { ended } = await begin('--to-database', 'app_2');
     for (const args of [['backup'], ['restore', 'latest', 'db.postgres', '--to-database', 'app_3']]) {
       const ran = await stack.lifeboat(...args, '--json');
       expect({ code: ran.code, error: error(ran) }).toEqual({ code: 11, error: 'LOCKED' });
     }
-    await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate} AND pid <> pg_backend_pid()`);
-    await gate;
+    await openGate();
     expect(await ended).toBe(0);
     expect(await names()).toEqual(['app', 'app_2', 'postgres']);
   });

@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
-import { ok, postgres, type Ran, Stack, until } from '../harness/stack.ts';
+import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const HOSTILE = ['up "$(touch /tmp/x)".*;\n-- \\', 'Ünïcode', `n${'ö'.repeat(31)}`, 'a.b', "it's"];
 const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
+
+/** While somebody runs that, no row of `slow` is loaded: `_app` into its own database, `_beside` into the one beside. */
+const GATE = 'SELECT pg_sleep(600) AS gate';
 
 const SCHEMA = `
   CREATE ROLE clerk;
@@ -36,7 +39,13 @@ const SCHEMA = `
   INSERT INTO events SELECT i, md5(i::text) FROM generate_series(1, 999) i;
   CREATE TABLE parent (a int); CREATE TABLE child (b int) INHERITS (parent);
   INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2, 3);
-  CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(0.02); RETURN true; END';
+  CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    WHILE EXISTS (SELECT FROM pg_stat_activity
+        WHERE query = '${GATE}_' || CASE current_database() WHEN 'app' THEN 'app' ELSE 'beside' END) LOOP
+      PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+    END LOOP;
+    RETURN true;
+  END $$;
   CREATE TABLE slow (id int); INSERT INTO slow SELECT generate_series(1, 150); ALTER TABLE slow ADD CHECK (slow(id));
   ${HOSTILE.map((name) => `CREATE TABLE ${quote(name)} (id serial PRIMARY KEY, v text DEFAULT 'x'); INSERT INTO ${quote(name)} (v) VALUES ('kept');`).join('\n  ')}
   CREATE SCHEMA "Other.One"; CREATE TABLE "Other.One"."T" (id int PRIMARY KEY); INSERT INTO "Other.One"."T" VALUES (7);
@@ -240,15 +249,33 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it.each(['%\\_\\_restoring\\_%', 'app'])(
-    'reads the rows of that table alone, and leaves nothing when its helper is killed while it loads %s',
-    async (database) => {
+  /** Until the returned function is called. */
+  async function shutGate(which: 'app' | 'beside'): Promise<() => Promise<unknown>> {
+    const gate = stack.psql(`${GATE}_${which}`).catch(String);
+    const atGate = `FROM pg_stat_activity WHERE query = '${GATE}_${which}'`;
+    await until('the gate is shut', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) === '1');
+    return async () => {
+      await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate}`);
+      await gate;
+    };
+  }
+
+  it.each([
+    ['beside', "datname <> 'app'"],
+    ['app', "datname = 'app'"],
+  ] as const)(
+    'reads the rows of that table alone, and leaves nothing when its helper is killed while it loads (%s)',
+    async (which, database) => {
       await sql('DROP TABLE IF EXISTS slow');
       const whole = await dump();
+      const openGate = await shutGate(which);
       const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow');
       const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-      const loading = `SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' AND datname LIKE '${database}'`;
-      await until('the restore loads rows', async () => (await stack.psql(loading)) !== '', 60_000, 50);
+      const loading = `SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' AND ${database}`;
+      await whileRuns(
+        ended,
+        until('the restore loads rows', async () => (await stack.psql(loading)) !== ''),
+      );
       const fetched = await stack.exec('lifeboat', ['sh', '-c', 'find /spool/runs/*/tree -type f']);
       expect(
         fetched
@@ -260,6 +287,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
       const [helper] = await stack.helpers();
       await ok('docker', ['kill', helper as string]);
       expect(await ended).toBe(1);
+      await openGate();
       await until('its sessions are gone', async () => (await stack.psql(loading)) === '');
       expect(await dump()).toBe(whole);
       await untouched();
@@ -268,16 +296,18 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
 
   it('is wholly there or not at all when its process is killed, and the next restore clears up', async () => {
     await sql('DROP TABLE IF EXISTS slow');
+    const openGate = await shutGate('beside');
     const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow');
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    await until('the working database is there', working, 60_000, 50);
+    await whileRuns(ended, until('the working database is there', working));
     const killing = `for p in /proc/[0-9]*; do
       if tr '\\0' ' ' < $p/cmdline | grep -q 'cli.js res[t]ore'; then kill -KILL "\${p#/proc/}"; fi
     done 2>/dev/null; true`;
     await stack.exec('lifeboat', ['sh', '-c', killing]);
     expect(await ended).not.toBe(0);
     expect(await sql("SELECT to_regclass('slow')")).toBe('');
-    const again = await restore('--table', 'slow');
+    await openGate();
+    const again = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--table', 'slow', '--json');
     expect(again.code, again.stdout).toBe(0);
     expect(await sql('SELECT count(*) FROM slow')).toBe('150');
     await untouched();

@@ -9,7 +9,7 @@ import type { RunReport } from '../../src/report/events.ts';
 import { takeLease } from '../../src/store/lease.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
-import { holder, hostAddress, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { holder, hostAddress, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 
 /** What must show nowhere: the key as it is, and as it is in the base64 and URL forms that it might take. */
 const CANARIES = [S3_KEY.secretAccessKey, 'canary-wrong-secret', 'canary-token'].flatMap((secret) => [
@@ -127,7 +127,10 @@ describe('a project whose backups go to an S3 server', () => {
     proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 1 ? 'hang' : undefined));
     const child = stack.spawn('backup');
     const ended = new Promise((resolve) => child.once('close', resolve));
-    await until('a part hangs', async () => proxy.faults > 0);
+    await whileRuns(
+      ended,
+      until('a part hangs', async () => proxy.faults > 0),
+    );
     const uploads = await server.uploads(bucket);
     expect(uploads).toHaveLength(2);
     // Two helpers may be there: whatever they are, nothing of the key shows in them.
@@ -182,10 +185,8 @@ describe('a project whose backups go to an S3 server', () => {
     });
     const ended = new Promise((resolve) => child.once('close', resolve));
     const held = ['test', '-e', '/tmp/held'];
-    await until(
-      'the run is under way',
-      async () => (await sh('docker', ['exec', `${stack.project}-web-1`, ...held])).code === 0,
-    );
+    const isHeld = async () => (await sh('docker', ['exec', `${stack.project}-web-1`, ...held])).code === 0;
+    await whileRuns(ended, until('the run is under way', isHeld));
     await expect(elsewhere()).rejects.toMatchObject({
       code: 'LOCKED',
       message: expect.stringContaining(`container ${stack.project}-lifeboat-1`),

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
-import { holder, Stack, until } from '../harness/stack.ts';
+import { holder, Stack, until, whileRuns } from '../harness/stack.ts';
 
 interface Status {
   running: string | null;
@@ -37,10 +38,15 @@ describe('runs by schedule', () => {
         },
         volumes: { media: {} },
         agent: { volumes: ['media:/v/media:ro'] },
+        startAgent: false,
       }),
       Stack.start({ env: { LIFEBOAT_SCHEDULE: '* * * * *' }, services: {} }),
     ]);
     await stack.exec('web', ['sh', '-c', 'echo hello > /data/file; touch /tmp/wait']);
+    // The run by hand is to be under way before the first one by schedule.
+    const leftMs = 60_000 - (Date.now() % 60_000);
+    if (leftMs < 45_000) await sleep(leftMs + 500);
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
   });
   afterAll(async () => {
     await stack?.destroy();
@@ -52,10 +58,11 @@ describe('runs by schedule', () => {
     child.stdout?.resume();
     child.stderr?.resume();
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-    const during = await until('the run is under way', async () => {
+    const under = until('the run is under way', async () => {
       const now = await status();
       return now.running === null ? undefined : now;
     });
+    const during = await whileRuns(ended, under);
     expect(during).toMatchObject({
       running: expect.stringMatching(/^backup 2\d+T\d+Z-[0-9a-f]{6} since /),
       last: null,
@@ -69,7 +76,7 @@ describe('runs by schedule', () => {
     await until(
       'the scheduled run was put off',
       async () => (await logs('another run is under way')).length > 0,
-      90_000,
+      180_000,
       500,
     );
     await stack.exec('web', ['rm', '/tmp/wait']);
@@ -80,7 +87,7 @@ describe('runs by schedule', () => {
     await until(
       'a run by schedule',
       async () => (await snapshots()).some(({ trigger }) => trigger === 'schedule'),
-      90_000,
+      180_000,
       500,
     );
   });
@@ -89,7 +96,7 @@ describe('runs by schedule', () => {
     const ping = await until(
       'the failure is told',
       async () => bare.receiver?.requests.find(({ path }) => path.endsWith('/fail')),
-      90_000,
+      180_000,
     );
     expect(ping.body).toContain('NOTHING_LABELLED');
     expect(

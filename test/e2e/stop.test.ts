@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { holder, ok, Stack, sh, until } from '../harness/stack.ts';
+import { holder, ok, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
 
 /** `lifeboat.stop` and `lifeboat.exec.*`: whatever a run comes to, people's containers are as they were. */
@@ -56,6 +56,8 @@ describe('containers held while their volumes are read', () => {
     // Listened to from before: the engine remembers only its last few hundred events.
     const watch = spawn('docker', [
       'events',
+      '--since',
+      new Date().toISOString(),
       '--filter',
       `container=${app}`,
       '--filter',
@@ -84,6 +86,7 @@ describe('containers held while their volumes are read', () => {
     expect(after.app.Running).toBe(true);
     expect(after.app.StartedAt > before.app.StartedAt).toBe(true);
     expect(after.idle).toEqual(before.idle);
+    await until('the stop is told', async () => stops !== '');
     watch.kill();
     expect(stops).toBe('die\n');
     expect(await hooks('frozen')).toBe('pre\npost\n');
@@ -116,12 +119,15 @@ describe('containers held while their volumes are read', () => {
 
   /** Starts a run of one source and waits until its container is stopped. */
   async function startAndCatch(): Promise<{ ended: Promise<number | null> }> {
+    // Enough that there is a while in which it is stopped.
+    await stack.exec('app', ['sh', '-c', 'head -c 100000000 /dev/urandom > /one/large']);
     const child = stack.spawn('backup', 'app.one', 'app.two');
     child.stdout?.resume();
     child.stderr?.resume();
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     const app = await stack.id('app');
-    await until('the container is stopped', async () => !(await state(app)).Running, 60_000, 30);
+    const isStopped = async () => !(await state(app)).Running;
+    await whileRuns(ended, until('the container is stopped', isStopped, 60_000, 30));
     return { ended };
   }
 
@@ -138,8 +144,8 @@ describe('containers held while their volumes are read', () => {
   });
 
   it('one whose run is killed is started by the next start of the agent', async () => {
-    const { ended } = await startAndCatch();
     const agent = await stack.id('lifeboat');
+    const { ended } = await startAndCatch();
     await ok('docker', ['kill', agent]);
     await ended;
     const app = await stack.id('app');
@@ -155,9 +161,10 @@ describe('containers held while their volumes are read', () => {
     );
     await stack.exec('frozen', ['rm', '-f', '/tmp/hooks']);
     const requests = stack.receiver?.requests.length ?? 0;
+    const agent = await stack.id('lifeboat');
     const { ended } = await startAndCatch();
     const begin = performance.now();
-    await stack.compose('stop', 'lifeboat');
+    await ok('docker', ['stop', agent]);
     expect(performance.now() - begin).toBeLessThan(19_000);
     await ended;
     expect((await state(await stack.id('app'))).Running).toBe(true);

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Terminal } from '../harness/docker.ts';
-import { holder, Stack, until } from '../harness/stack.ts';
+import { holder, Stack, until, whileRuns } from '../harness/stack.ts';
 
 /** What a person at a terminal sees and is asked. */
 describe('a restore at a terminal', () => {
@@ -10,7 +10,11 @@ describe('a restore at a terminal', () => {
   let terminal: Terminal;
   const restore = async (env: string[] = []) => {
     terminal = await stack.terminal(['restore', 'latest', 'web.media'], env);
-    await until('it asks', async () => terminal.shown().includes(QUESTION));
+    const shown = terminal.ended.then(() => terminal.shown());
+    await whileRuns(
+      shown,
+      until('it asks', async () => terminal.shown().includes(QUESTION)),
+    );
   };
   // One that was not answered would hold the lock, and fail what comes after it too.
   afterEach(() => terminal.type('\x03'));

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
-import { holder, ok, type Ran, Stack, sh, until } from '../harness/stack.ts';
+import { holder, ok, type Ran, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 
 const GATE = 'touch /tmp/held; while [ ! -e /tmp/go ]; do sleep 0.1; done; rm /tmp/held /tmp/go';
 const DEAF = ['sh', '-c', "trap '' TERM; while :; do sleep 1; done"];
@@ -22,7 +22,7 @@ describe('two agents in one project, and containers that are not easily stopped'
         app: holder(
           ['files:/data'],
           { 'lifeboat.volumes': 'files', 'lifeboat.stop': 'true' },
-          { deploy: { replicas: 2 } },
+          { deploy: { replicas: 2 }, stop_grace_period: '20s' },
         ),
         gate: holder(['gate:/gate'], { 'lifeboat.volumes': 'gate', 'lifeboat.exec.pre': `sh -c "${GATE}"` }),
         deaf: holder(
@@ -116,6 +116,7 @@ describe('two agents in one project, and containers that are not easily stopped'
     expect(containers).toHaveLength(2);
     const watch = spawn('docker', [
       'events',
+      ...['--since', new Date().toISOString()],
       ...containers.flatMap((id) => ['--filter', `container=${id}`]),
       ...['--filter', 'event=die', '--filter', 'event=start', '--format', '{{.Action}}'],
     ]);
@@ -124,6 +125,7 @@ describe('two agents in one project, and containers that are not easily stopped'
       events += data.toString();
     });
     const { code, report } = await stack.backup('app.files', 'deaf.deaf');
+    await until('all of it is told', async () => events.split('\n').length > 4);
     watch.kill();
     expect({ code, events }).toEqual({ code: 0, events: 'die\ndie\nstart\nstart\n' });
     expect(await allRun('app')).toBe(true);
@@ -136,9 +138,14 @@ describe('two agents in one project, and containers that are not easily stopped'
   });
 
   it('what an agent left that was killed is undone by a run of another container', async () => {
+    const [first = ''] = await ids('app');
+    // Enough that there is a while in which it is stopped.
+    await ok('docker', ['exec', first, 'sh', '-c', 'head -c 100000000 /dev/urandom > /data/large']);
     const { ended } = begin('app.files');
-    const [first] = await ids('app');
-    await until('the container is stopped', async () => !(await runs(first as string)), 60_000, 30);
+    await whileRuns(
+      ended,
+      until('the container is stopped', async () => !(await runs(first)), 60_000, 30),
+    );
     await ok('docker', ['kill', agent]);
     await ended;
     expect(await allRun('app')).toBe(false);

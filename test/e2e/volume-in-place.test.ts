@@ -141,11 +141,11 @@ describe.each([
       const isNew = (await areas(stack, service)).length > 0;
       came.push(isNew ? 'new' : 'old');
       if (!isNew) continue;
-      const back = await stack.lifeboat('rollback', '--yes');
+      const back = await stack.lifeboatInTurn('rollback', '--yes');
       expect(back.code, back.stderr).toBe(0);
       expect(await manifest(stack, service)).toEqual(now);
       expect((await stack.lifeboat('rollback', '--forget', '--yes')).code).toBe(0);
     }
     expect(came).toHaveLength(6);
-  });
+  }, 900_000);
 });

@@ -76,7 +76,7 @@ async function exitCode(exec: string): Promise<number> {
   for (let tries = 0; ; tries++) {
     const state = (await call('GET', `/exec/${exec}/json`)) as { Running: boolean; ExitCode: number | null };
     if (!state.Running && state.ExitCode !== null) return state.ExitCode;
-    if (tries === 100) throw new Error(`the end of exec ${exec} is not known`);
+    if (tries === 1200) throw new Error(`the end of exec ${exec} is not known`);
     await sleep(50);
   }
 }

@@ -51,7 +51,7 @@ export async function ok(
 export async function until<T>(
   what: string,
   check: () => Promise<T | undefined | false>,
-  ms = 60_000,
+  ms = 180_000,
   everyMs = 200,
 ): Promise<T> {
   const end = Date.now() + ms;
@@ -61,6 +61,14 @@ export async function until<T>(
     if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
     await sleep(everyMs);
   }
+}
+
+/** What `moment` resolves to, which comes while something runs; when that has ended before, fails at once and says how. */
+export function whileRuns<T>(ended: Promise<unknown>, moment: Promise<T>): Promise<T> {
+  const over = ended.then((how) => {
+    throw new Error(`it was over before: ${JSON.stringify(how, null, 1)}`);
+  });
+  return Promise.race([moment, over]);
 }
 
 export interface StackOptions {
@@ -92,7 +100,7 @@ export async function hostAddress(): Promise<string> {
 }
 
 /** Once a day, half a day from now: no test is met by a scheduled run it did not ask for. */
-function farAway(now = new Date()): string {
+export function farAway(now = new Date()): string {
   return `${now.getUTCMinutes()} ${(now.getUTCHours() + 12) % 24} * * *`;
 }
 
@@ -106,6 +114,7 @@ export class Stack {
   readonly directory: string;
   readonly receiver: Receiver | undefined;
   readonly rid = randomBytes(3).toString('hex');
+  readonly #schedule = farAway();
 
   private constructor(project: string, directory: string, receiver: Receiver | undefined) {
     this.project = project;
@@ -122,7 +131,7 @@ export class Stack {
     await stack.write(options);
     const services = options.startAgent === false ? Object.keys(options.services) : [];
     try {
-      await stack.compose('up', '--detach', '--wait', '--wait-timeout', '120', ...services);
+      await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280', ...services);
     } catch (error) {
       await stack.destroy();
       throw error;
@@ -147,7 +156,7 @@ export class Stack {
       volumes: [`${socket}:/var/run/docker.sock`, './backups:/backups', 'spool:/spool', ...extra],
       environment: {
         LOG_LEVEL: 'info',
-        LIFEBOAT_SCHEDULE: farAway(),
+        LIFEBOAT_SCHEDULE: this.#schedule,
         ...(hooks
           ? {
               LIFEBOAT_HEALTHCHECKS_URL: `${hooks}/ping/${this.rid}-4a1e-4d57-8f6e-000000000000`,
@@ -198,9 +207,23 @@ export class Stack {
     return sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
+  /** The same, for a moment in which the daemon may be clearing up: refused as LOCKED, it is told again. */
+  lifeboatInTurn(...args: string[]): Promise<Ran> {
+    return until('nobody else is at work', async () => {
+      const ran = await this.lifeboat(...args);
+      return ran.code !== 11 && ran;
+    });
+  }
+
   /** The same, left running: for tests that disturb it. */
   spawn(...args: string[]): ChildProcess {
-    return spawn('docker', ['exec', this.container('lifeboat'), 'lifeboat', ...args]);
+    return this.spawnWith({}, ...args);
+  }
+
+  /** The same, with settings for this command alone. */
+  spawnWith(env: Record<string, string>, ...args: string[]): ChildProcess {
+    const settings = Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    return spawn('docker', ['exec', ...settings, this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
   /** The same, typed by a person at a terminal. */
@@ -290,7 +313,7 @@ export class Stack {
  */
 export function healthcheck(command: string): object {
   const test = `test -e /dev/shm/well && sleep 60; ${command} && : >/dev/shm/well`;
-  return { test: ['CMD-SHELL', test], interval: '1s', timeout: '70s', retries: 60 };
+  return { test: ['CMD-SHELL', test], interval: '1s', timeout: '70s', retries: 600 };
 }
 
 /** Of the superuser, where a test says nothing else. */
