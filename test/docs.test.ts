@@ -101,7 +101,7 @@ describe('docs/security.md', () => {
   /** What each call of the engine asks for, `<id>` for what it is about. */
   async function requestsOfTheEngine(): Promise<string[]> {
     const stub = await startStubEngine();
-    const engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 2000 });
+    const engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 15_000 });
     const { exitLagMs: _number, ...calls } = engine;
     const everyCall: Record<keyof typeof calls, Promise<unknown>> = {
       ping: engine.ping(),

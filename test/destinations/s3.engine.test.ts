@@ -14,8 +14,12 @@ import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 
 const MIB = 1024 * 1024;
-/** Short waits: what counts here is what is tried again, and how often. */
-const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 1500, slowest: 16 * MIB };
+/** Short waits between attempts: what counts here is what is tried again, and how often. A busy server counts as well. */
+const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 30_000, slowest: 16 * MIB };
+/** For a server that is silent on purpose. */
+const SILENCE_MS = 1500;
+/** The same where much is sent, or what is silent is the reader. */
+const LONG_SILENCE_MS = 4000;
 
 let server: S3Server;
 let proxy: S3Proxy;
@@ -49,10 +53,10 @@ function destinationAt(prefix: string, options: Partial<S3Options> = {}): Sweepi
   });
 }
 
-const throughProxy = (prefix: string) =>
+const throughProxy = (prefix: string, silenceMs = QUICK.silenceMs) =>
   destinationAt(prefix, {
     location: { bucket, prefix, endpoint: proxy.endpoint, pathStyle: true },
-    limits: QUICK,
+    limits: { ...QUICK, silenceMs },
   });
 
 destinationContract('s3', async () => ({ destination: destinationAt(newPrefix()), cleanUp: async () => undefined }));
@@ -89,12 +93,12 @@ describe('an object that is put while the network fails', () => {
   const large = randomBytes(17 * MIB);
   const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
 
-  test.each<[S3Operation, S3Fault]>([
+  test.each<[S3Operation, S3Fault, number?]>([
     ['HeadObject', 503],
     ['PutObject', 'reset'],
     ['PutObject', 'reset-body'],
     ['PutObject', 429],
-    ['PutObject', 'hang'],
+    ['PutObject', 'hang', SILENCE_MS],
     ['PutObject', 'lost'],
     ['PutObject', 'damage-request'],
     ['CreateMultipartUpload', 'lost'],
@@ -102,15 +106,15 @@ describe('an object that is put while the network fails', () => {
     ['UploadPart', 'reset-body'],
     ['UploadPart', 'damage-request'],
     ['UploadPart', 'lost'],
-    ['UploadPart', 'hang'],
+    ['UploadPart', 'hang', LONG_SILENCE_MS],
     ['UploadPart', 500],
     ['CompleteMultipartUpload', 'reset'],
     ['CompleteMultipartUpload', 'lost'],
     ['CompleteMultipartUpload', 'short'],
     ['CompleteMultipartUpload', 503],
-  ])('%s, %s: is stored whole', async (operation, fault) => {
+  ])('%s, %s: is stored whole', async (operation, fault, silenceMs) => {
     const prefix = newPrefix();
-    const destination = throughProxy(prefix);
+    const destination = throughProxy(prefix, silenceMs);
     proxy.script(onFirst(operation, fault, 2));
     const content = /Upload/.test(operation) ? large : small;
     const stored = await destination.put('shop/packs/object', pieces(content));
@@ -225,17 +229,18 @@ describe('an object that is put while the network fails', () => {
 
 describe('an object that is read while the network fails', () => {
   const content = randomBytes(3 * MIB);
+  const prefix = newPrefix();
   let destination: SweepingDestination;
   beforeAll(async () => {
-    const prefix = newPrefix();
     await destinationAt(prefix).put('shop/object', pieces(content));
     destination = throughProxy(prefix);
   });
 
   test.each<S3Fault>(['reset', 503, 'short', 'lost', 'hang'])('%s: comes whole', async (fault) => {
     proxy.script(onFirst('GetObject', fault, 3));
-    expect((await read(destination, 'shop/object')).equals(content)).toBe(true);
-    const part = await read(destination, 'shop/object', { start: 1000, end: 2_000_000 });
+    const asked = fault === 'hang' ? throughProxy(prefix, SILENCE_MS) : destination;
+    expect((await read(asked, 'shop/object')).equals(content)).toBe(true);
+    const part = await read(asked, 'shop/object', { start: 1000, end: 2_000_000 });
     expect(part.equals(content.subarray(1000, 2_000_000))).toBe(true);
   });
 
@@ -248,11 +253,11 @@ describe('an object that is read while the network fails', () => {
   });
 
   test('a reader may take its time', async () => {
-    const stream = await destination.get('shop/object');
+    const stream = await throughProxy(prefix, LONG_SILENCE_MS).get('shop/object');
     const chunks: Buffer[] = [];
     for await (const chunk of stream) {
       chunks.push(chunk);
-      if (chunks.length === 1) await sleep(QUICK.silenceMs + 500);
+      if (chunks.length === 1) await sleep(LONG_SILENCE_MS + 500);
     }
     expect(Buffer.concat(chunks).equals(content)).toBe(true);
     expect(proxy.seen.filter(({ operation }) => operation === 'GetObject')).toHaveLength(1);
@@ -266,12 +271,12 @@ describe('an object that is read while the network fails', () => {
   });
 
   test('one that was replaced meanwhile is OBJECT_DAMAGED', async () => {
-    const prefix = newPrefix();
-    await destinationAt(prefix).put('shop/object', pieces(content));
+    const own = newPrefix();
+    await destinationAt(own).put('shop/object', pieces(content));
     proxy.script(onFirst('GetObject', 'short'));
-    const stream = await throughProxy(prefix).get('shop/object');
+    const stream = await throughProxy(own).get('shop/object');
     await server.client.send(
-      new PutObjectCommand({ Bucket: bucket, Key: `${prefix}shop/object`, Body: randomBytes(3 * MIB) }),
+      new PutObjectCommand({ Bucket: bucket, Key: `${own}shop/object`, Body: randomBytes(3 * MIB) }),
     );
     await expect(stream.toArray()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
@@ -287,7 +292,7 @@ describe('an object that is read while the network fails', () => {
 });
 
 test('a server that falls silent is asked again, whatever it is asked', async () => {
-  const destination = throughProxy(newPrefix());
+  const destination = throughProxy(newPrefix(), SILENCE_MS);
   await destination.put('shop/object', pieces(Buffer.from('x')));
   for (const operation of ['ListObjectsV2', 'DeleteObject', 'HeadObject'] as const) {
     proxy.forget();

@@ -26,7 +26,7 @@ const processes = async () => {
   return stdout.split('\n').filter((line) => /^(cat|bash -c.*dev\/tcp|sleep 2)\b/.test(line));
 };
 const noneLeft = async () => {
-  for (let i = 0; i < 50 && (await processes()).length > 0; i++) await sleep(100);
+  for (let i = 0; i < 600 && (await processes()).length > 0; i++) await sleep(100);
   return processes();
 };
 
@@ -45,22 +45,26 @@ beforeAll(async () => {
     },
   );
   const ready = ['bash', '-c', 'until pg_isready -qh 127.0.0.1; do sleep 0.1; done'];
-  await execText(engine, helper.id, { argv: ready, signal: AbortSignal.timeout(40_000) });
-}, 60_000);
+  await execText(engine, helper.id, { argv: ready, signal: AbortSignal.timeout(200_000) });
+});
 
 test('a thousand queries take well below a delayed acknowledgement each', async () => {
   const from = performance.now();
   const { client } = await connect();
   const connected = performance.now();
+  const took: number[] = [];
   for (let i = 0; i < 1000; i++) {
+    const asked = performance.now();
     const { rows } = await client.query('SELECT $1::int + 1 AS n', [i]);
+    took.push(performance.now() - asked);
     expect(rows[0].n).toBe(i + 1);
   }
-  const each = (performance.now() - connected) / 1000;
+  took.sort((a, b) => a - b);
   expect(await processes()).not.toEqual([]);
   await client.end();
-  console.log(`tunnel: ${Math.round(connected - from)} ms to connect, ${each.toFixed(2)} ms a query`);
-  expect(each).toBeLessThan(8);
+  console.log(`tunnel: ${Math.round(connected - from)} ms to connect, ${took[500]?.toFixed(2)} ms a query`);
+  // A delayed acknowledgement costs 40 ms. No mean: a machine that stands still for seconds costs a few queries more.
+  expect(took[800]).toBeLessThan(30);
   expect(await noneLeft()).toEqual([]);
 });
 
@@ -79,7 +83,7 @@ test('more than 100 MB go through whole, in both directions', async () => {
   const { rows } = await client.query('SELECT md5($1) = md5(repeat($2, 30000000)) AS same', [up, 'y']);
   expect(rows[0].same).toBe(true);
   await client.end();
-}, 60_000);
+});
 
 test('the server closing ends the client with an error, and leaves no process', async () => {
   const { client } = await connect();
@@ -98,11 +102,11 @@ test('a client that vanishes ends its session on the server, and leaves no proce
   };
   expect(await alive()).toBe(1);
   stream.destroy();
-  for (let i = 0; i < 50 && (await alive()) === 1; i++) await sleep(100);
+  for (let i = 0; i < 600 && (await alive()) === 1; i++) await sleep(100);
   expect(await alive()).toBe(0);
   await watcher.client.end();
   expect(await noneLeft()).toEqual([]);
-}, 20_000);
+});
 
 test('nobody listening is an error that says so', async () => {
   await expect(connect(5999)).rejects.toMatchObject({

@@ -71,10 +71,12 @@ async function makeUser(container: string): ReturnType<S3Server['user']> {
 }
 
 async function answers(endpoint: string): Promise<void> {
-  for (let tries = 0; ; tries++) {
-    const answer = await fetch(endpoint).catch(() => undefined);
+  const end = performance.now() + 240_000;
+  for (;;) {
+    // Packets to an address that is not there yet are lost without a word.
+    const answer = await fetch(endpoint, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
     if (answer?.ok) return;
-    if (tries === 600) throw new Error(`the S3 server does not answer at ${endpoint}`);
+    if (performance.now() > end) throw new Error(`the S3 server does not answer at ${endpoint}`);
     await sleep(100);
   }
 }

@@ -94,7 +94,7 @@ describe('a listener that hangs', () => {
     await delay(5);
     expect(good.events).toEqual([finished]);
     await dispatcher.settle();
-    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(performance.now() - start).toBeLessThan(15_000);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]?.fields).toMatchObject({ listener: 'bad', event: 'run-finished' });
   });

@@ -1,8 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import { redact } from '../../src/redact.ts';
 import { createPost, parseRetryAfter, secretUrl } from '../../src/report/http.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
+import { WAIT } from '../harness/wait.ts';
 
 const NEVER = new AbortController().signal;
 let receiver: Receiver;
@@ -99,9 +100,10 @@ describe('Retry-After', () => {
 
   test('beyond the time limit ends it at once', async () => {
     receiver.behave({ status: 429, headers: { 'Retry-After': '3600' } });
-    const start = performance.now();
-    expect((await failure(send())).message).toContain('answered 429');
-    expect(performance.now() - start).toBeLessThan(1_000);
+    const pauses: number[] = [];
+    const post = fast({ sleep: async (ms: number) => pauses.push(ms) });
+    expect((await failure(send(post))).message).toContain('answered 429');
+    expect(pauses).toEqual([]);
     expect(receiver.requests).toHaveLength(1);
   });
 });
@@ -109,16 +111,16 @@ describe('Retry-After', () => {
 describe('a server that does not answer', () => {
   test('is given up after the limit of an attempt, and tried again', async () => {
     receiver.behave([{ hang: true }, {}]);
-    await send(fast({ attemptMs: 100 }));
+    await send(fast({ attemptMs: 1_000 }));
     expect(receiver.requests.length).toBeGreaterThanOrEqual(2);
   });
 
   test('is given up after the limit of all', async () => {
     receiver.behave({ hang: true });
     const start = performance.now();
-    const error = await failure(send(fast({ attemptMs: 5_000, limitMs: 60 })));
+    const error = await failure(send(fast({ attemptMs: 60_000, limitMs: 60 })));
     expect(error.message).toBe(`127.0.0.1:${receiver.port} could not be told: no answer in time`);
-    expect(performance.now() - start).toBeLessThan(1_000);
+    expect(performance.now() - start).toBeLessThan(15_000);
   });
 
   test('also when it trickles its body', async () => {
@@ -128,7 +130,11 @@ describe('a server that does not answer', () => {
 
   test('is given up when the signal aborts', async () => {
     receiver.behave({ hang: true });
-    await failure(send(fast(), { signal: AbortSignal.timeout(40) }));
+    const stop = new AbortController();
+    const failed = failure(send(fast({ attemptMs: 60_000 }), { signal: stop.signal }));
+    await vi.waitFor(() => expect(receiver.requests).toHaveLength(1), WAIT);
+    stop.abort();
+    await failed;
     expect(receiver.requests).toHaveLength(1);
   });
 });

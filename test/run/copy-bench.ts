@@ -60,7 +60,7 @@ export class CopyBench {
   mainFault: Fault | undefined;
   signingKeys = ['the signing key of this test'];
   signal = new AbortController().signal;
-  stallTimeoutMs = 5000;
+  stallTimeoutMs = 60_000;
   private last: Snapshot | undefined;
   private readonly local: boolean;
   private readonly memory = new Map<string, Map<string, string>>();

@@ -12,6 +12,7 @@ import { silentLog } from '../../src/log.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { openState, type State } from '../../src/state.ts';
+import { WAIT } from '../harness/wait.ts';
 
 const NIGHTLY = '0 3 * * *';
 
@@ -68,7 +69,7 @@ afterEach(async () => {
 /** Starts the daemon; resolves when it has looked at the clock once. */
 async function start(): Promise<void> {
   ended = daemon(deps, stop.signal);
-  await vi.waitFor(async () => expect(await state.served()).not.toEqual({}));
+  await vi.waitFor(async () => expect(await state.served()).not.toEqual({}), WAIT);
   await tick();
 }
 
@@ -93,7 +94,7 @@ test('a new schedule has missed nothing; at its time it runs once, also with not
 test('what was missed is caught up at the start, once however often it was missed', async () => {
   await state.saveServed({ [NIGHTLY]: '2026-11-01T03:00:00.000Z' });
   ended = daemon(deps, stop.signal);
-  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'catch-up' }]));
+  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'catch-up' }]), WAIT);
   await tick();
   await at('2026-11-20T12:01:00Z');
   expect(runs).toHaveLength(1);

@@ -371,6 +371,7 @@ describe('a run that is to end while pre runs', () => {
   }
 
   test('waits for its end, and runs post after it', async () => {
+    deps.patienceMs = 30_000;
     fake.lasting.freeze = 1;
     await interrupt();
     expect(fake.lasting.freeze).toBeLessThan(0);

@@ -24,7 +24,7 @@ test('each place is pruned by its own retention, and one that fails keeps none o
     const deps = {
       ...{ destination: 'main', copies: [away, bench.place(), { ...bench.place('other'), keep: { last: 1 } }] },
       ...{ keep: { daily: 30 }, state: bench.state, journals: bench.at('journals'), zone: 'UTC', log: silentLog },
-      stallTimeoutMs: 5000,
+      stallTimeoutMs: 60_000,
       now: () => new Date(bench.now),
       lock: async () => ({ release: async () => undefined }),
       lease: (repository: Awaited<ReturnType<CopyBench['main']>>) => bench.place().lease(repository),

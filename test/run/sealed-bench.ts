@@ -69,7 +69,7 @@ export class SealedBench {
     const state = openState(path.join(bench.spool, 'state'));
     const { snapshots } = await repository.snapshots();
     const manifests = snapshots.map(({ manifest }) => manifest);
-    const signal = AbortSignal.timeout(10_000);
+    const signal = AbortSignal.timeout(100_000);
     const context = { repository, log: silentLog, run: { trigger: 'manual' }, signal } as unknown as RunContext;
     const last = lastStoredOf(manifests, SOURCE);
     const { tree, warnings } = await previousTree({ state, context }, SOURCE, last, bench.spool);
@@ -107,7 +107,7 @@ export class SealedBench {
         project: 'shop',
         repository: { destination: bench.destination, keys },
       },
-      ...{ agent: { id: 'a', imageId: 'i' }, helperEnv: {}, helperSecrets: {}, stallTimeoutMs: 10_000 },
+      ...{ agent: { id: 'a', imageId: 'i' }, helperEnv: {}, helperSecrets: {}, stallTimeoutMs: 100_000 },
     });
     const deps: Partial<RestoreDeps> = {
       ...{ project: 'shop', agentVersion: '0', agentId: 'a', foreign: true, log: silentLog, agentMounts: [mount] },
@@ -126,7 +126,7 @@ export class SealedBench {
     await restore(deps as RestoreDeps, {
       ...{ snapshot: 'latest', source: SOURCE, tables: [], paths: [], overwrite: false, globals: false },
       ...{ unsigned: false, dryRun: false, safety: false, stopServices: false, confirm },
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(100_000),
       say: () => undefined,
     });
   }

@@ -1,16 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { candidateIds, findSelf, listFacts, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
+import { LONG_WAIT } from '../../harness/wait.ts';
 
 let stub: StubEngine;
 let engine: Engine;
 
 beforeEach(async () => {
   stub = await startStubEngine();
-  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 500 });
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 20_000 });
   stub.routes.set('GET /images/sha256%3Aimage/json', (c) =>
     c.json({ Id: 'sha256:image', Config: { Labels: { a: 'b' } } }),
   );
@@ -107,27 +107,25 @@ test('watching asks for a listing after each connection and each change, and say
     connections.push(call);
     call.socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
   };
-  const say = (event: object) => {
+  // In one piece: between two of them the changes gathered so far could be followed.
+  const say = (event: object, times: number) => {
     const text = `${JSON.stringify(event)}\n`;
-    connections.at(-1)?.socket.write(`${text.length.toString(16)}\r\n${text}\r\n`);
+    connections.at(-1)?.socket.write(`${text.length.toString(16)}\r\n${text}\r\n`.repeat(times));
   };
   stub.routes.set('GET /events', connect);
   const controller = new AbortController();
   let listings = 0;
   const watching = watch(engine, { onChange: () => void listings++, log, signal: controller.signal, debounceMs: 40 });
-  await sleep(100);
-  expect(listings).toBe(1);
-  for (let i = 0; i < 20; i++) say({ Action: 'start', Actor: { ID: 'a' }, time: 4_000_000_000 });
+  await vi.waitFor(() => expect(listings).toBe(1), LONG_WAIT);
+  say({ Action: 'start', Actor: { ID: 'a' }, time: 4_000_000_000 }, 20);
+  await vi.waitFor(() => expect(listings).toBe(2), LONG_WAIT);
   stub.routes.set('GET /events', (c) => c.json({ message: 'starting' }, 500));
-  await sleep(20);
   connections.at(-1)?.socket.destroy();
-  await sleep(350);
+  await vi.waitFor(() => expect(happened).toEqual(['the Docker engine is away; trying again']), LONG_WAIT);
   // Twenty events, one listing.
   expect(listings).toBe(2);
-  expect(happened).toEqual(['the Docker engine is away; trying again']);
   stub.routes.set('GET /events', connect);
-  await sleep(700);
-  expect(happened.at(-1)).toBe('the Docker engine is back');
+  await vi.waitFor(() => expect(happened.at(-1)).toBe('the Docker engine is back'), LONG_WAIT);
   expect(connections).toHaveLength(2);
   expect(Number(connections[1]?.query.get('since'))).toBe(4_000_000_000);
   expect(JSON.parse(connections[1]?.query.get('filters') ?? '')).toMatchObject({ type: ['container'] });
@@ -142,7 +140,7 @@ test('a listing that fails is logged and does not end the watching', async () =>
   const log: Log = { ...silentLog, error: (message) => errors.push(message) };
   const fail = () => Promise.reject(new Error('no'));
   const watching = watch(engine, { onChange: fail, log, signal: controller.signal, debounceMs: 10 });
-  await sleep(60);
+  await vi.waitFor(() => expect(errors).toHaveLength(1), LONG_WAIT);
   controller.abort();
   await watching;
   expect(errors).toHaveLength(1);

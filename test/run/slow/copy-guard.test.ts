@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CopyPlace } from '../../../src/copy.ts';
 import { LifeboatError } from '../../../src/errors.ts';
 import { copyLines, copyStateLines } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
 import type { CopyState } from '../../../src/state.ts';
 import { deletePin, putPin } from '../../../src/store/pins.ts';
+import { LONG_WAIT } from '../../harness/wait.ts';
 import { CopyBench, type Fault, MEDIA } from '../copy-bench.ts';
 
 /** What keeps a copy from harm that comes of a wrong place, a lock, or a long time. */
@@ -103,7 +104,7 @@ describe('two copies that are one place', () => {
   test('one that hangs when its lease is taken is given up, and the others are made and pruned', async () => {
     await bench.nights(3);
     await bench.run({ copies: [{ ...bench.place('other'), keep: { last: 9 } }] });
-    bench.stallTimeoutMs = 1500;
+    bench.stallTimeoutMs = 4000;
     const hanging = { ...bench.place(), name: '/hangs', lease: () => new Promise<never>(() => undefined) };
     const other = { ...bench.place('other'), keep: { last: 1 } };
     expect(await bench.run({ copies: [hanging, other] }, { pruning: true })).toMatchObject([
@@ -119,8 +120,12 @@ describe('two copies that are one place', () => {
       ...bench.place('other'),
       open: () => new Promise((_, reject) => stop.signal.addEventListener('abort', () => reject(new Error('stopped')))),
     };
-    setTimeout(() => stop.abort(new LifeboatError('INTERRUPTED', 'stopped')), 500);
-    const [made] = await bench.run({ copies: [short(), waits], signal: stop.signal }, { pruning: true });
+    const running = bench.run({ copies: [short(), waits], signal: stop.signal }, { pruning: true });
+    await vi.waitFor(async () => expect(await bench.ids()).toHaveLength(1), LONG_WAIT);
+    // After its manifest little is left to be done.
+    await sleep(500);
+    stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
+    const [made] = await running;
     expect(made).toMatchObject({ status: 'ok', snapshots: 1 });
     expect(made).not.toHaveProperty('pruneError');
   });
@@ -252,8 +257,8 @@ test('a copy that takes its time to prune is not ended as one that hangs', async
   bench.copyKeep = 'last 1';
   await bench.nights(8);
   await bench.run({ copies: [{ ...bench.place(), keep: { last: 9 } }] });
-  bench.stallTimeoutMs = 300;
-  bench.fault = (call) => (call === 'delete' ? sleep(60) : undefined);
+  bench.stallTimeoutMs = 4000;
+  bench.fault = (call) => (call === 'delete' ? sleep(300) : undefined);
   const [report] = await bench.run({}, { pruning: true });
   expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 7 } });
   expect(report?.pruneError).toBeUndefined();

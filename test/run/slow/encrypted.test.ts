@@ -114,7 +114,7 @@ describe('with keys', () => {
   test('check needs no key, and tells which ones the snapshots need', async () => {
     fill();
     const { packs } = await commit();
-    const options = { readData: 1, spool: bench.spool, signal: AbortSignal.timeout(10_000) };
+    const options = { readData: 1, spool: bench.spool, signal: AbortSignal.timeout(100_000) };
     const result = await check(repository, options);
     expect(result).toMatchObject({ damaged: [], usable: true });
     expect(result.keys).toEqual([{ encryption: 'age', id: keyId(publicOnly), snapshots: [ID] }]);
@@ -148,7 +148,7 @@ describe('what the next run goes by', () => {
       },
       log: silentLog,
       run: { trigger: 'manual' },
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(100_000),
     } as unknown as RunContext,
   });
   const last = (entry: ManifestSource) => ({ snapshot: ID, at: '2026-11-20T03:00:00.000Z', entry });

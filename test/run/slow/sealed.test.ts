@@ -27,7 +27,7 @@ afterEach(() => sealed.bench.remove());
 const options = (readData: number) => ({
   readData,
   spool: sealed.bench.spool,
-  signal: AbortSignal.timeout(10_000),
+  signal: AbortSignal.timeout(100_000),
 });
 
 test('check tells signatures and keys, without the key that reads', async () => {
@@ -104,7 +104,7 @@ async function pruneNow(keys: SealKeys): Promise<PruneResult> {
     journals: path.join(sealed.bench.spool, 'journals'),
     now: () => sealed.now,
     fence: async () => undefined,
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(100_000),
   };
   return prune({ ...deps, keep, zone: 'UTC', log: silentLog }, { dryRun: false });
 }

@@ -17,6 +17,9 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Bench, createBench, describeTree } from '../helpers.ts';
 
+/** On a slow disk each of these takes many minutes. */
+const LONG = { timeout: 1_800_000 };
+
 let bench: Bench;
 beforeEach(() => {
   bench = createBench(16 * 1024 * 1024);
@@ -52,7 +55,7 @@ for path in sys.argv[1:]:
 print(count)`;
 
 describe('big trees', () => {
-  test('70,000 small files: unzip and Python agree, and all comes back', async () => {
+  test('70,000 small files: unzip and Python agree, and all comes back', LONG, async () => {
     makeFiles(bench.tree, 70_000);
     const stored = await bench.store();
     expect(stored).toMatchObject({ files: 70_000, newFiles: 70_000 });
@@ -63,7 +66,7 @@ describe('big trees', () => {
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
   });
 
-  test('a file of 5 GiB, mostly hole: unzip and Python agree, and it comes back with its hole', async () => {
+  test('a file of 5 GiB, mostly hole: unzip and Python agree, and it comes back with its hole', LONG, async () => {
     const size = 5 * 1024 ** 3 + 1;
     const fd = openSync(join(bench.tree, 'disk.img'), 'w');
     for (const at of [0, 2 ** 32 - 2, size - 5]) writeSync(fd, 'bytes', at);
@@ -90,7 +93,7 @@ describe('memory', () => {
   const base = join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), `lifeboat-million-${process.pid}`);
   afterEach(() => rmSync(base, { recursive: true, force: true }));
 
-  test(`${count} files: below 300 MB for storing, the next run, and restoring`, { timeout: 1_800_000 }, () => {
+  test(`${count} files: below 300 MB for storing, the next run, and restoring`, LONG, () => {
     makeFiles(join(base, 'tree'), count);
     for (const step of ['store', 'again', 'extract']) {
       const { stdout, stderr } = spawnSync(
