@@ -59,6 +59,7 @@ export interface Engine {
 }
 
 const PLAIN_MS = 60_000;
+/** Longer than a machine stands still when it swaps or is moved: a helper that ended well must not count as cut off. */
 const EXIT_LAG_MS = 30_000;
 
 /**

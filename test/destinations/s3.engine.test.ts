@@ -14,7 +14,7 @@ import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 
 const MIB = 1024 * 1024;
-/** Short waits between attempts: what counts here is what is tried again, and how often. A busy server counts as well. */
+/** Short waits between attempts: what counts is what is tried again, and how often. A busy server is not to count as silent. */
 const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 30_000, slowest: 16 * MIB };
 /** For a server that is silent on purpose. */
 const SILENCE_MS = 1500;

@@ -115,7 +115,7 @@ describe('an agent that is killed in the middle of a run', () => {
   const running = async (id: string) =>
     (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
 
-  /** Everything that a dead run may have left, looked at as soon as the agent is ready again. */
+  /** Everything that a dead run may have left, looked at once the server and the engine are done with it. */
   async function leftovers(): Promise<object> {
     // The server and the engine may still be ending what was killed with the run.
     const sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'";

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
@@ -10,6 +10,8 @@ const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
 /** While somebody runs that, no row is loaded. */
 const GATE = 'SELECT pg_sleep(600) AS gate';
+
+const AT_GATE = `FROM pg_stat_activity WHERE query = '${GATE}'`;
 
 /** Each row takes 20 ms to load, so that there is a middle to disturb. */
 const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
@@ -50,7 +52,6 @@ describe('a restore in place that is disturbed', () => {
   let changed: string;
 
   const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
-  const atGate = `SELECT count(*) FROM pg_stat_activity WHERE query = '${GATE}'`;
   const IN_PLACE = ['restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json'];
   const inPlace = (...more: string[]) => stack.lifeboat(...IN_PLACE, ...more);
   const session = async (sql: string, database = 'app') =>
@@ -102,6 +103,8 @@ describe('a restore in place that is disturbed', () => {
     await inApp("UPDATE t SET v = 'changed' WHERE id < 4");
     changed = await inApp(CONTENT);
   });
+  // One that a failed test left shut would hold up those after it.
+  afterEach(() => stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE}`).catch(() => undefined));
   afterAll(() => stack?.destroy());
 
   it.each([
@@ -110,7 +113,7 @@ describe('a restore in place that is disturbed', () => {
   ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
     // Shut until its server ends.
     const gate = stack.psql(GATE).catch(String);
-    await until('the gate is shut', async () => (await stack.psql(atGate)) === '1');
+    await until('the gate is shut', async () => (await stack.psql(`SELECT count(*) ${AT_GATE}`)) === '1');
     const { ended } = await begin(stack, 'db');
     await stack.compose(...command);
     const ran = await ended;

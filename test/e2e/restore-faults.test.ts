@@ -1,10 +1,12 @@
 import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
+
+const AT_GATE = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
 
 /** What a restore comes to when something is lost under way, or was lost before. */
 describe('a restore that meets a fault', () => {
@@ -32,10 +34,9 @@ describe('a restore that meets a fault', () => {
   /** No restore comes to its end until the returned function is called. */
   async function shutGate(): Promise<() => Promise<unknown>> {
     const gate = stack.psql('SELECT pg_sleep(600) AS gate').catch(String);
-    const atGate = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
-    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) !== '0');
+    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${AT_GATE}`)) !== '0');
     return async () => {
-      await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate} AND pid <> pg_backend_pid()`);
+      await stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE} AND pid <> pg_backend_pid()`);
       await gate;
     };
   }
@@ -70,6 +71,10 @@ describe('a restore that meets a fault', () => {
     expected = await stack.psql(CONTENT, { database: 'app' });
     expect((await stack.backup()).report.status).toBe('ok');
   });
+  // One that a failed test left shut would hold up those after it.
+  afterEach(() =>
+    stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE} AND pid <> pg_backend_pid()`).catch(() => undefined),
+  );
   afterAll(() => stack?.destroy());
 
   it.each([
@@ -88,7 +93,7 @@ describe('a restore that meets a fault', () => {
     await until('the leftover is dropped', async () => !(await working()), 180_000, 1000);
     expect(await names()).toEqual(['postgres']);
     // It was dropped through a helper, which goes a moment later.
-    await until('no helper is left', async () => (await stack.helpers()).length === 0);
+    await until('no helper is left', async () => (await stack.helpers()).length === 0, 20_000);
     await openGate();
     const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);

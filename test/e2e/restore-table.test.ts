@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
@@ -93,6 +93,12 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     const { report } = await stack.backup();
     expect(report.status).toBe('ok');
   });
+  // A gate that a failed test left shut would hold up those after it.
+  afterEach(() =>
+    stack
+      .psql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '${GATE}%'`)
+      .catch(() => undefined),
+  );
   afterAll(() => stack?.destroy());
 
   it('brings a lost table back as it was, and changes nothing else', async () => {
@@ -249,7 +255,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  /** Until the returned function is called. */
+  /** No row of `slow` is loaded there until the returned function is called. */
   async function shutGate(which: 'app' | 'beside'): Promise<() => Promise<unknown>> {
     const gate = stack.psql(`${GATE}_${which}`).catch(String);
     const atGate = `FROM pg_stat_activity WHERE query = '${GATE}_${which}'`;

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
@@ -86,8 +87,7 @@ describe('containers held while their volumes are read', () => {
     expect(after.app.Running).toBe(true);
     expect(after.app.StartedAt > before.app.StartedAt).toBe(true);
     expect(after.idle).toEqual(before.idle);
-    await until('the stop is told', async () => stops !== '');
-    watch.kill();
+    await until('the stop is told', async () => stops !== '').finally(() => sleep(1000).then(() => watch.kill()));
     expect(stops).toBe('die\n');
     expect(await hooks('frozen')).toBe('pre\npost\n');
     expect(await hooks('refusing')).toBe('pre\npost\n');

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, type Ran, Stack, sh, until, whileRuns } from '../harness/stack.ts';
@@ -125,8 +126,8 @@ describe('two agents in one project, and containers that are not easily stopped'
       events += data.toString();
     });
     const { code, report } = await stack.backup('app.files', 'deaf.deaf');
-    await until('all of it is told', async () => events.split('\n').length > 4);
-    watch.kill();
+    const told = until('all of it is told', async () => events.split('\n').length > 4);
+    await told.finally(() => sleep(1000).then(() => watch.kill()));
     expect({ code, events }).toEqual({ code: 0, events: 'die\ndie\nstart\nstart\n' });
     expect(await allRun('app')).toBe(true);
     const warnings = Object.fromEntries(report.results.map(({ name, warnings }) => [name, warnings]));

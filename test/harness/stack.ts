@@ -207,7 +207,7 @@ export class Stack {
     return sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
-  /** The same, for a moment in which the daemon may be clearing up: refused as LOCKED, it is told again. */
+  /** The same, for a moment in which the daemon may be clearing up: refused as LOCKED, the command is given again. */
   lifeboatInTurn(...args: string[]): Promise<Ran> {
     return until('nobody else is at work', async () => {
       const ran = await this.lifeboat(...args);
