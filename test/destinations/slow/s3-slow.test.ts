@@ -1,8 +1,9 @@
+import { rmSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { createS3Destination } from '../../../src/destinations/s3.ts';
 import { startStubS3 } from '../../harness/stub-s3.ts';
 
@@ -12,6 +13,9 @@ const SILENCE_MS = 1000;
 /** What is in the socket counts as sent, and the server takes it at its own pace: 8 MiB of it have 2 s more. */
 const SLOWEST = 4 * MIB;
 const LIMIT_MS = SILENCE_MS + 2000;
+
+const uploads = join(tmpdir(), `lifeboat-slow-${process.pid}`);
+afterAll(() => rmSync(uploads, { recursive: true, force: true }));
 
 /** Takes a body at `rate` bytes a millisecond, and nothing after `end` bytes. Resolves to how long it was. */
 async function takeSlowly(request: IncomingMessage, rate: number, end = Number.POSITIVE_INFINITY): Promise<number> {
@@ -52,7 +56,7 @@ async function store(rate: number, end?: number) {
   const limits = { attempts: 2, baseDelayMs: 1, silenceMs: SILENCE_MS, slowest: SLOWEST };
   const destination = createS3Destination({
     ...{ location, credentials, limits, env: {} },
-    uploads: join(tmpdir(), `lifeboat-slow-${process.pid}`),
+    uploads,
   });
   try {
     const body = Readable.from([Buffer.alloc(PART, 1), Buffer.alloc(1000, 2)]);
