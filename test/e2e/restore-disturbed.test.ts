@@ -4,14 +4,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
+import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { holder, ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
-
-/** While somebody runs that, no row is loaded. */
-const GATE = 'SELECT pg_sleep(600) AS gate';
-
-const AT_GATE = `FROM pg_stat_activity WHERE query = '${GATE}'`;
 
 /** Each row takes 20 ms to load, so that there is a middle to disturb. */
 const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
@@ -103,8 +99,7 @@ describe('a restore in place that is disturbed', () => {
     await inApp("UPDATE t SET v = 'changed' WHERE id < 4");
     changed = await inApp(CONTENT);
   });
-  // One that a failed test left shut would hold up those after it.
-  afterEach(() => stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE}`).catch(() => undefined));
+  afterEach(() => openGates(stack));
   afterAll(() => stack?.destroy());
 
   it.each([
@@ -112,12 +107,10 @@ describe('a restore in place that is disturbed', () => {
     ['recreated', ['up', '--detach', '--wait', '--force-recreate', 'db']],
   ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
     // Shut until its server ends.
-    const gate = stack.psql(GATE).catch(String);
-    await until('the gate is shut', async () => (await stack.psql(`SELECT count(*) ${AT_GATE}`)) === '1');
+    await shutGate(stack);
     const { ended } = await begin(stack, 'db');
     await stack.compose(...command);
     const ran = await ended;
-    await gate;
     expect(ran.code, ran.stdout).toBe(1);
     expect(['PG_UNREACHABLE', 'PG_RESTORE_FAILED', 'HELPER_FAILED', 'EXEC_FAILED', 'PG_STALLED']).toContain(
       codeOf(ran),

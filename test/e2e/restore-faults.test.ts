@@ -2,11 +2,10 @@ import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promise
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
+import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
-
-const AT_GATE = "FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%'";
 
 /** What a restore comes to when something is lost under way, or was lost before. */
 describe('a restore that meets a fault', () => {
@@ -31,16 +30,6 @@ describe('a restore that meets a fault', () => {
     return { ended };
   }
 
-  /** No restore comes to its end until the returned function is called. */
-  async function shutGate(): Promise<() => Promise<unknown>> {
-    const gate = stack.psql('SELECT pg_sleep(600) AS gate').catch(String);
-    await until('somebody is at the gate', async () => (await stack.psql(`SELECT count(*) ${AT_GATE}`)) !== '0');
-    return async () => {
-      await stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE} AND pid <> pg_backend_pid()`);
-      await gate;
-    };
-  }
-
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
@@ -58,7 +47,7 @@ describe('a restore that meets a fault', () => {
        CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
          LOOP
            PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
-           EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600) AS gate%');
+           EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE query = '${GATE}');
          END LOOP;
          RETURN true;
        END $$;
@@ -71,10 +60,7 @@ describe('a restore that meets a fault', () => {
     expected = await stack.psql(CONTENT, { database: 'app' });
     expect((await stack.backup()).report.status).toBe('ok');
   });
-  // One that a failed test left shut would hold up those after it.
-  afterEach(() =>
-    stack.psql(`SELECT pg_terminate_backend(pid) ${AT_GATE} AND pid <> pg_backend_pid()`).catch(() => undefined),
-  );
+  afterEach(() => openGates(stack));
   afterAll(() => stack?.destroy());
 
   it.each([
@@ -82,7 +68,7 @@ describe('a restore that meets a fault', () => {
     ['its process is killed', () => stack.exec('lifeboat', ['sh', '-c', signalRestore('KILL')])],
   ])('leaves nothing under the name when %s, and the next start drops the rest', async (_, kill) => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
-    const openGate = await shutGate();
+    const openGate = await shutGate(stack);
     const { ended } = await begin();
     await kill();
     expect(await ended).not.toBe(0);
@@ -102,7 +88,7 @@ describe('a restore that meets a fault', () => {
 
   it('fails and cleans up at once when its helper is killed', async () => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
-    const openGate = await shutGate();
+    const openGate = await shutGate(stack);
     const { ended } = await begin();
     const [helper] = await stack.helpers();
     await ok('docker', ['kill', helper as string]);
@@ -113,7 +99,7 @@ describe('a restore that meets a fault', () => {
   });
 
   it('fails and cleans up when it is interrupted', async () => {
-    const openGate = await shutGate();
+    const openGate = await shutGate(stack);
     const { ended } = await begin();
     await stack.exec('lifeboat', ['sh', '-c', signalRestore('INT')]);
     expect(await ended).toBe(130);
@@ -123,7 +109,7 @@ describe('a restore that meets a fault', () => {
   });
 
   it('fails when the server goes away, and cleans up when it is back', async () => {
-    await shutGate();
+    await shutGate(stack);
     const { ended } = await begin();
     await stack.compose('kill', 'db');
     expect(await ended).toBe(1);
@@ -136,7 +122,7 @@ describe('a restore that meets a fault', () => {
   });
 
   it('is alone: neither a backup nor another restore begins beside it', async () => {
-    const openGate = await shutGate();
+    const openGate = await shutGate(stack);
     const { ended } = await begin('--to-database', 'app_2');
     for (const args of [['backup'], ['restore', 'latest', 'db.postgres', '--to-database', 'app_3']]) {
       const ran = await stack.lifeboat(...args, '--json');

@@ -1,13 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/errors.ts';
 import type { RestoreResult } from '../../src/restore-context.ts';
+import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 
 const HOSTILE = ['up "$(touch /tmp/x)".*;\n-- \\', 'Ünïcode', `n${'ö'.repeat(31)}`, 'a.b', "it's"];
 const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
-/** While somebody runs that, no row of `slow` is loaded: `_app` into its own database, `_beside` into the one beside. */
-const GATE = 'SELECT pg_sleep(600) AS gate';
+/** Where no row of `slow` is loaded while somebody runs that: into its own database, and into the one beside. */
+const GATES = { app: `${GATE}_app`, beside: `${GATE}_beside` };
 
 const SCHEMA = `
   CREATE ROLE clerk;
@@ -41,7 +42,7 @@ const SCHEMA = `
   INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2, 3);
   CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
     WHILE EXISTS (SELECT FROM pg_stat_activity
-        WHERE query = '${GATE}_' || CASE current_database() WHEN 'app' THEN 'app' ELSE 'beside' END) LOOP
+        WHERE query = CASE current_database() WHEN 'app' THEN '${GATES.app}' ELSE '${GATES.beside}' END) LOOP
       PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
     END LOOP;
     RETURN true;
@@ -93,12 +94,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     const { report } = await stack.backup();
     expect(report.status).toBe('ok');
   });
-  // A gate that a failed test left shut would hold up those after it.
-  afterEach(() =>
-    stack
-      .psql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '${GATE}%'`)
-      .catch(() => undefined),
-  );
+  afterEach(() => openGates(stack));
   afterAll(() => stack?.destroy());
 
   it('brings a lost table back as it was, and changes nothing else', async () => {
@@ -255,17 +251,6 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  /** No row of `slow` is loaded there until the returned function is called. */
-  async function shutGate(which: 'app' | 'beside'): Promise<() => Promise<unknown>> {
-    const gate = stack.psql(`${GATE}_${which}`).catch(String);
-    const atGate = `FROM pg_stat_activity WHERE query = '${GATE}_${which}'`;
-    await until('the gate is shut', async () => (await stack.psql(`SELECT count(*) ${atGate}`)) === '1');
-    return async () => {
-      await stack.psql(`SELECT pg_terminate_backend(pid) ${atGate}`);
-      await gate;
-    };
-  }
-
   it.each([
     ['beside', "datname <> 'app'"],
     ['app', "datname = 'app'"],
@@ -274,7 +259,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     async (which, database) => {
       await sql('DROP TABLE IF EXISTS slow');
       const whole = await dump();
-      const openGate = await shutGate(which);
+      const openGate = await shutGate(stack, GATES[which]);
       const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow');
       const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
       const loading = `SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active' AND ${database}`;
@@ -302,7 +287,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
 
   it('is wholly there or not at all when its process is killed, and the next restore clears up', async () => {
     await sql('DROP TABLE IF EXISTS slow');
-    const openGate = await shutGate('beside');
+    const openGate = await shutGate(stack, GATES.beside);
     const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow');
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
     await whileRuns(ended, until('the working database is there', working));
