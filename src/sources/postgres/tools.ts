@@ -1,6 +1,7 @@
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
-import { type Helper, type HelperMount, helperMount, startHelper } from '../../docker/helper.ts';
+import { type Helper, startHelper } from '../../docker/helper.ts';
+import { HELPER_KINDS, kindSpec, type RoleMount } from '../../docker/helper-kinds.ts';
 import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
@@ -77,17 +78,16 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   const helper = await startHelper(
     { engine: agent.engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
     {
-      purpose: 'postgres',
+      ...kindSpec(HELPER_KINDS.postgres, {
+        spool: [{ mount: agent.spoolMount, target: '/spool' }],
+        secrets: secretMounts(source),
+        data: options.withData ? dataMounts(source) : [],
+      }),
       project: agent.project,
       agent: agent.id,
       runId: options.runId,
       image: source.imageId,
       networkMode: `container:${source.containerId}`,
-      mounts: [helperMount(agent.spoolMount, '/spool', true), ...hostMounts(source, options.withData ?? false)],
-      user: '0:0',
-      // A secret file may belong to any user of the host.
-      capAdd: ['DAC_READ_SEARCH'],
-      tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
     },
   );
   try {
@@ -101,15 +101,26 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
 /** Where the images keep a server's data (up to version 17 in `data` below it). */
 const DATA = '/var/lib/postgresql';
 
-/** The mounts of the database container that hold files named by *_FILE settings and, if asked, its data; read-only. */
-function hostMounts(source: PostgresSource, withData: boolean): HelperMount[] {
+/** The mounts of the database container that hold files named by *_FILE settings. */
+function secretMounts(source: PostgresSource): RoleMount[] {
   const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
-  const holdsSecret = ({ destination }: Mount) =>
-    files.some((file) => file === destination || file.startsWith(`${destination}/`));
-  const holdsData = ({ type, destination }: Mount) => type === 'volume' || destination.startsWith(DATA);
+  return own(source, ({ destination }) =>
+    files.some((file) => file === destination || file.startsWith(`${destination}/`)),
+  );
+}
+
+function dataMounts(source: PostgresSource): RoleMount[] {
+  const secrets = secretMounts(source).map(({ target }) => target);
+  return own(
+    source,
+    ({ type, destination }) => !secrets.includes(destination) && (type === 'volume' || destination.startsWith(DATA)),
+  );
+}
+
+function own(source: PostgresSource, holds: (mount: Mount) => boolean): RoleMount[] {
   return source.mounts
-    .filter((mount) => mount.destination !== '/spool' && (holdsSecret(mount) || (withData && holdsData(mount))))
-    .map((mount) => helperMount(mount, mount.destination, false));
+    .filter((mount) => mount.destination !== '/spool' && holds(mount))
+    .map((mount) => ({ mount, target: mount.destination }));
 }
 
 async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
