@@ -1,7 +1,7 @@
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
 import { type Helper, startHelper } from '../../docker/helper.ts';
-import { HELPER_KINDS, kindSpec, type RoleMount } from '../../docker/helper-kinds.ts';
+import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
@@ -9,6 +9,7 @@ import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
 import { type Connection, TOOL_ENV } from './commands.ts';
 import { resolveCredentials, writePassfile } from './credentials.ts';
+import { dataMounts, secretMounts } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
 import { isUnusable, openSession, type Session, sqlState } from './session.ts';
 
@@ -96,31 +97,6 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
     await helper.remove();
     throw error;
   }
-}
-
-/** Where the images keep a server's data (up to version 17 in `data` below it). */
-const DATA = '/var/lib/postgresql';
-
-/** The mounts of the database container that hold files named by *_FILE settings. */
-function secretMounts(source: PostgresSource): RoleMount[] {
-  const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
-  return own(source, ({ destination }) =>
-    files.some((file) => file === destination || file.startsWith(`${destination}/`)),
-  );
-}
-
-function dataMounts(source: PostgresSource): RoleMount[] {
-  const secrets = secretMounts(source).map(({ target }) => target);
-  return own(
-    source,
-    ({ type, destination }) => !secrets.includes(destination) && (type === 'volume' || destination.startsWith(DATA)),
-  );
-}
-
-function own(source: PostgresSource, holds: (mount: Mount) => boolean): RoleMount[] {
-  return source.mounts
-    .filter((mount) => mount.destination !== '/spool' && holds(mount))
-    .map((mount) => ({ mount, target: mount.destination }));
 }
 
 async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
