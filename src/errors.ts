@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   // postgres
   PG_AUTH: 'the database refused the credentials',
   PG_UNREACHABLE: 'the database does not answer',
+  PG_WRONG_SERVER: 'the server that was reached is not that of the container, or nothing proves that it is',
   PG_QUERY: 'a query failed',
   PG_DATABASE_UNKNOWN: 'a database that was named does not exist on the server, or lets nobody connect',
   PG_NAME_UNSUPPORTED: 'a name cannot be handled safely',

@@ -3,7 +3,7 @@ import { type ErrorInfo, errorInfo } from './errors.ts';
 import { keptDatabases } from './kept-databases.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
-import { chooseDatabases, listDatabases } from './sources/postgres/databases.ts';
+import { chooseDatabases, listDatabases, missingNamed } from './sources/postgres/databases.ts';
 import { readServerFacts } from './sources/postgres/facts.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import type { Tools } from './sources/postgres/tools.ts';
@@ -41,7 +41,9 @@ export async function probe(
   for (const source of plan.sources) {
     const limit = AbortSignal.timeout(LIMIT_MS);
     try {
-      probes.set(source.name, await probeOne(source, deps, limit));
+      const { warnings = [], ...probed } = await probeOne(source, deps, limit);
+      probes.set(source.name, probed);
+      problems.push(...warnings.map((message) => missingDatabase(source, message)));
     } catch (error) {
       probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
       problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
@@ -50,11 +52,13 @@ export async function probe(
   return { probes, problems };
 }
 
-function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+type Found = Probed & { warnings?: string[] };
+
+function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Found> {
   return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
 }
 
-async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Found> {
   const runId = probeRun();
   const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
   try {
@@ -62,12 +66,15 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
       const control = await tools.control();
       const { version } = await readServerFacts(control);
       const kept = await keptDatabases(deps.state, source.name);
-      return { version, ...chooseDatabases(source, await listDatabases(control), kept) };
+      const listed = await listDatabases(control);
+      const missing = missingNamed(source, tools.named, listed);
+      return { version, missing, ...chooseDatabases(source, listed, kept) };
     };
-    const { version, databases } = await unlessAborted(look(), signal);
+    const { version, missing, databases } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);
     const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
-    return { what: `Postgres ${version} · ${shown}`, size: databases.reduce((total, { size }) => total + size, 0) };
+    const size = databases.reduce((total, { size }) => total + size, 0);
+    return { what: `Postgres ${version} · ${shown}`, size, warnings: missing };
   } finally {
     await tools.close();
   }
@@ -118,6 +125,16 @@ function tooSlow(source: PlannedSource): Problem {
     subject: source.containerName || source.name,
     message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
     hint: 'A run waits longer. If the host is not busy, look at the container and its disk.',
+  };
+}
+
+function missingDatabase(source: PlannedSource, message: string): Problem {
+  return {
+    severity: 'warning',
+    code: 'PG_DATABASE_UNKNOWN',
+    subject: source.containerName,
+    message,
+    hint: 'If it was dropped or renamed on purpose, correct the setting. It is not backed up.',
   };
 }
 

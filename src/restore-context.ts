@@ -7,6 +7,7 @@ import type { Log } from './log.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RestoredItem, RestoreReport, RunReport } from './report/events.ts';
+import type { SharedDirectory } from './sources/postgres/helper-mounts.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback, State } from './state.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
@@ -43,7 +44,14 @@ export interface RestoreDeps {
   safetyBackup(source: string, signal: AbortSignal): Promise<RunReport>;
   openTools(
     source: PostgresSource,
-    context: { runId: string; application: string; journal: Journal; withData?: boolean; signal: AbortSignal },
+    context: {
+      runId: string;
+      application: string;
+      journal: Journal;
+      withData?: boolean;
+      share?: SharedDirectory;
+      signal: AbortSignal;
+    },
   ): Promise<Tools>;
 }
 

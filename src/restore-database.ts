@@ -23,6 +23,7 @@ import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/lo
 import { applicationName, restoreJobs } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
+import { refuseStrangeFiles } from './sources/postgres/strange-files.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 
 /**
@@ -43,7 +44,8 @@ export async function prepareDatabases(
   const { id, journal } = context;
   const application = applicationName(deps.project, id);
   const { signal } = request;
-  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, signal });
+  const share = { directory: context.directory, access: 'read-only' as const };
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
   try {
     const plan = await planLoad({ tools, facts, ...request });
     const globals = request.globals || plan.missingRoles.length > 0;
@@ -57,6 +59,7 @@ export async function prepareDatabases(
       fetch: async () => {
         request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'roles'}`);
         await fetchTree(deps, request, context, tree, select);
+        await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
       async load(keep) {
         const roles = request.globals ? undefined : plan.missingRoles;

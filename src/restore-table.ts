@@ -21,6 +21,7 @@ import { loadTables } from './sources/postgres/load-tables.ts';
 import { applicationName, restoreJobs } from './sources/postgres/postgres-source.ts';
 import { freeDataSpace, neededSpace } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
+import { refuseStrangeFiles } from './sources/postgres/strange-files.ts';
 import { displayName, findTable, partsOf, type TableParts } from './sources/postgres/table-parts.ts';
 import { checkFree, quoteName } from './sources/postgres/table-shape.ts';
 import type { Tools } from './sources/postgres/tools.ts';
@@ -60,7 +61,8 @@ export async function prepareTables(
   const { id, journal } = context;
   const { signal } = request;
   const application = applicationName(deps.project, id);
-  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, signal });
+  const share = { directory: context.directory, access: 'read-only' as const };
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
   try {
     const preview = await look(tools, request, facts, chosen);
     const tree = path.join(context.directory, 'tree');
@@ -69,6 +71,7 @@ export async function prepareTables(
       fetch: async () => {
         request.say(`  fetching ${formatBytes(bytes)}`);
         await fetchTree(deps, request, context, tree, chosen.select);
+        await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
       load: () => load(deps, request, context, { tools, chosen, tree }),
       close: () => tools.close(),
@@ -121,7 +124,10 @@ async function chooseTables(
   const { packs } = await selectedContent(request, context, tocs);
   await context.repository.checkObjects(packs);
   const directory = path.join(context.directory, 'contents');
-  if (tocs.length > 0) await fetchTree(deps, request, context, directory, tocs);
+  if (tocs.length > 0) {
+    await fetchTree(deps, request, context, directory, tocs);
+    await refuseStrangeFiles(directory, 'PG_RESTORE_FAILED');
+  }
   const having: { recorded: DatabaseFacts; entries: ArchiveEntry[]; roots: ArchiveEntry[] }[] = [];
   let why: unknown;
   for (const [i, recorded] of databases.entries()) {

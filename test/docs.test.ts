@@ -109,6 +109,7 @@ describe('docs/security.md', () => {
       listContainers: engine.listContainers(),
       inspectContainer: engine.inspectContainer('ID'),
       inspectImage: engine.inspectImage('ID'),
+      archive: engine.archive('ID', '/file'),
       createContainer: engine.createContainer('name', {}),
       startContainer: engine.startContainer('ID'),
       stopContainer: engine.stopContainer('ID', { timeout: 1 }),

@@ -13,6 +13,8 @@ export interface ContainerSummary {
   /** seconds since the epoch */
   created: number;
   labels: Record<string, string>;
+  /** as in {@link ContainerDetails} */
+  networkMode: string;
 }
 
 /** What the engine knows of one container. */
@@ -36,6 +38,8 @@ export interface ContainerDetails {
   user: string;
   labels: Record<string, string>;
   env: Record<string, string>;
+  /** its entry point and arguments, as they are run */
+  command: string[];
   mounts: Mount[];
   /** `bridge`, `container:<id>`, a network's name… */
   networkMode: string;
@@ -106,17 +110,28 @@ const mount = z
   });
 
 export const summaries = z.array(
-  z.object({ Id: id, Names: list, Image: text, State: text, Created: z.number(), Labels: strings }).transform(
-    (c): ContainerSummary => ({
-      id: c.Id,
-      // A container that others link to has more names, each `/other/alias`.
-      name: bare(c.Names.find((name) => name.lastIndexOf('/') === 0) ?? c.Names[0] ?? c.Id.slice(0, 12)),
-      image: c.Image,
-      state: c.State,
-      created: c.Created,
-      labels: c.Labels,
-    }),
-  ),
+  z
+    .object({
+      Id: id,
+      Names: list,
+      Image: text,
+      State: text,
+      Created: z.number(),
+      Labels: strings,
+      HostConfig: z.object({ NetworkMode: text }).nullish(),
+    })
+    .transform(
+      (c): ContainerSummary => ({
+        id: c.Id,
+        // A container that others link to has more names, each `/other/alias`.
+        name: bare(c.Names.find((name) => name.lastIndexOf('/') === 0) ?? c.Names[0] ?? c.Id.slice(0, 12)),
+        image: c.Image,
+        state: c.State,
+        created: c.Created,
+        labels: c.Labels,
+        networkMode: c.HostConfig?.NetworkMode ?? '',
+      }),
+    ),
 );
 
 function healthOf(status: string | undefined): Pick<ContainerDetails, 'health'> {
@@ -128,6 +143,8 @@ export const container = z
     Id: id,
     Name: z.string(),
     Image: id,
+    Path: text,
+    Args: list,
     State: z.object({
       Status: text,
       Running: z.boolean(),
@@ -171,6 +188,7 @@ export const container = z
       user: c.Config.User,
       labels: c.Config.Labels,
       env: c.Config.Env,
+      command: [c.Path, ...c.Args],
       mounts: c.Mounts,
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,

@@ -86,6 +86,7 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     labels: details.labels,
     imageLabels: labels,
     env: details.env,
+    command: details.command,
     mounts: details.mounts,
     ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };

@@ -39,6 +39,8 @@ export interface Engine {
   listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
+  /** A file or directory of a container, with what is mounted there, as a tar archive. */
+  archive(id: string, path: string, options?: CallOptions): Promise<Readable>;
   /** `spec` is the body that the API documents for POST /containers/create. */
   createContainer(name: string, spec: object, options?: CallOptions): Promise<{ id: string; warnings: string[] }>;
   /** Resolves also when it runs already. */
@@ -109,6 +111,9 @@ function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine
       // Names hold slashes, which the API wants as they are.
       const path = `/images/${id.split('/').map(encodeURIComponent).join('/')}/json`;
       return checked(answers.image, await call('GET', path, { signal: o.signal }), 'image');
+    },
+    async archive(id, path, o = {}) {
+      return transport.stream({ ...open(at(id, '/archive'), { query: { path }, signal: o.signal }), method: 'GET' });
     },
     async createContainer(name, body, o = {}) {
       const answer = await call('POST', '/containers/create', { query: { name }, body, signal: o.signal });

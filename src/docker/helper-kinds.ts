@@ -36,11 +36,17 @@ export const HELPER_KINDS = {
     image: 'that of the database',
     network: 'that of the database container',
     mounts: {
-      spool: { doc: "Lifeboat's spool", access: 'read-write' },
-      secrets: { doc: 'the mounts that hold secret files of the database container', access: 'read-only' },
+      run: {
+        doc: 'one directory of the run, out of the spool: read-write for a backup; read-only for a restore, but for one scratch directory in it',
+        access: 'either',
+      },
+      socket: {
+        doc: 'the mount that holds the Unix socket of a database that listens on nothing else',
+        access: 'read-only',
+      },
       data: { doc: 'the data of the database, in a restore, to tell the space left there', access: 'read-only' },
     },
-    capabilities: { DAC_READ_SEARCH: 'for secret files of any owner' },
+    capabilities: {},
     tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
   }),
   volume: defineKind({

@@ -28,6 +28,36 @@ export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
   return ['bash', '-c', TUNNEL, 'tunnel', host, String(port)];
 }
 
+/** The same for a Unix socket, which bash cannot open. */
+const SOCKET_TUNNEL = `
+use Socket;
+socket(my $server, PF_UNIX, SOCK_STREAM, 0) && connect($server, pack_sockaddr_un($ARGV[0]))
+  or (print STDERR "$ARGV[0]: $!\\n"), exit 69;
+sub copy {
+  my ($from, $to) = @_;
+  while (sysread($from, my $bytes, 262144)) {
+    for (my $at = 0; $at < length $bytes;) { $at += syswrite($to, $bytes, length($bytes) - $at, $at) || exit 0 }
+  }
+}
+my $reader = $$;
+my $writer = fork // exit 71;
+if (!$writer) {
+  copy(*STDIN, $server);
+  shutdown($server, 1);
+  sleep 2;
+  kill 'KILL', $reader if getppid == $reader;
+  exit 0;
+}
+copy($server, *STDOUT);
+kill 'KILL', $writer;
+exit 0;
+`;
+
+/** Command line of a tunnel to a Unix socket, for {@link execSocket}. The container needs perl. */
+export function socketTunnelArgv(path: string): string[] {
+  return ['perl', '-e', SOCKET_TUNNEL, path];
+}
+
 /**
  * A Duplex over the input and output of a command in a running container, opened at once. It can be pg's connection:
  * `new Client({ stream: () => execSocket(engine, helper.id, tunnelArgv(5432)) })`. It ends when the command ended well,

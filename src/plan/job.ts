@@ -15,6 +15,7 @@ import {
   serviceSlugs,
 } from './services.ts';
 import type { Settings } from './settings.ts';
+import { didYouMean } from './suggest.ts';
 
 export type { PlanInput } from './services.ts';
 
@@ -36,7 +37,7 @@ export function buildPlan(input: PlanInput): Plan {
   }
   const sources = dropDuplicates(candidates, problems);
   if (input.configFiles) sources.push(configSource(input.settings));
-  problems.push(...nothingLabelled(services, input));
+  problems.push(...nothingLabelled(services, input), ...strayCredentials(sources, input.settings));
   return {
     project: input.project,
     sources: sources.sort((a, b) => (a.name < b.name ? -1 : 1)),
@@ -199,6 +200,17 @@ function duplicate(name: string, one: Candidate, same: readonly Candidate[]): Pr
 function describe(source: PlannedSource): string {
   const what = source.kind === 'volume' ? `the volume at ${source.mount.destination}` : 'the database';
   return `${what} of ${source.containerName}`;
+}
+
+/** A password that no source takes is mostly a misspelt name, and its source goes on with another one. */
+function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
+  const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
+  const stray = pgCredentials.filter(({ source }) => !names.includes(source));
+  return stray.map(({ source }) => {
+    const hint = didYouMean(source, names) ?? 'name a source as `lifeboat plan` shows it';
+    const message = `LIFEBOAT_PGCREDENTIALS is for ${source}, and there is no such Postgres source now`;
+    return { severity: 'warning', code: 'SETTING_INVALID', subject: 'LIFEBOAT_PGCREDENTIALS', message, hint };
+  });
 }
 
 function configSource(settings: Settings): FilesSource {

@@ -34,6 +34,21 @@ export const LABELS = {
     doc: 'tables whose rows are left out, as `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes it is `mixed`); their definition is kept',
     needs: POSTGRES,
   },
+  'lifeboat.postgres.user': {
+    parse: matching(/^[^\0]{1,63}$/su, 'write the name of a role, of 63 characters at most'),
+    form: 'name',
+    doc: 'database role to use for this container, instead of `LIFEBOAT_PGUSER` or the user that its environment names',
+    needs: POSTGRES,
+  },
+  'lifeboat.postgres.password-secret': {
+    parse: matching(
+      /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/,
+      'write the name of a secret that the service has, never its value',
+    ),
+    form: 'name of a secret',
+    doc: 'the Compose secret of this service that holds the password of that role: read from `/run/secrets/<name>` in the container',
+    needs: POSTGRES,
+  },
   'lifeboat.postgres.pitr': {
     parse: boolean,
     form: '`true`',

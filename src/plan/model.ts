@@ -26,6 +26,8 @@ export interface ContainerFacts {
   /** the labels of its image: an equal label on the container was inherited, not set by the user */
   imageLabels: Record<string, string>;
   env: Record<string, string>;
+  /** entry point and arguments; absent where they do not matter */
+  command?: readonly string[];
   mounts: Mount[];
   /** how long it may take to stop, seconds, where that was set */
   stopTimeout?: number;
@@ -68,15 +70,23 @@ export interface PostgresSource extends SourceBase {
   databases?: string[];
   excludeDatabases: string[];
   excludeTableData: string[];
-  /** from POSTGRES_USER, POSTGRES_DB and PGPORT of the container, with the image's defaults */
+  /** from the settings, the labels or the container's environment, with the image's defaults */
   user: string;
   database: string;
   port: number;
+  /** where the server's data may be in the container, the surest first: for `postmaster.pid` */
+  dataDirectories: string[];
+  /** a configuration file outside of the data directory, named on the command line */
+  configFile?: string;
   /** a literal password from the container's settings; a file form is read in the container by path */
   password?: string;
   userFile?: string;
   passwordFile?: string;
+  /** the variable, setting or label that has the password: for hints */
+  passwordFrom?: string;
   databaseFile?: string;
+  /** the variable that names `database`; absent where it is a default */
+  databaseFrom?: string;
   /** all mounts of the container: the files above are read through them */
   mounts: Mount[];
 }

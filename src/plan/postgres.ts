@@ -1,12 +1,23 @@
 import type { LabelValues } from './labels.ts';
 import type { ContainerFacts, PlannedSource, PostgresSource } from './model.ts';
+import { readPort, readPostgresCommand } from './postgres-command.ts';
+import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
 import type { Settings } from './settings.ts';
 
 const DEFAULT_PORT = 5432;
 
+/** Where images keep the data when neither the command line nor the environment says so. */
+const USUAL_DIRECTORIES = [
+  '/var/lib/postgresql/data',
+  '/bitnami/postgresql/data',
+  '/var/lib/pgsql/data/userdata',
+  '/home/postgres/pgdata/pgroot/data',
+];
+
 /**
- * A Postgres source from its container's environment, read as the entry point of the official image reads it: a variable
- * that is empty counts as not set, and `POSTGRES_DB` defaults to `POSTGRES_USER`. Settings of the agent win.
+ * A Postgres source from its container's command line and environment. The environment is read as the entry points of the
+ * usual images read it: a variable that is empty counts as not set. For who connects, what is said of this source alone wins over
+ * the settings for all of them, and those over the container.
  */
 export function postgresSource(
   base: Omit<PlannedSource, 'kind'>,
@@ -16,11 +27,9 @@ export function postgresSource(
 ): PostgresSource {
   const env = (name: string) => (Object.hasOwn(container.env, name) && container.env[name]) || undefined;
   const databases = values['lifeboat.postgres.databases'];
-  const userFile = env('POSTGRES_USER') === undefined ? env('POSTGRES_USER_FILE') : undefined;
-  const databaseFile = env('POSTGRES_DB') === undefined ? env('POSTGRES_DB_FILE') : undefined;
-  const ownUser = env('POSTGRES_USER') ?? 'postgres';
-  // With the name in a file, the default database cannot be told here; `postgres` exists in every cluster.
-  const database = env('POSTGRES_DB') ?? (userFile === undefined ? ownUser : 'postgres');
+  const command = readPostgresCommand(container.command ?? []);
+  const own = containerClaim(env);
+  const { database, databaseFile, databaseFrom } = own;
   return {
     ...base,
     kind: 'postgres',
@@ -29,31 +38,46 @@ export function postgresSource(
     ...(databases === undefined ? {} : { databases }),
     excludeDatabases: values['lifeboat.postgres.exclude-databases'] ?? [],
     excludeTableData: values['lifeboat.postgres.exclude-table-data'] ?? [],
-    user: settings.pgUser ?? ownUser,
     database,
-    port: portOf(env('PGPORT')),
     ...(databaseFile === undefined ? {} : { databaseFile }),
-    ...(userFile === undefined || settings.pgUser !== undefined ? {} : { userFile }),
-    ...credentials(env, settings, settings.pgUser === undefined || settings.pgUser === env('POSTGRES_USER')),
+    ...(databaseFrom === undefined ? {} : { databaseFrom }),
+    // The command line wins, as it does for the server (Postgres docs, 19.1).
+    port: command.port ?? readPort(env('PGPORT')) ?? DEFAULT_PORT,
+    dataDirectories: present(
+      command.dataDirectory,
+      command.directory,
+      env('PGDATA'),
+      env('POSTGRESQL_DATA_DIR'),
+      ...USUAL_DIRECTORIES,
+    ),
+    ...(command.configFile === undefined ? {} : { configFile: command.configFile }),
+    ...resolveClaims([ofSource(base.name, settings), ofLabels(values), ofSettings(settings), own]),
   };
 }
 
-/** The container's password belongs to the container's user: another user does not get it. */
-function credentials(
-  env: (name: string) => string | undefined,
-  settings: Settings,
-  isOwnUser: boolean,
-): Pick<PostgresSource, 'password' | 'passwordFile'> {
-  if (settings.pgPassword !== undefined) return { password: settings.pgPassword };
-  if (!isOwnUser) return {};
-  const password = env('POSTGRES_PASSWORD');
-  if (password !== undefined) return { password };
-  const passwordFile = env('POSTGRES_PASSWORD_FILE');
-  return passwordFile === undefined ? {} : { passwordFile };
+function ofSource(name: string, { pgCredentials }: Settings): Claim {
+  const found = pgCredentials.find(({ source }) => source === name);
+  return { ...found, passwordFrom: 'LIFEBOAT_PGCREDENTIALS' };
 }
 
-/** A server with a PGPORT that is no port does not start, so the default does no harm. */
-function portOf(text: string | undefined): number {
-  const port = Number(text ?? DEFAULT_PORT);
-  return Number.isInteger(port) && port > 0 && port < 65_536 ? port : DEFAULT_PORT;
+/** The secret is one of the container itself: a label cannot bring a secret of somebody else to its server. */
+function ofLabels(values: LabelValues): Claim {
+  const [user, secret] = [values['lifeboat.postgres.user'], values['lifeboat.postgres.password-secret']];
+  return {
+    ...(user === undefined ? {} : { user }),
+    ...(secret === undefined ? {} : { passwordFile: `${SECRETS}/${secret}` }),
+    passwordFrom: 'lifeboat.postgres.password-secret',
+  };
+}
+
+function ofSettings({ pgUser, pgPassword }: Settings): Claim {
+  return {
+    ...(pgUser === undefined ? {} : { user: pgUser }),
+    ...(pgPassword === undefined ? {} : { password: pgPassword }),
+    passwordFrom: 'LIFEBOAT_PGPASSWORD',
+  };
+}
+
+function present(...directories: (string | undefined)[]): string[] {
+  return [...new Set(directories.filter((directory) => directory?.startsWith('/')))] as string[];
 }

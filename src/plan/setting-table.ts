@@ -2,6 +2,7 @@ import type { LogLevel } from '../log.ts';
 import type { Fields, Parsed } from './fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './key-values.ts';
 import { parseCopies, parseLocation } from './location.ts';
+import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import { parseSchedule } from './schedule.ts';
 import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
@@ -148,12 +149,18 @@ export const SETTINGS = {
   LIFEBOAT_PGUSER: {
     parse: text,
     form: 'name',
-    doc: 'database role to use, instead of `POSTGRES_USER` of the database container',
+    doc: 'database role to use for all sources, instead of the user that the environment of the database container names',
   },
   LIFEBOAT_PGPASSWORD: {
     parse: text,
     form: 'text',
-    doc: 'its password, instead of `POSTGRES_PASSWORD` of the database container',
+    doc: 'its password, instead of the one in the environment of the database container',
+    secret: true,
+  },
+  LIFEBOAT_PGCREDENTIALS: {
+    parse: pgCredentials,
+    form: 'lines `source:role:password`',
+    doc: 'role and password of single sources, such as `db.postgres:backup:s3cret`, before all other places that name them. An empty role or password is taken from there; write `\\:` and `\\\\` for a colon and a backslash',
     secret: true,
   },
   LIFEBOAT_AGE_RECIPIENTS: {

@@ -3,6 +3,7 @@ import type { LogLevel } from '../log.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
 import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
+import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 
@@ -40,6 +41,8 @@ export interface Settings {
   readonly stallTimeoutMs: number;
   readonly pgUser?: string;
   readonly pgPassword?: string;
+  /** for single sources, each once */
+  readonly pgCredentials: readonly SourceCredentials[];
   readonly logLevel: LogLevel;
   /** IANA name */
   readonly timeZone: string;
@@ -194,6 +197,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
+    pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],
     logLevel: values.LOG_LEVEL,
     timeZone: values.TZ,
   });
@@ -231,6 +235,6 @@ export function secretValues(settings: Settings): string[] {
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
   all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
-  all.push(...(signingKeys ?? []));
+  all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));
   return all.filter((value) => value !== undefined);
 }

@@ -39,6 +39,7 @@ describe('settings', () => {
       healthchecksBase: 'https://hc-ping.com',
       notify: 'always',
       stallTimeoutMs: 900_000,
+      pgCredentials: [],
       logLevel: 'info',
       timeZone: 'UTC',
     });
@@ -84,6 +85,7 @@ describe('settings', () => {
       stallTimeoutMs: 7_200_000,
       pgUser: 'backup',
       pgPassword: ' with spaces ',
+      pgCredentials: [],
       logLevel: 'debug',
       timeZone: 'Europe/Berlin',
     });

@@ -1,8 +1,10 @@
 import { conninfo } from './quote.ts';
 
-/** How a Postgres tool inside a helper reaches its server: always the loopback of the database's network namespace. */
+/** How a Postgres tool inside a helper reaches its server: within the database's network namespace. */
 export interface Connection {
   user: string;
+  /** an IP, a name, or the absolute path of the directory of its Unix socket */
+  host: string;
   port: number;
   /** application_name of every session, by which leftovers are found */
   application: string;
@@ -22,8 +24,8 @@ export const TOOL_ENV = {
 
 /** The `--dbname=` argument for one database. */
 export function databaseArgument(connection: Connection, database: string): string {
-  const { user, port, application } = connection;
-  return `--dbname=${conninfo({ dbname: database, host: '127.0.0.1', port, user, application_name: application })}`;
+  const { user, host, port, application } = connection;
+  return `--dbname=${conninfo({ dbname: database, host, port, user, application_name: application })}`;
 }
 
 /** How `pg_dump` compresses: zstd where the server's tools have it (16 and newer), else not at all: the store does. */

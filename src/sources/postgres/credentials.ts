@@ -1,15 +1,19 @@
+import { readContainerFile } from '../../docker/container-file.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
 import type { Helper } from '../../docker/helper.ts';
+import { LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { registerSecret } from '../../redact.ts';
-import { type Connection, PASSFILE } from './commands.ts';
+import { PASSFILE } from './commands.ts';
 import { withWatchdog } from './watchdog.ts';
 
 export interface Credentials {
   user: string;
   /** absent where the server trusts whoever connects */
   password: string | undefined;
+  /** a file that was to hold the password and is not in the container */
+  missingFile?: string;
   /** the database to connect to first */
   database: string;
 }
@@ -18,28 +22,41 @@ export interface Credentials {
 const LIMIT_MS = 60_000;
 
 /**
- * The settings of the container, or what the files hold that its *_FILE settings name, read by the helper. The password is
- * masked wherever something is written from then on. Errors: PG_STALLED when a file cannot be read in time, EXEC_FAILED.
+ * The settings of the container, or what the files hold that they name: read out of the container's file system, where Compose
+ * mounts a secret, or copies one that comes from the environment. The password is masked wherever something is written from then on.
+ * A password file that is not there counts as no password: where the server wants one, it says so.
+ *
+ * Errors: PG_STALLED when a file cannot be read in time, PG_AUTH when that of the user is not there, ENGINE_*.
  */
 export async function resolveCredentials(
   engine: Engine,
-  helper: Helper,
   source: PostgresSource,
   signal: AbortSignal,
 ): Promise<Credentials> {
   const read = async (file: string | undefined): Promise<string | undefined> => {
     if (file === undefined) return undefined;
-    const { stdout } = await inTime(source, `reading ${file}`, signal, (limited) =>
-      execText(engine, helper.id, { argv: ['cat', '--', file], signal: limited }),
+    const content = await inTime(source, `reading ${file}`, signal, (limited) =>
+      readContainerFile(engine, source.containerId, file, { signal: limited }),
     );
-    return stdout.replace(/[\r\n]+$/, '');
+    return content?.toString('utf8').replace(/[\r\n]+$/, '');
   };
-  const user = (await read(source.userFile)) ?? source.user;
+  const user = source.userFile === undefined ? source.user : await read(source.userFile);
+  if (!user) {
+    throw new LifeboatError('PG_AUTH', `${source.containerName} has no file ${source.userFile}, which names its user`, {
+      hint: 'Name the role in LIFEBOAT_PGCREDENTIALS, or with the label lifeboat.postgres.user.',
+    });
+  }
   const password = (await read(source.passwordFile)) ?? source.password;
   const database = (await read(source.databaseFile)) ?? source.database;
   // A password that is also a public name protects nothing, and masking it would make every message unreadable.
   if (password !== undefined && ![user, database, 'postgres', 'password'].includes(password)) registerSecret(password);
-  return { user, password, database };
+  const missing = password === undefined ? source.passwordFile : undefined;
+  return {
+    user,
+    password: password || undefined,
+    database,
+    ...(missing === undefined ? {} : { missingFile: missing }),
+  };
 }
 
 function inTime<T>(
@@ -53,15 +70,13 @@ function inTime<T>(
 
 /** Writes the password file of libpq (Postgres docs, 34.16) to the helper's tmpfs, through stdin. */
 export async function writePassfile(
-  engine: Engine,
-  helper: Helper,
-  source: PostgresSource,
-  connection: Connection,
+  { engine, helper, source, signal }: { engine: Engine; helper: Helper; source: PostgresSource; signal: AbortSignal },
+  user: string,
   password: string,
-  signal: AbortSignal,
 ): Promise<void> {
   const field = (text: string) => text.replaceAll('\\', '\\\\').replaceAll(':', '\\:');
-  const line = `127.0.0.1:${connection.port}:*:${field(connection.user)}:${field(password)}\n`;
+  // A helper knows one server only, whatever its address is.
+  const line = `*:*:*:${field(user)}:${field(password)}\n`;
   const argv = ['sh', '-c', 'umask 077 && cat > "$0"', PASSFILE];
   await inTime(source, 'writing the password file', signal, (limited) =>
     execText(engine, helper.id, { argv, input: line, signal: limited }),

@@ -33,6 +33,17 @@ export interface ChosenDatabases {
   warnings: string[];
 }
 
+/**
+ * What to tell of a database that the container's settings name and the server does not have: it was dropped or renamed, or never made, since
+ * those settings only count when the data directory is first made. `named`: as they name it, resolved.
+ */
+export function missingNamed(planned: PostgresSource, named: string, all: readonly DatabaseListing[]): string[] {
+  const { databaseFrom, containerName } = planned;
+  if (databaseFrom === undefined || all.some(({ name }) => name === named)) return [];
+  const has = all.map(({ name }) => name).join(', ');
+  return [`${databaseFrom} names database ${named}, which ${containerName} does not have; it has ${has}`];
+}
+
 /** A database that a restore keeps aside. `stored`: a snapshot was taken of just this data. */
 export interface Aside {
   name: string;

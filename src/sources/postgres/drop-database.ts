@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quoteIdentifier } from './quote.ts';
-import { type Session, sqlState } from './session.ts';
+import type { Session } from './session.ts';
+import { sqlState } from './sql-state.ts';
 import type { Tools } from './tools.ts';
 
 /** How often a drop is tried while something comes back to the database, and how long it waits between, milliseconds. */

@@ -1,4 +1,4 @@
-import { stat, writeFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { globalsCommand } from './commands.ts';
@@ -22,7 +22,7 @@ export const NO_PASSWORDS =
  */
 export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: DumpGlobalsOptions): Promise<string[]> {
   const file = path.posix.join(directory, 'globals.sql');
-  const size = async () => String((await stat(file)).size);
+  const size = async () => String((await lstat(file)).size);
   const watch = {
     timeoutMs: stallTimeoutMs,
     pulses: [size, () => tools.activity()],
@@ -39,7 +39,6 @@ export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: 
   } catch (error) {
     // Only a superuser may read pg_authid: without one, roles are kept without their passwords.
     if (!(error instanceof LifeboatError) || !/pg_authid/.test(error.message)) throw error;
-    await writeFile(file, '');
     await dump(false);
     return [NO_PASSWORDS];
   }

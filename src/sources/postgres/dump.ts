@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
@@ -155,7 +155,7 @@ export async function directorySize(directory: string): Promise<number> {
   let total = 0;
   for (let i = 0; i < names.length; i += 64) {
     const sizes = names.slice(i, i + 64).map((name) =>
-      stat(path.join(directory, name)).then(
+      lstat(path.join(directory, name)).then(
         (info) => info.size,
         () => 0,
       ),

@@ -1,6 +1,6 @@
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
-import { sqlState } from './session.ts';
+import { sqlState } from './sql-state.ts';
 
 /** Splits SQL at semicolons outside quotes and comments. Enough for what `pg_dumpall --globals-only` writes. */
 export function splitStatements(sql: string): string[] {

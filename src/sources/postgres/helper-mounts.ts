@@ -1,28 +1,64 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
 import type { RoleMount } from '../../docker/helper-kinds.ts';
+import { LifeboatError } from '../../errors.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
+
+/** A directory of the agent's spool that a helper sees, at the same path. Nothing else of the spool is in the helper. */
+export interface SharedDirectory {
+  directory: string;
+  /**
+   * `read-write`: what the helper leaves there is a stranger's work, see {@link refuseStrangeFiles}. `read-only`: but for the directory
+   * {@link SCRATCH} in it, into which the agent never looks.
+   */
+  access: 'read-only' | 'read-write';
+}
+
+/** Where a helper that reads may write, below the directory that it shares. */
+export const SCRATCH = 'scratch';
+
+/**
+ * A directory of the spool as mounts of a helper: by its path on the host, since engines before 26 cannot mount a part of a volume
+ * (`VolumeOptions.Subpath`, API 1.45). The directory has to be there. Errors: AGENT_NOT_IN_CONTAINER for a spool that is neither a volume nor a bind.
+ */
+export function sharedMounts(spool: Mount, { directory, access }: SharedDirectory): RoleMount[] {
+  if (!spool.source.startsWith('/')) {
+    throw new LifeboatError(
+      'AGENT_NOT_IN_CONTAINER',
+      `the ${spool.type} at ${spool.destination} cannot be shared with a helper`,
+      {
+        hint: `Mount a volume, or a directory of the host, at ${spool.destination}.`,
+      },
+    );
+  }
+  const at = (target: string) => {
+    const source = path.posix.join(spool.source, path.posix.relative(spool.destination, target));
+    return { type: 'bind', source, destination: target, writable: true };
+  };
+  const scratch = path.posix.join(directory, SCRATCH);
+  return [
+    { mount: at(directory), target: directory, access },
+    ...(access === 'read-write' ? [] : [{ mount: at(scratch), target: scratch, access: 'read-write' as const }]),
+  ];
+}
+
+/** Makes the scratch directory of one that is shared to be read. */
+export async function makeScratch({ directory, access }: SharedDirectory): Promise<void> {
+  if (access === 'read-only') await mkdir(path.join(directory, SCRATCH), { recursive: true, mode: 0o700 });
+}
+
+/** A mount of the database container, at the same place. */
+export function asItIs(mount: Mount): RoleMount {
+  return { mount, target: mount.destination };
+}
 
 /** Where the images keep a server's data (up to version 17 in `data` below it). */
 const DATA = '/var/lib/postgresql';
 
-/** The mounts of the database container that hold files named by *_FILE settings. */
-export function secretMounts(source: PostgresSource): RoleMount[] {
-  const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
-  return own(source, ({ destination }) =>
-    files.some((file) => file === destination || file.startsWith(`${destination}/`)),
-  );
-}
-
-/** Where its data may be; without the mounts of its secrets. */
-export function dataMounts(source: PostgresSource): RoleMount[] {
-  const secrets = secretMounts(source).map(({ target }) => target);
-  return own(
-    source,
-    ({ type, destination }) => !secrets.includes(destination) && (type === 'volume' || destination.startsWith(DATA)),
-  );
-}
-
-function own(source: PostgresSource, holds: (mount: Mount) => boolean): RoleMount[] {
+/** Where its data may be, but for a mount that the helper has already. */
+export function dataMounts(source: PostgresSource, without: Mount | undefined): RoleMount[] {
   return source.mounts
-    .filter((mount) => mount.destination !== '/spool' && holds(mount))
-    .map((mount) => ({ mount, target: mount.destination }));
+    .filter((mount) => mount !== without && mount.destination !== '/spool')
+    .filter((mount) => mount.type === 'volume' || mount.destination.startsWith(DATA))
+    .map(asItIs);
 }

@@ -5,6 +5,7 @@ import { compareDatabase } from './compare-database.ts';
 import { createDatabase } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
+import { SCRATCH } from './helper-mounts.ts';
 import { restorePasses } from './restore-passes.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
@@ -118,7 +119,7 @@ async function build(options: LoadTablesOptions, control: Session, working: stri
 /** From the working database into the live one, all or nothing. */
 async function copy(options: LoadTablesOptions, working: string, { tables }: Shaped): Promise<void> {
   const { tools, target, scratch, recorded } = options;
-  const file = path.posix.join(scratch, 'tables.dump');
+  const file = path.posix.join(scratch, SCRATCH, 'tables.dump');
   const command = copyTablesCommand(tools.connection, {
     from: working,
     to: target,

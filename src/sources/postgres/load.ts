@@ -11,7 +11,8 @@ import {
   targetExists,
   targetState,
 } from './load-plan.ts';
-import { type Session, sqlState } from './session.ts';
+import type { Session } from './session.ts';
+import { sqlState } from './sql-state.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import type { Tools } from './tools.ts';
 

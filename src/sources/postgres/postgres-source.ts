@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import type { DumpCompression } from './commands.ts';
-import { type Aside, chooseDatabases, type DatabaseListing, listDatabases } from './databases.ts';
+import { type Aside, chooseDatabases, type DatabaseListing, listDatabases, missingNamed } from './databases.ts';
 import { dumpDatabase, lacksZstd } from './dump.ts';
 import { dumpGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { runPool, type Task } from './pool.ts';
 import { explainAway, restarted } from './restarted.ts';
+import { refuseStrangeFiles } from './strange-files.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
@@ -73,7 +74,9 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     kind: 'postgres',
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
       // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
-      return store(await dumpAll(options, context));
+      const tree = await dumpAll(options, context);
+      await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
+      return store(tree);
     },
   };
 }
@@ -88,6 +91,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     application,
     runId: context.runId,
     recordHelper: options.recordHelper,
+    share: { directory: context.spool, access: 'read-write' },
     log: context.log,
     signal: context.signal,
   });
@@ -110,7 +114,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       exclude: [],
       facts,
       summary: summarise(facts),
-      warnings: [...closed, ...warnings, ...collationWarnings(facts)],
+      warnings: [...missingNamed(planned, tools.named, listed), ...closed, ...warnings, ...collationWarnings(facts)],
       image: planned.imageId,
     };
   } catch (error) {
@@ -151,7 +155,8 @@ async function dumpCompressed(
   } catch (error) {
     if (!zstd || !lacksZstd(error)) throw error;
     context.log.info('this pg_dump has no zstd; dumping without', { source: options.planned.name });
-    await rm(databasesOf(context), { recursive: true, force: true });
+    // By the helper, which sees nothing else: it may change what it left while that is removed.
+    await tools.run(['rm', '-rf', '--', databasesOf(context)], context.signal);
     return dumpCompressed(options, context, tools, databases, false);
   }
 }

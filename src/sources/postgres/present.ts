@@ -1,6 +1,7 @@
 import { errorInfo, LifeboatError } from '../../errors.ts';
 import { type DatabaseFacts, readTables, type TablesRead } from './facts.ts';
-import { isUnusable, type Session, sqlState } from './session.ts';
+import { isUnusable, type Session } from './session.ts';
+import { sqlState } from './sql-state.ts';
 import type { Tools } from './tools.ts';
 
 /** What a restore would replace: the database as it is now, beside what was recorded of it. */

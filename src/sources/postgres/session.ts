@@ -1,18 +1,18 @@
 import type { Duplex } from 'node:stream';
 import type { Client } from 'pg';
 import { LifeboatError } from '../../errors.ts';
+import { type Connecting, connectError } from './connect-error.ts';
+import { sqlState } from './sql-state.ts';
 
 /** Opens a byte stream to the server's port: a tunnel through the helper. */
 export type Dial = (signal: AbortSignal) => Promise<Duplex>;
 
-export interface SessionOptions {
+export interface SessionOptions extends Connecting {
   dial: Dial;
-  user: string;
   password?: string;
-  database: string;
   application: string;
-  /** names the container in errors */
-  container: string;
+  /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
+  tls?: boolean;
   signal: AbortSignal;
 }
 
@@ -71,6 +71,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     application_name: options.application,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     client_encoding: 'UTF8',
+    ssl: options.tls ? { rejectUnauthorized: false } : false,
   });
   let broken: Error | undefined;
   // Without a listener a connection that dies between two queries is an uncaught exception.
@@ -131,14 +132,6 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-/** The five-letter SQLSTATE of an error from the server, or undefined. */
-export function sqlState(error: unknown): string | undefined {
-  for (let e = error; e instanceof Error; e = e.cause as Error) {
-    if ('code' in e && typeof e.code === 'string' && /^[0-9A-Z]{5}$/.test(e.code) && 'severity' in e) return e.code;
-  }
-  return undefined;
-}
-
 /**
  * True when a server says that one of its databases cannot be used, while others may: it is closed (55000), or damaged: classes
  * XX and 58, and 22023 and 3D000 where files of it are missing (Postgres docs, appendix A; postinit.c). 3D000 also stands for a
@@ -146,28 +139,6 @@ export function sqlState(error: unknown): string | undefined {
  */
 export function isUnusable(error: unknown): boolean {
   return /^(55000|XX|58|22023|3D000)/.test(sqlState(error) ?? '');
-}
-
-function connectError(error: unknown, options: SessionOptions): LifeboatError {
-  if (error instanceof LifeboatError && error.code === 'INTERRUPTED') return error;
-  const { container, database, user } = options;
-  const state = sqlState(error);
-  if (state === '3D000') {
-    return new LifeboatError('PG_DATABASE_UNKNOWN', `database container ${container} has no database ${database}`, {
-      cause: error,
-      hint: 'Name a database that exists in lifeboat.postgres.databases or POSTGRES_DB.',
-    });
-  }
-  if (state?.startsWith('28') || (error instanceof Error && /password|SASL|SCRAM/i.test(error.message))) {
-    return new LifeboatError('PG_AUTH', `database container ${container} refused the credentials of user ${user}`, {
-      cause: error,
-      hint: 'POSTGRES_PASSWORD only counts when the data directory is first created: set the password that the role has now in LIFEBOAT_PGPASSWORD (and its name in LIFEBOAT_PGUSER).',
-    });
-  }
-  return new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
-    cause: error,
-    hint: `Look at \`docker logs ${container}\`; is Postgres up, and on the port that PGPORT says?`,
-  });
 }
 
 function queryError(error: unknown, container: string): LifeboatError {

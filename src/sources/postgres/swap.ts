@@ -5,7 +5,8 @@ import { readContents } from './contents.ts';
 import { dropDatabase } from './drop-database.ts';
 import { NAME_LIMIT, targetExists } from './load-plan.ts';
 import { quoteIdentifier } from './quote.ts';
-import { type Session, sqlState } from './session.ts';
+import type { Session } from './session.ts';
+import { sqlState } from './sql-state.ts';
 import type { Tools } from './tools.ts';
 
 /**

@@ -2,16 +2,21 @@ import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
 import { type Helper, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
-import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
+import { addressOf } from './address.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
 import { type Connection, TOOL_ENV } from './commands.ts';
-import { resolveCredentials, writePassfile } from './credentials.ts';
-import { dataMounts, secretMounts } from './helper-mounts.ts';
+import { type Connector, connectThrough } from './connect.ts';
+import { type Credentials, resolveCredentials } from './credentials.ts';
+import { endSessions, within } from './end-sessions.ts';
+import { asItIs, dataMounts, makeScratch, type SharedDirectory, sharedMounts } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
-import { isUnusable, openSession, type Session, sqlState } from './session.ts';
+import { findServer } from './postmaster.ts';
+import { isUnusable, type Session } from './session.ts';
+import { sqlState } from './sql-state.ts';
+import { withWatchdog } from './watchdog.ts';
 
 /** What the sources need to know of the agent that runs them. */
 export interface AgentContext {
@@ -34,8 +39,10 @@ export interface Tools {
   readonly container: string;
   readonly connection: Connection;
   readonly log: Log;
-  /** the database to connect to for what concerns the whole server */
+  /** the database to connect to for what concerns the whole server: the one that was named, or the first other one that opens */
   readonly database: string;
+  /** the database that the container's settings name */
+  readonly named: string;
   session(database: string, signal: AbortSignal): Promise<Session>;
   /**
    * A session that outlives the run's abort signal, for looking and for cleaning up; kept open between calls. With
@@ -58,6 +65,8 @@ export interface OpenToolsOptions {
   runId: string;
   /** called with the helper's name before it is made */
   recordHelper(name: string): void;
+  /** what the helper shares with the agent; absent: nothing */
+  share?: SharedDirectory;
   /** the helper sees the server's data, read-only: to tell the space left there */
   withData?: boolean;
   log: Log;
@@ -71,18 +80,30 @@ const CLOSE_LIMIT_MS = 5000;
 const OUTPUT_LIMIT = 256 * 1024 * 1024;
 
 /**
- * Starts a helper from the database's own image in the database's network namespace and resolves the credentials: the
- * settings of the container, or the files that its *_FILE settings name, read through the same mounts.
+ * Finds the container's server, resolves the credentials, and starts a helper from the database's own image in the database's network
+ * namespace. The first session proves that the server is the container's own: see {@link proveOwn}.
+ *
+ * Errors: PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; of the first use also PG_WRONG_SERVER.
  */
 export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log, signal } = options;
+  const { engine } = agent;
+  const look = { timeoutMs: agent.stallTimeoutMs, pulses: [], signal, what: `the look at ${source.containerName}` };
+  const { found, address, credentials } = await withWatchdog(look, async (watched) => {
+    const [found, credentials] = await Promise.all([
+      findServer(engine, source, { signal: watched }),
+      resolveCredentials(engine, source, watched),
+    ]);
+    return { found, address: addressOf(source, found), credentials };
+  });
+  if (options.share) await makeScratch(options.share);
   const helper = await startHelper(
-    { engine: agent.engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
+    { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
     {
       ...kindSpec(HELPER_KINDS.postgres, {
-        spool: [{ mount: agent.spoolMount, target: '/spool' }],
-        secrets: secretMounts(source),
-        data: options.withData ? dataMounts(source) : [],
+        run: options.share ? sharedMounts(agent.spoolMount, options.share) : [],
+        socket: address.socketMount ? [asItIs(address.socketMount)] : [],
+        data: options.withData ? dataMounts(source, address.socketMount) : [],
       }),
       project: agent.project,
       agent: agent.id,
@@ -92,33 +113,27 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
     },
   );
   try {
-    return await toolsOver(helper, options);
+    const { application } = options;
+    const how = { engine, helper, source, found, address, credentials, application, signal };
+    return toolsOver(helper, options, await connectThrough(how), credentials);
   } catch (error) {
     await helper.remove();
     throw error;
   }
 }
 
-async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {
+function toolsOver(
+  helper: Helper,
+  options: OpenToolsOptions,
+  connector: Connector,
+  { database: named }: Credentials,
+): Tools {
   const { agent, source, log } = options;
   const { engine, stallTimeoutMs } = agent;
-  const { user, password, database } = await resolveCredentials(engine, helper, source, options.signal);
-  const connection: Connection = { user, port: source.port, application: options.application };
-  if (password !== undefined) await writePassfile(engine, helper, source, connection, password, options.signal);
-
+  const { open, connection } = connector;
   const closing = new AbortController();
   let control: Promise<Session> | undefined;
-  const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
-  const open = (name: string, application: string, signal: AbortSignal) =>
-    openSession({
-      dial,
-      user,
-      ...(password === undefined ? {} : { password }),
-      database: name,
-      application,
-      container: source.containerName,
-      signal,
-    });
+  let database = named;
   let asking: Promise<void> | undefined;
   const server: AskedServer = {
     container: source.containerName,
@@ -140,8 +155,9 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     const present = await control;
     if (present && !outside.includes(present.database)) return present;
     await present?.close();
-    const names = [database, 'postgres', 'template1'].filter((name) => !outside.includes(name));
+    const names = [named, 'postgres', 'template1'].filter((name) => !outside.includes(name));
     control = firstThatOpens(names, (name) => session(name, closing.signal));
+    if (outside.length === 0) control.then((opened) => (database = opened.database)).catch(() => undefined);
     // Whoever waits for it hears of a failure; the next call tries anew.
     control.catch(() => {
       control = undefined;
@@ -161,10 +177,15 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     container: source.containerName,
     connection,
     log,
-    database,
+    get database() {
+      return database;
+    },
+    named,
     session,
     control: openControl,
     async run(argv, signal) {
+      // A program proves nothing: no program before a session has.
+      if (!connector.isProved()) await openControl();
       const { stdout } = await whileAnswering(server, signal, (watched) =>
         execText(engine, helper.id, {
           argv,
@@ -212,23 +233,4 @@ async function firstThatOpens(names: string[], open: (name: string) => Promise<S
     }
   }
   throw last;
-}
-
-/** Cancels through SQL what still runs under our name, so that nothing is left to find out that its client is gone. */
-async function endSessions(control: Promise<Session> | undefined, application: string): Promise<void> {
-  const session = await control?.catch(() => undefined);
-  if (!session) return;
-  await session
-    .all(
-      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()',
-      [application],
-    )
-    .catch(() => undefined);
-  await session.close();
-}
-
-async function within(ms: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
 }

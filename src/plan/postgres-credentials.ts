@@ -1,0 +1,104 @@
+import type { PostgresSource } from './model.ts';
+
+/** Where Compose puts the secrets of a service. */
+export const SECRETS = '/run/secrets';
+
+/** Who one place says to connect as. */
+export interface Claim {
+  user?: string;
+  /** a file in the database container that holds the name */
+  userFile?: string;
+  password?: string;
+  /** a file in the database container that holds the password */
+  passwordFile?: string;
+  /** what to call the place of the password in messages */
+  passwordFrom: string;
+}
+
+/** What the container says of itself; there is always a user and a database. */
+export interface ContainerClaim extends Claim {
+  database: string;
+  databaseFile?: string;
+  /** the variable that names the database; absent where it is only the default */
+  databaseFrom?: string;
+}
+
+/** Variables of one kind of image. Each can also have a `_FILE` form. */
+interface Family {
+  user: readonly string[];
+  password: readonly string[];
+  database: readonly string[];
+  /** the database is called like the user where none is named */
+  databaseIsUser?: true;
+}
+
+/**
+ * The first family of which a container sets a user or a password is taken. Bitnami's and Red Hat's passwords of the superuser stand
+ * before those of the user that these images make for an application, which may read less.
+ */
+const FAMILIES: readonly Family[] = [
+  {
+    user: [],
+    password: ['POSTGRESQL_POSTGRES_PASSWORD', 'POSTGRES_POSTGRES_PASSWORD', 'POSTGRESQL_ADMIN_PASSWORD'],
+    database: ['POSTGRESQL_DATABASE', 'POSTGRES_DATABASE', 'POSTGRES_DB'],
+  },
+  { user: ['POSTGRES_USER'], password: ['POSTGRES_PASSWORD'], database: ['POSTGRES_DB'], databaseIsUser: true },
+  {
+    user: ['POSTGRESQL_USERNAME', 'POSTGRESQL_USER'],
+    password: ['POSTGRESQL_PASSWORD'],
+    database: ['POSTGRESQL_DATABASE'],
+  },
+  { user: ['PGUSER_SUPERUSER'], password: ['PGPASSWORD_SUPERUSER'], database: [] },
+  { user: ['PGUSER'], password: ['PGPASSWORD'], database: ['PGDATABASE'] },
+];
+const DEFAULT_FAMILY = FAMILIES[1] as Family;
+
+/** The credentials that a container's environment has, as the entry point of its image reads them. */
+export function containerClaim(env: (name: string) => string | undefined): ContainerClaim {
+  const find = (names: readonly string[]) =>
+    names
+      .flatMap((name) => [
+        { from: name, value: env(name) },
+        { from: `${name}_FILE`, file: env(name) === undefined ? env(`${name}_FILE`) : undefined },
+      ])
+      .find(({ value, file }) => (value ?? file) !== undefined);
+  const family = FAMILIES.find(({ user, password }) => find([...user, ...password])) ?? DEFAULT_FAMILY;
+  const [user, password, database] = [find(family.user), find(family.password), find(family.database)];
+  const name = user?.value ?? 'postgres';
+  // With the user in a file, a database that is called like it cannot be told here; `postgres` exists in every cluster.
+  const implied = family.databaseIsUser && user?.file === undefined ? name : 'postgres';
+  return {
+    ...(user?.file === undefined ? { user: name } : { user: 'postgres', userFile: user.file }),
+    ...(password?.value === undefined ? {} : { password: password.value }),
+    ...(password?.file === undefined ? {} : { passwordFile: password.file }),
+    passwordFrom: password?.from ?? '',
+    database: database?.value ?? implied,
+    ...(database?.file === undefined ? {} : { databaseFile: database.file }),
+    ...(database === undefined ? {} : { databaseFrom: database.from }),
+  };
+}
+
+/**
+ * The user and the password out of what several places say, the most particular first. A password belongs to the user of its own
+ * place: one that stands below the place of the chosen user counts only where it is for the same user.
+ */
+export function resolveClaims(
+  claims: readonly Claim[],
+): Pick<PostgresSource, 'user' | 'userFile' | 'password' | 'passwordFile' | 'passwordFrom'> {
+  const chosen = claims.findIndex(({ user }) => user !== undefined);
+  const { user = 'postgres', userFile } = claims[chosen] ?? {};
+  const isForUser = (i: number) => {
+    if (i <= chosen) return true;
+    const its = claims.slice(i).find((one) => one.user !== undefined);
+    return its?.user === user && its.userFile === undefined;
+  };
+  const hasPassword = ({ password, passwordFile }: Claim) => (password ?? passwordFile) !== undefined;
+  const secret = claims.find((claim, i) => hasPassword(claim) && isForUser(i));
+  return {
+    user,
+    ...(userFile === undefined ? {} : { userFile }),
+    ...(secret?.password === undefined ? {} : { password: secret.password }),
+    ...(secret?.passwordFile === undefined ? {} : { passwordFile: secret.passwordFile }),
+    ...(secret === undefined ? {} : { passwordFrom: secret.passwordFrom }),
+  };
+}

@@ -1,0 +1,133 @@
+import { LifeboatError } from '../../errors.ts';
+import { sqlState } from './sql-state.ts';
+
+/** Who connects where, as errors name it. */
+export interface Connecting {
+  container: string;
+  /** where the server is reached, in words */
+  address: string;
+  user: string;
+  database: string;
+  /** the variable, setting or label that has the password; absent where there is none */
+  passwordFrom?: string;
+  /** a file that was to hold the password and is not in the container */
+  missingFile?: string;
+}
+
+/** A refusal by what the server said: with its SQLSTATE (Postgres docs, appendix A) and, where that is not enough, its words. */
+interface Refusal {
+  state: RegExp;
+  words?: RegExp;
+  hint(connecting: Connecting): string;
+}
+
+const ANOTHER_ROLE = 'LIFEBOAT_PGUSER, or LIFEBOAT_PGCREDENTIALS for one source';
+
+/** The first that fits counts. What fits none gets no hint: the server's words say more than a guess. */
+const REFUSALS: readonly Refusal[] = [
+  { state: /^28P01$/, hint: passwordHint },
+  {
+    state: /^28000$/,
+    words: /no pg_hba\.conf entry|pg_hba\.conf rejects/,
+    hint: ({ user, address }) =>
+      `Add a line to pg_hba.conf that lets ${user} in from where the message says (the server is reached at ${address}), and reload it.`,
+  },
+  {
+    state: /^28000$/,
+    words: /role ".*" does not exist/s,
+    hint: () => `Name a role that the server has in ${ANOTHER_ROLE}.`,
+  },
+  {
+    state: /^28000$/,
+    words: /not permitted to log in/,
+    hint: () => `Let it log in (ALTER ROLE … LOGIN), or name another role in ${ANOTHER_ROLE}.`,
+  },
+  {
+    state: /^28000$/,
+    words: /peer|ident/i,
+    hint: () =>
+      'pg_hba.conf asks for a user of the operating system, which a helper has not: let this role in with scram-sha-256.',
+  },
+  {
+    state: /^28000$/,
+    words: /certificate/i,
+    hint: () =>
+      'pg_hba.conf asks for a certificate of the client, which Lifeboat has not: let this role in with scram-sha-256 from 127.0.0.1.',
+  },
+  {
+    state: /^42501$/,
+    hint: ({ user, database }) =>
+      `Let ${user} connect (GRANT CONNECT ON DATABASE), or leave ${database} out with lifeboat.postgres.exclude-databases.`,
+  },
+  {
+    state: /^53300$/,
+    words: /for (role|database) /,
+    hint: () =>
+      'Raise its connection limit (ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT): a run takes up to nine connections.',
+  },
+  {
+    state: /^53300$/,
+    hint: ({ user }) =>
+      `All connections are in use: close some, raise max_connections, or put a pooler before the application. A superuser may also use those of superuser_reserved_connections; ${user} takes up to nine.`,
+  },
+  { state: /^57P03$/, hint: () => 'It is starting, stopping or recovering: when it is up, run it again.' },
+];
+
+function passwordHint({ passwordFrom, missingFile, container }: Connecting): string {
+  if (missingFile !== undefined) return `${passwordFrom} names ${missingFile}, and ${container} has no such file.`;
+  const set = 'LIFEBOAT_PGPASSWORD (with LIFEBOAT_PGUSER), or LIFEBOAT_PGCREDENTIALS for one source';
+  if (passwordFrom === undefined)
+    return `No password is known: the settings of ${container} name none. Set it in ${set}.`;
+  if (!/^(POSTGRES|PG)/.test(passwordFrom)) return `${passwordFrom} does not hold the password that the role has now.`;
+  return `${passwordFrom} only counts when the data directory is first created: set the password that the role has now in ${set}.`;
+}
+
+/**
+ * Why a session could not be opened. PG_DATABASE_UNKNOWN, PG_AUTH for who may not, PG_UNREACHABLE for the rest; INTERRUPTED stays.
+ */
+export function connectError(error: unknown, connecting: Connecting): LifeboatError {
+  if (error instanceof LifeboatError && error.code === 'INTERRUPTED') return error;
+  const { container, database, user, address } = connecting;
+  const state = sqlState(error);
+  if (state === '3D000') {
+    return new LifeboatError('PG_DATABASE_UNKNOWN', `database container ${container} has no database ${database}`, {
+      cause: error,
+      hint: 'Name a database that exists in lifeboat.postgres.databases or POSTGRES_DB.',
+    });
+  }
+  const words = wordsOf(error);
+  const hint = REFUSALS.find(
+    (refusal) => refusal.state.test(state ?? '') && (refusal.words?.test(words) ?? true),
+  )?.hint(connecting);
+  const because = { cause: error, ...(hint === undefined ? {} : { hint }) };
+  if (state?.startsWith('28') || state === '42501') {
+    return new LifeboatError(
+      'PG_AUTH',
+      `database container ${container} refused the credentials of user ${user}`,
+      because,
+    );
+  }
+  // What the client itself finds wrong in the exchange of the password.
+  if (state === undefined && /password|SASL|SCRAM/i.test(words)) {
+    const why = { cause: error, hint: passwordHint(connecting) };
+    return new LifeboatError('PG_AUTH', `database container ${container} refused the credentials of user ${user}`, why);
+  }
+  if (state !== undefined)
+    return new LifeboatError('PG_UNREACHABLE', `database container ${container} refused the connection`, because);
+  return new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
+    cause: error,
+    hint: `Look at \`docker logs ${container}\`; is Postgres up, and does it listen at ${address}?`,
+  });
+}
+
+/** True for a refusal that asks for an encrypted connection (`hostssl` in pg_hba.conf). */
+export function wantsTls(error: unknown): boolean {
+  const words = wordsOf(error);
+  return sqlState(error) === '28000' && /no pg_hba\.conf entry/.test(words) && /no encryption|SSL off/.test(words);
+}
+
+function wordsOf(error: unknown): string {
+  const all: string[] = [];
+  for (let e = error; e instanceof Error; e = e.cause) all.push(e.message);
+  return all.join('\n');
+}

@@ -1,0 +1,93 @@
+import type { Engine } from '../../docker/engine.ts';
+import type { Helper } from '../../docker/helper.ts';
+import { execSocket, socketTunnelArgv, tunnelArgv } from '../../docker/tunnel.ts';
+import type { PostgresSource } from '../../plan/model.ts';
+import { describeAddress, type ServerAddress } from './address.ts';
+import type { Connection } from './commands.ts';
+import { wantsTls } from './connect-error.ts';
+import { type Credentials, writePassfile } from './credentials.ts';
+import { proveOwn } from './own-server.ts';
+import type { ContainerServer } from './postmaster.ts';
+import { openSession, type Session } from './session.ts';
+
+/** What connecting takes. */
+export interface ConnectOptions {
+  engine: Engine;
+  helper: Helper;
+  source: PostgresSource;
+  /** what the container's file system says of its server */
+  found: ContainerServer;
+  address: ServerAddress;
+  credentials: Credentials;
+  application: string;
+  signal: AbortSignal;
+}
+
+/** The one way to a database container's server, for sessions and for programs. */
+export interface Connector {
+  connection: Connection;
+  /** Opens a session, over TLS where the server wants that. The first one proves that the server is the container's own. */
+  open(database: string, application: string, signal: AbortSignal): Promise<Session>;
+  /** True once that is proved. */
+  isProved(): boolean;
+}
+
+/** Writes the password file for programs, and opens nothing yet. Errors: PG_STALLED, EXEC_FAILED. */
+export async function connectThrough(options: ConnectOptions): Promise<Connector> {
+  const { engine, helper, source, found, address, credentials, application } = options;
+  const { user, password, missingFile } = credentials;
+  if (password !== undefined) await writePassfile(options, user, password);
+  const { host, port } = address;
+  const at = describeAddress(address);
+  const argv = host.startsWith('/') ? socketTunnelArgv(at) : tunnelArgv(port, host);
+  const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, argv, { signal });
+  let [tls, proved] = [false, false];
+  const attempt = (database: string, name: string, signal: AbortSignal, encrypted: boolean) =>
+    openSession({
+      dial,
+      user,
+      ...(password === undefined ? {} : { password }),
+      ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
+      ...(missingFile === undefined ? {} : { missingFile }),
+      database,
+      application: name,
+      container: source.containerName,
+      address: at,
+      tls: encrypted,
+      signal,
+    });
+  const openOnce = async (database: string, name: string, signal: AbortSignal) => {
+    try {
+      return await attempt(database, name, signal, tls);
+    } catch (error) {
+      if (tls || !wantsTls(error)) throw error;
+      // A server without TLS refuses this one with less to say.
+      const session = await attempt(database, name, signal, true).catch((second: unknown) => {
+        throw isWithoutTls(second) ? error : second;
+      });
+      tls = true;
+      return session;
+    }
+  };
+  return {
+    connection: { user, host, port, application },
+    isProved: () => proved,
+    async open(database, name, signal) {
+      const session = await openOnce(database, name, signal);
+      if (proved) return session;
+      try {
+        await proveOwn(session, found, { engine, source, address: at, signal });
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+      proved = true;
+      return session;
+    },
+  };
+}
+
+function isWithoutTls(error: unknown): boolean {
+  for (let e = error; e instanceof Error; e = e.cause) if (/does not support SSL/.test(e.message)) return true;
+  return false;
+}

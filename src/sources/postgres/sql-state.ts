@@ -1,0 +1,7 @@
+/** The five-letter SQLSTATE of an error from the server, or undefined. */
+export function sqlState(error: unknown): string | undefined {
+  for (let e = error; e instanceof Error; e = e.cause as Error) {
+    if ('code' in e && typeof e.code === 'string' && /^[0-9A-Z]{5}$/.test(e.code) && 'severity' in e) return e.code;
+  }
+  return undefined;
+}

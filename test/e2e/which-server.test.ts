@@ -1,0 +1,195 @@
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { SourceReport } from '../../src/report/events.ts';
+import { healthcheck, holder, ok, postgres, Stack } from '../harness/stack.ts';
+
+/**
+ * Servers that are reached otherwise than by 127.0.0.1:5432, and others that answer there instead of them. The labelled server is backed up and
+ * restored into, or nothing is.
+ */
+const ENV_SECRET = 'canary-from-the-environment';
+const KEEPER = 'canary-of-the-keeper';
+const ready = (where: string, port = 5432) => ({
+  healthcheck: healthcheck(`/usr/lib/postgresql/$$PG_MAJOR/bin/pg_isready -q -h ${where} -p ${port} -U postgres`),
+});
+const SNAKEOIL = [
+  'ssl_cert_file=/etc/ssl/certs/ssl-cert-snakeoil.pem',
+  'ssl_key_file=/etc/ssl/private/ssl-cert-snakeoil.key',
+];
+const set = (...settings: string[]) => ['postgres', ...settings.flatMap((setting) => ['-c', setting])];
+
+const RECORD = [
+  '1',
+  '/var/lib/postgresql/data',
+  '1',
+  '5432',
+  '/var/run/postgresql',
+  '*',
+  '  1728761  4',
+  'ready',
+  '',
+].join('\\n');
+
+let stack: Stack;
+let directory: string;
+let sources: Map<string, SourceReport>;
+
+/** SQL by the socket inside the container, wherever its server listens. */
+const ask = (service: string, sql: string, port = 5432, user = 'postgres') =>
+  stack.exec(service, [
+    'psql',
+    '-XqAt',
+    '-v',
+    'ON_ERROR_STOP=1',
+    '-p',
+    String(port),
+    '-U',
+    user,
+    '-d',
+    'postgres',
+    '-c',
+    sql,
+  ]);
+const tablesOf = async (source: string) => {
+  const shown = await stack.json<{ facts: { databases: { tables: { name: string }[] }[] } }>('show', 'latest', source);
+  return shown.facts.databases.flatMap(({ tables }) => tables.map(({ name }) => name));
+};
+
+beforeAll(async () => {
+  directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-which-'));
+  await chmod(directory, 0o755);
+  await writeFile(path.join(directory, 'pg_hba.conf'), 'local all all trust\nhostssl all all all scram-sha-256\n');
+  process.env.LBT_ENV_SECRET = ENV_SECRET;
+  stack = await Stack.start({
+    services: {
+      // Its port 5432 is the port 5432 of the two that share its network.
+      other: postgres(17, { labels: {} }),
+      db: postgres(17, {
+        network_mode: 'service:other',
+        command: ['postgres', '-p', '5433'],
+        ...ready('127.0.0.1', 5433),
+      }),
+      none: holder([], { 'lifeboat.postgres': 'true' }, { network_mode: 'service:other' }),
+      // As after a power failure: the record of the server is there, the server is not.
+      stale: postgres(17, {
+        network_mode: 'service:other',
+        entrypoint: ['sh', '-c', `printf '${RECORD}' >$$PGDATA/postmaster.pid; : >/dev/shm/well; exec sleep 86400`],
+        init: true,
+        healthcheck: healthcheck('true'),
+      }),
+      socket: postgres(17, {
+        command: set('listen_addresses='),
+        volumes: ['socket:/var/run/postgresql'],
+        ...ready('/var/run/postgresql'),
+      }),
+      hidden: postgres(17, { command: set('listen_addresses='), ...ready('/var/run/postgresql') }),
+      six: postgres(18, {
+        command: set('listen_addresses=::1'),
+        sysctls: { 'net.ipv6.conf.all.disable_ipv6': 0, 'net.ipv6.conf.lo.disable_ipv6': 0 },
+        ...ready('/var/run/postgresql'),
+      }),
+      tls: postgres(13, {
+        command: set('ssl=on', ...SNAKEOIL, 'hba_file=/hba/pg_hba.conf'),
+        volumes: [`${directory}:/hba:ro`],
+        secrets: ['pw'],
+        environment: { POSTGRES_PASSWORD: undefined, POSTGRES_PASSWORD_FILE: '/run/secrets/pw', POSTGRES_DB: 'shop' },
+        ...ready('/var/run/postgresql'),
+      }),
+    },
+    volumes: { socket: {} },
+    secrets: { pw: { environment: 'LBT_ENV_SECRET' } },
+  });
+  await ask('other', 'CREATE TABLE decoy AS SELECT generate_series(1, 10) AS n');
+  for (const [service, port] of [['db', 5433], ['socket'], ['six'], ['tls']] as const)
+    await ask(service, `CREATE TABLE of_${service} AS SELECT generate_series(1, 100) AS n`, port);
+  const { report } = await stack.backup();
+  sources = new Map(report.results.map((result) => [result.name, result]));
+});
+afterAll(async () => {
+  delete process.env.LBT_ENV_SECRET;
+  await stack?.destroy();
+  await rm(directory, { recursive: true, force: true });
+});
+
+it.each(['db', 'socket', 'six', 'tls'])('backs up the server of %s, and no other', async (service) => {
+  expect(sources.get(`${service}.postgres`)).toMatchObject({ status: 'ok', warnings: [] });
+  expect(await tablesOf(`${service}.postgres`)).toEqual([`of_${service}`]);
+});
+
+it('backs up nothing of a server that only answers in the same network, and says so before the first run', async () => {
+  const error = sources.get('none.postgres')?.error;
+  expect(error).toMatchObject({
+    code: 'PG_WRONG_SERVER',
+    message: expect.stringContaining('nothing proves that the server at 127.0.0.1:5432'),
+  });
+  const stale = sources.get('stale.postgres')?.error;
+  expect(stale).toMatchObject({
+    code: 'PG_WRONG_SERVER',
+    message: expect.stringContaining('the server at 127.0.0.1:5432 is not that of database container'),
+  });
+  const plan = await stack.lifeboat('plan');
+  expect(plan.stdout.match(/PG_WRONG_SERVER/g)).toHaveLength(2);
+});
+
+it('says why a server cannot be reached that listens on a socket alone, and what to do', () => {
+  const error = sources.get('hidden.postgres')?.error;
+  expect(error?.code).toBe('PG_UNREACHABLE');
+  expect(error?.message).toContain('its Unix socket in /var/run/postgresql is in no volume');
+  expect(error?.hint).toContain('mount a volume at /var/run/postgresql');
+});
+
+it.each([['db', 5433], ['socket'], ['tls']] as const)(
+  'restores %s in place, and touches no other',
+  async (service, port: number = 5432) => {
+    await ask(service, `DELETE FROM of_${service}`, port);
+    const restored = await stack.lifeboat(
+      'restore',
+      'latest',
+      `${service}.postgres`,
+      '--database',
+      'postgres',
+      '--yes',
+      '--no-safety',
+    );
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('100\n');
+    expect(await ask('other', 'SELECT count(*) FROM decoy')).toBe('10\n');
+    const back = await stack.lifeboat('rollback', `${service}.postgres`, '--yes');
+    expect(back.code, back.stderr).toBe(0);
+    expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('0\n');
+  },
+);
+
+it('reports a POSTGRES_DB that the server does not have', async () => {
+  await ask('tls', 'DROP DATABASE shop');
+  const { code, report } = await stack.backup('tls.postgres');
+  expect({ code, status: report.results[0]?.status }).toEqual({ code: 0, status: 'ok' });
+  expect(report.results[0]?.warnings).toEqual([expect.stringContaining('POSTGRES_DB names database shop, which')]);
+  expect((await stack.lifeboat('plan')).stdout).toMatch(/POSTGRES_DB names database shop.*PG_DATABASE_UNKNOWN/s);
+});
+
+it('connects as the role that LIFEBOAT_PGCREDENTIALS has for one source, and leaves the others as they are', async () => {
+  await ask('tls', `CREATE ROLE keeper LOGIN SUPERUSER PASSWORD '${KEEPER}'; ALTER ROLE postgres PASSWORD 'another'`);
+  const backup = (env: Record<string, string>) => {
+    const settings = Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    return ok('docker', [
+      'exec',
+      ...settings,
+      `${stack.project}-lifeboat-1`,
+      'lifeboat',
+      'backup',
+      '--json',
+      'db.postgres',
+      'tls.postgres',
+    ]).catch((error: Error) => error.message);
+  };
+  const refused = await backup({});
+  expect(refused).toContain('POSTGRES_PASSWORD_FILE only counts when the data directory is first created');
+  const taken = JSON.parse(await backup({ LIFEBOAT_PGCREDENTIALS: `tls.postgres:keeper:${KEEPER}` }));
+  expect(taken.results.map(({ name, status }: SourceReport) => `${name} ${status}`)).toEqual([
+    'db.postgres ok',
+    'tls.postgres ok',
+  ]);
+});
