@@ -21,7 +21,10 @@ COPY --from=licenses /srv/node_modules ./licenses
 COPY --from=build /build/dist ./dist
 COPY package.json LICENSE ./
 COPY docker/lifeboat /usr/local/bin/lifeboat
-ENV NODE_ENV=production NODE_COMPILE_CACHE=/spool/state/compile-cache
+ENV NODE_ENV=production NODE_COMPILE_CACHE=/lifeboat/compile-cache
+# In the image, not in the spool: it is code that the program loads. Every helper of this image starts with it.
+RUN lifeboat --version && node --input-type=module --eval " \
+  for (const name of fs.readdirSync('/lifeboat/dist')) await import('/lifeboat/dist/' + name).catch(() => undefined);"
 VOLUME /spool
 # The daemon touches the file every half minute; `find` says nothing about one that is missing or older than two minutes.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \

@@ -31,7 +31,8 @@ export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
 /** The same for a Unix socket, which bash cannot open. */
 const SOCKET_TUNNEL = `
 use Socket;
-socket(my $server, PF_UNIX, SOCK_STREAM, 0) && connect($server, pack_sockaddr_un($ARGV[0]))
+my $server;
+socket($server, PF_UNIX, SOCK_STREAM, 0) && connect($server, pack_sockaddr_un($ARGV[0]))
   or (print STDERR "$ARGV[0]: $!\\n"), exit 69;
 sub copy {
   my ($from, $to) = @_;

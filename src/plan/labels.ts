@@ -46,6 +46,8 @@ export const LABELS = {
       'write the name of a secret that the service has, never its value',
     ),
     form: 'name of a secret',
+    // Somebody may put the password itself there.
+    secret: true,
     doc: 'the Compose secret of this service that holds the password of that role: read from `/run/secrets/<name>` in the container',
     needs: POSTGRES,
   },

@@ -1,5 +1,6 @@
 import { quote } from './fields.ts';
 import type { ContainerFacts, Mount, Problem } from './model.ts';
+import { dataDirectoriesOf, looksLikePostgres } from './postgres.ts';
 import { didYouMean } from './suggest.ts';
 
 /** What decides whether a mount can be backed up, besides the mount itself. */
@@ -54,10 +55,11 @@ export function labelOf(mount: Mount, project: string): string {
   return mount.name === undefined || isAnonymous(mount) ? mount.destination : shortName(mount, project)!;
 }
 
-/** Where the data directory of a Postgres container is; the default covers the layouts before and since Postgres 18. */
-function holdsDatabase(mount: Mount, env: Readonly<Record<string, string>>): boolean {
-  const data = env.PGDATA || '/var/lib/postgresql/data';
-  return contains(mount.destination, data) || contains(data, mount.destination);
+/** True for a mount that holds, or lies in, the data directory of a Postgres container. */
+function holdsDatabase(mount: Mount, container: ContainerFacts): boolean {
+  return dataDirectoriesOf(container).some(
+    (data) => contains(mount.destination, data) || contains(data, mount.destination),
+  );
 }
 
 function unfit(container: ContainerFacts, mount: Mount, context: MountContext): Unfit | undefined {
@@ -65,7 +67,7 @@ function unfit(container: ContainerFacts, mount: Mount, context: MountContext): 
   if (type !== 'volume' && type !== 'bind')
     return { why: `is a ${type} mount, which holds no lasting files`, quiet: true };
   if ([source, destination].some((path) => /\.sock$/.test(path))) return { why: 'is a socket', quiet: true };
-  if (context.postgres && holdsDatabase(mount, container.env)) {
+  if (context.postgres && holdsDatabase(mount, container)) {
     return {
       why: 'holds the database files, which cannot be copied while in use; lifeboat.postgres covers them',
       quiet: true,
@@ -100,7 +102,7 @@ export function chooseMounts(
   let coveredByDump = false;
   for (const mount of named) {
     const reason = unfit(container, mount, context);
-    coveredByDump ||= context.postgres && holdsDatabase(mount, container.env);
+    coveredByDump ||= context.postgres && holdsDatabase(mount, container);
     if (reason === undefined) chosen.set(identityOf(mount), chosen.get(identityOf(mount)) ?? mount);
     else if (wanted !== true || !reason.quiet) problems.push(cannot(container, mount, reason));
   }
@@ -155,7 +157,7 @@ function warnings(container: ContainerFacts, mount: Mount, context: MountContext
     const hint = 'give the volume a name in the Compose file';
     return [{ severity: 'warning', code: 'VOLUME_UNKNOWN', message, hint }];
   }
-  if (!context.postgres && container.env.PGDATA && holdsDatabase(mount, container.env)) {
+  if (!context.postgres && looksLikePostgres(container) && holdsDatabase(mount, container)) {
     const message = `${labelOf(mount, container.project)} holds database files; a copy made while the database runs may not restore`;
     const hint = 'use lifeboat.postgres: "true" instead, or add lifeboat.stop: "true"';
     return [{ severity: 'warning', code: 'LABEL_INVALID', message, hint }];

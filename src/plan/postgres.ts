@@ -43,16 +43,25 @@ export function postgresSource(
     ...(databaseFrom === undefined ? {} : { databaseFrom }),
     // The command line wins, as it does for the server (Postgres docs, 19.1).
     port: command.port ?? readPort(env('PGPORT')) ?? DEFAULT_PORT,
-    dataDirectories: present(
-      command.dataDirectory,
-      command.directory,
-      env('PGDATA'),
-      env('POSTGRESQL_DATA_DIR'),
-      ...USUAL_DIRECTORIES,
-    ),
+    dataDirectories: dataDirectoriesOf(container),
     ...(command.configFile === undefined ? {} : { configFile: command.configFile }),
     ...resolveClaims([ofSource(base.name, settings), ofLabels(values), ofSettings(settings), own]),
   };
+}
+
+/** Where the data of a Postgres container may be, the surest first. Absolute paths. */
+export function dataDirectoriesOf({ env, command }: Pick<ContainerFacts, 'env' | 'command'>): string[] {
+  const { dataDirectory, directory } = readPostgresCommand(command ?? []);
+  const named = [dataDirectory, directory, env.PGDATA, env.POSTGRESQL_DATA_DIR, ...USUAL_DIRECTORIES];
+  return [...new Set(named.filter((one) => one?.startsWith('/')))] as string[];
+}
+
+/** True for a container that looks like a Postgres server, whatever its labels say. */
+export function looksLikePostgres({ env, command }: Pick<ContainerFacts, 'env' | 'command'>): boolean {
+  const isServer = (word: string) => /(^|\/)postgres$/.test(word);
+  return (
+    Object.keys(env).some((name) => /^(PGDATA$|PG_MAJOR$|POSTGRESQL_)/.test(name)) || (command ?? []).some(isServer)
+  );
 }
 
 function ofSource(name: string, { pgCredentials }: Settings): Claim {
@@ -76,8 +85,4 @@ function ofSettings({ pgUser, pgPassword }: Settings): Claim {
     ...(pgPassword === undefined ? {} : { password: pgPassword }),
     passwordFrom: 'LIFEBOAT_PGPASSWORD',
   };
-}
-
-function present(...directories: (string | undefined)[]): string[] {
-  return [...new Set(directories.filter((directory) => directory?.startsWith('/')))] as string[];
 }

@@ -60,7 +60,7 @@ const tablesOf = async (source: string) => {
 beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-which-'));
   await chmod(directory, 0o755);
-  await writeFile(path.join(directory, 'pg_hba.conf'), 'local all all trust\nhostssl all all all scram-sha-256\n');
+  await writeFile(path.join(directory, 'pg_hba.conf'), 'local all all trust\nhostssl all all all md5\n');
   process.env.LBT_ENV_SECRET = ENV_SECRET;
   stack = await Stack.start({
     services: {
@@ -156,7 +156,7 @@ it.each([['db', 5433], ['socket'], ['tls']] as const)(
     expect(restored.code, restored.stderr).toBe(0);
     expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('100\n');
     expect(await ask('other', 'SELECT count(*) FROM decoy')).toBe('10\n');
-    const back = await stack.lifeboat('rollback', `${service}.postgres`, '--yes');
+    const back = await stack.lifeboat('rollback', '--yes');
     expect(back.code, back.stderr).toBe(0);
     expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('0\n');
   },
@@ -166,7 +166,7 @@ it('reports a POSTGRES_DB that the server does not have', async () => {
   await ask('tls', 'DROP DATABASE shop');
   const { code, report } = await stack.backup('tls.postgres');
   expect({ code, status: report.results[0]?.status }).toEqual({ code: 0, status: 'ok' });
-  expect(report.results[0]?.warnings).toEqual([expect.stringContaining('POSTGRES_DB names database shop, which')]);
+  expect(report.results[0]?.warnings).toContainEqual(expect.stringContaining('POSTGRES_DB names database shop, which'));
   expect((await stack.lifeboat('plan')).stdout).toMatch(/POSTGRES_DB names database shop.*PG_DATABASE_UNKNOWN/s);
 });
 

@@ -14,6 +14,7 @@ import { parseSettings } from '../../src/plan/settings.ts';
  *       lifeboat.postgres = true      a label; a value that starts with " is JSON
  *       image lifeboat.postgres = true
  *       env POSTGRES_USER = app
+ *       command postgres -p 5433      the command line, split at blanks
  *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`; with `:ro` at the end, read-only
  */
 export const SEPARATOR = '----------';
@@ -62,8 +63,9 @@ function container(text: string, project: string): ContainerFacts {
 }
 
 function readDetail(into: ContainerFacts, line: string): void {
-  const [, word, rest] = /^(image|env|volume|bind|tmpfs) (.*)$/.exec(line) ?? [];
+  const [, word, rest] = /^(image|env|volume|bind|tmpfs|command) (.*)$/.exec(line) ?? [];
   if (word === 'volume' || word === 'bind' || word === 'tmpfs') into.mounts.push(mount(word, rest!));
+  else if (word === 'command') into.command = rest!.split(' ');
   else if (word === 'env') Object.assign(into.env, Object.fromEntries([assignment(rest!)]));
   else if (word === 'image') {
     // An inherited label is on the container as well, unless the container has its own value.

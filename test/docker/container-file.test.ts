@@ -1,0 +1,57 @@
+import { Readable } from 'node:stream';
+import { expect, test } from 'vitest';
+import { readContainerFile } from '../../src/docker/container-file.ts';
+import { LifeboatError } from '../../src/errors.ts';
+
+/** One member of a tar archive. */
+function member(name: string, type: string, content: string | Buffer = '', link = '', size?: number): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(name);
+  const bytes = Buffer.from(content);
+  header.write((size ?? bytes.length).toString(8).padStart(11, '0'), 124);
+  header.write(type, 156);
+  header.write(link, 157);
+  return Buffer.concat([header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)]);
+}
+
+/** An engine that has these files, cut into pieces of some bytes. */
+function engineWith(files: Record<string, Buffer>) {
+  return {
+    async archive(_id: string, path: string) {
+      const content = files[path];
+      if (!content) {
+        const cause = Object.assign(new Error('no such file'), { statusCode: 404 });
+        throw new LifeboatError('ENGINE_REFUSED', 'no such file', { cause });
+      }
+      return Readable.from(
+        Array.from({ length: Math.ceil(content.length / 100) }, (_, i) => content.subarray(i * 100, i * 100 + 100)),
+      );
+    },
+  };
+}
+const read = async (files: Record<string, Buffer>, path = '/run/secrets/pw') =>
+  (await readContainerFile(engineWith(files), 'x', path, { limit: 1000 }))?.toString();
+
+test('reads a file, also behind records of its long name', async () => {
+  expect(await read({ '/run/secrets/pw': member('pw', '0', 's3cret\n') })).toBe('s3cret\n');
+  const long = Buffer.concat([member('x', 'x', '11 a=bcdef\n'), member('pw', '0', 'x'.repeat(700))]);
+  expect(await read({ '/run/secrets/pw': long })).toBe('x'.repeat(700));
+});
+test('follows links inside the container, and not for ever', async () => {
+  const file = member('pw', '0', 'linked');
+  expect(await read({ '/run/secrets/pw': member('pw', '2', '', '..data/pw'), '/run/secrets/..data/pw': file })).toBe(
+    'linked',
+  );
+  expect(await read({ '/run/secrets/pw': member('pw', '2', '', '/else'), '/else': file })).toBe('linked');
+  expect(await read({ '/run/secrets/pw': member('pw', '2', '', 'pw') })).toBeUndefined();
+});
+test('has nothing for what is not there or no plain file', async () => {
+  expect(await read({})).toBeUndefined();
+  for (const type of ['5', '6', '3', '1'])
+    expect(await read({ '/run/secrets/pw': member('pw', type) })).toBeUndefined();
+});
+test('refuses what is too large or cut short', async () => {
+  await expect(read({ '/run/secrets/pw': member('pw', '0', '', '', 2000) })).rejects.toThrow(/larger than/);
+  await expect(read({ '/run/secrets/pw': member('pw', 'x', '', '', 1e9) })).rejects.toThrow(/larger than/);
+  await expect(read({ '/run/secrets/pw': member('pw', '0', 'short', '', 900) })).rejects.toThrow(/cut/);
+});

@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ok, postgres, Stack } from '../harness/stack.ts';
+
+/**
+ * A database image whose tools are somebody else's. It runs as root in a helper: there it sees one directory of one run, and what it leaves there
+ * leads the agent nowhere.
+ */
+const TOOLS = '/usr/lib/postgresql/17/bin';
+/** Does what pg_dump does, and leaves beside the dump what it could see and do. The database asks for what is planted. */
+const PG_DUMP = `#!/bin/bash
+for last; do case $last in --file=*) dump=\${last#--file=};; esac; done
+${TOOLS}/pg_dump.real "$@" || exit
+{ find /spool -mindepth 1 -maxdepth 3; grep -oE ' /(spool|backups|config|var/run/docker.sock|lifeboat)[^ ]*' /proc/mounts
+  for target in /spool/state/compile-cache /spool/state/runs /spool/runs /backups; do mkdir -p $target && echo mine >$target/planted; done; } >$dump/seen.txt 2>&1
+case $dump in
+*/links) ln -s /backups/victim $dump/../../leads-out ;;
+*/swaps) (cd $dump/../..; rm -f globals.sql; ln -s /backups/victim globals.sql) ;;
+esac
+`;
+
+let stack: Stack;
+const image = `lbt-hostile-${Math.random().toString(16).slice(2, 10)}`;
+const victim = () => path.join(stack.directory, 'backups', 'victim');
+const withDatabase = async (name: string, work: () => Promise<void>) => {
+  await stack.psql(`CREATE DATABASE ${name}`);
+  await work();
+  await stack.psql(`DROP DATABASE ${name}`);
+};
+
+beforeAll(async () => {
+  const script = Buffer.from(PG_DUMP).toString('base64');
+  const steps = `FROM postgres:17\nUSER root\nRUN mv ${TOOLS}/pg_dump ${TOOLS}/pg_dump.real && echo ${script} | base64 -d >${TOOLS}/pg_dump && chmod 755 ${TOOLS}/pg_dump\n`;
+  await ok('docker', ['build', '--quiet', '--tag', image, '-'], { input: steps });
+  stack = await Stack.start({ services: { db: postgres(17, { image }) } });
+  await ok('sh', ['-c', `echo untouched >${victim()}`]);
+  await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n');
+});
+afterAll(async () => {
+  await stack?.destroy();
+  await ok('docker', ['image', 'rm', image]);
+});
+
+it('sees one directory of the run, and can write nowhere else', async () => {
+  const { code, report, stderr } = await stack.backup();
+  expect(code, stderr).toBe(0);
+  const restored = await stack.lifeboat('restore', 'latest', 'db.postgres', '--to-directory', '/out');
+  expect(restored.code, restored.stderr).toBe(0);
+  const seen = (await stack.exec('lifeboat', ['cat', '/out/databases/postgres/seen.txt'])).trim().split('\n');
+  const run = `/spool/runs/${report.id}`;
+  const spool = ['/spool/runs', run, `${run}/db.postgres`];
+  expect(seen.filter((line) => line.startsWith('/')).sort()).toEqual(spool);
+  expect(seen.filter((line) => line.startsWith(' /')).sort()).toEqual([` ${run}/db.postgres/tree`]);
+  // What it made elsewhere was in its own container.
+  expect(await stack.exec('lifeboat', ['find', '/spool', '/backups', '/lifeboat', '-name', 'planted'])).toBe('');
+});
+
+it('leads the agent nowhere by links in the dump', async () => {
+  for (const name of ['links', 'swaps']) {
+    await withDatabase(name, async () => {
+      const { report } = await stack.backup();
+      expect(report.results[0], name).toMatchObject({ status: 'failed' });
+      // The roles may be dumped before or after the exchange, so the other one may fail by itself.
+      if (name === 'links') expect(report.results[0]?.error?.message).toContain('which is a symbolic link');
+    });
+    expect(await readFile(victim(), 'utf8')).toBe('untouched\n');
+  }
+});
+
+it('sees what it restores, and cannot change it', async () => {
+  const restored = await stack.lifeboat(
+    'restore',
+    'latest',
+    'db.postgres',
+    '--database',
+    'postgres',
+    '--to-database',
+    'again',
+  );
+  expect(restored.code, restored.stderr).toBe(0);
+  expect(await stack.psql('SELECT count(*) FROM t', { database: 'again' })).toBe('100');
+  const table = await stack.lifeboat(
+    'restore',
+    'latest',
+    'db.postgres',
+    '--database',
+    'postgres',
+    '--table',
+    'public.t',
+    '--as',
+    't2',
+  );
+  expect(table.code, table.stderr).toBe(0);
+  expect(await stack.psql('SELECT count(*) FROM t2')).toBe('100');
+});
+
+it('keeps code that the agent loads out of what helpers share with it', async () => {
+  const cache = (await stack.exec('lifeboat', ['printenv', 'NODE_COMPILE_CACHE'])).trim();
+  expect(cache).toBe('/lifeboat/compile-cache');
+  const mounts = JSON.parse(
+    await ok('docker', ['inspect', '--format', '{{json .Mounts}}', await stack.id('lifeboat')]),
+  ) as { Destination: string }[];
+  expect(mounts.filter(({ Destination }) => cache.startsWith(Destination))).toEqual([]);
+});
