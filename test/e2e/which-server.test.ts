@@ -187,6 +187,9 @@ it('connects as the role that LIFEBOAT_PGCREDENTIALS has for one source, and lea
   };
   const refused = await backup({});
   expect(refused).toContain('POSTGRES_PASSWORD_FILE only counts when the data directory is first created');
+  const unknown = await backup({ LIFEBOAT_PGCREDENTIALS: 'tls.postgres:keeper:' });
+  expect(unknown).toContain('No password is known');
+  expect(unknown).not.toContain('DeprecationWarning');
   const taken = JSON.parse(await backup({ LIFEBOAT_PGCREDENTIALS: `tls.postgres:keeper:${KEEPER}` }));
   expect(taken.results.map(({ name, status }: SourceReport) => `${name} ${status}`)).toEqual([
     'db.postgres ok',

@@ -66,7 +66,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const client = new Client({
     stream: () => stream,
     user: options.user,
-    password: options.password ?? '',
+    // As a function: without a password pg would look for one in files of this container, and warn that it will not for long.
+    password: async () => options.password ?? '',
     database: options.database,
     application_name: options.application,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -100,10 +101,17 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 
   function sessionOf(connected: Client, versionNumber: number): Session {
+    let last: Promise<unknown> = Promise.resolve();
     const all = async <T extends object>(sql: string, values?: unknown[]): Promise<T[]> => {
       try {
-        if (broken) throw broken;
-        return (await connected.query<T>(sql, values)).rows;
+        // One at a time: pg warns of a query that is given while another one runs, and will refuse it.
+        const before = last;
+        const answer = before.then(() => {
+          if (broken) throw broken;
+          return connected.query<T>(sql, values);
+        });
+        last = answer.catch(() => undefined);
+        return (await answer).rows;
       } catch (error) {
         throw queryError(signal.aborted ? signal.reason : error, container);
       }
