@@ -15,7 +15,7 @@ import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import type { StoredTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeWarnings, unreadableError } from './tree-warnings.ts';
 

@@ -8,7 +8,8 @@ import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { PackRef } from './store/pack-stream.ts';
-import { type StoredTree, storeTree } from './store/store-tree.ts';
+import { storeTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import { walk } from './store/walk.ts';
 import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
 

@@ -7,7 +7,7 @@ import type { Log } from './log.ts';
 import type { CapturedTree, Reach } from './sources/source.ts';
 import { HELPER_ROOT } from './sources/volume.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
-import type { StoredTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 
 import type {
   ExtractJob,

@@ -1,5 +1,5 @@
 import { LifeboatError } from './errors.ts';
-import type { StoredTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 
 /** What a stored tree comes to for people. */
 
