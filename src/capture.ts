@@ -17,7 +17,7 @@ import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
 import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
-import { treeWarnings, unreadableError } from './tree-warnings.ts';
+import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
 /** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
 export interface Captured {
@@ -78,6 +78,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           journal: context.journal.file,
           indexPath,
           spool: directory,
+          sqlite: planned.kind !== 'postgres',
           signal,
           progress,
           ...(previous.tree ? { previous: previous.tree } : {}),
@@ -128,11 +129,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const rows = rowsOf(tree.facts);
     // What a restore replaces is known to be amiss.
     const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
-    const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
-    const unreadable = stored.unreadableCount;
-    const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
-    const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
-    const error = unreadable === 0 ? {} : { error: errorInfo(unreadableError(planned.name, stored)) };
+    const [worst, ...others] = treeErrors(planned, stored);
+    const told = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
+    const warnings = [...tree.warnings, ...told, ...falls];
+    const status = worst ? ('partial' as const) : ('ok' as const);
+    const summary = tree.summary || treeSummary(stored);
+    const error = worst ? { error: errorInfo(worst) } : {};
     const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
     return {
       report: {

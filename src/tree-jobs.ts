@@ -31,6 +31,8 @@ export interface StoreJob {
   source: string;
   indexPath: string;
   spool: string;
+  /** whether SQLite databases among the files are copied consistently; a dump has none of its own */
+  sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
 }
@@ -100,9 +102,10 @@ export async function runTreeJob(
       progress: inPhase('restoring files'),
     });
   }
-  const { journal, spool: _spool, ...rest } = job;
+  const { journal, spool, sqlite, ...rest } = job;
   return storeTree({
     ...rest,
+    ...(sqlite ? { spool } : {}),
     ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,

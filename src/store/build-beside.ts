@@ -12,6 +12,7 @@ import type { IndexEntry } from './index-file.ts';
 import { copyEqualFile, isEqualFile } from './live-file.ts';
 import { pathUnder, type TreePath } from './path.ts';
 import { setMeta } from './settle.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 import { lookAt } from './walk.ts';
 
 /** What to build beside a volume's data. */
@@ -202,11 +203,13 @@ async function differing(
     const at = live(entry.path);
     const stat = (await lookAt(entry.path, at))?.stat;
     if (!stat) return false;
-    if (!linked.has(entry.path) && (await isEqual(entry, at, heard))) {
+    const inParts = entry.sqlite !== undefined && isInParts(at);
+    if (!linked.has(entry.path) && !inParts && (await isEqual(entry, at, heard))) {
       counts.equal++;
       return true;
     }
-    if (options.overwrite || stat.mtime <= entry.mtime) return false;
+    const written = entry.sqlite === undefined ? stat.mtime : lastWritten(stat, at);
+    if (options.overwrite || written <= entry.mtime) return false;
     counts.newer++;
     return true;
   };

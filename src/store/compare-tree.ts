@@ -4,6 +4,7 @@ import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { comparePaths, displayPath, pathUnder, type TreePath } from './path.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 import { type FileStat, walk } from './walk.ts';
 
 /** What is to be compared. */
@@ -103,7 +104,7 @@ class Comparison {
       if (!this.options.select) this.need(entry, false);
       return;
     }
-    const newer = stat !== undefined && stat.mtime > entry.mtime;
+    const newer = stat !== undefined && this.writtenAt(entry, stat) > entry.mtime;
     if (newer) this.counts.newer++;
     if (newer && this.options.select && !this.options.overwrite) return;
     this.counts.replaced++;
@@ -151,6 +152,10 @@ class Comparison {
     if (stat.type === 'file') this.present.bytes += stat.size;
   }
 
+  private writtenAt(entry: IndexEntry, stat: FileStat): bigint {
+    return entry.sqlite === undefined ? stat.mtime : lastWritten(stat, this.absolute(entry.path));
+  }
+
   private async isEqual(entry: IndexEntry, stat: FileStat): Promise<boolean> {
     const { mode, uid, gid, mtime } = stat;
     if (uid !== entry.uid || gid !== entry.gid || mtime !== entry.mtime) return false;
@@ -159,6 +164,7 @@ class Comparison {
       const target = await readlink(this.absolute(entry.path), { encoding: 'latin1' }).catch(() => undefined);
       return target === entry.target;
     }
+    if (entry.sqlite !== undefined && isInParts(this.absolute(entry.path))) return false;
     return stat.type === 'file' && mode === entry.mode && stat.size === entry.size;
   }
 }

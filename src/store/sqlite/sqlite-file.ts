@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
-import { lstatSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import type { TreePath } from '../path.ts';
+import { READ_FLAGS } from '../read-file.ts';
 import { type FileStat, fileStat } from '../walk.ts';
 
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
@@ -20,6 +21,20 @@ export const UNSETTLED = 'unsettled';
 /** True when a file that begins with these bytes is an SQLite database, whatever its name says. */
 export function isSqlite(start: Uint8Array): boolean {
   return MAGIC.equals(start.subarray(0, MAGIC.length));
+}
+
+/** True for a file that begins like a database; false where there is none, or it cannot be read. */
+export function isSqliteAt(path: Buffer): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, READ_FLAGS);
+    const start = Buffer.alloc(SQLITE_HEADER);
+    return readSync(fd, start, 0, start.length, 0) === start.length && isSqlite(start);
+  } catch {
+    return false;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
 
 /** True when the header says that changes go through a write-ahead log. */

@@ -1,10 +1,9 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import type { ContentStore, StoredFile } from '../content-store.ts';
 import { comparePaths, type TreePath } from '../path.ts';
-import { READ_FLAGS, type SmallRead } from '../read-file.ts';
+import type { SmallRead } from '../read-file.ts';
 import type { FileStat } from '../walk.ts';
 import { type DatabaseCopy, SqliteCopies } from './sqlite-copies.ts';
-import { companionsOf, isSqlite, SQLITE_HEADER, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
+import { companionsOf, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
 
 /** What is to be said of a database: see `StoredTree`. */
 export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
@@ -40,20 +39,7 @@ export class DatabaseStoring {
   /** True for a file that begins like a database, by what was read of it, or else by a look. */
   isDatabase(absolute: Buffer, read: SmallRead | undefined): boolean {
     if (read?.outcome === 'read') return read.content.length >= SQLITE_PAGE && isSqlite(read.content);
-    if (read && read.outcome !== 'large') return false;
-    try {
-      const fd = openSync(absolute, READ_FLAGS);
-      try {
-        const start = Buffer.alloc(SQLITE_HEADER);
-        readSync(fd, start, 0, start.length, 0);
-        return isSqlite(start);
-      } finally {
-        closeSync(fd);
-      }
-    } catch {
-      // Met by whoever reads it whole.
-      return false;
-    }
+    return (read === undefined || read.outcome === 'large') && isSqliteAt(absolute);
   }
 
   /** True when nothing was written to a database since the state in its index line. */
