@@ -14,7 +14,15 @@ export interface KeepSnapshot {
   /** why it is pinned */
   pinned?: string;
   /** `fellSince`: the snapshot that the source was compared with when it was found to have fallen */
-  sources: Readonly<Record<string, { status: 'ok' | 'partial' | 'failed'; fellSince?: string }>>;
+  sources: Readonly<Record<string, KeepEntry>>;
+}
+
+/** What a snapshot holds of one source. */
+export interface KeepEntry {
+  status: 'ok' | 'partial' | 'failed';
+  fellSince?: string;
+  /** of a server: the names of the databases that are stored, and of those that should be and are not */
+  databases?: { stored: readonly string[]; missing: readonly string[] };
 }
 
 /** How one source is kept. */
@@ -60,8 +68,8 @@ const LONGEST_GAP_DAYS = 100;
  * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
  * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
  * a backup removes nothing. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
- * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
- * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
+ * newest snapshot that is not failed and its newest that is ok, of each database that a server still has the newest that holds
+ * it, and of a fall that nobody accepted the snapshots before and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
  * is the newest of a source.
  *
  * @param rules one for each source that a snapshot holds
@@ -94,6 +102,14 @@ export function decideKept(
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) keepByPolicy(regular, rule.policy, namesOf, keep);
+    for (const database of sometimesMissing(regular, source)) {
+      // Such a database is kept as a source of its own would be: by the snapshots that hold it.
+      const holding = regular.filter(({ sources }) => sources[source]?.databases?.stored.includes(database));
+      const keepFor: Keep = (id, why) => keep(id, `${why} with database ${database}`);
+      const [newest] = holding;
+      if (newest) keep(newest.id, `newest of ${source} with database ${database}`);
+      if (rule.policy) keepByPolicy(holding, rule.policy, namesOf, keepFor);
+    }
   }
   for (const decision of decisions.values()) {
     decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
@@ -109,8 +125,20 @@ function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decis
   return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
 }
 
-function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
+function isGood(entry: KeepEntry | undefined): boolean {
   return entry !== undefined && entry.status !== 'failed';
+}
+
+/**
+ * The databases that the newest snapshot of a server speaks of, and that some snapshot should hold and does not. The others are in
+ * all that count.
+ */
+function sometimesMissing(regular: readonly KeepSnapshot[], source: string): string[] {
+  const of = (snapshot: KeepSnapshot | undefined) => snapshot?.sources[source]?.databases;
+  const newest = of(regular[0]);
+  if (!newest) return [];
+  const missing = new Set(regular.flatMap((snapshot) => of(snapshot)?.missing ?? []));
+  return [...newest.stored, ...newest.missing].filter((name) => missing.has(name));
 }
 
 type Keep = (id: string, why: string) => void;
