@@ -7,6 +7,7 @@ import { openJournals, readJournal } from './journal.ts';
 import { copyStateLines } from './report/copy-text.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
+import { retentionLines } from './report/prune-text.ts';
 import { headline, nextRun } from './report/text.ts';
 import { findSnapshot } from './restore-find.ts';
 import { SPOOL, withLookDirectory } from './spool.ts';
@@ -198,6 +199,7 @@ export async function status(call: Call): Promise<number> {
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
         ...renderStandings(all, now, call.io.paint),
+        ...(last ? retentionLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldLines(held, now),
         nextRun(next, { now, zone }),
