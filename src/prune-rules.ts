@@ -1,4 +1,5 @@
-import { eitherPolicy, type KeepEntry, type KeepRule, type KeepSnapshot } from './plan/keep.ts';
+import { eitherPolicy, type KeepRule, type KeepSnapshot } from './plan/keep.ts';
+import type { KeepEntry } from './plan/keep-databases.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import { parseKeep } from './plan/retention.ts';
 import type { Standing } from './standing.ts';
