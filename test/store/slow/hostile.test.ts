@@ -50,7 +50,7 @@ describe('hostile indexes', () => {
 
   test('one name twice is refused, though the index was not checked', async () => {
     const pack = await put(zip(['a', CONTENT]));
-    expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('OBJECT_DAMAGED');
+    expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('TREE_TARGET_REFUSED');
   });
 
   test('a hard link to what is not a file of the tree is refused', async () => {
