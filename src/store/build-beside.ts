@@ -2,14 +2,15 @@ import { closeSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import { formatBytes } from '../report/format.ts';
 import { areaName, parseAreaName } from './area.ts';
-import { Directory, type DirectoryMeta, split } from './directory.ts';
+import { differing } from './differing.ts';
+import { Directory, type DirectoryMeta } from './directory.ts';
 import { undoExchange } from './exchange.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from './extract-tree.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
-import { copyEqualFile, isEqualFile } from './live-file.ts';
+import { copyEqualFile } from './live-file.ts';
 import { OpenDirectories } from './open-directories.ts';
-import type { TreePath } from './path.ts';
+import { split, type TreePath } from './path.ts';
 import { setMeta } from './settle.ts';
 
 /** What to build beside a volume's data. */
@@ -203,52 +204,4 @@ async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<I
     }
     yield entry;
   }
-}
-
-/** Of what is selected, that which has to come from the snapshot. */
-async function differing(
-  options: BuildOptions,
-  select: PathPredicate,
-  live: OpenDirectories,
-  counts: { equal: number; newer: number },
-  heard: () => void,
-): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
-  // Files with several names stay together: none of them is passed over for being equal.
-  const linked = new Set<TreePath>();
-  for await (const { type, path: name, target } of options.index()) {
-    if (type === 'hardlink' && target !== undefined && select(name, false)) linked.add(target).add(name);
-  }
-  const passedOver = new Set<TreePath>();
-  const isPassedOver = async (entry: IndexEntry, directory: Directory, name: string) => {
-    const found = directory.look(name);
-    if (!found) return false;
-    if (!linked.has(entry.path) && (await isEqual(entry, directory, name, heard))) {
-      counts.equal++;
-      return true;
-    }
-    if (options.overwrite || found.mtimeNs <= entry.mtime) return false;
-    counts.newer++;
-    return true;
-  };
-  const passesOver = async (entry: IndexEntry) => {
-    heard();
-    const { parent, name } = split(entry.path);
-    return (await live.use(parent, (directory) => isPassedOver(entry, directory, name))) ?? false;
-  };
-  return {
-    select: (name, directory) => select(name, directory) && !passedOver.has(name),
-    index: (async function* () {
-      for await (const entry of options.index()) {
-        const wanted = entry.type === 'directory' || !select(entry.path, false);
-        if (wanted || !(await passesOver(entry))) yield entry;
-        else if (linked.has(entry.path)) passedOver.add(entry.path);
-      }
-    })(),
-  };
-}
-
-async function isEqual(entry: IndexEntry, directory: Directory, name: string, heard: () => void): Promise<boolean> {
-  if (entry.type === 'file') return isEqualFile(directory, name, entry, heard);
-  if (entry.type !== 'symlink') return false;
-  return directory.look(name)?.isSymbolicLink() === true && directory.readLink(name) === entry.target;
 }

@@ -25,7 +25,7 @@ import {
 import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
 import { openPath } from './open-path.ts';
-import { displayPath, parentOf, type TreePath } from './path.ts';
+import { displayPath } from './path.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For a file that is read: a FIFO in its place is not waited for. */
@@ -246,31 +246,4 @@ export class Directory {
       throw this.named(error, name);
     }
   }
-}
-
-/**
- * Works in the directory at `path` below `top`, entered part by part. Undefined when a part of the way is missing or is no
- * directory; with `make`, missing ones are made.
- */
-export function within<T>(
-  top: Directory,
-  path: TreePath,
-  work: (directory: Directory) => T,
-  { make = false } = {},
-): T | undefined {
-  if (path === '') return work(top);
-  const [first = '', ...rest] = path.split('/');
-  const next = make && !top.look(first) ? top.make(first) : top.enter(first);
-  if (!next) return undefined;
-  try {
-    return within(next, rest.join('/'), work, { make });
-  } finally {
-    next.close();
-  }
-}
-
-/** The directory part and the last name of a path. */
-export function split(path: TreePath): { parent: TreePath; name: string } {
-  const parent = parentOf(path);
-  return { parent, name: parent === '' ? path : path.slice(parent.length + 1) };
 }

@@ -1,8 +1,9 @@
 import { LifeboatError } from '../errors.ts';
 import { areaName } from './area.ts';
-import { type Directory, type DirectoryMeta, split, within } from './directory.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, markDone, readMoves, writeMoves } from './move-list.ts';
-import { displayPath, type TreePath } from './path.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 import { joined, KEPT, setMeta, settle } from './settle.ts';
 
 /**

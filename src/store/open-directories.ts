@@ -1,5 +1,5 @@
-import { type Directory, split } from './directory.ts';
-import { displayPath, parentOf, type TreePath } from './path.ts';
+import type { Directory } from './directory.ts';
+import { displayPath, parentOf, split, type TreePath } from './path.ts';
 
 /** So many directories are kept open: programs may have 1024 files open where nobody allows more. */
 const LIMIT = 128;
@@ -94,5 +94,26 @@ export class OpenDirectories {
       this.held.delete(path);
       return;
     }
+  }
+}
+
+/**
+ * Works in the directory at `path` below `top`, entered part by part. Undefined when a part of the way is missing or is no
+ * directory; with `make`, missing ones are made.
+ */
+export function within<T>(
+  top: Directory,
+  path: TreePath,
+  work: (directory: Directory) => T,
+  { make = false } = {},
+): T | undefined {
+  if (path === '') return work(top);
+  const [first = '', ...rest] = path.split('/');
+  const next = make && !top.look(first) ? top.make(first) : top.enter(first);
+  if (!next) return undefined;
+  try {
+    return within(next, rest.join('/'), work, { make });
+  } finally {
+    next.close();
   }
 }

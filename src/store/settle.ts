@@ -1,5 +1,6 @@
-import { type Directory, type DirectoryMeta, within } from './directory.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
+import { within } from './open-directories.ts';
 import type { TreePath } from './path.ts';
 import { createTimeSetter } from './times.ts';
 

@@ -4,8 +4,9 @@ import { constants } from 'node:fs';
 import { arch, platform } from 'node:process';
 import type { Readable, Writable } from 'node:stream';
 import { LifeboatError } from '../errors.ts';
-import { type Directory, split, within } from './directory.ts';
-import { displayPath, type TreePath } from './path.ts';
+import type { Directory } from './directory.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 
 /** Sets modification times in a tree. */
 export interface TimeSetter {

@@ -1,18 +1,17 @@
 import { createHash, hash } from 'node:crypto';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
 import { SMALL_FILE } from './content-store.ts';
-import { type Directory, split } from './directory.ts';
+import type { Directory } from './directory.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
 import { inParallel } from './in-parallel.ts';
 import type { IndexEntry } from './index-file.ts';
-import { OpenDirectories } from './open-directories.ts';
+import { NewTree } from './new-tree.ts';
 import { PackReader, streamSingle } from './pack-reader.ts';
 import type { PackRef } from './pack-stream.ts';
 import { displayPath, isWithin, type TreePath } from './path.ts';
 import type { TaskLists } from './task-lists.ts';
 import type { TimeSetter } from './times.ts';
-import { disturbed, TreeSum } from './tree-sum.ts';
-import { type NewName, restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
+import { restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
 
 const WORKERS = 6;
 const PROGRESS_MS = 250;
@@ -28,8 +27,7 @@ export class Extraction {
   private readonly options: Options;
   private readonly times: TimeSetter;
   private readonly lists: TaskLists;
-  private readonly open: OpenDirectories;
-  private readonly made = new TreeSum();
+  private readonly made: NewTree;
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
   /** with a selection: the first restored name of a file whose own first name was not selected */
@@ -44,7 +42,7 @@ export class Extraction {
     this.options = options;
     this.times = times;
     this.lists = lists;
-    this.open = new OpenDirectories(options.target);
+    this.made = new NewTree(options.target);
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
@@ -70,7 +68,7 @@ export class Extraction {
   }
 
   close(): void {
-    this.open.close();
+    this.made.close();
   }
 
   /** Reads the index once: makes the directories, and sorts everything else by what it needs. */
@@ -95,7 +93,7 @@ export class Extraction {
 
   private async makeDirectory(entry: IndexEntry): Promise<void> {
     if (entry.path !== '') {
-      await this.guarded(entry, ({ directory, name }) => directory.create(name));
+      await this.made.make(entry, ({ directory, name }) => directory.create(name));
       this.made.expect(entry);
     }
     this.directories.push(entry);
@@ -158,14 +156,14 @@ export class Extraction {
   /** Leaves the pack unread for what is at hand. */
   private async takeOver(entry: IndexEntry): Promise<boolean> {
     const { takeOver } = this.options;
-    if (!takeOver || !(await this.guarded(entry, (to) => takeOver(entry, to)))) return false;
+    if (!takeOver || !(await this.made.make(entry, (to) => takeOver(entry, to)))) return false;
     await this.fileDone(entry, entry.size ?? 0);
     return true;
   }
 
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
     if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
-    const written = await this.guarded(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
+    const written = await this.made.make(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
     await this.fileDone(entry, written);
   }
 
@@ -185,7 +183,7 @@ export class Extraction {
       }
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
-    const written = await this.guarded(entry, (to) => writeLargeFile(to, entry, checked(), owner));
+    const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
     this.underWay -= written;
     await this.fileDone(entry, written);
   }
@@ -199,56 +197,30 @@ export class Extraction {
   }
 
   private async restoreHardlink(entry: IndexEntry): Promise<void> {
-    const target = split(entry.target ?? '');
-    await this.guarded(entry, ({ directory, name }) =>
-      this.open.need(target.parent, (from) => directory.linkFrom(from, target.name, name)),
-    );
+    await this.made.link(entry);
     this.result.entries++;
     this.result.files++;
   }
 
   private async restoreSymlink(entry: IndexEntry): Promise<void> {
     const owner = this.options.owner ? entry : undefined;
-    await this.guarded(entry, ({ directory, name }) => directory.createLink(name, entry.target ?? '', owner));
+    await this.made.make(entry, ({ directory, name }) => directory.createLink(name, entry.target ?? '', owner));
     await this.times.set(entry.path, entry.mtime);
     this.result.entries++;
   }
 
   /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
   private async finishDirectories(): Promise<void> {
-    const { owner, target, signal } = this.options;
+    const { owner, signal } = this.options;
     const directories = this.directories.reverse();
     for (const entry of directories) {
-      if (owner) this.inMade(entry, (directory) => directory.chown(entry));
+      if (owner) this.made.finish(entry, (directory) => directory.chown(entry));
       await this.times.set(entry.path, entry.mtime);
     }
-    await this.made.compare(target, signal);
+    await this.made.compare(signal);
     await this.times.finish();
     for (const entry of directories) {
-      this.inMade(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
-    }
-  }
-
-  private inMade({ path }: IndexEntry, work: (directory: Directory) => void): void {
-    try {
-      this.open.need(path, work);
-    } catch (error) {
-      throw hasErrno(error, 'ENOTDIR') ? disturbed(this.options.target, error) : error;
-    }
-  }
-
-  /** Makes a name in its directory. */
-  private async guarded<T>(entry: IndexEntry, make: (to: NewName) => T | Promise<T>): Promise<T> {
-    const { parent, name } = split(entry.path);
-    try {
-      return await this.open.need(parent, (directory) => make({ directory, name }));
-    } catch (cause) {
-      if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw targetFull(this.options.target.place, cause);
-      if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
-      // The target was empty, and an index has no name twice: somebody else was here.
-      const others = hasErrno(cause, 'EEXIST') || this.directories.some(({ path }) => path === parent);
-      if (others && entry.type !== 'hardlink') throw disturbed(this.options.target, cause);
-      throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(entry.path)} cannot be restored`, { cause });
+      this.made.finish(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
     }
   }
 
@@ -272,11 +244,4 @@ function wrongContent(entry: IndexEntry): LifeboatError {
     'OBJECT_DAMAGED',
     `the stored content of ${displayPath(entry.path)} is not what was backed up`,
   );
-}
-
-function targetFull(target: string, cause: unknown): LifeboatError {
-  return new LifeboatError('TREE_TARGET_FULL', `${target} has no space left`, {
-    cause,
-    hint: 'Restore to a place with more space, or only a part of the tree.',
-  });
 }

@@ -61,8 +61,7 @@ export class TreeStoring {
     this.index = index;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
-    const prefix = packPrefix(project, source);
-    const writing = { destination, keys, recordObject, signal, prefix };
+    const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
     this.contents = new ContentStore(writing, this.smallFile, index, previous, (bytes) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);

@@ -133,8 +133,7 @@ export function openRoot(root: string): Directory {
 
 function readRoot(root: Directory): Frame {
   try {
-    const stat = fileStat(root.stat(), Date.now());
-    return { path: '', stat, names: root.names(), next: 0, ahead: [], given: false };
+    return { path: '', stat: fileStat(root.stat(), Date.now()), names: root.names(), next: 0, ahead: [], given: false };
   } catch (error) {
     throw unreadable(root.place, error);
   }
@@ -183,7 +182,6 @@ class Looking {
       this.slow = performance.now() - begun > names.length * SLOW_LSTAT_MS ? SLOW_BATCHES : 0;
       return found;
     });
-    // Gone meanwhile, or replaced.
     return steps ?? names.map(() => undefined);
   }
 }
