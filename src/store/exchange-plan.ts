@@ -1,8 +1,9 @@
 import { LifeboatError } from '../errors.ts';
 import { parseAreaName } from './area.ts';
-import { type Directory, type DirectoryMeta, split, within } from './directory.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
-import { displayPath, type TreePath } from './path.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 import { companionsOf, isSqliteAt } from './sqlite/sqlite-file.ts';
 
 /** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
@@ -32,8 +33,9 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
       if (inside && beside) yield* merge(beside, inside, path, beside.meta());
       else {
         moves = true;
+        const stranded = strandedBy(name, from, live);
         yield { type: 'move', path, out: live.look(name) !== undefined, in: true };
-        for (const companion of strandedBy(name, from, live)) {
+        for (const companion of stranded) {
           yield { type: 'move', path: path.slice(0, -name.length) + companion, out: true, in: false };
         }
       }

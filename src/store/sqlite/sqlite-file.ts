@@ -70,7 +70,7 @@ export function stateOf(main: FileStat, absolute: Buffer): string {
 }
 
 /** When the database was written to last: in WAL mode the log is, and the main file only later. Nanoseconds since 1970. */
-export function lastWritten(main: FileStat, absolute: Buffer): bigint {
+export function lastWritten(main: Pick<FileStat, 'mtime'>, absolute: Buffer): bigint {
   const wal = companionAt(absolute, '-wal');
   return wal && wal.mtime > main.mtime ? wal.mtime : main.mtime;
 }
