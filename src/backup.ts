@@ -227,6 +227,7 @@ async function commit(
   return { status, results, problems, snapshot: context.run.id };
 }
 
-function clean({ error, warnings }: Captured['entry']): Pick<Captured['entry'], 'error' | 'warnings'> {
-  return redactDeep({ warnings, ...(error ? { error } : {}) });
+function clean(entry: Captured['entry']): Partial<Captured['entry']> {
+  const { error, warnings, databases } = entry;
+  return redactDeep({ warnings, ...(error ? { error } : {}), ...(databases ? { databases } : {}) });
 }
