@@ -43,6 +43,8 @@ export const ERROR_CODES = {
   PG_VERSION: 'the server is too old for what was asked',
   // volumes and files
   TREE_UNREADABLE: 'part of a volume could not be read',
+  SQLITE_TORN: 'an SQLite database could not be stored as it was at one moment',
+  SQLITE_DAMAGED: 'SQLite finds a database damaged',
   TREE_TARGET_NOT_EMPTY: 'the directory to restore into is not empty',
   TREE_TARGET_FULL: 'the directory to restore into has no space left',
   PATH_UNKNOWN: 'a snapshot holds no file of that name',
@@ -56,7 +58,7 @@ export const ERROR_CODES = {
   DEST_UNWRITABLE: 'the destination cannot be written',
   DEST_UNREACHABLE: 'the destination does not answer',
   DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
-  DEST_FOREIGN: 'the destination holds something that is not a Lifeboat repository',
+  DEST_FOREIGN: 'the destination does not hold the repository that it should',
   DEST_EXISTS: 'an object of that name is stored already',
   DEST_RULES: 'a rule of the bucket takes away, or out of reach, what backups need',
   DELETE_REFUSED: 'the destination does not let an object be deleted',

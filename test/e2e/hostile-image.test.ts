@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ok, postgres, Stack } from '../harness/stack.ts';
 
@@ -15,14 +13,14 @@ ${TOOLS}/pg_dump.real "$@" || exit
 { find /spool -mindepth 1 -maxdepth 3; grep -oE ' /(spool|backups|config|var/run/docker.sock|lifeboat)[^ ]*' /proc/mounts
   for target in /spool/state/compile-cache /spool/state/runs /spool/runs /backups; do mkdir -p $target && echo mine >$target/planted; done; } >$dump/seen.txt 2>&1
 case $dump in
-*/links) ln -s /backups/victim $dump/../../leads-out ;;
-*/swaps) (cd $dump/../..; rm -f globals.sql; ln -s /backups/victim globals.sql) ;;
+*/links) ln -s /spool/victim $dump/../../leads-out ;;
+*/swaps) (cd $dump/../..; rm -f globals.sql; ln -s /spool/victim globals.sql) ;;
 esac
 `;
 
 let stack: Stack;
 const image = `lbt-hostile-${Math.random().toString(16).slice(2, 10)}`;
-const victim = () => path.join(stack.directory, 'backups', 'victim');
+const VICTIM = '/spool/victim';
 const withDatabase = async (name: string, work: () => Promise<void>) => {
   await stack.psql(`CREATE DATABASE ${name}`);
   await work();
@@ -34,7 +32,7 @@ beforeAll(async () => {
   const steps = `FROM postgres:17\nUSER root\nRUN mv ${TOOLS}/pg_dump ${TOOLS}/pg_dump.real && echo ${script} | base64 -d >${TOOLS}/pg_dump && chmod 755 ${TOOLS}/pg_dump\n`;
   await ok('docker', ['build', '--quiet', '--tag', image, '-'], { input: steps });
   stack = await Stack.start({ services: { db: postgres(17, { image }) } });
-  await ok('sh', ['-c', `echo untouched >${victim()}`]);
+  await stack.exec('lifeboat', ['sh', '-c', `echo untouched >${VICTIM}`]);
   await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n');
 });
 afterAll(async () => {
@@ -64,7 +62,7 @@ it('leads the agent nowhere by links in the dump', async () => {
       // The roles may be dumped before or after the exchange, so the other one may fail by itself.
       if (name === 'links') expect(report.results[0]?.error?.message).toContain('which is a symbolic link');
     });
-    expect(await readFile(victim(), 'utf8')).toBe('untouched\n');
+    expect(await stack.exec('lifeboat', ['cat', VICTIM])).toBe('untouched\n');
   }
 });
 

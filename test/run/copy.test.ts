@@ -152,6 +152,21 @@ describe('a copy', () => {
     expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
   });
 
+  test('that was begun and is empty now is not begun again: its disk may not be mounted', async () => {
+    await bench.nights(1);
+    bench.fault = (call, key) => {
+      if (call === 'put' && key.endsWith('manifest.json')) throw new LifeboatError('DEST_FULL', 'no space left');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FULL' } }]);
+    bench.fault = undefined;
+    for (const key of Object.keys(bench.files())) await bench.destination('copy').delete(key);
+    await bench.destination('copy').delete('lifeboat.json');
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
+    expect(report?.error?.message).toContain('it was begun at');
+    expect(bench.files()).toEqual({});
+  });
+
   test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
     await bench.nights(2);
     await bench.run();
@@ -186,6 +201,15 @@ describe('a copy and others', () => {
     };
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LEASE_LOST' }, snapshots: 0 }]);
     expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
+  });
+
+  test('a manifest that another agent brings at the same moment is no failure', async () => {
+    const [id] = (await bench.nights(1)) as [string];
+    const key = `shop/snapshots/${id}/manifest.json`;
+    bench.fault = async (call, name) => {
+      if (call === 'put' && name === key) bench.write('copy', key, bench.files('main')[key] ?? '');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
   });
 
   test('a manifest there that is another one is told, and neither is touched', async () => {

@@ -51,6 +51,11 @@ export interface Tools {
   control(...outside: string[]): Promise<Session>;
   /** Runs a program in the helper; resolves to its stdout. EXEC_FAILED with the end of stderr when it exits non-zero. */
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
+  /**
+   * Removes what is in the directory that the helper shares. The helper does that: it may be a stranger's, and exchange a directory for a link
+   * while it is removed. EXEC_FAILED, or INTERRUPTED after a minute.
+   */
+  remove(path: string): Promise<void>;
   /** The state of this run's sessions as text: it changes while the server works for us. */
   activity(): Promise<string>;
   /** Ends sessions and the helper. Never rejects, and takes seconds at most. */
@@ -75,6 +80,8 @@ export interface OpenToolsOptions {
 
 /** How long cleaning up may take when the server does not answer. */
 const CLOSE_LIMIT_MS = 5000;
+
+const REMOVE_LIMIT_MS = 60_000;
 
 /** A table of contents of 100,000 entries has some 15 MiB. */
 const OUTPUT_LIMIT = 256 * 1024 * 1024;
@@ -196,6 +203,10 @@ function toolsOver(
         }),
       );
       return stdout;
+    },
+    async remove(path) {
+      const signal = AbortSignal.timeout(REMOVE_LIMIT_MS);
+      await execText(engine, helper.id, { argv: ['rm', '-rf', '--', path], signal });
     },
     activity() {
       // Several dumps are watched at a time, and a session takes one query at a time.
