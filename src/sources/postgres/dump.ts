@@ -3,6 +3,7 @@ import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from './commands.ts';
+import { CONNECTIONS_HINT, OUT_OF_CONNECTIONS } from './connect-error.ts';
 import { isRefusal } from './count-rows.ts';
 import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from './facts.ts';
@@ -225,8 +226,14 @@ function dumpError(error: unknown, database: string, container: string): unknown
   }
   return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, {
     cause: error,
-    ...(text.includes('permission denied for ') ? { hint: MISSING_RIGHTS_HINT } : {}),
+    ...hintFor(text),
   });
+}
+
+/** By the words of the server, which `pg_dump` passes on without a SQLSTATE. */
+function hintFor(text: string): { hint?: string } {
+  if (text.includes('permission denied for ')) return { hint: MISSING_RIGHTS_HINT };
+  return OUT_OF_CONNECTIONS.test(text) ? { hint: CONNECTIONS_HINT } : {};
 }
 
 /** True if `pg_dump` was built without zstd: an image of somebody's own may be. It says so before it connects. */
