@@ -14,7 +14,7 @@ import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
+import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { nextPlace } from './store/chain.ts';
 import { isSettled } from './store/commit.ts';
@@ -148,6 +148,7 @@ async function attempt(
         hint,
       });
     }
+    problems.push(...clockProblems(snapshots, deps.now()));
     refuseUnsigned(repository.signing, snapshots);
     refuseClear(repository.keys, snapshots);
     const place = await nextPlace(repository, list, found.lease.claimed);
