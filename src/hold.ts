@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine } from './docker/engine.ts';
 import { isNotFound } from './docker/engine-errors.ts';
 import { execText } from './docker/exec.ts';
+import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Log } from './log.ts';
@@ -19,9 +20,6 @@ export interface HoldDeps {
   /** see {@link patienceOf} */
   patienceMs: number;
 }
-
-/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
-export const STOP_TIMEOUT_S = 10;
 
 /** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
 const REST_MS = 10_000;

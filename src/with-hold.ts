@@ -1,6 +1,7 @@
 import type { Engine } from './docker/engine.ts';
+import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { LifeboatError } from './errors.ts';
-import { type HoldDeps, releaseHolds, runPre, STOP_TIMEOUT_S } from './hold.ts';
+import { type HoldDeps, releaseHolds, runPre } from './hold.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
 

@@ -81,6 +81,7 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
   const { planned, agent } = options;
   const application = applicationName(agent.project, context.runId);
+  const since = new Date();
   const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
   const tools = await openTools({
     agent,
@@ -115,7 +116,8 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     };
   } catch (error) {
     const { containerId: id, containerName: name } = planned;
-    throw await explainAway(error, { engine: agent.engine, id, name, startedAt });
+    const { signal } = context;
+    throw await explainAway(error, { engine: agent.engine, id, name, startedAt, since, signal });
   } finally {
     await tools.close();
   }
