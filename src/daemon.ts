@@ -5,9 +5,10 @@ import type { BackupRequest } from './backup-context.ts';
 import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
 import { openJournals, readJournal } from './journal.ts';
 import type { Log } from './log.ts';
-import type { Plan } from './plan/model.ts';
+import type { Plan, PlannedSource } from './plan/model.ts';
 import { missedRun, nextRun } from './plan/schedule.ts';
 import type { RunReport, Trigger } from './report/events.ts';
+import { beginTry, dueRetry, type Try } from './retries.ts';
 import type { State } from './state.ts';
 
 export interface DaemonDeps {
@@ -68,8 +69,9 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();
     const due = await dueSchedules(deps, served, plan);
-    if (due.length === 0 || signal.aborted) return;
-    await runDue(deps, served, due, signal);
+    if (signal.aborted) return;
+    if (due.length > 0) return runDue(deps, served, due, signal);
+    await runAgain(deps, plan, signal);
   };
 
   await beat(deps);
@@ -182,12 +184,32 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
     ...before,
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
   });
+  const attempt = await beginTry(deps, [...schedules]);
+  const request = { trigger, only: (source: PlannedSource) => schedules.has(source.schedule), begun, signal };
+  if (await isMade(deps, attempt, request)) return;
+  deps.log.info('another run is under way; the scheduled one follows it');
+  await times.write(before);
+}
+
+/** Makes a run again that failed, for what it lacks. */
+async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
+  const due = await dueRetry(deps, plan);
+  if (!due) return;
+  const { retry, only } = due;
+  const attempt = await beginTry(deps, retry.schedules, retry);
+  const begun = () => deps.log.info('trying again what failed', { since: retry.since, try: retry.tries + 1 });
+  await isMade(deps, attempt, { trigger: 'catch-up', only, begun, signal });
+}
+
+/** Resolves to false when another run is under way: then it is as if the try had not begun. */
+async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
-    await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), begun, signal });
+    await attempt.ended(await deps.backup({ ...request, retryAt: attempt.retryAt }));
+    return true;
   } catch (error) {
     if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
-    deps.log.info('another run is under way; the scheduled one follows it');
-    await times.write(before);
+    await attempt.cancel();
+    return false;
   }
 }
 

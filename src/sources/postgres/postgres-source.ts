@@ -15,6 +15,7 @@ import { explainAway, restarted } from './restarted.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
+import { whenUp } from './when-up.ts';
 
 export interface PostgresSourceOptions {
   agent: AgentContext;
@@ -82,16 +83,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   const { planned, agent } = options;
   const application = applicationName(agent.project, context.runId);
   const since = new Date();
-  const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
-  const tools = await openTools({
-    agent,
-    source: planned,
-    application,
-    runId: context.runId,
-    recordHelper: options.recordHelper,
-    log: context.log,
-    signal: context.signal,
-  });
+  const { tools, startedAt } = await openWhenUp(options, context, application);
   try {
     const { server, listed } = await soon(options, context, async () => {
       const control = await tools.control();
@@ -121,6 +113,29 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   } finally {
     await tools.close();
   }
+}
+
+/** Waits for a server that is starting. `startedAt`: the start of its container that the run reads from. */
+function openWhenUp(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  application: string,
+): Promise<{ tools: Tools; startedAt: string }> {
+  const { planned, agent, recordHelper } = options;
+  const { runId, log, signal } = context;
+  const { containerId: id, containerName: name } = planned;
+  const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
+  return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, async () => {
+    const { startedAt } = await agent.engine.inspectContainer(id);
+    const tools = await openTools({ agent, source: planned, application, runId, recordHelper, log, signal });
+    try {
+      await soon(options, context, () => tools.control());
+      return { tools, startedAt };
+    } catch (error) {
+      await tools.close();
+      throw error;
+    }
+  });
 }
 
 /** A few questions that no server needs long to answer: one that does hangs. Errors: PG_STALLED. */
