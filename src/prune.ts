@@ -214,11 +214,14 @@ function outcome(
   const since = [...waiting.values()].map((one) => one.since);
   const from = since.length > 0 ? new Date(Math.min(...since) + SECOND_PASS_MS).toISOString() : undefined;
   const bytes = (all: Iterable<{ size: number }>) => [...all].reduce((sum, { size }) => sum + size, 0);
+  const held = decisions.filter(({ heldBy }) => heldBy !== undefined);
+  const holders = [...new Set(held.flatMap(({ heldBy = [] }) => heldBy))].sort();
   return {
     dryRun,
     snapshots: decisions.filter(({ keep }) => !keep).length,
     objects: due.length,
     bytes: bytes(due),
+    ...(held.length > 0 ? { held: { snapshots: held.length, sources: holders } } : {}),
     decisions: decisions.map((decision, i) => {
       const { start, status, trigger } = (snapshots[i] as Snapshot).manifest;
       return { ...decision, start, status, trigger };

@@ -35,6 +35,8 @@ export interface Decision {
   sources: Record<string, string[]>;
   /** why it is kept whatever its sources say */
   always: string[];
+  /** it is kept only because of the `hold` of these sources */
+  heldBy?: string[];
 }
 
 /** By which clock, see {@link decideKept}. */
@@ -59,7 +61,7 @@ const LONGEST_GAP_DAYS = 100;
  * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
  * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
  * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
- * a backup removes nothing. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
+ * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
  * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
  * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
  * is the newest of a source.
@@ -87,18 +89,33 @@ export function decideKept(
     if (rule.policy && formatKeep(rule.policy) === '') {
       throw new LifeboatError('SETTING_INVALID', `the keep policy of ${source} keeps nothing`);
     }
-    const keep = (id: string, why: string) => decisions.get(id)?.sources[source]?.push(why);
+    const keep = (id: string, why: string) => {
+      const reasons = decisions.get(id)?.sources[source];
+      if (!reasons?.includes(why)) reasons?.push(why);
+    };
     const good = newestFirst.filter(({ sources }) => isGood(sources[source]));
     if (rule.hold !== undefined) for (const { id } of good) keep(id, rule.hold);
     keepNewest(good, source, keep);
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
-    if (rule.policy) keepByPolicy(regular, rule.policy, namesOf, keep);
+    if (!rule.policy) continue;
+    keepByPolicy(regular, rule.policy, namesOf, keep);
+    // Days on which only a part could be stored push out no day on which all was.
+    keepByPolicy(regular.filter(isWhole(source)), rule.policy, namesOf, keep);
   }
   for (const decision of decisions.values()) {
     decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
+    const heldBy = holders(decision, rules);
+    if (decision.keep && heldBy) decision.heldBy = heldBy;
   }
   return [...decisions.values()];
+}
+
+/** The sources whose hold is all that keeps a snapshot; undefined where something else does. */
+function holders({ always, sources }: Decision, rules: ReadonlyMap<string, KeepRule>): string[] | undefined {
+  const wanting = Object.entries(sources).filter(([, why]) => why.length > 0);
+  const isHold = ([name, why]: [string, string[]]) => why.every((one) => one === rules.get(name)?.hold);
+  return always.length === 0 && wanting.every(isHold) ? wanting.map(([name]) => name) : undefined;
 }
 
 function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decision {
@@ -113,11 +130,15 @@ function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
   return entry !== undefined && entry.status !== 'failed';
 }
 
+function isWhole(source: string): (snapshot: KeepSnapshot) => boolean {
+  return ({ sources }) => sources[source]?.status === 'ok';
+}
+
 type Keep = (id: string, why: string) => void;
 type NamesOf = (snapshot: KeepSnapshot) => Record<Bucket, string>;
 
 function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
-  const isOk = ({ sources }: KeepSnapshot) => sources[source]?.status === 'ok';
+  const isOk = isWhole(source);
   // The data of a safety snapshot may be what a restore was meant to get rid of.
   const regular = good.filter(({ safety }) => !safety);
   const but = 'but for safety snapshots';

@@ -87,9 +87,15 @@ describe('what is kept', () => {
   test('the newest partial one does not replace the newest good one', () => {
     const partial = snap('2026-11-12T03:00:00Z', { sources: { [DB]: { status: 'partial' } } });
     expect(reasons([snap('2026-11-10T03:00:00Z'), partial], 'last 1')).toEqual({
-      '2026-11-10T03:00:00Z': [`newest good of ${DB}`],
+      '2026-11-10T03:00:00Z': [`newest good of ${DB}`, 'last 1'],
       '2026-11-12T03:00:00Z': [`newest of ${DB}`, 'last 1'],
     });
+  });
+
+  test('days that were stored in part push out none that were whole', () => {
+    const partial = { sources: { [DB]: { status: 'partial' as const } } };
+    const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 12 ? partial : {}));
+    expect(Object.keys(reasons(days, '2d'))).toEqual([11, 12, 14, 15].map((day) => `2026-11-${day}T03:00:00Z`));
   });
 
   test('a safety snapshot is kept by its pin, and without one as long as there is nothing newer', () => {

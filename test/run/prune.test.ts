@@ -212,6 +212,8 @@ describe('prune', () => {
     const kept = await run();
     expect(kept.snapshots).toBe(0);
     expect(kept.decisions[3]?.sources[MEDIA]).toEqual([`${MEDIA} failed last`]);
+    expect(kept.held).toEqual({ snapshots: 2, sources: [MEDIA] });
+    expect(renderPrune(kept, { now: new Date(now), zone: 'UTC' })).toContain(`2 old snapshots kept because ${MEDIA}`);
   });
 
   test('a source that is gone keeps by its own last policy or the default, until that is accepted', async () => {
