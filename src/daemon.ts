@@ -1,15 +1,15 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupRequest } from './backup-context.ts';
-import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
-import { openJournals, readJournal } from './journal.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { openJournals } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import { missedRun, nextRun } from './plan/schedule.ts';
 import type { RunReport, Trigger } from './report/events.ts';
 import { beginTry, dueRetry, type Try } from './retries.ts';
 import type { State } from './state.ts';
+import { stopOthers } from './stop-others.ts';
 
 export interface DaemonDeps {
   state: State;
@@ -37,7 +37,8 @@ export interface DaemonDeps {
 
 const ALIVE_INTERVAL_MS = 30_000;
 
-const POLL_MS = 100;
+/** Until the next look while a dead run is not undone yet. */
+const RECOVER_AGAIN_MS = 5000;
 
 /** A run begun later than this after its time was missed, not merely late. */
 const LATE_MS = 90_000;
@@ -48,6 +49,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const served = servedTimes(deps);
   let plan: Plan | undefined;
   let running: Promise<void> | undefined;
+  let soon: NodeJS.Timeout | undefined;
 
   const replan = async () => {
     try {
@@ -61,10 +63,17 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const tick = () => {
     running ??= serve()
       .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
-      .finally(() => {
+      .finally(async () => {
         running = undefined;
+        await lookSoon();
       });
     return running;
+  };
+  // People wait for a container that is still held.
+  const lookSoon = async () => {
+    clearTimeout(soon);
+    const left = await openJournals(deps.journals).catch(() => []);
+    if (left.length > 0 && !signal.aborted) soon = setTimeout(tick, RECOVER_AGAIN_MS);
   };
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();
@@ -88,37 +97,11 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   });
   log.info('stopping');
   stopTicking();
+  clearTimeout(soon);
   clearInterval(heart);
   await running;
   await stopOthers(deps);
   await watching.catch(() => undefined);
-}
-
-/**
- * Hands a stop on to a run started by `docker compose exec`, and waits for its end: the engine tells only the container's
- * first process, and the others are killed when that one has ended.
- */
-async function stopOthers(deps: DaemonDeps): Promise<void> {
-  let told = false;
-  while (await deps.isBusy()) {
-    // The newest: an older one may be of a run that is long over and could not be undone yet.
-    const journal = told ? undefined : (await openJournals(deps.journals)).at(-1);
-    const entries = journal ? await readJournal(journal) : [];
-    const start = entries.find((entry) => entry.type === 'start');
-    const over = entries.some((entry) => entry.type === 'reported');
-    // In a spool that is shared, the number of a process in another container means nothing here.
-    const here = start?.agent === deps.agentId;
-    if (here && start?.pid !== undefined && start.pid !== process.pid && !over) {
-      deps.log.info('stopping the run under way in another process', { pid: start.pid });
-      told = true;
-      try {
-        process.kill(start.pid, 'SIGTERM');
-      } catch (error) {
-        if (!hasErrno(error, 'ESRCH')) throw error;
-      }
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 /** When each schedule was last served (ISO time by cron expression). */

@@ -19,6 +19,8 @@ export interface HoldDeps {
   log: Log;
   /** see {@link patienceOf} */
   patienceMs: number;
+  /** how long a stop that a dead run began is waited for, milliseconds; default: not at all */
+  stopWaitMs?: number;
 }
 
 /** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
@@ -79,9 +81,11 @@ export async function releaseHolds(
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
-      deps.log.error('a container could not be released', { container: container.name, ...errorInfo(error) });
+      const isOver = error instanceof LifeboatError && error.code === 'HOOK_FAILED';
+      const fields = { container: container.name, ...errorInfo(error) };
+      deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
       failures.push(error);
-      again ||= !(error instanceof LifeboatError && error.code === 'HOOK_FAILED');
+      again ||= !isOver;
     }
   }
   return { failures, again };
@@ -89,11 +93,14 @@ export async function releaseHolds(
 
 async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
   const { container } = stop;
-  const now = await current(deps.engine, container);
+  const now = await onceStopped(deps, stop);
   if (now) {
     await deps.engine.startContainer(now.id);
     if (isStopping(stop, now)) {
-      throw new LifeboatError('INTERRUPTED', `${now.name} was still being stopped, so it cannot be started again yet`);
+      throw new LifeboatError(
+        'INTERRUPTED',
+        `${now.name} is still being stopped; it is started again when that is over`,
+      );
     }
     deps.log.info('started the container again', { container: now.name });
   } else {
@@ -109,6 +116,16 @@ async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
 function isStopping(stop: StopEntry, now: Current): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;
   return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
+}
+
+/** The container as it is once a stop that is under way has ended, or is not waited for any more. */
+async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
+  const patient = Date.now() + (deps.stopWaitMs ?? 0);
+  for (;;) {
+    const now = await current(deps.engine, stop.container);
+    if (!now || !isStopping(stop, now) || Date.now() >= patient) return now;
+    await sleep(POLL_MS);
+  }
 }
 
 /** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */

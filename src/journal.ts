@@ -19,6 +19,9 @@ export interface RolledBackFrom {
   inUse: 'restored' | 'before';
 }
 
+/** How far a dead restore or rollback had come. `half`: a volume is neither old nor new now; `unknown`: it cannot be told now. */
+export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
+
 /**
  * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
  * says nothing. Each is written before it is done (invariant 10), so that the next start can
@@ -29,7 +32,8 @@ export type JournalEntry =
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
   /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
-  | { type: 'reported' }
+  /** `reached`: how far a dead restore had come, where that was found out */
+  | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }

@@ -141,6 +141,8 @@ export function passingShare(report: Omit<RunReport, 'retry'>): 'none' | 'some' 
     // The agent is being stopped, and may not come back.
     error?.code !== 'INTERRUPTED' &&
     !lasting &&
+    // The next try says nothing of what is stored.
+    !results.some(({ fell }) => fell) &&
     copies.every(({ status }) => status === 'ok');
   return isAll ? 'all' : 'some';
 }

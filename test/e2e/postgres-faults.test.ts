@@ -127,7 +127,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
   it('fails cleanly when the database container is restarted, and takes seconds to end', async () => {
     const db = await stack.id('db');
     // A server that is asked to stop ends its connections at once, and waits for its last checkpoint then.
-    const freeze = 'kill -STOP $(grep -l "postgres: checkpointer" /proc/[0-9]*/cmdline | cut -d/ -f3)';
+    const freeze = 'kill -STOP $(grep -l "postgres: [c]heckpointer" /proc/[0-9]*/cmdline | cut -d/ -f3)';
     await stack.exec('db', ['sh', '-c', freeze]);
     const { before, ran } = await strike(atFirst(), () => ok('docker', ['restart', '-t', '9', db]));
     await stack.compose('up', '--detach', '--wait', 'db');

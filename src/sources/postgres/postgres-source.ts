@@ -11,7 +11,7 @@ import { dumpDatabase, lacksZstd } from './dump.ts';
 import { dumpGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { runPool, type Task } from './pool.ts';
-import { explainAway, restarted } from './restarted.ts';
+import { explainAway, restarted, type Watched } from './restarted.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
@@ -81,14 +81,15 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 
 async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
   const { planned, agent } = options;
-  const application = applicationName(agent.project, context.runId);
-  const since = new Date();
-  const { tools, startedAt } = await openWhenUp(options, context, application);
+  const { containerId: id, containerName: name } = planned;
+  const { engine } = agent;
+  const watched = { engine, id, name, since: new Date(), signal: context.signal };
+  const { tools, startedAt } = await openWhenUp(options, context, watched);
   try {
     const { server, listed } = await soon(options, context, async () => {
       const control = await tools.control();
       const server = await readServerFacts(control);
-      if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
+      if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, listed: await listDatabases(control) };
     });
     const { databases, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
@@ -107,9 +108,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       image: planned.imageId,
     };
   } catch (error) {
-    const { containerId: id, containerName: name } = planned;
-    const { signal } = context;
-    throw await explainAway(error, { engine: agent.engine, id, name, startedAt, since, signal });
+    throw await explainAway(error, { ...watched, startedAt });
   } finally {
     await tools.close();
   }
@@ -119,14 +118,15 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
 function openWhenUp(
   options: PostgresSourceOptions,
   context: CaptureContext,
-  application: string,
+  watched: Omit<Watched, 'startedAt'>,
 ): Promise<{ tools: Tools; startedAt: string }> {
   const { planned, agent, recordHelper } = options;
   const { runId, log, signal } = context;
-  const { containerId: id, containerName: name } = planned;
+  const application = applicationName(agent.project, runId);
   const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
-  return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, async () => {
-    const { startedAt } = await agent.engine.inspectContainer(id);
+  let startedAt: string | undefined;
+  const attempt = async () => {
+    startedAt = (await agent.engine.inspectContainer(planned.containerId)).startedAt;
     const tools = await openTools({ agent, source: planned, application, runId, recordHelper, log, signal });
     try {
       await soon(options, context, () => tools.control());
@@ -135,6 +135,9 @@ function openWhenUp(
       await tools.close();
       throw error;
     }
+  };
+  return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
+    throw startedAt === undefined ? error : await explainAway(error, { ...watched, startedAt });
   });
 }
 
