@@ -19,6 +19,7 @@ import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { readPins } from './store/pins.ts';
+import { missingDatabases } from './store/stored-databases.ts';
 
 /** The commands that only look. */
 
@@ -39,12 +40,11 @@ export async function listSnapshots(call: Call): Promise<number> {
 }
 
 function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
-  const each = Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({
-    name,
-    status: own,
-    bytes,
-    newBytes,
-  }));
+  const each = Object.entries(sources).map(([name, entry]) => {
+    const { status: own, bytes, newBytes } = entry;
+    const missing = missingDatabases(entry).map(({ name: database }) => database);
+    return { name, status: own, bytes, newBytes, ...(missing.length > 0 ? { missing } : {}) };
+  });
   return { id, end, status, trigger, sources: each };
 }
 
@@ -169,10 +169,11 @@ export async function status(call: Call): Promise<number> {
   const all = standings({ plan, manifests, results, accepted, zone, now });
   const next = app.nextRun(plan).toISOString();
   const running = (await app.isBusy()) ? await runningNow(state.directory) : null;
-  const sources = all.map(({ name, attention, last: newest, lastGood: good }) => ({
+  const sources = all.map(({ name, attention, last: newest, lastGood: good, missing }) => ({
     name,
     attention,
     last: newest ?? null,
+    ...(missing ? { missing } : {}),
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
   const held = await app.heldData();

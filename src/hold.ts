@@ -5,6 +5,7 @@ import { execText } from './docker/exec.ts';
 import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
+import { whyLeft } from './left-stopped.ts';
 import type { Log } from './log.ts';
 import type { Hook } from './plan/model.ts';
 
@@ -19,6 +20,8 @@ export interface HoldDeps {
   log: Log;
   /** see {@link patienceOf} */
   patienceMs: number;
+  /** the agent's own container; default: a stop of its whole project is not looked for */
+  agent?: { id: string; project: string; service: string };
   /** how long a stop that a dead run began is waited for, milliseconds; default: not at all */
   stopWaitMs?: number;
 }
@@ -75,9 +78,11 @@ export async function releaseHolds(
 ): Promise<{ failures: unknown[]; again: boolean }> {
   const failures: unknown[] = [];
   let again = false;
-  for (const { container, stop, post, pre } of openHolds(entries)) {
+  const open = openHolds(entries);
+  const held = new Set(open.map(({ container }) => container.id));
+  for (const { container, stop, post, pre } of open) {
     try {
-      if (stop) await startAgain(deps, stop);
+      if (stop) await startAgain(deps, stop, held);
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
@@ -91,10 +96,13 @@ export async function releaseHolds(
   return { failures, again };
 }
 
-async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
+async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<string>): Promise<void> {
   const { container } = stop;
   const now = await onceStopped(deps, stop);
-  if (now) {
+  const left = now && (await whyLeft(deps, stop, now, held));
+  if (left !== undefined) {
+    deps.log.warn(`${now?.name} ${left}`, { container: container.name });
+  } else if (now) {
     await deps.engine.startContainer(now.id);
     if (isStopping(stop, now)) {
       throw new LifeboatError(

@@ -36,6 +36,8 @@ export type JournalEntry =
   | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
+  /** the manifest of a backup is about to be sent: from here on it may appear at any time */
+  | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
   /** tables are about to go into a database that is in use, by their names there */
@@ -46,8 +48,12 @@ export type JournalEntry =
   | { type: 'volume-swap'; id: string }
   /** `now`: which data is in it */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
-  /** `startedAt`: its last start, as the engine tells it; `until`: the stop is over by then, whatever it comes to */
-  | { type: 'stop'; container: ContainerRef; startedAt?: string; until?: string }
+  /**
+   * `startedAt`: its last start, as the engine tells it; `at`: when the stop was asked for (ISO time); `timeout`: the seconds that
+   * the container is given; `until`: the stop is over by then, whatever it comes to
+   */
+  | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
+  /** it runs again, or is left stopped because a user stopped it */
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
   /** `pre` is about to run as this command of the engine; by `until` (ISO time) it is not waited for any more */

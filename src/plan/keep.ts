@@ -1,4 +1,5 @@
 import { LifeboatError } from '../errors.ts';
+import { type KeepEntry, sometimesMissing } from './keep-databases.ts';
 import type { KeepPolicy } from './model.ts';
 import { formatKeep } from './retention.ts';
 import { offsetAt } from './zone.ts';
@@ -13,8 +14,7 @@ export interface KeepSnapshot {
   safety: boolean;
   /** why it is pinned */
   pinned?: string;
-  /** `fellSince`: the snapshot that the source was compared with when it was found to have fallen */
-  sources: Readonly<Record<string, { status: 'ok' | 'partial' | 'failed'; fellSince?: string }>>;
+  sources: Readonly<Record<string, KeepEntry>>;
 }
 
 /** How one source is kept. */
@@ -61,8 +61,9 @@ const LONGEST_GAP_DAYS = 100;
  * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
  * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
  * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
- * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
- * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
+ * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for
+ * nothing. Whatever the policies say, of each source there stay its newest snapshot that is not failed and its newest that is
+ * ok, of each database that a server still has the newest that holds it, and of a fall that nobody accepted the snapshots before
  * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
  * is the newest of a source.
  *
@@ -98,10 +99,17 @@ export function decideKept(
     keepNewest(good, source, keep);
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
-    if (!rule.policy) continue;
-    keepByPolicy(regular, rule.policy, namesOf, keep);
-    // Days on which only a part could be stored push out no day on which all was.
-    keepByPolicy(regular.filter(isWhole(source)), rule.policy, namesOf, keep);
+    if (rule.policy) {
+      keepByPolicy(regular, rule.policy, namesOf, keep);
+      // Days on which only a part could be stored push out no day on which all was.
+      keepByPolicy(regular.filter(isWhole(source)), rule.policy, namesOf, keep);
+    }
+    for (const { database, holding } of sometimesMissing(regular, source)) {
+      const [newest] = holding;
+      if (newest) keep(newest.id, `newest of ${source} with database ${database}`);
+      const keepFor: Keep = (id, why) => keep(id, `${why} with database ${database}`);
+      if (rule.policy) keepByPolicy(holding, rule.policy, namesOf, keepFor);
+    }
   }
   for (const decision of decisions.values()) {
     decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
@@ -126,7 +134,7 @@ function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decis
   return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
 }
 
-function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
+function isGood(entry: KeepEntry | undefined): boolean {
   return entry !== undefined && entry.status !== 'failed';
 }
 

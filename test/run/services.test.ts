@@ -87,7 +87,7 @@ describe('services that were stopped for a restore', () => {
     const engine = {
       exitLagMs: 0,
       inspectContainer: async () => {
-        if (!running) return { running, autoRemove: false };
+        if (!running) return { running, autoRemove: false, startedAt };
         const seen = startedAt === '' ? {} : after();
         if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
         throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
