@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type ErrorInfo, hasErrno } from './errors.ts';
 import type { Accepted } from './plan/accepted.ts';
 import type { Problem } from './plan/model.ts';
+import type { Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 import type { KnownRepository } from './store/repository-info.ts';
@@ -67,6 +68,9 @@ export interface State {
   /** when each schedule was last served (ISO time by cron expression) */
   served(): Promise<Record<string, string>>;
   saveServed(served: Record<string, string>): Promise<void>;
+  /** scheduled runs that are made again for what they lack */
+  retries(): Promise<Retry[]>;
+  saveRetries(retries: readonly Retry[]): Promise<void>;
   /** sources whose absence or emptiness a person has accepted, by name */
   accepted(): Promise<Accepted>;
   saveAccepted(accepted: Accepted): Promise<void>;
@@ -122,6 +126,8 @@ export function openState(directory: string): State {
     results,
     served: () => record('served.json'),
     saveServed: (served) => writeJson(file('served.json'), served),
+    retries: () => readJson<Retry[]>(file('retries.json')).then((value) => value ?? []),
+    saveRetries: (retries) => writeJson(file('retries.json'), retries),
     accepted: async () => (await readJson<Accepted>(file('accepted.json'))) ?? {},
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
     damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
