@@ -11,6 +11,13 @@ export interface ServerAddress {
   socketMount?: Mount;
 }
 
+const forGood = new WeakSet<Error>();
+
+/** True for a failure of {@link addressOf} that waiting does not change. */
+export function isForGood(error: Error): boolean {
+  return forGood.has(error);
+}
+
 /**
  * Where to reach the server of a container: where its own record says that it listens, else at the port of its settings on the
  * loopback. One that listens on a Unix socket alone is reached through the volume that holds the socket.
@@ -29,13 +36,16 @@ export function addressOf(source: PostgresSource, { postmaster }: ContainerServe
   }
   const socketMount = source.mounts.find(({ destination }) => isWithin(socketDirectory, destination));
   if (socketMount) return { host: socketDirectory, port, socketMount };
-  throw new LifeboatError(
+  const hidden = new LifeboatError(
     'PG_UNREACHABLE',
     `database container ${container} listens on no TCP address, and its Unix socket in ${socketDirectory} is in no volume`,
     {
       hint: `Let it listen on 127.0.0.1 (listen_addresses = 'localhost'), or mount a volume at ${socketDirectory}. While a new database is being set up this is so for a moment.`,
     },
   );
+  // The entry point of an image sets a database up with a server of its own, and becomes the server only then.
+  if (postmaster.lines[0] === '1') forGood.add(hidden);
+  throw hidden;
 }
 
 /** An address to listen on as one to connect to. */
