@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
+import { until } from '../destinations/until.ts';
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
@@ -110,7 +111,9 @@ export async function leaseTokenAt(destination: Destination, project: string): P
   return undefined;
 }
 
-function hold(deps: LeaseDeps, token: string, first: number): Lease {
+function hold(held: LeaseDeps, token: string, first: number): Lease {
+  const end = new AbortController();
+  const deps = { ...held, destination: until(held.destination, end.signal) };
   let number = first;
   let lost: LifeboatError | undefined;
   let last: Promise<void> = Promise.resolve();
@@ -147,6 +150,8 @@ function hold(deps: LeaseDeps, token: string, first: number): Lease {
       );
       // What comes after a run, such as its report, does not wait for a destination that hangs.
       await Promise.race([given, sleep(RELEASE_MS, undefined, { ref: false })]);
+      // Nor does the process: what hangs is given up.
+      end.abort(new LifeboatError('DEST_UNREACHABLE', `${deps.destination.name} did not answer in time`));
     },
   };
 }
