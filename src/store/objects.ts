@@ -9,8 +9,8 @@ import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ObjectRef } from './manifest.ts';
 import { seal, unseal } from './seal.ts';
 
-/** Documents (manifests, facts) are never larger than that; a larger one is not ours. */
-const MAX_DOCUMENT = 64 * 1024 * 1024;
+/** Documents (manifests, facts) are never larger than that, plain, in bytes: a larger one is neither stored nor read. */
+export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** What putting and getting of whole objects needs. */
 export interface ObjectOptions {
