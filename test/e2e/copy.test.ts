@@ -214,6 +214,12 @@ describe('a copy on an S3 server', () => {
       await ok('docker', ['unpause', server.container]);
     }
     proxy.forget();
+    const answers = () =>
+      server.keys(bucket).then(
+        () => true,
+        () => false,
+      );
+    await until('the server is itself again', answers);
     const { stdout } = await stack.lifeboatInTurn('copy');
     expect(stdout).toContain('is up to date · 1 snapshot');
     expect(await server.uploads(bucket)).toEqual([]);
