@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { fallsOf, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
@@ -10,14 +10,16 @@ import { factsReader, previousTree } from './previous-tree.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
-import type { CapturedTree, Source } from './sources/source.ts';
+import { missingError } from './sources/postgres/missing-error.ts';
+import type { CapturedDatabase, CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import type { StoredTree } from './store/store-tree.ts';
+import { lastWithDatabase } from './store/stored-databases.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
-import { treeWarnings, unreadableError } from './tree-warnings.ts';
+import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
 /** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
 export interface Captured {
@@ -78,6 +80,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           journal: context.journal.file,
           indexPath,
           spool: directory,
+          sqlite: planned.kind !== 'postgres',
           signal,
           progress,
           ...(previous.tree ? { previous: previous.tree } : {}),
@@ -89,7 +92,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         const tree = { ...captured, warnings: [...before, ...captured.warnings, ...previous.warnings] };
         const falls = await fallsOf(
           { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
-          captured.facts,
+          captured,
           stored,
           lastGood,
         );
@@ -128,11 +131,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const rows = rowsOf(tree.facts);
     // What a restore replaces is known to be amiss.
     const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
-    const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
-    const unreadable = stored.unreadableCount;
-    const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
-    const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
-    const error = unreadable === 0 ? {} : { error: errorInfo(unreadableError(planned.name, stored)) };
+    const [failure, ...others] = whyPartial(planned, tree, stored);
+    const told = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
+    const warnings = [...tree.warnings, ...told, ...falls];
+    const status = failure ? ('partial' as const) : ('ok' as const);
+    const summary = tree.summary || treeSummary(stored);
+    const error = failure ? { error: failure } : {};
     const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
     return {
       report: {
@@ -145,6 +149,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       entry: {
         ...shared,
         ...rows,
+        ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
         ...(tree.image ? { image: tree.image } : {}),
         ...(objects.facts ? { facts: objects.facts } : {}),
         index: objects.index,
@@ -158,6 +163,14 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         if (objects.facts) await deps.state.cacheFacts(planned.name, objects.facts.sha256, tree.facts);
       },
     };
+  }
+
+  /** Undefined when all that was asked for is stored. */
+  /** What makes a source partial, the worst first. */
+  function whyPartial(planned: PlannedSource, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo[] {
+    const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
+    const missing = missingError(databases, last);
+    return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
   }
 
   async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
@@ -187,6 +200,10 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     },
     failed: (planned, error) => failed(planned, error),
   };
+}
+
+function databaseEntry({ name, error }: CapturedDatabase): NonNullable<ManifestSource['databases']>[number] {
+  return error ? { name, status: 'failed', error } : { name, status: 'ok' };
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */

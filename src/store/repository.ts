@@ -1,6 +1,7 @@
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
+import { type CommitOptions, putManifest } from './commit.ts';
 import { checkDocumentSize, checkPresence, putDocument } from './documents.ts';
 import {
   decodeManifest,
@@ -10,7 +11,7 @@ import {
   type ObjectRef,
   type RepositoryInfo,
 } from './manifest.ts';
-import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument, streamOf } from './objects.ts';
+import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { sharePacks } from './shared-packs.ts';
 import { Signing } from './signing.ts';
@@ -62,11 +63,10 @@ export interface Repository {
   /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put. `fence` is called
-   * right before. Throws OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE for what could not be read back, and what `fence` does; then
-   * there is no snapshot.
+   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
+   * {@link putManifest}. Throws OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
    */
-  commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot>;
+  commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
    * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
    * manifest names, manifests themselves and keys outside this project are refused, and returned.
@@ -172,14 +172,16 @@ class StoredRepository implements Repository {
     return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
   }
 
-  async commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot> {
+  async commit(manifest: Manifest, options: CommitOptions = {}): Promise<Snapshot> {
     // As it will be read: what is signed must be what is stored.
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
-    await this.checkObjects(objectsOf(manifest));
-    await fence?.();
-    await this.destination.put(manifestKey(this.project, manifest.id), streamOf(bytes));
+    const check = () => this.checkObjects(objectsOf(manifest));
+    await check();
+    const { id, sequence } = manifest;
+    const key = manifestKey(this.project, id);
+    await putManifest({ destination: this.destination, key, sequence, bytes, check }, options);
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
 

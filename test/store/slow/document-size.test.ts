@@ -23,7 +23,7 @@ test('what could not be read back is refused before anything is put, and a littl
     throw new Error('it came too far');
   };
   const large = manifestWith(MAX_DOCUMENT, '20261120T030000Z-000001');
-  await expect(repository.commit(large, fence)).rejects.toMatchObject({
+  await expect(repository.commit(large, { fence })).rejects.toMatchObject({
     code: 'SNAPSHOT_TOO_LARGE',
     message: expect.stringContaining('the manifest of 20261120T030000Z-000001 would have 65 MiB'),
   });
