@@ -1,5 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 import { LifeboatError } from '../errors.ts';
+import { plural } from '../report/format.ts';
 import { SMALL_FILE } from './content-store.ts';
 import { rangesText, storedSize } from './data-ranges.ts';
 import type { Directory } from './directory.ts';
@@ -62,7 +63,7 @@ export class Extraction {
     if (this.result.files !== files || this.result.bytes !== bytes) {
       throw new LifeboatError(
         'INTERNAL',
-        `restored ${this.result.files} of ${files} files, ${this.result.bytes} of ${bytes} bytes`,
+        `restored ${this.result.files} of ${plural(files, 'file')}, ${this.result.bytes} of ${plural(bytes, 'byte')}`,
       );
     }
     return this.result;
