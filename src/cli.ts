@@ -91,7 +91,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .action(act('copy'));
   command('prune', 'remove the snapshots that need not be kept, and tell why each is or is not', 'prune --dry-run')
     .option('--dry-run', 'only show what would be removed')
-    .option('--clock-is-right', 'prune although snapshots are from the future: those are kept')
+    .option('--clock-is-right', 'prune although months lie between the newest snapshots, or since then')
     .action(act('prune'));
   command('pin <snapshot>', 'keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
     .option('--reason <text>', 'why, for whoever finds it')

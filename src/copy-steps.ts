@@ -56,7 +56,8 @@ export async function bringUpToDate(
 ): Promise<{ error?: LifeboatError; bad: string[]; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
-  const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
+  const removed = await placesOf(main, copy);
+  const steps = planCopy({ snapshots: main.snapshots, removed, ...copy });
   for (const step of steps) lacking.add(step);
   const problems = new Map<string, Problem>();
   const context = await contextOf(deps, copying, problems);
@@ -130,6 +131,18 @@ async function readCopy(
     if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
   }
   return { hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
+}
+
+/** The removed snapshots of the destination, with the places of those that the copy has to hear of: few, but for a first copy. */
+async function placesOf({ repository, removed, snapshots }: Side, { there, gone }: CopySide) {
+  const known = new Set(snapshots.map(({ manifest }) => manifest.id));
+  const places: { id: string; sequence?: number }[] = [];
+  for (const id of removed) {
+    const isNew = !known.has(id) && !there.has(id) && !gone.has(id);
+    const tombstone = isNew ? await readTombstone(repository, id) : undefined;
+    places.push(tombstone ? { id, sequence: tombstone.sequence } : { id });
+  }
+  return places;
 }
 
 async function contextOf(

@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Reached, reportDeadRestore } from './dead-restore.ts';
+import { reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
@@ -9,6 +9,7 @@ import {
   type JournalEntry,
   journalObjects,
   openJournals,
+  type Reached,
   type RolledBackFrom,
   readJournal,
 } from './journal.ts';
@@ -119,8 +120,9 @@ async function undo(
     // A safety snapshot is told of by its restore.
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
-    if (begun) await reportDeadRestore(deps, begun.restore, volumes.reached ?? clean.reached, copying?.tables);
-    record({ type: 'reported' });
+    const reached = volumes.reached ?? clean.reached;
+    if (begun) await reportDeadRestore(deps, begun.restore, reached, copying?.tables);
+    record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
 }
@@ -223,6 +225,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
           ...(left === 'snapshot' ? { snapshot: run.id } : {}),
           ...(last ? { previousStatus: overall(last) } : {}),
         };
+  if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.

@@ -17,7 +17,7 @@ import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { sharePacks } from './shared-packs.ts';
 import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
-import { isAboutManifest, withoutIntruders } from './snapshot-list.ts';
+import { isAboutManifest, newestFirst, newestOf, withoutIntruders } from './snapshot-list.ts';
 
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
@@ -28,7 +28,7 @@ export interface Snapshot {
   unsigned?: true;
 }
 
-/** All snapshots of a project, newest first, and the manifests that could not be read or are not what was signed. */
+/** All snapshots of a project, newest first by the chain, whatever their dates say; and the manifests that could not be read or are not what was signed. */
 export interface SnapshotList {
   snapshots: Snapshot[];
   damaged: { id: string; error: LifeboatError }[];
@@ -133,12 +133,14 @@ class StoredRepository implements Repository {
         else if (!(error instanceof LifeboatError && error.code === 'OBJECT_MISSING')) throw error;
       }
     }
+    list.snapshots.sort(newestFirst);
     return withoutIntruders(list);
   }
 
   async resolve(name: string): Promise<Snapshot> {
     const ids = await this.ids();
-    const matching = name === 'latest' ? ids.slice(0, 1) : ids.filter((id) => id === name || id.startsWith(name));
+    if (name === 'latest' && ids.length > 0) return newestOf(await this.snapshots());
+    const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
     if (name !== '' && exact) return this.read(exact);
     const many = matching.length > 1;
@@ -199,7 +201,7 @@ class StoredRepository implements Repository {
     return result;
   }
 
-  /** Ids of all manifests, newest first. */
+  /** Ids of all manifests, the latest dates first. */
   private async ids(): Promise<string[]> {
     const prefix = `${this.project}/snapshots/`;
     const ids: string[] = [];
