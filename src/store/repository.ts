@@ -1,7 +1,6 @@
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
-import { plural } from '../report/format.ts';
 import { type CommitOptions, putManifest } from './commit.ts';
 import {
   canonicalJson,
@@ -232,7 +231,7 @@ class StoredRepository implements Repository {
       if (!ref) continue;
       missing.delete(key);
       if (size !== ref.size)
-        throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${plural(size, 'byte')} instead of ${ref.size}`);
+        throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
     }
     for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
   }
