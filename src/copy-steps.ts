@@ -5,14 +5,8 @@ import { prolongLocks } from './locks.ts';
 import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
-import {
-  type CopyContext,
-  copyDocument,
-  copySnapshot,
-  isAboutSnapshot,
-  isAboutSource,
-  removeWrong,
-} from './store/copy-objects.ts';
+import { type CopyContext, copyDocument, copySnapshot, isAboutSnapshot, removeWrong } from './store/copy-objects.ts';
+import { DamageJudge, isDamage } from './store/damage.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { deleteUnlessKept } from './store/objects.ts';
@@ -80,7 +74,7 @@ export async function bringUpToDate(
   const have = new Set([...copy.there, ...brought]);
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository);
-  const bad = [...context.bad].filter(([, why]) => isAboutSource(why)).map(([key]) => key);
+  const bad = [...context.bad].filter(([, why]) => isDamage(why)).map(([key]) => key);
   return { bad, problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
@@ -170,7 +164,9 @@ async function contextOf(
       problems.set(message, problem);
     }
   };
-  return { complete, from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
+  const judge = new DamageJudge(main.repository);
+  const ends = { from: main.repository, to: repository };
+  return { ...ends, complete, judge, there, bad: new Map(), sent: report, fence, heard, signal };
 }
 
 async function take(

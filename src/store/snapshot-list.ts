@@ -1,4 +1,4 @@
-import { type ErrorCode, LifeboatError } from '../errors.ts';
+import { type ErrorCode, hasErrno, LifeboatError } from '../errors.ts';
 import type { Snapshot, SnapshotList } from './repository.ts';
 import { unsigned } from './signing.ts';
 
@@ -11,9 +11,10 @@ const ABOUT_MANIFEST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SIGNATURE_KEY',
 ]);
 
-/** True for what is wrong with the one manifest that was read, rather than with the way to it. */
+/** True for what is wrong with the one manifest that was read, or its rights, rather than with the way to it. */
 export function isAboutManifest(error: unknown): error is LifeboatError {
-  return error instanceof LifeboatError && ABOUT_MANIFEST.has(error.code);
+  if (!(error instanceof LifeboatError)) return false;
+  return ABOUT_MANIFEST.has(error.code) || hasErrno(error.cause, 'EACCES', 'EPERM');
 }
 
 /** The order of the chain, whatever the dates say. Two of one sequence are of a chain that is broken. */
