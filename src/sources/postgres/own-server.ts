@@ -115,6 +115,6 @@ function wrongServer(source: PostgresSource, address: string, refused: boolean, 
   const hint =
     why === undefined
       ? `${shared} ${unread}`
-      : `Two servers share a network (network_mode): see that the one in ${containerName} runs. Nothing was read from the other, or changed.`;
+      : `Two servers share a network (network_mode): see that the server of ${containerName} is running. Nothing was read from the other, or changed.`;
   return new LifeboatError('PG_WRONG_SERVER', message, { hint });
 }
