@@ -245,6 +245,21 @@ test('what a run left undone is tried again every minute', async () => {
   expect(deps.recover).toHaveBeenCalledTimes(3);
 });
 
+test('and sooner at first, without waiting for the minute, until nothing is left', async () => {
+  deps.recoverAgainMs = 5;
+  await start();
+  const looks = () => vi.mocked(deps.recover).mock.calls.length;
+  const journal = path.join(deps.journals, 'a.ndjson');
+  appendJournal(journal, { type: 'start', verb: 'restore', id: 'a' });
+  await tick();
+  await vi.waitFor(() => expect(looks()).toBeGreaterThan(4), WAIT);
+  rmSync(journal);
+  await tick();
+  const now = looks();
+  await tick();
+  expect(looks()).toBe(now);
+});
+
 test('a stop waits for the run under way, which hears of it', async () => {
   await start();
   const heard: string[] = [];
