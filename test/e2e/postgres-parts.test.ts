@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import type { PostgresFacts } from '../../src/sources/postgres/facts.ts';
@@ -21,6 +22,36 @@ const BROKEN_INDEX = `CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUT
 /** Above 64 MiB: such databases are dumped first. */
 const BIG = `CREATE TABLE big (id int, v text); ALTER TABLE big ALTER v SET STORAGE plain;
   INSERT INTO big SELECT i, repeat('x', 4000) FROM generate_series(1, 20000) i;`;
+
+/** Whoever logs in, and whatever is made, is written down; an agent is refused. */
+const EVENT_TRIGGERS = `CREATE TABLE seen (who text, what text);
+  CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5);
+  CREATE MATERIALIZED VIEW sums AS SELECT sum(id) FROM t;
+  CREATE FUNCTION see_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.seen VALUES (current_setting('application_name'), 'login');
+    IF current_setting('application_name') LIKE 'lifeboat%' THEN RAISE 'nobody comes in'; END IF; END $$;
+  CREATE FUNCTION see_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.seen VALUES (current_setting('application_name'), tg_tag); END $$;
+  CREATE EVENT TRIGGER logins ON login EXECUTE FUNCTION see_login();
+  CREATE EVENT TRIGGER ddl ON ddl_command_end EXECUTE FUNCTION see_ddl();
+  ALTER EVENT TRIGGER logins ENABLE ALWAYS; ALTER EVENT TRIGGER ddl ENABLE ALWAYS;`;
+
+/** An index whose function takes 100 ms for each of 160 rows; made before the function was replaced. */
+const SLOW_INDEX = `CREATE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+  CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 160); CREATE INDEX ON t (key(id));
+  CREATE OR REPLACE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+    'DECLARE until timestamptz := clock_timestamp() + interval ''100 ms'';
+     BEGIN WHILE clock_timestamp() < until LOOP END LOOP; RETURN $1; END';`;
+
+function ended(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const [stdout, stderr]: [string[], string[]] = [[], []];
+  child.stdout?.on('data', (chunk: Buffer) => stdout.push(String(chunk)));
+  child.stderr?.on('data', (chunk: Buffer) => stderr.push(String(chunk)));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, stdout: stdout.join(''), stderr: stderr.join('') }));
+  });
+}
 
 describe('one bad thing in a server', () => {
   let stack: Stack;
@@ -108,5 +139,76 @@ describe('one bad thing in a server', () => {
       expect.stringContaining(`Snapshot ${whole} is the last that holds app.`),
     ]);
     expect((await stack.lifeboat('snapshots')).stdout).toContain('db.postgres (without app, doomed)');
+  });
+
+  it('is dumped by one worker when somebody waits to lock a table that another worker needs', async () => {
+    const inBig = (sql: string) => stack.psql(sql, { database: 'big' });
+    await inBig('CREATE TABLE rotated (id int); CREATE TABLE gate (id int)');
+    const locks = (relation: string, mode: string, granted: boolean) =>
+      `FROM pg_locks WHERE relation = '${relation}'::regclass AND mode = '${mode}' AND ${granted ? '' : 'NOT '}granted`;
+    const any = (from: string) => async () => (await inBig(`SELECT 1 ${from} LIMIT 1`)) !== '';
+    const gate = inBig('BEGIN; LOCK TABLE gate; SELECT pg_sleep(600)').catch(String);
+    const held = locks('gate', 'AccessExclusiveLock', true);
+    await until('the gate is locked', any(held));
+    const running = stack.backup();
+    // The dump has the lower table, and waits for the gate.
+    await whileRuns(running, until('the dump waits', any(locks('gate', 'AccessShareLock', false))));
+    const truncate = 'DO $$ BEGIN LOOP TRUNCATE rotated; COMMIT; END LOOP; END $$';
+    const rotation = inBig(truncate).catch(String);
+    const queued = locks('rotated', 'AccessExclusiveLock', false);
+    await whileRuns(running, until('a TRUNCATE waits', any(queued)));
+    await inBig(`SELECT pg_terminate_backend(pid) ${held}`);
+    await gate;
+    const { report, stderr } = await running;
+    await inBig(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$ BEGIN LOOP%'`);
+    await rotation;
+    const { entry } = await facts(report.snapshot ?? '');
+    const status = entry.databases?.find(({ name }) => name === 'big')?.status;
+    expect(status, JSON.stringify(report, null, 1) + stderr).toBe('ok');
+    expect((await stack.logs('lifeboat')) + stderr).toContain('dumping again, with one worker');
+  });
+});
+
+describe('a server whose own code runs in our sessions', () => {
+  let stack: Stack;
+
+  beforeAll(async () => {
+    stack = await Stack.start({ services: { db: postgres(17) }, receiver: false });
+    await stack.psql('CREATE DATABASE app');
+    await stack.psql('CREATE DATABASE slow');
+  });
+  afterAll(() => stack?.destroy());
+
+  it('fires no event triggers in them, at login and at a restore', async () => {
+    await stack.psql(EVENT_TRIGGERS, { database: 'app' });
+    const { code, report, stderr } = await stack.backup();
+    expect(code, JSON.stringify(report, null, 1) + stderr).toBe(0);
+    const restored = await stack.lifeboat(
+      'restore',
+      report.id,
+      'db.postgres',
+      '--database',
+      'app',
+      '--to-database',
+      'copy',
+    );
+    expect(restored.code, restored.stderr).toBe(0);
+    const again = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
+    expect(again.code, again.stderr).toBe(0);
+    // Only the harness was let in, and only what it does was written down.
+    expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
+  });
+
+  it('is not ended while one statement of a restore takes longer than the stall timeout', async () => {
+    await stack.psql(SLOW_INDEX, { database: 'slow' });
+    const { report } = await stack.backup();
+    await stack.psql('DROP DATABASE slow');
+    const settings = { LIFEBOAT_STALL_TIMEOUT: '10s' };
+    const restore = stack.spawnWith(settings, 'restore', report.id, 'db.postgres', '--database', 'slow', '--json');
+    const ran = await ended(restore);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    // The statement did take longer than that.
+    const { steps } = JSON.parse(ran.stdout) as { steps: { name: string; durationMs: number }[] };
+    expect(steps.find(({ name }) => name === 'restore')?.durationMs).toBeGreaterThan(13_000);
   });
 });
