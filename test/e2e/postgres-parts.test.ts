@@ -19,6 +19,8 @@ const BROKEN_INDEX = `CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUT
   CREATE TABLE broken (id int); INSERT INTO broken SELECT generate_series(1, 5);
   CREATE INDEX ON broken (key(id)); DROP FUNCTION helper(int);`;
 
+const db = postgres(15);
+
 /** Above 64 MiB: such databases are dumped first. */
 const BIG = `CREATE TABLE big (id int, v text); ALTER TABLE big ALTER v SET STORAGE plain;
   INSERT INTO big SELECT i, repeat('x', 4000) FROM generate_series(1, 20000) i;`;
@@ -57,7 +59,7 @@ describe('one bad thing in a server', () => {
   let stack: Stack;
 
   beforeAll(async () => {
-    stack = await Stack.start({ services: { db: postgres(15) } });
+    stack = await Stack.start({ services: { db } });
     for (const name of ['earth', 'app', 'blog']) await stack.psql(`CREATE DATABASE ${name}`);
     await stack.psql(EARTH, { database: 'earth' });
     await stack.psql(BROKEN_INDEX, { database: 'blog' });
@@ -80,10 +82,16 @@ describe('one bad thing in a server', () => {
       tables.map(({ name, exact, rows }) => [name, exact ? rows : 'not counted']),
     );
     expect(Object.fromEntries(counted)).toEqual({ places: 2, plain: 7, broken: 'not counted', t: 10 });
+    const fragile = (object: string, why: string) =>
+      expect.stringMatching(
+        new RegExp(`^database .*: index ${object} is stored, and a restore may fail to build it: .*${why}`),
+      );
     expect(result(report)?.warnings).toEqual([
+      fragile('public.broken_key_idx', 'public.helper.integer. does not exist'),
       expect.stringMatching(
         /^database blog: 1 table not counted, .*public\.broken \(function public\.helper\(integer\) does not exist\)$/,
       ),
+      fragile('public.places_ll_to_earth_idx', 'type "earth" does not exist.*SET search_path = public'),
     ]);
     expect(entry.databases?.map(({ name, status }) => [name, status])).toEqual(
       ['app', 'blog', 'earth', 'postgres'].map((name) => [name, 'ok']),
@@ -167,13 +175,50 @@ describe('one bad thing in a server', () => {
     expect(status, JSON.stringify(report, null, 1) + stderr).toBe('ok');
     expect((await stack.logs('lifeboat')) + stderr).toContain('dumping again, with one worker');
   });
+
+  it('stores a standby, without the rows of its unlogged tables, which it names', async () => {
+    await stack.psql('CREATE UNLOGGED TABLE cache (id int); INSERT INTO cache VALUES (1)', { database: 'big' });
+    await stack.exec('db', ['sh', '-c', 'echo "host replication all all trust" >>"$PGDATA/pg_hba.conf"']);
+    await stack.psql('SELECT pg_reload_conf()');
+    await stack.write({ services: { db, standby } });
+    await stack.compose('up', '--detach', '--wait', 'standby');
+    const { code, report, stderr } = await stack.backup('standby.postgres');
+    expect(code, JSON.stringify(report, null, 1) + stderr).toBe(3);
+    const [found] = report.results;
+    expect(found?.error?.message).toMatch(/^database app is not stored/);
+    expect(found?.warnings).toContainEqual(
+      expect.stringMatching(/^database big: this server is a standby, .* 1 table stored empty: public\.cache$/),
+    );
+    const shown = await stack.json<{ facts: PostgresFacts }>('show', report.id, 'standby.postgres');
+    const tables = shown.facts.databases.find(({ name }) => name === 'big')?.tables ?? [];
+    expect(tables.map(({ name, exact, data, rows }) => [name, data ?? (exact ? rows : 'not counted')])).toEqual([
+      ['big', 20000],
+      ['cache', false],
+      ['gate', 0],
+      ['rotated', 0],
+    ]);
+  });
 });
+
+/** A copy of `db` that follows it. */
+const standby = {
+  ...db,
+  user: 'postgres',
+  entrypoint: [
+    'bash',
+    '-c',
+    'chmod 700 $$PGDATA; until pg_basebackup -h db -U postgres -D $$PGDATA -R; do sleep 0.2; done; exec postgres',
+  ],
+};
 
 describe('a server whose own code runs in our sessions', () => {
   let stack: Stack;
 
   beforeAll(async () => {
-    stack = await Stack.start({ services: { db: postgres(17) }, receiver: false });
+    const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.databases': 'app,slow,moulds' };
+    stack = await Stack.start({ services: { db: postgres(17, { labels }) }, receiver: false });
+    await stack.psql('CREATE DATABASE moulds IS_TEMPLATE true');
+    await stack.psql('CREATE TABLE mould (id int); INSERT INTO mould VALUES (7)', { database: 'moulds' });
     await stack.psql('CREATE DATABASE app');
     await stack.psql('CREATE DATABASE slow');
   });
@@ -210,5 +255,25 @@ describe('a server whose own code runs in our sessions', () => {
     // The statement did take longer than that.
     const { steps } = JSON.parse(ran.stdout) as { steps: { name: string; durationMs: number }[] };
     expect(steps.find(({ name }) => name === 'restore')?.durationMs).toBeGreaterThan(13_000);
+  });
+
+  it('has a template that is named as one again, and tells how the server was set up', async () => {
+    await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
+    await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
+    const { report } = await stack.backup();
+    await stack.psql('ALTER SYSTEM RESET ALL');
+    const shown = await stack.lifeboat('show', report.id, 'db.postgres', '--json');
+    expect(shown.stdout).not.toContain('hunter2');
+    const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
+    expect(ran.code, ran.stderr).toBe(0);
+    expect(ran.stderr).toContain(
+      'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
+    );
+    const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
+    expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+    expect(await stack.psql(templates)).toBe('moulds');
+    expect(await stack.psql('SELECT id FROM mould', { database: 'moulds' })).toBe('7');
   });
 });
