@@ -1,10 +1,11 @@
-import { readlink, statfs } from 'node:fs/promises';
 import { LifeboatError } from '../errors.ts';
+import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { comparePaths, displayPath, pathUnder, type TreePath } from './path.ts';
-import { type FileStat, walk } from './walk.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
+import { type FileStat, type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
 export interface CompareOptions {
@@ -52,21 +53,26 @@ const FILE_OVERHEAD = 4096 + 512;
  * @throws TREE_UNREADABLE; TREE_TARGET_REFUSED when another file system is mounted inside the volume
  */
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
-  const comparison = new Comparison(options);
-  const live = walk(options.root, { ...(options.signal ? { signal: options.signal } : {}) });
-  let beside = await live.next();
-  for await (const entry of options.index) {
-    while (!beside.done && comparePaths(beside.value.path, entry.path) < 0) {
-      comparison.extra(beside.value.path, beside.value.stat);
-      beside = await live.next();
+  const root = Directory.open(options.root);
+  try {
+    const comparison = new Comparison(options, pathUnder(root.realPath()));
+    const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
+    let beside = await live.next();
+    for await (const entry of options.index) {
+      while (!beside.done && comparePaths(beside.value.path, entry.path) < 0) {
+        comparison.extra(beside.value.path, beside.value.stat);
+        beside = await live.next();
+      }
+      if (!beside.done && beside.value.path === entry.path) {
+        comparison.both(entry, beside.value);
+        beside = await live.next();
+      } else comparison.added(entry);
     }
-    if (!beside.done && beside.value.path === entry.path) {
-      await comparison.both(entry, beside.value.stat);
-      beside = await live.next();
-    } else comparison.added(entry);
+    for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
+    return comparison.result(root.free());
+  } finally {
+    root.close();
   }
-  for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
-  return comparison.result();
 }
 
 class Comparison {
@@ -78,9 +84,9 @@ class Comparison {
   private dev: bigint | undefined;
   private toldAt = 0;
 
-  constructor(options: CompareOptions) {
+  constructor(options: CompareOptions, absolute: (path: TreePath) => Buffer) {
     this.options = options;
-    this.absolute = pathUnder(options.root);
+    this.absolute = absolute;
   }
 
   extra(path: TreePath, stat: FileStat | undefined): void {
@@ -94,26 +100,28 @@ class Comparison {
     this.need(entry, true);
   }
 
-  async both(entry: IndexEntry, stat: FileStat | undefined): Promise<void> {
+  both(entry: IndexEntry, { stat, target }: WalkItem): void {
     this.see(entry.path, stat);
     if (!this.wanted(entry)) return;
-    if (stat && (await this.isEqual(entry, stat))) {
+    const isDatabase = entry.sqlite !== undefined && stat?.type === 'file';
+    const inParts = isDatabase && isInParts(this.absolute(entry.path));
+    if (stat && !inParts && isEqual(entry, stat, target)) {
       this.counts.equal++;
       // Written anew all the same, but not fetched.
       if (!this.options.select) this.need(entry, false);
       return;
     }
-    const newer = stat !== undefined && stat.mtime > entry.mtime;
+    const written = (live: FileStat) => (isDatabase ? lastWritten(live, this.absolute(entry.path)) : live.mtime);
+    const newer = stat !== undefined && written(stat) > entry.mtime;
     if (newer) this.counts.newer++;
     if (newer && this.options.select && !this.options.overwrite) return;
     this.counts.replaced++;
     this.need(entry, true);
   }
 
-  async result(): Promise<TreeDifference> {
-    const { bavail, bsize } = await statfs(this.options.root);
+  result(free: number): TreeDifference {
     const fetch = this.options.packs.reduce((sum, { id, size }) => sum + (this.packs.has(id) ? size : 0), 0);
-    return { present: this.present, ...this.counts, fetch, free: bavail * bsize };
+    return { present: this.present, ...this.counts, fetch, free };
   }
 
   private wanted({ path, type }: IndexEntry): boolean {
@@ -150,15 +158,11 @@ class Comparison {
     this.present.files++;
     if (stat.type === 'file') this.present.bytes += stat.size;
   }
+}
 
-  private async isEqual(entry: IndexEntry, stat: FileStat): Promise<boolean> {
-    const { mode, uid, gid, mtime } = stat;
-    if (uid !== entry.uid || gid !== entry.gid || mtime !== entry.mtime) return false;
-    if (entry.type === 'symlink') {
-      if (stat.type !== 'symlink') return false;
-      const target = await readlink(this.absolute(entry.path), { encoding: 'latin1' }).catch(() => undefined);
-      return target === entry.target;
-    }
-    return stat.type === 'file' && mode === entry.mode && stat.size === entry.size;
-  }
+function isEqual(entry: IndexEntry, stat: FileStat, target: TreePath | undefined): boolean {
+  const { mode, uid, gid, mtime } = stat;
+  if (uid !== entry.uid || gid !== entry.gid || mtime !== entry.mtime) return false;
+  if (entry.type === 'symlink') return stat.type === 'symlink' && target === entry.target;
+  return stat.type === 'file' && mode === entry.mode && stat.size === entry.size;
 }

@@ -385,6 +385,30 @@ describe('prune', () => {
     expect([...objects.keys()]).toEqual(before);
   });
 
+  test('one that is held up in the middle of its deletions asks again before the next', async () => {
+    await nights(5);
+    await run();
+    now += DAY;
+    let lost = false;
+    const fence = async () => {
+      if (lost) throw new LifeboatError('LEASE_LOST', 'taken over');
+      return undefined;
+    };
+    const deleted: string[] = [];
+    const slow = {
+      ...destination,
+      async delete(key: string) {
+        deleted.push(key);
+        await destination.delete(key);
+        now += 60_000;
+        lost = true;
+      },
+    };
+    const opened = await openRepository(slow, { project: 'shop', create: false, keys: {} });
+    await expect(run({}, { repository: opened, fence })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect(deleted).toHaveLength(1);
+  });
+
   test('asked to stop it stops between two steps', async () => {
     await nights(4);
     await expect(

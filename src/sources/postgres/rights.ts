@@ -1,3 +1,4 @@
+import { isRefusal } from './count-rows.ts';
 import type { DatabaseFacts } from './facts.ts';
 import type { Session } from './session.ts';
 
@@ -6,19 +7,31 @@ import type { Session } from './session.ts';
  * in the way. Postgres docs: CREATE DATABASE (CREATEDB, and membership in the owner), CREATE EXTENSION (trusted), CREATE EVENT
  * TRIGGER.
  */
-export async function restoreWarnings(
-  session: Session,
-  databases: readonly Pick<DatabaseFacts, 'owner' | 'owners' | 'extensions'>[],
-): Promise<string[]> {
+export async function restoreWarnings(session: Session, databases: readonly Recorded[]): Promise<string[]> {
+  try {
+    return lacksWarning(await readRights(session, databases));
+  } catch (error) {
+    // A control file that cannot be parsed makes the list of extensions an error, and is none of the backup.
+    if (!isRefusal(error)) throw error;
+    return [];
+  }
+}
+
+type Recorded = Pick<DatabaseFacts, 'owner' | 'owners' | 'extensions'>;
+
+/** `foreign`: roles that own something and that the role is no member of. `untrusted`: extensions for superusers. */
+interface Rights {
+  role: string;
+  superuser: boolean;
+  creates: boolean;
+  foreign: string[] | null;
+  untrusted: string[] | null;
+}
+
+async function readRights(session: Session, databases: readonly Recorded[]): Promise<Rights> {
   const owners = [...new Set(databases.flatMap(({ owner, owners }) => [owner, ...owners]))].sort();
   const extensions = [...new Set(databases.flatMap((one) => one.extensions.map(({ name }) => name)))].sort();
-  const found = await session.one<{
-    role: string;
-    superuser: boolean;
-    creates: boolean;
-    foreign: string[] | null;
-    untrusted: string[] | null;
-  }>(
+  return session.one<Rights>(
     `SELECT current_user AS role, rolsuper AS superuser, rolcreatedb AS creates,
             (SELECT array_agg(o.rolname::text ORDER BY 1) FROM pg_roles o WHERE o.rolname = ANY ($1)
                 AND NOT pg_has_role(current_user, o.oid, '${session.versionNumber >= 160000 ? 'SET' : 'MEMBER'}')) AS foreign,
@@ -27,6 +40,9 @@ export async function restoreWarnings(
        FROM pg_roles r WHERE r.rolname = current_user`,
     [owners, extensions],
   );
+}
+
+function lacksWarning(found: Rights): string[] {
   if (found.superuser) return [];
   const lacks = [
     ...(found.creates ? [] : ['it may not create databases (CREATEDB)']),
