@@ -4,8 +4,8 @@ import { type Session, sqlState } from './session.ts';
 export interface ServerConfig {
   /** shared_preload_libraries, as it is set; absent when the role may not see it */
   preload?: string;
-  /** what ALTER SYSTEM set; without `value` where that may be a secret */
-  altered: { name: string; value?: string }[];
+  /** what ALTER SYSTEM set; without `value` where that may be a secret; absent when only a superuser may see it */
+  altered?: { name: string; value?: string }[];
   /** the rules of pg_hba.conf, in order, with the names of their options alone; absent when only a superuser may see them */
   rules?: string[];
 }
@@ -33,7 +33,9 @@ export async function readServerConfig(session: Session): Promise<ServerConfig> 
   );
   return {
     ...(preload?.[0] ? { preload: preload[0].setting } : {}),
-    altered: (altered ?? []).map(({ name, value, type }) => (isSafe(name, type) ? { name, value } : { name })),
+    ...(altered
+      ? { altered: altered.map(({ name, value, type }) => (isSafe(name, type) ? { name, value } : { name })) }
+      : {}),
     ...(rules ? { rules: rules.map(({ rule }) => rule) } : {}),
   };
 }
@@ -65,8 +67,8 @@ export function configNotes(recorded: ServerConfig | undefined, present: ServerC
   const loaded = libraries(present.preload);
   const preload =
     present.preload === undefined ? [] : libraries(recorded.preload).filter((one) => !loaded.includes(one));
-  const has = new Map(present.altered.map(({ name, value }) => [name, value]));
-  const altered = recorded.altered
+  const has = new Map(present.altered?.map(({ name, value }) => [name, value]));
+  const altered = (present.altered ? (recorded.altered ?? []) : [])
     .filter(({ name, value }) => !has.has(name) || has.get(name) !== value)
     .map(({ name, value }) => (value === undefined ? `${name} (its value is not recorded)` : `${name} = ${value}`));
   const rules = present.rules ? (recorded.rules ?? []).filter((rule) => !present.rules?.includes(rule)) : [];
