@@ -62,6 +62,8 @@ describe('one bad thing in a server', () => {
     stack = await Stack.start({ services: { db } });
     for (const name of ['earth', 'app', 'blog']) await stack.psql(`CREATE DATABASE ${name}`);
     await stack.psql(EARTH, { database: 'earth' });
+    await stack.psql('CREATE DATABASE bare');
+    await stack.psql('CREATE EXTENSION cube', { database: 'bare' });
     await stack.psql(BROKEN_INDEX, { database: 'blog' });
     await stack.psql('CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 10)', { database: 'app' });
   });
@@ -94,7 +96,7 @@ describe('one bad thing in a server', () => {
       fragile('public.places_ll_to_earth_idx', 'type "earth" does not exist.*SET search_path = public'),
     ]);
     expect(entry.databases?.map(({ name, status }) => [name, status])).toEqual(
-      ['app', 'blog', 'earth', 'postgres'].map((name) => [name, 'ok']),
+      ['app', 'bare', 'blog', 'earth', 'postgres'].map((name) => [name, 'ok']),
     );
   });
 
@@ -119,7 +121,7 @@ describe('one bad thing in a server', () => {
     const told = JSON.stringify(report, null, 1) + stderr;
     expect([code, report.status], told).toEqual([3, 'partial']);
     const { entry, databases } = await facts(report.snapshot ?? '');
-    expect(databases.map(({ name }) => name)).toEqual(['big', 'blog', 'earth', 'postgres']);
+    expect(databases.map(({ name }) => name)).toEqual(['bare', 'big', 'blog', 'earth', 'postgres']);
     expect(
       entry.databases?.filter(({ status }) => status === 'failed').map(({ name, error }) => [name, error?.code]),
     ).toEqual([
@@ -128,7 +130,7 @@ describe('one bad thing in a server', () => {
     ]);
     expect(result(report)?.error, told).toMatchObject({
       code: 'PG_DUMP_FAILED',
-      message: expect.stringMatching(/^2 of 6 databases are not stored: app \(.*\), doomed \(.*\)$/),
+      message: expect.stringMatching(/^2 of 7 databases are not stored: app \(.*\), doomed \(.*\)$/),
       hint: expect.stringContaining(`Snapshot ${whole} is the last that holds app. No snapshot holds doomed.`),
     });
     const failed = (stack.receiver?.requests ?? []).filter(({ path }) => path.endsWith('/fail'));
@@ -140,6 +142,9 @@ describe('one bad thing in a server', () => {
     // Each database comes back from the newest snapshot that holds it.
     const ask = 'SELECT count(*) FROM t';
     expect(await askRestored(stack, 'latest', 'app', ask)).toBe('10');
+    expect(await askRestored(stack, 'latest', 'bare', "SELECT count(*) FROM pg_extension WHERE extname = 'cube'")).toBe(
+      '1',
+    );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
     const shown = await stack.lifeboat('status');
     expect([shown.code, shown.stdout]).toEqual([
