@@ -17,7 +17,9 @@ const EARTH = `CREATE EXTENSION cube; CREATE EXTENSION earthdistance;
 const BROKEN_INDEX = `CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
   CREATE FUNCTION key(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT public.helper($1)';
   CREATE TABLE broken (id int); INSERT INTO broken SELECT generate_series(1, 5);
-  CREATE INDEX ON broken (key(id)); DROP FUNCTION helper(int);`;
+  CREATE INDEX ON broken (key(id)); DROP FUNCTION helper(int);
+  CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children (parent int REFERENCES parents);
+  SET session_replication_role = replica; INSERT INTO children VALUES (1);`;
 
 const db = postgres(15);
 
@@ -83,13 +85,21 @@ describe('one bad thing in a server', () => {
     const counted = databases.flatMap(({ tables }) =>
       tables.map(({ name, exact, rows }) => [name, exact ? rows : 'not counted']),
     );
-    expect(Object.fromEntries(counted)).toEqual({ places: 2, plain: 7, broken: 'not counted', t: 10 });
+    expect(Object.fromEntries(counted)).toEqual({
+      parents: 0,
+      children: 1,
+      places: 2,
+      plain: 7,
+      broken: 'not counted',
+      t: 10,
+    });
     const fragile = (object: string, why: string) =>
       expect.stringMatching(
         new RegExp(`^database .*: index ${object} is stored, and a restore may fail to build it: .*${why}`),
       );
     expect(result(report)?.warnings).toEqual([
       fragile('public.broken_key_idx', 'public.helper.integer. does not exist'),
+      'database blog: public.children has rows that refer to none of public.parents, so a restore will fail to build the foreign key children_parent_fkey: correct or delete them',
       expect.stringMatching(
         /^database blog: 1 table not counted, .*public\.broken \(function public\.helper\(integer\) does not exist\)$/,
       ),

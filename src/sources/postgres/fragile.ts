@@ -1,3 +1,5 @@
+import { findOrphans } from './orphans.ts';
+import { inSavepoint } from './savepoint.ts';
 import { type Session, sqlState } from './session.ts';
 
 /** A function that something calls while a restore builds it. */
@@ -58,8 +60,8 @@ const MAX_FUNCTIONS = 500;
 const MAX_WARNINGS = 10;
 
 /**
- * Finds what a dump has and a restore cannot build, where that can be known without running anything: objects whose functions
- * find names by the `search_path`, which is empty while they are built. To be called in a transaction. Resolves to
+ * Finds what a dump has and a restore cannot build, where that can be known without running code of others: objects whose
+ * functions find names by the `search_path`, which is empty while they are built, indexes that are not valid, and orphans. To be called in a transaction. Resolves to
  * warnings, each with the object and what helps; never rejects for what the server refuses.
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
@@ -79,6 +81,7 @@ export async function findFragile(session: Session, database: string): Promise<s
     const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
     if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
   }
+  warnings.push(...(await findOrphans(session)).map((told) => `database ${database}: ${told}`));
   const more = warnings.length - MAX_WARNINGS;
   return more > 0 ? [...warnings.slice(0, MAX_WARNINGS), `database ${database}: ${more} more like these`] : warnings;
 }
@@ -136,17 +139,4 @@ function messageOf(error: unknown): string {
   let message = '';
   for (let e = error; e instanceof Error; e = e.cause) message = e.message;
   return message;
-}
-
-/** What the work gives, or what the server refused it with. Throws when the session is lost. */
-async function inSavepoint<T>(session: Session, work: () => Promise<T>): Promise<T | Error> {
-  await session.run('SAVEPOINT looking');
-  try {
-    return await work();
-  } catch (error) {
-    if (sqlState(error) === undefined || !(error instanceof Error)) throw error;
-    return error;
-  } finally {
-    await session.run('ROLLBACK TO SAVEPOINT looking').catch(() => undefined);
-  }
 }
