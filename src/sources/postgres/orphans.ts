@@ -58,7 +58,7 @@ export async function findOrphans(session: Session): Promise<string[]> {
       const { name, table, target } = batch[i] as ForeignKey;
       const [from, to] = [table, target].map((one) => one.replace(/^ONLY /, ''));
       warnings.push(
-        `${from} has rows that refer to none of ${to}, so a restore will fail to build the foreign key ${name}: correct or delete them`,
+        `rows of ${from} refer to none of ${to}, so a restore will fail to build the foreign key ${name}: correct or delete them`,
       );
     }
   }
