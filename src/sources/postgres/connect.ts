@@ -6,6 +6,7 @@ import { describeAddress, type ServerAddress } from './address.ts';
 import type { Connection } from './commands.ts';
 import { wantsTls } from './connect-error.ts';
 import { type Credentials, writePassfile } from './credentials.ts';
+import { EventTriggers } from './event-triggers.ts';
 import { proveOwn } from './own-server.ts';
 import type { ContainerServer } from './postmaster.ts';
 import { openSession, type Session } from './session.ts';
@@ -28,6 +29,7 @@ export interface Connector {
   connection: Connection;
   /** Opens a session, over TLS where the server wants that. The first one proves that the server is the container's own. */
   open(database: string, application: string, signal: AbortSignal): Promise<Session>;
+  triggers: EventTriggers;
   /** True once that is proved. */
   isProved(): boolean;
 }
@@ -41,21 +43,25 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
   const at = describeAddress(address);
   const argv = host.startsWith('/') ? socketTunnelArgv(at) : tunnelArgv(port, host);
   const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, argv, { signal });
+  const triggers = new EventTriggers();
   let [tls, proved] = [false, false];
   const attempt = (database: string, name: string, signal: AbortSignal, encrypted: boolean) =>
-    openSession({
-      dial,
-      user,
-      ...(password === undefined ? {} : { password }),
-      ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
-      ...(missingFile === undefined ? {} : { missingFile }),
-      database,
-      application: name,
-      container: source.containerName,
-      address: at,
-      tls: encrypted,
-      signal,
-    });
+    triggers.open((start) =>
+      openSession({
+        dial,
+        ...(start === undefined ? {} : { start }),
+        user,
+        ...(password === undefined ? {} : { password }),
+        ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
+        ...(missingFile === undefined ? {} : { missingFile }),
+        database,
+        application: name,
+        container: source.containerName,
+        address: at,
+        tls: encrypted,
+        signal,
+      }),
+    );
   const openOnce = async (database: string, name: string, signal: AbortSignal) => {
     try {
       return await attempt(database, name, signal, tls);
@@ -71,6 +77,7 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
   };
   return {
     connection: { user, host, port, application },
+    triggers,
     isProved: () => proved,
     async open(database, name, signal) {
       const session = await openOnce(database, name, signal);

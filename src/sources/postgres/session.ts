@@ -13,6 +13,8 @@ export interface SessionOptions extends Connecting {
   application: string;
   /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
   tls?: boolean;
+  /** settings to start the session with, as in PGOPTIONS */
+  start?: string;
   signal: AbortSignal;
 }
 
@@ -70,6 +72,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     password: async () => options.password ?? '',
     database: options.database,
     application_name: options.application,
+    ...(options.start === undefined ? {} : { options: options.start }),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     client_encoding: 'UTF8',
     ssl: options.tls ? { rejectUnauthorized: false } : false,

@@ -6,9 +6,10 @@ import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
+import { readActivity } from './activity.ts';
 import { addressOf } from './address.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
-import { type Connection, TOOL_ENV } from './commands.ts';
+import { type Connection, toolEnvironment } from './commands.ts';
 import { type Connector, connectThrough } from './connect.ts';
 import { type Credentials, resolveCredentials } from './credentials.ts';
 import { endSessions, within } from './end-sessions.ts';
@@ -138,7 +139,7 @@ function toolsOver(
 ): Tools {
   const { agent, source, log } = options;
   const { engine, stallTimeoutMs } = agent;
-  const { open, connection } = connector;
+  const { open, connection, triggers } = connector;
   const closing = new AbortController();
   let control: Promise<Session> | undefined;
   let database = named;
@@ -173,14 +174,7 @@ function toolsOver(
     return control;
   };
   let activity: Promise<string> | undefined;
-  const readActivity = async () => {
-    const row = await (await openControl()).one<{ state: string | null }>(
-      `SELECT string_agg(concat_ws(' ', pid, state, query_start, state_change), ',' ORDER BY pid) AS state
-         FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
-      [options.application],
-    );
-    return row.state ?? '';
-  };
+  const lookAtActivity = async () => readActivity(await openControl(), options.application);
   return {
     container: source.containerName,
     connection,
@@ -197,7 +191,7 @@ function toolsOver(
       const { stdout } = await whileAnswering(server, signal, (watched) =>
         execText(engine, helper.id, {
           argv,
-          env: TOOL_ENV,
+          env: toolEnvironment(triggers.options),
           limit: OUTPUT_LIMIT,
           heartbeat: HEARTBEAT_S,
           tellable: withoutContent,
@@ -212,7 +206,7 @@ function toolsOver(
     },
     activity() {
       // Several dumps are watched at a time, and a session takes one query at a time.
-      activity ??= readActivity().finally(() => {
+      activity ??= lookAtActivity().finally(() => {
         activity = undefined;
       });
       return activity;
