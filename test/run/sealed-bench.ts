@@ -107,7 +107,13 @@ export class SealedBench {
         project: 'shop',
         repository: { destination: bench.destination, keys },
       },
-      ...{ agent: { id: 'a', imageId: 'i' }, helperEnv: {}, helperSecrets: {}, stallTimeoutMs: 100_000 },
+      ...{
+        agent: { id: 'a', imageId: 'i', mounts: [] },
+        helperPlace: { directory: '/backups' },
+        helperEnv: {},
+        helperSecrets: {},
+        stallTimeoutMs: 100_000,
+      },
     });
     const deps: Partial<RestoreDeps> = {
       ...{ project: 'shop', agentVersion: '0', agentId: 'a', foreign: true, log: silentLog, agentMounts: [mount] },
