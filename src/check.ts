@@ -8,7 +8,7 @@ import { type ChainReport, readChain } from './store/chain.ts';
 import { isAboutKeys } from './store/encryption.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
-import { displayPath } from './store/path.ts';
+import { shortPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
 
 export interface CheckOptions {
@@ -198,7 +198,7 @@ async function affectedSource(
       for await (const line of readIndexFile(file)) {
         if (line.pack === undefined || !packs.has(line.pack)) continue;
         result.files += 1;
-        if (result.examples.length < EXAMPLES) result.examples.push(displayPath(line.path));
+        if (result.examples.length < EXAMPLES) result.examples.push(shortPath(line.path));
       }
       return result;
     });

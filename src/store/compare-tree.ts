@@ -3,7 +3,7 @@ import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
-import { comparePaths, displayPath, type TreePath } from './path.ts';
+import { comparePaths, shortPath, type TreePath } from './path.ts';
 import { type FileStat, type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
@@ -139,13 +139,9 @@ class Comparison {
     if (!stat) return;
     this.dev ??= stat.dev;
     if (stat.dev !== this.dev) {
-      throw new LifeboatError(
-        'TREE_TARGET_REFUSED',
-        `another file system is mounted at ${displayPath(path)} inside it`,
-        {
-          hint: 'Restore into a directory with --to-directory, and copy from there.',
-        },
-      );
+      throw new LifeboatError('TREE_TARGET_REFUSED', `another file system is mounted at ${shortPath(path)} inside it`, {
+        hint: 'Restore into a directory with --to-directory, and copy from there.',
+      });
     }
     if (path !== '') this.present.entries++;
     if (stat.type === 'directory') return;
