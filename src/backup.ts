@@ -12,11 +12,13 @@ import { Journal, journalObjects, readJournal } from './journal.ts';
 import { prolongLocks } from './locks.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
+import { planWhenUp } from './plan-when-up.ts';
 import { redactDeep } from './redact.ts';
-import type { RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
+import type { Progress, RunReport, RunStart } from './report/events.ts';
+import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { nextPlace } from './store/chain.ts';
+import { isSettled } from './store/commit.ts';
 import type { Lease } from './store/lease.ts';
 import { FORMAT, type Manifest } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -54,7 +56,7 @@ export async function backupUnderLock(
   request: BackupRequest,
   lease?: Lease | LifeboatError,
 ): Promise<RunReport> {
-  const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
+  const plan = await planOf(deps, request).catch((error: unknown) => toLifeboatError(error));
   const found: Found = { plan, snapshots: [], lease };
   const run = startRun(deps, request, plan);
   const { log, tail } = withTail(deps.log);
@@ -69,6 +71,13 @@ export async function backupUnderLock(
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
+}
+
+/** A safety snapshot is of what runs: its restore has found it. */
+function planOf(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
+  if (trigger === 'safety') return deps.plan();
+  const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
+  return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {
@@ -147,9 +156,10 @@ async function attempt(
         hint,
       });
     }
+    problems.push(...clockProblems(snapshots, deps.now()));
     refuseUnsigned(repository.signing, snapshots);
     refuseClear(repository.keys, snapshots);
-    const place = await nextPlace(repository, list);
+    const place = await nextPlace(repository, list, found.lease.claimed);
     context = { run, journal, repository, lease: found.lease, snapshots, place, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
@@ -166,9 +176,15 @@ async function attempt(
   } catch (error) {
     const why = errorInfo(request.signal.aborted ? request.signal.reason : spoolError(error));
     log.error('run failed', { ...why });
-    if (context) await removeObjects(context);
+    const sent = journal instanceof Journal && (await wasSent(journal));
+    if (context && (!sent || isSettled(error))) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
   }
+}
+
+/** Whether the manifest may still appear: then what it names is left to a prune, which waits for a day. */
+async function wasSent({ file }: Journal): Promise<boolean> {
+  return (await readJournal(file)).some(({ type }) => type === 'commit');
 }
 
 /** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */
@@ -208,7 +224,9 @@ async function commit(
     sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
   };
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
-  await context.repository.commit(manifest, context.lease.fence);
+  const { fence } = context.lease;
+  const sending = () => context.journal.record({ type: 'commit' });
+  await context.repository.commit(manifest, { fence, sending });
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>

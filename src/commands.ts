@@ -4,6 +4,7 @@ import { type Call, type Io, type Operands, type Options, print } from './call.t
 import { errorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { type Foreign, hintAtCopies } from './foreign.ts';
+import { heldProblems, heldServices } from './held-services.ts';
 import { readable } from './log.ts';
 import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
@@ -56,7 +57,7 @@ export async function run(name: string, operands: Operands, options: Options, io
     // Without an engine: a bucket may have to be looked after when the host is gone.
     if (verb) return verb({ settings: base.settings, io, options, json });
   }
-  const app = await createApp(base, foreignOf(options));
+  const app = await createApp({ ...base, hurry: io.signal }, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
   return command({ app, io, operands, options, json }).catch((error: unknown) => {
@@ -104,7 +105,7 @@ async function treeJob(io: Io): Promise<number> {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
     const settings = readSettings({ ...io.env, ...given });
-    return { destination: openDestination(settings, io.env), keys: settings.keys };
+    return { destination: openDestination(settings, { env: io.env, hurry: io.signal }), keys: settings.keys };
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;
@@ -123,7 +124,8 @@ async function showPlan(call: Call): Promise<number> {
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
-  plan.problems.push(...problems, ...(await bucketProblems(app.settings, io.env)));
+  const held = heldProblems(await heldServices(app.journals, await app.isBusy()));
+  plan.problems.push(...problems, ...held, ...(await bucketProblems(app.settings, io.env)));
   const { error } = await app.own.look();
   // What is mounted wrongly is among the problems of the plan.
   if (error && !plan.problems.some(({ code }) => code === error.code)) {

@@ -2,13 +2,15 @@ import { LifeboatError } from './errors.ts';
 import { journalObjects, openJournals } from './journal.ts';
 import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
-import { checkClock, type Decision, decideKept } from './plan/keep.ts';
+import { checkClock } from './plan/clock.ts';
+import { type Decision, decideKept } from './plan/keep.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import { KEPT, markStaying, removeSnapshots } from './prune-remove.ts';
 import { keepRules, keepSnapshot } from './prune-rules.ts';
 import type { Pruned } from './report/events.ts';
 import { standings } from './standing.ts';
 import type { State } from './state.ts';
+import { fenceOften } from './store/fence-often.ts';
 import type { Lease } from './store/lease.ts';
 import { takeLeaseOnceThereIsRoom } from './store/lease-for-room.ts';
 import type { Manifest } from './store/manifest.ts';
@@ -36,7 +38,7 @@ export interface PruneDeps {
   zone: string;
   now(): Date;
   log: Log;
-  /** proof that nobody else writes to the repository: called before each part of what is deleted, but for a dry run */
+  /** proof that nobody else writes to the repository: no older than half a minute at each deletion; not asked for a dry run */
   fence: Lease['fence'];
   signal: AbortSignal;
 }
@@ -44,7 +46,7 @@ export interface PruneDeps {
 export interface PruneRequest {
   /** only look */
   dryRun: boolean;
-  /** the clock is right, whatever the snapshots say: those from the future are kept and not counted */
+  /** the clock is right, however long ago the newest snapshots are */
   clockIsRight?: boolean;
 }
 
@@ -84,13 +86,14 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const going = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
   const garbage = await findGarbage(deps, snapshots, going);
   if (!request.dryRun) {
-    await deps.fence();
+    const prove = fenceOften(deps.fence, deps.now);
+    await prove(true);
     // The oldest first: those that a lock keeps come last.
     const due = garbage.due.toSorted((a, b) => a.since - b.since);
-    const kept = await deleteDue(destination, due, deps.signal);
+    const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
     garbage.due = due.filter((one) => !kept.includes(one));
-    await deps.fence();
-    const staying = await removeSnapshots(deps, snapshots, going);
+    await prove(true);
+    const staying = await removeSnapshots({ ...deps, prove }, snapshots, going);
     for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
     for (const { key, since } of kept) left.set(key, since);
@@ -162,7 +165,7 @@ export async function decide(
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now: at });
   const rules = keepRules({ manifests, plan, keep, standings: all, accepted });
-  return decideKept(seen, rules, { zone, now: at.getTime(), ignoreFuture: clockIsRight });
+  return decideKept(seen, rules, { zone, now: at.getTime() });
 }
 
 interface Garbage {

@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Reached, reportDeadRestore } from './dead-restore.ts';
+import { reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
@@ -9,6 +9,7 @@ import {
   type JournalEntry,
   journalObjects,
   openJournals,
+  type Reached,
   type RolledBackFrom,
   readJournal,
 } from './journal.ts';
@@ -119,8 +120,9 @@ async function undo(
     // A safety snapshot is told of by its restore.
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
-    if (begun) await reportDeadRestore(deps, begun.restore, volumes.reached ?? clean.reached, copying?.tables);
-    record({ type: 'reported' });
+    const reached = volumes.reached ?? clean.reached;
+    if (begun) await reportDeadRestore(deps, begun.restore, reached, copying?.tables);
+    record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
 }
@@ -150,7 +152,7 @@ async function undoInVolumes(
 interface Cleared {
   done: boolean;
   /** what is left of the run: it may have written its manifest before it died */
-  left: 'nothing' | 'snapshot' | 'damaged manifest';
+  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way';
   /** of a restore */
   reached: Reached;
 }
@@ -175,7 +177,9 @@ async function removeLeftovers(
     const { snapshots, damaged } = await repository.snapshots();
     if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
     else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
-    await repository.removeObjects(await journalObjects(journal));
+    else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
+    // What a manifest names that may still appear is left to a prune, which waits for a day.
+    if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
     return { done: true, left, reached: 'unknown' };
   } catch (error) {
@@ -187,6 +191,8 @@ async function removeLeftovers(
 const LEFT_HINTS = {
   nothing: 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
   snapshot: 'Its snapshot was complete by then and can be used.',
+  'on its way':
+    'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
   'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
 };
 
@@ -219,6 +225,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
           ...(left === 'snapshot' ? { snapshot: run.id } : {}),
           ...(last ? { previousStatus: overall(last) } : {}),
         };
+  if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { HEARTBEAT_S } from './docker/heartbeat.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Progress } from './report/events.ts';
@@ -8,9 +9,10 @@ import { spoolError } from './spool.ts';
 import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
+import { type MeasuredTree, measureTree } from './store/measure-tree.ts';
 import type { PackRef } from './store/pack-stream.ts';
-import { type StoredTree, storeTree } from './store/store-tree.ts';
-import { walk } from './store/walk.ts';
+import { storeTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
 
 export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
@@ -31,6 +33,8 @@ export interface StoreJob {
   source: string;
   indexPath: string;
   spool: string;
+  /** whether SQLite databases among the files are copied consistently; a dump has none of its own */
+  sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
 }
@@ -41,13 +45,6 @@ export interface MeasureJob {
   root: string;
   include: string[];
   exclude: string[];
-}
-
-/** What a tree holds. `whole` is false when counting was cut short: then the numbers are lower bounds. */
-export interface MeasuredTree {
-  files: number;
-  bytes: number;
-  whole: boolean;
 }
 
 export interface ExtractJob {
@@ -107,6 +104,8 @@ export interface TreeJobInput {
 /** One line that a helper writes to its stdout. */
 export type TreeJobLine =
   | { type: 'progress'; progress: Omit<Progress, 'source'> }
+  /** keeps the connection from being cut for its silence; says nothing of how far the job is */
+  | { type: 'alive' }
   | { type: 'result'; result: TreeResult }
   | { type: 'error'; error: ErrorInfo };
 
@@ -119,7 +118,7 @@ export async function runTreeJob(
 ): Promise<TreeResult> {
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
   if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
-  if (job.kind === 'measure') return measureTree(job, signal);
+  if (job.kind === 'measure') return measureTree(job.root, { include: job.include, exclude: job.exclude, signal });
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;
     return extractTree({
@@ -133,9 +132,10 @@ export async function runTreeJob(
       progress: inPhase('restoring files'),
     });
   }
-  const { journal, spool: _spool, ...rest } = job;
+  const { journal, spool, sqlite, ...rest } = job;
   return storeTree({
     ...rest,
+    ...(sqlite ? { spool } : {}),
     ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
@@ -143,22 +143,6 @@ export async function runTreeJob(
   }).catch((error: unknown) => {
     throw spoolError(error);
   });
-}
-
-/** How long counting may take, milliseconds. */
-const MEASURE_LIMIT_MS = 5000;
-
-async function measureTree({ root, include, exclude }: MeasureJob, signal: AbortSignal): Promise<MeasuredTree> {
-  const measured = { files: 0, bytes: 0, whole: true };
-  const end = performance.now() + MEASURE_LIMIT_MS;
-  for await (const { stat } of walk(root, { include, exclude, signal })) {
-    if (stat?.type === 'file') {
-      measured.files += 1;
-      measured.bytes += stat.size;
-    }
-    if (performance.now() > end) return { ...measured, whole: false };
-  }
-  return measured;
 }
 
 /**
@@ -172,11 +156,14 @@ export async function treeJobMain(
   signal: AbortSignal,
 ): Promise<void> {
   const say = (line: TreeJobLine) => write(`${JSON.stringify(line)}\n`);
+  const beat = setInterval(() => say({ type: 'alive' }), HEARTBEAT_S * 1000);
   try {
     const { job, settings } = JSON.parse(await text(stdin)) as TreeJobInput;
     const progress: ProgressSink = (update) => say({ type: 'progress', progress: update });
     say({ type: 'result', result: await runTreeJob(job, open(settings), signal, progress) });
   } catch (error) {
     say({ type: 'error', error: errorInfo(signal.aborted ? signal.reason : error) });
+  } finally {
+    clearInterval(beat);
   }
 }

@@ -26,6 +26,8 @@ export interface PutOptions {
   signal?: AbortSignal;
   /** about how large it will be, in bytes, where that is known: only a hint */
   expectedSize?: number;
+  /** What a failed put may have stored all the same stays there: others may build on it by then. */
+  keepOnFailure?: boolean;
   /** called while what was stored is read back: that takes its time, and no bytes of the body go meanwhile */
   alive?: () => void;
 }
@@ -49,8 +51,8 @@ export interface Destination {
   put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
   get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so that `app/` never finds `app-staging/`. */
-  list(prefix: string): AsyncIterable<ObjectInfo>;
-  delete(key: string): Promise<void>;
+  list(prefix: string, options?: { signal?: AbortSignal }): AsyncIterable<ObjectInfo>;
+  delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
 /** A destination that may lock what is stored in it for a time, during which nobody can delete it for good. */
@@ -75,5 +77,5 @@ export interface SweepingDestination extends Destination {
    * Removes what runs that died left unfinished below `prefix` (default everywhere). Returns how many. Only called when
    * nothing is being stored there.
    */
-  sweepTemporary(options?: { prefix?: string; olderThanMs?: number }): Promise<number>;
+  sweepTemporary(options?: { prefix?: string; olderThanMs?: number; signal?: AbortSignal }): Promise<number>;
 }

@@ -2,8 +2,10 @@ import { LifeboatError } from '../errors.ts';
 import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
+import { OpenDirectories } from './open-directories.ts';
 import type { PackRef } from './pack-stream.ts';
-import { comparePaths, shortPath, type TreePath } from './path.ts';
+import { comparePaths, shortPath, split, type TreePath } from './path.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 import { type FileStat, type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
@@ -53,8 +55,9 @@ const FILE_OVERHEAD = 4096 + 512;
  */
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
   const root = Directory.open(options.root);
+  const open = new OpenDirectories(root);
   try {
-    const comparison = new Comparison(options);
+    const comparison = new Comparison(options, open);
     const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
     let beside = await live.next();
     for await (const entry of options.index) {
@@ -70,20 +73,23 @@ export async function compareTree(options: CompareOptions): Promise<TreeDifferen
     for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
     return comparison.result(root.free());
   } finally {
+    open.close();
     root.close();
   }
 }
 
 class Comparison {
   private readonly options: CompareOptions;
+  private readonly open: OpenDirectories;
   private readonly packs = new Set<string>();
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
   private dev: bigint | undefined;
   private toldAt = 0;
 
-  constructor(options: CompareOptions) {
+  constructor(options: CompareOptions, open: OpenDirectories) {
     this.options = options;
+    this.open = open;
   }
 
   extra(path: TreePath, stat: FileStat | undefined): void {
@@ -100,17 +106,27 @@ class Comparison {
   both(entry: IndexEntry, { stat, target }: WalkItem): void {
     this.see(entry.path, stat);
     if (!this.wanted(entry)) return;
-    if (stat && isEqual(entry, stat, target)) {
+    const isDatabase = entry.sqlite !== undefined && stat?.type === 'file';
+    const inParts = isDatabase && this.at(entry.path, isInParts) === true;
+    if (stat && !inParts && isEqual(entry, stat, target)) {
       this.counts.equal++;
       // Written anew all the same, but not fetched.
       if (!this.options.select) this.need(entry, false);
       return;
     }
-    const newer = stat !== undefined && stat.mtime > entry.mtime;
+    const written = (live: FileStat) =>
+      (isDatabase ? this.at(entry.path, (file) => lastWritten(live, file)) : undefined) ?? live.mtime;
+    const newer = stat !== undefined && written(stat) > entry.mtime;
     if (newer) this.counts.newer++;
     if (newer && this.options.select && !this.options.overwrite) return;
     this.counts.replaced++;
     this.need(entry, true);
+  }
+
+  /** Asks something of a file by its path. */
+  private at<T>(path: TreePath, ask: (file: Buffer) => T): T | undefined {
+    const { parent, name } = split(path);
+    return this.open.use(parent, (directory) => ask(directory.at(name)));
   }
 
   result(free: number): TreeDifference {

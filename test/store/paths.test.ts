@@ -17,6 +17,8 @@ const ALLOWED: Record<string, string[]> = {
   // On a descriptor.
   'build-beside': ['readFileSync', 'writeFileSync'],
   'move-list': ['createReadStream'],
+  // Of the spool.
+  'tree-storing': ['realpath'],
   // The directory that a caller names, before anybody writes there; it is opened by openPath after that.
   'extract-tree': ['mkdir'],
 };

@@ -6,7 +6,7 @@ import { type BuildOptions, buildBeside } from '../../../src/store/build-beside.
 import { selectByGlobs } from '../../../src/store/glob.ts';
 import { readIndexFile } from '../../../src/store/index-file.ts';
 import { shortPath } from '../../../src/store/path.ts';
-import type { StoredTree } from '../../../src/store/store-tree.ts';
+import type { StoredTree } from '../../../src/store/stored-tree.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
 import { type Bench, createBench, describeTree } from '../helpers.ts';
 
