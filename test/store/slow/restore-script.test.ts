@@ -1,6 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
@@ -75,6 +87,24 @@ const whole = ({ sources }: Manifest) => sources['web.media'] as ManifestSource;
 const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32) };
 
 describe('the script of docs/restore-without-lifeboat.md', () => {
+  test.each(['dash', 'bash'])('restores large files with holes, in %s', async (shell) => {
+    const make = (name: string, pieces: Record<number, string>) => {
+      const fd = openSync(join(bench.tree, name), 'w');
+      ftruncateSync(fd, 50_000_000);
+      for (const [offset, text] of Object.entries(pieces)) writeSync(fd, text, Number(offset));
+      closeSync(fd);
+    };
+    make('some', { 5: 'begin', 30000001: 'middle', 49999997: 'end' });
+    make('100%', { 49999999: '!' });
+    make('none', {});
+    const repository = await commit();
+    expect((await bench.entries()).filter(({ ranges }) => ranges)).toHaveLength(3);
+    const { target, status, stderr } = restore(repository, shell);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(describeTree(target)).toEqual(describeTree(bench.tree));
+    expect(lstatSync(join(target, 'some')).blocks * 512).toBeLessThan(100_000);
+  });
+
   test.each(['dash', 'bash'])('restores a tree with any names, in %s', async (shell) => {
     const names = [
       'with  space ',
