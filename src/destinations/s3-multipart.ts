@@ -38,7 +38,8 @@ export async function putInParts(object: Multipart, content: Content): Promise<v
   const { whole } = content;
   const there = begun && (await partsOf(object, begun.upload));
   const record = begun && there ? begun : log.record(key);
-  if (begun && !there) await log.forget(begun);
+  // Gone, or out of sight: one that cannot be resumed is not left.
+  if (begun && !there && (await put.abandon(begun.upload))) await log.forget(begun);
   const { upload, attempts } = begun && there ? { upload: begun.upload, attempts: 1 } : await put.begin();
   const noted =
     whole && !there && attempts === 1 ? await log.note(record, { key, upload, mark: put.mark, whole }) : record;
