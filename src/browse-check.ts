@@ -54,9 +54,8 @@ async function rememberDamaged({ app }: Call, result: CheckResult, readData: num
 function signatureLines({ snapshots, signatures: { checked, signed, unsigned, keys } }: CheckResult): string[] {
   if (!checked) {
     if (signed === 0) return [];
-    const which = keys.length === 1 ? 'key' : 'keys';
     return [
-      `${formatCount(signed)} signed with ${which} ${keys.join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
+      `${formatCount(signed)} signed with ${keys.map((key) => `key ${key}`).join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
     ];
   }
   const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, and as they were signed`];
@@ -82,8 +81,8 @@ function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { n
       extent === 'whole'
         ? 'cannot be restored'
         : unknown
-          ? `some of ${formatCount(files)} files cannot be restored; which, its index would say: that takes a key`
-          : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
+          ? `some of ${plural(files, 'file')} cannot be restored; which, its index would say: that takes a key`
+          : `${plural(files, 'file')} cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }
   if (unread.length > 0) {

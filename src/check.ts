@@ -2,6 +2,7 @@ import path from 'node:path';
 import { type NeededKey, neededKeys } from './check-keys.ts';
 import { type ReadOptions, readShare } from './check-read.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
+import { plural } from './report/format.ts';
 import { withLookDirectory } from './spool.ts';
 import { type ChainReport, readChain } from './store/chain.ts';
 import { goneAway } from './store/copy-objects.ts';
@@ -113,7 +114,7 @@ async function checkPresence(
     if (!ref) continue;
     missing.delete(key);
     if (size === ref.size) continue;
-    damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${size} bytes instead of ${ref.size}` });
+    damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
   return damaged;

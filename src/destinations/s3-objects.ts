@@ -198,7 +198,7 @@ export class S3Put {
     // Some servers keep no marks; another's mark is another's object.
     if (found && mark !== undefined && mark !== this.mark) throw alreadyThere(this.key);
     if (found?.size === size) return;
-    const is = found ? `has ${found.size} bytes instead of ${size}` : 'is not there';
+    const is = found ? `has ${found.size} B instead of ${size}` : 'is not there';
     throw new LifeboatError('DEST_DAMAGED', `${this.key} ${is} after it was stored`, {
       hint: 'Look at the server, and at what is between it and Lifeboat.',
     });

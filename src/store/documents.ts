@@ -42,7 +42,7 @@ export async function checkPresence(
     const ref = missing.get(key);
     if (!ref) continue;
     missing.delete(key);
-    if (size !== ref.size) throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} bytes instead of ${ref.size}`);
+    if (size !== ref.size) throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
   }
   for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
 }

@@ -1,9 +1,12 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../src/log.ts';
 import { prune } from '../../src/prune.ts';
 import { renderSnapshots } from '../../src/report/listing.ts';
 import { plainPaint } from '../../src/report/paint.ts';
 import { findSnapshot } from '../../src/restore-find.ts';
+import { vanishedSources } from '../../src/run-rules.ts';
 import { standings } from '../../src/standing.ts';
 import { renderStandings } from '../../src/standing-text.ts';
 import { chainBreaks } from '../../src/store/chain.ts';
@@ -40,6 +43,11 @@ async function stands() {
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan: bench.plan, manifests, results, accepted, zone: 'UTC', now: bench.now });
   return { attention: all[0]?.attention, text: renderStandings(all, bench.now, plainPaint).join('\n') };
+}
+
+/** Of the snapshots, newest first. */
+async function sequences() {
+  return (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest.sequence);
 }
 
 function pruneNow() {
@@ -111,6 +119,42 @@ describe('a clock that was ahead once', () => {
     expect(await find('latest', keys)).toEqual({ id: signed.id, notes: [] });
   });
 
+  test('and a manifest of that time that cannot be read hold nothing back; one that may be the newest does', async () => {
+    const damage = (id: string) => writeFileSync(join(bench.root, 'shop', 'snapshots', id, 'manifest.json'), '{');
+    await runAt(0);
+    const ahead = await runAt(20);
+    const behind = await runAt(-364);
+    const newest = await runAt(1);
+    damage(ahead.id);
+    expect((await find('latest')).id).toBe(newest.id);
+    // By its date it is the oldest, and the chain has no place for it among the old ones.
+    const last = await runAt(-365);
+    expect(last.id < behind.id).toBe(true);
+    damage(last.id);
+    bench.now = new Date(NOON + 2 * DAY);
+    await expect(find('latest')).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    const next = await runAt(2);
+    expect((await find('latest')).id).toBe(next.id);
+  });
+
+  test('what was accepted after it is accepted, and what came later is not', async () => {
+    await runAt(0);
+    await runAt(20);
+    bench.now = new Date(NOON + DAY);
+    expect(await stands()).toMatchObject({ attention: 'ahead' });
+    const state = bench.state('a');
+    const [sequence] = await sequences();
+    await state.saveAccepted({ config: { at: bench.now.toISOString(), sequence: sequence ?? 0 } });
+    const gone = { ...bench.plan, sources: [] };
+    const vanished = async () => {
+      const manifests = (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest);
+      return vanishedSources(manifests, gone, await state.accepted()).map(({ name }) => name);
+    };
+    expect(await vanished()).toEqual([]);
+    await runAt(1);
+    expect(await vanished()).toEqual(['config']);
+  });
+
   test('switches no pruning off, and its snapshot pushes out none of the others', async () => {
     await runAt(20);
     for (const day of [0, 1, 2, 3]) await runAt(day);
@@ -153,7 +197,6 @@ describe('a clock that was behind once', () => {
     expect(second.problems).toEqual([]);
     expect((await find('latest')).id).toBe(second.id);
     expect((await pruneNow()).snapshots).toBe(0);
-    const { snapshots } = await (await bench.open()).snapshots();
-    expect(snapshots.map(({ manifest }) => manifest.sequence)).toEqual([4, 3, 2, 1]);
+    expect(await sequences()).toEqual([4, 3, 2, 1]);
   });
 });

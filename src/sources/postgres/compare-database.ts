@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { countDifferences, readObjectCounts } from './object-counts.ts';
@@ -31,7 +32,7 @@ export async function compareDatabase(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
   );
   if (Number(objects) !== recorded.largeObjects) {
-    differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
+    differences.push(`it has ${plural(Number(objects), 'large object')}, recorded were ${recorded.largeObjects}`);
   }
   const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
   const expected = dumped.filter(({ exact }) => exact);
@@ -43,7 +44,7 @@ export async function compareDatabase(
     if (!table.exact) return;
     const rows = (expected[i] as TableFacts).rows;
     if (table.rows !== rows)
-      differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
+      differences.push(`${table.schema}.${table.name} has ${plural(table.rows, 'row')}, recorded were ${rows}`);
   });
   differences.push(...countDifferences(recorded, await readObjectCounts(session)));
   if (differences.length > 0) {
