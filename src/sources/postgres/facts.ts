@@ -1,5 +1,6 @@
 import { type Contents, readContents } from './contents.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
+import type { ServerConfig } from './server-config.ts';
 import type { Session } from './session.ts';
 
 /** What is recorded of a server. */
@@ -13,6 +14,8 @@ export interface ServerFacts {
   /** ISO time of pg_postmaster_start_time(): a restart during the run shows here */
   startedAt: string;
   inRecovery: boolean;
+  /** not in snapshots of older agents */
+  config?: ServerConfig;
 }
 
 export interface TableFacts {
@@ -62,6 +65,8 @@ export interface DatabaseFacts {
   collationVersion?: string;
   actualCollationVersion?: string;
   connectionLimit: number;
+  /** others can be made from it */
+  template?: true;
   comment?: string;
   settings: RoleSetting[];
   /** grants on the database itself, in the order they were made; null when they are the default */
@@ -115,7 +120,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
             ${versionNumber >= 160000 ? 'daticurules' : 'NULL::text'} AS rules,
             ${modern ? 'datcollversion' : 'NULL::text'} AS collversion,
             ${modern ? 'pg_database_collation_actual_version(d.oid)' : 'NULL::text'} AS actual,
-            datconnlimit::text AS connlimit, shobj_description(d.oid, 'pg_database') AS comment,
+            datconnlimit::text AS connlimit, datistemplate::text AS template, shobj_description(d.oid, 'pg_database') AS comment,
             pg_database_size(d.oid)::text AS size, (datacl IS NULL)::text AS plain,
             (SELECT count(*)::text FROM pg_largeobject_metadata) AS objects
        FROM pg_database d LEFT JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database()`,
@@ -145,6 +150,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   if (row.rules) facts.icuRules = row.rules;
   if (row.collversion) facts.collationVersion = row.collversion;
   if (row.actual) facts.actualCollationVersion = row.actual;
+  if (row.template === 'true') facts.template = true;
   if (row.comment) facts.comment = row.comment;
   return facts;
 }
