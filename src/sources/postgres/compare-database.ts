@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
+import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 import { countRows, type DatabaseFacts, type TableFacts } from './facts.ts';
-import { countDifferences, readObjectCounts } from './object-counts.ts';
+import { countDifferences, type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
 
 /** What a comparison rests on. */
@@ -11,37 +12,44 @@ export interface Compared {
   estimated: number;
 }
 
+/** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
+export interface Allowance {
+  /** partitions whose rows may be in other partitions of the same tree */
+  moving?: ReadonlySet<string>;
+  /** extensions that are missing */
+  extensions?: ReadonlySet<string>;
+  /** tables that are missing, or have no rows */
+  tables?: ReadonlySet<string>;
+  /** kinds of objects of which a part is missing */
+  kinds?: ReadonlySet<keyof ObjectCounts>;
+  /** large objects are missing */
+  largeObjects?: boolean;
+}
+
 /**
- * Compares row counts, extensions (but for those left out on purpose), and how many constraints, indexes and other objects
- * there are, with the record. PG_RESTORE_FAILED on any difference.
+ * Compares a restored database with the record: row counts, extensions, large objects, and how many constraints, indexes and
+ * other objects there are. Everything but what `allowance` names has to be equal. PG_RESTORE_FAILED on any difference.
  */
 export async function compareDatabase(
   session: Session,
   recorded: DatabaseFacts,
-  leftOut: readonly string[] = [],
+  allowance: Allowance = {},
 ): Promise<Compared> {
   const differences: string[] = [];
   const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
   for (const { name } of recorded.extensions) {
-    if (!leftOut.includes(name) && !extensions.some((extension) => extension.name === name))
+    if (!allowance.extensions?.has(name) && !extensions.some((extension) => extension.name === name))
       differences.push(`extension ${name} is missing`);
   }
   const { objects } = await session.one<{ objects: string }>(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
   );
-  if (Number(objects) !== recorded.largeObjects) {
+  if (Number(objects) !== recorded.largeObjects && !allowance.largeObjects) {
     differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
   }
-  const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
-  const expected = dumped.filter(({ exact }) => exact);
-  const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
-  await countRows(session, restored);
-  restored.forEach((table, i) => {
-    const rows = (expected[i] as TableFacts).rows;
-    if (table.rows !== rows)
-      differences.push(`${table.schema}.${table.name} has ${table.rows} rows, recorded were ${rows}`);
-  });
-  differences.push(...countDifferences(recorded, await readObjectCounts(session)));
+  const tables = await compareTables(session, recorded, allowance);
+  differences.push(...tables.differences);
+  differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.kinds));
   if (differences.length > 0) {
     throw new LifeboatError(
       'PG_RESTORE_FAILED',
@@ -51,8 +59,35 @@ export async function compareDatabase(
       },
     );
   }
-  return {
-    rows: expected.reduce((sum, table) => sum + table.rows, 0),
-    estimated: dumped.length - expected.length,
-  };
+  return { rows: tables.rows, estimated: tables.uncompared };
+}
+
+async function compareTables(
+  session: Session,
+  recorded: DatabaseFacts,
+  { moving = new Set(), tables: lacking }: Allowance,
+): Promise<RowsCompared> {
+  const dumped = recorded.tables.filter(
+    (table) => table.extension === undefined && table.data !== false && !lacking?.has(tableKey(table)),
+  );
+  const restored: TableFacts[] = dumped.map((table) => ({ ...table, rows: 0 }));
+  await countRows(
+    session,
+    restored.filter(({ exact }) => exact),
+  );
+  const counted = restored.map(({ schema, name, rows, exact }, i) => {
+    return { schema, name, rows, exact, recorded: (dumped[i] as TableFacts).rows };
+  });
+  return compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
+}
+
+/** The topmost partitioned table of each partition, by {@link tableKey}. */
+async function readPartitionRoots(session: Session): Promise<Map<string, string>> {
+  const rows = await session.all<Record<'schema' | 'name' | 'rootSchema' | 'rootName', string>>(
+    `SELECT n.nspname AS schema, c.relname AS name, rn.nspname AS "rootSchema", r.relname AS "rootName"
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace rn ON rn.oid = r.relnamespace
+      WHERE c.relispartition AND c.relkind = 'r'`,
+  );
+  return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }

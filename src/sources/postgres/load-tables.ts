@@ -2,10 +2,11 @@ import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
 import { compareDatabase } from './compare-database.ts';
+import { loadedThroughRoot } from './compare-rows.ts';
 import { createDatabase } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
-import { restorePasses } from './restore-passes.ts';
+import { readEntries, restorePasses } from './restore-passes.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { copyTablesCommand } from './table-commands.ts';
@@ -63,7 +64,8 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
   options.recordWorking({ name: working, what: 'restoring' });
   try {
     await build(options, control, working);
-    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options)));
+    const moving = loadedThroughRoot(await readEntries(options.dump));
+    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
     options.step('putting it into the database');
     const shaped = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),

@@ -23,15 +23,16 @@ export async function restorePasses(
   scratch: string,
   only?: readonly number[],
 ): Promise<(string | undefined)[]> {
-  const passes = passesFor(await entriesOf(dump), only);
+  const passes = passesFor(await readEntries(dump), only);
   return Promise.all(
-    passes.map(async (ids, i) => {
-      if (ids === undefined) return undefined;
-      const file = path.posix.join(scratch, `restore-${i}.list`);
-      await writeFile(file, ids.map((id) => `${id};\n`).join(''), { mode: 0o600 });
-      return file;
-    }),
+    passes.map((ids, i) => (ids === undefined ? undefined : writeList(path.posix.join(scratch, `restore-${i}.list`), ids))),
   );
+}
+
+/** Writes dump ids as `pg_restore --use-list` takes them. Resolves to the file. */
+export async function writeList(file: string, ids: readonly number[]): Promise<string> {
+  await writeFile(file, ids.map((id) => `${id};\n`).join(''), { mode: 0o600 });
+  return file;
 }
 
 /** The ids of a list that `pg_restore --list` printed. */
@@ -39,8 +40,8 @@ export function listedIds(list: string): number[] {
   return [...list.matchAll(/^(\d+); /gm)].map(([, id]) => Number(id));
 }
 
-/** A format of tomorrow cannot be looked into; it is restored in one call. */
-async function entriesOf(dump: string): Promise<ArchiveEntry[]> {
+/** The entries of a dump directory; none for a format of tomorrow, which cannot be looked into. */
+export async function readEntries(dump: string): Promise<ArchiveEntry[]> {
   try {
     return readArchive(await readFile(path.join(dump, 'toc.dat')));
   } catch (error) {
