@@ -17,7 +17,7 @@ export async function clearRepository(stack: Stack): Promise<void> {
   await stack.exec('lifeboat', [
     'sh',
     '-c',
-    'rm -rf /backups/* /spool/state/index /spool/state/last-run.json && ls /backups',
+    'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
   ]);
 }
 

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { type Call, print } from './call.ts';
-import { type ErrorInfo, LifeboatError } from './errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { heldLines } from './held-data.ts';
 import { openJournals, readJournal } from './journal.ts';
@@ -161,10 +161,7 @@ export async function status(call: Call): Promise<number> {
   const now = new Date();
   const last = await state.lastRun();
   const plan = await app.plan();
-  const repository = await app.repository({ create: false }).catch(() => undefined);
-  const manifests = repository
-    ? (await repository.snapshots(call.io.signal)).snapshots.map(({ manifest }) => manifest)
-    : [];
+  const { manifests, problem } = await lookAtDestination(call);
   const zone = app.settings.timeZone;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now });
@@ -187,6 +184,7 @@ export async function status(call: Call): Promise<number> {
       last: last ?? null,
       nextRun: next,
       sources,
+      destination: { name: app.destination.name, ...(problem ? { error: errorInfo(problem) } : {}) },
       copies,
       snapshots: manifests.length,
       restores: held,
@@ -197,17 +195,32 @@ export async function status(call: Call): Promise<number> {
         last
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
+        ...(problem ? [`! destination: ${problem.message} (${problem.code})`, `  ${problem.hint ?? ''}`] : []),
         ...renderStandings(all, now, call.io.paint),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldLines(held, now),
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
+  if (problem) return EXIT.failed;
   if (!last) return EXIT.nothing;
   if (last.status === 'failed') return EXIT.failed;
   const well = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = copies.some(({ behindSince }) => behindSince !== undefined);
   return last.status === 'ok' && well && !behind ? EXIT.done : EXIT.partial;
+}
+
+/** What is stored, and why it cannot be told where that is so: the rest of what is known is shown all the same. */
+async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manifest[]; problem?: LifeboatError }> {
+  const { repository, error } = await app.own.look();
+  if (error) return { manifests: [], problem: error };
+  try {
+    const { snapshots = [] } = (await repository?.snapshots(io.signal)) ?? {};
+    return { manifests: snapshots.map(({ manifest }) => manifest) };
+  } catch (cause) {
+    io.signal.throwIfAborted();
+    return { manifests: [], problem: toLifeboatError(cause) };
+  }
 }
 
 function because(error: ErrorInfo | undefined): string {

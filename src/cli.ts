@@ -101,7 +101,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   );
   command(
     'accept <source>',
-    'say that a source is gone, empty or smaller, or a copy is empty, on purpose',
+    'say that a source is gone, empty or smaller, a copy is empty, or the destination is another one, on purpose',
     'accept web.media',
   ).action(act('accept'));
   command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));

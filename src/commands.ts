@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type { App } from './app.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
-import { LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { type Foreign, hintAtCopies } from './foreign.ts';
 import { readable } from './log.ts';
@@ -89,7 +89,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   prune: async (call) => (await import('./prune-commands.ts')).prune(call),
   pin: async (call) => (await import('./prune-commands.ts')).pin(call),
   unpin: async (call) => (await import('./prune-commands.ts')).unpin(call),
-  accept,
+  accept: async (call) => (await import('./accept-commands.ts')).accept(call),
   'notify-test': testNotify,
 };
 
@@ -124,6 +124,11 @@ async function showPlan(call: Call): Promise<number> {
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
   plan.problems.push(...problems, ...(await bucketProblems(app.settings, io.env)));
+  const { error } = await app.own.look();
+  // What is mounted wrongly is among the problems of the plan.
+  if (error && !plan.problems.some(({ code }) => code === error.code)) {
+    plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(error) });
+  }
   const nextRun = app.nextRun(plan);
   const free = await statfs(app.settings.destination).then(
     ({ bavail, bsize }) => bavail * bsize,
@@ -186,43 +191,6 @@ function reportStatus(report: RunReport): number {
   if (report.error?.code === 'LOCKED') return EXIT.locked;
   if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
   return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
-}
-
-async function accept(call: Call): Promise<number> {
-  const { app, operands } = call;
-  const source = operands[0] as string;
-  if (app.settings.copies.some(({ name }) => name === source)) return acceptCopy(call, source);
-  const { snapshots } = await (await app.repository()).snapshots();
-  const seen = snapshots.some(({ manifest }) => source in manifest.sources);
-  const planned = (await app.plan()).sources.some(({ name }) => name === source);
-  if (!seen && !planned) {
-    throw new LifeboatError('SOURCE_UNKNOWN', `neither a snapshot nor the plan knows ${source}`, {
-      hint: 'See `lifeboat plan` and `lifeboat snapshots`.',
-    });
-  }
-  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: new Date().toISOString() });
-  print(
-    call,
-    { accepted: source },
-    () => `Accepted: ${source} may be gone, empty or smaller than it was. Its newest good snapshot stays.`,
-  );
-  return EXIT.done;
-}
-
-/** As if it had never been complete: then the next run may make it anew. */
-async function acceptCopy(call: Call, name: string): Promise<number> {
-  const { state, lock } = call.app;
-  // A run that is under way writes the same.
-  const held = await lock();
-  try {
-    const copies = await state.copies();
-    const { complete: _, ...rest } = copies[name] ?? {};
-    await state.saveCopies({ ...copies, [name]: rest });
-  } finally {
-    await held.release();
-  }
-  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it anew.`);
-  return EXIT.done;
 }
 
 async function testNotify(call: Call): Promise<number> {

@@ -59,6 +59,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   main.catch(() => undefined);
   const before = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
   const bad = new Set<string>();
+  const opened = new Set<string>();
   const same = new SamePlace(Object.fromEntries(deps.copies.map(({ name }) => [name, before[name] ?? {}])));
   same.add(DESTINATION, deps.lease);
   const looks = deps.copies.map(() => Promise.withResolvers<void>());
@@ -66,7 +67,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const reports = await Promise.all(
     deps.copies.map((place, i) => {
       const looked = { one: () => looks[i]?.resolve(), all };
-      const one = { place, main, bad, same, looked, before: before[place.name] };
+      const one = { place, main, bad, same, looked, opened, before: before[place.name] };
       return copyOne(deps, one).finally(looked.one);
     }),
   );
@@ -77,9 +78,11 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   }
   const states = reports.map(({ name, status, behindSince: since, error, problems }): [string, CopyState] => {
     const complete = status === 'ok' ? deps.now().toISOString() : before[name]?.complete;
+    const made = before[name]?.made ?? (opened.has(name) ? deps.now().toISOString() : undefined);
     const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
     const sameAs = same.otherNameOf(name);
-    const known = { ...(complete === undefined ? {} : { complete }), ...(sameAs === undefined ? {} : { sameAs }) };
+    const times = { ...(complete === undefined ? {} : { complete }), ...(made === undefined ? {} : { made }) };
+    const known = { ...times, ...(sameAs === undefined ? {} : { sameAs }) };
     return [name, { ...known, ...behind, ...(problems ? { problems } : {}) }];
   });
   try {
@@ -102,6 +105,8 @@ interface One {
   place: CopyPlace;
   main: Promise<Side>;
   before: CopyState | undefined;
+  /** names of the copies that could be opened */
+  opened: Set<string>;
   /** objects of the destination that are found to be damaged */
   bad: Set<string>;
   /** knows the destination and the copies that are under way, or done */
@@ -110,7 +115,10 @@ interface One {
   looked: { one(): void; all: Promise<unknown> };
 }
 
-async function copyOne(deps: CopyDeps, { place, main, before, bad, same, looked }: One): Promise<CopyReport> {
+async function copyOne(
+  deps: CopyDeps,
+  { place, main, before, bad, opened: names, same, looked }: One,
+): Promise<CopyReport> {
   const { name } = place;
   const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
   const lacking = new Set<CopyStep>();
@@ -121,6 +129,7 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad, same, looked 
       // Not heard: its timer is no sign of life.
       await withLease(place, opened, same, { signal, alive }, async ({ fence }) => {
         looked.one();
+        names.add(name);
         const repository = opened.through(hearing(opened.destination, alive));
         await place.sweep();
         const copying = { place, main: side, repository, report, lacking, fence, signal, alive };
@@ -153,14 +162,15 @@ async function copyOne(deps: CopyDeps, { place, main, before, bad, same, looked 
   return report;
 }
 
-/** One that was complete is never made anew by itself: what is empty now is a mount that is not there, or was emptied by somebody. */
+/** One that was there is never made again by itself: what is empty now is a mount that is missing, or was emptied by somebody. */
 async function openCopy(place: CopyPlace, main: Repository, before: CopyState | undefined): Promise<Repository> {
-  const complete = before?.complete;
-  if (complete === undefined) return place.open(main, { create: true });
+  const { complete, made } = before ?? {};
+  if (complete === undefined && made === undefined) return place.open(main, { create: true });
   return place.open(main, { create: false }).catch((error: unknown) => {
     if (!(error instanceof LifeboatError && error.code === 'DEST_FOREIGN')) throw error;
     const { code, message, hint, cause } = error;
-    throw new LifeboatError(code, `${message}; it was complete at ${complete}`, { cause, ...(hint ? { hint } : {}) });
+    const was = complete === undefined ? `it was begun at ${made}` : `it was complete at ${complete}`;
+    throw new LifeboatError(code, `${message}; ${was}`, { cause, ...(hint ? { hint } : {}) });
   });
 }
 

@@ -55,7 +55,7 @@ export const ERROR_CODES = {
   DEST_UNWRITABLE: 'the destination cannot be written',
   DEST_UNREACHABLE: 'the destination does not answer',
   DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
-  DEST_FOREIGN: 'the destination holds something that is not a Lifeboat repository',
+  DEST_FOREIGN: 'the destination does not hold the repository that it should',
   DEST_EXISTS: 'an object of that name is stored already',
   DEST_RULES: 'a rule of the bucket takes away, or out of reach, what backups need',
   DELETE_REFUSED: 'the destination does not let an object be deleted',

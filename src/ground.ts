@@ -14,6 +14,7 @@ import { type Lock, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
 import { helperSettings, openDestination, openElsewhere } from './open-destination.ts';
+import { type OwnRepository, ownRepository } from './own-repository.ts';
 import type { CopyLocation } from './plan/location.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { Settings } from './plan/settings.ts';
@@ -75,7 +76,7 @@ export interface Ground {
 }
 
 /** Where the agent itself backs up to. */
-export interface Own {
+export interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   destination: SweepingDestination;
   repository(): Promise<Repository>;
   /** as the place that a copy is brought back to */
@@ -119,6 +120,9 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     if (mistaken) throw mistaken;
     return openRepository(where, { keys: settings.keys, ...signing, ...options });
   };
+  const at = base.settings.destination;
+  const mistaken = () => destinationError(at, self.facts.mounts, true);
+  const own = ownRepository({ at, destination: ownDestination, project, state, log, mistaken, openAt });
   const lease = async ({ project, destination }: Repository) =>
     takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log });
   const sweepAt = async (at: string, destination: SweepingDestination) => {
@@ -155,9 +159,11 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     destination,
     own: {
       destination: ownDestination,
+      look: own.look,
+      accept: own.accept,
       // What is empty now may be about to be brought back from the other repository.
-      repository: () => openAt(base.settings.destination, ownDestination, { project, create: !foreign }),
-      place: placeAt(base.settings.destination, ownDestination),
+      repository: () => own.open({ create: !foreign }),
+      place: { ...placeAt(base.settings.destination, ownDestination), open: own.openAsCopy },
       sweep: () => sweepAt(base.settings.destination, ownDestination),
     },
     copies: settings.copies.map(copyPlace),
@@ -176,7 +182,9 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     plan: () => planNow(engine, self, project, settings),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     repository: ({ create } = { create: true }) =>
-      openAt(settings.destination, destination, { project: stored ?? project, create }),
+      foreign
+        ? openAt(settings.destination, destination, { project: stored ?? project, create })
+        : own.open({ create }),
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         found

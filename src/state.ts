@@ -5,6 +5,7 @@ import { type ErrorInfo, hasErrno } from './errors.ts';
 import type { Problem } from './plan/model.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
+import type { KnownRepository } from './store/repository-info.ts';
 
 /** A database that was put aside. */
 export interface KeptDatabase {
@@ -38,6 +39,8 @@ export interface Rollback {
 export interface CopyState {
   /** ISO time at which it was last equal to the destination, if ever */
   complete?: string;
+  /** ISO time at which it was first found to be a copy, or made one */
+  made?: string;
   /** ISO time since when it has lacked something; absent when it lacks nothing */
   behindSince?: string;
   error?: ErrorInfo;
@@ -52,6 +55,9 @@ export interface State {
   readonly directory: string;
   /** an id of this memory, made when it is first asked for */
   home(): Promise<string>;
+  /** the repository that the agent backs up to, and where it was last; undefined before the first was opened */
+  repository(): Promise<KnownRepository | undefined>;
+  saveRepository(known: Required<KnownRepository>): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   saveLastRun(report: RunReport): Promise<void>;
@@ -100,6 +106,13 @@ export function openState(directory: string): State {
       await writeJson(file('home.json'), { id });
       return id;
     },
+    async repository() {
+      const known = await readJson<KnownRepository>(file('repository.json'));
+      if (known) return known;
+      // A version that did not remember it has stored something all the same: an empty destination is not a new one.
+      return Object.values(await results()).some(({ status }) => status !== 'failed') ? {} : undefined;
+    },
+    saveRepository: (known) => writeJson(file('repository.json'), known),
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });

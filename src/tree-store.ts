@@ -1,5 +1,5 @@
 import type { Engine } from './docker/engine.ts';
-import { type HelperMount, helperMount } from './docker/helper.ts';
+import { HELPER_KINDS, kindSpec, type RoleMount } from './docker/helper-kinds.ts';
 import { runHelper } from './docker/run-helper.ts';
 import { type ErrorCode, type ErrorInfo, LifeboatError } from './errors.ts';
 import { appendJournal } from './journal.ts';
@@ -95,7 +95,9 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
         const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
         await runTreeProcess(command, deps.helperEnv, inputOf(deps, job), result.onLine, watching.signal);
       } else {
-        await runInHelper(deps, job, helperMount(reach.mount, HELPER_ROOT, writes(job)), watching, result.onLine);
+        const access = writes(job) ? 'read-write' : 'read-only';
+        const mount: RoleMount = { mount: reach.mount, target: HELPER_ROOT, access };
+        await runInHelper(deps, job, mount, watching, result.onLine);
       }
       return result.take();
     });
@@ -171,7 +173,7 @@ function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknow
 async function runInHelper(
   deps: TreeStoreDeps,
   job: TreeJob,
-  mount: HelperMount,
+  volume: RoleMount,
   context: JobContext,
   onLine: (line: unknown) => void,
 ): Promise<void> {
@@ -185,7 +187,7 @@ async function runInHelper(
       signal: context.signal,
     },
     {
-      purpose: 'volume',
+      ...kindSpec(HELPER_KINDS.volume, { volume: [volume] }),
       project: deps.project,
       agent: deps.agent.id,
       runId: context.runId,
@@ -193,10 +195,6 @@ async function runInHelper(
       cmd: ['lifeboat', 'tree-job'],
       networkMode: `container:${deps.agent.id}`,
       volumesFrom: [deps.agent.id],
-      mounts: [mount],
-      user: '0:0',
-      // What reading and writing files of any owner takes, and no more.
-      capAdd: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID'],
       env: deps.helperEnv,
     },
     { input: inputOf(deps, job), onLine },

@@ -22,6 +22,7 @@ const LAYERS: string[][] = [
 ];
 const COMMANDS = [
   'commands.ts',
+  'accept-commands.ts',
   'call.ts',
   'browse.ts',
   'browse-check.ts',

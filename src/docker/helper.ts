@@ -53,7 +53,7 @@ export interface HelperSpec {
   /** container ids, each perhaps with `:ro` */
   volumesFrom?: readonly string[];
   /** path → options, e.g. `size=64m,mode=0700` */
-  tmpfs?: Record<string, string>;
+  tmpfs?: Readonly<Record<string, string>>;
   /** default `['ALL']` */
   capDrop?: readonly string[];
   capAdd?: readonly string[];

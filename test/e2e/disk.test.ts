@@ -137,7 +137,7 @@ describe('a destination that cannot be right', () => {
 
   beforeAll(async () => {
     stack = await Stack.start(withDestination('/srv'));
-    await stack.exec('web', ['sh', '-c', 'echo x > /data/file']);
+    for (const service of ['web', 'small']) await stack.exec(service, ['sh', '-c', 'echo x > /data/file']);
   });
   afterAll(() => stack?.destroy());
 
@@ -176,5 +176,79 @@ describe('a destination that cannot be right', () => {
     await stack.exec('lifeboat', ['sh', '-c', 'mkdir /backups/holiday && echo dear > /backups/holiday/diary']);
     await expectRefused('DEST_FOREIGN');
     expect(await stack.objects()).toEqual(['holiday/diary']);
+  });
+
+  /** What every command says of the destination while it is not the one that is known. */
+  async function expectRefusedByAll(message: string): Promise<void> {
+    await expectRefused('DEST_FOREIGN');
+    for (const command of [
+      ['check'],
+      ['snapshots'],
+      ['prune'],
+      ['restore', 'latest', 'web.data', '--yes'],
+      ['pin', 'latest'],
+    ]) {
+      const { code, stdout, stderr } = await stack.lifeboat(...command);
+      expect({ command, code, told: (stdout + stderr).includes(message) }, stdout + stderr).toEqual({
+        command,
+        code: 1,
+        told: true,
+      });
+    }
+    const status = await stack.lifeboat('status');
+    expect(status.code, status.stdout).toBe(1);
+    expect(status.stdout).toContain(`! destination: /backups ${message}`);
+    const plan = await stack.json<{ problems: { code: string; severity: string }[] }>('plan');
+    expect(plan.problems).toContainEqual(expect.objectContaining({ code: 'DEST_FOREIGN', severity: 'error' }));
+  }
+
+  it('is empty although it held backups: refused by everything until it is accepted', async () => {
+    await stack.exec('lifeboat', ['rm', '-r', '/backups/holiday']);
+    const { code, report } = await stack.backup();
+    expect(code, JSON.stringify(report)).toBe(0);
+    const move = (from: string, to: string) =>
+      stack.exec('lifeboat', ['sh', '-c', `mkdir -p ${to} && mv ${from}/* ${to}/`]);
+    await move('/backups', '/tmp/away');
+    await expectRefusedByAll('is empty, and should hold repository');
+    expect(await stack.objects()).toEqual([]);
+    // Mounted again, all is as before.
+    await move('/tmp/away', '/backups');
+    expect((await stack.backup()).code).toBe(0);
+    expect((await stack.lifeboat('status')).code).toBe(0);
+
+    // A version that did not remember the repository has left results.
+    await stack.exec('lifeboat', ['rm', '/spool/state/repository.json']);
+    await move('/backups', '/tmp/first');
+    await expectRefused('DEST_FOREIGN');
+    const accepted = await stack.json<{ how: string; repository: string }>('accept', 'destination');
+    expect(accepted).toMatchObject({ accepted: 'destination', how: 'created', snapshots: 0 });
+    const fresh = await stack.backup();
+    expect(fresh.code, JSON.stringify(fresh.report)).toBe(0);
+    expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots).toHaveLength(1);
+  });
+
+  it('holds another repository than the one that is known: refused until it is accepted', async () => {
+    await stack.exec('lifeboat', [
+      'sh',
+      '-c',
+      'mkdir /tmp/second && mv /backups/* /tmp/second/ && mv /tmp/first/* /backups/',
+    ]);
+    const before = await stack.objects();
+    await expectRefused('DEST_FOREIGN');
+    expect(await stack.objects()).toEqual(before);
+    const read = await stack.json<{ snapshots: unknown[] }>('snapshots', '--from', '/backups');
+    expect(read.snapshots).toHaveLength(2);
+    expect(await stack.json('accept', 'destination')).toMatchObject({ how: 'found', snapshots: 2 });
+    expect((await stack.backup()).code).toBe(0);
+  });
+
+  it('has lost its lifeboat.json: refused, and mended when it is accepted', async () => {
+    const text = await stack.exec('lifeboat', ['cat', '/backups/lifeboat.json']);
+    await stack.exec('lifeboat', ['rm', '/backups/lifeboat.json']);
+    await expectRefused('DEST_FOREIGN');
+    expect(await stack.json('accept', 'destination')).toMatchObject({ how: 'mended', snapshots: 3 });
+    expect(await stack.exec('lifeboat', ['cat', '/backups/lifeboat.json'])).toBe(text);
+    expect((await stack.backup()).code).toBe(0);
+    expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
   });
 });

@@ -152,6 +152,21 @@ describe('a copy', () => {
     expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
   });
 
+  test('that was begun and is empty now is not begun again: its disk may not be mounted', async () => {
+    await bench.nights(1);
+    bench.fault = (call, key) => {
+      if (call === 'put' && key.endsWith('manifest.json')) throw new LifeboatError('DEST_FULL', 'no space left');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FULL' } }]);
+    bench.fault = undefined;
+    for (const key of Object.keys(bench.files())) await bench.destination('copy').delete(key);
+    await bench.destination('copy').delete('lifeboat.json');
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
+    expect(report?.error?.message).toContain('it was begun at');
+    expect(bench.files()).toEqual({});
+  });
+
   test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
     await bench.nights(2);
     await bench.run();

@@ -1,6 +1,7 @@
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
-import { type Helper, type HelperMount, helperMount, startHelper } from '../../docker/helper.ts';
+import { type Helper, startHelper } from '../../docker/helper.ts';
+import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
@@ -8,6 +9,7 @@ import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
 import { type Connection, TOOL_ENV } from './commands.ts';
 import { resolveCredentials, writePassfile } from './credentials.ts';
+import { dataMounts, secretMounts } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
 import { isUnusable, openSession, type Session, sqlState } from './session.ts';
 
@@ -77,17 +79,16 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   const helper = await startHelper(
     { engine: agent.engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
     {
-      purpose: 'postgres',
+      ...kindSpec(HELPER_KINDS.postgres, {
+        spool: [{ mount: agent.spoolMount, target: '/spool' }],
+        secrets: secretMounts(source),
+        data: options.withData ? dataMounts(source) : [],
+      }),
       project: agent.project,
       agent: agent.id,
       runId: options.runId,
       image: source.imageId,
       networkMode: `container:${source.containerId}`,
-      mounts: [helperMount(agent.spoolMount, '/spool', true), ...hostMounts(source, options.withData ?? false)],
-      user: '0:0',
-      // A secret file may belong to any user of the host.
-      capAdd: ['DAC_READ_SEARCH'],
-      tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
     },
   );
   try {
@@ -96,20 +97,6 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
     await helper.remove();
     throw error;
   }
-}
-
-/** Where the images keep a server's data (up to version 17 in `data` below it). */
-const DATA = '/var/lib/postgresql';
-
-/** The mounts of the database container that hold files named by *_FILE settings and, if asked, its data; read-only. */
-function hostMounts(source: PostgresSource, withData: boolean): HelperMount[] {
-  const files = [source.userFile, source.passwordFile, source.databaseFile].filter((file) => file !== undefined);
-  const holdsSecret = ({ destination }: Mount) =>
-    files.some((file) => file === destination || file.startsWith(`${destination}/`));
-  const holdsData = ({ type, destination }: Mount) => type === 'volume' || destination.startsWith(DATA);
-  return source.mounts
-    .filter((mount) => mount.destination !== '/spool' && (holdsSecret(mount) || (withData && holdsData(mount))))
-    .map((mount) => helperMount(mount, mount.destination, false));
 }
 
 async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Tools> {

@@ -1,0 +1,89 @@
+import type { Mount } from '../plan/model.ts';
+import { type HelperMount, type HelperSpec, helperMount } from './helper.ts';
+
+/** A mount that a kind of helper may have. */
+export interface AllowedMount {
+  /** what it is, as docs/security.md names it */
+  doc: string;
+  /** `either`: each helper says which */
+  access: 'read-only' | 'read-write' | 'either';
+}
+
+/**
+ * What one kind of helper is, sees and may do. This is the only place where a helper gets mounts and capabilities from, and the
+ * table of docs/security.md is made of it: what is not here, no helper has.
+ */
+export interface HelperKind<Role extends string = string> {
+  /** one word, part of the container's name */
+  purpose: string;
+  /** the following three in the words of the docs */
+  title: string;
+  image: string;
+  network: string;
+  mounts: Readonly<Record<Role, AllowedMount>>;
+  /** why it has each capability, by its name */
+  capabilities: Readonly<Record<string, string>>;
+  tmpfs?: Readonly<Record<string, string>>;
+}
+
+const defineKind = <Role extends string>(kind: HelperKind<Role>): HelperKind<Role> => kind;
+
+/** Every kind of helper. */
+export const HELPER_KINDS = {
+  postgres: defineKind({
+    purpose: 'postgres',
+    title: 'beside a database',
+    image: 'that of the database',
+    network: 'that of the database container',
+    mounts: {
+      spool: { doc: "Lifeboat's spool", access: 'read-write' },
+      secrets: { doc: 'the mounts that hold secret files of the database container', access: 'read-only' },
+      data: { doc: 'the data of the database, in a restore, to tell the space left there', access: 'read-only' },
+    },
+    capabilities: { DAC_READ_SEARCH: 'for secret files of any owner' },
+    tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
+  }),
+  volume: defineKind({
+    purpose: 'volume',
+    title: 'over a volume',
+    image: "Lifeboat's",
+    network: "Lifeboat's",
+    mounts: {
+      agent: { doc: 'those of Lifeboat', access: 'either' },
+      volume: { doc: 'the volume: read-only while it is backed up', access: 'either' },
+    },
+    capabilities: {
+      CHOWN: 'to give files their owners',
+      DAC_OVERRIDE: 'to read and write files of any owner',
+      FOWNER: 'to give files their modes and times',
+      FSETID: 'to keep set-group-id bits',
+    },
+  }),
+} as const;
+
+/** A mount for a role of a kind: what to mount, and where. */
+export interface RoleMount {
+  mount: Mount;
+  target: string;
+  /** only where the kind leaves the access open */
+  access?: 'read-only' | 'read-write';
+}
+
+/** What a kind of helper has in common with all others of it, with the given mounts by role. It runs as root. */
+export function kindSpec<Role extends string>(
+  kind: HelperKind<Role>,
+  mounts: Partial<Record<Role, readonly RoleMount[]>>,
+): Pick<HelperSpec, 'purpose' | 'mounts' | 'user' | 'capAdd' | 'tmpfs'> {
+  const all = Object.entries(mounts) as [Role, readonly RoleMount[] | undefined][];
+  return {
+    purpose: kind.purpose,
+    user: '0:0',
+    capAdd: Object.keys(kind.capabilities),
+    mounts: all.flatMap(([role, list = []]) => list.map((one) => toMount(kind.mounts[role], one))),
+    ...(kind.tmpfs ? { tmpfs: kind.tmpfs } : {}),
+  };
+}
+
+function toMount({ access }: AllowedMount, { mount, target, access: chosen = 'read-only' }: RoleMount): HelperMount {
+  return helperMount(mount, target, (access === 'either' ? chosen : access) === 'read-write');
+}

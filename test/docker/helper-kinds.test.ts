@@ -1,0 +1,46 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import { HELPER_KINDS, type HelperKind, kindSpec } from '../../src/docker/helper-kinds.ts';
+
+const START = '<!-- helpers: made from the code by UPDATE_DOCS=1 npm run test:unit -->\n';
+const END = '<!-- end of table -->\n';
+const PAGE = new URL('../../docs/security.md', import.meta.url);
+const SRC = path.join(import.meta.dirname, '../../src');
+
+const KINDS: HelperKind[] = Object.values(HELPER_KINDS);
+
+function row({ title, image, network, mounts, capabilities }: HelperKind): string {
+  const seen = Object.values(mounts).map(({ doc, access }) => (access === 'either' ? doc : `${doc} (${access})`));
+  const may = Object.entries(capabilities).map(([name, why]) => `\`${name}\`, ${why}`);
+  const cells = [title, image, network, seen.join('; ') || 'none', may.join('; ') || 'none'];
+  return `| ${cells.join(' | ')} |\n`;
+}
+
+it('shows each kind of helper in docs/security.md as the code has it (UPDATE_DOCS=1 writes it)', () => {
+  const head = ['helper', 'image', 'network', 'mounts', 'capabilities'];
+  const expected = `| ${head.join(' | ')} |\n|${' --- |'.repeat(head.length)}\n${KINDS.map(row).join('')}`;
+  const [before, rest = ''] = readFileSync(PAGE, 'utf8').split(START);
+  const [actual, ...after] = rest.split(END);
+  if (process.env.UPDATE_DOCS) writeFileSync(PAGE, before + START + expected + END + after.join(END));
+  else expect(actual).toBe(expected);
+});
+
+it('lets no other file of src/ choose mounts or capabilities of a helper', () => {
+  const choosing = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .filter((name) => /\b(capAdd|capDrop|helperMount)\b/.test(readFileSync(path.join(SRC, name), 'utf8')));
+  expect(choosing.sort()).toEqual(['docker/helper-kinds.ts', 'docker/helper.ts']);
+});
+
+it('mounts nothing writable that the kind declares read-only', () => {
+  const mount = { type: 'volume', name: 'v', source: '/x', destination: '/y', writable: true };
+  for (const kind of KINDS) {
+    for (const [role, { access }] of Object.entries(kind.mounts)) {
+      const asked = { [role]: [{ mount, target: '/t', access: 'read-write' as const }] };
+      expect(kindSpec(kind, asked).mounts).toEqual([
+        { type: 'volume', source: 'v', target: '/t', readOnly: access === 'read-only' },
+      ]);
+    }
+  }
+});
