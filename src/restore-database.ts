@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
 import { formatBytes, formatCount, plural } from './report/format.ts';
 import { readFacts, selectedContent } from './restore-content.ts';
 import {
@@ -18,7 +18,8 @@ import { prepareTables } from './restore-table.ts';
 import { careFor } from './sources/postgres/extensions.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
-import { type LoadedDatabase, loadDatabases } from './sources/postgres/load.ts';
+import { loadDatabases } from './sources/postgres/load.ts';
+import type { LoadedDatabase } from './sources/postgres/load-database.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { applicationName, restoreJobs } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
@@ -72,12 +73,22 @@ export async function prepareDatabases(
 }
 
 /** What does not go together is refused before anything is looked at. */
-function refuseOptions({ paths, toDirectory, database, toDatabase, globals, to, source }: RestoreRequest): void {
+function refuseOptions({
+  paths,
+  toDirectory,
+  database,
+  toDatabase,
+  globals,
+  to,
+  source,
+  skipFailed,
+}: RestoreRequest): void {
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
   if (paths.length > 0) refuse(`${source} is a database, --path is for files`, 'Use --table schema.name for tables.');
   if (toDirectory === undefined) return;
+  if (skipFailed) refuse('--to-directory gives the dump itself, in which nothing fails', 'Leave out --skip-failed.');
   if (database !== undefined || toDatabase !== undefined || globals || to !== undefined)
     refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
 }
@@ -155,28 +166,43 @@ async function loadAll(
 ): Promise<Restored> {
   const { signal } = request;
   const source = request.to ?? request.source;
-  const { databases, swapMs, warnings } = await loadDatabases({
-    ...work,
-    loads: work.plan.load,
-    id: id.slice(-6),
-    jobs: restoreJobs(),
-    stallTimeoutMs: deps.stallTimeoutMs,
-    signal,
-    step: (text) => request.say(`  ${text}`),
-    progress,
-    recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
-    forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
-    keepBefore: (kept) => work.keep({ databases: kept }),
-  });
+  const loads = work.plan.load;
+  if (loads.length > 1) journal.record({ type: 'targets', targets: loads.map(({ target }) => target) });
+  const { databases, failed } = await loadDatabases(
+    {
+      ...work,
+      id: id.slice(-6),
+      jobs: restoreJobs(),
+      skipFailed: request.skipFailed,
+      stallTimeoutMs: deps.stallTimeoutMs,
+      signal,
+      step: (text) => request.say(`  ${text}`),
+      progress,
+      recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+      forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+      keepBefore: (kept) => work.keep({ databases: [...kept] }),
+      recordSwapped: (target) => journal.record({ type: 'swapped', target }),
+    },
+    loads,
+  );
+  if (databases.length === 0 && failed[0]) throw failed[0].error;
   for (const one of databases) request.say(`  database ${one.target} is there: ${comparison(one)}`);
   return {
-    restored: databases.map(({ before, estimated: _told, ...item }) => ({
-      ...item,
-      ...(before === undefined ? {} : { kept: before }),
-    })),
-    warnings: [...work.warnings, ...warnings],
-    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
+    restored: databases.map(({ target, tables, rows, before }) => {
+      return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
+    }),
+    warnings: [...work.warnings, ...databases.flatMap(({ warnings }) => warnings)],
+    skipped: databases.flatMap(({ skipped }) => skipped),
+    failed: failed.map(({ target, error }) => ({ target, error: errorInfo(error) })),
+    steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
+    ...longestSwap(databases),
   };
+}
+
+/** Each was away for itself. */
+function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
+  const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
+  return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };
 }
 
 /** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */

@@ -101,7 +101,7 @@ export async function checkRoles(control: Session, recorded: DatabaseFacts): Pro
   const missing = await missingRoles(control, recorded);
   if (missing.length === 0) return;
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
-    hint: 'Create them by hand, then try again; no database was changed.',
+    hint: 'Create them by hand, then try again; the database is as it was.',
   });
 }
 

@@ -3,7 +3,7 @@ import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
 import { compareDatabase } from './compare-database.ts';
 import { loadedThroughRoot } from './compare-rows.ts';
-import { createDatabase } from './create-database.ts';
+import { createDatabase, createFailed } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { readEntries, restorePasses } from './restore-passes.ts';
@@ -104,13 +104,10 @@ async function build(options: LoadTablesOptions, control: Session, working: stri
   const { tools, recorded, parts, dump, care } = options;
   options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
-    throw new LifeboatError('PG_RESTORE_FAILED', `a database like ${recorded.name} cannot be made`, {
-      cause: error,
-      hint: `It has encoding ${recorded.encoding} and locale ${recorded.locale ?? recorded.collate}: use an image that has them. Nothing was changed.`,
-    });
+    throw createFailed(error, recorded);
   });
   await inDatabase(options, working, care.before);
-  for (const list of await restorePasses(dump, options.scratch, parts.entries)) {
+  for (const { list } of await restorePasses(dump, options.scratch, parts.entries)) {
     const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
     await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
   }

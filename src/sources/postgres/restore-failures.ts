@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { StringDecoder } from 'node:string_decoder';
 import type { SkippedObject } from '../../report/events.ts';
 import type { ArchiveEntry } from './archive.ts';
 import { withoutContent } from './messages.ts';
@@ -18,18 +18,42 @@ export interface Said {
   others: string[];
 }
 
-/** More failures than this are one and the same thing, such as a missing extension; the rest is counted by the server. */
-const WORDS_LIMIT = 1000;
+/** How many lines of one message are kept: a statement may have thousands. */
+const LINES_LIMIT = 100;
 
 /**
- * Reads the messages that `pg_restore --verbose` wrote to a file (warn_or_exit_horribly in pg_backup_archiver.c): the line
+ * The messages of a `pg_restore --verbose` in a file that grows (warn_or_exit_horribly in pg_backup_archiver.c): the line
  * `from TOC entry 3335; …` names the entry, and the error follows it. Several errors of an entry are one failure, the first.
  */
-export async function readFailures(file: string): Promise<Said> {
-  const parser = createParser();
-  const stream = createReadStream(file, 'utf8');
-  for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) parser.add(line);
-  return parser.said();
+export class FailureLog {
+  readonly #file: string;
+  readonly #parser = createParser();
+  readonly #decoder = new StringDecoder('utf8');
+  #offset = 0;
+  #rest = '';
+  #reading: Promise<Said> | undefined;
+
+  /** @param file an existing one */
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /** Reads on to the end of the file. Resolves to all that was said so far. */
+  read(): Promise<Said> {
+    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn());
+    this.#reading = next.catch(() => this.#parser.said());
+    return next;
+  }
+
+  async #readOn(): Promise<Said> {
+    for await (const chunk of createReadStream(this.#file, { start: this.#offset })) {
+      this.#offset += (chunk as Buffer).length;
+      const lines = (this.#rest + this.#decoder.write(chunk as Buffer)).split('\n');
+      this.#rest = lines.pop() as string;
+      for (const line of lines) this.#parser.add(line);
+    }
+    return this.#parser.said();
+  }
 }
 
 /** The same for text that is at hand. */
@@ -58,7 +82,7 @@ function createParser() {
         else if (!found.has(current)) found.set(current, message);
       } else if (/^pg_restore: /.test(line)) {
         message = undefined;
-      } else if (message !== undefined && message.length < WORDS_LIMIT) {
+      } else if (message !== undefined && message.length < LINES_LIMIT) {
         message.push(line);
       }
     },
@@ -78,7 +102,10 @@ function serverWords(lines: readonly string[]): string {
     // The severity, in whatever language: `ERROR:  `.
     .replace(/^\p{L}+: {2}/u, '')
     .trim();
-  const hint = rest.find((line) => line.startsWith('HINT:'))?.slice('HINT:'.length).trim();
+  const hint = rest
+    .find((line) => line.startsWith('HINT:'))
+    ?.slice('HINT:'.length)
+    .trim();
   return hint === undefined ? bare : `${bare} (${hint})`;
 }
 
@@ -90,6 +117,13 @@ export function isDiskFull(words: string): boolean {
 /** True where a parallel worker had no room in /dev/shm, which has 64 MiB in a container as a rule. */
 export function isSharedMemory(words: string): boolean {
   return /could not (?:resize|open|create|map) shared memory segment/.test(words);
+}
+
+/** True where the connection was lost: whatever failed after that says nothing of its object. */
+export function isConnectionLost(words: string): boolean {
+  return /server closed the connection|no connection to the server|terminating connection|could not (?:send|receive) data|connection to server .* failed|the database system is/.test(
+    words,
+  );
 }
 
 /** How much of a statement is shown, characters. */
