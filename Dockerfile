@@ -1,13 +1,16 @@
-FROM node:24-trixie-slim AS build
+FROM node:24-trixie-slim AS packages
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
+
+FROM packages AS build
 COPY tsconfig.json rolldown.config.js ./
 COPY src ./src
 RUN node node_modules/rolldown/bin/cli.mjs --config rolldown.config.js
 
-# The licences of what the program is bundled from go with it; some are told in the package's own description only.
-FROM build AS licenses
+# The image carries the licences of the bundled packages; some packages state theirs only in package.json. This stage does
+# not depend on src/, so a change of the program does not repeat it.
+FROM packages AS licenses
 RUN npm prune --ignore-scripts --omit=dev --omit=optional \
   && find node_modules -type f \( -iname 'licen[cs]e*' -o -iname 'notice*' -o -iname 'readme*' -o -name package.json \) \
     -exec cp --parents -t /srv {} +

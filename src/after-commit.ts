@@ -4,6 +4,7 @@ import type { Ending, Found } from './finish.ts';
 import { MAKES_ROOM } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
+import { PRUNE } from './report/prune-text.ts';
 import type { Lease } from './store/lease.ts';
 import type { Repository } from './store/repository.ts';
 
@@ -12,7 +13,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * What follows the commit: copies are brought up to date, and what need not be kept any more is removed. A copy that is behind
- * makes a good run one that is partly failed; whether the destination is pruned is for the run alone to say. Never rejects.
+ * makes a good run partly failed. A run that stored something prunes, also when other sources failed or the plan has problems:
+ * the retention holds back whatever it must (see keep.ts). A run that stored nothing removes nothing. Never rejects.
  */
 export async function copyAndPrune(
   deps: BackupDeps,
@@ -25,8 +27,8 @@ export async function copyAndPrune(
   // A restore waits for its safety snapshot; the next run copies it.
   if (trigger === 'safety' || signal.aborted || plan instanceof LifeboatError) return;
   if (!lease || lease instanceof LifeboatError || !repository) return;
-  // After a run of which everything went well, but not after one that somebody made of a part.
-  const prune = ending.status === 'ok' && !(trigger === 'manual' && only);
+  // Not after a run that somebody made of a part: that person may be about to look at what is there.
+  const prune = ending.snapshot !== undefined && !(trigger === 'manual' && only);
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
   // The error of that copy says it: its retention may be the longer one.
@@ -74,14 +76,15 @@ async function pruneAfter(
   log: Log,
 ): Promise<void> {
   try {
-    ending.pruned = await deps.prune(plan, repository, fence, signal);
+    const { snapshots, objects, bytes, refused, held } = await deps.prune(plan, repository, fence, signal);
+    ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
   } catch (error) {
     const { code, message, hint } = errorInfo(error);
     log.warn('old snapshots could not be removed', { code, message });
     ending.problems.push({
       severity: 'warning',
       code,
-      subject: 'prune',
+      subject: PRUNE,
       message: `old snapshots could not be removed: ${message}`,
       ...(hint ? { hint } : {}),
     });

@@ -17,6 +17,7 @@ import type { RunReport, RunStart } from './report/events.ts';
 import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { nextPlace } from './store/chain.ts';
+import { isSettled } from './store/commit.ts';
 import type { Lease } from './store/lease.ts';
 import { FORMAT, type Manifest } from './store/manifest.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
@@ -149,7 +150,7 @@ async function attempt(
     }
     refuseUnsigned(repository.signing, snapshots);
     refuseClear(repository.keys, snapshots);
-    const place = await nextPlace(repository, list);
+    const place = await nextPlace(repository, list, found.lease.claimed);
     context = { run, journal, repository, lease: found.lease, snapshots, place, log, signal: request.signal };
     await captureAll(deps, context, plan.sources.filter(request.only ?? all), captured, problems);
     if (request.trigger !== 'safety' && (request.trigger !== 'manual' || !request.only)) {
@@ -166,9 +167,15 @@ async function attempt(
   } catch (error) {
     const why = errorInfo(request.signal.aborted ? request.signal.reason : spoolError(error));
     log.error('run failed', { ...why });
-    if (context) await removeObjects(context);
+    const sent = journal instanceof Journal && (await wasSent(journal));
+    if (context && (!sent || isSettled(error))) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
   }
+}
+
+/** Whether the manifest may still appear: then what it names is left to a prune, which waits for a day. */
+async function wasSent({ file }: Journal): Promise<boolean> {
+  return (await readJournal(file)).some(({ type }) => type === 'commit');
 }
 
 /** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */
@@ -208,7 +215,9 @@ async function commit(
     sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
   };
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
-  await context.repository.commit(manifest, context.lease.fence);
+  const { fence } = context.lease;
+  const sending = () => context.journal.record({ type: 'commit' });
+  await context.repository.commit(manifest, { fence, sending });
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>
@@ -218,6 +227,7 @@ async function commit(
   return { status, results, problems, snapshot: context.run.id };
 }
 
-function clean({ error, warnings }: Captured['entry']): Pick<Captured['entry'], 'error' | 'warnings'> {
-  return redactDeep({ warnings, ...(error ? { error } : {}) });
+function clean(entry: Captured['entry']): Partial<Captured['entry']> {
+  const { error, warnings, databases } = entry;
+  return redactDeep({ warnings, ...(error ? { error } : {}), ...(databases ? { databases } : {}) });
 }

@@ -7,6 +7,7 @@ import { openJournals, readJournal } from './journal.ts';
 import { copyStateLines } from './report/copy-text.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
+import { retentionLines } from './report/prune-text.ts';
 import { headline, nextRun } from './report/text.ts';
 import { findSnapshot } from './restore-find.ts';
 import { SPOOL, withLookDirectory } from './spool.ts';
@@ -17,6 +18,7 @@ import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { readPins } from './store/pins.ts';
+import { missingDatabases } from './store/stored-databases.ts';
 
 /** The commands that only look. */
 
@@ -37,12 +39,11 @@ export async function listSnapshots(call: Call): Promise<number> {
 }
 
 function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
-  const each = Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({
-    name,
-    status: own,
-    bytes,
-    newBytes,
-  }));
+  const each = Object.entries(sources).map(([name, entry]) => {
+    const { status: own, bytes, newBytes } = entry;
+    const missing = missingDatabases(entry).map(({ name: database }) => database);
+    return { name, status: own, bytes, newBytes, ...(missing.length > 0 ? { missing } : {}) };
+  });
   return { id, end, status, trigger, sources: each };
 }
 
@@ -167,10 +168,11 @@ export async function status(call: Call): Promise<number> {
   const all = standings({ plan, manifests, results, accepted, zone, now });
   const next = app.nextRun(plan).toISOString();
   const running = (await app.isBusy()) ? await runningNow(state.directory) : null;
-  const sources = all.map(({ name, attention, last: newest, lastGood: good }) => ({
+  const sources = all.map(({ name, attention, last: newest, lastGood: good, missing }) => ({
     name,
     attention,
     last: newest ?? null,
+    ...(missing ? { missing } : {}),
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
   const held = await app.heldData();
@@ -197,6 +199,7 @@ export async function status(call: Call): Promise<number> {
           : 'No run yet.',
         ...(problem ? [`! destination: ${problem.message} (${problem.code})`, `  ${problem.hint ?? ''}`] : []),
         ...renderStandings(all, now, call.io.paint),
+        ...(last ? retentionLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldLines(held, now),
         nextRun(next, { now, zone }),

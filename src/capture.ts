@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { fallsOf, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import type { PlannedSource } from './plan/model.ts';
@@ -10,12 +10,14 @@ import { factsReader, previousTree } from './previous-tree.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
-import type { CapturedTree, Source } from './sources/source.ts';
+import { missingError } from './sources/postgres/missing-error.ts';
+import type { CapturedDatabase, CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
 import type { StoredTree } from './store/store-tree.ts';
+import { lastWithDatabase } from './store/stored-databases.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeWarnings, unreadableError } from './tree-warnings.ts';
 
@@ -89,7 +91,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         const tree = { ...captured, warnings: [...before, ...captured.warnings, ...previous.warnings] };
         const falls = await fallsOf(
           { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
-          captured.facts,
+          captured,
           stored,
           lastGood,
         );
@@ -129,10 +131,10 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     // What a restore replaces is known to be amiss.
     const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
     const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
-    const unreadable = stored.unreadableCount;
-    const status = unreadable > 0 ? ('partial' as const) : ('ok' as const);
+    const failure = whyPartial(planned.name, tree, stored);
+    const status = failure ? ('partial' as const) : ('ok' as const);
     const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
-    const error = unreadable === 0 ? {} : { error: errorInfo(unreadableError(planned.name, stored)) };
+    const error = failure ? { error: failure } : {};
     const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
     return {
       report: {
@@ -145,6 +147,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       entry: {
         ...shared,
         ...rows,
+        ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
         ...(tree.image ? { image: tree.image } : {}),
         ...(objects.facts ? { facts: objects.facts } : {}),
         index: objects.index,
@@ -158,6 +161,12 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         if (objects.facts) await deps.state.cacheFacts(planned.name, objects.facts.sha256, tree.facts);
       },
     };
+  }
+
+  /** Undefined when all that was asked for is stored. */
+  function whyPartial(name: string, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo | undefined {
+    if (stored.unreadableCount > 0) return errorInfo(unreadableError(name, stored));
+    return missingError(databases, (database) => lastWithDatabase(snapshots, name, database)?.snapshot);
   }
 
   async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
@@ -187,6 +196,10 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     },
     failed: (planned, error) => failed(planned, error),
   };
+}
+
+function databaseEntry({ name, error }: CapturedDatabase): NonNullable<ManifestSource['databases']>[number] {
+  return error ? { name, status: 'failed', error } : { name, status: 'ok' };
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */

@@ -1,6 +1,8 @@
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
 import { fallWarnings, type LastGood } from './run-rules.ts';
+import type { DatabaseFacts } from './sources/postgres/facts.ts';
+import { rowsOf as rowsIn } from './sources/postgres/summary.ts';
 import type { CapturedTree } from './sources/source.ts';
 import type { Repository } from './store/repository.ts';
 
@@ -19,7 +21,7 @@ export interface FallDeps {
  */
 export async function fallsOf(
   { readFacts, log, share }: FallDeps,
-  facts: Facts,
+  { facts, databases = [] }: Pick<CapturedTree, 'facts' | 'databases'>,
   { files, bytes }: { files: number; bytes: number },
   lastGood: LastGood | undefined,
 ): Promise<string[]> {
@@ -33,8 +35,17 @@ export async function fallsOf(
         });
       })
     : undefined;
-  const { lost, likeSizes } = compareServers(before, facts);
-  return [...lost, ...fallWarnings(lastGood.entry, { files, bytes, ...rowsOf(facts), likeSizes }, share)];
+  // What could not be stored is told of as a failure, and makes the rest no smaller than the rest was.
+  const missing = databases.flatMap(({ name, error }) => (error ? [name] : []));
+  const { lost, likeSizes } = compareServers(before, facts, missing);
+  if (missing.length === 0)
+    return [...lost, ...fallWarnings(lastGood.entry, { files, bytes, ...rowsOf(facts), likeSizes }, share)];
+  if (!isServer(before)) return lost;
+  const rest = rowsIn(before.databases.filter(({ name }) => !missing.includes(name)));
+  return [
+    ...lost,
+    ...fallWarnings({ ...lastGood.entry, rows: rest }, { files, bytes, ...rowsOf(facts), likeSizes: false }, share),
+  ];
 }
 
 /** The rows that a source's facts speak of, if it has any. */
@@ -46,7 +57,7 @@ export function rowsOf({ rows }: Facts): { rows?: number } {
 interface ServerRecord {
   kind: 'postgres';
   compression: string;
-  databases: { name: string }[];
+  databases: Pick<DatabaseFacts, 'name' | 'tables'>[];
 }
 
 interface ComparedServers {
@@ -60,9 +71,9 @@ interface ComparedServers {
  * Compares the facts of a source with those of its last good snapshot, which may be of any kind or not be known. Whoever left
  * a database out on purpose is told once, as is whoever dropped one.
  */
-function compareServers(before: unknown, now: unknown): ComparedServers {
+function compareServers(before: unknown, now: unknown, missing: readonly string[]): ComparedServers {
   if (!isServer(before) || !isServer(now)) return { lost: [], likeSizes: true };
-  const names = new Set(now.databases.map(({ name }) => name));
+  const names = new Set([...now.databases.map(({ name }) => name), ...missing]);
   return {
     lost: before.databases
       .filter(({ name }) => !names.has(name))

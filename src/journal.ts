@@ -32,6 +32,8 @@ export type JournalEntry =
   | { type: 'reported' }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
+  /** the manifest of a backup is about to be sent: from here on it may appear at any time */
+  | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
   /** a restore of several databases: each is swapped for itself, in this order */

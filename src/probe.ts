@@ -3,7 +3,7 @@ import { type ErrorInfo, errorInfo } from './errors.ts';
 import { keptDatabases } from './kept-databases.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
 import type { Probed } from './report/listing.ts';
-import { chooseDatabases, listDatabases } from './sources/postgres/databases.ts';
+import { chooseDatabases, listDatabases, type MissingDatabase } from './sources/postgres/databases.ts';
 import { readServerFacts } from './sources/postgres/facts.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import type { Tools } from './sources/postgres/tools.ts';
@@ -41,7 +41,9 @@ export async function probe(
   for (const source of plan.sources) {
     const limit = AbortSignal.timeout(LIMIT_MS);
     try {
-      probes.set(source.name, await probeOne(source, deps, limit));
+      const { missing = [], ...probed } = await probeOne(source, deps, limit);
+      probes.set(source.name, probed);
+      problems.push(...missing.map(({ error }) => toProblem(source, errorInfo(error))));
     } catch (error) {
       probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
       problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
@@ -50,11 +52,14 @@ export async function probe(
   return { probes, problems };
 }
 
-function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+/** `missing`: databases that are to be backed up and cannot be. */
+type Look = Probed & { missing?: readonly MissingDatabase[] };
+
+function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
   return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
 }
 
-async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Probed> {
+async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
   const runId = probeRun();
   const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
   try {
@@ -64,10 +69,12 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
       const kept = await keptDatabases(deps.state, source.name);
       return { version, ...chooseDatabases(source, await listDatabases(control), kept) };
     };
-    const { version, databases } = await unlessAborted(look(), signal);
+    const { version, databases, missing, templates } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);
     const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
-    return { what: `Postgres ${version} · ${shown}`, size: databases.reduce((total, { size }) => total + size, 0) };
+    const without = templates.length > 0 ? ` · not ${templates.join(', ')}: a template` : '';
+    const size = databases.reduce((total, one) => total + one.size, 0);
+    return { what: `Postgres ${version} · ${shown}${without}`, size, missing };
   } finally {
     await tools.close();
   }

@@ -1,8 +1,9 @@
 import { eitherPolicy, type KeepRule, type KeepSnapshot } from './plan/keep.ts';
+import type { KeepEntry } from './plan/keep-databases.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import { parseKeep } from './plan/retention.ts';
 import type { Standing } from './standing.ts';
-import type { Manifest } from './store/manifest.ts';
+import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Pin } from './store/pins.ts';
 
 /** What the retention is to know, out of manifests, plan and state. No I/O. */
@@ -52,10 +53,19 @@ export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnap
     safety: trigger === 'safety',
     ...(pin ? { pinned: pin.reason } : {}),
     sources: Object.fromEntries(
-      Object.entries(sources).map(([name, { status, fell }]) => [
+      Object.entries(sources).map(([name, { status, fell, databases }]) => [
         name,
-        { status, ...(fell ? { fellSince: fell.since } : {}) },
+        {
+          status,
+          ...(fell ? { fellSince: fell.since } : {}),
+          ...(databases ? { databases: byStatus(databases) } : {}),
+        },
       ]),
     ),
   };
+}
+
+function byStatus(databases: NonNullable<ManifestSource['databases']>): NonNullable<KeepEntry['databases']> {
+  const named = (wanted: string) => databases.filter(({ status }) => status === wanted).map(({ name }) => name);
+  return { stored: named('ok'), missing: named('failed') };
 }

@@ -9,6 +9,7 @@ import { keepRules, keepSnapshot } from './prune-rules.ts';
 import type { Pruned } from './report/events.ts';
 import { standings } from './standing.ts';
 import type { State } from './state.ts';
+import { fenceOften } from './store/fence-often.ts';
 import type { Lease } from './store/lease.ts';
 import { takeLeaseOnceThereIsRoom } from './store/lease-for-room.ts';
 import type { Manifest } from './store/manifest.ts';
@@ -36,7 +37,7 @@ export interface PruneDeps {
   zone: string;
   now(): Date;
   log: Log;
-  /** proof that nobody else writes to the repository: called before each part of what is deleted, but for a dry run */
+  /** proof that nobody else writes to the repository: no older than half a minute at each deletion; not asked for a dry run */
   fence: Lease['fence'];
   signal: AbortSignal;
 }
@@ -84,13 +85,14 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const going = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
   const garbage = await findGarbage(deps, snapshots, going);
   if (!request.dryRun) {
-    await deps.fence();
+    const prove = fenceOften(deps.fence, deps.now);
+    await prove(true);
     // The oldest first: those that a lock keeps come last.
     const due = garbage.due.toSorted((a, b) => a.since - b.since);
-    const kept = await deleteDue(destination, due, deps.signal);
+    const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
     garbage.due = due.filter((one) => !kept.includes(one));
-    await deps.fence();
-    const staying = await removeSnapshots(deps, snapshots, going);
+    await prove(true);
+    const staying = await removeSnapshots({ ...deps, prove }, snapshots, going);
     for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
     for (const { key, since } of kept) left.set(key, since);
@@ -214,11 +216,14 @@ function outcome(
   const since = [...waiting.values()].map((one) => one.since);
   const from = since.length > 0 ? new Date(Math.min(...since) + SECOND_PASS_MS).toISOString() : undefined;
   const bytes = (all: Iterable<{ size: number }>) => [...all].reduce((sum, { size }) => sum + size, 0);
+  const held = decisions.filter(({ heldBy }) => heldBy !== undefined);
+  const holders = [...new Set(held.flatMap(({ heldBy = [] }) => heldBy))].sort();
   return {
     dryRun,
     snapshots: decisions.filter(({ keep }) => !keep).length,
     objects: due.length,
     bytes: bytes(due),
+    ...(held.length > 0 ? { held: { snapshots: held.length, sources: holders } } : {}),
     decisions: decisions.map((decision, i) => {
       const { start, status, trigger } = (snapshots[i] as Snapshot).manifest;
       return { ...decision, start, status, trigger };

@@ -159,7 +159,7 @@ async function undoInVolumes(
 interface Cleared {
   done: boolean;
   /** what is left of the run: it may have written its manifest before it died */
-  left: 'nothing' | 'snapshot' | 'damaged manifest';
+  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way';
   /** of a restore */
   reached: Reached;
 }
@@ -184,7 +184,9 @@ async function removeLeftovers(
     const { snapshots, damaged } = await repository.snapshots();
     if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
     else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
-    await repository.removeObjects(await journalObjects(journal));
+    else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
+    // What a manifest names that may still appear is left to a prune, which waits for a day.
+    if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
     return { done: true, left, reached: 'unknown' };
   } catch (error) {
@@ -196,6 +198,8 @@ async function removeLeftovers(
 const LEFT_HINTS = {
   nothing: 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
   snapshot: 'Its snapshot was complete by then and can be used.',
+  'on its way':
+    'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
   'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
 };
 

@@ -1,9 +1,10 @@
 import { LifeboatError } from './errors.ts';
-import { lastGoodOf, lastStoredOf } from './run-rules.ts';
+import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import { gapAfter } from './store/chain.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { unsigned } from './store/signing.ts';
+import { lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
 
 /** A snapshot, and what it holds of a source. */
 export interface FoundSnapshot {
@@ -13,18 +14,26 @@ export interface FoundSnapshot {
   notes: string[];
 }
 
+/** What is asked for: `latest`, an id or the start of one. */
+export interface FindRequest {
+  snapshot: string;
+  source: string;
+  /** one database of a server */
+  database?: string;
+  /** also one that is not signed although a signing key is set */
+  unsigned: boolean;
+  signal?: AbortSignal;
+}
+
 /**
  * The snapshot that a restore is asked for. `latest` is the newest that has the whole source; only where there is none, the
- * newest that has a part of it. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
+ * newest that has a part of it. For one database it is the newest that has this database, whatever else is missing there. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
  * where nothing newer is missing.
  *
- * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read; what the destination throws; the signal's reason.
+ * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read; what the destination throws; the signal's reason.
  */
-export async function findSnapshot(
-  repository: Repository,
-  request: { snapshot: string; source: string; unsigned: boolean; signal?: AbortSignal },
-): Promise<FoundSnapshot> {
-  const { source } = request;
+export async function findSnapshot(repository: Repository, request: FindRequest): Promise<FoundSnapshot> {
+  const { source, database } = request;
   if (request.snapshot === 'latest') return findLatest(repository, request);
   const { manifest: snapshot, ...resolved } = await repository.resolve(request.snapshot);
   if (resolved.unsigned && !request.unsigned) throw unsigned(`snapshot ${snapshot.id}`);
@@ -35,17 +44,46 @@ export async function findSnapshot(
       hint: sourceHint(good),
     });
   }
-  return { snapshot, entry, notes: gapsOf(entry) };
+  const before = await olderThan(repository, request, snapshot, entry);
+  const lacking = missingDatabases(entry).find(({ name }) => name === database);
+  if (lacking) throw lacksDatabase(snapshot, before, source, lacking);
+  return { snapshot, entry, notes: database === undefined ? gapsOf(entry, before, source) : [] };
+}
+
+/** Older snapshots, newest first, where they are needed to say which one has a database. */
+async function olderThan(
+  repository: Repository,
+  { signal }: FindRequest,
+  { sequence }: Manifest,
+  entry: ManifestSource,
+): Promise<Manifest[]> {
+  if (missingDatabases(entry).length === 0) return [];
+  const { snapshots } = await repository.snapshots(signal);
+  return snapshots.map(({ manifest }) => manifest).filter((one) => one.sequence < sequence);
+}
+
+function lacksDatabase(
+  { id }: Manifest,
+  before: readonly Manifest[],
+  source: string,
+  { name, error }: ReturnType<typeof missingDatabases>[number],
+): LifeboatError {
+  const last = lastWithDatabase(before, source, name);
+  const why = error ? `: ${error.message}` : '';
+  return new LifeboatError('PG_DATABASE_UNKNOWN', `snapshot ${id} does not hold database ${name}${why}`, {
+    hint: last ? `Snapshot ${last.snapshot} is the last before it that does.` : 'No snapshot before it does.',
+  });
 }
 
 /** With a damaged manifest among the newer ones the latest cannot be told. */
 async function findLatest(
   repository: Repository,
-  { source, unsigned: takeUnsigned, signal }: { source: string; unsigned: boolean; signal?: AbortSignal },
+  { source, database, unsigned: takeUnsigned, signal }: FindRequest,
 ): Promise<FoundSnapshot> {
   const { snapshots, damaged } = await repository.snapshots(signal);
   const manifests = snapshots.map(({ manifest }) => manifest);
-  const lastGood = lastGoodOf(manifests, source);
+  const ofDatabase = database === undefined ? undefined : lastWithDatabase(manifests, source, database);
+  const lastGood = ofDatabase ?? lastGoodOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
   const newer = damaged.find(({ id }) => found === undefined || id > found.id);
   if (newer) {
@@ -71,18 +109,30 @@ async function findLatest(
       });
     }
     const stored = lastStoredOf(manifests, source);
-    const beyond =
-      stored && stored.snapshot !== found.id
-        ? [`${stored.snapshot} is newer but not whole, so it is left aside; name it to restore it`]
-        : [];
-    return { snapshot: found, entry: lastGood.entry, notes: [...gapsOf(lastGood.entry), ...beyond] };
+    const beyond = stored && stored.snapshot !== found.id ? [leftAside(stored, database)] : [];
+    const gaps = ofDatabase ? [] : gapsOf(lastGood.entry, manifests, source);
+    return { snapshot: found, entry: lastGood.entry, notes: [...gaps, ...beyond] };
   }
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
 }
 
-function gapsOf({ status, error }: ManifestSource): string[] {
-  return status === 'partial' && error ? [`not whole: ${error.message} (${error.code})`] : [];
+function leftAside({ snapshot, entry }: LastGood, database: string | undefined): string {
+  if (database !== undefined) return `${snapshot} is newer and does not hold database ${database}, so it is left aside`;
+  const lacking = missingDatabases(entry).map(({ name }) => name);
+  const what = lacking.length > 0 ? ` (it lacks ${lacking.join(', ')})` : '';
+  return `${snapshot} is newer but not whole${what}, so it is left aside; name it to restore it`;
+}
+
+/** What an entry lacks, and where each database that it lacks was last stored. */
+function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: string): string[] {
+  const { status, error } = entry;
+  if (status !== 'partial' || !error) return [];
+  const elsewhere = missingDatabases(entry).flatMap(({ name }) => {
+    const last = lastWithDatabase(manifests, source, name);
+    return last ? [`database ${name} is in ${last.snapshot}: restore it from there, with --database`] : [];
+  });
+  return [`not whole: ${error.message} (${error.code})`, ...elsewhere];
 }
 
 function sourceHint(names: string[]): string {

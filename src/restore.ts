@@ -13,10 +13,10 @@ import { previewLines } from './restore-preview.ts';
 import { conclude } from './restore-report.ts';
 import { prepareVolume } from './restore-volume.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
-import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { requireKeys } from './store/encryption.ts';
 import { putPin } from './store/pins.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
+import { holdsDatabase } from './store/stored-databases.ts';
 
 /**
  * The line of backup.ts backwards: resolve → look → ask → fetch → safety → stop → load beside, compare, swap → start →
@@ -184,10 +184,10 @@ async function safetySnapshot(
       hint: 'Nothing was changed. When the present data is too broken to back up, --no-safety goes on without: a rollback then has only what is kept beside.',
     });
   }
-  const missing = databases.length === 0 ? [] : await notIn(deps, repository, run.snapshot, target, databases);
+  const missing = databases.length === 0 ? [] : await notIn(repository, run.snapshot, target, databases);
   if (missing.length > 0) {
     throw new LifeboatError('PG_DATABASE_UNKNOWN', `the safety snapshot does not hold ${missing.join(', ')}`, {
-      hint: 'It is closed, or the labels leave it out of backups. Nothing was changed; --no-safety goes on without: a rollback then has only what is kept beside.',
+      hint: `${failed ? `${failed.message}.` : 'It is closed, or the labels leave it out of backups.'} Nothing was changed; --no-safety goes on without: a rollback then has only what is kept beside.`,
     });
   }
   const at = deps.now().toISOString();
@@ -196,19 +196,16 @@ async function safetySnapshot(
   return run.snapshot;
 }
 
-/** Those of some databases that a snapshot does not have: a run that leaves one out ends well. */
+/** Those of some databases that a snapshot does not hold: a run stores what it can, and leaves others out as asked. */
 async function notIn(
-  { state }: RestoreDeps,
   repository: RestoreContext['repository'],
   snapshot: string,
   source: string,
   databases: readonly string[],
 ): Promise<string[]> {
   const { snapshots } = await repository.snapshots();
-  const stored = snapshots.find(({ manifest }) => manifest.id === snapshot)?.manifest.sources[source]?.facts;
-  const facts = stored && ((await state.cachedFacts(source, stored.sha256)) ?? (await repository.readFacts(stored)));
-  const names = ((facts as Partial<PostgresFacts> | undefined)?.databases ?? []).map(({ name }) => name);
-  return databases.filter((name) => !names.includes(name));
+  const entry = snapshots.find(({ manifest }) => manifest.id === snapshot)?.manifest.sources[source];
+  return databases.filter((name) => !entry || !holdsDatabase(entry, name));
 }
 
 function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {

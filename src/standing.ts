@@ -4,6 +4,7 @@ import { previousRun } from './plan/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from './report/events.ts';
 import { type LastGood, lastGoodOf, vanishedSources } from './run-rules.ts';
 import type { Manifest } from './store/manifest.ts';
+import { lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
 
 /** How each source stands by its own newest result: a run tells of its own sources alone, and the next run hides it. */
 
@@ -29,6 +30,8 @@ export interface Standing {
   attention: Attention | null;
   last?: LastResult;
   lastGood?: LastGood;
+  /** databases that its newest snapshot lacks, and where each was last stored */
+  missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the snapshot from before the source fell, kept until that is accepted */
   beforeFall?: string;
 }
@@ -73,6 +76,7 @@ export function standings(input: StandingInput): Standing[] {
       attention,
       ...(last ? { last } : {}),
       ...(lastGood ? { lastGood } : {}),
+      ...missingIn(manifests, name, last),
       ...(beforeFall ? { beforeFall } : {}),
     };
   });
@@ -129,6 +133,23 @@ function lastInManifests(manifests: readonly Manifest[], name: string): LastResu
       return { run: id, at: end, status: entry.status, ...(entry.error ? { error: entry.error as ErrorInfo } : {}) };
   }
   return undefined;
+}
+
+/** Of a result that stored a part. */
+function missingIn(
+  manifests: readonly Manifest[],
+  name: string,
+  last: LastResult | undefined,
+): Pick<Standing, 'missing'> {
+  const entry = manifests.find(({ id }) => id === last?.run)?.sources[name];
+  const missing = entry ? missingDatabases(entry) : [];
+  if (missing.length === 0) return {};
+  return {
+    missing: missing.map(({ name: database }) => {
+      const found = lastWithDatabase(manifests, name, database);
+      return { database, ...(found ? { lastGood: { snapshot: found.snapshot, at: found.at } } : {}) };
+    }),
+  };
 }
 
 /** Ids of runs sort by time. */

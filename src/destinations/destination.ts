@@ -26,6 +26,8 @@ export interface PutOptions {
   signal?: AbortSignal;
   /** about how large it will be, in bytes, where that is known: only a hint */
   expectedSize?: number;
+  /** What a failed put may have stored all the same stays there: others may build on it by then. */
+  keepOnFailure?: boolean;
   /** called while what was stored is read back: that takes its time, and no bytes of the body go meanwhile */
   alive?: () => void;
 }

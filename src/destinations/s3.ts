@@ -94,7 +94,7 @@ async function store(
   { s3, log, buffers: all }: Means,
   key: string,
   body: Readable,
-  { signal, expectedSize }: PutOptions,
+  { signal, expectedSize, keepOnFailure }: PutOptions,
 ): Promise<Stored> {
   const put = new S3Put(s3, key, randomBytes(12).toString('hex'), signal);
   // Not every server honours If-None-Match, so there is always a look as well.
@@ -110,7 +110,8 @@ async function store(
         ? put.whole(first.subarray(0, filled))
         : inParts(s3, log, put, key, { reader, buffers, first, expectedSize });
     await sent.catch(async (error: unknown) => {
-      if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) await put.discard();
+      const isOthers = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
+      if (!isOthers && !keepOnFailure) await put.discard();
       throw error;
     });
   } finally {

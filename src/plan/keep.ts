@@ -1,4 +1,5 @@
 import { LifeboatError } from '../errors.ts';
+import { type KeepEntry, sometimesMissing } from './keep-databases.ts';
 import type { KeepPolicy } from './model.ts';
 import { formatKeep } from './retention.ts';
 import { offsetAt } from './zone.ts';
@@ -13,8 +14,7 @@ export interface KeepSnapshot {
   safety: boolean;
   /** why it is pinned */
   pinned?: string;
-  /** `fellSince`: the snapshot that the source was compared with when it was found to have fallen */
-  sources: Readonly<Record<string, { status: 'ok' | 'partial' | 'failed'; fellSince?: string }>>;
+  sources: Readonly<Record<string, KeepEntry>>;
 }
 
 /** How one source is kept. */
@@ -35,6 +35,8 @@ export interface Decision {
   sources: Record<string, string[]>;
   /** why it is kept whatever its sources say */
   always: string[];
+  /** it is kept only because of the `hold` of these sources */
+  heldBy?: string[];
 }
 
 /** By which clock, see {@link decideKept}. */
@@ -59,8 +61,9 @@ const LONGEST_GAP_DAYS = 100;
  * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
  * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
  * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
- * a backup removes nothing. Entries that failed count for nothing. Whatever the policies say, of each source there stay its
- * newest snapshot that is not failed and its newest that is ok, and of a fall that nobody accepted the snapshots before
+ * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for
+ * nothing. Whatever the policies say, of each source there stay its newest snapshot that is not failed and its newest that is
+ * ok, of each database that a server still has the newest that holds it, and of a fall that nobody accepted the snapshots before
  * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
  * is the newest of a source.
  *
@@ -87,18 +90,40 @@ export function decideKept(
     if (rule.policy && formatKeep(rule.policy) === '') {
       throw new LifeboatError('SETTING_INVALID', `the keep policy of ${source} keeps nothing`);
     }
-    const keep = (id: string, why: string) => decisions.get(id)?.sources[source]?.push(why);
+    const keep = (id: string, why: string) => {
+      const reasons = decisions.get(id)?.sources[source];
+      if (!reasons?.includes(why)) reasons?.push(why);
+    };
     const good = newestFirst.filter(({ sources }) => isGood(sources[source]));
     if (rule.hold !== undefined) for (const { id } of good) keep(id, rule.hold);
     keepNewest(good, source, keep);
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
-    if (rule.policy) keepByPolicy(regular, rule.policy, namesOf, keep);
+    if (rule.policy) {
+      keepByPolicy(regular, rule.policy, namesOf, keep);
+      // Days on which only a part could be stored push out no day on which all was.
+      keepByPolicy(regular.filter(isWhole(source)), rule.policy, namesOf, keep);
+    }
+    for (const { database, holding } of sometimesMissing(regular, source)) {
+      const [newest] = holding;
+      if (newest) keep(newest.id, `newest of ${source} with database ${database}`);
+      const keepFor: Keep = (id, why) => keep(id, `${why} with database ${database}`);
+      if (rule.policy) keepByPolicy(holding, rule.policy, namesOf, keepFor);
+    }
   }
   for (const decision of decisions.values()) {
     decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
+    const heldBy = holders(decision, rules);
+    if (decision.keep && heldBy) decision.heldBy = heldBy;
   }
   return [...decisions.values()];
+}
+
+/** The sources whose hold is all that keeps a snapshot; undefined where something else does. */
+function holders({ always, sources }: Decision, rules: ReadonlyMap<string, KeepRule>): string[] | undefined {
+  const wanting = Object.entries(sources).filter(([, why]) => why.length > 0);
+  const isHold = ([name, why]: [string, string[]]) => why.every((one) => one === rules.get(name)?.hold);
+  return always.length === 0 && wanting.every(isHold) ? wanting.map(([name]) => name) : undefined;
 }
 
 function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decision {
@@ -109,15 +134,19 @@ function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decis
   return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
 }
 
-function isGood(entry: KeepSnapshot['sources'][string] | undefined): boolean {
+function isGood(entry: KeepEntry | undefined): boolean {
   return entry !== undefined && entry.status !== 'failed';
+}
+
+function isWhole(source: string): (snapshot: KeepSnapshot) => boolean {
+  return ({ sources }) => sources[source]?.status === 'ok';
 }
 
 type Keep = (id: string, why: string) => void;
 type NamesOf = (snapshot: KeepSnapshot) => Record<Bucket, string>;
 
 function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
-  const isOk = ({ sources }: KeepSnapshot) => sources[source]?.status === 'ok';
+  const isOk = isWhole(source);
   // The data of a safety snapshot may be what a restore was meant to get rid of.
   const regular = good.filter(({ safety }) => !safety);
   const but = 'but for safety snapshots';

@@ -51,6 +51,8 @@ export interface Pruned {
   bytes: number;
   /** what it would have removed, and the destination does not let go: a lock, or a key that may only add */
   refused?: { snapshots: number; objects: number };
+  /** what it would have removed, but for sources that failed last: of those nothing goes */
+  held?: { snapshots: number; sources: string[] };
 }
 
 /** What became of one copy of the repository. Bytes as stored. */

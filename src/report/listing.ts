@@ -71,7 +71,8 @@ export interface SnapshotRow {
   pinned?: string;
   /** not signed although a signing key is set */
   unsigned?: true;
-  sources: { name: string; status: string; bytes: number; newBytes: number }[];
+  /** `missing`: databases that should be in it and are not */
+  sources: { name: string; status: string; bytes: number; newBytes: number; missing?: string[] }[];
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
@@ -84,10 +85,15 @@ export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): s
     [trigger, pinned === undefined ? [] : 'pinned', unsigned ? 'not signed' : []].flat().join(', '),
     formatBytes(sum(sources.map(({ bytes }) => bytes))),
     formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
-    sources.map(({ name, status: each }) => (each === 'failed' ? `${name} (failed)` : name)).join(' '),
+    sources.map(sourceCell).join(' '),
   ]);
   const head = ['SNAPSHOT', 'AGE', 'STATUS', 'TRIGGER', 'SIZE', 'NEW', 'SOURCES'];
   return table([head, ...rows], { align: ['left', 'left', 'left', 'left', 'right', 'right'] }).join('\n');
+}
+
+function sourceCell({ name, status, missing = [] }: SnapshotRow['sources'][number]): string {
+  if (missing.length > 0) return `${name} (without ${missing.map(oneLine).join(', ')})`;
+  return status === 'failed' ? `${name} (failed)` : name;
 }
 
 function sum(numbers: number[]): number {

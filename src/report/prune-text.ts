@@ -1,4 +1,9 @@
+import type { Pruned, RunReport } from './events.ts';
 import { formatBytes, formatWhen, oneLine, plural, table } from './format.ts';
+import type { Paint } from './paint.ts';
+
+/** The subject of what a run says of its prune. */
+export const PRUNE = 'prune';
 
 /** The outcome of a prune, as it is shown. Sizes in bytes, times ISO. */
 export interface PruneView {
@@ -17,6 +22,7 @@ export interface PruneView {
   }[];
   waiting: { objects: number; bytes: number; from?: string };
   refused?: { snapshots: number; objects: number };
+  held?: Pruned['held'];
 }
 
 /** Each snapshot with why it is kept, and what is deleted. */
@@ -48,7 +54,34 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
       `${plural(kept, 'snapshot')} and ${plural(more, 'object')} kept by the destination: it does not let them be deleted (DELETE_REFUSED)`,
     );
   }
+  if (view.held) lines.push(heldBack(view.held));
   return lines.join('\n');
+}
+
+/** `pruned 2 old snapshots; 161 MiB freed`: what was freed belonged to snapshots pruned a day ago or earlier. */
+export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned, paint: Paint): string[] {
+  const parts: string[] = [];
+  if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
+  if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
+  if (refused && refused.snapshots > 0) {
+    parts.push(`${plural(refused.snapshots, 'old snapshot')} kept by the destination`);
+  }
+  if (held) parts.push(heldBack(held));
+  return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
+}
+
+/** `4 old snapshots kept because web.media failed last`. */
+function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {
+  return `${plural(snapshots, 'old snapshot')} kept because ${oneLine(sources.join(', '))} failed last`;
+}
+
+/** What `status` says of the retention after the last run: a line where it removed less than it should, else none. */
+export function retentionLines({ pruned, problems, snapshot, trigger }: RunReport, paint: Paint): string[] {
+  if (trigger === 'safety') return [];
+  const failed = problems.find(({ subject }) => subject === PRUNE);
+  if (failed) return [`  ${paint.bad('!')} retention: ${oneLine(failed.message)} (${failed.code})`];
+  if (snapshot === undefined) return ['  retention: nothing was removed, because the run stored nothing'];
+  return pruned?.held ? [`  retention: ${heldBack(pruned.held)}`] : [];
 }
 
 /** A reason that several sources share is told once: `daily 2026-11-20 (db.postgres, web.media)`. */

@@ -2,7 +2,7 @@ import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
-import type { OtherSource, Progress, Pruned, RunReport, RunStatus, SourceReport } from './events.ts';
+import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
 import {
   displayWidth,
   formatAge,
@@ -16,6 +16,7 @@ import {
   plural,
 } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
+import { prunedLines } from './prune-text.ts';
 
 /** How to render: local times are in `zone` (default the process's), ages are counted to `now`. */
 export interface RenderOptions {
@@ -125,17 +126,6 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');
-}
-
-/** `pruned 2 old snapshots; 161 MiB freed`: what was freed belonged to snapshots pruned a day ago or earlier. */
-function prunedLines({ snapshots, objects, bytes, refused }: Pruned, paint: Paint): string[] {
-  const parts: string[] = [];
-  if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
-  if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
-  if (refused && refused.snapshots > 0) {
-    parts.push(`${plural(refused.snapshots, 'old snapshot')} kept by the destination`);
-  }
-  return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
 }
 
 function title(report: RunReport, paint: Paint): string {

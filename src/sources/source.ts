@@ -1,3 +1,4 @@
+import type { ErrorInfo } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
@@ -7,6 +8,12 @@ import type { Progress } from '../report/events.ts';
  * process with a hanging system call cannot even end), or only by a helper that mounts the volume.
  */
 export type Reach = { kind: 'here' } | { kind: 'process' } | { kind: 'helper'; mount: Mount };
+
+/** A database of a server: in the tree, unless there is an error. */
+export interface CapturedDatabase {
+  name: string;
+  error?: ErrorInfo;
+}
 
 /** What one source hands to the store. */
 export interface CapturedTree {
@@ -21,6 +28,8 @@ export interface CapturedTree {
   /** one line for people */
   summary: string;
   warnings: string[];
+  /** of a server: those that were to be backed up, also those that are missing in the tree */
+  databases?: CapturedDatabase[];
   /** image digest or id the source ran on, if any */
   image?: string;
 }

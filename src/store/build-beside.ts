@@ -1,18 +1,17 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { readlink, realpath, statfs } from 'node:fs/promises';
-import path from 'node:path';
+import { closeSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import { formatBytes } from '../report/format.ts';
 import { areaName, parseAreaName } from './area.ts';
+import { differing } from './differing.ts';
 import { Directory, type DirectoryMeta } from './directory.ts';
 import { undoExchange } from './exchange.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from './extract-tree.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
-import { copyEqualFile, isEqualFile } from './live-file.ts';
-import { pathUnder, type TreePath } from './path.ts';
+import { copyEqualFile } from './live-file.ts';
+import { OpenDirectories } from './open-directories.ts';
+import { split, type TreePath } from './path.ts';
 import { setMeta } from './settle.ts';
-import { lookAt } from './walk.ts';
 
 /** What to build beside a volume's data. */
 export interface BuildOptions
@@ -56,31 +55,40 @@ export function builtPath(id: string): TreePath {
  * @throws TREE_TARGET_FULL before anything is made, or later; what extractTree throws. Nothing is left then.
  */
 export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
-  const { root, id, select, index, overwrite: _, needed, ...rest } = options;
-  await checkSpace(root, needed);
-  const area = path.join(root, areaName('restoring', id));
-  makeArea(root, area);
-  const counts = { equal: 0, newer: 0 };
+  const { root: rootPath, id, select, index, overwrite: _, needed, ...rest } = options;
+  const root = Directory.open(rootPath);
+  const live = new OpenDirectories(root);
   try {
-    const live = pathUnder(await realpath(root));
-    const { progress, heard } = steady(options.progress);
-    const part = select && (await differing(options, select, live, counts, heard));
-    const extracted = await extractTree({
-      ...rest,
-      progress,
-      target: path.join(area, BUILT),
-      index: withoutAreas(part?.index ?? index()),
-      ...(part
-        ? { select: part.select }
-        : { takeOver: (entry, to) => copyEqualFile(live(entry.path), to, entry, heard) }),
-      owner: true,
-      durable: true,
-    });
-    return { ...extracted, ...counts };
-  } catch (error) {
-    await undoBeside(root, id);
-    if (!(error instanceof LifeboatError) || error.code !== 'TREE_TARGET_FULL') throw error;
-    throw new LifeboatError(error.code, `${root} has no space left`, { cause: error.cause, hint: SPACE_HINT });
+    checkSpace(root, needed);
+    const target = makeArea(root, areaName('restoring', id));
+    const counts = { equal: 0, newer: 0 };
+    try {
+      const { progress, heard } = steady(options.progress);
+      const part = select && (await differing(options, select, live, counts, heard));
+      const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
+        const { parent, name } = split(entry.path);
+        return (await live.use(parent, (from) => copyEqualFile(from, name, to, entry, heard))) ?? false;
+      };
+      const extracted = await extractTree({
+        ...rest,
+        progress,
+        target,
+        index: withoutAreas(part?.index ?? index()),
+        ...(part ? { select: part.select } : { takeOver }),
+        owner: true,
+        durable: true,
+      });
+      return { ...extracted, ...counts };
+    } catch (error) {
+      await takeBack(root, id);
+      if (!(error instanceof LifeboatError) || error.code !== 'TREE_TARGET_FULL') throw error;
+      throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
+    } finally {
+      target.close();
+    }
+  } finally {
+    live.close();
+    root.close();
   }
 }
 
@@ -106,70 +114,85 @@ function steady(tell: BuildOptions['progress']) {
  * came to its end stays. Can be called at any time, any number of times.
  */
 export async function undoBeside(
-  root: string,
+  rootPath: string,
   id: string,
   heard: () => void = () => undefined,
 ): Promise<'old' | 'new'> {
-  const state = await undoExchange(root, id, heard);
-  const name = areaName('restoring', id);
-  const top = Directory.open(root);
+  const root = Directory.open(rootPath);
   try {
-    if (!top.look(name)) return state;
-    const base = readBase(path.join(root, name));
-    // Last of all, so that a removal that is cut off knows the root's time the next time.
-    const area = top.enter(name);
-    area?.remove(BUILT, heard);
-    area?.close();
-    top.remove(name, heard);
-    if (base && state === 'old') await setMeta(root, top, base);
-    top.sync();
-    return state;
+    return await takeBack(root, id, heard);
   } finally {
-    top.close();
+    root.close();
   }
 }
 
+async function takeBack(root: Directory, id: string, heard: () => void = () => undefined): Promise<'old' | 'new'> {
+  const state = await undoExchange(root, id, heard);
+  const name = areaName('restoring', id);
+  if (!root.look(name)) return state;
+  const area = root.enter(name);
+  const base = area && readBase(area);
+  // Last of all, so that a removal that is cut off knows the root's time the next time.
+  area?.remove(BUILT, heard);
+  area?.close();
+  root.remove(name, heard);
+  if (base && state === 'old') await setMeta(root, base);
+  root.sync();
+  return state;
+}
+
 /** The root's owner, mode and time before the area was made. */
-export function rootBefore(root: string, id: string): DirectoryMeta {
-  const base = readBase(path.join(root, areaName('restoring', id)));
+export function rootBefore(root: Directory, id: string): DirectoryMeta {
+  const area = root.enter(areaName('restoring', id));
+  const base = area && readBase(area);
+  area?.close();
   if (base) return base;
   throw new LifeboatError('OBJECT_MISSING', `what restore ${id} built is not there any more`);
 }
 
-/** Throws TREE_TARGET_FULL. */
-export async function checkSpace(root: string, needed: number): Promise<void> {
-  const { bavail, bsize } = await statfs(root);
-  if (bavail * bsize >= needed) return;
-  const free = formatBytes(bavail * bsize);
-  throw new LifeboatError('TREE_TARGET_FULL', `${root} has ${free} free, and ${formatBytes(needed)} are needed`, {
-    hint: SPACE_HINT,
-  });
+function checkSpace(root: Directory, needed: number): void {
+  const free = root.free();
+  if (free >= needed) return;
+  throw new LifeboatError(
+    'TREE_TARGET_FULL',
+    `${root.place} has ${formatBytes(free)} free, and ${formatBytes(needed)} are needed`,
+    { hint: SPACE_HINT },
+  );
 }
 
 const SPACE_HINT =
   'Restore only a part with --path, elsewhere with --to-directory, or make space: `lifeboat status` shows what earlier restores keep.';
 
-function makeArea(root: string, area: string): void {
-  const top = Directory.open(root);
+/** Makes an area that knows what the root was like, and in it the directory that is built into. */
+function makeArea(root: Directory, name: string): Directory {
+  const base = root.meta();
+  const area = root.make(name);
   try {
-    const base = top.meta();
-    top.make(path.basename(area)).close();
-    writeFileSync(path.join(area, BASE), JSON.stringify({ ...base, mtime: String(base.mtime) }), {
-      mode: 0o600,
-      flush: true,
-    });
-    top.sync();
+    const file = area.createFile(BASE);
+    try {
+      writeFileSync(file, JSON.stringify({ ...base, mtime: String(base.mtime) }));
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    root.sync();
+    return area.make(BUILT);
   } finally {
-    top.close();
+    area.close();
   }
 }
 
-function readBase(area: string): DirectoryMeta | undefined {
+/** Undefined when it cannot be told: others may write there. */
+function readBase(area: Directory): DirectoryMeta | undefined {
+  let file: number | undefined;
   try {
-    const base = JSON.parse(readFileSync(path.join(area, BASE), 'utf8')) as DirectoryMeta;
+    file = area.openFile(BASE);
+    const base = JSON.parse(readFileSync(file, 'utf8')) as DirectoryMeta;
     return { ...base, mtime: BigInt(base.mtime) };
   } catch {
     return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 
@@ -181,50 +204,4 @@ async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<I
     }
     yield entry;
   }
-}
-
-/** Of what is selected, that which has to come from the snapshot. */
-async function differing(
-  options: BuildOptions,
-  select: PathPredicate,
-  live: (path: TreePath) => Buffer,
-  counts: { equal: number; newer: number },
-  heard: () => void,
-): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
-  // Files with several names stay together: none of them is passed over for being equal.
-  const linked = new Set<TreePath>();
-  for await (const { type, path: name, target } of options.index()) {
-    if (type === 'hardlink' && target !== undefined && select(name, false)) linked.add(target).add(name);
-  }
-  const passedOver = new Set<TreePath>();
-  const isPassedOver = async (entry: IndexEntry) => {
-    heard();
-    const at = live(entry.path);
-    const stat = (await lookAt(entry.path, at))?.stat;
-    if (!stat) return false;
-    if (!linked.has(entry.path) && (await isEqual(entry, at, heard))) {
-      counts.equal++;
-      return true;
-    }
-    if (options.overwrite || stat.mtime <= entry.mtime) return false;
-    counts.newer++;
-    return true;
-  };
-  return {
-    select: (name, directory) => select(name, directory) && !passedOver.has(name),
-    index: (async function* () {
-      for await (const entry of options.index()) {
-        const wanted = entry.type === 'directory' || !select(entry.path, false);
-        if (wanted || !(await isPassedOver(entry))) yield entry;
-        else if (linked.has(entry.path)) passedOver.add(entry.path);
-      }
-    })(),
-  };
-}
-
-async function isEqual(entry: IndexEntry, at: Buffer, heard: () => void): Promise<boolean> {
-  if (entry.type === 'file') return isEqualFile(at, entry, heard);
-  if (entry.type !== 'symlink') return false;
-  const target = await readlink(at, { encoding: 'latin1' }).catch(() => undefined);
-  return target === entry.target;
 }

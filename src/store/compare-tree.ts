@@ -1,10 +1,10 @@
-import { readlink, statfs } from 'node:fs/promises';
 import { LifeboatError } from '../errors.ts';
+import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
-import { comparePaths, displayPath, pathUnder, type TreePath } from './path.ts';
-import { type FileStat, walk } from './walk.ts';
+import { comparePaths, displayPath, type TreePath } from './path.ts';
+import { type FileStat, type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
 export interface CompareOptions {
@@ -52,26 +52,30 @@ const FILE_OVERHEAD = 4096 + 512;
  * @throws TREE_UNREADABLE; TREE_TARGET_REFUSED when another file system is mounted inside the volume
  */
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
-  const comparison = new Comparison(options);
-  const live = walk(options.root, { ...(options.signal ? { signal: options.signal } : {}) });
-  let beside = await live.next();
-  for await (const entry of options.index) {
-    while (!beside.done && comparePaths(beside.value.path, entry.path) < 0) {
-      comparison.extra(beside.value.path, beside.value.stat);
-      beside = await live.next();
+  const root = Directory.open(options.root);
+  try {
+    const comparison = new Comparison(options);
+    const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
+    let beside = await live.next();
+    for await (const entry of options.index) {
+      while (!beside.done && comparePaths(beside.value.path, entry.path) < 0) {
+        comparison.extra(beside.value.path, beside.value.stat);
+        beside = await live.next();
+      }
+      if (!beside.done && beside.value.path === entry.path) {
+        comparison.both(entry, beside.value);
+        beside = await live.next();
+      } else comparison.added(entry);
     }
-    if (!beside.done && beside.value.path === entry.path) {
-      await comparison.both(entry, beside.value.stat);
-      beside = await live.next();
-    } else comparison.added(entry);
+    for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
+    return comparison.result(root.free());
+  } finally {
+    root.close();
   }
-  for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
-  return comparison.result();
 }
 
 class Comparison {
   private readonly options: CompareOptions;
-  private readonly absolute: (path: TreePath) => Buffer;
   private readonly packs = new Set<string>();
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
@@ -80,7 +84,6 @@ class Comparison {
 
   constructor(options: CompareOptions) {
     this.options = options;
-    this.absolute = pathUnder(options.root);
   }
 
   extra(path: TreePath, stat: FileStat | undefined): void {
@@ -94,10 +97,10 @@ class Comparison {
     this.need(entry, true);
   }
 
-  async both(entry: IndexEntry, stat: FileStat | undefined): Promise<void> {
+  both(entry: IndexEntry, { stat, target }: WalkItem): void {
     this.see(entry.path, stat);
     if (!this.wanted(entry)) return;
-    if (stat && (await this.isEqual(entry, stat))) {
+    if (stat && isEqual(entry, stat, target)) {
       this.counts.equal++;
       // Written anew all the same, but not fetched.
       if (!this.options.select) this.need(entry, false);
@@ -110,10 +113,9 @@ class Comparison {
     this.need(entry, true);
   }
 
-  async result(): Promise<TreeDifference> {
-    const { bavail, bsize } = await statfs(this.options.root);
+  result(free: number): TreeDifference {
     const fetch = this.options.packs.reduce((sum, { id, size }) => sum + (this.packs.has(id) ? size : 0), 0);
-    return { present: this.present, ...this.counts, fetch, free: bavail * bsize };
+    return { present: this.present, ...this.counts, fetch, free };
   }
 
   private wanted({ path, type }: IndexEntry): boolean {
@@ -150,15 +152,11 @@ class Comparison {
     this.present.files++;
     if (stat.type === 'file') this.present.bytes += stat.size;
   }
+}
 
-  private async isEqual(entry: IndexEntry, stat: FileStat): Promise<boolean> {
-    const { mode, uid, gid, mtime } = stat;
-    if (uid !== entry.uid || gid !== entry.gid || mtime !== entry.mtime) return false;
-    if (entry.type === 'symlink') {
-      if (stat.type !== 'symlink') return false;
-      const target = await readlink(this.absolute(entry.path), { encoding: 'latin1' }).catch(() => undefined);
-      return target === entry.target;
-    }
-    return stat.type === 'file' && mode === entry.mode && stat.size === entry.size;
-  }
+function isEqual(entry: IndexEntry, stat: FileStat, target: TreePath | undefined): boolean {
+  const { mode, uid, gid, mtime } = stat;
+  if (uid !== entry.uid || gid !== entry.gid || mtime !== entry.mtime) return false;
+  if (entry.type === 'symlink') return stat.type === 'symlink' && target === entry.target;
+  return stat.type === 'file' && mode === entry.mode && stat.size === entry.size;
 }

@@ -21,7 +21,7 @@ export interface CopyContext {
   /** called for each snapshot that is to be committed, when all its objects are there */
   complete(manifest: Manifest): Promise<void>;
   /** called right before each manifest */
-  fence(): Promise<void>;
+  fence(): Promise<AbortSignal | undefined>;
   /** hears of bytes as they go */
   heard(bytes: number): void;
   signal: AbortSignal;
@@ -62,8 +62,15 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   const bytes = await readDocument(from.destination, key, { signal });
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
   await context.complete(manifest);
-  await context.fence();
-  await to.destination.put(key, streamOf(bytes), { signal });
+  const lease = await context.fence();
+  const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
+  try {
+    await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
+  } catch (error) {
+    // Brought by another agent that was held up until now, or by this one when the answer was lost.
+    const isThere = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
+    if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
+  }
   sent.snapshots += 1;
 }
 

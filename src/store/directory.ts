@@ -6,18 +6,34 @@ import {
   fchownSync,
   fstatSync,
   fsyncSync,
+  lchownSync,
+  linkSync,
+  lstat,
   lstatSync,
+  lutimesSync,
   mkdirSync,
   openSync,
+  readdir,
   readdirSync,
+  readlinkSync,
   renameSync,
   rmdirSync,
+  statfsSync,
+  symlinkSync,
   unlinkSync,
 } from 'node:fs';
+import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
-import { parentOf, type TreePath } from './path.ts';
+import { openPath } from './open-path.ts';
+import { displayPath } from './path.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+/** For a file that is read: a FIFO in its place is not waited for. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+const lstatAsync = promisify(lstat);
+const readdirAsync = promisify(readdir);
 
 /** What is kept of a directory itself. `mtime` in nanoseconds since 1970. */
 export interface DirectoryMeta {
@@ -28,18 +44,24 @@ export interface DirectoryMeta {
 }
 
 /**
- * An open directory. What is in it is reached through it and by one name at a time, so that no symlink on the way is
- * followed, even one that takes a directory's place meanwhile. Synchronous: for processes that do nothing else.
+ * An open directory. Everything in it is reached through its descriptor and by one name at a time, as `openat(2)` and its
+ * relatives do, so that no symlink is followed, not even one that takes a directory's place in the meantime. Node has no
+ * `openat`: a path `/proc/self/fd/<descriptor>/<name>` means the same to the kernel. Synchronous, except for the threads
+ * that callers use on {@link at}.
  */
 export class Directory {
-  private readonly fd: number;
+  readonly fd: number;
+  /** where it was found, for messages */
+  readonly place: string;
 
-  private constructor(fd: number) {
+  private constructor(fd: number, place: string) {
     this.fd = fd;
+    this.place = place;
   }
 
-  static open(path: string | Buffer): Directory {
-    return new Directory(openSync(path, FLAGS));
+  /** Opens a directory by its absolute path. Throws what {@link openPath} does. */
+  static open(path: string): Directory {
+    return new Directory(openPath(path), path);
   }
 
   /** The path of a name in it, for system calls that do not follow a symlink in the last part. */
@@ -47,54 +69,116 @@ export class Directory {
     return Buffer.from(`/proc/self/fd/${this.fd}/${name}`, 'latin1');
   }
 
-  /** Sorted names of all that it holds. */
+  /** Where the kernel says that it is now. */
+  realPath(): string {
+    return readlinkSync(`/proc/self/fd/${this.fd}`);
+  }
+
+  /** Sorted names of all that it holds, one character a byte. */
   names(): string[] {
-    return readdirSync(this.at('.'), { encoding: 'latin1' }).sort();
+    // No slash inside: the default order is the byte order.
+    return this.call('', () => readdirSync(this.at('.'), { encoding: 'latin1' }).sort());
+  }
+
+  /** The same, asked in a thread. It has to stay open until then. */
+  async namesLater(): Promise<string[]> {
+    const names = await readdirAsync(this.at('.'), { encoding: 'latin1' }).catch((error: unknown) => {
+      throw this.named(error, '');
+    });
+    return names.sort();
   }
 
   /** `lstat` of a name; undefined when there is none. */
   look(name: string): BigIntStats | undefined {
-    return lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false });
+    return this.call(name, () => lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false }));
+  }
+
+  /** The same, asked in a thread. Throws ENOENT. */
+  lookLater(name: string): Promise<BigIntStats> {
+    return lstatAsync(this.at(name), { bigint: true }).catch((error: unknown) => {
+      throw this.named(error, name);
+    });
   }
 
   /** A directory in it; undefined when nothing, or something else, has that name. */
   enter(name: string): Directory | undefined {
     try {
-      return Directory.open(this.at(name));
+      return new Directory(openSync(this.at(name), FLAGS), `${this.place}/${displayPath(name)}`);
     } catch (error) {
       if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
-      throw error;
+      throw this.named(error, name);
     }
   }
 
-  /** A new directory that only its owner may enter, or the one that is there. */
+  /** Makes a directory that only its owner may enter. Throws EEXIST. */
+  create(name: string): void {
+    this.call(name, () => mkdirSync(this.at(name), { mode: 0o700 }));
+  }
+
+  /** The directory of that name, made where it is missing. Throws EEXIST when something else has the name. */
   make(name: string): Directory {
-    try {
-      mkdirSync(this.at(name), { mode: 0o700 });
-    } catch (error) {
-      if (!hasErrno(error, 'EEXIST')) throw error;
-    }
-    return Directory.open(this.at(name));
+    if (!this.look(name)) this.create(name);
+    const made = this.enter(name);
+    if (made) return made;
+    throw Object.assign(new Error(`${this.place}/${displayPath(name)} is not a directory`), { code: 'EEXIST' });
+  }
+
+  /** Descriptor of a new file, mode 600, for reading and writing. Throws EEXIST. */
+  createFile(name: string): number {
+    return this.call(name, () => openSync(this.at(name), CREATE_FLAGS, 0o600));
+  }
+
+  /** Descriptor of a file to read. Throws ELOOP for a symlink; whether it is a file is for the caller to see. */
+  openFile(name: string): number {
+    return this.call(name, () => openSync(this.at(name), READ_FLAGS));
+  }
+
+  /** Target of a symlink, one character a byte. */
+  readLink(name: string): string {
+    return this.call(name, () => readlinkSync(this.at(name), { encoding: 'latin1' }));
+  }
+
+  /** Makes a symlink. `owner`: whom it is given to. */
+  createLink(name: string, target: string, owner?: { uid: number; gid: number }): void {
+    this.call(name, () => {
+      symlinkSync(Buffer.from(target, 'latin1'), this.at(name));
+      if (owner) lchownSync(this.at(name), owner.uid, owner.gid);
+    });
+  }
+
+  /** Gives a file of another directory a further name here. Throws EEXIST. */
+  linkFrom(from: Directory, oldName: string, name: string): void {
+    this.call(name, () => linkSync(from.at(oldName), this.at(name)));
   }
 
   /** Moves a name to another directory of the same file system, where nothing of that name may be. */
   move(name: string, to: Directory, newName = name): void {
-    if (to.look(newName)) throw Object.assign(new Error(`${newName} exists`), { code: 'EEXIST' });
-    renameSync(this.at(name), to.at(newName));
+    if (to.look(newName)) throw Object.assign(new Error(`${displayPath(newName)} exists`), { code: 'EEXIST' });
+    this.replace(name, to, newName);
+  }
+
+  /** The same, whatever is there. */
+  replace(name: string, to: Directory, newName: string): void {
+    this.call(name, () => renameSync(this.at(name), to.at(newName)));
+  }
+
+  /** Removes a name that is no directory. */
+  unlink(name: string): void {
+    this.call(name, () => unlinkSync(this.at(name)));
   }
 
   /** Removes a name with all below it. `heard` is called for each thing that goes. */
   remove(name: string, heard: () => void = () => {}): void {
     const inside = this.enter(name);
     if (!inside) {
-      if (this.look(name)) unlinkSync(this.at(name));
+      if (this.look(name)) this.unlink(name);
     } else {
       try {
         for (const child of inside.names()) inside.remove(child, heard);
       } finally {
         inside.close();
       }
-      rmdirSync(this.at(name));
+      this.call(name, () => rmdirSync(this.at(name)));
     }
     heard();
   }
@@ -104,10 +188,33 @@ export class Directory {
     return { mode: Number(mode & 0o7777n), uid: Number(uid), gid: Number(gid), mtime: mtimeNs };
   }
 
+  stat(): BigIntStats {
+    return fstatSync(this.fd, { bigint: true });
+  }
+
+  /** Bytes that are free on its file system. */
+  free(): number {
+    const { bavail, bsize } = statfsSync(this.at('.'));
+    return bavail * bsize;
+  }
+
+  chown({ uid, gid }: { uid: number; gid: number }): void {
+    this.call('', () => fchownSync(this.fd, uid, gid));
+  }
+
+  chmod(mode: number): void {
+    this.call('', () => fchmodSync(this.fd, mode));
+  }
+
   /** Sets owner and mode; times are for a `TimeSetter`. */
-  own({ mode, uid, gid }: DirectoryMeta): void {
-    fchownSync(this.fd, uid, gid);
-    fchmodSync(this.fd, mode);
+  own(meta: DirectoryMeta): void {
+    this.chown(meta);
+    this.chmod(meta.mode);
+  }
+
+  /** Sets the modification time of a name, in seconds; for exact ones there is a `TimeSetter`. */
+  setTime(name: string, mtime: number): void {
+    this.call(name, () => lutimesSync(this.at(name), new Date(), mtime));
   }
 
   /** Makes names that were added and removed durable. */
@@ -123,31 +230,20 @@ export class Directory {
   close(): void {
     closeSync(this.fd);
   }
-}
 
-/**
- * Works in the directory at `path` below `top`, entered part by part. Undefined when a part of the way is missing or is no
- * directory; with `make`, missing ones are made.
- */
-export function within<T>(
-  top: Directory,
-  path: TreePath,
-  work: (directory: Directory) => T,
-  { make = false } = {},
-): T | undefined {
-  if (path === '') return work(top);
-  const [first = '', ...rest] = path.split('/');
-  const next = make && !top.look(first) ? top.make(first) : top.enter(first);
-  if (!next) return undefined;
-  try {
-    return within(next, rest.join('/'), work, { make });
-  } finally {
-    next.close();
+  /** An error of the system that names the path that people know. */
+  named(error: unknown, name: string): unknown {
+    if (!(error instanceof Error)) return error;
+    const known = name === '' ? this.place : `${this.place}/${displayPath(name)}`;
+    error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${known}'`);
+    return error;
   }
-}
 
-/** The directory part and the last name of a path. */
-export function split(path: TreePath): { parent: TreePath; name: string } {
-  const parent = parentOf(path);
-  return { parent, name: parent === '' ? path : path.slice(parent.length + 1) };
+  private call<T>(name: string, work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw this.named(error, name);
+    }
+  }
 }

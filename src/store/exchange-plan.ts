@@ -1,8 +1,9 @@
 import { LifeboatError } from '../errors.ts';
 import { parseAreaName } from './area.ts';
-import { type Directory, type DirectoryMeta, split, within } from './directory.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
-import { displayPath, type TreePath } from './path.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 
 /** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
 export function* planWhole(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {

@@ -1,9 +1,9 @@
-import path from 'node:path';
 import { LifeboatError } from '../errors.ts';
-import { areaName, parseAreaName } from './area.ts';
-import { Directory, type DirectoryMeta, split, within } from './directory.ts';
+import { areaName } from './area.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, markDone, readMoves, writeMoves } from './move-list.ts';
-import { displayPath, type TreePath } from './path.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 import { joined, KEPT, setMeta, settle } from './settle.ts';
 
 /**
@@ -12,8 +12,8 @@ import { joined, KEPT, setMeta, settle } from './settle.ts';
  * before the first is made; {@link undoExchange} takes back those of an exchange that did not come to its end.
  */
 export interface ExchangeRequest extends ExchangeHeader {
-  /** absolute path of the volume */
-  root: string;
+  /** the volume */
+  root: Directory;
   /** Called before the first move. */
   begun?(): void;
   /** Hears of each step; throws to end the exchange there. For tests. */
@@ -34,51 +34,44 @@ export async function exchange(
   request: ExchangeRequest,
   plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
 ): Promise<{ kept: boolean; swapMs: number }> {
-  const { root: rootPath, begun, heard, ...header } = request;
-  const root = Directory.open(rootPath);
-  const area = path.join(rootPath, areaName('before', header.id));
+  const { root, begun, heard, ...header } = request;
+  const name = areaName('before', header.id);
   let begin = 0;
   let swapMs = 0;
+  const incoming = openIncoming(root, header);
+  if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${displayPath(header.incoming)} is not there any more`);
   try {
-    const incoming = openIncoming(root, header);
-    if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${displayPath(header.incoming)} is not there any more`);
+    const area = root.make(name);
     try {
-      root.make(path.basename(area)).close();
-      try {
-        await writeMoves(area, header, plan(root, incoming));
-        const { steps } = await readMoves(area);
-        begun?.();
-        begin = performance.now();
-        for await (const step of steps()) {
-          heard?.();
-          forward(root, incoming, path.basename(area), step);
-        }
+      await writeMoves(area, header, plan(root, incoming));
+      const { steps } = await readMoves(area);
+      begun?.();
+      begin = performance.now();
+      for await (const step of steps()) {
         heard?.();
-        swapMs = performance.now() - begin;
-        await settle(rootPath, root, area, steps(), 'after');
-        root.sync();
-        heard?.();
-        await markDone(area);
-      } catch (error) {
-        await undoExchange(rootPath, header.id);
-        throw error;
+        forward(root, incoming, name, step);
       }
+      heard?.();
+      swapMs = performance.now() - begin;
+      await settle(root, name, steps(), 'after');
+      root.sync();
+      heard?.();
+      markDone(area);
+    } catch (error) {
+      await undoExchange(root, header.id);
+      throw error;
     } finally {
-      incoming.close();
+      area.close();
     }
-    heard?.();
-    return { kept: await finishExchange(rootPath, header.id), swapMs };
   } finally {
-    root.close();
+    incoming.close();
   }
+  heard?.();
+  return { kept: await finishExchange(root, header.id), swapMs };
 }
 
-/** Only ever inside an area: the list lies where others may write. */
 function openIncoming(root: Directory, { incoming }: ExchangeHeader, options?: { make: boolean }) {
-  if (!parseAreaName(incoming.split('/')[0] ?? '')) {
-    throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(incoming)} is no area of a restore`);
-  }
-  return within(root, incoming, (found) => Directory.open(found.at('.')), options);
+  return within(root, incoming, (found) => found.enter('.'), options);
 }
 
 function forward(root: Directory, incoming: Directory, area: string, step: ExchangeStep): void {
@@ -116,41 +109,45 @@ function makeIn(root: Directory, directory: TreePath, meta: DirectoryMeta): void
  * was cut off, and for an id of which there is nothing.
  */
 export async function undoExchange(
-  rootPath: string,
+  root: Directory,
   id: string,
   heard: () => void = () => undefined,
 ): Promise<'old' | 'new'> {
-  const area = path.join(rootPath, areaName('before', id));
-  const state = await exchangeState(area);
-  if (state === 'done') {
-    await finishExchange(rootPath, id);
-    return 'new';
-  }
-  const root = Directory.open(rootPath);
+  const name = areaName('before', id);
+  const area = root.enter(name);
+  if (!area) return 'old';
   let before: DirectoryMeta | undefined;
   try {
+    const state = exchangeState(area);
+    if (state === 'done') {
+      await finishExchange(root, id);
+      return 'new';
+    }
     if (state === 'under way') {
       const { header, steps } = await readMoves(area);
       const incoming = openIncoming(root, header, MAKE) as Directory;
       try {
         for await (const step of steps()) {
           heard();
-          backward(root, incoming, path.basename(area), step);
+          backward(root, incoming, name, step);
           if (step.type === 'directory' && step.path === '') before = step.before;
         }
         await unmake(root, steps());
-        await settle(rootPath, root, area, steps(), 'before');
+        await settle(root, name, steps(), 'before');
       } finally {
         incoming.close();
       }
       root.sync();
+    } else if (area.look(KEPT)) {
+      // What was moved is listed before it is moved: somebody took the list away, and this is all there is of the data.
+      throw new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but the list of what a restore moved is gone`);
     }
-    removeEmptied(root, path.basename(area), heard);
-    if (before) await setMeta(rootPath, root, before);
-    root.sync();
   } finally {
-    root.close();
+    area.close();
   }
+  removeEmptied(root, name, heard);
+  if (before) await setMeta(root, before);
+  root.sync();
   return 'old';
 }
 
@@ -199,24 +196,25 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
 }
 
 /** Removes what a done exchange no longer needs, and gives the root its time. Resolves to whether anything is kept. */
-async function finishExchange(rootPath: string, id: string): Promise<boolean> {
+async function finishExchange(root: Directory, id: string): Promise<boolean> {
   const name = areaName('before', id);
-  const { header, steps } = await readMoves(path.join(rootPath, name));
-  const root = Directory.open(rootPath);
+  const area = root.enter(name);
+  if (!area) throw new LifeboatError('OBJECT_MISSING', `what restore ${id} replaced is not there any more`);
+  let kept = false;
+  let after: DirectoryMeta = root.meta();
   try {
-    let kept = false;
-    let after: DirectoryMeta = root.meta();
+    const { header, steps } = await readMoves(area);
     for await (const step of steps()) {
       if (step.type === 'move' && (step.out || !header.whole)) kept = true;
       if (step.type === 'directory' && step.path === '') after = step.after;
     }
     root.remove(header.incoming.split('/')[0] as string);
-    // Nothing was replaced: there is nothing to roll back to, and no area to leave in an application's directory.
-    if (!kept) root.remove(name);
-    await setMeta(rootPath, root, after);
-    root.sync();
-    return kept;
   } finally {
-    root.close();
+    area.close();
   }
+  // Nothing was replaced: there is nothing to roll back to, and no area to leave in an application's directory.
+  if (!kept) root.remove(name);
+  await setMeta(root, after);
+  root.sync();
+  return kept;
 }

@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
-import { mkdir, readdir } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
+import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
@@ -11,6 +12,7 @@ import { TaskLists } from './task-lists.ts';
 import { createTimeSetter } from './times.ts';
 import { Extraction } from './tree-extraction.ts';
 import type { FileType } from './walk.ts';
+import type { NewName } from './write-file.ts';
 
 /** What to bring back, and where to. */
 export interface ExtractTreeOptions {
@@ -19,8 +21,8 @@ export interface ExtractTreeOptions {
   packs: readonly PackRef[];
   destination: Destination;
   keys: SealKeys;
-  /** absolute path of a directory that is empty or does not exist */
-  target: string;
+  /** a directory that is empty: open, or the absolute path of one, which need not exist */
+  target: Directory | string;
   /** which paths; their directories come along. Absent: everything. See `selectByGlobs`. */
   select?: PathPredicate;
   /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
@@ -35,7 +37,7 @@ export interface ExtractTreeOptions {
    * Tries to make a file that is not empty from something at hand, whole and with its owner and mode: true when it did,
    * having compared its hash; false when nothing of that name is left, so that it is fetched.
    */
-  takeOver?(entry: IndexEntry, to: Buffer): Promise<boolean>;
+  takeOver?(entry: IndexEntry, to: NewName): Promise<boolean>;
   signal?: AbortSignal;
   /** called at most a few times a second, and at the end. `done` in bytes. */
   progress?(progress: { done: number; files: number }): void;
@@ -52,44 +54,55 @@ export interface ExtractedTree {
 
 /**
  * Restores a tree into an empty directory: content checked against the index, owners, modes, times to the nanosecond,
- * hard links, holes. Each pack is read once. Nothing outside `target` can be reached: directories are made here, and
- * symlinks only after every file is written.
+ * hard links, holes. Each pack is read once. Nothing outside `target` can be reached, not even when others write there
+ * meanwhile: everything is made through open directories, and no symlink is followed. At the end every name is where it
+ * was made.
  *
- * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL; the signal's reason
+ * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, TREE_TARGET_REFUSED, OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL; the signal's reason
  */
 export async function extractTree(options: ExtractTreeOptions): Promise<ExtractedTree> {
-  await claimTarget(options.target);
-  const times = await createTimeSetter();
-  const lists = new TaskLists(options.spool);
+  const { target } = options;
+  if (typeof target !== 'string') return extractInto(target, options);
+  await mkdir(target, { recursive: true, mode: 0o700 });
+  const directory = Directory.open(target);
   try {
-    const extraction = new Extraction(options, times, lists);
+    return await extractInto(directory, options);
+  } finally {
+    directory.close();
+  }
+}
+
+async function extractInto(target: Directory, options: ExtractTreeOptions): Promise<ExtractedTree> {
+  if (target.names().length > 0) {
+    throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${target.place} is not empty`, {
+      hint: 'Restore into a new directory, and move its content once it is checked.',
+    });
+  }
+  const times = await createTimeSetter(target);
+  const lists = new TaskLists(options.spool);
+  const extraction = new Extraction({ ...options, target }, times, lists);
+  try {
     const result = await extraction.run();
-    if (options.durable) await syncFileSystem(options.target);
+    if (options.durable) await syncFileSystem(target);
     return result;
   } catch (error) {
     times.abort();
     throw error;
   } finally {
+    extraction.close();
     await lists.close();
   }
 }
 
 /** One call for the whole tree: syncing file by file would take far longer. It also reports what could not be written. */
-async function syncFileSystem(target: string): Promise<void> {
-  try {
-    await promisify(execFile)('sync', ['-f', '--', target]);
-  } catch (cause) {
-    throw new LifeboatError('TOOL_FAILED', `what was restored to ${target} could not be written to the disk`, {
+async function syncFileSystem(target: Directory): Promise<void> {
+  const child = spawn('sync', ['-f', '--', '/proc/self/fd/3'], { stdio: ['ignore', 'ignore', 'ignore', target.fd] });
+  const failed = (cause: unknown) =>
+    new LifeboatError('TOOL_FAILED', `what was restored to ${target.place} could not be written to the disk`, {
       cause,
     });
-  }
-}
-
-async function claimTarget(target: string): Promise<void> {
-  await mkdir(target, { recursive: true, mode: 0o700 });
-  const names = await readdir(target);
-  if (names.length === 0) return;
-  throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${target} is not empty`, {
-    hint: 'Restore into a new directory, and move its content once it is checked.',
+  const [status, signal] = await once(child, 'close').catch((error: unknown) => {
+    throw failed(error);
   });
+  if (status !== 0) throw failed(new Error(`sync ended with ${signal ?? `status ${status}`}`));
 }

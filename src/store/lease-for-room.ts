@@ -18,9 +18,10 @@ export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Prom
       return held?.token;
     },
     async fence() {
-      if (held) await held.fence();
-      else if (passed) held = await take();
+      if (held) return held.fence();
+      if (passed) held = await take();
       passed = true;
+      return undefined;
     },
     release: async () => held?.release(),
   };

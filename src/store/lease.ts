@@ -1,18 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { canonicalJson, FORMAT } from './manifest.ts';
-import { isRefusal, readIfThere, streamOf } from './objects.ts';
+import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewestLease } from './lease-row.ts';
+import { isRefusal } from './objects.ts';
 
 /**
- * The lease of a project at a destination: who may write there, among agents that know nothing of each other. It is a row of
- * objects `<project>/leases/<number>.json` of which only the newest counts. Whoever takes the lease, prolongs it or gives it
- * back puts the next number, and `put` gives a number to one of two only: so the numbers say what came after what, and a holder
- * that was held up finds a number that it did not put. The clock decides only when the lease of an agent that is gone may be
- * taken over. The newest object always stays, so that no number comes twice.
+ * The lease of a project at a destination: who may write there, among agents that know nothing of each other. An agent that takes the
+ * lease, prolongs it or gives it back puts the next number of the row (see lease-row.ts); a holder that was held up finds a number
+ * that it did not put. The clock decides only when the lease of an agent that is gone may be taken over. The newest object always
+ * stays, so that no number comes twice.
+ *
+ * A lease cannot stop a request that is on its way: a manifest may arrive long after its writer lost the lease. So the last fence
+ * before a commit claims the manifest's sequence, and every later object of the row passes the highest claim on. No other writer
+ * gives that sequence to a manifest of its own. A manifest that comes late is then an older link of one chain.
  */
 
 /** How long a lease is valid after it was taken or prolonged, and how often its holder prolongs it, milliseconds. */
@@ -24,22 +26,6 @@ const RELEASE_MS = 10_000;
 
 /** Several agents that begin at once are told apart by then. */
 const TRIES = 5;
-
-const lease = z.object({
-  format: z.literal(FORMAT),
-  /** of this holding: a new one each time the lease is taken */
-  token: z.string(),
-  /** of the agent's memory: whoever has it, and the local lock, knows that its former self is dead */
-  home: z.string(),
-  /** for people: the container, and what it is doing */
-  holder: z.string(),
-  at: z.iso.datetime(),
-  expires: z.iso.datetime(),
-  /** given back */
-  released: z.boolean(),
-});
-
-type LeaseObject = z.infer<typeof lease>;
 
 /** What taking a lease needs. */
 export interface LeaseDeps {
@@ -57,13 +43,16 @@ export interface LeaseDeps {
 export interface Lease {
   /** names this holding, see {@link leaseTokenAt}; absent while nothing is held */
   readonly token?: string | undefined;
+  /** the highest sequence that a manifest was claimed for here; a new one gets a higher. Absent: none is known */
+  readonly claimed?: number;
   /**
    * Prolongs the lease, which is the proof that nobody else had it meanwhile. To be called right before what only the holder may
-   * do: from then on it is valid for {@link LEASE_MS}.
+   * do: from then on it is valid for {@link LEASE_MS}. `sequence`: also claims that number for a manifest.
    *
+   * @returns a signal that aborts when the lease is lost, or its time runs out before it is prolonged again
    * @throws LEASE_LOST when another agent took it over; what the destination throws
    */
-  fence(): Promise<void>;
+  fence(sequence?: number): Promise<AbortSignal | undefined>;
   /** Never rejects: a lease that could not be given back ends by itself. */
   release(): Promise<void>;
 }
@@ -78,10 +67,11 @@ export interface Lease {
 export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   const token = randomUUID();
   for (let tried = 1; ; tried++) {
-    const newest = await readNewest(deps);
+    const newest = await readNewestLease(deps);
     if (newest.lease && isOthers(newest.lease, deps)) throw locked(deps, newest.number, newest.lease);
     const number = newest.number + 1;
-    if ((await putNext(deps, number, token)) && (await settle(deps, number, token))) return hold(deps, token, number);
+    const own = { token, sequence: newest.lease?.sequence ?? 0 };
+    if ((await putNext(deps, number, own)) && (await settle(deps, number, token))) return hold(deps, own, number);
     if (tried === TRIES) {
       throw new LifeboatError('LOCKED', 'other agents take the lease of the repository again and again', {
         hint: `Run one Lifeboat for each project: ${deps.destination.name} has ${deps.project} of more than one host.`,
@@ -92,7 +82,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
 
 /** Whether another agent has the lease now; nothing is changed. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
-  const newest = await readNewest(deps);
+  const newest = await readNewestLease(deps);
   return newest.lease !== undefined && isOthers(newest.lease, deps);
 }
 
@@ -102,7 +92,7 @@ export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): 
  */
 export async function leaseTokenAt(destination: Destination, project: string): Promise<string | undefined> {
   for (let tried = 1; tried <= TRIES; tried++) {
-    const newest = await readNewest({ destination, project });
+    const newest = await readNewestLease({ destination, project });
     if (newest.lease) return newest.lease.token;
     // None at all, or one that its holder replaced by the next while it was looked for.
     if (newest.number === 0) return undefined;
@@ -110,25 +100,32 @@ export async function leaseTokenAt(destination: Destination, project: string): P
   return undefined;
 }
 
-function hold(deps: LeaseDeps, token: string, first: number): Lease {
+/** What is the same in all objects of one holding, but for a sequence that grows. */
+type Own = Pick<LeaseObject, 'token'> & { sequence: number };
+
+function hold(deps: LeaseDeps, own: Own, first: number): Lease {
+  const { token } = own;
   let number = first;
   let lost: LifeboatError | undefined;
-  let last: Promise<void> = Promise.resolve();
+  let last: Promise<unknown> = Promise.resolve();
+  const validity = new Validity();
   // One after the other: the timer's and the run's own.
-  const inTurn = (work: () => Promise<void>) => {
-    last = last.catch(() => undefined).then(work);
-    return last;
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = last.catch(() => undefined).then(work);
+    last = turn;
+    return turn;
   };
   const next = async (released: boolean) => {
     for (let tried = 1; !lost && tried <= TRIES; tried++) {
-      const put = await putNext(deps, number + 1, token, released);
+      const put = await putNext(deps, number + 1, own, released);
       // Ours, although it was not put now: stored by an attempt whose answer was lost.
       if (!put && !(await isOurs(deps, number + 1, token))) break;
       number += 1;
-      if (put && (await settle(deps, number, token))) return;
+      if (put && (await settle(deps, number, token))) return validity.extend();
       if (put) break;
     }
     lost ??= await lostTo(deps);
+    validity.end(lost);
     throw lost;
   };
   const timer = setInterval(() => {
@@ -139,7 +136,12 @@ function hold(deps: LeaseDeps, token: string, first: number): Lease {
   timer.unref();
   return {
     token,
-    fence: () => inTurn(() => next(false)),
+    claimed: own.sequence,
+    fence: (sequence = 0) =>
+      inTurn(() => {
+        own.sequence = Math.max(own.sequence, sequence);
+        return next(false);
+      }),
     async release() {
       clearInterval(timer);
       const given = inTurn(async () => (lost ? undefined : next(true))).catch((error: unknown) =>
@@ -147,25 +149,48 @@ function hold(deps: LeaseDeps, token: string, first: number): Lease {
       );
       // What comes after a run, such as its report, does not wait for a destination that hangs.
       await Promise.race([given, sleep(RELEASE_MS, undefined, { ref: false })]);
+      validity.clear();
     },
   };
 }
 
+/** Ends what a holder has under way when its lease is lost, or has not been prolonged in time. */
+class Validity {
+  private controller = new AbortController();
+  private timer: NodeJS.Timeout | undefined;
+
+  /** The lease was proven just now. One that had run out, and that nobody took over, is valid again. */
+  extend(): AbortSignal {
+    this.clear();
+    if (this.controller.signal.aborted) this.controller = new AbortController();
+    this.timer = setTimeout(() => this.end(ranOut()), LEASE_MS);
+    this.timer.unref();
+    return this.controller.signal;
+  }
+
+  end(why: LifeboatError): void {
+    this.clear();
+    this.controller.abort(why);
+  }
+
+  clear(): void {
+    clearTimeout(this.timer);
+  }
+}
+
+function ranOut(): LifeboatError {
+  return new LifeboatError('LEASE_LOST', 'the lease of the repository ran out, and could not be prolonged', {
+    hint: 'Look at the disk, server or network of the destination, and run it again.',
+  });
+}
+
 /** Resolves to false when somebody else has put that number. */
-async function putNext(deps: LeaseDeps, number: number, token: string, released = false): Promise<boolean> {
+function putNext(deps: LeaseDeps, number: number, { token, sequence }: Own, released = false): Promise<boolean> {
   const at = deps.now();
   const expires = new Date(at.getTime() + LEASE_MS).toISOString();
-  const value: LeaseObject = {
-    ...{ format: FORMAT, token, home: deps.home, holder: deps.holder },
-    ...{ at: at.toISOString(), expires, released },
-  };
-  try {
-    await deps.destination.put(keyOf(deps.project, number), streamOf(`${canonicalJson(value)}\n`));
-    return true;
-  } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'DEST_EXISTS') return false;
-    throw error;
-  }
+  const { home, holder } = deps;
+  const claim = sequence > 0 ? { sequence } : {};
+  return putLease(deps, number, { token, home, holder, at: at.toISOString(), expires, released, ...claim });
 }
 
 async function isOurs(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
@@ -177,11 +202,11 @@ async function isOurs(deps: LeaseDeps, number: number, token: string): Promise<b
  * where the number had been deleted before we put it, because others have gone on; not ours where a server replaces objects.
  */
 async function settle(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
-  const numbers = await listNumbers(deps);
+  const numbers = await listLeases(deps);
   if (numbers.at(-1) !== number || !(await isOurs(deps, number, token))) return false;
   for (const old of numbers.slice(0, -1)) {
     try {
-      await deps.destination.delete(keyOf(deps.project, old));
+      await deps.destination.delete(leaseKey(deps.project, old));
     } catch (error) {
       deps.log.debug('an old lease could not be deleted', { ...errorInfo(error) });
       // With a key that may not delete they stay, and do no harm: nobody asks for each of them again and again.
@@ -191,53 +216,20 @@ async function settle(deps: LeaseDeps, number: number, token: string): Promise<b
   return true;
 }
 
-async function readNewest(deps: Pick<LeaseDeps, 'destination' | 'project'>) {
-  const number = (await listNumbers(deps)).at(-1) ?? 0;
-  const found = number === 0 ? undefined : await readLease(deps, number);
-  return { number, ...(found ? { lease: found } : {}) };
-}
-
-/** One that cannot be read binds nobody: whoever put it is stopped by the next number. */
-async function readLease(
-  { destination, project }: Pick<LeaseDeps, 'destination' | 'project'>,
-  number: number,
-): Promise<LeaseObject | undefined> {
-  const bytes = await readIfThere(destination, keyOf(project, number));
-  try {
-    return bytes && lease.parse(JSON.parse(bytes.toString('utf8')));
-  } catch {
-    return undefined;
-  }
-}
-
-async function listNumbers({ destination, project }: Pick<LeaseDeps, 'destination' | 'project'>): Promise<number[]> {
-  const prefix = `${project}/leases/`;
-  const numbers: number[] = [];
-  for await (const { key } of destination.list(prefix)) {
-    const match = /^(\d{10})\.json$/.exec(key.slice(prefix.length));
-    if (match) numbers.push(Number(match[1]));
-  }
-  return numbers;
-}
-
 function isOthers({ home, expires, released }: LeaseObject, deps: Pick<LeaseDeps, 'home' | 'now'>): boolean {
   return !released && home !== deps.home && deps.now().getTime() < Date.parse(expires);
 }
 
 function locked({ destination, project }: LeaseDeps, number: number, { holder, expires }: LeaseObject): LifeboatError {
   return new LifeboatError('LOCKED', `another agent works on ${project} at ${destination.name}: ${holder}`, {
-    hint: `Wait until it has ended. If it is gone for good, its lease ends at ${expires} by itself; ${keyOf(project, number)} holds it.`,
+    hint: `Wait until it has ended. If it is gone for good, its lease ends at ${expires} by itself; ${leaseKey(project, number)} holds it.`,
   });
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
-  const { lease: found } = await readNewest(deps);
+  const { lease: found } = await readNewestLease(deps);
   const whom = found ? found.holder : 'somebody';
   return new LifeboatError('LEASE_LOST', `the repository was taken over by another agent: ${whom}`, {
-    hint: 'This one was held up for longer than its lease, or a clock is wrong. Nothing was committed; run it again, and run one Lifeboat for each project.',
+    hint: 'This one was held up for longer than its lease, or a clock is wrong. Run it again, and run one Lifeboat for each project.',
   });
-}
-
-function keyOf(project: string, number: number): string {
-  return `${project}/leases/${String(number).padStart(10, '0')}.json`;
 }

@@ -43,6 +43,10 @@ const source = z.object({
   newFiles: count,
   /** of a database source: rows of all tables */
   rows: count.optional(),
+  /** of a database source: those that were to be stored, also those that are missing */
+  databases: z
+    .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed']), error: errorInfo.optional() }))
+    .optional(),
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),

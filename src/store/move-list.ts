@@ -1,8 +1,7 @@
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, rename } from 'node:fs/promises';
-import path from 'node:path';
+import { closeSync, createReadStream, fstatSync, fsyncSync, writeSync } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
-import type { DirectoryMeta } from './directory.ts';
+import { parseAreaName } from './area.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import { readLines } from './index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from './path.ts';
 
@@ -40,59 +39,57 @@ const DONE = 'list.ndjson';
 const UNFINISHED = 'moves.tmp';
 
 /** The state of an exchange, as its area tells. `none`: no move was made yet. */
-export async function exchangeState(area: string): Promise<'none' | 'under way' | 'done'> {
-  const exists = async (name: string) => {
-    try {
-      await (await open(path.join(area, name))).close();
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  if (await exists(UNDER_WAY)) return 'under way';
-  return (await exists(DONE)) ? 'done' : 'none';
+export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
+  if (area.look(UNDER_WAY)) return 'under way';
+  return area.look(DONE) ? 'done' : 'none';
 }
 
 /** Writes a list of steps. It is on the disk, whole, when this resolves. */
 export async function writeMoves(
-  area: string,
+  area: Directory,
   header: ExchangeHeader,
   steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
 ): Promise<void> {
-  const file = await open(path.join(area, UNFINISHED), 'wx', 0o600);
+  const file = area.createFile(UNFINISHED);
+  const write = (lines: readonly string[]) => {
+    const data = Buffer.from(lines.join(''));
+    for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
+  };
   try {
     let pending = [`${JSON.stringify({ format: 1, ...header, incoming: encodePath(header.incoming) })}\n`];
     for await (const step of steps) {
       pending.push(encodeStep(step));
       if (pending.length >= 1000) {
-        await file.write(pending.join(''));
+        write(pending);
         pending = [];
       }
     }
-    await file.write(pending.join(''));
-    await file.sync();
+    write(pending);
+    fsyncSync(file);
   } finally {
-    await file.close();
+    closeSync(file);
   }
-  await rename(path.join(area, UNFINISHED), path.join(area, UNDER_WAY));
-  await syncDirectory(area);
+  area.move(UNFINISHED, area, UNDER_WAY);
+  area.sync();
 }
 
 /** Marks all moves of the list as made. */
-export async function markDone(area: string): Promise<void> {
-  await rename(path.join(area, UNDER_WAY), path.join(area, DONE));
-  await syncDirectory(area);
+export function markDone(area: Directory): void {
+  area.replace(UNDER_WAY, area, DONE);
+  area.sync();
 }
 
-/** Reads the list of an area, finished or not. */
+/** Reads the list of an area, finished or not. The area has to stay open while steps are read. */
 export async function readMoves(
-  area: string,
+  area: Directory,
 ): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
-  const file = path.join(area, (await exchangeState(area)) === 'done' ? DONE : UNDER_WAY);
-  const lines = () => readLines(createReadStream(file));
+  const name = exchangeState(area) === 'done' ? DONE : UNDER_WAY;
+  const lines = () => readLines(streamOf(area, name));
   for await (const line of lines()) {
     const { incoming, ...rest } = JSON.parse(line.toString('utf8')) as ExchangeHeader & { incoming: EncodedPath };
     const header = { ...rest, incoming: checked(incoming) };
+    // Only ever inside an area: the list lies in the volume.
+    if (!parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
     return {
       header,
       steps: async function* () {
@@ -104,6 +101,13 @@ export async function readMoves(
       },
     };
   }
+  throw damaged();
+}
+
+function streamOf(area: Directory, name: string): AsyncIterable<Buffer> {
+  const fd = area.openFile(name);
+  if (fstatSync(fd).isFile()) return createReadStream('', { fd });
+  closeSync(fd);
   throw damaged();
 }
 
@@ -130,13 +134,4 @@ function checked(encoded: EncodedPath): TreePath {
 
 function damaged(): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', 'the list of what a restore moved is damaged');
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle: FileHandle = await open(directory);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -29,6 +29,12 @@ export function parentOf(path: TreePath): TreePath {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }
 
+/** The directory part and the last name of a path. */
+export function split(path: TreePath): { parent: TreePath; name: string } {
+  const parent = parentOf(path);
+  return { parent, name: parent === '' ? path : path.slice(parent.length + 1) };
+}
+
 /** True for a relative path that stays inside its root: no empty part, `.`, `..` or NUL. The root itself counts as safe. */
 export function isSafePath(path: TreePath): boolean {
   if (path === '') return true;

@@ -1,6 +1,7 @@
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
+import { type CommitOptions, putManifest } from './commit.ts';
 import {
   canonicalJson,
   decodeManifest,
@@ -62,10 +63,10 @@ export interface Repository {
   /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put. `fence` is called
-   * right before. Throws OBJECT_MISSING or OBJECT_DAMAGED, and what `fence` does; then there is no snapshot.
+   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
+   * {@link putManifest}. Throws OBJECT_MISSING or OBJECT_DAMAGED, and what `fence` does.
    */
-  commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot>;
+  commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
    * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
    * manifest names, manifests themselves and keys outside this project are refused, and returned.
@@ -166,13 +167,15 @@ class StoredRepository implements Repository {
     return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
   }
 
-  async commit(manifest: Manifest, fence?: () => Promise<void>): Promise<Snapshot> {
+  async commit(manifest: Manifest, options: CommitOptions = {}): Promise<Snapshot> {
     // As it will be read: what is signed must be what is stored.
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
-    await this.checkObjects(objectsOf(manifest));
-    await fence?.();
-    await this.destination.put(manifestKey(this.project, manifest.id), streamOf(bytes));
+    const check = () => this.checkObjects(objectsOf(manifest));
+    await check();
+    const { id, sequence } = manifest;
+    const key = manifestKey(this.project, id);
+    await putManifest({ destination: this.destination, key, sequence, bytes, check }, options);
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
 

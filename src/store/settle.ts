@@ -1,23 +1,25 @@
-import path from 'node:path';
-import { type Directory, type DirectoryMeta, within } from './directory.ts';
+import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
-import { pathUnder, type TreePath } from './path.ts';
+import { within } from './open-directories.ts';
+import type { TreePath } from './path.ts';
 import { createTimeSetter } from './times.ts';
 
 /** Where what was replaced is kept, inside its area. */
 export const KEPT = 'tree';
 
-/** Owners, modes and times of directories in which something moved. What is kept gets those from before. */
+/**
+ * Owners, modes and times of directories in which something moved. What is kept gets those from before.
+ *
+ * @param area the name of the area
+ */
 export async function settle(
-  rootPath: string,
   root: Directory,
   area: string,
   steps: AsyncGenerator<ExchangeStep>,
   which: 'before' | 'after',
 ): Promise<void> {
-  const times = await createTimeSetter();
-  const absolute = pathUnder(rootPath);
-  const kept = `${path.basename(area)}/${KEPT}`;
+  const times = await createTimeSetter(root);
+  const kept = `${area}/${KEPT}`;
   try {
     for await (const step of steps) {
       if (step.type === 'move') continue;
@@ -26,7 +28,7 @@ export async function settle(
       const set = (at: TreePath, wanted: DirectoryMeta) =>
         within(root, at, (directory) => {
           directory.own(wanted);
-          return times.set(absolute(at), wanted.mtime);
+          return times.set(at, wanted.mtime);
         });
       await set(step.path, meta);
       if (which === 'after' && step.type === 'directory') await set(joined(kept, step.path), step.before);
@@ -39,10 +41,10 @@ export async function settle(
 }
 
 /** Gives a volume's root owner, mode and time. */
-export async function setMeta(rootPath: string, root: Directory, meta: DirectoryMeta): Promise<void> {
+export async function setMeta(root: Directory, meta: DirectoryMeta): Promise<void> {
   root.own(meta);
-  const times = await createTimeSetter();
-  await times.set(pathUnder(rootPath)(''), meta.mtime);
+  const times = await createTimeSetter(root);
+  await times.set('', meta.mtime);
   await times.finish();
 }
 

@@ -1,13 +1,17 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { lutimes } from 'node:fs/promises';
+import { constants } from 'node:fs';
 import { arch, platform } from 'node:process';
+import type { Readable, Writable } from 'node:stream';
 import { LifeboatError } from '../errors.ts';
+import type { Directory } from './directory.ts';
+import { within } from './open-directories.ts';
+import { displayPath, split, type TreePath } from './path.ts';
 
-/** Sets modification times. */
+/** Sets modification times in a tree. */
 export interface TimeSetter {
-  /** `mtime` in nanoseconds since 1970. Symlinks are not followed. May only take effect at {@link finish}. */
-  set(path: Buffer, mtime: bigint): Promise<void> | undefined;
+  /** `mtime` in nanoseconds since 1970. Symlinks are not followed, on the way neither. May only take effect at {@link finish}. */
+  set(path: TreePath, mtime: bigint): Promise<void> | undefined;
   /** Waits until every time is set. Throws TOOL_FAILED when one could not be. */
   finish(): Promise<void>;
   /** Ends without waiting. */
@@ -17,19 +21,40 @@ export interface TimeSetter {
 const BATCH = 64 * 1024;
 const SECOND = 1_000_000_000n;
 
-/** Numbers of the system call utimensat, from the kernel's tables. */
-const UTIMENSAT: Partial<Record<string, number>> = { x64: 280, arm64: 88 };
+/** Numbers of the system calls utimensat, openat and close, from the kernel's tables. */
+const CALLS: Partial<Record<string, readonly number[]>> = { x64: [280, 257, 3], arm64: [88, 56, 57] };
 
 /**
  * Reads records of seconds, nanoseconds and path, each ended by NUL, and sets the modification time alone
- * (1073741822 is UTIME_OMIT, -100 AT_FDCWD, 256 AT_SYMLINK_NOFOLLOW).
+ * (1073741822 is UTIME_OMIT, 256 AT_SYMLINK_NOFOLLOW). The tree's root is descriptor 3; the directory of a path is entered
+ * from there part by part, and kept for the next record.
  */
 const SCRIPT = `
-my $number = shift; my $failed = 0; $/ = "\\0"; binmode STDIN;
+my ($utimensat, $openat, $close, $flags) = map { $_ + 0 } @ARGV;
+my ($failed, $at, $last) = (0, 3, "");
+$/ = "\\0"; binmode STDIN;
+sub enter {
+  syscall($close, $at) if $at > 3;
+  $at = 3; $last = "";
+  for my $part (split m{/}, $_[0]) {
+    my $next = syscall($openat, $at, $part, $flags, 0);
+    my $error = $!;
+    syscall($close, $at) if $at > 3;
+    $at = 3; $! = $error;
+    return 0 if $next < 0;
+    $at = $next;
+  }
+  $last = $_[0];
+  return 1;
+}
 while (defined(my $sec = <STDIN>)) {
   my $nsec = <STDIN>; my $path = <STDIN>; chomp($sec, $nsec, $path);
+  my ($parent, $name) = $path =~ m{\\A(?:(.*)/)?([^/]*)\\z}s;
+  $parent = "" unless defined $parent;
+  $name = "." if $name eq "";
   my $times = pack("q4", 0, 1073741822, $sec, $nsec);
-  if (syscall($number, -100, $path, $times, 256) != 0) { $failed = 1; print STDERR "$path: $!\\n" }
+  next if ($parent eq $last || enter($parent)) && syscall($utimensat, $at, $name, $times, 256) == 0;
+  $failed = 1; print STDERR "$path: $!\\n";
 }
 exit $failed;`;
 
@@ -37,19 +62,31 @@ exit $failed;`;
  * Sets times exactly to the nanosecond. Node's own utimes takes seconds as a double, which is off by up to 238 ns; so one
  * long-lived perl (essential on Debian) makes the system call. Without it, Node's precision has to do.
  */
-export async function createTimeSetter(program = 'perl'): Promise<TimeSetter> {
-  const number = platform === 'linux' ? UTIMENSAT[arch] : undefined;
-  return (number !== undefined && (await startPerl(program, number))) || rounded;
+export async function createTimeSetter(root: Directory, program = 'perl'): Promise<TimeSetter> {
+  const calls = platform === 'linux' ? CALLS[arch] : undefined;
+  return (calls && (await startPerl(root, program, calls))) || roundedIn(root);
 }
 
-const rounded: TimeSetter = {
-  set: (path, mtime) => lutimes(path, new Date(), Number(mtime) / 1e9),
-  finish: async () => {},
-  abort: () => {},
-};
+function roundedIn(root: Directory): TimeSetter {
+  return {
+    async set(path, mtime) {
+      const { parent, name } = split(path);
+      const done = within(root, parent, (directory) => {
+        directory.setTime(name === '' ? '.' : name, Number(mtime) / 1e9);
+        return true;
+      });
+      if (!done) throw new LifeboatError('TOOL_FAILED', `the time of ${displayPath(path)} could not be set`);
+    },
+    finish: async () => {},
+    abort: () => {},
+  };
+}
 
-async function startPerl(program: string, number: number): Promise<TimeSetter | undefined> {
-  const child = spawn(program, ['-e', SCRIPT, String(number)], { stdio: ['pipe', 'ignore', 'pipe'] });
+async function startPerl(root: Directory, program: string, calls: readonly number[]): Promise<TimeSetter | undefined> {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  const child = spawn(program, ['-e', SCRIPT, ...[...calls, flags].map(String)], {
+    stdio: ['pipe', 'ignore', 'pipe', root.fd],
+  }) as ChildProcessByStdio<Writable, null, Readable>;
   try {
     await once(child, 'spawn');
   } catch {
@@ -73,7 +110,11 @@ async function startPerl(program: string, number: number): Promise<TimeSetter | 
   return {
     set(path, mtime) {
       const nanoseconds = ((mtime % SECOND) + SECOND) % SECOND;
-      const record = Buffer.concat([Buffer.from(`${(mtime - nanoseconds) / SECOND}\0${nanoseconds}\0`), path, NUL]);
+      const record = Buffer.concat([
+        Buffer.from(`${(mtime - nanoseconds) / SECOND}\0${nanoseconds}\0`),
+        Buffer.from(path, 'latin1'),
+        NUL,
+      ]);
       pending.push(record);
       size += record.length;
       return size >= BATCH ? flush() : undefined;

@@ -1,13 +1,14 @@
 import { createHash, hash } from 'node:crypto';
-import { chmod, lchown, link, mkdir, symlink } from 'node:fs/promises';
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
 import { SMALL_FILE } from './content-store.ts';
+import type { Directory } from './directory.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
 import { inParallel } from './in-parallel.ts';
 import type { IndexEntry } from './index-file.ts';
+import { NewTree } from './new-tree.ts';
 import { PackReader, streamSingle } from './pack-reader.ts';
 import type { PackRef } from './pack-stream.ts';
-import { displayPath, isWithin, pathUnder, type TreePath } from './path.ts';
+import { displayPath, isWithin, type TreePath } from './path.ts';
 import type { TaskLists } from './task-lists.ts';
 import type { TimeSetter } from './times.ts';
 import { restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
@@ -19,12 +20,14 @@ const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 
+type Options = ExtractTreeOptions & { target: Directory };
+
 /** One extraction of one tree, into a target that is known to be empty. */
 export class Extraction {
-  private readonly options: ExtractTreeOptions;
+  private readonly options: Options;
   private readonly times: TimeSetter;
   private readonly lists: TaskLists;
-  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly made: NewTree;
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
   /** with a selection: the first restored name of a file whose own first name was not selected */
@@ -35,11 +38,11 @@ export class Extraction {
   /** bytes written of large files that are not complete */
   private underWay = 0;
 
-  constructor(options: ExtractTreeOptions, times: TimeSetter, lists: TaskLists) {
+  constructor(options: Options, times: TimeSetter, lists: TaskLists) {
     this.options = options;
     this.times = times;
     this.lists = lists;
-    this.absolute = pathUnder(options.target);
+    this.made = new NewTree(options.target);
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
@@ -64,6 +67,10 @@ export class Extraction {
     return this.result;
   }
 
+  close(): void {
+    this.made.close();
+  }
+
   /** Reads the index once: makes the directories, and sorts everything else by what it needs. */
   private async plan(): Promise<void> {
     const above: { entry: IndexEntry; made: boolean }[] = [];
@@ -85,19 +92,26 @@ export class Extraction {
   }
 
   private async makeDirectory(entry: IndexEntry): Promise<void> {
-    if (entry.path !== '') await this.guarded(entry, (path) => mkdir(path, { mode: 0o700 }));
+    if (entry.path !== '') {
+      await this.made.make(entry, ({ directory, name }) => directory.create(name));
+      this.made.expect(entry);
+    }
     this.directories.push(entry);
     this.result.entries++;
   }
 
   private async sort(entry: IndexEntry): Promise<void> {
     if (entry.type === 'hardlink') return this.sortHardlink(entry);
-    if (entry.type === 'symlink') return this.lists.add(SYMLINKS, entry);
+    if (entry.type === 'symlink') {
+      this.made.expect(entry);
+      return this.lists.add(SYMLINKS, entry);
+    }
     if (entry.type === 'file') return this.sortFile(entry);
     if (entry.type !== 'directory') this.result.skipped[entry.type] = (this.result.skipped[entry.type] ?? 0) + 1;
   }
 
   private async sortFile(entry: IndexEntry): Promise<void> {
+    this.made.expect(entry);
     this.expected.files++;
     this.expected.bytes += entry.size ?? 0;
     if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
@@ -114,6 +128,7 @@ export class Extraction {
       this.firstNames.set(target, entry.path);
       return this.sortFile({ ...entry, type: 'file' });
     }
+    this.made.expect(entry);
     this.expected.files++;
     await this.lists.add(HARDLINKS, { ...entry, target: restored });
   }
@@ -141,14 +156,14 @@ export class Extraction {
   /** Leaves the pack unread for what is at hand. */
   private async takeOver(entry: IndexEntry): Promise<boolean> {
     const { takeOver } = this.options;
-    if (!takeOver || !(await this.guarded(entry, (path) => takeOver(entry, path)))) return false;
+    if (!takeOver || !(await this.made.make(entry, (to) => takeOver(entry, to)))) return false;
     await this.fileDone(entry, entry.size ?? 0);
     return true;
   }
 
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
     if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
-    const written = await this.guarded(entry, async (path) => writeSmallFile(path, entry, content, this.options.owner));
+    const written = await this.made.make(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
     await this.fileDone(entry, written);
   }
 
@@ -168,13 +183,13 @@ export class Extraction {
       }
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
-    const written = await this.guarded(entry, (path) => writeLargeFile(path, entry, checked(), owner));
+    const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
     this.underWay -= written;
     await this.fileDone(entry, written);
   }
 
   private async fileDone(entry: IndexEntry, written: number): Promise<void> {
-    await this.times.set(this.absolute(entry.path), entry.mtime);
+    await this.times.set(entry.path, entry.mtime);
     this.result.entries++;
     this.result.files++;
     this.result.bytes += written;
@@ -182,41 +197,30 @@ export class Extraction {
   }
 
   private async restoreHardlink(entry: IndexEntry): Promise<void> {
-    await this.guarded(entry, (path) => link(this.absolute(entry.target ?? ''), path));
+    await this.made.link(entry);
     this.result.entries++;
     this.result.files++;
   }
 
   private async restoreSymlink(entry: IndexEntry): Promise<void> {
-    await this.guarded(entry, async (path) => {
-      await symlink(Buffer.from(entry.target ?? '', 'latin1'), path);
-      if (this.options.owner) await lchown(path, entry.uid, entry.gid);
-      await this.times.set(path, entry.mtime);
-    });
+    const owner = this.options.owner ? entry : undefined;
+    await this.made.make(entry, ({ directory, name }) => directory.createLink(name, entry.target ?? '', owner));
+    await this.times.set(entry.path, entry.mtime);
     this.result.entries++;
   }
 
   /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
   private async finishDirectories(): Promise<void> {
-    const { owner } = this.options;
+    const { owner, signal } = this.options;
     const directories = this.directories.reverse();
     for (const entry of directories) {
-      const path = this.absolute(entry.path);
-      if (owner) await lchown(path, entry.uid, entry.gid);
-      await this.times.set(path, entry.mtime);
+      if (owner) this.made.finish(entry, (directory) => directory.chown(entry));
+      await this.times.set(entry.path, entry.mtime);
     }
+    await this.made.compare(signal);
     await this.times.finish();
-    for (const entry of directories) await chmod(this.absolute(entry.path), restoredMode(entry, owner));
-  }
-
-  /** A name that is there already, or a hard link to nothing, is the index's fault: the target was empty. */
-  private async guarded<T>(entry: IndexEntry, make: (path: Buffer) => Promise<T>): Promise<T> {
-    try {
-      return await make(this.absolute(entry.path));
-    } catch (cause) {
-      if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw targetFull(this.options.target, cause);
-      if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
-      throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(entry.path)} cannot be restored`, { cause });
+    for (const entry of directories) {
+      this.made.finish(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
     }
   }
 
@@ -240,11 +244,4 @@ function wrongContent(entry: IndexEntry): LifeboatError {
     'OBJECT_DAMAGED',
     `the stored content of ${displayPath(entry.path)} is not what was backed up`,
   );
-}
-
-function targetFull(target: string, cause: unknown): LifeboatError {
-  return new LifeboatError('TREE_TARGET_FULL', `${target} has no space left`, {
-    cause,
-    hint: 'Restore to a place with more space, or only a part of the tree.',
-  });
 }

@@ -1,14 +1,13 @@
-import { readlink } from 'node:fs';
-import { realpath } from 'node:fs/promises';
 import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
+import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 import { IndexWriter } from './index-writer.ts';
 import { displayPath, pathUnder, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
-import { failedRead, type SmallRead } from './read-file.ts';
+import type { SmallRead } from './read-file.ts';
 import type { StoredTree, StoreTreeOptions } from './store-tree.ts';
-import { type FileStat, walk } from './walk.ts';
+import { type FileStat, openRoot, type WalkItem, walk } from './walk.ts';
 
 const MAX_ISSUES = 100;
 const MAX_JOBS = 512;
@@ -20,6 +19,8 @@ const PROGRESS_MS = 250;
 interface Job {
   path: TreePath;
   stat: FileStat;
+  /** of a symlink */
+  target: TreePath | undefined;
   /** set for a file that need not be read */
   unchanged: Content | undefined;
   /** set for a small file that has to be read */
@@ -35,6 +36,7 @@ interface FirstLink {
 /** One storing of one tree: everything but contents, which are the {@link ContentStore}'s. */
 export class TreeStoring {
   private readonly options: StoreTreeOptions;
+  private readonly root: Directory;
   private readonly absolute: (path: TreePath) => Buffer;
   private readonly index: IndexWriter;
   private readonly previous: PreviousIndex;
@@ -50,16 +52,16 @@ export class TreeStoring {
   private underWay = 0;
   private readonly result = emptyResult();
 
-  /** @param root the real path of the tree: reading compares with it */
-  private constructor(options: StoreTreeOptions, root: string, index: IndexWriter, previous: PreviousIndex) {
+  private constructor(options: StoreTreeOptions, root: Directory, index: IndexWriter, previous: PreviousIndex) {
     const { project, source, destination, keys, recordObject, signal } = options;
     this.options = options;
-    this.absolute = pathUnder(root);
+    this.root = root;
+    // Reading compares with the real path, see isAt.
+    this.absolute = pathUnder(root.realPath());
     this.index = index;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
-    const prefix = packPrefix(project, source);
-    const writing = { destination, keys, recordObject, signal, prefix };
+    const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
     this.contents = new ContentStore(writing, this.smallFile, index, previous, (bytes) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
@@ -69,14 +71,20 @@ export class TreeStoring {
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
     const prefix = packPrefix(options.project, options.source);
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
-    const root = await realpath(options.root).catch(() => options.root);
-    return new TreeStoring(options, root, await IndexWriter.create(options.indexPath), previous);
+    const index = await IndexWriter.create(options.indexPath);
+    try {
+      return new TreeStoring(options, openRoot(options.root), index, previous);
+    } catch (error) {
+      await index.abort();
+      await previous.close();
+      throw error;
+    }
   }
 
   async run(): Promise<void> {
-    const { root, include = [], exclude = [], signal } = this.options;
-    for await (const item of walk(root, { include, exclude, signal })) {
-      if (item.stat) this.queue.push(this.start(item.path, item.stat, await this.previous.at(item.path)));
+    const { include = [], exclude = [], signal } = this.options;
+    for await (const item of walk(this.root, { include, exclude, signal })) {
+      if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
       else this.addIssue('unreadable', item.path, errorInfo(item.error).message);
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
         await this.settle(this.queue.shift()!);
@@ -107,11 +115,12 @@ export class TreeStoring {
   private async close(): Promise<void> {
     await this.contents.close();
     await this.previous.close();
+    this.root.close();
   }
 
   /** Decides what has to be done for a name, and begins to read a small file. */
-  private start(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Job {
-    const job: Job = { path, stat, unchanged: this.unchangedContent(stat, previous) };
+  private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: IndexEntry | undefined): Job {
+    const job: Job = { path, stat, target, unchanged: this.unchangedContent(stat, previous) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     if (stat.nlink > 1) {
       // Another name of a file that is on its way already is not read again.
@@ -143,23 +152,15 @@ export class TreeStoring {
       this.reads--;
       this.readBytes -= job.stat.size;
     }
-    const { path, stat } = job;
+    const { path, stat, target } = job;
     if (stat.type === 'file') await this.settleFile(job);
-    else if (stat.type === 'symlink') await this.settleSymlink(path, stat);
+    else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
     else {
       if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
       this.emit(metadata(path, stat));
     }
     if (this.index.full) await this.index.flush();
     this.reportProgress(PROGRESS_MS);
-  }
-
-  private async settleSymlink(path: TreePath, stat: FileStat): Promise<void> {
-    const target = await new Promise<string | Error>((resolve) => {
-      readlink(this.absolute(path), { encoding: 'latin1' }, (error, text) => resolve(error ?? text));
-    });
-    if (typeof target === 'string') this.emit({ ...metadata(path, stat), target });
-    else if (failedRead(target).outcome === 'unreadable') this.addIssue('unreadable', path, target.message);
   }
 
   private async settleFile({ path, stat, unchanged, reading }: Job): Promise<void> {

@@ -80,16 +80,19 @@ const REFUSALS = 20;
 /**
  * Deletes objects, in that order. Returns those that the destination does not let go; after some of them the rest is not asked for.
  *
- * @throws what the destination throws otherwise; the signal's reason
+ * `prove` is called before each, see fence-often.ts.
+ *
+ * @throws what `prove` throws, and the destination otherwise; the signal's reason
  */
 export async function deleteDue<T extends { key: string }>(
   destination: Destination,
   objects: readonly T[],
-  signal: AbortSignal,
+  { signal, prove }: { signal: AbortSignal; prove(): Promise<void> },
 ): Promise<T[]> {
   const kept: T[] = [];
   for (const object of objects) {
     signal.throwIfAborted();
+    await prove();
     if (kept.length >= REFUSALS || !(await deleteUnlessKept(destination, object.key))) kept.push(object);
   }
   return kept;

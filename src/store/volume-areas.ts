@@ -1,8 +1,7 @@
-import path from 'node:path';
 import { LifeboatError } from '../errors.ts';
 import { type AreaKind, areaName, parseAreaName } from './area.ts';
 import { builtPath, rootBefore } from './build-beside.ts';
-import { Directory, within } from './directory.ts';
+import { Directory } from './directory.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
 import { exchangeState, readMoves } from './move-list.ts';
@@ -53,19 +52,19 @@ export async function swapBuilt({
   empty,
   ...swap
 }: Swap & { whole: boolean; empty?: boolean; snapshot: string }): Promise<Exchanged> {
-  if (empty) checkEmpty(swap.root);
-  const before = rootBefore(swap.root, swap.id);
-  const plan = swap.whole ? planWhole : planMerge;
-  const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
-  return exchanged(swap, about.holds, () =>
-    exchange({ ...swap, ...about }, (root, incoming) => plan(root, incoming, before)),
-  );
+  return inVolume(swap.root, async (root) => {
+    if (empty) checkEmpty(root);
+    const before = rootBefore(root, swap.id);
+    const plan = swap.whole ? planWhole : planMerge;
+    const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
+    return exchanged(swap, about.holds, () =>
+      exchange({ ...swap, ...about, root }, (_, incoming) => plan(root, incoming, before)),
+    );
+  });
 }
 
-function checkEmpty(rootPath: string): void {
-  const root = Directory.open(rootPath);
+function checkEmpty(root: Directory): void {
   const found = root.names().find((name) => !parseAreaName(name));
-  root.close();
   if (found === undefined) return;
   throw new LifeboatError('TREE_TARGET_NOT_EMPTY', 'something was written there since the restore began', {
     hint: 'Nothing was changed. Start the restore again: it then shows what it would replace, and keeps it.',
@@ -78,69 +77,100 @@ function checkEmpty(rootPath: string): void {
  * @throws NOTHING_TO_ROLL_BACK when nothing is kept of that restore
  */
 export async function rollBackArea(swap: Swap & { restore: string }): Promise<Exchanged> {
-  const { root: rootPath, restore } = swap;
-  const area = (await listAreas(rootPath, { measure: false })).find((one) => one.restore === restore);
-  if (!area) throw gone(restore);
-  const name = areaName('before', area.id);
-  const { header, steps } = await readMoves(path.join(rootPath, name));
-  const top = Directory.open(rootPath);
-  const before = top.meta();
-  // A merge that replaced nothing has no tree; there is something to take back all the same.
-  within(top, name, (directory) => directory.make(KEPT).close());
-  top.close();
-  const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
-  const { whole, snapshot } = header;
-  const request = { ...swap, restore, holds, whole, ...(snapshot ? { snapshot } : {}), incoming: `${name}/${KEPT}` };
-  return exchanged(swap, holds, () =>
-    exchange(request, (root, incoming) =>
-      whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before),
-    ),
-  );
+  const { restore } = swap;
+  return inVolume(swap.root, async (root) => {
+    const found = (await areasIn(root, { measure: false })).find((one) => one.restore === restore);
+    if (!found) throw gone(restore);
+    const name = areaName('before', found.id);
+    const before = root.meta();
+    const area = root.enter(name);
+    if (!area) throw gone(restore);
+    try {
+      const { header, steps } = await readMoves(area);
+      // A merge that replaced nothing has no tree; there is something to take back all the same.
+      area.make(KEPT).close();
+      const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
+      const { whole, snapshot } = header;
+      const about = { restore, holds, whole, ...(snapshot ? { snapshot } : {}), incoming: `${name}/${KEPT}` };
+      return await exchanged(swap, holds, () =>
+        exchange({ ...swap, ...about, root }, (_, incoming) =>
+          whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before),
+        ),
+      );
+    } finally {
+      area.close();
+    }
+  });
 }
 
 /** Deletes what is kept of a restore, for good. Succeeds when there is nothing. */
-export async function forgetAreas(root: string, restore: string, heard: () => void): Promise<void> {
-  const areas = await listAreas(root, { measure: false });
-  const top = Directory.open(root);
-  try {
-    const meta = top.meta();
+export async function forgetAreas(rootPath: string, restore: string, heard: () => void): Promise<void> {
+  await inVolume(rootPath, async (root) => {
+    const areas = await areasIn(root, { measure: false });
+    const meta = root.meta();
     const ours = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
-    for (const { id } of ours) top.remove(areaName('before', id), heard);
-    if (ours.length > 0) await setMeta(root, top, meta);
-    top.sync();
-  } finally {
-    top.close();
-  }
+    for (const { id } of ours) root.remove(areaName('before', id), heard);
+    if (ours.length > 0) await setMeta(root, meta);
+    root.sync();
+  });
 }
 
 /** All areas in a volume, with what they hold, unless that is not to be counted. */
-export async function listAreas(
-  root: string,
-  { measure = true, signal }: { measure?: boolean; signal?: AbortSignal } = {},
-): Promise<VolumeArea[]> {
-  const top = Directory.open(root);
-  const names = top.names();
-  top.close();
+export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
+  return inVolume(root, (top) => areasIn(top, options));
+}
+
+interface ListOptions {
+  measure?: boolean;
+  signal?: AbortSignal;
+}
+
+async function areasIn(root: Directory, { measure = true, signal }: ListOptions): Promise<VolumeArea[]> {
   const areas: VolumeArea[] = [];
-  for (const name of names) {
+  for (const name of root.names()) {
     const parsed = parseAreaName(name);
-    if (!parsed) continue;
-    const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
-    const directory = path.join(root, name);
-    if ((await exchangeState(directory)) === 'done') {
-      const { header } = await readMoves(directory);
-      const { at, restore, holds, snapshot } = header;
-      Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
-    }
-    areas.push(area);
-    if (!measure) continue;
-    for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
-      if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
-      area.files++;
-      area.bytes += stat.size;
+    const directory = parsed && root.enter(name);
+    if (!parsed || !directory) continue;
+    try {
+      areas.push(await describeArea(directory, parsed, measure, signal));
+    } finally {
+      directory.close();
     }
   }
   return areas;
+}
+
+async function describeArea(
+  directory: Directory,
+  parsed: { kind: AreaKind; id: string },
+  measure: boolean,
+  signal?: AbortSignal,
+): Promise<VolumeArea> {
+  const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
+  if (exchangeState(directory) === 'done') {
+    // A list that somebody damaged tells nothing, and keeps nobody from the other areas.
+    const { header } = await readMoves(directory).catch(() => ({ header: undefined }));
+    if (header) {
+      const { at, restore, holds, snapshot } = header;
+      Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
+    }
+  }
+  if (!measure) return area;
+  for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
+    if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
+    area.files++;
+    area.bytes += stat.size;
+  }
+  return area;
+}
+
+async function inVolume<T>(path: string, work: (root: Directory) => Promise<T>): Promise<T> {
+  const root = Directory.open(path);
+  try {
+    return await work(root);
+  } finally {
+    root.close();
+  }
 }
 
 async function exchanged(

@@ -1,10 +1,11 @@
-import { type BigIntStats, lstat, lstatSync, readdir } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { parseAreaName } from './area.ts';
+import { Directory } from './directory.ts';
 import { compileGlobs, selectByGlobs } from './glob.ts';
-import { pathUnder, type TreePath } from './path.ts';
+import { OpenDirectories } from './open-directories.ts';
+import type { TreePath } from './path.ts';
 
 /** The kinds of things a directory can hold. */
 export type FileType = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block';
@@ -29,10 +30,10 @@ export interface FileStat {
   fresh: boolean;
 }
 
-/** One step of a walk: something that is there, or something that could not be looked at. */
+/** One step of a walk: something that is there, or something that could not be looked at. `target`: of a symlink. */
 export type WalkItem =
-  | { path: TreePath; stat: FileStat; error?: undefined }
-  | { path: TreePath; stat?: undefined; error: Error };
+  | { path: TreePath; stat: FileStat; target?: TreePath; error?: undefined }
+  | { path: TreePath; stat?: undefined; target?: undefined; error: Error };
 
 /** What to leave out: see {@link compileGlobs}. Empty `include` means everything. */
 export interface WalkOptions {
@@ -62,47 +63,53 @@ const SLOW_LSTAT_MS = 0.1;
 const SLOW_BATCHES = 16;
 /** The kernel's clock for file times moves in ticks of up to 10 ms. */
 const FRESH_MS = 20n;
-const lstatAsync = promisify(lstat);
-const readdirAsync = promisify(readdir);
 
 /**
  * Walks a directory depth first, in the order of `comparePaths`, the root itself first with an empty path. Symlinks are
- * not followed; other file systems mounted inside are entered; areas of a restore (see area.ts) are passed over. What vanishes meanwhile is left out. Memory grows with the
- * names of the directories on the way down, not with the tree.
+ * not followed, not even one that takes a directory's place meanwhile; other file systems mounted inside are entered; areas of a
+ * restore (see area.ts) are passed over. What vanishes meanwhile is left out. Memory grows with the names of the
+ * directories on the way down, not with the tree.
  *
+ * @param root an open directory, or an absolute path
  * @throws TREE_UNREADABLE when the root itself cannot be read or is not a directory
  */
-export async function* walk(root: string, options: WalkOptions = {}): AsyncGenerator<WalkItem> {
-  const absolute = pathUnder(root);
+export async function* walk(root: Directory | string, options: WalkOptions = {}): AsyncGenerator<WalkItem> {
   const excluded = compileGlobs(options.exclude ?? []);
   const wantsAll = (options.include ?? []).length === 0;
   const included = selectByGlobs(options.include ?? []);
-  const looking = new Looking(absolute);
-  const top = await openRoot(root, absolute);
-  yield { path: '', stat: top.stat };
-  top.given = true;
-  const stack = [top];
-  for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
-    options.signal?.throwIfAborted();
-    if (frame.next >= frame.names.length) {
-      stack.pop();
-      continue;
+  const directory = typeof root === 'string' ? openRoot(root) : root;
+  const open = new OpenDirectories(directory);
+  try {
+    const looking = new Looking(open);
+    const top = readRoot(directory);
+    yield { path: '', stat: top.stat };
+    top.given = true;
+    const stack = [top];
+    for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
+      options.signal?.throwIfAborted();
+      if (frame.next >= frame.names.length) {
+        stack.pop();
+        continue;
+      }
+      if (frame.ahead.length === 0) frame.ahead = await looking.at(frame);
+      frame.next++;
+      const item = frame.ahead.shift();
+      if (!item) continue;
+      const isDirectory = item.stat?.type === 'directory';
+      if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
+      const given = wantsAll || included(item.path, isDirectory);
+      if (given) {
+        if (!frame.given) yield* ancestors(stack);
+        yield item;
+      }
+      if (!isDirectory || !item.stat) continue;
+      const names = await namesOf(open, item.path);
+      if (names instanceof Error) yield { path: item.path, error: names };
+      else stack.push({ path: item.path, stat: item.stat, names, next: 0, ahead: [], given });
     }
-    if (frame.ahead.length === 0) frame.ahead = await looking.at(frame);
-    frame.next++;
-    const item = frame.ahead.shift();
-    if (!item) continue;
-    const isDirectory = item.stat?.type === 'directory';
-    if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
-    const given = wantsAll || included(item.path, isDirectory);
-    if (given) {
-      if (!frame.given) yield* ancestors(stack);
-      yield item;
-    }
-    if (!isDirectory || !item.stat) continue;
-    const names = await namesOf(absolute(item.path));
-    if (names instanceof Error) yield { path: item.path, error: names };
-    else stack.push({ path: item.path, stat: item.stat, names, next: 0, ahead: [], given });
+  } finally {
+    open.close();
+    if (directory !== root) directory.close();
   }
 }
 
@@ -115,26 +122,34 @@ function* ancestors(stack: Frame[]): Generator<WalkItem> {
   }
 }
 
-async function openRoot(root: string, absolute: (path: TreePath) => Buffer): Promise<Frame> {
-  const at = absolute('');
+/** Opens the root of a tree. Throws TREE_UNREADABLE. */
+export function openRoot(root: string): Directory {
   try {
-    const stat = fileStat(await lstatAsync(at, { bigint: true }), Date.now());
-    if (stat.type !== 'directory') throw new Error('not a directory');
-    const names = await readdirAsync(at, { encoding: 'latin1' });
-    return { path: '', stat, names: names.sort(), next: 0, ahead: [], given: false };
-  } catch (cause) {
-    throw new LifeboatError('TREE_UNREADABLE', `cannot read the directory ${root}`, {
-      cause,
-      hint: 'Check that the directory exists and that the agent may read it.',
-    });
+    return Directory.open(root);
+  } catch (error) {
+    throw unreadable(root, error);
   }
 }
 
-/** Sorted names, empty for a directory that is gone or was replaced, or the error that kept us from reading it. */
-async function namesOf(at: Buffer): Promise<string[] | Error> {
+function readRoot(root: Directory): Frame {
   try {
-    // One character per byte and no slash inside: the default order is the byte order.
-    return (await readdirAsync(at, { encoding: 'latin1' })).sort();
+    return { path: '', stat: fileStat(root.stat(), Date.now()), names: root.names(), next: 0, ahead: [], given: false };
+  } catch (error) {
+    throw unreadable(root.place, error);
+  }
+}
+
+function unreadable(root: string, cause: unknown): LifeboatError {
+  return new LifeboatError('TREE_UNREADABLE', `cannot read the directory ${root}`, {
+    cause,
+    hint: 'Check that the directory exists and that the agent may read it.',
+  });
+}
+
+/** Sorted names, empty for a directory that is gone or was replaced, or the error that kept us from reading it. */
+async function namesOf(open: OpenDirectories, path: TreePath): Promise<string[] | Error> {
+  try {
+    return (await open.use(path, (directory) => directory.namesLater())) ?? [];
   } catch (error) {
     if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
     return error instanceof Error ? error : new Error(String(error));
@@ -146,48 +161,64 @@ async function namesOf(at: Buffer): Promise<string[] | Error> {
  * question to a thread takes several times as long as the answer. A disk that has to be waited for is asked for many at once.
  */
 class Looking {
-  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly open: OpenDirectories;
   /** batches to go until it is tried in place again */
   private slow = 0;
 
-  constructor(absolute: (path: TreePath) => Buffer) {
-    this.absolute = absolute;
+  constructor(open: OpenDirectories) {
+    this.open = open;
   }
 
   async at(frame: Frame): Promise<WalkStep[]> {
     const prefix = frame.path === '' ? '' : `${frame.path}/`;
     const names = frame.names.slice(frame.next, frame.next + LSTAT_BATCH);
-    if (this.slow-- > 0) return Promise.all(names.map((name) => lookAt(prefix + name, this.absolute(prefix + name))));
+    const inThreads = this.slow-- > 0;
     // Who asks in place lets nobody else speak: signals are heard here.
-    await setImmediate();
-    const begun = performance.now();
-    const steps = names.map((name) => lookInPlace(prefix + name, this.absolute(prefix + name)));
-    this.slow = performance.now() - begun > names.length * SLOW_LSTAT_MS ? SLOW_BATCHES : 0;
-    return steps;
+    if (!inThreads) await setImmediate();
+    const steps = await this.open.use(frame.path, (directory) => {
+      if (inThreads) return Promise.all(names.map((name) => lookLater(directory, prefix + name, name)));
+      const begun = performance.now();
+      const found = names.map((name) => lookInPlace(directory, prefix + name, name));
+      this.slow = performance.now() - begun > names.length * SLOW_LSTAT_MS ? SLOW_BATCHES : 0;
+      return found;
+    });
+    return steps ?? names.map(() => undefined);
   }
 }
 
-function lookInPlace(path: TreePath, at: Buffer): WalkStep {
+function lookInPlace(directory: Directory, path: TreePath, name: string): WalkStep {
   const askedAt = Date.now();
   try {
-    return { path, stat: fileStat(lstatSync(at, { bigint: true }), askedAt) };
+    return found(directory, path, name, directory.look(name), askedAt);
   } catch (error) {
     return failedLook(path, error);
   }
 }
 
-/** `lstat` of one name of a tree; undefined when it is gone. */
-export function lookAt(path: TreePath, at: Buffer): Promise<WalkStep> {
+async function lookLater(directory: Directory, path: TreePath, name: string): Promise<WalkStep> {
   const askedAt = Date.now();
-  return new Promise((resolve) => {
-    lstat(at, { bigint: true }, (error, stats) => {
-      resolve(error ? failedLook(path, error) : { path, stat: fileStat(stats, askedAt) });
-    });
-  });
+  try {
+    return found(directory, path, name, await directory.lookLater(name), askedAt);
+  } catch (error) {
+    return failedLook(path, error);
+  }
+}
+
+function found(
+  directory: Directory,
+  path: TreePath,
+  name: string,
+  stats: BigIntStats | undefined,
+  askedAt: number,
+): WalkStep {
+  if (!stats) return undefined;
+  const stat = fileStat(stats, askedAt);
+  return stat.type === 'symlink' ? { path, stat, target: directory.readLink(name) } : { path, stat };
 }
 
 function failedLook(path: TreePath, error: unknown): WalkStep {
-  if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+  // EINVAL: a symlink that is something else now.
+  if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
   return { path, error: error instanceof Error ? error : new Error(String(error)) };
 }
 

@@ -1,12 +1,18 @@
-import { closeSync, constants, fchmodSync, fchownSync, ftruncateSync, openSync, write, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, fchownSync, ftruncateSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
+import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 
 const writeAsync = promisify(write);
 
-const OPEN_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const HOLE_SIZE = 4096;
 const ZEROS = Buffer.alloc(HOLE_SIZE);
+
+/** A name that is to be made in a directory. */
+export interface NewName {
+  directory: Directory;
+  name: string;
+}
 
 /** Permission bits to restore: without the owner, setuid and setgid would lend the wrong user's rights. */
 export function restoredMode(entry: IndexEntry, owner: boolean): number {
@@ -18,8 +24,13 @@ export function restoredMode(entry: IndexEntry, owner: boolean): number {
  * Returns the bytes written. Never opens or replaces what is there already. Synchronous: for a small file that takes a
  * quarter of the time.
  */
-export function writeSmallFile(path: Buffer, entry: IndexEntry, content: Buffer, owner: boolean): number {
-  const fd = openSync(path, OPEN_FLAGS, 0o600);
+export function writeSmallFile(
+  { directory, name }: NewName,
+  entry: IndexEntry,
+  content: Buffer,
+  owner: boolean,
+): number {
+  const fd = directory.createFile(name);
   try {
     for (const { start, end } of parts(content, entry)) {
       for (let at = start; at < end; ) at += writeSync(fd, content, at, end - at, at);
@@ -33,12 +44,12 @@ export function writeSmallFile(path: Buffer, entry: IndexEntry, content: Buffer,
 
 /** The same for a content that comes in chunks. */
 export async function writeLargeFile(
-  path: Buffer,
+  { directory, name }: NewName,
   entry: IndexEntry,
   content: AsyncIterable<Buffer>,
   owner: boolean,
 ): Promise<number> {
-  const fd = openSync(path, OPEN_FLAGS, 0o600);
+  const fd = directory.createFile(name);
   try {
     let size = 0;
     for await (const chunk of content) {

@@ -61,6 +61,33 @@ export async function expectFailedCleanly(
   await expectDatabaseUntouched(stack, before, expected);
 }
 
+/**
+ * The outcome of a run that one database of a server met a fault in: the others are stored, that one is named, the run is told
+ * as failed, and nothing earlier is changed.
+ */
+export async function expectStoredWithout(
+  stack: Stack,
+  before: Before,
+  ran: { code: number; report: RunReport; stderr: string },
+  { database, ...expected }: Expected & { database: string },
+): Promise<void> {
+  const { report } = ran;
+  const told = `${JSON.stringify(report, null, 1)}\n${ran.stderr}`;
+  expect([ran.code, report.status, report.results[0]?.status], told).toEqual([3, 'partial', 'partial']);
+  const error = report.results.find(({ name }) => name === 'db.postgres')?.error;
+  expect([expected.code].flat(), told).toContain(error?.code);
+  expect(error?.message).toContain(`database ${database} is not stored: `);
+  const shown = await stack.json<{ databases: { name: string; status: string }[] }>('show', report.id, 'db.postgres');
+  expect(shown.databases.filter(({ status }) => status !== 'ok').map(({ name }) => name)).toEqual([database]);
+  const pings = (stack.receiver?.requests ?? []).slice(before.requests).filter(({ path }) => path.startsWith('/ping/'));
+  expect(pings.map((ping) => ping.path.split('/')[3])).toEqual(['start', 'fail']);
+  expect(pings[1]?.body).toContain(`database ${database} is not stored`);
+  expect(await hashes(stack)).toMatchObject(before.objects);
+  expect(await stack.helpers()).toEqual([]);
+  expect(await left(stack), 'in the spool').toBe('');
+  await expectDatabaseUntouched(stack, before, expected);
+}
+
 function expectNotified(stack: Stack, before: Before, report: RunReport, code: string): void {
   const requests = (stack.receiver?.requests ?? []).slice(before.requests);
   const pings = requests.filter((request) => request.path.startsWith('/ping/'));

@@ -6,7 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createS3Destination } from '../../src/destinations/s3.ts';
 import { silentLog } from '../../src/log.ts';
 import type { RunReport } from '../../src/report/events.ts';
+import { nextPlace } from '../../src/store/chain.ts';
 import { takeLease } from '../../src/store/lease.ts';
+import { openRepository, type Snapshot } from '../../src/store/repository.ts';
+import { newSnapshotId } from '../../src/store/snapshot-id.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
@@ -202,6 +205,37 @@ describe('a project whose backups go to an S3 server', () => {
     const { code, report } = await stack.backup('web.media');
     expect(code, JSON.stringify(report, null, 1)).toBe(0);
     expect((await stack.lifeboat('check')).code).toBe(0);
+
+    // A manifest that is on its way while another host takes over and commits.
+    const arrived = Promise.withResolvers<void>();
+    const land = Promise.withResolvers<void>();
+    proxy.script(({ operation, path: object }) => {
+      if (operation !== 'PutObject' || !object.endsWith('/manifest.json')) return undefined;
+      arrived.resolve();
+      return { hold: land.promise };
+    });
+    const late = stack.backup('web.media');
+    await whileRuns(late, arrived.promise);
+    const other = await elsewhere(3_600_000);
+    const repository = await openRepository(destination, { project: stack.project, create: false, keys: {} });
+    const list = await repository.snapshots();
+    const place = await nextPlace(repository, list, other.claimed);
+    const newest = (list.snapshots[0] as Snapshot).manifest;
+    const id = newSnapshotId(new Date());
+    await repository.commit({ ...newest, ...place, id }, other);
+    land.resolve();
+    const { report: its } = await late;
+    expect(its.snapshot, JSON.stringify(its, null, 1)).toBe(its.id);
+    const chain = (await repository.snapshots()).snapshots.map(({ manifest }) => [manifest.id, manifest.sequence]);
+    expect(chain.filter(([, sequence]) => Number(sequence) > newest.sequence)).toEqual(
+      expect.arrayContaining([
+        [its.id, newest.sequence + 1],
+        [id, newest.sequence + 2],
+      ]),
+    );
+    const check = await stack.lifeboat('check');
+    expect(check.code, check.stdout).toBe(0);
+    await other.release();
   });
 
   it('a network that fails for good fails the run, with nothing left and the next one well', async () => {

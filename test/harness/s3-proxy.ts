@@ -25,6 +25,7 @@ export type S3Operation =
  * - `short`: half of the answer's body, then the connection is cut
  * - `damage-request`, `damage-answer`: one bit of the body is another one
  * - `lie`: the answer tells of an object one byte shorter than it is
+ * - `hold`: the server hears of it when that promise resolves
  */
 export type S3Fault =
   | 'reset'
@@ -40,7 +41,8 @@ export type S3Fault =
   | 500
   | 501
   | 503
-  | 507;
+  | 507
+  | { hold: Promise<unknown> };
 
 /** A request as the script of faults sees it. */
 export interface S3Seen {
@@ -68,7 +70,7 @@ export interface S3Proxy {
   close(): Promise<void>;
 }
 
-const CODES: Partial<Record<S3Fault, string>> = {
+const CODES: Partial<Record<number, string>> = {
   403: 'AccessDenied',
   429: 'TooManyRequests',
   500: 'InternalError',
@@ -139,6 +141,7 @@ async function handle(
   }
   const body = await buffer(incoming);
   if (fault === 'hang') return;
+  if (typeof fault === 'object') await fault.hold;
   if (typeof fault === 'number') return refuse(answer, fault, incoming.method === 'HEAD');
   if (fault === 'damage-request') flip(body);
   const { status, headers, content } = await forward(server, incoming, body);
@@ -151,7 +154,7 @@ async function handle(
 }
 
 function refuse(answer: ServerResponse, status: number, head: boolean): void {
-  const code = CODES[status as S3Fault] ?? 'InternalError';
+  const code = CODES[status] ?? 'InternalError';
   const text = `<?xml version="1.0"?><Error><Code>${code}</Code><Message>as the script says</Message></Error>`;
   answer.writeHead(status, { 'content-type': 'application/xml' });
   answer.end(head ? undefined : text);

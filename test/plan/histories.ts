@@ -109,19 +109,21 @@ export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
       if (before && after.end > acceptedUntil) [before, after].forEach(add);
     }
     if (!policy) continue;
-    const times = regular.map(({ start }) => start);
-    const days = regular.map((one) => dates.get(one));
-    regular.forEach((one, i) => {
-      if (regular.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);
-      if (policy.within && Math.max(...times) - one.start <= policy.within * HOUR) add(one);
-      const counts = [policy.daily, policy.weekly, policy.monthly, policy.yearly];
-      counts.forEach((count = 0, unit) => {
-        const own = days[i]?.[unit] as number;
-        const newest = !regular.some((other, j) => days[j]?.[unit] === own && later(other, one));
-        const after = new Set(days.map((day) => day?.[unit] as number).filter((other) => other > own));
-        if (newest && after.size < count) add(one);
+    for (const counted of [regular, whole(regular)]) {
+      const times = counted.map(({ start }) => start);
+      const days = counted.map((one) => dates.get(one));
+      counted.forEach((one, i) => {
+        if (counted.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);
+        if (policy.within && Math.max(...times) - one.start <= policy.within * HOUR) add(one);
+        const counts = [policy.daily, policy.weekly, policy.monthly, policy.yearly];
+        counts.forEach((count = 0, unit) => {
+          const own = days[i]?.[unit] as number;
+          const newest = !counted.some((other, j) => days[j]?.[unit] === own && later(other, one));
+          const after = new Set(days.map((day) => day?.[unit] as number).filter((other) => other > own));
+          if (newest && after.size < count) add(one);
+        });
       });
-    });
+    }
   }
   return kept;
 }

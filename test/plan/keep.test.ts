@@ -72,6 +72,28 @@ describe('what is kept', () => {
     expect(reasons(days, undefined)).toEqual({ '2026-11-12T03:00:00Z': [`newest good of ${DB}`] });
   });
 
+  test('of each database the newest snapshot that holds it stays, and those that its policy wants', () => {
+    const server = (day: number, stored: string[], missing: string[] = []) =>
+      snap(`2026-11-${day}T03:00:00Z`, {
+        sources: { [DB]: { status: missing.length > 0 ? 'partial' : 'ok', databases: { stored, missing } } },
+      });
+    const kept = (...days: KeepSnapshot[]) => Object.keys(reasons(days, '1d')).map((id) => id.slice(8, 10));
+    const whole = server(10, ['app', 'blog']);
+    const withoutBlog = [13, 14, 15].map((day) => server(day, ['app'], ['blog']));
+    // Of the 12th `blog` alone is wanted: the newest that has everything is older.
+    expect(kept(whole, server(11, ['blog'], ['app']), server(12, ['blog'], ['app']), ...withoutBlog)).toEqual([
+      '10',
+      '12',
+      '15',
+    ]);
+    // One that was dropped is not waited for.
+    expect(kept(whole, server(11, ['blog'], ['app']), server(12, ['app']), server(13, ['app']))).toEqual(['13']);
+    expect(reasons([server(12, ['blog'], ['app']), ...withoutBlog], '1d')['2026-11-12T03:00:00Z']).toEqual([
+      `newest of ${DB} with database blog`,
+      'daily 2026-11-12 with database blog',
+    ]);
+  });
+
   test('a snapshot goes when none of its sources wants it', () => {
     const both = { sources: { [DB]: { status: 'ok' as const }, config: { status: 'ok' as const } } };
     const days = [10, 11, 12].map((day) => snap(`2026-11-${day}T03:00:00Z`, both));
@@ -87,9 +109,15 @@ describe('what is kept', () => {
   test('the newest partial one does not replace the newest good one', () => {
     const partial = snap('2026-11-12T03:00:00Z', { sources: { [DB]: { status: 'partial' } } });
     expect(reasons([snap('2026-11-10T03:00:00Z'), partial], 'last 1')).toEqual({
-      '2026-11-10T03:00:00Z': [`newest good of ${DB}`],
+      '2026-11-10T03:00:00Z': [`newest good of ${DB}`, 'last 1'],
       '2026-11-12T03:00:00Z': [`newest of ${DB}`, 'last 1'],
     });
+  });
+
+  test('days that were stored in part push out none that were whole', () => {
+    const partial = { sources: { [DB]: { status: 'partial' as const } } };
+    const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 12 ? partial : {}));
+    expect(Object.keys(reasons(days, '2d'))).toEqual([11, 12, 14, 15].map((day) => `2026-11-${day}T03:00:00Z`));
   });
 
   test('a safety snapshot is kept by its pin, and without one as long as there is nothing newer', () => {

@@ -203,6 +203,15 @@ describe('a copy and others', () => {
     expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
   });
 
+  test('a manifest that another agent brings at the same moment is no failure', async () => {
+    const [id] = (await bench.nights(1)) as [string];
+    const key = `shop/snapshots/${id}/manifest.json`;
+    bench.fault = async (call, name) => {
+      if (call === 'put' && name === key) bench.write('copy', key, bench.files('main')[key] ?? '');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
   test('a manifest there that is another one is told, and neither is touched', async () => {
     const [first] = (await bench.nights(2)) as [string];
     await bench.run();

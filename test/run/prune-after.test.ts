@@ -7,9 +7,12 @@ import type { BackupDeps, BackupRequest } from '../../src/backup-context.ts';
 import type { Captured } from '../../src/capture.ts';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
-import type { Plan } from '../../src/plan/model.ts';
+import type { Plan, Problem } from '../../src/plan/model.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
-import type { CopyReport } from '../../src/report/events.ts';
+import type { CopyReport, Pruned } from '../../src/report/events.ts';
+import { plainPaint } from '../../src/report/paint.ts';
+import { retentionLines } from '../../src/report/prune-text.ts';
+import { renderReport } from '../../src/report/text.ts';
 import { openState } from '../../src/state.ts';
 import type { Manifest } from '../../src/store/manifest.ts';
 import type { Repository } from '../../src/store/repository.ts';
@@ -20,7 +23,9 @@ import { scratchBase } from '../store/helpers.ts';
 
 let directory: string;
 let results: Captured['report'][];
+let problems: Problem[];
 let pruned: number;
+let held: Pruned['held'];
 let error: LifeboatError | undefined;
 let copied: { prune: boolean }[];
 let copy: (signal: AbortSignal) => Promise<CopyReport>;
@@ -29,7 +34,9 @@ let whenWanted: (() => AbortSignal) | undefined;
 beforeEach(() => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
   results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
+  problems = [];
   pruned = 0;
+  held = undefined;
   error = undefined;
   copied = [];
   copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
@@ -57,7 +64,7 @@ async function run(request: Partial<BackupRequest>) {
     now: () => new Date('2026-11-20T03:00:00Z'),
     recover: async () => undefined,
     sweepTemporary: async () => undefined,
-    plan: async () => ({ project: 'shop', problems: [], sources }) as unknown as Plan,
+    plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
     repository: async () => repository,
     lease: async () => ({ fence: async () => undefined, release: async () => undefined }),
     holdDeps: () => expect.fail('nothing is held'),
@@ -77,7 +84,7 @@ async function run(request: Partial<BackupRequest>) {
     prune: async () => {
       pruned++;
       if (error) throw error;
-      return { snapshots: 2, objects: 1, bytes: 10 };
+      return { snapshots: 2, objects: 1, bytes: 10, ...(held ? { held } : {}) };
     },
   };
   const all: BackupRequest = { trigger: 'schedule', signal: new AbortController().signal };
@@ -92,14 +99,32 @@ test('after scheduled runs, also of one schedule of several, and after a manual 
   expect(pruned).toBe(4);
 });
 
-test('not after one of a part, a safety snapshot, or a run that was not wholly good', async () => {
+test('a source that failed and a problem elsewhere keep nothing from being pruned, and what is held back is told', async () => {
+  held = { snapshots: 4, sources: ['b'] };
+  results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
+  const partial = await run({});
+  expect(partial).toMatchObject({ status: 'partial', pruned: { snapshots: 2, held } });
+  const text = renderReport(partial, { now: new Date(partial.end) });
+  expect(text).toContain('pruned 2 old snapshots; 10 B freed; 4 old snapshots kept because b failed last');
+  expect(retentionLines(partial, plainPaint)).toEqual(['  retention: 4 old snapshots kept because b failed last']);
+  results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
+  held = undefined;
+  problems = [{ severity: 'error', code: 'LABEL_UNKNOWN', subject: 'worker', message: 'unknown label' }];
+  const typo = await run({});
+  expect(typo).toMatchObject({ status: 'partial', pruned: { snapshots: 2 } });
+  expect(retentionLines(typo, plainPaint)).toEqual([]);
+  expect(pruned).toBe(2);
+  expect(copied.map(({ prune }) => prune)).toEqual([true, true]);
+});
+
+test('not after one of a part, a safety snapshot, or a run that stored nothing', async () => {
   await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
   await run({ trigger: 'safety', only: ({ name }) => name === 'a' });
-  results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
-  expect(await run({})).toMatchObject({ status: 'partial' });
   results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
   // Not by its status: another file of this process has made that word a secret.
-  expect((await run({})).snapshot).toBeUndefined();
+  const failed = await run({});
+  expect(failed.snapshot).toBeUndefined();
+  expect(retentionLines(failed, plainPaint)).toEqual([expect.stringContaining('nothing was removed')]);
   expect(pruned).toBe(0);
 });
 
@@ -119,9 +144,10 @@ test('one that fails is told, and the run stays well', async () => {
     ],
   });
   expect(report.pruned).toBeUndefined();
+  expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('of 2027 (CLOCK_JUMPED)')]);
 });
 
-test('every run but a safety snapshot is copied; only one that is wholly good prunes copies too', async () => {
+test('every run but a safety snapshot is copied; only one that prunes the destination prunes copies too', async () => {
   expect((await run({})).copies).toMatchObject([{ name: '/nas', snapshots: 1 }]);
   await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
   results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];

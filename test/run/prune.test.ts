@@ -212,6 +212,8 @@ describe('prune', () => {
     const kept = await run();
     expect(kept.snapshots).toBe(0);
     expect(kept.decisions[3]?.sources[MEDIA]).toEqual([`${MEDIA} failed last`]);
+    expect(kept.held).toEqual({ snapshots: 2, sources: [MEDIA] });
+    expect(renderPrune(kept, { now: new Date(now), zone: 'UTC' })).toContain(`2 old snapshots kept because ${MEDIA}`);
   });
 
   test('a source that is gone keeps by its own last policy or the default, until that is accepted', async () => {
@@ -381,6 +383,30 @@ describe('prune', () => {
     };
     await expect(run({}, { fence: lost })).rejects.toMatchObject({ code: 'LEASE_LOST' });
     expect([...objects.keys()]).toEqual(before);
+  });
+
+  test('one that is held up in the middle of its deletions asks again before the next', async () => {
+    await nights(5);
+    await run();
+    now += DAY;
+    let lost = false;
+    const fence = async () => {
+      if (lost) throw new LifeboatError('LEASE_LOST', 'taken over');
+      return undefined;
+    };
+    const deleted: string[] = [];
+    const slow = {
+      ...destination,
+      async delete(key: string) {
+        deleted.push(key);
+        await destination.delete(key);
+        now += 60_000;
+        lost = true;
+      },
+    };
+    const opened = await openRepository(slow, { project: 'shop', create: false, keys: {} });
+    await expect(run({}, { repository: opened, fence })).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect(deleted).toHaveLength(1);
   });
 
   test('asked to stop it stops between two steps', async () => {

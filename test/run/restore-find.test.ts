@@ -60,3 +60,71 @@ test('latest looks past snapshots of other sources and of failures', async () =>
   const none = repositoryOf([ID.tuesday, 'db.postgres', 'ok']);
   await expect(find(none, 'latest')).rejects.toMatchObject({ code: 'SOURCE_UNKNOWN' });
 });
+
+/** Snapshots of a server, newest first: which databases each holds, and which it lacks. */
+function serverOf(...snapshots: { id: string; stored: string[]; missing?: string[] }[]): Repository {
+  const repository = repositoryOf(
+    ...snapshots.map(({ id, missing = [] }): [string, string, 'ok' | 'partial'] => [
+      id,
+      'db.postgres',
+      missing.length > 0 ? 'partial' : 'ok',
+    ]),
+  );
+  return {
+    ...repository,
+    snapshots: async () => {
+      const list = await repository.snapshots();
+      list.snapshots.forEach(({ manifest }, i) => {
+        const { stored = [], missing = [] } = snapshots[i] ?? {};
+        manifest.sequence = snapshots.length - i;
+        Object.assign(manifest.sources['db.postgres'] as object, {
+          databases: [
+            ...stored.map((name) => ({ name, status: 'ok' })),
+            ...missing.map((name) => ({
+              name,
+              status: 'failed',
+              error: { code: 'PG_DUMP_FAILED', message: 'broken' },
+            })),
+          ],
+        });
+      });
+      return list;
+    },
+  };
+}
+
+const findDatabase = async (repository: Repository, snapshot: string, database?: string) => {
+  await repository.snapshots();
+  const of = { source: 'db.postgres', unsigned: false, ...(database === undefined ? {} : { database }) };
+  const found = await findSnapshot(repository, { snapshot, ...of });
+  return { id: found.snapshot.id, notes: found.notes };
+};
+
+test('for one database, latest is the newest snapshot that holds it, whatever else is missing there', async () => {
+  const repository = serverOf(
+    { id: ID.tuesday, stored: ['app'], missing: ['blog'] },
+    { id: ID.monday, stored: ['blog'], missing: ['app'] },
+    { id: ID.sunday, stored: ['app', 'blog'] },
+  );
+  expect(await findDatabase(repository, 'latest', 'app')).toEqual({ id: ID.tuesday, notes: [] });
+  expect(await findDatabase(repository, 'latest', 'blog')).toEqual({
+    id: ID.monday,
+    notes: [`${ID.tuesday} is newer and does not hold database blog, so it is left aside`],
+  });
+  expect(await findDatabase(repository, 'latest')).toEqual({
+    id: ID.sunday,
+    notes: [`${ID.tuesday} is newer but not whole (it lacks blog), so it is left aside; name it to restore it`],
+  });
+  await expect(findDatabase(repository, ID.tuesday, 'blog')).rejects.toMatchObject({
+    code: 'PG_DATABASE_UNKNOWN',
+    message: `snapshot ${ID.tuesday} does not hold database blog: broken`,
+    hint: `Snapshot ${ID.monday} is the last before it that does.`,
+  });
+  expect(await findDatabase(repository, ID.tuesday)).toEqual({
+    id: ID.tuesday,
+    notes: [
+      'not whole: 19,000 files could not be read (TREE_UNREADABLE)',
+      `database blog is in ${ID.monday}: restore it from there, with --database`,
+    ],
+  });
+});

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { countRows, type TableFacts } from '../../src/sources/postgres/facts.ts';
+import { countRows } from '../../src/sources/postgres/count-rows.ts';
+import type { TableFacts } from '../../src/sources/postgres/facts.ts';
 import type { Session } from '../../src/sources/postgres/session.ts';
 
 const MIB = 1024 ** 2;
@@ -10,6 +11,7 @@ const tables = (count: number, bytes: number): TableFacts[] =>
 async function statements(all: TableFacts[]): Promise<number[]> {
   const sizes: number[] = [];
   const session = {
+    async run() {},
     async all(sql: string) {
       const names = [...sql.matchAll(/"t(\d+)"/g)];
       sizes.push(names.length);

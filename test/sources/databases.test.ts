@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { LifeboatError } from '../../src/errors.ts';
 import type { PostgresSource } from '../../src/plan/model.ts';
 import { type Aside, chooseDatabases, type DatabaseListing } from '../../src/sources/postgres/databases.ts';
 
@@ -22,15 +23,37 @@ test('a database that lets nobody connect is told, unless it is excluded', () =>
   expect(choose([closed, open('shop')], { databases: ['shop'] })).toEqual([['shop'], []]);
 });
 
-test('one that is asked for by name, and cannot be connected to, is an error that says so', () => {
-  expect(() => choose([closed, open('shop')], { databases: ['shop', 'archive'] })).toThrow(
-    expect.objectContaining({
-      code: 'PG_DATABASE_UNKNOWN',
-      message: 'shop-db-1 has a database archive, but it allows no connections',
-    }),
-  );
+test('one that is asked for by name, and is closed or not there, is missing, and the others are not', () => {
+  const all = [closed, open('shop'), open('caf\ufffd')];
+  const named = planned({ databases: ['shop', 'archive', 'blog', 'caf\ufffd'] });
+  const { databases, missing } = chooseDatabases(named, all, []);
+  expect(databases.map(({ name }) => name)).toEqual(['shop']);
+  expect(missing.map(({ name, error }) => [name, (error as LifeboatError).code, (error as Error).message])).toEqual([
+    ['blog', 'PG_DATABASE_UNKNOWN', 'shop-db-1 has no database blog'],
+    ['archive', 'PG_DATABASE_UNKNOWN', 'shop-db-1 has a database archive, but it allows no connections'],
+    ['caf\ufffd', 'PG_NAME_UNSUPPORTED', 'shop-db-1 has a database whose name is not UTF-8'],
+  ]);
+});
+
+test('nothing left is an error, with the reason where there is one', () => {
   expect(() => choose([closed])).toThrow('shop-db-1 has no database left to back up');
-  expect(() => choose([open('shop')], { databases: ['shop', 'blog'] })).toThrow('shop-db-1 has no database blog');
+  expect(() => choose([closed, open('shop')], { databases: ['archive'] })).toThrow('but it allows no connections');
+  expect(() => choose([open('shop')], { databases: ['blog'] })).toThrow('shop-db-1 has no database blog');
+});
+
+test('a template is backed up where it is named, and told of where it is not', () => {
+  const all = [
+    { ...open('template0'), template: true, closed: 'it allows no connections' },
+    { ...open('template1'), template: true },
+    { ...open('template_app'), template: true },
+    open('shop'),
+  ];
+  expect(choose(all)).toEqual([['shop'], []]);
+  expect(chooseDatabases(planned(), all, []).templates).toEqual(['template_app']);
+  expect(chooseDatabases(planned({ excludeDatabases: ['template_app'] }), all, []).templates).toEqual([]);
+  const named = chooseDatabases(planned({ databases: ['shop', 'template_app', 'template1'] }), all, []);
+  expect(named.databases.map(({ name }) => name)).toEqual(['template1', 'template_app', 'shop']);
+  expect(named.templates).toEqual([]);
 });
 
 test('what a restore keeps for its rollback is left out, which is told where no snapshot has it', () => {

@@ -36,7 +36,7 @@ export interface Bench {
   storeSettled(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   extract(
     stored: Pick<StoredTree, 'packs'>,
-    options?: Partial<ExtractTreeOptions>,
+    options?: Partial<ExtractTreeOptions> & { target?: string },
   ): Promise<{ target: string; result: ExtractedTree }>;
   entries(): Promise<IndexEntry[]>;
   remove(): void;

@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { LifeboatError } from '../../src/errors.ts';
@@ -151,6 +151,47 @@ describe('the lease', () => {
     go();
     await refused;
     await b.fence();
+  });
+});
+
+describe('the sequences of manifests', () => {
+  test('are claimed by a fence, and the claim is handed on to whoever comes after', async () => {
+    const a = await takeLease(agent('a'));
+    expect(a.claimed).toBe(0);
+    await a.fence(7);
+    await a.fence();
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    const b = await takeLease(agent('b'));
+    expect(b.claimed).toBe(7);
+    await b.release();
+    expect((await takeLease(agent('a'))).claimed).toBe(7);
+  });
+
+  test('what a holder has under way ends when it has lost the lease', async () => {
+    const a = await takeLease(agent('a'));
+    const signal = (await a.fence()) as AbortSignal;
+    expect(signal.aborted).toBe(false);
+    clocks.b = NOON + LEASE_MS;
+    await takeLease(agent('b'));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect(signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  test('and when its time runs out; one that nobody took over goes on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const a = await takeLease(agent('a'));
+      const signal = (await a.fence()) as AbortSignal;
+      vi.advanceTimersByTime(LEASE_MS - 1);
+      expect((await a.fence())?.aborted).toBe(false);
+      vi.advanceTimersByTime(LEASE_MS - 1);
+      expect(signal.aborted).toBe(false);
+      vi.advanceTimersByTime(1);
+      expect(signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+      expect((await a.fence())?.aborted).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

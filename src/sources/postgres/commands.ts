@@ -76,14 +76,14 @@ export function dumpCommand(options: DumpOptions): string[] {
 }
 
 /**
- * The list of the tables that patterns of `--exclude-table-data` match in a snapshot: `pg_dump` takes those of `--table` the
+ * The list of the tables that patterns of `--exclude-table-data` match in a snapshot, or now: `pg_dump` takes those of `--table` the
  * same way, and only it knows how. Ends with "no matching tables were found" where there is none.
  */
 export function matchingTablesCommand(
   connection: Connection,
   database: string,
-  snapshot: string,
   patterns: readonly string[],
+  snapshot?: string,
 ): string[] {
   return [
     'sh',
@@ -93,7 +93,7 @@ export function matchingTablesCommand(
     '--format=custom',
     '--schema-only',
     '--no-password',
-    `--snapshot=${snapshot}`,
+    ...(snapshot === undefined ? [] : [`--snapshot=${snapshot}`]),
     ...patterns.map((pattern) => `--table=${pattern}`),
     databaseArgument(connection, database),
   ];

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
 import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
-import { countRows, type DatabaseFacts, type TableFacts } from './facts.ts';
+import { countRows } from './count-rows.ts';
+import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { countDifferences, type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
 
@@ -8,7 +9,7 @@ import type { Session } from './session.ts';
 export interface Compared {
   /** rows compared and found equal */
   rows: number;
-  /** tables whose rows were only estimated when the snapshot was made, so that they cannot be compared */
+  /** tables whose rows were only estimated when the snapshot was made, or cannot be counted now: they are not compared */
   estimated: number;
 }
 
@@ -73,14 +74,28 @@ async function compareTables(
   const restored: TableFacts[] = present.map((table) => {
     return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
   });
+  await session.run('BEGIN READ ONLY');
   await countRows(
     session,
     restored.filter(({ exact }) => exact),
   );
+  await session.run('ROLLBACK');
   const counted = restored.map(({ schema, name, rows, exact }, i) => {
     return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
   });
-  return compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
+  const compared = compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
+  // The server refuses to count one that is not there, which is no reason to do without the count.
+  const there = await readTableNames(session);
+  const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
+  const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
+  return { ...compared, differences: [...missing, ...compared.differences] };
+}
+
+async function readTableNames(session: Session): Promise<Set<string>> {
+  const rows = await session.all<{ schema: string; name: string }>(
+    `SELECT nspname AS schema, relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r'`,
+  );
+  return new Set(rows.map(tableKey));
 }
 
 /** The topmost partitioned table of each partition, by {@link tableKey}. */

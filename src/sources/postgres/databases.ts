@@ -9,26 +9,46 @@ export interface DatabaseListing {
   size: number;
   /** why nobody can connect to it, in words */
   closed?: string;
+  /** others can be made from it: CREATE DATABASE … TEMPLATE */
+  template?: boolean;
 }
 
 /**
- * Every database but templates, by name. A connection limit of -2 marks one whose DROP was interrupted: nobody can connect to
- * it any more, and the server's own tools pass it over too (pg_dumpall).
+ * Every database of a server, by name. A connection limit of -2 marks one whose DROP was interrupted: nobody can connect to
+ * it any more, and the server's own tools pass it over too (pg_dumpall). The size of one that the role may not connect to is not
+ * known, and 0 (Postgres docs, pg_database_size).
  */
 export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
-  const rows = await session.all<{ name: string; size: string; closed: string | null }>(
-    `SELECT datname AS name, closed, CASE WHEN closed IS NULL THEN pg_database_size(oid) ELSE 0 END::text AS size
+  const rows = await session.all<{ name: string; size: string; closed: string | null; template: boolean }>(
+    `SELECT datname AS name, closed, datistemplate AS template,
+            CASE WHEN closed IS NULL AND (has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE'))
+                 THEN coalesce(pg_database_size(oid), 0) ELSE 0 END::text AS size
        FROM pg_database, LATERAL (SELECT CASE
          WHEN datconnlimit = -2 THEN 'a DROP DATABASE of it was interrupted'
          WHEN NOT datallowconn THEN 'it allows no connections' END AS closed) c
-      WHERE NOT datistemplate ORDER BY datname COLLATE "C"`,
+      ORDER BY datname COLLATE "C"`,
   );
-  return rows.map(({ name, size, closed }) => ({ name, size: Number(size), ...(closed === null ? {} : { closed }) }));
+  return rows.map(({ name, size, closed, template }) => ({
+    name,
+    size: Number(size),
+    ...(closed === null ? {} : { closed }),
+    ...(template ? { template } : {}),
+  }));
+}
+
+/** A database that was to be dumped and is not, and why. */
+export interface MissingDatabase {
+  name: string;
+  error: unknown;
 }
 
 /** Which databases to dump, and which of those that should be cannot be. */
 export interface ChosenDatabases {
   databases: DatabaseListing[];
+  /** named, or among all, and not to be dumped */
+  missing: MissingDatabase[];
+  /** templates that nobody named, apart from those that every server has */
+  templates: string[];
   /** of databases that nobody can connect to, in words */
   warnings: string[];
 }
@@ -39,65 +59,84 @@ export interface Aside {
   stored: boolean;
 }
 
+/** Every server has these, as initdb makes them. */
+const OF_SERVER = ['template0', 'template1'];
+
 /**
  * Which databases to dump: those named, or all but templates and those kept aside by restores, which a restore of the server
  * would bring back after they were forgotten; of data that no snapshot has this is told. Names are matched whole, never as
- * patterns. One that is closed is told; one that was asked for by its name, and is closed, is an error.
+ * patterns. One that is closed is told; one that was asked for by its name, and is closed or not there, is missing.
  *
- * Errors: PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED.
+ * Errors, when nothing is left: PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED.
  */
 export function chooseDatabases(
   planned: PostgresSource,
   all: readonly DatabaseListing[],
   aside: readonly Aside[],
 ): ChosenDatabases {
-  const { containerName, databases: named } = planned;
-  const unknown = (named ?? []).filter((name) => !all.some((database) => database.name === name));
-  if (unknown.length > 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has no database ${unknown.join(', ')}`, {
-      hint: `It has: ${all.map(({ name }) => name).join(', ')}. Correct lifeboat.postgres.databases.`,
-    });
+  const { containerName, databases: named, excludeDatabases: excluded } = planned;
+  const isAside = (name: string) => aside.some((one) => one.name === name);
+  const wanted = all
+    .filter(({ name }) => !excluded.includes(name))
+    .filter(({ name, template }) => named?.includes(name) ?? (!template && !isAside(name)));
+  const missing: MissingDatabase[] = unknownNames(planned, all);
+  const databases: DatabaseListing[] = [];
+  for (const database of wanted) {
+    const error = whyNot(database, planned);
+    if (error) missing.push({ name: database.name, error });
+    else if (database.closed === undefined) databases.push(database);
   }
-  const wanted = all.filter(
-    ({ name }) =>
-      (named?.includes(name) ?? !aside.some((one) => one.name === name)) && !planned.excludeDatabases.includes(name),
-  );
-  const closed = wanted.filter((database) => database.closed !== undefined);
-  const [asked] = named === undefined ? [] : closed;
-  if (asked) {
-    throw new LifeboatError(
-      'PG_DATABASE_UNKNOWN',
-      `${containerName} has a database ${asked.name}, but ${asked.closed}`,
-      {
-        hint: 'Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or take it out of lifeboat.postgres.databases.',
-      },
+  if (databases.length === 0) {
+    throw (
+      missing[0]?.error ??
+      new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has no database left to back up`, {
+        hint: 'Every database is excluded or closed: check lifeboat.postgres.exclude-databases.',
+      })
     );
   }
-  const chosen = wanted.filter((database) => database.closed === undefined);
+  const unasked = named === undefined ? all.filter(({ name }) => !excluded.includes(name)) : [];
+  return {
+    databases,
+    missing,
+    templates: unasked.flatMap(({ name, template }) => (template && !OF_SERVER.includes(name) ? [name] : [])),
+    warnings: [
+      ...unasked.flatMap(({ name, closed, template }) =>
+        closed === undefined || template || isAside(name)
+          ? []
+          : [
+              `database ${name} is not backed up: ${closed}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
+            ],
+      ),
+      ...aside
+        .filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))
+        .map(
+          ({ name }) =>
+            `database ${name}, which a restore keeps aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`,
+        ),
+    ],
+  };
+}
+
+function unknownNames({ containerName, databases = [] }: PostgresSource, all: readonly DatabaseListing[]) {
+  const hint = `It has: ${all.map(({ name }) => name).join(', ')}. Correct lifeboat.postgres.databases.`;
+  return databases
+    .filter((name) => !all.some((database) => database.name === name))
+    .map((name) => ({
+      name,
+      error: new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has no database ${name}`, { hint }),
+    }));
+}
+
+/** Why a database that is wanted cannot be dumped, where somebody has to do something about it. */
+function whyNot({ name, closed }: DatabaseListing, { containerName, databases }: PostgresSource) {
   // A name that is not UTF-8 arrives with replacement characters and would name another database, or none.
-  const unsafe = chosen.find(({ name }) => name.includes('\ufffd'));
-  if (unsafe) {
-    throw new LifeboatError('PG_NAME_UNSUPPORTED', `${containerName} has a database whose name is not UTF-8`, {
+  if (closed === undefined && name.includes('\ufffd')) {
+    return new LifeboatError('PG_NAME_UNSUPPORTED', `${containerName} has a database whose name is not UTF-8`, {
       hint: 'Rename it, or leave it out by naming the others in lifeboat.postgres.databases.',
     });
   }
-  if (chosen.length === 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has no database left to back up`, {
-      hint: 'Every database is excluded or closed: check lifeboat.postgres.exclude-databases.',
-    });
-  }
-  const unstored = aside.filter(({ name, stored }) => !stored && all.some((one) => one.name === name));
-  return {
-    databases: chosen,
-    warnings: [
-      ...closed.map(
-        ({ name, closed: why }) =>
-          `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
-      ),
-      ...(named === undefined ? unstored : []).map(
-        ({ name }) =>
-          `database ${name}, which a restore keeps aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`,
-      ),
-    ],
-  };
+  if (closed === undefined || databases === undefined) return undefined;
+  return new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has a database ${name}, but ${closed}`, {
+    hint: 'Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or take it out of lifeboat.postgres.databases.',
+  });
 }

@@ -1,11 +1,14 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from './commands.ts';
-import { type DatabaseFacts, readDatabaseFacts, readTables, type TableFacts, type TablesRead } from './facts.ts';
+import { isRefusal } from './count-rows.ts';
+import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
+import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from './facts.ts';
 import { databaseDirectory } from './quote.ts';
 import { MISSING_RIGHTS_HINT, type Session } from './session.ts';
+import { listTables } from './tables.ts';
 import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './toc.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
@@ -26,14 +29,52 @@ export interface DumpDatabaseOptions {
 
 /**
  * Dumps one database and records what is in it, both from one exported snapshot (Postgres docs, 9.28.5): the row counts are
- * those of the dump, exactly. Counting runs while `pg_dump` does.
+ * those of the dump, exactly. Counting runs while `pg_dump` does, and is never a reason to fail: a table that cannot be counted
+ * is recorded as not counted, with a warning.
  *
- * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, and every table that it
- * promises has its file, and every table of the database is in it, but for those whose rows were to be left out. Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
+ * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, every table that it promises
+ * has its file, and every table of the database is in it, but for those whose rows were to be left out. A dump that came
+ * in the way of others is tried again, with one worker. What a failure leaves behind is removed.
+ *
+ * Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
  */
-export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseFacts> {
-  const { tools, database } = options;
+export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseDump> {
+  const { tools, database, signal } = options;
   const directory = path.posix.join(options.parent, databaseDirectory(database));
+  for (let tries = 1; ; tries += 1) {
+    try {
+      // A worker asks for each table again, and gets none that somebody waits to lock; a single one keeps what it has.
+      return await dumpOnce({ ...options, jobs: tries === 1 ? options.jobs : 1 }, directory);
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true });
+      if (signal.aborted || tries === MAX_TRIES || !isPassing(error)) throw error;
+      tools.log.info('dumping again, with one worker', { database, error: String(error), cause: causeText(error) });
+    }
+  }
+}
+
+/** How often a database is dumped before the run goes on without it. */
+const MAX_TRIES = 3;
+
+/**
+ * What somebody else's work did to a dump, as the tools say it: a lock that is waited for, a deadlock, a table or index that was
+ * dropped before the dump could lock it, and what a standby replays.
+ */
+const PASSING =
+  /could not obtain lock on|deadlock detected|conflict with recovery|cache lookup failed for|could not open relation with OID|relation ".*" does not exist|invalid snapshot identifier|snapshot ".*" does not exist/;
+
+function isPassing(error: unknown): boolean {
+  return PASSING.test(causeText(error));
+}
+
+function causeText(error: unknown): string {
+  const messages: string[] = [];
+  for (let e = error; e instanceof Error; e = e.cause) messages.push(e.message);
+  return messages.join(': ');
+}
+
+async function dumpOnce(options: DumpDatabaseOptions, directory: string): Promise<DatabaseDump> {
+  const { tools, database } = options;
   const bytesPulse = async () => {
     const bytes = await directorySize(directory);
     options.progress(bytes);
@@ -45,15 +86,16 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
     signal: options.signal,
     what: `the dump of ${database} in ${tools.container}`,
   };
-  const { facts, list, leftOut } = await withWatchdog(watch, (signal) => dumpAndCount(options, directory, signal));
+  const { facts, warnings, list, leftOut } = await withWatchdog(watch, (signal) =>
+    dumpAndCount(options, directory, signal),
+  );
   checkDump(facts, list, leftOut, await readdir(directory));
   options.progress(await directorySize(directory));
-  return facts;
+  return { facts, warnings };
 }
 
 /** What came of a dump, as `pg_restore` lists it: its table of contents, and the tables whose rows were to be left out. */
-interface Dumped {
-  facts: DatabaseFacts;
+interface Dumped extends DatabaseDump {
   list: string;
   leftOut: string;
 }
@@ -82,13 +124,15 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     });
     // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's. But when the
     // server refused a query of ours, the snapshot went with it, and the dump only stumbled over that.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session)]);
-    if (read.status === 'rejected' && isRefused(read.reason)) throw read.reason;
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session, options.stallTimeoutMs)]);
+    if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
-    const leftOut = await matchingTables(options, snapshot, signal);
-    await read.value.markRewritten();
-    return { facts: read.value.facts, list: dumped.value, leftOut };
+    const { facts, tally } = read.value;
+    // The snapshot may be gone meanwhile: then what the patterns match now has to do.
+    const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
+    const warnings = await tally.finish();
+    return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
   }
@@ -96,25 +140,22 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
 
 async function matchingTables(
   { tools, database, excludeTableData }: DumpDatabaseOptions,
-  snapshot: string,
   signal: AbortSignal,
+  snapshot?: string,
 ): Promise<string> {
   if (excludeTableData.length === 0) return '';
-  const command = matchingTablesCommand(tools.connection, database, snapshot, excludeTableData);
+  const command = matchingTablesCommand(tools.connection, database, excludeTableData, snapshot);
   return tools.run(command, signal).catch((error: unknown) => {
     if (error instanceof LifeboatError && /no matching tables were found/.test(error.message)) return '';
     throw dumpError(error, database, tools.container);
   });
 }
 
-function isRefused(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'PG_QUERY';
-}
-
-async function readAll(session: Session): Promise<{ facts: DatabaseFacts } & Pick<TablesRead, 'markRewritten'>> {
+async function readAll(session: Session, stallTimeoutMs: number): Promise<{ facts: DatabaseFacts; tally: Tallied }> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
-  const { tables, markRewritten } = await readTables(session);
-  return { facts: { ...facts, tables }, markRewritten };
+  const listed = await listTables(session);
+  facts.tables = listed.tables;
+  return { facts, tally: await countTables(session, facts.name, listed, stallTimeoutMs) };
 }
 
 /** Throws PG_DUMP_INCOMPLETE, or notes on each table of `facts` whether its rows are in the dump. */
@@ -132,7 +173,9 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
   const dumped = named(entries, 'TABLE DATA');
   const onRequest = named(parseToc(leftOut), 'TABLE');
   const absent = facts.tables.filter((table) => !dumped.has(key(tocName(table))));
-  const [unasked, ...more] = absent.filter((t) => t.extension === undefined && !onRequest.has(key(tocName(t))));
+  const isExpected = (table: TableFacts) =>
+    table.extension !== undefined || table.unloggedOnStandby || onRequest.has(key(tocName(table)));
+  const [unasked, ...more] = absent.filter((table) => !isExpected(table));
   if (unasked) {
     throw incomplete(`${plural(more.length + 1, 'table')} not in it, among them ${unasked.schema}.${unasked.name}`);
   }

@@ -1,11 +1,6 @@
 import { type Contents, readContents } from './contents.ts';
-import { countBatches } from './count-batches.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
-import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
-
-/** Tables above this size are not counted row by row but estimated from the planner's statistics. 1 GiB. */
-export const EXACT_COUNT_LIMIT = 1024 ** 3;
 
 /** What is recorded of a server. */
 export interface ServerFacts {
@@ -24,15 +19,17 @@ export interface TableFacts {
   schema: string;
   name: string;
   owner: string;
-  /** rows in the dumped snapshot, or an estimate when `exact` is false */
+  /** rows in the dumped snapshot, or the planner's estimate when `exact` is false: too large, or not to be counted */
   rows: number;
   exact: boolean;
   /** heap and TOAST, bytes */
   bytes: number;
   /** the extension that owns the table: its rows are not dumped as a rule */
   extension?: string;
-  /** false when its rows are not in the dump: left out on request, or an extension makes them anew */
+  /** false when its rows are not in the dump: left out on request, an extension makes them again, or see below */
   data?: boolean;
+  /** an unlogged table of a standby, where nobody can read its rows */
+  unloggedOnStandby?: true;
 }
 
 export interface RoleSetting {
@@ -196,79 +193,4 @@ async function readOwners(session: Session): Promise<string[]> {
       ORDER BY 1`,
   );
   return rows.map((row) => row.name);
-}
-
-/** The tables of a database, and a way to find out which of them were not what they seemed. */
-export interface TablesRead {
-  tables: TableFacts[];
-  /**
-   * To be called when the dump has ended; ends the session's transaction. A table that was truncated or rewritten since the
-   * snapshot looks empty to whoever comes later, whatever the snapshot says (Postgres docs, 13.6): the count and the dump
-   * may have seen different things, so its count is marked as not exact.
-   */
-  markRewritten(): Promise<void>;
-}
-
-/**
- * Tables with their sizes and row counts, as the session's transaction sees them. Counting is exact up to
- * {@link EXACT_COUNT_LIMIT}; above, `rows` is the planner's estimate and `exact` false.
- */
-export async function readTables(session: Session): Promise<TablesRead> {
-  const rows = await session.all<
-    Record<'id' | 'file' | 'schema' | 'name' | 'owner' | 'estimate', string> &
-      Record<'bytes' | 'extension', string | null>
-  >(
-    `SELECT c.oid::text AS id, c.relfilenode::text AS file, n.nspname AS schema, c.relname AS name,
-            pg_get_userbyid(c.relowner) AS owner, pg_table_size(c.oid)::text AS bytes,
-            greatest(c.reltuples, 0)::bigint::text AS estimate, e.extname AS extension
-       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-       LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
-       LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-      WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
-      ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`,
-  );
-  const tables = rows.map((row): TableFacts => {
-    const bytes = Number(row.bytes);
-    const { schema, name, owner } = row;
-    // A name that is not UTF-8 (SQL_ASCII) arrives with replacement characters, and cannot be asked for.
-    const exact = bytes <= EXACT_COUNT_LIMIT && !`${schema}${name}`.includes('\ufffd');
-    const table = { schema, name, owner, rows: Number(row.estimate), exact, bytes };
-    return row.extension === null ? table : { ...table, extension: row.extension };
-  });
-  const exact = tables.filter((table) => table.exact);
-  for (const batch of countBatches(exact)) {
-    // Counting locks the table against TRUNCATE and the like. Kept to the end of the dump, such a lock could make whoever
-    // waits for it block the dump, and so all of us for ever: going back to a savepoint releases it.
-    await session.run('SAVEPOINT counting');
-    await countRows(session, batch);
-    await session.run('ROLLBACK TO SAVEPOINT counting');
-  }
-  const markRewritten = async () => {
-    await session.run('COMMIT');
-    const now = await session.all<{ id: string; file: string }>(
-      'SELECT oid::text AS id, relfilenode::text AS file FROM pg_class',
-    );
-    const files = new Map(now.map(({ id, file }) => [id, file]));
-    tables.forEach((table, i) => {
-      const { id, file } = rows[i] as { id: string; file: string };
-      if (files.get(id) !== file) table.exact = false;
-    });
-  };
-  return { tables, markRewritten };
-}
-
-/** Sets `rows` of each table to its exact count. `ONLY`: rows of children are counted with the child. */
-export async function countRows(session: Session, tables: TableFacts[]): Promise<void> {
-  for (const batch of countBatches(tables)) {
-    const counts = await session.all<{ i: number; n: string }>(
-      batch
-        .map(
-          (table, i) =>
-            `SELECT ${i} AS i, count(*)::text AS n FROM ONLY ${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`,
-        )
-        .join(' UNION ALL '),
-    );
-    for (const { i, n } of counts) (batch[i] as TableFacts).rows = Number(n);
-  }
 }

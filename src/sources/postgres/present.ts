@@ -1,6 +1,8 @@
 import { errorInfo, LifeboatError } from '../../errors.ts';
-import { type DatabaseFacts, readTables, type TablesRead } from './facts.ts';
+import { countRows } from './count-rows.ts';
+import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { isUnusable, type Session, sqlState } from './session.ts';
+import { listTables } from './tables.ts';
 import type { Tools } from './tools.ts';
 
 /** What a restore would replace: the database as it is now, beside what was recorded of it. */
@@ -74,7 +76,7 @@ async function told<T>(asked: Promise<T>): Promise<T | undefined> {
 const NAMED = 5;
 
 /** Tables as they are beside those recorded. A sum would hide what is lost in one table behind what another one gains. */
-export function compareRows(tables: TablesRead['tables'], recorded: Pick<DatabaseFacts, 'tables'>) {
+export function compareRows(tables: readonly TableFacts[], recorded: Pick<DatabaseFacts, 'tables'>) {
   const then = new Map(recorded.tables.map((table) => [`${table.schema}.${table.name}`, table]));
   let [more, fewer] = [0, 0];
   const newTables: string[] = [];
@@ -102,18 +104,26 @@ export function compareRows(tables: TablesRead['tables'], recorded: Pick<Databas
 const LOCK_LIMIT_MS = 5000;
 
 /** What keeps us from counting, in words: whoever restores at such a moment wants to go on. */
-async function readUnlocked(session: Session): Promise<TablesRead | string> {
+async function readUnlocked(session: Session): Promise<{ tables: TableFacts[] } | string> {
   await session.run('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
     await session.run(`SET LOCAL lock_timeout = ${LOCK_LIMIT_MS}`);
-    return await readTables(session);
+    const { tables } = await listTables(session);
+    const exact = tables.filter((table) => table.exact);
+    const [refused] = await countRows(session, exact, { stopAtRefusal: true });
+    return refused ? whyUncounted(refused.error) : { tables };
   } catch (error) {
-    const state = sqlState(error);
-    if (state === undefined) throw error;
-    return state === '55P03' ? 'a session holds a lock' : `reading it fails with SQLSTATE ${state}`;
+    return whyUncounted(error);
   } finally {
     await session.run('ROLLBACK').catch(() => undefined);
   }
+}
+
+/** Throws what is not the server's own word. */
+function whyUncounted(error: unknown): string {
+  const state = sqlState(error);
+  if (state === undefined) throw error;
+  return state === '55P03' ? 'a session holds a lock' : `reading it fails with SQLSTATE ${state}`;
 }
 
 async function estimate(session: Session): Promise<Pick<PresentDatabase, 'tables' | 'rows'>> {

@@ -1,5 +1,6 @@
 import type { ArchiveEntry } from './archive.ts';
-import { countRows, type DatabaseFacts, type TableFacts } from './facts.ts';
+import { countRows } from './count-rows.ts';
+import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 
@@ -38,10 +39,12 @@ export async function extensionRowWarnings(session: Session, recorded: DatabaseF
       present.some((table) => table.schema === schema && table.name === name),
   );
   const now: TableFacts[] = then.map((table) => ({ ...table }));
+  await session.run('BEGIN READ ONLY');
   await countRows(session, now);
-  return now.flatMap(({ schema, name, extension, rows }, i) => {
+  await session.run('ROLLBACK');
+  return now.flatMap(({ schema, name, extension, rows, exact }, i) => {
     const before = (then[i] as TableFacts).rows;
-    if (rows === before) return [];
+    if (!exact || rows === before) return [];
     return [
       `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${rows} rows, recorded were ${before}: the extension does not have them dumped`,
     ];

@@ -1,23 +1,28 @@
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 
 /** Rows that are in the dumps. */
-export function rowsOf(databases: readonly DatabaseFacts[]): number {
+export function rowsOf(databases: readonly Pick<DatabaseFacts, 'tables'>[]): number {
   const tables = databases.flatMap((database) => database.tables);
   return tables.reduce((sum, { data, rows }) => sum + (data === false ? 0 : rows), 0);
 }
 
-/** `2 databases, 61 tables, 1,523,118 rows`. */
-export function summarise(facts: PostgresFacts): string {
+/** `2 databases, 61 tables, 1,523,118 rows`; with the names of templates that are left out. */
+export function summarise(facts: PostgresFacts, templates: readonly string[]): string {
   const tables = facts.databases.flatMap((database) => database.tables);
   const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
   const stored = tables.filter(({ data }) => data !== false);
   const estimated = stored.some((table) => !table.exact) ? 'about ' : '';
-  const leftOut = tables.filter(({ data, extension }) => data === false && extension === undefined).length;
+  const leftOut = tables.filter(
+    ({ data, extension, unloggedOnStandby }) => data === false && !extension && !unloggedOnStandby,
+  ).length;
   return [
     count(facts.databases.length, 'database', 'databases'),
     count(tables.length, 'table', 'tables'),
     estimated + count(facts.rows, 'row', 'rows'),
     ...(leftOut > 0 ? [`${count(leftOut, 'table', 'tables')} without rows, as asked`] : []),
+    ...(templates.length > 0
+      ? [`without the ${templates.length === 1 ? 'template' : 'templates'} ${templates.join(', ')}`]
+      : []),
   ].join(', ');
 }
 

@@ -44,13 +44,13 @@ describe('hostile indexes', () => {
     const pack = await put(zip(['a', CONTENT]));
     const outside = join(bench.spool, 'outside');
     const entries = [ROOT, symlink('link', bench.spool), { ...file('link/outside', CONTENT, 'a') }];
-    expect(await restore(pack, entries, false)).toBe('OBJECT_DAMAGED');
+    expect(await restore(pack, entries, false)).toBe('TREE_TARGET_REFUSED');
     expect(existsSync(outside)).toBe(false);
   });
 
   test('one name twice is refused, though the index was not checked', async () => {
     const pack = await put(zip(['a', CONTENT]));
-    expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('OBJECT_DAMAGED');
+    expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('TREE_TARGET_REFUSED');
   });
 
   test('a hard link to what is not a file of the tree is refused', async () => {

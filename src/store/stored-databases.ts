@@ -1,0 +1,29 @@
+import type { Manifest, ManifestSource } from './manifest.ts';
+
+/** What the snapshots say of the single databases of a server. Pure. */
+
+type StoredDatabase = NonNullable<ManifestSource['databases']>[number];
+
+/** The databases that were to be stored and are not. */
+export function missingDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
+  return (entry.databases ?? []).filter(({ status }) => status === 'failed');
+}
+
+/** Whether the entry of a source holds a database; undefined where it does not say which ones it holds. */
+export function holdsDatabase({ status, databases }: ManifestSource, name: string): boolean | undefined {
+  if (status === 'failed') return false;
+  return databases?.some((one) => one.name === name && one.status === 'ok');
+}
+
+/** The newest snapshot (of a list that is newest first) that holds a database, but for safety snapshots. */
+export function lastWithDatabase(
+  snapshots: readonly Manifest[],
+  source: string,
+  database: string,
+): { snapshot: string; at: string; entry: ManifestSource } | undefined {
+  for (const { id, end, trigger, sources } of snapshots) {
+    const entry = sources[source];
+    if (entry && trigger !== 'safety' && holdsDatabase(entry, database)) return { snapshot: id, at: end, entry };
+  }
+  return undefined;
+}
