@@ -48,9 +48,8 @@ export async function prepareDatabases(
   const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, signal });
   try {
     const plan = await planLoad({ tools, facts, ...request });
-    const globals = request.globals || plan.missingRoles.length > 0;
-    const select = pathsOf(plan, globals);
-    const preview = await look(tools, request, facts, plan, globals);
+    const select = pathsOf(plan);
+    const preview = await look(tools, request, facts, plan);
     preview.target = planned;
     preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
@@ -61,8 +60,7 @@ export async function prepareDatabases(
         await fetchTree(deps, request, context, tree, select);
       },
       async load(keep) {
-        const roles = request.globals ? undefined : plan.missingRoles;
-        const warnings = globals ? await createRoles(request, tools, tree, roles) : [];
+        const warnings = await createRoles(request, tools, tree, request.globals ? undefined : plan.roles);
         return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
       },
       close: () => tools.close(),
@@ -94,9 +92,9 @@ function refuseOptions({
     refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
 }
 
-function pathsOf(plan: LoadPlan, globals: boolean): string[] {
+function pathsOf(plan: LoadPlan): string[] {
   const databases = plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`);
-  return [...(globals ? ['globals.sql'] : []), ...databases];
+  return ['globals.sql', ...databases];
 }
 
 async function look(
@@ -104,7 +102,6 @@ async function look(
   request: RestoreRequest,
   facts: PostgresFacts,
   plan: LoadPlan,
-  globals: boolean,
 ): Promise<RestorePreview> {
   const { signal } = request;
   const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
@@ -118,7 +115,8 @@ async function look(
     preview.replaces.push({ name: target, detail: describe(present) });
     preview.notes.push(...present.notes);
   }
-  if (globals) preview.creates.push(...rolesText(request.globals, plan.missingRoles));
+  if (request.globals || plan.missingRoles.length > 0)
+    preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
   const free = await freeDataSpace(tools, signal);
   preview.space = { where: tools.container, needed, free };
@@ -214,14 +212,13 @@ export function comparison({ tables, rows, estimated }: Pick<LoadedDatabase, 'ta
   return `${equal}; the rows of ${which} were only estimated when the snapshot was made, and are not compared`;
 }
 
-/** All that the server lacks, or only `roles`. */
+/** All that the server lacks, or only what `roles` need. */
 async function createRoles(
   request: RestoreRequest,
   tools: Tools,
   tree: string,
   roles: readonly string[] | undefined,
 ): Promise<string[]> {
-  request.say('  creating missing roles');
   const sql = await readFile(path.join(tree, 'globals.sql'), 'utf8');
   const { created, warnings } = await loadGlobals(await tools.control(), sql, roles);
   if (created.length > 0) request.say(`  created ${created.join(', ')}`);

@@ -1,4 +1,5 @@
 import { type Contents, readContents } from './contents.ts';
+import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
 
@@ -86,6 +87,8 @@ export interface PostgresFacts extends Record<string, unknown> {
   /** in the dumps of all databases */
   rows: number;
   databases: DatabaseFacts[];
+  /** which roles are members of which; not in snapshots of older agents */
+  memberships?: Membership[];
 }
 
 export async function readServerFacts(session: Session): Promise<ServerFacts> {

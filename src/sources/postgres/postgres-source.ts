@@ -5,6 +5,7 @@ import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../
 import { type Aside, chooseDatabases, listDatabases, type MissingDatabase } from './databases.ts';
 import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
+import { readMemberships } from './globals.ts';
 import { explainAway, restarted } from './restarted.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
@@ -67,6 +68,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     const { compression, warnings } = dump;
     const rows = rowsOf(dump.databases);
     const facts: PostgresFacts = { kind: 'postgres', server, compression, databases: dump.databases, rows };
+    facts.memberships = await soon(options, context, async () => readMemberships(await tools.control()));
     await soon(options, context, () => checkNotRestarted(options, tools, server));
     return {
       root: context.spool,
