@@ -72,6 +72,13 @@ describe('a restore of what the server refuses', () => {
          SELECT i, md5(i::text) AS v FROM generate_series(1, 20000) i; CREATE INDEX big_v ON big (v)`,
     );
     await broken(ORPHANS);
+    await stack.exec('db', ['sh', '-c', 'mkdir /fast /gone && chown postgres /fast /gone']);
+    await stack.psql("CREATE TABLESPACE fast LOCATION '/fast'");
+    await stack.psql("CREATE TABLESPACE gone LOCATION '/gone'");
+    await stack.psql('CREATE DATABASE spaced TABLESPACE fast');
+    await stack.psql('CREATE TABLE a (i int); CREATE TABLE b (i int) TABLESPACE gone; INSERT INTO b VALUES (1)', {
+      database: 'spaced',
+    });
     const { report } = await stack.backup();
     expect(report.results[0]?.error, JSON.stringify(report)).toBeUndefined();
     for (const database of ['moved', 'broken', 'plain'])
@@ -84,7 +91,7 @@ describe('a restore of what the server refuses', () => {
     expect(ran.code, ran.stdout + ran.stderr).toBe(3);
     const report = result(ran);
     expect(report.status).toBe('partial');
-    expect(report.restored.map(({ target }) => target)).toEqual(['moved', 'plain']);
+    expect(report.restored.map(({ target }) => target)).toEqual(['moved', 'plain', 'spaced']);
     expect(report.failed).toMatchObject([{ target: 'broken', error: { code: 'PG_RESTORE_FAILED' } }]);
     expect(report.error?.message).toMatch(/broken.* (fk constraint|index) public\.child/);
     expect(report.error?.message).toMatch(/ADD CONSTRAINT child_p_fkey|CREATE UNIQUE INDEX child_mail/);
@@ -117,6 +124,22 @@ describe('a restore of what the server refuses', () => {
     const unanalysed = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'm') AND oid >= 16384 AND reltuples < 0";
     expect(await moved(unanalysed)).toBe('0');
     expect(await moved("SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'big'")).toBe('t');
+  });
+
+  it('makes a tablespace where its place exists, and does without one where it does not', async () => {
+    await stack.psql('DROP DATABASE spaced WITH (FORCE)');
+    await stack.psql('DROP TABLESPACE fast');
+    await stack.psql('DROP TABLESPACE gone');
+    await stack.exec('db', ['rmdir', '/gone']);
+    const ran = await restore('--database', 'spaced');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(result(ran).warnings).toEqual([
+      expect.stringMatching(/tablespace gone is not there and cannot be made: directory "\/gone" does not exist/),
+    ]);
+    expect(await stack.psql('SELECT i FROM b', { database: 'spaced' })).toBe('1');
+    const where =
+      "SELECT spcname FROM pg_database JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = 'spaced'";
+    expect(await stack.psql(where)).toBe('fast');
   });
 
   it('rolls back those that were replaced', async () => {

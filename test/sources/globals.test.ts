@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { inSteps, roleOfStatement, rolesNeeded, splitStatements, statementsFor } from '../../src/sources/postgres/globals-statements.ts';
+import {
+  inSteps,
+  roleOfStatement,
+  rolesNeeded,
+  splitStatements,
+  statementsFor,
+} from '../../src/sources/postgres/globals-statements.ts';
 import { quoteIdentifier, quoteLiteral } from '../../src/sources/postgres/quote.ts';
 
 describe('splitting globals', () => {

@@ -1,6 +1,6 @@
 import { LifeboatError } from '../../errors.ts';
 import { quoteIdentifier } from './quote.ts';
-import type { Session } from './session.ts';
+import { type Session, serverWords } from './session.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -68,11 +68,31 @@ function listTables(session: Session): Promise<Table[]> {
 }
 
 async function analyseAll(session: Session, queue: Iterable<Table>, warnings: string[]): Promise<void> {
-  for (const { schema, name } of queue) {
-    await session.run(`ANALYZE ${quoteIdentifier(schema)}.${quoteIdentifier(name)}`).catch((error: unknown) => {
-      if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
-      const words = error.cause instanceof Error ? error.cause.message : error.message;
-      warnings.push(`table ${schema}.${name} could not be analysed: ${words}`);
-    });
+  for (const table of queue) {
+    const error = await analyse(session, table);
+    if (error === undefined) continue;
+    if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
+    warnings.push(`table ${table.schema}.${table.name} could not be analysed: ${serverWords(error) ?? error.message}`);
   }
+}
+
+/** Resolves to why the server refused it, if it did. */
+async function analyse(session: Session, { schema, name }: Table): Promise<unknown> {
+  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+  const run = (sql: string) =>
+    session.run(sql).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  const error = await run(`ANALYZE ${table}`);
+  if (error === undefined) return undefined;
+  const columns = await session.all<{ column: string }>(
+    `SELECT quote_ident(attname) AS column FROM pg_attribute
+      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
+    [table],
+  );
+  if (columns.length === 0) return error;
+  // With its columns named it passes over expressions of indexes, whose functions may need a search_path.
+  const left = await run(`ANALYZE ${table} (${columns.map(({ column }) => column).join(', ')})`);
+  return left === undefined ? undefined : error;
 }

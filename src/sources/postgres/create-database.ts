@@ -1,13 +1,18 @@
 import { LifeboatError } from '../../errors.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { quoteIdentifier, quoteLiteral } from './quote.ts';
-import { sqlState } from './session.ts';
+import { serverWords, sqlState } from './session.ts';
 
 /**
  * The statement that makes an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE), for a
  * server of that version.
  */
-export function createDatabase(name: string, recorded: DatabaseFacts, versionNumber: number): string {
+export function createDatabase(
+  name: string,
+  recorded: DatabaseFacts,
+  versionNumber: number,
+  tablespace?: string,
+): string {
   const parts = [
     `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE template0`,
     `OWNER ${quoteIdentifier(recorded.owner)}`,
@@ -15,6 +20,7 @@ export function createDatabase(name: string, recorded: DatabaseFacts, versionNum
     `LC_COLLATE ${quoteLiteral(recorded.collate)}`,
     `LC_CTYPE ${quoteLiteral(recorded.ctype)}`,
   ];
+  if (tablespace !== undefined) parts.push(`TABLESPACE ${quoteIdentifier(tablespace)}`);
   if (recorded.provider === 'icu') {
     parts.push('LOCALE_PROVIDER icu', `ICU_LOCALE ${quoteLiteral(recorded.locale ?? '')}`);
     if (recorded.icuRules) parts.push(`ICU_RULES ${quoteLiteral(recorded.icuRules)}`);
@@ -34,7 +40,7 @@ export function createDatabase(name: string, recorded: DatabaseFacts, versionNum
 export function createFailed(error: unknown, recorded: DatabaseFacts): unknown {
   const state = sqlState(error);
   if (state === undefined) return error;
-  const words = error instanceof Error && error.cause instanceof Error ? error.cause.message : '';
+  const words = serverWords(error) ?? '';
   const hint = createHint(state, words, recorded);
   return new LifeboatError(
     state === '53100' ? 'PG_NO_SPACE' : 'PG_RESTORE_FAILED',

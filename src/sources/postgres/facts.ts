@@ -62,6 +62,8 @@ export interface DatabaseFacts {
   /** collation version recorded in the catalogue, and the one that the operating system has now */
   collationVersion?: string;
   actualCollationVersion?: string;
+  /** that it is in, where that is not the default one */
+  tablespace?: string;
   connectionLimit: number;
   comment?: string;
   settings: RoleSetting[];
@@ -118,6 +120,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
             ${versionNumber >= 160000 ? 'daticurules' : 'NULL::text'} AS rules,
             ${modern ? 'datcollversion' : 'NULL::text'} AS collversion,
             ${modern ? 'pg_database_collation_actual_version(d.oid)' : 'NULL::text'} AS actual,
+            (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace AND spcname <> 'pg_default') AS tablespace,
             datconnlimit::text AS connlimit, shobj_description(d.oid, 'pg_database') AS comment,
             pg_database_size(d.oid)::text AS size, (datacl IS NULL)::text AS plain,
             (SELECT count(*)::text FROM pg_largeobject_metadata) AS objects
@@ -148,6 +151,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   if (row.rules) facts.icuRules = row.rules;
   if (row.collversion) facts.collationVersion = row.collversion;
   if (row.actual) facts.actualCollationVersion = row.actual;
+  if (row.tablespace) facts.tablespace = row.tablespace;
   if (row.comment) facts.comment = row.comment;
   return facts;
 }

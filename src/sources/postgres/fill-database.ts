@@ -25,6 +25,8 @@ export interface FillOptions {
   signal: AbortSignal;
   /** what the server refuses is left out, instead of being the end */
   skipFailed: boolean;
+  /** the tablespaces of the dump are there; else everything goes into the default one */
+  tablespaces: boolean;
   /** bytes that the database has grown to, about once a second */
   grown(bytes: number): void;
 }
@@ -56,7 +58,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const entries = await readEntries(directory);
   const run: RunRestoreOptions = {
     ...{ tools, directory, signal, stallTimeoutMs: options.stallTimeoutMs },
-    ...{ about: recorded.name, database: name, scratch: tree, jobs: care.jobs, tablespaces: true },
+    ...{ about: recorded.name, database: name, scratch: tree, jobs: care.jobs, tablespaces: options.tablespaces },
     async grows() {
       const control = await tools.control();
       const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);

@@ -18,6 +18,7 @@ import {
 import { extensionRowWarnings } from './restore-warnings.ts';
 import { type Session, sqlState } from './session.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
+import { prepareTablespaces } from './tablespaces.ts';
 import type { Tools } from './tools.ts';
 
 export interface LoadOptions {
@@ -169,12 +170,17 @@ async function build(
 ): Promise<{ compared: Compared } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
-  await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
+  const spaces = await prepareTablespaces(control, recorded, options.tree);
+  await control.run(createDatabase(working, recorded, control.versionNumber, spaces.own)).catch((error: unknown) => {
     throw createFailed(error, recorded);
   });
   const grown = (bytes: number) =>
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
-  const { allowance, skipped, warnings } = await fillDatabase({ ...options, grown }, recorded, working);
+  const { allowance, skipped, warnings } = await fillDatabase(
+    { ...options, grown, tablespaces: spaces.complete },
+    recorded,
+    working,
+  );
   options.step('comparing with what was recorded');
   const compared = await within(options, working, async (session) => {
     const equal = await compareDatabase(session, recorded, allowance);
@@ -186,7 +192,12 @@ async function build(
   // Workers of an extension may change rows from here on.
   await within(options, working, careFor(recorded, options.jobs).after);
   signal.throwIfAborted();
-  return { compared, skipped, analyseMs: analysed.ms, warnings: [...warnings, ...analysed.warnings] };
+  return {
+    compared,
+    skipped,
+    analyseMs: analysed.ms,
+    warnings: [...spaces.warnings, ...warnings, ...analysed.warnings],
+  };
 }
 
 async function within<T>(
