@@ -119,7 +119,7 @@ describe('a restore in place of a database with extensions', () => {
     await install('settings_of', 'CREATE TABLE settings_of_ext (k text)');
     await inApp("CREATE EXTENSION settings_of; INSERT INTO settings_of_ext VALUES ('of a person')");
     await inApp(
-      'CREATE SUBSCRIPTION "My sub" CONNECTION \'host=nowhere password=canary\' PUBLICATION p WITH (connect = false, slot_name = 'my_sub')',
+      "CREATE SUBSCRIPTION \"My sub\" CONNECTION 'host=nowhere password=canary' PUBLICATION p WITH (connect = false, slot_name = 'my_sub')",
     );
     const { warnings } = await restoreInPlace();
     expect(warnings).toEqual([
