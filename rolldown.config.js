@@ -8,6 +8,7 @@ export default {
     // Threads are started by file name, beside whatever chunk starts them.
     'hash-worker': 'src/destinations/hash-worker.ts',
     'read-worker': 'src/store/read-worker.ts',
+    'sqlite-program': 'src/store/sqlite/sqlite-program.ts',
   },
   platform: 'node',
   // docker-modem takes it for engines behind SSH, which Lifeboat refuses: 580 kB that no command needs.

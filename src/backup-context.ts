@@ -59,6 +59,8 @@ export interface BackupRequest {
   /** called once the lock is held: from here on there is a run */
   begun?: () => void;
   signal: AbortSignal;
+  /** when the run is made again if it fails now; absent or undefined: it is not */
+  retryAt?: (() => Date | undefined) | undefined;
   /** see {@link Lock}: copies make room */
   whenWanted?: Lock['whenWanted'] | undefined;
 }

@@ -12,8 +12,9 @@ import { Journal, journalObjects, readJournal } from './journal.ts';
 import { prolongLocks } from './locks.ts';
 import { type Log, withTail } from './log.ts';
 import type { Plan, Problem } from './plan/model.ts';
+import { planWhenUp } from './plan-when-up.ts';
 import { redactDeep } from './redact.ts';
-import type { RunReport, RunStart } from './report/events.ts';
+import type { Progress, RunReport, RunStart } from './report/events.ts';
 import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { nextPlace } from './store/chain.ts';
@@ -55,7 +56,7 @@ export async function backupUnderLock(
   request: BackupRequest,
   lease?: Lease | LifeboatError,
 ): Promise<RunReport> {
-  const plan = await deps.plan().catch((error: unknown) => toLifeboatError(error));
+  const plan = await planOf(deps, request).catch((error: unknown) => toLifeboatError(error));
   const found: Found = { plan, snapshots: [], lease };
   const run = startRun(deps, request, plan);
   const { log, tail } = withTail(deps.log);
@@ -70,6 +71,13 @@ export async function backupUnderLock(
   const report = await finish(deps, request, run, ending, found, log, tail);
   if (journal instanceof Journal) await endJournal(journal, log);
   return report;
+}
+
+/** A safety snapshot is of what runs: its restore has found it. */
+function planOf(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
+  if (trigger === 'safety') return deps.plan();
+  const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
+  return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {

@@ -3,12 +3,13 @@ import { type Call, print } from './call.ts';
 import { type ErrorInfo, errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { heldLines } from './held-data.ts';
+import { heldProblems, heldServices } from './held-services.ts';
 import { openJournals, readJournal } from './journal.ts';
 import { copyStateLines } from './report/copy-text.ts';
 import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { retentionLines } from './report/prune-text.ts';
-import { headline, nextRun } from './report/text.ts';
+import { headline, nextRun, nextTry, problemLines } from './report/text.ts';
 import { findSnapshot } from './restore-find.ts';
 import { SPOOL, withLookDirectory } from './spool.ts';
 import { standings } from './standing.ts';
@@ -176,6 +177,7 @@ export async function status(call: Call): Promise<number> {
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
   const held = await app.heldData();
+  const services = await heldServices(app.journals, running !== null);
   const known = await state.copies();
   const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
   print(
@@ -190,6 +192,7 @@ export async function status(call: Call): Promise<number> {
       copies,
       snapshots: manifests.length,
       restores: held,
+      held: services,
     },
     () =>
       [
@@ -201,7 +204,9 @@ export async function status(call: Call): Promise<number> {
         ...renderStandings(all, now, call.io.paint),
         ...(last ? retentionLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
+        ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...heldLines(held, now),
+        ...(last?.retry ? [nextTry(last.retry.at, { now, zone })] : []),
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
@@ -210,7 +215,7 @@ export async function status(call: Call): Promise<number> {
   if (last.status === 'failed') return EXIT.failed;
   const well = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = copies.some(({ behindSince }) => behindSince !== undefined);
-  return last.status === 'ok' && well && !behind ? EXIT.done : EXIT.partial;
+  return last.status === 'ok' && well && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
 }
 
 /** What is stored, and why it cannot be told where that is so: the rest of what is known is shown all the same. */

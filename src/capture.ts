@@ -16,10 +16,10 @@ import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import type { StoredTree } from './store/store-tree.ts';
 import { lastWithDatabase } from './store/stored-databases.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
-import { treeWarnings, unreadableError } from './tree-warnings.ts';
+import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
 /** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
 export interface Captured {
@@ -80,6 +80,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           journal: context.journal.file,
           indexPath,
           spool: directory,
+          sqlite: planned.kind !== 'postgres',
           signal,
           progress,
           ...(previous.tree ? { previous: previous.tree } : {}),
@@ -130,10 +131,11 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     const rows = rowsOf(tree.facts);
     // What a restore replaces is known to be amiss.
     const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
-    const warnings = [...tree.warnings, ...treeWarnings(stored), ...falls];
-    const failure = whyPartial(planned.name, tree, stored);
+    const [failure, ...others] = whyPartial(planned, tree, stored);
+    const told = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
+    const warnings = [...tree.warnings, ...told, ...falls];
     const status = failure ? ('partial' as const) : ('ok' as const);
-    const summary = tree.summary || `${files.toLocaleString('en-US')} ${files === 1 ? 'file' : 'files'}`;
+    const summary = tree.summary || treeSummary(stored);
     const error = failure ? { error: failure } : {};
     const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
     return {
@@ -164,9 +166,11 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   }
 
   /** Undefined when all that was asked for is stored. */
-  function whyPartial(name: string, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo | undefined {
-    if (stored.unreadableCount > 0) return errorInfo(unreadableError(name, stored));
-    return missingError(databases, (database) => lastWithDatabase(snapshots, name, database)?.snapshot);
+  /** What makes a source partial, the worst first. */
+  function whyPartial(planned: PlannedSource, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo[] {
+    const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
+    const missing = missingError(databases, last);
+    return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
   }
 
   async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {

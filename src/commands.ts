@@ -4,6 +4,7 @@ import { type Call, type Io, type Operands, type Options, print } from './call.t
 import { errorInfo, LifeboatError } from './errors.ts';
 import { EXIT } from './exit.ts';
 import { type Foreign, hintAtCopies } from './foreign.ts';
+import { heldProblems, heldServices } from './held-services.ts';
 import { readable } from './log.ts';
 import { encryptionText } from './plan/seal-keys.ts';
 import { AWS_ENVIRONMENT } from './plan/settings.ts';
@@ -123,7 +124,8 @@ async function showPlan(call: Call): Promise<number> {
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
-  plan.problems.push(...problems, ...(await bucketProblems(app.settings, io.env)));
+  const held = heldProblems(await heldServices(app.journals, await app.isBusy()));
+  plan.problems.push(...problems, ...held, ...(await bucketProblems(app.settings, io.env)));
   const { error } = await app.own.look();
   // What is mounted wrongly is among the problems of the plan.
   if (error && !plan.problems.some(({ code }) => code === error.code)) {

@@ -1,14 +1,15 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupRequest } from './backup-context.ts';
-import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
-import { openJournals, readJournal } from './journal.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { openJournals } from './journal.ts';
 import type { Log } from './log.ts';
-import type { Plan } from './plan/model.ts';
+import type { Plan, PlannedSource } from './plan/model.ts';
 import { missedRun, nextRun } from './plan/schedule.ts';
 import type { RunReport, Trigger } from './report/events.ts';
+import { beginTry, dueRetry, type Try } from './retries.ts';
 import type { State } from './state.ts';
+import { stopOthers } from './stop-others.ts';
 
 export interface DaemonDeps {
   state: State;
@@ -36,7 +37,8 @@ export interface DaemonDeps {
 
 const ALIVE_INTERVAL_MS = 30_000;
 
-const POLL_MS = 100;
+/** Until the next look while a dead run is not undone yet. */
+const RECOVER_AGAIN_MS = 5000;
 
 /** A run begun later than this after its time was missed, not merely late. */
 const LATE_MS = 90_000;
@@ -47,6 +49,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const served = servedTimes(deps);
   let plan: Plan | undefined;
   let running: Promise<void> | undefined;
+  let soon: NodeJS.Timeout | undefined;
 
   const replan = async () => {
     try {
@@ -60,16 +63,24 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const tick = () => {
     running ??= serve()
       .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
-      .finally(() => {
+      .finally(async () => {
         running = undefined;
+        await lookSoon();
       });
     return running;
+  };
+  // People wait for a container that is still held.
+  const lookSoon = async () => {
+    clearTimeout(soon);
+    const left = await openJournals(deps.journals).catch(() => []);
+    if (left.length > 0 && !signal.aborted) soon = setTimeout(tick, RECOVER_AGAIN_MS);
   };
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();
     const due = await dueSchedules(deps, served, plan);
-    if (due.length === 0 || signal.aborted) return;
-    await runDue(deps, served, due, signal);
+    if (signal.aborted) return;
+    if (due.length > 0) return runDue(deps, served, due, signal);
+    await runAgain(deps, plan, signal);
   };
 
   await beat(deps);
@@ -86,37 +97,11 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   });
   log.info('stopping');
   stopTicking();
+  clearTimeout(soon);
   clearInterval(heart);
   await running;
   await stopOthers(deps);
   await watching.catch(() => undefined);
-}
-
-/**
- * Hands a stop on to a run started by `docker compose exec`, and waits for its end: the engine tells only the container's
- * first process, and the others are killed when that one has ended.
- */
-async function stopOthers(deps: DaemonDeps): Promise<void> {
-  let told = false;
-  while (await deps.isBusy()) {
-    // The newest: an older one may be of a run that is long over and could not be undone yet.
-    const journal = told ? undefined : (await openJournals(deps.journals)).at(-1);
-    const entries = journal ? await readJournal(journal) : [];
-    const start = entries.find((entry) => entry.type === 'start');
-    const over = entries.some((entry) => entry.type === 'reported');
-    // In a spool that is shared, the number of a process in another container means nothing here.
-    const here = start?.agent === deps.agentId;
-    if (here && start?.pid !== undefined && start.pid !== process.pid && !over) {
-      deps.log.info('stopping the run under way in another process', { pid: start.pid });
-      told = true;
-      try {
-        process.kill(start.pid, 'SIGTERM');
-      } catch (error) {
-        if (!hasErrno(error, 'ESRCH')) throw error;
-      }
-    }
-    await sleep(POLL_MS);
-  }
 }
 
 /** When each schedule was last served (ISO time by cron expression). */
@@ -182,12 +167,32 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
     ...before,
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
   });
+  const attempt = await beginTry(deps, [...schedules]);
+  const request = { trigger, only: (source: PlannedSource) => schedules.has(source.schedule), begun, signal };
+  if (await isMade(deps, attempt, request)) return;
+  deps.log.info('another run is under way; the scheduled one follows it');
+  await times.write(before);
+}
+
+/** Makes a run again that failed, for what it lacks. */
+async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
+  const due = await dueRetry(deps, plan);
+  if (!due) return;
+  const { retry, only } = due;
+  const attempt = await beginTry(deps, retry.schedules, retry);
+  const begun = () => deps.log.info('trying again what failed', { since: retry.since, try: retry.tries + 1 });
+  await isMade(deps, attempt, { trigger: 'catch-up', only, begun, signal });
+}
+
+/** Resolves to false when another run is under way: then it is as if the try had not begun. */
+async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
-    await deps.backup({ trigger, only: (source) => schedules.has(source.schedule), begun, signal });
+    await attempt.ended(await deps.backup({ ...request, retryAt: attempt.retryAt }));
+    return true;
   } catch (error) {
     if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
-    deps.log.info('another run is under way; the scheduled one follows it');
-    await times.write(before);
+    await attempt.cancel();
+    return false;
   }
 }
 

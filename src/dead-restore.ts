@@ -1,4 +1,5 @@
 import { errorInfo, LifeboatError } from './errors.ts';
+import type { Reached } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
@@ -12,9 +13,6 @@ export interface DeadRestoreDeps {
   agentVersion: string;
   repository(): Promise<Repository>;
 }
-
-/** How far a dead restore or rollback had come. `half`: a volume is neither old nor new now; `unknown`: it cannot be told now. */
-export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
 /** What a journal tells of a restore that died. */
 export interface DeadRestore {
@@ -50,7 +48,11 @@ export async function reportDeadRestore(
       }),
     ),
   };
-  deps.dispatcher.emit({ type: 'restore-finished', report: await keepRecord(deps, report) });
+  const kept = await keepRecord(deps, report);
+  // People without a notifier have the log alone.
+  if (kept.error)
+    deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
+  deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // Told before it is noted as told.
   await deps.dispatcher.settle();
 }

@@ -42,6 +42,8 @@ export const ERROR_CODES = {
   PG_VERSION: 'the server is too old for what was asked',
   // volumes and files
   TREE_UNREADABLE: 'part of a volume could not be read',
+  SQLITE_TORN: 'an SQLite database could not be stored as it was at one moment',
+  SQLITE_DAMAGED: 'SQLite finds a database damaged',
   TREE_TARGET_NOT_EMPTY: 'the directory to restore into is not empty',
   TREE_TARGET_FULL: 'the directory to restore into has no space left',
   PATH_UNKNOWN: 'a snapshot holds no file of that name',

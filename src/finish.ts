@@ -4,7 +4,7 @@ import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import { type OtherSource, overall, type RunReport, type RunStart } from './report/events.ts';
+import { type OtherSource, overall, passingShare, type RunReport, type RunStart } from './report/events.ts';
 import { othersOf, standings } from './standing.ts';
 import type { Lease } from './store/lease.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
@@ -39,22 +39,38 @@ export async function finish(
   const previous = await deps.state.lastRun().catch(() => undefined);
   const next = deps.nextRun();
   const others = await othersNotWell(deps, run, ending, found);
-  const report = redactDeep<RunReport>({
+  const ended: RunReport = {
     ...run,
     ...ending,
     ...(others.length > 0 ? { others } : {}),
     end: deps.now().toISOString(),
     destination: deps.destination,
     logTail: tail(),
-    ...(previous ? { previousStatus: overall(previous) } : {}),
+    ...previousStatus(previous),
     ...(next ? { nextRun: next.toISOString() } : {}),
-  });
+  };
+  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, ended, log) });
   await deps.state.saveLastRun(report).catch((error: unknown) => {
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
   });
   deps.dispatcher.emit({ type: 'run-finished', report });
   await settle(deps.dispatcher, request.signal);
   return report;
+}
+
+/** How things stood when people last heard of it: of a try that is to be made again they did not. */
+function previousStatus(previous: RunReport | undefined): Pick<RunReport, 'previousStatus'> {
+  if (!previous) return {};
+  if (!previous.retry?.quiet) return { previousStatus: overall(previous) };
+  return previous.previousStatus ? { previousStatus: previous.previousStatus } : {};
+}
+
+function retryOf({ retryAt }: BackupRequest, ended: RunReport, log: Log): Pick<RunReport, 'retry'> {
+  const share = passingShare(ended);
+  const at = share === 'none' ? undefined : retryAt?.()?.toISOString();
+  if (at === undefined) return {};
+  log.info('what failed is tried again', { run: ended.id, at });
+  return { retry: { at, quiet: share === 'all' } };
 }
 
 /** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */

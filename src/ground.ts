@@ -192,7 +192,10 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
           : takeLock(project, { ask: patient }),
       ),
     lease,
-    holdDeps: (record) => ({ engine, record, log, patienceMs: patienceOf(self.facts.stopTimeout) }),
+    holdDeps: (record) => {
+      const patienceMs = patienceOf(self.facts.stopTimeout);
+      return { engine, record, log, patienceMs, agent: self.facts };
+    },
     openTools: open,
     openToLook: (source, runId, signal) =>
       open(source, {

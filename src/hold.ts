@@ -2,8 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine } from './docker/engine.ts';
 import { isNotFound } from './docker/engine-errors.ts';
 import { execText } from './docker/exec.ts';
+import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
+import { whyLeft } from './left-stopped.ts';
 import type { Log } from './log.ts';
 import type { Hook } from './plan/model.ts';
 
@@ -18,10 +20,11 @@ export interface HoldDeps {
   log: Log;
   /** see {@link patienceOf} */
   patienceMs: number;
+  /** the agent's own container; default: a stop of its whole project is not looked for */
+  agent?: { id: string; project: string; service: string };
+  /** how long a stop that a dead run began is waited for, milliseconds; default: not at all */
+  stopWaitMs?: number;
 }
-
-/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
-export const STOP_TIMEOUT_S = 10;
 
 /** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
 const REST_MS = 10_000;
@@ -75,27 +78,37 @@ export async function releaseHolds(
 ): Promise<{ failures: unknown[]; again: boolean }> {
   const failures: unknown[] = [];
   let again = false;
-  for (const { container, stop, post, pre } of openHolds(entries)) {
+  const open = openHolds(entries);
+  const held = new Set(open.map(({ container }) => container.id));
+  for (const { container, stop, post, pre } of open) {
     try {
-      if (stop) await startAgain(deps, stop);
+      if (stop) await startAgain(deps, stop, held);
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
-      deps.log.error('a container could not be released', { container: container.name, ...errorInfo(error) });
+      const isOver = error instanceof LifeboatError && error.code === 'HOOK_FAILED';
+      const fields = { container: container.name, ...errorInfo(error) };
+      deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
       failures.push(error);
-      again ||= !(error instanceof LifeboatError && error.code === 'HOOK_FAILED');
+      again ||= !isOver;
     }
   }
   return { failures, again };
 }
 
-async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
+async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<string>): Promise<void> {
   const { container } = stop;
-  const now = await current(deps.engine, container);
-  if (now) {
+  const now = await onceStopped(deps, stop);
+  const left = now && (await whyLeft(deps, stop, now, held));
+  if (left !== undefined) {
+    deps.log.warn(`${now?.name} ${left}`, { container: container.name });
+  } else if (now) {
     await deps.engine.startContainer(now.id);
     if (isStopping(stop, now)) {
-      throw new LifeboatError('INTERRUPTED', `${now.name} was still being stopped, so it cannot be started again yet`);
+      throw new LifeboatError(
+        'INTERRUPTED',
+        `${now.name} is still being stopped; it is started again when that is over`,
+      );
     }
     deps.log.info('started the container again', { container: now.name });
   } else {
@@ -111,6 +124,16 @@ async function startAgain(deps: HoldDeps, stop: StopEntry): Promise<void> {
 function isStopping(stop: StopEntry, now: Current): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;
   return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
+}
+
+/** The container as it is once a stop that is under way has ended, or is not waited for any more. */
+async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
+  const patient = Date.now() + (deps.stopWaitMs ?? 0);
+  for (;;) {
+    const now = await current(deps.engine, stop.container);
+    if (!now || !isStopping(stop, now) || Date.now() >= patient) return now;
+    await sleep(POLL_MS);
+  }
 }
 
 /** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */

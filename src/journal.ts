@@ -19,6 +19,9 @@ export interface RolledBackFrom {
   inUse: 'restored' | 'before';
 }
 
+/** How far a dead restore or rollback had come. `half`: a volume is neither old nor new now; `unknown`: it cannot be told now. */
+export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
+
 /**
  * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
  * says nothing. Each is written before it is done (invariant 10), so that the next start can
@@ -29,7 +32,8 @@ export type JournalEntry =
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
   /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
-  | { type: 'reported' }
+  /** `reached`: how far a dead restore had come, where that was found out */
+  | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
   /** the manifest of a backup is about to be sent: from here on it may appear at any time */
@@ -48,8 +52,12 @@ export type JournalEntry =
   | { type: 'volume-swap'; id: string }
   /** `now`: which data is in it */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
-  /** `startedAt`: its last start, as the engine tells it; `until`: the stop is over by then, whatever it comes to */
-  | { type: 'stop'; container: ContainerRef; startedAt?: string; until?: string }
+  /**
+   * `startedAt`: its last start, as the engine tells it; `at`: when the stop was asked for (ISO time); `timeout`: the seconds that
+   * the container is given; `until`: the stop is over by then, whatever it comes to
+   */
+  | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
+  /** it runs again, or is left stopped because a user stopped it */
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
   /** `pre` is about to run as this command of the engine; by `until` (ISO time) it is not waited for any more */

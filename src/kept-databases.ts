@@ -1,5 +1,4 @@
-import type { Reached } from './dead-restore.ts';
-import type { RolledBackFrom } from './journal.ts';
+import type { Reached, RolledBackFrom } from './journal.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { RestoreStart } from './report/events.ts';
 import { restoreTarget } from './restore-context.ts';

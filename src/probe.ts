@@ -2,6 +2,7 @@ import { PROBE_RUN } from './docker/helper.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { keptDatabases } from './kept-databases.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';
+import { cutToWidth, plural } from './report/format.ts';
 import type { Probed } from './report/listing.ts';
 import { chooseDatabases, listDatabases, type MissingDatabase } from './sources/postgres/databases.ts';
 import { readServerFacts } from './sources/postgres/facts.ts';
@@ -10,8 +11,8 @@ import type { Tools } from './sources/postgres/tools.ts';
 import { unlessAborted } from './sources/postgres/watchdog.ts';
 import { HELPER_ROOT, pathInAgent } from './sources/volume.ts';
 import type { State } from './state.ts';
+import type { MeasuredTree } from './store/measure-tree.ts';
 import { newSnapshotId } from './store/snapshot-id.ts';
-import type { MeasuredTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
 
 export interface ProbeDeps {
@@ -27,6 +28,8 @@ export interface ProbeDeps {
 
 /** How long one source may take to answer, milliseconds. */
 const LIMIT_MS = 20_000;
+/** Columns for the names of databases in a volume. */
+const NAMES_WIDTH = 40;
 
 /**
  * Looks at every source of a plan: databases with their sizes, volumes with theirs. What cannot be reached comes back as
@@ -95,8 +98,19 @@ async function probeTree(
     runId: probeRun(),
     signal,
   });
-  const files = source.kind === 'files' ? ` · ${measured.files} ${measured.files === 1 ? 'file' : 'files'}` : '';
-  return { what: where(source) + files, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+  const files = source.kind === 'files' ? ` · ${plural(measured.files, 'file')}` : '';
+  const what = where(source) + files + databasesText(source, measured);
+  return { what, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+}
+
+/** The SQLite databases of a tree, and how they are backed up. */
+function databasesText(source: Exclude<PlannedSource, PostgresSource>, measured: MeasuredTree): string {
+  const { databases, examples, remote } = measured;
+  if (databases === 0) return '';
+  const names = cutToWidth(examples.join(', ') + (databases > examples.length ? ', …' : ''), NAMES_WIDTH);
+  const stopped = source.kind === 'volume' && source.stop.length > 0;
+  const here = remote ? 'safe only with lifeboat.stop on a network file system' : 'copied while in use';
+  return ` · ${plural(databases, 'SQLite database')} (${names}): ${stopped ? 'read while stopped' : here}`;
 }
 
 /** The run of a helper that only looks. It names no real one: whoever sees the helper need not wait for a run to end. */

@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Reached, reportDeadRestore } from './dead-restore.ts';
+import { reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
@@ -9,6 +9,7 @@ import {
   type JournalEntry,
   journalObjects,
   openJournals,
+  type Reached,
   type RolledBackFrom,
   readJournal,
 } from './journal.ts';
@@ -122,7 +123,7 @@ async function undo(
     const reached = volumes.reached ?? clean.reached;
     const several = databasesOf(entries);
     if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
-    record({ type: 'reported' });
+    record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
 }
@@ -232,6 +233,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
           ...(left === 'snapshot' ? { snapshot: run.id } : {}),
           ...(last ? { previousStatus: overall(last) } : {}),
         };
+  if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.

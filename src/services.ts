@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ContainerDetails } from './docker/answers.ts';
 import { listFacts } from './docker/discover.ts';
 import type { Engine } from './docker/engine.ts';
 import { isNotFound } from './docker/engine-errors.ts';
@@ -17,13 +18,15 @@ export interface Patience {
   healthyMs: number;
   /** one without a health check counts as well when it has run this long */
   steadyMs: number;
+  /** one that has ended, and stays so this long, is not waited for: the engine restarts what it restarts within moments */
+  endedMs: number;
   /** until a URL answers */
   answerMs: number;
   /** between two questions to a URL */
   answerPollMs: number;
 }
 
-const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, answerMs: 60_000, answerPollMs: 1000 };
+const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, endedMs: 3000, answerMs: 60_000, answerPollMs: 1000 };
 const POLL_MS = 250;
 
 /**
@@ -100,14 +103,18 @@ export async function withStopped<T>(
   return { result, checks };
 }
 
-/** Waits until a container that was started is healthy, or has run for a while where it has no health check. */
+/**
+ * Waits until a container that was started is healthy, or has run for a while where it has no health check. Gives up when
+ * it has ended for good: the engine calls one that it is about to restart `restarting`, whatever its restart policy.
+ */
 async function becomesWell(
   engine: Engine,
   { id, name }: ContainerRef,
   signal: AbortSignal,
-  { healthyMs, steadyMs }: Patience,
+  { healthyMs, steadyMs, endedMs }: Patience,
 ): Promise<ServiceCheck> {
   const end = performance.now() + healthyMs;
+  let endedAt: number | undefined;
   for (;;) {
     const state = await engine.inspectContainer(id, { signal }).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
@@ -120,9 +127,17 @@ async function becomesWell(
       if (state.health === undefined && Date.now() - Date.parse(state.startedAt) > steadyMs)
         return { name, ok: true, detail: 'running' };
     }
+    // A user may be restarting it just then.
+    endedAt = isEnded(state) ? (endedAt ?? performance.now()) : undefined;
+    if (endedAt !== undefined && performance.now() - endedAt >= endedMs)
+      return { name, ok: false, detail: `it ended with status ${state.exitCode}` };
     if (performance.now() > end) return { name, ok: false, detail: state.health ?? state.state };
     await pause(POLL_MS, signal);
   }
+}
+
+function isEnded({ state, running }: ContainerDetails): boolean {
+  return !running && (state === 'exited' || state === 'dead');
 }
 
 /** Asks a URL until it answers 2xx, for at most a minute. Its query may hold a secret, so it is not told. */

@@ -3,6 +3,7 @@ import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:
 import path from 'node:path';
 import { type ErrorInfo, hasErrno } from './errors.ts';
 import type { Problem } from './plan/model.ts';
+import type { Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 import type { KnownRepository } from './store/repository-info.ts';
@@ -66,6 +67,9 @@ export interface State {
   /** when each schedule was last served (ISO time by cron expression) */
   served(): Promise<Record<string, string>>;
   saveServed(served: Record<string, string>): Promise<void>;
+  /** scheduled runs that are made again for what they lack */
+  retries(): Promise<Retry[]>;
+  saveRetries(retries: readonly Retry[]): Promise<void>;
   /** sources whose absence or emptiness a person has accepted (ISO time by name) */
   accepted(): Promise<Record<string, string>>;
   saveAccepted(accepted: Record<string, string>): Promise<void>;
@@ -121,6 +125,8 @@ export function openState(directory: string): State {
     results,
     served: () => record('served.json'),
     saveServed: (served) => writeJson(file('served.json'), served),
+    retries: () => readJson<Retry[]>(file('retries.json')).then((value) => value ?? []),
+    saveRetries: (retries) => writeJson(file('retries.json'), retries),
     accepted: () => record('accepted.json'),
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
     damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),

@@ -7,9 +7,10 @@ import { spoolError } from './spool.ts';
 import { type ExtractedTree, extractTree } from './store/extract-tree.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
+import { type MeasuredTree, measureTree } from './store/measure-tree.ts';
 import type { PackRef } from './store/pack-stream.ts';
-import { type StoredTree, storeTree } from './store/store-tree.ts';
-import { walk } from './store/walk.ts';
+import { storeTree } from './store/store-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-jobs.ts';
 
 export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
@@ -30,6 +31,8 @@ export interface StoreJob {
   source: string;
   indexPath: string;
   spool: string;
+  /** whether SQLite databases among the files are copied consistently; a dump has none of its own */
+  sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
 }
@@ -40,13 +43,6 @@ export interface MeasureJob {
   root: string;
   include: string[];
   exclude: string[];
-}
-
-/** What a tree holds. `whole` is false when counting was cut short: then the numbers are lower bounds. */
-export interface MeasuredTree {
-  files: number;
-  bytes: number;
-  whole: boolean;
 }
 
 export interface ExtractJob {
@@ -85,7 +81,7 @@ export async function runTreeJob(
 ): Promise<TreeResult> {
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
   if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
-  if (job.kind === 'measure') return measureTree(job, signal);
+  if (job.kind === 'measure') return measureTree(job.root, { include: job.include, exclude: job.exclude, signal });
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;
     return extractTree({
@@ -99,9 +95,10 @@ export async function runTreeJob(
       progress: inPhase('restoring files'),
     });
   }
-  const { journal, spool: _spool, ...rest } = job;
+  const { journal, spool, sqlite, ...rest } = job;
   return storeTree({
     ...rest,
+    ...(sqlite ? { spool } : {}),
     ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
@@ -109,22 +106,6 @@ export async function runTreeJob(
   }).catch((error: unknown) => {
     throw spoolError(error);
   });
-}
-
-/** How long counting may take, milliseconds. */
-const MEASURE_LIMIT_MS = 5000;
-
-async function measureTree({ root, include, exclude }: MeasureJob, signal: AbortSignal): Promise<MeasuredTree> {
-  const measured = { files: 0, bytes: 0, whole: true };
-  const end = performance.now() + MEASURE_LIMIT_MS;
-  for await (const { stat } of walk(root, { include, exclude, signal })) {
-    if (stat?.type === 'file') {
-      measured.files += 1;
-      measured.bytes += stat.size;
-    }
-    if (performance.now() > end) return { ...measured, whole: false };
-  }
-  return measured;
 }
 
 /**

@@ -7,11 +7,11 @@ import type { Log } from './log.ts';
 import type { CapturedTree, Reach } from './sources/source.ts';
 import { HELPER_ROOT } from './sources/volume.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
-import type { StoredTree } from './store/store-tree.ts';
+import type { MeasuredTree } from './store/measure-tree.ts';
+import type { StoredTree } from './store/stored-tree.ts';
 
 import type {
   ExtractJob,
-  MeasuredTree,
   MeasureJob,
   ProgressSink,
   StoreJob,

@@ -28,6 +28,9 @@ import { dropLeftDatabases } from './working-databases.ts';
 /** How long a server may take to tell how far a dead restore had come, milliseconds. */
 const ASK_LIMIT_MS = 60_000;
 
+/** How long one look after dead runs waits for a stop that one of them began, milliseconds; the next look goes on. */
+const STOP_WAIT_MS = 12_000;
+
 /** Undoes what dead runs left; to be called with the lock held. */
 export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void> {
   const { engine, log, project, state, treeStore, plan, self } = ground;
@@ -40,7 +43,7 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     log,
     now: ground.now,
     repository: ground.own.repository,
-    holdDeps: ground.holdDeps,
+    holdDeps: (record) => ({ ...ground.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
     reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
     dropDatabases: (entries, run) =>

@@ -1,6 +1,7 @@
 import type { Engine } from './docker/engine.ts';
+import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { LifeboatError } from './errors.ts';
-import { type HoldDeps, releaseHolds, runPre, STOP_TIMEOUT_S } from './hold.ts';
+import { type HoldDeps, releaseHolds, runPre } from './hold.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import type { Hook, PlannedSource } from './plan/model.ts';
 
@@ -18,6 +19,8 @@ export interface Hold {
   post?: Hook;
   /** all that are to be stopped */
   stop: ContainerRef[];
+  /** true where `work` needs them stopped to its end: one that somebody else started meanwhile is a failure */
+  strict?: boolean;
   /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
   leftHeld?: (error: unknown) => boolean;
 }
@@ -28,7 +31,13 @@ export function holdOf(source: PlannedSource): Hold | undefined {
   const stop = source.kind === 'volume' ? source.stop.map((one) => ({ ...one, project, service })) : [];
   if (stop.length === 0 && !source.pre && !source.post) return undefined;
   const container = { id: containerId, name: containerName, project, service };
-  return { container, stop, ...(source.pre ? { pre: source.pre } : {}), ...(source.post ? { post: source.post } : {}) };
+  return {
+    container,
+    stop,
+    strict: true,
+    ...(source.pre ? { pre: source.pre } : {}),
+    ...(source.post ? { post: source.post } : {}),
+  };
 }
 
 /**
@@ -37,7 +46,8 @@ export function holdOf(source: PlannedSource): Hold | undefined {
  * that {@link releaseHolds} can finish what failed or what a crash cut short. `work` is given warnings about how the
  * containers stopped.
  *
- * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does; those of `work`.
+ * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does, or a container was started by somebody else while
+ * it had to be stopped; those of `work`.
  */
 export async function withHold<T>(
   hold: Hold,
@@ -55,7 +65,9 @@ export async function withHold<T>(
   if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
   const holdAndWork = async () => {
     if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
-    return work(await stopAll(stops, { ...deps, record }, signal));
+    const result = await work(await stopAll(stops, { ...deps, record }, signal));
+    if (hold.strict) await checkStillStopped(stops, deps.engine);
+    return result;
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
   if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
@@ -89,13 +101,26 @@ async function runningOf(containers: readonly ContainerRef[], engine: Engine): P
   return found;
 }
 
+/** HOOK_FAILED when somebody started one of them meanwhile. */
+async function checkStillStopped(stops: readonly Stop[], engine: Engine): Promise<void> {
+  for (const { container, startedAt } of stops) {
+    // One that is gone cannot have written.
+    const now = await engine.inspectContainer(container.id).catch(() => undefined);
+    if (!now || now.startedAt === startedAt) continue;
+    throw new LifeboatError('HOOK_FAILED', `${container.name} was started while its volumes were read`, {
+      hint: 'Its files may not be consistent with each other: run the backup again, and leave the service stopped until it ends.',
+    });
+  }
+}
+
 /** Stops all at the same time; resolves to warnings. When one cannot be stopped, the others are waited for. */
 async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSignal): Promise<string[]> {
   signal.throwIfAborted();
   const warnings: string[] = [];
   for (const { container, startedAt, timeout } of stops) {
+    const at = new Date().toISOString();
     const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
-    deps.record({ type: 'stop', container, startedAt, until });
+    deps.record({ type: 'stop', container, startedAt, at, timeout, until });
     deps.log.info('stopping a container', { container: container.name });
   }
   const patient = later(signal, deps.patienceMs);

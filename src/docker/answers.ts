@@ -41,6 +41,12 @@ export interface ContainerDetails {
   networkMode: string;
   /** the engine removes it as soon as it stops (`--rm`) */
   autoRemove: boolean;
+  /** `no`, `always`, `unless-stopped`, `on-failure`; empty where the engine says nothing */
+  restartPolicy: string;
+  /** how often the engine has restarted it since somebody started it */
+  restarts: number;
+  /** ISO time */
+  createdAt: string;
   /** seconds it is given to stop, where it was made with such a setting (`stop_grace_period` in Compose) */
   stopTimeout: number | undefined;
   networks: Record<string, { ip: string; aliases: string[] }>;
@@ -128,6 +134,11 @@ export const container = z
     Id: id,
     Name: z.string(),
     Image: id,
+    Created: text,
+    RestartCount: z
+      .number()
+      .nullish()
+      .transform((value) => value ?? 0),
     State: z.object({
       Status: text,
       Running: z.boolean(),
@@ -145,7 +156,7 @@ export const container = z
       Env: environment,
       StopTimeout: z.number().nullish(),
     }),
-    HostConfig: z.object({ NetworkMode: text, AutoRemove: flag }),
+    HostConfig: z.object({ NetworkMode: text, AutoRemove: flag, RestartPolicy: z.object({ Name: text }).nullish() }),
     Mounts: z
       .array(mount)
       .nullish()
@@ -174,6 +185,9 @@ export const container = z
       mounts: c.Mounts,
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,
+      restartPolicy: c.HostConfig.RestartPolicy?.Name ?? '',
+      restarts: c.RestartCount,
+      createdAt: c.Created,
       stopTimeout: c.Config.StopTimeout ?? undefined,
       networks: Object.fromEntries(
         Object.entries(c.NetworkSettings?.Networks ?? {}).map(([name, n]) => [

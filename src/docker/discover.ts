@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { ContainerFacts } from '../plan/model.ts';
+import type { ContainerFacts, ContainerLife } from '../plan/model.ts';
 import type { ContainerDetails } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
@@ -83,12 +83,17 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     service: details.labels[SERVICE] ?? details.name,
     imageId: details.imageId,
     running: details.running,
+    life: lifeOf(details),
     labels: details.labels,
     imageLabels: labels,
     env: details.env,
     mounts: details.mounts,
     ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };
+}
+
+function lifeOf({ state, restartPolicy, createdAt, startedAt, finishedAt }: ContainerDetails): ContainerLife {
+  return { state, restartPolicy, createdAt, startedAt, finishedAt };
 }
 
 /** The agent's own container. */

@@ -11,6 +11,16 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
+export interface EventsOptions extends CallOptions {
+  since?: number;
+  until?: number;
+  actions: readonly string[];
+  /** label filters as `key=value`; all must match */
+  labels?: readonly string[];
+  /** ids; default: every container */
+  containers?: readonly string[];
+}
+
 /** A command to start in a container. */
 export interface ExecSpec {
   argv: readonly string[];
@@ -31,10 +41,11 @@ export interface Engine {
   /** How long, in ms, the engine may take to record an end after the stream's end; longer means the stream was cut. */
   readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;
-  /** Container events from now, or from `since` (seconds), until the signal aborts or the connection ends. */
-  events(
-    options: CallOptions & { since?: number; actions: readonly string[] },
-  ): Promise<AsyncIterable<answers.EngineEvent>>;
+  /**
+   * Container events from now, or from `since`, until the signal aborts, the connection ends, or the engine's clock is at
+   * `until` (both in seconds since the epoch). The engine remembers its last 256 events, those of health checks included.
+   */
+  events(options: EventsOptions): Promise<AsyncIterable<answers.EngineEvent>>;
   /** All containers, also stopped ones, that carry every one of `labels` (`key` or `key=value`). */
   listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
@@ -93,9 +104,13 @@ function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine
     async ping(o = {}) {
       await call('GET', '/_ping', { signal: o.signal });
     },
-    async events({ since, actions, signal }) {
-      const query: Record<string, string> = { filters: JSON.stringify({ type: ['container'], event: actions }) };
+    async events({ since, until, actions, labels, containers, signal }) {
+      const only = { ...(labels ? { label: labels } : {}), ...(containers ? { container: containers } : {}) };
+      const query: Record<string, string> = {
+        filters: JSON.stringify({ type: ['container'], event: actions, ...only }),
+      };
       if (since !== undefined) query.since = since.toFixed(9);
+      if (until !== undefined) query.until = until.toFixed(9);
       return eventsOf(await transport.stream({ ...open('/events', { query, signal }), method: 'GET' }));
     },
     async listContainers({ labels = [], signal } = {}) {

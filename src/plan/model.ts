@@ -12,6 +12,17 @@ export interface Mount {
   writable: boolean;
 }
 
+/** What tells whether a container that does not run is about to. ISO times, year 1 for what never happened. */
+export interface ContainerLife {
+  /** `created`, `exited`, `running`… */
+  state: string;
+  /** `no`, `always`, `unless-stopped`, `on-failure` */
+  restartPolicy: string;
+  createdAt: string;
+  startedAt: string;
+  finishedAt: string;
+}
+
 /** What planning needs to know of one container. Plain data: made by docker/discover, read by plan/. */
 export interface ContainerFacts {
   id: string;
@@ -22,6 +33,8 @@ export interface ContainerFacts {
   service: string;
   imageId: string;
   running: boolean;
+  /** when it last started and ended, and what the engine does then; absent where nobody asked the engine */
+  life?: ContainerLife;
   labels: Record<string, string>;
   /** the labels of its image: an equal label on the container was inherited, not set by the user */
   imageLabels: Record<string, string>;
@@ -116,4 +129,6 @@ export interface Plan {
   /** sorted by name */
   sources: PlannedSource[];
   problems: Problem[];
+  /** labelled containers that do not run and are about to, see awaited.ts; absent when there is none */
+  awaited?: string[];
 }

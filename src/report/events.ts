@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
+import { mayPass } from '../plan/retry.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run that was missed while the agent was down. `safety`: a restore that is
@@ -114,11 +115,36 @@ export interface RunReport extends RunStart {
   previousStatus?: RunStatus;
   /** ISO time of the next scheduled run, when known */
   nextRun?: string;
+  /**
+   * What failed is tried again at that ISO time. `quiet`: all of it may pass by itself, so people hear of the last try, not
+   * of this one.
+   */
+  retry?: { at: string; quiet: boolean };
 }
 
 /** How things stand after a run: all is well only when the sources that it left out are well too. */
 export function overall({ status, others = [] }: Pick<RunReport, 'status' | 'others'>): RunStatus {
   return status === 'ok' && others.length > 0 ? 'partial' : status;
+}
+
+/** What of a finished run may pass by itself, see {@link mayPass}: `none`, `some` of it, or `all` that is not well. */
+export function passingShare(report: Omit<RunReport, 'retry'>): 'none' | 'some' | 'all' {
+  const { results, error, problems, copies = [] } = report;
+  const failed = results.filter(({ status }) => status !== 'ok');
+  const passing = failed.filter((one) => one.status === 'failed' && one.error && mayPass(one.error));
+  const whole = error ? [mayPass(error)] : [];
+  if (passing.length === 0 && !whole.includes(true)) return 'none';
+  const lasting = problems.some(({ severity, code }) => severity === 'error' && code !== 'CONTAINER_STOPPED');
+  const isAll =
+    passing.length === failed.length &&
+    !whole.includes(false) &&
+    // The agent is being stopped, and may not come back.
+    error?.code !== 'INTERRUPTED' &&
+    !lasting &&
+    // The next try says nothing of what is stored.
+    !results.some(({ fell }) => fell) &&
+    copies.every(({ status }) => status === 'ok');
+  return isAll ? 'all' : 'some';
 }
 
 /** How far a source is. Sent often; a listener must be quick with it. */
@@ -131,6 +157,8 @@ export interface Progress {
   /** bytes, when it can be told */
   total?: number;
   files?: number;
+  /** true while the run waits for something else than its own work: `phase` says for what */
+  waits?: boolean;
 }
 
 /** Identifies a restore, or a rollback of one, from the moment in which it begins to change something. */

@@ -38,7 +38,8 @@ export interface HealthchecksOptions {
 /**
  * Pings a check at the start and end of every run, whatever LIFEBOAT_NOTIFY says: a dead-man's switch needs all of them.
  * A run that is only partly well counts as failed, and so does a good one while a source that it left out is not well: a
- * success would end an alarm whose reason is still there.
+ * success would end an alarm whose reason is still there. A failure that is tried again is a log entry: the last try
+ * decides.
  */
 export function createHealthchecks(options: HealthchecksOptions): Notifier {
   const { target, project, zone, post = createPost(), now = Date.now } = options;
@@ -81,7 +82,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
       } else if (event.type === 'run-finished') {
         const { report } = event;
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true })}`;
-        const kind = overall(report) === 'ok' ? 'success' : 'fail';
+        const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
       } else if (event.type === 'restore-finished') {
         // A restore says nothing about whether backups are made: it is only noted with the check.

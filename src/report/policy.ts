@@ -17,7 +17,7 @@ export interface Told {
 }
 
 /**
- * Whether a run is told.
+ * Whether a run is told. In no mode: one that failed and is tried again, see {@link RunReport.retry}.
  * - `always`: every run. In every mode: a run in which a source suddenly is much smaller.
  * - `failure`: every run that is not ok.
  * - `change`: a run whose status differs from its predecessor's (the first run too); and while not all is well, when other
@@ -25,6 +25,7 @@ export interface Told {
  * The last holds in `failure` too for a run that is ok while a source that it left out is not.
  */
 export function shouldTell(mode: NotifyMode, report: RunReport, told: Told | undefined, now: number): boolean {
+  if (report.retry?.quiet) return false;
   if (mode === 'always') return true;
   // Data that suddenly is nearly gone is stored all the same, as a run that is ok with a warning.
   if (report.results.some(({ fell }) => fell)) return true;

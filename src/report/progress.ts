@@ -79,6 +79,8 @@ export function createProgress(
         entry.meter.add(event.progress);
         running.set(event.progress.source, { ...entry, last: event.progress });
         if (live) drawSoon();
+        else if (event.progress.waits && entry.last?.phase !== event.progress.phase)
+          say(renderProgress(event.progress));
       } else if (event.type === 'source-finished') {
         const { result } = event;
         running.delete(result.name);

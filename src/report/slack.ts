@@ -6,7 +6,7 @@ import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
 import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
-import { failuresFirst, headline, nextRun, otherSource, safety, totals } from './text.ts';
+import { failuresFirst, headline, nextRun, nextTry, otherSource, safety, totals } from './text.ts';
 
 /** A section or context block; `verbatim` keeps Slack from turning plain names into links and mentions. */
 interface MrkdwnText {
@@ -163,6 +163,7 @@ function footer(
 ): string {
   const stored = report.snapshot === undefined ? 'nothing stored' : `snapshot ${report.snapshot}`;
   const parts = [`${stored} · ${mrkdwn(report.destination, 300)}`];
+  if (report.retry !== undefined) parts.push(nextTry(report.retry.at, when));
   if (report.nextRun !== undefined) parts.push(nextRun(report.nextRun, when));
   // Only names that need no quoting: a command to copy must never do more than it says.
   const again = failed.map((result) => result.name).filter((name) => /^[\w.-]+$/.test(name));

@@ -124,6 +124,7 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
   if (clean.pruned !== undefined) lines.push(...prunedLines(clean.pruned, paint));
   for (const other of clean.others ?? []) lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
+  if (clean.retry !== undefined) lines.push(`  ${nextTry(clean.retry.at, options)}`);
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');
 }
@@ -178,6 +179,11 @@ export function nextRun(iso: string, { now, zone }: Pick<RenderOptions, 'now' | 
   return `next run ${formatWhen(when, { now, zone })}${left > 0 ? ` (in ${formatDuration(left)})` : ''}`;
 }
 
+/** `what failed is tried again today 03:10 CET (in 10m)`. */
+export function nextTry(iso: string, { now, zone }: Pick<RenderOptions, 'now' | 'zone'>): string {
+  return nextRun(iso, { now, zone }).replace('next run', 'what failed is tried again');
+}
+
 /** How fast a source goes: bytes a second, and milliseconds left where that can be told. */
 export interface RateInfo {
   bytesPerSecond: number;
@@ -187,6 +193,7 @@ export interface RateInfo {
 /** One line on a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
 export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 0): string {
   const clean = cleanReport(progress);
+  if (clean.waits) return `${pad(oneLine(clean.source), nameWidth)}   ${oneLine(clean.phase)}`;
   const amount = [formatBytes(clean.done)];
   if (clean.total !== undefined && clean.total > 0)
     amount.push(`of ~${formatBytes(Math.max(clean.total, clean.done))}`);

@@ -3,7 +3,8 @@ import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
-import { comparePaths, displayPath, type TreePath } from './path.ts';
+import { comparePaths, displayPath, pathUnder, type TreePath } from './path.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 import { type FileStat, type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
@@ -54,7 +55,7 @@ const FILE_OVERHEAD = 4096 + 512;
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
   const root = Directory.open(options.root);
   try {
-    const comparison = new Comparison(options);
+    const comparison = new Comparison(options, pathUnder(root.realPath()));
     const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
     let beside = await live.next();
     for await (const entry of options.index) {
@@ -76,14 +77,16 @@ export async function compareTree(options: CompareOptions): Promise<TreeDifferen
 
 class Comparison {
   private readonly options: CompareOptions;
+  private readonly absolute: (path: TreePath) => Buffer;
   private readonly packs = new Set<string>();
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
   private dev: bigint | undefined;
   private toldAt = 0;
 
-  constructor(options: CompareOptions) {
+  constructor(options: CompareOptions, absolute: (path: TreePath) => Buffer) {
     this.options = options;
+    this.absolute = absolute;
   }
 
   extra(path: TreePath, stat: FileStat | undefined): void {
@@ -100,13 +103,16 @@ class Comparison {
   both(entry: IndexEntry, { stat, target }: WalkItem): void {
     this.see(entry.path, stat);
     if (!this.wanted(entry)) return;
-    if (stat && isEqual(entry, stat, target)) {
+    const isDatabase = entry.sqlite !== undefined && stat?.type === 'file';
+    const inParts = isDatabase && isInParts(this.absolute(entry.path));
+    if (stat && !inParts && isEqual(entry, stat, target)) {
       this.counts.equal++;
       // Written anew all the same, but not fetched.
       if (!this.options.select) this.need(entry, false);
       return;
     }
-    const newer = stat !== undefined && stat.mtime > entry.mtime;
+    const written = (live: FileStat) => (isDatabase ? lastWritten(live, this.absolute(entry.path)) : live.mtime);
+    const newer = stat !== undefined && written(stat) > entry.mtime;
     if (newer) this.counts.newer++;
     if (newer && this.options.select && !this.options.overwrite) return;
     this.counts.replaced++;

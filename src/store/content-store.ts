@@ -15,7 +15,7 @@ import type { FileStat } from './walk.ts';
 export const SMALL_FILE = 16 * 1024 * 1024;
 
 /** The part of an index line that is about content. */
-export type Content = { size: number; sha256: string } & Partial<Placed>;
+export type Content = { size: number; sha256: string; sqlite?: string } & Partial<Placed>;
 
 /** What came of storing one file. `stat` is of the moment the content was read. */
 export type StoredFile =

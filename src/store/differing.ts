@@ -5,6 +5,7 @@ import type { IndexEntry } from './index-file.ts';
 import { isEqualFile } from './live-file.ts';
 import type { OpenDirectories } from './open-directories.ts';
 import { split, type TreePath } from './path.ts';
+import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 
 /** Of what is selected, that which has to come from the snapshot. */
 export async function differing(
@@ -23,11 +24,14 @@ export async function differing(
   const isPassedOver = async (entry: IndexEntry, directory: Directory, name: string) => {
     const found = directory.look(name);
     if (!found) return false;
-    if (!linked.has(entry.path) && (await isEqual(entry, directory, name, heard))) {
+    const isDatabase = entry.sqlite !== undefined && found.isFile();
+    const inParts = isDatabase && isInParts(directory.at(name));
+    if (!linked.has(entry.path) && !inParts && (await isEqual(entry, directory, name, heard))) {
       counts.equal++;
       return true;
     }
-    if (options.overwrite || found.mtimeNs <= entry.mtime) return false;
+    const written = isDatabase ? lastWritten({ mtime: found.mtimeNs }, directory.at(name)) : found.mtimeNs;
+    if (options.overwrite || written <= entry.mtime) return false;
     counts.newer++;
     return true;
   };

@@ -4,6 +4,7 @@ import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
 import { within } from './open-directories.ts';
 import { displayPath, split, type TreePath } from './path.ts';
+import { companionsOf, isSqliteAt } from './sqlite/sqlite-file.ts';
 
 /** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
 export function* planWhole(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
@@ -32,7 +33,11 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
       if (inside && beside) yield* merge(beside, inside, path, beside.meta());
       else {
         moves = true;
+        const stranded = strandedBy(name, from, live);
         yield { type: 'move', path, out: live.look(name) !== undefined, in: true };
+        for (const companion of stranded) {
+          yield { type: 'move', path: path.slice(0, -name.length) + companion, out: true, in: false };
+        }
       }
     } finally {
       inside?.close();
@@ -41,6 +46,15 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
   }
   // The root always: areas come and go in it.
   if (moves || at === '') yield { type: 'directory', path: at, before: meta, after: meta };
+}
+
+/**
+ * The log and journal that an SQLite database left next to its name, which another database of that name must not meet: SQLite
+ * would take them for its own. Names in `live`.
+ */
+function strandedBy(name: string, from: Directory, live: Directory): string[] {
+  const left = companionsOf(name).filter((companion) => live.look(companion) && !from.look(companion));
+  return left.length > 0 && isSqliteAt(from.at(name)) ? left : [];
 }
 
 /**
@@ -70,6 +84,7 @@ export async function* planBack(
       if (comes || goes) moves.push({ path: step.path, out: goes, in: comes });
     }
   }
+  moves.push(...strandedMoves(moves, root, incoming));
   yield { type: 'directory', path: '', before, after: before };
   const seen = new Set<TreePath>(['']);
   for (const move of moves) {
@@ -89,6 +104,19 @@ export async function* planBack(
     }
     yield { type: 'move', ...move };
   }
+}
+
+/** What an application wrote next to a restored database goes out with it. */
+function strandedMoves(moves: readonly { path: TreePath; in: boolean }[], root: Directory, incoming: Directory) {
+  const moved = new Set(moves.map(({ path }) => path));
+  return moves.flatMap((move) => {
+    const { parent, name } = split(move.path);
+    const side = move.in ? incoming : root;
+    const isDatabase = within(side, parent, (directory) => isSqliteAt(directory.at(name))) ?? false;
+    const left = isDatabase ? companionsOf(move.path).filter((path) => !moved.has(path)) : [];
+    const there = left.filter((path) => within(root, parent, (live) => live.look(split(path).name)) !== undefined);
+    return there.map((path) => ({ path, out: true, in: false }));
+  });
 }
 
 /** The directories above a path, from the root down. */

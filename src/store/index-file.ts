@@ -44,6 +44,8 @@ export interface IndexEntry {
   changed?: true;
   /** the file had holes */
   sparse?: true;
+  /** the file is an SQLite database: what its log and journal looked like then; only to see changes */
+  sqlite?: string;
 }
 
 const TYPES: readonly string[] = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'char', 'block'];
@@ -51,6 +53,7 @@ const SHA256 = /^[0-9a-f]{64}$/;
 const PACK_ID = /^[0-9a-f]{32}$/;
 const DECIMAL = /^(0|-?[1-9][0-9]{0,19})$/;
 const MODE = /^[0-7]{4}$/;
+const MAX_STATE = 32;
 
 /** A path of 4095 bytes in base64, and its percent-encoded entry name, stay well below. */
 const MAX_LINE = 64 * 1024;
@@ -73,6 +76,7 @@ export function encodeIndexEntry(entry: IndexEntry): string {
   if (entry.target !== undefined) putPath(line, 'target', entry.target);
   if (entry.changed) line.changed = true;
   if (entry.sparse) line.sparse = true;
+  if (entry.sqlite !== undefined) line.sqlite = entry.sqlite;
   return `${JSON.stringify(line)}\n`;
 }
 
@@ -117,6 +121,7 @@ function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
   } else if (fields.pack !== undefined || fields.entry !== undefined) throw damaged('an empty file has no content');
   if (fields.changed === true) entry.changed = true;
   if (fields.sparse === true) entry.sparse = true;
+  if (typeof fields.sqlite === 'string') entry.sqlite = fields.sqlite.slice(0, MAX_STATE);
 }
 
 function takeTarget(fields: Record<string, unknown>, entry: IndexEntry): void {

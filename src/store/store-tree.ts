@@ -1,8 +1,8 @@
 import type { Destination } from '../destinations/destination.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { PackRef } from './pack-stream.ts';
+import type { StoredTree } from './stored-tree.ts';
 import { TreeStoring } from './tree-storing.ts';
-import type { FileType } from './walk.ts';
 
 /** What to store, and where. */
 export interface StoreTreeOptions {
@@ -21,42 +21,13 @@ export interface StoreTreeOptions {
   indexPath: string;
   /** files up to that many bytes share packs, a larger one is a pack of its own; only tests need another value */
   smallFile?: number;
+  /** a directory with room for one copy of the largest SQLite database; absent: databases are files like any other */
+  spool?: string;
   /** called, and waited for, before an object is put: what a run that dies has to have cleaned up */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal;
   /** called at most a few times a second, and at the end. `done` in bytes. */
   progress?(progress: { done: number; files: number }): void;
-}
-
-/** Something in the tree that needs attention. `path` is for people. */
-export interface TreeIssue {
-  path: string;
-  message: string;
-}
-
-/** What was stored. Counts of files include hard links; bytes count every content once for each file that has it. */
-export interface StoredTree {
-  /** lines in the index */
-  entries: number;
-  files: number;
-  bytes: number;
-  /** files whose content was not in the repository before */
-  newFiles: number;
-  /** bytes added to the repository, as stored */
-  newBytes: number;
-  /** files that were not read, since nothing about them changed */
-  unchangedFiles: number;
-  /** every pack the new index uses */
-  packs: PackRef[];
-  /** FIFOs, sockets and devices: in the index, without content */
-  skipped: Partial<Record<FileType, number>>;
-  /** the first of what could not be read, and so is not in the index */
-  unreadable: TreeIssue[];
-  unreadableCount: number;
-  /** the first of the files that changed each time they were read */
-  changed: TreeIssue[];
-  changedCount: number;
-  warnings: string[];
 }
 
 /**

@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import type { Directory } from './directory.ts';
@@ -6,7 +7,11 @@ import { IndexWriter } from './index-writer.ts';
 import { displayPath, pathUnder, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
 import type { SmallRead } from './read-file.ts';
-import type { StoredTree, StoreTreeOptions } from './store-tree.ts';
+import { lastWritten } from './sqlite/sqlite-file.ts';
+import { type DatabaseIssue, DatabaseStoring } from './sqlite/store-database.ts';
+import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
+import type { StoreTreeOptions } from './store-tree.ts';
+import { emptyResult, type StoredTree } from './stored-tree.ts';
 import { type FileStat, openRoot, type WalkItem, walk } from './walk.ts';
 
 const MAX_ISSUES = 100;
@@ -41,6 +46,7 @@ export class TreeStoring {
   private readonly index: IndexWriter;
   private readonly previous: PreviousIndex;
   private readonly contents: ContentStore;
+  private readonly databases: DatabaseStoring | undefined;
   private readonly smallFile: number;
   private readonly usedPacks = new Set<string>();
   private readonly links = new Map<string, FirstLink>();
@@ -62,10 +68,15 @@ export class TreeStoring {
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
     const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
-    this.contents = new ContentStore(writing, this.smallFile, index, previous, (bytes) => {
+    const heard = (bytes: number) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
-    });
+    };
+    this.contents = new ContentStore(writing, this.smallFile, index, previous, heard);
+    const { contents, smallFile } = this;
+    const issue = this.addIssue.bind(this);
+    if (options.spool !== undefined)
+      this.databases = new DatabaseStoring({ spool: options.spool, contents, smallFile, issue, heard, signal });
   }
 
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
@@ -73,7 +84,8 @@ export class TreeStoring {
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
     const index = await IndexWriter.create(options.indexPath);
     try {
-      return new TreeStoring(options, openRoot(options.root), index, previous);
+      const spool = options.spool === undefined ? {} : { spool: await realpath(options.spool) };
+      return new TreeStoring({ ...options, ...spool }, openRoot(options.root), index, previous);
     } catch (error) {
       await index.abort();
       await previous.close();
@@ -98,6 +110,7 @@ export class TreeStoring {
     await this.index.finish();
     await this.close();
     this.result.newFiles = this.contents.newFiles;
+    this.result.databases = this.databases?.count ?? 0;
     this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
     this.result.packs = [...this.previous.packs(this.usedPacks), ...stored];
     this.result.warnings.push(...this.previous.warnings);
@@ -113,6 +126,7 @@ export class TreeStoring {
   }
 
   private async close(): Promise<void> {
+    await this.databases?.close();
     await this.contents.close();
     await this.previous.close();
     this.root.close();
@@ -120,7 +134,7 @@ export class TreeStoring {
 
   /** Decides what has to be done for a name, and begins to read a small file. */
   private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: IndexEntry | undefined): Job {
-    const job: Job = { path, stat, target, unchanged: this.unchangedContent(stat, previous) };
+    const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     if (stat.nlink > 1) {
       // Another name of a file that is on its way already is not read again.
@@ -137,14 +151,15 @@ export class TreeStoring {
   }
 
   /** The previous content, when nothing shows that the file changed since and its pack is there. */
-  private unchangedContent(stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
+  private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
     if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
-    const { size, sha256, pack, entry } = previous;
-    const same =
-      size === stat.size && previous.mtime === stat.mtime && previous.ctime === stat.ctime && previous.ino === stat.ino;
-    if (!same) return undefined;
-    if (pack === undefined || entry === undefined) return { size, sha256 };
-    return this.previous.usable(pack) ? { size, sha256, pack, entry } : undefined;
+    const { size, sha256, pack, entry, sqlite } = previous;
+    const isSame =
+      sqlite === undefined ? isUnchanged(stat, previous) : this.databases?.isSame(stat, this.absolute(path), sqlite);
+    if (!isSame) return undefined;
+    const content = { size, sha256, ...(sqlite === undefined ? {} : { sqlite }) };
+    if (pack === undefined || entry === undefined) return content;
+    return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
   }
 
   private async settle(job: Job): Promise<void> {
@@ -153,8 +168,9 @@ export class TreeStoring {
       this.readBytes -= job.stat.size;
     }
     const { path, stat, target } = job;
-    if (stat.type === 'file') await this.settleFile(job);
-    else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
+    if (stat.type === 'file') {
+      if (!this.databases?.covers(path)) await this.settleFile(job);
+    } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
     else {
       if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
       this.emit(metadata(path, stat));
@@ -171,14 +187,19 @@ export class TreeStoring {
       if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
     } else if (unchanged) {
       this.result.unchangedFiles++;
-      this.emitFile(path, { outcome: 'stored', content: unchanged, stat, changed: false });
+      const isDatabase = unchanged.sqlite !== undefined;
+      if (isDatabase) this.databases?.cover(path);
+      const mtime = isDatabase ? lastWritten(stat, this.absolute(path)) : stat.mtime;
+      this.emitFile(path, { outcome: 'stored', content: unchanged, stat: { ...stat, mtime }, changed: false });
     } else {
       const absolute = this.absolute(path);
-      const large = stat.size > this.smallFile;
       this.underWay = 0;
-      const stored = large
-        ? await this.contents.storeLarge(path, absolute)
-        : await this.contents.store(path, absolute, await (reading ?? this.contents.read(absolute, stat.size)));
+      const large = stat.size > this.smallFile;
+      const read = large ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
+      const plain = () => (read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute));
+      const stored = await (this.databases?.isDatabase(absolute, read)
+        ? this.databases.store(path, absolute, plain)
+        : plain());
       this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
       else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
@@ -205,7 +226,7 @@ export class TreeStoring {
     return this.index.add(entry);
   }
 
-  private addIssue(kind: 'unreadable' | 'changed', path: TreePath, message: string): void {
+  private addIssue(kind: 'unreadable' | 'changed' | DatabaseIssue, path: TreePath, message: string): void {
     this.result[`${kind}Count`]++;
     if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: displayPath(path), message });
   }
@@ -218,33 +239,7 @@ export class TreeStoring {
   }
 }
 
-function metadata(path: TreePath, stat: FileStat): IndexEntry {
-  return { path, type: stat.type, mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime };
-}
-
-function linkKey(stat: FileStat): string {
-  return `${stat.dev}:${stat.ino}`;
-}
-
 /** Where the packs of a source are. */
 export function packPrefix(project: string, source: string): string {
   return `${project}/packs/${source}/`;
-}
-
-function emptyResult(): StoredTree {
-  return {
-    entries: 0,
-    files: 0,
-    bytes: 0,
-    newFiles: 0,
-    newBytes: 0,
-    unchangedFiles: 0,
-    packs: [],
-    skipped: {},
-    unreadable: [],
-    unreadableCount: 0,
-    changed: [],
-    changedCount: 0,
-    warnings: [],
-  };
 }

@@ -132,9 +132,12 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
   });
 
-  it('fails cleanly when the database container is restarted', async () => {
+  it('fails cleanly when the database container is restarted, and takes seconds to end', async () => {
     const db = await stack.id('db');
-    const { before, ran } = await strike(atFirst(), () => ok('docker', ['restart', '-t', '2', db]));
+    // A server that is asked to stop ends its connections at once, and waits for its last checkpoint then.
+    const freeze = 'kill -STOP $(grep -l "postgres: [c]heckpointer" /proc/[0-9]*/cmdline | cut -d/ -f3)';
+    await stack.exec('db', ['sh', '-c', freeze]);
+    const { before, ran } = await strike(atFirst(), () => ok('docker', ['restart', '-t', '9', db]));
     await stack.compose('up', '--detach', '--wait', 'db');
     await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
   });

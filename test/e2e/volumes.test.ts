@@ -35,15 +35,37 @@ const NEVER_AT_REST = `
   fs.writeFileSync('/data/changes', 'x'.repeat(64 << 20));
   const changes = fs.openSync('/data/changes', 'r+');
   fs.writeFileSync('/data/grows', '');
+  const { DatabaseSync } = require('node:sqlite');
+  const databases = [['app.db', 'wal'], ['jobs', 'delete']].map(([name, mode]) => {
+    const database = new DatabaseSync('/data/' + name, { timeout: 20000 });
+    database.exec('PRAGMA synchronous = OFF; PRAGMA journal_mode = ' + mode + '; CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)');
+    database.exec('CREATE INDEX i ON t (a); BEGIN');
+    for (let i = 0; i < 20000; i++) database.exec('INSERT INTO t (a, b) VALUES (random(), hex(randomblob(150)))');
+    database.exec('COMMIT');
+    return database;
+  });
   let n = 0;
   setInterval(() => {
     n += 1;
+    for (const database of databases) {
+      database.exec('BEGIN IMMEDIATE; UPDATE t SET a = random(), b = hex(randomblob(150)) WHERE id % 500 = ' + (n % 500) + '; COMMIT');
+    }
     fs.writeSync(changes, String(n % 10), Math.floor(Math.random() * (64 << 20)));
     fs.appendFileSync('/data/grows', 'line ' + n + '\\n');
     fs.writeFileSync('/data/vanishes-' + (n % 50), 'here ' + n);
     fs.rmSync('/data/vanishes-' + ((n + 25) % 50), { force: true });
     if (n % 10 === 0) fs.writeFileSync('/data/shrinks', 'x'.repeat(1 + ((n * 7919) % 3000000)));
   }, 2);
+`;
+
+/** A database of 80 MB that nobody else may open, and that is written to all the time. */
+const LOCKED = `
+  const { DatabaseSync } = require('node:sqlite');
+  const database = new DatabaseSync('locked');
+  database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; CREATE TABLE t (id INTEGER PRIMARY KEY, a)');
+  database.exec('INSERT INTO t VALUES (1, 0), (2, zeroblob(80000000))');
+  require('node:fs').writeFileSync('ready', 'yes');
+  setInterval(() => database.exec('UPDATE t SET a = a + 1 WHERE id = 1'), 1);
 `;
 
 describe('volumes of services', () => {
@@ -57,6 +79,7 @@ describe('volumes of services', () => {
   ];
   const before = new Map<string, string[]>();
   let report: RunReport;
+  let plan: string;
 
   beforeAll(async () => {
     stack = await Stack.start({
@@ -95,6 +118,7 @@ describe('volumes of services', () => {
        node -e "require('node:net').createServer().listen('/data/socket', () => process.kill(process.pid, 'SIGKILL'))"; test -S socket`,
     ]);
     for (const { source, service, directory } of trees) before.set(source, await manifest(stack, service, directory));
+    plan = (await stack.lifeboat('plan')).stdout;
     const ran = await stack.backup();
     report = ran.report;
     await stack.compose('kill', 'live');
@@ -164,10 +188,13 @@ describe('volumes of services', () => {
     const live = report.results.find(({ name }) => name === 'live.live');
     expect(live?.status).toBe('ok');
     const warnings = live?.warnings.join('\n');
-    expect(warnings).toMatch(/1 fifo/);
+    expect(plan).toContain('2 SQLite databases (app.db, jobs): copied while in use');
+    expect(live?.summary).toMatch(/ files, 2 SQLite databases$/);
+    expect(warnings).toMatch(/1 FIFO/);
     expect(warnings).toMatch(/1 socket/);
     expect(warnings).toMatch(/1 character device/);
-    expect(warnings).toMatch(/kept changing while they were read, among them .*changes/);
+    expect(warnings).toMatch(/kept changing while being read: .*changes.*lifeboat\.stop/);
+    expect(warnings).not.toMatch(/app\.db|jobs/);
 
     const restored = await stack.lifeboat('restore', 'latest', 'live.live', '--to-directory', '/restored/live');
     expect(restored.code, restored.stderr).toBe(0);
@@ -181,6 +208,13 @@ describe('volumes of services', () => {
         const lines = require('node:fs').readFileSync('grows', 'utf8').split('\\n').slice(0, -1);
         console.log(lines.length > 0 && lines.every((line, i) => line === 'line ' + (i + 1)));
         const here = require('node:fs').readdirSync('.').filter((name) => name.startsWith('vanishes-'));
+        const { DatabaseSync } = require('node:sqlite');
+        for (const name of ['app.db', 'jobs']) {
+          const database = new DatabaseSync(name);
+          console.log(...['PRAGMA integrity_check', 'SELECT count(*) FROM t'].map((sql) => Object.values(database.prepare(sql).get()).join()));
+          database.close();
+        }
+        console.log(require('node:fs').readdirSync('.').filter((name) => /-(wal|shm|journal)$/.test(name)).join());
         console.log(here.every((name) => /^(here [0-9]+)?$/.test(require('node:fs').readFileSync(name, 'utf8'))));
       "`;
     expect((await stack.exec('lifeboat', ['sh', '-c', script])).split('\n')).toEqual([
@@ -188,7 +222,23 @@ describe('volumes of services', () => {
       ...['beginend 314572803', 'holes'],
       '0',
       ...['67108864', '0'],
-      ...['true', 'true', ''],
+      ...['true', 'ok 20000', 'ok 20000', '', 'true', ''],
     ]);
+  });
+
+  it('an SQLite database that is locked and written to all the time is named, and everything else is stored', async () => {
+    await stack.exec('picked', [
+      'sh',
+      '-c',
+      `cd /picked/keep && (node -e "$0" > /tmp/log 2>&1 &) && until test -s ready; do sleep 0.1; done`,
+      LOCKED,
+    ]);
+    const ran = await stack.backup('picked.picked');
+    expect(ran.code, ran.stderr).toBe(3);
+    const [result] = ran.report.results;
+    expect(result).toMatchObject({ status: 'partial', error: { code: 'SQLITE_TORN' } });
+    expect(result?.files).toBeGreaterThanOrEqual(4);
+    expect(result?.error?.message).toMatch(/^1 SQLite database of picked.picked may not restore: keep\/locked \(/);
+    expect(result?.error?.hint).toContain('lifeboat.stop: "true"');
   });
 });

@@ -36,6 +36,14 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], bool
     told(beside, 1 - REMIND_AFTER),
     true,
   ],
+  ['always', 'failed, and tried again', { ...bad, retry: { at: '', quiet: true } }, undefined, false],
+  [
+    'failure',
+    'failed, and only a part of it tried again',
+    { ...bad, retry: { at: '', quiet: false } },
+    undefined,
+    true,
+  ],
   ['change', 'ok, after the other source is well again', followed(ok, 'partial'), told(beside, 0), true],
 ])('%s: %s', (mode, _name, report, memory, expected) => {
   expect(shouldTell(mode, report, memory, 1)).toBe(expected);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { BackupRequest } from '../../src/backup-context.ts';
 import { type DaemonDeps, daemon } from '../../src/daemon.ts';
 import { LifeboatError } from '../../src/errors.ts';
@@ -13,6 +13,7 @@ import type { Plan } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { openState, type State } from '../../src/state.ts';
 import { WAIT } from '../harness/wait.ts';
+import { makeReport } from '../report/fixtures.ts';
 
 const NIGHTLY = '0 3 * * *';
 
@@ -131,6 +132,108 @@ test('a spool that cannot be written keeps no run from being begun, and none is 
   await at('2026-11-21T03:00:00Z');
   await at('2026-11-21T03:01:00Z');
   expect(runs).toHaveLength(1);
+});
+
+describe('a scheduled run that fails', () => {
+  const sources = ['db.postgres', 'web.media'].map((name) => ({ name, schedule: NIGHTLY }));
+  const away = { code: 'PG_UNREACHABLE', message: 'away' } as const;
+  /** What each try comes to, by source; those that are not named go well. */
+  let failing: string[];
+  let tried: { trigger: string; names: string[]; retryAt: string | undefined }[];
+
+  beforeEach(() => {
+    failing = ['db.postgres'];
+    tried = [];
+    deps.plan = async () => ({ project: 'shop', sources, problems: [] }) as never as Plan;
+    backup = async ({ trigger, only, begun, retryAt }) => {
+      begun?.();
+      const names = sources.filter((source) => only?.(source as never)).map(({ name }) => name);
+      const at = failing.some((name) => names.includes(name)) ? retryAt?.()?.toISOString() : undefined;
+      tried.push({ trigger, names, retryAt: at });
+      const results = names.map((name) => ({ name, ...(failing.includes(name) ? failed : { status: 'ok' as const }) }));
+      const report = {
+        ...makeReport(),
+        end: now.toISOString(),
+        results,
+        ...(at ? { retry: { at, quiet: true } } : {}),
+      };
+      await state.saveLastRun(report as RunReport);
+      return report as RunReport;
+    };
+  });
+  const failed = { status: 'failed' as const, error: away };
+
+  test('is made again for what failed, twice in the same night, and then at its next time', async () => {
+    await start();
+    for (const minute of ['00', '09', '10', '11', '29', '30', '31', '59']) await at(`2026-11-21T03:${minute}:00Z`);
+    expect(tried).toEqual([
+      { trigger: 'schedule', names: ['db.postgres', 'web.media'], retryAt: '2026-11-21T03:10:00.000Z' },
+      { trigger: 'catch-up', names: ['db.postgres'], retryAt: '2026-11-21T03:30:00.000Z' },
+      { trigger: 'catch-up', names: ['db.postgres'], retryAt: undefined },
+    ]);
+    expect(await state.retries()).toEqual([]);
+    await at('2026-11-22T03:00:00Z');
+    expect(tried).toHaveLength(4);
+  });
+
+  test('is not made again once it went well, by itself or by hand', async () => {
+    await start();
+    await at('2026-11-21T03:00:00Z');
+    failing = [];
+    await at('2026-11-21T03:10:00Z');
+    await at('2026-11-21T03:30:00Z');
+    expect(tried.map(({ names }) => names)).toEqual([['db.postgres', 'web.media'], ['db.postgres']]);
+    failing = ['db.postgres'];
+    await at('2026-11-22T03:00:00Z');
+    const byHand = [{ name: 'db.postgres', status: 'ok' }] as RunReport['results'];
+    await state.saveLastRun({ ...makeReport(), end: '2026-11-22T03:05:00Z', results: byHand });
+    await at('2026-11-22T03:10:00Z');
+    expect(tried).toHaveLength(3);
+    expect(await state.retries()).toEqual([]);
+  });
+
+  test('is made again by the next agent too, also when it was that which ended', async () => {
+    await start();
+    const died = backup;
+    backup = (request) => {
+      void died(request);
+      return new Promise(() => undefined);
+    };
+    void at('2026-11-21T03:00:00Z');
+    await vi.waitFor(() => expect(tried).toHaveLength(1), WAIT);
+    backup = died;
+    // The one that hangs stands for an agent that was killed: nothing more comes of it.
+    now = new Date('2026-11-21T08:00:00Z');
+    const second = new AbortController();
+    const again = daemon({ ...deps, state: openState(state.directory) }, second.signal);
+    await vi.waitFor(() => expect(tried).toHaveLength(2), WAIT);
+    expect(tried[1]).toMatchObject({ trigger: 'catch-up', names: ['db.postgres'] });
+    second.abort();
+    await again;
+    ended = undefined;
+  });
+
+  test('and whose turn comes while another run is under way follows it', async () => {
+    await start();
+    await at('2026-11-21T03:00:00Z');
+    const good = backup;
+    backup = async () => {
+      throw new LifeboatError('LOCKED', 'another run is under way');
+    };
+    await at('2026-11-21T03:10:00Z');
+    backup = good;
+    await at('2026-11-21T03:14:00Z');
+    expect(tried.map(({ retryAt }) => retryAt)).toEqual(['2026-11-21T03:10:00.000Z', '2026-11-21T03:34:00.000Z']);
+  });
+
+  test('is not made again when its next time comes before', async () => {
+    sources[0] = { name: 'db.postgres', schedule: '*/5 * * * *' };
+    await start();
+    await at('2026-11-20T12:05:00Z');
+    expect(tried).toEqual([{ trigger: 'schedule', names: ['db.postgres'], retryAt: undefined }]);
+    expect(await state.retries()).toEqual([]);
+    sources[0] = { name: 'db.postgres', schedule: NIGHTLY };
+  });
 });
 
 test('what a run left undone is tried again every minute', async () => {

@@ -21,6 +21,14 @@ class FakeEngine {
   failures = new Map<string, unknown>();
   /** labels of the last listing */
   asked: string[] = [];
+  /** what the engine remembers of others, and of what was done through it */
+  remembered: { action: string; id: string; time: number; attributes: Record<string, string> }[] = [];
+
+  /** `at`: seconds since the epoch, default now */
+  remember(action: string, id: string, attributes: Record<string, string> = {}, time = Date.now() / 1000): void {
+    this.remembered.push({ action, id, time, attributes });
+  }
+
   /** stops do not end */
   slow = false;
   /** commands that run on, by their first word: after that many looks they have ended */
@@ -48,9 +56,14 @@ class FakeEngine {
     },
     stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
       this.step(`stop ${id} within ${timeout} s`);
+      this.remember('kill', id, { signal: '15' });
       if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       this.containers.get(id)!.running = false;
     },
+    events: async ({ actions, containers, labels }: { actions: string[]; containers?: string[]; labels?: string[] }) =>
+      this.remembered.filter(
+        ({ action, id }) => actions.includes(action) && (labels !== undefined || containers?.includes(id)),
+      ),
     startContainer: async (id: string) => {
       this.step(`start ${id}`);
       this.containers.get(id)!.running = true;
@@ -231,6 +244,74 @@ describe('a hold', () => {
     });
     expect(fake.asked).toEqual(['com.docker.compose.project=blog', 'com.docker.compose.service=web']);
     expect(fake.done).toContain('start c2');
+  });
+});
+
+describe('what somebody else decided on a container while it was held', () => {
+  const agent = { id: 'agent', project: 'shop', service: 'lifeboat' };
+  const stopped = { container, stop: [container] };
+  const starts = () => fake.done.filter((step) => step.startsWith('start'));
+  const asked = () => fake.containers.get('c1')!;
+  beforeEach(() => {
+    deps.agent = agent;
+  });
+
+  test.each([
+    ['started', true],
+    ['started and stopped again', false],
+  ])('stands: it was %s', async (_, running) => {
+    await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: 'tuesday', running }));
+    expect(starts()).toEqual([]);
+    expect(openHolds(journal)).toEqual([]);
+    expect(asked().running).toBe(running);
+  });
+
+  test('a backup does not count as well when it was started meanwhile', async () => {
+    const start = async () => Object.assign(asked(), { startedAt: 'tuesday', running: true });
+    const strict = withHold({ ...stopped, strict: true }, deps, signal, start);
+    await expect(strict).rejects.toMatchObject({
+      code: 'HOOK_FAILED',
+      message: expect.stringContaining('was started'),
+    });
+  });
+
+  test.each([
+    ['stopped too, while our stop was under way', '15', 1, false],
+    ['killed before its time to stop was up', '9', 2, false],
+    ['killed by the engine, when its time was up', '9', 10, true],
+    ['told to read its settings again', '1', 1, true],
+  ])('a container that was %s', async (_, other, seconds, startsAgain) => {
+    await withHold(stopped, deps, signal, async () => {
+      fake.remember('kill', 'c1', { signal: other }, Date.now() / 1000 + seconds);
+    });
+    expect(starts()).toEqual(startsAgain ? ['start c1'] : []);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test.each([
+    ['stopped with another service of its project', ['agent', 'db'], [], false],
+    ['stopped alone', ['agent'], [], true],
+    ['not stopped, but another service is', ['db'], [], true],
+    ['made anew with another service', ['agent', 'db'], ['lifeboat'], true],
+  ])('when the agent is %s', async (_, killed, made, startsAgain) => {
+    await withHold(stopped, deps, signal, async () => {
+      for (const service of made) fake.remember('create', 'new', { 'com.docker.compose.service': service });
+      for (const id of killed) fake.remember('kill', id, { signal: '15' });
+    });
+    expect(starts()).toEqual(startsAgain ? ['start c1'] : []);
+  });
+
+  test('one made anew and stopped stays stopped; one that was only made is started', async () => {
+    for (const startedAt of ['2026-11-20T03:00:00Z', '0001-01-01T00:00:00Z']) {
+      fake.containers.clear();
+      fake.containers.set('c1', { running: true, autoRemove: false, startedAt: 'monday' });
+      fake.done = [];
+      await withHold(stopped, deps, signal, async () => {
+        fake.containers.clear();
+        fake.containers.set('c2', { running: false, autoRemove: false, startedAt });
+      });
+      expect(starts()).toEqual(startedAt.startsWith('0001') ? ['start c2'] : []);
+    }
   });
 });
 

@@ -6,7 +6,7 @@ import { silentLog } from '../../src/log.ts';
 import { answersWell, dependencies, type Patience, withStopped } from '../../src/services.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 
-const patience: Patience = { healthyMs: 900, steadyMs: 300, answerMs: 600, answerPollMs: 20 };
+const patience: Patience = { healthyMs: 900, steadyMs: 300, endedMs: 300, answerMs: 600, answerPollMs: 20 };
 /** For what comes to a good end by itself. */
 const patient = { ...patience, answerMs: 20_000 };
 const signal = new AbortController().signal;
@@ -81,13 +81,13 @@ describe('services that were stopped for a restore', () => {
   type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
 
   /** Stops and starts one service. `after`: what the engine says of it since it was started; undefined when it is gone. */
-  function restart(after: () => Seen | undefined) {
+  function restart(after: () => Seen | undefined, patient: Patience = patience) {
     let running = true;
     let startedAt = '';
     const engine = {
       exitLagMs: 0,
       inspectContainer: async () => {
-        if (!running) return { running, autoRemove: false };
+        if (!running) return { running, autoRemove: false, startedAt };
         const seen = startedAt === '' ? {} : after();
         if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
         throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
@@ -105,7 +105,7 @@ describe('services that were stopped for a restore', () => {
     } as unknown as Engine;
     const deps: HoldDeps = { engine, record: () => undefined, log: silentLog, patienceMs: 1000 };
     const web = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
-    return withStopped([web], deps, signal, async () => 'done', patience);
+    return withStopped([web], deps, signal, async () => 'done', patient);
   }
 
   test.concurrent.each<[string, () => Seen | undefined, object]>([
@@ -113,7 +113,6 @@ describe('services that were stopped for a restore', () => {
     ['running, where they have no health check', () => ({}), { ok: true, detail: 'running' }],
     ['unhealthy', () => ({ health: 'unhealthy' }), { ok: false, detail: 'unhealthy' }],
     ['never done starting', () => ({ health: 'starting' }), { ok: false, detail: 'starting' }],
-    ['ended', () => ({ running: false, state: 'exited' }), { ok: false, detail: 'exited' }],
     [
       'restarting',
       () => ({ state: 'restarting', startedAt: '2026-11-20T03:00:00Z' }),
@@ -128,9 +127,28 @@ describe('services that were stopped for a restore', () => {
 
   test('count as well only when they go on running, where they have no health check', async () => {
     let looks = 0;
-    const { checks } = await restart(() => (++looks === 1 ? {} : { running: false, state: 'exited' }));
-    expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'exited' }]);
+    const { checks } = await restart(() => (++looks === 1 ? {} : { running: false, state: 'exited', exitCode: 3 }));
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 3' }]);
     expect(looks).toBeGreaterThan(1);
+  });
+
+  // Longer than a test may take.
+  const forEver = { ...patience, healthyMs: 600_000 };
+
+  test.each(['exited', 'dead'])('are not waited for when they have %s for good', async (state) => {
+    const { checks } = await restart(() => ({ running: false, state, exitCode: 1, health: 'starting' }), forEver);
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 1' }]);
+  });
+
+  test('are waited for while somebody restarts them, or the engine does', async () => {
+    const states: Seen[] = [
+      { running: false, state: 'exited', exitCode: 1 },
+      { state: 'restarting', exitCode: 1 },
+      { running: false, state: 'exited', exitCode: 1 },
+      { health: 'healthy' },
+    ];
+    const { checks } = await restart(() => (states.length > 1 ? states.shift() : states[0]), forEver);
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
   });
 
   test('are waited for until they are well', async () => {

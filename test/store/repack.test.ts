@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { packsToRenew } from '../../src/store/repack.ts';
-import type { StoredTree } from '../../src/store/store-tree.ts';
+import type { StoredTree } from '../../src/store/stored-tree.ts';
 import { type Bench, createBench } from './helpers.ts';
 
 let bench: Bench;

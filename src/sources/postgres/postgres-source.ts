@@ -6,10 +6,11 @@ import { type Aside, chooseDatabases, listDatabases, type MissingDatabase } from
 import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { readMemberships } from './globals.ts';
-import { explainAway, restarted } from './restarted.ts';
+import { explainAway, restarted, type Watched } from './restarted.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
+import { whenUp } from './when-up.ts';
 
 export interface PostgresSourceOptions {
   agent: AgentContext;
@@ -44,22 +45,15 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 
 async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
   const { planned, agent } = options;
-  const application = applicationName(agent.project, context.runId);
-  const { startedAt } = await agent.engine.inspectContainer(planned.containerId);
-  const tools = await openTools({
-    agent,
-    source: planned,
-    application,
-    runId: context.runId,
-    recordHelper: options.recordHelper,
-    log: context.log,
-    signal: context.signal,
-  });
+  const { containerId: id, containerName: name } = planned;
+  const { engine } = agent;
+  const watched = { engine, id, name, since: new Date(), signal: context.signal };
+  const { tools, startedAt } = await openWhenUp(options, context, watched);
   try {
     const { server, listed } = await soon(options, context, async () => {
       const control = await tools.control();
       const server = await readServerFacts(control);
-      if (!options.besideOthers) await endLeftovers(tools, agent.project, application);
+      if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, listed: await listDatabases(control) };
     });
     const { databases, missing, templates, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
@@ -82,11 +76,37 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       databases: outcomesOf(facts, [...missing, ...dump.missing]),
     };
   } catch (error) {
-    const { containerId: id, containerName: name } = planned;
-    throw await explainAway(error, { engine: agent.engine, id, name, startedAt });
+    throw await explainAway(error, { ...watched, startedAt });
   } finally {
     await tools.close();
   }
+}
+
+/** Waits for a server that is starting. `startedAt`: the start of its container that the run reads from. */
+function openWhenUp(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  watched: Omit<Watched, 'startedAt'>,
+): Promise<{ tools: Tools; startedAt: string }> {
+  const { planned, agent, recordHelper } = options;
+  const { runId, log, signal } = context;
+  const application = applicationName(agent.project, runId);
+  const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
+  let startedAt: string | undefined;
+  const attempt = async () => {
+    startedAt = (await agent.engine.inspectContainer(planned.containerId)).startedAt;
+    const tools = await openTools({ agent, source: planned, application, runId, recordHelper, log, signal });
+    try {
+      await soon(options, context, () => tools.control());
+      return { tools, startedAt };
+    } catch (error) {
+      await tools.close();
+      throw error;
+    }
+  };
+  return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
+    throw startedAt === undefined ? error : await explainAway(error, { ...watched, startedAt });
+  });
 }
 
 function outcomesOf(facts: PostgresFacts, missing: readonly MissingDatabase[]): CapturedDatabase[] {

@@ -22,7 +22,7 @@ import { compareTree } from '../../../src/store/compare-tree.ts';
 import { Directory } from '../../../src/store/directory.ts';
 import { readIndexFile } from '../../../src/store/index-file.ts';
 import { OpenDirectories } from '../../../src/store/open-directories.ts';
-import type { StoredTree } from '../../../src/store/store-tree.ts';
+import type { StoredTree } from '../../../src/store/stored-tree.ts';
 import { createTimeSetter } from '../../../src/store/times.ts';
 import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
 import { walk } from '../../../src/store/walk.ts';

@@ -24,7 +24,7 @@ import { type BuildOptions, buildBeside, undoBeside } from '../../../src/store/b
 import { compareTree } from '../../../src/store/compare-tree.ts';
 import { selectByGlobs } from '../../../src/store/glob.ts';
 import { type IndexEntry, readIndexFile } from '../../../src/store/index-file.ts';
-import type { StoredTree } from '../../../src/store/store-tree.ts';
+import type { StoredTree } from '../../../src/store/stored-tree.ts';
 import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
 import { walk } from '../../../src/store/walk.ts';
 import { at, type Bench, createBench, describeTree } from '../helpers.ts';

@@ -1,0 +1,107 @@
+import type { EngineEvent } from './answers.ts';
+import type { Engine, EventsOptions } from './engine.ts';
+
+/** A signal that the engine sent to a container, because somebody asked for it. */
+export interface Kill {
+  id: string;
+  /** seconds since the epoch, by the engine's clock */
+  at: number;
+  signal: number;
+}
+
+/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
+export const STOP_TIMEOUT_S = 10;
+
+/** How long the engine may take to tell what it remembers, milliseconds. */
+const LIMIT_MS = 5000;
+
+/** HUP, USR1, USR2: for a service to read its settings or open its logs again; they ask none to end. */
+const HARMLESS = new Set([1, 10, 12]);
+
+/**
+ * The signals that asked containers to end, oldest first, as far as the engine remembers. A stop of a container that has
+ * ended already leaves no trace in the engine (Docker 20.10: status 304 and no event). Resolves to none when the engine
+ * cannot be asked: nothing follows from that.
+ */
+export async function killsSince(
+  engine: Pick<Engine, 'events'>,
+  since: Date,
+  which: Pick<EventsOptions, 'containers' | 'labels'>,
+): Promise<Kill[]> {
+  const events = await eventsSince(engine, since, { ...which, actions: ['kill'] });
+  return killsAmong(events);
+}
+
+function killsAmong(events: readonly EngineEvent[]): Kill[] {
+  return events.flatMap(({ action, id, time, attributes }) => {
+    const signal = Number(attributes.signal);
+    return action === 'kill' && !HARMLESS.has(signal) ? [{ id, at: time, signal }] : [];
+  });
+}
+
+async function eventsSince(
+  engine: Pick<Engine, 'events'>,
+  since: Date,
+  which: Pick<EventsOptions, 'containers' | 'labels' | 'actions'>,
+): Promise<EngineEvent[]> {
+  const found: EngineEvent[] = [];
+  const limit = AbortSignal.timeout(LIMIT_MS);
+  try {
+    const times = { since: since.getTime() / 1000, until: Date.now() / 1000 };
+    for await (const event of await engine.events({ ...which, ...times, signal: limit })) found.push(event);
+  } catch {
+    return found;
+  }
+  return found;
+}
+
+/** A stop of ours: how it was asked for. */
+export interface OwnStop {
+  id: string;
+  /** ISO time, right before it was asked for */
+  at: string;
+  /** seconds until the engine kills the container */
+  timeout: number;
+}
+
+const KILL = 9;
+
+/**
+ * Whether somebody else asked the engine to end a container too, while our stop of it was under way: it was sent its stop
+ * signal twice, or killed before its time was up.
+ */
+export async function isStoppedByOthers(engine: Engine, { id, at, timeout }: OwnStop): Promise<boolean> {
+  const since = new Date(Date.parse(at) - timeout * 1000);
+  const [first, ...more] = await killsSince(engine, since, { containers: [id] });
+  if (!first) return false;
+  return more.some(({ signal, at }) => {
+    if (signal !== KILL || first.signal === KILL) return signal === first.signal;
+    return at - first.at < timeout - 1;
+  });
+}
+
+/** Stops of several containers by one command follow each other within this time, seconds. */
+const TOGETHER_S = 10;
+
+/**
+ * Whether `docker compose stop` or `down` of a whole project is under way: its agent was asked to end, and so was another
+ * container at the same time, which is not one of `held`. An agent that Compose makes anew has a successor already: then
+ * `docker compose up` is at work, which starts what does not run.
+ */
+export async function isProjectStopping(
+  engine: Engine,
+  agent: { id: string; project: string; service: string },
+  held: ReadonlySet<string>,
+  since: Date,
+): Promise<boolean> {
+  if (agent.project === '') return false;
+  const labels = [`com.docker.compose.project=${agent.project}`];
+  const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create'] });
+  const isAnew = ({ action, attributes }: EngineEvent) =>
+    action === 'create' && attributes['com.docker.compose.service'] === agent.service;
+  if (events.some(isAnew)) return false;
+  const kills = killsAmong(events);
+  const own = kills.findLast(({ id }) => id === agent.id);
+  if (!own) return false;
+  return kills.some(({ id, at }) => id !== agent.id && !held.has(id) && Math.abs(at - own.at) < TOGETHER_S);
+}

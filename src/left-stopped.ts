@@ -1,0 +1,44 @@
+import type { Engine } from './docker/engine.ts';
+import { isProjectStopping, isStoppedByOthers, STOP_TIMEOUT_S } from './docker/stops.ts';
+import type { JournalEntry } from './journal.ts';
+
+export interface LeftDeps {
+  engine: Engine;
+  /** the agent's own container; default: a stop of its whole project is not looked for */
+  agent?: { id: string; project: string; service: string };
+}
+
+interface Current {
+  id: string;
+  running: boolean;
+  startedAt: string;
+}
+
+/**
+ * Why a container is not started again: somebody else decided on it since our stop. The engine has no trace of a stop that
+ * finds the container stopped already; then it is started.
+ */
+export async function whyLeft(
+  { engine, agent }: LeftDeps,
+  stop: JournalEntry & { type: 'stop' },
+  now: Current,
+  held: ReadonlySet<string>,
+): Promise<string | undefined> {
+  const isSame = now.id === stop.container.id;
+  if (isSame ? stop.startedAt !== undefined && now.startedAt !== stop.startedAt : hasRun(now)) {
+    return now.running
+      ? 'was started by somebody else while it was held'
+      : 'was stopped by somebody else, and stays so';
+  }
+  if (now.running || stop.at === undefined) return undefined;
+  const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S };
+  if (isSame && (await isStoppedByOthers(engine, own))) return 'was stopped by somebody else too, and stays so';
+  if (agent && (await isProjectStopping(engine, agent, held, new Date(stop.at))))
+    return 'stays stopped: the whole project is being stopped';
+  return undefined;
+}
+
+/** Year 1 stands for never. */
+function hasRun({ startedAt }: Current): boolean {
+  return Date.parse(startedAt) > 0;
+}

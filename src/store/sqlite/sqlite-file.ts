@@ -1,0 +1,81 @@
+import { hash } from 'node:crypto';
+import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import type { TreePath } from '../path.ts';
+import { READ_FLAGS } from '../read-file.ts';
+import { type FileStat, fileStat } from '../walk.ts';
+
+/** https://www.sqlite.org/fileformat2.html#the_database_header */
+const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
+/** The smallest page, hence the smallest database. Every database is a whole number of these. */
+export const SQLITE_PAGE = 512;
+/** As many bytes as {@link isSqlite} needs. */
+export const SQLITE_HEADER = 100;
+
+/** What SQLite keeps next to a database: https://www.sqlite.org/tempfiles.html */
+const COMPANIONS = ['-wal', '-shm', '-journal'] as const;
+export type Companion = (typeof COMPANIONS)[number];
+
+/** The state of a database that is to be read again: a file of it changed a moment ago, or it could not be stored as it should. */
+export const UNSETTLED = 'unsettled';
+
+/** True when a file that begins with these bytes is an SQLite database, whatever its name says. */
+export function isSqlite(start: Uint8Array): boolean {
+  return MAGIC.equals(start.subarray(0, MAGIC.length));
+}
+
+/** True for a file that begins like a database; false where there is none, or it cannot be read. */
+export function isSqliteAt(path: Buffer): boolean {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, READ_FLAGS);
+    const start = Buffer.alloc(SQLITE_HEADER);
+    return readSync(fd, start, 0, start.length, 0) === start.length && isSqlite(start);
+  } catch {
+    return false;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** True when the header says that changes go through a write-ahead log. */
+export function usesWal(header: Uint8Array): boolean {
+  return header[18] === 2 && header[19] === 2;
+}
+
+/** The paths of a database's companions in a tree. */
+export function companionsOf(path: TreePath): TreePath[] {
+  return COMPANIONS.map((companion) => path + companion);
+}
+
+export function companionPath(absolute: Buffer, companion: Companion): Buffer {
+  return Buffer.concat([absolute, Buffer.from(companion)]);
+}
+
+/** A companion that is a file and not empty; SQLite follows no symlinks there, and neither does this. */
+export function companionAt(absolute: Buffer, companion: Companion): FileStat | undefined {
+  const askedAt = Date.now();
+  const stats = lstatSync(companionPath(absolute, companion), { bigint: true, throwIfNoEntry: false });
+  return stats?.isFile() && stats.size > 0n ? fileStat(stats, askedAt) : undefined;
+}
+
+/**
+ * A few hex digits that change whenever the database does, its log and journal included. Two equal ones mean that nothing
+ * has to be copied, but for {@link UNSETTLED}, which proves nothing.
+ */
+export function stateOf(main: FileStat, absolute: Buffer): string {
+  const files = [main, companionAt(absolute, '-wal'), companionAt(absolute, '-journal')];
+  if (files.some((file) => file?.fresh)) return UNSETTLED;
+  const text = files.map((file) => (file ? `${file.size} ${file.mtime} ${file.ctime} ${file.ino}` : '-')).join('\n');
+  return hash('sha256', text, 'hex').slice(0, 32);
+}
+
+/** When the database was written to last: in WAL mode the log is, and the main file only later. Nanoseconds since 1970. */
+export function lastWritten(main: Pick<FileStat, 'mtime'>, absolute: Buffer): bigint {
+  const wal = companionAt(absolute, '-wal');
+  return wal && wal.mtime > main.mtime ? wal.mtime : main.mtime;
+}
+
+/** True when the main file alone is not the database: a log or a journal is part of it. */
+export function isInParts(absolute: Buffer): boolean {
+  return companionAt(absolute, '-wal') !== undefined || companionAt(absolute, '-journal') !== undefined;
+}

@@ -1,0 +1,100 @@
+import type { ContentStore, StoredFile } from '../content-store.ts';
+import { comparePaths, type TreePath } from '../path.ts';
+import type { SmallRead } from '../read-file.ts';
+import type { FileStat } from '../walk.ts';
+import { type DatabaseCopy, SqliteCopies } from './sqlite-copies.ts';
+import { companionsOf, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
+
+/** What is to be said of a database: see `StoredTree`. */
+export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
+
+/** What storing the databases of a tree needs of the tree's storing. */
+export interface DatabaseStoringOptions {
+  /** an existing directory with room for the largest database */
+  spool: string;
+  contents: ContentStore;
+  /** files above this many bytes are not read whole */
+  smallFile: number;
+  issue(kind: DatabaseIssue, path: TreePath, message: string): void;
+  heard(bytes: number): void;
+  signal?: AbortSignal | undefined;
+}
+
+type Copied = Extract<DatabaseCopy, { outcome: 'copied' }>;
+
+/** Stores SQLite databases as consistent copies. Their logs and journals are part of those, so that these are left out. */
+export class DatabaseStoring {
+  /** databases that were stored as consistent copies, or that nothing was written to */
+  count = 0;
+  private readonly options: DatabaseStoringOptions;
+  private readonly copies: SqliteCopies;
+  /** databases whose companions may still come in the walk */
+  private covering: { companions: TreePath[]; last: TreePath }[] = [];
+
+  constructor(options: DatabaseStoringOptions) {
+    this.options = options;
+    this.copies = new SqliteCopies(options.spool, options.heard, options.signal);
+  }
+
+  /** True for a file that begins like a database, by what was read of it, or else by a look. */
+  isDatabase(absolute: Buffer, read: SmallRead | undefined): boolean {
+    if (read?.outcome === 'read') return read.content.length >= SQLITE_PAGE && isSqlite(read.content);
+    return (read === undefined || read.outcome === 'large') && isSqliteAt(absolute);
+  }
+
+  /** True when nothing was written to a database since the state in its index line. */
+  isSame(stat: FileStat, absolute: Buffer, state: string): boolean {
+    return stat.type === 'file' && state !== UNSETTLED && stateOf(stat, absolute) === state;
+  }
+
+  /** Stores a database, where a consistent copy cannot be made as `plain` does, and reports that. */
+  async store(path: TreePath, absolute: Buffer, plain: () => Promise<StoredFile>): Promise<StoredFile> {
+    const copy = await this.copies.copy(absolute);
+    if (copy?.outcome === 'copied') return this.storeCopy(path, copy);
+    const stored = await plain();
+    if (stored.outcome !== 'stored' || !copy || copy.outcome === 'plain') return stored;
+    const { issue } = this.options;
+    if (copy.outcome === 'no-room' && copy.quiet && !stored.changed) {
+      issue('noted', path, 'not checked, since the spool has no room for a copy');
+      return stored;
+    }
+    if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy');
+    else issue(copy.damage ? 'damaged' : 'torn', path, copy.why);
+    // Tried again by the next run, even when nothing is written by then.
+    return { ...stored, changed: false, content: { ...stored.content, sqlite: UNSETTLED } };
+  }
+
+  /** A database that is stored already: its companions are left out as well. */
+  cover(path: TreePath): void {
+    const companions = companionsOf(path);
+    this.covering.push({ companions, last: companions.reduce((a, b) => (comparePaths(a, b) > 0 ? a : b)) });
+    this.count++;
+  }
+
+  /** True for a companion of a database that is stored. Paths come in order, so that only a few are kept. */
+  covers(path: TreePath): boolean {
+    if (this.covering.length === 0) return false;
+    this.covering = this.covering.filter(({ last }) => comparePaths(path, last) <= 0);
+    return this.covering.some(({ companions }) => companions.includes(path));
+  }
+
+  close(): Promise<void> {
+    return this.copies.close();
+  }
+
+  private async storeCopy(path: TreePath, copy: Copied): Promise<StoredFile> {
+    const { contents, smallFile, issue } = this.options;
+    const { file, size, stat, state, damage, notes } = copy;
+    const stored =
+      size > smallFile
+        ? await contents.storeLarge(path, file)
+        : await contents.store(path, file, await contents.read(file, size));
+    if (stored.outcome !== 'stored') return stored;
+    this.cover(path);
+    if (damage.length > 0) issue('damaged', path, damage.join('; '));
+    else if (notes.length > 0) issue('noted', path, notes.join('; '));
+    // A damaged one is looked at again, and reported again.
+    const sqlite = damage.length > 0 ? UNSETTLED : state;
+    return { ...stored, stat, changed: false, content: { ...stored.content, sqlite } };
+  }
+}

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
+import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+/** Until that file is gone nobody listens in the container, and until the other one is the server replays its log. */
+const SHUT = '/var/lib/postgresql/shut';
+const REPLAY = '/var/lib/postgresql/replay';
+
+/** Fault 36: a night in which not everything is up when its run is due. */
+describe('a host that reboots', () => {
+  let stack: Stack;
+  let agent: string;
+  let db: string;
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *', LIFEBOAT_STALL_TIMEOUT: '10s' },
+      services: {
+        db: postgres(17, {
+          restart: 'unless-stopped',
+          entrypoint: ['sh', '-c', `while test -e ${SHUT}; do sleep 0.1; done; exec docker-entrypoint.sh postgres`],
+        }),
+      },
+    });
+    [agent, db] = [await stack.id('lifeboat'), await stack.id('db')];
+    await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n');
+    expect((await stack.backup()).code).toBe(0);
+  });
+  afterAll(() => stack?.destroy());
+
+  const says = (what: string) =>
+    until(`the log says: ${what}`, async () =>
+      (await sh('docker', ['logs', '--since', '0', agent])).stderr.includes(what),
+    );
+  const inAgent = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+  /** Its run was due long ago: caught up with at the next start. */
+  const miss = () => inAgent('echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json');
+  const last = async () => (await stack.json<{ last: RunReport }>('status')).last;
+  /** What was heard of a run: healthchecks.io by the kind of ping, people by `told`. */
+  const heardOf = ({ rid, project }: RunReport, after: number) =>
+    (stack.receiver?.requests ?? []).slice(after).flatMap(({ path, query, body }) => {
+      if (query.rid === rid) return [path.split('/')[3] ?? 'success'];
+      return path.startsWith('/services/') && body.includes(project) ? ['told'] : [];
+    });
+  const requests = () => stack.receiver?.requests.length ?? 0;
+
+  it('waits for the container, for the server to listen, and for its log to be replayed; no alarm', async () => {
+    const before = requests();
+    await miss();
+    const recover = `touch ${SHUT} ${REPLAY} $PGDATA/recovery.signal
+      echo "restore_command = 'while test -e ${REPLAY}; do sleep 0.1; done; false'" >> $PGDATA/postgresql.auto.conf`;
+    await stack.exec('db', ['sh', '-c', recover]);
+    await Promise.all([agent, db].map((id) => ok('docker', ['kill', id])));
+    await ok('docker', ['start', agent]);
+    await says('waiting for a container to start');
+    await ok('docker', ['start', db]);
+    await says('it does not listen yet');
+    await stack.exec('db', ['rm', SHUT]);
+    await says('it is starting up');
+    await stack.exec('db', ['rm', REPLAY]);
+    const report = await until('the run is over', async () => {
+      const found = await last();
+      return found.trigger === 'catch-up' && found;
+    });
+    expect(report).toMatchObject({ status: 'ok', results: [{ name: 'db.postgres', status: 'ok' }] });
+    expect(heardOf(report, before)).toEqual(['start', 'success', 'told']);
+  });
+
+  it('says to whoever starts a backup by hand what it waits for', async () => {
+    await stack.exec('db', ['touch', SHUT]);
+    await ok('docker', ['restart', '-t', '1', db]);
+    const child = stack.spawn('backup');
+    let said = '';
+    child.stderr?.on('data', (data: Buffer) => {
+      said += data.toString();
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until('it says so', async () =>
+      said.includes('db.postgres   waiting for the database: it does not listen yet'),
+    );
+    await stack.exec('db', ['rm', SHUT]);
+    expect(await ended).toBe(0);
+  });
+
+  it('tries again later what failed, also after another start of the agent, and people hear of the end alone', async () => {
+    const before = requests();
+    await miss();
+    await stack.pause(db);
+    await ok('docker', ['restart', agent]);
+    const failed = await until('the run has failed', async () => {
+      const found = await last();
+      return found.status === 'failed' && found;
+    });
+    expect(failed).toMatchObject({ results: [{ error: { code: 'PG_STALLED' } }], retry: { quiet: true } });
+    expect(heardOf(failed, before)).toEqual(['start', 'log']);
+    expect((await stack.lifeboat('status')).stdout).toContain('what failed is tried again');
+    await ok('docker', ['unpause', db]);
+    // Ten minutes go by.
+    await inAgent(`sed -i 's/"at":"[^"]*"/"at":"2026-01-01T00:00:00.000Z"/' /spool/state/retries.json`);
+    await ok('docker', ['restart', agent]);
+    const again = await until('it is made again', async () => {
+      const found = await last();
+      return found.id !== failed.id && found;
+    });
+    expect(again).toMatchObject({ status: 'ok', trigger: 'catch-up', results: [{ name: 'db.postgres' }] });
+    expect(again.retry).toBeUndefined();
+    expect(heardOf(again, before)).toEqual(['start', 'success', 'told']);
+    expect((await stack.lifeboat('status')).stdout).not.toContain('tried again');
+    expect(await inAgent('cat /spool/state/retries.json')).toBe('[]');
+  });
+});

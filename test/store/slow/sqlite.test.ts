@@ -1,0 +1,264 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { buildBeside } from '../../../src/store/build-beside.ts';
+import { compareTree } from '../../../src/store/compare-tree.ts';
+import { selectByGlobs } from '../../../src/store/glob.ts';
+import { readIndexFile } from '../../../src/store/index-file.ts';
+import * as sqliteCopy from '../../../src/store/sqlite/sqlite-copy.ts';
+import type { StoredTree } from '../../../src/store/stored-tree.ts';
+import { rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
+import { type Bench, createBench } from '../helpers.ts';
+
+let bench: Bench;
+const writers: ChildProcess[] = [];
+beforeEach(() => {
+  bench = createBench();
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const writer of writers.splice(0)) await kill(writer);
+  bench.remove();
+});
+
+const ACCOUNTS = 4000;
+
+/** An application that writes all the time; resolves once it does. */
+async function startWriter(name: string, mode: string, ...pragmas: string[]): Promise<ChildProcess> {
+  const program = join(import.meta.dirname, '../../harness/sqlite-writer.mjs');
+  const args = ['--disable-warning=ExperimentalWarning', program, join(bench.tree, name), mode, `${ACCOUNTS}`];
+  const writer = spawn(process.execPath, [...args, ...pragmas], { stdio: ['ignore', 'pipe', 'inherit'] });
+  writers.push(writer);
+  await once(writer.stdout as NodeJS.ReadableStream, 'data');
+  return writer;
+}
+
+async function kill(writer: ChildProcess): Promise<void> {
+  if (writer.exitCode !== null || writer.signalCode !== null) return;
+  const ended = once(writer, 'exit');
+  writer.kill('SIGKILL');
+  await ended;
+}
+
+const storing = () => ({ spool: bench.spool });
+
+/** What a restored database holds, as the application would find it. */
+function lookInto(file: string) {
+  const database = new DatabaseSync(file);
+  try {
+    const integrity = database
+      .prepare('PRAGMA integrity_check')
+      .all()
+      .map((row) => row.integrity_check);
+    const totals = database.prepare('SELECT count(*) AS accounts, sum(money) AS total FROM account').get();
+    return { integrity, ...totals };
+  } finally {
+    database.close();
+  }
+}
+
+const SOUND = { integrity: ['ok'], accounts: ACCOUNTS, total: ACCOUNTS * 1000 };
+
+describe('an SQLite database that is written to all the time', () => {
+  test.each([
+    ['with a log', 'wal'],
+    ['with a log that begins again all the time', 'wal', 'wal_autocheckpoint=20'],
+    ['with a journal that is deleted', 'delete'],
+    ['with a journal that is emptied', 'truncate'],
+    ['with a journal that stays', 'persist'],
+  ])('is stored as it was at one moment, %s', async (_, mode, ...pragmas) => {
+    await startWriter('app.data', mode, ...pragmas);
+    for (let round = 0; round < 2; round++) {
+      const stored = await bench.store(storing());
+      expect(stored).toMatchObject({ databases: 1, torn: [], damaged: [], noted: [], changedCount: 0, files: 1 });
+      const { target } = await bench.extract(stored);
+      expect(lookInto(join(target, 'app.data'))).toEqual(SOUND);
+    }
+  });
+});
+
+/** A database of one table that nobody has open, with what its log holds left where it is. */
+function make(name: string, mode: 'wal' | 'delete', rows = 1): void {
+  const file = join(bench.tree, name);
+  for (const end of ['', '-wal', '-shm', '-journal']) rmSync(file + end, { force: true });
+  const database = new DatabaseSync(file);
+  database.exec(`PRAGMA journal_mode = ${mode}; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a)`);
+  database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  for (let i = 0; i < rows; i++) database.prepare('INSERT INTO t VALUES (?)').run(i);
+  // Closing would move the log into the file: what is there now is put back afterwards.
+  const kept = ['', '-wal', '-shm'].filter((end) => existsSync(file + end));
+  for (const end of kept) copyFileSync(file + end, `${file}${end}.kept`);
+  database.close();
+  for (const end of kept) {
+    copyFileSync(`${file}${end}.kept`, file + end);
+    writeFileSync(`${file}${end}.kept`, '');
+  }
+}
+
+function rowsOf(file: string): number {
+  const database = new DatabaseSync(file);
+  try {
+    return Number(database.prepare('SELECT count(*) AS n FROM t').get()?.n);
+  } finally {
+    database.close();
+  }
+}
+
+const previous = (stored: StoredTree) => ({ previous: { indexPath: bench.index, packs: stored.packs } });
+const namesOf = async () => (await bench.entries()).map((entry) => entry.path).filter((name) => !/kept|^$/.test(name));
+
+describe('an SQLite database that an application left', () => {
+  test.each(['wal', 'delete', 'persist', 'truncate'])(
+    'when it was killed is stored as SQLite would find it: %s',
+    async (mode) => {
+      for (let round = 0; round < 3; round++) {
+        const name = `app-${round}`;
+        await kill(await startWriter(name, mode));
+        const stored = await bench.storeSettled(storing());
+        expect(stored).toMatchObject({ databases: round + 1, torn: [], damaged: [] });
+        const { target } = await bench.extract(stored);
+        expect(lookInto(join(target, name))).toEqual(SOUND);
+        expect(readdirSync(target).every((file) => /^app-.$/.test(file))).toBe(true);
+      }
+    },
+  );
+
+  test('is one file without its log in the index, and is not copied again while nothing changes', async () => {
+    make('app.db', 'wal', 5);
+    writeFileSync(join(bench.tree, 'app.db-other'), 'not its own');
+    writeFileSync(join(bench.tree, 'other-wal'), 'of no database');
+    const copying = vi.spyOn(sqliteCopy, 'copyDatabase');
+    const first = await bench.storeSettled(storing());
+    expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
+    const { target } = await bench.extract(first);
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
+    const again = await bench.storeSettled({ ...storing(), ...previous(first) });
+    expect(again).toMatchObject({ databases: 1, newFiles: 0, unchangedFiles: again.files });
+    expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
+    expect(copying).toHaveBeenCalledTimes(1);
+  });
+
+  test('is copied again when only its log changed', async () => {
+    const database = new DatabaseSync(join(bench.tree, 'app.db'));
+    database.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); INSERT INTO t VALUES (1)',
+    );
+    const first = await bench.storeSettled(storing());
+    const main = statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs;
+    database.exec('INSERT INTO t VALUES (2)');
+    const second = await bench.storeSettled({ ...storing(), ...previous(first) });
+    expect(statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs).toBe(main);
+    expect(second.newFiles).toBe(1);
+    database.close();
+    const { target } = await bench.extract(second);
+    expect(rowsOf(join(target, 'app.db'))).toBe(2);
+  });
+
+  test('follows no symlink in the place of its log', async () => {
+    make('app.db', 'wal', 5);
+    copyFileSync(join(bench.tree, 'app.db-wal'), join(bench.spool, 'secret'));
+    rmSync(join(bench.tree, 'app.db-wal'));
+    symlinkSync(join(bench.spool, 'secret'), join(bench.tree, 'app.db-wal'));
+    const stored = await bench.storeSettled(storing());
+    const { target } = await bench.extract(stored);
+    rmSync(join(target, 'app.db-wal'));
+    expect(rowsOf(join(target, 'app.db'))).toBe(0);
+  });
+});
+
+describe('a database that cannot be stored as it should be', () => {
+  test('is named, and takes nothing else with it', async () => {
+    make('bad.db', 'delete', 20_000);
+    const bytes = readFileSync(join(bench.tree, 'bad.db'));
+    bytes.fill(0xff, 8192, 12_288);
+    writeFileSync(join(bench.tree, 'bad.db'), bytes);
+    make('good.db', 'delete', 3);
+    writeFileSync(
+      join(bench.tree, 'fake.db'),
+      Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(5000, 7)]),
+    );
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ damagedCount: 1, damaged: [{ path: 'bad.db' }], torn: [], unreadableCount: 0 });
+    const { target } = await bench.extract(stored);
+    expect(readFileSync(join(target, 'bad.db')).equals(bytes)).toBe(true);
+    expect(rowsOf(join(target, 'good.db'))).toBe(3);
+    expect(readFileSync(join(target, 'fake.db')).length).toBe(5016);
+    // It is still damaged the next time, although nothing changed.
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ damagedCount: 1 });
+  });
+
+  test('for want of a moment without changes is stored as it was read, and is torn', async () => {
+    make('app.db', 'wal', 5);
+    vi.spyOn(sqliteCopy, 'copyDatabase').mockImplementation(async () => 'changed');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
+    expect(await namesOf()).toEqual(['app.db', 'app.db-shm', 'app.db-wal']);
+    // Tried again, though nothing changed.
+    vi.restoreAllMocks();
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 1, tornCount: 0 });
+    expect(await namesOf()).toEqual(['app.db']);
+  });
+
+  test('for want of room is torn when it has a log, and only not checked when it has none', async () => {
+    make('log.db', 'wal', 5);
+    make('plain.db', 'delete', 5);
+    vi.spyOn(sqliteCopy, 'hasRoom').mockImplementation(async () => false);
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ torn: [{ path: 'log.db' }], noted: [{ path: 'plain.db' }] });
+  });
+
+  test('when an index needs what only the application has is stored, and that is said', async () => {
+    const file = join(bench.tree, 'app.db');
+    const database = new DatabaseSync(file);
+    database.function('own', { deterministic: true }, (value) => value);
+    database.exec('CREATE TABLE t (a); CREATE INDEX i ON t (own(a)); INSERT INTO t VALUES (1)');
+    database.close();
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 1, damaged: [], torn: [], notedCount: 1 });
+    expect(stored.noted[0]?.message).toContain('could not be checked');
+  });
+});
+
+describe('a single database restored into a volume in use', () => {
+  const ID = '20261120T030000Z-00000a';
+  const at = '2026-11-20T03:00:00.000Z';
+
+  test('does not meet the log of the one it replaces, and neither does a rollback', async () => {
+    make('data.db', 'wal', 5);
+    const stored = await bench.storeSettled(storing());
+    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    // The application goes on: all that is new is in the log.
+    make('data.db', 'wal', 9);
+    utimesSync(join(bench.tree, 'data.db'), 1000, 1000);
+    const select = selectByGlobs(['data.db']);
+    const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
+    expect(looked).toMatchObject({ replaced: 1, equal: 0 });
+    const { destination, spool } = bench;
+    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
+    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
+      'data.db',
+    ]);
+    expect(rowsOf(join(bench.tree, 'data.db'))).toBe(5);
+    // The application writes again; then the old one comes back, with its own log.
+    make('data.db', 'wal', 7);
+    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    expect(rowsOf(join(bench.tree, 'data.db'))).toBe(9);
+  });
+});
