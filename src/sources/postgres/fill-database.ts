@@ -7,6 +7,7 @@ import { listCommand } from './commands.ts';
 import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
+import { fillWithoutChecks } from './heal-checks.ts';
 import { healFailures, isHealable } from './heal-failures.ts';
 import { databaseDirectory } from './quote.ts';
 import { allowanceFor } from './restore-allowance.ts';
@@ -75,12 +76,15 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     if (!options.skipFailed && stops(failures)) break;
   }
   const healed = await healFailures(run, recorded, entries, failures);
-  const skipped = refused(options, recorded, entries, healed.failures);
+  const { failures: left, unchecked } = options.skipFailed
+    ? await fillWithoutChecks(run, entries, healed.failures)
+    : { failures: healed.failures, unchecked: [] };
+  const skipped = [...refused(options, recorded, entries, left), ...unchecked];
   const unrefreshed: Failure[] = [];
   for (const { list } of passes.filter(({ refresh }) => refresh))
     unrefreshed.push(...(await runRestore(run, given(list))));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
-  const missing = new Set(healed.failures.map(({ dumpId }) => dumpId));
+  const missing = new Set(left.map(({ dumpId }) => dumpId));
   const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
   return {
     allowance: allowanceFor(entries, new Set([...missing, ...(leftOut ?? [])]), healed.moved),
@@ -95,6 +99,9 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
 
 const given = (list: string | undefined) => (list === undefined ? {} : { list });
 
+/** How many objects an error names. */
+const NAMED = 3;
+
 /** What the server refused. PG_RESTORE_FAILED unless that is to be skipped. */
 function refused(
   { skipFailed }: FillOptions,
@@ -108,19 +115,15 @@ function refused(
     if (entry) return describeFailure(name, entry, words);
     return { database: name, kind: 'entry', name: String(dumpId), message: words };
   });
-  const [first, ...others] = objects;
-  if (first === undefined || skipFailed) return objects;
-  const more = others.length === 0 ? '' : `, and ${plural(others.length, 'other object')}`;
+  if (objects.length === 0 || skipFailed) return objects;
+  const named = objects.slice(0, NAMED).map(failureText).join('; ');
+  const more = objects.length <= NAMED ? '' : `; and ${plural(objects.length - NAMED, 'other object')}`;
   const shared = failures.some(({ words }) => isSharedMemory(words));
-  throw new LifeboatError(
-    'PG_RESTORE_FAILED',
-    `database ${name} cannot be restored whole: ${failureText(first)}${more}`,
-    {
-      hint: shared
-        ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
-        : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
-    },
-  );
+  throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
+    hint: shared
+      ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
+      : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
+  });
 }
 
 /** Those whose view is missing are known by that. */
