@@ -18,7 +18,9 @@ export async function accept(call: Call): Promise<number> {
       hint: 'See `lifeboat plan` and `lifeboat snapshots`.',
     });
   }
-  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: new Date().toISOString() });
+  const at = new Date().toISOString();
+  const sequence = snapshots[0]?.manifest.sequence ?? 0;
+  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence } });
   print(
     call,
     { accepted: source },

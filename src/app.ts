@@ -4,12 +4,11 @@ import { type CopyRequest, copyAlone } from './copy-alone.ts';
 import { watch } from './docker/discover.ts';
 import { LifeboatError } from './errors.ts';
 import type { Foreign } from './foreign.ts';
-import { type Ground, layGround } from './ground.ts';
+import { type Base, type Ground, layGround } from './ground.ts';
 import { type HeldData, heldData } from './held-data.ts';
 import { keptIn, volumePlace } from './kept-volumes.ts';
 import { isLocked } from './lock.ts';
-import { createLog, type Log } from './log.ts';
-import type { Settings } from './plan/settings.ts';
+import { createLog } from './log.ts';
 import { probeRun } from './probe.ts';
 import type { PruneRequest } from './prune.ts';
 import { type Pruning, pruneEverywhere } from './prune-everywhere.ts';
@@ -22,12 +21,6 @@ import type { Rollback } from './state.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './verb-deps.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
-
-/** The settings and the log: all that a command needs before it talks to anything. */
-export interface Base {
-  settings: Settings;
-  log: Log;
-}
 
 /** Throws as {@link readSettings}. */
 export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {

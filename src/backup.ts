@@ -15,7 +15,7 @@ import type { Plan, Problem } from './plan/model.ts';
 import { planWhenUp } from './plan-when-up.ts';
 import { redactDeep } from './redact.ts';
 import type { Progress, RunReport, RunStart } from './report/events.ts';
-import { emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
+import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus, vanishedSources } from './run-rules.ts';
 import { spoolError } from './spool.ts';
 import { nextPlace } from './store/chain.ts';
 import { isSettled } from './store/commit.ts';
@@ -156,6 +156,7 @@ async function attempt(
         hint,
       });
     }
+    problems.push(...clockProblems(snapshots, deps.now()));
     refuseUnsigned(repository.signing, snapshots);
     refuseClear(repository.keys, snapshots);
     const place = await nextPlace(repository, list, found.lease.claimed);

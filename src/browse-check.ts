@@ -35,15 +35,18 @@ export async function checkRepository(call: Call): Promise<number> {
   );
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
   if (rules.length > 0 && result.usable) return EXIT.partial;
-  if (result.damaged.length === 0 && result.manifests.length === 0) return EXIT.done;
+  if (result.stopped) return EXIT.failed;
+  const whole = [result.damaged, result.unread, result.manifests].every(({ length }) => length === 0);
+  if (whole) return EXIT.done;
   return result.usable ? EXIT.partial : EXIT.failed;
 }
 
 /** A flipped bit leaves the size as it was: without this list the next backup would go on referring to the object. */
-async function rememberDamaged({ app }: Call, { damaged }: CheckResult, readData: number): Promise<void> {
+async function rememberDamaged({ app }: Call, result: CheckResult, readData: number): Promise<void> {
+  const { damaged, unread, stopped } = result;
   const known = await app.state.damaged();
   // A whole reading knows better than any before it.
-  const before = readData >= 1 ? [] : known;
+  const before = readData >= 1 && !stopped && unread.length === 0 ? [] : known;
   const keys = [...new Set([...before, ...damaged.map(({ key }) => key)])];
   if (known.length > 0 || keys.length > 0) await app.state.saveDamaged(keys);
 }
@@ -51,9 +54,8 @@ async function rememberDamaged({ app }: Call, { damaged }: CheckResult, readData
 function signatureLines({ snapshots, signatures: { checked, signed, unsigned, keys } }: CheckResult): string[] {
   if (!checked) {
     if (signed === 0) return [];
-    const which = keys.length === 1 ? 'key' : 'keys';
     return [
-      `${formatCount(signed)} signed with ${which} ${keys.join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
+      `${formatCount(signed)} signed with ${keys.map((key) => `key ${key}`).join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
     ];
   }
   const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, and as they were signed`];
@@ -65,7 +67,7 @@ function signatureLines({ snapshots, signatures: { checked, signed, unsigned, ke
 }
 
 function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { name: string }[]): string {
-  const { snapshots, objects, bytes, bytesRead, damaged, manifests, affected } = result;
+  const { snapshots, objects, bytes, bytesRead, damaged, unread, stopped, manifests, affected } = result;
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
   lines.push(...signatureLines(result));
@@ -73,17 +75,29 @@ function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { n
     const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
     lines.push(`  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`);
   }
-  for (const { error } of [...manifests, ...damaged]) lines.push(`! ${error.message} (${error.code})`);
+  for (const { error } of [...manifests, ...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
   for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =
       extent === 'whole'
         ? 'cannot be restored'
         : unknown
-          ? `some of ${formatCount(files)} files cannot be restored; which, its index would say: that takes a key`
-          : `${formatCount(files)} files cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
+          ? `some of ${plural(files, 'file')} cannot be restored; which, its index would say: that takes a key`
+          : `${plural(files, 'file')} cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }
-  if (damaged.length === 0 && manifests.length === 0) return [...lines, 'No problem found.'].join('\n');
+  if (unread.length > 0) {
+    const hint = unread[0]?.error.hint;
+    lines.push(
+      `  ${plural(unread.length, 'object')} could not be read now, which does not make it damaged.${hint ? ` ${hint}` : ''}`,
+    );
+  }
+  if (stopped) {
+    lines.push(`! the rest could not be looked at: ${stopped.message} (${stopped.code})`);
+    if (stopped.hint) lines.push(`  ${stopped.hint}`);
+  }
+  if (damaged.length === 0 && manifests.length === 0) {
+    return (stopped || unread.length > 0 ? lines : [...lines, 'No problem found.']).join('\n');
+  }
   for (const [source, id] of Object.entries(result.restorable)) {
     lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);
   }

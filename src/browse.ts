@@ -6,7 +6,7 @@ import { heldLines } from './held-data.ts';
 import { heldProblems, heldServices } from './held-services.ts';
 import { openJournals, readJournal } from './journal.ts';
 import { copyStateLines } from './report/copy-text.ts';
-import { formatAgo, formatBytes, formatCount, table } from './report/format.ts';
+import { formatAgo, formatBytes, plural, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
 import { retentionLines } from './report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from './report/text.ts';
@@ -104,7 +104,7 @@ function renderDatabases(source: string, entry: ManifestSource, facts: PostgresV
     lines.push(`  ${database.name} · ${formatBytes(database.size)}`);
     const rows = database.tables.map((one) => [
       `${one.schema}.${one.name}`,
-      one.data === false ? 'rows not stored' : `${one.exact ? '' : 'about '}${formatCount(one.rows)} rows`,
+      one.data === false ? 'rows not stored' : `${one.exact ? '' : 'about '}${plural(one.rows, 'row')}`,
       formatBytes(one.bytes),
     ]);
     lines.push(...table(rows, { indent: 4, align: ['left', 'right', 'right'] }));

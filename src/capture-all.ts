@@ -1,9 +1,10 @@
 import type { BackupDeps, RunContext } from './backup-context.ts';
 import type { Captured } from './capture.ts';
-import { errorInfo } from './errors.ts';
+import { errorInfo, type LifeboatError, toLifeboatError } from './errors.ts';
 import type { PlannedSource, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import { groupByHold } from './run-rules.ts';
+import { readInfo } from './store/repository-info.ts';
 import { withHold } from './with-hold.ts';
 
 /** Captures and stores every source; one that fails does not keep the others from being stored. */
@@ -28,10 +29,14 @@ export async function captureAll(
     const captureGroup = async (warnings: string[]) => {
       for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
         const planned = source;
-        await captureOne(planned, () => capturer.capture(planned, warnings));
+        const gone = await whyGone(context, captured);
+        await captureOne(planned, () => (gone ? capturer.failed(planned, gone) : capturer.capture(planned, warnings)));
       }
     };
     try {
+      const gone = await whyGone(context, captured);
+      // Nothing is stopped, nor dumped, for what cannot be stored.
+      if (gone) throw gone;
       if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
       else await captureGroup([]);
     } catch (error) {
@@ -49,4 +54,16 @@ export async function captureAll(
       for (const source of waiting) await captureOne(source, () => capturer.failed(source, error));
     }
   }
+}
+
+/** Once a source could not be stored because the destination did not answer: why it still does not, or undefined when it does again. */
+async function whyGone(
+  { repository }: Pick<RunContext, 'repository'>,
+  captured: readonly Captured[],
+): Promise<LifeboatError | undefined> {
+  if (!captured.some(({ report }) => report.error?.code === 'DEST_UNREACHABLE')) return undefined;
+  return readInfo(repository.destination).then(
+    () => undefined,
+    (error: unknown) => toLifeboatError(error),
+  );
 }

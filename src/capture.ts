@@ -4,6 +4,7 @@ import type { RunContext } from './backup-context.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { fallsOf, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
+import { isAccepted } from './plan/accepted.ts';
 import type { PlannedSource } from './plan/model.ts';
 import { formatKeep } from './plan/retention.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
@@ -107,10 +108,11 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastStored: LastGood | undefined) {
     // What a restore replaces may be as empty as it is wrong.
     if (stored.files > 0 || run.trigger === 'safety') return;
-    const acceptedAt = (await deps.state.accepted())[planned.name];
+    const accepted = (await deps.state.accepted())[planned.name];
+    const last = context.snapshots.find(({ manifest }) => manifest.id === lastStored?.snapshot)?.manifest;
     if (
-      acceptedAt !== undefined &&
-      (lastStored === undefined || lastStored.entry.files === 0 || acceptedAt > lastStored.at)
+      accepted !== undefined &&
+      (lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(accepted, last)))
     )
       return;
     throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {

@@ -1,25 +1,20 @@
-import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { type NeededKey, neededKeys } from './check-keys.ts';
-import type { Destination } from './destinations/destination.ts';
+import { type ReadOptions, readShare } from './check-read.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
+import { plural } from './report/format.ts';
 import { withLookDirectory } from './spool.ts';
 import { type ChainReport, readChain } from './store/chain.ts';
-import { isAboutKeys } from './store/encryption.ts';
+import { goneAway } from './store/copy-objects.ts';
+import { DamageJudge, isDamage } from './store/damage.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
 
-export interface CheckOptions {
-  /** which share of the stored bytes to read and hash: 0 to 1 */
-  readData: number;
-  /** where the last check with a share ended: the key after which this one goes on */
-  after?: string;
+export interface CheckOptions extends ReadOptions {
   /** the directory of runs in the spool, with room for one index at a time */
   spool: string;
-  signal: AbortSignal;
-  progress?(done: number, total: number): void;
 }
 
 /** An object that is not as a manifest says. */
@@ -35,7 +30,7 @@ export interface Affected {
   /** `whole`: nothing of the source can be restored from this snapshot; `part`: the files below cannot */
   extent: 'whole' | 'part';
   files: number;
-  /** true: an index that no key here opens would say which of the files */
+  /** true: which of the files, an index would say that no key here opens, or that could not be read */
   unknown?: true;
   /** the first of them, for people */
   examples: string[];
@@ -49,6 +44,10 @@ export interface CheckResult {
   /** bytes that were read and hashed */
   bytesRead: number;
   damaged: DamagedObject[];
+  /** objects that could not be read now, which says nothing of what is in them */
+  unread: DamagedObject[];
+  /** why the rest could not be read: the destination went away */
+  stopped?: ErrorInfo;
   /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
   manifests: { snapshot: string; error: ErrorInfo }[];
   signatures: ChainReport['signatures'];
@@ -74,20 +73,25 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
-  const damaged = await checkPresence(repository.destination, repository.project, objects);
-  const read = await readShare(repository.destination, objects, damaged, bytes, options);
+  const judge = new DamageJudge(repository);
+  const damaged = await checkPresence(repository, objects);
+  // An empty listing is one of a place that is not there.
+  if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
+  const read = await readShare({ repository, objects, damaged, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
   ];
-  const affected = await findAffected(repository, snapshots, damaged, options);
+  const affected = await findAffected(repository, snapshots, { damaged, stopped: read.stopped !== undefined }, options);
   return {
     snapshots: snapshots.length,
     objects: objects.size,
     bytes,
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
+    unread: [...read.unread].map(([key, error]) => ({ key, error })),
+    ...(read.stopped ? { stopped: read.stopped } : {}),
     manifests,
     signatures: chain.signatures,
     affected,
@@ -100,8 +104,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
 
 /** One listing against all names: presence and size. */
 async function checkPresence(
-  destination: Destination,
-  project: string,
+  { destination, project }: Repository,
   objects: ReadonlyMap<string, ObjectRef>,
 ): Promise<Map<string, ErrorInfo>> {
   const damaged = new Map<string, ErrorInfo>();
@@ -111,67 +114,30 @@ async function checkPresence(
     if (!ref) continue;
     missing.delete(key);
     if (size === ref.size) continue;
-    damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${size} bytes instead of ${ref.size}` });
+    damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
   return damaged;
 }
 
-/**
- * Reads and hashes objects in the order of their keys, beginning after `after` and going round, until the share is read.
- * Repeated checks of a share therefore come past everything.
- */
-async function readShare(
-  destination: Destination,
-  objects: ReadonlyMap<string, ObjectRef>,
-  damaged: Map<string, ErrorInfo>,
-  total: number,
-  { readData, after, signal, progress }: CheckOptions,
-): Promise<{ bytes: number; next?: string }> {
-  const keys = [...objects.keys()].sort();
-  const start = readData >= 1 || after === undefined ? 0 : keys.findIndex((key) => key > after);
-  const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
-  const wanted = total * Math.min(readData, 1);
-  let bytes = 0;
-  let last: string | undefined;
-  for (const key of order) {
-    if (bytes >= wanted) break;
-    signal.throwIfAborted();
-    const ref = objects.get(key) as ObjectRef;
-    last = key;
-    if (damaged.has(key)) continue;
-    const error = await readOne(destination, ref, signal);
-    if (error) damaged.set(key, error);
-    bytes += ref.size;
-    progress?.(bytes, wanted);
-  }
-  return last === undefined || readData >= 1 ? { bytes } : { bytes, next: last };
-}
-
-async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSignal): Promise<ErrorInfo | undefined> {
-  const hash = createHash('sha256');
-  try {
-    for await (const chunk of await destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
-  } catch (error) {
-    signal.throwIfAborted();
-    return errorInfo(error);
-  }
-  if (hash.digest('hex') === ref.sha256) return undefined;
-  return { code: 'OBJECT_DAMAGED', message: `${ref.key} is not what was stored` };
+interface Found {
+  damaged: ReadonlyMap<string, ErrorInfo>;
+  /** the destination has gone away: nothing more is asked of it */
+  stopped: boolean;
 }
 
 async function findAffected(
   repository: Repository,
   snapshots: readonly Snapshot[],
-  damaged: ReadonlyMap<string, ErrorInfo>,
+  found: Found,
   options: CheckOptions,
 ): Promise<Affected[]> {
   const affected: Affected[] = [];
-  if (damaged.size === 0) return affected;
+  if (found.damaged.size === 0) return affected;
   for (const { manifest } of snapshots) {
     for (const [source, entry] of Object.entries(manifest.sources)) {
-      const found = await affectedSource(repository, entry, damaged, options);
-      if (found) affected.push({ snapshot: manifest.id, source, ...found });
+      const harm = await affectedSource(repository, entry, found, options);
+      if (harm) affected.push({ snapshot: manifest.id, source, ...harm });
     }
   }
   return affected;
@@ -180,7 +146,7 @@ async function findAffected(
 async function affectedSource(
   repository: Repository,
   entry: ManifestSource,
-  damaged: ReadonlyMap<string, ErrorInfo>,
+  { damaged, stopped }: Found,
   options: CheckOptions,
 ): Promise<Omit<Affected, 'snapshot' | 'source'> | undefined> {
   if (entry.index && damaged.has(entry.index.key)) return { extent: 'whole', files: entry.files, examples: [] };
@@ -190,6 +156,8 @@ async function affectedSource(
   // A database needs its facts and every file of its dump's own part; a volume gives back what is whole.
   if (entry.kind === 'postgres' || !entry.index) return { extent: 'whole', files: entry.files, examples: [] };
   const { index } = entry;
+  const unknown = { extent: 'part' as const, files: entry.files, unknown: true as const, examples: [] };
+  if (stopped) return unknown;
   try {
     return await withLookDirectory(options.spool, async (directory) => {
       const file = path.join(directory, 'index.ndjson');
@@ -205,8 +173,7 @@ async function affectedSource(
   } catch (error) {
     options.signal.throwIfAborted();
     if (!(error instanceof LifeboatError)) throw error;
-    if (isAboutKeys(error)) return { extent: 'part', files: entry.files, unknown: true, examples: [] };
-    return { extent: 'whole', files: entry.files, examples: [] };
+    return isDamage(error) ? { extent: 'whole', files: entry.files, examples: [] } : unknown;
   }
 }
 

@@ -1,7 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { Io } from './call.ts';
 import { processIo, run } from './commands.ts';
-import { errorInfo } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
 import { EXIT, exitStatus } from './exit.ts';
 import { readVersion } from './version.ts';
 
@@ -92,7 +92,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .action(act('copy'));
   command('prune', 'remove the snapshots that need not be kept, and tell why each is or is not', 'prune --dry-run')
     .option('--dry-run', 'only show what would be removed')
-    .option('--clock-is-right', 'prune although snapshots are from the future: those are kept')
+    .option('--clock-is-right', 'prune although months lie between the newest snapshots, or since then')
     .action(act('prune'));
   command('pin <snapshot>', 'keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
     .option('--reason <text>', 'why, for whoever finds it')
@@ -196,8 +196,11 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    await io.fail(errorInfo(error), argv.includes('--json'));
-    return exitStatus(error);
+    // A request that is given up because the process is to end says nothing of the server.
+    const hurried = io.signal.aborted && error instanceof LifeboatError && error.code === 'DEST_UNREACHABLE';
+    const why: unknown = hurried ? io.signal.reason : error;
+    await io.fail(errorInfo(why), argv.includes('--json'));
+    return exitStatus(why);
   }
 }
 

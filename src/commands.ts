@@ -57,7 +57,7 @@ export async function run(name: string, operands: Operands, options: Options, io
     // Without an engine: a bucket may have to be looked after when the host is gone.
     if (verb) return verb({ settings: base.settings, io, options, json });
   }
-  const app = await createApp(base, foreignOf(options));
+  const app = await createApp({ ...base, hurry: io.signal }, foreignOf(options));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
   return command({ app, io, operands, options, json }).catch((error: unknown) => {
@@ -105,7 +105,7 @@ async function treeJob(io: Io): Promise<number> {
     // Where the SDK looks for a profile or role. The key itself is not put where programs inherit it.
     for (const name of AWS_ENVIRONMENT) if (given[name]) io.env[name] = given[name];
     const settings = readSettings({ ...io.env, ...given });
-    return { destination: openDestination(settings, io.env), keys: settings.keys };
+    return { destination: openDestination(settings, { env: io.env, hurry: io.signal }), keys: settings.keys };
   };
   await treeJobMain(io.stdin, io.out, open, io.signal);
   return EXIT.done;

@@ -1,5 +1,6 @@
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import type { Snapshot } from './store/repository.ts';
+import { newestFirst } from './store/snapshot-list.ts';
 
 /** What a copy is to get, and in which order. No I/O. */
 
@@ -19,8 +20,8 @@ export type CopyStep =
 export interface CopyInput {
   /** snapshots of the destination */
   snapshots: readonly Snapshot[];
-  /** ids of those that the destination has removed */
-  removed: readonly string[];
+  /** those that the destination has removed, with their places in the chain where they are known */
+  removed: readonly { id: string; sequence?: number }[];
   /** ids of the manifests that the copy has, whether or not they can be read */
   there: ReadonlySet<string>;
   /** ids of those that the copy has removed, or been told to leave out */
@@ -34,23 +35,24 @@ export interface CopyInput {
 /** The steps, oldest first: after each of them the chain of manifests at the copy has no gap. */
 export function planCopy({ snapshots, removed, there, gone, leftOut, wanted }: CopyInput): CopyStep[] {
   const known = new Set(snapshots.map(({ manifest }) => manifest.id));
+  // One that nobody can read has no place: it explains no gap either.
   const tombstones = removed
-    .filter((id) => !known.has(id) && !there.has(id) && !gone.has(id))
-    .map((id): { id: string; step: CopyStep } => ({ id, step: { type: 'tombstone', id } }));
-  const steps = snapshots.flatMap((snapshot): { id: string; step: CopyStep }[] => {
-    const { id } = snapshot.manifest;
-    if (there.has(id)) return [{ id, step: { type: 'snapshot', snapshot, commit: false } }];
+    .filter(({ id }) => !known.has(id) && !there.has(id) && !gone.has(id))
+    .map(({ id, sequence = 0 }) => ({ sequence, step: { type: 'tombstone', id } satisfies CopyStep }));
+  const steps = snapshots.flatMap((snapshot): { sequence: number; step: CopyStep }[] => {
+    const { id, sequence } = snapshot.manifest;
+    if (there.has(id)) return [{ sequence, step: { type: 'snapshot', snapshot, commit: false } }];
     if (wanted.has(id) && (!gone.has(id) || leftOut.has(id)))
-      return [{ id, step: { type: 'snapshot', snapshot, commit: true } }];
-    return gone.has(id) ? [] : [{ id, step: { type: 'leave-out', snapshot } }];
+      return [{ sequence, step: { type: 'snapshot', snapshot, commit: true } }];
+    return gone.has(id) ? [] : [{ sequence, step: { type: 'leave-out', snapshot } }];
   });
-  return [...tombstones, ...steps].sort((a, b) => (a.id < b.id ? -1 : 1)).map(({ step }) => step);
+  return [...tombstones, ...steps].sort((a, b) => a.sequence - b.sequence).map(({ step }) => step);
 }
 
 /** The snapshots of both sides, each once, newest first: what a copy comes to have is judged by all that it could have. */
 export function together(one: readonly Snapshot[], other: readonly Snapshot[]): Snapshot[] {
   const all = new Map([...other, ...one].map((snapshot) => [snapshot.manifest.id, snapshot]));
-  return [...all.values()].sort((a, b) => (a.manifest.id < b.manifest.id ? 1 : -1));
+  return [...all.values()].sort(newestFirst);
 }
 
 /** The plan as it counts at a copy with a retention of its own, which goes before the labels. */

@@ -5,14 +5,8 @@ import { prolongLocks } from './locks.ts';
 import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
-import {
-  type CopyContext,
-  copyDocument,
-  copySnapshot,
-  isAboutSnapshot,
-  isAboutSource,
-  removeWrong,
-} from './store/copy-objects.ts';
+import { type CopyContext, copyDocument, copySnapshot, isAboutSnapshot, removeWrong } from './store/copy-objects.ts';
+import { DamageJudge, isDamage } from './store/damage.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { deleteUnlessKept } from './store/objects.ts';
@@ -56,7 +50,8 @@ export async function bringUpToDate(
 ): Promise<{ error?: LifeboatError; bad: string[]; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
-  const steps = planCopy({ snapshots: main.snapshots, removed: main.removed, ...copy });
+  const removed = await placesOf(main, copy);
+  const steps = planCopy({ snapshots: main.snapshots, removed, ...copy });
   for (const step of steps) lacking.add(step);
   const problems = new Map<string, Problem>();
   const context = await contextOf(deps, copying, problems);
@@ -79,7 +74,7 @@ export async function bringUpToDate(
   const have = new Set([...copy.there, ...brought]);
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository);
-  const bad = [...context.bad].filter(([, why]) => isAboutSource(why)).map(([key]) => key);
+  const bad = [...context.bad].filter(([, why]) => isDamage(why)).map(([key]) => key);
   return { bad, problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
@@ -132,6 +127,18 @@ async function readCopy(
   return { hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
 }
 
+/** The removed snapshots of the destination, with the places of those that the copy has to hear of: few, but for a first copy. */
+async function placesOf({ repository, removed, snapshots }: Side, { there, gone }: CopySide) {
+  const known = new Set(snapshots.map(({ manifest }) => manifest.id));
+  const places: { id: string; sequence?: number }[] = [];
+  for (const id of removed) {
+    const isNew = !known.has(id) && !there.has(id) && !gone.has(id);
+    const tombstone = isNew ? await readTombstone(repository, id) : undefined;
+    places.push(tombstone ? { id, sequence: tombstone.sequence } : { id });
+  }
+  return places;
+}
+
 async function contextOf(
   deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
   { place, main, repository, report, lacking, fence, signal, alive }: Copying,
@@ -157,7 +164,9 @@ async function contextOf(
       problems.set(message, problem);
     }
   };
-  return { complete, from: main.repository, to: repository, there, bad: new Map(), sent: report, fence, heard, signal };
+  const judge = new DamageJudge(main.repository);
+  const ends = { from: main.repository, to: repository };
+  return { ...ends, complete, judge, there, bad: new Map(), sent: report, fence, heard, signal };
 }
 
 async function take(

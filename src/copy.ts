@@ -1,6 +1,7 @@
 import { behindSince, type CopyStep } from './copy-plan.ts';
 import { bringUpToDate, type Side } from './copy-steps.ts';
 import { hearing } from './destinations/hearing.ts';
+import { until } from './destinations/until.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
@@ -22,10 +23,10 @@ export interface CopyPlace {
   /** what is pinned there stays so */
   keepsPins?: true;
   /** The repository there, as a copy of `main`; DEST_FOREIGN for another one. With `create` an empty place becomes one. */
-  open(main: Repository, options: { create: boolean }): Promise<Repository>;
+  open(main: Repository, options: { create: boolean; signal?: AbortSignal }): Promise<Repository>;
   lease(repository: Repository): Promise<Lease>;
   /** removes unfinished objects of the project; to be called with the lease held */
-  sweep(): Promise<void>;
+  sweep(signal?: AbortSignal): Promise<void>;
 }
 
 /** What copying works with. */
@@ -125,13 +126,13 @@ async function copyOne(
   try {
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
-      const opened = await openCopy(place, side.repository, before);
+      const opened = await openCopy(place, side.repository, before, signal);
       // Not heard: its timer is no sign of life.
       await withLease(place, opened, same, { signal, alive }, async ({ fence }) => {
         looked.one();
         names.add(name);
-        const repository = opened.through(hearing(opened.destination, alive));
-        await place.sweep();
+        const repository = opened.through(hearing(until(opened.destination, signal), alive));
+        await place.sweep(signal);
         const copying = { place, main: side, repository, report, lacking, fence, signal, alive };
         const done = await bringUpToDate(deps, copying);
         for (const key of done.bad) bad.add(key);
@@ -163,10 +164,15 @@ async function copyOne(
 }
 
 /** One that was there is never made again by itself: what is empty now is a mount that is missing, or was emptied by somebody. */
-async function openCopy(place: CopyPlace, main: Repository, before: CopyState | undefined): Promise<Repository> {
+async function openCopy(
+  place: CopyPlace,
+  main: Repository,
+  before: CopyState | undefined,
+  signal: AbortSignal,
+): Promise<Repository> {
   const { complete, made } = before ?? {};
-  if (complete === undefined && made === undefined) return place.open(main, { create: true });
-  return place.open(main, { create: false }).catch((error: unknown) => {
+  if (complete === undefined && made === undefined) return place.open(main, { create: true, signal });
+  return place.open(main, { create: false, signal }).catch((error: unknown) => {
     if (!(error instanceof LifeboatError && error.code === 'DEST_FOREIGN')) throw error;
     const { code, message, hint, cause } = error;
     const was = complete === undefined ? `it was begun at ${made}` : `it was complete at ${complete}`;

@@ -43,6 +43,7 @@ export async function finish(
     ...run,
     ...ending,
     ...(others.length > 0 ? { others } : {}),
+    ...(found.repository ? { after: found.snapshots[0]?.manifest.sequence ?? 0 } : {}),
     end: deps.now().toISOString(),
     destination: deps.destination,
     logTail: tail(),

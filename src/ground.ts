@@ -4,6 +4,7 @@ import { planNow, projectOf, spoolMountOf } from './agent.ts';
 import type { CopyPlace } from './copy.ts';
 import { nextRunOf } from './daemon.ts';
 import type { Destination, SweepingDestination } from './destinations/destination.ts';
+import { until } from './destinations/until.ts';
 import { findSelf, type Self } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { offlineSelf } from './docker/offline.ts';
@@ -35,6 +36,14 @@ import { readVersion } from './version.ts';
 /** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
 const LOCK_PATIENCE_MS = 10_000;
 const LOCK_RETRY_MS = 150;
+
+/** The settings and the log: all that a command needs before it talks to anything. */
+export interface Base {
+  settings: Settings;
+  log: Log;
+  /** when the process is to end: what is under way at a server is ended within seconds */
+  hurry?: AbortSignal;
+}
 
 /** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */
 export interface Ground {
@@ -93,8 +102,8 @@ export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  *
  * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `foreign` USAGE, SNAPSHOT_UNKNOWN.
  */
-export async function layGround(base: { settings: Settings; log: Log }, foreign?: Foreign): Promise<Ground> {
-  const { log } = base;
+export async function layGround(base: Base, foreign?: Foreign): Promise<Ground> {
+  const { log, hurry } = base;
   const elsewhere = foreign && locationOf(foreign.from, base.settings);
   const settings = elsewhere === undefined ? base.settings : { ...base.settings, destination: elsewhere };
   if (!foreign) await checkKeys(settings.keys);
@@ -103,8 +112,8 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
     if (!foreign) throw error;
   });
   const self = found ?? (await offlineSelf());
-  const ownDestination = openDestination(base.settings);
-  const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings);
+  const ownDestination = openDestination(base.settings, { hurry });
+  const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
   const stored = foreign && (await projectIn(destination, foreign.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
@@ -125,22 +134,23 @@ export async function layGround(base: { settings: Settings; log: Log }, foreign?
   const own = ownRepository({ at, destination: ownDestination, project, state, log, mistaken, openAt });
   const lease = async ({ project, destination }: Repository) =>
     takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log });
-  const sweepAt = async (at: string, destination: SweepingDestination) => {
+  const sweepAt = async (at: string, destination: SweepingDestination, signal?: AbortSignal) => {
     if (destinationError(at, self.facts.mounts, true)) return;
     // What is unfinished there may be what another agent is storing.
-    if (await isLeasedToOther({ destination, project, home: await state.home(), now })) return;
-    await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0 });
+    const look = signal ? until(destination, signal) : destination;
+    if (await isLeasedToOther({ destination: look, project, home: await state.home(), now })) return;
+    await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
   };
   const placeAt = (location: string, place: SweepingDestination): CopyPlace => {
     return {
       name: place.name,
-      open: (main, { create }) => openAt(location, place, { project: main.project, create, copyOf: main.info }),
+      open: (main, options) => openAt(location, place, { project: main.project, copyOf: main.info, ...options }),
       lease,
-      sweep: () => sweepAt(location, place),
+      sweep: (signal) => sweepAt(location, place, signal),
     };
   };
   const copyPlace = ({ location, ...copy }: CopyLocation): CopyPlace => {
-    return { ...placeAt(location, openElsewhere(location, settings)), ...copy };
+    return { ...placeAt(location, openElsewhere(location, settings, { hurry })), ...copy };
   };
   const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
   return {

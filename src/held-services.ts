@@ -57,12 +57,15 @@ const DATA_TEXT: Record<HeldService['data'], string> = {
 /** They stand in `plan` and `status` as problems. */
 export function heldProblems(held: readonly HeldService[]): Problem[] {
   return held.map(({ container, run, verb, waitsFor, data }) => {
-    const what = waitsFor === 'start' ? 'it is still stopped' : 'its lifeboat.exec.post has not run yet';
+    const what =
+      waitsFor === 'start'
+        ? 'it is stopped, or being stopped, and not started again yet'
+        : 'its lifeboat.exec.post has not run yet';
     return {
       severity: 'error',
       code: data === 'half' ? 'TREE_HALF_RESTORED' : 'RUN_DIED',
       subject: container,
-      message: `${what}, by ${verb} ${run}, which has ended; ${DATA_TEXT[data]}`,
+      message: `${what}, after ${verb} ${run} has ended; ${DATA_TEXT[data]}`,
       hint: 'This is undone as soon as it can be, and tried every minute; `docker compose logs lifeboat` says what is in the way.',
     };
   });

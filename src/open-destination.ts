@@ -13,22 +13,28 @@ import { SPOOL } from './spool.ts';
 /** Beside the state: helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
 
+/** How a place is opened. */
+export interface OpenOptions {
+  env?: NodeJS.ProcessEnv;
+  /** when the process is to end: what is under way at a server is ended within seconds */
+  hurry?: AbortSignal | undefined;
+}
+
 /** The destination that the settings name. */
-export function openDestination(settings: Settings, env: NodeJS.ProcessEnv = process.env): SweepingDestination {
-  return openLocation(settings.destination, settings, env);
+export function openDestination(settings: Settings, options?: OpenOptions): SweepingDestination {
+  return openElsewhere(settings.destination, settings, options);
 }
 
-/** Another place than the destination. */
-export function openElsewhere(location: string, settings: Settings): SweepingDestination {
-  return openLocation(location, settings, process.env);
-}
-
-/** The only place that knows which kinds there are. */
-function openLocation(place: string, settings: Settings, env: NodeJS.ProcessEnv): SweepingDestination {
+/** The destination, or another place. The only one that knows which kinds there are. */
+export function openElsewhere(
+  place: string,
+  settings: Settings,
+  { env = process.env, hurry }: OpenOptions = {},
+): SweepingDestination {
   if (!isS3(place)) return createLocalDestination({ root: place });
   const parsed = parseS3Location(place);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
-  return createS3Destination({ ...reach(settings, parsed.value), uploads: uploadsAt(parsed.value), env });
+  return createS3Destination({ ...reach(settings, parsed.value), uploads: uploadsAt(parsed.value), env, hurry });
 }
 
 /**

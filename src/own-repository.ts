@@ -54,8 +54,8 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
   };
   return {
     open,
-    async openAsCopy(main, { create }) {
-      const repository = await openAt(at, destination, { project: main.project, create, copyOf: main.info });
+    async openAsCopy(main, options) {
+      const repository = await openAt(at, destination, { project: main.project, copyOf: main.info, ...options });
       await remember(repository.info);
       return repository;
     },

@@ -1,3 +1,4 @@
+import type { Accepted } from './plan/accepted.ts';
 import { eitherPolicy, type KeepRule, type KeepSnapshot } from './plan/keep.ts';
 import type { KeepEntry } from './plan/keep-databases.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
@@ -16,7 +17,7 @@ export interface RuleInput {
   keep: KeepPolicy;
   /** how each source stands, see `standings` */
   standings: readonly Standing[];
-  accepted: Readonly<Record<string, string>>;
+  accepted: Accepted;
 }
 
 /** One rule for each source that a manifest speaks of. */
@@ -26,8 +27,7 @@ export function keepRules(input: RuleInput): Map<string, KeepRule> {
 }
 
 function ruleOf(name: string, { manifests, plan, keep, standings, accepted }: RuleInput): KeepRule {
-  const acceptedAt = accepted[name];
-  const fall = acceptedAt === undefined ? {} : { acceptedUntil: Date.parse(acceptedAt) };
+  const fall = acceptedOf(accepted[name]);
   const planned = plan.sources.find((source) => source.name === name);
   const standing = standings.find((one) => one.name === name);
   if (planned) {
@@ -43,11 +43,19 @@ function ruleOf(name: string, { manifests, plan, keep, standings, accepted }: Ru
   return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...fall };
 }
 
+function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {
+  if (accepted === undefined) return {};
+  return typeof accepted === 'string'
+    ? { acceptedUntil: Date.parse(accepted) }
+    : { acceptedSequence: accepted.sequence };
+}
+
 /** A snapshot as the retention sees it. */
 export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnapshot {
-  const { id, start, end, trigger, sources } = manifest;
+  const { id, sequence, start, end, trigger, sources } = manifest;
   return {
     id,
+    sequence,
     start: Date.parse(start),
     end: Date.parse(end),
     safety: trigger === 'safety',

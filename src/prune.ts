@@ -2,7 +2,8 @@ import { LifeboatError } from './errors.ts';
 import { journalObjects, openJournals } from './journal.ts';
 import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
-import { checkClock, type Decision, decideKept } from './plan/keep.ts';
+import { checkClock } from './plan/clock.ts';
+import { type Decision, decideKept } from './plan/keep.ts';
 import type { KeepPolicy, Plan } from './plan/model.ts';
 import { KEPT, markStaying, removeSnapshots } from './prune-remove.ts';
 import { keepRules, keepSnapshot } from './prune-rules.ts';
@@ -45,7 +46,7 @@ export interface PruneDeps {
 export interface PruneRequest {
   /** only look */
   dryRun: boolean;
-  /** the clock is right, whatever the snapshots say: those from the future are kept and not counted */
+  /** the clock is right, however long ago the newest snapshots are */
   clockIsRight?: boolean;
 }
 
@@ -164,7 +165,7 @@ export async function decide(
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now: at });
   const rules = keepRules({ manifests, plan, keep, standings: all, accepted });
-  return decideKept(seen, rules, { zone, now: at.getTime(), ignoreFuture: clockIsRight });
+  return decideKept(seen, rules, { zone, now: at.getTime() });
 }
 
 interface Garbage {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from './errors.ts';
-import { formatBytes, formatCount, plural } from './report/format.ts';
+import { formatBytes, plural } from './report/format.ts';
 import { readFacts, selectedContent } from './restore-content.ts';
 import {
   type KeptData,
@@ -137,17 +137,17 @@ function rolesText(all: boolean, missing: readonly string[]): string[] {
 function describe({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
   const space = size === undefined ? 'size not known' : formatBytes(size);
   if (uncounted !== undefined) {
-    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${formatCount(rows)} rows`;
+    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${plural(rows, 'row')}`;
     return `${space}${estimated}: not counted, ${uncounted}`;
   }
   const differences = [
-    ...(more > 0 ? [`${formatCount(more)} more`] : []),
-    ...(fewer > 0 ? [`${formatCount(fewer)} fewer`] : []),
+    ...(more > 0 ? [plural(more, 'more row')] : []),
+    ...(fewer > 0 ? [plural(fewer, 'fewer row')] : []),
   ];
-  const difference = differences.length === 0 ? 'as many' : differences.join(' and ');
+  const difference = differences.length === 0 ? 'as many rows' : differences.join(' and ');
   const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
   const than = differences.length === 0 ? 'as' : 'than';
-  return `${space}, ${plural(tables, 'table')}, ${formatCount(rows)} rows: ${difference} rows ${than} the snapshot${added}`;
+  return `${space}, ${plural(tables, 'table')}, ${plural(rows, 'row')}: ${difference} ${than} the snapshot${added}`;
 }
 
 async function loadAll(

@@ -1,6 +1,7 @@
 import { LifeboatError } from './errors.ts';
+import { isFuture } from './plan/clock.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
-import { gapAfter } from './store/chain.ts';
+import { gapAfter, unreadAfter } from './store/chain.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { unsigned } from './store/signing.ts';
@@ -23,12 +24,14 @@ export interface FindRequest {
   /** also one that is not signed although a signing key is set */
   unsigned: boolean;
   signal?: AbortSignal;
+  /** the present, by which dates in the future are told; default: by the clock */
+  now?: Date;
 }
 
 /**
  * The snapshot that a restore is asked for. `latest` is the newest that has the whole source; only where there is none, the
  * newest that has a part of it. For one database it is the newest that has this database, whatever else is missing there. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
- * where nothing newer is missing.
+ * where nothing newer is missing. What is newest goes by the chain: a date that a wrong clock gave is only told.
  *
  * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read; what the destination throws; the signal's reason.
  */
@@ -47,7 +50,8 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
   const before = await olderThan(repository, request, snapshot, entry);
   const lacking = missingDatabases(entry).find(({ name }) => name === database);
   if (lacking) throw lacksDatabase(snapshot, before, source, lacking);
-  return { snapshot, entry, notes: database === undefined ? gapsOf(entry, before, source) : [] };
+  const gaps = database === undefined ? gapsOf(entry, before, source) : [];
+  return { snapshot, entry, notes: [...gaps, ...datesOf(snapshot, request)] };
 }
 
 /** Older snapshots, newest first, where they are needed to say which one has a database. */
@@ -78,14 +82,15 @@ function lacksDatabase(
 /** With a damaged manifest among the newer ones the latest cannot be told. */
 async function findLatest(
   repository: Repository,
-  { source, database, unsigned: takeUnsigned, signal }: FindRequest,
+  { source, database, unsigned: takeUnsigned, signal, now = new Date() }: FindRequest,
 ): Promise<FoundSnapshot> {
-  const { snapshots, damaged } = await repository.snapshots(signal);
+  const list = await repository.snapshots(signal);
+  const { snapshots } = list;
   const manifests = snapshots.map(({ manifest }) => manifest);
   const ofDatabase = database === undefined ? undefined : lastWithDatabase(manifests, source, database);
   const lastGood = ofDatabase ?? lastGoodOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
-  const newer = damaged.find(({ id }) => found === undefined || id > found.id);
+  const newer = await unreadAfter(repository, list, found, now.getTime());
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
@@ -102,7 +107,7 @@ async function findLatest(
     if (!takeUnsigned && snapshots.some((one) => one.unsigned && one.manifest === found)) {
       throw unsigned(`snapshot ${found.id}`);
     }
-    const gap = repository.signing.active ? await gapAfter(repository, snapshots, found.id) : undefined;
+    const gap = repository.signing.active ? await gapAfter(repository, snapshots, found) : undefined;
     if (gap) {
       throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
         hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
@@ -111,7 +116,7 @@ async function findLatest(
     const stored = lastStoredOf(manifests, source);
     const beyond = stored && stored.snapshot !== found.id ? [leftAside(stored, database)] : [];
     const gaps = ofDatabase ? [] : gapsOf(lastGood.entry, manifests, source);
-    return { snapshot: found, entry: lastGood.entry, notes: [...gaps, ...beyond] };
+    return { snapshot: found, entry: lastGood.entry, notes: [...gaps, ...datesOf(found, { now }), ...beyond] };
   }
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
@@ -133,6 +138,11 @@ function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: s
     return last ? [`database ${name} is in ${last.snapshot}: restore it from there, with --database`] : [];
   });
   return [`not whole: ${error.message} (${error.code})`, ...elsewhere];
+}
+
+function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest, 'now'>): string[] {
+  if (!isFuture(Date.parse(start), now.getTime())) return [];
+  return [`${id} is dated in the future: a clock was wrong when it was made, or is wrong now`];
 }
 
 function sourceHint(names: string[]): string {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from './errors.ts';
-import { formatBytes, formatCount, plural } from './report/format.ts';
+import { formatBytes, plural } from './report/format.ts';
 import { readFacts, selectedContent } from './restore-content.ts';
 import {
   type PreparedRestore,
@@ -236,7 +236,7 @@ async function load(
     forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
   });
   for (const { schema, name, rows } of tables) {
-    request.say(`  table ${schema}.${name} is there: ${formatCount(rows)} rows`);
+    request.say(`  table ${schema}.${name} is there: ${plural(rows, 'row')}`);
   }
   const restored = tables.map(({ schema, name, rows }) => ({ target: `${recorded.name}: ${schema}.${name}`, rows }));
   return { restored, warnings };

@@ -214,7 +214,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
 
 function specialFiles({ skipped }: ExtractedTree): string[] {
   const found = Object.entries(skipped).filter(([, count]) => count > 0);
-  return found.map(([type, count]) => `${count} ${type} entries were recorded but have no content to restore`);
+  return found.map(([type, count]) => `recorded without content, so not restored: ${plural(count, type)}`);
 }
 
 /** What was built and is not in place goes again; what cannot be removed now is left to the next start. */

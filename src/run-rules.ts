@@ -1,4 +1,6 @@
 import { type ErrorInfo, LifeboatError } from './errors.ts';
+import { type Accepted, isAccepted } from './plan/accepted.ts';
+import { isFuture } from './plan/clock.ts';
 import type { Mount, Plan, PlannedSource, Problem } from './plan/model.ts';
 import { mountHolding } from './plan/mounts.ts';
 import { isS3 } from './plan/s3-location.ts';
@@ -80,6 +82,21 @@ function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): 
   );
 }
 
+/** The newest snapshot has a date that is still to come: a warning, once, since the next run has this one for the newest. */
+export function clockProblems(snapshots: readonly { manifest: Manifest }[], now: Date): Problem[] {
+  const newest = endOfChain(snapshots)?.manifest;
+  if (!newest || !isFuture(Date.parse(newest.end), now.getTime())) return [];
+  return [
+    {
+      severity: 'warning',
+      code: 'CLOCK_JUMPED',
+      subject: newest.id,
+      message: `the newest snapshot is dated ${newest.end}, and now is ${now.toISOString()}`,
+      hint: 'The clock of the host was ahead then, or is behind now: set it. Snapshots stay in the order in which they were made.',
+    },
+  ];
+}
+
 /**
  * Once signed, always signed: a snapshot without could not be told from one that somebody forged.
  *
@@ -115,7 +132,7 @@ export function refuseClear(keys: SealKeys, snapshots: readonly { manifest: Mani
 export function vanishedSources(
   snapshots: readonly Manifest[],
   plan: Plan,
-  accepted: Readonly<Record<string, string>>,
+  accepted: Accepted,
 ): { name: string; kind: SourceReport['kind']; lastGood?: LastGood }[] {
   const known = new Map<string, ManifestSource>();
   for (const { sources } of snapshots) {
@@ -124,9 +141,9 @@ export function vanishedSources(
   for (const { name } of plan.sources) known.delete(name);
   return [...known].flatMap(([name, { kind }]) => {
     const lastGood = lastGoodOf(snapshots, name);
-    const lastStored = lastStoredOf(snapshots, name);
-    const acceptedAt = accepted[name];
-    if (acceptedAt !== undefined && (lastStored === undefined || acceptedAt > lastStored.at)) return [];
+    const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);
+    const acceptance = accepted[name];
+    if (acceptance && (lastStored === undefined || isAccepted(acceptance, lastStored))) return [];
     return [lastGood ? { name, kind, lastGood } : { name, kind }];
   });
 }

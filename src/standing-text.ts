@@ -10,6 +10,7 @@ const WORDS: Record<Attention, string> = {
   never: 'not backed up yet',
   vanished: 'not there any more',
   fell: 'much smaller',
+  ahead: 'date ahead',
 };
 
 /** The sources as `status` shows them: a table, and below it why each one that needs attention does. */
@@ -23,9 +24,13 @@ export function renderStandings(all: readonly Standing[], now: Date, paint: Pain
     lastGood?.snapshot ?? '',
   ]);
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
-  const why = all.flatMap(({ name, attention, last, beforeFall }) => {
+  const why = all.flatMap(({ name, attention, last, lastGood, beforeFall }) => {
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
+    if (attention === 'ahead') {
+      const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; a clock was ahead then, or is behind now`];
+    }
     if (attention === 'fell') {
       const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
       return [

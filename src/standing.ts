@@ -1,4 +1,6 @@
 import type { ErrorInfo } from './errors.ts';
+import { type Accepted, isAccepted } from './plan/accepted.ts';
+import { isFuture } from './plan/clock.ts';
 import type { Plan } from './plan/model.ts';
 import { previousRun } from './plan/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from './report/events.ts';
@@ -16,14 +18,17 @@ export interface LastResult {
   at: string;
   status: RunStatus;
   error?: ErrorInfo;
+  /** the end of the chain when the run began: what it stored, if anything, came after that */
+  after?: number;
 }
 
 /**
  * Why somebody should look at a source. `late`: two of its scheduled times have gone by since it was last backed up well.
  * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right. `fell`: it was
- * stored, but is much smaller than in the snapshot before, and nobody said that this is right.
+ * stored, but is much smaller than in the snapshot before, and nobody said that this is right. `ahead`: it was backed up well, under a
+ * date that is still to come, so that nobody can tell how old that is.
  */
-export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell';
+export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead';
 
 export interface Standing {
   name: string;
@@ -42,14 +47,14 @@ export interface StandingInput {
   manifests: readonly Manifest[];
   /** what is remembered of runs, also of those that stored nothing */
   results: Readonly<Record<string, LastResult>>;
-  accepted: Readonly<Record<string, string>>;
+  accepted: Accepted;
   zone: string;
   now: Date;
 }
 
 /** The result of each source of a run. A run that failed as a whole failed for every source that it was to have. */
 export function resultsOf(report: RunReport): Record<string, LastResult> {
-  const base = { run: report.id, at: report.end };
+  const base = { run: report.id, at: report.end, ...(report.after === undefined ? {} : { after: report.after }) };
   const results: Record<string, LastResult> = {};
   // With a snapshot, the manifest has what became of them.
   if (report.error && report.snapshot === undefined) {
@@ -90,8 +95,9 @@ export function standings(input: StandingInput): Standing[] {
 /** Sources that a run left out and that are not well. One that no run has come to yet is none of them. */
 export function othersOf(all: readonly Standing[], done: readonly string[]): OtherSource[] {
   return all.flatMap(({ name, attention, last, lastGood }) => {
-    // Of a fall the run itself has told, and it is no failure.
-    if (attention === null || attention === 'never' || attention === 'fell' || done.includes(name)) return [];
+    // Of a fall or a wrong date the run itself has told, and it is no failure.
+    if (attention === null || attention === 'never' || attention === 'fell' || attention === 'ahead') return [];
+    if (done.includes(name)) return [];
     return [
       {
         name,
@@ -112,27 +118,46 @@ function judge(
 ): Attention | null {
   if (!last) return 'never';
   if (last.status !== 'ok') return last.status;
+  if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
   return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
 }
 
 /** The snapshot that a source was last compared with when it had fallen, until somebody accepts it. */
-function fallOf(manifests: readonly Manifest[], name: string, acceptedAt: string | undefined): string | undefined {
+function fallOf(
+  manifests: readonly Manifest[],
+  name: string,
+  accepted: Accepted[string] | undefined,
+): string | undefined {
   const known = new Set(manifests.map(({ id }) => id));
   return manifests
-    .filter(({ end }) => acceptedAt === undefined || end > acceptedAt)
+    .filter((manifest) => !isAccepted(accepted, manifest))
     .map(({ sources }) => sources[name]?.fell?.since)
     .find((since) => since !== undefined && known.has(since));
 }
 
-function lastInManifests(manifests: readonly Manifest[], name: string): LastResult | undefined {
-  for (const { id, end, sources } of manifests) {
+/** A result, and the place in the chain of the snapshot that it is of. */
+interface InChain {
+  result: LastResult;
+  sequence: number;
+}
+
+function lastInManifests(manifests: readonly Manifest[], name: string): InChain | undefined {
+  for (const { id, sequence, end, sources } of manifests) {
     const entry = sources[name];
-    if (entry)
-      return { run: id, at: end, status: entry.status, ...(entry.error ? { error: entry.error as ErrorInfo } : {}) };
+    if (!entry) continue;
+    const error = entry.error ? { error: entry.error as ErrorInfo } : {};
+    return { result: { run: id, at: end, status: entry.status, ...error }, sequence };
   }
   return undefined;
+}
+
+/** The newer of what is stored and what is remembered. By the chain, where it is known: a clock that was ahead once hides no failure. */
+function newest(stored: InChain | undefined, known: LastResult | undefined): LastResult | undefined {
+  if (!stored || !known || stored.result.run === known.run) return stored?.result ?? known;
+  const isKnownNewer = known.after === undefined ? known.run > stored.result.run : known.after >= stored.sequence;
+  return isKnownNewer ? known : stored.result;
 }
 
 /** Of a result that stored a part. */
@@ -150,10 +175,4 @@ function missingIn(
       return { database, ...(found ? { lastGood: { snapshot: found.snapshot, at: found.at } } : {}) };
     }),
   };
-}
-
-/** Ids of runs sort by time. */
-function newest(a: LastResult | undefined, b: LastResult | undefined): LastResult | undefined {
-  if (!a || !b) return a ?? b;
-  return a.run >= b.run ? a : b;
 }

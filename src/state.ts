@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { type ErrorInfo, hasErrno } from './errors.ts';
+import type { Accepted } from './plan/accepted.ts';
 import type { Problem } from './plan/model.ts';
 import type { Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
@@ -70,9 +71,9 @@ export interface State {
   /** scheduled runs that are made again for what they lack */
   retries(): Promise<Retry[]>;
   saveRetries(retries: readonly Retry[]): Promise<void>;
-  /** sources whose absence or emptiness a person has accepted (ISO time by name) */
-  accepted(): Promise<Record<string, string>>;
-  saveAccepted(accepted: Record<string, string>): Promise<void>;
+  /** sources whose absence or emptiness a person has accepted, by name */
+  accepted(): Promise<Accepted>;
+  saveAccepted(accepted: Accepted): Promise<void>;
   /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
   damaged(): Promise<string[]>;
   saveDamaged(keys: readonly string[]): Promise<void>;
@@ -127,7 +128,7 @@ export function openState(directory: string): State {
     saveServed: (served) => writeJson(file('served.json'), served),
     retries: () => readJson<Retry[]>(file('retries.json')).then((value) => value ?? []),
     saveRetries: (retries) => writeJson(file('retries.json'), retries),
-    accepted: () => record('accepted.json'),
+    accepted: async () => (await readJson<Accepted>(file('accepted.json'))) ?? {},
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
     damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
     saveDamaged: (keys) => writeJson(file('damaged.json'), keys),

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { HEARTBEAT_S } from './docker/heartbeat.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Progress } from './report/events.ts';
@@ -69,6 +70,8 @@ export interface TreeJobInput {
 /** One line that a helper writes to its stdout. */
 export type TreeJobLine =
   | { type: 'progress'; progress: Omit<Progress, 'source'> }
+  /** keeps the connection from being cut for its silence; says nothing of how far the job is */
+  | { type: 'alive' }
   | { type: 'result'; result: TreeResult }
   | { type: 'error'; error: ErrorInfo };
 
@@ -119,11 +122,14 @@ export async function treeJobMain(
   signal: AbortSignal,
 ): Promise<void> {
   const say = (line: TreeJobLine) => write(`${JSON.stringify(line)}\n`);
+  const beat = setInterval(() => say({ type: 'alive' }), HEARTBEAT_S * 1000);
   try {
     const { job, settings } = JSON.parse(await text(stdin)) as TreeJobInput;
     const progress: ProgressSink = (update) => say({ type: 'progress', progress: update });
     say({ type: 'result', result: await runTreeJob(job, open(settings), signal, progress) });
   } catch (error) {
     say({ type: 'error', error: errorInfo(signal.aborted ? signal.reason : error) });
+  } finally {
+    clearInterval(beat);
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Engine } from './docker/engine.ts';
 import { STOP_TIMEOUT_S } from './docker/stops.ts';
 import { LifeboatError } from './errors.ts';
@@ -125,7 +126,7 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
   }
   const patient = later(signal, deps.patienceMs);
   const stopOne = async ({ container: { id, name }, timeout }: Stop) => {
-    await deps.engine.stopContainer(id, { timeout, signal: patient.signal });
+    await stopThrough(deps.engine, id, timeout, patient.signal);
     const { exitCode } = await deps.engine.inspectContainer(id, { signal: patient.signal });
     if (exitCode !== KILLED) return;
     warnings.push(
@@ -137,6 +138,26 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   signal.throwIfAborted();
   return warnings;
+}
+
+/** A call that was cut after it had been silent for so long was under way, milliseconds. */
+const UNDER_WAY_MS = 2000;
+const POLL_MS = 500;
+
+/** Stops a container. The call says nothing until the end of the stop: where a proxy cuts it, the engine goes on with it. */
+async function stopThrough(engine: Engine, id: string, timeout: number, signal: AbortSignal): Promise<void> {
+  const from = performance.now();
+  const end = from + timeout * 1000 + STOP_MARGIN_MS;
+  try {
+    await engine.stopContainer(id, { timeout, signal });
+  } catch (error) {
+    const isCut = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE';
+    if (signal.aborted || !isCut || performance.now() - from < UNDER_WAY_MS) throw error;
+    while ((await engine.inspectContainer(id, { signal })).running) {
+      if (performance.now() > end) throw error;
+      await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  }
 }
 
 /** A signal that aborts `ms` after another does. */

@@ -51,8 +51,8 @@ export interface Destination {
   put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
   get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so that `app/` never finds `app-staging/`. */
-  list(prefix: string): AsyncIterable<ObjectInfo>;
-  delete(key: string): Promise<void>;
+  list(prefix: string, options?: { signal?: AbortSignal }): AsyncIterable<ObjectInfo>;
+  delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
 /** A destination that may lock what is stored in it for a time, during which nobody can delete it for good. */
@@ -77,5 +77,5 @@ export interface SweepingDestination extends Destination {
    * Removes what runs that died left unfinished below `prefix` (default everywhere). Returns how many. Only called when
    * nothing is being stored there.
    */
-  sweepTemporary(options?: { prefix?: string; olderThanMs?: number }): Promise<number>;
+  sweepTemporary(options?: { prefix?: string; olderThanMs?: number; signal?: AbortSignal }): Promise<number>;
 }

@@ -11,13 +11,13 @@ export function hearing(destination: Destination, alive: () => void): Destinatio
     name: destination.name,
     put: (key, body, options) => heard(destination.put(key, body, { ...options, alive })),
     get: (key, options) => heard(destination.get(key, options)),
-    async *list(prefix) {
-      for await (const object of destination.list(prefix)) {
+    async *list(prefix, options) {
+      for await (const object of destination.list(prefix, options)) {
         alive();
         yield object;
       }
     },
-    delete: (key) => heard(destination.delete(key)),
+    delete: (key, options) => heard(destination.delete(key, options)),
     ...(isLocking(destination)
       ? {
           prolongLocks: (keys: readonly string[], now: Date, signal?: AbortSignal) =>

@@ -3,7 +3,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
@@ -51,10 +51,15 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
 
     async get(key, { range, signal } = {}) {
       const handle = await openObject(fileOf(key), key);
-      return readRange(handle, range, signal);
+      return readRange(handle, key, range, signal);
     },
 
-    list: (prefix) => listFiles(root, checkPrefix(prefix)),
+    async *list(prefix, { signal } = {}) {
+      for await (const object of listFiles(root, checkPrefix(prefix))) {
+        signal?.throwIfAborted();
+        yield object;
+      }
+    },
 
     async delete(key) {
       const file = fileOf(key);
@@ -85,28 +90,39 @@ async function openObject(file: string, key: string): Promise<FileHandle> {
   throw missing();
 }
 
-/** Only what says something about this file calls it damaged: a mount that went stale says nothing of what is on it. */
+/** Only a disk that does not give a file back calls it damaged: a mount that went stale, or rights, say nothing of what is in it. */
 function unreadable(key: string, cause: unknown): LifeboatError {
-  if (isDiskError(cause) || hasErrno(cause, 'EACCES', 'EPERM')) {
-    return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
-  }
-  return new LifeboatError('DEST_UNREACHABLE', `${key} cannot be opened`, {
-    cause,
-    hint: 'Check that the file system of the destination is mounted and answers.',
-  });
+  if (isDiskError(cause)) return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
+  const hint = hasErrno(cause, 'EACCES', 'EPERM')
+    ? 'Check who owns the file, and that the agent may read it.'
+    : 'Check that the file system of the destination is mounted and answers.';
+  return new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause, hint });
 }
 
-async function readRange(handle: FileHandle, range?: ByteRange, signal?: AbortSignal): Promise<Readable> {
+async function readRange(
+  handle: FileHandle,
+  key: string,
+  range: ByteRange | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Readable> {
   if (range && range.end <= range.start) {
     await handle.close();
     return Readable.from([]);
   }
-  return createReadStream('', {
+  const file = createReadStream('', {
     fd: handle,
     highWaterMark: 256 * 1024,
     ...(range ? { start: range.start, end: range.end - 1 } : {}),
     ...(signal ? { signal } : {}),
   });
+  return explained(file, key);
+}
+
+/** The stream with its system errors as people see them. */
+function explained(file: Readable, key: string): Readable {
+  const destroy = file.destroy.bind(file);
+  file.destroy = (error) => destroy(isSystemError(error) ? unreadable(key, error) : error);
+  return file;
 }
 
 /** Depth first, in the order of whole keys: a directory sorts as its name with the slash. */
@@ -134,7 +150,9 @@ async function* listFiles(root: string, prefix: string): AsyncGenerator<ObjectIn
     }
     const stat = await lstat(join(root, key)).catch((error) => {
       if (hasErrno(error, 'ENOENT')) return undefined;
-      throw error;
+      // Its name is there, and that is what others must hear of: one file keeps none of them from being listed.
+      if (isDiskError(error)) return { size: 0 };
+      throw explain(error, root);
     });
     if (stat) yield { key, size: stat.size };
   }

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { LifeboatError } from '../errors.ts';
+import type { S3Outage } from './s3-outage.ts';
 import { isPassing, pause, type S3Limits, statusOf } from './s3-retry.ts';
 
 /** The answer to a request for an object, or the rest of one. */
@@ -14,6 +15,7 @@ export interface S3BodyOptions {
   key: string;
   first: S3Answer;
   limits: S3Limits;
+  outage: Pick<S3Outage, 'timer'>;
   /** asks for the rest, from that many bytes after the first one on, of the object with that ETag */
   resume(from: number, etag: string | undefined, signal: AbortSignal): Promise<S3Answer>;
   /** makes the error that people see */
@@ -31,8 +33,10 @@ export class S3Body extends Readable {
   private answer: S3Answer;
   private chunks: AsyncIterator<Buffer>;
   private passed = 0;
-  /** failures since the last byte */
+  /** failures since the last byte, and how long was waited for one since, milliseconds */
   private failures = 0;
+  private silent = 0;
+  private asked = 0;
   private readonly onAbort = () => this.destroy(reasonOf(this.options.signal));
 
   constructor(options: S3BodyOptions) {
@@ -65,6 +69,7 @@ export class S3Body extends Readable {
     const { first, key } = this.options;
     for (;;) {
       if (this.passed === first.length) return null;
+      this.asked = performance.now();
       try {
         const { value, done } = await this.heard(this.chunks.next());
         if (done) throw Object.assign(new Error('the answer ended early'), { code: 'ECONNRESET' });
@@ -74,6 +79,7 @@ export class S3Body extends Readable {
         }
         this.passed += chunk.length;
         this.failures = 0;
+        this.silent = 0;
         if (chunk.length > 0) return chunk;
       } catch (error) {
         await this.again(error);
@@ -83,16 +89,14 @@ export class S3Body extends Readable {
 
   /** Rejects when nothing arrives for too long. Only counts while somebody waits for it. */
   private async heard<T>(coming: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<never>((_, reject) => {
-      const fail = () => reject(Object.assign(new Error('the answer stopped coming'), { code: 'ETIMEDOUT' }));
-      timer = setTimeout(fail, this.options.limits.silenceMs);
-    });
+    const { promise: silence, reject } = Promise.withResolvers<never>();
+    const fail = () => reject(Object.assign(new Error('the answer stopped coming'), { code: 'ETIMEDOUT' }));
+    const timer = this.options.outage.timer(this.options.limits.silenceMs, fail);
     coming.catch(() => undefined);
     try {
       return await Promise.race([coming, silence]);
     } finally {
-      clearTimeout(timer);
+      timer.end();
     }
   }
 
@@ -100,7 +104,10 @@ export class S3Body extends Readable {
     const { key, limits, resume, explain, first } = this.options;
     this.answer.body.destroy();
     this.stop.signal.throwIfAborted();
-    if (!isPassing(error) || ++this.failures >= limits.attempts) throw explain(error);
+    // Only while somebody waits: a reader that is slow is no silence of the server.
+    this.silent += performance.now() - this.asked;
+    const over = ++this.failures >= limits.attempts || this.silent >= limits.outageMs;
+    if (!isPassing(error) || over) throw explain(error);
     await pause(this.failures, limits, this.stop.signal);
     this.stop.signal.throwIfAborted();
     try {
@@ -111,6 +118,12 @@ export class S3Body extends Readable {
     }
     if (this.destroyed) this.answer.body.destroy();
     if (this.answer.length !== first.length - this.passed) {
+      // The same object: a proxy that sends all of it again, or a part, says nothing of what is stored.
+      if (this.answer.etag !== undefined && this.answer.etag === first.etag) {
+        throw new LifeboatError('DEST_UNREACHABLE', `the rest of ${key} did not come as it was asked for`, {
+          hint: 'Look at what is between Lifeboat and the server: a proxy must hand on requests for a range.',
+        });
+      }
       throw new LifeboatError('OBJECT_DAMAGED', `${key} changed its size while it was read`);
     }
     this.chunks = iterate(this.answer.body);

@@ -4,8 +4,9 @@ import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
 import { registerSecret } from '../redact.ts';
 import { explainS3, type S3Act } from './s3-errors.ts';
+import { S3Outage } from './s3-outage.ts';
 import { inPieces } from './s3-pieces.ts';
-import { isPassing, pause, type S3Limits, withRetries } from './s3-retry.ts';
+import { isMangled, isPassing, pause, type S3Limits, statusOf, withRetries } from './s3-retry.ts';
 
 export type Sdk = typeof import('@aws-sdk/client-s3');
 
@@ -22,6 +23,8 @@ export interface S3ClientOptions {
   limits: S3Limits;
   /** where HTTP_PROXY, HTTPS_PROXY and NO_PROXY are looked up */
   env: NodeJS.ProcessEnv;
+  /** when the process is to end: what is under way is ended within seconds */
+  hurry?: AbortSignal | undefined;
 }
 
 /** One request by the SDK, to be made as often as it takes. */
@@ -44,6 +47,7 @@ export class S3Connection {
   readonly prefix: string;
   readonly storageClass: string | undefined;
   readonly limits: S3Limits;
+  readonly outage: S3Outage;
   readonly name: string;
   private readonly options: S3ClientOptions;
   /** by the signal of an attempt: what to call when the server has taken bytes */
@@ -57,34 +61,51 @@ export class S3Connection {
     this.prefix = prefix;
     this.storageClass = storageClass;
     this.limits = options.limits;
+    this.outage = new S3Outage(options.limits, options.hurry);
     this.name = `s3://${bucket}/${prefix}`.replace(/\/$/, '');
   }
 
-  /** Makes a request, again where its failure may pass. Throws the SDK's own error, or the signal's reason. */
+  /**
+   * Makes a request, again where its failure may pass, but not while the server is down. Throws the SDK's own error, or the
+   * signal's reason.
+   */
   async send<T>(request: S3Request<T>, { signal, limitMs, passing = isPassing }: S3RequestOptions = {}): Promise<T> {
     const { sdk, client } = await this.open();
+    const patience = this.outage.begin();
     const attempt = async () => {
       const limit = new AbortController();
       const late = () => limit.abort(new DOMException('no answer in time', 'TimeoutError'));
-      const timer = setTimeout(late, limitMs ?? this.limits.silenceMs);
+      const one = patience.attempt(limitMs ?? this.limits.silenceMs, late);
       const abortSignal = AbortSignal.any([limit.signal, ...(signal ? [signal] : [])]);
-      this.taken.set(abortSignal, () => void timer.refresh());
+      this.taken.set(abortSignal, one.taken);
       try {
-        return await request(sdk, client, { abortSignal });
+        const answer = await request(sdk, client, { abortSignal });
+        one.answered();
+        return answer;
       } catch (error) {
-        throw limit.signal.aborted ? limit.signal.reason : error;
+        const failure = limit.signal.aborted ? limit.signal.reason : error;
+        if (isPassing(failure) && !isMangled(failure)) one.failed();
+        else if (statusOf(failure) !== undefined) one.answered();
+        throw failure;
       } finally {
         this.taken.delete(abortSignal);
         // The body of an answer may take as long as it likes; whoever reads it looks after that.
-        clearTimeout(timer);
+        one.end();
       }
     };
-    return withRetries(attempt, this.limits, { signal, passing });
+    const { isOver } = patience;
+    try {
+      return await withRetries(attempt, this.limits, { signal, passing, isOver, hurry: this.options.hurry });
+    } catch (error) {
+      // Who makes attempts of its own knows better when they are used up.
+      if (passing === isPassing && isPassing(error) && !signal?.aborted) patience.gaveUp(error);
+      throw error;
+    }
   }
 
   /** Waits before attempt `number + 1`; ends early when `signal` is aborted. */
   pause(number: number, signal?: AbortSignal): Promise<void> {
-    return pause(number, this.limits, signal);
+    return pause(number, this.limits, signal, this.options.hurry);
   }
 
   /** What a caller throws for `error`: the signal's reason, what it is already, or the error for people. */

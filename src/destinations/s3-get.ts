@@ -31,7 +31,8 @@ export async function openObject(
   };
   try {
     const first = await ask(0, undefined, signal);
-    return new S3Body({ key, first, limits: s3.limits, resume: ask, explain: (e) => s3.explain(e, 'get'), signal });
+    const explain = (error: unknown) => s3.explain(error, 'get');
+    return new S3Body({ key, first, limits: s3.limits, outage: s3.outage, resume: ask, explain, signal });
   } catch (error) {
     signal?.throwIfAborted();
     if (statusOf(error) === 404 && !isNoBucket(error)) {

@@ -164,5 +164,5 @@ async function verify(s3: S3Connection, { key, content }: Kept, signal: AbortSig
     { signal },
   );
   if (ContentLength === content.size) return;
-  throw new LifeboatError('DEST_DAMAGED', `it has ${ContentLength} bytes instead of ${content.size}`);
+  throw new LifeboatError('DEST_DAMAGED', `it has ${ContentLength} B instead of ${content.size}`);
 }

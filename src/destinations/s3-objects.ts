@@ -12,7 +12,7 @@ const COMPLETE_MS = 10 * 60_000;
 /** What a socket and the line behind it take at once may be this much, bytes. */
 const IN_SOCKET = 8 * 1024 * 1024;
 /** How long clearing up after a failure may take, milliseconds. */
-const CLEAR_UP_MS = 20_000;
+const CLEAR_UP_MS = 10_000;
 
 /** What a look at an object tells. */
 export interface S3Head {
@@ -27,6 +27,7 @@ export class S3Put {
   private readonly key: string;
   private readonly mark: string;
   private readonly signal: AbortSignal | undefined;
+  private clearingUp: AbortSignal | undefined;
 
   /**
    * @param key as people know it, without the prefix
@@ -118,7 +119,7 @@ export class S3Put {
     const request = { ...this.target, UploadId: upload };
     try {
       await this.s3.send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
-        signal: AbortSignal.timeout(CLEAR_UP_MS),
+        signal: this.clearUp(),
       });
       return true;
     } catch (error) {
@@ -126,9 +127,15 @@ export class S3Put {
     }
   }
 
+  /** All clearing up of one object has one time limit. */
+  private clearUp(): AbortSignal {
+    this.clearingUp ??= AbortSignal.timeout(CLEAR_UP_MS);
+    return this.clearingUp;
+  }
+
   /** Removes the object if it is this put's own: a request may have been done though it was given up. */
   async discard(): Promise<void> {
-    const signal = AbortSignal.timeout(CLEAR_UP_MS);
+    const signal = this.clearUp();
     try {
       if ((await this.head(signal))?.mark !== this.mark) return;
       await this.s3.send((sdk, client, options) => client.send(new sdk.DeleteObjectCommand(this.target), options), {
@@ -149,13 +156,17 @@ export class S3Put {
     size: number,
     request: (condition: { IfNoneMatch?: string }) => Promise<unknown>,
   ): Promise<void> {
+    const { attempts, outageMs } = this.s3.limits;
     let condition: { IfNoneMatch?: string } = { IfNoneMatch: '*' };
+    let silent = 0;
     for (let number = 1; ; number++) {
+      const began = performance.now();
       try {
         await request(condition);
         break;
       } catch (error) {
         this.signal?.throwIfAborted();
+        if (statusOf(error) === undefined) silent += performance.now() - began;
         const status = statusOf(error);
         const lost = status === 412 || status === 404;
         if (status === 501 && condition.IfNoneMatch) {
@@ -167,7 +178,7 @@ export class S3Put {
         const found = await this.head();
         if (found?.mark === this.mark) break;
         if (status === 412 && found) throw alreadyThere(this.key);
-        if ((lost && status !== 412) || number >= this.s3.limits.attempts) throw error;
+        if ((lost && status !== 412) || number >= attempts || silent >= outageMs) throw error;
         await this.s3.pause(number, this.signal);
       }
     }
@@ -180,7 +191,7 @@ export class S3Put {
     // Some servers keep no marks; another's mark is another's object.
     if (found && mark !== undefined && mark !== this.mark) throw alreadyThere(this.key);
     if (found?.size === size) return;
-    const is = found ? `has ${found.size} bytes instead of ${size}` : 'is not there';
+    const is = found ? `has ${found.size} B instead of ${size}` : 'is not there';
     throw new LifeboatError('DEST_DAMAGED', `${this.key} ${is} after it was stored`, {
       hint: 'Look at the server, and at what is between it and Lifeboat.',
     });

@@ -12,6 +12,12 @@ export interface S3Limits {
   silenceMs: number;
   /** how slowly what the socket has taken may go on its way, bytes a second, before the line counts as broken */
   slowest: number;
+  /** how long nothing may be answered before no further attempt is made, by any request, milliseconds */
+  outageMs: number;
+  /** how often a server that is down is asked again, milliseconds */
+  trialMs: number;
+  /** how long a request may still take when the process is to end, milliseconds: enough to give back what is held */
+  leftMs: number;
 }
 
 /** Some two minutes in all, as a server that is restarted takes, or one that asks to go slower. */
@@ -21,6 +27,9 @@ export const S3_LIMITS: S3Limits = {
   maxDelayMs: 30_000,
   silenceMs: 60_000,
   slowest: 64 * 1024,
+  outageMs: 120_000,
+  trialMs: 15_000,
+  leftMs: 5000,
 };
 
 /** What the errors of the SDK have in common. */
@@ -98,7 +107,7 @@ export function isPassing(error: unknown): boolean {
 }
 
 /**
- * Makes a request until it succeeds, fails for good, or has failed `limits.attempts` times. Between attempts it waits a
+ * Makes a request until it succeeds, fails for good, has failed `limits.attempts` times, or `isOver`. Between attempts it waits a
  * random part of a time that doubles, so that many who were refused together do not come back together.
  *
  * @throws what the last attempt threw; the signal's reason
@@ -106,7 +115,18 @@ export function isPassing(error: unknown): boolean {
 export async function withRetries<T>(
   attempt: (number: number) => Promise<T>,
   limits: S3Limits,
-  { signal, passing = isPassing }: { signal?: AbortSignal | undefined; passing?: (error: unknown) => boolean } = {},
+  {
+    signal,
+    passing = isPassing,
+    isOver = () => false,
+    hurry,
+  }: {
+    signal?: AbortSignal | undefined;
+    passing?: (error: unknown) => boolean;
+    isOver?: () => boolean;
+    /** ends the wait between attempts */
+    hurry?: AbortSignal | undefined;
+  } = {},
 ): Promise<T> {
   for (let number = 1; ; number++) {
     signal?.throwIfAborted();
@@ -114,15 +134,20 @@ export async function withRetries<T>(
       return await attempt(number);
     } catch (error) {
       signal?.throwIfAborted();
-      if (number >= limits.attempts || !passing(error)) throw error;
-      await pause(number, limits, signal);
+      if (number >= limits.attempts || !passing(error) || isOver()) throw error;
+      await pause(number, limits, signal, hurry);
     }
   }
 }
 
-/** Waits before attempt `number + 1`. Ends early, and without an error, when `signal` is aborted. */
-export async function pause(number: number, limits: S3Limits, signal?: AbortSignal): Promise<void> {
+/** Waits before attempt `number + 1`. Ends early, and without an error, when one of the signals is aborted. */
+export async function pause(
+  number: number,
+  limits: S3Limits,
+  ...signals: readonly (AbortSignal | undefined)[]
+): Promise<void> {
   const longest = Math.min(limits.maxDelayMs, limits.baseDelayMs * 2 ** (number - 1));
   const wait = longest * (0.5 + Math.random() / 2);
-  await sleep(wait, undefined, signal ? { signal } : {}).catch(() => undefined);
+  const signal = AbortSignal.any(signals.filter((one) => one !== undefined));
+  await sleep(wait, undefined, { signal }).catch(() => undefined);
 }

@@ -77,49 +77,65 @@ const ROUNDS = 3;
  * Gives up uploads that were begun below `prefix` and recorded, and that nobody is at work on any more. Others, whoever
  * began them, stay. Returns how many.
  */
-export async function sweepUploads(s3: S3Connection, log: UploadLog, prefix: string): Promise<number> {
+export async function sweepUploads(
+  s3: S3Connection,
+  log: UploadLog,
+  prefix: string,
+  signal?: AbortSignal,
+): Promise<number> {
   const recorded = (await log.recorded()).filter(({ key }) => key === '' || key.startsWith(prefix));
   if (recorded.length === 0) return 0;
   const own = new Set(recorded.map(({ key }) => key));
-  const swept = await abandonUploads(s3, prefix, (key) => own.has(key));
+  const swept = await abandonUploads(s3, prefix, (key) => own.has(key), signal);
   for (const one of recorded) await log.forget(one);
   return swept;
 }
 
 /** Gives up all uploads below `prefix` (any beginning of keys) whose key is `own`. Returns how many. */
-export async function abandonUploads(s3: S3Connection, prefix: string, own: (key: string) => boolean): Promise<number> {
+export async function abandonUploads(
+  s3: S3Connection,
+  prefix: string,
+  own: (key: string) => boolean,
+  signal?: AbortSignal,
+): Promise<number> {
   const swept = new Set<string>();
   for (let round = 1; round <= ROUNDS; round++) {
     const found: { key: string; id: string }[] = [];
-    for await (const upload of uploadsBelow(s3, prefix)) if (own(upload.key)) found.push(upload);
+    for await (const upload of uploadsBelow(s3, prefix, signal)) if (own(upload.key)) found.push(upload);
     if (found.length === 0) break;
     for (const { key, id } of found) {
       swept.add(id);
-      await abandon(s3, key, id);
+      await abandon(s3, key, id, signal);
     }
   }
   return swept.size;
 }
 
-async function abandon(s3: S3Connection, key: string, id: string): Promise<void> {
+async function abandon(s3: S3Connection, key: string, id: string, signal?: AbortSignal): Promise<void> {
   const request = { Bucket: s3.bucket, Key: s3.prefix + key, UploadId: id };
   try {
-    await s3.send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options));
+    await s3.send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
+      signal,
+    });
   } catch (error) {
-    if (statusOf(error) !== 404) throw s3.explain(error, 'abort');
+    if (statusOf(error) !== 404) throw s3.explain(error, 'abort', signal);
   }
 }
 
 /** Uploads in parts that are neither complete nor given up. */
-async function* uploadsBelow(s3: S3Connection, prefix: string): AsyncGenerator<{ key: string; id: string }> {
+async function* uploadsBelow(
+  s3: S3Connection,
+  prefix: string,
+  signal?: AbortSignal,
+): AsyncGenerator<{ key: string; id: string }> {
   const whole = s3.prefix + prefix;
   let from: { KeyMarker?: string; UploadIdMarker?: string } = {};
   for (;;) {
     const request = { Bucket: s3.bucket, Prefix: whole, ...from };
     const page = await s3
-      .send((sdk, client, options) => client.send(new sdk.ListMultipartUploadsCommand(request), options))
+      .send((sdk, client, options) => client.send(new sdk.ListMultipartUploadsCommand(request), options), { signal })
       .catch((error: unknown) => {
-        throw s3.explain(error, 'uploads');
+        throw s3.explain(error, 'uploads', signal);
       });
     for (const { Key, UploadId } of page.Uploads ?? []) {
       if (Key?.startsWith(whole) && UploadId) yield { key: Key.slice(s3.prefix.length), id: UploadId };

@@ -23,6 +23,8 @@ export interface S3Options {
   /** where the names of proxies are looked up; default: the environment of the process */
   env?: NodeJS.ProcessEnv;
   limits?: Partial<S3Limits>;
+  /** when the process is to end: what is under way is ended within seconds */
+  hurry?: AbortSignal | undefined;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface S3Options {
 export function createS3Destination(options: S3Options): LockingDestination {
   const { location, credentials, env = process.env } = options;
   const limits = { ...S3_LIMITS, ...options.limits };
-  const s3 = new S3Connection({ location, limits, env, ...(credentials ? { credentials } : {}) });
+  const s3 = new S3Connection({ location, limits, env, hurry: options.hurry, ...(credentials ? { credentials } : {}) });
   const log = new UploadLog(options.uploads);
   const locks = new S3Locks(s3, options.locks ?? `${options.uploads}-locks`);
   const buffers = new PartBuffers();
@@ -66,21 +68,23 @@ export function createS3Destination(options: S3Options): LockingDestination {
       return openObject(s3, key, range, signal);
     },
 
-    list: (prefix) => list(s3, checkPrefix(prefix)),
+    list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
 
-    async delete(key) {
+    async delete(key, { signal } = {}) {
       const request = { Bucket: s3.bucket, Key: s3.prefix + checkKey(key) };
       try {
-        await s3.send((sdk, client, opts) => client.send(new sdk.DeleteObjectCommand(request), opts));
+        await s3.send((sdk, client, opts) => client.send(new sdk.DeleteObjectCommand(request), opts), {
+          signal,
+        });
       } catch (error) {
         if (statusOf(error) === 404 && !isNoBucket(error)) return;
-        throw s3.explain(error, 'delete');
+        throw s3.explain(error, 'delete', signal);
       }
     },
 
     prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 
-    sweepTemporary: ({ prefix = '' } = {}) => sweepUploads(s3, log, checkPrefix(prefix)),
+    sweepTemporary: ({ prefix = '', signal } = {}) => sweepUploads(s3, log, checkPrefix(prefix), signal),
   };
 }
 
@@ -195,14 +199,14 @@ async function sendParts(
   return parts;
 }
 
-async function* list(s3: S3Connection, prefix: string): AsyncGenerator<ObjectInfo> {
+async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {
   let from: { ContinuationToken?: string } = {};
   for (;;) {
     const request = { Bucket: s3.bucket, Prefix: s3.prefix + prefix, ...from };
     const page = await s3
-      .send((sdk, client, options) => client.send(new sdk.ListObjectsV2Command(request), options))
+      .send((sdk, client, options) => client.send(new sdk.ListObjectsV2Command(request), options), { signal })
       .catch((error: unknown) => {
-        throw s3.explain(error, 'list');
+        throw s3.explain(error, 'list', signal);
       });
     for (const { Key = '', Size = 0 } of page.Contents ?? []) {
       const key = Key.slice(s3.prefix.length);

@@ -59,7 +59,7 @@ export class Capture extends Writable {
     const tail = Buffer.concat(this.#tail);
     const missing = this.#total - head.length - tail.length;
     if (missing === 0) return Buffer.concat([head, tail]).toString('utf8');
-    return `${head.toString('utf8')}\n[${missing} bytes left out]\n${tail.toString('utf8')}`;
+    return `${head.toString('utf8')}\n[${missing} B left out]\n${tail.toString('utf8')}`;
   }
 
   #trim(): void {

@@ -43,7 +43,7 @@ export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<Out
   }
   const missing = left || (have > 0 ? HEADER - have : 0);
   if (missing > 0) {
-    throw new LifeboatError('ENGINE_PROTOCOL', `the engine's stream ended inside a frame, ${missing} bytes early`);
+    throw new LifeboatError('ENGINE_PROTOCOL', `the engine's stream ended inside a frame, ${missing} B early`);
   }
 }
 

@@ -6,6 +6,7 @@ import { Capture, lastWords } from './capture.ts';
 import { frames, writeTo } from './demux.ts';
 import type { Engine, ExecSpec } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
+import { beating, withoutBeats } from './heartbeat.ts';
 import { interruption } from './transport.ts';
 
 /** A command in a running container. */
@@ -14,6 +15,12 @@ export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
   stdin?: 'pipe' | 'none';
   /** Default true: an exit status other than 0 is an error. */
   check?: boolean;
+  /**
+   * Seconds between signs of life of a command that may say nothing for long: a proxy before the engine cuts connections that
+   * are silent (docker-socket-proxy: after ten minutes). They are NUL bytes on stderr, which is taken out again. Needs `sh`
+   * and `sleep` in the container. Default: none.
+   */
+  heartbeat?: number;
   /** What of its stderr may stand in an error; default: all. */
   tellable?: (stderr: string) => string;
   /** Sees stderr as it comes; must be quick. */
@@ -44,9 +51,10 @@ const CAPTURE = 1024 * 1024;
  */
 export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
   const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...more } = options;
-  const { tellable = (stderr: string) => stderr, ...spec } = more;
+  const { tellable = (stderr: string) => stderr, heartbeat, ...spec } = more;
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
-  const execSpec = { ...spec, stdin: stdinMode === 'pipe' };
+  const argv = heartbeat === undefined ? spec.argv : beating(spec.argv, heartbeat);
+  const execSpec = { ...spec, argv, stdin: stdinMode === 'pipe' };
   const { execId, socket } = await start(engine, containerId, execSpec, name, { signal, onCreated });
 
   const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
@@ -116,8 +124,9 @@ async function pump(
 ): Promise<undefined> {
   for await (const { stream, data } of frames(socket)) {
     if (stream === 'stderr') {
-      said.stderr.add(data);
-      onStderr?.(data);
+      const words = withoutBeats(data);
+      said.stderr.add(words);
+      onStderr?.(words);
     } else {
       if (said.stdoutHead.total < 1024) said.stdoutHead.add(data);
       await writeTo(stdout, data);

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
 import type { Engine } from './engine.ts';
-import { type ExecStream, execStream } from './exec.ts';
+import { type ExecOptions, type ExecStream, execStream } from './exec.ts';
+import { HEARTBEAT_S } from './heartbeat.ts';
 
 const BUFFER = 256 * 1024;
 
@@ -38,9 +39,9 @@ export function execSocket(
   engine: Engine,
   containerId: string,
   argv: readonly string[],
-  options: { signal?: AbortSignal } = {},
+  { heartbeat = HEARTBEAT_S, ...options }: Pick<ExecOptions, 'signal' | 'heartbeat'> = {},
 ): Duplex {
-  return new ExecSocket(() => execStream(engine, containerId, { ...options, argv, stdin: 'pipe' }));
+  return new ExecSocket(() => execStream(engine, containerId, { ...options, argv, heartbeat, stdin: 'pipe' }));
 }
 
 /** See {@link execSocket}. Has the members of a net.Socket that pg uses. */

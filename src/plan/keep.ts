@@ -1,4 +1,5 @@
 import { LifeboatError } from '../errors.ts';
+import { dayOldSequence, isFuture } from './clock.ts';
 import { type KeepEntry, sometimesMissing } from './keep-databases.ts';
 import type { KeepPolicy } from './model.ts';
 import { formatKeep } from './retention.ts';
@@ -7,6 +8,8 @@ import { offsetAt } from './zone.ts';
 /** What the retention has to know of one snapshot. */
 export interface KeepSnapshot {
   id: string;
+  /** its place in the chain: what is newer, whatever the dates say */
+  sequence: number;
   /** when its run began and ended, milliseconds since 1970 */
   start: number;
   end: number;
@@ -23,8 +26,9 @@ export interface KeepRule {
   policy?: KeepPolicy;
   /** why nothing of it may go now, such as `its last run failed` */
   hold?: string;
-  /** until when its falls have been accepted, milliseconds since 1970 */
+  /** until when its falls have been accepted, milliseconds since 1970; `acceptedSequence`: the same by the chain, and it goes first */
   acceptedUntil?: number;
+  acceptedSequence?: number;
 }
 
 /** What becomes of one snapshot, and why. */
@@ -39,23 +43,16 @@ export interface Decision {
   heldBy?: string[];
 }
 
-/** By which clock, see {@link decideKept}. */
+/** By which clock: an IANA zone, and milliseconds since 1970. */
 export interface KeepOptions {
   zone: string;
   now: number;
-  ignoreFuture?: boolean;
 }
 
 type Bucket = 'daily' | 'weekly' | 'monthly' | 'yearly';
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
-
-/** A clock may be put right by that much without anybody noticing. */
-const TOLERANCE_MS = 10 * 60_000;
-
-/** No schedule that is in use leaves more time between two snapshots: quarterly ones do not. */
-const LONGEST_GAP_DAYS = 100;
 
 /**
  * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
@@ -64,28 +61,30 @@ const LONGEST_GAP_DAYS = 100;
  * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for
  * nothing. Whatever the policies say, of each source there stay its newest snapshot that is not failed and its newest that is
  * ok, of each database that a server still has the newest that holds it, and of a fall that nobody accepted the snapshots before
- * and after it. A snapshot stays for a day at least, whatever made it. A safety snapshot without a pin then stays only while it
- * is the newest of a source.
+ * and after it. A safety snapshot without a pin stays only while it is the newest of a source.
+ *
+ * What is newer goes by the chain; the dates only name days, weeks, months and years. A snapshot stays for a day at least, by its own
+ * date and by the chain: only when a newer one is a day old. One whose date is in the future stays, and is not counted.
  *
  * @param rules one for each source that a snapshot holds
- * @param options `now` in milliseconds since 1970; `ignoreFuture`: snapshots from later than that are kept, but not counted
  * @returns in the order of `snapshots`
  * @throws SETTING_INVALID for a policy that keeps nothing
  */
 export function decideKept(
   snapshots: readonly KeepSnapshot[],
   rules: ReadonlyMap<string, KeepRule>,
-  { zone, now, ignoreFuture = false }: KeepOptions,
+  { zone, now }: KeepOptions,
 ): Decision[] {
+  const dayOld = dayOldSequence(snapshots, now);
   const decisions = new Map(snapshots.map((one) => [one.id, begin(one, now)]));
-  const counted = snapshots.filter(({ start }) => !ignoreFuture || start <= now);
+  const counted = snapshots.filter(({ start }) => !isFuture(start, now));
   const names = new Map<string, Record<Bucket, string>>();
   const namesOf = ({ id, start }: KeepSnapshot) => {
     const known = names.get(id) ?? bucketNames(start, zone);
     names.set(id, known);
     return known;
   };
-  const newestFirst = counted.toSorted((a, b) => b.start - a.start || (a.id < b.id ? 1 : -1));
+  const newestFirst = counted.toSorted((a, b) => b.sequence - a.sequence);
   for (const [source, rule] of rules) {
     if (rule.policy && formatKeep(rule.policy) === '') {
       throw new LifeboatError('SETTING_INVALID', `the keep policy of ${source} keeps nothing`);
@@ -111,8 +110,11 @@ export function decideKept(
       if (rule.policy) keepByPolicy(holding, rule.policy, namesOf, keepFor);
     }
   }
-  for (const decision of decisions.values()) {
-    decision.keep = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
+  for (const { id, sequence } of snapshots) {
+    const decision = decisions.get(id) as Decision;
+    const isWanted = decision.always.length > 0 || Object.values(decision.sources).some((why) => why.length > 0);
+    if (!isWanted && sequence >= dayOld) decision.always.push('no newer one is a day old');
+    decision.keep = isWanted || sequence >= dayOld;
     const heldBy = holders(decision, rules);
     if (decision.keep && heldBy) decision.heldBy = heldBy;
   }
@@ -129,7 +131,7 @@ function holders({ always, sources }: Decision, rules: ReadonlyMap<string, KeepR
 function begin({ id, start, pinned, sources }: KeepSnapshot, now: number): Decision {
   const always: string[] = [];
   if (pinned !== undefined) always.push(`pinned: ${pinned}`);
-  if (start > now) always.push('from the future');
+  if (isFuture(start, now)) always.push('dated in the future');
   else if (start > now - DAY_MS) always.push('less than a day old');
   return { id, keep: true, always, sources: Object.fromEntries(Object.keys(sources).map((name) => [name, []])) };
 }
@@ -161,9 +163,11 @@ function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): 
 
 function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: KeepRule, keep: Keep): void {
   const known = new Set(good.map(({ id }) => id));
-  for (const { id, end, sources } of good) {
+  const { acceptedSequence, acceptedUntil = -1 } = rule;
+  for (const { id, sequence, end, sources } of good) {
     const before = sources[source]?.fellSince;
-    if (before === undefined || !known.has(before) || end <= (rule.acceptedUntil ?? -1)) continue;
+    const isAccepted = acceptedSequence === undefined ? end <= acceptedUntil : sequence <= acceptedSequence;
+    if (before === undefined || !known.has(before) || isAccepted) continue;
     keep(before, `before the fall of ${source}`);
     // What tells of the fall: without it, nothing would keep the one before.
     keep(id, `after the fall of ${source}`);
@@ -211,33 +215,4 @@ export function eitherPolicy(a: KeepPolicy, b: KeepPolicy): KeepPolicy {
     both[key] = Math.max(both[key] ?? 0, count);
   }
   return both;
-}
-
-/**
- * Looks whether the clock can be right, by what the snapshots say. With a clock that is months ahead, `within` and the
- * wait before objects are deleted would mean nothing.
- *
- * @param starts when snapshots began, milliseconds since 1970, in any order
- * @throws CLOCK_JUMPED
- */
-export function checkClock(starts: readonly number[], now: number): void {
-  const [newest, before] = starts.toSorted((a, b) => b - a);
-  if (newest === undefined) return;
-  const iso = (time: number) => new Date(time).toISOString();
-  if (newest > now + TOLERANCE_MS) {
-    throw new LifeboatError('CLOCK_JUMPED', `the newest snapshot is of ${iso(newest)}, and now is ${iso(now)}`, {
-      hint: 'Set the clock of the host. If it is right and was wrong then, `lifeboat prune --clock-is-right` keeps that snapshot and prunes the others.',
-    });
-  }
-  const gap = (from: number, to: number) => Math.floor((to - from) / DAY_MS) > LONGEST_GAP_DAYS;
-  if (gap(newest, now)) {
-    throw new LifeboatError('CLOCK_JUMPED', `the newest snapshot is of ${iso(newest)}, and now is ${iso(now)}`, {
-      hint: 'Look at the clock of the host. If it is right, make a backup first.',
-    });
-  }
-  if (before !== undefined && gap(before, newest)) {
-    throw new LifeboatError('CLOCK_JUMPED', `between the newest two snapshots lie more than ${LONGEST_GAP_DAYS} days`, {
-      hint: 'Look at the clock of the host. If it is right, prune goes on after the next backup.',
-    });
-  }
 }

@@ -108,6 +108,8 @@ export interface RunReport extends RunStart {
   copies?: CopyReport[];
   /** what the prune after it removed; absent when there was none */
   pruned?: Pruned;
+  /** the end of the chain of snapshots when it began: a sequence, 0 for none; absent when that could not be read */
+  after?: number;
   /** where it was stored: `/backups` */
   destination: string;
   logTail: string[];

@@ -1,3 +1,5 @@
+import { isFuture } from '../plan/clock.ts';
+
 /** Wording shared by everything people read: sizes, durations, ages, times, tables. Pure: time and zone are arguments. */
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
@@ -54,9 +56,10 @@ export function formatAge(ms: number): string {
   return `${formatCount(Math.floor(ms / DAY))} days`;
 }
 
-/** How long ago a moment was: `just now`, `9h ago`, `2 days ago`. A moment in the future is `just now`. */
+/** How long ago a moment was: `just now`, `9h ago`, `2 days ago`. One that a wrong clock put ahead is `in 20 days`. */
 export function formatAgo(when: Date, now: Date): string {
   const ms = now.getTime() - when.getTime();
+  if (isFuture(when.getTime(), now.getTime())) return `in ${formatAge(-ms)}`;
   return ms < MINUTE ? 'just now' : `${formatAge(ms)} ago`;
 }
 

@@ -1,3 +1,4 @@
+import { isFuture } from '../plan/clock.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from './format.ts';
@@ -82,7 +83,14 @@ export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): s
     id,
     formatAgo(new Date(end), now),
     status === 'partial' ? 'partly failed' : status,
-    [trigger, pinned === undefined ? [] : 'pinned', unsigned ? 'not signed' : []].flat().join(', '),
+    [
+      trigger,
+      pinned === undefined ? [] : 'pinned',
+      unsigned ? 'not signed' : [],
+      isFuture(Date.parse(end), now.getTime()) ? 'dated in the future' : [],
+    ]
+      .flat()
+      .join(', '),
     formatBytes(sum(sources.map(({ bytes }) => bytes))),
     formatBytes(sum(sources.map(({ newBytes }) => newBytes))),
     sources.map(sourceCell).join(' '),

@@ -1,4 +1,5 @@
 import type { ErrorInfo } from '../errors.ts';
+import { isFuture } from '../plan/clock.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
@@ -85,8 +86,10 @@ export function outcome(result: SourceReport): string {
 /** What is still safe when a source failed. */
 export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): string {
   if (result.lastGood === undefined) return 'nothing is stored of this source yet';
-  const age = formatAge(now.getTime() - Date.parse(result.lastGood.at));
-  return `the last good snapshot is ${age} old (${result.lastGood.snapshot})`;
+  const { at, snapshot } = result.lastGood;
+  const age = now.getTime() - Date.parse(at);
+  if (isFuture(Date.parse(at), now.getTime())) return `the last good snapshot is dated in the future (${snapshot})`;
+  return `the last good snapshot is ${formatAge(age)} old (${snapshot})`;
 }
 
 /** An error as people read it: `error: … (CODE)`, then cause, hint and what is safe. Redacted; one line each. */

@@ -1,8 +1,10 @@
 import { type ErrorInfo, errorInfo } from '../errors.ts';
+import { isFuture } from '../plan/clock.ts';
 import type { Manifest } from './manifest.ts';
 import { readPins } from './pins.ts';
 import type { Repository, Snapshot, SnapshotList } from './repository.ts';
 import { unsigned } from './signing.ts';
+import { parseSnapshotId } from './snapshot-id.ts';
 import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
 
 /** Something wrong with the documents of one snapshot. */
@@ -24,14 +26,20 @@ interface Link {
  * between could not be read when it was made, see {@link nextPlace}. Each that could be read is named by the one after it.
  */
 export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Finding[] {
+  return breaksOf(chainOf(snapshots, tombstones)).map(({ link, before }) => {
+    const message = `${link.id} does not follow ${before}: a manifest between them is missing or was changed`;
+    return { snapshot: link.id, error: { code: 'CHAIN_BROKEN' as const, message } };
+  });
+}
+
+/** The links that do not follow the one `before` them. */
+function breaksOf(chain: readonly Link[]): { link: Link; before: string }[] {
   const earlier = new Set<string | null>();
-  return chainOf(snapshots, tombstones).flatMap((link, i, chain) => {
+  return chain.flatMap((link, i) => {
     const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0 };
     const follows = before.sequence < link.sequence && (link.previous === null || earlier.has(link.previous));
     earlier.add(link.hash);
-    if (follows) return [];
-    const message = `${link.id} does not follow ${before.id}: a manifest between them is missing or was changed`;
-    return [{ snapshot: link.id, error: { code: 'CHAIN_BROKEN' as const, message } }];
+    return follows ? [] : [{ link, before: before.id }];
   });
 }
 
@@ -104,10 +112,39 @@ export async function readChain(repository: Repository, snapshots: readonly Snap
 export async function gapAfter(
   repository: Repository,
   snapshots: readonly Snapshot[],
-  id: string,
+  { id, sequence }: Pick<Manifest, 'id' | 'sequence'>,
 ): Promise<Finding | undefined> {
-  const { usable } = sortOut(snapshots, await readTombstones(repository, { from: id }));
-  return chainBreaks(snapshots, usable).find(({ snapshot }) => snapshot > id);
+  const gap = async (from?: string) => {
+    const { usable } = sortOut(snapshots, await readTombstones(repository, from === undefined ? {} : { from }));
+    const newer = new Set(
+      snapshots.filter((one) => one.manifest.sequence > sequence).map(({ manifest }) => manifest.id),
+    );
+    return chainBreaks(snapshots, usable).find(({ snapshot }) => newer.has(snapshot));
+  };
+  // Of many tombstones few are newer, by their dates. Where a clock was wrong, all of them tell.
+  return (await gap(id)) && gap();
+}
+
+/**
+ * A manifest that cannot be used and may be newer than that snapshot: its date says so, or the chain has no place for it among what is
+ * older. A date in the future says nothing.
+ *
+ * @param now milliseconds since 1970
+ */
+export async function unreadAfter(
+  repository: Repository,
+  { snapshots, damaged }: SnapshotList,
+  than: Pick<Manifest, 'id' | 'sequence'> | undefined,
+  now: number,
+): Promise<SnapshotList['damaged'][number] | undefined> {
+  if (damaged.length === 0 || !than) return damaged[0];
+  const isLater = ({ id }: { id: string }) => id > than.id && !isFuture(parseSnapshotId(id)?.date.getTime() ?? 0, now);
+  const older = damaged.filter((one) => !isLater(one));
+  const unread = new Set(damaged.map(({ id }) => id));
+  const tombstones = (await readTombstones(repository)).filter(({ id }) => !unread.has(id));
+  const known = chainOf(snapshots, tombstones).filter(({ sequence }) => sequence < than.sequence);
+  const places = than.sequence - 1 - new Set(known.map(({ sequence }) => sequence)).size;
+  return damaged.find(isLater) ?? (older.length > places ? older[0] : undefined);
 }
 
 /** A tombstone without a signature explains a gap only among snapshots from before the key was set. */

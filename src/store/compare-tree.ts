@@ -1,4 +1,5 @@
 import { LifeboatError } from '../errors.ts';
+import { storedSize } from './data-ranges.ts';
 import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
@@ -129,10 +130,11 @@ class Comparison {
     return kept && (this.options.select?.(path, false) ?? true);
   }
 
-  private need({ type, size = 0, sparse, pack }: IndexEntry, fetched: boolean): void {
+  private need(entry: IndexEntry, fetched: boolean): void {
+    const { type, sparse, ranges, pack } = entry;
     this.counts.needed += FILE_OVERHEAD;
-    // How much of a file with holes takes space is not recorded.
-    if (type === 'file' && !sparse) this.counts.needed += size;
+    // How much of a small file with holes takes space is not recorded.
+    if (type === 'file' && (ranges || !sparse)) this.counts.needed += storedSize(entry);
     if (fetched && pack !== undefined) this.packs.add(pack);
   }
 

@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto';
+import { storedSize } from './data-ranges.ts';
+import { HashedReading } from './hashed-reading.ts';
 import type { IndexEntry } from './index-file.ts';
-import type { IndexLines, Placed } from './known.ts';
+import type { IndexLines, Placed, Wanted } from './known.ts';
 import { KnownContents } from './known.ts';
 import { LargeFile } from './large-file.ts';
 import type { PackContent, PackRef } from './pack-stream.ts';
@@ -15,7 +16,7 @@ import type { FileStat } from './walk.ts';
 export const SMALL_FILE = 16 * 1024 * 1024;
 
 /** The part of an index line that is about content. */
-export type Content = { size: number; sha256: string; sqlite?: string } & Partial<Placed>;
+export type Content = Wanted & { sqlite?: string } & Partial<Placed>;
 
 /** What came of storing one file. `stat` is of the moment the content was read. */
 export type StoredFile =
@@ -111,7 +112,7 @@ export class ContentStore {
 
   private async place(path: TreePath, content: PackContent, sha256: string): Promise<Placed> {
     await this.loadKnown();
-    const found = await this.known.find(sha256, content.bytes.length);
+    const found = await this.known.find({ sha256, size: content.bytes.length });
     if (found) return found;
     return this.isNew(await this.writer.add(path, content));
   }
@@ -126,16 +127,18 @@ export class ContentStore {
     const before = await file.stat();
     if (before.type !== 'file') return { outcome: 'vanished' };
     if (before.size <= this.smallFile) return this.store(path, absolute, await this.read(absolute, before.size));
-    const reading = new HashedReading(() => file.chunks(before.size, this.signal), this.heard);
+    const ranges = await file.dataRanges(before);
+    const reading = new HashedReading(file, { size: before.size, ranges }, this.heard, this.signal);
     try {
       const known = await this.findLarge(before, file, reading);
       if (known) return { outcome: 'stored', content: known, stat: before, changed: false };
       let after = before;
-      const placed = await this.writer.addLarge(path, reading.chunks(), before, async () => {
+      const expected = { mtime: before.mtime, size: storedSize({ size: before.size, ...(ranges && { ranges }) }) };
+      const placed = await this.writer.addLarge(path, reading.chunks(), expected, async () => {
         after = await file.stat();
-        return reading.content.size > 0 && (last || sameVersion(before, after));
+        return storedSize(reading.content) > 0 && (last || sameVersion(before, after));
       });
-      if (!placed && !last) return undefined;
+      if (!placed && !last && !sameVersion(before, after)) return undefined;
       const content = { ...reading.content, ...(placed && this.isNew(placed)) };
       return { outcome: 'stored', content, stat: after, changed: !sameVersion(before, after) };
     } catch (error) {
@@ -152,9 +155,8 @@ export class ContentStore {
       // Only the hash is wanted.
     }
     if (!sameVersion(before, await file.stat())) return undefined;
-    const { size, sha256 } = reading.content;
-    const found = await this.known.find(sha256, size);
-    return found && { size, sha256, ...found };
+    const found = await this.known.find(reading.content);
+    return found && { ...reading.content, ...found };
   }
 
   private isNew(placed: Placed): Placed {
@@ -170,45 +172,5 @@ export class ContentStore {
     const path = this.previous.path;
     if (path === undefined) return;
     await this.known.loadPrevious(path).catch((error) => this.previous.distrust(error));
-  }
-}
-
-/** Reads chunks and hashes them on the way; keeps apart what went wrong with the reading itself. */
-class HashedReading {
-  content = { size: 0, sha256: '' };
-  error: unknown;
-  private readonly open: () => AsyncIterable<Buffer>;
-  private readonly heard: (bytes: number) => void;
-
-  constructor(open: () => AsyncIterable<Buffer>, heard: (bytes: number) => void) {
-    this.open = open;
-    this.heard = heard;
-  }
-
-  /** From the start; `content` is complete after the last chunk. */
-  async *chunks(): AsyncGenerator<Buffer> {
-    const hashing = createHash('sha256');
-    let size = 0;
-    const source = this.open()[Symbol.asyncIterator]();
-    try {
-      for (let step = await this.step(source); !step.done; step = await this.step(source)) {
-        hashing.update(step.value);
-        size += step.value.length;
-        this.heard(step.value.length);
-        yield step.value;
-      }
-    } finally {
-      await source.return?.();
-    }
-    this.content = { size, sha256: hashing.digest('hex') };
-  }
-
-  private async step(source: AsyncIterator<Buffer>): Promise<IteratorResult<Buffer>> {
-    try {
-      return await source.next();
-    } catch (error) {
-      this.error = error;
-      throw error;
-    }
   }
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Destination } from '../destinations/destination.ts';
-import { isDiskError, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
+import { type DamageJudge, isDamage } from './damage.ts';
 import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
 import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
@@ -16,6 +17,8 @@ export interface CopyContext {
   there: Map<string, number>;
   /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there: not tried again */
   bad: Map<string, LifeboatError>;
+  /** tells damage at `from` from a disk or server that is gone */
+  judge: DamageJudge;
   /** counts up as things are sent */
   sent: { snapshots: number; objects: number; bytes: number };
   /** called for each snapshot that is to be committed, when all its objects are there */
@@ -50,9 +53,11 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
       if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
       await copyObject(context, ref);
     } catch (error) {
+      if (isDamage(error) && (await context.judge.judge(error)) === 'outage') throw goneAway(from.destination, error);
       if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
     }
+    context.judge.read();
     there.set(ref.key, ref.size);
     sent.objects += 1;
     sent.bytes += ref.size;
@@ -74,14 +79,17 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   sent.snapshots += 1;
 }
 
-/** True for what is wrong with the repository that is read, rather than with the way or the other side. */
-export function isAboutSource(error: unknown): error is LifeboatError {
-  return error instanceof LifeboatError && (error.code === 'OBJECT_DAMAGED' || error.code === 'OBJECT_MISSING');
+/** What is said of a repository that went away while it was read. */
+export function goneAway({ name }: Destination, cause: unknown): LifeboatError {
+  return new LifeboatError('DEST_UNREACHABLE', `${name} could not be read any more`, {
+    cause,
+    hint: 'Look at the disk, server or network behind it, then run it again: nothing was found to be damaged by this.',
+  });
 }
 
 /** True for what keeps one snapshot from the other repository, and not those that do not need the same object. */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {
-  return isAboutSource(error) || (error instanceof LifeboatError && error.code === 'DELETE_REFUSED');
+  return isDamage(error) || (error instanceof LifeboatError && error.code === 'DELETE_REFUSED');
 }
 
 /** Makes room for what is right. Throws DELETE_REFUSED where the destination keeps what is wrong: a lock, a key that may only add. */
@@ -109,16 +117,11 @@ async function* checked(
 ): AsyncGenerator<Buffer> {
   const hash = createHash('sha256');
   let size = 0;
-  try {
-    for await (const chunk of (await from.get(ref.key, { signal })) as AsyncIterable<Buffer>) {
-      hash.update(chunk);
-      size += chunk.length;
-      heard(chunk.length);
-      yield chunk;
-    }
-  } catch (cause) {
-    if (!isDiskError(cause)) throw cause;
-    throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} cannot be read`, { cause });
+  for await (const chunk of (await from.get(ref.key, { signal })) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    size += chunk.length;
+    heard(chunk.length);
+    yield chunk;
   }
   if (size === ref.size && hash.digest('hex') === ref.sha256) return;
   throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`, {

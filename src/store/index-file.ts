@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
+import { areRanges, type DataRanges, storedSize } from './data-ranges.ts';
 import {
   comparePaths,
   decodePath,
@@ -44,6 +45,8 @@ export interface IndexEntry {
   changed?: true;
   /** the file had holes */
   sparse?: true;
+  /** of a large file with holes: which parts of it the content is; see `areRanges` */
+  ranges?: DataRanges;
   /** the file is an SQLite database: what its log and journal looked like then; only to see changes */
   sqlite?: string;
 }
@@ -76,6 +79,7 @@ export function encodeIndexEntry(entry: IndexEntry): string {
   if (entry.target !== undefined) putPath(line, 'target', entry.target);
   if (entry.changed) line.changed = true;
   if (entry.sparse) line.sparse = true;
+  if (entry.ranges !== undefined) line.ranges = entry.ranges;
   if (entry.sqlite !== undefined) line.sqlite = entry.sqlite;
   return `${JSON.stringify(line)}\n`;
 }
@@ -114,7 +118,11 @@ export function decodeIndexEntry(line: Buffer | string): IndexEntry {
 function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
   entry.size = whole(fields.size, 'size', Number.MAX_SAFE_INTEGER);
   entry.sha256 = matching(fields.sha256, SHA256, 'sha256');
-  if (entry.size > 0) {
+  if (fields.ranges !== undefined) {
+    if (!areRanges(fields.ranges, entry.size)) throw damaged('ranges not well formed');
+    entry.ranges = fields.ranges;
+  }
+  if (storedSize(entry) > 0) {
     entry.pack = matching(fields.pack, PACK_ID, 'pack');
     if (typeof fields.entry !== 'string' || fields.entry === '') throw damaged('entry missing');
     entry.entry = fields.entry;

@@ -1,11 +1,21 @@
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import type { DataRanges } from './data-ranges.ts';
 import { decodeIndexEntry, type IndexEntry, readLines } from './index-file.ts';
 
 /** Where a content is stored. */
 export interface Placed {
   pack: string;
   entry: string;
+}
+
+/** A content that may be stored already. */
+export interface Wanted {
+  sha256: string;
+  /** bytes of the file */
+  size: number;
+  /** only where it has holes */
+  ranges?: DataRanges;
 }
 
 /** One of the two index files that the table points into. */
@@ -154,7 +164,7 @@ export class KnownContents {
   }
 
   /** Where that content is stored, checked against the line that says so. */
-  async find(sha256: string, size: number): Promise<Placed | undefined> {
+  async find({ sha256, size, ranges }: Wanted): Promise<Placed | undefined> {
     const value = this.table.get(sha256);
     if (value === undefined) return undefined;
     const lines = value % 2 === 1 ? this.current : this.previous;
@@ -162,6 +172,7 @@ export class KnownContents {
     if (!line) return undefined;
     const entry = decodeIndexEntry(line);
     if (entry.sha256 !== sha256 || entry.size !== size || !entry.pack || !entry.entry) return undefined;
+    if (String(entry.ranges) !== String(ranges)) return undefined;
     return this.usable(entry.pack) ? { pack: entry.pack, entry: entry.entry } : undefined;
   }
 

@@ -1,5 +1,6 @@
 import { close, fstat, open, read } from 'node:fs';
 import { promisify } from 'node:util';
+import { type DataRanges, findData } from './data-ranges.ts';
 import { isAt, READ_FLAGS } from './read-file.ts';
 import { type FileStat, fileStat } from './walk.ts';
 
@@ -32,24 +33,30 @@ export class LargeFile {
     return fileStat(await fstatAsync(this.fd, { bigint: true }), askedAt);
   }
 
-  /** Chunks from the start up to `size` bytes, fewer where the file is shorter. The next chunk is read ahead. */
-  async *chunks(size: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  /** Where the data of the file is; see {@link findData}. */
+  async dataRanges({ size, sparse }: FileStat): Promise<DataRanges | undefined> {
+    return sparse ? findData(this.fd, size) : undefined;
+  }
+
+  /** Chunks of `length` bytes from `start` on, fewer where the file is shorter. The next chunk is read ahead. */
+  async *chunks(start: number, length: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const end = start + length;
     const next = (at: number) => {
-      const length = Math.min(CHUNK_SIZE, size - at);
+      const length = Math.min(CHUNK_SIZE, end - at);
       const buffer = Buffer.allocUnsafeSlow(length);
       const reading = readAsync(this.fd, buffer, 0, length, at).then(({ bytesRead }) => buffer.subarray(0, bytesRead));
       reading.catch(() => {});
       return reading;
     };
-    let at = 0;
-    let reading = size > 0 ? next(0) : undefined;
+    let at = start;
+    let reading = length > 0 ? next(start) : undefined;
     try {
       while (reading) {
         signal?.throwIfAborted();
         const chunk = await reading;
         if (chunk.length === 0) return;
         at += chunk.length;
-        reading = at < size ? next(at) : undefined;
+        reading = at < end ? next(at) : undefined;
         yield chunk;
       }
     } finally {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Destination } from '../destinations/destination.ts';
+import { until } from '../destinations/until.ts';
 import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewestLease } from './lease-row.ts';
@@ -103,8 +104,10 @@ export async function leaseTokenAt(destination: Destination, project: string): P
 /** What is the same in all objects of one holding, but for a sequence that grows. */
 type Own = Pick<LeaseObject, 'token'> & { sequence: number };
 
-function hold(deps: LeaseDeps, own: Own, first: number): Lease {
+function hold(held: LeaseDeps, own: Own, first: number): Lease {
   const { token } = own;
+  const end = new AbortController();
+  const deps = { ...held, destination: until(held.destination, end.signal) };
   let number = first;
   let lost: LifeboatError | undefined;
   let last: Promise<unknown> = Promise.resolve();
@@ -150,6 +153,8 @@ function hold(deps: LeaseDeps, own: Own, first: number): Lease {
       // What comes after a run, such as its report, does not wait for a destination that hangs.
       await Promise.race([given, sleep(RELEASE_MS, undefined, { ref: false })]);
       validity.clear();
+      // Nor does the process: what hangs is given up.
+      end.abort(new LifeboatError('DEST_UNREACHABLE', `${deps.destination.name} did not answer in time`));
     },
   };
 }

@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fchmodSync, fchownSync, fstatSync, read } from 'node:fs';
+import { closeSync, constants, fchmodSync, fchownSync, fstatSync, read as readInto } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
+import { findData, outside, pairs, rangesText } from './data-ranges.ts';
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { NewName } from './write-file.ts';
 
-const readAsync = promisify(read);
+const readAsync = promisify(readInto);
 
 const CHUNK = 1024 * 1024;
 /** What is not there, or cannot be read, is fetched instead. */
@@ -43,7 +44,7 @@ export async function copyEqualFile(
   heard: () => void,
 ): Promise<boolean> {
   // A copy would fill the holes.
-  if (entry.sparse) return false;
+  if (entry.sparse || entry.ranges) return false;
   return withLikely(from, name, entry, async (source) => {
     const copy = to.directory.createFile(to.name);
     let equal = false;
@@ -87,15 +88,41 @@ async function withLikely(
 }
 
 async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise<boolean> {
+  const { size = 0, ranges } = entry;
+  if (ranges && !(await isEmptyOutside(fd, entry, heard))) return false;
   const hashing = createHash('sha256');
-  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, Math.max(1, entry.size ?? 0)));
-  let size = 0;
-  for (;;) {
-    const { bytesRead } = await readAsync(fd, buffer, 0, buffer.length, size);
-    if (bytesRead === 0) break;
-    hashing.update(buffer.subarray(0, bytesRead));
-    size += bytesRead;
-    heard();
+  for (const { offset, length } of pairs(ranges ?? [0, size])) {
+    let left = length;
+    for await (const chunk of read(fd, offset, length)) {
+      hashing.update(chunk);
+      left -= chunk.length;
+      heard();
+    }
+    if (left > 0) return false;
   }
-  return size === entry.size && hashing.digest('hex') === entry.sha256;
+  if (ranges) hashing.update(rangesText(ranges));
+  return fstatSync(fd).size === size && hashing.digest('hex') === entry.sha256;
+}
+
+/** True when all that lies between the ranges of an entry is zeros; where the file has holes, it is not read. */
+async function isEmptyOutside(fd: number, { size = 0, ranges = [] }: IndexEntry, heard: () => void): Promise<boolean> {
+  const live = (await findData(fd, size)) ?? [0, size];
+  for (const { offset, length } of outside(live, ranges)) {
+    for await (const chunk of read(fd, offset, length)) {
+      if (chunk.some((byte) => byte !== 0)) return false;
+      heard();
+    }
+  }
+  return true;
+}
+
+/** Chunks of a part of a file, each good until the next one; fewer where the file is shorter. */
+async function* read(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, length));
+  for (let at = offset; at < offset + length; ) {
+    const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(buffer.length, offset + length - at), at);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+    at += bytesRead;
+  }
 }

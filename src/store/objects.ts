@@ -4,13 +4,13 @@ import { unlink } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Destination } from '../destinations/destination.ts';
-import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
+import { hasErrno, LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ObjectRef } from './manifest.ts';
 import { seal, unseal } from './seal.ts';
 
-/** Documents (manifests, facts) are never larger than that; a larger one is not ours. */
-const MAX_DOCUMENT = 64 * 1024 * 1024;
+/** Documents (manifests, facts) are never larger than that, plain, in bytes: a larger one is neither stored nor read. */
+export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** What putting and getting of whole objects needs. */
 export interface ObjectOptions {
@@ -209,16 +209,10 @@ function limit(
 async function collect(stream: Readable, key: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
-    }
-  } catch (cause) {
-    // A bad sector under one document is told of that one: the others are still there.
-    if (!isDiskError(cause)) throw cause;
-    throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
   }
   return Buffer.concat(chunks);
 }

@@ -1,5 +1,6 @@
 import type { Destination } from '../destinations/destination.ts';
 import { errorInfo } from '../errors.ts';
+import { plural } from '../report/format.ts';
 import { type IndexEntry, readIndexFile } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { comparePaths, type TreePath } from './path.ts';
@@ -37,7 +38,9 @@ export class PreviousIndex {
     const opened = new PreviousIndex(previous.indexPath, available);
     const lost = previous.packs.length - available.size;
     if (lost > 0)
-      opened.warnings.push(`${lost} packs of the last snapshot are missing or cut; their files are stored again`);
+      opened.warnings.push(
+        `missing or cut: ${plural(lost, 'pack')} of the last snapshot; what is in there is stored again`,
+      );
     return opened;
   }
 

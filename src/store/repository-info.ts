@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Destination } from '../destinations/destination.ts';
+import { until } from '../destinations/until.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from './manifest.ts';
@@ -20,6 +21,8 @@ export interface RepositoryOptions {
   copyOf?: RepositoryInfo;
   /** what the agent remembers of the repository that it backs up to: nothing else is opened, and none is made in its place */
   known?: KnownRepository;
+  /** ends the opening */
+  signal?: AbortSignal;
 }
 
 /** What an agent remembers of its repository. */
@@ -32,9 +35,10 @@ export interface KnownRepository {
 
 /** What a destination says of the repository in it; with `create` an empty one becomes one. Throws like openRepository. */
 export async function readOrCreateInfo(
-  destination: Destination,
-  { create, copyOf, known }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known'>,
+  at: Destination,
+  { create, copyOf, known, signal }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
 ): Promise<RepositoryInfo> {
+  const destination = signal ? until(at, signal) : at;
   const found = await readInfo(destination);
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
@@ -142,7 +146,8 @@ function otherRepository({ name }: Destination): LifeboatError {
   });
 }
 
-async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {
+/** What a destination says of the repository in it; undefined where it says nothing. Throws OBJECT_DAMAGED, FORMAT_UNSUPPORTED. */
+export async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {
   try {
     return decodeRepositoryInfo(await readDocument(destination, INFO_KEY));
   } catch (error) {

@@ -2,8 +2,8 @@ import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { type CommitOptions, putManifest } from './commit.ts';
+import { checkDocumentSize, checkPresence, putDocument } from './documents.ts';
 import {
-  canonicalJson,
   decodeManifest,
   encodeManifest,
   type Manifest,
@@ -11,12 +11,12 @@ import {
   type ObjectRef,
   type RepositoryInfo,
 } from './manifest.ts';
-import { deleteUnlessKept, fetchDocument, fetchFile, putFile, putObject, readDocument, streamOf } from './objects.ts';
+import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from './objects.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { sharePacks } from './shared-packs.ts';
 import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
-import { isAboutManifest, withoutIntruders } from './snapshot-list.ts';
+import { isAboutManifest, newestFirst, newestOf, withoutIntruders } from './snapshot-list.ts';
 
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
@@ -27,7 +27,7 @@ export interface Snapshot {
   unsigned?: true;
 }
 
-/** All snapshots of a project, newest first, and the manifests that could not be read or are not what was signed. */
+/** All snapshots of a project, newest first by the chain, whatever their dates say; and the manifests that could not be read or are not what was signed. */
 export interface SnapshotList {
   snapshots: Snapshot[];
   damaged: { id: string; error: LifeboatError }[];
@@ -53,7 +53,7 @@ export interface Repository {
   snapshots(signal?: AbortSignal): Promise<SnapshotList>;
   /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
-  /** Puts a source's facts. `record` hears the object's name before it is put. */
+  /** Puts a source's facts. `record` hears the object's name before it is put. SNAPSHOT_TOO_LARGE. */
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   readFacts(ref: ObjectRef): Promise<unknown>;
   /** Puts a plain index file, compressed, and encrypted where there is a key. */
@@ -64,7 +64,7 @@ export interface Repository {
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
    * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
-   * {@link putManifest}. Throws OBJECT_MISSING or OBJECT_DAMAGED, and what `fence` does.
+   * {@link putManifest}. Throws OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
@@ -132,12 +132,14 @@ class StoredRepository implements Repository {
         else if (!(error instanceof LifeboatError && error.code === 'OBJECT_MISSING')) throw error;
       }
     }
+    list.snapshots.sort(newestFirst);
     return withoutIntruders(list);
   }
 
   async resolve(name: string): Promise<Snapshot> {
     const ids = await this.ids();
-    const matching = name === 'latest' ? ids.slice(0, 1) : ids.filter((id) => id === name || id.startsWith(name));
+    if (name === 'latest' && ids.length > 0) return newestOf(await this.snapshots());
+    const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
     if (name !== '' && exact) return this.read(exact);
     const many = matching.length > 1;
@@ -151,8 +153,13 @@ class StoredRepository implements Repository {
   }
 
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
-    const body = streamOf(`${canonicalJson(facts)}\n`);
-    return putObject(this.destination, `${this.directory(id)}${source}.facts.json`, body, this.sealing(record));
+    const key = `${this.directory(id)}${source}.facts.json`;
+    return putDocument(
+      this.destination,
+      key,
+      { what: `what is recorded of ${source}`, value: facts },
+      this.sealing(record),
+    );
   }
 
   async readFacts(ref: ObjectRef): Promise<unknown> {
@@ -171,6 +178,7 @@ class StoredRepository implements Repository {
     // As it will be read: what is signed must be what is stored.
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
+    checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
     const check = () => this.checkObjects(objectsOf(manifest));
     await check();
     const { id, sequence } = manifest;
@@ -198,7 +206,7 @@ class StoredRepository implements Repository {
     return result;
   }
 
-  /** Ids of all manifests, newest first. */
+  /** Ids of all manifests, the latest dates first. */
   private async ids(): Promise<string[]> {
     const prefix = `${this.project}/snapshots/`;
     const ids: string[] = [];
@@ -222,16 +230,8 @@ class StoredRepository implements Repository {
     return { manifest, hash: manifestHash(bytes), ...(verdict === 'unsigned' ? { unsigned: true } : {}) };
   }
 
-  async checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
-    const missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
-    for await (const { key, size } of this.destination.list(`${this.project}/`)) {
-      const ref = missing.get(key);
-      if (!ref) continue;
-      missing.delete(key);
-      if (size !== ref.size)
-        throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} bytes instead of ${ref.size}`);
-    }
-    for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
+  checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
+    return checkPresence(this.destination, this.project, refs);
   }
 
   private sealing(record?: (key: string) => Promise<void>) {

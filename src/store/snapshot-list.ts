@@ -1,5 +1,5 @@
-import { type ErrorCode, LifeboatError } from '../errors.ts';
-import type { SnapshotList } from './repository.ts';
+import { type ErrorCode, hasErrno, LifeboatError } from '../errors.ts';
+import type { Snapshot, SnapshotList } from './repository.ts';
 import { unsigned } from './signing.ts';
 
 const ABOUT_MANIFEST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -11,19 +11,40 @@ const ABOUT_MANIFEST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SIGNATURE_KEY',
 ]);
 
-/** True for what is wrong with the one manifest that was read, rather than with the way to it. */
+/** True for what is wrong with the one manifest that was read, or its rights, rather than with the way to it. */
 export function isAboutManifest(error: unknown): error is LifeboatError {
-  return error instanceof LifeboatError && ABOUT_MANIFEST.has(error.code);
+  if (!(error instanceof LifeboatError)) return false;
+  return ABOUT_MANIFEST.has(error.code) || hasErrno(error.cause, 'EACCES', 'EPERM');
 }
 
-/** What is not signed and not older than all that is was put there by somebody without the key. */
+/** The order of the chain, whatever the dates say. Two of one sequence are of a chain that is broken. */
+export function newestFirst({ manifest: a }: Snapshot, { manifest: b }: Snapshot): number {
+  return b.sequence - a.sequence || (a.id < b.id ? 1 : -1);
+}
+
+/** The end of the chain. Throws the error of a manifest that may be newer and cannot be used. */
+export function newestOf({ snapshots: [newest], damaged }: SnapshotList): Snapshot {
+  const newer = damaged.find(({ id }) => !newest || id > newest.manifest.id);
+  if (newer) throw newer.error;
+  return newest as Snapshot;
+}
+
+/**
+ * What is not signed and not older than all that is was put there by somebody without the key. One of an older place with a newer
+ * date was too, unless the signed ones name it by its hash: then a clock was ahead before the key was set.
+ *
+ * @param list its snapshots newest first
+ */
 export function withoutIntruders({ snapshots, damaged }: SnapshotList): SnapshotList {
   const signed = snapshots.filter((one) => !one.unsigned);
   const first = Math.min(...signed.map(({ manifest }) => manifest.sequence));
   const oldest = signed.at(-1)?.manifest.id ?? '';
-  const intruders = snapshots.filter(
-    ({ manifest, ...one }) => one.unsigned && signed.length > 0 && (manifest.sequence >= first || manifest.id > oldest),
-  );
+  const named = new Set(signed.map(({ manifest }) => manifest.previous));
+  const intruders = snapshots.filter(({ manifest, hash, unsigned: isUnsigned }) => {
+    if (!isUnsigned || signed.length === 0) return false;
+    if (named.has(hash)) named.add(manifest.previous);
+    return manifest.sequence >= first || (manifest.id > oldest && !named.has(hash));
+  });
   return {
     snapshots: snapshots.filter((one) => !intruders.includes(one)),
     damaged: [

@@ -1,6 +1,8 @@
 import { createHash, hash } from 'node:crypto';
 import { LifeboatError } from '../errors.ts';
+import { plural } from '../report/format.ts';
 import { SMALL_FILE } from './content-store.ts';
+import { rangesText, storedSize } from './data-ranges.ts';
 import type { Directory } from './directory.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
 import { inParallel } from './in-parallel.ts';
@@ -61,7 +63,7 @@ export class Extraction {
     if (this.result.files !== files || this.result.bytes !== bytes) {
       throw new LifeboatError(
         'INTERNAL',
-        `restored ${this.result.files} of ${files} files, ${this.result.bytes} of ${bytes} bytes`,
+        `restored ${this.result.files} of ${plural(files, 'file')}, ${this.result.bytes} of ${plural(bytes, 'byte')}`,
       );
     }
     return this.result;
@@ -170,7 +172,7 @@ export class Extraction {
   private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
     const { destination, keys, signal, owner } = this.options;
     const hashing = createHash('sha256');
-    const size = entry.size ?? 0;
+    const size = storedSize(entry);
     const report = (bytes: number) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
@@ -181,10 +183,11 @@ export class Extraction {
         report(chunk.length);
         yield chunk;
       }
+      if (entry.ranges) hashing.update(rangesText(entry.ranges));
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
     const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
-    this.underWay -= written;
+    this.underWay -= size;
     await this.fileDone(entry, written);
   }
 

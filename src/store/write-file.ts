@@ -1,5 +1,6 @@
 import { closeSync, fchmodSync, fchownSync, ftruncateSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { type DataRanges, pairs } from './data-ranges.ts';
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 
@@ -35,8 +36,9 @@ export function writeSmallFile(
     for (const { start, end } of parts(content, entry)) {
       for (let at = start; at < end; ) at += writeSync(fd, content, at, end - at, at);
     }
-    finish(fd, entry, content.length, owner);
-    return content.length;
+    const size = entry.ranges ? (entry.size ?? 0) : content.length;
+    finish(fd, entry, size, owner);
+    return size;
   } finally {
     closeSync(fd);
   }
@@ -52,16 +54,33 @@ export async function writeLargeFile(
   const fd = directory.createFile(name);
   try {
     let size = 0;
-    for await (const chunk of content) {
+    for await (const { chunk, offset } of placed(content, entry.ranges)) {
       for (const { start, end } of parts(chunk, entry)) {
-        for (let at = start; at < end; ) at += (await writeAsync(fd, chunk, at, end - at, size + at)).bytesWritten;
+        for (let at = start; at < end; ) at += (await writeAsync(fd, chunk, at, end - at, offset + at)).bytesWritten;
       }
-      size += chunk.length;
+      size = offset + chunk.length;
     }
+    if (entry.ranges) size = entry.size ?? 0;
     finish(fd, entry, size, owner);
     return size;
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Chunks with the place in the file where they belong: one after the other, or as the ranges say. */
+async function* placed(content: AsyncIterable<Buffer>, ranges: DataRanges | undefined) {
+  const places = pairs(ranges ?? [0, Number.MAX_SAFE_INTEGER]);
+  let place = { offset: 0, length: 0 };
+  for await (const chunk of content) {
+    for (let at = 0; at < chunk.length; ) {
+      if (place.length === 0) place = places.next().value ?? { offset: 0, length: 0 };
+      const part = chunk.subarray(at, at + place.length);
+      if (part.length === 0) throw new RangeError('more content than its ranges hold');
+      yield { chunk: part, offset: place.offset };
+      place = { offset: place.offset + part.length, length: place.length - part.length };
+      at += part.length;
+    }
   }
 }
 

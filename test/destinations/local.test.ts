@@ -38,6 +38,29 @@ function mounted(options: string, run: (root: string) => Promise<void>): () => P
 const filesIn = (root: string) => readdirSync(root, { recursive: true, withFileTypes: true }).filter((e) => e.isFile());
 
 describe('local destination', () => {
+  test('a file that its disk does not give is damaged, and told by its name', async () => {
+    // The kernel answers EIO for the first page of a process's memory.
+    const destination = createLocalDestination({ root: '/proc/self' });
+    await expect(read(destination, 'mem')).rejects.toMatchObject({
+      code: 'OBJECT_DAMAGED',
+      message: 'mem cannot be read',
+      cause: { code: 'EIO' },
+    });
+  });
+
+  test('too many open files say nothing of the file that could not be opened', async () => {
+    const root = newRoot();
+    writeFileSync(join(root, 'object'), 'x');
+    const script = `
+      import { createLocalDestination } from ${JSON.stringify(join(import.meta.dirname, '../../src/destinations/local.ts'))};
+      import { openSync } from 'node:fs';
+      const destination = createLocalDestination({ root: ${JSON.stringify(root)} });
+      try { for (;;) openSync('/dev/null'); } catch {}
+      await destination.get('object').catch(({ code }) => console.log(code));`;
+    const limited = ['-c', 'ulimit -n 64; exec "$0" --input-type=module --eval "$1"', process.execPath, script];
+    expect(execFileSync('sh', limited, { encoding: 'utf8' }).trim()).toBe('DEST_UNREACHABLE');
+  });
+
   test('files have mode 600 and directories 700, whatever the umask', async () => {
     const root = newRoot();
     for (const umask of [0, 0o077, 0o777]) {

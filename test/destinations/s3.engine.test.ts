@@ -6,9 +6,12 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { check } from '../../src/check.ts';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
 import { createS3Destination, type S3Options } from '../../src/destinations/s3.ts';
+import { FORMAT, type Manifest } from '../../src/store/manifest.ts';
 import { fetchDocument } from '../../src/store/objects.ts';
+import { openRepository } from '../../src/store/repository.ts';
 import { destinationContract, keys, read } from '../contract/destination.ts';
 import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
@@ -16,6 +19,7 @@ import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 const MIB = 1024 * 1024;
 /** Short waits between attempts: what counts is what is tried again, and how often. A busy server is not to count as silent. */
 const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 30_000, slowest: 16 * MIB };
+const SNAPSHOT = '20261120T030000Z-4f1c9a';
 /** For a server that is silent on purpose. */
 const SILENCE_MS = 1500;
 /** The same where much is sent, or what is silent is the reader. */
@@ -407,6 +411,38 @@ describe('a destination that cannot be used', () => {
     const destination = destinationAt(newPrefix(), { location, limits: QUICK });
     await expect(put(destination)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
     await expect(keys(destination, '')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+  });
+
+  test('a server that is silent in the middle of a check: the rest could not be looked at, and nothing is damaged', async () => {
+    const prefix = newPrefix();
+    const limits = { ...QUICK, silenceMs: SILENCE_MS, outageMs: 2 * SILENCE_MS };
+    const location = { bucket, prefix, endpoint: proxy.endpoint, pathStyle: true };
+    const repository = await openRepository(destinationAt(prefix), { project: 'shop', create: true, keys: {} });
+    const sources: Manifest['sources'] = {};
+    for (let i = 0; i < 12; i++) {
+      const facts = await repository.putFacts(SNAPSHOT, `web.${i}`, { i });
+      const counts = { files: 0, bytes: 0, newBytes: 0, newFiles: 0, summary: '', warnings: [], skipped: {} };
+      sources[`web.${i}`] = { kind: 'volume', status: 'ok', packs: [], facts, ...counts };
+    }
+    const time = new Date().toISOString();
+    const dates = { start: time, end: time, trigger: 'manual', agentVersion: '0', status: 'ok' } as const;
+    await repository.commit({
+      ...{ format: FORMAT, id: SNAPSHOT, project: 'shop', sequence: 1, previous: null, sources },
+      ...dates,
+    });
+    const destination = destinationAt(prefix, { location, limits });
+    const again = await openRepository(destination, { project: 'shop', create: false, keys: {} });
+    let silent = false;
+    proxy.script(({ path }) => {
+      silent ||= path.includes('web.5');
+      return silent ? 'hang' : undefined;
+    });
+    const signal = new AbortController().signal;
+    const { damaged, unread, stopped } = await check(again, { readData: 1, spool: scratch, signal });
+    const expected = { damaged: [], unread: [], stopped: 'DEST_UNREACHABLE' };
+    expect({ damaged, unread, stopped: stopped?.code }).toEqual(expected);
+    // Not eight times a minute for each of the seven objects that are left.
+    expect(proxy.faults).toBeLessThan(10);
   });
 
   test('a proxy in the environment is used, and NO_PROXY honoured', async () => {

@@ -115,7 +115,7 @@ test('a capture keeps everything up to its limit, else head and tail', () => {
         if (all.length <= limit) expect(capture.text()).toBe(all);
         else {
           const left = all.length - limit;
-          expect(capture.text()).toBe(`${all.slice(0, head)}\n[${left} bytes left out]\n${all.slice(head - limit)}`);
+          expect(capture.text()).toBe(`${all.slice(0, head)}\n[${left} B left out]\n${all.slice(head - limit)}`);
         }
       },
     ),

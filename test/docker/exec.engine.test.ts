@@ -2,13 +2,16 @@ import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { createEngine } from '../../src/docker/engine.ts';
 import { execStream, execText } from '../../src/docker/exec.ts';
+import { execSocket } from '../../src/docker/tunnel.ts';
 import { silentLog } from '../../src/log.ts';
+import { startSocketProxy } from '../harness/socket-proxy.ts';
 import { useBench } from './containers.ts';
 
 const bench = useBench();
@@ -146,4 +149,37 @@ test('all the same over TCP, as through a socket proxy', async () => {
   const { stdout } = await execText(remote, box, { argv: ['sha256sum'], input });
   expect(stdout).toBe(`${createHash('sha256').update(input).digest('hex')}  -\n`);
   await new Promise((resolve) => server.close(resolve));
+});
+
+test('through a proxy that cuts silent connections, signs of life keep a command; one without never counts as well', async () => {
+  const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
+  const proxy = await startSocketProxy(socket, { GET: /./, POST: /./ }, { idleMs: 3000 });
+  const through = createEngine({ dockerHost: `tcp://127.0.0.1:${proxy.port}`, log: silentLog, exitLagMs: 100 });
+  try {
+    const argv = sh('echo begun; sleep 8; echo said >&2; echo done');
+    const silent = execText(through, box, { argv });
+    const beating = execText(through, box, { argv, heartbeat: 1 });
+    const failing = execText(through, box, { argv: sh('sleep 5; echo no >&2; exit 7'), heartbeat: 1 });
+    const socketed = execSocket(through, box, sh('sleep 5; echo late'), { heartbeat: 1 });
+    const [first, second, third, fourth] = await Promise.allSettled([silent, beating, failing, text(socketed)]);
+    expect(first).toMatchObject({ status: 'rejected', reason: { code: 'EXEC_FAILED' } });
+    expect(second).toMatchObject({ value: { stdout: 'begun\ndone\n', stderr: 'said\n', exitCode: 0 } });
+    expect(third).toMatchObject({ reason: { message: expect.stringMatching(/^command "bash" .* status 7: no$/) } });
+    expect(fourth).toMatchObject({ value: 'late\n' });
+  } finally {
+    await proxy.close();
+  }
+});
+
+test('signs of life change nothing of what a command is given and comes to, and leave nothing behind', async () => {
+  const argv = sh('cat; printf "%s." "$@"; exit 3', 'a b', '$(x)', '');
+  const ran = await execText(engine, box, { argv, input: 'in\0put\n', heartbeat: 1, check: false });
+  expect(ran).toMatchObject({ stdout: 'in\0put\na b.$(x)..', stderr: '', exitCode: 3 });
+  await expect(execText(engine, box, { argv: ['no-such-binary'], heartbeat: 1 })).rejects.toMatchObject({
+    message: expect.stringMatching(/^command "no-such-binary" .* ended with status 127: .*not found/),
+  });
+  const shells = sh(
+    'for i in $(seq 100); do grep -lx sleep /proc/[0-9]*/comm | wc -l | grep -qx 1 && exit; sleep 0.1; done; exit 1',
+  );
+  await execText(engine, box, { argv: shells });
 });

@@ -58,7 +58,7 @@ describe('a bucket that keeps what is stored', () => {
     return report;
   };
 
-  /** The one snapshot becomes three of some days ago: prune leaves alone what is of today. */
+  /** The one snapshot becomes four of some days ago: prune leaves alone what is of today, and the newest that is not. */
   async function age(bucket: string, credentials: typeof S3_KEY) {
     const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
     const destination = createS3Destination({ location, credentials, uploads: path.join(scratch, bucket), env: {} });
@@ -68,7 +68,7 @@ describe('a bucket that keeps what is stored', () => {
     const manifest = newest?.manifest as Manifest;
     await destination.delete(manifestKey(project, manifest.id));
     let previous: string | null = null;
-    for (const [i, days] of [4, 3, 2].entries()) {
+    for (const [i, days] of [5, 4, 3, 2].entries()) {
       const start = new Date(Date.now() - days * DAY_MS).toISOString();
       const id = `${start.slice(0, 19).replaceAll(/[-:]/g, '')}Z-00000${i}`;
       const old: Manifest = { ...manifest, id, start, end: start, sequence: i + 1, previous };
@@ -232,7 +232,7 @@ describe('a bucket that keeps what is stored', () => {
     }
     expect((await server.keys(bucket)).filter((one) => !one.includes('/leases/'))).toEqual(before);
     expect(before.filter((one) => /tombstones|unreferenced/.test(one))).toEqual([]);
-    expect(await check('--read-data')).toMatchObject({ code: 0, snapshots: 5, manifests: [] });
+    expect(await check('--read-data')).toMatchObject({ code: 0, snapshots: 6, manifests: [] });
     expect((await stack.lifeboat('pin', 'latest')).code).toBe(0);
     const unpin = await stack.lifeboat('unpin', 'latest', '--json');
     expect(JSON.parse(unpin.stdout)).toMatchObject({ error: { code: 'DELETE_REFUSED' } });
@@ -242,6 +242,6 @@ describe('a bucket that keeps what is stored', () => {
     const pruned = await stack.json<PruneResult>('prune');
     expect(pruned).toMatchObject({ snapshots: 3 });
     expect(pruned.refused).toBeUndefined();
-    expect(await check()).toMatchObject({ code: 0, snapshots: 2, manifests: [] });
+    expect(await check()).toMatchObject({ code: 0, snapshots: 3, manifests: [] });
   });
 });

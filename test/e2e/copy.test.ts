@@ -14,6 +14,10 @@ import { holder, hostAddress, ok, Stack, type StackOptions, sh, until, whileRuns
 const DAY = 86_400_000;
 const NIGHTS = 3;
 
+const INTERRUPT_CHECK = `for p in /proc/[0-9]*; do
+  if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js check'; then kill -INT "\${p#/proc/}"; fi
+done 2>/dev/null; true`;
+
 interface Listed {
   snapshots: { id: string; pinned?: string }[];
 }
@@ -105,11 +109,11 @@ describe('a copy on an S3 server', () => {
   };
 
   /** A backup whose copy has sent one part of an object, and does not get the next one there. */
-  const backupThatHangs = async () => {
+  const backupThatHangs = async (env: Record<string, string> = {}) => {
     await change(25_000_000);
     proxy.forget();
     proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 0 ? 'hang' : undefined));
-    const child = stack.spawn('backup');
+    const child = stack.spawnWith(env, 'backup');
     const ended = new Promise((resolve) => child.once('close', resolve));
     await whileRuns(
       ended,
@@ -180,6 +184,33 @@ describe('a copy on an S3 server', () => {
     expect(last.copies).toMatchObject([{ status: 'failed', error: { code: 'INTERRUPTED' } }]);
     proxy.forget();
     const { stdout } = await stack.lifeboat('copy');
+    expect(stdout).toContain('is up to date · 1 snapshot');
+    expect(await server.uploads(bucket)).toEqual([]);
+  });
+
+  it('whose server stops answering in the middle of an object does not hold the command, and is caught up', async () => {
+    const { ended } = await backupThatHangs({ LIFEBOAT_STALL_TIMEOUT: '10s' });
+    // Everything hangs now, also what gives the lease back. One request alone was given many minutes.
+    proxy.script(() => 'hang');
+    let code: unknown;
+    ended.then((is) => {
+      code = is;
+    });
+    await until('the backup ends', async () => code !== undefined, 240_000);
+    expect(code).toBe(3);
+    const { last } = await stack.json<{ last: RunReport }>('status');
+    expect(last.copies).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNREACHABLE' } }]);
+    // Nor does it hold a command that somebody interrupts.
+    const asked = proxy.seen.length;
+    const check = stack.lifeboat('check', '--from', '1');
+    await whileRuns(
+      check,
+      until('it asks the server', async () => proxy.seen.length > asked),
+    );
+    await stack.exec('lifeboat', ['sh', '-c', INTERRUPT_CHECK]);
+    expect((await check).code).toBe(130);
+    proxy.forget();
+    const { stdout } = await stack.lifeboatInTurn('copy');
     expect(stdout).toContain('is up to date · 1 snapshot');
     expect(await server.uploads(bucket)).toEqual([]);
   });

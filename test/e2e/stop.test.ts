@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
 
@@ -15,6 +16,9 @@ describe('containers held while their volumes are read', () => {
     };
   const hooks = (service: string) => stack.exec(service, ['sh', '-c', 'cat /tmp/hooks 2>/dev/null; rm -f /tmp/hooks']);
 
+  /** All sources but the one whose container takes long to stop. */
+  const quick = ['app.one', 'app.two', 'idle.three', 'frozen.four', 'refusing.five'];
+
   const say = (word: string) => `sh -c "echo ${word} >> /tmp/hooks"`;
 
   beforeAll(async () => {
@@ -24,6 +28,12 @@ describe('containers held while their volumes are read', () => {
         // Both volumes under one stop.
         app: holder(['one:/one', 'two:/two'], { 'lifeboat.volumes': 'one, two', 'lifeboat.stop': 'true' }),
         idle: holder(['three:/three'], { 'lifeboat.volumes': 'three', 'lifeboat.stop': 'true' }),
+        // Ignores the signal to stop, and ends when its time is up.
+        stubborn: holder(
+          ['six:/six'],
+          { 'lifeboat.volumes': 'six', 'lifeboat.stop': 'true' },
+          { command: ['sh', '-c', "trap '' TERM; while :; do sleep 1; done"], init: false, stop_grace_period: '8s' },
+        ),
         frozen: holder(['four:/four'], {
           'lifeboat.volumes': 'four',
           'lifeboat.exec.pre': say('pre'),
@@ -35,7 +45,7 @@ describe('containers held while their volumes are read', () => {
           'lifeboat.exec.post': 'sh -c "echo post >> /tmp/hooks; test ! -e /tmp/refuse-post"',
         }),
       },
-      volumes: { one: {}, two: {}, three: {}, four: {}, five: {} },
+      volumes: { one: {}, two: {}, three: {}, four: {}, five: {}, six: {} },
       // One that the agent reads itself, so that the runs are short.
       agent: { volumes: ['two:/v/two:ro', 'three:/v/three:ro', 'four:/v/four:ro', 'five:/v/five:ro'] },
     });
@@ -45,6 +55,7 @@ describe('containers held while their volumes are read', () => {
       ['idle', 'three'],
       ['frozen', 'four'],
       ['refusing', 'five'],
+      ['stubborn', 'six'],
     ] as const;
     for (const [service, name] of files) await stack.exec(service, ['sh', '-c', `echo ${name} > /${name}/file`]);
   });
@@ -70,7 +81,7 @@ describe('containers held while their volumes are read', () => {
     watch.stdout.on('data', (data: Buffer) => {
       stops += data.toString();
     });
-    const { code, report } = await stack.backup();
+    const { code, report } = await stack.backup(...quick);
     expect({ code, results: report.results.map(({ name, status }) => [name, status]) }).toEqual({
       // Somebody may have forgotten the stopped one: its warning leaves the run good.
       code: 0,
@@ -95,7 +106,7 @@ describe('containers held while their volumes are read', () => {
 
   it('a pre hook that fails fails its sources alone, and post is still run', async () => {
     await stack.exec('refusing', ['touch', '/tmp/refuse']);
-    const { code, report } = await stack.backup();
+    const { code, report } = await stack.backup(...quick);
     await stack.exec('refusing', ['rm', '/tmp/refuse']);
     expect(code).toBe(3);
     const failed = report.results.filter(({ status }) => status !== 'ok');
@@ -179,5 +190,81 @@ describe('containers held while their volumes are read', () => {
     const logs = async () => (await sh('docker', ['logs', '--since', restarted, await stack.id('lifeboat')])).stderr;
     await until('the agent is ready', async () => (await logs()).includes('"ready"'));
     expect(await logs()).not.toContain('died');
+  });
+
+  it('one that somebody starts while it is held runs on, and the backup is not well', async () => {
+    const { ended } = await startAndCatch();
+    const app = await stack.id('app');
+    await ok('docker', ['start', app]);
+    const { StartedAt } = await state(app);
+    expect(await ended).toBe(3);
+    expect(await state(app)).toMatchObject({ Running: true, StartedAt });
+    const { last } = await stack.json<{ last: RunReport }>('status');
+    expect(last.problems).toContainEqual(expect.objectContaining({ code: 'HOOK_FAILED', severity: 'error' }));
+  });
+
+  /** Starts a run and waits until the engine has asked the stubborn one to stop. */
+  async function startAndStop(): Promise<{ ended: Promise<number | null>; id: string }> {
+    const id = await stack.id('stubborn');
+    const watch = spawn('docker', ['events', '--filter', `container=${id}`, '--filter', 'event=kill', '--format', 'x']);
+    let asked = '';
+    watch.stdout.on('data', (data: Buffer) => {
+      asked += data.toString();
+    });
+    const child = stack.spawn('backup', 'stubborn.six');
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    await whileRuns(
+      ended,
+      until('it is asked to stop', async () => asked !== '', 60_000, 30),
+    ).finally(() => watch.kill());
+    return { ended, id };
+  }
+
+  it('one that a user stops while it is being stopped stays stopped', async () => {
+    const { ended, id } = await startAndStop();
+    await ok('docker', ['stop', id]);
+    expect(await ended).toBe(0);
+    expect((await state(id)).Running).toBe(false);
+    expect(await stack.exec('lifeboat', ['ls', '/spool/state/runs'])).toBe('');
+    await ok('docker', ['start', id]);
+  });
+
+  it('one whose agent is killed while it is being stopped is shown as held, and started as soon as it can be', async () => {
+    const agent = await stack.id('lifeboat');
+    const { ended, id } = await startAndStop();
+    const before = (await state(id)).StartedAt;
+    await ok('docker', ['kill', agent]);
+    await ended;
+    await ok('docker', ['start', agent]);
+    const shown = await until('it is shown', async () => {
+      const { stdout } = await stack.lifeboat('status');
+      return stdout.includes('stubborn') && stdout.includes('not started again yet') && stdout;
+    });
+    expect(shown).toMatch(
+      /stubborn-1: it is stopped, or being stopped.* after backup \S+ has ended; its data is unchanged/,
+    );
+    expect(shown).toContain('(RUN_DIED)');
+    await until('it is started', async () => (await state(id)).StartedAt !== before, 60_000);
+    const logs = (await sh('docker', ['logs', '--since', '0', agent])).stderr;
+    expect(logs).toMatch(/"code":"RUN_DIED".*"msg":"run failed"/);
+    const nothing = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
+    await until('nothing is left to be undone', nothing);
+    expect((await stack.json<{ held: unknown[] }>('status')).held).toEqual([]);
+  });
+
+  it('one whose whole project is stopped while it is held stays stopped', async () => {
+    const { ended } = await startAndCatch();
+    const app = await stack.id('app');
+    const { StartedAt } = await state(app);
+    await stack.compose('stop');
+    await ended;
+    expect(await state(app)).toMatchObject({ Running: false, StartedAt });
+    // Nor does the next start of the agent alone start it.
+    await stack.compose('start', 'lifeboat');
+    const nothing = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
+    await until('nothing is left to be undone', nothing);
+    expect(await state(app)).toMatchObject({ Running: false, StartedAt });
   });
 });

@@ -114,7 +114,8 @@ describe('volumes of services', () => {
       'sh',
       '-c',
       `cd /data && mkfifo fifo && mknod device c 1 3 && echo no one > sealed && chmod 000 sealed
-       printf begin > sparse && truncate -s 300M sparse && printf end >> sparse && echo twice > link-1 && ln link-1 link-2
+       printf begin > sparse && truncate -s 300M sparse && printf end >> sparse &&
+       printf begin > huge && truncate -s 300G huge && printf end >> huge && echo twice > link-1 && ln link-1 link-2
        node -e "require('node:net').createServer().listen('/data/socket', () => process.kill(process.pid, 'SIGKILL'))"; test -S socket`,
     ]);
     for (const { source, service, directory } of trees) before.set(source, await manifest(stack, service, directory));
@@ -202,6 +203,7 @@ describe('volumes of services', () => {
       for f in fifo socket device; do test ! -e $f || echo "$f is there"; done
       stat -c '%a %s' sealed && cat sealed && stat -c %h link-1 && cmp link-1 link-2
       head -c 5 sparse && tail -c 3 sparse && stat -c ' %s' sparse && test $(du -k sparse | cut -f1) -lt 1000 && echo holes
+      head -c 5 huge && tail -c 3 huge && stat -c ' %s' huge && test $(du -k huge | cut -f1) -lt 1000 && echo holes
       tr -d 'x' < shrinks | wc -c
       stat -c %s changes; tr -d 'x0-9' < changes | wc -c
       node -e "
@@ -220,6 +222,7 @@ describe('volumes of services', () => {
     expect((await stack.exec('lifeboat', ['sh', '-c', script])).split('\n')).toEqual([
       ...['0 7', 'no one', '2'],
       ...['beginend 314572803', 'holes'],
+      ...['beginend 322122547203', 'holes'],
       '0',
       ...['67108864', '0'],
       ...['true', 'ok 20000', 'ok 20000', '', 'true', ''],

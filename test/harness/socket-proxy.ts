@@ -15,8 +15,14 @@ export interface SocketProxy {
   close(): Promise<void>;
 }
 
-/** Starts a proxy on all addresses that passes on what the rules allow, upgrades too, and answers 403 to the rest. */
-export async function startSocketProxy(socketPath: string, rules: ProxyRules): Promise<SocketProxy> {
+/**
+ * `idleMs`: a connection on which nothing has moved for so long is cut. Starts a proxy on all addresses that passes on what the rules allow, upgrades too, and answers 403 to the rest.
+ */
+export async function startSocketProxy(
+  socketPath: string,
+  rules: ProxyRules,
+  { idleMs = 0 }: { idleMs?: number } = {},
+): Promise<SocketProxy> {
   const passed: string[] = [];
   const refused: string[] = [];
   const open = new Set<Duplex>();
@@ -57,6 +63,11 @@ export async function startSocketProxy(socketPath: string, rules: ProxyRules): P
     engine.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
     engine.pipe(socket);
     socket.pipe(engine);
+    // Whoever cuts one side cuts the other.
+    socket.on('close', () => engine.destroy());
+  });
+  server.on('connection', (socket: Socket) => {
+    if (idleMs > 0) socket.setTimeout(idleMs, () => socket.destroy());
   });
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '0.0.0.0', resolve));
   return {

@@ -52,7 +52,7 @@ export function makeHistory(seed: number): History {
     }
     const id = `${String(i).padStart(3, '0')}-${below(1000)}`;
     const pin = chance(0.03) ? { pinned: 'before deploy' } : {};
-    snapshots.push({ id, start, end: start + below(HOUR), safety: chance(0.06), ...pin, sources });
+    snapshots.push({ id, sequence: i + 1, start, end: start + below(HOUR), safety: chance(0.06), ...pin, sources });
   }
   const rules = new Map(
     names.map((name): [string, KeepRule] => {
@@ -91,12 +91,17 @@ function calendar(zone: string, time: number): [day: number, week: number, month
 }
 
 /** Ids of what has to be kept, straight from the definitions. */
-export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
-  const kept = new Set(snapshots.filter(({ pinned }) => pinned !== undefined).map(({ id }) => id));
-  for (const { id, start } of snapshots) if (now - start < DAY) kept.add(id);
+export function oracle({ zone, now, snapshots: all, rules }: History): Set<string> {
+  const kept = new Set(all.filter(({ pinned }) => pinned !== undefined).map(({ id }) => id));
+  const snapshots = all.filter(({ start }) => start <= now + 600_000);
   const add = (one: KeepSnapshot | undefined) => one && kept.add(one.id);
   const dates = new Map(snapshots.map((one) => [one, calendar(zone, one.start)]));
-  const later = (a: KeepSnapshot, b: KeepSnapshot) => a.start > b.start || (a.start === b.start && a.id > b.id);
+  const later = (a: KeepSnapshot, b: KeepSnapshot) => a.sequence > b.sequence;
+  const believed = snapshots.filter((one) => !snapshots.some((other) => later(one, other) && other.start > one.start));
+  for (const one of all) {
+    const isOld = believed.some((witness) => later(witness, one) && now - witness.start >= DAY);
+    if (!isOld || now - one.start < DAY) kept.add(one.id);
+  }
   for (const [name, { policy, hold, acceptedUntil = Number.NEGATIVE_INFINITY }] of rules) {
     const stored = snapshots.filter(({ sources }) => ['ok', 'partial'].includes(sources[name]?.status ?? ''));
     const regular = stored.filter(({ safety }) => !safety);
@@ -110,17 +115,17 @@ export function oracle({ zone, now, snapshots, rules }: History): Set<string> {
     }
     if (!policy) continue;
     for (const counted of [regular, whole(regular)]) {
-      const times = counted.map(({ start }) => start);
+      const newestStart = newestOf(counted)?.start ?? 0;
       const days = counted.map((one) => dates.get(one));
       counted.forEach((one, i) => {
         if (counted.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);
-        if (policy.within && Math.max(...times) - one.start <= policy.within * HOUR) add(one);
+        if (policy.within && newestStart - one.start <= policy.within * HOUR) add(one);
         const counts = [policy.daily, policy.weekly, policy.monthly, policy.yearly];
         counts.forEach((count = 0, unit) => {
           const own = days[i]?.[unit] as number;
           const newest = !counted.some((other, j) => days[j]?.[unit] === own && later(other, one));
-          const after = new Set(days.map((day) => day?.[unit] as number).filter((other) => other > own));
-          if (newest && after.size < count) add(one);
+          const after = counted.filter((other) => later(other, one)).map((other) => dates.get(other)?.[unit]);
+          if (newest && new Set(after).size < count) add(one);
         });
       });
     }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { checkClock, decideKept, eitherPolicy, type KeepRule, type KeepSnapshot } from '../../src/plan/keep.ts';
+import { checkClock } from '../../src/plan/clock.ts';
+import { decideKept, eitherPolicy, type KeepRule, type KeepSnapshot } from '../../src/plan/keep.ts';
 import type { KeepPolicy } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
 import { checkHistory } from './keep-property.ts';
@@ -11,7 +12,15 @@ const policy = (text: string) => (parseKeep(text) as { value: KeepPolicy }).valu
 
 function snap(time: string, over: Partial<KeepSnapshot> = {}): KeepSnapshot {
   const start = Date.parse(time);
-  return { id: time, start, end: start + 1000, safety: false, sources: { [DB]: { status: 'ok' } }, ...over };
+  return {
+    id: time,
+    sequence: start / 1000,
+    start,
+    end: start + 1000,
+    safety: false,
+    sources: { [DB]: { status: 'ok' } },
+    ...over,
+  };
 }
 
 /** Each kept snapshot of {@link DB} with its reasons. */
@@ -63,7 +72,12 @@ describe('what is kept', () => {
   test('failed entries count for nothing, and nothing goes by age alone', () => {
     const failed = { sources: { [DB]: { status: 'failed' as const } } };
     const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 11 ? failed : {}));
-    expect(Object.keys(reasons(days, '2d'))).toEqual(['2026-11-10T03:00:00Z', '2026-11-11T03:00:00Z']);
+    expect(reasons(days, '2d')).toMatchObject({
+      '2026-11-10T03:00:00Z': ['daily 2026-11-10'],
+      '2026-11-11T03:00:00Z': [`newest good of ${DB}`, 'daily 2026-11-11'],
+      '2026-11-15T03:00:00Z': ['no newer one is a day old'],
+    });
+    expect(Object.keys(reasons(days, '2d'))).toHaveLength(3);
   });
 
   test('a source whose last run failed keeps everything; one that is gone for good its newest', () => {
@@ -152,10 +166,13 @@ describe('what is kept', () => {
     const now = Date.parse('2026-11-11T03:30:00Z');
     const decisions = decideKept(hours, rules, { zone: 'UTC', now });
     expect(decisions.map(({ keep, always }) => [keep, ...always])).toEqual([
-      [false],
+      // It is more than a day old by its date, and the oldest that is.
+      [true, 'no newer one is a day old'],
       [true, 'less than a day old'],
       [true, 'less than a day old'],
     ]);
+    const later = decideKept(hours, rules, { zone: 'UTC', now: now + 3_600_000 });
+    expect(later.map(({ keep }) => keep)).toEqual([false, true, true]);
   });
 
   test('a policy that keeps nothing is refused', () => {
@@ -190,22 +207,51 @@ describe('the clock', () => {
     expect(check(now - 99 * day, now - 198 * day)).not.toThrow();
   });
 
-  test('is refused when it went back or far ahead, now or at the last run', () => {
+  test('is refused when it is far ahead, now or at the last run; one that was ahead once stops nothing', () => {
     const code = 'CLOCK_JUMPED';
-    expect(check(now + 365 * day, now - day)).toThrow(expect.objectContaining({ code }));
     expect(check(now - 365 * day)).toThrow(expect.objectContaining({ code }));
     expect(check(now, now - 365 * day)).toThrow(expect.objectContaining({ code }));
+    expect(check(now + 365 * day, now - day, now - 2 * day)).not.toThrow();
+    expect(check(now + 365 * day)).not.toThrow();
   });
 
-  test('with snapshots from the future that are not counted, none of the others is displaced', () => {
-    const future = snap('2027-11-20T03:00:00Z');
-    const at = now + 2 * day;
-    const days = [17, 18, 19].map((date) => snap(`2026-11-${date}T03:00:00Z`));
-    const rules = new Map([[DB, { policy: policy('within 72h') }]]);
-    const keptOf = (options: object) =>
-      decideKept([future, ...days], rules, { zone: 'UTC', now: at, ...options }).map(({ keep }) => keep);
-    expect(keptOf({})).toEqual([true, false, false, false]);
-    expect(keptOf({ ignoreFuture: true })).toEqual([true, true, true, true]);
+  /** In the order of the chain, each with its date. */
+  const chain = (...times: string[]) => times.map((time, i) => snap(time, { id: `${i}`, sequence: i + 1 }));
+  const keptOf = (snapshots: KeepSnapshot[], keep: string, at: number) =>
+    decideKept(snapshots, new Map([[DB, { policy: policy(keep) }]]), { zone: 'UTC', now: at })
+      .filter((one) => one.keep)
+      .map(({ id }) => id);
+
+  test('a date in the future keeps its snapshot, and displaces none of the others', () => {
+    const days = chain('2026-11-17T03:00:00Z', '2027-11-20T03:00:00Z', '2026-11-18T03:00:00Z', '2026-11-19T03:00:00Z');
+    for (const keep of ['within 72h', '3d', 'last 3', '3w 3m 3y 3d']) {
+      expect(keptOf(days, keep, now + 2 * day), keep).toEqual(['0', '1', '2', '3']);
+    }
+    expect(keptOf(days, '1d', now + 2 * day)).toEqual(['1', '3']);
+    // When that date has passed, it is the old snapshot that the chain says.
+    const year = chain(
+      ...['2026-11-17T03:00:00Z', '2027-11-20T03:00:00Z', '2026-11-18T03:00:00Z'],
+      ...['2027-11-19T03:00:00Z', '2027-11-21T03:00:00Z'],
+    );
+    expect(keptOf(year, '3d', Date.parse('2027-11-29T03:00:00Z'))).toEqual(['2', '3', '4']);
+  });
+
+  test('the newest by the chain is the newest, whatever its date', () => {
+    const days = chain('2026-11-18T03:00:00Z', '2025-11-19T03:00:00Z');
+    expect(keptOf(days, 'last 1', now)).toEqual(['0', '1']);
+    const more = chain('2026-11-10T03:00:00Z', '2026-11-11T03:00:00Z', '2025-11-12T03:00:00Z', '2026-11-13T03:00:00Z');
+    expect(keptOf(more, 'last 2', now)).toEqual(['2', '3']);
+  });
+
+  test('nothing goes within a day of its making by the chain: a clock was a year back in the last run', () => {
+    const days = chain('2026-11-18T03:00:00Z', '2026-11-19T02:00:00Z', '2025-11-20T02:59:50Z', '2026-11-20T03:00:00Z');
+    const at = now + 60_000;
+    expect(keptOf(days, 'last 1', at)).toEqual(['1', '2', '3']);
+    // What a first prune leaves, a second one leaves too.
+    expect(keptOf(days.slice(1), 'last 1', at)).toEqual(['1', '2', '3']);
+    expect(keptOf(days, 'last 1', at + day)).toEqual(['3']);
+    const twice = chain('2026-11-19T02:00:00Z', '2025-11-20T02:59:40Z', '2025-11-20T02:59:50Z', '2026-11-20T03:00:00Z');
+    expect(keptOf(twice, 'last 1', at)).toEqual(['0', '1', '2', '3']);
   });
 });
 

@@ -35,6 +35,22 @@ describe('a copy', () => {
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
+  test('gets them in the order of the chain, whatever their dates, so that it has no gap at any time', async () => {
+    const start = bench.now;
+    const order: string[] = [];
+    for (const day of [20, 0, -300, 1]) {
+      bench.now = start + day * DAY;
+      order.push(...(await bench.nights(1)));
+    }
+    const seen: string[] = [];
+    bench.fault = (call, key) => {
+      if (call === 'put' && key.endsWith('/manifest.json')) seen.push(key.split('/')[2] ?? '');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 4 }]);
+    expect(seen).toEqual(order);
+    expect(await bench.ids()).toEqual(order);
+  });
+
   test('that locks what it has keeps older packs locked for as long as the snapshots that need them', async () => {
     const locked: string[][] = [];
     bench.prolong = async (keys) => locked.push([...keys]);

@@ -172,6 +172,28 @@ describe('a hold', () => {
     expect(fake.done).not.toContain('work');
   });
 
+  test('a stop whose call is cut for its silence goes on in the engine, and is waited for', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
+    try {
+      fake.engine.stopContainer = async (id) => {
+        setTimeout(() => {
+          fake.containers.get(id)!.running = false;
+        }, 90_000);
+        await new Promise((resolve) => setTimeout(resolve, 60_000));
+        throw away();
+      };
+      fake.containers.get('c1')!.stopTimeout = 100;
+      const ended = withHold({ container, stop: [container] }, deps, signal, work);
+      await vi.advanceTimersByTimeAsync(89_000);
+      expect(fake.done).not.toContain('work');
+      await vi.advanceTimersByTimeAsync(3000);
+      expect(await ended).toBe('result');
+      expect(fake.done).toEqual(['record stop', 'work', 'start c1', 'record started']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('an entry that cannot be recorded keeps its step from being made', async () => {
     const full = {
       ...deps,

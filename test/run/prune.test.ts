@@ -143,6 +143,7 @@ describe('prune', () => {
   test('an object that is named again meanwhile is not deleted', async () => {
     const all = await nights(3);
     planned[MEDIA] = 'last 1';
+    now += DAY;
     await run();
     expect(await packs()).toContain('11');
     now += DAY;
@@ -191,9 +192,10 @@ describe('prune', () => {
     const before = await keys(destination, '');
     now += 365 * DAY;
     await expect(run()).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+    expect((await run({ clockIsRight: true, dryRun: true })).snapshots).toBe(2);
+    // All of them from the future: nothing is known to be old.
     now -= 2 * 365 * DAY;
-    await expect(run()).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
-    expect((await run({ clockIsRight: true, dryRun: true })).snapshots).toBe(0);
+    expect(await run()).toMatchObject({ snapshots: 0, objects: 0, waiting: { objects: 0 } });
     now += 365 * DAY;
     const broken = deps();
     broken.plan.sources.forEach((source) => {
@@ -258,6 +260,7 @@ describe('prune', () => {
     const all = await nights(6);
     planned[MEDIA] = 'last 1';
     await putPin(repository, all[2]?.manifest.id ?? '', { reason: 'x', at: new Date(now).toISOString() });
+    now += DAY;
     await run();
     const breaks = async () => chainBreaks((await repository.snapshots()).snapshots, await readTombstones(repository));
     expect(await ids()).toHaveLength(2);

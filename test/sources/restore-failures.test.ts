@@ -114,7 +114,7 @@ describe('a comparison of what may differ', () => {
   it('sums up only the trees whose rows a dump loads through the root', () => {
     const tables = [table('a', 1, 2), table('b', 3, 2), table('c', 1, 2), table('plain', 5, 5)];
     expect(compareRows(tables, roots, new Set([key('a')]))).toEqual({
-      ...{ differences: ['s.c has 1 rows, recorded were 2'], rows: 4 + 1 + 5, uncompared: 0 },
+      ...{ differences: ['s.c has 1 row, recorded were 2'], rows: 4 + 1 + 5, uncompared: 0 },
     });
     expect(compareRows(tables, roots, new Set()).differences).toHaveLength(3);
   });
@@ -128,7 +128,7 @@ describe('a comparison of what may differ', () => {
     const estimate = [table('a', 1, 2), table('b', 0, 900, false)];
     expect(compareRows(estimate, roots, moving)).toEqual({ differences: [], rows: 0, uncompared: 2 });
     // Where nothing moves, the other partitions count.
-    expect(compareRows(estimate, roots, new Set()).differences).toEqual(['s.a has 1 rows, recorded were 2']);
+    expect(compareRows(estimate, roots, new Set()).differences).toEqual(['s.a has 1 row, recorded were 2']);
   });
 
   it('expects less only of what was left out', () => {

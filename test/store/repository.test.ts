@@ -204,7 +204,7 @@ test('a manifest on a bad sector is told as damaged, and the others are listed',
     if (!key.includes(ID(1))) return get(key, options);
     return new Readable({
       read() {
-        this.destroy(Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', errno: -5 }));
+        this.destroy(new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`));
       },
     });
   };

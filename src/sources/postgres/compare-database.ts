@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
@@ -46,7 +47,7 @@ export async function compareDatabase(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
   );
   if (Number(objects) !== recorded.largeObjects && !allowance.largeObjects) {
-    differences.push(`it has ${objects} large objects, recorded were ${recorded.largeObjects}`);
+    differences.push(`it has ${plural(Number(objects), 'large object')}, recorded were ${recorded.largeObjects}`);
   }
   const tables = await compareTables(session, recorded, allowance);
   differences.push(...tables.differences);

@@ -1,3 +1,4 @@
+import { plural } from '../../report/format.ts';
 import type { ArchiveEntry } from './archive.ts';
 
 /** One table of a restored database: its rows as counted, and as recorded. */
@@ -73,7 +74,7 @@ export function compareRows(
   return {
     differences: known
       .filter(({ rows, recorded }) => rows !== recorded)
-      .map(({ name, rows, recorded }) => `${name} has ${rows} rows, recorded were ${recorded}`),
+      .map(({ name, rows, recorded }) => `${name} has ${plural(rows, 'row')}, recorded were ${recorded}`),
     rows: known.reduce((sum, { rows }) => sum + rows, 0),
     uncompared: [...groups.values()].reduce((sum, { exact, tables: n }) => sum + (exact ? 0 : n), 0),
   };

@@ -1,4 +1,5 @@
 import type { ErrorInfo } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import type { CapturedDatabase } from '../source.ts';
 
 /** How many databases an error names. */
@@ -22,7 +23,7 @@ export function missingError(
   const text =
     missing.length === 1
       ? `database ${first.name} is not stored: ${message}`
-      : `${missing.length} of ${databases.length} databases are not stored: ${[...named, ...more].join(', ')}`;
+      : `${missing.length} of ${plural(databases.length, 'database')} are not stored: ${[...named, ...more].join(', ')}`;
   const where = missing.slice(0, NAMED).map(({ name }) => {
     const snapshot = lastStored(name);
     return snapshot === undefined

@@ -1,4 +1,5 @@
 import { errorInfo, LifeboatError } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { isUnusable, type Session, sqlState } from './session.ts';
@@ -95,7 +96,7 @@ export function compareRows(tables: readonly TableFacts[], recorded: Pick<Databa
   }
   for (const gone of then.values())
     if (gone.exact && gone.extension === undefined && gone.data !== false) fewer += gone.rows;
-  const others = grown.length > NAMED ? [`${grown.length - NAMED} more tables too`] : [];
+  const others = grown.length > NAMED ? [`${plural(grown.length - NAMED, 'more table')} too`] : [];
   const named = [...grown.slice(0, NAMED), ...others].join(', ');
   return { more, fewer, newTables, changed: grown.length === 0 ? [] : [`rows: ${named}`] };
 }

@@ -1,3 +1,4 @@
+import { plural } from '../../report/format.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 
 /** Rows that are in the dumps. */
@@ -9,17 +10,16 @@ export function rowsOf(databases: readonly Pick<DatabaseFacts, 'tables'>[]): num
 /** `2 databases, 61 tables, 1,523,118 rows`; with the names of templates that are left out. */
 export function summarise(facts: PostgresFacts, templates: readonly string[]): string {
   const tables = facts.databases.flatMap((database) => database.tables);
-  const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
   const stored = tables.filter(({ data }) => data !== false);
   const estimated = stored.some((table) => !table.exact) ? 'about ' : '';
   const leftOut = tables.filter(
     ({ data, extension, unloggedOnStandby }) => data === false && !extension && !unloggedOnStandby,
   ).length;
   return [
-    count(facts.databases.length, 'database', 'databases'),
-    count(tables.length, 'table', 'tables'),
-    estimated + count(facts.rows, 'row', 'rows'),
-    ...(leftOut > 0 ? [`${count(leftOut, 'table', 'tables')} without rows, as asked`] : []),
+    plural(facts.databases.length, 'database'),
+    plural(tables.length, 'table'),
+    estimated + plural(facts.rows, 'row'),
+    ...(leftOut > 0 ? [`${plural(leftOut, 'table')} without rows, as asked`] : []),
     ...(templates.length > 0
       ? [`without the ${templates.length === 1 ? 'template' : 'templates'} ${templates.join(', ')}`]
       : []),

@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../errors.ts';
+import { plural } from '../../report/format.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { derivedName, freeName } from './table-names.ts';
@@ -66,7 +67,10 @@ async function findTables(session: Session, tables: readonly Named[]): Promise<R
     [tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
   );
   if (rows.length !== tables.length) {
-    throw new LifeboatError('PG_RESTORE_FAILED', `${rows.length} of ${tables.length} tables came out of the dump`);
+    throw new LifeboatError(
+      'PG_RESTORE_FAILED',
+      `${rows.length} of ${plural(tables.length, 'table')} came out of the dump`,
+    );
   }
   return rows;
 }

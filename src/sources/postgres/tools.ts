@@ -1,5 +1,6 @@
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
+import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
@@ -170,6 +171,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
           argv,
           env: TOOL_ENV,
           limit: OUTPUT_LIMIT,
+          heartbeat: HEARTBEAT_S,
           tellable: withoutContent,
           signal: watched,
         }),

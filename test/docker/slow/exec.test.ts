@@ -113,7 +113,7 @@ test('a slow reader slows the engine down; nothing is gathered or lost', async (
 test('endless output costs bounded memory: head and tail are kept', async () => {
   stubExec(stub, says(frame(1, `${'a'.repeat(5000)}${'b'.repeat(5000)}`)), good);
   const result = await execText(engine, 'box', { argv: ['x'], limit: 20 });
-  expect(result).toMatchObject({ stdout: `aaaaaaaaaa\n[9980 bytes left out]\nbbbbbbbbbb`, truncated: true });
+  expect(result).toMatchObject({ stdout: `aaaaaaaaaa\n[9980 B left out]\nbbbbbbbbbb`, truncated: true });
 });
 
 test('input reaches the command, and its end too', async () => {

@@ -1,10 +1,22 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
-import type { Manifest } from '../../../src/store/manifest.ts';
+import type { Manifest, ManifestSource } from '../../../src/store/manifest.ts';
 import { openRepository } from '../../../src/store/repository.ts';
 import { at, type Bench, createBench, describeTree } from '../helpers.ts';
 
@@ -59,18 +71,40 @@ function restore(
   repository: string,
   shell: string,
   env: Record<string, string> = {},
+  snapshot = ID,
 ): { target: string; status: number | null; stderr: string } {
   const file = join(bench.spool, 'restore.sh');
   const target = join(bench.spool, `out ${shell}`);
   writeFileSync(file, script ?? '');
-  const { status, stderr } = spawnSync(shell, [file, repository, 'shop', ID, 'web.media', target], {
+  const { status, stderr } = spawnSync(shell, [file, repository, 'shop', snapshot, 'web.media', target], {
     encoding: 'utf8',
     env: { ...process.env, ...env },
   });
   return { target, status, stderr };
 }
 
+const whole = ({ sources }: Manifest) => sources['web.media'] as ManifestSource;
+const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32) };
+
 describe('the script of docs/restore-without-lifeboat.md', () => {
+  test.each(['dash', 'bash'])('restores large files with holes, in %s', async (shell) => {
+    const make = (name: string, pieces: Record<number, string>) => {
+      const fd = openSync(join(bench.tree, name), 'w');
+      ftruncateSync(fd, 50_000_000);
+      for (const [offset, text] of Object.entries(pieces)) writeSync(fd, text, Number(offset));
+      closeSync(fd);
+    };
+    make('some', { 5: 'begin', 30000001: 'middle', 49999997: 'end' });
+    make('100%', { 49999999: '!' });
+    make('none', {});
+    const repository = await commit();
+    expect((await bench.entries()).filter(({ ranges }) => ranges)).toHaveLength(3);
+    const { target, status, stderr } = restore(repository, shell);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(describeTree(target)).toEqual(describeTree(bench.tree));
+    expect(lstatSync(join(target, 'some')).blocks * 512).toBeLessThan(100_000);
+  });
+
   test.each(['dash', 'bash'])('restores a tree with any names, in %s', async (shell) => {
     const names = [
       'with  space ',
@@ -153,6 +187,31 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
       rmSync(repository, { recursive: true });
       mkdirSync(repository);
     }
+  });
+
+  test('takes for the latest the one of the highest sequence, whatever the dates say', async () => {
+    writeFileSync(join(bench.tree, 'a'), 'content');
+    const repository = await commit();
+    const manifests = join(repository, 'shop', 'snapshots');
+    const manifest = JSON.parse(readFileSync(join(manifests, ID, 'manifest.json'), 'utf8')) as Manifest;
+    const put = (id: string, over: Partial<Manifest>) => {
+      mkdirSync(join(manifests, id), { recursive: true });
+      writeFileSync(join(manifests, id, 'manifest.json'), JSON.stringify({ ...manifest, id, ...over }));
+    };
+    // Dated ahead, and of a tree that is not there.
+    put('20271120T030000Z-aaaaaa', {
+      sequence: 1,
+      sources: { 'web.media': { ...whole(manifest), packs: [], index: gone } },
+    });
+    put(ID, { sequence: 2 });
+    put('20251120T030000Z-aaaaaa', { sequence: 3, trigger: 'safety' });
+    put('20261121T030000Z-aaaaaa', {
+      sequence: 4,
+      sources: { 'web.media': { ...whole(manifest), status: 'partial' } },
+    });
+    const { target, status, stderr } = restore(repository, 'dash', {}, 'latest');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(readFileSync(join(target, 'a'), 'utf8')).toBe('content');
   });
 
   test('refuses damage, and a target that is not empty', async () => {

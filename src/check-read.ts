@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import type { Destination } from './destinations/destination.ts';
+import { type ErrorInfo, errorInfo, isDiskError, LifeboatError } from './errors.ts';
+import { goneAway } from './store/copy-objects.ts';
+import { type DamageJudge, isDamage } from './store/damage.ts';
+import type { ObjectRef } from './store/manifest.ts';
+import type { Repository } from './store/repository.ts';
+
+export interface ReadOptions {
+  /** which share of the stored bytes to read and hash: 0 to 1 */
+  readData: number;
+  /** where the last check with a share ended: the key after which this one goes on */
+  after?: string;
+  signal: AbortSignal;
+  progress?(done: number, total: number): void;
+}
+
+/** What is read. */
+export interface Reading {
+  repository: Repository;
+  objects: ReadonlyMap<string, ObjectRef>;
+  /** what is found is added */
+  damaged: Map<string, ErrorInfo>;
+  judge: DamageJudge;
+  /** bytes of all objects */
+  total: number;
+}
+
+/** What came of it. */
+export interface Share {
+  /** read and hashed */
+  bytes: number;
+  next?: string;
+  unread: Map<string, ErrorInfo>;
+  stopped?: ErrorInfo;
+}
+
+/**
+ * Reads and hashes objects in the order of their keys, beginning after `after` and going round, until the share is read.
+ * Repeated checks of a share therefore come past everything. It ends early when the destination goes away.
+ */
+export async function readShare(
+  { repository, objects, damaged, judge, total }: Reading,
+  { readData, after, signal, progress }: ReadOptions,
+): Promise<Share> {
+  const keys = [...objects.keys()].sort();
+  const start = readData >= 1 || after === undefined ? 0 : keys.findIndex((key) => key > after);
+  const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
+  const wanted = total * Math.min(readData, 1);
+  const share: Share = { bytes: 0, unread: new Map() };
+  // Those that a disk did not give, one after another: they count as damaged when it gives the next one.
+  const doubtful = new Map<string, ErrorInfo>();
+  const settle = () => {
+    for (const [key, error] of doubtful) damaged.set(key, error);
+    doubtful.clear();
+  };
+  let last = after;
+  for (const key of order) {
+    if (share.bytes >= wanted) break;
+    signal.throwIfAborted();
+    const ref = objects.get(key) as ObjectRef;
+    if (damaged.has(key)) continue;
+    const error = await readOne(repository.destination, ref, signal);
+    if (error === undefined) {
+      judge.read();
+      settle();
+    } else {
+      const finding = await judge.judge(error);
+      signal.throwIfAborted();
+      if (finding === 'outage') {
+        share.stopped = errorInfo(isDamage(error) ? goneAway(repository.destination, error) : error);
+        break;
+      }
+      if (finding === 'unread') share.unread.set(key, errorInfo(error));
+      else if (isDiskError(error instanceof Error ? error.cause : undefined)) doubtful.set(key, errorInfo(error));
+      else damaged.set(key, errorInfo(error));
+    }
+    last = key;
+    share.bytes += ref.size;
+    progress?.(share.bytes, wanted);
+  }
+  if (share.stopped === undefined) settle();
+  return last === undefined || readData >= 1 ? share : { ...share, next: last };
+}
+
+/** Resolves to why an object is not what it should be, or could not be read. */
+async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSignal): Promise<unknown> {
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of await destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
+  } catch (error) {
+    signal.throwIfAborted();
+    return error;
+  }
+  if (hash.digest('hex') === ref.sha256) return undefined;
+  return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
+}

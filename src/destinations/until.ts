@@ -1,0 +1,19 @@
+import { type Destination, isLocking } from './destination.ts';
+
+/** The same destination; whatever is under way there ends with the reason of `signal` when that aborts. */
+export function until(destination: Destination, signal: AbortSignal): Destination {
+  const both = (own: AbortSignal | undefined) => (own ? AbortSignal.any([own, signal]) : signal);
+  return {
+    name: destination.name,
+    put: (key, body, options) => destination.put(key, body, { ...options, signal: both(options?.signal) }),
+    get: (key, options) => destination.get(key, { ...options, signal: both(options?.signal) }),
+    list: (prefix, options) => destination.list(prefix, { signal: both(options?.signal) }),
+    delete: (key, options) => destination.delete(key, { signal: both(options?.signal) }),
+    ...(isLocking(destination)
+      ? {
+          prolongLocks: (keys: readonly string[], now: Date, own?: AbortSignal, alive?: () => void) =>
+            destination.prolongLocks(keys, now, both(own), alive),
+        }
+      : {}),
+  };
+}

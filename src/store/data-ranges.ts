@@ -1,0 +1,148 @@
+import { spawn } from 'node:child_process';
+
+/** Which parts of a file hold data, as pairs of offset and length in bytes, in order. All else is holes, which read as zeros. */
+export type DataRanges = readonly number[];
+
+/** More would make the index line of a file too long: the smallest holes are read like data then. */
+const MAX_RANGES = 1000;
+/** A file of more pieces than that has nothing to gain, bytes of map. */
+const MAX_MAP = 16 * 1024 * 1024;
+const BLOCK = 512;
+const LIMIT_MS = 60_000;
+
+/** What a file with holes stands for in the index. */
+interface Sized {
+  size?: number;
+  ranges?: DataRanges;
+}
+
+/** Bytes of a content as it is in a pack. */
+export function storedSize({ size = 0, ranges }: Sized): number {
+  return ranges ? lengthOf(ranges) : size;
+}
+
+/** Bytes of data. */
+export function lengthOf(ranges: DataRanges): number {
+  let sum = 0;
+  for (let i = 1; i < ranges.length; i += 2) sum += ranges[i]!;
+  return sum;
+}
+
+/** The pairs, one after the other. */
+export function* pairs(ranges: DataRanges): Generator<{ offset: number; length: number }> {
+  for (let i = 0; i < ranges.length; i += 2) yield { offset: ranges[i]!, length: ranges[i + 1]! };
+}
+
+/** What is hashed after the data, so that a hash stands for the holes as well: a line for each range. */
+export function rangesText(ranges: DataRanges): string {
+  let text = '';
+  for (const { offset, length } of pairs(ranges)) text += `${offset} ${length}\n`;
+  return text;
+}
+
+/** The parts of `ranges` that lie in none of `others`. */
+export function* outside(ranges: DataRanges, others: DataRanges): Generator<{ offset: number; length: number }> {
+  const taken = [...pairs(others)];
+  for (const { offset, length } of pairs(ranges)) {
+    let at = offset;
+    const end = offset + length;
+    for (const other of taken) {
+      if (other.offset + other.length <= at) continue;
+      if (other.offset >= end) break;
+      if (other.offset > at) yield { offset: at, length: other.offset - at };
+      at = other.offset + other.length;
+    }
+    if (at < end) yield { offset: at, length: end - at };
+  }
+}
+
+/** True for ranges as this module makes them: in order, apart, none empty, within `size`. */
+export function areRanges(value: unknown, size: number): value is number[] {
+  if (!Array.isArray(value) || value.length % 2 !== 0 || value.length > 2 * MAX_RANGES) return false;
+  if (!value.every((number) => Number.isSafeInteger(number) && number >= 0)) return false;
+  let end = -1;
+  for (const { offset, length } of pairs(value as number[])) {
+    if (offset <= end || length === 0 || offset + length > size) return false;
+    end = offset + length;
+  }
+  return true;
+}
+
+/**
+ * Where the data of an open file is, by SEEK_DATA and SEEK_HOLE of lseek(2). Node has no lseek; GNU tar puts the map at the
+ * beginning of what it writes (format 1.0 of https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html), so
+ * that it is ended before it reads any data. Undefined where nothing is gained, or tar cannot tell.
+ */
+export async function findData(fd: number, size: number): Promise<DataRanges | undefined> {
+  const options = ['--format=pax', '--sparse', '--sparse-version=1.0', '--hole-detection=seek', '--dereference'];
+  // By descriptor: whatever has the file's name by now, this is the file that is read.
+  const child = spawn('tar', [...options, '-P', '-cf', '-', '/proc/self/fd/0'], {
+    stdio: [fd, 'pipe', 'ignore'],
+    timeout: LIMIT_MS,
+    killSignal: 'SIGKILL',
+  });
+  const { stdout } = child;
+  if (!stdout) return undefined;
+  child.on('error', () => stdout.destroy());
+  const chunks: Buffer[] = [];
+  let length = 0;
+  // Looked at each time that there is twice as much of it.
+  let enough = 2 * BLOCK;
+  try {
+    for await (const chunk of stdout) {
+      chunks.push(chunk as Buffer);
+      length += (chunk as Buffer).length;
+      if (length < enough) continue;
+      enough = 2 * length;
+      if (length > MAX_MAP || readMap(Buffer.concat(chunks), size) !== 'more') break;
+    }
+    const found = readMap(Buffer.concat(chunks), size);
+    return Array.isArray(found) && lengthOf(found) < size ? fewer(found) : undefined;
+  } catch {
+    // Whole, then.
+  } finally {
+    child.kill('SIGKILL');
+  }
+  return undefined;
+}
+
+/** The map at the start of an archive of one file. */
+function readMap(archive: Buffer, size: number): number[] | 'more' | 'none' {
+  if (archive.length < 2 * BLOCK) return 'more';
+  if (archive.toString('latin1', 156, 157) !== 'x') return 'none';
+  const headers = Number.parseInt(archive.toString('latin1', 124, 135), 8);
+  const start = BLOCK + Math.ceil(headers / BLOCK) * BLOCK + BLOCK;
+  if (archive.length < start) return 'more';
+  const attributes = archive.toString('latin1', BLOCK, BLOCK + headers);
+  if (!attributes.includes(' GNU.sparse.major=1\n') || !attributes.includes(` GNU.sparse.realsize=${size}\n`)) {
+    return 'none';
+  }
+  const lines = archive.toString('latin1', start).split('\n');
+  const count = Number(lines[0]);
+  // The last line may be cut.
+  if (lines.length < 2 + 2 * count) return 'more';
+  const numbers = lines.slice(1, 1 + 2 * count).map(Number);
+  const ranges = [...pairs(numbers)]
+    .filter(({ length }) => length > 0)
+    .flatMap(({ offset, length }) => [offset, length]);
+  const merged = merge(ranges, 1);
+  return merged.every(Number.isSafeInteger) ? merged : 'none';
+}
+
+/** Ranges that lie less than `gap` bytes apart become one. */
+function merge(ranges: DataRanges, gap: number): number[] {
+  const merged: number[] = [];
+  for (const { offset, length } of pairs(ranges)) {
+    const last = merged.length - 2;
+    const end = last < 0 ? Number.NEGATIVE_INFINITY : merged[last]! + merged[last + 1]!;
+    if (offset - end < gap) merged[last + 1] = offset + length - merged[last]!;
+    else merged.push(offset, length);
+  }
+  return merged;
+}
+
+function fewer(ranges: number[]): number[] {
+  let found = ranges;
+  for (let gap = 8192; found.length > 2 * MAX_RANGES; gap *= 2) found = merge(found, gap);
+  return found;
+}

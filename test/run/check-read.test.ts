@@ -1,0 +1,125 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { check } from '../../src/check.ts';
+import { LifeboatError } from '../../src/errors.ts';
+import { CopyBench, type Fault } from './copy-bench.ts';
+
+/** What `check` makes of objects that it cannot read. */
+
+let bench: CopyBench;
+let packs: string[];
+beforeEach(async () => {
+  bench = new CopyBench();
+  await bench.nights(8);
+  packs = Object.keys(bench.files('main'))
+    .filter((key) => key.includes('/packs/'))
+    .sort();
+  expect(packs.length).toBeGreaterThan(5);
+});
+afterEach(() => bench.remove());
+
+const system = (code: string, errno: number) => Object.assign(new Error(`${code}: read`), { code, errno });
+const badSector = (key: string) => {
+  throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause: system('EIO', -5) });
+};
+
+async function checkWith(fault: Fault) {
+  const repository = await bench.main();
+  bench.mainFault = fault;
+  const signal = new AbortController().signal;
+  const result = await check(repository, { readData: 1, spool: bench.root, signal });
+  return { ...result, damaged: result.damaged.map(({ key }) => key), unread: result.unread.map(({ key }) => key) };
+}
+
+/** Reads of packs, from the third on, and of everything after that. */
+function fromThird(fail: (key: string) => void): Fault {
+  let gone = false;
+  return (call, key) => {
+    if (call === 'get' && key === packs[2]) gone = true;
+    if (gone && call === 'get') fail(key);
+  };
+}
+
+test.each<[string, (key: string) => void]>([
+  [
+    'does not answer any more',
+    () => {
+      throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+    },
+  ],
+  [
+    'is unmounted: nothing is there',
+    (key) => {
+      throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+    },
+  ],
+  ['is unplugged: a disk error for whatever is read', badSector],
+  [
+    'is unplugged, and lifeboat.json is still in memory',
+    (key) => {
+      if (key !== 'lifeboat.json') badSector(key);
+    },
+  ],
+  [
+    'lets nothing be read any more',
+    (key) => {
+      if (key !== 'lifeboat.json') {
+        throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+      }
+    },
+  ],
+])('a destination that %s ends the check, and nothing counts as damaged', async (_, fail) => {
+  const { damaged, stopped, bytesRead, bytes } = await checkWith(fromThird(fail));
+  expect(stopped).toMatchObject({ code: 'DEST_UNREACHABLE', message: expect.any(String) });
+  expect(damaged).toEqual([]);
+  expect(bytesRead).toBeLessThan(bytes);
+});
+
+test('what was found before the destination went away is damaged all the same', async () => {
+  const [first] = packs as [string];
+  bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
+  const { damaged, stopped } = await checkWith(
+    fromThird(() => {
+      throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+    }),
+  );
+  expect(stopped?.code).toBe('DEST_UNREACHABLE');
+  expect(damaged).toEqual([first]);
+});
+
+test('one object on bad sectors, and one missing, are damaged; all others are read', async () => {
+  const [, bad, , gone] = packs as [string, string, string, string];
+  const { damaged, unread, stopped } = await checkWith((call, key) => {
+    if (call === 'get' && key === bad) badSector(key);
+    if (call === 'get' && key === gone) throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+  });
+  expect({ damaged: damaged.sort(), unread, stopped }).toEqual({
+    damaged: [bad, gone],
+    unread: [],
+    stopped: undefined,
+  });
+});
+
+test('one object that the agent may not read is told, and is not damaged; all others are read', async () => {
+  const [, bad] = packs as [string, string];
+  const { damaged, unread, stopped, restorable } = await checkWith((call, key) => {
+    if (call === 'get' && key === bad) {
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+    }
+  });
+  expect({ damaged, unread, stopped }).toEqual({ damaged: [], unread: [bad], stopped: undefined });
+  expect(Object.values(restorable)).not.toContain(null);
+});
+
+test('a copy does not call objects damaged that a destination does not give because it is gone', async () => {
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = fromThird((key) => {
+        throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+      });
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
+  expect(await bench.state.damaged()).toEqual([]);
+});

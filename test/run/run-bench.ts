@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { backup } from '../../src/backup.ts';
+import type { BackupDeps } from '../../src/backup-context.ts';
+import type { Captured } from '../../src/capture.ts';
+import { createLocalDestination } from '../../src/destinations/local.ts';
+import { silentLog } from '../../src/log.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import { createDispatcher } from '../../src/report/dispatch.ts';
+import { openState } from '../../src/state.ts';
+import { takeLease } from '../../src/store/lease.ts';
+import { openRepository } from '../../src/store/repository.ts';
+import { makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+/** What a run of an agent is given, other than usual. */
+export interface Over extends Partial<BackupDeps> {
+  keys?: string[];
+  during?: () => Promise<void>;
+  /** puts an object, and announces its key */
+  stores?: (record: (key: string) => void) => Promise<void>;
+  /** the source fails */
+  fails?: Captured['report'];
+}
+
+/** A repository on disk, and the runs of several agents on it: all of the product but the sources, at any time. */
+export class RunBench {
+  readonly root = mkdtempSync(join(scratchBase, 'lifeboat-runs-'));
+  /** what happened, in order */
+  readonly done: string[] = [];
+  readonly plan = {
+    project: 'shop',
+    problems: [],
+    sources: [{ name: 'config', kind: 'files', schedule: '0 3 * * *', root: '/config', keep: { last: 1 } }],
+  } as unknown as Plan;
+  /** by the clock of all agents */
+  now = new Date('2026-11-20T03:00:00Z');
+
+  later(ms: number): Date {
+    this.now = new Date(this.now.getTime() + ms);
+    return this.now;
+  }
+
+  remove(): void {
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  destination() {
+    return createLocalDestination({ root: this.root });
+  }
+
+  open(signingKeys: string[] = []) {
+    return openRepository(this.destination(), { project: 'shop', create: true, keys: {}, signingKeys });
+  }
+
+  leaseOf(home: string) {
+    const at = { destination: this.destination(), project: 'shop', home, holder: home, log: silentLog };
+    return takeLease({ ...at, now: () => this.now });
+  }
+
+  state(agent: string) {
+    return openState(join(this.root, `.${agent}`, 'state'));
+  }
+
+  /** Ids of the snapshots, newest first. */
+  async ids(): Promise<string[]> {
+    return (await (await this.open()).snapshots()).snapshots.map(({ manifest }) => manifest.id);
+  }
+
+  run(agent: string, over: Over = {}) {
+    const { keys: signingKeys, during, stores, fails, ...rest } = over;
+    const directory = join(this.root, `.${agent}`);
+    const deps: BackupDeps = {
+      ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
+      lock: async () => ({ release: async () => void this.done.push('unlocked') }),
+      journals: join(directory, 'journals'),
+      spool: join(directory, 'runs'),
+      state: this.state(agent),
+      dispatcher: createDispatcher([{ name: 'test', handle: async ({ type }) => void this.done.push(type) }], {
+        log: silentLog,
+      }),
+      now: () => this.now,
+      recover: async () => undefined,
+      sweepTemporary: async () => undefined,
+      plan: async () => this.plan,
+      repository: () => this.open(signingKeys),
+      lease: () => this.leaseOf(agent),
+      holdDeps: () => expect.fail('nothing is held'),
+      capturer: ({ journal }) => ({
+        async capture() {
+          await during?.();
+          await stores?.((key) => journal.record({ type: 'object', key }));
+          const report: Captured['report'] =
+            fails ?? makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1 });
+          const { fell: _, ...entry } = report;
+          return { report, entry: { ...entry, packs: [], skipped: {} } };
+        },
+        failed: () => expect.fail('not asked for'),
+      }),
+      nextRun: () => undefined,
+      copy: async () => [],
+      prune: async () => ({ snapshots: 0, objects: 0, bytes: 0 }),
+      ...rest,
+    };
+    return backup(deps, {
+      trigger: 'schedule',
+      begun: () => void this.done.push('begun'),
+      signal: new AbortController().signal,
+    });
+  }
+}
