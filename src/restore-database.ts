@@ -25,6 +25,7 @@ import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/lo
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
 import { databaseDirectory } from './sources/postgres/quote.ts';
+import { configNotes, readServerConfig } from './sources/postgres/server-config.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 
 /**
@@ -115,6 +116,7 @@ async function look(
     preview.replaces.push({ name: target, detail: describe(present) });
     preview.notes.push(...present.notes);
   }
+  preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
   if (request.globals || plan.missingRoles.length > 0)
     preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));

@@ -19,7 +19,7 @@ export const LABELS = {
   'lifeboat.postgres.databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'only these databases; all but the templates if not given',
+    doc: 'only these databases, also templates; all but the templates if not given',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-databases': {

@@ -15,7 +15,7 @@ export type RunStatus = 'ok' | 'partial' | 'failed';
 export interface SourceReport {
   name: string;
   kind: 'postgres' | 'volume' | 'files';
-  /** `partial`: stored, but some files could not be read */
+  /** `partial`: stored, but some files or databases could not be read */
   status: 'ok' | 'partial' | 'failed';
   durationMs: number;
   /** all bytes of the source as seen */

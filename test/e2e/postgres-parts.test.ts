@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import type { PostgresFacts } from '../../src/sources/postgres/facts.ts';
@@ -16,19 +17,55 @@ const EARTH = `CREATE EXTENSION cube; CREATE EXTENSION earthdistance;
 const BROKEN_INDEX = `CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
   CREATE FUNCTION key(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT public.helper($1)';
   CREATE TABLE broken (id int); INSERT INTO broken SELECT generate_series(1, 5);
-  CREATE INDEX ON broken (key(id)); DROP FUNCTION helper(int);`;
+  CREATE INDEX ON broken (key(id)); DROP FUNCTION helper(int);
+  CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children (parent int REFERENCES parents);
+  SET session_replication_role = replica; INSERT INTO children VALUES (1);`;
+
+const db = postgres(15);
 
 /** Above 64 MiB: such databases are dumped first. */
 const BIG = `CREATE TABLE big (id int, v text); ALTER TABLE big ALTER v SET STORAGE plain;
   INSERT INTO big SELECT i, repeat('x', 4000) FROM generate_series(1, 20000) i;`;
 
+/** Whoever logs in, and whatever is made, is written down; an agent is refused. */
+const EVENT_TRIGGERS = `CREATE TABLE seen (who text, what text);
+  CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5);
+  CREATE MATERIALIZED VIEW sums AS SELECT sum(id) FROM t;
+  CREATE FUNCTION see_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.seen VALUES (current_setting('application_name'), 'login');
+    IF current_setting('application_name') LIKE 'lifeboat%' THEN RAISE 'nobody comes in'; END IF; END $$;
+  CREATE FUNCTION see_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.seen VALUES (current_setting('application_name'), tg_tag); END $$;
+  CREATE EVENT TRIGGER logins ON login EXECUTE FUNCTION see_login();
+  CREATE EVENT TRIGGER ddl ON ddl_command_end EXECUTE FUNCTION see_ddl();
+  ALTER EVENT TRIGGER logins ENABLE ALWAYS; ALTER EVENT TRIGGER ddl ENABLE ALWAYS;`;
+
+/** An index whose function takes 100 ms for each of 160 rows; made before the function was replaced. */
+const SLOW_INDEX = `CREATE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+  CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 160); CREATE INDEX ON t (key(id));
+  CREATE OR REPLACE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+    'DECLARE until timestamptz := clock_timestamp() + interval ''100 ms'';
+     BEGIN WHILE clock_timestamp() < until LOOP END LOOP; RETURN $1; END';`;
+
+function ended(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const [stdout, stderr]: [string[], string[]] = [[], []];
+  child.stdout?.on('data', (chunk: Buffer) => stdout.push(String(chunk)));
+  child.stderr?.on('data', (chunk: Buffer) => stderr.push(String(chunk)));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, stdout: stdout.join(''), stderr: stderr.join('') }));
+  });
+}
+
 describe('one bad thing in a server', () => {
   let stack: Stack;
 
   beforeAll(async () => {
-    stack = await Stack.start({ services: { db: postgres(15) } });
+    stack = await Stack.start({ services: { db } });
     for (const name of ['earth', 'app', 'blog']) await stack.psql(`CREATE DATABASE ${name}`);
     await stack.psql(EARTH, { database: 'earth' });
+    await stack.psql('CREATE DATABASE bare');
+    await stack.psql('CREATE EXTENSION cube', { database: 'bare' });
     await stack.psql(BROKEN_INDEX, { database: 'blog' });
     await stack.psql('CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 10)', { database: 'app' });
   });
@@ -48,14 +85,28 @@ describe('one bad thing in a server', () => {
     const counted = databases.flatMap(({ tables }) =>
       tables.map(({ name, exact, rows }) => [name, exact ? rows : 'not counted']),
     );
-    expect(Object.fromEntries(counted)).toEqual({ places: 2, plain: 7, broken: 'not counted', t: 10 });
+    expect(Object.fromEntries(counted)).toEqual({
+      parents: 0,
+      children: 1,
+      places: 2,
+      plain: 7,
+      broken: 'not counted',
+      t: 10,
+    });
+    const fragile = (object: string, why: string) =>
+      expect.stringMatching(
+        new RegExp(`^database .*: index ${object} is stored, and a restore may fail to build it: .*${why}`),
+      );
     expect(result(report)?.warnings).toEqual([
+      fragile('public.broken_key_idx', 'public.helper.integer. does not exist'),
+      'database blog: rows of public.children refer to none of public.parents, so a restore will fail to build the foreign key children_parent_fkey: correct or delete them',
       expect.stringMatching(
         /^database blog: 1 table not counted, .*public\.broken \(function public\.helper\(integer\) does not exist\)$/,
       ),
+      fragile('public.places_ll_to_earth_idx', 'type "earth" does not exist.*SET search_path = public'),
     ]);
     expect(entry.databases?.map(({ name, status }) => [name, status])).toEqual(
-      ['app', 'blog', 'earth', 'postgres'].map((name) => [name, 'ok']),
+      ['app', 'bare', 'blog', 'earth', 'postgres'].map((name) => [name, 'ok']),
     );
   });
 
@@ -80,7 +131,7 @@ describe('one bad thing in a server', () => {
     const told = JSON.stringify(report, null, 1) + stderr;
     expect([code, report.status], told).toEqual([3, 'partial']);
     const { entry, databases } = await facts(report.snapshot ?? '');
-    expect(databases.map(({ name }) => name)).toEqual(['big', 'blog', 'earth', 'postgres']);
+    expect(databases.map(({ name }) => name)).toEqual(['bare', 'big', 'blog', 'earth', 'postgres']);
     expect(
       entry.databases?.filter(({ status }) => status === 'failed').map(({ name, error }) => [name, error?.code]),
     ).toEqual([
@@ -89,7 +140,7 @@ describe('one bad thing in a server', () => {
     ]);
     expect(result(report)?.error, told).toMatchObject({
       code: 'PG_DUMP_FAILED',
-      message: expect.stringMatching(/^2 of 6 databases are not stored: app \(.*\), doomed \(.*\)$/),
+      message: expect.stringMatching(/^2 of 7 databases are not stored: app \(.*\), doomed \(.*\)$/),
       hint: expect.stringContaining(`Snapshot ${whole} is the last that holds app. No snapshot holds doomed.`),
     });
     const failed = (stack.receiver?.requests ?? []).filter(({ path }) => path.endsWith('/fail'));
@@ -101,6 +152,9 @@ describe('one bad thing in a server', () => {
     // Each database comes back from the newest snapshot that holds it.
     const ask = 'SELECT count(*) FROM t';
     expect(await askRestored(stack, 'latest', 'app', ask)).toBe('10');
+    expect(await askRestored(stack, 'latest', 'bare', "SELECT count(*) FROM pg_extension WHERE extname = 'cube'")).toBe(
+      '1',
+    );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
     const shown = await stack.lifeboat('status');
     expect([shown.code, shown.stdout]).toEqual([
@@ -108,5 +162,133 @@ describe('one bad thing in a server', () => {
       expect.stringContaining(`Snapshot ${whole} is the last that holds app.`),
     ]);
     expect((await stack.lifeboat('snapshots')).stdout).toContain('db.postgres (without app, doomed)');
+  });
+
+  it('is dumped by one worker when somebody waits to lock a table that another worker needs', async () => {
+    const inBig = (sql: string) => stack.psql(sql, { database: 'big' });
+    await inBig('CREATE TABLE rotated (id int); CREATE TABLE gate (id int)');
+    const locks = (relation: string, mode: string, granted: boolean) =>
+      `FROM pg_locks WHERE relation = '${relation}'::regclass AND mode = '${mode}' AND ${granted ? '' : 'NOT '}granted`;
+    const any = (from: string) => async () => (await inBig(`SELECT 1 ${from} LIMIT 1`)) !== '';
+    const gate = inBig('BEGIN; LOCK TABLE gate; SELECT pg_sleep(600)').catch(String);
+    const held = locks('gate', 'AccessExclusiveLock', true);
+    await until('the gate is locked', any(held));
+    const running = stack.backup();
+    // The dump has the lower table, and waits for the gate.
+    await whileRuns(running, until('the dump waits', any(locks('gate', 'AccessShareLock', false))));
+    const truncate = 'DO $$ BEGIN LOOP TRUNCATE rotated; COMMIT; END LOOP; END $$';
+    const rotation = inBig(truncate).catch(String);
+    const queued = locks('rotated', 'AccessExclusiveLock', false);
+    await whileRuns(running, until('a TRUNCATE waits', any(queued)));
+    await inBig(`SELECT pg_terminate_backend(pid) ${held}`);
+    await gate;
+    const { report, stderr } = await running;
+    await inBig(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$ BEGIN LOOP%'`);
+    await rotation;
+    const { entry } = await facts(report.snapshot ?? '');
+    const status = entry.databases?.find(({ name }) => name === 'big')?.status;
+    expect(status, JSON.stringify(report, null, 1) + stderr).toBe('ok');
+    expect((await stack.logs('lifeboat')) + stderr).toContain('dumping again, with one worker');
+  });
+
+  it('stores a standby, without the rows of its unlogged tables, which it names', async () => {
+    await stack.psql('CREATE UNLOGGED TABLE cache (id int); INSERT INTO cache VALUES (1)', { database: 'big' });
+    await stack.exec('db', ['sh', '-c', 'echo "host replication all all trust" >>"$PGDATA/pg_hba.conf"']);
+    await stack.psql('SELECT pg_reload_conf()');
+    await stack.write({ services: { db, standby } });
+    await stack.compose('up', '--detach', '--wait', 'standby');
+    const { code, report, stderr } = await stack.backup('standby.postgres');
+    expect(code, JSON.stringify(report, null, 1) + stderr).toBe(3);
+    const [found] = report.results;
+    expect(found?.error?.message).toMatch(/^database app is not stored/);
+    expect(found?.warnings).toContainEqual(
+      expect.stringMatching(/^database big: this server is a standby, .* 1 table stored empty: public\.cache$/),
+    );
+    const shown = await stack.json<{ facts: PostgresFacts }>('show', report.id, 'standby.postgres');
+    const tables = shown.facts.databases.find(({ name }) => name === 'big')?.tables ?? [];
+    expect(tables.map(({ name, exact, data, rows }) => [name, data ?? (exact ? rows : 'not counted')])).toEqual([
+      ['big', 20000],
+      ['cache', false],
+      ['gate', 0],
+      ['rotated', 0],
+    ]);
+  });
+});
+
+/** A copy of `db` that follows it. */
+const standby = {
+  ...db,
+  user: 'postgres',
+  entrypoint: [
+    'bash',
+    '-c',
+    'chmod 700 $$PGDATA; until pg_basebackup -h db -U postgres -D $$PGDATA -R; do sleep 0.2; done; exec postgres',
+  ],
+};
+
+describe('a server whose own code runs in our sessions', () => {
+  let stack: Stack;
+
+  beforeAll(async () => {
+    const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.databases': 'app,slow,moulds' };
+    stack = await Stack.start({ services: { db: postgres(17, { labels }) }, receiver: false });
+    await stack.psql('CREATE DATABASE moulds IS_TEMPLATE true');
+    await stack.psql('CREATE TABLE mould (id int); INSERT INTO mould VALUES (7)', { database: 'moulds' });
+    await stack.psql('CREATE DATABASE app');
+    await stack.psql('CREATE DATABASE slow');
+  });
+  afterAll(() => stack?.destroy());
+
+  it('fires no event triggers in them, at login and at a restore', async () => {
+    await stack.psql(EVENT_TRIGGERS, { database: 'app' });
+    const { code, report, stderr } = await stack.backup();
+    expect(code, JSON.stringify(report, null, 1) + stderr).toBe(0);
+    const restored = await stack.lifeboat(
+      'restore',
+      report.id,
+      'db.postgres',
+      '--database',
+      'app',
+      '--to-database',
+      'copy',
+    );
+    expect(restored.code, restored.stderr).toBe(0);
+    const again = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
+    expect(again.code, again.stderr).toBe(0);
+    // Only the harness was let in, and only what it does was written down.
+    expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
+  });
+
+  it('is not ended while one statement of a restore takes longer than the stall timeout', async () => {
+    await stack.psql(SLOW_INDEX, { database: 'slow' });
+    const { report } = await stack.backup();
+    await stack.psql('DROP DATABASE slow');
+    const settings = { LIFEBOAT_STALL_TIMEOUT: '10s' };
+    const restore = stack.spawnWith(settings, 'restore', report.id, 'db.postgres', '--database', 'slow', '--json');
+    const ran = await ended(restore);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    // The statement did take longer than that.
+    const { steps } = JSON.parse(ran.stdout) as { steps: { name: string; durationMs: number }[] };
+    expect(steps.find(({ name }) => name === 'restore')?.durationMs).toBeGreaterThan(13_000);
+  });
+
+  it('has a template that is named as one again, and tells how the server was set up', async () => {
+    await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
+    await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
+    const { report } = await stack.backup();
+    await stack.psql('ALTER SYSTEM RESET ALL');
+    const shown = await stack.lifeboat('show', report.id, 'db.postgres', '--json');
+    expect(shown.stdout).not.toContain('hunter2');
+    const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
+    expect(ran.code, ran.stderr).toBe(0);
+    expect(ran.stderr).toContain(
+      'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
+    );
+    const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
+    expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+    expect(await stack.psql(templates)).toBe('moulds');
+    expect(await stack.psql('SELECT id FROM mould', { database: 'moulds' })).toBe('7');
   });
 });

@@ -11,14 +11,20 @@ export interface Connection {
 /** Where the helper's private password file is (a tmpfs of the helper, never on a disk). */
 export const PASSFILE = '/run/lifeboat/pgpass';
 
-/** The environment of every tool: nothing secret, messages in English so that they can be told apart. */
-export const TOOL_ENV = {
-  PGPASSFILE: PASSFILE,
-  LC_MESSAGES: 'C',
-  PGCONNECT_TIMEOUT: '30',
-  // A database may have a setting that makes every session a reader, a restore's too.
-  PGOPTIONS: '-c default_transaction_read_only=off',
-};
+/**
+ * The environment of every tool: nothing secret, messages in English so that they can be told apart.
+ *
+ * @param options further settings of its sessions, as in PGOPTIONS
+ */
+export function toolEnvironment(options: string): Record<string, string> {
+  return {
+    PGPASSFILE: PASSFILE,
+    LC_MESSAGES: 'C',
+    PGCONNECT_TIMEOUT: '30',
+    // A database may have a setting that makes every session a reader, a restore's too.
+    PGOPTIONS: ['-c default_transaction_read_only=off', options].join(' ').trim(),
+  };
+}
 
 /** The `--dbname=` argument for one database. */
 export function databaseArgument(connection: Connection, database: string): string {

@@ -98,6 +98,9 @@ export function databaseProperties(name: string, recorded: DatabaseFacts): Prope
       statements.push({ sql: [`${whom} SET ${setting(entry)}`], about });
     }
   }
+  if (recorded.template) {
+    statements.push({ sql: [`ALTER DATABASE ${database} IS_TEMPLATE true`], about: 'that it is a template' });
+  }
   return [...statements, ...grants(database, recorded)];
 }
 

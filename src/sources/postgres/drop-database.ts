@@ -8,8 +8,8 @@ const DROP_ATTEMPTS = 30;
 const RETRY_MS = 100;
 
 /**
- * Drops a database, and with it what Postgres would refuse to drop it for: sessions, logical decoding of it that is under
- * way, and subscriptions in it. Resolves also when it is gone.
+ * Drops a database, and with it what Postgres would refuse to drop it for: sessions, its being a template, logical decoding of it that is
+ * under way, and subscriptions in it. Resolves also when it is gone.
  *
  * @returns the subscriptions that were dropped with it; what they use on their publishers, a replication slot each, stays
  */
@@ -22,6 +22,8 @@ export async function dropDatabase(tools: Tools, name: string, signal: AbortSign
   );
   const names = subscriptions.map((subscription) => subscription.name);
   if (names.length > 0) await dropSubscriptions(tools, name, names, signal);
+  const [template] = await control.all('SELECT FROM pg_database WHERE datname = $1 AND datistemplate', [name]);
+  if (template) await control.run(`ALTER DATABASE ${quoteIdentifier(name)} IS_TEMPLATE false`);
   for (let attempt = 1; ; attempt++) {
     try {
       // A walsender is no session to FORCE, but ends like one.

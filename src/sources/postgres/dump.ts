@@ -6,6 +6,7 @@ import { type DumpCompression, dumpCommand, matchingTablesCommand } from './comm
 import { isRefusal } from './count-rows.ts';
 import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from './facts.ts';
+import { findFragile } from './fragile.ts';
 import { databaseDirectory } from './quote.ts';
 import { MISSING_RIGHTS_HINT, type Session } from './session.ts';
 import { listTables } from './tables.ts';
@@ -128,10 +129,10 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
-    const { facts, tally } = read.value;
+    const { facts, fragile, tally } = read.value;
     // The snapshot may be gone meanwhile: then what the patterns match now has to do.
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
-    const warnings = await tally.finish();
+    const warnings = [...fragile, ...(await tally.finish())];
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -151,11 +152,19 @@ async function matchingTables(
   });
 }
 
-async function readAll(session: Session, stallTimeoutMs: number): Promise<{ facts: DatabaseFacts; tally: Tallied }> {
+/** What is recorded of a database; `fragile`: warnings of what a restore will fail to build. */
+interface Read {
+  facts: DatabaseFacts;
+  fragile: string[];
+  tally: Tallied;
+}
+
+async function readAll(session: Session, stallTimeoutMs: number): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
   const listed = await listTables(session);
   facts.tables = listed.tables;
-  return { facts, tally: await countTables(session, facts.name, listed, stallTimeoutMs) };
+  const fragile = await findFragile(session, facts.name);
+  return { facts, fragile, tally: await countTables(session, facts.name, listed, stallTimeoutMs) };
 }
 
 /** Throws PG_DUMP_INCOMPLETE, or notes on each table of `facts` whether its rows are in the dump. */

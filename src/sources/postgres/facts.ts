@@ -1,6 +1,7 @@
 import { type Contents, readContents } from './contents.ts';
 import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
+import type { ServerConfig } from './server-config.ts';
 import type { Session } from './session.ts';
 
 /** What is recorded of a server. */
@@ -14,6 +15,8 @@ export interface ServerFacts {
   /** ISO time of pg_postmaster_start_time(): a restart during the run shows here */
   startedAt: string;
   inRecovery: boolean;
+  /** not in snapshots of older agents */
+  config?: ServerConfig;
 }
 
 export interface TableFacts {
@@ -65,6 +68,8 @@ export interface DatabaseFacts {
   /** that it is in, where that is not the default one */
   tablespace?: string;
   connectionLimit: number;
+  /** others can be made from it */
+  template?: true;
   comment?: string;
   settings: RoleSetting[];
   /** grants on the database itself, in the order they were made; null when they are the default */
@@ -121,7 +126,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
             ${modern ? 'datcollversion' : 'NULL::text'} AS collversion,
             ${modern ? 'pg_database_collation_actual_version(d.oid)' : 'NULL::text'} AS actual,
             (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace AND spcname <> 'pg_default') AS tablespace,
-            datconnlimit::text AS connlimit, shobj_description(d.oid, 'pg_database') AS comment,
+            datconnlimit::text AS connlimit, datistemplate::text AS template, shobj_description(d.oid, 'pg_database') AS comment,
             pg_database_size(d.oid)::text AS size, (datacl IS NULL)::text AS plain,
             (SELECT count(*)::text FROM pg_largeobject_metadata) AS objects
        FROM pg_database d LEFT JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database()`,
@@ -152,6 +157,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   if (row.collversion) facts.collationVersion = row.collversion;
   if (row.actual) facts.actualCollationVersion = row.actual;
   if (row.tablespace) facts.tablespace = row.tablespace;
+  if (row.template === 'true') facts.template = true;
   if (row.comment) facts.comment = row.comment;
   return facts;
 }

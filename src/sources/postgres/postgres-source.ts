@@ -7,6 +7,8 @@ import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { readMemberships } from './globals.ts';
 import { explainAway, restarted, type Watched } from './restarted.ts';
+import { restoreWarnings } from './rights.ts';
+import { readServerConfig } from './server-config.ts';
 import { collationWarnings, rowsOf, summarise } from './summary.ts';
 import { type AgentContext, openTools, type Tools } from './tools.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
@@ -50,20 +52,29 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   const watched = { engine, id, name, since: new Date(), signal: context.signal };
   const { tools, startedAt } = await openWhenUp(options, context, watched);
   try {
-    const { server, listed } = await soon(options, context, async () => {
+    const { server, config, listed } = await soon(options, context, async () => {
       const control = await tools.control();
       const server = await readServerFacts(control);
       if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
-      return { server, listed: await listDatabases(control) };
+      return { server, config: await readServerConfig(control), listed: await listDatabases(control) };
     });
     const { databases, missing, templates, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;
     const rows = rowsOf(dump.databases);
-    const facts: PostgresFacts = { kind: 'postgres', server, compression, databases: dump.databases, rows };
-    facts.memberships = await soon(options, context, async () => readMemberships(await tools.control()));
-    await soon(options, context, () => checkNotRestarted(options, tools, server));
+    const facts: PostgresFacts = {
+      kind: 'postgres',
+      server: { ...server, config },
+      compression,
+      databases: dump.databases,
+      rows,
+      memberships: await soon(options, context, async () => readMemberships(await tools.control())),
+    };
+    const rights = await soon(options, context, async () => {
+      await checkNotRestarted(options, tools, server);
+      return restoreWarnings(await tools.control(), dump.databases);
+    });
     return {
       root: context.spool,
       reach: { kind: 'here' },
@@ -71,7 +82,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       exclude: [],
       facts,
       summary: summarise(facts, templates),
-      warnings: [...closed, ...warnings, ...collationWarnings(facts)],
+      warnings: [...closed, ...warnings, ...rights, ...collationWarnings(facts)],
       image: planned.imageId,
       databases: outcomesOf(facts, [...missing, ...dump.missing]),
     };

@@ -11,6 +11,8 @@ export interface SessionOptions {
   password?: string;
   database: string;
   application: string;
+  /** settings to start the session with, as in PGOPTIONS */
+  start?: string;
   /** names the container in errors */
   container: string;
   signal: AbortSignal;
@@ -69,6 +71,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     password: options.password ?? '',
     database: options.database,
     application_name: options.application,
+    ...(options.start === undefined ? {} : { options: options.start }),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     client_encoding: 'UTF8',
   });

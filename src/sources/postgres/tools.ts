@@ -7,9 +7,11 @@ import { execSocket, tunnelArgv } from '../../docker/tunnel.ts';
 import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
+import { readActivity } from './activity.ts';
 import { type AskedServer, answering, whileAnswering } from './answering.ts';
-import { type Connection, TOOL_ENV } from './commands.ts';
+import { type Connection, toolEnvironment } from './commands.ts';
 import { resolveCredentials, writePassfile } from './credentials.ts';
+import { EventTriggers } from './event-triggers.ts';
 import { dataMounts, secretMounts } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
 import { isUnusable, openSession, type Session, sqlState } from './session.ts';
@@ -108,18 +110,22 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
   if (password !== undefined) await writePassfile(engine, helper, source, connection, password, options.signal);
 
   const closing = new AbortController();
+  const triggers = new EventTriggers();
   let control: Promise<Session> | undefined;
   const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, tunnelArgv(connection.port), { signal });
   const open = (name: string, application: string, signal: AbortSignal) =>
-    openSession({
-      dial,
-      user,
-      ...(password === undefined ? {} : { password }),
-      database: name,
-      application,
-      container: source.containerName,
-      signal,
-    });
+    triggers.open((start) =>
+      openSession({
+        dial,
+        user,
+        ...(password === undefined ? {} : { password }),
+        database: name,
+        application,
+        ...(start === undefined ? {} : { start }),
+        container: source.containerName,
+        signal,
+      }),
+    );
   let asking: Promise<void> | undefined;
   const server: AskedServer = {
     container: source.containerName,
@@ -150,14 +156,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     return control;
   };
   let activity: Promise<string> | undefined;
-  const readActivity = async () => {
-    const row = await (await openControl()).one<{ state: string | null }>(
-      `SELECT string_agg(concat_ws(' ', pid, state, query_start, state_change), ',' ORDER BY pid) AS state
-         FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
-      [options.application],
-    );
-    return row.state ?? '';
-  };
+  const lookAtActivity = async () => readActivity(await openControl(), options.application);
   return {
     container: source.containerName,
     connection,
@@ -169,7 +168,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
       const { stdout } = await whileAnswering(server, signal, (watched) =>
         execText(engine, helper.id, {
           argv,
-          env: TOOL_ENV,
+          env: toolEnvironment(triggers.options),
           limit: OUTPUT_LIMIT,
           heartbeat: HEARTBEAT_S,
           tellable: withoutContent,
@@ -180,7 +179,7 @@ async function toolsOver(helper: Helper, options: OpenToolsOptions): Promise<Too
     },
     activity() {
       // Several dumps are watched at a time, and a session takes one query at a time.
-      activity ??= readActivity().finally(() => {
+      activity ??= lookAtActivity().finally(() => {
         activity = undefined;
       });
       return activity;

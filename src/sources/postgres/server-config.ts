@@ -1,0 +1,88 @@
+import { type Session, sqlState } from './session.ts';
+
+/** How a server is set up beside its databases, as far as the role may see it. Values that may be secret are not recorded. */
+export interface ServerConfig {
+  /** shared_preload_libraries, as it is set; absent when the role may not see it */
+  preload?: string;
+  /** what ALTER SYSTEM set; without `value` where that may be a secret; absent when only a superuser may see it */
+  altered?: { name: string; value?: string }[];
+  /** the rules of pg_hba.conf, in order, with the names of their options alone; absent when only a superuser may see them */
+  rules?: string[];
+}
+
+/** Settings of the server itself that may hold passwords, or whose commands may (Postgres docs, 20.3 to 20.9). */
+const SECRET = /conninfo|command|pass|secret|key|token|auth|cred|url|dsn/i;
+
+/** Reads how a server is set up. What the role may not see is left out. */
+export async function readServerConfig(session: Session): Promise<ServerConfig> {
+  const preload = await visible(
+    session.all<{ setting: string }>("SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'"),
+  );
+  const altered = await visible(
+    session.all<{ name: string; value: string; type: string | null }>(
+      `SELECT f.name, f.setting AS value, s.vartype AS type FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
+        WHERE f.sourcefile LIKE '%/postgresql.auto.conf' ORDER BY f.name`,
+    ),
+  );
+  const rules = await visible(
+    session.all<{ rule: string }>(
+      `SELECT concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), address, netmask, auth_method,
+                        (SELECT string_agg(split_part(o, '=', 1), ' ') FROM unnest(options) o)) AS rule
+         FROM pg_hba_file_rules WHERE error IS NULL ORDER BY line_number`,
+    ),
+  );
+  return {
+    ...(preload?.[0] ? { preload: preload[0].setting } : {}),
+    ...(altered
+      ? { altered: altered.map(({ name, value, type }) => (isSafe(name, type) ? { name, value } : { name })) }
+      : {}),
+    ...(rules ? { rules: rules.map(({ rule }) => rule) } : {}),
+  };
+}
+
+/** Texts of extensions and applications (`app.jwt`) may be anything; numbers and choices are no secrets. */
+function isSafe(name: string, type: string | null): boolean {
+  if (type !== null && type !== 'string') return true;
+  return type !== null && !name.includes('.') && !SECRET.test(name);
+}
+
+async function visible<T>(asked: Promise<T>): Promise<T | undefined> {
+  return asked.catch((error: unknown) => {
+    if (sqlState(error) === undefined) throw error;
+    return undefined;
+  });
+}
+
+/** How many settings or rules a note names. */
+const NAMED = 5;
+
+/** What the server of a snapshot had and this one lacks: notes for whoever restores to it. */
+export function configNotes(recorded: ServerConfig | undefined, present: ServerConfig): string[] {
+  if (!recorded) return [];
+  const libraries = (text = '') =>
+    text
+      .split(',')
+      .map((one) => one.trim().replaceAll('"', ''))
+      .filter(Boolean);
+  const loaded = libraries(present.preload);
+  const preload =
+    present.preload === undefined ? [] : libraries(recorded.preload).filter((one) => !loaded.includes(one));
+  const has = new Map(present.altered?.map(({ name, value }) => [name, value]));
+  const altered = (present.altered ? (recorded.altered ?? []) : [])
+    .filter(({ name, value }) => !has.has(name) || has.get(name) !== value)
+    .map(({ name, value }) => (value === undefined ? `${name} (its value is not recorded)` : `${name} = ${value}`));
+  const rules = present.rules ? (recorded.rules ?? []).filter((rule) => !present.rules?.includes(rule)) : [];
+  const from = 'the server of the snapshot had';
+  return [
+    ...(preload.length > 0
+      ? [`${from} shared_preload_libraries with ${preload.join(', ')}, and this one has not`]
+      : []),
+    ...(altered.length > 0 ? [`${from} set by ALTER SYSTEM what this one has not: ${listed(altered)}`] : []),
+    ...(rules.length > 0 ? [`${from} in pg_hba.conf what this one has not: ${listed(rules)}`] : []),
+  ];
+}
+
+function listed(texts: readonly string[]): string {
+  const more = texts.length > NAMED ? [`${texts.length - NAMED} more`] : [];
+  return [...texts.slice(0, NAMED), ...more].join('; ');
+}
