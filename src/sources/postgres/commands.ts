@@ -140,12 +140,12 @@ export interface TolerantRestore {
   tablespaces: boolean;
   /** file for what it says, inside the helper */
   log: string;
-  /** settings of its sessions, such as `-c max_parallel_maintenance_workers=0`, besides those of {@link TOOL_ENV} */
+  /** settings of its sessions, such as `-c max_parallel_maintenance_workers=0`, besides those of {@link toolEnvironment} */
   settings?: readonly string[];
 }
 
 /** The shell gets names as arguments only. */
-const LOGGED_RESTORE_SCRIPT = `${TOOLS}; exec 2>>"$0"; exec pg_restore "$@"`;
+const LOGGED_RESTORE_SCRIPT = `${TOOLS}; export PGOPTIONS="$PGOPTIONS $1"; shift; exec 2>>"$0"; exec pg_restore "$@"`;
 
 /**
  * `pg_restore` that goes on after an error (Postgres docs, pg_restore). Its messages go to a file, since there may be one for
@@ -153,12 +153,11 @@ const LOGGED_RESTORE_SCRIPT = `${TOOLS}; exec 2>>"$0"; exec pg_restore "$@"`;
  */
 export function tolerantRestoreCommand(options: TolerantRestore): string[] {
   return [
-    'env',
-    `PGOPTIONS=${[TOOL_ENV.PGOPTIONS, ...(options.settings ?? [])].join(' ')}`,
     'sh',
     '-c',
     LOGGED_RESTORE_SCRIPT,
     options.log,
+    (options.settings ?? []).join(' '),
     '--verbose',
     ...(options.list === undefined ? [] : [`--use-list=${options.list}`]),
     `--jobs=${options.jobs}`,
