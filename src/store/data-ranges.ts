@@ -125,24 +125,39 @@ function readMap(archive: Buffer, size: number): number[] | 'more' | 'none' {
   const ranges = [...pairs(numbers)]
     .filter(({ length }) => length > 0)
     .flatMap(({ offset, length }) => [offset, length]);
-  const merged = merge(ranges, 1);
+  const merged = join(ranges);
   return merged.every(Number.isSafeInteger) ? merged : 'none';
 }
 
-/** Ranges that lie less than `gap` bytes apart become one. */
-function merge(ranges: DataRanges, gap: number): number[] {
+/** Ranges that touch become one. */
+function join(ranges: DataRanges): number[] {
   const merged: number[] = [];
   for (const { offset, length } of pairs(ranges)) {
     const last = merged.length - 2;
     const end = last < 0 ? Number.NEGATIVE_INFINITY : merged[last]! + merged[last + 1]!;
-    if (offset - end < gap) merged[last + 1] = offset + length - merged[last]!;
+    if (offset <= end) merged[last + 1] = offset + length - merged[last]!;
     else merged.push(offset, length);
   }
   return merged;
 }
 
+/** Closes the smallest gaps until there are few enough ranges. */
 function fewer(ranges: number[]): number[] {
-  let found = ranges;
-  for (let gap = 8192; found.length > 2 * MAX_RANGES; gap *= 2) found = merge(found, gap);
+  const gaps: { before: number; size: number }[] = [];
+  for (let i = 2; i < ranges.length; i += 2) {
+    gaps.push({ before: i, size: ranges[i]! - ranges[i - 2]! - ranges[i - 1]! });
+  }
+  const kept = new Set(
+    gaps
+      .sort((a, b) => b.size - a.size || a.before - b.before)
+      .slice(0, MAX_RANGES - 1)
+      .map((gap) => gap.before),
+  );
+  const found: number[] = [];
+  for (let i = 0; i < ranges.length; i += 2) {
+    const offset = ranges[i]!;
+    if (i === 0 || kept.has(i)) found.push(offset, ranges[i + 1]!);
+    else found[found.length - 1] = offset + ranges[i + 1]! - found[found.length - 2]!;
+  }
   return found;
 }
