@@ -1,3 +1,4 @@
+import { plural } from '../../report/format.ts';
 import type { ArchiveEntry } from './archive.ts';
 import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
@@ -46,7 +47,7 @@ export async function extensionRowWarnings(session: Session, recorded: DatabaseF
     const before = (then[i] as TableFacts).rows;
     if (!exact || rows === before) return [];
     return [
-      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${rows} rows, recorded were ${before}: the extension does not have them dumped`,
+      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${plural(rows, 'row')}, recorded were ${before}: the extension does not have them dumped`,
     ];
   });
 }
