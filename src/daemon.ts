@@ -27,6 +27,8 @@ export interface DaemonDeps {
   backup(request: BackupRequest): Promise<RunReport>;
   /** cleans up after dead runs, if no other run is under way */
   recover(): Promise<void>;
+  /** until the next look while a dead run is not undone yet, milliseconds; default {@link RECOVER_AGAIN_MS} */
+  recoverAgainMs?: number;
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
   /** calls back whenever containers changed, also after the connection to the engine was lost */
@@ -39,6 +41,8 @@ const ALIVE_INTERVAL_MS = 30_000;
 
 /** Until the next look while a dead run is not undone yet. */
 const RECOVER_AGAIN_MS = 5000;
+/** After so many looks in a row something lasting is in the way: then one a minute is enough. */
+const MAX_LOOKS = 20;
 
 /** A run begun later than this after its time was missed, not merely late. */
 const LATE_MS = 90_000;
@@ -50,6 +54,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   let plan: Plan | undefined;
   let running: Promise<void> | undefined;
   let soon: NodeJS.Timeout | undefined;
+  let looks = 0;
 
   const replan = async () => {
     try {
@@ -73,7 +78,9 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const lookSoon = async () => {
     clearTimeout(soon);
     const left = await openJournals(deps.journals).catch(() => []);
-    if (left.length > 0 && !signal.aborted) soon = setTimeout(tick, RECOVER_AGAIN_MS);
+    looks = left.length > 0 ? looks + 1 : 0;
+    if (left.length > 0 && looks <= MAX_LOOKS && !signal.aborted)
+      soon = setTimeout(tick, deps.recoverAgainMs ?? RECOVER_AGAIN_MS);
   };
   const serve = async () => {
     if ((await openJournals(deps.journals)).length > 0) await deps.recover();

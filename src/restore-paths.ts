@@ -68,8 +68,8 @@ export function refuseOptions(request: RestoreRequest, { entry }: RestoreContext
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
-  const { database, toDatabase, as, tables, globals } = request;
-  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || undefined)) {
+  const { database, toDatabase, as, tables, globals, skipFailed } = request;
+  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || skipFailed || undefined)) {
     refuse(
       `${source} is not a database`,
       'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',

@@ -200,7 +200,7 @@ describe('a scheduled run that fails', () => {
       return new Promise(() => undefined);
     };
     void at('2026-11-21T03:00:00Z');
-    await vi.waitFor(() => expect(tried).toHaveLength(1), WAIT);
+    await vi.waitFor(async () => expect(await state.lastRun()).toBeDefined(), WAIT);
     backup = died;
     // The one that hangs stands for an agent that was killed: nothing more comes of it.
     now = new Date('2026-11-21T08:00:00Z');
@@ -243,6 +243,21 @@ test('what a run left undone is tried again every minute', async () => {
   await at('2026-11-20T12:01:00Z');
   await at('2026-11-20T12:02:00Z');
   expect(deps.recover).toHaveBeenCalledTimes(3);
+});
+
+test('and sooner at first, without waiting for the minute, until nothing is left', async () => {
+  deps.recoverAgainMs = 5;
+  await start();
+  const looks = () => vi.mocked(deps.recover).mock.calls.length;
+  const journal = path.join(deps.journals, 'a.ndjson');
+  appendJournal(journal, { type: 'start', verb: 'restore', id: 'a' });
+  await tick();
+  await vi.waitFor(() => expect(looks()).toBeGreaterThan(4), WAIT);
+  rmSync(journal);
+  await tick();
+  const now = looks();
+  await tick();
+  expect(looks()).toBe(now);
 });
 
 test('a stop waits for the run under way, which hears of it', async () => {

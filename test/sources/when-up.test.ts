@@ -61,6 +61,7 @@ describe('a server', () => {
     ['has refused connections for an hour', refused, { startedAt: new Date(Date.now() - 3_600_000).toISOString() }],
     ['crashes at each start', refused, { state: 'restarting', restarts: 30 }],
     ['crashes at each start, and is up for a moment', refused, { restarts: 30 }],
+    ['is paused', refused, { paused: true, state: 'paused' }],
     ['was stopped', gone, { running: false, state: 'exited' }],
     ['was removed', gone, undefined],
   ])('that %s is not', async (_, error, container) => {

@@ -142,6 +142,12 @@ export function sqlState(error: unknown): string | undefined {
   return undefined;
 }
 
+/** What a server answered a statement that it refused; undefined for an error that is no answer of the server. */
+export function serverWords(error: unknown): string | undefined {
+  for (let e = error; e instanceof Error; e = e.cause as Error) if ('severity' in e) return e.message;
+  return undefined;
+}
+
 /**
  * True when a server says that one of its databases cannot be used, while others may: it is closed (55000), or damaged: classes
  * XX and 58, and 22023 and 3D000 where files of it are missing (Postgres docs, appendix A; postinit.c). 3D000 also stands for a

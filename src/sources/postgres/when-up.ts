@@ -75,7 +75,7 @@ async function reasonToWait(
   if (sqlState(error) === '57P03') return waitedMs < startingMs ? 'starting' : undefined;
   if (!(error instanceof LifeboatError) || !/^(PG_UNREACHABLE|HELPER_FAILED|ENGINE_REFUSED)$/.test(error.code)) return;
   const container = await engine.inspectContainer(id).catch(() => undefined);
-  if (!container?.running || waitedMs >= youngMs) return undefined;
+  if (!container?.running || container.paused || waitedMs >= youngMs) return undefined;
   // `running` to the engine while it waits for its next start.
   if (container.state === 'restarting') return container.restarts < LOOPING ? 'restarting' : undefined;
   const ageMs = Date.now() - Date.parse(container.startedAt);
