@@ -75,6 +75,10 @@ function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { n
     const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
     lines.push(`  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`);
   }
+  if (result.ahead.length > 0) {
+    const ids = result.ahead.join(', ');
+    lines.push(`Dated in the future, since a clock was wrong: ${ids}. The order of snapshots is not affected.`);
+  }
   for (const { error } of [...manifests, ...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
   for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { type NeededKey, neededKeys } from './check-keys.ts';
 import { type ReadOptions, readShare } from './check-read.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
+import { isFuture } from './plan/clock.ts';
 import { plural } from './report/format.ts';
 import { withLookDirectory } from './spool.ts';
 import { type ChainReport, readChain } from './store/chain.ts';
@@ -9,7 +10,7 @@ import { goneAway } from './store/copy-objects.ts';
 import { DamageJudge, isDamage } from './store/damage.ts';
 import { readIndexFile } from './store/index-file.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
-import { displayPath } from './store/path.ts';
+import { shortPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
 
 export interface CheckOptions extends ReadOptions {
@@ -56,6 +57,8 @@ export interface CheckResult {
   keys: NeededKey[];
   /** for each source the newest snapshot from which all of it can be restored, as far as this check saw */
   restorable: Record<string, string | null>;
+  /** ids of snapshots that are dated in the future: a clock was wrong. No damage */
+  ahead: string[];
   /** whether anything at all can still be restored */
   usable: boolean;
   /** where the next check with a share goes on; absent after the last object */
@@ -97,9 +100,17 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     affected,
     keys: neededKeys(snapshots),
     restorable: restorableOf(snapshots, affected),
+    ahead: datedAhead(snapshots),
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
   };
+}
+
+function datedAhead(snapshots: readonly Snapshot[]): string[] {
+  const now = Date.now();
+  return snapshots
+    .map(({ manifest }) => manifest)
+    .flatMap(({ id, start }) => (isFuture(Date.parse(start), now) ? [id] : []));
 }
 
 /** One listing against all names: presence and size. */
@@ -166,7 +177,7 @@ async function affectedSource(
       for await (const line of readIndexFile(file)) {
         if (line.pack === undefined || !packs.has(line.pack)) continue;
         result.files += 1;
-        if (result.examples.length < EXAMPLES) result.examples.push(displayPath(line.path));
+        if (result.examples.length < EXAMPLES) result.examples.push(shortPath(line.path));
       }
       return result;
     });

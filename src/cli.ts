@@ -65,6 +65,7 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--path <glob>', 'only these files; may be given several times', gather)
     .option('--overwrite', 'with --path: replace files that are newer than the snapshot too')
     .option('--globals', 'create all roles of the snapshot that the server lacks')
+    .option('--skip-failed', 'restore all that the server takes, and list what it refuses')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: also from a snapshot without a signature')
     .option('--dry-run', 'only show what would be done')
     .option('--no-safety', 'take no safety snapshot of what is replaced: for a database too broken to dump')

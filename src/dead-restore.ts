@@ -14,15 +14,23 @@ export interface DeadRestoreDeps {
   repository(): Promise<Repository>;
 }
 
+/** What a journal tells of a restore that died. */
+export interface DeadRestore {
+  reached: Reached;
+  /** of several databases: those that were swapped for sure, and the others */
+  several: { swapped: string[]; others: string[] } | undefined;
+  /** tables that it was putting into a database in use */
+  copying: readonly string[];
+}
+
 /**
  * Tells of a restore that died, and stores its record. One that had stored its record had ended: then that is told.
- * Never rejects because of the repository. `copying`: tables that it was putting into a database in use.
+ * Never rejects because of the repository.
  */
 export async function reportDeadRestore(
   deps: DeadRestoreDeps,
   restore: RestoreStart,
-  reached: Reached,
-  copying: readonly string[] = [],
+  { reached, several, copying }: DeadRestore,
 ): Promise<void> {
   const report: RestoreReport = {
     ...restore,
@@ -35,7 +43,8 @@ export async function reportDeadRestore(
     warnings: [],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
-        hint: copying.length > 0 ? copyingHint(copying) : hint(restore, reached),
+        hint:
+          copying.length > 0 ? copyingHint(copying) : several ? severalHint(restore, several) : hint(restore, reached),
       }),
     ),
   };
@@ -52,6 +61,15 @@ export async function reportDeadRestore(
 function copyingHint(tables: readonly string[]): string {
   const named = tables.slice(0, 5).join(', ') + (tables.length > 5 ? ` and ${tables.length - 5} more` : '');
   return `${named} may be in the database by now, with all rows, but without foreign keys, or apart from the table that they are a partition of: look whether they are, drop them then, and start it again.`;
+}
+
+/** Each was swapped for itself; the one after the last that was noted may be swapped too. */
+function severalHint({ id }: RestoreStart, { swapped, others }: NonNullable<DeadRestore['several']>): string {
+  const done = swapped.length === 0 ? '' : `Restored and in place: ${swapped.join(', ')}. `;
+  const [next, ...later] = others;
+  const open = next === undefined ? '' : `Wholly the old or the new: ${next}. `;
+  const old = later.length === 0 ? '' : `As it was: ${later.join(', ')}. `;
+  return `${done}${open}${old}The restore can be started again; \`lifeboat rollback ${id}\` brings back what it replaced.`;
 }
 
 function hint({ verb, id }: RestoreStart, reached: Reached): string {

@@ -40,6 +40,10 @@ export type JournalEntry =
   | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
+  /** a restore of several databases: each is swapped for itself, in this order */
+  | { type: 'targets'; targets: string[] }
+  /** a restored database has its name */
+  | { type: 'swapped'; target: string }
   /** tables are about to go into a database that is in use, by their names there */
   | { type: 'copying'; tables: string[] }
   /** a volume is worked in from here on, see kept-volumes.ts */

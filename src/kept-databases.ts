@@ -5,7 +5,7 @@ import { restoreTarget } from './restore-context.ts';
 import type { Aside } from './sources/postgres/databases.ts';
 import { endOwn, readDatabases } from './sources/postgres/swap.ts';
 import type { Tools } from './sources/postgres/tools.ts';
-import type { Rollback, State } from './state.ts';
+import type { KeptDatabase, Rollback, State } from './state.ts';
 
 /** What a server has under some names, see {@link readDatabases}. */
 export type Present = Awaited<ReturnType<typeof readDatabases>>;
@@ -30,6 +30,14 @@ export async function keptDatabases(state: Pick<State, 'rollbacks'>, source: str
  * have died before it was remembered.
  */
 export function asFound(one: Rollback, present: Present): Rollback | undefined {
+  // Each is swapped for itself: one whose turn never came is under its own name still, and nothing is kept of it.
+  const untouched = ({ name, before, oid }: KeptDatabase) =>
+    oid !== undefined && !present.has(before) && present.get(name)?.oid === oid;
+  const databases = (one.databases ?? []).filter((database) => !untouched(database));
+  return inUseNow({ ...one, databases }, present);
+}
+
+function inUseNow(one: Rollback, present: Present): Rollback | undefined {
   const [first] = (one.databases ?? []).filter(({ before }) => present.has(before));
   if (!first) return undefined;
   if (first.oid === undefined) return one;

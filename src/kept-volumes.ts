@@ -79,6 +79,21 @@ export async function rollBackVolume(
 }
 
 /**
+ * Finds out whether the data that is kept of a restore could be brought back, before anything is stopped for it.
+ *
+ * Errors: NOTHING_TO_ROLL_BACK; TREE_TARGET_REFUSED; those of a helper.
+ */
+export async function checkRollBack(
+  { treeStore }: Pick<VolumeDeps, 'treeStore'>,
+  { root, reach }: VolumePlace,
+  restore: string,
+  { id, journal, signal }: VolumeRun,
+): Promise<void> {
+  const job = { kind: 'roll-back' as const, root, id, at: '', journal, restore, check: true };
+  await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
+}
+
+/**
  * An exchange that is cut off is taken back at once: what was stopped for it must not be started on a volume that is neither
  * the old nor the new, and whatever that wrote there would go with what is taken back.
  *

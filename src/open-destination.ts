@@ -67,17 +67,32 @@ function reach({ awsKey, awsRegion }: Settings, { region, ...location }: S3Locat
   };
 }
 
-/** What a helper needs to open the same destination: what may be seen in its container, and what goes in by its stdin. */
-export function helperSettings(
-  settings: Settings,
-  env: NodeJS.ProcessEnv = process.env,
-): { open: Record<string, string>; secret: Record<string, string> } {
+/** What a helper needs to open the same destination. */
+export interface HelperSettings {
+  /** what may be seen in its container */
+  open: Record<string, string>;
+  /** what goes in by its stdin */
+  secret: Record<string, string>;
+  place: HelperPlace;
+}
+
+/** What of the agent's files a destination is opened with. */
+export type HelperPlace =
+  | { directory: string }
+  /** `uploads`: where those are recorded that are begun; `files`: what may hold credentials and certificates */
+  | { uploads: string; files: string[] };
+
+/** See {@link HelperSettings}. */
+export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = process.env): HelperSettings {
   const keys = keySettings(settings);
   const open = { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' };
-  if (!isS3(settings.destination)) return { open, secret: keys };
+  const parsed = isS3(settings.destination) ? parseS3Location(settings.destination) : undefined;
+  if (!parsed || !('value' in parsed)) return { open, secret: keys, place: { directory: settings.destination } };
   const { awsKey, awsRegion } = settings;
   const given = AWS_ENVIRONMENT.flatMap((name) => (env[name] ? [[name, env[name]] as const] : []));
   const certificates = env.NODE_EXTRA_CA_CERTS;
+  const files = given.flatMap(([name, value]) => (name.endsWith('_FILE') ? [value] : []));
+  const home = path.join(env.HOME ?? '/root', '.aws');
   return {
     open: { ...open, ...(certificates ? { NODE_EXTRA_CA_CERTS: certificates } : {}) },
     secret: {
@@ -87,6 +102,7 @@ export function helperSettings(
       ...(awsKey ? { AWS_ACCESS_KEY_ID: awsKey.accessKeyId, AWS_SECRET_ACCESS_KEY: awsKey.secretAccessKey } : {}),
       ...(awsKey?.sessionToken ? { AWS_SESSION_TOKEN: awsKey.sessionToken } : {}),
     },
+    place: { uploads: uploadsAt(parsed.value), files: [...files, home, ...(certificates ? [certificates] : [])] },
   };
 }
 

@@ -121,10 +121,18 @@ async function undo(
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
-    if (begun) await reportDeadRestore(deps, begun.restore, reached, copying?.tables);
+    const several = databasesOf(entries);
+    if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
+}
+
+/** What a restore of several databases had swapped, and what it had not; undefined for other restores. */
+function databasesOf(entries: readonly JournalEntry[]): { swapped: string[]; others: string[] } | undefined {
+  const all = entries.find((entry) => entry.type === 'targets')?.targets;
+  const swapped = entries.flatMap((entry) => (entry.type === 'swapped' ? [entry.target] : []));
+  return all && { swapped, others: all.filter((target) => !swapped.includes(target)) };
 }
 
 /** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */

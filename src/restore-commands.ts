@@ -26,6 +26,7 @@ export async function restore(call: Call): Promise<number> {
     unsigned: options.unsigned === true,
     dryRun: options.dryRun === true,
     safety: options.safety !== false,
+    skipFailed: options.skipFailed === true,
   };
   const display = createProgress(call.io.terminal, { paint: call.io.paint });
   const say: Consent['say'] = (line) => {

@@ -1,12 +1,12 @@
 import type { Engine } from './docker/engine.ts';
-import { LifeboatError } from './errors.ts';
+import { type ErrorInfo, LifeboatError } from './errors.ts';
 import type { HoldDeps } from './hold.ts';
 import type { Journal } from './journal.ts';
 import type { Lock } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { RestoredItem, RestoreReport, RunReport } from './report/events.ts';
+import type { RestoredItem, RestoreReport, RunReport, SkippedObject } from './report/events.ts';
 import type { SharedDirectory } from './sources/postgres/helper-mounts.ts';
 import type { Tools } from './sources/postgres/tools.ts';
 import type { Rollback, State } from './state.ts';
@@ -96,6 +96,8 @@ export interface RestoreRequest extends Consent {
   dryRun: boolean;
   /** store what is replaced as a pinned snapshot first */
   safety: boolean;
+  /** leave out of a database what the server refuses, and restore all else */
+  skipFailed: boolean;
 }
 
 /** What a restore would do, found out without changing anything. */
@@ -120,6 +122,12 @@ export interface Restored {
   restored: RestoredItem[];
   withoutDataMs?: number;
   warnings: string[];
+  /** what was left out with `skipFailed` */
+  skipped?: SkippedObject[];
+  /** databases that are as they were, because they could not be restored */
+  failed?: { target: string; error: ErrorInfo }[];
+  /** parts of the work whose time is shown; milliseconds */
+  steps?: { name: string; durationMs: number }[];
 }
 
 /** A restore that has looked at its target, and has changed nothing yet. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from './errors.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
 import { formatBytes, plural } from './report/format.ts';
 import { readFacts, selectedContent } from './restore-content.ts';
 import {
@@ -18,8 +18,10 @@ import { prepareTables } from './restore-table.ts';
 import { careFor } from './sources/postgres/extensions.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
+import { SCRATCH } from './sources/postgres/helper-mounts.ts';
 import { restoreJobs } from './sources/postgres/jobs.ts';
-import { type LoadedDatabase, loadDatabases } from './sources/postgres/load.ts';
+import { loadDatabases } from './sources/postgres/load.ts';
+import type { LoadedDatabase } from './sources/postgres/load-database.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
@@ -50,9 +52,8 @@ export async function prepareDatabases(
   const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
   try {
     const plan = await planLoad({ tools, facts, ...request });
-    const globals = request.globals || plan.missingRoles.length > 0;
-    const select = pathsOf(plan, globals);
-    const preview = await look(tools, request, facts, plan, globals);
+    const select = pathsOf(plan);
+    const preview = await look(tools, request, facts, plan);
     preview.target = planned;
     preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
@@ -64,8 +65,7 @@ export async function prepareDatabases(
         await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
       async load(keep) {
-        const roles = request.globals ? undefined : plan.missingRoles;
-        const warnings = globals ? await createRoles(request, tools, tree, roles) : [];
+        const warnings = await createRoles(request, tools, tree, request.globals ? undefined : plan.roles);
         return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
       },
       close: () => tools.close(),
@@ -77,19 +77,29 @@ export async function prepareDatabases(
 }
 
 /** What does not go together is refused before anything is looked at. */
-function refuseOptions({ paths, toDirectory, database, toDatabase, globals, to, source }: RestoreRequest): void {
+function refuseOptions({
+  paths,
+  toDirectory,
+  database,
+  toDatabase,
+  globals,
+  to,
+  source,
+  skipFailed,
+}: RestoreRequest): void {
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
   if (paths.length > 0) refuse(`${source} is a database, --path is for files`, 'Use --table schema.name for tables.');
   if (toDirectory === undefined) return;
+  if (skipFailed) refuse('--to-directory gives the dump itself, in which nothing fails', 'Leave out --skip-failed.');
   if (database !== undefined || toDatabase !== undefined || globals || to !== undefined)
     refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
 }
 
-function pathsOf(plan: LoadPlan, globals: boolean): string[] {
+function pathsOf(plan: LoadPlan): string[] {
   const databases = plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`);
-  return [...(globals ? ['globals.sql'] : []), ...databases];
+  return ['globals.sql', ...databases];
 }
 
 async function look(
@@ -97,7 +107,6 @@ async function look(
   request: RestoreRequest,
   facts: PostgresFacts,
   plan: LoadPlan,
-  globals: boolean,
 ): Promise<RestorePreview> {
   const { signal } = request;
   const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
@@ -112,7 +121,8 @@ async function look(
     preview.notes.push(...present.notes);
   }
   preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
-  if (globals) preview.creates.push(...rolesText(request.globals, plan.missingRoles));
+  if (request.globals || plan.missingRoles.length > 0)
+    preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
   const free = await freeDataSpace(tools, signal);
   preview.space = { where: tools.container, needed, free };
@@ -149,7 +159,7 @@ function describe({ size, tables, rows, uncounted, more, fewer, newTables }: Pre
 async function loadAll(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { id, journal, progress }: RestoreContext,
+  { id, journal, progress, directory }: RestoreContext,
   work: {
     tools: Tools;
     facts: PostgresFacts;
@@ -161,28 +171,44 @@ async function loadAll(
 ): Promise<Restored> {
   const { signal } = request;
   const source = request.to ?? request.source;
-  const { databases, swapMs, warnings } = await loadDatabases({
-    ...work,
-    loads: work.plan.load,
-    id: id.slice(-6),
-    jobs: restoreJobs(),
-    stallTimeoutMs: deps.stallTimeoutMs,
-    signal,
-    step: (text) => request.say(`  ${text}`),
-    progress,
-    recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
-    forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
-    keepBefore: (kept) => work.keep({ databases: kept }),
-  });
+  const loads = work.plan.load;
+  if (loads.length > 1) journal.record({ type: 'targets', targets: loads.map(({ target }) => target) });
+  const { databases, failed } = await loadDatabases(
+    {
+      ...work,
+      scratch: path.join(directory, SCRATCH),
+      id: id.slice(-6),
+      jobs: restoreJobs(),
+      skipFailed: request.skipFailed,
+      stallTimeoutMs: deps.stallTimeoutMs,
+      signal,
+      step: (text) => request.say(`  ${text}`),
+      progress,
+      recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+      forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+      keepBefore: (kept) => work.keep({ databases: [...kept] }),
+      recordSwapped: (target) => journal.record({ type: 'swapped', target }),
+    },
+    loads,
+  );
+  if (databases.length === 0 && failed[0]) throw failed[0].error;
   for (const one of databases) request.say(`  database ${one.target} is there: ${comparison(one)}`);
   return {
-    restored: databases.map(({ before, estimated: _told, ...item }) => ({
-      ...item,
-      ...(before === undefined ? {} : { kept: before }),
-    })),
-    warnings: [...work.warnings, ...warnings],
-    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
+    restored: databases.map(({ target, tables, rows, before }) => {
+      return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
+    }),
+    warnings: [...work.warnings, ...databases.flatMap(({ warnings }) => warnings)],
+    skipped: databases.flatMap(({ skipped }) => skipped),
+    failed: failed.map(({ target, error }) => ({ target, error: errorInfo(error) })),
+    steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
+    ...longestSwap(databases),
   };
+}
+
+/** Each was away for itself. */
+function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
+  const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
+  return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };
 }
 
 /** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
@@ -193,14 +219,13 @@ export function comparison({ tables, rows, estimated }: Pick<LoadedDatabase, 'ta
   return `${equal}; the rows of ${which} were only estimated when the snapshot was made, and are not compared`;
 }
 
-/** All that the server lacks, or only `roles`. */
+/** All that the server lacks, or only what `roles` need. */
 async function createRoles(
   request: RestoreRequest,
   tools: Tools,
   tree: string,
   roles: readonly string[] | undefined,
 ): Promise<string[]> {
-  request.say('  creating missing roles');
   const sql = await readFile(path.join(tree, 'globals.sql'), 'utf8');
   const { created, warnings } = await loadGlobals(await tools.control(), sql, roles);
   if (created.length > 0) request.say(`  created ${created.join(', ')}`);

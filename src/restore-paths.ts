@@ -3,7 +3,7 @@ import { distance } from './plan/suggest.ts';
 import type { RestoreContext, RestoreRequest } from './restore-context.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
-import { displayPath } from './store/path.ts';
+import { displayPath, shorten } from './store/path.ts';
 
 /** How many names a hint lists, and how unlike they may be: edits for each character. */
 const CLOSE = 3;
@@ -58,7 +58,7 @@ class Closest {
   }
 
   names(): string[] {
-    return this.found.map(({ path }) => path);
+    return this.found.map(({ path }) => shorten(path));
   }
 }
 
@@ -68,8 +68,8 @@ export function refuseOptions(request: RestoreRequest, { entry }: RestoreContext
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
-  const { database, toDatabase, as, tables, globals } = request;
-  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || undefined)) {
+  const { database, toDatabase, as, tables, globals, skipFailed } = request;
+  if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || skipFailed || undefined)) {
     refuse(
       `${source} is not a database`,
       'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',

@@ -1,6 +1,7 @@
 import { errorInfo, LifeboatError } from './errors.ts';
 import { redactDeep } from './redact.ts';
 import type { RestoreReport } from './report/events.ts';
+import { plural } from './report/format.ts';
 import type { RestoreDeps } from './restore-context.ts';
 import { putRecord, restoreKey } from './store/records.ts';
 import type { Repository } from './store/repository.ts';
@@ -35,6 +36,8 @@ function judge(report: RestoreReport, failure: unknown): void {
     Object.assign(report, { status: inPlace ? 'partial' : 'failed', error: errorInfo(failure) });
     // Nothing changed places.
     if (!inPlace) report.canRollBack = false;
+  } else if (report.failed || report.skipped) {
+    Object.assign(report, { status: 'partial', error: errorInfo(incomplete(report)) });
   } else if (unwell.length > 0) {
     const back = report.verb === 'restore' ? 'brings the former data back' : 'undoes it';
     const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${unwell.join(', ')}`, {
@@ -42,4 +45,27 @@ function judge(report: RestoreReport, failure: unknown): void {
     });
     Object.assign(report, { status: 'partial', error: errorInfo(why) });
   }
+}
+
+/** Why a restore is not whole, though it ended: databases that failed come before objects that were left out. */
+function incomplete({ failed = [], skipped = [], restored, checks }: RestoreReport): LifeboatError {
+  const [first] = failed;
+  const names = checks.filter(({ ok }) => !ok).map(({ name }) => name);
+  const unwell = names.length === 0 ? '' : ` Not well: ${names.join(', ')}.`;
+  if (first) {
+    const all = plural(failed.length + restored.length, 'database');
+    return new LifeboatError(
+      first.error.code,
+      `${failed.length} of ${all} could not be restored: ${failed.map(({ target }) => target).join(', ')}: ${first.error.message}`,
+      {
+        hint: `${first.error.hint ?? 'They are as they were.'} \`--database ${first.target}\` tries one alone.${unwell}`,
+        ...(first.error.cause === undefined ? {} : { cause: new Error(first.error.cause) }),
+      },
+    );
+  }
+  return new LifeboatError(
+    'PG_RESTORE_FAILED',
+    `the server refused ${plural(skipped.length, 'object')}, and all else is restored`,
+    { hint: `Mend what the list names, then make these objects by hand.${unwell}` },
+  );
 }

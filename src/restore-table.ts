@@ -83,7 +83,7 @@ export async function prepareTables(
   }
 }
 
-function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals }: RestoreRequest): void {
+function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals, skipFailed }: RestoreRequest): void {
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
@@ -96,6 +96,7 @@ function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals }: 
   if (toDatabase !== undefined) {
     refuse('--table goes into the live database', 'Choose a name beside the present table with --as NAME.');
   }
+  if (skipFailed) refuse('--skip-failed is for whole databases', 'Leave it out: each --table stands for itself.');
   if (globals) refuse('--globals creates no roles for single tables', 'Restore the database, or create them by hand.');
 }
 

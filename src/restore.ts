@@ -118,11 +118,18 @@ async function perform(
     report.canRollBack = true;
   };
   const load = async () => {
-    const { restored, warnings, withoutDataMs } = await step('restore', () => prepared.load(keep));
+    const { restored, warnings, withoutDataMs, ...more } = await step('restore', () => prepared.load(keep));
     // At once: whatever fails from here on, the data is in place.
     report.restored = restored;
     report.warnings.push(...warnings);
+    report.steps.push(...(more.steps ?? []));
     if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
+    if (more.skipped && more.skipped.length > 0) report.skipped = more.skipped;
+    if (more.failed && more.failed.length > 0) {
+      report.failed = more.failed;
+      report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
+      request.signal.throwIfAborted();
+    }
   };
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
@@ -207,12 +214,17 @@ function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[])
 }
 
 /** What went wrong after the swap, such as a stop while services were waited for: whoever reads it must not try again. */
-function whileInPlace(error: unknown, { id, canRollBack }: RestoreReport): LifeboatError {
+function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }: RestoreReport): LifeboatError {
   const own = toLifeboatError(error);
   const back = canRollBack ? `; \`lifeboat rollback ${id}\` brings the former data back` : '';
+  const list = (items: readonly { target: string }[]) => items.map(({ target }) => target).join(', ');
+  const where =
+    failed.length === 0
+      ? 'The restored data is in place, complete'
+      : `${list(restored)}: the restored data is in place, complete. ${list(failed)}: as it was`;
   return new LifeboatError(own.code, own.message, {
     cause: own.cause,
-    hint: `The restored data is in place, complete${back}. Look whether everything that uses it runs.`,
+    hint: `${where}${back}. Look whether everything that uses it runs.`,
   });
 }
 

@@ -2,6 +2,7 @@ import { LifeboatError } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { namesOf, type Present, refreshKept } from './kept-databases.ts';
 import {
+  checkRollBack,
   checkWhole,
   forgetVolume,
   keptIn,
@@ -106,7 +107,7 @@ export async function withVolume<T>(
   return work({
     planned,
     refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
-    check: async () => undefined,
+    check: (chosen) => checkRollBack(deps, place, chosen.id, run),
     async swap(chosen) {
       const { area, ...took } = await rollBackVolume(deps, place, chosen.id, run, deps.now());
       if (area === undefined) return { ...took, restored: [{ target: name }] };

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { HEARTBEAT_S } from './docker/heartbeat.ts';
@@ -57,6 +58,39 @@ export interface ExtractJob {
 }
 
 export type TreeJob = StoreJob | ExtractJob | MeasureJob | VolumeJob;
+
+/** What of the agent a job works with besides its tree. */
+export interface JobNeeds {
+  /** files and directories of the spool, by their paths there */
+  spool: Record<string, 'read-only' | 'read-write'>;
+  /** what it does with the repository; absent: nothing */
+  repository?: 'read-only' | 'read-write';
+}
+
+/** See {@link JobNeeds}. */
+export function needsOf(job: TreeJob): JobNeeds {
+  switch (job.kind) {
+    case 'store': {
+      const own = {
+        [path.dirname(job.indexPath)]: 'read-write',
+        [job.spool]: 'read-write',
+        [job.journal]: 'read-write',
+      };
+      const known = job.previous ? { [job.previous.indexPath]: 'read-only' } : {};
+      return { spool: { ...known, ...own } as JobNeeds['spool'], repository: 'read-write' };
+    }
+    case 'extract':
+    case 'build':
+      return { spool: { [job.indexPath]: 'read-only', [job.spool]: 'read-write' }, repository: 'read-only' };
+    case 'compare':
+      return { spool: { [job.indexPath]: 'read-only' } };
+    case 'swap':
+    case 'roll-back':
+      return { spool: { [job.journal]: 'read-write' } };
+    default:
+      return { spool: {} };
+  }
+}
 
 export type TreeResult = StoredTree | ExtractedTree | MeasuredTree | VolumeResult;
 

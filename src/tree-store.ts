@@ -1,9 +1,13 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import type { Engine } from './docker/engine.ts';
 import { HELPER_KINDS, kindSpec, type RoleMount } from './docker/helper-kinds.ts';
+import { partsOf } from './docker/mount-part.ts';
 import { runHelper } from './docker/run-helper.ts';
 import { type ErrorCode, type ErrorInfo, LifeboatError } from './errors.ts';
 import { appendJournal } from './journal.ts';
 import type { Log } from './log.ts';
+import type { Mount } from './plan/model.ts';
 import type { CapturedTree, Reach } from './sources/source.ts';
 import { HELPER_ROOT } from './sources/volume.ts';
 import type { ExtractedTree } from './store/extract-tree.ts';
@@ -20,7 +24,7 @@ import type {
   TreeJobLine,
   TreeResult,
 } from './tree-jobs.ts';
-import { runTreeJob } from './tree-jobs.ts';
+import { type JobNeeds, needsOf, runTreeJob } from './tree-jobs.ts';
 import { runTreeProcess } from './tree-process.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-jobs.ts';
 import { watched } from './watched.ts';
@@ -30,12 +34,14 @@ export interface TreeStoreDeps {
   log: Log;
   project: string;
   repository: JobRepository;
-  /** the agent's own container: helpers share its image, volumes and network */
-  agent: { id: string; imageId: string };
+  /** the agent's own container: helpers share its image, what they need of its mounts, and for a bucket its network */
+  agent: { id: string; imageId: string; mounts: readonly Mount[] };
   /** settings that a helper needs, by name; nothing secret */
   helperEnv: Record<string, string>;
   /** those that must not show in the environment of its container: they go in by its stdin */
   helperSecrets: Record<string, string>;
+  /** where the destination is, and what it is opened with: a directory, or for a bucket the record of uploads and files with credentials */
+  helperPlace: { directory: string } | { uploads: string; files: readonly string[] };
   /** milliseconds without any progress after which a job counts as stalled */
   stallTimeoutMs: number;
   /** what runs a job in a process beside the agent; only tests need another one */
@@ -123,7 +129,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
 }
 
 function inputOf(deps: TreeStoreDeps, job: TreeJob): TreeJobInput {
-  return { job, settings: deps.helperSecrets };
+  return { job, settings: needsOf(job).repository ? deps.helperSecrets : {} };
 }
 
 function writes(job: TreeJob): boolean {
@@ -177,6 +183,7 @@ async function runInHelper(
   context: JobContext,
   onLine: (line: unknown) => void,
 ): Promise<void> {
+  const needs = needsOf(job);
   await runHelper(
     {
       engine: deps.engine,
@@ -187,18 +194,40 @@ async function runInHelper(
       signal: context.signal,
     },
     {
-      ...kindSpec(HELPER_KINDS.volume, { volume: [volume] }),
+      ...kindSpec(HELPER_KINDS.volume, { volume: [volume], ...(await mountsOf(deps, needs)) }),
       project: deps.project,
       agent: deps.agent.id,
       runId: context.runId,
       image: deps.agent.imageId,
       cmd: ['lifeboat', 'tree-job'],
-      networkMode: `container:${deps.agent.id}`,
-      volumesFrom: [deps.agent.id],
+      ...(needs.repository && 'uploads' in deps.helperPlace ? { networkMode: `container:${deps.agent.id}` } : {}),
       env: deps.helperEnv,
     },
     { input: inputOf(deps, job), onLine },
   );
+}
+
+/** Where the program is kept compiled; not there before the first start has ended. */
+const COMPILED = process.env.NODE_COMPILE_CACHE;
+
+/** What of the agent's mounts a helper needs, and no more. */
+async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, repository }: JobNeeds) {
+  const parts = (paths: JobNeeds['spool']) => partsOf(agent.mounts, paths);
+  const code = COMPILED !== undefined && existsSync(COMPILED) ? parts({ [COMPILED]: 'read-only' }) : [];
+  if (!repository) return { spool: parts(spool), code };
+  if ('directory' in helperPlace) {
+    return { spool: parts(spool), code, repository: parts({ [helperPlace.directory]: repository }) };
+  }
+  const { uploads, files } = helperPlace;
+  // Only what stores begins an upload.
+  const begins = repository === 'read-write';
+  if (begins) await mkdir(uploads, { recursive: true, mode: 0o700 });
+  const there = files.filter((file) => existsSync(file)).map((file) => [file, 'read-only'] as const);
+  return {
+    spool: parts(begins ? { ...spool, [uploads]: 'read-write' } : spool),
+    code,
+    credentials: parts(Object.fromEntries(there)),
+  };
 }
 
 const HELPER_PATH = new RegExp(`(?<![\\w./-])${HELPER_ROOT}(?![\\w.-])`, 'g');

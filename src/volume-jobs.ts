@@ -76,6 +76,8 @@ export interface RollBackJob extends Job {
   journal: string;
   at: string;
   restore: string;
+  /** only finds out whether it could */
+  check?: boolean;
 }
 
 export interface ForgetJob extends Job {

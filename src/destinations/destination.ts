@@ -28,6 +28,8 @@ export interface PutOptions {
   expectedSize?: number;
   /** What a failed put may have stored all the same stays there: others may build on it by then. */
   keepOnFailure?: boolean;
+  /** what the object will be, where that is known: sending it may go on where a failed put of the same bytes was cut off */
+  whole?: Stored;
   /** called while what was stored is read back: that takes its time, and no bytes of the body go meanwhile */
   alive?: () => void;
 }

@@ -25,7 +25,9 @@ export interface S3Head {
 export class S3Put {
   private readonly s3: S3Connection;
   private readonly key: string;
-  private readonly mark: string;
+  readonly mark: string;
+  /** its upload was cut off, and is left for a later put of the same bytes */
+  toBeResumed = false;
   private readonly signal: AbortSignal | undefined;
   private clearingUp: AbortSignal | undefined;
 
@@ -87,6 +89,11 @@ export class S3Put {
     );
     if (UploadId) return { upload: UploadId, attempts };
     throw new LifeboatError('DEST_UNWRITABLE', `${this.s3.name} began an upload without a name`);
+  }
+
+  /** True when it is the network, the server, or the signal that ended it, and not what was to be sent. */
+  isCutOff(error: unknown): boolean {
+    return this.signal?.aborted === true || isPassing(error);
   }
 
   /** Sends a part; `number` counts from 1. */
@@ -217,4 +224,9 @@ export class S3Put {
 /** Every server compares it with what arrived; Object Lock demands it. */
 function md5(content: Buffer): string {
   return createHash('md5').update(content).digest('base64');
+}
+
+/** What servers call a part of these bytes, unless they encrypt it with a key of a service: then it is sent again. */
+export function etagOf(content: Buffer): string {
+  return `"${createHash('md5').update(content).digest('hex')}"`;
 }

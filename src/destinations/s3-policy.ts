@@ -45,7 +45,13 @@ export function agentPolicy({ bucket, prefix, appendOnly, lockDays, principal }:
       ),
       allow(
         'LifeboatObjects',
-        ['s3:PutObject', 's3:GetObject', 's3:AbortMultipartUpload', ...(appendOnly ? [] : ['s3:DeleteObject'])],
+        [
+          's3:PutObject',
+          's3:GetObject',
+          's3:AbortMultipartUpload',
+          's3:ListMultipartUploadParts',
+          ...(appendOnly ? [] : ['s3:DeleteObject']),
+        ],
         objects,
       ),
       ...(lockDays === undefined

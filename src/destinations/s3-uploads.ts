@@ -1,16 +1,30 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasErrno, LifeboatError } from '../errors.ts';
+import type { Stored } from './destination.ts';
 import type { S3Connection } from './s3-client.ts';
 import { statusOf } from './s3-retry.ts';
 
 /** An upload in parts that may have been begun. */
-interface Recorded {
+export interface Recorded {
   file: string;
   key: string;
 }
+
+/** One that can be resumed. */
+export interface Begun extends Recorded {
+  /** what the server calls it */
+  upload: string;
+  /** see {@link S3Put} */
+  mark: string;
+  /** what the object will be */
+  whole: Stored;
+}
+
+/** How long an upload that was cut off may wait to be resumed, milliseconds: its parts cost money. */
+const RESUMED_WITHIN_MS = 2 * 24 * 60 * 60_000;
 
 /**
  * The uploads in parts that Lifeboat has begun and not ended, a file each in a directory of its own; helpers write there too.
@@ -24,17 +38,67 @@ export class UploadLog {
   }
 
   /**
-   * Records that an upload to `key` is about to begin; it is on the disk when this returns. Returns how to forget it.
+   * Records that an upload to `key` is about to begin; it is on the disk when this returns.
    *
    * @throws SPOOL_FULL
    */
-  record(key: string): () => Promise<void> {
+  record(key: string): Recorded {
+    return { file: this.write(key), key };
+  }
+
+  /** Records how an upload that has begun can be resumed. Throws as {@link record}. */
+  async note(record: Recorded, begun: Omit<Begun, 'file'>): Promise<Begun> {
+    const { key, upload, mark, whole } = begun;
+    const noted = { key, upload, mark, whole: { size: whole.size, sha256: whole.sha256 } };
+    const file = this.write(noted);
+    await this.forget(record);
+    return { file, ...noted };
+  }
+
+  /** An upload of these bytes that was cut off. */
+  async find(key: string, { size, sha256 }: Stored): Promise<Begun | undefined> {
+    const all = (await this.recorded()).filter((one): one is Begun => 'whole' in one && one.key === key);
+    return all.find(({ whole }) => whole.size === size && whole.sha256 === sha256);
+  }
+
+  /** What is to be given up: all but what may still be resumed. `key` is empty for one that a crash cut off. */
+  async left(): Promise<Recorded[]> {
+    const all = await this.recorded();
+    const before = Date.now() - RESUMED_WITHIN_MS;
+    const resumable = new Set<string>();
+    for (const one of all) {
+      if ('whole' in one && (await writtenAt(one.file)) > before) resumable.add(one.key);
+    }
+    return all.filter(({ key }) => !resumable.has(key));
+  }
+
+  async forget({ file }: Pick<Recorded, 'file'>): Promise<void> {
+    await rm(file, { force: true });
+  }
+
+  private async recorded(): Promise<(Recorded | Begun)[]> {
+    const names = await readdir(this.directory).catch((error: unknown) => {
+      if (hasErrno(error, 'ENOENT')) return [];
+      throw error;
+    });
+    const all: (Recorded | Begun)[] = [];
+    for (const name of names) {
+      const file = join(this.directory, name);
+      const text = await readFile(file, 'utf8').catch(() => '');
+      // One that a crash cut off announced an upload that was not begun.
+      const value = text.endsWith('\n') ? (JSON.parse(text) as string | Omit<Begun, 'file'>) : '';
+      all.push(typeof value === 'string' ? { file, key: value } : { file, ...value });
+    }
+    return all;
+  }
+
+  private write(value: unknown): string {
     const file = join(this.directory, randomBytes(8).toString('hex'));
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
       const fd = openSync(file, 'wx', 0o600);
       try {
-        writeSync(fd, `${JSON.stringify(key)}\n`);
+        writeSync(fd, `${JSON.stringify(value)}\n`);
         fsyncSync(fd);
       } finally {
         closeSync(fd);
@@ -47,35 +111,24 @@ export class UploadLog {
         hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
       });
     }
-    return () => this.forget({ file });
+    return file;
   }
+}
 
-  async recorded(): Promise<Recorded[]> {
-    const names = await readdir(this.directory).catch((error: unknown) => {
-      if (hasErrno(error, 'ENOENT')) return [];
-      throw error;
-    });
-    const all: Recorded[] = [];
-    for (const name of names) {
-      const file = join(this.directory, name);
-      const text = await readFile(file, 'utf8').catch(() => '');
-      // One that a crash cut off announced an upload that was not begun.
-      all.push({ file, key: /^".*"\n$/.test(text) ? (JSON.parse(text) as string) : '' });
-    }
-    return all;
-  }
-
-  async forget({ file }: Pick<Recorded, 'file'>): Promise<void> {
-    await rm(file, { force: true });
-  }
+/** When a file was written, milliseconds since 1970; 0 when it is gone. */
+async function writtenAt(file: string): Promise<number> {
+  return stat(file).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
 }
 
 /** Parts that were on their way when an upload is given up can come to life after it: it is looked for again. */
 const ROUNDS = 3;
 
 /**
- * Gives up uploads that were begun below `prefix` and recorded, and that nobody is at work on any more. Others, whoever
- * began them, stay. Returns how many.
+ * Gives up uploads that were begun below `prefix` and recorded, that nobody is at work on any more, and that are not to be resumed.
+ * Others, whoever began them, stay. Returns how many.
  */
 export async function sweepUploads(
   s3: S3Connection,
@@ -83,7 +136,7 @@ export async function sweepUploads(
   prefix: string,
   signal?: AbortSignal,
 ): Promise<number> {
-  const recorded = (await log.recorded()).filter(({ key }) => key === '' || key.startsWith(prefix));
+  const recorded = (await log.left()).filter(({ key }) => key === '' || key.startsWith(prefix));
   if (recorded.length === 0) return 0;
   const own = new Set(recorded.map(({ key }) => key));
   const swept = await abandonUploads(s3, prefix, (key) => own.has(key), signal);

@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import type { CompletedPart } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
 import type { LockingDestination, ObjectInfo, PutOptions, Stored } from './destination.ts';
@@ -8,10 +7,11 @@ import { alreadyThere, checkKey, checkPrefix, isKey } from './keys.ts';
 import { S3Connection, type S3Credentials } from './s3-client.ts';
 import { isNoBucket, openObject } from './s3-get.ts';
 import { S3Locks } from './s3-locks.ts';
+import { putInParts } from './s3-multipart.ts';
 import { S3Put } from './s3-objects.ts';
-import { MAX_PARTS, PartBuffers, PartReader, type PartShare, partSize } from './s3-parts.ts';
+import { PartBuffers, PartReader, partSize } from './s3-parts.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './s3-retry.ts';
-import { abandonUploads, sweepUploads, UploadLog } from './s3-uploads.ts';
+import { sweepUploads, UploadLog } from './s3-uploads.ts';
 
 export interface S3Options {
   location: S3Location;
@@ -98,9 +98,10 @@ async function store(
   { s3, log, buffers: all }: Means,
   key: string,
   body: Readable,
-  { signal, expectedSize, keepOnFailure }: PutOptions,
+  { signal, expectedSize, keepOnFailure, whole }: PutOptions,
 ): Promise<Stored> {
-  const put = new S3Put(s3, key, randomBytes(12).toString('hex'), signal);
+  const begun = whole && (await log.find(key, whole));
+  const put = new S3Put(s3, key, begun?.mark ?? randomBytes(12).toString('hex'), signal);
   // Not every server honours If-None-Match, so there is always a look as well.
   if (await put.head()) throw alreadyThere(key);
   const hash = createHash('sha256');
@@ -112,91 +113,16 @@ async function store(
     const sent =
       filled < first.length
         ? put.whole(first.subarray(0, filled))
-        : inParts(s3, log, put, key, { reader, buffers, first, expectedSize });
+        : putInParts({ s3, log, put, key, begun, signal }, { reader, buffers, first, expectedSize, whole });
     await sent.catch(async (error: unknown) => {
       const isOthers = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
-      if (!isOthers && !keepOnFailure) await put.discard();
+      if (!isOthers && !keepOnFailure && !put.toBeResumed) await put.discard();
       throw error;
     });
   } finally {
     buffers.end();
   }
   return { size: reader.size, sha256: hash.digest('hex') };
-}
-
-interface Content {
-  reader: PartReader;
-  buffers: PartShare;
-  /** full already */
-  first: Buffer;
-  expectedSize: number | undefined;
-}
-
-async function inParts(s3: S3Connection, log: UploadLog, put: S3Put, key: string, content: Content): Promise<void> {
-  const forget = log.record(key);
-  const { upload, attempts } = await put.begin();
-  const sending = new Set<Promise<void>>();
-  let gone = true;
-  try {
-    const parts = await sendParts(put, upload, content, sending);
-    await put.complete(upload, parts, content.reader.size);
-  } catch (error) {
-    // A part that arrives after the upload was given up would stay, and cost money.
-    await Promise.allSettled(sending);
-    gone = await put.abandon(upload);
-    throw error;
-  } finally {
-    // An answer that was lost may have begun an upload that nobody knows the name of.
-    const unknown = attempts > 1 ? abandonUploads(s3, key, (each) => each === key) : Promise.resolve();
-    await unknown.catch(() => {
-      gone = false;
-    });
-    if (gone) await forget();
-  }
-}
-
-async function sendParts(
-  put: S3Put,
-  upload: string,
-  { reader, buffers, first, expectedSize }: Content,
-  sending: Set<Promise<void>>,
-): Promise<CompletedPart[]> {
-  const parts: CompletedPart[] = [];
-  const failures: unknown[] = [];
-  const check = () => {
-    if (failures.length > 0) throw failures[0];
-  };
-  const send = (number: number, part: Buffer, size: number) => {
-    const sent: Promise<void> = put
-      .part(upload, number + 1, part.subarray(0, size))
-      .then(
-        (done) => {
-          parts[number] = done;
-          buffers.give(part);
-        },
-        (error: unknown) => {
-          failures.push(error);
-          buffers.lose(part);
-        },
-      )
-      .then(() => void sending.delete(sent));
-    sending.add(sent);
-  };
-  send(0, first, first.length);
-  for (let number = 1, last = false; !last; number++) {
-    const size = partSize(number, expectedSize);
-    const part = await buffers.take(size);
-    check();
-    const filled = await reader.fill(part);
-    check();
-    last = filled < size;
-    if (filled > 0 && number >= MAX_PARTS)
-      throw new LifeboatError('DEST_UNWRITABLE', 'an object is larger than S3 takes');
-    if (filled > 0) send(number, part, filled);
-  }
-  await Promise.all(sending);
-  check();
-  return parts;
 }
 
 async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {

@@ -53,10 +53,19 @@ export const HELPER_KINDS = {
     purpose: 'volume',
     title: 'over a volume',
     image: "Lifeboat's",
-    network: "Lifeboat's",
+    network: "none; Lifeboat's where it has to reach a bucket",
     mounts: {
-      agent: { doc: 'those of Lifeboat', access: 'either' },
-      volume: { doc: 'the volume: read-only while it is backed up', access: 'either' },
+      volume: { doc: 'the volume: read-only unless it is restored into', access: 'either' },
+      repository: {
+        doc: 'where it stores or restores and the backups are in a directory, that directory: read-only for a restore',
+        access: 'either',
+      },
+      spool: {
+        doc: 'out of the spool, what the job needs: the directory of the run, its journal, the last index of the source (read-only), for a bucket the record of uploads',
+        access: 'either',
+      },
+      code: { doc: 'the compiled program', access: 'read-only' },
+      credentials: { doc: 'for a bucket, the files that `AWS_…` and `NODE_EXTRA_CA_CERTS` name', access: 'read-only' },
     },
     capabilities: {
       CHOWN: 'to give files their owners',
@@ -64,6 +73,8 @@ export const HELPER_KINDS = {
       FOWNER: 'to give files their modes and times',
       FSETID: 'to keep set-group-id bits',
     },
+    // In the place of the volume that the image declares.
+    tmpfs: { '/spool': 'mode=0700,size=1m' },
   }),
 } as const;
 

@@ -50,8 +50,6 @@ export interface HelperSpec {
   user?: string;
   workdir?: string;
   mounts?: readonly HelperMount[];
-  /** container ids, each perhaps with `:ro` */
-  volumesFrom?: readonly string[];
   /** path → options, e.g. `size=64m,mode=0700` */
   tmpfs?: Readonly<Record<string, string>>;
   /** default `['ALL']` */
@@ -234,7 +232,6 @@ export function createBody(
         Target: m.target,
         ReadOnly: m.readOnly,
       })),
-      VolumesFrom: spec.volumesFrom ?? [],
       Tmpfs: spec.tmpfs ?? {},
     },
   };

@@ -190,12 +190,29 @@ export interface RestoredItem {
   kept?: string;
 }
 
+/** An object of a dump that the server refused, so that a restore left it out. */
+export interface SkippedObject {
+  database: string;
+  /** as `pg_dump` calls it, in lower case: `fk constraint`, `index`; `rows` for those of a table */
+  kind: string;
+  /** with its schema; of constraints and the like that of their table, a blank and their own */
+  name: string;
+  /** what makes it, shortened; absent where it may hold credentials */
+  statement?: string;
+  /** what the server said */
+  message: string;
+}
+
 /** The outcome of a restore: notified, printed and stored as `<project>/restores/<id>.json`. */
 export interface RestoreReport extends RestoreStart {
   end: string;
   /** `partial`: the data is back, but not everything is well */
   status: RunStatus;
   restored: RestoredItem[];
+  /** databases that are as they were, because they could not be restored; absent when there is none */
+  failed?: { target: string; error: ErrorInfo }[];
+  /** what was left out with `--skip-failed`; absent when there is nothing */
+  skipped?: SkippedObject[];
   /** what was done, in order; milliseconds */
   steps: { name: string; durationMs: number }[];
   /** what was looked at afterwards */

@@ -1,4 +1,4 @@
-import type { RestoreReport, RestoreStart } from './events.ts';
+import type { RestoreReport, RestoreStart, SkippedObject } from './events.ts';
 import { formatBytes, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
@@ -33,6 +33,11 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
     const kept = item.kept === undefined ? '' : ` · replaced data kept as ${oneLine(item.kept)}`;
     return `  ${oneLine(item.target)}${facts.length > 0 ? `  ${facts.join(', ')}` : ''}${kept}`;
   });
+  for (const { target, error } of report.failed ?? []) {
+    const hint = error.hint === undefined ? '' : ` hint: ${oneLine(error.hint)}`;
+    lines.push(paint.bad(`  not restored: ${oneLine(target)}: ${oneLine(error.message)} (${error.code})${hint}`));
+  }
+  lines.push(...skippedLines(report.skipped ?? []).map((line) => paint.warn(line)));
   if (report.withoutDataMs !== undefined) lines.push(`  away for ${formatMs(report.withoutDataMs)}`);
   for (const { name, ok, detail } of report.checks) {
     const words = `  ${ok ? 'checked' : 'not well'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
@@ -43,6 +48,20 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
   if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.of ?? report.id}`);
   return lines;
+}
+
+/** How many objects are listed one by one: one that is missing may take hundreds with it. */
+const LISTED = 50;
+
+function skippedLines(skipped: readonly SkippedObject[]): string[] {
+  const lines = skipped
+    .slice(0, LISTED)
+    .flatMap(({ database, kind, name, statement, message }) => [
+      `  left out: ${oneLine(database)}: ${kind} ${oneLine(name)}: ${oneLine(message)}`,
+      ...(statement === undefined ? [] : [`    ${oneLine(statement)}`]),
+    ]);
+  const more = skipped.length - LISTED;
+  return more > 0 ? [...lines, `  left out: ${plural(more, 'more object')}; --json lists them all`] : lines;
 }
 
 function formatMs(ms: number): string {

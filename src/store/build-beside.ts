@@ -5,12 +5,15 @@ import { areaName, parseAreaName } from './area.ts';
 import { differing } from './differing.ts';
 import { Directory, type DirectoryMeta } from './directory.ts';
 import { undoExchange } from './exchange.ts';
+import { planMerge, planWhole } from './exchange-plan.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from './extract-tree.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import { copyEqualFile } from './live-file.ts';
+import { checkChangeable, checkSteps } from './movable.ts';
 import { OpenDirectories } from './open-directories.ts';
 import { split, type TreePath } from './path.ts';
+import { removeTree } from './remove-tree.ts';
 import { setMeta } from './settle.ts';
 
 /** What to build beside a volume's data. */
@@ -60,10 +63,15 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
   const live = new OpenDirectories(root);
   try {
     checkSpace(root, needed);
-    const target = makeArea(root, areaName('restoring', id));
+    checkChangeable(root, '');
+    const area = areaName('restoring', id);
+    const target = makeArea(root, area);
     const counts = { equal: 0, newer: 0 };
     try {
+      const before = root.meta();
       const { progress, heard } = steady(options.progress);
+      // Before anything is fetched, and long before anything is stopped.
+      if (!select) await checkSteps(root, planWhole(root, target, before), area);
       const part = select && (await differing(options, select, live, counts, heard));
       const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
         const { parent, name } = split(entry.path);
@@ -78,9 +86,11 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
         owner: true,
         durable: true,
       });
+      if (select) await checkSteps(root, planMerge(root, target, before), area);
       return { ...extracted, ...counts };
     } catch (error) {
-      await takeBack(root, id);
+      // What cannot be removed now is tried again by whoever ends or recovers the run.
+      await takeBack(root, id).catch(() => undefined);
       if (!(error instanceof LifeboatError) || error.code !== 'TREE_TARGET_FULL') throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
     } finally {
@@ -133,9 +143,9 @@ async function takeBack(root: Directory, id: string, heard: () => void = () => u
   const area = root.enter(name);
   const base = area && readBase(area);
   // Last of all, so that a removal that is cut off knows the root's time the next time.
-  area?.remove(BUILT, heard);
+  if (area) removeTree(area, BUILT, heard);
   area?.close();
-  root.remove(name, heard);
+  removeTree(root, name, heard);
   if (base && state === 'old') await setMeta(root, base);
   root.sync();
   return state;

@@ -3,8 +3,9 @@ import { storedSize } from './data-ranges.ts';
 import { Directory } from './directory.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
+import { OpenDirectories } from './open-directories.ts';
 import type { PackRef } from './pack-stream.ts';
-import { comparePaths, displayPath, pathUnder, type TreePath } from './path.ts';
+import { comparePaths, shortPath, split, type TreePath } from './path.ts';
 import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
 import { type FileStat, type WalkItem, walk } from './walk.ts';
 
@@ -55,8 +56,9 @@ const FILE_OVERHEAD = 4096 + 512;
  */
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
   const root = Directory.open(options.root);
+  const open = new OpenDirectories(root);
   try {
-    const comparison = new Comparison(options, pathUnder(root.realPath()));
+    const comparison = new Comparison(options, open);
     const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
     let beside = await live.next();
     for await (const entry of options.index) {
@@ -72,22 +74,23 @@ export async function compareTree(options: CompareOptions): Promise<TreeDifferen
     for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
     return comparison.result(root.free());
   } finally {
+    open.close();
     root.close();
   }
 }
 
 class Comparison {
   private readonly options: CompareOptions;
-  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly open: OpenDirectories;
   private readonly packs = new Set<string>();
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
   private dev: bigint | undefined;
   private toldAt = 0;
 
-  constructor(options: CompareOptions, absolute: (path: TreePath) => Buffer) {
+  constructor(options: CompareOptions, open: OpenDirectories) {
     this.options = options;
-    this.absolute = absolute;
+    this.open = open;
   }
 
   extra(path: TreePath, stat: FileStat | undefined): void {
@@ -105,19 +108,26 @@ class Comparison {
     this.see(entry.path, stat);
     if (!this.wanted(entry)) return;
     const isDatabase = entry.sqlite !== undefined && stat?.type === 'file';
-    const inParts = isDatabase && isInParts(this.absolute(entry.path));
+    const inParts = isDatabase && this.at(entry.path, isInParts) === true;
     if (stat && !inParts && isEqual(entry, stat, target)) {
       this.counts.equal++;
       // Written anew all the same, but not fetched.
       if (!this.options.select) this.need(entry, false);
       return;
     }
-    const written = (live: FileStat) => (isDatabase ? lastWritten(live, this.absolute(entry.path)) : live.mtime);
+    const written = (live: FileStat) =>
+      (isDatabase ? this.at(entry.path, (file) => lastWritten(live, file)) : undefined) ?? live.mtime;
     const newer = stat !== undefined && written(stat) > entry.mtime;
     if (newer) this.counts.newer++;
     if (newer && this.options.select && !this.options.overwrite) return;
     this.counts.replaced++;
     this.need(entry, true);
+  }
+
+  /** Asks something of a file by its path. */
+  private at<T>(path: TreePath, ask: (file: Buffer) => T): T | undefined {
+    const { parent, name } = split(path);
+    return this.open.use(parent, (directory) => ask(directory.at(name)));
   }
 
   result(free: number): TreeDifference {
@@ -147,13 +157,9 @@ class Comparison {
     if (!stat) return;
     this.dev ??= stat.dev;
     if (stat.dev !== this.dev) {
-      throw new LifeboatError(
-        'TREE_TARGET_REFUSED',
-        `another file system is mounted at ${displayPath(path)} inside it`,
-        {
-          hint: 'Restore into a directory with --to-directory, and copy from there.',
-        },
-      );
+      throw new LifeboatError('TREE_TARGET_REFUSED', `another file system is mounted at ${shortPath(path)} inside it`, {
+        hint: 'Restore into a directory with --to-directory, and copy from there.',
+      });
     }
     if (path !== '') this.present.entries++;
     if (stat.type === 'directory') return;

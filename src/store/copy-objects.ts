@@ -102,7 +102,7 @@ export async function removeWrong(destination: Destination, key: string, what: s
 
 async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectRef): Promise<void> {
   const body = Readable.from(checked(from.destination, ref, heard, signal), { objectMode: false });
-  const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size });
+  const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size, whole: ref });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
   await deleteUnlessKept(to.destination, ref.key);
   throw new LifeboatError('DEST_DAMAGED', `${ref.key} is not at ${to.destination.name} what was sent`);

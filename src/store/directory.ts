@@ -25,7 +25,7 @@ import {
 import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
 import { openPath } from './open-path.ts';
-import { displayPath } from './path.ts';
+import { displayPath, shorten } from './path.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For a file that is read: a FIFO in its place is not waited for. */
@@ -120,7 +120,9 @@ export class Directory {
     if (!this.look(name)) this.create(name);
     const made = this.enter(name);
     if (made) return made;
-    throw Object.assign(new Error(`${this.place}/${displayPath(name)} is not a directory`), { code: 'EEXIST' });
+    throw Object.assign(new Error(`${shorten(`${this.place}/${displayPath(name)}`)} is not a directory`), {
+      code: 'EEXIST',
+    });
   }
 
   /** Descriptor of a new file, mode 600, for reading and writing. Throws EEXIST. */
@@ -167,20 +169,9 @@ export class Directory {
     this.call(name, () => unlinkSync(this.at(name)));
   }
 
-  /** Removes a name with all below it. `heard` is called for each thing that goes. */
-  remove(name: string, heard: () => void = () => {}): void {
-    const inside = this.enter(name);
-    if (!inside) {
-      if (this.look(name)) this.unlink(name);
-    } else {
-      try {
-        for (const child of inside.names()) inside.remove(child, heard);
-      } finally {
-        inside.close();
-      }
-      this.call(name, () => rmdirSync(this.at(name)));
-    }
-    heard();
+  /** Removes an empty directory. */
+  removeDirectory(name: string): void {
+    this.call(name, () => rmdirSync(this.at(name)));
   }
 
   meta(): DirectoryMeta {
@@ -235,7 +226,7 @@ export class Directory {
   named(error: unknown, name: string): unknown {
     if (!(error instanceof Error)) return error;
     const known = name === '' ? this.place : `${this.place}/${displayPath(name)}`;
-    error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${known}'`);
+    error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
     return error;
   }
 

@@ -3,7 +3,7 @@ import { parseAreaName } from './area.ts';
 import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
 import { within } from './open-directories.ts';
-import { displayPath, split, type TreePath } from './path.ts';
+import { shortPath, split, type TreePath } from './path.ts';
 import { companionsOf, isSqliteAt } from './sqlite/sqlite-file.ts';
 
 /** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
@@ -94,7 +94,7 @@ export async function* planBack(
       const found = within(root, directory, (live) => live.meta());
       if (found) yield { type: 'directory', path: directory, before: found, after: found };
       else if (has(root, directory)) {
-        throw new LifeboatError('TREE_TARGET_REFUSED', `${displayPath(directory)} is not a directory any more`, {
+        throw new LifeboatError('TREE_TARGET_REFUSED', `${shortPath(directory)} is not a directory any more`, {
           hint: 'Move it away, and roll back then.',
         });
       } else {

@@ -1,9 +1,11 @@
 import { LifeboatError } from '../errors.ts';
 import { areaName } from './area.ts';
 import type { Directory, DirectoryMeta } from './directory.ts';
+import { unmovable } from './movable.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, markDone, readMoves, writeMoves } from './move-list.ts';
 import { within } from './open-directories.ts';
-import { displayPath, split, type TreePath } from './path.ts';
+import { shortPath, split, type TreePath } from './path.ts';
+import { removeTree } from './remove-tree.ts';
 import { joined, KEPT, setMeta, settle } from './settle.ts';
 
 /**
@@ -39,7 +41,7 @@ export async function exchange(
   let begin = 0;
   let swapMs = 0;
   const incoming = openIncoming(root, header);
-  if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${displayPath(header.incoming)} is not there any more`);
+  if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${shortPath(header.incoming)} is not there any more`);
   try {
     const area = root.make(name);
     try {
@@ -77,21 +79,23 @@ function openIncoming(root: Directory, { incoming }: ExchangeHeader, options?: {
 function forward(root: Directory, incoming: Directory, area: string, step: ExchangeStep): void {
   if (step.type === 'make') makeIn(root, step.path, step.meta);
   if (step.type !== 'move') return;
-  const { parent, name } = split(step.path);
+  const { parent } = split(step.path);
   const done = within(root, parent, (live) => {
     const out =
-      !step.out || within(root, joined(area, KEPT, parent), (kept) => moved(step.path, name, live, kept), MAKE);
-    return out && (!step.in || within(incoming, parent, (from) => moved(step.path, name, from, live)));
+      !step.out || within(root, joined(area, KEPT, parent), (kept) => moved(root, step.path, live, kept), MAKE);
+    return out && (!step.in || within(incoming, parent, (from) => moved(root, step.path, from, live)));
   });
-  if (!done) throw new LifeboatError('INTERNAL', `${displayPath(step.path)} is not where it was`);
+  if (!done) throw new LifeboatError('INTERNAL', `${shortPath(step.path)} is not where it was`);
 }
 
-function moved(path: TreePath, name: string, from: Directory, to: Directory): true {
+function moved(root: Directory, path: TreePath, from: Directory, to: Directory): true {
   try {
-    from.move(name, to);
+    from.move(split(path).name, to);
     return true;
-  } catch (cause) {
-    throw new LifeboatError('INTERNAL', `${displayPath(path)} could not be moved`, { cause });
+  } catch (error) {
+    const cause = unmovable(error, root, path, 'moved');
+    if (cause instanceof LifeboatError) throw cause;
+    throw new LifeboatError('INTERNAL', `${shortPath(path)} could not be moved`, { cause });
   }
 }
 
@@ -176,9 +180,9 @@ function removeEmptied(root: Directory, name: string, heard: () => void): void {
   const area = root.enter(name);
   if (!area) return;
   const late = area.look(LATE) !== undefined;
-  for (const child of area.names()) if (child !== LATE) area.remove(child, heard);
+  for (const child of area.names()) if (child !== LATE) removeTree(area, child, heard);
   area.close();
-  if (!late) root.remove(name);
+  if (!late) removeTree(root, name);
 }
 
 async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Promise<void> {
@@ -190,7 +194,7 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
       const inside = live.enter(name);
       const empty = inside?.names().length === 0;
       inside?.close();
-      if (empty) live.remove(name);
+      if (empty) removeTree(live, name);
     });
   }
 }
@@ -208,12 +212,12 @@ async function finishExchange(root: Directory, id: string): Promise<boolean> {
       if (step.type === 'move' && (step.out || !header.whole)) kept = true;
       if (step.type === 'directory' && step.path === '') after = step.after;
     }
-    root.remove(header.incoming.split('/')[0] as string);
+    removeTree(root, header.incoming.split('/')[0] as string);
   } finally {
     area.close();
   }
   // Nothing was replaced: there is nothing to roll back to, and no area to leave in an application's directory.
-  if (!kept) root.remove(name);
+  if (!kept) removeTree(root, name);
   await setMeta(root, after);
   root.sync();
   return kept;

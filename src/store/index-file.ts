@@ -5,11 +5,11 @@ import { areRanges, type DataRanges, storedSize } from './data-ranges.ts';
 import {
   comparePaths,
   decodePath,
-  displayPath,
   type EncodedPath,
   encodePath,
   isSafePath,
   parentOf,
+  shortPath,
   type TreePath,
 } from './path.ts';
 import type { FileType } from './walk.ts';
@@ -200,7 +200,7 @@ export async function* readIndex(stream: AsyncIterable<Buffer>): AsyncGenerator<
       if (comparePaths(last, path) >= 0) throw damaged(`line ${number} is out of order`);
       const parent = parentOf(path);
       while (open.length > 0 && open.at(-1) !== parent) open.pop();
-      if (open.length === 0) throw damaged(`the parent of ${displayPath(path)} is not a directory of it`);
+      if (open.length === 0) throw damaged(`the parent of ${shortPath(path)} is not a directory of it`);
     }
     if (entry.type === 'directory') open.push(path);
     last = path;

@@ -2,7 +2,7 @@ import { hasErrno, LifeboatError } from '../errors.ts';
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 import { OpenDirectories } from './open-directories.ts';
-import { displayPath, split } from './path.ts';
+import { shortPath, split } from './path.ts';
 import { TreeSum } from './tree-sum.ts';
 import type { NewName } from './write-file.ts';
 
@@ -37,7 +37,7 @@ export class NewTree {
       if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
       // The target was empty, an index has no name twice, and a directory comes before what is in it: that was somebody else.
       if (entry.type !== 'hardlink') throw this.disturbed(cause);
-      throw new LifeboatError('OBJECT_DAMAGED', `${displayPath(entry.path)} cannot be restored`, { cause });
+      throw new LifeboatError('OBJECT_DAMAGED', `${shortPath(entry.path)} cannot be restored`, { cause });
     }
   }
 

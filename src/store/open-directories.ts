@@ -1,5 +1,5 @@
 import type { Directory } from './directory.ts';
-import { displayPath, parentOf, split, type TreePath } from './path.ts';
+import { parentOf, shortPath, split, type TreePath } from './path.ts';
 
 /** So many directories are kept open: programs may have 1024 files open where nobody allows more. */
 const LIMIT = 128;
@@ -53,8 +53,7 @@ export class OpenDirectories {
       return work(directory);
     });
     if (entered) return result as T;
-    const place = `${this.top.directory.place}/${displayPath(path)}`;
-    throw Object.assign(new Error(`ENOTDIR: there is no directory ${place}`), { code: 'ENOTDIR' });
+    throw Object.assign(new Error(`ENOTDIR: there is no directory ${shortPath(path)}`), { code: 'ENOTDIR' });
   }
 
   /** Closes all but the root. */

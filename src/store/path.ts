@@ -59,6 +59,22 @@ export function displayPath(path: TreePath): string {
   return Buffer.from(path, 'latin1').toString('utf8') || '.';
 }
 
+/** Longest path that a message shows whole, in characters. */
+const MAX_SHOWN = 240;
+
+/** A path for messages: like {@link displayPath}, and a long one without its middle. */
+export function shortPath(path: TreePath): string {
+  return shorten(displayPath(path));
+}
+
+/** Text that is a path, or ends with one, without its middle where it is long. */
+export function shorten(text: string): string {
+  const characters = text.length > MAX_SHOWN ? Array.from(text) : [];
+  if (characters.length <= MAX_SHOWN) return text;
+  const half = MAX_SHOWN / 2;
+  return `${characters.slice(0, half).join('')}…${characters.slice(1 - half).join('')}`;
+}
+
 /** A path in JSON: as text where it is UTF-8, else as base64 of its bytes. */
 export type EncodedPath = { text: string } | { base64: string };
 

@@ -6,7 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import { LifeboatError } from '../errors.ts';
 import type { Directory } from './directory.ts';
 import { within } from './open-directories.ts';
-import { displayPath, split, type TreePath } from './path.ts';
+import { shortPath, split, type TreePath } from './path.ts';
 
 /** Sets modification times in a tree. */
 export interface TimeSetter {
@@ -75,7 +75,7 @@ function roundedIn(root: Directory): TimeSetter {
         directory.setTime(name === '' ? '.' : name, Number(mtime) / 1e9);
         return true;
       });
-      if (!done) throw new LifeboatError('TOOL_FAILED', `the time of ${displayPath(path)} could not be set`);
+      if (!done) throw new LifeboatError('TOOL_FAILED', `the time of ${shortPath(path)} could not be set`);
     },
     finish: async () => {},
     abort: () => {},

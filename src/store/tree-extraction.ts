@@ -10,7 +10,7 @@ import type { IndexEntry } from './index-file.ts';
 import { NewTree } from './new-tree.ts';
 import { PackReader, streamSingle } from './pack-reader.ts';
 import type { PackRef } from './pack-stream.ts';
-import { displayPath, isWithin, type TreePath } from './path.ts';
+import { isWithin, shortPath, type TreePath } from './path.ts';
 import type { TaskLists } from './task-lists.ts';
 import type { TimeSetter } from './times.ts';
 import { restoredMode, writeLargeFile, writeSmallFile } from './write-file.ts';
@@ -245,6 +245,6 @@ export class Extraction {
 function wrongContent(entry: IndexEntry): LifeboatError {
   return new LifeboatError(
     'OBJECT_DAMAGED',
-    `the stored content of ${displayPath(entry.path)} is not what was backed up`,
+    `the stored content of ${shortPath(entry.path)} is not what was backed up`,
   );
 }

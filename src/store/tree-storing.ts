@@ -4,7 +4,7 @@ import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './conte
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 import { IndexWriter } from './index-writer.ts';
-import { displayPath, pathUnder, type TreePath } from './path.ts';
+import { pathUnder, shortPath, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
 import type { SmallRead } from './read-file.ts';
 import { lastWritten } from './sqlite/sqlite-file.ts';
@@ -228,7 +228,7 @@ export class TreeStoring {
 
   private addIssue(kind: 'unreadable' | 'changed' | DatabaseIssue, path: TreePath, message: string): void {
     this.result[`${kind}Count`]++;
-    if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: displayPath(path), message });
+    if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: shortPath(path), message });
   }
 
   private reportProgress(minimumMs: number): void {

@@ -1,10 +1,13 @@
+import { closeSync } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import { type AreaKind, areaName, parseAreaName } from './area.ts';
 import { builtPath, rootBefore } from './build-beside.ts';
 import { Directory } from './directory.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
+import { checkSteps, unmovable } from './movable.ts';
 import { exchangeState, readMoves } from './move-list.ts';
+import { removeTree } from './remove-tree.ts';
 import { KEPT, setMeta } from './settle.ts';
 import { walk } from './walk.ts';
 
@@ -73,11 +76,12 @@ function checkEmpty(root: Directory): void {
 
 /**
  * Brings back the data that is kept of a restore; what it replaces is kept in a new area, so that the same undoes it.
+ * `check`: only finds out whether it could.
  *
- * @throws NOTHING_TO_ROLL_BACK when nothing is kept of that restore
+ * @throws NOTHING_TO_ROLL_BACK when nothing is kept of that restore; TREE_TARGET_REFUSED
  */
-export async function rollBackArea(swap: Swap & { restore: string }): Promise<Exchanged> {
-  const { restore } = swap;
+export async function rollBackArea(swap: Swap & { restore: string; check?: boolean }): Promise<Exchanged> {
+  const { restore, check: _, ...rest } = swap;
   return inVolume(swap.root, async (root) => {
     const found = (await areasIn(root, { measure: false })).find((one) => one.restore === restore);
     if (!found) throw gone(restore);
@@ -86,17 +90,21 @@ export async function rollBackArea(swap: Swap & { restore: string }): Promise<Ex
     const area = root.enter(name);
     if (!area) throw gone(restore);
     try {
+      if (area.look(FORGOTTEN)) throw gone(restore);
       const { header, steps } = await readMoves(area);
       // A merge that replaced nothing has no tree; there is something to take back all the same.
       area.make(KEPT).close();
       const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
       const { whole, snapshot } = header;
       const about = { restore, holds, whole, ...(snapshot ? { snapshot } : {}), incoming: `${name}/${KEPT}` };
-      return await exchanged(swap, holds, () =>
-        exchange({ ...swap, ...about, root }, (_, incoming) =>
-          whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before),
-        ),
-      );
+      const plan = (incoming: Directory) =>
+        whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before);
+      if (swap.check) {
+        const kept = area.enter(KEPT) as Directory;
+        await checkSteps(root, plan(kept), name).finally(() => kept.close());
+        return { holds, swapMs: 0 };
+      }
+      return await exchanged(swap, holds, () => exchange({ ...rest, ...about, root }, (_, incoming) => plan(incoming)));
     } finally {
       area.close();
     }
@@ -109,10 +117,28 @@ export async function forgetAreas(rootPath: string, restore: string, heard: () =
     const areas = await areasIn(root, { measure: false });
     const meta = root.meta();
     const ours = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
-    for (const { id } of ours) root.remove(areaName('before', id), heard);
+    for (const { id } of ours) forgetArea(root, areaName('before', id), heard);
     if (ours.length > 0) await setMeta(root, meta);
     root.sync();
   });
+}
+
+/** In an area of which a part may be deleted: nothing of it is brought back. */
+const FORGOTTEN = 'forgotten';
+
+function forgetArea(root: Directory, name: string, heard: () => void): void {
+  const area = root.enter(name);
+  try {
+    if (area && !area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
+    area?.sync();
+    // What tells of the area goes last, so that it can be forgotten again.
+    if (area) removeTree(area, KEPT, heard);
+  } catch (error) {
+    throw unmovable(error, root, name, 'deleted');
+  } finally {
+    area?.close();
+  }
+  removeTree(root, name, heard);
 }
 
 /** All areas in a volume, with what they hold, unless that is not to be counted. */

@@ -147,7 +147,13 @@ test('the policy of the agent', () => {
       {
         Sid: 'LifeboatObjects',
         Effect: 'Allow',
-        Action: ['s3:PutObject', 's3:GetObject', 's3:AbortMultipartUpload', 's3:DeleteObject'],
+        Action: [
+          's3:PutObject',
+          's3:GetObject',
+          's3:AbortMultipartUpload',
+          's3:ListMultipartUploadParts',
+          's3:DeleteObject',
+        ],
         Resource: 'arn:aws:s3:::acme/shop/*',
       },
     ],

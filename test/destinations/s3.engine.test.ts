@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { AbortMultipartUploadCommand, ListMultipartUploadsCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { check } from '../../src/check.ts';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
@@ -210,6 +210,60 @@ describe('an object that is put while the network fails', () => {
     await destination.put('shop/object', pieces(small));
     await expect(destination.put('shop/object', pieces(large))).rejects.toMatchObject({ code: 'DEST_EXISTS' });
     expect(sha256(await read(destination, 'shop/object'))).toBe(sha256(small));
+  });
+
+  test('an upload that an outage cut off goes on with the parts that are missing, where the bytes are known', async () => {
+    const prefix = newPrefix();
+    const content = randomBytes(23 * MIB);
+    const whole = { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+    const destination = throughProxy(prefix);
+    const send = (of = content) =>
+      destination.put('shop/packs/object', Readable.from([of]), { expectedSize: content.length, whole });
+    proxy.script(({ operation, ofOperation }) =>
+      operation === 'UploadPart' && ofOperation >= 2 ? 'reset-body' : undefined,
+    );
+    await expect(send()).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    const key = `${prefix}shop/packs/object`;
+    const there = async () => (await server.uploads(bucket)).filter((one) => one === key);
+    expect(await there()).toEqual([key]);
+    // Kept for the next put, and no longer than that.
+    await destination.sweepTemporary();
+    expect(await there()).toEqual([key]);
+    proxy.forget();
+    expect(await send()).toEqual(whole);
+    const sent = (name: S3Operation) => proxy.seen.filter(({ operation }) => operation === name).length;
+    expect({ begun: sent('CreateMultipartUpload'), parts: sent('UploadPart') }).toEqual({ begun: 0, parts: 3 });
+    expect(await there()).toEqual([]);
+    expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(content)).toBe(true);
+  });
+
+  test('an upload that was cut off is no part of other bytes, nor of one that the server has forgotten', async () => {
+    const prefix = newPrefix();
+    const destination = throughProxy(prefix);
+    const send = (content: Buffer) => {
+      const whole = { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
+      return destination.put('shop/packs/object', Readable.from([content]), { expectedSize: content.length, whole });
+    };
+    const cut = () =>
+      proxy.script(({ operation, ofOperation }) =>
+        operation === 'UploadPart' && ofOperation >= 2 ? 'reset-body' : undefined,
+      );
+    const [first, second] = [randomBytes(12 * MIB), randomBytes(12 * MIB)];
+    cut();
+    await expect(send(first)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    proxy.forget();
+    await send(second);
+    expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(second)).toBe(true);
+    await destination.delete('shop/packs/object');
+    // What was kept of the first is used, but it is gone.
+    const { Uploads = [] } = await server.client.send(
+      new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix }),
+    );
+    for (const { Key, UploadId } of Uploads) {
+      await server.client.send(new AbortMultipartUploadCommand({ Bucket: bucket, Key, UploadId }));
+    }
+    await send(first);
+    expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(first)).toBe(true);
   });
 
   test('somebody who was quicker keeps what is theirs, small or large', async () => {

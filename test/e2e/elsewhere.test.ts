@@ -21,7 +21,8 @@ describe('a repository from elsewhere', () => {
       receiver: false,
     });
     await lost.psql(
-      'CREATE ROLE clerk; CREATE TABLE t AS SELECT generate_series(1, 99) AS i; ALTER TABLE t OWNER TO clerk',
+      `CREATE ROLE clerk NOLOGIN; CREATE ROLE app_login LOGIN PASSWORD 'login-canary' IN ROLE clerk; CREATE ROLE outsider LOGIN;
+       CREATE TABLE t AS SELECT generate_series(1, 99) AS i; ALTER TABLE t OWNER TO clerk`,
       {
         database: 'shop',
       },
@@ -80,6 +81,10 @@ describe('a repository from elsewhere', () => {
     expect(
       await here.psql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 't'", { database: 'shop' }),
     ).toBe('clerk');
+    // The owner cannot log in; who can, as its member, has the old password.
+    const login = ['psql', '-At', '-h', 'db', '-U', 'app_login', '-d', 'shop', '-c', 'SELECT count(*) FROM t'];
+    expect(await here.exec('db', ['env', 'PGPASSWORD=login-canary', ...login])).toBe('99\n');
+    expect(result.warnings).toEqual([expect.stringMatching(/roles outsider of the snapshot .*--globals/)]);
     expect(await here.psql('SELECT i FROM present', { database: kept })).toBe('1');
     expect((await here.lifeboat('rollback', '--yes')).code).toBe(0);
     expect(await here.psql('SELECT i FROM present', { database: 'shop' })).toBe('1');

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { check } from '../../src/check.ts';
 import { silentLog } from '../../src/log.ts';
 import { prune } from '../../src/prune.ts';
 import { renderSnapshots } from '../../src/report/listing.ts';
@@ -79,6 +80,11 @@ describe('a clock that was ahead once', () => {
     expect(damaged).toEqual([]);
     expect(snapshots.map(({ manifest }) => manifest.id)).toEqual([...good.map(({ id }) => id).reverse(), ahead.id]);
     expect(chainBreaks(snapshots, [])).toEqual([]);
+    const { signal } = new AbortController();
+    vi.setSystemTime(bench.now);
+    const checked = await check(repository, { readData: 0, spool: bench.root, signal });
+    vi.useRealTimers();
+    expect(checked).toMatchObject({ manifests: [], damaged: [], ahead: [ahead.id] });
     const rows = snapshots.map(({ manifest }) => ({ ...manifest, sources: [] }));
     const lines = renderSnapshots(rows, bench.now).split('\n');
     expect(lines[4]).toMatch(new RegExp(`^${ahead.id} +in 18 days +ok +schedule, dated in the future`));

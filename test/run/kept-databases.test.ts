@@ -36,6 +36,15 @@ test('which data is in use is told by the databases, not by what was remembered'
   expect(asFound({ ...one, inUse: 'before' }, server({ app__before_00ab12: '5' }))?.inUse).toBe('restored');
 });
 
+test('of several databases, each swapped for itself, only those are kept that were put aside', () => {
+  const next = { name: 'shop', before: 'shop__before_00ab12', oid: '6' };
+  const both = { ...one, databases: [...(one.databases ?? []), next] };
+  const found = asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '6' }));
+  expect(found).toEqual(one);
+  // Somebody dropped what was kept: that is refused when it comes to it, and not passed over.
+  expect(asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '10' }))).toEqual(both);
+});
+
 test('what never was put aside, or was dropped, is forgotten; other sources and volumes are left alone', async () => {
   const other = { ...one, id: 'o', source: 'other.postgres' };
   const turned = { ...one, id: 't', databases: [{ name: 'b', before: 'b__before_1', oid: '1' }] };

@@ -107,7 +107,13 @@ export class SealedBench {
         project: 'shop',
         repository: { destination: bench.destination, keys },
       },
-      ...{ agent: { id: 'a', imageId: 'i' }, helperEnv: {}, helperSecrets: {}, stallTimeoutMs: 100_000 },
+      ...{
+        agent: { id: 'a', imageId: 'i', mounts: [] },
+        helperPlace: { directory: '/backups' },
+        helperEnv: {},
+        helperSecrets: {},
+        stallTimeoutMs: 100_000,
+      },
     });
     const deps: Partial<RestoreDeps> = {
       ...{ project: 'shop', agentVersion: '0', agentId: 'a', foreign: true, log: silentLog, agentMounts: [mount] },
@@ -125,7 +131,7 @@ export class SealedBench {
     };
     await restore(deps as RestoreDeps, {
       ...{ snapshot: 'latest', source: SOURCE, tables: [], paths: [], overwrite: false, globals: false },
-      ...{ unsigned: false, dryRun: false, safety: false, stopServices: false, confirm },
+      ...{ unsigned: false, dryRun: false, safety: false, skipFailed: false, stopServices: false, confirm },
       signal: AbortSignal.timeout(100_000),
       say: () => undefined,
     });

@@ -29,7 +29,8 @@ function writeArchive(entries: readonly ArchiveEntry[], minor: number): Buffer {
     integer(entry.file === '' ? 0 : 1);
     for (const value of ['1259', '16385', entry.tag, entry.kind]) text(value);
     integer(ORDER.indexOf(entry.section) + 1);
-    for (const value of [entry.definition, '', undefined, entry.schema || undefined, undefined, 'heap']) text(value);
+    for (const value of [entry.definition, '', undefined, entry.schema || undefined, entry.tablespace, 'heap'])
+      text(value);
     if (minor >= 16) integer(114);
     for (const value of ['owner', 'false', ...entry.dependencies.map(String), undefined]) text(value);
     text(entry.file || undefined);
@@ -39,16 +40,18 @@ function writeArchive(entries: readonly ArchiveEntry[], minor: number): Buffer {
 
 const word = fc.string({ unit: 'grapheme', maxLength: 20 });
 const id = fc.integer({ min: 1, max: 100_000 });
-const entry: fc.Arbitrary<ArchiveEntry> = fc.record({
-  dumpId: id,
-  kind: word,
-  section: fc.constantFrom(...ORDER),
-  schema: word,
-  tag: word,
-  definition: word,
-  dependencies: fc.array(id, { maxLength: 4 }),
-  file: word,
-});
+const entry: fc.Arbitrary<ArchiveEntry> = fc
+  .record({
+    dumpId: id,
+    kind: word,
+    section: fc.constantFrom(...ORDER),
+    schema: word,
+    tag: word,
+    definition: word,
+    dependencies: fc.array(id, { maxLength: 4 }),
+    file: word,
+  })
+  .chain((plain) => fc.constantFrom(plain, { ...plain, tablespace: 'fast' }));
 
 describe('the table of contents of a dump', () => {
   it.each([14, 15, 16])('is read in format 1.%i, whatever the names are', (minor) => {

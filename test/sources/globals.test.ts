@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { roleOfStatement, splitStatements, statementsFor } from '../../src/sources/postgres/globals.ts';
+import {
+  inSteps,
+  roleOfStatement,
+  rolesNeeded,
+  splitStatements,
+  statementsFor,
+} from '../../src/sources/postgres/globals-statements.ts';
 import { quoteIdentifier, quoteLiteral } from '../../src/sources/postgres/quote.ts';
 
 describe('splitting globals', () => {
@@ -20,7 +26,7 @@ describe('splitting globals', () => {
     );
   });
 
-  it('finds what some roles need: their own statements, and those of the groups that they are in', () => {
+  it('finds what some roles need: their own statements, and those of their members and of the groups of these', () => {
     const of = (role: string) => [`CREATE ROLE ${role}`, `ALTER ROLE ${role} WITH LOGIN PASSWORD 'x'`];
     const all = [
       ...['a', 'b', 'c', '"D"'].flatMap(of),
@@ -29,9 +35,30 @@ describe('splitting globals', () => {
       'GRANT c TO b GRANTED BY postgres',
       'GRANT a TO "D" GRANTED BY postgres',
     ];
-    expect(statementsFor(all, ['a'], new Set())).toEqual([...['a', 'b', 'c'].flatMap(of), ...all.slice(-3, -1)]);
-    expect(statementsFor(all, ['a'], new Set(['D'])).at(-1)).toBe(all.at(-1));
-    expect(statementsFor(all, ['c'], new Set())).toEqual(of('c'));
+    const everyone = [...['a', 'b', 'c', '"D"'].flatMap(of), ...all.slice(-3)];
+    expect(statementsFor(all, ['a'], new Set())).toEqual(everyone);
+    expect(statementsFor(all, ['c'], new Set())).toEqual(everyone);
+    // Not the other members of a group that a role is in.
+    const memberships = [
+      { group: 'readers', member: 'a' },
+      { group: 'readers', member: 'stranger' },
+    ];
+    expect([...rolesNeeded(memberships, ['a'])]).toEqual(['a', 'readers']);
+    expect([...rolesNeeded(memberships, ['readers'])].toSorted()).toEqual(['a', 'readers', 'stranger']);
+    const groupOnly = ['CREATE ROLE g', 'GRANT g TO m'];
+    expect(statementsFor(groupOnly, ['g'], new Set(['m']))).toEqual(groupOnly);
+  });
+
+  it('makes a role and gives it its attributes in one step', () => {
+    const steps = inSteps([
+      ...['CREATE ROLE a', "ALTER ROLE a WITH LOGIN PASSWORD 'x'", 'CREATE ROLE b', 'ALTER ROLE a SET x TO 1'],
+      ...["ALTER ROLE c WITH LOGIN PASSWORD 'y'", 'GRANT a TO b'],
+    ]);
+    expect(steps.map(({ sql }) => sql)).toEqual([
+      "CREATE ROLE a; ALTER ROLE a WITH LOGIN PASSWORD 'x'",
+      ...['CREATE ROLE b', 'ALTER ROLE a SET x TO 1', "ALTER ROLE c WITH LOGIN PASSWORD 'y'", 'GRANT a TO b'],
+    ]);
+    expect(steps.map(({ creates }) => creates)).toEqual([true, true, false, false, false]);
   });
 
   it('knows whom a statement is about', () => {

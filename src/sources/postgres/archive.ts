@@ -14,6 +14,8 @@ export interface ArchiveEntry {
   definition: string;
   /** dump ids */
   dependencies: number[];
+  /** that it is in, where it is not in the database's own; absent for that */
+  tablespace?: string;
   /** name of its content's file in the dump directory, without the suffix of a compression; empty where it has none */
   file: string;
 }
@@ -72,8 +74,8 @@ function readEntry(reader: Reader, minor: number): ArchiveEntry {
   reader.text();
   reader.text();
   const schema = reader.text() ?? '';
-  // Tablespace, access method, kind of relation, owner, and what was once "with oids".
-  reader.text();
+  const tablespace = reader.text();
+  // Access method, kind of relation, owner, and what was once "with oids".
   reader.text();
   if (minor >= 16) reader.integer();
   reader.text();
@@ -82,7 +84,8 @@ function readEntry(reader: Reader, minor: number): ArchiveEntry {
   for (let id = reader.text(); id !== undefined; id = reader.text()) dependencies.push(Number(id));
   const file = reader.text() ?? '';
   if (section === undefined) throw damaged();
-  return { dumpId, kind, section, schema, tag, definition, dependencies, file };
+  const entry = { dumpId, kind, section, schema, tag, definition, dependencies, file };
+  return tablespace ? { ...entry, tablespace } : entry;
 }
 
 /** Numbers are a sign and their bytes, lowest first; texts a number and so many bytes (ReadInt, ReadStr). */

@@ -132,6 +132,46 @@ export function listCommand(directory: string): string[] {
   return ['pg_restore', '--list', directory];
 }
 
+/** What {@link tolerantRestoreCommand} brings, and how. */
+export interface TolerantRestore {
+  connection: Connection;
+  /** an existing database, and the dump directory that fills it */
+  database: string;
+  directory: string;
+  /** file for `--use-list`; absent: everything */
+  list?: string;
+  jobs: number;
+  tablespaces: boolean;
+  /** file for what it says, inside the helper */
+  log: string;
+  /** settings of its sessions, such as `-c max_parallel_maintenance_workers=0`, besides those of {@link toolEnvironment} */
+  settings?: readonly string[];
+}
+
+/** The shell gets names as arguments only. */
+const LOGGED_RESTORE_SCRIPT = `${TOOLS}; export PGOPTIONS="$PGOPTIONS $1"; shift; exec 2>>"$0"; exec pg_restore "$@"`;
+
+/**
+ * `pg_restore` that goes on after an error (Postgres docs, pg_restore). Its messages go to a file, since there may be one for
+ * each object; with `--verbose` they name the entry of the table of contents that an error is about.
+ */
+export function tolerantRestoreCommand(options: TolerantRestore): string[] {
+  return [
+    'sh',
+    '-c',
+    LOGGED_RESTORE_SCRIPT,
+    options.log,
+    (options.settings ?? []).join(' '),
+    '--verbose',
+    ...(options.list === undefined ? [] : [`--use-list=${options.list}`]),
+    `--jobs=${options.jobs}`,
+    ...(options.tablespaces ? [] : ['--no-tablespaces']),
+    '--no-password',
+    databaseArgument(options.connection, options.database),
+    options.directory,
+  ];
+}
+
 /** `pg_restore` of a whole dump, or of what a list leaves of it, into an empty database; the first error ends it. */
 export function restoreCommand(
   connection: Connection,

@@ -1,8 +1,9 @@
 import { LifeboatError } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
+import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
-import { countDifferences, readObjectCounts } from './object-counts.ts';
+import { countDifferences, type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
 
 /** What a comparison rests on. */
@@ -13,40 +14,44 @@ export interface Compared {
   estimated: number;
 }
 
+/** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
+export interface Allowance {
+  /** partitions whose rows may be in other partitions of the same tree */
+  moving?: ReadonlySet<string>;
+  /** extensions that are missing */
+  extensions?: ReadonlySet<string>;
+  /** tables that are missing, or have no rows */
+  tables?: ReadonlySet<string>;
+  /** kinds of objects of which a part is missing */
+  kinds?: ReadonlySet<keyof ObjectCounts>;
+  /** large objects are missing */
+  largeObjects?: boolean;
+}
+
 /**
- * Compares row counts, extensions (but for those left out on purpose), and how many constraints, indexes and other objects
- * there are, with the record. PG_RESTORE_FAILED on any difference.
+ * Compares a restored database with the record: row counts, extensions, large objects, and how many constraints, indexes and
+ * other objects there are. Everything but what `allowance` names has to be equal. PG_RESTORE_FAILED on any difference.
  */
 export async function compareDatabase(
   session: Session,
   recorded: DatabaseFacts,
-  leftOut: readonly string[] = [],
+  allowance: Allowance = {},
 ): Promise<Compared> {
   const differences: string[] = [];
   const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
   for (const { name } of recorded.extensions) {
-    if (!leftOut.includes(name) && !extensions.some((extension) => extension.name === name))
+    if (!allowance.extensions?.has(name) && !extensions.some((extension) => extension.name === name))
       differences.push(`extension ${name} is missing`);
   }
   const { objects } = await session.one<{ objects: string }>(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
   );
-  if (Number(objects) !== recorded.largeObjects) {
+  if (Number(objects) !== recorded.largeObjects && !allowance.largeObjects) {
     differences.push(`it has ${plural(Number(objects), 'large object')}, recorded were ${recorded.largeObjects}`);
   }
-  const dumped = recorded.tables.filter(({ extension, data }) => extension === undefined && data !== false);
-  const expected = dumped.filter(({ exact }) => exact);
-  const restored: TableFacts[] = expected.map((table) => ({ ...table, rows: -1 }));
-  await session.run('BEGIN READ ONLY');
-  const refused = await countRows(session, restored);
-  await session.run('ROLLBACK');
-  restored.forEach((table, i) => {
-    if (!table.exact) return;
-    const rows = (expected[i] as TableFacts).rows;
-    if (table.rows !== rows)
-      differences.push(`${table.schema}.${table.name} has ${plural(table.rows, 'row')}, recorded were ${rows}`);
-  });
-  differences.push(...countDifferences(recorded, await readObjectCounts(session)));
+  const tables = await compareTables(session, recorded, allowance);
+  differences.push(...tables.differences);
+  differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.kinds));
   if (differences.length > 0) {
     throw new LifeboatError(
       'PG_RESTORE_FAILED',
@@ -56,8 +61,51 @@ export async function compareDatabase(
       },
     );
   }
-  return {
-    rows: restored.reduce((sum, table) => sum + (table.exact ? table.rows : 0), 0),
-    estimated: dumped.length - expected.length + refused.length,
-  };
+  return { rows: tables.rows, estimated: tables.uncompared };
+}
+
+async function compareTables(
+  session: Session,
+  recorded: DatabaseFacts,
+  { moving = new Set(), tables: lacking }: Allowance,
+): Promise<RowsCompared> {
+  const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
+  const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
+  // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
+  const restored: TableFacts[] = present.map((table) => {
+    return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
+  });
+  await session.run('BEGIN READ ONLY');
+  await countRows(
+    session,
+    restored.filter(({ exact }) => exact),
+  );
+  await session.run('ROLLBACK');
+  const counted = restored.map(({ schema, name, rows, exact }, i) => {
+    return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
+  });
+  const compared = compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
+  // The server refuses to count one that is not there, which is no reason to do without the count.
+  const there = await readTableNames(session);
+  const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
+  const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
+  return { ...compared, differences: [...missing, ...compared.differences] };
+}
+
+async function readTableNames(session: Session): Promise<Set<string>> {
+  const rows = await session.all<{ schema: string; name: string }>(
+    `SELECT nspname AS schema, relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r'`,
+  );
+  return new Set(rows.map(tableKey));
+}
+
+/** The topmost partitioned table of each partition, by {@link tableKey}. */
+async function readPartitionRoots(session: Session): Promise<Map<string, string>> {
+  const rows = await session.all<Record<'schema' | 'name' | 'rootSchema' | 'rootName', string>>(
+    `SELECT n.nspname AS schema, c.relname AS name, rn.nspname AS "rootSchema", r.relname AS "rootName"
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace rn ON rn.oid = r.relnamespace
+      WHERE c.relispartition AND c.relkind = 'r'`,
+  );
+  return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }

@@ -1,11 +1,18 @@
+import { LifeboatError } from '../../errors.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { quoteIdentifier, quoteLiteral } from './quote.ts';
+import { serverWords, sqlState } from './sql-state.ts';
 
 /**
  * The statement that makes an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE), for a
  * server of that version.
  */
-export function createDatabase(name: string, recorded: DatabaseFacts, versionNumber: number): string {
+export function createDatabase(
+  name: string,
+  recorded: DatabaseFacts,
+  versionNumber: number,
+  tablespace?: string,
+): string {
   const parts = [
     `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE template0`,
     `OWNER ${quoteIdentifier(recorded.owner)}`,
@@ -13,6 +20,7 @@ export function createDatabase(name: string, recorded: DatabaseFacts, versionNum
     `LC_COLLATE ${quoteLiteral(recorded.collate)}`,
     `LC_CTYPE ${quoteLiteral(recorded.ctype)}`,
   ];
+  if (tablespace !== undefined) parts.push(`TABLESPACE ${quoteIdentifier(tablespace)}`);
   if (recorded.provider === 'icu') {
     parts.push('LOCALE_PROVIDER icu', `ICU_LOCALE ${quoteLiteral(recorded.locale ?? '')}`);
     if (recorded.icuRules) parts.push(`ICU_RULES ${quoteLiteral(recorded.icuRules)}`);
@@ -23,6 +31,43 @@ export function createDatabase(name: string, recorded: DatabaseFacts, versionNum
     parts.push('LOCALE_PROVIDER libc');
   }
   return parts.join(' ');
+}
+
+/**
+ * Why a server refused {@link createDatabase}, with what to do where the server's answer tells (Postgres docs, appendix A).
+ * PG_NO_SPACE, PG_RESTORE_FAILED; an error that is no answer of the server is handed back.
+ */
+export function createFailed(error: unknown, recorded: DatabaseFacts): unknown {
+  const state = sqlState(error);
+  if (state === undefined) return error;
+  const words = serverWords(error) ?? '';
+  const hint = createHint(state, words, recorded);
+  return new LifeboatError(
+    state === '53100' ? 'PG_NO_SPACE' : 'PG_RESTORE_FAILED',
+    `a database like ${recorded.name} cannot be made: ${words}`,
+    { cause: error, ...(hint === undefined ? {} : { hint }) },
+  );
+}
+
+function createHint(
+  state: string,
+  words: string,
+  { owner, encoding, locale, collate }: DatabaseFacts,
+): string | undefined {
+  // read_only_sql_transaction
+  if (state === '25006') return 'The server is a standby, or set to be read-only: restore into the primary.';
+  if (state === '53100') return 'Make room first: `lifeboat status` shows what former restores keep.';
+  if (state === '42501') {
+    // Version 16 and newer ask for SET ROLE, older ones for membership.
+    return /SET ROLE|must be (?:a )?member of role/.test(words)
+      ? `The database belongs to ${owner}, and the role that Lifeboat uses may not act for it: GRANT ${quoteIdentifier(owner)} TO that role, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).`
+      : 'Give the role CREATEDB, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
+  }
+  // wrong_object_type and invalid_parameter_value are what it says of locales and encodings that it lacks or that do not fit.
+  if ((state === '42809' || state === '22023') && /locale|collat|encoding|ICU|LC_/i.test(words)) {
+    return `The database has encoding ${encoding} and locale ${locale ?? collate}: use an image that has them.`;
+  }
+  return undefined;
 }
 
 /** A statement, and what it is about in words that hold no value: settings may be secrets. */

@@ -1,4 +1,5 @@
 import { type Contents, readContents } from './contents.ts';
+import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { ServerConfig } from './server-config.ts';
 import type { Session } from './session.ts';
@@ -64,6 +65,8 @@ export interface DatabaseFacts {
   /** collation version recorded in the catalogue, and the one that the operating system has now */
   collationVersion?: string;
   actualCollationVersion?: string;
+  /** that it is in, where that is not the default one */
+  tablespace?: string;
   connectionLimit: number;
   /** others can be made from it */
   template?: true;
@@ -91,6 +94,8 @@ export interface PostgresFacts extends Record<string, unknown> {
   /** in the dumps of all databases */
   rows: number;
   databases: DatabaseFacts[];
+  /** which roles are members of which; not in snapshots of older agents */
+  memberships?: Membership[];
 }
 
 export async function readServerFacts(session: Session): Promise<ServerFacts> {
@@ -120,6 +125,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
             ${versionNumber >= 160000 ? 'daticurules' : 'NULL::text'} AS rules,
             ${modern ? 'datcollversion' : 'NULL::text'} AS collversion,
             ${modern ? 'pg_database_collation_actual_version(d.oid)' : 'NULL::text'} AS actual,
+            (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace AND spcname <> 'pg_default') AS tablespace,
             datconnlimit::text AS connlimit, datistemplate::text AS template, shobj_description(d.oid, 'pg_database') AS comment,
             pg_database_size(d.oid)::text AS size, (datacl IS NULL)::text AS plain,
             (SELECT count(*)::text FROM pg_largeobject_metadata) AS objects
@@ -150,6 +156,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   if (row.rules) facts.icuRules = row.rules;
   if (row.collversion) facts.collationVersion = row.collversion;
   if (row.actual) facts.actualCollationVersion = row.actual;
+  if (row.tablespace) facts.tablespace = row.tablespace;
   if (row.template === 'true') facts.template = true;
   if (row.comment) facts.comment = row.comment;
   return facts;

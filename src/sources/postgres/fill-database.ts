@@ -1,37 +1,56 @@
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
-import { listCommand, restoreCommand } from './commands.ts';
+import type { SkippedObject } from '../../report/events.ts';
+import { plural } from '../../report/format.ts';
+import type { ArchiveEntry } from './archive.ts';
+import { listCommand } from './commands.ts';
+import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
+import { fillWithoutChecks } from './heal-checks.ts';
+import { healFailures, isHealable } from './heal-failures.ts';
 import { databaseDirectory } from './quote.ts';
-import { listedIds, restorePasses } from './restore-passes.ts';
+import { allowanceFor } from './restore-allowance.ts';
+import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
+import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
+import { subscriptionWarnings } from './restore-warnings.ts';
+import { type RunRestoreOptions, runRestore } from './run-restore.ts';
 import type { Tools } from './tools.ts';
-import { withWatchdog } from './watchdog.ts';
 
 export interface FillOptions {
   tools: Tools;
   /** the fetched tree, as the agent and the helper both see it */
   tree: string;
+  /** directory into which the helper may write, likewise */
+  scratch: string;
   jobs: number;
   stallTimeoutMs: number;
   signal: AbortSignal;
+  /** what the server refuses is left out, instead of being the end */
+  skipFailed: boolean;
+  /** the tablespaces of the dump are there; else everything goes into the default one */
+  tablespaces: boolean;
   /** bytes that the database has grown to, about once a second */
   grown(bytes: number): void;
 }
 
-/** What {@link fillDatabase} could not bring. */
+/** What came of {@link fillDatabase}. */
 export interface Filled {
-  leftOut: string[];
+  /** in what the database may differ from the record now */
+  allowance: Allowance;
+  /** what the server refused, with `skipFailed` */
+  skipped: SkippedObject[];
   warnings: string[];
 }
 
 /**
- * Runs `pg_restore` of a recorded database into an empty one, with what its extensions ask for around it.
+ * Runs `pg_restore` of a recorded database into an empty one, after what its extensions ask for. Materialized views come last:
+ * one that cannot be refreshed is a warning. What else the server refuses is tried in another way where there is one.
  *
- * Errors: PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session.
+ * Errors: PG_RESTORE_FAILED with the first object that is refused, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; those of a session.
  */
 export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts, name: string): Promise<Filled> {
-  const { tools, signal, stallTimeoutMs, tree } = options;
+  const { tools, signal, tree } = options;
   const care = careFor(recorded, options.jobs);
   const directory = path.posix.join(tree, 'databases', databaseDirectory(recorded.name));
   await withSession(options, name, care.before);
@@ -39,39 +58,96 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     care.leftOut.length > 0
       ? listedIds(listWithout(await tools.run(listCommand(directory), signal), care.leftOut))
       : undefined;
-  const lists = await restorePasses(directory, tree, only);
-  const grows = async () => {
-    const control = await tools.control();
-    const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
-    options.grown(Number(size));
-    return size;
-  };
-  const pulses = [() => tools.activity(), grows];
-  await withWatchdog(
-    { timeoutMs: stallTimeoutMs, pulses, signal, what: `the restore of ${recorded.name}` },
-    async (watched) => {
-      for (const list of lists) {
-        await tools.run(restoreCommand(tools.connection, name, directory, care.jobs, list), watched);
-      }
+  const entries = await readEntries(directory);
+  const run: RunRestoreOptions = {
+    ...{ tools, directory, signal, stallTimeoutMs: options.stallTimeoutMs },
+    ...{
+      about: recorded.name,
+      database: name,
+      lists: tree,
+      scratch: options.scratch,
+      jobs: care.jobs,
+      tablespaces: options.tablespaces,
     },
-  ).catch((error: unknown) => {
-    throw restoreError(error, recorded.name, tools.container);
-  });
-  await withSession(options, name, care.after);
-  return { leftOut: care.leftOut.map(({ extension }) => extension), warnings: care.warnings };
+    async grows() {
+      const control = await tools.control();
+      const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
+      options.grown(Number(size));
+      return size;
+    },
+  };
+  const failures: Failure[] = [];
+  const stops = (found: readonly Failure[]) => found.length > 0 && !found.some(isHealable);
+  const passes = await restorePasses(directory, tree, only);
+  const main = passes.filter(({ refresh }) => !refresh);
+  for (const { list } of main) {
+    failures.push(...(await runRestore(run, { ...given(list), ...(options.skipFailed ? {} : { stops }) })));
+    if (!options.skipFailed && stops(failures)) break;
+  }
+  const healed = await healFailures(run, recorded, entries, failures);
+  const { failures: left, unchecked } = options.skipFailed
+    ? await fillWithoutChecks(run, entries, healed.failures)
+    : { failures: healed.failures, unchecked: [] };
+  const skipped = [...refused(options, recorded, entries, left), ...unchecked];
+  const unrefreshed: Failure[] = [];
+  for (const { list } of passes.filter(({ refresh }) => refresh))
+    unrefreshed.push(...(await runRestore(run, given(list))));
+  const stale = await healFailures(run, recorded, entries, unrefreshed);
+  const missing = new Set(left.map(({ dumpId }) => dumpId));
+  const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
+  return {
+    allowance: allowanceFor(entries, new Set([...missing, ...(leftOut ?? [])]), healed.moved),
+    skipped,
+    warnings: [
+      ...care.warnings,
+      ...subscriptionWarnings(recorded, entries, missing),
+      ...unrefreshedWarnings(recorded, entries, missing, stale.failures),
+    ],
+  };
 }
 
-function restoreError(error: unknown, database: string, container: string): unknown {
-  if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') return error;
-  if (error instanceof LifeboatError && /No space left on device/.test(error.message)) {
-    return new LifeboatError('PG_NO_SPACE', `${container} ran out of space while ${database} was restored`, {
-      cause: error,
-      hint: 'Make room first: `lifeboat status` shows what former restores keep. What was half made is removed, and nothing else was changed.',
-    });
-  }
-  return new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${database} failed`, {
-    cause: error,
-    hint: 'Nothing was changed. --to-directory DIR gives the dump itself, for pg_restore by hand.',
+const given = (list: string | undefined) => (list === undefined ? {} : { list });
+
+/** How many objects an error names. */
+const NAMED = 3;
+
+/** What the server refused. PG_RESTORE_FAILED unless that is to be skipped. */
+function refused(
+  { skipFailed }: FillOptions,
+  { name }: DatabaseFacts,
+  entries: readonly ArchiveEntry[],
+  failures: readonly Failure[],
+): SkippedObject[] {
+  const byId = new Map(entries.map((entry) => [entry.dumpId, entry]));
+  const objects = failures.map(({ dumpId, words }) => {
+    const entry = byId.get(dumpId);
+    if (entry) return describeFailure(name, entry, words);
+    return { database: name, kind: 'entry', name: String(dumpId), message: words };
+  });
+  if (objects.length === 0 || skipFailed) return objects;
+  const named = objects.slice(0, NAMED).map(failureText).join('; ');
+  const more = objects.length <= NAMED ? '' : `; and ${plural(objects.length - NAMED, 'other object')}`;
+  const shared = failures.some(({ words }) => isSharedMemory(words));
+  throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
+    hint: shared
+      ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
+      : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
+  });
+}
+
+/** Those whose view is missing are known by that. */
+function unrefreshedWarnings(
+  { name }: DatabaseFacts,
+  entries: readonly ArchiveEntry[],
+  missing: ReadonlySet<number>,
+  failures: readonly Failure[],
+): string[] {
+  return failures.flatMap(({ dumpId, words }) => {
+    const entry = entries.find((candidate) => candidate.dumpId === dumpId);
+    if (!entry || entry.dependencies.some((id) => missing.has(id))) return [];
+    return [
+      `database ${name}: materialized view ${entry.schema}.${entry.tag} is there but empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
+    ];
   });
 }
 

@@ -1,46 +1,21 @@
+import {
+  chooseStatements,
+  GRANT_STATEMENT,
+  GRANTED_BY,
+  inSteps,
+  type Membership,
+  membershipOf,
+  ROLE_STATEMENT,
+  type RolesPresent,
+  roleOfStatement,
+  type Step,
+  splitStatements,
+  statementsFor,
+  TABLESPACE_STATEMENT,
+} from './globals-statements.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
-
-/** Splits SQL at semicolons outside quotes and comments. Enough for what `pg_dumpall --globals-only` writes. */
-export function splitStatements(sql: string): string[] {
-  const statements: string[] = [];
-  let current = '';
-  const token = /--[^\n]*|\\[^\n]*|E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|;|[^;'"E\\-]+|[\s\S]/g;
-  for (const [text] of sql.matchAll(token)) {
-    // Comments, and psql's own commands (\restrict), are no SQL.
-    if (text.startsWith('--') || (text.startsWith('\\') && current.trim() === '')) continue;
-    if (text === ';') {
-      if (current.trim()) statements.push(current.trim());
-      current = '';
-    } else {
-      current += text;
-    }
-  }
-  if (current.trim()) statements.push(current.trim());
-  return statements;
-}
-
-const IDENTIFIER = `("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)`;
-const ROLE_STATEMENT = new RegExp(`^(?:CREATE|ALTER) ROLE ${IDENTIFIER}`);
-const COMMENT_STATEMENT = new RegExp(`^COMMENT ON ROLE ${IDENTIFIER}`);
-const GRANT_STATEMENT = new RegExp(`^GRANT ${IDENTIFIER} TO ${IDENTIFIER}`);
-const SETTING_STATEMENT = new RegExp(`^ALTER ROLE ${IDENTIFIER} SET `);
-const GRANTED_BY = new RegExp(` GRANTED BY ${IDENTIFIER}$`);
-const TABLESPACE_STATEMENT = /^(?:CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /s;
-
-/** The role that a statement defines or changes, unquoted; undefined for statements about something else. */
-export function roleOfStatement(statement: string): string | undefined {
-  const match =
-    ROLE_STATEMENT.exec(statement)?.[1] ??
-    COMMENT_STATEMENT.exec(statement)?.[1] ??
-    GRANT_STATEMENT.exec(statement)?.[2];
-  return match === undefined ? undefined : unquote(match);
-}
-
-function unquote(identifier: string): string {
-  return identifier.startsWith('"') ? identifier.slice(1, -1).replaceAll('""', '"') : identifier;
-}
 
 /** What {@link loadGlobals} did. */
 export interface GlobalsResult {
@@ -50,58 +25,11 @@ export interface GlobalsResult {
   warnings: string[];
 }
 
-/** What decides which statements are for a server. */
-export interface RolesPresent {
-  existing: ReadonlySet<string>;
-  /** The role that initdb makes, so that it is there on a new server too; undefined when somebody set it up already. */
-  fresh: string | undefined;
-}
-
-/**
- * Which statements of a `pg_dumpall --globals-only` file are to be run on a server. What is about a role that exists is
- * left out, except: its membership in a role that is only now created, and the settings and comment of a new server's own
- * first role.
- */
-export function chooseStatements(statements: readonly string[], { existing, fresh }: RolesPresent): string[] {
-  return statements.filter((statement) => {
-    if (/^(SET|SELECT) /.test(statement)) return false;
-    const role = roleOfStatement(statement);
-    if (role === undefined || !existing.has(role)) return true;
-    const granted = GRANT_STATEMENT.exec(statement)?.[1];
-    if (granted !== undefined) return !existing.has(unquote(granted));
-    return role === fresh && (SETTING_STATEMENT.test(statement) || COMMENT_STATEMENT.test(statement));
-  });
-}
-
-/**
- * The statements that some roles need: their own, and those of the roles that they are members of. Without tablespaces and
- * the like, which belong to nobody.
- */
-export function statementsFor(
-  statements: readonly string[],
-  roles: readonly string[],
-  existing: ReadonlySet<string>,
-): string[] {
-  const grants = statements.flatMap((statement) => {
-    const match = GRANT_STATEMENT.exec(statement);
-    return match ? [{ group: unquote(match[1] as string), member: unquote(match[2] as string) }] : [];
-  });
-  const needed = new Set(roles);
-  // A set visits what is added on the way too.
-  for (const role of needed) for (const { group, member } of grants) if (member === role) needed.add(group);
-  return statements.filter((statement) => {
-    const role = roleOfStatement(statement);
-    if (role === undefined || needed.has(role)) return role !== undefined;
-    // A member that is there already gets the groups that are made only now.
-    const group = GRANT_STATEMENT.exec(statement)?.[1];
-    return group !== undefined && existing.has(role) && needed.has(unquote(group));
-  });
-}
-
 /**
  * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes,
- * settings and memberships; only those named, and what they are members of, where `roles` is given. A role that exists is left as it is (see {@link chooseStatements}): a restore never changes a
- * password that somebody uses. Statement texts never reach an error or a log, since they hold password hashes.
+ * settings and memberships; only what the roles named need (see {@link statementsFor}), where `roles` is given. A role that
+ * exists is left as it is (see {@link chooseStatements}): a restore never changes a password that somebody uses. Statement
+ * texts never reach an error or a log, since they hold password hashes.
  */
 export async function loadGlobals(session: Session, sql: string, roles?: readonly string[]): Promise<GlobalsResult> {
   const present = await readRoles(session);
@@ -114,29 +42,73 @@ export async function loadGlobals(session: Session, sql: string, roles?: readonl
     kept: named.flatMap((role) => (role !== undefined && present.existing.has(role) ? [role] : [])),
     warnings: [],
   };
-  for (const statement of chooseStatements(statements, present)) {
-    const role = roleOfStatement(statement);
-    const error = await attempt(session, statement);
-    if (error === undefined && statement.startsWith('CREATE ROLE ') && role !== undefined) result.created.push(role);
+  for (const step of inSteps(chooseStatements(statements, present))) {
+    const { error, lost } = await attempt(session, step);
+    if (lost !== undefined) result.warnings.push(`globals: ${lost}`);
+    if (error === undefined && step.creates && step.role !== undefined) result.created.push(step.role);
     if (error === undefined) continue;
-    const isTablespace = TABLESPACE_STATEMENT.test(statement);
-    const about = role !== undefined ? `role ${quoteIdentifier(role)}` : isTablespace ? 'a tablespace' : 'a statement';
+    const isTablespace = TABLESPACE_STATEMENT.test(step.sql);
+    const about =
+      step.role !== undefined ? `role ${quoteIdentifier(step.role)}` : isTablespace ? 'a tablespace' : 'a statement';
     result.warnings.push(`globals: ${about} could not be set up (SQLSTATE ${sqlState(error) ?? 'unknown'})`);
   }
+  result.warnings.push(...(await leftOutWarnings(session, all, statements)));
   return result;
 }
 
-/** Runs a statement; resolves to its error. A grant whose grantor is not in a position here is made in our own name. */
-async function attempt(session: Session, statement: string): Promise<unknown> {
-  const run = (sql: string) =>
-    session.run(sql).then(
+/** What keeps people from logging in after a restore, with the command that mends it. */
+async function leftOutWarnings(
+  session: Session,
+  all: readonly string[],
+  statements: readonly string[],
+): Promise<string[]> {
+  const { existing } = await readRoles(session);
+  const canLogIn = all.filter((one) => ROLE_STATEMENT.test(one) && / LOGIN /.test(`${one.split(" PASSWORD '")[0]} `));
+  const missing = canLogIn.flatMap(roleOfStatement).filter((role) => role !== undefined && !existing.has(role));
+  const rows = await readMemberships(session);
+  const lacking = statements
+    .flatMap((statement) => membershipOf(statement) ?? [])
+    .filter(({ group, member }) => existing.has(group) && existing.has(member))
+    .filter(({ group, member }) => !rows.some((row) => row.group === group && row.member === member));
+  return [
+    ...(missing.length === 0
+      ? []
+      : [
+          `roles ${missing.join(', ')} of the snapshot could log in, and are left out, since nothing restored needs them: --globals brings them`,
+        ]),
+    ...lacking.map(
+      ({ group, member }) =>
+        `role ${member} was a member of ${group}, and is none here: GRANT ${quoteIdentifier(group)} TO ${quoteIdentifier(member)}`,
+    ),
+  ];
+}
+
+/** Attributes that only a superuser may give or refuse (up to version 15 whatever the value). */
+const SUPERUSERS_ONLY = / (NO)?(SUPERUSER|REPLICATION|BYPASSRLS)\b/g;
+
+/**
+ * Runs a step; resolves to its error. What this role may not do is left out: the grantor of a grant, attributes that only a
+ * superuser may give; `lost` says what a new role lacks by that.
+ */
+async function attempt(session: Session, { sql, role, creates }: Step): Promise<{ error?: unknown; lost?: string }> {
+  const run = (text: string) =>
+    session.run(text).then(
       () => undefined,
       (error: unknown) => error,
     );
-  const error = await run(statement);
-  const inOurName = statement.replace(GRANTED_BY, '');
-  if (error === undefined || !GRANT_STATEMENT.test(statement) || inOurName === statement) return error;
-  return run(inOurName);
+  const error = await run(sql);
+  if (error === undefined) return {};
+  if (creates && sqlState(error) === '42501') {
+    const [head = '', ...password] = sql.split(/(?= PASSWORD ')/);
+    const left = [...head.matchAll(SUPERUSERS_ONLY)].filter(([, no]) => no === undefined).map(([, , what]) => what);
+    const again = await run([head.replaceAll(SUPERUSERS_ONLY, ''), ...password].join(''));
+    const lost = left.length === 0 ? {} : { lost: `role ${role} is created without ${left.join(', ')}` };
+    return again === undefined ? lost : { error: again };
+  }
+  const inOurName = sql.replace(GRANTED_BY, '');
+  if (!GRANT_STATEMENT.test(sql) || inOurName === sql) return { error };
+  const again = await run(inOurName);
+  return again === undefined ? {} : { error: again };
 }
 
 async function readRoles(session: Session): Promise<RolesPresent> {
@@ -165,4 +137,13 @@ async function keepOutOfServerLog(session: Session): Promise<void> {
     'pg_stat_statements.track_utility = off',
   ];
   for (const setting of settings) await session.run(`SET ${setting}`).catch(() => undefined);
+}
+
+/** Who is a member of whom on a server, apart from what the system has made. */
+export function readMemberships(session: Session): Promise<Membership[]> {
+  return session.all<Membership>(
+    `SELECT g.rolname AS group, m.rolname AS member FROM pg_auth_members a
+       JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+      WHERE m.oid >= 16384 OR m.oid = 10 ORDER BY 1, 2`,
+  );
 }

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
 import { type Contents, readContents } from './contents.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
+import { rolesNeeded } from './globals-statements.ts';
 import { isUnusable, type Session } from './session.ts';
 import type { Tools } from './tools.ts';
 
@@ -22,7 +23,9 @@ export interface PlannedLoad {
 export interface LoadPlan {
   load: PlannedLoad[];
   left: { database: string; reason: string }[];
-  /** roles that restored objects belong to and the server lacks */
+  /** roles that restored objects belong to, that have rights on them, or settings in the database */
+  roles: string[];
+  /** those that the server lacks of these, their members and the groups of both */
   missingRoles: string[];
 }
 
@@ -48,7 +51,7 @@ export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
   const control = await tools.control();
   checkVersion(control, facts, tools.container);
   const asked = database !== undefined || toDatabase !== undefined;
-  const plan: LoadPlan = { load: [], left: [], missingRoles: [] };
+  const plan: LoadPlan = { load: [], left: [], roles: [], missingRoles: [] };
   const chosen = choose(facts, database, toDatabase);
   for (const recorded of chosen) {
     const target = toDatabase ?? recorded.name;
@@ -61,10 +64,12 @@ export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
     }
     if (state === 'data' && toDatabase !== undefined) throw targetExists(target, tools.container);
     if (state !== 'absent') await checkRenamable(control, target, tools.container);
-    plan.missingRoles.push(...(await missingRoles(control, recorded)));
+    plan.roles.push(...rolesOf(recorded));
     plan.load.push({ database: recorded.name, target, state });
   }
-  plan.missingRoles = [...new Set(plan.missingRoles)].sort();
+  plan.roles = [...new Set(plan.roles)].sort();
+  const needed = rolesNeeded(facts.memberships ?? [], plan.roles);
+  plan.missingRoles = await missingRoles(control, [...needed]);
   return plan;
 }
 
@@ -89,19 +94,25 @@ export function recordedDatabase(facts: PostgresFacts, database: string): Databa
   });
 }
 
-/** The roles that objects of a recorded database belong to and the server lacks. */
-async function missingRoles(control: Session, recorded: DatabaseFacts): Promise<string[]> {
+/** The roles without which a recorded database is not whole. */
+function rolesOf({ owner, owners, settings }: DatabaseFacts): string[] {
+  return [owner, ...owners, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
+}
+
+/** Those of some roles that the server lacks, sorted; the system's own belong to its version. */
+async function missingRoles(control: Session, roles: readonly string[]): Promise<string[]> {
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   const present = new Set(rows.map((row) => row.name));
-  return [...new Set([recorded.owner, ...recorded.owners])].filter((role) => role !== '' && !present.has(role));
+  return [...new Set(roles)].filter((role) => !present.has(role) && !role.startsWith('pg_')).sort();
 }
 
 /** PG_RESTORE_FAILED when the server lacks a role that a restored object would belong to. */
 export async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
-  const missing = await missingRoles(control, recorded);
+  const owners = [recorded.owner, ...recorded.owners].filter((role) => role !== '');
+  const missing = await missingRoles(control, owners);
   if (missing.length === 0) return;
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
-    hint: 'Create them by hand, then try again; no database was changed.',
+    hint: 'Create them by hand, then try again; the database is as it was.',
   });
 }
 

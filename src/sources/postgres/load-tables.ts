@@ -2,11 +2,12 @@ import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { restoreCommand } from './commands.ts';
 import { compareDatabase } from './compare-database.ts';
-import { createDatabase } from './create-database.ts';
+import { loadedThroughRoot } from './compare-rows.ts';
+import { createDatabase, createFailed } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { SCRATCH } from './helper-mounts.ts';
-import { restorePasses } from './restore-passes.ts';
+import { readEntries, restorePasses } from './restore-passes.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { copyTablesCommand } from './table-commands.ts';
@@ -64,7 +65,8 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
   options.recordWorking({ name: working, what: 'restoring' });
   try {
     await build(options, control, working);
-    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options)));
+    const moving = loadedThroughRoot(await readEntries(options.dump));
+    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
     options.step('putting it into the database');
     const shaped = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),
@@ -103,13 +105,10 @@ async function build(options: LoadTablesOptions, control: Session, working: stri
   const { tools, recorded, parts, dump, care } = options;
   options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
   await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
-    throw new LifeboatError('PG_RESTORE_FAILED', `a database like ${recorded.name} cannot be made`, {
-      cause: error,
-      hint: `It has encoding ${recorded.encoding} and locale ${recorded.locale ?? recorded.collate}: use an image that has them. Nothing was changed.`,
-    });
+    throw createFailed(error, recorded);
   });
   await inDatabase(options, working, care.before);
-  for (const list of await restorePasses(dump, options.scratch, parts.entries)) {
+  for (const { list } of await restorePasses(dump, options.scratch, parts.entries)) {
     const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
     await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
   }

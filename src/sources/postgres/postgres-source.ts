@@ -5,6 +5,7 @@ import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../
 import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './databases.ts';
 import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
+import { readMemberships } from './globals.ts';
 import { explainAway, restarted, type Watched } from './restarted.ts';
 import { restoreWarnings } from './rights.ts';
 import { readServerConfig } from './server-config.ts';
@@ -71,6 +72,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       compression,
       databases: dump.databases,
       rows,
+      memberships: await soon(options, context, async () => readMemberships(await tools.control())),
     };
     const rights = await soon(options, context, async () => {
       await checkNotRestarted(options, tools, server);

@@ -5,33 +5,58 @@ import { type ArchiveEntry, readArchive } from './archive.ts';
 
 /** They fire, or are checked row by row, when rows come after them. */
 const HEEDED = ['TRIGGER', 'FK CONSTRAINT'];
+const REFRESH = 'MATERIALIZED VIEW DATA';
 /** What `pg_restore` itself leaves for the end (_tocEntryRestorePass in pg_backup_archiver.c). */
-const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', 'MATERIALIZED VIEW DATA'];
+const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
+
+/** One call of `pg_restore`. */
+export interface RestorePass {
+  /** file for `--use-list`; absent: everything */
+  list?: string;
+  /** refreshes materialized views, and nothing else */
+  refresh: boolean;
+}
 
 /**
- * In how many calls `pg_restore --jobs` has to bring a dump, as files for its `--use-list`. Its workers begin with a trigger
+ * In how many calls `pg_restore --jobs` has to bring a dump, with files for its `--use-list`. Its workers begin with a trigger
  * when the rows of the trigger's own table are there. A partitioned table has none of its own: the trigger is made at any
  * moment, and fires for rows of partitions that come later. Where a dump has such a one, it comes in a second call.
+ * Materialized views are refreshed in a last one.
  *
  * @param dump the dump directory
  * @param scratch directory for the files, as the agent and the helper both see it
  * @param only dump ids of what to bring; absent: all
- * @returns a file for each call; undefined for all there is
  */
-export async function restorePasses(
-  dump: string,
-  scratch: string,
-  only?: readonly number[],
-): Promise<(string | undefined)[]> {
-  const passes = passesFor(await entriesOf(dump), only);
+export async function restorePasses(dump: string, scratch: string, only?: readonly number[]): Promise<RestorePass[]> {
+  const entries = await readEntries(dump);
+  const passes = refreshLast(entries, passesFor(entries, only));
   return Promise.all(
-    passes.map(async (ids, i) => {
-      if (ids === undefined) return undefined;
-      const file = path.posix.join(scratch, `restore-${i}.list`);
-      await writeFile(file, ids.map((id) => `${id};\n`).join(''), { mode: 0o600 });
-      return file;
+    passes.map(async ({ ids, refresh }, i) => {
+      if (ids === undefined) return { refresh };
+      return { refresh, list: await writeList(path.posix.join(scratch, `restore-${i}.list`), ids) };
     }),
   );
+}
+
+/** Takes the refreshing of materialized views out of all calls, into one more. */
+export function refreshLast(
+  entries: readonly ArchiveEntry[],
+  passes: readonly (readonly number[] | undefined)[],
+): { ids?: readonly number[]; refresh: boolean }[] {
+  const refreshing = new Set(entries.filter(({ kind }) => kind === REFRESH).map(({ dumpId }) => dumpId));
+  if (refreshing.size === 0) return passes.map((ids) => ({ ...(ids ? { ids } : {}), refresh: false }));
+  const all = passes.map((ids) => ids ?? entries.map(({ dumpId }) => dumpId));
+  const last = all.flat().filter((id) => refreshing.has(id));
+  return [
+    ...all.map((ids) => ({ ids: ids.filter((id) => !refreshing.has(id)), refresh: false })),
+    { ids: last, refresh: true },
+  ].filter(({ ids }) => ids.length > 0);
+}
+
+/** Writes dump ids as `pg_restore --use-list` takes them. Resolves to the file. */
+export async function writeList(file: string, ids: readonly number[]): Promise<string> {
+  await writeFile(file, ids.map((id) => `${id};\n`).join(''), { mode: 0o600 });
+  return file;
 }
 
 /** The ids of a list that `pg_restore --list` printed. */
@@ -39,8 +64,8 @@ export function listedIds(list: string): number[] {
   return [...list.matchAll(/^(\d+); /gm)].map(([, id]) => Number(id));
 }
 
-/** A format of tomorrow cannot be looked into; it is restored in one call. */
-async function entriesOf(dump: string): Promise<ArchiveEntry[]> {
+/** The entries of a dump directory; none for a format of tomorrow, which cannot be looked into. */
+export async function readEntries(dump: string): Promise<ArchiveEntry[]> {
   try {
     return readArchive(await readFile(path.join(dump, 'toc.dat')));
   } catch (error) {

@@ -5,3 +5,9 @@ export function sqlState(error: unknown): string | undefined {
   }
   return undefined;
 }
+
+/** What a server answered a statement that it refused; undefined for an error that is no answer of the server. */
+export function serverWords(error: unknown): string | undefined {
+  for (let e = error; e instanceof Error; e = e.cause as Error) if ('severity' in e) return e.message;
+  return undefined;
+}

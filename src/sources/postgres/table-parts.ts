@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
 import { suggest } from '../../plan/suggest.ts';
 import type { ArchiveEntry } from './archive.ts';
+import { rootOfLoad } from './compare-rows.ts';
 import { quoteIdentifier } from './quote.ts';
 
 /** What stands in a dump beside tables and could be taken for one. */
@@ -147,6 +148,7 @@ export function partsOf(
     return (kind === 'TABLE DATA' || kinds.includes(kind)) && ofTables(entry);
   }
 
+  refuseLonePartitions(tables, ofKind('TABLE DATA'));
   const keys = ofKind('FK CONSTRAINT').map((entry) => ({
     entry,
     table: tables.find((table) => alters(entry, table.entry)),
@@ -161,6 +163,19 @@ export function partsOf(
     views: ofKind('VIEW', 'MATERIALIZED VIEW').map(displayName),
     publications: ofKind('PUBLICATION TABLE').map(({ tag }) => tag),
   };
+}
+
+/** Rows that are loaded through the root may land in any partition: only the whole tree has them all. PG_TABLE_UNKNOWN. */
+function refuseLonePartitions(tables: readonly ChosenTable[], data: readonly ArchiveEntry[]): void {
+  for (const entry of data) {
+    const root = rootOfLoad(entry);
+    if (root === undefined || tables.some((table) => spellings(table.entry).includes(root))) continue;
+    throw new LifeboatError(
+      'PG_TABLE_UNKNOWN',
+      `${displayName(entry)} is a partition whose rows a restore may put into other partitions of ${root}`,
+      { hint: `Restore all of it: --table ${root}.` },
+    );
+  }
 }
 
 function isOf({ kind, tag, schema }: ArchiveEntry, left: { extension: string; schema: string }): boolean {

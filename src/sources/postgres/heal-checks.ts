@@ -1,0 +1,98 @@
+import path from 'node:path';
+import type { SkippedObject } from '../../report/events.ts';
+import type { ArchiveEntry } from './archive.ts';
+import { quoteIdentifier } from './quote.ts';
+import type { Failure } from './restore-failures.ts';
+import { writeList } from './restore-passes.ts';
+import { type RunRestoreOptions, runRestore } from './run-restore.ts';
+import type { Session } from './session.ts';
+import { serverWords } from './sql-state.ts';
+
+/** A CHECK constraint of a table, as the catalogue writes it. */
+interface Check {
+  name: string;
+  definition: string;
+}
+
+/**
+ * Brings rows that failed once more while their tables have no CHECK constraints, which come back as NOT VALID after it: for
+ * new rows they hold (Postgres docs, ALTER TABLE). Resolves to what fails all the same, and to the constraints that are not
+ * validated.
+ */
+export async function fillWithoutChecks(
+  options: RunRestoreOptions,
+  entries: readonly ArchiveEntry[],
+  failures: readonly Failure[],
+): Promise<{ failures: Failure[]; unchecked: SkippedObject[] }> {
+  const failed = new Map(failures.map(({ dumpId, words }) => [dumpId, words]));
+  const rows = entries.filter(({ kind, dumpId }) => kind === 'TABLE DATA' && failed.has(dumpId));
+  const unchecked: SkippedObject[] = [];
+  if (rows.length === 0) return { failures: [...failures], unchecked };
+  const session = await options.tools.session(options.database, options.signal);
+  try {
+    const aside = new Map<ArchiveEntry, Check[]>();
+    for (const entry of rows) {
+      const checks = await dropChecks(session, entry);
+      if (checks.length > 0) aside.set(entry, checks);
+    }
+    if (aside.size === 0) return { failures: [...failures], unchecked };
+    const ids = [...aside.keys()].map(({ dumpId }) => dumpId);
+    const list = await writeList(path.posix.join(options.lists, 'unchecked.list'), ids);
+    const again = await runRestore(options, { list, jobs: 1 });
+    const still = new Set(again.map(({ dumpId }) => dumpId));
+    for (const [entry, checks] of aside) {
+      for (const check of checks) {
+        const lost = await addUnchecked(session, entry, check);
+        if (lost === undefined && still.has(entry.dumpId)) continue;
+        const table = `${quoteIdentifier(entry.schema)}.${quoteIdentifier(entry.tag)}`;
+        const name = quoteIdentifier(check.name);
+        unchecked.push({
+          database: options.about,
+          kind: 'check constraint',
+          name: `${entry.schema}.${entry.tag} ${check.name}`,
+          statement:
+            lost === undefined
+              ? `ALTER TABLE ${table} VALIDATE CONSTRAINT ${name}`
+              : `ALTER TABLE ${table} ADD CONSTRAINT ${name} ${check.definition}`,
+          message:
+            lost ?? `the rows are restored without it, and it holds for new ones only: ${failed.get(entry.dumpId)}`,
+        });
+      }
+    }
+    const healed = new Set(ids.filter((id) => !still.has(id)));
+    return { failures: failures.filter(({ dumpId }) => !healed.has(dumpId)), unchecked };
+  } finally {
+    await session.close();
+  }
+}
+
+/** Those of its own: what a table inherits cannot be dropped there. */
+async function dropChecks(session: Session, { schema, tag }: ArchiveEntry): Promise<Check[]> {
+  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(tag)}`;
+  const checks = await session.all<Check>(
+    `SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+      WHERE conrelid = to_regclass($1) AND contype = 'c' AND coninhcount = 0`,
+    [table],
+  );
+  for (const { name } of checks) await session.run(`ALTER TABLE ${table} DROP CONSTRAINT ${quoteIdentifier(name)}`);
+  return checks;
+}
+
+/** Resolves to why it could not be added. */
+async function addUnchecked(
+  session: Session,
+  { schema, tag }: ArchiveEntry,
+  { name, definition }: Check,
+): Promise<string | undefined> {
+  const unvalidated = definition.endsWith(' NOT VALID') ? definition : `${definition} NOT VALID`;
+  try {
+    await session.run(
+      `ALTER TABLE ${quoteIdentifier(schema)}.${quoteIdentifier(tag)} ADD CONSTRAINT ${quoteIdentifier(name)} ${unvalidated}`,
+    );
+    return undefined;
+  } catch (error) {
+    const words = serverWords(error);
+    if (words === undefined) throw error;
+    return words;
+  }
+}

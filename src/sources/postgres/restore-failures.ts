@@ -1,0 +1,167 @@
+import type { FileHandle } from 'node:fs/promises';
+import { StringDecoder } from 'node:string_decoder';
+import type { SkippedObject } from '../../report/events.ts';
+import type { ArchiveEntry } from './archive.ts';
+import { withoutContent } from './messages.ts';
+
+/** An entry of a dump that `pg_restore` could not bring. */
+export interface Failure {
+  dumpId: number;
+  /** what the server said, without the content of rows */
+  words: string;
+}
+
+/** What `pg_restore` said of errors. */
+export interface Said {
+  failures: Failure[];
+  /** errors that belong to no entry: it could not connect, a worker died */
+  others: string[];
+}
+
+/** How much is read at once, and the most that is kept of a line: bytes. */
+const READ_SIZE = 64 * 1024;
+
+/** How many lines of one message are kept: a statement may have thousands. */
+const LINES_LIMIT = 100;
+
+/**
+ * The messages of a `pg_restore --verbose` in a file that grows (warn_or_exit_horribly in pg_backup_archiver.c): the line
+ * `from TOC entry 3335; …` names the entry, and the error follows it. Several errors of an entry are one failure, the first.
+ */
+export class FailureLog {
+  readonly #file: FileHandle;
+  readonly #buffer = Buffer.alloc(READ_SIZE);
+  readonly #parser = createParser();
+  readonly #decoder = new StringDecoder('utf8');
+  #offset = 0;
+  #rest = '';
+  #reading: Promise<Said> | undefined;
+
+  /** @param file open for reading; the caller closes it */
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** Reads on to the end of the file. Resolves to all that was said so far. */
+  read(): Promise<Said> {
+    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn());
+    this.#reading = next.catch(() => this.#parser.said());
+    return next;
+  }
+
+  async #readOn(): Promise<Said> {
+    for (;;) {
+      const { bytesRead } = await this.#file.read(this.#buffer, 0, READ_SIZE, this.#offset);
+      if (bytesRead === 0) return this.#parser.said();
+      this.#offset += bytesRead;
+      const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, bytesRead))).split('\n');
+      // The helper is a stranger's: it may write without ever ending a line.
+      this.#rest = (lines.pop() as string).slice(-READ_SIZE);
+      for (const line of lines) this.#parser.add(line);
+    }
+  }
+}
+
+/** The same for text that is at hand. */
+export function parseFailures(text: string): Said {
+  const parser = createParser();
+  for (const line of text.split('\n')) parser.add(line);
+  return parser.said();
+}
+
+function createParser() {
+  const found = new Map<number, string[]>();
+  const others: string[][] = [];
+  let current: number | undefined;
+  /** lines of the message that is being read */
+  let message: string[] | undefined;
+  return {
+    add(line: string): void {
+      const entry = /from TOC entry (\d+);/.exec(line)?.[1];
+      const error = /^\S*pg_restore: error: (.*)$/.exec(line)?.[1];
+      if (entry !== undefined) {
+        current = Number(entry);
+        message = undefined;
+      } else if (error !== undefined) {
+        message = [error];
+        if (current === undefined) others.push(message);
+        else if (!found.has(current)) found.set(current, message);
+      } else if (/^pg_restore: /.test(line)) {
+        message = undefined;
+      } else if (message !== undefined && message.length < LINES_LIMIT) {
+        message.push(line);
+      }
+    },
+    said: (): Said => ({
+      failures: [...found].map(([dumpId, lines]) => ({ dumpId, words: serverWords(lines) })),
+      others: others.map(serverWords),
+    }),
+  };
+}
+
+/** `relation "limits" does not exist`, with the server's hint where it gave one. */
+function serverWords(lines: readonly string[]): string {
+  const [first = '', ...rest] = withoutContent(lines.join('\n')).split('\n');
+  const bare = first
+    .replace(/^could not execute query: /, '')
+    .replace(/^COPY failed for table "(?:[^"]|"")*": /, '')
+    // The severity, in whatever language: `ERROR:  `.
+    .replace(/^\p{L}+: {2}/u, '')
+    .trim();
+  const hint = rest
+    .find((line) => line.startsWith('HINT:'))
+    ?.slice('HINT:'.length)
+    .trim();
+  return hint === undefined ? bare : `${bare} (${hint})`;
+}
+
+/** True where the server's disk is full: whatever comes next fails for the same reason, or makes it worse. */
+export function isDiskFull(words: string): boolean {
+  return /No space left on device|Disk quota exceeded/.test(words) && !isSharedMemory(words);
+}
+
+/** True where a parallel worker had no room in /dev/shm, which has 64 MiB in a container as a rule. */
+export function isSharedMemory(words: string): boolean {
+  return /could not (?:resize|open|create|map) shared memory segment/.test(words);
+}
+
+/** True where the connection was lost: whatever failed after that says nothing of its object. */
+export function isConnectionLost(words: string): boolean {
+  return /server closed the connection|no connection to the server|terminating connection|could not (?:send|receive) data|connection to server .* failed|the database system is/.test(
+    words,
+  );
+}
+
+/** How much of a statement is shown, characters. */
+const STATEMENT_LIMIT = 300;
+
+/** Statements in which credentials stand: they are never shown. */
+const SECRET_KINDS = ['SUBSCRIPTION', 'USER MAPPING', 'SERVER', 'FOREIGN DATA WRAPPER'];
+
+/** An entry as people know it: its kind and name, its statement, and what the server said. */
+export function describeFailure(database: string, entry: ArchiveEntry, words: string): SkippedObject {
+  const statement = shownStatement(entry);
+  return {
+    database,
+    kind: entry.kind === 'TABLE DATA' ? 'rows' : entry.kind.toLowerCase(),
+    name: entry.schema === '' ? entry.tag : `${entry.schema}.${entry.tag}`,
+    ...(statement === undefined ? {} : { statement }),
+    message: words,
+  };
+}
+
+function shownStatement({ kind, definition }: ArchiveEntry): string | undefined {
+  if (kind === 'TABLE DATA' || SECRET_KINDS.includes(kind)) return undefined;
+  const text = definition
+    .replace(/^--.*$/gm, '')
+    .replaceAll(/\b(password|passwd|secret|token)\b(\s*=>?\s*|\s+)('(?:[^']|'')*'|[^\s',)]+)/gi, '$1$2…')
+    .replaceAll(/\s+/g, ' ')
+    .trim();
+  if (text === '') return undefined;
+  return text.length > STATEMENT_LIMIT ? `${text.slice(0, STATEMENT_LIMIT)}…` : text;
+}
+
+/** `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)` */
+export function failureText({ kind, name, statement, message }: SkippedObject): string {
+  return `${kind} ${name}: ${message}${statement === undefined ? '' : ` (${statement})`}`;
+}

@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from '../../errors.ts';
+import { tolerantRestoreCommand } from './commands.ts';
+import { type Failure, FailureLog, isConnectionLost, isDiskFull, type Said } from './restore-failures.ts';
+import type { Tools } from './tools.ts';
+import { withWatchdog } from './watchdog.ts';
+
+export interface RunRestoreOptions {
+  tools: Tools;
+  /** the recorded database, for messages */
+  about: string;
+  /** the database to fill, and the dump directory that fills it */
+  database: string;
+  directory: string;
+  /** directory for the files of `--use-list`, as the agent and the helper both see it */
+  lists: string;
+  /** directory into which the helper may write, likewise */
+  scratch: string;
+  jobs: number;
+  tablespaces: boolean;
+  stallTimeoutMs: number;
+  signal: AbortSignal;
+  /** changes while the database grows */
+  grows(): Promise<string>;
+}
+
+/** What one call of `pg_restore` brings, and how. */
+export interface RestoreCall {
+  /** file for `--use-list`; absent: everything */
+  list?: string;
+  settings?: readonly string[];
+  jobs?: number;
+  stops?: (failures: readonly Failure[]) => boolean;
+}
+
+/** How often the messages are looked at while `pg_restore` runs, milliseconds. */
+const LOOK_MS = 1000;
+
+/**
+ * Runs `pg_restore`, which goes on after an error. Resolves to what failed. With `stops`, it is ended as soon as that says so
+ * of what failed until then: nobody waits for the rest of a restore that has failed already.
+ *
+ * Errors: PG_NO_SPACE, PG_STALLED, PG_RESTORE_FAILED for what belongs to no object; those of a helper.
+ */
+export async function runRestore(options: RunRestoreOptions, call: RestoreCall): Promise<Failure[]> {
+  // A name that the helper cannot foresee, and a handle: whatever it puts in the place of the file is not read.
+  const file = path.posix.join(options.scratch, `restore-${randomBytes(8).toString('hex')}.log`);
+  const handle = await open(
+    file,
+    constants.O_RDONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    0o600,
+  );
+  try {
+    return await runLogged(options, call, { file, log: new FailureLog(handle) });
+  } finally {
+    await handle.close();
+  }
+}
+
+async function runLogged(
+  options: RunRestoreOptions,
+  call: RestoreCall,
+  { file, log }: { file: string; log: FailureLog },
+): Promise<Failure[]> {
+  const { tools, about, stallTimeoutMs, signal } = options;
+  const stopping = new AbortController();
+  const look = async () => {
+    const { failures } = await log.read();
+    if (failures.some(({ words }) => isFatal(words)) || call.stops?.(failures)) stopping.abort();
+  };
+  // A file that cannot be read now is read at the end.
+  const timer = setInterval(() => void look().catch(() => undefined), LOOK_MS);
+  const pulses = [() => tools.activity(), options.grows];
+  const { list, settings, jobs = options.jobs } = call;
+  const { connection } = tools;
+  const { database, directory, tablespaces } = options;
+  const command = tolerantRestoreCommand({
+    ...{ connection, database, directory, jobs, tablespaces, log: file },
+    ...(list === undefined ? {} : { list }),
+    ...(settings === undefined ? {} : { settings }),
+  });
+  let ended: unknown;
+  try {
+    await withWatchdog({ timeoutMs: stallTimeoutMs, pulses, signal, what: `the restore of ${about}` }, (watched) =>
+      tools.run(command, AbortSignal.any([watched, stopping.signal])),
+    );
+  } catch (error) {
+    ended = error;
+  } finally {
+    clearInterval(timer);
+  }
+  // Also waits for a look that is under way.
+  const said = await log.read();
+  signal.throwIfAborted();
+  if (ended === undefined) return said.failures;
+  throwUnlessTold(options, said, ended, stopping.signal.aborted);
+  return said.failures;
+}
+
+function isFatal(words: string): boolean {
+  return isDiskFull(words) || isConnectionLost(words);
+}
+
+/** Throws unless the way in which `pg_restore` ended is explained by objects that failed. */
+function throwUnlessTold(
+  { about, tools }: RunRestoreOptions,
+  { failures, others }: Said,
+  ended: unknown,
+  stopped: boolean,
+): void {
+  const words = [...failures.map((failure) => failure.words), ...others];
+  const full = words.find(isDiskFull);
+  if (full !== undefined) {
+    throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space while ${about} was restored`, {
+      cause: new Error(full),
+      hint: 'Make room first: `lifeboat status` shows what former restores keep. What was half made is removed.',
+    });
+  }
+  const exited = ended instanceof LifeboatError && ended.code === 'EXEC_FAILED';
+  if (!exited && !stopped) throw ended;
+  const lost = words.find(isConnectionLost) ?? (failures.length === 0 ? others[0] : undefined);
+  if (lost !== undefined || failures.length === 0) {
+    throw new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${about} failed${lost ? `: ${lost}` : ''}`, {
+      cause: ended,
+      hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.',
+    });
+  }
+}

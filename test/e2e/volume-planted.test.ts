@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { holder, Stack, sh } from '../harness/stack.ts';
+
+/** Directories of a snapshot, and where an application that plants symlinks in their places would have them lead. */
+const LEADS = { a: '/canary', b: '/backups', c: '/spool' };
+
+const MAKE = `set -e; cd /data; for d in a b c; do mkdir -p $d/sub; for i in $(seq 1 60); do head -c 2000 /dev/urandom > $d/f$i; done; done
+  head -c 6000000 /dev/urandom > large; chmod -R 777 a b c; chown -R 33:33 a b c`;
+
+/** All of the canary; of the backups and the spool, names that the snapshot has, and what is not as Lifeboat makes it. */
+const OUTSIDE = `find /canary -printf '%p %y %m %U %G %T@ %s\\n' | sort
+  find /backups /spool -maxdepth 2 '(' -name 'f[0-9]*' -o -name sub ')' -printf '%p\\n'
+  find /backups -perm /077 -mindepth 1 -printf '%p %m\\n'; find /backups /spool -uid 33 -printf '%p %U\\n'`;
+
+/**
+ * Replaces directories of the tree that is built by symlinks, as fast as it can. `flip`: again and again, with the directory
+ * back in between; otherwise once. Ends when nothing is built any more, and says how often it did.
+ */
+const PLANT = `
+const fs = require('fs'), leads = ${JSON.stringify(LEADS)}, flip = process.argv[1] === 'flip';
+const tried = (work) => { try { work(); return true } catch { return false } };
+let planted = 0, seen = false;
+for (const end = Date.now() + 60000; Date.now() < end; ) {
+  const area = fs.readdirSync('/data').find((name) => name.startsWith('.lifeboat-restoring-'));
+  if (!area && seen) break;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  if (!area) continue;
+  seen = true;
+  for (const [name, target] of Object.entries(leads)) {
+    const at = '/data/' + area + '/tree/' + name;
+    if (!tried(() => fs.renameSync(at, at + '.away'))) continue;
+    if (tried(() => fs.symlinkSync(target, at))) planted++;
+    if (!flip) continue;
+    tried(() => fs.unlinkSync(at));
+    tried(() => fs.renameSync(at + '.away', at));
+  }
+}
+console.log(planted);`;
+
+// A helper works in the first one; the agent has the second one mounted.
+describe('an application that plants symlinks in its volume while that is restored', () => {
+  let stack: Stack;
+  const outside = () => stack.exec('lifeboat', ['sh', '-c', OUTSIDE]);
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        helped: holder(['helped:/data'], { 'lifeboat.volumes': 'true' }),
+        mounted: holder(['mounted:/data'], { 'lifeboat.volumes': 'true' }),
+      },
+      volumes: { helped: {}, mounted: {} },
+      agent: { volumes: ['mounted:/volumes/mounted', './canary:/canary'] },
+      receiver: false,
+    });
+    const canary = `cd /canary; mkdir -p sub; for i in 1 2 3; do echo canary > f$i; done; chmod 640 f*; chmod 751 . sub; touch -d '2001-01-01' f* sub .`;
+    await stack.exec('lifeboat', ['sh', '-c', canary]);
+    for (const service of ['helped', 'mounted']) await stack.exec(service, ['sh', '-c', MAKE]);
+    expect(await stack.backup()).toMatchObject({ code: 0 });
+  }, 300_000);
+  afterAll(() => stack?.destroy());
+
+  /** What the helpers of the project have mounted, seen while something runs. */
+  async function mountsWhile(running: Promise<unknown>): Promise<Set<string>> {
+    const seen = new Set<string>();
+    let over = false;
+    const end = running.finally(() => {
+      over = true;
+    });
+    while (!over) {
+      for (const name of await stack.helpers()) {
+        const { stdout } = await sh('docker', [
+          'inspect',
+          '--format',
+          '{{json .HostConfig.Mounts}} {{json .HostConfig.VolumesFrom}}',
+          name,
+        ]);
+        for (const [, target, rest] of stdout.matchAll(/"Target":"([^"]*)"([^}]*)/g))
+          seen.add(`${target} ${rest?.includes('"ReadOnly":true') ? 'ro' : 'rw'}`);
+        if (stdout.includes('VolumesFrom":[') || /\[".*"\]/.test(stdout)) seen.add(stdout);
+      }
+    }
+    await end;
+    return seen;
+  }
+
+  it.each(['helped', 'mounted'])('reaches nothing outside of it (%s)', async (service) => {
+    const before = await outside();
+    expect(before).not.toMatch(/\/(backups|spool)/);
+    const data = ['sh', '-c', 'rm -f /data/a/f1; cd /data; find . -type f -exec sha256sum {} + | sort -k 2'];
+    const now = await stack.exec(service, data);
+    for (const kind of service === 'helped' ? ['once'] : ['once', 'flip']) {
+      const planting = stack.exec(service, ['node', '-e', PLANT, kind]);
+      const restoring = stack.lifeboat('restore', 'latest', `${service}.${service}`, '--yes', '--no-safety');
+      const mounts = await mountsWhile(restoring);
+      const { code, stderr } = await restoring;
+      expect(Number(await planting), 'the planting came too late').toBeGreaterThan(0);
+      expect(await outside()).toBe(before);
+      if (kind === 'once') {
+        expect(stderr).toContain('TREE_TARGET_REFUSED');
+        expect(await stack.exec(service, data)).toBe(now);
+      } else if (code !== 0) expect(stderr).toContain('TREE_TARGET_REFUSED');
+      if (service === 'mounted') continue;
+      expect(mounts).toContain('/source rw');
+      const allowed =
+        /^(\/source r[ow]|\/backups ro|\/spool\/runs\/[^/ ]+(\/index-[^/ ]+)? r[ow]|\/spool\/state\/runs\/[^/ ]+\.ndjson rw|\/spool\/state\/compile-cache ro)$/;
+      expect([...mounts].filter((one) => !allowed.test(one))).toEqual([]);
+    }
+  });
+});
