@@ -20,7 +20,7 @@ import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { SCRATCH } from './sources/postgres/helper-mounts.ts';
 import { restoreJobs } from './sources/postgres/jobs.ts';
-import { loadDatabases } from './sources/postgres/load.ts';
+import { loadDatabases, longestSwap } from './sources/postgres/load.ts';
 import type { LoadedDatabase } from './sources/postgres/load-database.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
@@ -203,12 +203,6 @@ async function loadAll(
     steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
     ...longestSwap(databases),
   };
-}
-
-/** Each was away for itself. */
-function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
-  const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
-  return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };
 }
 
 /** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */

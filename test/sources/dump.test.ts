@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
-import { checkDump, lacksZstd } from '../../src/sources/postgres/dump.ts';
+import { checkDump } from '../../src/sources/postgres/dump.ts';
+import { lacksZstd } from '../../src/sources/postgres/dump-errors.ts';
 import type { DatabaseFacts, TableFacts } from '../../src/sources/postgres/facts.ts';
 import { rowsOf } from '../../src/sources/postgres/summary.ts';
 

@@ -35,3 +35,9 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
   }
   return loaded;
 }
+
+/** How long the database that was away longest had no data, milliseconds: they are replaced one after the other. */
+export function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
+  const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
+  return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };
+}
