@@ -56,3 +56,8 @@ export function statusOf(error: unknown): number | undefined {
 export function isNotFound(error: unknown): boolean {
   return statusOf(error) === 404;
 }
+
+/** True for a refusal of a request of this kind, as a proxy of the Docker socket answers one that it does not let through. */
+export function isForbidden(error: unknown): boolean {
+  return [401, 403, 405].includes(statusOf(error) ?? 0);
+}

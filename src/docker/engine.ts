@@ -25,7 +25,8 @@ export interface EventsOptions extends CallOptions {
 export interface ExecSpec {
   argv: readonly string[];
   /** never secrets: everybody with the Docker socket can read them */
-  env?: Record<string, string>;
+  /** undefined takes a variable of the container away */
+  env?: Readonly<Record<string, string | undefined>>;
   user?: string;
   workdir?: string;
   stdin?: boolean;
@@ -176,7 +177,7 @@ function execBody(spec: ExecSpec): object {
     AttachStdout: true,
     AttachStderr: true,
     Tty: false,
-    ...(spec.env ? { Env: Object.entries(spec.env).map(([key, value]) => `${key}=${value}`) } : {}),
+    ...(spec.env ? { Env: Object.entries(spec.env).map(envEntry) } : {}),
     ...(spec.user ? { User: spec.user } : {}),
     ...(spec.workdir ? { WorkingDir: spec.workdir } : {}),
   };
@@ -198,4 +199,9 @@ function eventOf(line: string): answers.EngineEvent {
     throw new LifeboatError('ENGINE_PROTOCOL', 'engine sent an event that is not JSON', { cause });
   }
   return checked(answers.event, parsed, 'event');
+}
+
+/** A name without a value takes the variable away (moby, ReplaceOrAppendEnvVars). */
+function envEntry([name, value]: [string, string | undefined]): string {
+  return value === undefined ? name : `${name}=${value}`;
 }

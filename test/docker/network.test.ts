@@ -4,12 +4,12 @@ import { RUN_LABEL } from '../../src/docker/helper.ts';
 import { sharesNetwork } from '../../src/docker/network.ts';
 
 const ID = 'a'.repeat(64);
-const shares = (own: string, ...others: [mode: string, labels?: Record<string, string>][]) => {
-  const container = (id: string, name: string, networkMode: string, labels = {}) =>
-    ({ id, name, networkMode, labels }) as ContainerSummary;
+const shares = (own: string, ...others: [mode: string, labels?: Record<string, string>, state?: string][]) => {
+  const container = (id: string, name: string, networkMode: string, labels = {}, state = 'running') =>
+    ({ id, name, networkMode, labels, state }) as ContainerSummary;
   const all = [
     ...(own === 'gone' ? [] : [container(ID, 'shop-db-1', own)]),
-    ...others.map(([mode, labels], i) => container(`other-${i}`, `shop-other-${i}`, mode, labels)),
+    ...others.map(([mode, labels, state], i) => container(`other-${i}`, `shop-other-${i}`, mode, labels, state)),
   ];
   return sharesNetwork({ listContainers: async () => all } as never, ID);
 };
@@ -19,6 +19,10 @@ test.each([
   ['bridge', [[`container:${'b'.repeat(64)}`], ['container:shop-db-10']], false],
   ['shop_default', [[`container:${ID}`, { [RUN_LABEL]: 'helper' }]], false],
   ['shop_default', [[`container:${ID}`]], true],
+  ['shop_default', [[`container:${ID}`, {}, 'exited']], false],
+  ['shop_default', [[`container:${ID}`, {}, 'created']], false],
+  ['shop_default', [[`container:${ID}`, {}, 'paused']], true],
+  ['shop_default', [[`container:${ID}`, {}, 'restarting']], true],
   ['shop_default', [['container:shop-db-1']], true],
   ['shop_default', [[`container:${ID.slice(0, 12)}`]], true],
   [`container:${'b'.repeat(64)}`, [], true],

@@ -1,9 +1,12 @@
+import { Duplex, Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/errors.ts';
 import type { PostgresSource } from '../../src/plan/model.ts';
 import { addressOf, describeAddress } from '../../src/sources/postgres/address.ts';
-import { type Connecting, connectError, wantsTls } from '../../src/sources/postgres/connect-error.ts';
-import { difference, type ReachedServer } from '../../src/sources/postgres/own-server.ts';
+import { type Connecting, connectError, isHostRefusal } from '../../src/sources/postgres/connect-error.ts';
+import { difference, isLoopback, type ReachedServer, ServerProof } from '../../src/sources/postgres/own-server.ts';
 import { type ContainerServer, parsePostmaster } from '../../src/sources/postgres/postmaster.ts';
+import { openSession } from '../../src/sources/postgres/session.ts';
 
 const RECORD =
   '36\n/var/lib/postgresql/data\n1795862199\n5433\n/var/run/postgresql\n*\n  1728761         4\nready   \n';
@@ -152,14 +155,143 @@ describe('a refused connection', () => {
     const error = connectError(new Error('connection refused'), connecting);
     expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringContaining('listen at 127.0.0.1:5432') });
   });
-  test('asks for TLS in the words of each version', () => {
-    const entry = 'no pg_hba.conf entry for host "127.0.0.1", user "app", database "shop", ';
-    const state = { code: '28000', severity: 'FATAL' };
-    const wants = (words: string) => wantsTls(Object.assign(new Error(words), state));
-    expect([wants(`${entry}no encryption`), wants(`${entry}SSL off`), wants(`${entry}SSL encryption`)]).toEqual([
-      true,
-      true,
-      false,
-    ]);
+  test.each([
+    ['28000', 'no pg_hba.conf entry for host "127.0.0.1", user "app", database "shop", no encryption', true],
+    ['28000', 'no pg_hba.conf entry for host "127.0.0.1", user "app", database "shop", SSL off', true],
+    ['28000', 'pg_hba.conf rejects connection for host "127.0.0.1", user "app", database "shop", SSL encryption', true],
+    ['28000', 'kein pg_hba.conf-Eintrag für Host »127.0.0.1«, Benutzer »app«, Datenbank »shop«, SSL aus', true],
+    ['28000', 'role "app" does not exist', false],
+    ['28P01', 'password authentication failed for user "pg_hba.conf"', false],
+  ])('%s %s: whether the other of TLS and no TLS is tried: %s', (code, words, expected) => {
+    expect(isHostRefusal(Object.assign(new Error(words), { code, severity: 'FATAL' }))).toBe(expected);
+  });
+});
+
+describe('the proof that a server is the own one', () => {
+  const own: ReachedServer = { systemIdentifier: '7', startedAt: 1795862200, port: 5433 };
+  interface Scene {
+    host?: string;
+    /** whether another container is in the namespace */
+    shared?: boolean;
+    /** in the container at first, and when it is read again */
+    records?: [string | undefined, string | undefined];
+    /** seconds since the epoch */
+    containerStart?: number;
+  }
+  const file = (content: string) => {
+    const header = Buffer.alloc(512);
+    header.write(content.length.toString(8).padStart(11, '0'), 124);
+    header.write('0', 156);
+    return Readable.from([header, Buffer.from(content.padEnd(512 * Math.ceil(content.length / 512), '\0'))]);
+  };
+  const proofOf = ({ host = '127.0.0.1', shared = false, records = [RECORD, RECORD], containerStart }: Scene) => {
+    const engine = {
+      async listContainers() {
+        const db = { id: 'id', name: 'db', networkMode: 'default', labels: {}, state: 'running' };
+        return shared ? [db, { ...db, id: 'other', networkMode: 'container:id' }] : [db];
+      },
+      inspectContainer: async () => ({ startedAt: new Date((containerStart ?? 1795862198) * 1000).toISOString() }),
+      async archive(_id: string, path: string) {
+        if (path === '/data/postmaster.pid' && records[1] !== undefined) return file(records[1]);
+        const cause = Object.assign(new Error('no such file'), { statusCode: 404 });
+        throw new LifeboatError('ENGINE_REFUSED', 'no such file', { cause });
+      },
+    } as never;
+    const source = { containerId: 'id', containerName: 'db', dataDirectories: ['/data'] } as unknown as PostgresSource;
+    const postmaster = records[0] === undefined ? undefined : parsePostmaster(records[0]);
+    return new ServerProof({ engine, source, found: postmaster ? { postmaster } : {}, host, address: `${host}:5433` });
+  };
+  const { signal } = new AbortController();
+  const sessionWith = (server: ReachedServer) =>
+    ({
+      one: async () => ({
+        system: server.systemIdentifier,
+        started: String(server.startedAt),
+        port: server.port === null ? null : String(server.port),
+        superuser: false,
+      }),
+    }) as never;
+  const check = async (scene: Scene, ...reached: ReachedServer[]) => {
+    const proof = proofOf(scene);
+    for (const server of reached) await proof.check(sessionWith(server), signal);
+    return proof.isProved;
+  };
+  const other = { ...own, port: 5432 };
+  const none: Scene['records'] = [undefined, undefined];
+
+  test.each<[string, Scene, ReachedServer]>([
+    ['whose record fits', {}, own],
+    ['whose record fits, over a socket', { host: '/run/postgresql', shared: true }, { ...own, port: null }],
+    ['that wrote its record only now', { shared: true, records: [undefined, RECORD] }, own],
+    ['without a record, on a loopback of its own', { records: none }, other],
+    ['with a record older than its container, on a loopback of its own', { containerStart: 1795863000 }, other],
+  ])('accepts one %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
+
+  test.each<[string, Scene, ReachedServer]>([
+    ['that contradicts the record on a loopback of its own', {}, other],
+    ['that contradicts the record on another address', { host: '10.0.0.7' }, other],
+    ['that contradicts an old record on another address', { host: '10.0.0.7', containerStart: 1795863000 }, other],
+    ['that contradicts an old record over a socket', { host: '/run/postgresql', containerStart: 1795863000 }, other],
+    ['that contradicts an old record in a shared network', { shared: true, containerStart: 1795863000 }, other],
+    ['without a record in a shared network', { shared: true, records: none }, own],
+    ['whose record went while another answers', { records: [RECORD, undefined] }, other],
+  ])('refuses one %s', async (_name, scene, reached) => {
+    await expect(check(scene, reached)).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
+  });
+
+  test('compares each later session with the first', async () => {
+    expect(await check({}, own, own)).toBe(true);
+    await expect(check({}, own, { ...own, systemIdentifier: '8' })).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
+    await expect(check({}, own, other)).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
+    const restarted = { ...own, startedAt: own.startedAt + 1 };
+    await expect(check({}, own, restarted)).rejects.toMatchObject({ code: 'PG_RESTARTED' });
+  });
+
+  test('is refused before anything is dialled where nothing could give it', async () => {
+    await expect(proofOf({ shared: true, records: none }).mayBeAnother(signal)).rejects.toThrow(/nothing proves/);
+    expect(await proofOf({ shared: true }).mayBeAnother(signal)).toBe(true);
+    expect(await proofOf({ host: '/run/postgresql' }).mayBeAnother(signal)).toBe(true);
+    expect(await proofOf({ records: none }).mayBeAnother(signal)).toBe(false);
+  });
+
+  test.each(['127.0.0.1', '127.1.2.3', '::1', 'localhost'])('%s is a loopback address', (host) =>
+    expect(isLoopback(host)).toBe(true),
+  );
+  test.each(['127.evil.example', '10.0.0.7', 'db', '/run/postgresql', '::', '1270.0.0.1'])('%s is none', (host) =>
+    expect(isLoopback(host)).toBe(false),
+  );
+});
+
+describe('a server that asks for a password', () => {
+  /** The messages that a client sends to a server that asks in this form (Postgres docs, 53.7). */
+  const answersTo = async (request: Buffer, guarded: boolean) => {
+    const sent: Buffer[] = [];
+    const stream = new Duplex({
+      read() {},
+      write(chunk: Buffer, _encoding, done) {
+        sent.push(chunk);
+        if (sent.length === 1) this.push(request);
+        else this.destroy();
+        done();
+      },
+    });
+    Object.assign(stream, { connect: () => setImmediate(() => stream.emit('connect')), setNoDelay() {} });
+    const error = await openSession({
+      dial: async () => stream,
+      ...{ container: 'db', address: '127.0.0.1:5432', user: 'app', database: 'shop', application: 'test' },
+      ...{ password: 'canary', guarded, signal: new AbortController().signal },
+    }).catch((failure: unknown) => failure);
+    return { error, sent: sent.length };
+  };
+  const clear = Buffer.from('5200000008 00000003'.replaceAll(' ', ''), 'hex');
+  const md5 = Buffer.from('520000000c0000000501020304', 'hex');
+  test.each([
+    ['in clear text', clear],
+    ['hashed with MD5', md5],
+  ])('%s gets it only where it is known', async (form, request) => {
+    const guarded = await answersTo(request, true);
+    expect(guarded.error).toMatchObject({ code: 'PG_AUTH', message: expect.stringContaining(form) });
+    expect(guarded.sent).toBe(1);
+    expect((await answersTo(request, false)).sent).toBe(2);
   });
 });

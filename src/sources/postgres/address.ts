@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../errors.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
+import { mountOf } from './helper-mounts.ts';
 import type { ContainerServer } from './postmaster.ts';
 
 /** Where a server is reached from within its network namespace. */
@@ -34,7 +35,7 @@ export function addressOf(source: PostgresSource, { postmaster }: ContainerServe
       hint: `It is starting, or listens nowhere: look at \`docker logs ${container}\` and at listen_addresses.`,
     });
   }
-  const socketMount = source.mounts.find(({ destination }) => isWithin(socketDirectory, destination));
+  const socketMount = mountOf(source.mounts, socketDirectory);
   if (socketMount) return { host: socketDirectory, port, socketMount };
   const hidden = new LifeboatError(
     'PG_UNREACHABLE',
@@ -52,12 +53,6 @@ export function addressOf(source: PostgresSource, { postmaster }: ContainerServe
 function hostOf(listenAddress: string): string {
   if (listenAddress === '*' || listenAddress === '0.0.0.0') return '127.0.0.1';
   return listenAddress === '::' ? '::1' : listenAddress;
-}
-
-/** Images have /var/run as a link to /run. */
-function isWithin(file: string, directory: string): boolean {
-  const plain = (name: string) => `${name.replace(/^\/var\/run(?=\/|$)/, '/run').replace(/\/+$/, '')}/`;
-  return plain(file).startsWith(plain(directory));
 }
 
 /** An address in messages. */

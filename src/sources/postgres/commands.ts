@@ -14,12 +14,28 @@ export interface Connection {
 export const PASSFILE = '/run/lifeboat/pgpass';
 
 /**
- * The environment of every tool: nothing secret, messages in English so that they can be told apart.
+ * Variables that libpq obeys (Postgres docs, 34.15), and those of the language that come before LC_MESSAGES. An image may set them: the
+ * tools would connect elsewhere than the sessions, otherwise, or speak another language.
+ */
+const OF_IMAGES = [
+  ...['PGHOST', 'PGHOSTADDR', 'PGPORT', 'PGDATABASE', 'PGUSER', 'PGPASSWORD', 'PGAPPNAME', 'PGREQUIREAUTH'],
+  ...['PGCHANNELBINDING', 'PGSERVICE', 'PGSERVICEFILE', 'PGSYSCONFDIR', 'PGREQUIRESSL', 'PGSSLCOMPRESSION'],
+  ...['PGSSLNEGOTIATION', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCERTMODE', 'PGSSLROOTCERT', 'PGSSLCRL', 'PGSSLCRLDIR'],
+  ...['PGSSLSNI', 'PGREQUIREPEER', 'PGSSLMINPROTOCOLVERSION', 'PGSSLMAXPROTOCOLVERSION', 'PGGSSENCMODE'],
+  ...['PGKRBSRVNAME', 'PGGSSLIB', 'PGGSSDELEGATION', 'PGCLIENTENCODING', 'PGTARGETSESSIONATTRS'],
+  ...['PGLOADBALANCEHOSTS', 'PGMINPROTOCOLVERSION', 'PGMAXPROTOCOLVERSION', 'PGDATESTYLE', 'PGTZ', 'PGGEQO'],
+  ...['PGLOCALEDIR', 'PGOPTIONS', 'LC_ALL', 'LANGUAGE'],
+];
+
+/**
+ * The environment of every tool: nothing secret, nothing of the image's that libpq obeys, messages in English so that they can be told
+ * apart. Undefined stands for a variable to take away.
  *
  * @param options further settings of its sessions, as in PGOPTIONS
  */
-export function toolEnvironment(options: string): Record<string, string> {
+export function toolEnvironment(options: string): Record<string, string | undefined> {
   return {
+    ...Object.fromEntries(OF_IMAGES.map((name) => [name, undefined])),
     PGPASSFILE: PASSFILE,
     LC_MESSAGES: 'C',
     PGCONNECT_TIMEOUT: '30',

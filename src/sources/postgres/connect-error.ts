@@ -12,6 +12,8 @@ export interface Connecting {
   passwordFrom?: string;
   /** a file that was to hold the password and is not in the container */
   missingFile?: string;
+  /** a proxy of the Docker socket does not let that file be read */
+  isRefused?: boolean;
 }
 
 /** A refusal by what the server said: with its SQLSTATE (Postgres docs, appendix A) and, where that is not enough, its words. */
@@ -37,7 +39,7 @@ const REFUSALS: readonly Refusal[] = [
   { state: /^28P01$/, hint: passwordHint },
   {
     state: /^28000$/,
-    words: /no pg_hba\.conf entry|pg_hba\.conf rejects/,
+    words: /pg_hba\.conf/,
     hint: ({ user, address }) =>
       `Add a line to pg_hba.conf that lets ${user} in from where the message says (the server is reached at ${address}), and reload it.`,
   },
@@ -73,7 +75,9 @@ const REFUSALS: readonly Refusal[] = [
   { state: /^57P03$/, hint: () => 'It is starting, stopping or recovering: when it is up, run it again.' },
 ];
 
-function passwordHint({ passwordFrom, missingFile, container }: Connecting): string {
+function passwordHint({ passwordFrom, missingFile, isRefused, container }: Connecting): string {
+  if (isRefused)
+    return `${passwordFrom} names ${missingFile}, which the proxy of the Docker socket does not let Lifeboat read: let GET /containers/<id>/archive through, or set the password in LIFEBOAT_PGCREDENTIALS.`;
   if (missingFile !== undefined) return `${passwordFrom} names ${missingFile}, and ${container} has no such file.`;
   const set = 'LIFEBOAT_PGPASSWORD (with LIFEBOAT_PGUSER), or LIFEBOAT_PGCREDENTIALS for one source';
   if (passwordFrom === undefined)
@@ -83,10 +87,10 @@ function passwordHint({ passwordFrom, missingFile, container }: Connecting): str
 }
 
 /**
- * Why a session could not be opened. PG_DATABASE_UNKNOWN, PG_AUTH for who may not, PG_UNREACHABLE for the rest; INTERRUPTED stays.
+ * Why a session could not be opened. PG_DATABASE_UNKNOWN, PG_AUTH for who may not, PG_UNREACHABLE for the rest; INTERRUPTED and PG_AUTH stay.
  */
 export function connectError(error: unknown, connecting: Connecting): LifeboatError {
-  if (error instanceof LifeboatError && error.code === 'INTERRUPTED') return error;
+  if (error instanceof LifeboatError && ['INTERRUPTED', 'PG_AUTH'].includes(error.code)) return error;
   const { container, database, user, address } = connecting;
   const state = sqlState(error);
   if (state === '3D000') {
@@ -120,10 +124,12 @@ export function connectError(error: unknown, connecting: Connecting): LifeboatEr
   });
 }
 
-/** True for a refusal that asks for an encrypted connection (`hostssl` in pg_hba.conf). */
-export function wantsTls(error: unknown): boolean {
-  const words = wordsOf(error);
-  return sqlState(error) === '28000' && /no pg_hba\.conf entry/.test(words) && /no encryption|SSL off/.test(words);
+/**
+ * True for a refusal by `pg_hba.conf` (auth.c, ClientAuthentication): another line may let in who encrypts, or who does not. The name of
+ * the file stands in the message in each language.
+ */
+export function isHostRefusal(error: unknown): boolean {
+  return sqlState(error) === '28000' && /pg_hba\.conf/.test(wordsOf(error));
 }
 
 function wordsOf(error: unknown): string {

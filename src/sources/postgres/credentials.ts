@@ -1,5 +1,6 @@
 import { readContainerFile } from '../../docker/container-file.ts';
 import type { Engine } from '../../docker/engine.ts';
+import { isForbidden } from '../../docker/engine-errors.ts';
 import { execText } from '../../docker/exec.ts';
 import type { Helper } from '../../docker/helper.ts';
 import { LifeboatError } from '../../errors.ts';
@@ -14,6 +15,8 @@ export interface Credentials {
   password: string | undefined;
   /** a file that was to hold the password and is not in the container */
   missingFile?: string;
+  /** it may be there: a proxy of the Docker socket lets nobody read files of containers */
+  isRefused?: boolean;
   /** the database to connect to first */
   database: string;
 }
@@ -24,7 +27,8 @@ const LIMIT_MS = 60_000;
 /**
  * The settings of the container, or what the files hold that they name: read out of the container's file system, where Compose
  * mounts a secret, or copies one that comes from the environment. The password is masked wherever something is written from then on.
- * A password file that is not there counts as no password: where the server wants one, it says so.
+ * A password file that is not there, or that a proxy lets nobody read, counts as no password: where the server wants one, the error
+ * says so. In place of a name of a database that cannot be read stands `postgres`.
  *
  * Errors: PG_STALLED when a file cannot be read in time, PG_AUTH when that of the user is not there, ENGINE_*.
  */
@@ -33,21 +37,28 @@ export async function resolveCredentials(
   source: PostgresSource,
   signal: AbortSignal,
 ): Promise<Credentials> {
+  let isRefused = false;
   const read = async (file: string | undefined): Promise<string | undefined> => {
     if (file === undefined) return undefined;
     const content = await inTime(source, `reading ${file}`, signal, (limited) =>
       readContainerFile(engine, source.containerId, file, { signal: limited }),
-    );
+    ).catch((error: unknown) => {
+      if (!isForbidden(error)) throw error;
+      isRefused = true;
+      return undefined;
+    });
     return content?.toString('utf8').replace(/[\r\n]+$/, '');
   };
   const user = source.userFile === undefined ? source.user : await read(source.userFile);
   if (!user) {
-    throw new LifeboatError('PG_AUTH', `${source.containerName} has no file ${source.userFile}, which names its user`, {
-      hint: 'Name the role in LIFEBOAT_PGCREDENTIALS, or with the label lifeboat.postgres.user.',
+    const what = isRefused ? 'cannot be read' : 'is not there, or empty';
+    throw new LifeboatError('PG_AUTH', `${source.userFile} in ${source.containerName}, which names its user, ${what}`, {
+      hint: `${isRefused ? 'Let GET /containers/<id>/archive through in the proxy of the Docker socket, or name' : 'Name'} the role in LIFEBOAT_PGCREDENTIALS, or with the label lifeboat.postgres.user.`,
     });
   }
   const password = (await read(source.passwordFile)) ?? source.password;
-  const database = (await read(source.databaseFile)) ?? source.database;
+  const database =
+    source.databaseFile === undefined ? source.database : (await read(source.databaseFile)) || 'postgres';
   // A password that is also a public name protects nothing, and masking it would make every message unreadable.
   if (password !== undefined && ![user, database, 'postgres', 'password'].includes(password)) registerSecret(password);
   const missing = password === undefined ? source.passwordFile : undefined;
@@ -55,7 +66,7 @@ export async function resolveCredentials(
     user,
     password: password || undefined,
     database,
-    ...(missing === undefined ? {} : { missingFile: missing }),
+    ...(missing === undefined ? {} : { missingFile: missing, isRefused }),
   };
 }
 

@@ -52,13 +52,31 @@ export function asItIs(mount: Mount): RoleMount {
   return { mount, target: mount.destination };
 }
 
-/** Where the images keep a server's data (up to version 17 in `data` below it). */
-const DATA = '/var/lib/postgresql';
+/**
+ * The mount that holds a server's data, by the directory of its record or else the first of the likely ones that lies in a mount; none
+ * where the helper has it already (`without`).
+ */
+export function dataMounts(
+  source: Pick<PostgresSource, 'mounts' | 'dataDirectories'>,
+  without: Mount | undefined,
+  recorded?: string,
+): RoleMount[] {
+  const likely = recorded === undefined ? source.dataDirectories : [recorded, ...source.dataDirectories];
+  const mount = likely.map((directory) => mountOf(source.mounts, directory)).find((one) => one !== undefined);
+  return mount === undefined || mount === without || mount.destination === '/spool' ? [] : [asItIs(mount)];
+}
 
-/** Where its data may be, but for a mount that the helper has already. */
-export function dataMounts(source: PostgresSource, without: Mount | undefined): RoleMount[] {
-  return source.mounts
-    .filter((mount) => mount !== without && mount.destination !== '/spool')
-    .filter((mount) => mount.type === 'volume' || mount.destination.startsWith(DATA))
-    .map(asItIs);
+/** The volume or directory of the host that holds a path of the container: the innermost one. */
+export function mountOf(mounts: readonly Mount[], file: string): Mount | undefined {
+  return mounts
+    .filter(({ destination }) => isWithin(file, destination))
+    .sort((a, b) => b.destination.length - a.destination.length)
+    .slice(0, 1)
+    .find(({ type }) => type === 'volume' || type === 'bind');
+}
+
+/** Images have /var/run as a link to /run. */
+function isWithin(file: string, directory: string): boolean {
+  const plain = (name: string) => `${name.replace(/^\/var\/run(?=\/|$)/, '/run').replace(/\/+$/, '')}/`;
+  return plain(file).startsWith(plain(directory));
 }

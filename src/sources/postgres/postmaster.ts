@@ -2,7 +2,7 @@ import { endianness } from 'node:os';
 import path from 'node:path';
 import { readContainerFile } from '../../docker/container-file.ts';
 import type { Engine } from '../../docker/engine.ts';
-import { statusOf } from '../../docker/engine-errors.ts';
+import { isForbidden, statusOf } from '../../docker/engine-errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 
 /** A running server by its own record, `postmaster.pid` (Postgres source, miscadmin.h, "lock file contents"). */
@@ -43,30 +43,35 @@ export interface ContainerServer {
 }
 
 /**
- * Looks for the server's own record in the container's file system: in the directories that planning found, and in the one that the
- * server is said to use. Nothing is started in the container. Errors: ENGINE_*, but not a refusal.
+ * Looks for the server's own record in the container's file system: in the directories that planning found, and in the one that its
+ * configuration file names. Nothing is started in the container. Errors: ENGINE_*, but not a refusal.
  */
 export async function findServer(
   engine: Engine,
   source: PostgresSource,
-  { signal, said }: { signal: AbortSignal; said?: string },
+  { signal }: { signal: AbortSignal },
 ): Promise<ContainerServer> {
-  const read = (file: string) => readContainerFile(engine, source.containerId, file, { signal, limit: 256 * 1024 });
-  try {
-    const configured = await dataDirectoryOf(source, read);
-    for (const directory of new Set([said, configured, ...source.dataDirectories].filter((one) => one !== undefined))) {
-      const names = ['postmaster.pid', 'global/pg_control'];
-      const [file, control] = await Promise.all(names.map((name) => read(path.posix.join(directory, name))));
-      const postmaster = file && parsePostmaster(file.toString('utf8'));
-      if (!postmaster) continue;
-      const systemIdentifier = control && systemIdentifierOf(control);
-      return { postmaster, ...(systemIdentifier === undefined ? {} : { systemIdentifier }) };
+  let refused = false;
+  // What cannot be read in one place says nothing of the others.
+  const read = async (file: string) => {
+    try {
+      return await readContainerFile(engine, source.containerId, file, { signal, limit: 256 * 1024 });
+    } catch (error) {
+      if (statusOf(error) === undefined) throw error;
+      refused ||= isForbidden(error);
+      return undefined;
     }
-    return {};
-  } catch (error) {
-    if (statusOf(error) === undefined) throw error;
-    return { refused: true };
+  };
+  const configured = await dataDirectoryOf(source, read);
+  for (const directory of new Set([configured, ...source.dataDirectories].filter((one) => one !== undefined))) {
+    const names = ['postmaster.pid', 'global/pg_control'];
+    const [file, control] = await Promise.all(names.map((name) => read(path.posix.join(directory, name))));
+    const postmaster = file && parsePostmaster(file.toString('utf8'));
+    if (!postmaster) continue;
+    const systemIdentifier = control && systemIdentifierOf(control);
+    return { postmaster, ...(systemIdentifier === undefined ? {} : { systemIdentifier }) };
   }
+  return refused ? { refused: true } : {};
 }
 
 /** `data_directory` of a configuration file that lies elsewhere (Postgres docs, 19.2). */

@@ -13,6 +13,8 @@ export interface SessionOptions extends Connecting {
   application: string;
   /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
   tls?: boolean;
+  /** another server may answer: the password is not sent in clear text, nor hashed with MD5 (Postgres docs, 20.5) */
+  guarded?: boolean;
   /** settings to start the session with, as in PGOPTIONS */
   start?: string;
   signal: AbortSignal;
@@ -59,17 +61,33 @@ const SETTINGS: readonly [since: number, sql: string][] = [
   [170000, 'SET transaction_timeout = 0'],
 ];
 
+/** How a server asks for a password that it could use elsewhere, as events of `pg`'s connection. */
+const WEAK_REQUESTS = [
+  ['authenticationCleartextPassword', 'in clear text'],
+  ['authenticationMD5Password', 'hashed with MD5'],
+] as const;
+
+function weakRequest(form: string, { container, address, user }: Connecting): LifeboatError {
+  return new LifeboatError('PG_AUTH', `the server at ${address} asks for the password of ${user} ${form}`, {
+    hint: `Another server than that of ${container} may answer there (a shared network or socket), and could use it. Let this role in with scram-sha-256: set password_encryption, and its password again.`,
+  });
+}
+
 /** Connects. `PG_UNREACHABLE` covers a server that is starting, stopping or not listening. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { container, signal } = options;
   // Loaded when it is used: an idle agent does without.
   const { Client } = await import('pg');
   const stream = await options.dial(signal);
+  let asked: string | undefined;
   const client = new Client({
     stream: () => stream,
     user: options.user,
     // As a function: without a password pg would look for one in files of this container, and warn that it will not for long.
-    password: async () => options.password ?? '',
+    password: async () => {
+      if (asked && options.guarded && options.password) throw weakRequest(asked, options);
+      return options.password ?? '';
+    },
     database: options.database,
     application_name: options.application,
     ...(options.start === undefined ? {} : { options: options.start }),
@@ -77,6 +95,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     client_encoding: 'UTF8',
     ssl: options.tls ? { rejectUnauthorized: false } : false,
   });
+  for (const [event, form] of WEAK_REQUESTS) client.connection.on(event, () => (asked = form));
   let broken: Error | undefined;
   // Without a listener a connection that dies between two queries is an uncaught exception.
   client.on('error', (error: Error) => {

@@ -112,7 +112,7 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
       ...kindSpec(HELPER_KINDS.postgres, {
         run: options.share ? sharedMounts(agent.spoolMount, options.share) : [],
         socket: address.socketMount ? [asItIs(address.socketMount)] : [],
-        data: options.withData ? dataMounts(source, address.socketMount) : [],
+        data: options.withData ? dataMounts(source, address.socketMount, found.postmaster?.dataDirectory) : [],
       }),
       project: agent.project,
       agent: agent.id,
