@@ -1,3 +1,6 @@
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ArchiveEntry } from '../../src/sources/postgres/archive.ts';
 import { compareRows, loadedThroughRoot, tableKey } from '../../src/sources/postgres/compare-rows.ts';
@@ -7,6 +10,7 @@ import { isHealable } from '../../src/sources/postgres/heal-failures.ts';
 import { allowanceFor } from '../../src/sources/postgres/restore-allowance.ts';
 import {
   describeFailure,
+  FailureLog,
   failureText,
   isDiskFull,
   isSharedMemory,
@@ -189,5 +193,58 @@ describe('a database that cannot be created', () => {
     expect(createFailed(answer('53100', 'could not write file'), recorded)).toMatchObject({ code: 'PG_NO_SPACE' });
     const cut = new Error('closed');
     expect(createFailed(cut, recorded)).toBe(cut);
+  });
+});
+
+describe('the log of a hostile helper', () => {
+  const withLog = async (work: (log: FailureLog, file: Awaited<ReturnType<typeof open>>) => Promise<void>) => {
+    const directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-log-'));
+    const file = await open(path.join(directory, 'log'), 'w+');
+    try {
+      await work(new FailureLog(file), file);
+    } finally {
+      await file.close();
+      await rm(directory, { recursive: true, force: true });
+    }
+  };
+
+  it('is not read where it has no end', async () => {
+    await withLog(async (log, file) => {
+      await file.truncate(15e12);
+      await expect(log.read()).rejects.toMatchObject({ code: 'PG_RESTORE_FAILED' });
+      await expect(log.read()).rejects.toMatchObject({ code: 'PG_RESTORE_FAILED' });
+    });
+  });
+
+  it('is read to where it ended when the look began, though it grows at each read', async () => {
+    await withLog(async (_log, file) => {
+      const line = 'pg_restore: error: first\n';
+      await file.write(line);
+      let reads = 0;
+      const growing = {
+        stat: () => file.stat(),
+        async read(buffer: Buffer, offset: number, length: number, position: number) {
+          if (++reads > 5) throw new Error('read on');
+          await file.write(line, (await file.stat()).size);
+          return file.read(buffer, offset, length, position);
+        },
+      };
+      expect((await new FailureLog(growing as never).read()).others).toEqual(['first']);
+    });
+  });
+
+  it('fails the restore where it tells of more than can be kept, and ends with the run', async () => {
+    await withLog(async (log, file) => {
+      await file.write('pg_restore: error: x\n'.repeat(25_000));
+      await expect(log.read(AbortSignal.abort(new Error('stopped')))).rejects.toThrow('stopped');
+      await expect(log.read()).rejects.toMatchObject({ code: 'PG_RESTORE_FAILED' });
+    });
+  });
+
+  it('keeps little of a message, and its hint', () => {
+    const said = `pg_restore: error: ${'x'.repeat(9000)}\n${'more\n'.repeat(500)}HINT:  Look.\n`;
+    const [words = ''] = parseFailures(said).others;
+    expect(words.length).toBeLessThan(2100);
+    expect(words).toMatch(/\(Look\.\)$/);
   });
 });

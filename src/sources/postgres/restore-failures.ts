@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { StringDecoder } from 'node:string_decoder';
+import { LifeboatError } from '../../errors.ts';
 import type { SkippedObject } from '../../report/events.ts';
 import type { ArchiveEntry } from './archive.ts';
 import { withoutContent } from './messages.ts';
@@ -21,8 +22,13 @@ export interface Said {
 /** How much is read at once, and the most that is kept of a line: bytes. */
 const READ_SIZE = 64 * 1024;
 
-/** How many lines of one message are kept: a statement may have thousands. */
-const LINES_LIMIT = 100;
+/** How many lines of one message are kept besides its hint, and how many characters of each: a statement may have thousands. */
+const LINES_LIMIT = 4;
+const LINE_LIMIT = 2000;
+
+/** The most that is read of a log, bytes, and the most failures that are kept of it: the helper that writes it may be hostile. */
+export const LOG_LIMIT = 256 * 1024 * 1024;
+const FAILURES_LIMIT = 20_000;
 
 /**
  * The messages of a `pg_restore --verbose` in a file that grows (warn_or_exit_horribly in pg_backup_archiver.c): the line
@@ -42,24 +48,44 @@ export class FailureLog {
     this.#file = file;
   }
 
-  /** Reads on to the end of the file. Resolves to all that was said so far. */
-  read(): Promise<Said> {
-    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn());
+  /**
+   * Reads on to where the file ends now. Resolves to all that was said so far.
+   *
+   * Errors: PG_RESTORE_FAILED for a log that is longer, or tells of more failures, than any `pg_restore` writes; what the signal aborts
+   * with.
+   */
+  read(signal?: AbortSignal): Promise<Said> {
+    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn(signal));
     this.#reading = next.catch(() => this.#parser.said());
     return next;
   }
 
-  async #readOn(): Promise<Said> {
-    for (;;) {
-      const { bytesRead } = await this.#file.read(this.#buffer, 0, READ_SIZE, this.#offset);
-      if (bytesRead === 0) return this.#parser.said();
+  async #readOn(signal: AbortSignal | undefined): Promise<Said> {
+    // A writer that never stops must not keep a look from ending.
+    const { size } = await this.#file.stat();
+    if (size > LOG_LIMIT || this.#parser.isFull()) throw endless();
+    while (this.#offset < size) {
+      signal?.throwIfAborted();
+      const length = Math.min(READ_SIZE, size - this.#offset);
+      const { bytesRead } = await this.#file.read(this.#buffer, 0, length, this.#offset);
+      if (bytesRead === 0) break;
       this.#offset += bytesRead;
       const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, bytesRead))).split('\n');
       // The helper is a stranger's: it may write without ever ending a line.
       this.#rest = (lines.pop() as string).slice(-READ_SIZE);
       for (const line of lines) this.#parser.add(line);
+      if (this.#parser.isFull()) throw endless();
     }
+    return this.#parser.said();
   }
+}
+
+function endless(): LifeboatError {
+  return new LifeboatError(
+    'PG_RESTORE_FAILED',
+    `pg_restore wrote more than ${LOG_LIMIT / 1024 / 1024} MiB of messages, or of more than ${FAILURES_LIMIT} failures`,
+    { hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.' },
+  );
 }
 
 /** The same for text that is at hand. */
@@ -76,7 +102,9 @@ function createParser() {
   /** lines of the message that is being read */
   let message: string[] | undefined;
   return {
-    add(line: string): void {
+    isFull: () => found.size + others.length > FAILURES_LIMIT,
+    add(whole: string): void {
+      const line = whole.slice(0, LINE_LIMIT);
       const entry = /from TOC entry (\d+);/.exec(line)?.[1];
       const error = /^\S*pg_restore: error: (.*)$/.exec(line)?.[1];
       if (entry !== undefined) {
@@ -88,7 +116,7 @@ function createParser() {
         else if (!found.has(current)) found.set(current, message);
       } else if (/^pg_restore: /.test(line)) {
         message = undefined;
-      } else if (message !== undefined && message.length < LINES_LIMIT) {
+      } else if (message !== undefined && (message.length < LINES_LIMIT || isHint(line, message))) {
         message.push(line);
       }
     },
@@ -97,6 +125,10 @@ function createParser() {
       others: others.map(serverWords),
     }),
   };
+}
+
+function isHint(line: string, before: readonly string[]): boolean {
+  return line.startsWith('HINT:') && !before.some((one) => one.startsWith('HINT:'));
 }
 
 /** `relation "limits" does not exist`, with the server's hint where it gave one. */

@@ -67,12 +67,15 @@ async function runLogged(
 ): Promise<Failure[]> {
   const { tools, about, stallTimeoutMs, signal } = options;
   const stopping = new AbortController();
+  // A file that cannot be read now is read at the end; one without an end is not waited for.
+  const giveUp = (error: unknown) => {
+    if (error instanceof LifeboatError) stopping.abort();
+  };
   const look = async () => {
-    const { failures } = await log.read();
+    const { failures } = await log.read(signal);
     if (failures.some(({ words }) => isFatal(words)) || call.stops?.(failures)) stopping.abort();
   };
-  // A file that cannot be read now is read at the end.
-  const timer = setInterval(() => void look().catch(() => undefined), LOOK_MS);
+  const timer = setInterval(() => void look().catch(giveUp), LOOK_MS);
   const pulses = [() => tools.activity(), options.grows];
   const { list, settings, jobs = options.jobs } = call;
   const { connection } = tools;
@@ -93,7 +96,8 @@ async function runLogged(
     clearInterval(timer);
   }
   // Also waits for a look that is under way.
-  const said = await log.read();
+  signal.throwIfAborted();
+  const said = await log.read(signal);
   signal.throwIfAborted();
   if (ended === undefined) return said.failures;
   throwUnlessTold(options, said, ended, stopping.signal.aborted);
