@@ -53,11 +53,14 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
       if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
       await copyObject(context, ref);
     } catch (error) {
-      if (isDamage(error) && (await context.judge.judge(error)) === 'outage') throw goneAway(from.destination, error);
+      if (isDamage(error) && (await context.judge.judge(ref.key, error)) === 'outage') {
+        for (const key of context.judge.doubted) bad.delete(key);
+        throw goneAway(from.destination, error);
+      }
       if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
     }
-    context.judge.read();
+    context.judge.read(ref.key);
     there.set(ref.key, ref.size);
     sent.objects += 1;
     sent.bytes += ref.size;

@@ -49,14 +49,21 @@ test('a file that was cut off counts as absent', async () => {
 
 test('what was accepted and checked of one repository says nothing of another', async () => {
   const state = openState(directory);
-  const known = (id: string, name = '/backups') => ({ info: { format: 1 as const, id, created: '2026-11-20T03:00:00Z' }, name });
+  const known = (id: string, name = '/backups') => ({
+    info: { format: 1 as const, id, created: '2026-11-20T03:00:00Z' },
+    name,
+  });
   const remembered = async () => [await state.accepted(), await state.damaged(), await state.checkedTo()];
   const fill = async () => {
     await state.saveAccepted({ 'web.media': { at: '2026-11-20T03:00:00.000Z', sequence: 400 } });
     await state.saveDamaged(['shop/packs/aa']);
     await state.saveCheckedTo('shop/packs/bb');
   };
-  const filled = [{ 'web.media': { at: '2026-11-20T03:00:00.000Z', sequence: 400 } }, ['shop/packs/aa'], 'shop/packs/bb'];
+  const filled = [
+    { 'web.media': { at: '2026-11-20T03:00:00.000Z', sequence: 400 } },
+    ['shop/packs/aa'],
+    'shop/packs/bb',
+  ];
   await fill();
   // The first repository, and the same one at another place.
   await state.saveRepository(known('one'));
