@@ -6,6 +6,7 @@ import { type DamageJudge, isDamage } from './damage.ts';
 import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
 import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
+import { expectInfo } from './repository-info.ts';
 
 /** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */
 
@@ -71,6 +72,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
   await context.complete(manifest);
   const lease = await context.fence();
+  await expectInfo(to.destination, to.info);
   const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
   try {
     await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
