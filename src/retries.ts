@@ -65,7 +65,7 @@ export async function dueRetry(
     since(name) === 'failed' || (retry.schedules.includes(schedule) && since(name) === undefined);
   const vanished = Object.keys(results).filter((name) => {
     const isPlanned = plan.sources.some((source) => source.name === name);
-    return !isPlanned && since(name) === 'failed' && !((accepted[name] ?? '') > retry.since);
+    return !isPlanned && since(name) === 'failed' && !((accepted[name]?.at ?? '') > retry.since);
   });
   if (plan.sources.some(only) || vanished.length > 0) return { retry, only };
   await save(
