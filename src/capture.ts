@@ -101,7 +101,9 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       });
     } finally {
       // The index lives on until the commit; the rest of the spool is needed by nobody.
-      await rm(path.join(directory, 'tree'), { recursive: true, force: true });
+      await rm(path.join(directory, 'tree'), { recursive: true, force: true }).catch((left: unknown) =>
+        log.warn('the dump of a source could not be removed', { source: planned.name, ...errorInfo(left) }),
+      );
     }
   }
 

@@ -243,5 +243,8 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
 async function emptySpool(deps: RecoverDeps, except: ReadonlySet<string>): Promise<void> {
   const keep = (name: string) => except.has(name) || isLookUnderWay(name, deps.now());
   const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !keep(name));
-  for (const name of names) await rm(path.join(deps.spool, name), { recursive: true, force: true });
+  for (const name of names)
+    await rm(path.join(deps.spool, name), { recursive: true, force: true }).catch((error: unknown) =>
+      deps.log.warn('a directory in the spool could not be removed', { name, ...errorInfo(error) }),
+    );
 }

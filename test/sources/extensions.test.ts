@@ -77,6 +77,13 @@ describe('the comparison of object counts', () => {
       'it has 1 policies, recorded were 0',
     ]);
   });
+  it('expects as many fewer as were left out, and not one more', () => {
+    const recorded = { objects: { ...counts, indexes: 5 }, extensions: [] };
+    const fewer = new Map([['indexes', 1]] as const);
+    expect(countDifferences(recorded, { ...counts, indexes: 4 }, fewer)).toEqual([]);
+    expect(countDifferences(recorded, { ...counts, indexes: 3 }, fewer)).toEqual(['it has 3 indexes, recorded were 5']);
+    expect(countDifferences(recorded, { ...counts, indexes: 6 }, fewer)).toEqual(['it has 6 indexes, recorded were 5']);
+  });
   it('passes over snapshots that have none, and TimescaleDB, which keeps objects of its own', () => {
     expect(countDifferences({ extensions: [] }, counts)).toEqual([]);
     const extensions = [{ name: 'timescaledb' }];

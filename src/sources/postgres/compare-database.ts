@@ -22,8 +22,8 @@ export interface Allowance {
   extensions?: ReadonlySet<string>;
   /** tables that are missing, or have no rows */
   tables?: ReadonlySet<string>;
-  /** kinds of objects of which a part is missing */
-  kinds?: ReadonlySet<keyof ObjectCounts>;
+  /** how many objects of a kind may be missing */
+  fewer?: ReadonlyMap<keyof ObjectCounts, number>;
   /** large objects are missing */
   largeObjects?: boolean;
 }
@@ -51,7 +51,7 @@ export async function compareDatabase(
   }
   const tables = await compareTables(session, recorded, allowance);
   differences.push(...tables.differences);
-  differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.kinds));
+  differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.fewer));
   if (differences.length > 0) {
     throw new LifeboatError(
       'PG_RESTORE_FAILED',

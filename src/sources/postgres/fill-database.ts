@@ -14,7 +14,7 @@ import { allowanceFor } from './restore-allowance.ts';
 import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
 import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
 import { subscriptionWarnings } from './restore-warnings.ts';
-import { type RunRestoreOptions, runRestore } from './run-restore.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from './run-restore.ts';
 import type { Tools } from './tools.ts';
 
 export interface FillOptions {
@@ -47,7 +47,8 @@ export interface Filled {
  * Runs `pg_restore` of a recorded database into an empty one, after what its extensions ask for. Materialized views come last:
  * one that cannot be refreshed is a warning. What else the server refuses is tried in another way where there is one.
  *
- * Errors: PG_RESTORE_FAILED with the first object that is refused, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; those of a session.
+ * Errors: {@link TangledError} with more than one job, where it is not certain what failed; PG_RESTORE_FAILED with the first
+ * objects that are refused, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; those of a session.
  */
 export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts, name: string): Promise<Filled> {
   const { tools, signal, tree } = options;
@@ -90,13 +91,12 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     : { failures: healed.failures, unchecked: [] };
   const skipped = [...refused(options, recorded, entries, left), ...unchecked];
   const unrefreshed: Failure[] = [];
-  for (const { list } of passes.filter(({ refresh }) => refresh))
-    unrefreshed.push(...(await runRestore(run, given(list))));
+  for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
   const missing = new Set(left.map(({ dumpId }) => dumpId));
   const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
   return {
-    allowance: allowanceFor(entries, new Set([...missing, ...(leftOut ?? [])]), healed.moved),
+    allowance: allowanceFor(entries, missing, { moved: healed.moved, leftOut: new Set(leftOut) }),
     skipped,
     warnings: [
       ...care.warnings,
@@ -104,6 +104,14 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
       ...unrefreshedWarnings(recorded, entries, missing, stale.failures),
     ],
   };
+}
+
+/** Refreshing once more does no harm. */
+async function refresh(run: RunRestoreOptions, list: string | undefined): Promise<Failure[]> {
+  return runRestore(run, given(list)).catch((error: unknown) => {
+    if (!(error instanceof TangledError)) throw error;
+    return runRestore(run, { ...given(list), jobs: 1 });
+  });
 }
 
 const given = (list: string | undefined) => (list === undefined ? {} : { list });

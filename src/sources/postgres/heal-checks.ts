@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { SkippedObject } from '../../report/events.ts';
 import type { ArchiveEntry } from './archive.ts';
+import { disableTriggers, quietSettings } from './quiet-triggers.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Failure } from './restore-failures.ts';
 import { writeList } from './restore-passes.ts';
@@ -38,13 +39,16 @@ export async function fillWithoutChecks(
     if (aside.size === 0) return { failures: [...failures], unchecked };
     const ids = [...aside.keys()].map(({ dumpId }) => dumpId);
     const list = await writeList(path.posix.join(options.lists, 'unchecked.list'), ids);
-    const again = await runRestore(options, { list, jobs: 1 });
+    const enable: (() => Promise<void>)[] = [];
+    for (const entry of aside.keys()) enable.push(await disableTriggers(session, quotedTable(entry)));
+    const again = await runRestore(options, { list, jobs: 1, settings: await quietSettings(session) });
+    for (const back of enable) await back();
     const still = new Set(again.map(({ dumpId }) => dumpId));
     for (const [entry, checks] of aside) {
       for (const check of checks) {
         const lost = await addUnchecked(session, entry, check);
         if (lost === undefined && still.has(entry.dumpId)) continue;
-        const table = `${quoteIdentifier(entry.schema)}.${quoteIdentifier(entry.tag)}`;
+        const table = quotedTable(entry);
         const name = quoteIdentifier(check.name);
         unchecked.push({
           database: options.about,
@@ -66,9 +70,13 @@ export async function fillWithoutChecks(
   }
 }
 
+function quotedTable({ schema, tag }: ArchiveEntry): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(tag)}`;
+}
+
 /** Those of its own: what a table inherits cannot be dropped there. */
-async function dropChecks(session: Session, { schema, tag }: ArchiveEntry): Promise<Check[]> {
-  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(tag)}`;
+async function dropChecks(session: Session, entry: ArchiveEntry): Promise<Check[]> {
+  const table = quotedTable(entry);
   const checks = await session.all<Check>(
     `SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
       WHERE conrelid = to_regclass($1) AND contype = 'c' AND coninhcount = 0`,
@@ -81,14 +89,12 @@ async function dropChecks(session: Session, { schema, tag }: ArchiveEntry): Prom
 /** Resolves to why it could not be added. */
 async function addUnchecked(
   session: Session,
-  { schema, tag }: ArchiveEntry,
+  entry: ArchiveEntry,
   { name, definition }: Check,
 ): Promise<string | undefined> {
   const unvalidated = definition.endsWith(' NOT VALID') ? definition : `${definition} NOT VALID`;
   try {
-    await session.run(
-      `ALTER TABLE ${quoteIdentifier(schema)}.${quoteIdentifier(tag)} ADD CONSTRAINT ${quoteIdentifier(name)} ${unvalidated}`,
-    );
+    await session.run(`ALTER TABLE ${quotedTable(entry)} ADD CONSTRAINT ${quoteIdentifier(name)} ${unvalidated}`);
     return undefined;
   } catch (error) {
     const words = serverWords(error);

@@ -3,6 +3,7 @@ import type { ArchiveEntry } from './archive.ts';
 import { tableKey } from './compare-rows.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { fillThroughRoot, standIn } from './heal-partitions.ts';
+import { quietSettings } from './quiet-triggers.ts';
 import { quoteLiteral } from './quote.ts';
 import { type Failure, isSharedMemory } from './restore-failures.ts';
 import { writeList } from './restore-passes.ts';
@@ -55,11 +56,7 @@ export async function healFailures(
   const session = await tools.session(database, signal);
   try {
     const settings = ['-c max_parallel_maintenance_workers=0', '-c max_parallel_workers_per_gather=0'];
-    // Only a superuser may keep triggers from firing.
-    const quiet = await session.run('SET session_replication_role = replica').then(
-      () => ['-c session_replication_role=replica'],
-      () => [],
-    );
+    const quiet = await quietSettings(session);
     const lead = [...failed.values()].some(isUnqualified) ? await leadFunctions(session, recorded) : [];
     const leaves = entries.filter(
       ({ kind, dumpId }) => kind === 'TABLE DATA' && isOtherPartition(failed.get(dumpId) ?? ''),

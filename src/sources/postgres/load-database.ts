@@ -4,6 +4,7 @@ import { formatDuration, plural } from '../../report/format.ts';
 import { analyseDatabase } from './analyse-database.ts';
 import { type Compared, compareDatabase } from './compare-database.ts';
 import { createDatabase, createFailed, databaseProperties } from './create-database.ts';
+import { dropDatabase } from './drop-database.ts';
 import { careFor } from './extensions.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 import { fillDatabase } from './fill-database.ts';
@@ -16,6 +17,7 @@ import {
   targetState,
 } from './load-plan.ts';
 import { extensionRowWarnings } from './restore-warnings.ts';
+import { TangledError } from './run-restore.ts';
 import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
@@ -174,15 +176,22 @@ async function build(
   const { signal } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
-  await control.run(createDatabase(working, recorded, control.versionNumber, spaces.own)).catch((error: unknown) => {
-    throw createFailed(error, recorded);
-  });
+  const create = () =>
+    control.run(createDatabase(working, recorded, control.versionNumber, spaces.own)).catch((error: unknown) => {
+      throw createFailed(error, recorded);
+    });
+  await create();
   const grown = (bytes: number) =>
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
-  const { allowance, skipped, warnings } = await fillDatabase(
-    { ...options, grown, tablespaces: spaces.complete },
-    recorded,
-    working,
+  const filling = { ...options, grown, tablespaces: spaces.complete };
+  const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
+    async (error: unknown) => {
+      if (!(error instanceof TangledError)) throw error;
+      options.step('objects failed: restoring again with one worker, which tells for certain which');
+      await dropDatabase(options.tools, working, signal);
+      await create();
+      return fillDatabase({ ...filling, jobs: 1 }, recorded, working);
+    },
   );
   options.step('comparing with what was recorded');
   const compared = await within(options, working, async (session) => {

@@ -9,6 +9,9 @@ const EVERY: readonly Kind[] = ['constraints', 'indexes', 'views', 'sequences', 
 /** What may be part of a table's own definition, or hang on it. */
 const OF_TABLES: readonly Kind[] = ['constraints', 'indexes', 'sequences', 'triggers', 'policies'];
 
+/** Entries with which an unknown number of objects is missing; of all others it is one of each kind. */
+const UNCOUNTED = ['EXTENSION', 'SCHEMA', 'TABLE', 'FOREIGN TABLE', 'DOMAIN'];
+
 /** Which counts an entry of a dump goes into, by its kind. */
 const COUNTED: Readonly<Record<string, readonly Kind[]>> = {
   EXTENSION: EVERY,
@@ -21,7 +24,7 @@ const COUNTED: Readonly<Record<string, readonly Kind[]>> = {
   'CHECK CONSTRAINT': ['constraints'],
   INDEX: ['indexes'],
   VIEW: ['views'],
-  'MATERIALIZED VIEW': ['views', 'indexes'],
+  'MATERIALIZED VIEW': ['views'],
   SEQUENCE: ['sequences'],
   FUNCTION: ['functions'],
   PROCEDURE: ['functions'],
@@ -30,25 +33,43 @@ const COUNTED: Readonly<Record<string, readonly Kind[]>> = {
   POLICY: ['policies'],
 };
 
+/** In what a restored database differs besides what the server refused. */
+interface Differing {
+  /** partitions whose rows were put through the root here, as {@link tableKey} names them */
+  moved?: ReadonlySet<string>;
+  /** dump ids of what was left out on purpose */
+  leftOut?: ReadonlySet<number>;
+}
+
 /**
  * In what a restored database may differ from the record.
  *
  * @param entries the whole dump
- * @param missing dump ids of what was left out, or refused by the server
- * @param moved partitions whose rows were put through the root here, as {@link tableKey} names them
+ * @param missing dump ids of what the server refused
  */
 export function allowanceFor(
   entries: readonly ArchiveEntry[],
   missing: ReadonlySet<number>,
-  moved: ReadonlySet<string> = new Set(),
+  { moved = new Set(), leftOut = new Set() }: Differing = {},
 ): Required<Allowance> {
-  const lacking = entries.filter(({ dumpId }) => missing.has(dumpId));
+  const lacking = entries.filter(({ dumpId }) => missing.has(dumpId) || leftOut.has(dumpId));
   const named = (...kinds: string[]) => lacking.filter(({ kind }) => kinds.includes(kind));
   return {
     moving: new Set([...loadedThroughRoot(entries), ...moved]),
     extensions: new Set(named('EXTENSION').map(({ tag }) => tag)),
     tables: new Set(named('TABLE', 'TABLE DATA').map(({ schema, tag }) => tableKey({ schema, name: tag }))),
-    kinds: new Set(lacking.flatMap(({ kind }) => COUNTED[kind] ?? [])),
+    fewer: countLacking(lacking, leftOut),
     largeObjects: named('BLOB', 'BLOBS', 'BLOB METADATA').length > 0,
   };
+}
+
+/** Objects of an extension do not count, so one that is left out takes none away; what hangs on it has entries of its own. */
+function countLacking(lacking: readonly ArchiveEntry[], leftOut: ReadonlySet<number>): Map<Kind, number> {
+  const fewer = new Map<Kind, number>();
+  for (const { kind, dumpId } of lacking) {
+    if (leftOut.has(dumpId) && (kind === 'EXTENSION' || kind === 'SCHEMA')) continue;
+    const objects = UNCOUNTED.includes(kind) ? Number.POSITIVE_INFINITY : 1;
+    for (const counted of COUNTED[kind] ?? []) fewer.set(counted, (fewer.get(counted) ?? 0) + objects);
+  }
+  return fewer;
 }

@@ -17,6 +17,17 @@ export interface Said {
   failures: Failure[];
   /** errors that belong to no entry: it could not connect, a worker died */
   others: string[];
+  /** how many errors it passed over, as its last line says; absent where it ended without that line */
+  ignored?: number;
+  /** how many errors were read */
+  errors: number;
+  /** messages of several workers stand in one another, so that an error may be lost, or belong to another entry */
+  tangled: boolean;
+}
+
+/** True where every error was read, and stands with the entry that it is about. */
+export function isWhole({ ignored, errors, others, tangled }: Said): boolean {
+  return ignored === errors && others.length === 0 && !tangled;
 }
 
 /** How much is read at once, and the most that is kept of a line: bytes. */
@@ -101,19 +112,31 @@ function createParser() {
   let current: number | undefined;
   /** lines of the message that is being read */
   let message: string[] | undefined;
+  let ignored: number | undefined;
+  let errors = 0;
+  let tangled = false;
+  /** the current entry was named, and no error followed yet */
+  let waiting = false;
   return {
     isFull: () => found.size + others.length > FAILURES_LIMIT,
     add(whole: string): void {
       const line = whole.slice(0, LINE_LIMIT);
       const entry = /from TOC entry (\d+);/.exec(line)?.[1];
+      const closing = /^pg_restore: warning: errors ignored on restore: (\d+)$/.exec(line)?.[1];
+      if (closing !== undefined) ignored = Number(closing);
+      if (/pg_restore:.*pg_restore:/.test(line)) tangled = true;
       const error = /^\S*pg_restore: error: (.*)$/.exec(line)?.[1];
       if (entry !== undefined) {
+        if (waiting) tangled = true;
+        waiting = true;
         current = Number(entry);
         message = undefined;
       } else if (error !== undefined) {
+        errors++;
         message = [error];
-        if (current === undefined) others.push(message);
+        if (current === undefined || isWorkerLost(error)) others.push(message);
         else if (!found.has(current)) found.set(current, message);
+        waiting = false;
       } else if (/^pg_restore: /.test(line)) {
         message = undefined;
       } else if (message !== undefined && (message.length < LINES_LIMIT || isHint(line, message))) {
@@ -123,6 +146,9 @@ function createParser() {
     said: (): Said => ({
       failures: [...found].map(([dumpId, lines]) => ({ dumpId, words: serverWords(lines) })),
       others: others.map(serverWords),
+      ...(ignored === undefined ? {} : { ignored }),
+      errors,
+      tangled: tangled || waiting,
     }),
   };
 }
@@ -155,6 +181,11 @@ export function isDiskFull(words: string): boolean {
 /** True where a parallel worker had no room in /dev/shm, which has 64 MiB in a container as a rule. */
 export function isSharedMemory(words: string): boolean {
   return /could not (?:resize|open|create|map) shared memory segment/.test(words);
+}
+
+/** True where a worker of `pg_restore` ended before its work did (mark_restore_job_done and parallel.c). */
+function isWorkerLost(words: string): boolean {
+  return /^(?:a )?worker process (?:died|failed)/.test(words);
 }
 
 /** True where the connection was lost: whatever failed after that says nothing of its object. */

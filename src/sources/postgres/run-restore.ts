@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
 import { tolerantRestoreCommand } from './commands.ts';
-import { type Failure, FailureLog, isConnectionLost, isDiskFull, type Said } from './restore-failures.ts';
+import { type Failure, FailureLog, isConnectionLost, isDiskFull, isWhole, type Said } from './restore-failures.ts';
 import type { Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -39,11 +39,21 @@ export interface RestoreCall {
 /** How often the messages are looked at while `pg_restore` runs, milliseconds. */
 const LOOK_MS = 1000;
 
+/** Several workers wrote their messages into one another: what failed is known only from a restore with one worker. */
+export class TangledError extends LifeboatError {
+  constructor(about: string, cause: unknown) {
+    super('PG_RESTORE_FAILED', `the messages of parallel workers of pg_restore of ${about} cannot be told apart`, {
+      cause,
+    });
+  }
+}
+
 /**
  * Runs `pg_restore`, which goes on after an error. Resolves to what failed. With `stops`, it is ended as soon as that says so
  * of what failed until then: nobody waits for the rest of a restore that has failed already.
  *
- * Errors: PG_NO_SPACE, PG_STALLED, PG_RESTORE_FAILED for what belongs to no object; those of a helper.
+ * Errors: {@link TangledError} where several workers failed and it is not certain at what; PG_NO_SPACE, PG_STALLED,
+ * PG_RESTORE_FAILED for what belongs to no object; those of a helper.
  */
 export async function runRestore(options: RunRestoreOptions, call: RestoreCall): Promise<Failure[]> {
   // A name that the helper cannot foresee, and a handle: whatever it puts in the place of the file is not read.
@@ -71,9 +81,12 @@ async function runLogged(
   const giveUp = (error: unknown) => {
     if (error instanceof LifeboatError) stopping.abort();
   };
+  /** what had failed when `stops` said so: more may have failed since, but the rest was not tried */
+  let enough: Failure[] | undefined;
   const look = async () => {
-    const { failures } = await log.read(signal);
-    if (failures.some(({ words }) => isFatal(words)) || call.stops?.(failures)) stopping.abort();
+    const { failures, tangled } = await log.read(signal);
+    if (!tangled && call.stops?.(failures)) enough ??= failures;
+    if (enough || failures.some(({ words }) => isFatal(words))) stopping.abort();
   };
   const timer = setInterval(() => void look().catch(giveUp), LOOK_MS);
   const pulses = [() => tools.activity(), options.grows];
@@ -99,19 +112,33 @@ async function runLogged(
   signal.throwIfAborted();
   const said = await log.read(signal);
   signal.throwIfAborted();
-  if (ended === undefined) return said.failures;
-  throwUnlessTold(options, said, ended, stopping.signal.aborted);
-  return said.failures;
+  // Its exit status is the truth: a notice of the server may look like an error.
+  if (ended === undefined) return [];
+  throwUnlessTold(options, said, ended, enough !== undefined);
+  if (enough) return enough;
+  if (isWhole(said) || (!said.tangled && call.stops?.(said.failures))) return said.failures;
+  if (jobs > 1) throw new TangledError(about, ended);
+  throw unexplained(about, said.others[0], ended);
+}
+
+function unexplained(about: string, words: string | undefined, cause: unknown): LifeboatError {
+  return new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${about} failed${words ? `: ${words}` : ''}`, {
+    cause,
+    hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.',
+  });
 }
 
 function isFatal(words: string): boolean {
   return isDiskFull(words) || isConnectionLost(words);
 }
 
-/** Throws unless the way in which `pg_restore` ended is explained by objects that failed. */
+/**
+ * Throws unless `pg_restore` came to its end, and only objects failed: then it exits with 1 and its last line counts them (main
+ * in pg_restore.c). One that was killed, or lost a worker, did not try everything, whatever failed before.
+ */
 function throwUnlessTold(
   { about, tools }: RunRestoreOptions,
-  { failures, others }: Said,
+  { failures, others, ignored }: Said,
   ended: unknown,
   stopped: boolean,
 ): void {
@@ -123,13 +150,10 @@ function throwUnlessTold(
       hint: 'Make room first: `lifeboat status` shows what former restores keep. What was half made is removed.',
     });
   }
-  const exited = ended instanceof LifeboatError && ended.code === 'EXEC_FAILED';
-  if (!exited && !stopped) throw ended;
-  const lost = words.find(isConnectionLost) ?? (failures.length === 0 ? others[0] : undefined);
-  if (lost !== undefined || failures.length === 0) {
-    throw new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${about} failed${lost ? `: ${lost}` : ''}`, {
-      cause: ended,
-      hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.',
-    });
-  }
+  const lost = words.find(isConnectionLost);
+  if (lost !== undefined) throw unexplained(about, lost, ended);
+  if (stopped) return;
+  if (!(ended instanceof LifeboatError && ended.code === 'EXEC_FAILED')) throw ended;
+  const finished = ignored !== undefined && / ended with status 1(?!\d)/.test(ended.message);
+  if (!finished) throw unexplained(about, others[0], ended);
 }
