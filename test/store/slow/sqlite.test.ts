@@ -95,7 +95,7 @@ describe('an SQLite database that is written to all the time', () => {
 /** An application in the middle of a transaction without a journal on the disk, of which pages are in the file already. */
 async function startHalf(name: string, mode: string): Promise<ChildProcess> {
   const program = `
-    const database = new (require('node:sqlite').DatabaseSync)(process.argv[1]);
+    const database = new (require('node:sqlite').DatabaseSync)(process.argv[1], { defensive: false });
     database.exec('PRAGMA journal_mode = ${mode}; PRAGMA cache_size = 5; CREATE TABLE account (id INTEGER PRIMARY KEY, money, filler)');
     const insert = database.prepare('INSERT INTO account (money, filler) VALUES (1000, zeroblob(500))');
     database.exec('BEGIN');
