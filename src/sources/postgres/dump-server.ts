@@ -5,7 +5,7 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext } from '../source.ts';
 import type { DumpCompression } from './commands.ts';
 import type { DatabaseListing, MissingDatabase } from './databases.ts';
-import { dumpDatabase } from './dump.ts';
+import { dumpDatabase, HalfDumpError } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
 import { dumpGlobals } from './dump-globals.ts';
@@ -115,6 +115,7 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
       try {
         dumps.set(name, await dumpDatabase({ tools, database: name, ...settings, signal, progress }));
       } catch (error) {
+        if (error instanceof HalfDumpError) throw error.cause;
         if (!(await isOfDatabase(options, error, signal))) throw error;
         context.log.warn('a database could not be dumped', { source: source.name, database: name, error: `${error}` });
         dumps.set(name, toLifeboatError(error));
