@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Destination } from './destinations/destination.ts';
-import { type ErrorInfo, errorInfo, isDiskError, LifeboatError } from './errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
 import { goneAway } from './store/copy-objects.ts';
 import { type DamageJudge, isDamage } from './store/damage.ts';
 import type { ObjectRef } from './store/manifest.ts';
@@ -48,12 +48,6 @@ export async function readShare(
   const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
   const wanted = total * Math.min(readData, 1);
   const share: Share = { bytes: 0, unread: new Map() };
-  // Those that a disk did not give, one after another: they count as damaged when it gives the next one.
-  const doubtful = new Map<string, ErrorInfo>();
-  const settle = () => {
-    for (const [key, error] of doubtful) damaged.set(key, error);
-    doubtful.clear();
-  };
   let last = after;
   for (const key of order) {
     if (share.bytes >= wanted) break;
@@ -62,24 +56,22 @@ export async function readShare(
     if (damaged.has(key)) continue;
     const error = await readOne(repository.destination, ref, signal);
     if (error === undefined) {
-      judge.read();
-      settle();
+      judge.read(key);
     } else {
-      const finding = await judge.judge(error);
+      const finding = await judge.judge(key, error);
       signal.throwIfAborted();
       if (finding === 'outage') {
+        for (const doubted of judge.doubted) damaged.delete(doubted);
         share.stopped = errorInfo(isDamage(error) ? goneAway(repository.destination, error) : error);
         break;
       }
       if (finding === 'unread') share.unread.set(key, errorInfo(error));
-      else if (isDiskError(error instanceof Error ? error.cause : undefined)) doubtful.set(key, errorInfo(error));
       else damaged.set(key, errorInfo(error));
     }
     last = key;
     share.bytes += ref.size;
     progress?.(share.bytes, wanted);
   }
-  if (share.stopped === undefined) settle();
   return last === undefined || readData >= 1 ? share : { ...share, next: last };
 }
 

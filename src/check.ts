@@ -76,7 +76,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
-  const judge = new DamageJudge(repository);
+  const judge = new DamageJudge(repository, [...objects.keys()]);
   const damaged = await checkPresence(repository, objects);
   // An empty listing is one of a place that is not there.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);

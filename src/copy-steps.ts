@@ -30,6 +30,8 @@ export interface Copying {
   repository: Repository;
   /** its counts grow as things are sent */
   report: Pick<CopyReport, 'snapshots' | 'objects' | 'bytes'>;
+  /** objects of the destination that are found to be damaged, whatever becomes of the rest */
+  bad: Set<string>;
   /** what is still to be done */
   lacking: Set<CopyStep>;
   fence: Lease['fence'];
@@ -40,14 +42,14 @@ export interface Copying {
 
 /**
  * Does what is to be done for one copy, with its lease held: snapshots and tombstones oldest first, then pins. `error`: why some
- * snapshots were left out, because the destination does not have them whole (`bad`: which objects of it) or the copy keeps something wrong; all others are there then.
+ * snapshots were left out, because the destination does not have them whole or the copy keeps something wrong; all others are there then.
  *
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(
   deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress'>,
   copying: Copying,
-): Promise<{ error?: LifeboatError; bad: string[]; problems: Problem[] }> {
+): Promise<{ error?: LifeboatError; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
   const removed = await placesOf(main, copy);
@@ -57,16 +59,20 @@ export async function bringUpToDate(
   const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
-  for (const step of steps) {
-    signal.throwIfAborted();
-    alive();
-    try {
-      await take(deps, copying, context, step, copy);
-      lacking.delete(step);
-    } catch (cause) {
-      if (step.type === 'tombstone' || !isAboutSnapshot(cause)) throw cause;
-      error ??= notCopied(step.snapshot.manifest.id, cause);
+  try {
+    for (const step of steps) {
+      signal.throwIfAborted();
+      alive();
+      try {
+        await take(deps, copying, context, step, copy);
+        lacking.delete(step);
+      } catch (cause) {
+        if (step.type === 'tombstone' || !isAboutSnapshot(cause)) throw cause;
+        error ??= notCopied(step.snapshot.manifest.id, cause);
+      }
     }
+  } finally {
+    for (const [key, why] of context.bad) if (isDamage(why)) copying.bad.add(key);
   }
   const brought = steps.flatMap((step) =>
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
@@ -74,8 +80,7 @@ export async function bringUpToDate(
   const have = new Set([...copy.there, ...brought]);
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository);
-  const bad = [...context.bad].filter(([, why]) => isDamage(why)).map(([key]) => key);
-  return { bad, problems: [...problems.values()], ...(error ? { error } : {}) };
+  return { problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
 interface CopySide {
@@ -164,7 +169,8 @@ async function contextOf(
       problems.set(message, problem);
     }
   };
-  const judge = new DamageJudge(main.repository);
+  const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
+  const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
   return { ...ends, complete, judge, there, bad: new Map(), sent: report, fence, heard, signal };
 }

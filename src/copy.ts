@@ -133,9 +133,8 @@ async function copyOne(
         names.add(name);
         const repository = opened.through(hearing(until(opened.destination, signal), alive));
         await place.sweep(signal);
-        const copying = { place, main: side, repository, report, lacking, fence, signal, alive };
+        const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
         const done = await bringUpToDate(deps, copying);
-        for (const key of done.bad) bad.add(key);
         if (done.problems.length > 0) report.problems = done.problems;
         if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
         else if (deps.prune && (await isKnown(looked.all, signal, alive))) {

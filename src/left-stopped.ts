@@ -31,7 +31,7 @@ export async function whyLeft(
       : 'was stopped by somebody else, and stays so';
   }
   if (now.running || stop.at === undefined) return undefined;
-  const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S };
+  const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S, startedAt: now.startedAt };
   if (isSame && (await isStoppedByOthers(engine, own))) return 'was stopped by somebody else too, and stays so';
   if (agent && (await isProjectStopping(engine, agent, held, new Date(stop.at))))
     return 'stays stopped: the whole project is being stopped';

@@ -1,5 +1,6 @@
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
+import { acceptedTime } from './plan/accepted.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import { isDue, nextTry, type Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
@@ -65,7 +66,7 @@ export async function dueRetry(
     since(name) === 'failed' || (retry.schedules.includes(schedule) && since(name) === undefined);
   const vanished = Object.keys(results).filter((name) => {
     const isPlanned = plan.sources.some((source) => source.name === name);
-    return !isPlanned && since(name) === 'failed' && !((accepted[name] ?? '') > retry.since);
+    return !isPlanned && since(name) === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
   });
   if (plan.sources.some(only) || vanished.length > 0) return { retry, only };
   await save(

@@ -59,6 +59,7 @@ export interface State {
   home(): Promise<string>;
   /** the repository that the agent backs up to, and where it was last; undefined before the first was opened */
   repository(): Promise<KnownRepository | undefined>;
+  /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
@@ -95,6 +96,9 @@ export interface State {
   cacheFacts(source: string, sha256: string, facts: unknown): Promise<void>;
 }
 
+/** Files that speak of one repository: places in its chain, and names of its objects. */
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json'];
+
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
   // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
@@ -117,7 +121,12 @@ export function openState(directory: string): State {
       // A version that did not remember it has stored something all the same: an empty destination is not a new one.
       return Object.values(await results()).some(({ status }) => status !== 'failed') ? {} : undefined;
     },
-    saveRepository: (known) => writeJson(file('repository.json'), known),
+    async saveRepository(known) {
+      const before = await readJson<KnownRepository>(file('repository.json'));
+      // Before the new id: cut off in between, the next call does it again.
+      if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
+      await writeJson(file('repository.json'), known);
+    },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });
@@ -172,6 +181,11 @@ async function readJson<T>(file: string): Promise<T | undefined> {
     if (hasErrno(error, 'ENOENT') || error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+/** Deletes files, which a full disk does not prevent. */
+async function forget(files: readonly string[]): Promise<void> {
+  for (const file of files) await rm(file, { force: true });
 }
 
 async function writeJson(file: string, value: unknown): Promise<void> {

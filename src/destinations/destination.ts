@@ -81,3 +81,16 @@ export interface SweepingDestination extends Destination {
    */
   sweepTemporary(options?: { prefix?: string; olderThanMs?: number; signal?: AbortSignal }): Promise<number>;
 }
+
+const uncertain = new WeakSet<Error>();
+
+/** Marks why a put failed after which the object may be there all the same, or appear later. Returns the error. */
+export function markUncertain(error: unknown): unknown {
+  if (error instanceof Error) uncertain.add(error);
+  return error;
+}
+
+/** Whether an error, or what caused it, was marked by {@link markUncertain}. */
+export function isUncertain(error: unknown): boolean {
+  return error instanceof Error && (uncertain.has(error) || isUncertain(error.cause));
+}

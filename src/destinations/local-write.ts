@@ -4,7 +4,7 @@ import { chmod, type FileHandle, link, lstat, mkdir, open, rename, unlink } from
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
-import type { Stored } from './destination.ts';
+import { markUncertain, type Stored } from './destination.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere } from './keys.ts';
 
@@ -108,19 +108,27 @@ export async function readBack(file: string, size: number, alive?: () => void): 
   }
 }
 
-/** Gives a finished file its name without ever replacing one, and makes the name durable. */
+/**
+ * Gives a finished file its name without ever replacing one, and makes the name durable. What fails after it has the name is
+ * marked, see {@link markUncertain}.
+ */
 export async function giveName(temporary: string, file: string, key: string): Promise<void> {
+  let named = false;
   try {
     await link(temporary, file);
+    named = true;
     await unlink(temporary);
   } catch (error) {
+    if (named) throw markUncertain(error);
     if (hasErrno(error, 'EEXIST')) throw alreadyThere(key);
     if (!hasErrno(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK', 'ENOSYS')) throw error;
     // A file system without hard links: a look and a rename. The lease keeps other writers away meanwhile.
     if (await exists(file)) throw alreadyThere(key);
     await rename(temporary, file);
   }
-  await syncDirectory(dirname(file));
+  await syncDirectory(dirname(file)).catch((error: unknown) => {
+    throw markUncertain(error);
+  });
 }
 
 async function syncDirectory(directory: string): Promise<void> {

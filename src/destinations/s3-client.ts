@@ -3,6 +3,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
 import type { S3Location } from '../plan/s3-location.ts';
 import { registerSecret } from '../redact.ts';
+import { isUncertain, markUncertain } from './destination.ts';
 import { explainS3, type S3Act } from './s3-errors.ts';
 import { S3Outage } from './s3-outage.ts';
 import { inPieces } from './s3-pieces.ts';
@@ -111,7 +112,8 @@ export class S3Connection {
   /** What a caller throws for `error`: the signal's reason, what it is already, or the error for people. */
   explain(error: unknown, act: S3Act, signal?: AbortSignal): unknown {
     if (signal?.aborted || error instanceof LifeboatError) return error;
-    return explainS3(error, act, this.name);
+    const explained = explainS3(error, act, this.name);
+    return isUncertain(error) ? markUncertain(explained) : explained;
   }
 
   private open(): Promise<{ sdk: Sdk; client: S3Client }> {

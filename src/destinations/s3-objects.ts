@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../errors.ts';
+import { markUncertain } from './destination.ts';
 import { alreadyThere } from './keys.ts';
 import type { S3Connection } from './s3-client.ts';
 import { isPassing, statusOf } from './s3-retry.ts';
@@ -166,6 +167,9 @@ export class S3Put {
     const { attempts, outageMs } = this.s3.limits;
     let condition: { IfNoneMatch?: string } = { IfNoneMatch: '*' };
     let silent = 0;
+    // Of an attempt before: its request may still be on its way.
+    let unknown = false;
+    const fail = (error: unknown) => (unknown ? markUncertain(error) : error);
     for (let number = 1; ; number++) {
       const began = performance.now();
       try {
@@ -181,15 +185,23 @@ export class S3Put {
           condition = {};
           continue;
         }
-        if (!lost && !isPassing(error)) throw error;
-        const found = await this.head();
+        if (!lost && !isPassing(error)) throw fail(error);
+        unknown ||= !lost;
+        const found = await this.head().catch((cause: unknown) => {
+          throw fail(cause);
+        });
         if (found?.mark === this.mark) break;
         if (status === 412 && found) throw alreadyThere(this.key);
-        if ((lost && status !== 412) || number >= attempts || silent >= outageMs) throw error;
+        if ((lost && status !== 412) || number >= attempts || silent >= outageMs) {
+          throw lost ? fail(error) : error;
+        }
         await this.s3.pause(number, this.signal);
       }
     }
-    await this.verify(size);
+    unknown = true;
+    await this.verify(size).catch((error: unknown) => {
+      throw fail(error);
+    });
   }
 
   private async verify(size: number): Promise<void> {

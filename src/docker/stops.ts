@@ -62,6 +62,8 @@ export interface OwnStop {
   at: string;
   /** seconds until the engine kills the container */
   timeout: number;
+  /** ISO time of the container's last start, before the stop */
+  startedAt: string;
 }
 
 const KILL = 9;
@@ -70,8 +72,9 @@ const KILL = 9;
  * Whether somebody else asked the engine to end a container too, while our stop of it was under way: it was sent its stop
  * signal twice, or killed before its time was up.
  */
-export async function isStoppedByOthers(engine: Engine, { id, at, timeout }: OwnStop): Promise<boolean> {
-  const since = new Date(Date.parse(at) - timeout * 1000);
+export async function isStoppedByOthers(engine: Engine, { id, at, timeout, startedAt }: OwnStop): Promise<boolean> {
+  // A signal from before the last start belongs to an earlier stop, which may have been ours.
+  const since = new Date(Math.max(Date.parse(at) - timeout * 1000, Date.parse(startedAt)));
   const [first, ...more] = await killsSince(engine, since, { containers: [id] });
   if (!first) return false;
   return more.some(({ signal, at }) => {

@@ -17,3 +17,8 @@ export function isAccepted(
   if (accepted === undefined) return false;
   return typeof accepted === 'string' ? end <= accepted : sequence <= accepted.sequence;
 }
+
+/** When that was said, ISO time; undefined when it was not. */
+export function acceptedTime(accepted: string | AcceptedAt | undefined): string | undefined {
+  return typeof accepted === 'object' ? accepted.at : accepted;
+}

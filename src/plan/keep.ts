@@ -57,8 +57,9 @@ const HOUR_MS = 3_600_000;
 /**
  * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
  * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
- * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one. So time that goes by without
- * a backup removes nothing. It counts once over all that is stored, and once over what is whole. Entries that failed count for
+ * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one that is a day old by the
+ * chain: a new date has to stand for a day before anything goes by it. So time that goes by without a backup removes nothing, and
+ * neither does one run under a clock that is ahead. It counts once over all that is stored, and once over what is whole. Entries that failed count for
  * nothing. Whatever the policies say, of each source there stay its newest snapshot that is not failed and its newest that is
  * ok, of each database that a server still has the newest that holds it, and of a fall that nobody accepted the snapshots before
  * and after it. A safety snapshot without a pin stays only while it is the newest of a source.
@@ -85,6 +86,7 @@ export function decideKept(
     return known;
   };
   const newestFirst = counted.toSorted((a, b) => b.sequence - a.sequence);
+  const policing = { namesOf, dayOld };
   for (const [source, rule] of rules) {
     if (rule.policy && formatKeep(rule.policy) === '') {
       throw new LifeboatError('SETTING_INVALID', `the keep policy of ${source} keeps nothing`);
@@ -99,15 +101,15 @@ export function decideKept(
     keepBeforeFalls(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) {
-      keepByPolicy(regular, rule.policy, namesOf, keep);
+      keepByPolicy(regular, rule.policy, policing, keep);
       // Days on which only a part could be stored push out no day on which all was.
-      keepByPolicy(regular.filter(isWhole(source)), rule.policy, namesOf, keep);
+      keepByPolicy(regular.filter(isWhole(source)), rule.policy, policing, keep);
     }
     for (const { database, holding } of sometimesMissing(regular, source)) {
       const [newest] = holding;
       if (newest) keep(newest.id, `newest of ${source} with database ${database}`);
       const keepFor: Keep = (id, why) => keep(id, `${why} with database ${database}`);
-      if (rule.policy) keepByPolicy(holding, rule.policy, namesOf, keepFor);
+      if (rule.policy) keepByPolicy(holding, rule.policy, policing, keepFor);
     }
   }
   for (const { id, sequence } of snapshots) {
@@ -145,7 +147,12 @@ function isWhole(source: string): (snapshot: KeepSnapshot) => boolean {
 }
 
 type Keep = (id: string, why: string) => void;
-type NamesOf = (snapshot: KeepSnapshot) => Record<Bucket, string>;
+
+/** What policies go by: the days, weeks, months and years of a snapshot, and {@link dayOldSequence}. */
+interface Policing {
+  namesOf(snapshot: KeepSnapshot): Record<Bucket, string>;
+  dayOld: number;
+}
 
 function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
   const isOk = isWhole(source);
@@ -174,16 +181,18 @@ function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: Ke
   }
 }
 
-function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, namesOf: NamesOf, keep: Keep): void {
+function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, policing: Policing, keep: Keep): void {
   const { last = 0, within = 0 } = policy;
   for (const [i, { id }] of good.slice(0, last).entries()) keep(id, `last ${i + 1}`);
-  const oldest = (good[0]?.start ?? 0) - within * HOUR_MS;
+  // Where none is a day old, all of them stay anyway.
+  const base = good.find(({ sequence }) => sequence <= policing.dayOld) ?? good.at(-1);
+  const oldest = (base?.start ?? 0) - within * HOUR_MS;
   for (const { id, start } of good) if (within > 0 && start >= oldest) keep(id, `within ${within}h`);
   for (const bucket of ['daily', 'weekly', 'monthly', 'yearly'] as const) {
     const seen = new Set<string>();
     for (const snapshot of good) {
       if (seen.size >= (policy[bucket] ?? 0)) break;
-      const name = namesOf(snapshot)[bucket];
+      const name = policing.namesOf(snapshot)[bucket];
       if (seen.has(name)) continue;
       seen.add(name);
       keep(snapshot.id, `${bucket} ${name}`);

@@ -1,7 +1,9 @@
-import type { Destination } from '../destinations/destination.ts';
-import { type ErrorCode, LifeboatError } from '../errors.ts';
+import { type Destination, isUncertain } from '../destinations/destination.ts';
+import { type ErrorCode, hasErrno, isDiskError, LifeboatError } from '../errors.ts';
 import type { Lease } from './lease.ts';
+import type { RepositoryInfo } from './manifest.ts';
 import { deleteUnlessKept, readIfThere, streamOf } from './objects.ts';
+import { expectInfo } from './repository-info.ts';
 
 /** How a snapshot is committed. */
 export interface CommitOptions {
@@ -14,6 +16,8 @@ export interface CommitOptions {
 /** What a commit puts. */
 export interface Commit {
   destination: Destination;
+  /** the repository that was opened there: looked at again right before, since a disk may be unmounted in between */
+  info: RepositoryInfo;
   key: string;
   sequence: number;
   bytes: Buffer;
@@ -24,9 +28,13 @@ export interface Commit {
 /** Failures after which the manifest cannot appear any more. */
 const SETTLED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DEST_FULL', 'DEST_UNWRITABLE']);
 
-/** True for a failure after which a manifest that was sent cannot appear any more. */
+/**
+ * True for a failure after which a manifest that was sent cannot appear any more: the place refused it, and no attempt before has
+ * an unknown outcome. A disk or a network file system that fails says nothing of what it has done.
+ */
 export function isSettled(error: unknown): boolean {
-  return error instanceof LifeboatError && SETTLED.has(error.code);
+  if (!(error instanceof LifeboatError) || !SETTLED.has(error.code)) return false;
+  return !isUncertain(error) && !isDiskError(error.cause) && !hasErrno(error.cause, 'ESTALE');
 }
 
 /**
@@ -34,12 +42,13 @@ export function isSettled(error: unknown): boolean {
  * longer than the lease lasts, has a place in the chain that nobody else takes. The request is given up when the lease is over. An
  * answer that was lost is made up for by a look, if nobody took over meanwhile.
  *
- * @throws LEASE_LOST; OBJECT_MISSING when it came so late that a prune elsewhere had removed what it names; what the destination
+ * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING when it came so late that a prune elsewhere had removed what it names; what the destination
  * throws
  */
 export async function putManifest(commit: Commit, { fence, sending }: CommitOptions): Promise<void> {
   const { destination, key, bytes } = commit;
   const signal = await fence?.(commit.sequence);
+  await expectInfo(destination, commit.info);
   sending?.();
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, ...(signal ? { signal } : {}) });

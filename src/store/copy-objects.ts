@@ -6,6 +6,7 @@ import { type DamageJudge, isDamage } from './damage.ts';
 import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
 import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
+import { expectInfo } from './repository-info.ts';
 
 /** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */
 
@@ -53,11 +54,14 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
       if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
       await copyObject(context, ref);
     } catch (error) {
-      if (isDamage(error) && (await context.judge.judge(error)) === 'outage') throw goneAway(from.destination, error);
+      if (isDamage(error) && (await context.judge.judge(ref.key, error)) === 'outage') {
+        for (const key of context.judge.doubted) bad.delete(key);
+        throw goneAway(from.destination, error);
+      }
       if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
     }
-    context.judge.read();
+    context.judge.read(ref.key);
     there.set(ref.key, ref.size);
     sent.objects += 1;
     sent.bytes += ref.size;
@@ -68,6 +72,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
   await context.complete(manifest);
   const lease = await context.fence();
+  await expectInfo(to.destination, to.info);
   const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
   try {
     await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });

@@ -59,7 +59,7 @@ const MODE = /^[0-7]{4}$/;
 const MAX_STATE = 32;
 
 /** A path of 4095 bytes in base64, and its percent-encoded entry name, stay well below. */
-const MAX_LINE = 64 * 1024;
+export const MAX_LINE = 64 * 1024;
 
 /** One line, with its line feed. Keys always come in the same order. */
 export function encodeIndexEntry(entry: IndexEntry): string {
@@ -121,6 +121,8 @@ function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
   if (fields.ranges !== undefined) {
     if (!areRanges(fields.ranges, entry.size)) throw damaged('ranges not well formed');
     entry.ranges = fields.ranges;
+    // Only a sparse file has ranges, whatever the line says.
+    entry.sparse = true;
   }
   if (storedSize(entry) > 0) {
     entry.pack = matching(fields.pack, PACK_ID, 'pack');

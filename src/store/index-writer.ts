@@ -1,8 +1,12 @@
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
-import { encodeIndexEntry, type IndexEntry } from './index-file.ts';
+import { errorInfo, LifeboatError } from '../errors.ts';
+import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from './index-file.ts';
 import type { IndexLines } from './known.ts';
 
 const FLUSH_SIZE = 256 * 1024;
+
+/** An entry whose line no restore could read. */
+export class RefusedLine extends LifeboatError {}
 
 /** Writes an index to a local file (mode 600) that has its name only when it is whole. */
 export class IndexWriter implements IndexLines {
@@ -25,12 +29,18 @@ export class IndexWriter implements IndexLines {
     return new IndexWriter(path, await open(partialOf(path), 'wx+', 0o600));
   }
 
-  /** Adds a line and returns its offset. Flush when {@link full}. */
+  /**
+   * Adds a line and returns its offset. Flush when {@link full}.
+   *
+   * @throws RefusedLine when the line cannot be read back: one such line would make the whole index unreadable
+   */
   add(entry: IndexEntry): number {
     const line = encodeIndexEntry(entry);
+    const bytes = Buffer.byteLength(line);
+    checkLine(line, bytes);
     const offset = this.flushed + this.pendingBytes;
     this.pending.push(line);
-    this.pendingBytes += Buffer.byteLength(line);
+    this.pendingBytes += bytes;
     return offset;
   }
 
@@ -70,6 +80,17 @@ export class IndexWriter implements IndexLines {
     await this.handle.close().catch(() => {});
     await unlink(this.partial).catch(() => {});
   }
+}
+
+function checkLine(line: string, bytes: number): void {
+  try {
+    decodeIndexEntry(line.slice(0, -1));
+  } catch (cause) {
+    throw new RefusedLine('INTERNAL', `its line in the index cannot be read back: ${errorInfo(cause).message}`, {
+      cause,
+    });
+  }
+  if (bytes > MAX_LINE) throw new RefusedLine('INTERNAL', 'its line in the index is too long');
 }
 
 function partialOf(path: string): string {

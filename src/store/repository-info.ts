@@ -58,6 +58,16 @@ export async function readOrCreateInfo(
   return createInfo(destination, copyOf);
 }
 
+/** Reads again what a destination says of the repository in it. Throws DEST_FOREIGN unless it is the one that was opened. */
+export async function expectInfo(destination: Destination, info: RepositoryInfo): Promise<void> {
+  const found = await readInfo(destination);
+  if (found?.id === info.id) return;
+  if (found) throw notTheKnown(destination, found, info);
+  throw new LifeboatError('DEST_FOREIGN', `${destination.name} does not hold repository ${shortId(info)} any more`, {
+    hint: 'It was emptied or unmounted in the middle of the run: mount it, restart Lifeboat, and run it again.',
+  });
+}
+
 /** What became of a destination that a person accepted as it is. */
 export type Acceptance =
   /** it holds a repository */

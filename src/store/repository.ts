@@ -64,7 +64,7 @@ export interface Repository {
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
    * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
-   * {@link putManifest}. Throws OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
+   * {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
@@ -183,7 +183,7 @@ class StoredRepository implements Repository {
     await check();
     const { id, sequence } = manifest;
     const key = manifestKey(this.project, id);
-    await putManifest({ destination: this.destination, key, sequence, bytes, check }, options);
+    await putManifest({ destination: this.destination, info: this.info, key, sequence, bytes, check }, options);
     return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
   }
 

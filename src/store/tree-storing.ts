@@ -3,7 +3,7 @@ import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
-import { IndexWriter } from './index-writer.ts';
+import { IndexWriter, RefusedLine } from './index-writer.ts';
 import { pathUnder, shortPath, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
 import type { SmallRead } from './read-file.ts';
@@ -38,7 +38,7 @@ interface FirstLink {
   seen: number;
 }
 
-/** One storing of one tree: everything but contents, which are the {@link ContentStore}'s. */
+/** One storing of one tree, but for contents: see {@link ContentStore}. */
 export class TreeStoring {
   private readonly options: StoreTreeOptions;
   private readonly root: Directory;
@@ -153,11 +153,11 @@ export class TreeStoring {
   /** The previous content, when nothing shows that the file changed since and its pack is there. */
   private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
     if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
-    const { size, sha256, pack, entry, sqlite } = previous;
+    const { size, sha256, ranges, pack, entry, sqlite } = previous;
     const isSame =
       sqlite === undefined ? isUnchanged(stat, previous) : this.databases?.isSame(stat, this.absolute(path), sqlite);
     if (!isSame) return undefined;
-    const content = { size, sha256, ...(sqlite === undefined ? {} : { sqlite }) };
+    const content = { size, sha256, ...(ranges && { ranges }), ...(sqlite === undefined ? {} : { sqlite }) };
     if (pack === undefined || entry === undefined) return content;
     return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
   }
@@ -168,12 +168,18 @@ export class TreeStoring {
       this.readBytes -= job.stat.size;
     }
     const { path, stat, target } = job;
-    if (stat.type === 'file') {
-      if (!this.databases?.covers(path)) await this.settleFile(job);
-    } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
-    else {
-      if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
-      this.emit(metadata(path, stat));
+    try {
+      if (stat.type === 'file') {
+        if (!this.databases?.covers(path)) await this.settleFile(job);
+      } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
+      else {
+        this.emit(metadata(path, stat));
+        if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
+      }
+    } catch (error) {
+      // What is in a directory needs its line.
+      if (!(error instanceof RefusedLine) || stat.type === 'directory') throw error;
+      this.addIssue('unreadable', path, error.message);
     }
     if (this.index.full) await this.index.flush();
     this.reportProgress(PROGRESS_MS);
@@ -187,15 +193,13 @@ export class TreeStoring {
       if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
     } else if (unchanged) {
       this.result.unchangedFiles++;
-      const isDatabase = unchanged.sqlite !== undefined;
-      if (isDatabase) this.databases?.cover(path);
-      const mtime = isDatabase ? lastWritten(stat, this.absolute(path)) : stat.mtime;
+      if (unchanged.sqlite !== undefined) this.databases?.cover(path);
+      const mtime = unchanged.sqlite !== undefined ? lastWritten(stat, this.absolute(path)) : stat.mtime;
       this.emitFile(path, { outcome: 'stored', content: unchanged, stat: { ...stat, mtime }, changed: false });
     } else {
       const absolute = this.absolute(path);
       this.underWay = 0;
-      const large = stat.size > this.smallFile;
-      const read = large ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
+      const read = stat.size > this.smallFile ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
       const plain = () => (read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute));
       const stored = await (this.databases?.isDatabase(absolute, read)
         ? this.databases.store(path, absolute, plain)
@@ -209,7 +213,7 @@ export class TreeStoring {
   private emitFile(path: TreePath, { content, stat, changed }: Extract<StoredFile, { outcome: 'stored' }>): void {
     const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...content };
     if (!stat.fresh) entry.ctime = stat.ctime;
-    if (stat.sparse) entry.sparse = true;
+    if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
       entry.changed = true;
       this.addIssue('changed', path, 'changed each time it was read');
@@ -221,9 +225,10 @@ export class TreeStoring {
   }
 
   private emit(entry: IndexEntry): number {
+    const offset = this.index.add(entry);
     this.result.entries++;
     if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
-    return this.index.add(entry);
+    return offset;
   }
 
   private addIssue(kind: 'unreadable' | 'changed' | DatabaseIssue, path: TreePath, message: string): void {

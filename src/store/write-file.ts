@@ -86,7 +86,7 @@ async function* placed(content: AsyncIterable<Buffer>, ranges: DataRanges | unde
 
 function finish(fd: number, entry: IndexEntry, size: number, owner: boolean): void {
   // A hole at the end is only there once the length is set.
-  if (entry.sparse) ftruncateSync(fd, size);
+  if (entry.sparse || entry.ranges) ftruncateSync(fd, size);
   if (owner) fchownSync(fd, entry.uid, entry.gid);
   fchmodSync(fd, restoredMode(entry, owner));
 }

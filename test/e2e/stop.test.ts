@@ -104,6 +104,14 @@ describe('containers held while their volumes are read', () => {
     expect(await hooks('refusing')).toBe('pre\npost\n');
   });
 
+  it('run after each of two backups in a row', async () => {
+    const app = await stack.id('app');
+    for (const _run of [1, 2]) {
+      expect((await stack.backup('app.one', 'app.two')).code).toBe(0);
+      expect((await state(app)).Running).toBe(true);
+    }
+  });
+
   it('a pre hook that fails fails its sources alone, and post is still run', async () => {
     await stack.exec('refusing', ['touch', '/tmp/refuse']);
     const { code, report } = await stack.backup(...quick);

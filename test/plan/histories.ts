@@ -102,6 +102,7 @@ export function oracle({ zone, now, snapshots: all, rules }: History): Set<strin
     const isOld = believed.some((witness) => later(witness, one) && now - witness.start >= DAY);
     if (!isOld || now - one.start < DAY) kept.add(one.id);
   }
+  const stands = (one: KeepSnapshot) => believed.some((witness) => !later(one, witness) && now - witness.start >= DAY);
   for (const [name, { policy, hold, acceptedUntil = Number.NEGATIVE_INFINITY }] of rules) {
     const stored = snapshots.filter(({ sources }) => ['ok', 'partial'].includes(sources[name]?.status ?? ''));
     const regular = stored.filter(({ safety }) => !safety);
@@ -115,7 +116,7 @@ export function oracle({ zone, now, snapshots: all, rules }: History): Set<strin
     }
     if (!policy) continue;
     for (const counted of [regular, whole(regular)]) {
-      const newestStart = newestOf(counted)?.start ?? 0;
+      const newestStart = newestOf(counted.filter(stands))?.start ?? Number.NEGATIVE_INFINITY;
       const days = counted.map((one) => dates.get(one));
       counted.forEach((one, i) => {
         if (counted.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);

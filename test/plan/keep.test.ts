@@ -236,6 +236,23 @@ describe('the clock', () => {
     expect(keptOf(year, '3d', Date.parse('2027-11-29T03:00:00Z'))).toEqual(['2', '3', '4']);
   });
 
+  test('one run under a clock that is ahead takes nothing of what is counted back from the newest', () => {
+    const first = Date.parse('2026-11-01T03:00:00Z');
+    const date = (i: number) => new Date(first + i * day).toISOString();
+    const month = Array.from({ length: 30 }, (_, i) => date(i));
+    const ahead = date(29 + 61);
+    const at = Date.parse(ahead) + 60_000;
+    for (const keep of ['within 720h', 'within 720h last 1', 'within 720h 1d 1w 1m 1y']) {
+      expect(keptOf(chain(...month, ahead), keep, at), keep).toHaveLength(31);
+      // Several runs of that day.
+      expect(keptOf(chain(...month, ahead, ahead, ahead), keep, at), keep).toHaveLength(33);
+    }
+    // A date that stands for a day is believed: nothing tells it from a host that was off for two months.
+    expect(keptOf(chain(...month, ahead), 'within 720h', at + day)).toEqual(['30']);
+    // With the clock put right, the one that is ahead is of the future, and then an old one by the chain.
+    expect(keptOf(chain(...month, ahead, date(30)), 'within 720h', first + 31 * day)).toHaveLength(32);
+  });
+
   test('the newest by the chain is the newest, whatever its date', () => {
     const days = chain('2026-11-18T03:00:00Z', '2025-11-19T03:00:00Z');
     expect(keptOf(days, 'last 1', now)).toEqual(['0', '1']);

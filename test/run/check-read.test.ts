@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { check } from '../../src/check.ts';
 import { LifeboatError } from '../../src/errors.ts';
-import { CopyBench, type Fault } from './copy-bench.ts';
+import { CopyBench, type Fault, MEDIA } from './copy-bench.ts';
 
 /** What `check` makes of objects that it cannot read. */
 
@@ -97,6 +97,77 @@ test('one object on bad sectors, and one missing, are damaged; all others are re
     unread: [],
     stopped: undefined,
   });
+});
+
+/** Packs that lie together, from the second on. */
+const together = (count: number) => packs.slice(1, 1 + count);
+
+test.each([3, 4, 6])(
+  '%i objects in a row on bad sectors are damaged, and what comes after them is read',
+  async (count) => {
+    const bad = together(count);
+    const { damaged, stopped, bytesRead, bytes } = await checkWith((call, key) => {
+      if (call === 'get' && bad.includes(key)) badSector(key);
+    });
+    expect({ damaged: damaged.sort(), stopped, bytesRead }).toEqual({
+      damaged: bad,
+      stopped: undefined,
+      bytesRead: bytes,
+    });
+  },
+);
+
+test('objects in a row that the agent may not read end no check', async () => {
+  const bad = packs.slice(-3);
+  const { damaged, unread, stopped } = await checkWith((call, key) => {
+    if (call === 'get' && bad.includes(key)) {
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+    }
+  });
+  expect({ damaged, unread: unread.sort(), stopped }).toEqual({ damaged: [], unread: bad, stopped: undefined });
+});
+
+/** What each snapshot is first read by, oldest first. */
+async function inTime() {
+  const { snapshots } = await (await bench.main()).snapshots();
+  return snapshots.toReversed().map(({ manifest }) => ({ index: manifest.sources[MEDIA]?.index?.key as string }));
+}
+
+test('a copy goes on after objects in a row on bad sectors, and they are stored again', async () => {
+  const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call === 'get' && bad.includes(key)) badSector(key);
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'partial', error: { code: 'OBJECT_DAMAGED' } });
+  expect((await bench.state.damaged()).sort()).toEqual(bad.sort());
+  const there = Object.keys(bench.files()).filter((key) => key.endsWith('/manifest.json'));
+  expect(there).toHaveLength(4);
+});
+
+test('what a copy found before the destination went away is remembered', async () => {
+  const first = (await inTime())[0]?.index as string;
+  bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
+  const order: string[] = [];
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call === 'get') order.push(key);
+        const isOther = key !== 'lifeboat.json' && key !== first;
+        if (call === 'get' && order.includes(first) && isOther)
+          throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
+  expect(await bench.state.damaged()).toEqual([first]);
 });
 
 test('one object that the agent may not read is told, and is not damaged; all others are read', async () => {

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Engine } from '../../src/docker/engine.ts';
+import type { Engine, EventsOptions } from '../../src/docker/engine.ts';
 import { LifeboatError } from '../../src/errors.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/journal.ts';
@@ -8,6 +8,10 @@ import { silentLog } from '../../src/log.ts';
 import { type Hold, withHold } from '../../src/with-hold.ts';
 
 const container: ContainerRef = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+/** as the engine tells it of a container that was only made */
+const NEVER = '0001-01-01T00:00:00Z';
+const MONDAY = '2026-11-16T03:00:00.123456789Z';
+const TUESDAY = '2026-11-17T03:00:00.123456789Z';
 const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
 
 /** The few engine calls that a hold makes, over containers that are data. Records what was done, in order. */
@@ -60,13 +64,15 @@ class FakeEngine {
       if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       this.containers.get(id)!.running = false;
     },
-    events: async ({ actions, containers, labels }: { actions: string[]; containers?: string[]; labels?: string[] }) =>
+    events: async ({ actions = [], containers, labels, since = 0 }: EventsOptions) =>
       this.remembered.filter(
-        ({ action, id }) => actions.includes(action) && (labels !== undefined || containers?.includes(id)),
+        ({ action, id, time }) =>
+          time >= since && actions.includes(action) && (labels !== undefined || containers?.includes(id)),
       ),
     startContainer: async (id: string) => {
       this.step(`start ${id}`);
-      this.containers.get(id)!.running = true;
+      const found = this.containers.get(id)!;
+      if (!found.running) Object.assign(found, { running: true, startedAt: new Date().toISOString() });
     },
     execCreate: async (id: string, { argv }: { argv: string[] }) => {
       this.step(`exec ${id} ${argv.join(' ')}`);
@@ -93,7 +99,7 @@ const signal = new AbortController().signal;
 
 beforeEach(() => {
   fake = new FakeEngine();
-  fake.containers.set('c1', { running: true, autoRemove: false, startedAt: 'monday' });
+  fake.containers.set('c1', { running: true, autoRemove: false, startedAt: MONDAY });
   journal = [];
   deps = {
     engine: fake.engine,
@@ -226,14 +232,14 @@ describe('a hold', () => {
   test('a container made anew meanwhile is the one that is started', async () => {
     await withHold(held, deps, signal, async () => {
       fake.containers.delete('c1');
-      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
     });
     expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
   });
 
   test.each([[[]], [['c2', 'c3']]])('one that is gone, with %j in its place, is not tried again', async (others) => {
     fake.containers.clear();
-    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: 'monday' });
+    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
     const entries: JournalEntry[] = [
       { type: 'hook', container, post: ['thaw'] },
       { type: 'stop', container },
@@ -245,7 +251,7 @@ describe('a hold', () => {
 
   test('one container that cannot be released does not keep the next from it', async () => {
     const second = { ...container, id: 'c2' };
-    fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
+    fake.containers.set('c2', { running: false, autoRemove: false, startedAt: MONDAY });
     fake.failures.set('exec', away());
     const { again } = await releaseHolds(
       [
@@ -262,7 +268,7 @@ describe('a hold', () => {
     const elsewhere = { ...container, project: 'blog' };
     await withHold({ container: elsewhere, stop: [elsewhere] }, deps, signal, async () => {
       fake.containers.delete('c1');
-      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: 'monday' });
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
     });
     expect(fake.asked).toEqual(['com.docker.compose.project=blog', 'com.docker.compose.service=web']);
     expect(fake.done).toContain('start c2');
@@ -282,14 +288,14 @@ describe('what somebody else decided on a container while it was held', () => {
     ['started', true],
     ['started and stopped again', false],
   ])('stands: it was %s', async (_, running) => {
-    await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: 'tuesday', running }));
+    await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: TUESDAY, running }));
     expect(starts()).toEqual([]);
     expect(openHolds(journal)).toEqual([]);
     expect(asked().running).toBe(running);
   });
 
   test('a backup does not count as well when it was started meanwhile', async () => {
-    const start = async () => Object.assign(asked(), { startedAt: 'tuesday', running: true });
+    const start = async () => Object.assign(asked(), { startedAt: TUESDAY, running: true });
     const strict = withHold({ ...stopped, strict: true }, deps, signal, start);
     await expect(strict).rejects.toMatchObject({
       code: 'HOOK_FAILED',
@@ -311,6 +317,36 @@ describe('what somebody else decided on a container while it was held', () => {
   });
 
   test.each([
+    ['ends when it is asked to', undefined, []],
+    ['is killed when its time is up', undefined, ['9']],
+    ['has five minutes to end', 300, []],
+  ])('a stop from before its last start does not count: one that %s is held twice', async (_, stopTimeout, then) => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    try {
+      if (stopTimeout) asked().stopTimeout = stopTimeout;
+      const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+      for (const _hold of [1, 2, 3]) {
+        await withHold(stopped, deps, signal, async () => {
+          pass(10_000);
+          for (const signal of then) fake.remember('kill', 'c1', { signal });
+          pass(500);
+        });
+        pass(500);
+      }
+      expect(starts()).toEqual(['start c1', 'start c1', 'start c1']);
+      // As `docker compose restart` does.
+      fake.remember('kill', 'c1', { signal: '15' });
+      pass(500);
+      asked().startedAt = new Date().toISOString();
+      pass(500);
+      await withHold(stopped, deps, signal, async () => {});
+      expect(starts()).toHaveLength(4);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each([
     ['stopped with another service of its project', ['agent', 'db'], [], false],
     ['stopped alone', ['agent'], [], true],
     ['not stopped, but another service is', ['db'], [], true],
@@ -326,7 +362,7 @@ describe('what somebody else decided on a container while it was held', () => {
   test('one made anew and stopped stays stopped; one that was only made is started', async () => {
     for (const startedAt of ['2026-11-20T03:00:00Z', '0001-01-01T00:00:00Z']) {
       fake.containers.clear();
-      fake.containers.set('c1', { running: true, autoRemove: false, startedAt: 'monday' });
+      fake.containers.set('c1', { running: true, autoRemove: false, startedAt: MONDAY });
       fake.done = [];
       await withHold(stopped, deps, signal, async () => {
         fake.containers.clear();
@@ -340,7 +376,7 @@ describe('what somebody else decided on a container while it was held', () => {
 describe('several containers of a service', () => {
   const second: ContainerRef = { ...container, id: 'c2', name: 'shop-web-2' };
   const both: Hold = { container, stop: [container, second] };
-  beforeEach(() => fake.containers.set('c2', { running: true, autoRemove: false, startedAt: 'monday' }));
+  beforeEach(() => fake.containers.set('c2', { running: true, autoRemove: false, startedAt: MONDAY }));
 
   test('are all stopped, each recorded before, and all started again', async () => {
     await withHold(both, deps, signal, work);
@@ -442,7 +478,7 @@ describe('how a container stops', () => {
     'one %s is done with',
     async (how) => {
       const until = how === 'restarted since' ? '2999-01-01T00:00:00Z' : '2026-01-01T00:00:00Z';
-      const startedAt = how === 'restarted since' ? 'sunday' : 'monday';
+      const startedAt = how === 'restarted since' ? TUESDAY : MONDAY;
       expect(await releaseHolds([{ type: 'stop', container, startedAt, until }], deps)).toEqual({
         failures: [],
         again: false,

@@ -47,6 +47,34 @@ test('a file that was cut off counts as absent', async () => {
   expect([await state.lastRun(), await state.served()]).toEqual([undefined, {}]);
 });
 
+test('what was accepted and checked of one repository says nothing of another', async () => {
+  const state = openState(directory);
+  const known = (id: string, name = '/backups') => ({
+    info: { format: 1 as const, id, created: '2026-11-20T03:00:00Z' },
+    name,
+  });
+  const remembered = async () => [await state.accepted(), await state.damaged(), await state.checkedTo()];
+  const fill = async () => {
+    await state.saveAccepted({ 'web.media': { at: '2026-11-20T03:00:00.000Z', sequence: 400 } });
+    await state.saveDamaged(['shop/packs/aa']);
+    await state.saveCheckedTo('shop/packs/bb');
+  };
+  const filled = [
+    { 'web.media': { at: '2026-11-20T03:00:00.000Z', sequence: 400 } },
+    ['shop/packs/aa'],
+    'shop/packs/bb',
+  ];
+  await fill();
+  // The first repository, and the same one at another place.
+  await state.saveRepository(known('one'));
+  await state.saveRepository(known('one', '/elsewhere'));
+  expect(await remembered()).toEqual(filled);
+  await state.saveRepository(known('two'));
+  expect(await remembered()).toEqual([{}, [], undefined]);
+  await fill();
+  expect(await remembered()).toEqual(filled);
+});
+
 test('a cached index is found by its hash alone, and replaces the one before', async () => {
   const state = openState(directory);
   const cache = async (source: string, sha256: string, text: string) => {

@@ -1,7 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
-import { checkDump } from '../../src/sources/postgres/dump.ts';
+import { silentLog } from '../../src/log.ts';
+import { checkDump, removeDump } from '../../src/sources/postgres/dump.ts';
 import { lacksZstd } from '../../src/sources/postgres/dump-errors.ts';
+import { type DumpServerOptions, dumpServer } from '../../src/sources/postgres/dump-server.ts';
 import type { DatabaseFacts, TableFacts } from '../../src/sources/postgres/facts.ts';
 import { rowsOf } from '../../src/sources/postgres/summary.ts';
 
@@ -37,4 +42,31 @@ test('a pg_dump without zstd is told from one that failed', () => {
   const cause = new LifeboatError('EXEC_FAILED', `command "sh" ended with status 1: ${said}`);
   expect(lacksZstd(new LifeboatError('PG_DUMP_FAILED', 'pg_dump failed', { cause }))).toBe(true);
   expect(lacksZstd(new LifeboatError('PG_DUMP_FAILED', 'pg_dump failed', { cause: new Error('killed') }))).toBe(false);
+});
+
+const helperGone = () => Promise.reject(new LifeboatError('ENGINE_REFUSED', 'the container is not running'));
+
+test('a helper that is killed is told as the failure of the dump, not as that of clearing up', async () => {
+  const spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-dump-'));
+  const failure = new LifeboatError('PG_DUMP_FAILED', 'pg_dump of shop in db-1 failed');
+  const options = {
+    tools: {
+      session: () => Promise.reject(failure),
+      control: helperGone,
+      remove: helperGone,
+      activity: async () => '',
+      log: silentLog,
+    },
+    server: { versionNumber: 170000 },
+    source: { name: 'db.postgres', excludeTableData: [] },
+    context: { spool, log: silentLog, signal: new AbortController().signal, progress: () => undefined },
+    databases: [{ name: 'shop', size: 100e6 }],
+    stallTimeoutMs: 1000,
+  } as unknown as DumpServerOptions;
+  try {
+    await expect(dumpServer(options)).rejects.toBe(failure);
+    await expect(removeDump(options.tools, spool, failure)).rejects.toBe(failure);
+  } finally {
+    rmSync(spool, { recursive: true });
+  }
 });

@@ -5,13 +5,14 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext } from '../source.ts';
 import type { DumpCompression } from './commands.ts';
 import type { DatabaseListing, MissingDatabase } from './databases.ts';
-import { dumpDatabase, HalfDumpError } from './dump.ts';
+import { dumpDatabase, removeDump } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
 import { dumpGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { dumpJobs } from './jobs.ts';
 import { runPool, type Task } from './pool.ts';
+import { databaseDirectory } from './quote.ts';
 import type { Tools } from './tools.ts';
 import { unlessAborted } from './watchdog.ts';
 
@@ -115,8 +116,8 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
       try {
         dumps.set(name, await dumpDatabase({ tools, database: name, ...settings, signal, progress }));
       } catch (error) {
-        if (error instanceof HalfDumpError) throw error.cause;
         if (!(await isOfDatabase(options, error, signal))) throw error;
+        await removeDump(tools, path.posix.join(parent, databaseDirectory(name)), error);
         context.log.warn('a database could not be dumped', { source: source.name, database: name, error: `${error}` });
         dumps.set(name, toLifeboatError(error));
       }

@@ -36,9 +36,9 @@ export interface DumpDatabaseOptions {
  *
  * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, every table that it promises
  * has its file, and every table of the database is in it, but for those whose rows were to be left out. A dump that came
- * in the way of others is tried again, with one worker. What a failure leaves behind is removed.
+ * in the way of others is tried again, with one worker. What the last failure leaves in its directory stays there.
  *
- * Errors: {@link HalfDumpError} where it cannot be removed; PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
+ * Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
  */
 export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseDump> {
   const { tools, database, signal } = options;
@@ -48,26 +48,24 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
       // A worker asks for each table again, and gets none that somebody waits to lock; a single one keeps what it has.
       return await dumpOnce({ ...options, jobs: tries === 1 ? options.jobs : 1 }, directory);
     } catch (error) {
-      if (!signal.aborted) await removeFailed(tools, directory, error);
       if (signal.aborted || tries === MAX_TRIES || !isPassing(error)) throw error;
+      await removeDump(tools, directory, error);
       tools.log.info('dumping again, with one worker', { database, error: String(error), cause: causeText(error) });
     }
   }
 }
 
-/** A half dump stays in the tree, so that nothing of it may be stored. `cause`: why it is half. */
-export class HalfDumpError extends Error {
-  constructor(cause: unknown) {
-    super('a failed dump could not be removed', { cause });
+/**
+ * Removes what a failed dump left, so that it is not stored. Rejects with that failure when it stays: the helper may be gone,
+ * and why the dump failed says more than that nothing can be removed through it.
+ */
+export async function removeDump(tools: Pick<Tools, 'remove' | 'log'>, directory: string, failure: unknown) {
+  try {
+    await tools.remove(directory);
+  } catch (error) {
+    tools.log.warn('what a failed dump left could not be removed', { ...errorInfo(error) });
+    throw failure;
   }
-}
-
-/** Throws what ends the whole source where a half dump stays in the tree: it must not be stored. */
-async function removeFailed(tools: Tools, directory: string, failed: unknown): Promise<void> {
-  await tools.remove(directory).catch((error: unknown) => {
-    tools.log.warn('a failed dump could not be removed', { ...errorInfo(error) });
-    throw new HalfDumpError(failed);
-  });
 }
 
 /** How often a database is dumped before the run goes on without it. */

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { findData, lengthOf, outside } from '../../../src/store/data-ranges.ts';
 import { Directory } from '../../../src/store/directory.ts';
+import { HashedReading } from '../../../src/store/hashed-reading.ts';
 import { LargeFile } from '../../../src/store/large-file.ts';
 import { isEqualFile } from '../../../src/store/live-file.ts';
 import { type Bench, createBench } from '../helpers.ts';
@@ -72,6 +73,8 @@ describe('a large file with holes', () => {
     expectFile(join(target, 'disk.img'), size, pieces);
     const again = await bench.store({ previous: { indexPath: bench.index, packs: stored.packs } });
     expect(again).toMatchObject({ unchangedFiles: 1, newBytes: 0 });
+    const second = await bench.extract(again);
+    expectFile(join(second.target, 'disk.img'), size, pieces);
   });
 
   test('of the same content under another name is not stored twice, and one with other holes is', async () => {
@@ -91,6 +94,34 @@ describe('a large file with holes', () => {
     expect(stored).toMatchObject({ files: 1, bytes: size, packs: [] });
     const { target } = await bench.extract(stored);
     expectFile(join(target, 'empty.img'), size, []);
+    const again = await bench.store({ previous: { indexPath: bench.index, packs: stored.packs } });
+    expect(again).toMatchObject({ unchangedFiles: 1, bytes: size, unreadableCount: 0 });
+    const second = await bench.extract(again);
+    expectFile(join(second.target, 'empty.img'), size, []);
+  });
+
+  test('whose line does not say that it is sparse is restored with its hole at the end', async () => {
+    make('disk.img', size, pieces);
+    const stored = await bench.storeSettled();
+    const entries = await bench.entries();
+    async function* unmarked() {
+      for (const { sparse: _, ...entry } of entries) yield entry;
+    }
+    const { target } = await bench.extract(stored, { index: unmarked() });
+    expectFile(join(target, 'disk.img'), size, pieces);
+  });
+
+  test('whose line cannot be read back takes no other file with it', async () => {
+    make('disk.img', size, pieces);
+    make('whole', 10, [[0, randomBytes(10)]]);
+    vi.spyOn(HashedReading.prototype, 'chunks').mockImplementation(async function* (this: HashedReading) {
+      this.content = { size, sha256: 'none' };
+      yield Buffer.alloc(0);
+    });
+    const stored = await bench.storeSettled();
+    expect(stored).toMatchObject({ files: 1, unreadableCount: 1, unreadable: [{ path: 'disk.img' }] });
+    const { result } = await bench.extract(stored);
+    expect(result.files).toBe(1);
   });
 
   test('of more pieces than an index line holds', async () => {

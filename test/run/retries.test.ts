@@ -1,0 +1,58 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { silentLog } from '../../src/log.ts';
+import type { Accepted } from '../../src/plan/accepted.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import type { Retry } from '../../src/plan/retry.ts';
+import { dueRetry, type RetryDeps } from '../../src/retries.ts';
+import type { LastResult } from '../../src/standing.ts';
+
+const NIGHTLY = '0 3 * * *';
+const SINCE = '2026-11-21T03:00:00.000Z';
+const END = '2026-11-21T03:02:00.000Z';
+
+let retries: Retry[];
+let results: Record<string, LastResult>;
+let accepted: Accepted;
+let deps: RetryDeps;
+
+beforeEach(() => {
+  retries = [{ schedules: [NIGHTLY], since: SINCE, tries: 1, at: '2026-11-21T03:12:00.000Z' }];
+  results = {};
+  accepted = {};
+  deps = {
+    state: {
+      retries: async () => retries,
+      saveRetries: async (next) => {
+        retries = [...next];
+      },
+      results: async () => results,
+      accepted: async () => accepted,
+    },
+    log: silentLog,
+    now: () => new Date('2026-11-21T03:12:00Z'),
+    zone: 'UTC',
+  };
+});
+
+const planOf = (...names: string[]) =>
+  ({ project: 'shop', problems: [], sources: names.map((name) => ({ name, schedule: NIGHTLY })) }) as unknown as Plan;
+const result = (status: LastResult['status'], at = END): LastResult => ({ run: 'r1', at, status });
+
+describe('a source that vanished', () => {
+  const vanished = async () => {
+    results = { db: result('ok'), web: result('failed') };
+    return (await dueRetry(deps, planOf('db'))) !== undefined;
+  };
+
+  test.each([
+    ['was never accepted', undefined, true],
+    ['was accepted long ago, came back, and is gone again', { at: '2026-01-01T00:00:00.000Z', sequence: 3 }, true],
+    ['was accepted long ago by an earlier version', '2026-01-01T00:00:00.000Z', true],
+    ['was accepted since', { at: '2026-11-21T03:05:00.000Z', sequence: 9 }, false],
+    ['was accepted since, in the form of an earlier version', '2026-11-21T03:05:00.000Z', false],
+  ])('and %s', async (_, said, isTried) => {
+    if (said) accepted = { web: said };
+    expect(await vanished()).toBe(isTried);
+    expect(retries).toHaveLength(isTried ? 1 : 0);
+  });
+});
