@@ -117,8 +117,10 @@ async function perform(
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
     const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id, ...safety };
-    await deps.state.saveRollbacks([...rest, { ...rollback, inUse: 'restored', ...kept }]);
-    report.canRollBack = true;
+    // None any more: the only one that was about to be put aside has its name still.
+    const none = kept.databases?.length === 0;
+    await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
+    report.canRollBack = !none;
   };
   const load = async () => {
     const { restored, warnings, withoutDataMs, ...more } = await step('restore', () => prepared.load(keep));

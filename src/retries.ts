@@ -1,9 +1,10 @@
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
-import { acceptedTime } from './plan/accepted.ts';
+import { type Accepted, acceptedTime } from './plan/accepted.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
-import { isDue, nextTry, type Retry } from './plan/retry.ts';
+import { isDue, mayPass, nextTry, type Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
+import type { LastResult } from './standing.ts';
 import type { State } from './state.ts';
 
 /** Scheduled runs that failed are made again in the same night. What is to be tried is on the disk before each try. */
@@ -48,27 +49,37 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
   };
 }
 
-/** The retry whose time has come, and the sources that it lacks; undefined when there is none. One that lacks none is over. */
+/**
+ * The retry whose time has come, and the sources that it lacks; undefined when there is none. One is dropped only when each
+ * source has a good result since. Nothing planned, or an engine that does not answer, is a failure that the try reports.
+ */
 export async function dueRetry(
   deps: RetryDeps,
   plan: Plan | undefined,
 ): Promise<{ retry: Retry; only(source: PlannedSource): boolean } | undefined> {
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
-  if (!retry || !plan) return undefined;
-  const [results, accepted] = await Promise.all([deps.state.results(), deps.state.accepted()]);
+  if (!retry) return undefined;
+  // Without what is remembered of the sources, all are tried.
+  const [results, accepted] = await Promise.all([
+    deps.state.results().catch((): Record<string, LastResult> => ({})),
+    deps.state.accepted().catch((): Accepted => ({})),
+  ]);
   const since = (name: string) => {
     const result = results[name];
-    return result && result.at >= retry.since ? result.status : undefined;
+    return result && result.at >= retry.since ? result : undefined;
   };
   // Backed up meanwhile by hand counts as well.
-  const only = ({ name, schedule }: PlannedSource) =>
-    since(name) === 'failed' || (retry.schedules.includes(schedule) && since(name) === undefined);
-  const vanished = Object.keys(results).filter((name) => {
-    const isPlanned = plan.sources.some((source) => source.name === name);
-    return !isPlanned && since(name) === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
+  const only = ({ name, schedule }: PlannedSource) => {
+    const result = since(name);
+    return result ? isLacking(result) : retry.schedules.includes(schedule);
+  };
+  const planned = plan?.sources ?? [];
+  const lost = Object.keys(results).filter((name) => {
+    if (planned.some((source) => source.name === name)) return false;
+    return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
   });
-  if (plan.sources.some(only) || vanished.length > 0) return { retry, only };
+  if (planned.length === 0 || planned.some(only) || lost.length > 0) return { retry, only };
   await save(
     deps,
     all.filter((one) => one !== retry),
@@ -76,12 +87,25 @@ export async function dueRetry(
   return undefined;
 }
 
+/** Of a source that was stored in part, a reason that may pass. */
+function isLacking({ status, error }: LastResult): boolean {
+  return status === 'failed' || (status === 'partial' && error !== undefined && mayPass(error));
+}
+
+/** What is to be tried again while the spool cannot be written, by its state: nobody has heard of a quiet failure. */
+const unsaved = new WeakMap<RetryDeps['state'], readonly Retry[]>();
+
 async function retriesOf({ state }: RetryDeps): Promise<Retry[]> {
-  return state.retries().catch(() => []);
+  const kept = unsaved.get(state);
+  return kept ? [...kept] : state.retries().catch(() => []);
 }
 
 async function save({ state, log }: RetryDeps, retries: readonly Retry[]): Promise<void> {
-  await state.saveRetries(retries).catch((error: unknown) => {
-    log.warn('what is to be tried again cannot be remembered', { ...errorInfo(error) });
-  });
+  unsaved.set(state, retries);
+  try {
+    await state.saveRetries(retries);
+    unsaved.delete(state);
+  } catch (error) {
+    log.warn('what is to be tried again is only kept in memory', { ...errorInfo(error) });
+  }
 }

@@ -133,7 +133,7 @@ export function overall({ status, others = [] }: Pick<RunReport, 'status' | 'oth
 export function passingShare(report: Omit<RunReport, 'retry'>): 'none' | 'some' | 'all' {
   const { results, error, problems, copies = [] } = report;
   const failed = results.filter(({ status }) => status !== 'ok');
-  const passing = failed.filter((one) => one.status === 'failed' && one.error && mayPass(one.error));
+  const passing = failed.filter(({ error }) => error && mayPass(error));
   const whole = error ? [mayPass(error)] : [];
   if (passing.length === 0 && !whole.includes(true)) return 'none';
   const lasting = problems.some(({ severity, code }) => severity === 'error' && code !== 'CONTAINER_STOPPED');

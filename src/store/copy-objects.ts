@@ -4,7 +4,7 @@ import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
 import { type Manifest, manifestHash, type ObjectRef } from './manifest.ts';
-import { deleteUnlessKept, readDocument, readIfThere, streamOf } from './objects.ts';
+import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from './objects.ts';
 import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 
@@ -134,10 +134,10 @@ async function* checked(
   });
 }
 
-/** Brings a small document as it is. One that is gone, or there already, is no error. */
+/** Brings a small document as it is. One that is gone, damaged, or there already, is no error. */
 export async function copyDocument(from: Destination, to: Destination, key: string): Promise<void> {
-  const bytes = await readIfThere(from, key);
-  if (!bytes) return;
+  const bytes = await readEvenDamaged(from, key);
+  if (!Buffer.isBuffer(bytes)) return;
   try {
     await to.put(key, streamOf(bytes));
   } catch (error) {

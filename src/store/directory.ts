@@ -88,9 +88,14 @@ export class Directory {
     return names.sort();
   }
 
-  /** `lstat` of a name; undefined when there is none. */
+  /** `lstat` of a name; undefined when there is none, as with a name that is longer than the file system allows. */
   look(name: string): BigIntStats | undefined {
-    return this.call(name, () => lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false }));
+    try {
+      return lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false });
+    } catch (error) {
+      if (hasErrno(error, 'ENAMETOOLONG')) return undefined;
+      throw this.named(error, name);
+    }
   }
 
   /** The same, asked in a thread. Throws ENOENT. */

@@ -53,8 +53,8 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
  * would take them for its own. Names in `live`.
  */
 function strandedBy(name: string, from: Directory, live: Directory): string[] {
-  const left = companionsOf(name).filter((companion) => live.look(companion) && !from.look(companion));
-  return left.length > 0 && isSqliteAt(from.at(name)) ? left : [];
+  if (!isSqliteAt(from.at(name))) return [];
+  return companionsOf(name).filter((companion) => live.look(companion) && !from.look(companion));
 }
 
 /**

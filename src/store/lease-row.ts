@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readIfThere, streamOf } from './objects.ts';
+import { readEvenDamaged, streamOf } from './objects.ts';
 
 /**
  * The row of lease objects `<project>/leases/<number>.json` of a project, of which only the newest counts. `put` gives a number to
@@ -55,9 +55,10 @@ export async function readNewestLease(place: RowPlace): Promise<{ number: number
 
 /** One that cannot be read binds nobody: its holder is stopped by the next number. */
 export async function readLease({ destination, project }: RowPlace, number: number): Promise<LeaseObject | undefined> {
-  const bytes = await readIfThere(destination, leaseKey(project, number));
+  const bytes = await readEvenDamaged(destination, leaseKey(project, number));
+  if (!Buffer.isBuffer(bytes)) return undefined;
   try {
-    return bytes && lease.parse(JSON.parse(bytes.toString('utf8')));
+    return lease.parse(JSON.parse(bytes.toString('utf8')));
   } catch {
     return undefined;
   }

@@ -158,6 +158,19 @@ export async function readIfThere(destination: Destination, key: string): Promis
   }
 }
 
+/** The same for one that may be damaged as well: why it cannot be read. A disk or server that does not answer still throws. */
+export async function readEvenDamaged(
+  destination: Destination,
+  key: string,
+): Promise<Buffer | LifeboatError | undefined> {
+  try {
+    return await readIfThere(destination, key);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_DAMAGED') return error;
+    throw error;
+  }
+}
+
 /** The stored bytes, or on their way to `plain` ones; `check`, after the last of them, compares them with the manifest. */
 async function openChecked(
   destination: Destination,

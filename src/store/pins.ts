@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { readIfThere, streamOf } from './objects.ts';
+import { readEvenDamaged, streamOf } from './objects.ts';
 import type { Repository } from './repository.ts';
 import { type Signing, type Verdict, verdictOf } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
@@ -35,7 +35,7 @@ export async function deletePin({ destination, project }: Omit<Place, 'signing'>
 
 /** Whether that one snapshot is pinned now. */
 export async function isPinned({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<boolean> {
-  return (await readIfThere(destination, pinKey(project, id))) !== undefined;
+  return (await readEvenDamaged(destination, pinKey(project, id))) !== undefined;
 }
 
 /**
@@ -51,9 +51,14 @@ export async function readPins(
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (!parseSnapshotId(id)) continue;
-    const text = (await readIfThere(destination, key))?.toString('utf8');
-    if (text === undefined) continue;
+    const bytes = await readEvenDamaged(destination, key);
+    if (bytes === undefined) continue;
+    const text = Buffer.isBuffer(bytes) ? bytes.toString('utf8') : '';
     pins.set(id, decode(text) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() });
+    if (bytes instanceof LifeboatError) {
+      seen?.(id, bytes);
+      continue;
+    }
     if (seen && signing) seen(id, verdictOf(signing, 'pin', text, { id, project }));
   }
   return pins;

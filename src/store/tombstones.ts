@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { LifeboatError } from '../errors.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { deleteUnlessKept, readIfThere, streamOf } from './objects.ts';
+import { deleteUnlessKept, readEvenDamaged, streamOf } from './objects.ts';
 import { isPinned } from './pins.ts';
 import { manifestKey, type Repository, type Snapshot } from './repository.ts';
 import { type Verdict, verdictOf } from './signing.ts';
@@ -99,7 +99,7 @@ export async function tombstoneIds({ destination, project }: Omit<Place, 'signin
 
 /**
  * All tombstones of a project, or those of snapshots from `from` on. One that cannot be read, says that it is of another snapshot
- * or project, or is not what was signed, is none; `wrong` hears of the last.
+ * or project, or is not what was signed, is none; `wrong` hears of those that are damaged or not what was signed.
  */
 export async function readTombstones(
   place: Place,
@@ -120,9 +120,12 @@ export async function readTombstone(
   id: string,
   wrong?: (id: string, error: LifeboatError) => void,
 ): Promise<ReadTombstone | undefined> {
-  const text = (await readIfThere(destination, tombstoneKey(project, id)))?.toString('utf8');
-  const value = text === undefined ? undefined : decode(text);
-  if (text === undefined || !value) return undefined;
+  const bytes = await readEvenDamaged(destination, tombstoneKey(project, id));
+  if (bytes instanceof LifeboatError) wrong?.(id, bytes);
+  if (!Buffer.isBuffer(bytes)) return undefined;
+  const text = bytes.toString('utf8');
+  const value = decode(text);
+  if (!value) return undefined;
   const verdict = verdictOf(signing, 'tombstone', text, { id, project });
   if (verdict instanceof LifeboatError) wrong?.(id, verdict);
   else if (value.id === id && value.project === project) return { ...value, verdict };

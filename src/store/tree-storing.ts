@@ -73,10 +73,8 @@ export class TreeStoring {
       this.reportProgress(PROGRESS_MS);
     };
     this.contents = new ContentStore(writing, this.smallFile, index, previous, heard);
-    const { contents, smallFile } = this;
-    const issue = this.addIssue.bind(this);
-    if (options.spool !== undefined)
-      this.databases = new DatabaseStoring({ spool: options.spool, contents, smallFile, issue, heard, signal });
+    const rest = { contents: this.contents, smallFile: this.smallFile, issue: this.addIssue.bind(this), heard, signal };
+    if (options.spool !== undefined) this.databases = new DatabaseStoring({ spool: options.spool, ...rest });
   }
 
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
@@ -154,9 +152,8 @@ export class TreeStoring {
   private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
     if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
     const { size, sha256, ranges, pack, entry, sqlite } = previous;
-    const isSame =
-      sqlite === undefined ? isUnchanged(stat, previous) : this.databases?.isSame(stat, this.absolute(path), sqlite);
-    if (!isSame) return undefined;
+    if (sqlite === undefined && !isUnchanged(stat, previous)) return undefined;
+    if (this.databases?.mayHaveChanged(stat, this.absolute(path), sqlite) ?? sqlite !== undefined) return undefined;
     const content = { size, sha256, ...(ranges && { ranges }), ...(sqlite === undefined ? {} : { sqlite }) };
     if (pack === undefined || entry === undefined) return content;
     return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
@@ -194,8 +191,8 @@ export class TreeStoring {
     } else if (unchanged) {
       this.result.unchangedFiles++;
       if (unchanged.sqlite !== undefined) this.databases?.cover(path);
-      const mtime = unchanged.sqlite !== undefined ? lastWritten(stat, this.absolute(path)) : stat.mtime;
-      this.emitFile(path, { outcome: 'stored', content: unchanged, stat: { ...stat, mtime }, changed: false });
+      const written = unchanged.sqlite === undefined ? {} : { mtime: lastWritten(stat, this.absolute(path)) };
+      this.emitFile(path, { content: unchanged, stat: { ...stat, ...written }, changed: false });
     } else {
       const absolute = this.absolute(path);
       this.underWay = 0;
@@ -210,7 +207,10 @@ export class TreeStoring {
     }
   }
 
-  private emitFile(path: TreePath, { content, stat, changed }: Extract<StoredFile, { outcome: 'stored' }>): void {
+  private emitFile(
+    path: TreePath,
+    { content, stat, changed }: Omit<Extract<StoredFile, { outcome: 'stored' }>, 'outcome'>,
+  ): void {
     const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...content };
     if (!stat.fresh) entry.ctime = stat.ctime;
     if (stat.sparse || content.ranges) entry.sparse = true;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../destinations/destination.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { deleteUnlessKept, readIfThere, streamOf } from './objects.ts';
+import { deleteUnlessKept, readEvenDamaged, streamOf } from './objects.ts';
 import { newSnapshotId, parseSnapshotId } from './snapshot-id.ts';
 
 /**
@@ -43,8 +43,8 @@ export async function* listContent(destination: Destination, project: string): A
 /** The newest list. One that cannot be read counts as empty: waiting once more is the safe side. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
-  const bytes = key === undefined ? undefined : await readIfThere(destination, key);
-  return bytes ? decode(bytes.toString('utf8')) : new Map();
+  const bytes = key === undefined ? undefined : await readEvenDamaged(destination, key);
+  return Buffer.isBuffer(bytes) ? decode(bytes.toString('utf8')) : new Map();
 }
 
 /**

@@ -51,6 +51,7 @@ describe('of what is not well after a run', () => {
     ['another one refused the password', { results: [failed(lasting), failed(passing)] }, 'some'],
     ['only that', { results: [failed(lasting)] }, 'none'],
     ['a part could not be read', { results: [makeResult({ status: 'partial' }), failed(passing)] }, 'some'],
+    ['a database was locked', { results: [makeResult({ status: 'partial', error: passing })] }, 'all'],
     ['the destination is away', { results: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } }, 'all'],
     ['the agent is being stopped', { results: [], error: { code: 'INTERRUPTED', message: 'stop' } }, 'some'],
     ['another one fell', { results: [failed(passing), makeResult({ fell: true })] }, 'some'],

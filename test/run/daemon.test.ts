@@ -176,6 +176,16 @@ describe('a scheduled run that fails', () => {
     expect(tried).toHaveLength(4);
   });
 
+  test('is made again though the spool is full', async () => {
+    await start();
+    const full = async () => {
+      throw new Error('disk full');
+    };
+    Object.assign(deps.state, { saveServed: full, saveRetries: full });
+    for (const minute of ['00', '10', '30', '50']) await at(`2026-11-21T03:${minute}:00Z`);
+    expect(tried.map(({ retryAt }) => retryAt?.slice(11, 16))).toEqual(['03:10', '03:30', undefined]);
+  });
+
   test('is not made again once it went well, by itself or by hand', async () => {
     await start();
     await at('2026-11-21T03:00:00Z');

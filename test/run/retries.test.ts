@@ -3,7 +3,8 @@ import { silentLog } from '../../src/log.ts';
 import type { Accepted } from '../../src/plan/accepted.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import type { Retry } from '../../src/plan/retry.ts';
-import { dueRetry, type RetryDeps } from '../../src/retries.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { beginTry, dueRetry, type RetryDeps } from '../../src/retries.ts';
 import type { LastResult } from '../../src/standing.ts';
 
 const NIGHTLY = '0 3 * * *';
@@ -55,4 +56,37 @@ describe('a source that vanished', () => {
     expect(await vanished()).toBe(isTried);
     expect(retries).toHaveLength(isTried ? 1 : 0);
   });
+});
+
+const away = { code: 'PG_STALLED', message: 'database app is not stored: its dump waits for a lock' } as const;
+const denied = { code: 'PG_DUMP_FAILED', message: 'failed', cause: 'permission denied for table t' } as const;
+
+test.each<[string, string[] | undefined, Record<string, LastResult>, string[] | undefined]>([
+  ['the whole run failed before it knew of any source', ['db'], {}, ['db']],
+  ['nothing is planned any more', [], { db: result('failed') }, []],
+  ['nothing was planned at the first try either', [], {}, []],
+  ['the engine does not answer', undefined, { db: result('failed') }, []],
+  ['all went well since', ['db', 'web'], { db: result('ok'), web: result('ok') }, undefined],
+  ['one was not reached', ['db', 'web'], { db: result('ok') }, ['web']],
+  ['a database was locked', ['db', 'web'], { db: { ...result('partial'), error: away }, web: result('ok') }, ['db']],
+  ['a table may not be read', ['db'], { db: { ...result('partial'), error: denied as never } }, undefined],
+])('when %s', async (_, planned, known, tried) => {
+  results = known;
+  const due = await dueRetry(deps, planned && planOf(...planned));
+  expect(due && (planned ? planOf(...planned).sources : []).filter(due.only).map(({ name }) => name)).toEqual(tried);
+  expect(retries).toHaveLength(tried ? 1 : 0);
+});
+
+test('what cannot be written is tried again all the same, until it can be', async () => {
+  retries = [];
+  const { saveRetries } = deps.state;
+  deps.state.saveRetries = async () => {
+    throw new Error('disk full');
+  };
+  const { ended } = await beginTry(deps, [NIGHTLY]);
+  await ended({ retry: { at: END, quiet: true } } as RunReport);
+  expect((await dueRetry(deps, planOf('db')))?.retry).toMatchObject({ at: END, tries: 1 });
+  deps.state.saveRetries = saveRetries;
+  await ended({} as RunReport);
+  expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
 });

@@ -39,6 +39,15 @@ describe('databases of a restore', () => {
     };
     expect((await loadDatabases(options(gone), loads)).failed).toHaveLength(3);
     expect(asked).toEqual(['a']);
+    for (const code of ['PG_STALLED', 'PG_NO_SPACE'] as const) {
+      const tried: string[] = [];
+      const ending = async (target: string) => {
+        tried.push(target);
+        throw new LifeboatError(code, 'nothing more');
+      };
+      expect((await loadDatabases(options(ending), loads)).failed).toHaveLength(3);
+      expect(tried).toEqual(['a']);
+    }
     const stopping = new AbortController();
     const stopped = async () => {
       stopping.abort(new LifeboatError('INTERRUPTED', 'stop'));

@@ -29,7 +29,7 @@ function optionsFor(calls: Call[], events: string[], jobs: number, mayQuiet = tr
       events.push(sql);
     },
     all: async (sql: string) => {
-      if (sql.includes('pg_constraint')) return [{ name: 'c', definition: 'CHECK ((v > 0))' }];
+      if (sql.includes('pg_constraint')) return [{ name: 'c', definition: 'CHECK ((v > 0))', comment: "why's" }];
       if (!sql.includes('pg_trigger')) return [{ filled: true }];
       return [
         { name: 'plain', state: 'O' },
@@ -80,6 +80,11 @@ describe('the way in which pg_restore ends', () => {
       [7, 'no such thing'],
       [8, 'b'],
     ]);
+  });
+
+  it('is explained where a worker counted an entry twice', async () => {
+    const said = `${failed(8, 'before')}pg_restore: launching item 7 FK CONSTRAINT child f7\n${ONE}${closing(3)}`;
+    expect(await run({ said, ends: 'ended with status 1' }, 3)).toHaveLength(2);
   });
 
   it('is success with status 0, whatever a notice looks like', async () => {
@@ -139,6 +144,26 @@ describe('rows that come back without CHECK constraints', () => {
     expect(events.slice(0, restore)).toEqual(expect.arrayContaining(DISABLED));
     expect(events.slice(restore)).toEqual(expect.arrayContaining(ENABLED));
     expect(await readFile(path.join(scratch, 'unchecked.list'), 'utf8')).toBe('7;\n');
+    expect(events).toContain('ALTER TABLE "s"."t" ADD CONSTRAINT "c" CHECK ((v > 0)) NOT VALID');
+    expect(events.join()).toContain('COMMENT ON CONSTRAINT "c" ON "s"."t" IS');
+  });
+
+  it('make room for foreign keys that failed without them', async () => {
+    const calls = [
+      { said: '', ends: undefined },
+      { said: '', ends: undefined },
+    ];
+    const more = [...failures, { dumpId: 9, words: 'violates foreign key constraint' }];
+    const { failures: left } = await fillWithoutChecks(optionsFor(calls, [], 3), [entry], more);
+    expect([left, calls]).toEqual([[], []]);
+    expect(await readFile(path.join(scratch, 'after-checks.list'), 'utf8')).toBe('9;\n');
+  });
+
+  it('leave a validated constraint on a table that stays empty', async () => {
+    const events: string[] = [];
+    const still = { said: `pg_restore: from TOC entry 7; 0 1 TABLE DATA t x\npg_restore: error: no\n${closing(1)}` };
+    await fillWithoutChecks(optionsFor([{ ...still, ends: 'ended with status 1' }], events, 3), [entry], failures);
+    expect(events).toContain('ALTER TABLE "s"."t" ADD CONSTRAINT "c" CHECK ((v > 0))');
   });
 
   it('fire none where the role may not set session_replication_role', async () => {

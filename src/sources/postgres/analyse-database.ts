@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../errors.ts';
+import { isRefusal } from './count-rows.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { serverWords } from './sql-state.ts';
@@ -72,8 +72,8 @@ async function analyseAll(session: Session, queue: Iterable<Table>, warnings: st
   for (const table of queue) {
     const error = await analyse(session, table);
     if (error === undefined) continue;
-    if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
-    warnings.push(`table ${table.schema}.${table.name} could not be analysed: ${serverWords(error) ?? error.message}`);
+    if (!isRefusal(error)) throw error;
+    warnings.push(`table ${table.schema}.${table.name} could not be analysed: ${serverWords(error) ?? String(error)}`);
   }
 }
 
@@ -87,11 +87,17 @@ async function analyse(session: Session, { schema, name }: Table): Promise<unkno
     );
   const error = await run(`ANALYZE ${table}`);
   if (error === undefined) return undefined;
-  const columns = await session.all<{ column: string }>(
-    `SELECT quote_ident(attname) AS column FROM pg_attribute
-      WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
-    [table],
-  );
+  // It may be gone by now, and its name may not be in the encoding of the session.
+  const columns = await session
+    .all<{ column: string }>(
+      `SELECT quote_ident(attname) AS column FROM pg_attribute
+        WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
+      [table],
+    )
+    .catch((refused: unknown) => {
+      if (!isRefusal(refused)) throw refused;
+      return [];
+    });
   if (columns.length === 0) return error;
   // With its columns named it passes over expressions of indexes, whose functions may need a search_path.
   const left = await run(`ANALYZE ${table} (${columns.map(({ column }) => column).join(', ')})`);

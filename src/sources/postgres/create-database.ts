@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../errors.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { quoteIdentifier, quoteLiteral } from './quote.ts';
+import type { Session } from './session.ts';
 import { serverWords, sqlState } from './sql-state.ts';
 
 /**
@@ -147,4 +148,19 @@ function setting(entry: string): string {
     item[1] !== undefined ? item[1].replaceAll('""', '"') : (item[2] as string).trim(),
   );
   return `${key} TO ${names.map(quoteLiteral).join(', ') || "''"}`;
+}
+
+/** A server of a newer version may not know a setting any more: told, but no reason to have no database. */
+export async function setProperties(control: Session, recorded: DatabaseFacts, working: string): Promise<string[]> {
+  const warnings: string[] = [];
+  for (const { sql, about } of databaseProperties(working, recorded)) {
+    try {
+      // One query, so that all of it or nothing holds.
+      await control.run(sql.join('; '));
+    } catch (error) {
+      if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
+      warnings.push(`database ${recorded.name}: ${about} could not be set (SQLSTATE ${sqlState(error)})`);
+    }
+  }
+  return warnings;
 }

@@ -86,9 +86,13 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     if (!options.skipFailed && stops(failures)) break;
   }
   const healed = await healFailures(run, recorded, entries, failures);
-  const { failures: left, unchecked } = options.skipFailed
+  const {
+    failures: left,
+    unchecked,
+    gone,
+  } = options.skipFailed
     ? await fillWithoutChecks(run, entries, healed.failures)
-    : { failures: healed.failures, unchecked: [] };
+    : { failures: healed.failures, unchecked: [], gone: 0 };
   const skipped = [...refused(options, recorded, entries, left), ...unchecked];
   const unrefreshed: Failure[] = [];
   for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
@@ -96,7 +100,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const missing = new Set(left.map(({ dumpId }) => dumpId));
   const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
   return {
-    allowance: allowanceFor(entries, missing, { moved: healed.moved, leftOut: new Set(leftOut) }),
+    allowance: allowanceFor(entries, missing, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
     skipped,
     warnings: [
       ...care.warnings,

@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { ArchiveEntry } from './archive.ts';
 import { tableKey } from './compare-rows.ts';
 import type { DatabaseFacts } from './facts.ts';
-import { fillThroughRoot, standIn } from './heal-partitions.ts';
+import { fillThroughRoot, type StoodIn, standIn } from './heal-partitions.ts';
 import { quietSettings } from './quiet-triggers.ts';
 import { quoteLiteral } from './quote.ts';
 import { type Failure, isSharedMemory } from './restore-failures.ts';
@@ -23,11 +23,18 @@ export function isHealable({ words }: Failure): boolean {
   return isSharedMemory(words) || isUnqualified(words) || isOtherPartition(words);
 }
 
+/** Names without a schema, as the server's errors write them; an operator stands there without quotes, between its types. */
+const UNQUALIFIED = [
+  /^(?:relation|type|schema|sequence|text search \w+) "?[^".]+"? does not exist/,
+  /^operator does not exist: (?!\S*(?:\w|")\.[^\w\s"])\S/,
+  /^operator (?:class|family) "[^".]+" does not exist for access method/,
+  /^collation "[^".]+" (?:for encoding "[^"]*" )?does not exist/,
+  /^function [^".(]+\(.*\) does not exist/,
+];
+
 /** A function body names something without its schema: `pg_restore` and, from version 17 on, maintenance have no search_path. */
 function isUnqualified(words: string): boolean {
-  return /^(?:relation|type|schema|operator|sequence|text search \w+) "?[^".]+"? does not exist|^function [^".(]+\(.*\) does not exist/.test(
-    words,
-  );
+  return UNQUALIFIED.some((pattern) => pattern.test(words));
 }
 
 /** The rows belong into another partition here: a hash depends on OIDs, or a bound on the collation. */
@@ -61,11 +68,14 @@ export async function healFailures(
     const leaves = entries.filter(
       ({ kind, dumpId }) => kind === 'TABLE DATA' && isOtherPartition(failed.get(dumpId) ?? ''),
     );
-    for (const { schema, tag } of leaves) await standIn(session, { schema, name: tag });
+    const aside = new Map<number, StoodIn>();
+    for (const { dumpId, schema, tag } of leaves)
+      aside.set(dumpId, await standIn(session, { schema, name: tag }, dumpId));
     const left = await runRestore(options, { list, settings: [...settings, ...quiet], jobs: 1 });
-    for (const { schema, tag } of leaves) {
-      await fillThroughRoot(session, { schema, name: tag });
-      moved.add(tableKey({ schema, name: tag }));
+    for (const [dumpId, stood] of aside) {
+      const words = await fillThroughRoot(session, stood);
+      if (words === undefined) moved.add(tableKey(stood.table));
+      else if (!left.some((failure) => failure.dumpId === dumpId)) left.push({ dumpId, words });
     }
     await Promise.all(lead.map((routine) => session.run(`ALTER ROUTINE ${routine} RESET search_path`)));
     return { failures: left, moved };

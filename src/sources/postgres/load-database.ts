@@ -1,9 +1,8 @@
-import { LifeboatError } from '../../errors.ts';
 import type { SkippedObject } from '../../report/events.ts';
 import { formatDuration, plural } from '../../report/format.ts';
 import { analyseDatabase } from './analyse-database.ts';
 import { type Compared, compareDatabase } from './compare-database.ts';
-import { createDatabase, createFailed, databaseProperties } from './create-database.ts';
+import { createDatabase, createFailed, setProperties } from './create-database.ts';
 import { dropDatabase } from './drop-database.ts';
 import { careFor } from './extensions.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
@@ -19,7 +18,6 @@ import {
 import { extensionRowWarnings } from './restore-warnings.ts';
 import { TangledError } from './run-restore.ts';
 import type { Session } from './session.ts';
-import { sqlState } from './sql-state.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import { prepareTablespaces } from './tablespaces.ts';
 import type { Tools } from './tools.ts';
@@ -112,10 +110,10 @@ export async function loadDatabase(
     made = true;
     const { compared, ...built } = await build(options, control, building);
     built.warnings.push(...(await setProperties(control, recorded, working)));
-    const swapMs = await swap(options, control, building, kept);
+    const { swapMs, aside } = await swap(options, control, building, kept);
     options.recordSwapped(load.target);
     options.forgetWorking(working);
-    if (clears(load)) built.warnings.push(...(await clearBefore(options, building)));
+    if (aside) built.warnings.push(...(await clearBefore(options, building)));
     return {
       ...{ target: load.target, tables: recorded.tables.length, ...compared, ...built },
       ...(load.state === 'data' ? { before: building.before } : {}),
@@ -130,11 +128,6 @@ export async function loadDatabase(
   }
 }
 
-/** What stood there and held nothing is not worth keeping. */
-function clears({ state }: Pick<PlannedLoad, 'state'>): boolean {
-  return state === 'nothing' || state === 'extensions';
-}
-
 /** Fetching may have taken hours since it was decided what to replace. */
 async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, load: PlannedLoad): Promise<void> {
   const now = await targetState(tools, control, load.target, signal);
@@ -142,13 +135,13 @@ async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, 
   if (now !== 'absent') await checkRenamable(control, load.target, tools.container);
 }
 
-/** Resolves to how long a database in use was away, in milliseconds. */
+/** `swapMs`: how long a database in use was away. `aside`: one that held nothing stood there, and is not worth keeping. */
 async function swap(
   options: LoadOptions,
   control: Session,
   { target, working, before, ...one }: Building,
   kept: KeptBefore[],
-): Promise<number | undefined> {
+): Promise<{ swapMs?: number; aside: boolean }> {
   const { tools, signal } = options;
   const now = await targetState(tools, control, target, signal);
   if (now === 'data' && one.state !== 'data') throw targetExists(target, tools.container);
@@ -160,11 +153,21 @@ async function swap(
     await options.keepBefore(kept);
     options.step(`swapping: ${target} is kept as ${before}`);
   }
-  if (stands && clears({ state: one.state })) options.recordWorking({ name: before, what: 'before' });
+  const aside = stands && !replaces;
+  if (aside) options.recordWorking({ name: before, what: 'before' });
   const renames = [...(stands ? [{ from: target, to: before }] : []), { from: working, to: target }];
   // On one that was built just now there may be workers of an extension.
-  const ms = await renameDatabases(tools, control, renames, { inUse: stands ? [target, working] : [working], signal });
-  return replaces ? ms : undefined;
+  const inUse = stands ? [target, working] : [working];
+  const ms = await renameDatabases(tools, control, renames, { inUse, signal }).catch(async (error: unknown) => {
+    // A server that cannot be asked may have renamed it.
+    const named = replaces ? await readDatabases(control, [before]).catch(() => undefined) : undefined;
+    if (named?.size === 0) {
+      kept.pop();
+      await options.keepBefore(kept);
+    }
+    throw error;
+  });
+  return { aside, ...(replaces ? { swapMs: ms } : {}) };
 }
 
 /** Makes the working database, fills it, compares it with the record, and has the planner's statistics made. */
@@ -223,21 +226,6 @@ async function within<T>(
   } finally {
     await session.close();
   }
-}
-
-/** A server of a newer version may not know a setting any more: told, but no reason to have no database. */
-async function setProperties(control: Session, recorded: DatabaseFacts, working: string): Promise<string[]> {
-  const warnings: string[] = [];
-  for (const { sql, about } of databaseProperties(working, recorded)) {
-    try {
-      // One query, so that all of it or nothing holds.
-      await control.run(sql.join('; '));
-    } catch (error) {
-      if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
-      warnings.push(`database ${recorded.name}: ${about} could not be set (SQLSTATE ${sqlState(error)})`);
-    }
-  }
-  return warnings;
 }
 
 /** What stood under the target's name was empty when looked at; whoever used it since keeps what they have. */

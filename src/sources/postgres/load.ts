@@ -10,7 +10,7 @@ export interface Loaded {
 }
 
 /** After these errors no other database can be restored either. */
-const ENDS_ALL = ['PG_UNREACHABLE', 'PG_AUTH', 'ENGINE_UNREACHABLE', 'INTERRUPTED'];
+const ENDS_ALL = ['PG_UNREACHABLE', 'PG_AUTH', 'ENGINE_UNREACHABLE', 'INTERRUPTED', 'PG_STALLED', 'PG_NO_SPACE'];
 
 /**
  * Restores databases of a dump tree, each for itself (see {@link loadDatabase}): one that cannot be restored takes no other with

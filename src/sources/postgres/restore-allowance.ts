@@ -39,6 +39,8 @@ interface Differing {
   moved?: ReadonlySet<string>;
   /** dump ids of what was left out on purpose */
   leftOut?: ReadonlySet<number>;
+  /** CHECK constraints that could not be added again */
+  checks?: number;
 }
 
 /**
@@ -50,7 +52,7 @@ interface Differing {
 export function allowanceFor(
   entries: readonly ArchiveEntry[],
   missing: ReadonlySet<number>,
-  { moved = new Set(), leftOut = new Set() }: Differing = {},
+  { moved = new Set(), leftOut = new Set(), checks = 0 }: Differing = {},
 ): Required<Allowance> {
   const lacking = entries.filter(({ dumpId }) => missing.has(dumpId) || leftOut.has(dumpId));
   const named = (...kinds: string[]) => lacking.filter(({ kind }) => kinds.includes(kind));
@@ -58,14 +60,18 @@ export function allowanceFor(
     moving: new Set([...loadedThroughRoot(entries), ...moved]),
     extensions: new Set(named('EXTENSION').map(({ tag }) => tag)),
     tables: new Set(named('TABLE', 'TABLE DATA').map(({ schema, tag }) => tableKey({ schema, name: tag }))),
-    fewer: countLacking(lacking, leftOut),
+    fewer: countLacking(lacking, leftOut, checks),
     largeObjects: named('BLOB', 'BLOBS', 'BLOB METADATA').length > 0,
   };
 }
 
 /** Objects of an extension do not count, so one that is left out takes none away; what hangs on it has entries of its own. */
-function countLacking(lacking: readonly ArchiveEntry[], leftOut: ReadonlySet<number>): Map<Kind, number> {
-  const fewer = new Map<Kind, number>();
+function countLacking(
+  lacking: readonly ArchiveEntry[],
+  leftOut: ReadonlySet<number>,
+  checks: number,
+): Map<Kind, number> {
+  const fewer = new Map<Kind, number>(checks > 0 ? [['constraints', checks]] : []);
   for (const { kind, dumpId } of lacking) {
     if (leftOut.has(dumpId) && (kind === 'EXTENSION' || kind === 'SCHEMA')) continue;
     const objects = UNCOUNTED.includes(kind) ? Number.POSITIVE_INFINITY : 1;

@@ -19,15 +19,15 @@ export interface Said {
   others: string[];
   /** how many errors it passed over, as its last line says; absent where it ended without that line */
   ignored?: number;
-  /** how many errors were read */
-  errors: number;
+  /** how many errors it should have counted by what was read */
+  counted: number;
   /** messages of several workers stand in one another, so that an error may be lost, or belong to another entry */
   tangled: boolean;
 }
 
 /** True where every error was read, and stands with the entry that it is about. */
-export function isWhole({ ignored, errors, others, tangled }: Said): boolean {
-  return ignored === errors && others.length === 0 && !tangled;
+export function isWhole({ ignored, counted, others, tangled }: Said): boolean {
+  return ignored === counted && others.length === 0 && !tangled;
 }
 
 /** How much is read at once, and the most that is kept of a line: bytes. */
@@ -117,6 +117,8 @@ function createParser() {
   let tangled = false;
   /** the current entry was named, and no error followed yet */
   let waiting = false;
+  /** entries that a parallel worker was given */
+  const launched = new Set<number>();
   return {
     isFull: () => found.size + others.length > FAILURES_LIMIT,
     add(whole: string): void {
@@ -124,6 +126,8 @@ function createParser() {
       const entry = /from TOC entry (\d+);/.exec(line)?.[1];
       const closing = /^pg_restore: warning: errors ignored on restore: (\d+)$/.exec(line)?.[1];
       if (closing !== undefined) ignored = Number(closing);
+      const item = /^pg_restore: launching item (\d+) /.exec(line)?.[1];
+      if (item !== undefined) launched.add(Number(item));
       if (/pg_restore:.*pg_restore:/.test(line)) tangled = true;
       const error = /^\S*pg_restore: error: (.*)$/.exec(line)?.[1];
       if (entry !== undefined) {
@@ -147,7 +151,8 @@ function createParser() {
       failures: [...found].map(([dumpId, lines]) => ({ dumpId, words: serverWords(lines) })),
       others: others.map(serverWords),
       ...(ignored === undefined ? {} : { ignored }),
-      errors,
+      // An entry that fails in a worker counts once more (parseWorkerResponse and mark_restore_job_done).
+      counted: errors + [...found.keys()].filter((id) => launched.has(id)).length,
       tangled: tangled || waiting,
     }),
   };

@@ -15,6 +15,7 @@ const CHECK_MS = 60_000;
 const CHECK_MS_PER_BYTE = 1 / 10_000;
 const CHECK_MAX_MS = 30 * 60_000;
 /** https://www.sqlite.org/rescode.html */
+const ERROR = 1;
 const CORRUPT = 11;
 const NOT_A_DATABASE = 26;
 /** What `integrity_check` says of rows that break a rule of their table: the file is sound. */
@@ -40,6 +41,8 @@ export class SqliteCopies {
   private readonly process = new SqliteProcess();
   private readonly heard: (bytes: number) => void;
   private readonly signal: AbortSignal | undefined;
+  /** why the last hold failed */
+  private refusal = '';
 
   /** @param spool a directory for one copy at a time, with its real path */
   constructor(spool: string, heard: (bytes: number) => void, signal?: AbortSignal) {
@@ -71,21 +74,39 @@ export class SqliteCopies {
     if (first !== 'changed') return first;
     // A log that began again since may do so once more before the first byte is read; then SQLite keeps it.
     for (let attempt = 0; attempt < 2; attempt++) {
-      const held = await this.process.ask({ kind: 'hold', path: absolute.toString('latin1') }, this.patience(HOLD_MS));
+      const held = await this.ask('hold', absolute);
       if (held.kind === 'failed') break;
       try {
         const locked = await this.attempt(absolute, true);
         if (locked !== 'changed') return locked;
       } finally {
-        await this.process.ask({ kind: 'release' }, this.patience(HOLD_MS));
+        await this.ask('release', absolute);
       }
     }
     const last = await this.attempt(absolute, false);
     return last === 'changed' ? { outcome: 'torn', why: 'it changed each time it was copied', damage: false } : last;
   }
 
+  /** True when no transaction is under way, and none is committed until the release. What is no sound database has none. */
+  private async hold(absolute: Buffer): Promise<boolean> {
+    const answer = await this.ask('hold', absolute);
+    if (answer.kind !== 'failed') return true;
+    this.refusal = `a transaction may be under way: ${answer.message}`;
+    return answer.code === ERROR || answer.code === CORRUPT || answer.code === NOT_A_DATABASE;
+  }
+
+  private ask(kind: 'hold' | 'release', absolute: Buffer): Promise<SqliteAnswer> {
+    const request = kind === 'hold' ? { kind, path: absolute.toString('latin1') } : { kind };
+    return this.process.ask(request, this.patience(HOLD_MS));
+  }
+
   private async attempt(absolute: Buffer, locked: boolean): Promise<DatabaseCopy | 'changed' | undefined> {
     const main = await open(absolute, READ_FLAGS);
+    let held = false;
+    const hold = () => {
+      held = true;
+      return this.hold(absolute);
+    };
     try {
       const live = fileStat(await main.stat({ bigint: true }), Date.now());
       if (live.type !== 'file' || !isAt(main.fd, absolute)) return undefined;
@@ -100,11 +121,16 @@ export class SqliteCopies {
       const to = path.join(this.directory, 'db');
       const deadline = locked && !usesWal(header) ? performance.now() + WRITERS_WAIT_MS : undefined;
       const { heard, signal } = this;
-      const copied = await copyDatabase(main, absolute, to, { locked, deadline, heard, signal });
+      const copied = await copyDatabase(main, absolute, to, { locked, hold, deadline, heard, signal });
+      if (held) await this.ask('release', absolute);
+      held = false;
       if (copied === 'whole') return await this.settle(to, { stat: { ...live, mtime }, state });
-      return copied === 'changed' ? copied : { outcome: 'torn', why: WHY[copied], damage: false };
+      if (copied === 'changed') return copied;
+      return { outcome: 'torn', why: copied === 'busy' ? this.refusal : WHY[copied], damage: false };
     } finally {
       await main.close();
+      // Ends the process where the copy failed: it holds nothing then.
+      if (held) this.process.close();
     }
   }
 
@@ -128,7 +154,7 @@ export class SqliteCopies {
   }
 }
 
-const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed'>, string> = {
+const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed' | 'busy'>, string> = {
   late: 'it is written to all the time, and reading it whole would keep its writers waiting',
   'super-journal': 'a transaction over several databases was cut off; start what uses it',
 };

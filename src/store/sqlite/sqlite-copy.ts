@@ -1,5 +1,6 @@
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasErrno } from '../../errors.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../read-file.ts';
 import { type FileStat, fileStat } from '../walk.ts';
 import { companionAt, companionPath, usesWal } from './sqlite-file.ts';
@@ -19,6 +20,8 @@ const JOURNAL_MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
 export interface CopyOptions {
   /** SQLite holds a read transaction on the database meanwhile */
   locked: boolean;
+  /** waits until no transaction is under way, and keeps others from it until the copy is done; false when that cannot be had */
+  hold(): Promise<boolean>;
   /** ends a copy for which others have to wait; then it counts as changed */
   deadline?: number | undefined;
   heard(bytes: number): void;
@@ -26,7 +29,7 @@ export interface CopyOptions {
 }
 
 /** `whole`: the copied files are, together, the database at one moment. */
-export type CopyOutcome = 'whole' | 'changed' | 'late' | 'super-journal';
+export type CopyOutcome = 'whole' | 'changed' | 'late' | 'busy' | 'super-journal';
 
 /** What of a database can tell that it was written to. */
 interface Look {
@@ -42,7 +45,8 @@ interface Look {
  * - With a log, the main file changes only by checkpoints, which copy pages out of the log. As long as the log does not begin
  *   again from its start, it still holds every such page; whatever the main file's copy has of them, replaying the log puts
  *   them right (https://www.sqlite.org/wal.html). So it is the log that must not have begun again.
- * - Otherwise nothing may have changed at all.
+ * - Otherwise nothing may have changed at all. Without a journal that takes back what a transaction wrote so far (`journal_mode`
+ *   `MEMORY` or `OFF`), no transaction may be under way either, which only SQLite's locks tell.
  *
  * @param main the open file; the caller made sure that it is at `absolute`
  */
@@ -61,13 +65,15 @@ export async function copyDatabase(
   const journal = options.locked ? undefined : before.journal;
   if (journal && !(await copyCompanion(absolute, '-journal', to, options))) return 'late';
   if (journal && (await endsWithMagic(`${to}-journal`))) return 'super-journal';
+  const isLogged = usesWal(header) || (journal !== undefined && (await isHot(`${to}-journal`)));
+  if (!options.locked && !isLogged && !(await options.hold())) return 'busy';
   const after = await lookAtAll(main, absolute);
   if (!isAt(main.fd, absolute)) return 'changed';
   const journalSame = sameFile(before.journal, after.journal);
   if (before.wal && usesWal(header)) return journalSame && sameLog(before, after) ? 'whole' : 'changed';
   const same = sameVersion(before.main, after.main) && !after.wal === !before.wal && sameFile(before.wal, after.wal);
   // Nothing is committed while SQLite reads; a transaction may have begun, in its journal.
-  return same && (options.locked || journalSame) ? 'whole' : 'changed';
+  return same && (options.locked || (journalSame && !before.main.fresh)) ? 'whole' : 'changed';
 }
 
 /** True when the spool has room for a copy, its log, and what the log adds to it. */
@@ -118,10 +124,13 @@ async function startOf(path: Buffer): Promise<Buffer> {
   }
 }
 
-/** A companion that is gone meanwhile is left out: the look afterwards sees it. */
+/** A companion that is gone meanwhile is left out: the look afterwards sees it. Throws when it cannot be opened. */
 async function copyCompanion(absolute: Buffer, companion: '-wal' | '-journal', to: string, options: CopyOptions) {
   const path = companionPath(absolute, companion);
-  const file = await open(path, READ_FLAGS).catch(() => undefined);
+  const file = await open(path, READ_FLAGS).catch((error: unknown) => {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  });
   if (!file) return true;
   try {
     return !isAt(file.fd, path) || (await copyTo(file, to + companion, options));
@@ -149,6 +158,12 @@ async function copyTo(from: FileHandle, to: string, { deadline, heard, signal }:
   } finally {
     await target.close();
   }
+}
+
+/** False for a journal that stays after its transaction: its start is overwritten with zeros. */
+async function isHot(path: string): Promise<boolean> {
+  const start = await startOf(Buffer.from(path));
+  return start.length > 0 && start[0] !== 0;
 }
 
 async function endsWithMagic(path: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { hasErrno } from '../../errors.ts';
 import type { TreePath } from '../path.ts';
 import { READ_FLAGS } from '../read-file.ts';
 import { type FileStat, fileStat } from '../walk.ts';
@@ -54,8 +55,14 @@ export function companionPath(absolute: Buffer, companion: Companion): Buffer {
 /** A companion that is a file and not empty; SQLite follows no symlinks there, and neither does this. */
 export function companionAt(absolute: Buffer, companion: Companion): FileStat | undefined {
   const askedAt = Date.now();
-  const stats = lstatSync(companionPath(absolute, companion), { bigint: true, throwIfNoEntry: false });
-  return stats?.isFile() && stats.size > 0n ? fileStat(stats, askedAt) : undefined;
+  try {
+    const stats = lstatSync(companionPath(absolute, companion), { bigint: true, throwIfNoEntry: false });
+    return stats?.isFile() && stats.size > 0n ? fileStat(stats, askedAt) : undefined;
+  } catch (error) {
+    // A name with no room for the companion's ending has none.
+    if (hasErrno(error, 'ENAMETOOLONG')) return undefined;
+    throw error;
+  }
 }
 
 /**

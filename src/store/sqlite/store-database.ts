@@ -3,7 +3,7 @@ import { comparePaths, type TreePath } from '../path.ts';
 import type { SmallRead } from '../read-file.ts';
 import type { FileStat } from '../walk.ts';
 import { type DatabaseCopy, SqliteCopies } from './sqlite-copies.ts';
-import { companionsOf, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
+import { companionsOf, isInParts, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
 
 /** What is to be said of a database: see `StoredTree`. */
 export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
@@ -42,9 +42,14 @@ export class DatabaseStoring {
     return (read === undefined || read.outcome === 'large') && isSqliteAt(absolute);
   }
 
-  /** True when nothing was written to a database since the state in its index line. */
-  isSame(stat: FileStat, absolute: Buffer, state: string): boolean {
-    return stat.type === 'file' && state !== UNSETTLED && stateOf(stat, absolute) === state;
+  /**
+   * True when a database may have been written to since its index line was made, with the state that this has. Of a file that was
+   * stored without one the caller knows that it is unchanged; a log or a journal next to it may still make it a database.
+   */
+  mayHaveChanged(stat: FileStat, absolute: Buffer, state: string | undefined): boolean {
+    const { type, size } = stat;
+    if (state === undefined) return type === 'file' && size > 0 && size % SQLITE_PAGE === 0 && isInParts(absolute);
+    return type !== 'file' || state === UNSETTLED || stateOf(stat, absolute) !== state;
   }
 
   /** Stores a database, where a consistent copy cannot be made as `plain` does, and reports that. */
@@ -52,13 +57,12 @@ export class DatabaseStoring {
     const copy = await this.copies.copy(absolute);
     if (copy?.outcome === 'copied') return this.storeCopy(path, copy);
     const stored = await plain();
-    if (stored.outcome !== 'stored' || !copy || copy.outcome === 'plain') return stored;
+    if (stored.outcome !== 'stored' || copy?.outcome === 'plain' || (!copy && !isSqliteAt(absolute))) return stored;
     const { issue } = this.options;
-    if (copy.outcome === 'no-room' && copy.quiet && !stored.changed) {
+    if (!copy) issue('torn', path, 'it was replaced while it was copied, or a part of it could not be read');
+    else if (copy.outcome === 'no-room' && copy.quiet && !stored.changed)
       issue('noted', path, 'not checked, since the spool has no room for a copy');
-      return stored;
-    }
-    if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy');
+    else if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy');
     else issue(copy.damage ? 'damaged' : 'torn', path, copy.why);
     // Tried again by the next run, even when nothing is written by then.
     return { ...stored, changed: false, content: { ...stored.content, sqlite: UNSETTLED } };

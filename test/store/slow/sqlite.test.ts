@@ -18,7 +18,9 @@ import { buildBeside } from '../../../src/store/build-beside.ts';
 import { compareTree } from '../../../src/store/compare-tree.ts';
 import { selectByGlobs } from '../../../src/store/glob.ts';
 import { readIndexFile } from '../../../src/store/index-file.ts';
+import { SqliteCopies } from '../../../src/store/sqlite/sqlite-copies.ts';
 import * as sqliteCopy from '../../../src/store/sqlite/sqlite-copy.ts';
+import { SqliteProcess } from '../../../src/store/sqlite/sqlite-process.ts';
 import type { StoredTree } from '../../../src/store/stored-tree.ts';
 import { rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
 import { type Bench, createBench } from '../helpers.ts';
@@ -87,6 +89,49 @@ describe('an SQLite database that is written to all the time', () => {
       const { target } = await bench.extract(stored);
       expect(lookInto(join(target, 'app.data'))).toEqual(SOUND);
     }
+  });
+});
+
+/** An application in the middle of a transaction without a journal on the disk, of which pages are in the file already. */
+async function startHalf(name: string, mode: string): Promise<ChildProcess> {
+  const program = `
+    const database = new (require('node:sqlite').DatabaseSync)(process.argv[1], { defensive: false });
+    database.exec('PRAGMA journal_mode = ${mode}; PRAGMA cache_size = 5; CREATE TABLE account (id INTEGER PRIMARY KEY, money, filler)');
+    const insert = database.prepare('INSERT INTO account (money, filler) VALUES (1000, zeroblob(500))');
+    database.exec('BEGIN');
+    for (let i = 0; i < ${ACCOUNTS}; i++) insert.run();
+    database.exec('COMMIT; BEGIN; UPDATE account SET money = 0');
+    process.stdin.once('data', () => {
+      database.exec('UPDATE account SET money = 1000; COMMIT');
+      process.stdin.on('data', () => {});
+    });
+    console.log('ready');`;
+  const args = ['--disable-warning=ExperimentalWarning', '-e', program, join(bench.tree, name)];
+  const writer = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  writers.push(writer);
+  await once(writer.stdout as NodeJS.ReadableStream, 'data');
+  return writer;
+}
+
+describe('an SQLite database in the middle of a transaction that only memory can take back', () => {
+  test('is torn, not sound', async () => {
+    await startHalf('app.db', 'memory');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
+    expect(stored.torn[0]?.message).toContain('a transaction may be under way');
+  });
+
+  test('is waited for', async () => {
+    const writer = await startHalf('app.db', 'off');
+    const { ask } = SqliteProcess.prototype;
+    vi.spyOn(SqliteProcess.prototype, 'ask').mockImplementation(function (this: SqliteProcess, request, patience) {
+      if (request.kind === 'hold') writer.stdin?.write('go on\n');
+      return ask.call(this, request, patience);
+    });
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 1, torn: [], damaged: [] });
+    const { target } = await bench.extract(stored);
+    expect(lookInto(join(target, 'app.db'))).toEqual(SOUND);
   });
 });
 
@@ -220,6 +265,39 @@ describe('a database that cannot be stored as it should be', () => {
     vi.spyOn(sqliteCopy, 'hasRoom').mockImplementation(async () => false);
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ torn: [{ path: 'log.db' }], noted: [{ path: 'plain.db' }] });
+    vi.restoreAllMocks();
+    // Neither is taken for what was stored whole, although nothing changed.
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 2, torn: [], noted: [] });
+  });
+
+  test('that was replaced while it was copied, or could not be read, is torn', async () => {
+    make('app.db', 'wal', 5);
+    vi.spyOn(SqliteCopies.prototype, 'copy').mockImplementation(async () => undefined);
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, torn: [{ path: 'app.db' }] });
+  });
+
+  test('that was stored as a plain file is looked at once it has a log', async () => {
+    make('app.db', 'wal', 5);
+    // Without a spool, files are stored as they are.
+    const stored = await bench.storeSettled();
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 1, torn: [] });
+    const { target } = await bench.extract(again);
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
+  });
+
+  test('since its name is too long for a log next to it is stored, and so is everything else', async () => {
+    const name = `${'x'.repeat(250)}.db`;
+    make('app.db', 'delete', 5);
+    copyFileSync(join(bench.tree, 'app.db'), join(bench.tree, name));
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 2, torn: [], unreadableCount: 0 });
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 2, newFiles: 0 });
+    const { target } = await bench.extract(again);
+    expect(rowsOf(join(target, name))).toBe(5);
   });
 
   test('when an index needs what only the application has is stored, and that is said', async () => {
@@ -237,6 +315,29 @@ describe('a database that cannot be stored as it should be', () => {
 describe('a single database restored into a volume in use', () => {
   const ID = '20261120T030000Z-00000a';
   const at = '2026-11-20T03:00:00.000Z';
+
+  test.each(['a database', 'a file'])('may have a name as long as names get: %s', async (kind) => {
+    const name = 'x'.repeat(253);
+    if (kind === 'a file') writeFileSync(join(bench.tree, name), 'old');
+    else {
+      make('data.db', 'delete', 5);
+      copyFileSync(join(bench.tree, 'data.db'), join(bench.tree, name));
+    }
+    const stored = await bench.storeSettled(storing());
+    const content = readFileSync(join(bench.tree, name));
+    writeFileSync(join(bench.tree, name), 'changed');
+    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const select = selectByGlobs([name]);
+    const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
+    expect(looked).toMatchObject({ replaced: 1 });
+    const { destination, spool } = bench;
+    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
+    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
+    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    expect(readFileSync(join(bench.tree, name), 'utf8')).toBe('changed');
+  });
 
   test('does not meet the log of the one it replaces, and neither does a rollback', async () => {
     make('data.db', 'wal', 5);
