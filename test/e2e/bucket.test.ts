@@ -216,6 +216,8 @@ describe('a bucket that keeps what is stored', () => {
       await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
     };
     await allow();
+    // Another place is taken only when somebody says that it is meant.
+    expect((await stack.lifeboat('accept', 'destination')).code).toBe(0);
     await well();
     await age(bucket, key);
     await allow('--append-only');
