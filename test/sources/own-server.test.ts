@@ -206,7 +206,7 @@ describe('the proof that a server is the own one', () => {
     ({
       one: async () => ({
         system: server.systemIdentifier,
-        started: String(server.startedAt),
+        started: String(Math.round(server.startedAt * 1_000_000)),
         port: server.port === null ? null : String(server.port),
         superuser: false,
       }),

@@ -130,12 +130,13 @@ export function isLoopback(host: string): boolean {
 async function ask(session: Session): Promise<ReachedServer & { superuser: boolean }> {
   const row = await session.one<{ system: string; started: string; port: string | null; superuser: boolean }>(
     `SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
-            extract(epoch FROM pg_postmaster_start_time())::text AS started,
+            (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text AS started,
             inet_server_port()::text AS port, current_setting('is_superuser') = 'on' AS superuser`,
   );
   return {
     systemIdentifier: row.system,
-    startedAt: Number(row.started),
+    // As a whole number of microseconds: before 14 it is a float, whose text depends on the settings of each database.
+    startedAt: Number(row.started) / 1_000_000,
     port: row.port === null ? null : Number(row.port),
     superuser: row.superuser,
   };
