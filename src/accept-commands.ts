@@ -29,7 +29,7 @@ export async function accept(call: Call): Promise<number> {
   return EXIT.done;
 }
 
-/** As if it had never been complete: then the next run may make it anew. */
+/** Forgets that the copy was ever complete, so that the next run may fill it again. */
 async function acceptCopy(call: Call, name: string): Promise<number> {
   const { state, lock } = call.app;
   // A run that is under way writes the same.
@@ -41,7 +41,7 @@ async function acceptCopy(call: Call, name: string): Promise<number> {
   } finally {
     await held.release();
   }
-  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it anew.`);
+  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it again.`);
   return EXIT.done;
 }
 

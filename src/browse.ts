@@ -218,7 +218,7 @@ export async function status(call: Call): Promise<number> {
   return last.status === 'ok' && well && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
 }
 
-/** What is stored, and why it cannot be told where that is so: the rest of what is known is shown all the same. */
+/** Reads the manifests at the destination. `problem` says why they cannot be read; the caller still shows everything else. */
 async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manifest[]; problem?: LifeboatError }> {
   const { repository, error } = await app.own.look();
   if (error) return { manifests: [], problem: error };
