@@ -46,7 +46,7 @@ export const SETTINGS = {
   LIFEBOAT_FALL: {
     parse: percent,
     form: 'percentage',
-    doc: 'how far the size or row count of a source may drop since its last good snapshot. A larger drop triggers a warning, and Lifeboat keeps the snapshot from before the drop until `lifeboat accept SOURCE`. `100%` turns the warning off',
+    doc: 'how far the size, row count or file count of a source may drop since its last good snapshot. A larger drop triggers a warning, and Lifeboat keeps the snapshot from before the drop until `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
