@@ -1,6 +1,8 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno, LifeboatError } from './errors.ts';
+import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
+import type { Log } from './log.ts';
+import { removePath } from './store/remove-tree.ts';
 
 /** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
 export const SPOOL = '/spool';
@@ -15,6 +17,26 @@ export function spoolError(error: unknown): unknown {
     cause: error,
     hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
   });
+}
+
+/** What clearing a directory of a run takes. */
+export interface ClearDeps {
+  /** true when a helper of that run still exists; rejects when that is not known */
+  hasHelpers(runId: string): Promise<boolean>;
+  log: Log;
+}
+
+/**
+ * Removes a directory of a run, however deep it is and whatever a helper planted there. While a helper of the run exists, it is left
+ * to recovery: the helper could write there. Never rejects: a failure is logged, and recovery tries again.
+ */
+export async function clearDirectory(directory: string, runId: string, { hasHelpers, log }: ClearDeps): Promise<void> {
+  try {
+    if (await hasHelpers(runId)) log.warn('a helper still runs, so its directory is left for recovery', { directory });
+    else await removePath(path.dirname(directory), path.basename(directory));
+  } catch (error) {
+    log.warn('a directory in the spool could not be removed', { directory, ...errorInfo(error) });
+  }
 }
 
 const LOOK = 'look-';
@@ -33,7 +55,7 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
   try {
     return await work(directory);
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await removePath(runs, path.basename(directory));
   }
 }
 
