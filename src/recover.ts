@@ -1,8 +1,8 @@
-import { readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { reportDeadRestore } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper-labels.ts';
-import { REMOVE_HINT } from './docker/remove-helper.ts';
+import { requireGone } from './docker/remove-helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
 import {
@@ -18,9 +18,8 @@ import { halfSwapped } from './kept-volumes.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import { overall, type RestoreStart, type RunReport, type RunStart } from './report/events.ts';
-import { isLookUnderWay } from './spool.ts';
+import { emptySpool } from './spool.ts';
 import type { State } from './state.ts';
-import { removePath } from './store/remove-tree.ts';
 import type { Repository } from './store/repository.ts';
 import { parseSnapshotId } from './store/snapshot-id.ts';
 
@@ -91,7 +90,7 @@ export async function recover(deps: RecoverDeps): Promise<void> {
       ({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent),
     );
     // Only now: a helper could write in its directory meanwhile, and exchange a part of it for a link.
-    await attempt('the spool could not be emptied', () => emptySpool(deps, new Set([...others, ...living])));
+    await emptySpool(deps, (name) => others.has(name) || living.has(name));
   });
 }
 
@@ -153,7 +152,7 @@ async function undoInVolumes(
   if (!entries.some(({ type }) => type === 'volume')) return { done: true };
   try {
     // First, because a helper of the dead run goes on moving.
-    await reapOf(deps, id);
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     const { done, now } = await deps.undoVolumes(entries, file);
     const half = !done && halfSwapped(await readJournal(file)).length > 0;
     if (half) return { done, half, reached: 'half' };
@@ -163,15 +162,6 @@ async function undoInVolumes(
     const half = halfSwapped(entries).length > 0;
     return { done: false, half, reached: half ? 'half' : 'unknown' };
   }
-}
-
-/** Removes the helpers of a dead run. Throws HELPER_FAILED while one of them is not gone. */
-async function reapOf(deps: RecoverDeps, id: string): Promise<void> {
-  const living = await deps.reapHelpers(({ runId }) => runId !== id);
-  if (!living.has(id)) return;
-  throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {
-    hint: REMOVE_HINT,
-  });
 }
 
 interface Cleared {
@@ -190,7 +180,7 @@ async function removeLeftovers(
   let left: Cleared['left'] = 'nothing';
   try {
     // First, because a helper of the dead run goes on storing.
-    await reapOf(deps, id);
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.dropDatabases(await readJournal(journal), { id, record });
@@ -255,13 +245,4 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.
   await deps.dispatcher.settle();
-}
-
-async function emptySpool(deps: RecoverDeps, except: ReadonlySet<string>): Promise<void> {
-  const keep = (name: string) => except.has(name) || isLookUnderWay(name, deps.now());
-  const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !keep(name));
-  for (const name of names)
-    await removePath(deps.spool, name).catch((error: unknown) =>
-      deps.log.warn('a directory in the spool could not be removed', { name, ...errorInfo(error) }),
-    );
 }

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
 import type { Log } from './log.ts';
@@ -63,4 +63,17 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
 export function isLookUnderWay(name: string, now: Date): boolean {
   if (!name.startsWith(LOOK)) return false;
   return Math.abs(now.getTime() - Number.parseInt(name.slice(LOOK.length), 10)) < LOOK_LIMIT_MS;
+}
+
+/** Removes what is in the directory of runs, but for what `keep` names and looks that are under way. Never rejects; logs instead. */
+export async function emptySpool(
+  { spool, now, log }: { spool: string; now(): Date; log: Log },
+  keep: (name: string) => boolean,
+): Promise<void> {
+  for (const name of await readdir(spool).catch(() => [])) {
+    if (keep(name) || isLookUnderWay(name, now())) continue;
+    await removePath(spool, name).catch((error: unknown) =>
+      log.warn('a directory in the spool could not be removed', { name, ...errorInfo(error) }),
+    );
+  }
 }

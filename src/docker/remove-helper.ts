@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo } from '../errors.ts';
+import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Engine } from './engine.ts';
 import { isForbidden, isNotFound } from './engine-errors.ts';
@@ -80,4 +80,12 @@ export async function reapHelpers(
     }),
   );
   return { found: ours.map(({ name }) => name), living };
+}
+
+/** Throws HELPER_FAILED when a run is among those of which helpers still exist. */
+export function requireGone(living: ReadonlySet<string>, runId: string): void {
+  if (!living.has(runId)) return;
+  throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {
+    hint: REMOVE_HINT,
+  });
 }

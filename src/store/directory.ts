@@ -20,6 +20,7 @@ import {
   rmdirSync,
   statfsSync,
   symlinkSync,
+  unlink,
   unlinkSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
@@ -34,6 +35,7 @@ const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | c
 
 const lstatAsync = promisify(lstat);
 const readdirAsync = promisify(readdir);
+const unlinkAsync = promisify(unlink);
 
 /** What is kept of a directory itself. `mtime` in nanoseconds since 1970. */
 export interface DirectoryMeta {
@@ -82,10 +84,7 @@ export class Directory {
 
   /** The same, asked in a thread. It has to stay open until then. */
   async namesLater(): Promise<string[]> {
-    const names = await readdirAsync(this.at('.'), { encoding: 'latin1' }).catch((error: unknown) => {
-      throw this.named(error, '');
-    });
-    return names.sort();
+    return (await this.later('', readdirAsync(this.at('.'), { encoding: 'latin1' }))).sort();
   }
 
   /** `lstat` of a name; undefined when there is none, as with a name that is longer than the file system allows. */
@@ -100,9 +99,7 @@ export class Directory {
 
   /** The same, asked in a thread. Throws ENOENT. */
   lookLater(name: string): Promise<BigIntStats> {
-    return lstatAsync(this.at(name), { bigint: true }).catch((error: unknown) => {
-      throw this.named(error, name);
-    });
+    return this.later(name, lstatAsync(this.at(name), { bigint: true }));
   }
 
   /** A directory in it; undefined when nothing, or something else, has that name. */
@@ -174,6 +171,11 @@ export class Directory {
     this.call(name, () => unlinkSync(this.at(name)));
   }
 
+  /** The same in a thread. */
+  unlinkLater(name: string): Promise<void> {
+    return this.later(name, unlinkAsync(this.at(name)));
+  }
+
   /** Removes an empty directory. */
   removeDirectory(name: string): void {
     this.call(name, () => rmdirSync(this.at(name)));
@@ -233,6 +235,12 @@ export class Directory {
     const known = name === '' ? this.place : `${this.place}/${displayPath(name)}`;
     error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
     return error;
+  }
+
+  private later<T>(name: string, work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      throw this.named(error, name);
+    });
   }
 
   private call<T>(name: string, work: () => T): T {

@@ -1,4 +1,3 @@
-import { unlink } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { hasErrno } from '../errors.ts';
 import { Directory } from './directory.ts';
@@ -55,8 +54,8 @@ export async function removePath(parentPath: string, name: string): Promise<void
     for (const one of removing(parent, name)) {
       if (++done % BATCH === 0) await setImmediate();
       // In a thread: a large file takes a file system seconds.
-      await unlink(one.directory.at(one.name)).catch((error: unknown) => {
-        one.failed = one.directory.named(error, one.name);
+      await one.directory.unlinkLater(one.name).catch((error: unknown) => {
+        one.failed = error;
       });
     }
   } finally {
