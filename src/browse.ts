@@ -54,7 +54,15 @@ export async function show(call: Call): Promise<number> {
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined
-      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true, signal: call.io.signal })).snapshot
+      ? (
+          await findSnapshot(repository, {
+            snapshot: name,
+            source,
+            unsigned: true,
+            lookOnly: true,
+            signal: call.io.signal,
+          })
+        ).snapshot
       : (await repository.resolve(name)).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));

@@ -156,6 +156,12 @@ describe('one bad thing in a server', () => {
       '1',
     );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
+    // All of them at once: a person chooses, since the last whole snapshot would take the others back too.
+    const all = await stack.lifeboat('restore', 'latest', 'db.postgres', '--dry-run', '--json');
+    expect([all.code, all.stdout]).toEqual([1, expect.stringContaining('SNAPSHOT_PARTIAL')]);
+    expect(all.stdout).toContain(`restores app from ${whole}`);
+    const chosen = await stack.lifeboat('restore', report.snapshot ?? '', 'db.postgres', '--dry-run');
+    expect([chosen.code, chosen.stdout + chosen.stderr]).toEqual([0, expect.stringContaining('big')]);
     const shown = await stack.lifeboat('status');
     expect([shown.code, shown.stdout]).toEqual([
       3,
