@@ -5,7 +5,7 @@ import { gapAfter, unreadAfter } from './store/chain.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { unsigned } from './store/signing.ts';
-import { lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
+import { closedDatabases, lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
 
 /** A snapshot, and what it holds of a source. */
 export interface FoundSnapshot {
@@ -57,7 +57,7 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
     });
   }
   const before = await olderThan(repository, request, snapshot, entry);
-  const lacking = missingDatabases(entry).find(({ name }) => name === database);
+  const lacking = [...missingDatabases(entry), ...closedDatabases(entry)].find(({ name }) => name === database);
   if (lacking) throw lacksDatabase(snapshot, before, source, lacking);
   const gaps = database === undefined ? gapsOf(entry, before, source) : [];
   return { snapshot, entry, notes: [...gaps, ...datesOf(snapshot, request)] };
@@ -70,7 +70,7 @@ async function olderThan(
   { sequence }: Manifest,
   entry: ManifestSource,
 ): Promise<Manifest[]> {
-  if (missingDatabases(entry).length === 0) return [];
+  if (missingDatabases(entry).length + closedDatabases(entry).length === 0) return [];
   const { snapshots } = await repository.snapshots(signal);
   return snapshots.map(({ manifest }) => manifest).filter((one) => one.sequence < sequence);
 }
@@ -187,12 +187,15 @@ function leftAside({ snapshot }: LastGood, database: string | undefined): string
 /** What an entry lacks, and where each database that it lacks was last stored. */
 function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: string): string[] {
   const { status, error } = entry;
-  if (status !== 'partial' || !error) return [];
-  const elsewhere = missingDatabases(entry).flatMap(({ name }) => {
+  const elsewhere = [...missingDatabases(entry), ...closedDatabases(entry)].flatMap(({ name }) => {
     const last = lastWithDatabase(manifests, source, name);
     return last ? [`database ${name} is in ${last.snapshot}: restore it from there, with --database`] : [];
   });
-  return [`not whole: ${error.message} (${error.code})`, ...elsewhere];
+  const closed = closedDatabases(entry).map(
+    ({ name }) => `database ${name} was not stored: nobody could connect to it`,
+  );
+  const gap = status === 'partial' && error ? [`not whole: ${error.message} (${error.code})`] : [];
+  return [...gap, ...closed, ...elsewhere];
 }
 
 function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest, 'now'>): string[] {

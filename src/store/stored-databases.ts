@@ -9,6 +9,11 @@ export function missingDatabases(entry: Pick<ManifestSource, 'databases'>): Stor
   return (entry.databases ?? []).filter(({ status }) => status === 'failed');
 }
 
+/** The databases that are not stored since nobody can connect to them, and that nobody asked for by name. */
+export function closedDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
+  return (entry.databases ?? []).filter(({ status }) => status === 'closed');
+}
+
 /** Whether the entry of a source holds a database; undefined where it does not say which ones it holds. */
 export function holdsDatabase({ status, databases }: ManifestSource, name: string): boolean | undefined {
   if (status === 'failed') return false;

@@ -159,3 +159,26 @@ test('the choices name no whole snapshot where there is none, few of many databa
   expect(hint).not.toContain('d4');
   expect(hint).not.toContain('takes all');
 });
+
+test('a database that nobody could connect to stops no restore of the others, and the last copy of it is named', async () => {
+  const repository = serverOf({ id: ID.tuesday, stored: ['app'] }, { id: ID.monday, stored: ['app', 'blog'] });
+  const { snapshots } = repository;
+  const error = { code: 'PG_DATABASE_UNKNOWN', message: 'db has a database blog, but it allows no connections' };
+  repository.snapshots = async () => {
+    const list = await snapshots();
+    list.snapshots[0]?.manifest.sources['db.postgres']?.databases?.push({
+      name: 'blog',
+      status: 'closed',
+      error,
+    } as never);
+    return list;
+  };
+  expect(await findDatabase(repository, 'latest')).toEqual({
+    id: ID.tuesday,
+    notes: [
+      'database blog was not stored: nobody could connect to it',
+      `database blog is in ${ID.monday}: restore it from there, with --database`,
+    ],
+  });
+  expect((await findDatabase(repository, 'latest', 'blog')).id).toBe(ID.monday);
+});
