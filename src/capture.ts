@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
-import { type Falls, fallsOf, rowsOf } from './falls.ts';
+import { type Falls, fallsOf, formerSnapshots, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import { isAccepted } from './plan/accepted.ts';
 import type { PlannedSource } from './plan/model.ts';
@@ -12,12 +12,12 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import { missingError } from './sources/postgres/missing-error.ts';
-import type { CapturedDatabase, CapturedTree, Source } from './sources/source.ts';
+import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import { lastWithDatabase } from './store/stored-databases.ts';
+import { databaseEntry, lastWithDatabase } from './store/stored-databases.ts';
 import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
@@ -95,11 +95,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
           captured,
           stored,
-          {
-            good: lastGood,
-            stored: lastStored,
-            withDatabase: (name) => lastWithDatabase(snapshots, planned.name, name),
-          },
+          formerSnapshots(snapshots, planned.name),
         );
         return outcome(planned, tree, stored, { facts, index, indexPath }, falls, lastGood, startedAt);
       });
@@ -208,10 +204,6 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     },
     failed: (planned, error) => failed(planned, error),
   };
-}
-
-function databaseEntry({ name, error, closed }: CapturedDatabase): NonNullable<ManifestSource['databases']>[number] {
-  return error ? { name, status: closed ? 'closed' : 'failed', error } : { name, status: 'ok' };
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */

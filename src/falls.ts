@@ -1,10 +1,12 @@
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
-import { fallWarnings, type LastGood } from './run-rules.ts';
+import { fallWarnings, type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import type { DatabaseFacts } from './sources/postgres/facts.ts';
 import { rowsOf as rowsIn } from './sources/postgres/summary.ts';
 import type { CapturedTree } from './sources/source.ts';
+import type { Manifest } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
+import { lastWithDatabase } from './store/stored-databases.ts';
 
 type Facts = CapturedTree['facts'];
 
@@ -23,6 +25,15 @@ export interface FormerSnapshots {
   stored: LastGood | undefined;
   /** the newest one that holds a database of that name */
   withDatabase(name: string): LastGood | undefined;
+}
+
+/** Finds them for a source in all snapshots, newest first. */
+export function formerSnapshots(manifests: readonly Manifest[], source: string): FormerSnapshots {
+  return {
+    good: lastGoodOf(manifests, source),
+    stored: lastStoredOf(manifests, source),
+    withDatabase: (name) => lastWithDatabase(manifests, source, name),
+  };
 }
 
 /** What a source has lost. */
