@@ -27,6 +27,7 @@ import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
 import { openPath } from './open-path.ts';
 import { displayPath, shorten } from './path.ts';
+import { nameDescriptor } from './system-error.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For a file that is read: a FIFO in its place is not waited for. */
@@ -231,10 +232,7 @@ export class Directory {
 
   /** An error of the system that names the path that people know. */
   named(error: unknown, name: string): unknown {
-    if (!(error instanceof Error)) return error;
-    const known = name === '' ? this.place : `${this.place}/${displayPath(name)}`;
-    error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
-    return error;
+    return nameDescriptor(error, name === '' ? this.place : `${this.place}/${displayPath(name)}`);
   }
 
   private later<T>(name: string, work: Promise<T>): Promise<T> {
