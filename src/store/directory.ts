@@ -123,9 +123,8 @@ export class Directory {
     if (!this.look(name)) this.create(name);
     const made = this.enter(name);
     if (made) return made;
-    throw Object.assign(new Error(`${shorten(`${this.place}/${displayPath(name)}`)} is not a directory`), {
-      code: 'EEXIST',
-    });
+    const place = shorten(`${this.place}/${displayPath(name)}`);
+    throw Object.assign(new Error(`${place} is not a directory`), { code: 'EEXIST' });
   }
 
   /** Descriptor of a new file, mode 600, for reading and writing. Throws EEXIST. */
