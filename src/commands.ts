@@ -124,7 +124,7 @@ async function showPlan(call: Call): Promise<number> {
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
-  const held = heldProblems(await heldServices(app.journals, await app.isBusy()));
+  const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
   plan.problems.push(...problems, ...held, ...(await bucketProblems(app.settings, io.env)));
   const { error } = await app.own.look();
   // What is mounted wrongly is among the problems of the plan.
