@@ -82,7 +82,10 @@ export async function releaseHolds(
   const held = new Set(open.map(({ container }) => container.id));
   for (const { container, stop, post, pre } of open) {
     try {
-      if (stop) await startAgain(deps, stop, held);
+      if (stop && !(await startAgain(deps, stop, held))) {
+        again = true;
+        continue;
+      }
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
@@ -96,12 +99,14 @@ export async function releaseHolds(
   return { failures, again };
 }
 
-async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<string>): Promise<void> {
+/** Resolves to false when it cannot be decided yet whether the container is to be started. */
+async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<string>): Promise<boolean> {
   const { container } = stop;
   const now = await onceStopped(deps, stop);
   const left = now && (await whyLeft(deps, stop, now, held));
-  if (left !== undefined) {
-    deps.log.warn(`${now?.name} ${left}`, { container: container.name });
+  if (left) {
+    deps.log.warn(`${now?.name} ${left.why}`, { container: container.name });
+    if (left.open) return false;
   } else if (now) {
     await deps.engine.startContainer(now.id);
     if (isStopping(stop, now)) {
@@ -115,6 +120,7 @@ async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<str
     deps.log.warn('the container that was stopped has been removed since', { container: container.name });
   }
   deps.record({ type: 'started', container });
+  return true;
 }
 
 /**

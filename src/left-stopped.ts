@@ -1,5 +1,5 @@
 import type { Engine } from './docker/engine.ts';
-import { isProjectStopping, isStoppedByOthers, STOP_TIMEOUT_S } from './docker/stops.ts';
+import { isStoppedByOthers, projectState, STOP_TIMEOUT_S } from './docker/stops.ts';
 import type { JournalEntry } from './journal.ts';
 
 export interface LeftDeps {
@@ -14,6 +14,12 @@ interface Current {
   startedAt: string;
 }
 
+/** Why a container is not started. `open`: that is not known for good yet, so the hold stays open. */
+export interface Left {
+  why: string;
+  open?: true;
+}
+
 /**
  * Why a container is not started again: somebody else decided on it since our stop. The engine has no trace of a stop that
  * finds the container stopped already; then it is started.
@@ -23,19 +29,26 @@ export async function whyLeft(
   stop: JournalEntry & { type: 'stop' },
   now: Current,
   held: ReadonlySet<string>,
-): Promise<string | undefined> {
+): Promise<Left | undefined> {
   const isSame = now.id === stop.container.id;
   if (isSame ? stop.startedAt !== undefined && now.startedAt !== stop.startedAt : hasRun(now)) {
-    return now.running
+    const why = now.running
       ? 'was started by somebody else while it was held'
       : 'was stopped by somebody else, and stays so';
+    return { why };
   }
   if (now.running || stop.at === undefined) return undefined;
   const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S, startedAt: now.startedAt };
-  if (isSame && (await isStoppedByOthers(engine, own))) return 'was stopped by somebody else too, and stays so';
-  if (agent && (await isProjectStopping(engine, agent, held, new Date(stop.at))))
-    return 'stays stopped: the whole project is being stopped';
-  return undefined;
+  if (isSame && (await isStoppedByOthers(engine, own)))
+    return { why: 'was stopped by somebody else too, and stays so' };
+  const project = agent ? await projectState(engine, agent, held, new Date(stop.at)) : 'up';
+  if (project === 'up') return undefined;
+  if (project === 'stopped')
+    return { why: 'stays stopped: the whole project was stopped, and only Lifeboat was started again' };
+  return {
+    why: 'is not started for now: Lifeboat and other services are being stopped. It is started when they start again',
+    open: true,
+  };
 }
 
 /** Year 1 stands for never. */

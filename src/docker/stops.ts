@@ -86,25 +86,50 @@ export async function isStoppedByOthers(engine: Engine, { id, at, timeout, start
 /** Stops of several containers by one command follow each other within this time, seconds. */
 const TOGETHER_S = 10;
 
+/** `docker compose restart` and `up` start the others within this time after the agent, seconds. */
+const FOLLOWS_S = 15;
+
+/** States of a container that nobody has stopped. */
+const RUNS = new Set(['running', 'paused', 'restarting']);
+
 /**
- * Whether `docker compose stop` or `down` of a whole project is under way: its agent was asked to end, and so was another
- * container at the same time, which is not one of `held`. An agent that Compose makes anew has a successor already: then
- * `docker compose up` is at work, which starts what does not run.
+ * How a Compose project stands in which the agent was asked to end, together with another container.
+ *
+ * - `up`: it was not, or it is back and so is another container: what runs does not tell of a stop of the project.
+ * - `unknown`: the agent has not come back, or has come back within the last seconds. `docker compose stop` and
+ *   `docker compose restart` of some services look the same until then.
+ * - `stopped`: the agent is back and nothing else runs.
  */
-export async function isProjectStopping(
-  engine: Engine,
+export type ProjectState = 'up' | 'unknown' | 'stopped';
+
+/**
+ * Whether `docker compose stop` or `down` of a whole project has stopped a container that is held. `held`: the containers
+ * that the agent itself has stopped, which say nothing. `since`: before the first of these stops. An agent that Compose made
+ * again has a successor already: then `docker compose up` is at work, which starts what does not run. Errors: ENGINE_*.
+ */
+export async function projectState(
+  engine: Pick<Engine, 'events' | 'listContainers'>,
   agent: { id: string; project: string; service: string },
   held: ReadonlySet<string>,
   since: Date,
-): Promise<boolean> {
-  if (agent.project === '') return false;
+): Promise<ProjectState> {
+  if (agent.project === '') return 'up';
   const labels = [`com.docker.compose.project=${agent.project}`];
-  const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create'] });
+  const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create', 'start'] });
   const isAnew = ({ action, attributes }: EngineEvent) =>
     action === 'create' && attributes['com.docker.compose.service'] === agent.service;
-  if (events.some(isAnew)) return false;
+  if (events.some(isAnew)) return 'up';
   const kills = killsAmong(events);
   const own = kills.findLast(({ id }) => id === agent.id);
-  if (!own) return false;
-  return kills.some(({ id, at }) => id !== agent.id && !held.has(id) && Math.abs(at - own.at) < TOGETHER_S);
+  if (!own) return 'up';
+  const isOther = (id: string) => id !== agent.id && !held.has(id);
+  if (!kills.some(({ id, at }) => isOther(id) && Math.abs(at - own.at) < TOGETHER_S)) return 'up';
+  const back = events.findLast(({ action, id, time }) => action === 'start' && id === agent.id && time >= own.at);
+  if (!back) return 'unknown';
+  const containers = await engine.listContainers({ labels });
+  const runs = containers.some(
+    ({ id, state, labels }) => isOther(id) && RUNS.has(state) && labels['com.docker.compose.service'] !== agent.service,
+  );
+  if (runs) return 'up';
+  return Date.now() / 1000 - back.time < FOLLOWS_S ? 'unknown' : 'stopped';
 }
