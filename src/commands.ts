@@ -36,7 +36,11 @@ export function processIo(): Io {
       }
     },
     end() {
-      for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, interrupt);
+      for (const name of ['SIGTERM', 'SIGINT'] as const) {
+        // What the command came to is said already: a signal from now on changes nothing about it.
+        process.on(name, () => process.exit());
+        process.off(name, interrupt);
+      }
     },
   };
 }
