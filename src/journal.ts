@@ -57,6 +57,8 @@ export type JournalEntry =
    * the container is given; `until`: the stop is over by then, whatever it comes to
    */
   | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
+  /** the agent was asked to end at that ISO time, together with other services: whether all of the project was is known later */
+  | { type: 'project-stop'; container: ContainerRef; at: string }
   /** it runs again, or is left stopped because a user stopped it */
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }

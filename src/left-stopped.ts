@@ -1,5 +1,5 @@
 import type { Engine } from './docker/engine.ts';
-import { isStoppedByOthers, projectState, STOP_TIMEOUT_S } from './docker/stops.ts';
+import { findProjectStop, isStoppedByOthers, projectState, STOP_TIMEOUT_S } from './docker/stops.ts';
 import type { JournalEntry } from './journal.ts';
 
 export interface LeftDeps {
@@ -14,10 +14,11 @@ interface Current {
   startedAt: string;
 }
 
-/** Why a container is not started. `open`: that is not known for good yet, so the hold stays open. */
+/** Why a container is not started. */
 export interface Left {
   why: string;
-  open?: true;
+  /** It is not known for good yet, so the hold stays open: the whole project may be being stopped, since then. */
+  open?: Date;
 }
 
 /**
@@ -28,7 +29,7 @@ export async function whyLeft(
   { engine, agent }: LeftDeps,
   stop: JournalEntry & { type: 'stop' },
   now: Current,
-  held: ReadonlySet<string>,
+  { held, projectStop }: { held: ReadonlySet<string>; projectStop?: Date | undefined },
 ): Promise<Left | undefined> {
   const isSame = now.id === stop.container.id;
   if (isSame ? stop.startedAt !== undefined && now.startedAt !== stop.startedAt : hasRun(now)) {
@@ -41,13 +42,17 @@ export async function whyLeft(
   const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S, startedAt: now.startedAt };
   if (isSame && (await isStoppedByOthers(engine, own)))
     return { why: 'was stopped by somebody else too, and stays so' };
-  const project = agent ? await projectState(engine, agent, held, new Date(stop.at)) : 'up';
+  if (!agent) return undefined;
+  // The engine remembers its last few hundred events only.
+  const stopped = projectStop ?? (await findProjectStop(engine, agent, held, new Date(stop.at)));
+  if (!stopped) return undefined;
+  const project = await projectState(engine, agent, held, stopped);
   if (project === 'up') return undefined;
   if (project === 'stopped')
     return { why: 'stays stopped: the whole project was stopped, and only Lifeboat was started again' };
   return {
     why: 'is not started for now: Lifeboat and other services are being stopped. It is started when they start again',
-    open: true,
+    open: stopped,
   };
 }
 

@@ -86,50 +86,60 @@ export async function isStoppedByOthers(engine: Engine, { id, at, timeout, start
 /** Stops of several containers by one command follow each other within this time, seconds. */
 const TOGETHER_S = 10;
 
-/** `docker compose restart` and `up` start the others within this time after the agent, seconds. */
-const FOLLOWS_S = 15;
+/**
+ * When the agent was asked to end together with another container of its Compose project, if it was. `held`: the containers
+ * that the agent itself has stopped, which say nothing. `since`: before the first of these stops. An agent that Compose made
+ * again has a successor already: then `docker compose up` is at work, which starts what does not run.
+ */
+export async function findProjectStop(
+  engine: Pick<Engine, 'events'>,
+  agent: { id: string; project: string; service: string },
+  held: ReadonlySet<string>,
+  since: Date,
+): Promise<Date | undefined> {
+  if (agent.project === '') return undefined;
+  const labels = [`com.docker.compose.project=${agent.project}`];
+  const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create'] });
+  const isAnew = ({ action, attributes }: EngineEvent) =>
+    action === 'create' && attributes['com.docker.compose.service'] === agent.service;
+  if (events.some(isAnew)) return undefined;
+  const kills = killsAmong(events);
+  const own = kills.findLast(({ id }) => id === agent.id);
+  if (!own) return undefined;
+  const isTogether = kills.some(({ id, at }) => id !== agent.id && !held.has(id) && Math.abs(at - own.at) < TOGETHER_S);
+  return isTogether ? new Date(own.at * 1000) : undefined;
+}
+
+/** `docker compose restart` and `up` start the others within this time after the agent, milliseconds. */
+const FOLLOWS_MS = 15_000;
 
 /** States of a container that nobody has stopped. */
 const RUNS = new Set(['running', 'paused', 'restarting']);
 
 /**
- * How a Compose project stands in which the agent was asked to end, together with another container.
+ * What came of a project whose agent was asked to end together with another container, see {@link findProjectStop}.
  *
- * - `up`: it was not, or it is back and so is another container: what runs does not tell of a stop of the project.
- * - `unknown`: the agent has not come back, or has come back within the last seconds. `docker compose stop` and
- *   `docker compose restart` of some services look the same until then.
- * - `stopped`: the agent is back and nothing else runs.
+ * - `up`: the agent runs again and so does another container, or has all the time: the project was not stopped.
+ * - `unknown`: the agent does not run again, or only for some seconds. `docker compose stop` and `docker compose restart` of
+ *   some services look the same until then.
+ * - `stopped`: the agent runs again and nothing else does.
  */
 export type ProjectState = 'up' | 'unknown' | 'stopped';
 
-/**
- * Whether `docker compose stop` or `down` of a whole project has stopped a container that is held. `held`: the containers
- * that the agent itself has stopped, which say nothing. `since`: before the first of these stops. An agent that Compose made
- * again has a successor already: then `docker compose up` is at work, which starts what does not run. Errors: ENGINE_*.
- */
+/** Errors: ENGINE_*. */
 export async function projectState(
-  engine: Pick<Engine, 'events' | 'listContainers'>,
+  engine: Pick<Engine, 'inspectContainer' | 'listContainers'>,
   agent: { id: string; project: string; service: string },
   held: ReadonlySet<string>,
-  since: Date,
+  stopped: Date,
 ): Promise<ProjectState> {
-  if (agent.project === '') return 'up';
-  const labels = [`com.docker.compose.project=${agent.project}`];
-  const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create', 'start'] });
-  const isAnew = ({ action, attributes }: EngineEvent) =>
-    action === 'create' && attributes['com.docker.compose.service'] === agent.service;
-  if (events.some(isAnew)) return 'up';
-  const kills = killsAmong(events);
-  const own = kills.findLast(({ id }) => id === agent.id);
-  if (!own) return 'up';
-  const isOther = (id: string) => id !== agent.id && !held.has(id);
-  if (!kills.some(({ id, at }) => isOther(id) && Math.abs(at - own.at) < TOGETHER_S)) return 'up';
-  const back = events.findLast(({ action, id, time }) => action === 'start' && id === agent.id && time >= own.at);
-  if (!back) return 'unknown';
-  const containers = await engine.listContainers({ labels });
+  const back = Date.parse((await engine.inspectContainer(agent.id)).startedAt);
+  if (back < stopped.getTime()) return 'unknown';
+  const containers = await engine.listContainers({ labels: [`com.docker.compose.project=${agent.project}`] });
   const runs = containers.some(
-    ({ id, state, labels }) => isOther(id) && RUNS.has(state) && labels['com.docker.compose.service'] !== agent.service,
+    ({ id, state, labels }) =>
+      !held.has(id) && RUNS.has(state) && labels['com.docker.compose.service'] !== agent.service,
   );
   if (runs) return 'up';
-  return Date.now() / 1000 - back.time < FOLLOWS_S ? 'unknown' : 'stopped';
+  return Date.now() - back < FOLLOWS_MS ? 'unknown' : 'stopped';
 }

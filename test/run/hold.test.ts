@@ -371,6 +371,11 @@ describe('what somebody else decided on a container while it was held', () => {
       fake.containers.set('db', { ...other, running: true });
       await withHold({ ...stopped, post: ['thaw'] }, deps, signal, async () => ['agent', 'db'].map((id) => kill(id)));
     });
+    /** The agent starts again, so many seconds from now; the engine forgets what was before. */
+    const back = (seconds = 0) => {
+      fake.remembered = [];
+      fake.containers.get('agent')!.startedAt = new Date(Date.now() + seconds * 1000).toISOString();
+    };
     /** What the agent does at its next look. */
     const look = async () => {
       await releaseHolds(journal, deps);
@@ -380,10 +385,11 @@ describe('what somebody else decided on a container while it was held', () => {
     test('nothing is decided before it is back', async () => {
       expect(await look()).toEqual({ starts: [], open: 1 });
       expect(fake.done).not.toContain('exec c1 thaw');
+      expect(fake.done.filter((step) => step === 'record project-stop')).toHaveLength(1);
     });
 
     test('the container is started when the other one runs again, as after a restart of both', async () => {
-      fake.remember('start', 'agent');
+      back();
       expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
       expect(fake.done).toContain('exec c1 thaw');
     });
@@ -391,18 +397,13 @@ describe('what somebody else decided on a container while it was held', () => {
     test('the container is started when a third one has run on', async () => {
       fake.containers.get('db')!.running = false;
       fake.containers.set('cache', { ...other, running: true });
-      fake.remember('start', 'agent');
-      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
-    });
-
-    test('the container is started by an agent that the engine no longer remembers the stop of', async () => {
-      fake.remembered = [];
+      back();
       expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
     });
 
     test('the others have some seconds to come back', async () => {
       fake.containers.get('db')!.running = false;
-      fake.remember('start', 'agent', {}, Date.now() / 1000 + 1);
+      back();
       expect(await look()).toEqual({ starts: [], open: 1 });
       fake.containers.get('db')!.running = true;
       expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
@@ -410,11 +411,10 @@ describe('what somebody else decided on a container while it was held', () => {
 
     test('it stays stopped when only the agent is started again', async () => {
       fake.containers.get('db')!.running = false;
+      back(1);
       vi.useFakeTimers({ toFake: ['Date'] });
       try {
-        vi.setSystemTime(Date.now() + 1000);
-        fake.remember('start', 'agent');
-        vi.setSystemTime(Date.now() + 16_000);
+        vi.setSystemTime(Date.now() + 17_000);
         expect(await look()).toEqual({ starts: [], open: 0 });
       } finally {
         vi.useRealTimers();

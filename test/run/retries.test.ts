@@ -14,12 +14,14 @@ const END = '2026-11-21T03:02:00.000Z';
 let retries: Retry[];
 let results: Record<string, LastResult>;
 let accepted: Accepted;
+let last: RunReport | undefined;
 let deps: RetryDeps;
 
 beforeEach(() => {
   retries = [{ schedules: [NIGHTLY], since: SINCE, tries: 1, at: '2026-11-21T03:12:00.000Z' }];
   results = {};
   accepted = {};
+  last = undefined;
   deps = {
     state: {
       retries: async () => retries,
@@ -28,6 +30,7 @@ beforeEach(() => {
       },
       results: async () => results,
       accepted: async () => accepted,
+      lastRun: async () => last,
     },
     log: silentLog,
     now: () => new Date('2026-11-21T03:12:00Z'),
