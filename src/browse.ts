@@ -51,10 +51,11 @@ function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
 export async function show(call: Call): Promise<number> {
   const [name, source, glob] = call.operands as [string, string?, string?];
   const repository = await call.app.repository({ create: false });
+  const look = { unsigned: true, lookOnly: true, signal: call.io.signal };
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined
-      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true, signal: call.io.signal })).snapshot
+      ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
       : (await repository.resolve(name)).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));

@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
-import { fallsOf, rowsOf } from './falls.ts';
+import { type Falls, fallsOf, formerSnapshots, rowsOf } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import { isAccepted } from './plan/accepted.ts';
 import type { PlannedSource } from './plan/model.ts';
@@ -12,12 +12,12 @@ import type { Dispatcher } from './report/dispatch.ts';
 import type { Progress, SourceReport } from './report/events.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import { missingError } from './sources/postgres/missing-error.ts';
-import type { CapturedDatabase, CapturedTree, Source } from './sources/source.ts';
+import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
 import type { ManifestSource } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import { lastWithDatabase } from './store/stored-databases.ts';
+import { databaseEntry, lastWithDatabase } from './store/stored-databases.ts';
 import type { StoredTree } from './store/stored-tree.ts';
 import type { TreeStore } from './tree-store.ts';
 import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
@@ -95,7 +95,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
           { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
           captured,
           stored,
-          lastGood,
+          formerSnapshots(snapshots, planned.name),
         );
         return outcome(planned, tree, stored, { facts, index, indexPath }, falls, lastGood, startedAt);
       });
@@ -127,17 +127,18 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     tree: CapturedTree,
     stored: StoredTree,
     objects: { facts: ManifestSource['facts']; index: NonNullable<ManifestSource['index']>; indexPath: string },
-    falls: readonly string[],
+    falls: Falls,
     lastGood: LastGood | undefined,
     startedAt: Date,
   ): Captured {
     const { files, bytes, newFiles, newBytes } = stored;
     const rows = rowsOf(tree.facts);
     // What a restore replaces is known to be amiss.
-    const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
+    const { since } = falls;
+    const fell = since !== undefined && run.trigger !== 'safety' ? { fell: { since } } : {};
     const [failure, ...others] = whyPartial(planned, tree, stored);
     const told = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
-    const warnings = [...tree.warnings, ...told, ...falls];
+    const warnings = [...tree.warnings, ...told, ...falls.warnings];
     const status = failure ? ('partial' as const) : ('ok' as const);
     const summary = tree.summary || treeSummary(stored);
     const error = failure ? { error: failure } : {};
@@ -146,7 +147,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       report: {
         name: planned.name,
         ...shared,
-        ...(falls.length > 0 ? { fell: true } : {}),
+        ...(since === undefined ? {} : { fell: true }),
         durationMs: deps.now().getTime() - startedAt.getTime(),
         ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
       },
@@ -169,7 +170,6 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     };
   }
 
-  /** Undefined when all that was asked for is stored. */
   /** What makes a source partial, the worst first. */
   function whyPartial(planned: PlannedSource, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo[] {
     const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
@@ -204,10 +204,6 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     },
     failed: (planned, error) => failed(planned, error),
   };
-}
-
-function databaseEntry({ name, error }: CapturedDatabase): NonNullable<ManifestSource['databases']>[number] {
-  return error ? { name, status: 'failed', error } : { name, status: 'ok' };
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */

@@ -74,6 +74,7 @@ export const ERROR_CODES = {
   CHAIN_BROKEN: 'a manifest is missing, or is not in its place among the others',
   FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
   SNAPSHOT_TOO_LARGE: 'a snapshot would be described by more than can be read back',
+  SNAPSHOT_PARTIAL: 'the newest snapshot of a server lacks a database that an older one holds',
   SNAPSHOT_UNKNOWN: 'no snapshot of that name exists',
   TOOL_FAILED: 'a program that Lifeboat runs did not end well',
   // runs

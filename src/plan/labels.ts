@@ -19,25 +19,25 @@ export const LABELS = {
   'lifeboat.postgres.databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'only these databases, also templates; all but the templates if not given',
+    doc: 'only these databases, which can be templates. Without it, all databases except templates',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'all databases but these',
+    doc: 'all databases except these',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-table-data': {
     parse: patterns,
     form: 'comma list of patterns',
-    doc: 'tables whose rows are left out, as `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes it is `mixed`); their definition is kept',
+    doc: 'tables to back up without their rows, as `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes it means `mixed`). Their definitions are kept',
     needs: POSTGRES,
   },
   'lifeboat.postgres.user': {
     parse: matching(/^[^\0]{1,63}$/su, 'write the name of a role, of 63 characters at most'),
     form: 'name',
-    doc: 'database role to use for this container, instead of `LIFEBOAT_PGUSER` or the user that its environment names',
+    doc: 'database role for this container, instead of `LIFEBOAT_PGUSER` or the user in its environment',
     needs: POSTGRES,
   },
   'lifeboat.postgres.password-secret': {
@@ -48,7 +48,7 @@ export const LABELS = {
     form: 'name of a secret',
     // Somebody may put the password itself there.
     secret: true,
-    doc: 'the Compose secret of this service that holds the password of that role: read from `/run/secrets/<name>` in the container',
+    doc: 'the Compose secret of this service that holds the password of that role. Lifeboat reads it from `/run/secrets/<name>` in the container',
     needs: POSTGRES,
   },
   'lifeboat.postgres.pitr': {
@@ -61,7 +61,7 @@ export const LABELS = {
   'lifeboat.volumes': {
     parse: booleanOrList,
     form: '`true`, or a comma list',
-    doc: 'back up all named volumes and binds of this container, or these: volume names (with or without the project in front) or mount paths',
+    doc: 'back up all named volumes and binds of this container, or only the listed ones: mount paths, or volume names with or without the project in front',
   },
   'lifeboat.volumes.include': {
     parse: list(checkGlob),
@@ -72,7 +72,7 @@ export const LABELS = {
   'lifeboat.volumes.exclude': {
     parse: list(checkGlob),
     form: 'comma list of globs',
-    doc: 'all paths but these: `**/*.tmp,cache/**`',
+    doc: 'all paths except these: `**/*.tmp,cache/**`',
     needs: VOLUMES,
   },
   'lifeboat.name': {
@@ -81,7 +81,7 @@ export const LABELS = {
       'write lower-case letters, digits, - and _, 63 at most, no - or _ first',
     ),
     form: 'name',
-    doc: 'the first part of the source names (`<name>.postgres`), instead of the Compose service',
+    doc: 'the first part of the source names (`<name>.postgres`), instead of the name of the Compose service',
     needs: EITHER,
   },
   'lifeboat.schedule': {
@@ -99,32 +99,32 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true`',
-    doc: 'stop this container while its volumes are read, and while data of its project is restored over',
+    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces data of its project',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'run in this container before it is backed up; if it fails, the backup fails',
+    doc: 'command to run in this container before its backup. If the command fails, the backup fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'run in this container afterwards, also after a failure',
+    doc: 'command to run in this container afterwards, even after a failure',
     needs: EITHER,
   },
   'lifeboat.drill.assert': {
     parse: text,
     form: 'SQL',
-    doc: 'must return true on the restored database in a drill',
+    doc: 'SQL that must return true on the restored database in a drill',
     needs: POSTGRES,
     planned: true,
   },
   'lifeboat.drill.assert.*': {
     parse: text,
     form: 'SQL',
-    doc: 'the same, for several checks, each with a name of its own',
+    doc: 'the same for several checks, each with its own name',
     needs: POSTGRES,
     planned: true,
   },

@@ -113,6 +113,7 @@ describe('one bad thing in a server', () => {
   it('takes no other database with it: one dropped meanwhile, one damaged, one that is not there', async () => {
     const whole = (await stack.backup()).report.snapshot ?? '';
     for (const name of ['big', 'doomed']) await stack.psql(`CREATE DATABASE ${name}`);
+    await stack.psql('CREATE DATABASE archive ALLOW_CONNECTIONS false');
     await stack.psql(BIG, { database: 'big' });
     const file = await stack.psql("CHECKPOINT; SELECT pg_relation_filepath('t')", { database: 'app' });
     await stack.exec('db', ['rm', `/var/lib/postgresql/data/${file.trim().split('\n').at(-1)}`]);
@@ -138,6 +139,8 @@ describe('one bad thing in a server', () => {
       ['app', 'PG_DUMP_FAILED'],
       ['doomed', 'PG_DATABASE_UNKNOWN'],
     ]);
+    // It takes nothing away from the run, and retention keeps the last snapshot that held it.
+    expect(entry.databases?.filter(({ status }) => status === 'closed').map(({ name }) => name)).toEqual(['archive']);
     expect(result(report)?.error, told).toMatchObject({
       code: 'PG_DUMP_FAILED',
       message: expect.stringMatching(/^2 of 7 databases are not stored: app \(.*\), doomed \(.*\)$/),
@@ -156,6 +159,12 @@ describe('one bad thing in a server', () => {
       '1',
     );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
+    // All of them at once: a person chooses, since the last whole snapshot would take the others back too.
+    const all = await stack.lifeboat('restore', 'latest', 'db.postgres', '--dry-run', '--json');
+    expect([all.code, all.stdout]).toEqual([1, expect.stringContaining('SNAPSHOT_PARTIAL')]);
+    expect(all.stdout).toContain(`restores app from ${whole}`);
+    const chosen = await stack.lifeboat('restore', report.snapshot ?? '', 'db.postgres', '--dry-run');
+    expect([chosen.code, chosen.stdout + chosen.stderr]).toEqual([0, expect.stringContaining('big')]);
     const shown = await stack.lifeboat('status');
     expect([shown.code, shown.stdout]).toEqual([
       3,

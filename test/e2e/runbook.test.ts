@@ -19,7 +19,7 @@ describe('the runbook', () => {
     expect(begin, after).toBeGreaterThan(-1);
     const lines = section.slice(begin).replaceAll('\\\n', ' ').split('\n');
     // What helps only after a failure, and what concerns a volume that this project does not have, is not run here.
-    const others = /--skip-failed|web\.data/;
+    const others = /--skip-failed|web\.data|20261117T|--database blog/;
     return lines.filter((line) => /^ {4,}docker /.test(line) && !others.test(line)).map((line) => line.trim());
   }
 

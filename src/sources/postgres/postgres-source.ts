@@ -61,7 +61,13 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, config: await readServerConfig(control), listed: await listDatabases(control) };
     });
-    const { databases, missing, templates, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
+    const {
+      databases,
+      missing,
+      closed,
+      templates,
+      warnings: unasked,
+    } = chooseDatabases(planned, listed, await options.kept());
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;
@@ -87,13 +93,13 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       summary: summarise(facts, templates),
       warnings: [
         ...missingNamed(planned, tools.named, listed),
-        ...closed,
+        ...unasked,
         ...warnings,
         ...rights,
         ...collationWarnings(facts),
       ],
       image: planned.imageId,
-      databases: outcomesOf(facts, [...missing, ...dump.missing]),
+      databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
     };
   } catch (error) {
     throw await explainAway(error, { ...watched, startedAt });
@@ -130,10 +136,15 @@ function openWhenUp(
   });
 }
 
-function outcomesOf(facts: PostgresFacts, missing: readonly MissingDatabase[]): CapturedDatabase[] {
+function outcomesOf(
+  facts: PostgresFacts,
+  missing: readonly MissingDatabase[],
+  closed: readonly MissingDatabase[],
+): CapturedDatabase[] {
   return [
     ...facts.databases.map(({ name }) => ({ name })),
     ...missing.map(({ name, error }) => ({ name, error: errorInfo(error) })),
+    ...closed.map(({ name, error }) => ({ name, error: errorInfo(error), closed: true as const })),
   ];
 }
 

@@ -1,7 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
-  existsSync,
   ftruncateSync,
   lstatSync,
   mkdirSync,
@@ -11,10 +10,10 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { nameScratch, scratchFor } from '../../harness/scratch.ts';
 import { type Bench, createBench, describeTree } from '../helpers.ts';
 
 /** On a slow disk each of these takes many minutes. */
@@ -90,7 +89,8 @@ describe('memory', () => {
   const count = Number(process.env.LIFEBOAT_ENTRIES ?? 1_000_000);
   const script = fileURLToPath(new URL('./store-and-extract.ts', import.meta.url));
   // In memory where the machine has it: a million files on a disk take minutes to make.
-  const base = join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), `lifeboat-million-${process.pid}`);
+  // The tree, the packs, and the tree that comes back: a page of memory for each file of either tree.
+  const base = nameScratch(scratchFor(count * 10_000), 'lifeboat-million');
   afterEach(() => rmSync(base, { recursive: true, force: true }));
 
   test(`${count} files: below 300 MB for storing, the next run, and restoring`, LONG, () => {
