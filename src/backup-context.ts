@@ -34,6 +34,8 @@ export interface BackupDeps {
   zone: string;
   /** undoes what dead runs left, and reports them as failed; never rejects */
   recover(): Promise<void>;
+  /** removes a directory of a run in the spool; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
   /** removes unfinished files of this project from the destination; nobody else writes there now */
   sweepTemporary(): Promise<void>;
   plan(): Promise<Plan>;

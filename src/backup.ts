@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { copyAndPrune } from './after-commit.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
@@ -81,8 +80,8 @@ function planOf(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<P
 }
 
 async function clearUp(deps: BackupDeps, run: RunStart, ending: Ending, log: Log): Promise<void> {
+  await deps.clear(path.join(deps.spool, run.id), run.id);
   try {
-    await rm(path.join(deps.spool, run.id), { recursive: true, force: true });
     // A helper that was killed in the middle of storing an object could not clear up after itself.
     if (ending.status !== 'ok') await deps.sweepTemporary();
   } catch (error) {

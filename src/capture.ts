@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
 import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
@@ -42,6 +42,8 @@ export interface CapturerDeps {
   spool: string;
   dispatcher: Dispatcher;
   treeStore: TreeStore;
+  /** removes a directory of the run; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
   /** a fall of size or rows by more than that share of the last good run is told: 0 to 1 */
   fallShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
@@ -101,9 +103,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
       });
     } finally {
       // The index lives on until the commit; the rest of the spool is needed by nobody.
-      await rm(path.join(directory, 'tree'), { recursive: true, force: true }).catch((left: unknown) =>
-        log.warn('the dump of a source could not be removed', { source: planned.name, ...errorInfo(left) }),
-      );
+      await deps.clear(path.join(directory, 'tree'), run.id);
     }
   }
 

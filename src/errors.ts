@@ -21,7 +21,7 @@ export const ERROR_CODES = {
   ENGINE_REFUSED: 'the Docker engine refused a request',
   ENGINE_PROTOCOL: 'the Docker engine sent something that cannot be right',
   EXEC_FAILED: 'a command in a container did not end well',
-  HELPER_FAILED: 'a helper container could not be started or ended early',
+  HELPER_FAILED: 'a helper container could not be started, ended early or could not be removed',
   HOOK_FAILED: 'a lifeboat.exec command did not end well',
   AGENT_NOT_IN_CONTAINER: 'the agent cannot find its own container',
   // postgres

@@ -5,8 +5,8 @@ import { createCapturer } from './capture.ts';
 import { type CopyDeps, copyAll } from './copy.ts';
 import type { CopyAloneDeps } from './copy-alone.ts';
 import { planWithKeep } from './copy-plan.ts';
-import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
+import { hasHelpers, reapHelpers } from './docker/remove-helper.ts';
 import type { Ground } from './ground.ts';
 import { keptDatabases, reachedBy } from './kept-databases.ts';
 import { checkWhole, undoVolumes, volumePlace } from './kept-volumes.ts';
@@ -21,6 +21,7 @@ import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
+import { clearDirectory } from './spool.ts';
 import { dropLeftDatabases } from './working-databases.ts';
 
 /** What each verb is given, made of the ground that all stand on. */
@@ -45,7 +46,7 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     repository: ground.own.repository,
     holdDeps: (record) => ({ ...ground.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
-    reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
+    reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
     dropDatabases: (entries, run) =>
       dropLeftDatabases({ project, log, plan, openTools: ground.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
@@ -57,6 +58,11 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     agentVersion: ground.version,
     sweepTemporary: ground.own.sweep,
   });
+}
+
+function clearOf({ engine, project, log }: Ground): (directory: string, runId: string) => Promise<void> {
+  const deps = { hasHelpers: (runId: string) => hasHelpers(engine, project, runId), log };
+  return (directory, runId) => clearDirectory(directory, runId, deps);
 }
 
 function makeSource({ agent, self, state, journals }: Ground, planned: PlannedSource, context: RunContext): Source {
@@ -143,6 +149,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
     lock: ground.lock,
     journals: ground.journals,
     spool: ground.runs,
+    clear: clearOf(ground),
     sweepTemporary: ground.own.sweep,
     state,
     dispatcher,
@@ -160,7 +167,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
     capturer: (context) =>
       createCapturer(
         {
-          ...{ state, dispatcher, treeStore, now, fallShare: settings.fall },
+          ...{ state, dispatcher, treeStore, now, fallShare: settings.fall, clear: clearOf(ground) },
           makeSource: (source, run) => makeSource(ground, source, run),
           spool: path.join(ground.runs, context.run.id),
         },
@@ -190,6 +197,7 @@ export function restoreDepsOf(ground: Ground, listeners: readonly Listener[] = [
     lock: ground.lock,
     journals: ground.journals,
     spool: ground.runs,
+    clear: clearOf(ground),
     log,
     state,
     engine: ground.engine,

@@ -63,6 +63,7 @@ async function run(request: Partial<BackupRequest>) {
     dispatcher: createDispatcher([], { log: silentLog }),
     now: () => new Date('2026-11-20T03:00:00Z'),
     recover: async () => undefined,
+    clear: async () => undefined,
     sweepTemporary: async () => undefined,
     plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
     repository: async () => repository,

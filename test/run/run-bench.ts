@@ -82,6 +82,7 @@ export class RunBench {
       }),
       now: () => this.now,
       recover: async () => undefined,
+      clear: async () => undefined,
       sweepTemporary: async () => undefined,
       plan: async () => this.plan,
       repository: () => this.open(signingKeys),

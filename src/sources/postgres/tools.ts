@@ -60,7 +60,7 @@ export interface Tools {
   remove(path: string): Promise<void>;
   /** The state of this run's sessions as text: it changes while the server works for us. */
   activity(): Promise<string>;
-  /** Ends sessions and the helper. Never rejects, and takes seconds at most. */
+  /** Ends sessions and the helper. Never rejects. Takes seconds, or minutes where the engine cannot end the helper. */
   close(): Promise<void>;
 }
 
