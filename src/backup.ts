@@ -3,7 +3,7 @@ import path from 'node:path';
 import { copyAndPrune } from './after-commit.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
 import { type Captured, vanished } from './capture.ts';
-import { captureAll } from './capture-all.ts';
+import { captureAll, failTooLarge } from './capture-all.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type Ending, type Found, finish } from './finish.ts';
 import { openHolds } from './hold.ts';
@@ -171,15 +171,20 @@ async function attempt(
       }
     }
     request.signal.throwIfAborted();
+    await failTooLarge(deps.capturer(context), captured);
     return await commit(deps, context, captured, problems);
   } catch (error) {
     const why = errorInfo(request.signal.aborted ? request.signal.reason : spoolError(error));
+    const mayArrive = journal instanceof Journal && (await wasSent(journal)) && !isSettled(error);
+    if (mayArrive) why.hint = [...(why.hint ? [why.hint] : []), MAY_ARRIVE].join(' ');
     log.error('run failed', { ...why });
-    const sent = journal instanceof Journal && (await wasSent(journal));
-    if (context && (!sent || isSettled(error))) await removeObjects(context);
+    if (context && !mayArrive) await removeObjects(context);
     return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
   }
 }
+
+const MAY_ARRIVE =
+  'Its manifest was on its way: if it arrives after all, the snapshot is whole; if not, a prune removes what the run stored.';
 
 /** Whether the manifest may still appear: then what it names is left to a prune, which waits for a day. */
 async function wasSent({ file }: Journal): Promise<boolean> {

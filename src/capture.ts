@@ -32,8 +32,8 @@ export interface Captured {
 export interface Capturer {
   /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** The outcome of a source that was not even begun. */
-  failed(source: PlannedSource, error: unknown): Promise<Captured>;
+  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
 export interface CapturerDeps {
@@ -177,7 +177,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
     return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
   }
 
-  async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
+  async function failed(planned: Pick<PlannedSource, 'name' | 'kind'>, error: unknown, startedAt = deps.now()) {
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     log.error('source failed', { source: planned.name, ...info });
     await removeObjects(planned.name).catch((left: unknown) =>

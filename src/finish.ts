@@ -4,7 +4,8 @@ import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import { type OtherSource, overall, passingShare, type RunReport, type RunStart } from './report/events.ts';
+import { type OtherSource, overall, type RunReport, type RunStart } from './report/events.ts';
+import { earlierOf, isWorthRetry, withEarlier } from './report/tries.ts';
 import { othersOf, standings } from './standing.ts';
 import type { Lease } from './store/lease.ts';
 import type { Repository, Snapshot } from './store/repository.ts';
@@ -38,11 +39,9 @@ export async function finish(
   log.info('run ended', { run: run.id, status: ending.status });
   const previous = await deps.state.lastRun().catch(() => undefined);
   const next = deps.nextRun();
-  const others = await othersNotWell(deps, run, ending, found);
-  const ended: RunReport = {
+  const own: RunReport = {
     ...run,
     ...ending,
-    ...(others.length > 0 ? { others } : {}),
     ...(found.repository ? { after: found.snapshots[0]?.manifest.sequence ?? 0 } : {}),
     end: deps.now().toISOString(),
     destination: deps.destination,
@@ -50,8 +49,15 @@ export async function finish(
     ...previousStatus(previous),
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
-  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, ended, log) });
-  await deps.state.saveLastRun(report).catch((error: unknown) => {
+  const known = await deps.state.results().catch(() => ({}));
+  const whole = withEarlier(own, request.attempt?.earlier, known);
+  const others = await othersNotWell(deps, whole, found);
+  const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
+  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
+  const problems = found.plan instanceof LifeboatError ? [] : found.plan.problems;
+  request.attempt?.hand(earlierOf(report, redactDeep(problems)));
+  // What an earlier try had of a source stays the result of that one.
+  await deps.state.saveLastRun(report, redactDeep(own)).catch((error: unknown) => {
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
   });
   deps.dispatcher.emit({ type: 'run-finished', report });
@@ -66,19 +72,18 @@ function previousStatus(previous: RunReport | undefined): Pick<RunReport, 'previ
   return previous.previousStatus ? { previousStatus: previous.previousStatus } : {};
 }
 
-function retryOf({ retryAt }: BackupRequest, ended: RunReport, log: Log): Pick<RunReport, 'retry'> {
-  const share = passingShare(ended);
-  const at = share === 'none' ? undefined : retryAt?.()?.toISOString();
+function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
+  const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
   if (at === undefined) return {};
-  log.info('what failed is tried again', { run: ended.id, at });
-  return { retry: { at, quiet: share === 'all' } };
+  log.info('what failed is tried again', { run: own.id, at });
+  // An agent that is being stopped may not come back.
+  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' } };
 }
 
 /** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
 async function othersNotWell(
   deps: BackupDeps,
-  run: RunStart,
-  ending: Ending,
+  { sources, results: done }: RunReport,
   { plan, snapshots }: Found,
 ): Promise<OtherSource[]> {
   if (plan instanceof LifeboatError) return [];
@@ -88,7 +93,10 @@ async function othersNotWell(
   ]);
   const manifests = snapshots.map(({ manifest }) => manifest);
   const all = standings({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  return othersOf(all, [...run.sources, ...ending.results.map(({ name }) => name)]);
+  const waiting = await deps.state.retries().catch(() => []);
+  // Of what another schedule is about to try again, its last try tells.
+  const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
+  return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
 }
 
 /** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
