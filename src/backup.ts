@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { copyAndPrune } from './after-commit.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
-import { captureAll } from './capture-all.ts';
+import { captureAll, failTooLarge } from './capture-all.ts';
 import { type Captured, vanishedOutcome } from './capture-outcome.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type Ending, type Found, finish } from './finish.ts';
@@ -171,6 +171,7 @@ async function attempt(
       }
     }
     request.signal.throwIfAborted();
+    await failTooLarge(deps.capturer(context), captured);
     return await commit(deps, context, captured, problems);
   } catch (error) {
     const why = errorInfo(request.signal.aborted ? request.signal.reason : spoolError(error));

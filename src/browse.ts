@@ -13,6 +13,7 @@ import { findSnapshot } from './restore-find.ts';
 import { SPOOL, withLookDirectory } from './spool.ts';
 import { standings } from './standing.ts';
 import { renderStandings } from './standing-text.ts';
+import { resolveSnapshot } from './store/chain.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
@@ -56,7 +57,7 @@ export async function show(call: Call): Promise<number> {
   const manifest =
     name === 'latest' && source !== undefined
       ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
-      : (await repository.resolve(name)).manifest;
+      : (await resolveSnapshot(repository, name, Date.now())).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));
     return EXIT.done;

@@ -23,8 +23,8 @@ import type { TreeStore } from './tree-store.ts';
 export interface Capturer {
   /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** The outcome of a source that was not even begun. */
-  failed(source: PlannedSource, error: unknown): Promise<Captured>;
+  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
 export interface CapturerDeps {
@@ -83,7 +83,11 @@ class SourceCapturer implements Capturer {
     }
   }
 
-  async failed(planned: PlannedSource, error: unknown, startedAt = this.deps.now()): Promise<Captured> {
+  async failed(
+    planned: Pick<PlannedSource, 'name' | 'kind'>,
+    error: unknown,
+    startedAt = this.deps.now(),
+  ): Promise<Captured> {
     const { log, signal } = this.context;
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     log.error('source failed', { source: planned.name, ...info });

@@ -9,9 +9,11 @@ import { type ChainReport, readChain } from './store/chain.ts';
 import { goneAway } from './store/copy-objects.ts';
 import { DamageJudge, isDamage } from './store/damage.ts';
 import { readIndexFile } from './store/index-file.ts';
+import { damagedLeases } from './store/lease-row.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { shortPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
+import { damagedLists } from './store/unreferenced.ts';
 
 export interface CheckOptions extends ReadOptions {
   /** the directory of runs in the spool, with room for one index at a time */
@@ -47,6 +49,8 @@ export interface CheckResult {
   damaged: DamagedObject[];
   /** objects that could not be read now, which says nothing of what is in them */
   unread: DamagedObject[];
+  /** damaged leases and lists of unreferenced objects: no snapshot needs them, and later ones take their place */
+  records: DamagedObject[];
   /** why the rest could not be read: the destination went away */
   stopped?: ErrorInfo;
   /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
@@ -81,6 +85,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   // An empty listing is one of a place that is not there.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
+  const records = await damagedRecords(repository);
   const read = await readShare({ repository, objects, damaged, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
@@ -94,6 +99,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     unread: [...read.unread].map(([key, error]) => ({ key, error })),
+    records,
     ...(read.stopped ? { stopped: read.stopped } : {}),
     manifests,
     signatures: chain.signatures,
@@ -104,6 +110,17 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
   };
+}
+
+async function damagedRecords({ destination, project }: Repository): Promise<DamagedObject[]> {
+  const keys = [
+    ...(await damagedLeases({ destination, project })).map((key) => ({ key, hint: 'The next run takes a new lease.' })),
+    ...(await damagedLists(destination, project)).map((key) => ({
+      key,
+      hint: 'The next prune writes a new list. Objects that no snapshot needs stay for a day longer.',
+    })),
+  ];
+  return keys.map(({ key, hint }) => ({ key, error: { code: 'OBJECT_DAMAGED', message: `${key} is damaged`, hint } }));
 }
 
 function datedAhead(snapshots: readonly Snapshot[]): string[] {

@@ -10,7 +10,7 @@ import { DamageJudge, isDamage } from './store/damage.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { deleteUnlessKept } from './store/objects.ts';
-import { type Pin, pinKey, readPins } from './store/pins.ts';
+import { type Pin, pinKey, putPin, readPins } from './store/pins.ts';
 import { manifestKey, objectsOf, type Repository, type SnapshotList } from './store/repository.ts';
 import { deleteTombstone, putTombstone, readTombstone, tombstoneIds, tombstoneKey } from './store/tombstones.ts';
 import { listContent } from './store/unreferenced.ts';
@@ -184,7 +184,8 @@ async function take(
 ): Promise<void> {
   const { destination, project } = repository;
   if (step.type === 'tombstone') {
-    return copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));
+    await copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));
+    return;
   }
   const { manifest, hash } = step.snapshot;
   const { id } = manifest;
@@ -209,8 +210,10 @@ async function take(
 /** What is pinned at the destination is pinned there. */
 async function copyPins({ repository: from, pins }: Side, to: Repository, have: ReadonlySet<string>): Promise<void> {
   const there = await readPins(to);
-  for (const id of pins.keys()) {
-    if (have.has(id) && !there.has(id)) await copyDocument(from.destination, to.destination, pinKey(to.project, id));
+  for (const [id, pin] of pins) {
+    if (!have.has(id) || there.has(id)) continue;
+    // A damaged pin keeps its snapshot all the same.
+    if (!(await copyDocument(from.destination, to.destination, pinKey(to.project, id)))) await putPin(to, id, pin);
   }
 }
 

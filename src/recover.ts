@@ -167,7 +167,7 @@ async function undoInVolumes(
 interface Cleared {
   done: boolean;
   /** what is left of the run: it may have written its manifest before it died */
-  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way';
+  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way' | 'unknown';
   /** of a restore */
   reached: Reached;
 }
@@ -177,7 +177,7 @@ async function removeLeftovers(
   journal: string,
   { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
 ): Promise<Cleared> {
-  let left: Cleared['left'] = 'nothing';
+  let left: Cleared['left'] = 'unknown';
   try {
     // First, because a helper of the dead run goes on storing.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
@@ -193,6 +193,7 @@ async function removeLeftovers(
     if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
     else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
     else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
+    else left = 'nothing';
     // What a manifest names that may still appear is left to a prune, which waits for a day.
     if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
@@ -208,6 +209,7 @@ const LEFT_HINTS = {
   snapshot: 'Its snapshot was complete by then and can be used.',
   'on its way':
     'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
+  unknown: 'What it stored could not be looked at yet; what no snapshot needs is removed later.',
   'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
 };
 

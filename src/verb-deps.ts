@@ -7,6 +7,7 @@ import type { CopyAloneDeps } from './copy-alone.ts';
 import { planWithKeep } from './copy-plan.ts';
 import { isRunning } from './docker/marker.ts';
 import { hasHelpers, reapHelpers } from './docker/remove-helper.ts';
+import { LifeboatError } from './errors.ts';
 import type { Ground } from './ground.ts';
 import { keptDatabases, reachedBy } from './kept-databases.ts';
 import { checkWhole, undoVolumes, volumePlace } from './kept-volumes.ts';
@@ -22,6 +23,7 @@ import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
 import { clearDirectory } from './spool.ts';
+import type { Repository } from './store/repository.ts';
 import { dropLeftDatabases } from './working-databases.ts';
 
 /** What each verb is given, made of the ground that all stand on. */
@@ -31,6 +33,11 @@ const ASK_LIMIT_MS = 60_000;
 
 /** How long one look after dead runs waits for a stop that one of them began, milliseconds; the next look goes on. */
 const STOP_WAIT_MS = 12_000;
+
+/** A restore from elsewhere must not wait for the agent's own destination, which may be down. The daemon asks it. */
+const notNow = async (): Promise<Repository> => {
+  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not asked during a restore from elsewhere');
+};
 
 /** Undoes what dead runs left; to be called with the lock held. */
 export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void> {
@@ -43,7 +50,7 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     dispatcher,
     log,
     now: ground.now,
-    repository: ground.own.repository,
+    repository: ground.foreign ? notNow : ground.own.repository,
     holdDeps: (record) => ({ ...ground.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
     reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,

@@ -11,10 +11,14 @@ import { MAX_DOCUMENT, putObject, streamOf } from './objects.ts';
  * @throws SNAPSHOT_TOO_LARGE
  */
 export function checkDocumentSize(what: string, size: number): void {
-  if (size <= MAX_DOCUMENT) return;
+  if (size > MAX_DOCUMENT) throw tooLarge(what, size, MAX_DOCUMENT);
+}
+
+/** SNAPSHOT_TOO_LARGE. Sizes in bytes. */
+export function tooLarge(what: string, size: number, limit: number): LifeboatError {
   const mib = (bytes: number) => Math.ceil(bytes / 1024 / 1024);
-  const message = `${what} would have ${mib(size)} MiB, and no more than ${mib(MAX_DOCUMENT)} can be read back`;
-  throw new LifeboatError('SNAPSHOT_TOO_LARGE', message, {
+  const message = `${what} would have ${mib(size)} MiB, and no more than ${mib(limit)} can be read back`;
+  return new LifeboatError('SNAPSHOT_TOO_LARGE', message, {
     hint: 'Nothing of it was committed; earlier snapshots are as they were. Leave out part of what is backed up, or divide it among several Compose projects.',
   });
 }

@@ -150,6 +150,25 @@ test('a copy goes on after objects in a row on bad sectors, and they are stored 
   expect(there).toHaveLength(4);
 });
 
+test('a copy goes on after objects that the agent may not read, and says so; they are not damaged', async () => {
+  const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call !== 'get' || !bad.includes(key)) return;
+        throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'partial', snapshots: 4, error: { code: 'DEST_UNREACHABLE' } });
+  expect(report?.error?.message).toContain('is not copied');
+  expect(await bench.state.damaged()).toEqual([]);
+  bench.mainFault = undefined;
+  expect((await bench.run())[0]).toMatchObject({ status: 'ok', snapshots: 4 });
+});
+
 test('what a copy found before the destination went away is remembered', async () => {
   const first = (await inTime())[0]?.index as string;
   bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
@@ -179,6 +198,17 @@ test('one object that the agent may not read is told, and is not damaged; all ot
   });
   expect({ damaged, unread, stopped }).toEqual({ damaged: [], unread: [bad], stopped: undefined });
   expect(Object.values(restorable)).not.toContain(null);
+});
+
+test('damaged leases and lists of unreferenced objects are told, and are nothing of a snapshot', async () => {
+  bench.write('main', 'shop/leases/0000009999.json', '{');
+  bench.write('main', 'shop/unreferenced/20261120T030000Z-00000a.json', '{');
+  const { records, damaged, usable } = await checkWith(() => undefined);
+  expect(records.map(({ key, error }) => [key, error.code])).toEqual([
+    ['shop/leases/0000009999.json', 'OBJECT_DAMAGED'],
+    ['shop/unreferenced/20261120T030000Z-00000a.json', 'OBJECT_DAMAGED'],
+  ]);
+  expect({ damaged, usable }).toEqual({ damaged: [], usable: true });
 });
 
 test('a copy does not call objects damaged that a destination does not give because it is gone', async () => {

@@ -148,6 +148,18 @@ test('one that died after its commit is told as failed with its snapshot', async
   expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
 });
 
+test('of one whose destination cannot be asked it is not said that nothing is left', async () => {
+  dead();
+  deps.repository = async () => {
+    throw new LifeboatError('DEST_UNREACHABLE', 'away');
+  };
+  await recover(deps);
+  expect(told[0]?.error?.hint).toContain('could not be looked at yet');
+  expect(done).toContain('start c1');
+  // The next look removes what it stored, and tells nothing again.
+  expect(readdirSync(journals)).toHaveLength(1);
+});
+
 test('of one whose manifest cannot be read it is not said that nothing is left', async () => {
   dead();
   damaged = [run.id];
