@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { copyAndPrune } from './after-commit.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './backup-context.ts';
-import { type Captured, vanished } from './capture.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
+import { type Captured, vanishedOutcome } from './capture-outcome.ts';
 import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
 import { type Ending, type Found, finish } from './finish.ts';
 import { openHolds } from './hold.ts';
@@ -167,7 +167,7 @@ async function attempt(
         plan,
         await deps.state.accepted(),
       )) {
-        captured.push(vanished(source));
+        captured.push(vanishedOutcome(source));
       }
     }
     request.signal.throwIfAborted();

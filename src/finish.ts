@@ -49,8 +49,9 @@ export async function finish(
     ...previousStatus(previous),
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
-  const known = await deps.state.results().catch(() => ({}));
-  const whole = withEarlier(own, request.attempt?.earlier, known);
+  const results = await deps.state.results().catch(() => ({}));
+  const planned = found.plan instanceof LifeboatError ? {} : { planned: found.plan.sources.map(({ name }) => name) };
+  const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
   const others = await othersNotWell(deps, whole, found);
   const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
   const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });

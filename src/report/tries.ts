@@ -41,19 +41,25 @@ export function earlierOf(report: RunReport, planned: readonly Problem[]): Earli
   };
 }
 
-/** The newest result of a source that is remembered. */
-export type Known = Readonly<Record<string, { run: string }>>;
+/** What is known now. */
+export interface Since {
+  /** the newest result of each source, by name */
+  results: Readonly<Record<string, { run: string }>>;
+  /** names of the sources that are planned; absent: that is not known */
+  planned?: readonly string[];
+}
 
 /**
  * The report of a try and of those before it, as one. A source that the try did not have keeps its earlier result, unless
- * another run has backed it up since.
+ * another run has backed it up since, or it is not planned any more: one that vanished is a result of the try itself.
  */
-export function withEarlier(report: RunReport, earlier: Earlier | undefined, known: Known): RunReport {
+export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
   if (!earlier) return report;
   const names = new Set(report.results.map(({ name }) => name));
   const kept = earlier.results.filter(({ name, run }) => {
-    const newest = known[name];
-    return !names.has(name) && (newest === undefined || newest.run === run);
+    const newest = since.results[name];
+    if (names.has(name) || since.planned?.includes(name) === false) return false;
+    return newest === undefined || newest.run === run;
   });
   const found = new Set(report.problems.map(keyOf));
   const problems = [...report.problems, ...earlier.problems.filter((problem) => !found.has(keyOf(problem)))];

@@ -31,7 +31,7 @@ function retry(over: Partial<RunReport> = {}): RunReport {
 }
 const known = { 'web.media': { run: FIRST }, 'db.postgres': { run: FIRST } };
 const whole = (before: RunReport, last: RunReport, planned: Problem[] = []) =>
-  withEarlier(last, earlierOf(before, planned), known);
+  withEarlier(last, earlierOf(before, planned), { results: known });
 
 describe('the report of the last try', () => {
   test('covers what only an earlier one had, with its warnings', () => {
@@ -85,7 +85,12 @@ describe('the report of the last try', () => {
 
   test('leaves out what another run has backed up since', () => {
     const since = { ...known, 'web.media': { run: '20261120T030500Z-cccccc' } };
-    const { results } = withEarlier(retry(), earlierOf(first(), []), since);
+    const { results } = withEarlier(retry(), earlierOf(first(), []), { results: since });
+    expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
+  });
+
+  test('leaves out what is not planned any more', () => {
+    const { results } = withEarlier(retry(), earlierOf(first(), []), { results: known, planned: ['db.postgres'] });
     expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
   });
 
@@ -94,7 +99,7 @@ describe('the report of the last try', () => {
     const second = whole(first({ results: [web, db, cache] }), retry({ results: [dbOk, cache], status: 'partial' }));
     const third = retry({ id: '20261120T033000Z-dddddd', results: [{ ...cache, status: 'ok' }] });
     const now = { ...known, 'db.postgres': { run: LAST }, 'cache.postgres': { run: LAST } };
-    const { results, status } = withEarlier(third, earlierOf(second, []), now);
+    const { results, status } = withEarlier(third, earlierOf(second, []), { results: now });
     expect(status).toBe('ok');
     expect(results.map(({ name, run }) => [name, run])).toEqual([
       ['web.media', FIRST],
