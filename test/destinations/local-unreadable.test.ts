@@ -1,29 +1,31 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { ObjectInfo } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 
-vi.mock('node:fs/promises', async (importOriginal) => {
-  const real = await importOriginal<typeof import('node:fs/promises')>();
-  return { ...real, lstat: vi.fn(real.lstat) };
-});
-
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'lifeboat-unreadable-'));
   for (const name of ['a', 'b', 'c']) writeFileSync(join(root, name), name);
 });
-afterEach(() => rmSync(root, { recursive: true }));
+afterEach(() => {
+  rmSync(root, { recursive: true });
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
+});
 
 async function listWith(code: string): Promise<ObjectInfo[]> {
-  vi.mocked(lstat).mockImplementation(async (file, ...rest) => {
-    if (String(file).endsWith('/b')) throw Object.assign(new Error(`${code}: lstat`), { code, errno: -5 });
-    const { lstat: real } = await vi.importActual<typeof import('node:fs/promises')>('node:fs/promises');
-    return real(file, ...rest);
-  });
+  const real = fs.lstat;
+  const failing = async (file: string) => {
+    if (file.endsWith('/b')) throw Object.assign(new Error(`${code}: lstat`), { code, errno: -5 });
+    return real(file);
+  };
+  vi.spyOn(fs, 'lstat').mockImplementation(failing as typeof fs.lstat);
+  syncBuiltinESMExports();
   const found: ObjectInfo[] = [];
   for await (const object of createLocalDestination({ root }).list('')) found.push(object);
   return found;
