@@ -1,5 +1,5 @@
+import type { FileType } from './file-stat.ts';
 import type { PackRef } from './pack-stream.ts';
-import type { FileType } from './walk.ts';
 
 /** Something in the tree that needs attention. `path` is for people. */
 export interface TreeIssue {

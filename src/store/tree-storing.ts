@@ -1,10 +1,10 @@
 import { realpath } from 'node:fs/promises';
-import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import type { Directory } from './directory.ts';
+import type { FileStat } from './file-stat.ts';
 import type { IndexEntry } from './index-file.ts';
 import { IndexWriter, RefusedLine } from './index-writer.ts';
-import { pathUnder, shortPath, type TreePath } from './path.ts';
+import { pathUnder, shorten, shortPath, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
 import type { SmallRead } from './read-file.ts';
 import { lastWritten } from './sqlite/sqlite-file.ts';
@@ -12,7 +12,8 @@ import { type DatabaseIssue, DatabaseStoring } from './sqlite/store-database.ts'
 import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
 import type { StoreTreeOptions } from './store-tree.ts';
 import { emptyResult, type StoredTree } from './stored-tree.ts';
-import { type FileStat, openRoot, type WalkItem, walk } from './walk.ts';
+import { messageWithoutPath } from './system-error.ts';
+import { openRoot, type WalkItem, walk } from './walk.ts';
 
 const MAX_ISSUES = 100;
 const MAX_JOBS = 512;
@@ -95,7 +96,7 @@ export class TreeStoring {
     const { include = [], exclude = [], signal } = this.options;
     for await (const item of walk(this.root, { include, exclude, signal })) {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
-      else this.addIssue('unreadable', item.path, errorInfo(item.error).message);
+      else this.addIssue('unreadable', item.path, messageWithoutPath(item.error));
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
         await this.settle(this.queue.shift()!);
       }
@@ -203,7 +204,7 @@ export class TreeStoring {
         : plain());
       this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
-      else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
+      else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, messageWithoutPath(stored.error));
     }
   }
 
@@ -233,7 +234,8 @@ export class TreeStoring {
 
   private addIssue(kind: 'unreadable' | 'changed' | DatabaseIssue, path: TreePath, message: string): void {
     this.result[`${kind}Count`]++;
-    if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: shortPath(path), message });
+    if (this.result[kind].length < MAX_ISSUES)
+      this.result[kind].push({ path: shortPath(path), message: shorten(message) });
   }
 
   private reportProgress(minimumMs: number): void {
@@ -245,6 +247,4 @@ export class TreeStoring {
 }
 
 /** Where the packs of a source are. */
-export function packPrefix(project: string, source: string): string {
-  return `${project}/packs/${source}/`;
-}
+const packPrefix = (project: string, source: string) => `${project}/packs/${source}/`;

@@ -1,8 +1,8 @@
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasErrno } from '../../errors.ts';
+import { type FileStat, fileStat } from '../file-stat.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../read-file.ts';
-import { type FileStat, fileStat } from '../walk.ts';
 import { companionAt, companionPath, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import { hasErrno } from '../../errors.ts';
+import { type FileStat, fileStat } from '../file-stat.ts';
 import type { TreePath } from '../path.ts';
 import { READ_FLAGS } from '../read-file.ts';
-import { type FileStat, fileStat } from '../walk.ts';
 
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');

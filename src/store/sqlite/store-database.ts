@@ -1,7 +1,7 @@
 import type { ContentStore, StoredFile } from '../content-store.ts';
+import type { FileStat } from '../file-stat.ts';
 import { comparePaths, type TreePath } from '../path.ts';
 import type { SmallRead } from '../read-file.ts';
-import type { FileStat } from '../walk.ts';
 import { type DatabaseCopy, SqliteCopies } from './sqlite-copies.ts';
 import { companionsOf, isInParts, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
 
