@@ -86,7 +86,7 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
     if (options.durable) await syncFileSystem(target);
     return result;
   } catch (error) {
-    times.abort();
+    await times.abort();
     throw error;
   } finally {
     extraction.close();
