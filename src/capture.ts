@@ -155,6 +155,7 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
         ...shared,
         ...rows,
         ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+        ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
         ...(tree.image ? { image: tree.image } : {}),
         ...(objects.facts ? { facts: objects.facts } : {}),
         index: objects.index,
@@ -171,10 +172,15 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
   }
 
   /** What makes a source partial, the worst first. */
-  function whyPartial(planned: PlannedSource, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo[] {
+  function whyPartial(
+    planned: PlannedSource,
+    { databases = [], withoutGlobals }: CapturedTree,
+    stored: StoredTree,
+  ): ErrorInfo[] {
     const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
     const missing = missingError(databases, last);
-    return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
+    const parts = [missing, withoutGlobals].filter((part) => part !== undefined);
+    return [...treeErrors(planned, stored).map(errorInfo), ...parts];
   }
 
   async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {

@@ -28,6 +28,7 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
     try {
       loaded.databases.push(await loadDatabase(options, load, kept));
     } catch (error) {
+      options.recordFailed(load.target);
       loaded.failed.push({ target: load.target, error: options.signal.aborted ? options.signal.reason : error });
       if (options.signal.aborted) ended = options.signal.reason;
       else if (error instanceof LifeboatError && ENDS_ALL.includes(error.code)) ended = error;
