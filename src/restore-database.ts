@@ -54,10 +54,9 @@ export async function prepareDatabases(
     const plan = await planLoad({ tools, facts, ...request });
     const select = pathsOf(plan);
     const preview = await look(tools, request, facts, plan);
-    if (context.entry.withoutGlobals) {
-      preview.notes.push(...withoutRoles(request, plan));
-      preview.creates = preview.creates.filter((made) => !rolesText(request.globals, plan.missingRoles).includes(made));
-    }
+    if (context.entry.withoutGlobals) preview.notes.push(...withoutRoles(request, plan));
+    else if (request.globals || plan.missingRoles.length > 0)
+      preview.creates.push(...rolesText(request.globals, plan.missingRoles));
     preview.target = planned;
     preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
@@ -126,8 +125,6 @@ async function look(
     preview.notes.push(...present.notes);
   }
   preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
-  if (request.globals || plan.missingRoles.length > 0)
-    preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
   const free = await freeDataSpace(tools, signal);
   preview.space = { where: tools.container, needed, free };
