@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { errorInfo } from '../../errors.ts';
+import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
+import { errorInfo, LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
 import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './databases.ts';
@@ -43,10 +44,21 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
       // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
       const tree = await dumpAll(options, context);
+      await refuseLivingHelper(options, context);
       await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
       return store(tree);
     },
   };
+}
+
+/** A helper's image is a stranger's: a dump that one may still change is neither looked at nor stored. */
+async function refuseLivingHelper({ agent, planned }: PostgresSourceOptions, { runId }: CaptureContext): Promise<void> {
+  if (!(await hasHelpers(agent.engine, agent.project, runId))) return;
+  throw new LifeboatError(
+    'HELPER_FAILED',
+    `a helper of ${planned.name} could not be removed, so that its dump may still be changed`,
+    { hint: REMOVE_HINT },
+  );
 }
 
 async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
