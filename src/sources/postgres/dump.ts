@@ -9,6 +9,7 @@ import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
 import { dumpError } from './dump-errors.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from './facts.ts';
 import { findFragile } from './fragile.ts';
+import { countUnchecked } from './orphans.ts';
 import { databaseDirectory } from './quote.ts';
 import type { Session } from './session.ts';
 import { listTables } from './tables.ts';
@@ -183,6 +184,7 @@ async function readAll(session: Session, pace: CountPace): Promise<Read> {
   const listed = await listTables(session);
   facts.tables = listed.tables;
   const fragile = await findFragile(session, facts.name);
+  facts.uncheckedKeys = await countUnchecked(session);
   return { facts, fragile, tally: await countTables(session, facts.name, listed, pace) };
 }
 

@@ -83,6 +83,8 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
+  /** foreign keys whose rows were not looked at, since their tables are too large; not in snapshots of older agents */
+  uncheckedKeys?: number;
   /** not in snapshots of older agents */
   objects?: ObjectCounts;
   /** roles that own something in the database: a restore needs them. In snapshots of older agents also those with rights on something */
