@@ -1,5 +1,6 @@
 import type { BackupDeps, RunContext } from './backup-context.ts';
-import type { Captured, Capturer } from './capture.ts';
+import type { Capturer } from './capture.ts';
+import type { Captured } from './capture-outcome.ts';
 import { errorInfo, type LifeboatError, toLifeboatError } from './errors.ts';
 import type { PlannedSource, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';

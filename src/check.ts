@@ -81,12 +81,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const judge = new DamageJudge(repository, [...objects.keys()]);
-  const damaged = await checkPresence(repository, objects);
+  const { damaged, unlooked } = await checkPresence(repository, objects);
   // An empty listing is one of a place that is not there.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
   const records = await damagedRecords(repository);
-  const read = await readShare({ repository, objects, damaged, judge, total: bytes }, options);
+  const read = await readShare({ repository, objects, damaged, unlooked, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
@@ -134,18 +134,20 @@ function datedAhead(snapshots: readonly Snapshot[]): string[] {
 async function checkPresence(
   { destination, project }: Repository,
   objects: ReadonlyMap<string, ObjectRef>,
-): Promise<Map<string, ErrorInfo>> {
+): Promise<{ damaged: Map<string, ErrorInfo>; unlooked: Map<string, LifeboatError> }> {
   const damaged = new Map<string, ErrorInfo>();
+  const unlooked = new Map<string, LifeboatError>();
   const missing = new Set(objects.keys());
-  for await (const { key, size } of destination.list(`${project}/`)) {
+  for await (const { key, size, unread } of destination.list(`${project}/`)) {
     const ref = objects.get(key);
     if (!ref) continue;
     missing.delete(key);
-    if (size === ref.size) continue;
+    if (unread) unlooked.set(key, unread);
+    if (size === ref.size || size === undefined) continue;
     damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
-  return damaged;
+  return { damaged, unlooked };
 }
 
 interface Found {

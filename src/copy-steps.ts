@@ -5,7 +5,14 @@ import { prolongLocks } from './locks.ts';
 import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
-import { type CopyContext, copyDocument, copySnapshot, isAboutSnapshot, removeWrong } from './store/copy-objects.ts';
+import {
+  asUnread,
+  type CopyContext,
+  copyDocument,
+  copySnapshot,
+  isAboutSnapshot,
+  removeWrong,
+} from './store/copy-objects.ts';
 import { DamageJudge, isDamage } from './store/damage.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
@@ -150,7 +157,11 @@ async function contextOf(
   problems: Map<string, Problem>,
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
-  for await (const { key, size } of listContent(repository.destination, repository.project)) there.set(key, size);
+  const bad = new Map<string, LifeboatError>();
+  for await (const { key, size, unread } of listContent(repository.destination, repository.project)) {
+    if (size !== undefined) there.set(key, size);
+    else if (unread) bad.set(key, asUnread(unread));
+  }
   const wanted = [...lacking].flatMap((step) => (step.type === 'snapshot' ? objectsOf(step.snapshot.manifest) : []));
   const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
   const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
@@ -172,7 +183,7 @@ async function contextOf(
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad: new Map(), sent: report, fence, heard, signal };
+  return { ...ends, complete, judge, there, bad, sent: report, fence, heard, signal };
 }
 
 async function take(

@@ -140,6 +140,11 @@ export function errorInfo(error: unknown): ErrorInfo {
 /** Numbers of Linux (errno(3)) that Node has no name for: it calls them `Unknown system error -122`. */
 const UNNAMED: Readonly<Record<string, number>> = { EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, EDQUOT: 122 };
 
+/** True for a {@link LifeboatError} with one of these codes. */
+export function hasCode(error: unknown, ...codes: ErrorCode[]): boolean {
+  return error instanceof LifeboatError && codes.includes(error.code);
+}
+
 /** True for a system error with one of these codes, e.g. `ENOENT`. */
 export function hasErrno(error: unknown, ...codes: string[]): boolean {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return false;

@@ -187,6 +187,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     at: deps.now().toISOString(),
     whole,
     empty,
+    expected: built.inode,
     snapshot: snapshot.id,
     journal: journal.file,
   };

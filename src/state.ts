@@ -102,9 +102,6 @@ const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json'];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
-  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
-  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
-  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
@@ -148,6 +145,18 @@ export function openState(directory: string): State {
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
+    ...openCaches(directory),
+  };
+}
+
+type Caches = Pick<State, 'cachedIndex' | 'cacheIndex' | 'cachedFacts' | 'cacheFacts'>;
+
+/** The part of the state that the repository has too: here it needs no download. */
+function openCaches(directory: string): Caches {
+  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
+  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
+  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
+  return {
     async cachedFacts(source, sha256) {
       const cached = await readJson<{ sha256: string; facts: unknown }>(factsFile(source));
       return cached?.sha256 === sha256 ? cached.facts : undefined;

@@ -16,7 +16,7 @@ export interface CopyContext {
   to: Repository;
   /** content objects that `to` has, by key with their size in bytes; kept up to date */
   there: Map<string, number>;
-  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there: not tried again */
+  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there, or not readable there: not tried again */
   bad: Map<string, LifeboatError>;
   /** tells damage at `from` from a disk or server that is gone */
   judge: DamageJudge;
@@ -62,7 +62,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
           for (const key of context.judge.doubted) bad.delete(key);
           throw isDamage(error) ? goneAway(from.destination, error) : error;
         }
-        if (finding === 'unread') unread.add(error);
+        if (finding === 'unread') asUnread(error);
       }
       if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
@@ -103,6 +103,12 @@ const fromSource = new WeakSet<LifeboatError>();
 
 /** Those of them that say something of one object only: others can be read. */
 const unread = new WeakSet<LifeboatError>();
+
+/** Marks a failure that says something of one object only. Returns it. */
+export function asUnread(error: LifeboatError): LifeboatError {
+  unread.add(error);
+  return error;
+}
 
 /** True for what keeps one snapshot from the other repository, and not those that do not need the same object. */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {

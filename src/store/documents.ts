@@ -35,17 +35,18 @@ export async function putDocument(
   return putObject(destination, key, streamOf(text), options);
 }
 
-/** Finds each of the objects of a project with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
+/** Finds each of the objects of a project with its size. Throws OBJECT_MISSING, OBJECT_DAMAGED or DEST_UNREACHABLE. */
 export async function checkPresence(
   destination: Destination,
   project: string,
   refs: readonly (ObjectRef | undefined)[],
 ): Promise<void> {
   const missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
-  for await (const { key, size } of destination.list(`${project}/`)) {
+  for await (const { key, size, unread } of destination.list(`${project}/`)) {
     const ref = missing.get(key);
     if (!ref) continue;
     missing.delete(key);
+    if (unread) throw unread;
     if (size !== ref.size) throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
   }
   for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);

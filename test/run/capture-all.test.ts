@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { BackupDeps, RunContext } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture.ts';
 import { captureAll, failTooLarge } from '../../src/capture-all.ts';
+import type { Captured } from '../../src/capture-outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import type { PlannedSource } from '../../src/plan/model.ts';
 import { streamOf } from '../../src/store/objects.ts';

@@ -224,3 +224,49 @@ test('a copy does not call objects damaged that a destination does not give beca
   expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
   expect(await bench.state.damaged()).toEqual([]);
 });
+
+/** The disk does not even give what the directory says of an object. */
+const unlookedAt = (keys: readonly string[]): Fault => {
+  return (call, key) => {
+    if (call === 'stat' && keys.includes(key))
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EIO', -5) });
+  };
+};
+
+test('objects in a row that cannot be looked at are not damaged, and the rest is read', async () => {
+  const bad = packs.slice(1, 5);
+  const { damaged, unread, stopped, bytesRead, bytes, affected } = await checkWith(unlookedAt(bad));
+  expect({ damaged, unread: unread.sort(), stopped, affected }).toEqual({
+    damaged: [],
+    unread: bad,
+    stopped: undefined,
+    affected: [],
+  });
+  expect(bytesRead).toBeGreaterThan(bytes / 4);
+});
+
+test('a repository in which nothing can be looked at is away, and not damaged', async () => {
+  const { damaged, stopped } = await checkWith((call, key) => {
+    if (call === 'stat') unlookedAt([key])(call, key);
+    if (call === 'get' && key.includes('/packs/')) badSector(key);
+    if (call === 'get' && /facts|index/.test(key)) badSector(key);
+  });
+  expect(damaged).toEqual([]);
+  expect(stopped?.code).toBe('DEST_UNREACHABLE');
+});
+
+test('what cannot be looked at in a copy is neither removed there nor sent again', async () => {
+  await bench.run();
+  const before = bench.files();
+  const [index] = (await inTime()).map(({ index }) => index);
+  const manifest = Object.keys(before).find((key) => key.endsWith('/manifest.json')) as string;
+  await bench.destination('copy').delete(manifest);
+  bench.fault = unlookedAt([index as string]);
+  const [report] = await bench.run();
+  expect(report).toMatchObject({ status: 'partial', error: { code: 'DEST_UNREACHABLE' } });
+  expect(Object.keys(bench.files()).sort()).toEqual(
+    Object.keys(before)
+      .filter((key) => key !== manifest)
+      .sort(),
+  );
+});

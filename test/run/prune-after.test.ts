@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backup } from '../../src/backup.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture.ts';
+import type { Captured } from '../../src/capture-outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { Plan, Problem } from '../../src/plan/model.ts';
