@@ -33,9 +33,14 @@ export async function checkRepository(call: Call): Promise<number> {
       ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),
     ].join('\n'),
   );
+  return statusOf(result, rules.length);
+}
+
+/** The exit status of a check. `rules`: how many rules of buckets would take backups away. */
+export function statusOf(result: CheckResult, rules: number): number {
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
   if (result.stopped) return EXIT.failed;
-  if (rules.length > 0 && result.usable) return EXIT.partial;
+  if (rules > 0 && result.usable) return EXIT.partial;
   const whole = [result.damaged, result.unread, result.manifests, result.records].every(({ length }) => length === 0);
   if (whole) return EXIT.done;
   return result.usable ? EXIT.partial : EXIT.failed;

@@ -60,6 +60,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...shared,
       ...rowsOf(tree.facts),
       ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+      ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
       index: source.index,
@@ -73,10 +74,12 @@ export function storedOutcome(source: StoredSource): Captured {
 }
 
 /** What makes a source partial, the worst first. */
-function listLosses({ planned, tree: { databases = [] }, stored, snapshots }: StoredSource): ErrorInfo[] {
+function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorInfo[] {
+  const { databases = [], withoutGlobals } = tree;
   const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
   const missing = missingError(databases, last);
-  return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
+  const parts = [missing, withoutGlobals].filter((part) => part !== undefined);
+  return [...treeErrors(planned, stored).map(errorInfo), ...parts];
 }
 
 function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {

@@ -44,6 +44,8 @@ export type JournalEntry =
   | { type: 'targets'; targets: string[] }
   /** a restored database has its name */
   | { type: 'swapped'; target: string }
+  /** a database of several could not be restored, and is as it was */
+  | { type: 'failed'; target: string }
   /** tables are about to go into a database that is in use, by their names there */
   | { type: 'copying'; tables: string[] }
   /** a volume is worked in from here on, see kept-volumes.ts */

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { reportDeadRestore } from './dead-restore.ts';
+import { reportDeadRestore, severalOf } from './dead-restore.ts';
 import { type HelperLabels, PROBE_RUN } from './docker/helper-labels.ts';
 import { requireGone } from './docker/remove-helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
@@ -128,18 +128,11 @@ async function undo(
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
-    const several = databasesOf(entries);
+    const several = severalOf(entries);
     if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
-}
-
-/** What a restore of several databases had swapped, and what it had not; undefined for other restores. */
-function databasesOf(entries: readonly JournalEntry[]): { swapped: string[]; others: string[] } | undefined {
-  const all = entries.find((entry) => entry.type === 'targets')?.targets;
-  const swapped = entries.flatMap((entry) => (entry.type === 'swapped' ? [entry.target] : []));
-  return all && { swapped, others: all.filter((target) => !swapped.includes(target)) };
 }
 
 /** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */

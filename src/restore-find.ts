@@ -135,7 +135,8 @@ async function findLatest(
 /** The newest snapshot of a server that says which databases it lacks; otherwise the newest whole one. */
 function latestOf(manifests: readonly Manifest[], source: string): LastGood | undefined {
   const stored = lastStoredOf(manifests, source);
-  const isExplained = stored && missingDatabases(stored.entry).length > 0;
+  const isExplained =
+    stored && (missingDatabases(stored.entry).length > 0 || stored.entry.withoutGlobals !== undefined);
   return isExplained ? stored : lastGoodOf(manifests, source);
 }
 

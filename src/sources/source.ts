@@ -33,6 +33,8 @@ export interface CapturedTree {
   warnings: string[];
   /** of a server: those that were to be backed up, also those that are missing in the tree */
   databases?: CapturedDatabase[];
+  /** of a server: why its roles and tablespaces are missing in the tree */
+  withoutGlobals?: ErrorInfo;
   /** image digest or id the source ran on, if any */
   image?: string;
 }

@@ -47,6 +47,8 @@ const source = z.object({
   databases: z
     .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed', 'closed']), error: errorInfo.optional() }))
     .optional(),
+  /** of a database source: why it has no roles and tablespaces */
+  withoutGlobals: errorInfo.optional(),
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),

@@ -285,6 +285,32 @@ test.each([
   expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
 });
 
+test('a dead restore of several databases tells those that failed from the one whose turn it was', async () => {
+  reached = 'swapped';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog', 'shop', 'wiki', 'zoo'] });
+  journal.record({ type: 'failed', target: 'app' });
+  journal.record({ type: 'swapped', target: 'blog' });
+  // It has its name, and what came after that failed.
+  journal.record({ type: 'failed', target: 'blog' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    `Restored and in place: blog. Wholly the old or the new: shop. As it was: app, wiki, zoo. The restore can be started again. \`lifeboat rollback ${restore.id}\` brings back what it replaced.`,
+  );
+});
+
+test('a dead restore of several databases offers a rollback only where it replaced something', async () => {
+  reached = 'nothing';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog'] });
+  journal.record({ type: 'failed', target: 'app' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    'Wholly the old or the new: blog. As it was: app. The restore can be started again.',
+  );
+  expect(restores[0]?.canRollBack).toBe(false);
+});
+
 test('a dead restore of tables that were on their way into a database in use tells of them', async () => {
   reached = 'nothing';
   deadRestore().record({ type: 'copying', tables: ['public.orders'] });

@@ -4,6 +4,7 @@ import { errorInfo, LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
 import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './databases.ts';
+import { withoutGlobalsError } from './dump-globals.ts';
 import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { readMemberships } from './globals.ts';
@@ -111,6 +112,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
         ...collationWarnings(facts),
       ],
       image: planned.imageId,
+      ...(dump.withoutGlobals ? { withoutGlobals: withoutGlobalsError(errorInfo(dump.withoutGlobals)) } : {}),
       databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
     };
   } catch (error) {

@@ -69,7 +69,7 @@ const WEAK_REQUESTS = [
 
 function weakRequest(form: string, { container, address, user }: Connecting): LifeboatError {
   return new LifeboatError('PG_AUTH', `the server at ${address} asks for the password of ${user} ${form}`, {
-    hint: `Another server than that of ${container} may answer there (a shared network or socket), and could use it. Let this role in with scram-sha-256: set password_encryption, and its password again.`,
+    hint: `${container} shares its network or its socket with others, so another server may answer there: it could read a password in clear text, and use an MD5 hash to log in. With scram-sha-256 it learns nothing. Set password_encryption to scram-sha-256, give the role its password again (ALTER ROLE ${user} PASSWORD …), and name scram-sha-256 in pg_hba.conf; or give ${container} a network of its own.`,
   });
 }
 
