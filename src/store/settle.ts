@@ -35,7 +35,7 @@ export async function settle(
     }
     await times.finish();
   } catch (error) {
-    times.abort();
+    await times.abort();
     // A directory that an application removed or moved since needs no time.
     if (!(error instanceof PathChanged)) throw error;
   }

@@ -15,8 +15,8 @@ export interface TimeSetter {
   set(path: TreePath, mtime: bigint): Promise<void> | undefined;
   /** Waits until every time is set. Throws TOOL_FAILED when one could not be, {@link PathChanged} where the path is another one now. */
   finish(): Promise<void>;
-  /** Ends without waiting. */
-  abort(): void;
+  /** Ends at once; what is under way is given up. */
+  abort(): Promise<void>;
 }
 
 const BATCH = 64 * 1024;
@@ -103,7 +103,7 @@ function roundedIn(root: Directory): TimeSetter {
     async finish() {
       if (changed) throw changed;
     },
-    abort: () => {},
+    abort: async () => {},
   };
 }
 
@@ -155,8 +155,10 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
         });
       }
     },
-    abort() {
+    async abort() {
       child.kill('SIGKILL');
+      // It has the directory open until then, and keeps it from being unmounted.
+      await exited;
     },
   };
 }
