@@ -10,7 +10,7 @@ export async function accept(call: Call): Promise<number> {
   const source = operands[0] as string;
   if (source === 'destination') return acceptDestination(call);
   if (app.settings.copies.some(({ name }) => name === source)) return acceptCopy(call, source);
-  const { snapshots } = await (await app.repository()).snapshots();
+  const { snapshots } = await (await app.repository({ create: false })).snapshots(call.io.signal);
   const seen = snapshots.some(({ manifest }) => source in manifest.sources);
   const planned = (await app.plan()).sources.some(({ name }) => name === source);
   if (!seen && !planned) {

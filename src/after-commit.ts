@@ -1,6 +1,7 @@
 import type { BackupDeps, BackupRequest } from './backup-context.ts';
+import type { Run } from './begin-run.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
-import type { Ending, Found } from './finish.ts';
+import type { Ending } from './finish.ts';
 import { MAKES_ROOM } from './lock.ts';
 import type { Log } from './log.ts';
 import type { Plan } from './plan/model.ts';
@@ -19,14 +20,13 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export async function copyAndPrune(
   deps: BackupDeps,
   request: BackupRequest,
+  { prepared, log }: Run,
   ending: Ending,
-  { plan, lease, repository }: Found,
-  log: Log,
 ): Promise<void> {
   const { trigger, only, signal } = request;
   // A restore waits for its safety snapshot; the next run copies it.
-  if (trigger === 'safety' || signal.aborted || plan instanceof LifeboatError) return;
-  if (!lease || lease instanceof LifeboatError || !repository) return;
+  if (trigger === 'safety' || signal.aborted || !prepared) return;
+  const { plan, repository, lease } = prepared;
   // Not after a run that somebody made of a part: that person may be about to look at what is there.
   const prune = ending.snapshot !== undefined && !(trigger === 'manual' && only);
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });

@@ -2,6 +2,7 @@ import { backup } from './backup.ts';
 import type { BackupRequest } from './backup-context.ts';
 import { type CopyRequest, copyAlone } from './copy-alone.ts';
 import { watch } from './docker/discover.ts';
+import { isRunning } from './docker/marker.ts';
 import { LifeboatError } from './errors.ts';
 import type { Foreign } from './foreign.ts';
 import { type Base, type Ground, layGround } from './ground.ts';
@@ -18,6 +19,7 @@ import type { CopyReport, Listener, RestoreReport, RunReport } from './report/ev
 import type { RestoreRequest, RestoreResult } from './restore-context.ts';
 import type { RollbackRequest } from './rollback.ts';
 import type { Rollback } from './state.ts';
+import { runsUnderWay, type UnderWay } from './under-way.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './verb-deps.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
@@ -30,8 +32,10 @@ export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => 
 
 /** The product, put together. */
 export interface App extends Ground {
-  /** true while a backup or restore is under way */
+  /** true while the lock is held: by a backup, restore, prune, copy, or what undoes dead runs */
   isBusy(): Promise<boolean>;
+  /** backups and restores that are under way, oldest first */
+  runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
   rollback(request: RollbackRequest): Promise<RestoreReport>;
@@ -45,10 +49,12 @@ export interface App extends Ground {
 /** Builds everything on the ground that {@link layGround} finds, and fails as that does. */
 export async function createApp(base: Base, foreign?: Foreign): Promise<App> {
   const ground = await layGround(base, foreign);
-  const { log, project, notifiers, state, plan, treeStore, self } = ground;
+  const { log, project, notifiers, state, plan, treeStore, self, journals, engine } = ground;
   const app: App = {
     ...ground,
     isBusy: () => isLocked(project),
+    runsUnderWay: () =>
+      runsUnderWay(journals, { agentId: self.facts.id, isRunning: (agent) => isRunning(engine, agent) }),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(ground, createDispatcher([...notifiers, ...listeners], { log })), request),
     // Loaded when they are used: a backup starts without them.

@@ -6,6 +6,7 @@ import type { Log } from './log.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from './report/events.ts';
+import type { Earlier } from './report/tries.ts';
 import type { State } from './state.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
@@ -33,6 +34,8 @@ export interface BackupDeps {
   zone: string;
   /** undoes what dead runs left, and reports them as failed; never rejects */
   recover(): Promise<void>;
+  /** removes a directory of a run in the spool; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
   /** removes unfinished files of this project from the destination; nobody else writes there now */
   sweepTemporary(): Promise<void>;
   plan(): Promise<Plan>;
@@ -52,6 +55,16 @@ export interface BackupDeps {
   prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
 }
 
+/** One try of a scheduled run. */
+export interface Attempt {
+  /** what the tries before it came to */
+  earlier?: Earlier;
+  /** when the run is made again if it fails now; undefined: it is not */
+  retryAt(): Date | undefined;
+  /** Notes what the report of the next try is to cover too. */
+  hand(on: Earlier): void;
+}
+
 export interface BackupRequest {
   trigger: Trigger;
   /** undefined: every source of the plan */
@@ -59,8 +72,8 @@ export interface BackupRequest {
   /** called once the lock is held: from here on there is a run */
   begun?: () => void;
   signal: AbortSignal;
-  /** when the run is made again if it fails now; absent or undefined: it is not */
-  retryAt?: (() => Date | undefined) | undefined;
+  /** of a scheduled run that is made again if it fails; absent: it is not */
+  attempt?: Attempt;
   /** see {@link Lock}: copies make room */
   whenWanted?: Lock['whenWanted'] | undefined;
 }

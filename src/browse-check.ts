@@ -33,10 +33,15 @@ export async function checkRepository(call: Call): Promise<number> {
       ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),
     ].join('\n'),
   );
+  return statusOf(result, rules.length);
+}
+
+/** The exit status of a check. `rules`: how many rules of buckets would take backups away. */
+export function statusOf(result: CheckResult, rules: number): number {
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
-  if (rules.length > 0 && result.usable) return EXIT.partial;
   if (result.stopped) return EXIT.failed;
-  const whole = [result.damaged, result.unread, result.manifests].every(({ length }) => length === 0);
+  if (rules > 0 && result.usable) return EXIT.partial;
+  const whole = [result.damaged, result.unread, result.manifests, result.records].every(({ length }) => length === 0);
   if (whole) return EXIT.done;
   return result.usable ? EXIT.partial : EXIT.failed;
 }
@@ -79,6 +84,7 @@ function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { n
     const ids = result.ahead.join(', ');
     lines.push(`Dated in the future, since a clock was wrong: ${ids}. The order of snapshots is not affected.`);
   }
+  for (const { error } of result.records) lines.push(`! ${error.message} (${error.code})`, `  ${error.hint}`);
   for (const { error } of [...manifests, ...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
   for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =
@@ -100,7 +106,8 @@ function renderCheck(result: CheckResult, foreign: boolean, copies: readonly { n
     if (stopped.hint) lines.push(`  ${stopped.hint}`);
   }
   if (damaged.length === 0 && manifests.length === 0) {
-    return (stopped || unread.length > 0 ? lines : [...lines, 'No problem found.']).join('\n');
+    const isWell = !stopped && unread.length === 0 && result.records.length === 0;
+    return (isWell ? [...lines, 'No problem found.'] : lines).join('\n');
   }
   for (const [source, id] of Object.entries(result.restorable)) {
     lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);

@@ -4,7 +4,6 @@ import { type ErrorInfo, errorInfo, LifeboatError, toLifeboatError } from './err
 import { EXIT } from './exit.ts';
 import { heldLines } from './held-data.ts';
 import { heldProblems, heldServices } from './held-services.ts';
-import { openJournals, readJournal } from './journal.ts';
 import { copyStateLines } from './report/copy-text.ts';
 import { formatAgo, formatBytes, plural, table } from './report/format.ts';
 import { renderSnapshots, type SnapshotRow } from './report/listing.ts';
@@ -14,12 +13,14 @@ import { findSnapshot } from './restore-find.ts';
 import { SPOOL, withLookDirectory } from './spool.ts';
 import { standings } from './standing.ts';
 import { renderStandings } from './standing-text.ts';
+import { resolveSnapshot } from './store/chain.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { type IndexEntry, readIndexFile } from './store/index-file.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import { displayPath } from './store/path.ts';
 import { readPins } from './store/pins.ts';
 import { missingDatabases } from './store/stored-databases.ts';
+import type { UnderWay } from './under-way.ts';
 
 /** The commands that only look. */
 
@@ -51,11 +52,12 @@ function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
 export async function show(call: Call): Promise<number> {
   const [name, source, glob] = call.operands as [string, string?, string?];
   const repository = await call.app.repository({ create: false });
+  const look = { unsigned: true, lookOnly: true, signal: call.io.signal };
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined
-      ? (await findSnapshot(repository, { snapshot: name, source, unsigned: true, signal: call.io.signal })).snapshot
-      : (await repository.resolve(name)).manifest;
+      ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
+      : (await resolveSnapshot(repository, name, Date.now())).manifest;
   if (source === undefined) {
     print(call, manifest, () => renderManifest(manifest));
     return EXIT.done;
@@ -168,7 +170,8 @@ export async function status(call: Call): Promise<number> {
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = standings({ plan, manifests, results, accepted, zone, now });
   const next = app.nextRun(plan).toISOString();
-  const running = (await app.isBusy()) ? await runningNow(state.directory) : null;
+  const underWay = await app.runsUnderWay();
+  const running = runningNow(underWay);
   const sources = all.map(({ name, attention, last: newest, lastGood: good, missing }) => ({
     name,
     attention,
@@ -177,7 +180,7 @@ export async function status(call: Call): Promise<number> {
     lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
   }));
   const held = await app.heldData();
-  const services = await heldServices(app.journals, running !== null);
+  const services = await heldServices(app.journals, underWay);
   const known = await state.copies();
   const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
   print(
@@ -235,11 +238,9 @@ function because(error: ErrorInfo | undefined): string {
   return error ? ` · ${error.message} (${error.code})` : '';
 }
 
-/** The backup or restore that is under way, by its journal. */
-async function runningNow(directory: string): Promise<string | null> {
-  // The newest: an older one may wait for something that could not be undone yet.
-  const file = (await openJournals(path.join(directory, 'runs'))).at(-1);
-  const start = file ? (await readJournal(file)).find((entry) => entry.type === 'start') : undefined;
+/** The backup or restore that is under way: the newest, since a restore makes a safety snapshot. */
+function runningNow(underWay: readonly UnderWay[]): string | null {
+  const start = underWay.at(-1)?.start;
   if (!start) return null;
   return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;
 }

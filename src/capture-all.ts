@@ -1,9 +1,13 @@
 import type { BackupDeps, RunContext } from './backup-context.ts';
-import type { Captured } from './capture.ts';
+import type { Capturer } from './capture.ts';
+import type { Captured } from './capture-outcome.ts';
 import { errorInfo, type LifeboatError, toLifeboatError } from './errors.ts';
 import type { PlannedSource, Problem } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import { groupByHold } from './run-rules.ts';
+import { tooLarge } from './store/documents.ts';
+import { canonicalJson } from './store/manifest.ts';
+import { MAX_DOCUMENT } from './store/objects.ts';
 import { readInfo } from './store/repository-info.ts';
 import { withHold } from './with-hold.ts';
 
@@ -53,6 +57,29 @@ export async function captureAll(
       }
       for (const source of waiting) await captureOne(source, () => capturer.failed(source, error));
     }
+  }
+}
+
+/** Longest that the sources of a manifest may be, bytes: the rest of it is small. */
+const LONGEST = MAX_DOCUMENT - 64 * 1024;
+
+/**
+ * Fails the sources with which the manifest would be larger than can be read back (SNAPSHOT_TOO_LARGE), the largest first: it names
+ * each pack of a source, and those of a very large volume are many.
+ */
+export async function failTooLarge(
+  capturer: Pick<Capturer, 'failed'>,
+  captured: Captured[],
+  longest = LONGEST,
+): Promise<void> {
+  const sizes = captured.map(({ entry }) => Buffer.byteLength(canonicalJson(entry)));
+  while (sizes.reduce((sum, size) => sum + size, 0) > longest) {
+    const size = Math.max(...sizes);
+    const i = sizes.indexOf(size);
+    const { name, kind } = (captured[i] as Captured).report;
+    const error = tooLarge(`what the manifest says of ${name}`, size, longest);
+    captured[i] = await capturer.failed({ name, kind: kind as PlannedSource['kind'] }, error);
+    sizes[i] = 0;
   }
 }
 

@@ -1,39 +1,30 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunContext } from './backup-context.ts';
-import { type ErrorInfo, errorInfo, LifeboatError } from './errors.ts';
-import { fallsOf, rowsOf } from './falls.ts';
+import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './capture-outcome.ts';
+import { errorInfo, LifeboatError } from './errors.ts';
+import { fallsOf, formerSnapshots } from './falls.ts';
 import { journalObjects } from './journal.ts';
 import { isAccepted } from './plan/accepted.ts';
 import type { PlannedSource } from './plan/model.ts';
-import { formatKeep } from './plan/retention.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import type { Progress, SourceReport } from './report/events.ts';
-import { type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
-import { missingError } from './sources/postgres/missing-error.ts';
-import type { CapturedDatabase, CapturedTree, Source } from './sources/source.ts';
+import type { Progress } from './report/events.ts';
+import { lastGoodOf, lastStoredOf } from './run-rules.ts';
+import type { CapturedTree, Source } from './sources/source.ts';
 import { spoolError } from './spool.ts';
 import type { State } from './state.ts';
-import type { ManifestSource } from './store/manifest.ts';
+import type { Manifest } from './store/manifest.ts';
 import { objectsOfSource } from './store/source-objects.ts';
-import { lastWithDatabase } from './store/stored-databases.ts';
 import type { StoredTree } from './store/stored-tree.ts';
+import type { PreviousTree } from './tree-jobs.ts';
 import type { TreeStore } from './tree-store.ts';
-import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
-
-/** What became of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
-export interface Captured {
-  report: SourceReport;
-  entry: ManifestSource;
-  keepIndex?: () => Promise<void>;
-}
 
 export interface Capturer {
   /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** The outcome of a source that was not even begun. */
-  failed(source: PlannedSource, error: unknown): Promise<Captured>;
+  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
 export interface CapturerDeps {
@@ -42,6 +33,8 @@ export interface CapturerDeps {
   spool: string;
   dispatcher: Dispatcher;
   treeStore: TreeStore;
+  /** removes a directory of the run; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
   /** a fall of size or rows by more than that share of the last good run is told: 0 to 1 */
   fallShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
@@ -50,198 +43,147 @@ export interface CapturerDeps {
 
 /** capture → store, for one source after the other. */
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
-  const { run, repository, log, signal } = context;
-  const snapshots = context.snapshots.map(({ manifest }) => manifest);
-  // What is not signed may be forged: what is signed now must not be built on it.
-  const reusable = context.snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest);
+  return new SourceCapturer(deps, context);
+}
 
-  async function captureWell(planned: PlannedSource, before: readonly string[], startedAt: Date): Promise<Captured> {
+/** One source under way. `directory` is its own, in the spool. */
+interface Task {
+  planned: PlannedSource;
+  startedAt: Date;
+  directory: string;
+  /** warnings that are known before it begins */
+  warnings: readonly string[];
+  progress(update: Omit<Progress, 'source'>): void;
+}
+
+class SourceCapturer implements Capturer {
+  private readonly deps: CapturerDeps;
+  private readonly context: RunContext;
+  private readonly snapshots: Manifest[];
+  /** Snapshots to build on: what is not signed may be forged, so nothing that is signed now rests on it. */
+  private readonly reusable: Manifest[];
+
+  constructor(deps: CapturerDeps, context: RunContext) {
+    this.deps = deps;
+    this.context = context;
+    this.snapshots = context.snapshots.map(({ manifest }) => manifest);
+    this.reusable = context.snapshots.filter(({ unsigned }) => !unsigned).map(({ manifest }) => manifest);
+  }
+
+  async capture(planned: PlannedSource, warnings: readonly string[]): Promise<Captured> {
+    const { deps } = this;
+    const startedAt = deps.now();
     const directory = path.join(deps.spool, planned.name);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
     const progress = (update: Omit<Progress, 'source'>) =>
       deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
-    const lastGood = lastGoodOf(snapshots, planned.name);
-    const lastStored = lastStoredOf(snapshots, planned.name);
     try {
-      const source = deps.makeSource(planned, context);
-      const spool = path.join(directory, 'tree');
-      await mkdir(spool, { mode: 0o700 });
-      return await source.capture({ runId: run.id, spool, log, signal, progress }, async (captured) => {
-        const indexPath = path.join(directory, 'index.ndjson');
-        const previous = await previousTree(
-          { state: deps.state, context },
-          planned.name,
-          lastStoredOf(reusable, planned.name),
-          directory,
-        );
-        const stored = await deps.treeStore.store({
-          tree: captured,
-          source: planned.name,
-          runId: run.id,
-          journal: context.journal.file,
-          indexPath,
-          spool: directory,
-          sqlite: planned.kind !== 'postgres',
-          signal,
-          progress,
-          ...(previous.tree ? { previous: previous.tree } : {}),
-        });
-        await checkNotEmpty(planned, stored, lastStored);
-        const record = async (key: string) => context.journal.record({ type: 'object', key });
-        const facts = await repository.putFacts(run.id, planned.name, captured.facts, record);
-        const index = await repository.putIndex(run.id, planned.name, indexPath, record);
-        const tree = { ...captured, warnings: [...before, ...captured.warnings, ...previous.warnings] };
-        const falls = await fallsOf(
-          { readFacts: factsReader({ state: deps.state, context }, planned.name), log, share: deps.fallShare },
-          captured,
-          stored,
-          lastGood,
-        );
-        return outcome(planned, tree, stored, { facts, index, indexPath }, falls, lastGood, startedAt);
-      });
-    } finally {
-      // The index lives on until the commit; the rest of the spool is needed by nobody.
-      await rm(path.join(directory, 'tree'), { recursive: true, force: true }).catch((left: unknown) =>
-        log.warn('the dump of a source could not be removed', { source: planned.name, ...errorInfo(left) }),
-      );
+      return await this.captureTree({ planned, startedAt, directory, warnings, progress });
+    } catch (error) {
+      return this.failed(planned, error, startedAt);
     }
   }
 
-  async function checkNotEmpty(planned: PlannedSource, stored: StoredTree, lastStored: LastGood | undefined) {
+  async failed(
+    planned: Pick<PlannedSource, 'name' | 'kind'>,
+    error: unknown,
+    startedAt = this.deps.now(),
+  ): Promise<Captured> {
+    const { log, signal } = this.context;
+    const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
+    log.error('source failed', { source: planned.name, ...info });
+    await this.removeObjects(planned.name).catch((left: unknown) =>
+      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
+    );
+    const durationMs = this.since(startedAt);
+    return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
+  }
+
+  private async captureTree(task: Task): Promise<Captured> {
+    const { deps, context } = this;
+    const { planned, directory, progress } = task;
+    const spool = path.join(directory, 'tree');
+    const { run, log, signal } = context;
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    try {
+      const source = deps.makeSource(planned, context);
+      await mkdir(spool, { mode: 0o700 });
+      return await source.capture({ runId: run.id, spool, log, signal, progress }, (tree) => this.store(task, tree));
+    } finally {
+      // The index lives on until the commit; the rest of the spool is needed by nobody.
+      await deps.clear(spool, run.id);
+    }
+  }
+
+  /** Stores a tree, and the documents that describe it. */
+  private async store(task: Task, captured: CapturedTree): Promise<Captured> {
+    const { deps, context, snapshots } = this;
+    const { name } = task.planned;
+    const { run, repository, journal, log } = context;
+    const reading = { state: deps.state, context };
+    const indexPath = path.join(task.directory, 'index.ndjson');
+    const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
+    const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
+    await this.refuseEmpty(task.planned, stored);
+    const record = async (key: string) => journal.record({ type: 'object', key });
+    const facts = await repository.putFacts(run.id, name, captured.facts, record);
+    const index = await repository.putIndex(run.id, name, indexPath, record);
+    const falls = await fallsOf(
+      { readFacts: factsReader(reading, name), log, share: deps.fallShare },
+      captured,
+      stored,
+      formerSnapshots(snapshots, name),
+    );
+    const source: StoredSource = {
+      planned: task.planned,
+      tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
+      ...{ stored, facts, index, falls, snapshots },
+      lastGood: lastGoodOf(snapshots, name),
+      durationMs: this.since(task.startedAt),
+      trigger: run.trigger,
+    };
+    const keepIndex = async () => {
+      await deps.state.cacheIndex(name, index.sha256, indexPath);
+      if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
+    };
+    return { ...storedOutcome(source), keepIndex };
+  }
+
+  private storeTree(
+    { planned, directory, progress }: Task,
+    tree: CapturedTree,
+    { indexPath, previous }: { indexPath: string; previous: PreviousTree | undefined },
+  ): Promise<StoredTree> {
+    const { run, journal, signal } = this.context;
+    return this.deps.treeStore.store({
+      ...{ tree, source: planned.name, runId: run.id, journal: journal.file, indexPath, spool: directory },
+      sqlite: planned.kind !== 'postgres',
+      ...{ signal, progress },
+      ...(previous ? { previous } : {}),
+    });
+  }
+
+  /** @throws TREE_EMPTY for a source without any file, unless a person has accepted that */
+  private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
     // What a restore replaces may be as empty as it is wrong.
-    if (stored.files > 0 || run.trigger === 'safety') return;
-    const accepted = (await deps.state.accepted())[planned.name];
-    const last = context.snapshots.find(({ manifest }) => manifest.id === lastStored?.snapshot)?.manifest;
-    if (
-      accepted !== undefined &&
-      (lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(accepted, last)))
-    )
-      return;
+    if (stored.files > 0 || this.context.run.trigger === 'safety') return;
+    const lastStored = lastStoredOf(this.snapshots, planned.name);
+    const last = this.snapshots.find(({ id }) => id === lastStored?.snapshot);
+    const acceptance = (await this.deps.state.accepted())[planned.name];
+    const isKnown = lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(acceptance, last));
+    if (acceptance && isKnown) return;
     throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
       hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
     });
   }
 
-  function outcome(
-    planned: PlannedSource,
-    tree: CapturedTree,
-    stored: StoredTree,
-    objects: { facts: ManifestSource['facts']; index: NonNullable<ManifestSource['index']>; indexPath: string },
-    falls: readonly string[],
-    lastGood: LastGood | undefined,
-    startedAt: Date,
-  ): Captured {
-    const { files, bytes, newFiles, newBytes } = stored;
-    const rows = rowsOf(tree.facts);
-    // What a restore replaces is known to be amiss.
-    const fell = falls.length > 0 && lastGood && run.trigger !== 'safety' ? { fell: { since: lastGood.snapshot } } : {};
-    const [failure, ...others] = whyPartial(planned, tree, stored);
-    const told = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
-    const warnings = [...tree.warnings, ...told, ...falls];
-    const status = failure ? ('partial' as const) : ('ok' as const);
-    const summary = tree.summary || treeSummary(stored);
-    const error = failure ? { error: failure } : {};
-    const shared = { kind: planned.kind, status, files, bytes, newFiles, newBytes, summary, warnings, ...error };
-    return {
-      report: {
-        name: planned.name,
-        ...shared,
-        ...(falls.length > 0 ? { fell: true } : {}),
-        durationMs: deps.now().getTime() - startedAt.getTime(),
-        ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
-      },
-      entry: {
-        ...shared,
-        ...rows,
-        ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
-        ...(tree.image ? { image: tree.image } : {}),
-        ...(objects.facts ? { facts: objects.facts } : {}),
-        index: objects.index,
-        packs: stored.packs,
-        skipped: stored.skipped,
-        keep: formatKeep(planned.keep),
-        ...fell,
-      },
-      keepIndex: async () => {
-        await deps.state.cacheIndex(planned.name, objects.index.sha256, objects.indexPath);
-        if (objects.facts) await deps.state.cacheFacts(planned.name, objects.facts.sha256, tree.facts);
-      },
-    };
-  }
-
-  /** Undefined when all that was asked for is stored. */
-  /** What makes a source partial, the worst first. */
-  function whyPartial(planned: PlannedSource, { databases = [] }: CapturedTree, stored: StoredTree): ErrorInfo[] {
-    const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
-    const missing = missingError(databases, last);
-    return [...treeErrors(planned, stored).map(errorInfo), ...(missing ? [missing] : [])];
-  }
-
-  async function failed(planned: PlannedSource, error: unknown, startedAt = deps.now()): Promise<Captured> {
-    const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
-    log.error('source failed', { source: planned.name, ...info });
-    await removeObjects(planned.name).catch((left: unknown) =>
-      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
-    );
-    const durationMs = deps.now().getTime() - startedAt.getTime();
-    return failedOutcome(planned, info, durationMs, lastGoodOf(snapshots, planned.name));
-  }
-
   /** What the journal says was stored for the source; helpers wrote there too. */
-  async function removeObjects(source: string): Promise<void> {
-    const keys = await journalObjects(context.journal.file);
+  private async removeObjects(source: string): Promise<void> {
+    const { run, repository, journal } = this.context;
+    const keys = await journalObjects(journal.file);
     await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
   }
 
-  return {
-    async capture(planned, warnings) {
-      const startedAt = deps.now();
-      try {
-        return await captureWell(planned, warnings, startedAt);
-      } catch (error) {
-        return failed(planned, error, startedAt);
-      }
-    },
-    failed: (planned, error) => failed(planned, error),
-  };
-}
-
-function databaseEntry({ name, error }: CapturedDatabase): NonNullable<ManifestSource['databases']>[number] {
-  return error ? { name, status: 'failed', error } : { name, status: 'ok' };
-}
-
-/** The outcome of a source that recent snapshots have and the plan does not. */
-export function vanished(source: { name: string; kind: SourceReport['kind']; lastGood?: LastGood }): Captured {
-  const error = new LifeboatError('SOURCE_VANISHED', `${source.name} was backed up before and is not there any more`, {
-    hint: `Start its container and check its labels; if it is gone on purpose, say so with \`lifeboat accept ${source.name}\`.`,
-  });
-  return failedOutcome(source, errorInfo(error), 0, source.lastGood);
-}
-
-function failedOutcome(
-  { name, kind }: { name: string; kind: SourceReport['kind'] },
-  error: ReturnType<typeof errorInfo>,
-  durationMs: number,
-  lastGood: LastGood | undefined,
-): Captured {
-  const shared = {
-    kind,
-    status: 'failed' as const,
-    error,
-    files: 0,
-    bytes: 0,
-    newFiles: 0,
-    newBytes: 0,
-    summary: '',
-    warnings: [],
-  };
-  return {
-    report: {
-      name,
-      ...shared,
-      durationMs,
-      ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
-    },
-    entry: { ...shared, packs: [], skipped: {} },
-  };
+  private since(startedAt: Date): number {
+    return this.deps.now().getTime() - startedAt.getTime();
+  }
 }

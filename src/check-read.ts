@@ -21,6 +21,8 @@ export interface Reading {
   objects: ReadonlyMap<string, ObjectRef>;
   /** what is found is added */
   damaged: Map<string, ErrorInfo>;
+  /** objects that are there, and could not even be looked at */
+  unlooked: ReadonlyMap<string, LifeboatError>;
   judge: DamageJudge;
   /** bytes of all objects */
   total: number;
@@ -40,7 +42,7 @@ export interface Share {
  * Repeated checks of a share therefore come past everything. It ends early when the destination goes away.
  */
 export async function readShare(
-  { repository, objects, damaged, judge, total }: Reading,
+  { repository, objects, damaged, unlooked, judge, total }: Reading,
   { readData, after, signal, progress }: ReadOptions,
 ): Promise<Share> {
   const keys = [...objects.keys()].sort();
@@ -48,12 +50,19 @@ export async function readShare(
   const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
   const wanted = total * Math.min(readData, 1);
   const share: Share = { bytes: 0, unread: new Map() };
+  for (const [key, error] of unlooked) {
+    const finding = await judge.judge(key, error);
+    signal.throwIfAborted();
+    if (finding === 'outage')
+      return { ...share, stopped: errorInfo(error), ...(after === undefined ? {} : { next: after }) };
+    share.unread.set(key, errorInfo(error));
+  }
   let last = after;
   for (const key of order) {
     if (share.bytes >= wanted) break;
     signal.throwIfAborted();
     const ref = objects.get(key) as ObjectRef;
-    if (damaged.has(key)) continue;
+    if (damaged.has(key) || share.unread.has(key)) continue;
     const error = await readOne(repository.destination, ref, signal);
     if (error === undefined) {
       judge.read(key);

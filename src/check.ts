@@ -9,9 +9,11 @@ import { type ChainReport, readChain } from './store/chain.ts';
 import { goneAway } from './store/copy-objects.ts';
 import { DamageJudge, isDamage } from './store/damage.ts';
 import { readIndexFile } from './store/index-file.ts';
+import { damagedLeases } from './store/lease-row.ts';
 import type { ManifestSource, ObjectRef } from './store/manifest.ts';
 import { shortPath } from './store/path.ts';
 import { objectsOf, type Repository, type Snapshot } from './store/repository.ts';
+import { damagedLists } from './store/unreferenced.ts';
 
 export interface CheckOptions extends ReadOptions {
   /** the directory of runs in the spool, with room for one index at a time */
@@ -47,6 +49,8 @@ export interface CheckResult {
   damaged: DamagedObject[];
   /** objects that could not be read now, which says nothing of what is in them */
   unread: DamagedObject[];
+  /** damaged leases and lists of unreferenced objects: no snapshot needs them, and later ones take their place */
+  records: DamagedObject[];
   /** why the rest could not be read: the destination went away */
   stopped?: ErrorInfo;
   /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
@@ -77,11 +81,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const judge = new DamageJudge(repository, [...objects.keys()]);
-  const damaged = await checkPresence(repository, objects);
+  const { damaged, unlooked } = await checkPresence(repository, objects);
   // An empty listing is one of a place that is not there.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
-  const read = await readShare({ repository, objects, damaged, judge, total: bytes }, options);
+  const records = await damagedRecords(repository);
+  const read = await readShare({ repository, objects, damaged, unlooked, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
@@ -94,6 +99,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     unread: [...read.unread].map(([key, error]) => ({ key, error })),
+    records,
     ...(read.stopped ? { stopped: read.stopped } : {}),
     manifests,
     signatures: chain.signatures,
@@ -104,6 +110,17 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
   };
+}
+
+async function damagedRecords({ destination, project }: Repository): Promise<DamagedObject[]> {
+  const keys = [
+    ...(await damagedLeases({ destination, project })).map((key) => ({ key, hint: 'The next run takes a new lease.' })),
+    ...(await damagedLists(destination, project)).map((key) => ({
+      key,
+      hint: 'The next prune writes a new list. Objects that no snapshot needs stay for a day longer.',
+    })),
+  ];
+  return keys.map(({ key, hint }) => ({ key, error: { code: 'OBJECT_DAMAGED', message: `${key} is damaged`, hint } }));
 }
 
 function datedAhead(snapshots: readonly Snapshot[]): string[] {
@@ -117,18 +134,20 @@ function datedAhead(snapshots: readonly Snapshot[]): string[] {
 async function checkPresence(
   { destination, project }: Repository,
   objects: ReadonlyMap<string, ObjectRef>,
-): Promise<Map<string, ErrorInfo>> {
+): Promise<{ damaged: Map<string, ErrorInfo>; unlooked: Map<string, LifeboatError> }> {
   const damaged = new Map<string, ErrorInfo>();
+  const unlooked = new Map<string, LifeboatError>();
   const missing = new Set(objects.keys());
-  for await (const { key, size } of destination.list(`${project}/`)) {
+  for await (const { key, size, unread } of destination.list(`${project}/`)) {
     const ref = objects.get(key);
     if (!ref) continue;
     missing.delete(key);
-    if (size === ref.size) continue;
+    if (unread) unlooked.set(key, unread);
+    if (size === ref.size || size === undefined) continue;
     damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
-  return damaged;
+  return { damaged, unlooked };
 }
 
 interface Found {

@@ -36,7 +36,11 @@ export function processIo(): Io {
       }
     },
     end() {
-      for (const name of ['SIGTERM', 'SIGINT'] as const) process.off(name, interrupt);
+      for (const name of ['SIGTERM', 'SIGINT'] as const) {
+        // What the command came to is said already: a signal from now on changes nothing about it.
+        process.on(name, () => process.exit());
+        process.off(name, interrupt);
+      }
     },
   };
 }
@@ -124,7 +128,7 @@ async function showPlan(call: Call): Promise<number> {
     openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
   });
   const { bucketProblems } = await import('./bucket-commands.ts');
-  const held = heldProblems(await heldServices(app.journals, await app.isBusy()));
+  const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
   plan.problems.push(...problems, ...held, ...(await bucketProblems(app.settings, io.env)));
   const { error } = await app.own.look();
   // What is mounted wrongly is among the problems of the plan.

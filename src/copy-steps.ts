@@ -5,12 +5,19 @@ import { prolongLocks } from './locks.ts';
 import type { Problem } from './plan/model.ts';
 import { decide } from './prune.ts';
 import type { CopyReport } from './report/events.ts';
-import { type CopyContext, copyDocument, copySnapshot, isAboutSnapshot, removeWrong } from './store/copy-objects.ts';
+import {
+  asUnread,
+  type CopyContext,
+  copyDocument,
+  copySnapshot,
+  isAboutSnapshot,
+  removeWrong,
+} from './store/copy-objects.ts';
 import { DamageJudge, isDamage } from './store/damage.ts';
 import type { Lease } from './store/lease.ts';
 import type { Manifest } from './store/manifest.ts';
 import { deleteUnlessKept } from './store/objects.ts';
-import { type Pin, pinKey, readPins } from './store/pins.ts';
+import { type Pin, pinKey, putPin, readPins } from './store/pins.ts';
 import { manifestKey, objectsOf, type Repository, type SnapshotList } from './store/repository.ts';
 import { deleteTombstone, putTombstone, readTombstone, tombstoneIds, tombstoneKey } from './store/tombstones.ts';
 import { listContent } from './store/unreferenced.ts';
@@ -150,7 +157,11 @@ async function contextOf(
   problems: Map<string, Problem>,
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
-  for await (const { key, size } of listContent(repository.destination, repository.project)) there.set(key, size);
+  const bad = new Map<string, LifeboatError>();
+  for await (const { key, size, unread } of listContent(repository.destination, repository.project)) {
+    if (size !== undefined) there.set(key, size);
+    else if (unread) bad.set(key, asUnread(unread));
+  }
   const wanted = [...lacking].flatMap((step) => (step.type === 'snapshot' ? objectsOf(step.snapshot.manifest) : []));
   const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
   const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
@@ -172,7 +183,7 @@ async function contextOf(
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad: new Map(), sent: report, fence, heard, signal };
+  return { ...ends, complete, judge, there, bad, sent: report, fence, heard, signal };
 }
 
 async function take(
@@ -184,7 +195,8 @@ async function take(
 ): Promise<void> {
   const { destination, project } = repository;
   if (step.type === 'tombstone') {
-    return copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));
+    await copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));
+    return;
   }
   const { manifest, hash } = step.snapshot;
   const { id } = manifest;
@@ -209,8 +221,10 @@ async function take(
 /** What is pinned at the destination is pinned there. */
 async function copyPins({ repository: from, pins }: Side, to: Repository, have: ReadonlySet<string>): Promise<void> {
   const there = await readPins(to);
-  for (const id of pins.keys()) {
-    if (have.has(id) && !there.has(id)) await copyDocument(from.destination, to.destination, pinKey(to.project, id));
+  for (const [id, pin] of pins) {
+    if (!have.has(id) || there.has(id)) continue;
+    // A damaged pin keeps its snapshot all the same.
+    if (!(await copyDocument(from.destination, to.destination, pinKey(to.project, id)))) await putPin(to, id, pin);
   }
 }
 

@@ -194,7 +194,7 @@ async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortS
 /** Resolves to false when another run is under way: then it is as if the try had not begun. */
 async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
-    await attempt.ended(await deps.backup({ ...request, retryAt: attempt.retryAt }));
+    await attempt.ended(await deps.backup({ ...request, attempt }));
     return true;
   } catch (error) {
     if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;

@@ -1,5 +1,5 @@
 import { errorInfo, LifeboatError } from './errors.ts';
-import type { Reached } from './journal.ts';
+import type { JournalEntry, Reached } from './journal.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
@@ -17,10 +17,21 @@ export interface DeadRestoreDeps {
 /** What a journal tells of a restore that died. */
 export interface DeadRestore {
   reached: Reached;
-  /** of several databases: those that were swapped for sure, and the others */
-  several: { swapped: string[]; others: string[] } | undefined;
+  /** of several databases: those that were swapped for sure, those that failed and are as they were, and the others in their order */
+  several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
   /** tables that it was putting into a database in use */
   copying: readonly string[];
+}
+
+/** What a restore of several databases had swapped, and what it had not; undefined for other restores. */
+export function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
+  const all = entries.find((entry) => entry.type === 'targets')?.targets;
+  const named = (type: 'swapped' | 'failed') =>
+    entries.flatMap((entry) => (entry.type === type && 'target' in entry ? [entry.target] : []));
+  const [swapped, tried] = [named('swapped'), named('failed')];
+  // The one that has its name had it when the error came, so that the restore reported it as failed all the same.
+  const failed = tried.filter((target) => !swapped.includes(target));
+  return all && { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
 }
 
 /**
@@ -44,7 +55,11 @@ export async function reportDeadRestore(
     error: errorInfo(
       new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
         hint:
-          copying.length > 0 ? copyingHint(copying) : several ? severalHint(restore, several) : hint(restore, reached),
+          copying.length > 0
+            ? copyingHint(copying)
+            : several
+              ? severalHint(restore, several, reached)
+              : hint(restore, reached),
       }),
     ),
   };
@@ -63,13 +78,28 @@ function copyingHint(tables: readonly string[]): string {
   return `${named} may be in the database by now, with all rows, but without foreign keys, or apart from the table that they are a partition of: look whether they are, drop them then, and start it again.`;
 }
 
-/** Each was swapped for itself; the one after the last that was noted may be swapped too. */
-function severalHint({ id }: RestoreStart, { swapped, others }: NonNullable<DeadRestore['several']>): string {
-  const done = swapped.length === 0 ? '' : `Restored and in place: ${swapped.join(', ')}. `;
+/** Each was swapped for itself; the one whose turn it was may be swapped too. */
+function severalHint(
+  { id }: RestoreStart,
+  { swapped, failed, others }: NonNullable<DeadRestore['several']>,
+  reached: Reached,
+): string {
   const [next, ...later] = others;
-  const open = next === undefined ? '' : `Wholly the old or the new: ${next}. `;
-  const old = later.length === 0 ? '' : `As it was: ${later.join(', ')}. `;
-  return `${done}${open}${old}The restore can be started again; \`lifeboat rollback ${id}\` brings back what it replaced.`;
+  const asItWas = [...failed, ...later];
+  // What a restore made where nothing was has nothing to go back to.
+  const back =
+    reached === 'swapped'
+      ? [`\`lifeboat rollback ${id}\` brings back what it replaced.`]
+      : reached === 'unknown'
+        ? ['`lifeboat status` shows what can be rolled back.']
+        : [];
+  return [
+    ...(swapped.length > 0 ? [`Restored and in place: ${swapped.join(', ')}.`] : []),
+    ...(next === undefined ? [] : [`Wholly the old or the new: ${next}.`]),
+    ...(asItWas.length > 0 ? [`As it was: ${asItWas.join(', ')}.`] : []),
+    'The restore can be started again.',
+    ...back,
+  ].join(' ');
 }
 
 function hint({ verb, id }: RestoreStart, reached: Reached): string {

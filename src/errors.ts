@@ -21,7 +21,7 @@ export const ERROR_CODES = {
   ENGINE_REFUSED: 'the Docker engine refused a request',
   ENGINE_PROTOCOL: 'the Docker engine sent something that cannot be right',
   EXEC_FAILED: 'a command in a container did not end well',
-  HELPER_FAILED: 'a helper container could not be started or ended early',
+  HELPER_FAILED: 'a helper container could not be started, ended early or could not be removed',
   HOOK_FAILED: 'a lifeboat.exec command did not end well',
   AGENT_NOT_IN_CONTAINER: 'the agent cannot find its own container',
   // postgres
@@ -74,6 +74,7 @@ export const ERROR_CODES = {
   CHAIN_BROKEN: 'a manifest is missing, or is not in its place among the others',
   FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
   SNAPSHOT_TOO_LARGE: 'a snapshot would be described by more than can be read back',
+  SNAPSHOT_PARTIAL: 'the newest snapshot of a server lacks a database that an older one holds',
   SNAPSHOT_UNKNOWN: 'no snapshot of that name exists',
   TOOL_FAILED: 'a program that Lifeboat runs did not end well',
   // runs
@@ -138,6 +139,11 @@ export function errorInfo(error: unknown): ErrorInfo {
 
 /** Numbers of Linux (errno(3)) that Node has no name for: it calls them `Unknown system error -122`. */
 const UNNAMED: Readonly<Record<string, number>> = { EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, EDQUOT: 122 };
+
+/** True for a {@link LifeboatError} with one of these codes. */
+export function hasCode(error: unknown, ...codes: ErrorCode[]): boolean {
+  return error instanceof LifeboatError && codes.includes(error.code);
+}
 
 /** True for a system error with one of these codes, e.g. `ENOENT`. */
 export function hasErrno(error: unknown, ...codes: string[]): boolean {

@@ -1,10 +1,12 @@
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
-import { fallWarnings, type LastGood } from './run-rules.ts';
+import { fallWarnings, type LastGood, lastGoodOf, lastStoredOf } from './run-rules.ts';
 import type { DatabaseFacts } from './sources/postgres/facts.ts';
 import { rowsOf as rowsIn } from './sources/postgres/summary.ts';
 import type { CapturedTree } from './sources/source.ts';
+import type { Manifest } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
+import { lastWithDatabase } from './store/stored-databases.ts';
 
 type Facts = CapturedTree['facts'];
 
@@ -15,37 +17,49 @@ export interface FallDeps {
   share: number;
 }
 
+/** The snapshots that a source is compared with. */
+export interface FormerSnapshots {
+  /** the newest whole one, or the newest part where none is whole */
+  good: LastGood | undefined;
+  /** the newest one, whole or not */
+  stored: LastGood | undefined;
+  /** the newest one that holds a database of that name */
+  withDatabase(name: string): LastGood | undefined;
+}
+
+/** Finds them for a source in all snapshots, newest first. */
+export function formerSnapshots(manifests: readonly Manifest[], source: string): FormerSnapshots {
+  return {
+    good: lastGoodOf(manifests, source),
+    stored: lastStoredOf(manifests, source),
+    withDatabase: (name) => lastWithDatabase(manifests, source, name),
+  };
+}
+
+/** What a source has lost. */
+export interface Falls {
+  /** in words; none: nothing */
+  warnings: string[];
+  /** the snapshot from before the fall; of several, the oldest: it holds what the others hold, and may hold more */
+  since?: string;
+}
+
 /**
- * What a source has lost since its last good snapshot, in words. Never rejects: where the facts of that snapshot cannot be read,
- * databases are not compared by name.
+ * Finds what a source has lost. A server is compared database by database, each with the newest snapshot that holds it: a
+ * snapshot may lack some. Anything else is compared with its last good snapshot. Never rejects: where the facts of a snapshot
+ * cannot be read, its databases are not compared by name.
  */
 export async function fallsOf(
-  { readFacts, log, share }: FallDeps,
-  { facts, databases = [] }: Pick<CapturedTree, 'facts' | 'databases'>,
-  { files, bytes }: { files: number; bytes: number },
-  lastGood: LastGood | undefined,
-): Promise<string[]> {
-  if (!lastGood) return [];
-  const recorded = facts.kind === 'postgres' ? lastGood.entry.facts : undefined;
-  const before = recorded
-    ? await readFacts(recorded).catch((error: unknown) => {
-        log.warn('the last facts cannot be read, so databases are not compared by name', {
-          ...errorInfo(error),
-          key: recorded.key,
-        });
-      })
-    : undefined;
-  // What could not be stored is told of as a failure, and makes the rest no smaller than the rest was.
-  const missing = databases.flatMap(({ name, error }) => (error ? [name] : []));
-  const { lost, likeSizes } = compareServers(before, facts, missing);
-  if (missing.length === 0)
-    return [...lost, ...fallWarnings(lastGood.entry, { files, bytes, ...rowsOf(facts), likeSizes }, share)];
-  if (!isServer(before)) return lost;
-  const rest = rowsIn(before.databases.filter(({ name }) => !missing.includes(name)));
-  return [
-    ...lost,
-    ...fallWarnings({ ...lastGood.entry, rows: rest }, { files, bytes, ...rowsOf(facts), likeSizes: false }, share),
-  ];
+  deps: FallDeps,
+  captured: Pick<CapturedTree, 'facts' | 'databases'>,
+  now: { files: number; bytes: number },
+  former: FormerSnapshots,
+): Promise<Falls> {
+  const { facts } = captured;
+  if (isServer(facts)) return fallsOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
+  const { good } = former;
+  const warnings = good ? fallWarnings(good.entry, { ...now, ...rowsOf(facts) }, deps.share) : [];
+  return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
 }
 
 /** The rows that a source's facts speak of, if it has any. */
@@ -60,29 +74,80 @@ interface ServerRecord {
   databases: Pick<DatabaseFacts, 'name' | 'tables'>[];
 }
 
-interface ComparedServers {
-  /** databases of the former snapshot that the present one does not have, in words */
-  lost: string[];
-  /** the sizes of both say something about each other: they are written in the same way */
-  likeSizes: boolean;
+/** Something that a server has lost since a snapshot. */
+interface Fall {
+  text: string;
+  since: string;
 }
 
-/**
- * Compares the facts of a source with those of its last good snapshot, which may be of any kind or not be known. Whoever left
- * a database out on purpose is told once, as is whoever dropped one.
- */
-function compareServers(before: unknown, now: unknown, missing: readonly string[]): ComparedServers {
-  if (!isServer(before) || !isServer(now)) return { lost: [], likeSizes: true };
-  const names = new Set([...now.databases.map(({ name }) => name), ...missing]);
-  return {
-    lost: before.databases
-      .filter(({ name }) => !names.has(name))
-      .map(({ name }) => `database ${name} is not in this backup, and was in the last good one`),
-    likeSizes: before.compression === now.compression,
+async function fallsOfServer(
+  deps: FallDeps,
+  { facts, databases }: { facts: ServerRecord & Facts; databases: NonNullable<CapturedTree['databases']> },
+  now: { files: number; bytes: number },
+  former: FormerSnapshots,
+): Promise<Falls> {
+  const { stored } = former;
+  if (!stored) return { warnings: [] };
+  const read = factsOfSnapshots(deps);
+  const last = await read(stored);
+  // Those that an agent from before wrote do not say which databases they hold.
+  const named = stored.entry.databases;
+  const lastWith = (name: string) => (named ? former.withDatabase(name) : stored);
+  // What could not be stored is reported as a failure, and makes the rest no smaller than the rest was.
+  const isMissing = databases.some(({ error }) => error);
+  const falls: Fall[] = [];
+  const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
+  const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
+  for (const { name } of listed) {
+    const holding = lastWith(name);
+    if (known.has(name) || !holding) continue;
+    const text = `database ${name} is not in this backup, and was in the last good one`;
+    falls.push({ text, since: holding.snapshot });
+  }
+  for (const database of facts.databases) {
+    const holding = lastWith(database.name);
+    const before = holding && (await read(holding))?.databases.find(({ name }) => name === database.name);
+    if (before) falls.push(...fallsOfDatabase(before, database, deps.share, holding.snapshot));
+  }
+  if (!isMissing) {
+    const likeSizes = last === undefined || last.compression === facts.compression;
+    // Rows are compared by database, where that is possible.
+    const before = last === undefined ? stored.entry : { bytes: stored.entry.bytes, files: 0 };
+    const whole = fallWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
+    falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
+  }
+  const since = falls.map((fall) => fall.since).sort()[0];
+  return { warnings: falls.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+}
+
+type Database = ServerRecord['databases'][number];
+
+function fallsOfDatabase(before: Database, now: Database, share: number, since: string): Fall[] {
+  if (!before.tables || !now.tables) return [];
+  const [was, is] = [rowsIn([before]), rowsIn([now])];
+  const texts = fallWarnings({ rows: was, bytes: 0, files: 0 }, { rows: is, bytes: 0, files: 0 }, share);
+  return texts.map((text) => ({ text: `database ${now.name}: ${text}`, since }));
+}
+
+/** Reads the facts of snapshots, each once. Undefined for those that cannot be read, or are of another form. */
+function factsOfSnapshots({ readFacts, log }: FallDeps): (of: LastGood) => Promise<ServerRecord | undefined> {
+  const known = new Map<string, Promise<ServerRecord | undefined>>();
+  const read = async ({ entry }: LastGood) => {
+    if (!entry.facts) return undefined;
+    const { key } = entry.facts;
+    const found = await readFacts(entry.facts).catch((error: unknown) =>
+      log.warn('former facts cannot be read, so databases are not compared by name', { ...errorInfo(error), key }),
+    );
+    return isServer(found) ? found : undefined;
+  };
+  return (of) => {
+    const reading = known.get(of.snapshot) ?? read(of);
+    known.set(of.snapshot, reading);
+    return reading;
   };
 }
 
-function isServer(facts: unknown): facts is ServerRecord {
+function isServer(facts: unknown): facts is ServerRecord & Facts {
   if (typeof facts !== 'object' || facts === null) return false;
   return 'kind' in facts && facts.kind === 'postgres' && 'databases' in facts && Array.isArray(facts.databases);
 }

@@ -1,57 +1,44 @@
 import type { BackupDeps, BackupRequest } from './backup-context.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
+import type { Run } from './begin-run.ts';
+import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
-import type { Plan } from './plan/model.ts';
 import { redactDeep } from './redact.ts';
 import type { Dispatcher } from './report/dispatch.ts';
-import { type OtherSource, overall, passingShare, type RunReport, type RunStart } from './report/events.ts';
+import { type OtherSource, overall, type RunReport } from './report/events.ts';
+import { earlierOf, isWorthRetry, withEarlier } from './report/tries.ts';
 import { othersOf, standings } from './standing.ts';
-import type { Lease } from './store/lease.ts';
-import type { Repository, Snapshot } from './store/repository.ts';
 
 /** How a run ended, before it is reported. */
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
-
-/** What a run found before it began: the snapshots newest first, none where the repository could not be read. */
-export interface Found {
-  plan: Plan | LifeboatError;
-  snapshots: Snapshot[];
-  /** absent when it could not be read */
-  repository?: Repository;
-  /** held from before the repository was read, or why it is not */
-  lease?: Lease | LifeboatError | undefined;
-}
 
 /** How long an interrupted run waits for its notifiers, milliseconds. */
 const INTERRUPTED_SETTLE_MS = 4000;
 
 /** The last step of a run: its report is kept, and told to every listener. Resolves when they are done, or their time is up. */
-export async function finish(
-  deps: BackupDeps,
-  request: BackupRequest,
-  run: RunStart,
-  ending: Ending,
-  found: Found,
-  log: Log,
-  tail: () => string[],
-): Promise<RunReport> {
-  log.info('run ended', { run: run.id, status: ending.status });
+export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
+  const { start, plan, prepared, log } = run;
+  log.info('run ended', { run: start.id, status: ending.status });
   const previous = await deps.state.lastRun().catch(() => undefined);
   const next = deps.nextRun();
-  const others = await othersNotWell(deps, run, ending, found);
-  const ended: RunReport = {
-    ...run,
+  const own: RunReport = {
+    ...start,
     ...ending,
-    ...(others.length > 0 ? { others } : {}),
-    ...(found.repository ? { after: found.snapshots[0]?.manifest.sequence ?? 0 } : {}),
+    ...(prepared ? { after: prepared.list.snapshots[0]?.manifest.sequence ?? 0 } : {}),
     end: deps.now().toISOString(),
     destination: deps.destination,
-    logTail: tail(),
+    logTail: run.tail(),
     ...previousStatus(previous),
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
-  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, ended, log) });
-  await deps.state.saveLastRun(report).catch((error: unknown) => {
+  const results = await deps.state.results().catch(() => ({}));
+  const planned = plan ? { planned: plan.sources.map(({ name }) => name) } : {};
+  const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
+  const others = await othersNotWell(deps, whole, run);
+  const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
+  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
+  request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? [])));
+  // What an earlier try had of a source stays the result of that one.
+  await deps.state.saveLastRun(report, redactDeep(own)).catch((error: unknown) => {
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
   });
   deps.dispatcher.emit({ type: 'run-finished', report });
@@ -66,29 +53,31 @@ function previousStatus(previous: RunReport | undefined): Pick<RunReport, 'previ
   return previous.previousStatus ? { previousStatus: previous.previousStatus } : {};
 }
 
-function retryOf({ retryAt }: BackupRequest, ended: RunReport, log: Log): Pick<RunReport, 'retry'> {
-  const share = passingShare(ended);
-  const at = share === 'none' ? undefined : retryAt?.()?.toISOString();
+function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
+  const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
   if (at === undefined) return {};
-  log.info('what failed is tried again', { run: ended.id, at });
-  return { retry: { at, quiet: share === 'all' } };
+  log.info('what failed is tried again', { run: own.id, at });
+  // An agent that is being stopped may not come back.
+  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' } };
 }
 
 /** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
 async function othersNotWell(
   deps: BackupDeps,
-  run: RunStart,
-  ending: Ending,
-  { plan, snapshots }: Found,
+  { sources, results: done }: RunReport,
+  { plan, prepared }: Run,
 ): Promise<OtherSource[]> {
-  if (plan instanceof LifeboatError) return [];
+  if (!plan) return [];
   const [results, accepted] = await Promise.all([
     deps.state.results().catch(() => ({})),
     deps.state.accepted().catch(() => ({})),
   ]);
-  const manifests = snapshots.map(({ manifest }) => manifest);
+  const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
   const all = standings({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  return othersOf(all, [...run.sources, ...ending.results.map(({ name }) => name)]);
+  const waiting = await deps.state.retries().catch(() => []);
+  // Of what another schedule is about to try again, its last try tells.
+  const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
+  return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
 }
 
 /** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */

@@ -3,8 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { planNow, projectOf, spoolMountOf } from './agent.ts';
 import type { CopyPlace } from './copy.ts';
 import { nextRunOf } from './daemon.ts';
-import type { Destination, SweepingDestination } from './destinations/destination.ts';
-import { until } from './destinations/until.ts';
+import type { SweepingDestination } from './destinations/destination.ts';
 import { findSelf, type Self } from './docker/discover.ts';
 import { createEngine, type Engine } from './docker/engine.ts';
 import { offlineSelf } from './docker/offline.ts';
@@ -16,7 +15,7 @@ import type { Log } from './log.ts';
 import { createNotifiers } from './notifiers.ts';
 import { helperSettings, openDestination, openElsewhere } from './open-destination.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
-import type { CopyLocation } from './plan/location.ts';
+import { createPlaces, type Places } from './places.ts';
 import type { Plan, PostgresSource } from './plan/model.ts';
 import type { Settings } from './plan/settings.ts';
 import type { Notifier } from './report/notifier.ts';
@@ -26,9 +25,8 @@ import { applicationName } from './sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from './sources/postgres/tools.ts';
 import { SPOOL } from './spool.ts';
 import { openState, type State } from './state.ts';
-import { isLeasedToOther, type Lease, takeLease } from './store/lease.ts';
-import { openRepository, type Repository } from './store/repository.ts';
-import type { RepositoryOptions } from './store/repository-info.ts';
+import type { Lease } from './store/lease.ts';
+import type { Repository } from './store/repository.ts';
 import { checkKeys } from './store/seal.ts';
 import { createTreeStore, type TreeStore } from './tree-store.ts';
 import { readVersion } from './version.ts';
@@ -87,7 +85,8 @@ export interface Ground {
 /** Where the agent itself backs up to. */
 export interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   destination: SweepingDestination;
-  repository(): Promise<Repository>;
+  /** By default made where nothing is yet, except when another repository is looked at. */
+  repository(options?: { create: boolean }): Promise<Repository>;
   /** as the place that a copy is brought back to */
   place: CopyPlace;
   /** removes unfinished files of the project there; to be called by whoever holds the lock */
@@ -117,104 +116,91 @@ export async function layGround(base: Base, foreign?: Foreign): Promise<Ground> 
   const stored = foreign && (await projectIn(destination, foreign.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
-  const { id, imageId } = self.facts;
-  const { stallTimeoutMs } = settings;
-  const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
   const now = () => new Date();
-  const helper = helperSettings(settings);
-  const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
-  /** `at`: how the settings name where that destination is */
-  const openAt = async (at: string, where: Destination, options: Omit<RepositoryOptions, 'keys' | 'signingKeys'>) => {
-    const mistaken = destinationError(at, self.facts.mounts, options.create);
-    if (mistaken) throw mistaken;
-    return openRepository(where, { keys: settings.keys, ...signing, ...options });
-  };
-  const at = base.settings.destination;
-  const mistaken = () => destinationError(at, self.facts.mounts, true);
-  const own = ownRepository({ at, destination: ownDestination, project, state, log, mistaken, openAt });
-  const lease = async ({ project, destination }: Repository) =>
-    takeLease({ destination, project, home: await state.home(), holder: holderOf(self), now, log });
-  const sweepAt = async (at: string, destination: SweepingDestination, signal?: AbortSignal) => {
-    if (destinationError(at, self.facts.mounts, true)) return;
-    // What is unfinished there may be what another agent is storing.
-    const look = signal ? until(destination, signal) : destination;
-    if (await isLeasedToOther({ destination: look, project, home: await state.home(), now })) return;
-    await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
-  };
-  const placeAt = (location: string, place: SweepingDestination): CopyPlace => {
-    return {
-      name: place.name,
-      open: (main, options) => openAt(location, place, { project: main.project, copyOf: main.info, ...options }),
-      lease,
-      sweep: (signal) => sweepAt(location, place, signal),
-    };
-  };
-  const copyPlace = ({ location, ...copy }: CopyLocation): CopyPlace => {
-    return { ...placeAt(location, openElsewhere(location, settings, { hurry })), ...copy };
-  };
-  const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
+  const places = createPlaces({ settings, self, project, state, log, now, hurry });
+  const own = openOwn({ at: base.settings.destination, destination: ownDestination, create: !foreign }, places, {
+    ...{ self, project, state, log },
+  });
+  const repository: Ground['repository'] = ({ create } = { create: true }) =>
+    foreign
+      ? places.open(settings.destination, destination, { project: stored ?? project, create })
+      : own.repository({ create });
   return {
-    settings,
-    log,
-    engine,
-    self,
+    ...{ settings, log, self, project, state, destination, now, own, repository },
     found: found !== undefined,
     foreign: foreign !== undefined,
-    project,
     version: readVersion(),
-    state,
     journals: path.join(state.directory, 'runs'),
     runs: path.join(SPOOL, 'runs'),
-    agent,
+    copies: settings.copies.map(places.copy),
+    lease: places.lease,
+    notifiers: createNotifiers(settings, project),
+    nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
+    ...onEngine(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+  };
+}
+
+/** The agent's own repository, as everything else sees it. `create`: whether it is made where nothing is yet. */
+function openOwn(
+  { at, destination, create }: { at: string; destination: SweepingDestination; create: boolean },
+  places: Places,
+  { self, ...agent }: Pick<Ground, 'self' | 'project' | 'state' | 'log'>,
+): Own {
+  const mistaken = () => destinationError(at, self.facts.mounts, true);
+  const own = ownRepository({ at, destination, ...agent, mistaken, openAt: places.open });
+  return {
     destination,
-    own: {
-      destination: ownDestination,
-      look: own.look,
-      accept: own.accept,
-      // What is empty now may be about to be brought back from the other repository.
-      repository: () => own.open({ create: !foreign }),
-      place: { ...placeAt(base.settings.destination, ownDestination), open: own.openAsCopy },
-      sweep: () => sweepAt(base.settings.destination, ownDestination),
-    },
-    copies: settings.copies.map(copyPlace),
+    look: own.look,
+    accept: own.accept,
+    // What is empty now may be about to be brought back from the other repository.
+    repository: (options = { create }) => own.open(options),
+    place: { ...places.copyTo(at, destination), open: own.openAsCopy },
+    sweep: () => places.sweep(at, destination),
+  };
+}
+
+/** The part of the ground that the engine is for. */
+function onEngine(
+  engine: Engine,
+  {
+    settings,
+    self,
+    project,
+    log,
+    destination,
+    hasEngine,
+  }: Pick<Ground, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+): Pick<Ground, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
+  const { id, imageId, mounts } = self.facts;
+  const { stallTimeoutMs } = settings;
+  const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
+  const helper = helperSettings(settings);
+  const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
+  return {
+    engine,
+    agent,
     treeStore: createTreeStore({
-      engine,
-      log,
-      project,
+      ...{ engine, log, project, stallTimeoutMs },
       repository: { destination, keys: settings.keys },
-      agent: { id, imageId, mounts: self.facts.mounts },
+      agent: { id, imageId, mounts },
       helperEnv: helper.open,
       helperSecrets: helper.secret,
       helperPlace: helper.place,
-      stallTimeoutMs,
     }),
-    notifiers: createNotifiers(settings, project),
-    now,
     plan: () => planNow(engine, self, project, settings),
-    nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    repository: ({ create } = { create: true }) =>
-      foreign
-        ? openAt(settings.destination, destination, { project: stored ?? project, create })
-        : own.open({ create }),
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
-        found
+        hasEngine
           ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
           : takeLock(project, { ask: patient }),
       ),
-    lease,
     holdDeps: (record) => {
       const patienceMs = patienceOf(self.facts.stopTimeout);
       return { engine, record, log, patienceMs, agent: self.facts };
     },
     openTools: open,
     openToLook: (source, runId, signal) =>
-      open(source, {
-        runId,
-        application: applicationName(project, runId),
-        recordHelper: () => undefined,
-        signal,
-      }),
+      open(source, { runId, application: applicationName(project, runId), recordHelper: () => undefined, signal }),
   };
 }
 
@@ -228,9 +214,4 @@ async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock
       await sleep(LOCK_RETRY_MS);
     }
   }
-}
-
-/** For people on another host: the container, which they cannot see. */
-function holderOf({ facts: { id, name } }: Self): string {
-  return `container ${name} (${id.slice(0, 12)})`;
 }

@@ -2,6 +2,7 @@ import { openHolds } from './hold.ts';
 import { type JournalEntry, openJournals, type Reached, readJournal } from './journal.ts';
 import { halfSwapped } from './kept-volumes.ts';
 import type { Problem } from './plan/model.ts';
+import type { UnderWay } from './under-way.ts';
 
 /** A container that a run which is over still holds. */
 export interface HeldService {
@@ -15,10 +16,10 @@ export interface HeldService {
   data: 'old' | 'new' | 'half' | 'unknown' | 'unchanged';
 }
 
-/** The containers that dead runs still hold, by their journals. `running`: a run is under way, whose journal is the newest. */
-export async function heldServices(journals: string, running: boolean): Promise<HeldService[]> {
-  const files = await openJournals(journals);
-  if (running) files.pop();
+/** The containers that runs which are over still hold, by their journals. `underWay`: the others. */
+export async function heldServices(journals: string, underWay: readonly UnderWay[]): Promise<HeldService[]> {
+  const others = new Set(underWay.map(({ file }) => file));
+  const files = (await openJournals(journals)).filter((file) => !others.has(file));
   const held: HeldService[] = [];
   for (const file of files) {
     // One that is being undone may be gone by now.

@@ -45,6 +45,8 @@ export interface OpenHold {
   container: ContainerRef;
   /** its stop, when it was not started again */
   stop?: StopEntry;
+  /** see the journal's entry of that name */
+  projectStop?: Date;
   /** the command that is still to be run */
   post?: Hook;
   /** what has to have ended before */
@@ -59,6 +61,7 @@ export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
     const { container } = entry;
     const held = open.get(container.id) ?? { container };
     if (entry.type === 'stop') held.stop = entry;
+    if (entry.type === 'project-stop') held.projectStop = new Date(entry.at);
     if (entry.type === 'started') delete held.stop;
     if (entry.type === 'hook') held.post = entry.post;
     if (entry.type === 'pre') held.pre = entry;
@@ -80,9 +83,12 @@ export async function releaseHolds(
   let again = false;
   const open = openHolds(entries);
   const held = new Set(open.map(({ container }) => container.id));
-  for (const { container, stop, post, pre } of open) {
+  for (const { container, stop, post, pre, projectStop } of open) {
     try {
-      if (stop) await startAgain(deps, stop, held);
+      if (stop && !(await startAgain(deps, stop, { held, projectStop }))) {
+        again = true;
+        continue;
+      }
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
@@ -96,12 +102,21 @@ export async function releaseHolds(
   return { failures, again };
 }
 
-async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<string>): Promise<void> {
+/** Resolves to false when it cannot be decided yet whether the container is to be started. */
+async function startAgain(
+  deps: HoldDeps,
+  stop: StopEntry,
+  known: { held: ReadonlySet<string>; projectStop: Date | undefined },
+): Promise<boolean> {
   const { container } = stop;
   const now = await onceStopped(deps, stop);
-  const left = now && (await whyLeft(deps, stop, now, held));
-  if (left !== undefined) {
-    deps.log.warn(`${now?.name} ${left}`, { container: container.name });
+  const left = now && (await whyLeft(deps, stop, now, known));
+  if (left) {
+    deps.log.warn(`${now?.name} ${left.why}`, { container: container.name });
+    if (left.open) {
+      if (!known.projectStop) deps.record({ type: 'project-stop', container, at: left.open.toISOString() });
+      return false;
+    }
   } else if (now) {
     await deps.engine.startContainer(now.id);
     if (isStopping(stop, now)) {
@@ -115,6 +130,7 @@ async function startAgain(deps: HoldDeps, stop: StopEntry, held: ReadonlySet<str
     deps.log.warn('the container that was stopped has been removed since', { container: container.name });
   }
   deps.record({ type: 'started', container });
+  return true;
 }
 
 /**

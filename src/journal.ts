@@ -1,4 +1,4 @@
-import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync } from 'node:fs';
+import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook, Mount } from './plan/model.ts';
@@ -24,12 +24,12 @@ export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
 /**
  * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
- * says nothing. Each is written before it is done (invariant 10), so that the next start can
+ * says nothing. `since` is the start of that process, see {@link processStart}. Each is written before it is done (invariant 10), so that the next start can
  * undo what a killed run left.
  */
 export type JournalEntry =
-  | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number }
-  | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number }
+  | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number; since?: string }
+  | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number; since?: string }
   /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   /** `reached`: how far a dead restore had come, where that was found out */
@@ -44,6 +44,8 @@ export type JournalEntry =
   | { type: 'targets'; targets: string[] }
   /** a restored database has its name */
   | { type: 'swapped'; target: string }
+  /** a database of several could not be restored, and is as it was */
+  | { type: 'failed'; target: string }
   /** tables are about to go into a database that is in use, by their names there */
   | { type: 'copying'; tables: string[] }
   /** a volume is worked in from here on, see kept-volumes.ts */
@@ -57,6 +59,8 @@ export type JournalEntry =
    * the container is given; `until`: the stop is over by then, whatever it comes to
    */
   | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
+  /** the agent was asked to end at that ISO time, together with other services: whether all of the project was is known later */
+  | { type: 'project-stop'; container: ContainerRef; at: string }
   /** it runs again, or is left stopped because a user stopped it */
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
@@ -103,6 +107,20 @@ export async function openJournals(directory: string): Promise<string[]> {
     .map((name) => path.join(directory, name));
 }
 
+/**
+ * When a process started, in clock ticks since the host did: with its number it names one process, which the number alone
+ * does not (proc(5), /proc/pid/stat, field 22). undefined where there is no such process, or no /proc.
+ */
+export function processStart(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is the name of the program, which may hold blanks and brackets.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
 /** The journal of a backup or restore that begins. */
 export class Journal {
   readonly file: string;
@@ -110,7 +128,8 @@ export class Journal {
   constructor(directory: string, start: JournalEntry & { type: 'start' }) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.file = path.join(directory, `${start.verb === 'backup' ? start.run.id : start.id}.ndjson`);
-    this.record({ ...start, pid: process.pid });
+    const since = processStart(process.pid);
+    this.record({ ...start, pid: process.pid, ...(since === undefined ? {} : { since }) });
   }
 
   record(entry: JournalEntry): void {

@@ -1,5 +1,5 @@
 import type { Engine } from './docker/engine.ts';
-import { isProjectStopping, isStoppedByOthers, STOP_TIMEOUT_S } from './docker/stops.ts';
+import { findProjectStop, isStoppedByOthers, projectState, STOP_TIMEOUT_S } from './docker/stops.ts';
 import type { JournalEntry } from './journal.ts';
 
 export interface LeftDeps {
@@ -14,6 +14,13 @@ interface Current {
   startedAt: string;
 }
 
+/** Why a container is not started. */
+export interface Left {
+  why: string;
+  /** It is not known for good yet, so the hold stays open: the whole project may be being stopped, since then. */
+  open?: Date;
+}
+
 /**
  * Why a container is not started again: somebody else decided on it since our stop. The engine has no trace of a stop that
  * finds the container stopped already; then it is started.
@@ -22,20 +29,31 @@ export async function whyLeft(
   { engine, agent }: LeftDeps,
   stop: JournalEntry & { type: 'stop' },
   now: Current,
-  held: ReadonlySet<string>,
-): Promise<string | undefined> {
+  { held, projectStop }: { held: ReadonlySet<string>; projectStop?: Date | undefined },
+): Promise<Left | undefined> {
   const isSame = now.id === stop.container.id;
   if (isSame ? stop.startedAt !== undefined && now.startedAt !== stop.startedAt : hasRun(now)) {
-    return now.running
+    const why = now.running
       ? 'was started by somebody else while it was held'
       : 'was stopped by somebody else, and stays so';
+    return { why };
   }
   if (now.running || stop.at === undefined) return undefined;
   const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S, startedAt: now.startedAt };
-  if (isSame && (await isStoppedByOthers(engine, own))) return 'was stopped by somebody else too, and stays so';
-  if (agent && (await isProjectStopping(engine, agent, held, new Date(stop.at))))
-    return 'stays stopped: the whole project is being stopped';
-  return undefined;
+  if (isSame && (await isStoppedByOthers(engine, own)))
+    return { why: 'was stopped by somebody else too, and stays so' };
+  if (!agent) return undefined;
+  // The engine remembers its last few hundred events only.
+  const stopped = projectStop ?? (await findProjectStop(engine, agent, held, new Date(stop.at)));
+  if (!stopped) return undefined;
+  const project = await projectState(engine, agent, held, stopped);
+  if (project === 'up') return undefined;
+  if (project === 'stopped')
+    return { why: 'stays stopped: the whole project was stopped, and only Lifeboat was started again' };
+  return {
+    why: 'is not started for now: Lifeboat and other services are being stopped. It is started when they start again',
+    open: stopped,
+  };
 }
 
 /** Year 1 stands for never. */

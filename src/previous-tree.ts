@@ -27,7 +27,7 @@ export async function previousTree(
 ): Promise<{ tree?: PreviousTree; warnings: string[] }> {
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
-  const { index, packs: stored, bytes } = lastStored.entry;
+  const { index, packs: stored } = lastStored.entry;
   const cached = await state.cachedIndex(name, index.sha256);
   const indexPath = cached ?? path.join(directory, 'previous.ndjson');
   try {
@@ -39,7 +39,7 @@ export async function previousTree(
     const packs = alike.filter(({ key }) => !damaged.has(key));
     // A restore waits for its safety snapshot.
     if (run.trigger === 'safety') return { tree: { indexPath, packs }, warnings: [] };
-    const renewed = await packsToRenew(indexPath, packs, bytes);
+    const renewed = await packsToRenew(indexPath, packs);
     if (renewed.size > 0)
       log.info('storing what is left in mostly dead packs anew', { source: name, packs: renewed.size });
     return { tree: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings: [] };

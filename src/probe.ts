@@ -1,4 +1,4 @@
-import { PROBE_RUN } from './docker/helper.ts';
+import { PROBE_RUN } from './docker/helper-labels.ts';
 import { type ErrorInfo, errorInfo } from './errors.ts';
 import { keptDatabases } from './kept-databases.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from './plan/model.ts';

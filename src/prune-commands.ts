@@ -4,6 +4,7 @@ import { EXIT } from './exit.ts';
 import type { Pruning } from './prune-everywhere.ts';
 import { renderPrune } from './report/prune-text.ts';
 import { renderError } from './report/text.ts';
+import { resolveSnapshot } from './store/chain.ts';
 import { deletePin, putPin, readPins } from './store/pins.ts';
 import { tombstoneIds } from './store/tombstones.ts';
 
@@ -33,7 +34,7 @@ function renderPlace(place: Pruning, several: boolean, when: { now: Date; zone: 
 
 export async function pin(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
-  const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
+  const { id } = (await resolveSnapshot(repository, call.operands[0] as string, Date.now())).manifest;
   const reason = (call.options.reason as string | undefined)?.trim() || 'no reason given';
   const before = (await readPins(repository)).get(id);
   if (!before) await putPin(repository, id, { reason, at: new Date().toISOString() });
@@ -53,7 +54,7 @@ export async function pin(call: Call): Promise<number> {
 
 export async function unpin(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
-  const { id } = (await repository.resolve(call.operands[0] as string)).manifest;
+  const { id } = (await resolveSnapshot(repository, call.operands[0] as string, Date.now())).manifest;
   const before = (await readPins(repository)).get(id);
   if (before) await deletePin(repository, id);
   print(call, { snapshot: id, unpinned: before?.reason ?? null }, () =>

@@ -75,5 +75,5 @@ export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnap
 
 function byStatus(databases: NonNullable<ManifestSource['databases']>): NonNullable<KeepEntry['databases']> {
   const named = (wanted: string) => databases.filter(({ status }) => status === wanted).map(({ name }) => name);
-  return { stored: named('ok'), missing: named('failed') };
+  return { stored: named('ok'), missing: [...named('failed'), ...named('closed')] };
 }

@@ -188,7 +188,7 @@ async function findGarbage(
   const announced = await announcedObjects(journals);
   const at = now().getTime();
   const garbage: Garbage = { due: [], waiting: new Map() };
-  for await (const { key, size } of listContent(destination, project)) {
+  for await (const { key, size = 0 } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = goingToo.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });

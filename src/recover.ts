@@ -1,7 +1,8 @@
-import { readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { reportDeadRestore } from './dead-restore.ts';
-import { type HelperLabels, PROBE_RUN } from './docker/helper.ts';
+import { reportDeadRestore, severalOf } from './dead-restore.ts';
+import { type HelperLabels, PROBE_RUN } from './docker/helper-labels.ts';
+import { requireGone } from './docker/remove-helper.ts';
 import { errorInfo, LifeboatError } from './errors.ts';
 import { type HoldDeps, releaseHolds } from './hold.ts';
 import {
@@ -17,7 +18,7 @@ import { halfSwapped } from './kept-volumes.ts';
 import type { Log } from './log.ts';
 import type { Dispatcher } from './report/dispatch.ts';
 import { overall, type RestoreStart, type RunReport, type RunStart } from './report/events.ts';
-import { isLookUnderWay } from './spool.ts';
+import { emptySpool } from './spool.ts';
 import type { State } from './state.ts';
 import type { Repository } from './store/repository.ts';
 import { parseSnapshotId } from './store/snapshot-id.ts';
@@ -36,8 +37,11 @@ export interface RecoverDeps {
   holdDeps(record: HoldDeps['record']): HoldDeps;
   /** True if that container, which the journal or helper is of, is another agent that runs. Rejects when it is not known. */
   isOthers(agent: string): Promise<boolean>;
-  /** Removes the helpers of this project that are not to be kept. Rejects when they cannot be listed. */
-  reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<void>;
+  /**
+   * Removes the helpers of this project that are not to be kept. Resolves to the runs of which helpers still exist. Rejects when they
+   * cannot be listed.
+   */
+  reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<ReadonlySet<string>>;
   /** Drops the databases that a dead restore left. Resolves to whether none is left. */
   dropDatabases(
     entries: readonly JournalEntry[],
@@ -81,10 +85,13 @@ export async function recover(deps: RecoverDeps): Promise<void> {
   });
   const strayBefore = deps.now().getTime() - STRAY_MS;
   const isYoung = (runId: string) => (parseSnapshotId(runId)?.date.getTime() ?? 0) > strayBefore;
-  await attempt('helpers cannot be listed', () =>
-    deps.reapHelpers(({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent)),
-  );
-  await attempt('the spool could not be emptied', () => emptySpool(deps, others));
+  await attempt('helpers cannot be listed', async () => {
+    const living = await deps.reapHelpers(
+      ({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent),
+    );
+    // Only now: a helper could write in its directory meanwhile, and exchange a part of it for a link.
+    await emptySpool(deps, (name) => others.has(name) || living.has(name));
+  });
 }
 
 async function recoverOne(deps: RecoverDeps, file: string, isOurs: () => void): Promise<void> {
@@ -121,18 +128,11 @@ async function undo(
     if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
-    const several = databasesOf(entries);
+    const several = severalOf(entries);
     if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
-}
-
-/** What a restore of several databases had swapped, and what it had not; undefined for other restores. */
-function databasesOf(entries: readonly JournalEntry[]): { swapped: string[]; others: string[] } | undefined {
-  const all = entries.find((entry) => entry.type === 'targets')?.targets;
-  const swapped = entries.flatMap((entry) => (entry.type === 'swapped' ? [entry.target] : []));
-  return all && { swapped, others: all.filter((target) => !swapped.includes(target)) };
 }
 
 /** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */
@@ -145,7 +145,7 @@ async function undoInVolumes(
   if (!entries.some(({ type }) => type === 'volume')) return { done: true };
   try {
     // First, because a helper of the dead run goes on moving.
-    await deps.reapHelpers(({ runId }) => runId !== id);
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     const { done, now } = await deps.undoVolumes(entries, file);
     const half = !done && halfSwapped(await readJournal(file)).length > 0;
     if (half) return { done, half, reached: 'half' };
@@ -160,7 +160,7 @@ async function undoInVolumes(
 interface Cleared {
   done: boolean;
   /** what is left of the run: it may have written its manifest before it died */
-  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way';
+  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way' | 'unknown';
   /** of a restore */
   reached: Reached;
 }
@@ -170,10 +170,10 @@ async function removeLeftovers(
   journal: string,
   { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
 ): Promise<Cleared> {
-  let left: Cleared['left'] = 'nothing';
+  let left: Cleared['left'] = 'unknown';
   try {
     // First, because a helper of the dead run goes on storing.
-    await deps.reapHelpers(({ runId }) => runId !== id);
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.dropDatabases(await readJournal(journal), { id, record });
@@ -186,6 +186,7 @@ async function removeLeftovers(
     if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
     else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
     else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
+    else left = 'nothing';
     // What a manifest names that may still appear is left to a prune, which waits for a day.
     if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
@@ -201,6 +202,7 @@ const LEFT_HINTS = {
   snapshot: 'Its snapshot was complete by then and can be used.',
   'on its way':
     'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
+  unknown: 'What it stored could not be looked at yet; what no snapshot needs is removed later.',
   'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
 };
 
@@ -238,13 +240,4 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.
   await deps.dispatcher.settle();
-}
-
-async function emptySpool(deps: RecoverDeps, except: ReadonlySet<string>): Promise<void> {
-  const keep = (name: string) => except.has(name) || isLookUnderWay(name, deps.now());
-  const names = (await readdir(deps.spool).catch(() => [])).filter((name) => !keep(name));
-  for (const name of names)
-    await rm(path.join(deps.spool, name), { recursive: true, force: true }).catch((error: unknown) =>
-      deps.log.warn('a directory in the spool could not be removed', { name, ...errorInfo(error) }),
-    );
 }

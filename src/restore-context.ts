@@ -26,6 +26,8 @@ export interface RestoreDeps {
   journals: string;
   /** directory of runs inside the spool */
   spool: string;
+  /** removes a directory of a run there; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
   log: Log;
   state: State;
   engine: Engine;

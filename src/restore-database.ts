@@ -15,13 +15,13 @@ import {
 } from './restore-context.ts';
 import { fetchTree } from './restore-fetch.ts';
 import { prepareTables } from './restore-table.ts';
+import { comparison } from './sources/postgres/compare-database.ts';
 import { careFor } from './sources/postgres/extensions.ts';
 import type { PostgresFacts } from './sources/postgres/facts.ts';
 import { loadGlobals } from './sources/postgres/globals.ts';
 import { SCRATCH } from './sources/postgres/helper-mounts.ts';
 import { restoreJobs } from './sources/postgres/jobs.ts';
 import { loadDatabases, longestSwap } from './sources/postgres/load.ts';
-import type { LoadedDatabase } from './sources/postgres/load-database.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from './sources/postgres/load-plan.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { describePresent, freeDataSpace, neededSpace, type PresentDatabase } from './sources/postgres/present.ts';
@@ -54,6 +54,9 @@ export async function prepareDatabases(
     const plan = await planLoad({ tools, facts, ...request });
     const select = pathsOf(plan);
     const preview = await look(tools, request, facts, plan);
+    if (context.entry.withoutGlobals) preview.notes.push(...withoutRoles(request, plan));
+    else if (request.globals || plan.missingRoles.length > 0)
+      preview.creates.push(...rolesText(request.globals, plan.missingRoles));
     preview.target = planned;
     preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
@@ -66,6 +69,7 @@ export async function prepareDatabases(
       },
       async load(keep) {
         const warnings = await createRoles(request, tools, tree, request.globals ? undefined : plan.roles);
+        if (context.entry.withoutGlobals) warnings.push(...withoutRoles(request, plan));
         return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
       },
       close: () => tools.close(),
@@ -121,8 +125,6 @@ async function look(
     preview.notes.push(...present.notes);
   }
   preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
-  if (request.globals || plan.missingRoles.length > 0)
-    preview.creates.push(...rolesText(request.globals, plan.missingRoles));
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
   const free = await freeDataSpace(tools, signal);
   preview.space = { where: tools.container, needed, free };
@@ -138,6 +140,14 @@ async function look(
 
 function rolesText(all: boolean, missing: readonly string[]): string[] {
   return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
+}
+
+/** What a snapshot without roles means for this restore. */
+function withoutRoles({ globals }: RestoreRequest, { missingRoles }: LoadPlan): string[] {
+  const how = 'make them with CREATE ROLE first, or take globals.sql out of an older snapshot with --to-directory';
+  if (missingRoles.length > 0)
+    return [`the snapshot has no roles, and the server lacks ${missingRoles.join(', ')}: ${how}`];
+  return globals ? [`the snapshot has no roles, so --globals brings none: ${how}`] : [];
 }
 
 function describe({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
@@ -188,6 +198,7 @@ async function loadAll(
       forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
       keepBefore: (kept) => work.keep({ databases: [...kept] }),
       recordSwapped: (target) => journal.record({ type: 'swapped', target }),
+      recordFailed: (target) => journal.record({ type: 'failed', target }),
     },
     loads,
   );
@@ -203,14 +214,6 @@ async function loadAll(
     steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
     ...longestSwap(databases),
   };
-}
-
-/** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
-export function comparison({ tables, rows, estimated }: Pick<LoadedDatabase, 'tables' | 'rows' | 'estimated'>): string {
-  const equal = `${plural(tables, 'table')}, ${plural(rows, 'row')} compared and equal`;
-  if (estimated === 0) return equal;
-  const which = `${plural(estimated, 'table')} above 1 GiB or changed meanwhile`;
-  return `${equal}; the rows of ${which} were only estimated when the snapshot was made, and are not compared`;
 }
 
 /** All that the server lacks, or only what `roles` need. */

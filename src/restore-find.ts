@@ -5,7 +5,7 @@ import { gapAfter, unreadAfter } from './store/chain.ts';
 import type { Manifest, ManifestSource } from './store/manifest.ts';
 import type { Repository } from './store/repository.ts';
 import { unsigned } from './store/signing.ts';
-import { lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
+import { closedDatabases, lastWithDatabase, missingDatabases } from './store/stored-databases.ts';
 
 /** A snapshot, and what it holds of a source. */
 export interface FoundSnapshot {
@@ -23,17 +23,26 @@ export interface FindRequest {
   database?: string;
   /** also one that is not signed although a signing key is set */
   unsigned: boolean;
+  /** nothing is restored: `latest` may lack databases that an older snapshot holds */
+  lookOnly?: boolean;
   signal?: AbortSignal;
   /** the present, by which dates in the future are told; default: by the clock */
   now?: Date;
 }
 
 /**
- * The snapshot that a restore is asked for. `latest` is the newest that has the whole source; only where there is none, the
- * newest that has a part of it. For one database it is the newest that has this database, whatever else is missing there. With a signing key, a snapshot that is not signed is taken only with `unsigned`, and `latest` only
- * where nothing newer is missing. What is newest goes by the chain: a date that a wrong clock gave is only told.
+ * Finds the snapshot that a restore asks for.
  *
- * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a manifest that cannot be read; what the destination throws; the signal's reason.
+ * - `latest` of a server is its newest snapshot that holds any of its databases. It is refused when it lacks a database that an older
+ *   snapshot holds: to go back to the older one would lose the newest data of all other databases, so a person has to choose.
+ * - `latest` of one database is the newest snapshot that holds it, whatever else that snapshot lacks.
+ * - `latest` of anything else is the newest snapshot that has the whole source, or a part of it where none has the whole.
+ *
+ * With a signing key, an unsigned snapshot is taken only with `unsigned`, and `latest` only where nothing newer is missing. The
+ * chain says what is newest: a date that a wrong clock gave is only noted.
+ *
+ * Errors: SNAPSHOT_UNKNOWN, SNAPSHOT_PARTIAL, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a
+ * manifest that cannot be read; what the destination throws; the signal's reason.
  */
 export async function findSnapshot(repository: Repository, request: FindRequest): Promise<FoundSnapshot> {
   const { source, database } = request;
@@ -48,7 +57,7 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
     });
   }
   const before = await olderThan(repository, request, snapshot, entry);
-  const lacking = missingDatabases(entry).find(({ name }) => name === database);
+  const lacking = [...missingDatabases(entry), ...closedDatabases(entry)].find(({ name }) => name === database);
   if (lacking) throw lacksDatabase(snapshot, before, source, lacking);
   const gaps = database === undefined ? gapsOf(entry, before, source) : [];
   return { snapshot, entry, notes: [...gaps, ...datesOf(snapshot, request)] };
@@ -61,7 +70,7 @@ async function olderThan(
   { sequence }: Manifest,
   entry: ManifestSource,
 ): Promise<Manifest[]> {
-  if (missingDatabases(entry).length === 0) return [];
+  if (missingDatabases(entry).length + closedDatabases(entry).length === 0) return [];
   const { snapshots } = await repository.snapshots(signal);
   return snapshots.map(({ manifest }) => manifest).filter((one) => one.sequence < sequence);
 }
@@ -82,13 +91,13 @@ function lacksDatabase(
 /** With a damaged manifest among the newer ones the latest cannot be told. */
 async function findLatest(
   repository: Repository,
-  { source, database, unsigned: takeUnsigned, signal, now = new Date() }: FindRequest,
+  { source, database, unsigned: takeUnsigned, lookOnly, signal, now = new Date() }: FindRequest,
 ): Promise<FoundSnapshot> {
   const list = await repository.snapshots(signal);
   const { snapshots } = list;
   const manifests = snapshots.map(({ manifest }) => manifest);
   const ofDatabase = database === undefined ? undefined : lastWithDatabase(manifests, source, database);
-  const lastGood = ofDatabase ?? lastGoodOf(manifests, source);
+  const lastGood = ofDatabase ?? latestOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
   const newer = await unreadAfter(repository, list, found, now.getTime());
   if (newer) {
@@ -113,6 +122,7 @@ async function findLatest(
         hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
       });
     }
+    if (!ofDatabase && !lookOnly) refuseLacking(found, lastGood.entry, manifests, source);
     const stored = lastStoredOf(manifests, source);
     const beyond = stored && stored.snapshot !== found.id ? [leftAside(stored, database)] : [];
     const gaps = ofDatabase ? [] : gapsOf(lastGood.entry, manifests, source);
@@ -122,22 +132,71 @@ async function findLatest(
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
 }
 
-function leftAside({ snapshot, entry }: LastGood, database: string | undefined): string {
+/** The newest snapshot of a server that says which databases it lacks; otherwise the newest whole one. */
+function latestOf(manifests: readonly Manifest[], source: string): LastGood | undefined {
+  const stored = lastStoredOf(manifests, source);
+  const isExplained =
+    stored && (missingDatabases(stored.entry).length > 0 || stored.entry.withoutGlobals !== undefined);
+  return isExplained ? stored : lastGoodOf(manifests, source);
+}
+
+/** How many databases a message or a hint names. */
+const NAMED = 5;
+
+/** @throws SNAPSHOT_PARTIAL when an older snapshot holds a database that this one lacks */
+function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: readonly Manifest[], source: string): void {
+  const elsewhere = missingDatabases(entry).flatMap(({ name, error }) => {
+    const last = lastWithDatabase(manifests, source, name);
+    return last ? [{ name, error, last }] : [];
+  });
+  if (elsewhere.length === 0) return;
+  const lacked = elsewhere.map(({ name, error }) => (error ? `${name} (${error.message})` : name));
+  const held = (entry.databases ?? []).flatMap(({ name, status }) => (status === 'ok' ? [name] : []));
+  const single = elsewhere.slice(0, NAMED).map(({ name, last }) => {
+    return `\`restore latest ${source} --database ${shellWord(name)}\` restores ${name} from ${last.snapshot}.`;
+  });
+  const whole = lastGoodOf(manifests, source);
+  const older =
+    whole?.entry.status === 'ok'
+      ? [`\`restore ${whole.snapshot} ${source}\` takes all databases of ${whole.snapshot} back to that time.`]
+      : [];
+  const message = `${id} is the newest snapshot of ${source} and lacks databases that older ones hold: ${shorten(lacked)}`;
+  throw new LifeboatError('SNAPSHOT_PARTIAL', message, {
+    hint: [
+      `Nothing was changed; choose. \`restore ${id} ${source}\` restores ${shorten(held)} and leaves the others as they are.`,
+      ...single,
+      ...older,
+    ].join(' '),
+  });
+}
+
+function shorten(names: readonly string[]): string {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
+  return names.slice(0, NAMED).join(', ') + more;
+}
+
+/** A name as a person can paste it into a shell. */
+function shellWord(name: string): string {
+  return /^[\w.-]+$/.test(name) && !name.startsWith('-') ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}
+
+function leftAside({ snapshot }: LastGood, database: string | undefined): string {
   if (database !== undefined) return `${snapshot} is newer and does not hold database ${database}, so it is left aside`;
-  const lacking = missingDatabases(entry).map(({ name }) => name);
-  const what = lacking.length > 0 ? ` (it lacks ${lacking.join(', ')})` : '';
-  return `${snapshot} is newer but not whole${what}, so it is left aside; name it to restore it`;
+  return `${snapshot} is newer but not whole, so it is left aside; name it to restore it`;
 }
 
 /** What an entry lacks, and where each database that it lacks was last stored. */
 function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: string): string[] {
   const { status, error } = entry;
-  if (status !== 'partial' || !error) return [];
-  const elsewhere = missingDatabases(entry).flatMap(({ name }) => {
+  const elsewhere = [...missingDatabases(entry), ...closedDatabases(entry)].flatMap(({ name }) => {
     const last = lastWithDatabase(manifests, source, name);
     return last ? [`database ${name} is in ${last.snapshot}: restore it from there, with --database`] : [];
   });
-  return [`not whole: ${error.message} (${error.code})`, ...elsewhere];
+  const closed = closedDatabases(entry).map(
+    ({ name }) => `database ${name} was not stored: nobody could connect to it`,
+  );
+  const gap = status === 'partial' && error ? [`not whole: ${error.message} (${error.code})`] : [];
+  return [...gap, ...closed, ...elsewhere];
 }
 
 function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest, 'now'>): string[] {

@@ -3,7 +3,8 @@ import { distance } from './plan/suggest.ts';
 import type { RestoreContext, RestoreRequest } from './restore-context.ts';
 import { selectByGlobs } from './store/glob.ts';
 import { readIndexFile } from './store/index-file.ts';
-import { displayPath, shorten } from './store/path.ts';
+import { displayPath, pathToText, shorten, type TreePath } from './store/path.ts';
+import { companionsOf } from './store/sqlite/sqlite-file.ts';
 
 /** How many names a hint lists, and how unlike they may be: edits for each character. */
 const CLOSE = 3;
@@ -34,6 +35,25 @@ export async function checkPaths(globs: readonly string[], indexPath: string): P
         ? `Close to it: ${close.join(', ')}.`
         : 'List what it holds with `lifeboat show SNAPSHOT SOURCE`, or only some with a glob after it.',
   });
+}
+
+/**
+ * The globs, and the log and journal of each SQLite database that they select: a database that could not be stored as of one moment has them
+ * in the snapshot, and lacks what was committed last without them.
+ */
+export async function withCompanions(globs: readonly string[], indexPath: string): Promise<string[]> {
+  if (globs.length === 0) return [];
+  const selects = selectByGlobs(globs);
+  const companions = new Set<TreePath>();
+  const added: string[] = [];
+  for await (const { path, type, sqlite } of readIndexFile(indexPath)) {
+    const selected = selects(path, type === 'directory');
+    if (selected && sqlite !== undefined) for (const companion of companionsOf(path)) companions.add(companion);
+    // With a slash, so that it is this one and no other of that name.
+    if (!selected && companions.delete(path))
+      added.push(`./${(pathToText(path) ?? path).replace(/[\\*?[\]]/g, '\\$&')}`);
+  }
+  return [...globs, ...added];
 }
 
 /** Remembers the paths whose last part, or whole, is nearest to what was wanted. */

@@ -17,7 +17,7 @@ import { type ArchiveEntry, readArchive } from './sources/postgres/archive.ts';
 import { careFor, type ExtensionCare } from './sources/postgres/extensions.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from './sources/postgres/facts.ts';
 import { restoreJobs } from './sources/postgres/jobs.ts';
-import { checkRoles, checkVersion, NAME_LIMIT, recordedDatabase } from './sources/postgres/load-plan.ts';
+import { checkRoles, checkVersion, NAME_LIMIT, recordedDatabase, rolesOfTables } from './sources/postgres/load-plan.ts';
 import { loadTables } from './sources/postgres/load-tables.ts';
 import { applicationName } from './sources/postgres/postgres-source.ts';
 import { freeDataSpace, neededSpace } from './sources/postgres/present.ts';
@@ -172,7 +172,7 @@ async function look(
       hint: 'Restore all of it: without --table. Nothing was changed.',
     });
   }
-  await checkRoles(control, recorded);
+  await checkRoles(control, rolesOfTables(recorded, parts));
   const live = await tools.session(recorded.name, signal);
   const [first] = parts.tables;
   const as = request.as;

@@ -15,7 +15,7 @@ import {
 } from './restore-context.ts';
 import { checkTargetDirectory } from './restore-directory.ts';
 import { fetchIndex, keptDirectories } from './restore-fetch.ts';
-import { checkPaths, refuseOptions } from './restore-paths.ts';
+import { checkPaths, refuseOptions, withCompanions } from './restore-paths.ts';
 import { areaName } from './store/area.ts';
 import type { BuiltTree } from './store/build-beside.ts';
 import type { TreeDifference } from './store/compare-tree.ts';
@@ -49,14 +49,15 @@ interface Work {
  */
 export async function prepareVolume(
   deps: RestoreDeps,
-  request: RestoreRequest,
+  asked: RestoreRequest,
   context: RestoreContext,
 ): Promise<PreparedRestore> {
-  refuseOptions(request, context);
+  refuseOptions(asked, context);
   const { entry, repository } = context;
   await repository.checkObjects([entry.index, entry.facts, ...entry.packs]);
-  const indexPath = await fetchIndex(request, context);
-  await checkPaths(request.paths, indexPath);
+  const indexPath = await fetchIndex(asked, context);
+  await checkPaths(asked.paths, indexPath);
+  const request = { ...asked, paths: await withCompanions(asked.paths, indexPath) };
   const target = await findTarget(deps, request, context);
   let begun = false;
   try {
@@ -187,6 +188,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     at: deps.now().toISOString(),
     whole,
     empty,
+    expected: built.inode,
     snapshot: snapshot.id,
     journal: journal.file,
   };

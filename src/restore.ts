@@ -1,7 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { endJournal } from './end-journal.ts';
-import { errorInfo, LifeboatError, toLifeboatError } from './errors.ts';
+import { LifeboatError, toLifeboatError } from './errors.ts';
 import { Journal } from './journal.ts';
 import { isHalfRestored } from './kept-volumes.ts';
 import type { RestoreReport, RestoreStart } from './report/events.ts';
@@ -55,10 +55,8 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
         deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
       return await attempt(deps, request, { id, journal, directory, progress, repository, snapshot, entry }, start);
     } finally {
-      // What a helper planted may defy removal (ENAMETOOLONG); recovery tries again, and the journal ends all the same.
-      await rm(directory, { recursive: true, force: true }).catch((left: unknown) =>
-        deps.log.warn('the directory of a restore could not be removed', { directory, ...errorInfo(left) }),
-      );
+      // What cannot be removed is left to recovery, and the journal ends all the same.
+      await deps.clear(directory, id);
       await endJournal(deps, journal);
     }
   } finally {

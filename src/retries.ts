@@ -1,25 +1,25 @@
+import type { Attempt } from './backup-context.ts';
 import { errorInfo } from './errors.ts';
 import type { Log } from './log.ts';
 import { type Accepted, acceptedTime } from './plan/accepted.ts';
 import type { Plan, PlannedSource } from './plan/model.ts';
-import { isDue, mayPass, nextTry, type Retry } from './plan/retry.ts';
+import { isDue, mayPass, nextTry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
+import type { Earlier, PendingRetry } from './report/tries.ts';
 import type { LastResult } from './standing.ts';
 import type { State } from './state.ts';
 
 /** Scheduled runs that failed are made again in the same night. What is to be tried is on the disk before each try. */
 
 export interface RetryDeps {
-  state: Pick<State, 'retries' | 'saveRetries' | 'results' | 'accepted'>;
+  state: Pick<State, 'retries' | 'saveRetries' | 'results' | 'accepted' | 'lastRun'>;
   log: Log;
   now(): Date;
   zone: string;
 }
 
 /** One try of a scheduled run. */
-export interface Try {
-  /** for {@link BackupRequest.retryAt} */
-  retryAt(): Date | undefined;
+export interface Try extends Attempt {
   /** Notes what becomes of it: nothing to be tried again, or when. */
   ended(report: RunReport): Promise<void>;
   /** As if it had not begun. */
@@ -30,7 +30,7 @@ export interface Try {
  * Notes a try as begun, before it begins: one that the agent does not survive is made again too. It takes the place of what
  * else was to be tried of these schedules. `again`: the retry that this is; undefined for a run at its time.
  */
-export async function beginTry(deps: RetryDeps, schedules: readonly string[], again?: Retry): Promise<Try> {
+export async function beginTry(deps: RetryDeps, schedules: readonly string[], again?: PendingRetry): Promise<Try> {
   const before = await retriesOf(deps);
   const others = before.flatMap((one) => {
     const left = one.schedules.filter((schedule) => !schedules.includes(schedule));
@@ -39,12 +39,21 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
   const tries = (again?.tries ?? 0) + 1;
   const since = again?.since ?? deps.now().toISOString();
   const retryAt = () => nextTry({ schedules: [...schedules], tries }, deps.zone, deps.now());
-  const entries = (at: string | undefined) =>
-    at === undefined ? others : [...others, { schedules: [...schedules], since, tries, at }];
-  await save(deps, entries(retryAt()?.toISOString()));
+  const entries = (at: string | undefined, earlier: Earlier | undefined) =>
+    at === undefined
+      ? others
+      : [...others, { schedules: [...schedules], since, tries, at, ...(earlier ? { earlier } : {}) }];
+  const earlier = again?.earlier;
+  let next = earlier;
+  // One that dies adds nothing to what the next one covers.
+  await save(deps, entries(retryAt()?.toISOString(), earlier));
   return {
+    ...(earlier ? { earlier } : {}),
     retryAt,
-    ended: ({ retry }) => save(deps, entries(retry?.at)),
+    hand(on) {
+      next = on;
+    },
+    ended: ({ retry }) => save(deps, entries(retry?.at, next)),
     cancel: () => save(deps, before),
   };
 }
@@ -56,7 +65,7 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
 export async function dueRetry(
   deps: RetryDeps,
   plan: Plan | undefined,
-): Promise<{ retry: Retry; only(source: PlannedSource): boolean } | undefined> {
+): Promise<{ retry: PendingRetry; only(source: PlannedSource): boolean } | undefined> {
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
   if (!retry) return undefined;
@@ -80,6 +89,9 @@ export async function dueRetry(
     return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
   });
   if (planned.length === 0 || planned.some(only) || lost.length > 0) return { retry, only };
+  const last = await deps.state.lastRun().catch(() => undefined);
+  // Nobody has heard of the run yet, and nothing is wrong any more: a source that had vanished was accepted.
+  if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
   await save(
     deps,
     all.filter((one) => one !== retry),
@@ -93,14 +105,14 @@ function isLacking({ status, error }: LastResult): boolean {
 }
 
 /** What is to be tried again while the spool cannot be written, by its state: nobody has heard of a quiet failure. */
-const unsaved = new WeakMap<RetryDeps['state'], readonly Retry[]>();
+const unsaved = new WeakMap<RetryDeps['state'], readonly PendingRetry[]>();
 
-async function retriesOf({ state }: RetryDeps): Promise<Retry[]> {
+async function retriesOf({ state }: RetryDeps): Promise<PendingRetry[]> {
   const kept = unsaved.get(state);
   return kept ? [...kept] : state.retries().catch(() => []);
 }
 
-async function save({ state, log }: RetryDeps, retries: readonly Retry[]): Promise<void> {
+async function save({ state, log }: RetryDeps, retries: readonly PendingRetry[]): Promise<void> {
   unsaved.set(state, retries);
   try {
     await state.saveRetries(retries);

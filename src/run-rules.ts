@@ -161,7 +161,7 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
  * when the two are written in different ways, so that bytes say nothing.
  */
 export function fallWarnings(
-  before: ManifestSource | undefined,
+  before: Pick<ManifestSource, 'bytes' | 'files' | 'rows'> | undefined,
   now: { bytes: number; files: number; rows?: number; likeSizes?: boolean },
   share: number,
 ): string[] {

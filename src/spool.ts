@@ -1,6 +1,8 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno, LifeboatError } from './errors.ts';
+import { errorInfo, hasErrno, LifeboatError } from './errors.ts';
+import type { Log } from './log.ts';
+import { removePath } from './store/remove-tree.ts';
 
 /** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
 export const SPOOL = '/spool';
@@ -15,6 +17,26 @@ export function spoolError(error: unknown): unknown {
     cause: error,
     hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
   });
+}
+
+/** What clearing a directory of a run takes. */
+export interface ClearDeps {
+  /** true when a helper of that run still exists; rejects when that is not known */
+  hasHelpers(runId: string): Promise<boolean>;
+  log: Log;
+}
+
+/**
+ * Removes a directory of a run, however deep it is and whatever a helper planted there. While a helper of the run exists, it is left
+ * to recovery: the helper could write there. Never rejects: a failure is logged, and recovery tries again.
+ */
+export async function clearDirectory(directory: string, runId: string, { hasHelpers, log }: ClearDeps): Promise<void> {
+  try {
+    if (await hasHelpers(runId)) log.warn('a helper still runs, so its directory is left for recovery', { directory });
+    else await removePath(path.dirname(directory), path.basename(directory));
+  } catch (error) {
+    log.warn('a directory in the spool could not be removed', { directory, ...errorInfo(error) });
+  }
 }
 
 const LOOK = 'look-';
@@ -33,7 +55,7 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
   try {
     return await work(directory);
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await removePath(runs, path.basename(directory));
   }
 }
 
@@ -41,4 +63,17 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
 export function isLookUnderWay(name: string, now: Date): boolean {
   if (!name.startsWith(LOOK)) return false;
   return Math.abs(now.getTime() - Number.parseInt(name.slice(LOOK.length), 10)) < LOOK_LIMIT_MS;
+}
+
+/** Removes what is in the directory of runs, but for what `keep` names and looks that are under way. Never rejects; logs instead. */
+export async function emptySpool(
+  { spool, now, log }: { spool: string; now(): Date; log: Log },
+  keep: (name: string) => boolean,
+): Promise<void> {
+  for (const name of await readdir(spool).catch(() => [])) {
+    if (keep(name) || isLookUnderWay(name, now())) continue;
+    await removePath(spool, name).catch((error: unknown) =>
+      log.warn('a directory in the spool could not be removed', { name, ...errorInfo(error) }),
+    );
+  }
 }

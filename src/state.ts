@@ -4,8 +4,8 @@ import path from 'node:path';
 import { type ErrorInfo, hasErrno } from './errors.ts';
 import type { Accepted } from './plan/accepted.ts';
 import type { Problem } from './plan/model.ts';
-import type { Retry } from './plan/retry.ts';
 import type { RunReport } from './report/events.ts';
+import type { PendingRetry } from './report/tries.ts';
 import { type LastResult, resultsOf } from './standing.ts';
 import type { KnownRepository } from './store/repository-info.ts';
 
@@ -63,15 +63,16 @@ export interface State {
   saveRepository(known: Required<KnownRepository>): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
-  saveLastRun(report: RunReport): Promise<void>;
+  /** `own`: what it says of its own sources, where it covers earlier tries too */
+  saveLastRun(report: RunReport, own?: RunReport): Promise<void>;
   /** the newest result of every source, by name: kept with {@link saveLastRun} */
   results(): Promise<Record<string, LastResult>>;
   /** when each schedule was last served (ISO time by cron expression) */
   served(): Promise<Record<string, string>>;
   saveServed(served: Record<string, string>): Promise<void>;
   /** scheduled runs that are made again for what they lack */
-  retries(): Promise<Retry[]>;
-  saveRetries(retries: readonly Retry[]): Promise<void>;
+  retries(): Promise<PendingRetry[]>;
+  saveRetries(retries: readonly PendingRetry[]): Promise<void>;
   /** sources whose absence or emptiness a person has accepted, by name */
   accepted(): Promise<Accepted>;
   saveAccepted(accepted: Accepted): Promise<void>;
@@ -101,9 +102,6 @@ const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json'];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
-  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
-  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
-  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
@@ -128,14 +126,14 @@ export function openState(directory: string): State {
       await writeJson(file('repository.json'), known);
     },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
-    async saveLastRun(report) {
-      await writeJson(file('results.json'), { ...(await results()), ...resultsOf(report) });
+    async saveLastRun(report, own = report) {
+      await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });
       await writeJson(file('last-run.json'), report);
     },
     results,
     served: () => record('served.json'),
     saveServed: (served) => writeJson(file('served.json'), served),
-    retries: () => readJson<Retry[]>(file('retries.json')).then((value) => value ?? []),
+    retries: () => readJson<PendingRetry[]>(file('retries.json')).then((value) => value ?? []),
     saveRetries: (retries) => writeJson(file('retries.json'), retries),
     accepted: async () => (await readJson<Accepted>(file('accepted.json'))) ?? {},
     saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
@@ -147,6 +145,18 @@ export function openState(directory: string): State {
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
+    ...openCaches(directory),
+  };
+}
+
+type Caches = Pick<State, 'cachedIndex' | 'cacheIndex' | 'cachedFacts' | 'cacheFacts'>;
+
+/** The part of the state that the repository has too: here it needs no download. */
+function openCaches(directory: string): Caches {
+  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
+  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
+  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
+  return {
     async cachedFacts(source, sha256) {
       const cached = await readJson<{ sha256: string; facts: unknown }>(factsFile(source));
       return cached?.sha256 === sha256 ? cached.facts : undefined;

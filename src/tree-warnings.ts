@@ -32,7 +32,7 @@ export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatE
   }
   if (tornCount > 0) {
     const message = `${plural(tornCount, 'SQLite database')} of ${source.name} may not restore: ${shown(torn)}`;
-    errors.push(new LifeboatError('SQLITE_TORN', message, { hint: stopHint(source) }));
+    errors.push(new LifeboatError('SQLITE_TORN', message, { hint: tornHint(source, torn) }));
   }
   if (damagedCount > 0) {
     const verb = damagedCount === 1 ? 'is' : 'are';
@@ -71,6 +71,15 @@ function shown(issues: readonly TreeIssue[]): string {
     .slice(0, SHOWN)
     .map(({ path, message }) => `${path} (${message})`)
     .join(', ');
+}
+
+/** Of the first database: the others may have other reasons, which their own lines say. */
+function tornHint(source: PlannedSource, [first]: readonly TreeIssue[]): string {
+  if (first?.cause === 'space')
+    return 'Free space on the disk of the volume mounted at /spool, or mount a larger one there: a copy of the database and its log has to fit.';
+  if (first?.cause === 'name')
+    return 'Let the database have one name: SQLite keeps the log beside the name that an application opens.';
+  return stopHint(source);
 }
 
 function stopHint(source: PlannedSource): string {

@@ -5,8 +5,9 @@ import { createCapturer } from './capture.ts';
 import { type CopyDeps, copyAll } from './copy.ts';
 import type { CopyAloneDeps } from './copy-alone.ts';
 import { planWithKeep } from './copy-plan.ts';
-import { reapHelpers } from './docker/helper.ts';
 import { isRunning } from './docker/marker.ts';
+import { hasHelpers, reapHelpers } from './docker/remove-helper.ts';
+import { LifeboatError } from './errors.ts';
 import type { Ground } from './ground.ts';
 import { keptDatabases, reachedBy } from './kept-databases.ts';
 import { checkWhole, undoVolumes, volumePlace } from './kept-volumes.ts';
@@ -21,6 +22,8 @@ import { createFilesSource } from './sources/files.ts';
 import { createPostgresSource } from './sources/postgres/postgres-source.ts';
 import type { Source } from './sources/source.ts';
 import { createVolumeSource } from './sources/volume.ts';
+import { clearDirectory } from './spool.ts';
+import type { Repository } from './store/repository.ts';
 import { dropLeftDatabases } from './working-databases.ts';
 
 /** What each verb is given, made of the ground that all stand on. */
@@ -30,6 +33,11 @@ const ASK_LIMIT_MS = 60_000;
 
 /** How long one look after dead runs waits for a stop that one of them began, milliseconds; the next look goes on. */
 const STOP_WAIT_MS = 12_000;
+
+/** A restore from elsewhere must not wait for the agent's own destination, which may be down. The daemon asks it. */
+const notNow = async (): Promise<Repository> => {
+  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not asked during a restore from elsewhere');
+};
 
 /** Undoes what dead runs left; to be called with the lock held. */
 export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void> {
@@ -42,10 +50,10 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     dispatcher,
     log,
     now: ground.now,
-    repository: ground.own.repository,
+    repository: ground.foreign ? notNow : ground.own.repository,
     holdDeps: (record) => ({ ...ground.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
-    reapHelpers: async (keep) => void (await reapHelpers(engine, project, keep, log)),
+    reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
     dropDatabases: (entries, run) =>
       dropLeftDatabases({ project, log, plan, openTools: ground.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
@@ -57,6 +65,11 @@ export function recoverOn(ground: Ground, dispatcher: Dispatcher): Promise<void>
     agentVersion: ground.version,
     sweepTemporary: ground.own.sweep,
   });
+}
+
+function clearOf({ engine, project, log }: Ground): (directory: string, runId: string) => Promise<void> {
+  const deps = { hasHelpers: (runId: string) => hasHelpers(engine, project, runId), log };
+  return (directory, runId) => clearDirectory(directory, runId, deps);
 }
 
 function makeSource({ agent, self, state, journals }: Ground, planned: PlannedSource, context: RunContext): Source {
@@ -143,6 +156,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
     lock: ground.lock,
     journals: ground.journals,
     spool: ground.runs,
+    clear: clearOf(ground),
     sweepTemporary: ground.own.sweep,
     state,
     dispatcher,
@@ -160,7 +174,7 @@ export function backupDepsOf(ground: Ground, dispatcher: Dispatcher): BackupDeps
     capturer: (context) =>
       createCapturer(
         {
-          ...{ state, dispatcher, treeStore, now, fallShare: settings.fall },
+          ...{ state, dispatcher, treeStore, now, fallShare: settings.fall, clear: clearOf(ground) },
           makeSource: (source, run) => makeSource(ground, source, run),
           spool: path.join(ground.runs, context.run.id),
         },
@@ -190,6 +204,7 @@ export function restoreDepsOf(ground: Ground, listeners: readonly Listener[] = [
     lock: ground.lock,
     journals: ground.journals,
     spool: ground.runs,
+    clear: clearOf(ground),
     log,
     state,
     engine: ground.engine,

@@ -59,6 +59,8 @@ export interface SwapJob extends Job {
   whole: boolean;
   /** only while nothing is there */
   empty: boolean;
+  /** inode of what was built */
+  expected: string;
   snapshot: string;
 }
 

@@ -32,7 +32,7 @@ const COMMANDS = [
   'restore-commands.ts',
 ];
 /** The composition root. */
-const ROOT = ['app.ts', 'ground.ts', 'notifiers.ts', 'open-destination.ts', 'verb-deps.ts'];
+const ROOT = ['app.ts', 'ground.ts', 'notifiers.ts', 'open-destination.ts', 'places.ts', 'verb-deps.ts'];
 const BASE = ['errors.ts', 'exit.ts', 'log.ts', 'redact.ts', 'version.ts'];
 
 /** Longest a file may be: longer ones have more than one thing to say. */

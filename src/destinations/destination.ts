@@ -1,10 +1,13 @@
 import type { Readable } from 'node:stream';
+import type { LifeboatError } from '../errors.ts';
 
 /** What a destination knows of a stored object. `key` has `/` between its parts and never starts with one. */
 export interface ObjectInfo {
   key: string;
-  /** bytes */
-  size: number;
+  /** bytes; undefined for an object that is there and cannot be looked at now */
+  size: number | undefined;
+  /** why it cannot: DEST_UNREACHABLE */
+  unread?: LifeboatError;
 }
 
 /** Proof of a whole object: what was stored, as read back. */

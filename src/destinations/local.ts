@@ -93,6 +93,11 @@ async function openObject(file: string, key: string): Promise<FileHandle> {
 /** Only a disk that does not give a file back calls it damaged: a mount that went stale, or rights, say nothing of what is in it. */
 function unreadable(key: string, cause: unknown): LifeboatError {
   if (isDiskError(cause)) return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
+  return notReadable(key, cause);
+}
+
+/** Says nothing of what is in the object. */
+function notReadable(key: string, cause: unknown): LifeboatError {
   const hint = hasErrno(cause, 'EACCES', 'EPERM')
     ? 'Check who owns the file, and that the agent may read it.'
     : 'Check that the file system of the destination is mounted and answers.';
@@ -148,13 +153,11 @@ async function* listFiles(root: string, prefix: string): AsyncGenerator<ObjectIn
       yield* listFiles(root, key);
       continue;
     }
-    const stat = await lstat(join(root, key)).catch((error) => {
-      if (hasErrno(error, 'ENOENT')) return undefined;
-      // Its name is there, and that is what others must hear of: one file keeps none of them from being listed.
-      if (isDiskError(error)) return { size: 0 };
-      throw explain(error, root);
-    });
-    if (stat) yield { key, size: stat.size };
+    // Its name is there, and that is what others must hear of: one file keeps none of them from being listed.
+    const found = await lstat(join(root, key)).catch((error) => ({ size: undefined, error }));
+    if (found.size !== undefined) yield { key, size: found.size };
+    else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
+      yield { key, size: undefined, unread: notReadable(key, found.error) };
   }
 }
 

@@ -32,75 +32,78 @@ const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container,
  */
 export function explainS3(error: unknown, act: S3Act, name: string): LifeboatError {
   if (error instanceof LifeboatError) return error;
-  const make = (code: ErrorCode, message: string, hint: string) =>
-    new LifeboatError(code, message, { hint, cause: named(error) });
   const kind = error instanceof Error ? error.name : '';
   const text = `${kind} ${error instanceof Error ? error.message : ''}`;
-  const status = statusOf(error);
+  const failure = { error, act, name, kind, text, status: statusOf(error) };
+  const [code, message, hint] = explainByName(failure) ?? explainByStatus(failure);
+  return new LifeboatError(code, message, { hint, cause: named(error) });
+}
+
+/** A failure of the SDK, taken apart. `text` has its name and its message. */
+interface Failure {
+  error: unknown;
+  act: S3Act;
+  name: string;
+  kind: string;
+  text: string;
+  status: number | undefined;
+}
+
+type Explanation = [code: ErrorCode, message: string, hint: string];
+
+/** What the name of an error says, where servers agree on one. */
+function explainByName({ kind, text, status, name }: Failure): Explanation | undefined {
   if (status === 507 || (status !== undefined && status >= 400 && FULL.test(text))) {
-    return make(
-      'DEST_FULL',
-      `${name} has no space left`,
-      'Raise the quota of the bucket or account, or free space there.',
-    );
+    return ['DEST_FULL', `${name} has no space left`, 'Raise the quota of the bucket or account, or free space there.'];
   }
   if (kind === 'NoSuchBucket') {
-    return make(
-      'DEST_UNWRITABLE',
-      `the bucket of ${name} does not exist`,
-      'Create it, or correct its name, region or endpoint.',
-    );
+    const hint = 'Create it, or correct its name, region or endpoint.';
+    return ['DEST_UNWRITABLE', `the bucket of ${name} does not exist`, hint];
   }
   if (kind === 'InvalidObjectState' || kind === 'ObjectNotInActiveTierError') {
     const hint =
       'Ask the server for it (`aws s3api restore-object`) and wait, then try again; look for the rule that moved it with `lifeboat bucket setup`.';
-    return make('OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint);
+    return ['OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint];
   }
   if (kind === 'CredentialsProviderError' || /credential/i.test(kind)) {
     const hint = 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE forms.';
-    return make('DEST_UNWRITABLE', `there is no key for ${name}`, hint);
+    return ['DEST_UNWRITABLE', `there is no key for ${name}`, hint];
   }
   if (OTHER_REGION.test(kind) || status === 301 || /region is missing/i.test(text)) {
-    return make('DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to its location.');
+    return ['DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to its location.'];
   }
   if (kind === 'RequestTimeTooSkewed') {
-    return make(
-      'DEST_UNWRITABLE',
-      `the clocks of this host and of ${name} differ too much`,
-      'Set the clock of the host.',
-    );
+    const message = `the clocks of this host and of ${name} differ too much`;
+    return ['DEST_UNWRITABLE', message, 'Set the clock of the host.'];
   }
-  if (OLD_KEY.test(kind)) return make('DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.');
+  if (OLD_KEY.test(kind)) return ['DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.'];
   if (BAD_KEY.test(kind)) {
     const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';
-    return make('DEST_UNWRITABLE', `${name} refused the key`, hint);
+    return ['DEST_UNWRITABLE', `${name} refused the key`, hint];
   }
+  return undefined;
+}
+
+/** What the status says, or that there is none. */
+function explainByStatus({ error, act, name, text, status }: Failure): Explanation {
   if (act === 'delete' && isKept(status, text)) {
     const hint =
       'That is as it should be with a lock or an append-only key: allow s3:DeleteObject to the key if it is not.';
-    return make('DELETE_REFUSED', `${name} does not let this key delete objects`, hint);
+    return ['DELETE_REFUSED', `${name} does not let this key delete objects`, hint];
   }
-  if (status === 403 || status === 401) return make('DEST_UNWRITABLE', ...refused(act, name));
+  if (status === 403 || status === 401) return ['DEST_UNWRITABLE', ...refused(act, name)];
   if (isMangled(error)) {
     const hint = 'Look at the memory of the host, and at what is between it and the server.';
-    return make('DEST_DAMAGED', `what arrives at ${name} is not what was sent`, hint);
+    return ['DEST_DAMAGED', `what arrives at ${name} is not what was sent`, hint];
   }
   if (isPassing(error)) {
-    return status === undefined || status < 300
-      ? make('DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT)
-      : make(
-          'DEST_UNREACHABLE',
-          `${name} kept failing (HTTP ${status})`,
-          'Look at the state of the server, and run it again later.',
-        );
+    if (status === undefined || status < 300) return ['DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT];
+    const hint = 'Look at the state of the server, and run it again later.';
+    return ['DEST_UNREACHABLE', `${name} kept failing (HTTP ${status})`, hint];
   }
-  if (status === undefined) return make('DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error));
-  const words = S3_ACTS[act].words;
-  return make(
-    'DEST_UNWRITABLE',
-    `${name} did not ${words} as asked (HTTP ${status})`,
-    'The cause has what the server says.',
-  );
+  if (status === undefined) return ['DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error)];
+  const message = `${name} did not ${S3_ACTS[act].words} as asked (HTTP ${status})`;
+  return ['DEST_UNWRITABLE', message, 'The cause has what the server says.'];
 }
 
 /** The key may not delete, or something keeps the object for a time: servers have several words for that. */

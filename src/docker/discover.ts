@@ -7,7 +7,7 @@ import type { ContainerFacts, ContainerLife } from '../plan/model.ts';
 import type { ContainerDetails } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
-import { RUN_LABEL } from './helper.ts';
+import { RUN_LABEL } from './helper-labels.ts';
 
 const PROJECT = 'com.docker.compose.project';
 const SERVICE = 'com.docker.compose.service';

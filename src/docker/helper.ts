@@ -1,21 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { errorInfo, LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Engine } from './engine.ts';
-import { isNotFound, statusOf } from './engine-errors.ts';
+import { statusOf } from './engine-errors.ts';
+import { AGENT_LABEL, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
+import { removeContainer } from './remove-helper.ts';
 import { interruption } from './transport.ts';
-
-/** Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container. */
-export const RUN_LABEL = 'dev.lifeboat.run';
-/** Label of every helper: the Compose project it works for. */
-export const PROJECT_LABEL = 'dev.lifeboat.project';
-/** Label of every helper: the id of the agent's container. With the agent gone or ended, nobody needs the helper. */
-export const AGENT_LABEL = 'dev.lifeboat.agent';
-/** In place of a run: the marker that a run is under way (see marker.ts). */
-export const MARKER_RUN = 'lock';
-/** What the run of a helper begins with that belongs to no run but to `lifeboat plan`. */
-export const PROBE_RUN = 'plan-';
 
 /** A volume or directory of the host, as the helper sees it. */
 export interface HelperMount {
@@ -72,7 +63,10 @@ export interface HelperContext {
 export interface Helper {
   id: string;
   name: string;
-  /** Kills and removes it with its anonymous volumes. Never rejects: a failure is logged and left to `reapHelpers`. */
+  /**
+   * Kills and removes it with its anonymous volumes, and waits until it is gone. Never rejects: a failure is logged and left to
+   * `reapHelpers`. `hasHelpers` tells whether one may still write where it may write.
+   */
   remove(): Promise<void>;
 }
 
@@ -104,7 +98,7 @@ export async function createHelper(
   });
   await recordBefore(name);
   // By name, because the answer with the id can be lost after the container was made.
-  const remove = () => removeContainer(engine, name, name, log);
+  const remove = async () => void (await removeContainer(engine, name, name, log));
   try {
     const body = createBody(spec, image.labels, { attached, blkio: !withoutBlkio.has(engine) });
     // Has no signal: an engine that is not listened to any more makes the container all the same, after it was to be removed.
@@ -136,45 +130,6 @@ export function refusesBlkio(engine: Engine, error: unknown): boolean {
   }
   withoutBlkio.add(engine);
   return true;
-}
-
-/** Has no signal: removal is not given up when the run is, and the engine's own bound in time applies. */
-async function removeContainer(engine: Engine, id: string, name: string, log: Log): Promise<void> {
-  try {
-    await engine.removeContainer(id, { force: true, volumes: true });
-  } catch (error) {
-    // 409: its removal is under way already.
-    if (isNotFound(error) || statusOf(error) === 409) return;
-    log.warn('a helper could not be removed and is left for the next clean-up', { name, ...errorInfo(error) });
-  }
-}
-
-/** A helper as its labels tell of it. `agent` is empty for one that an older version made. */
-export interface HelperLabels {
-  runId: string;
-  agent: string;
-}
-
-/**
- * Removes the helpers of a project that are not to be kept, running or not, with their anonymous volumes.
- * Touches only containers that carry both of our labels with exactly this project, and no marker. One that cannot be
- * removed is logged and left for the next time. Returns the names of those found.
- */
-export async function reapHelpers(
-  engine: Engine,
-  project: string,
-  keep: (helper: HelperLabels) => boolean | Promise<boolean>,
-  log: Log,
-): Promise<string[]> {
-  const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
-  const ours: typeof found = [];
-  for (const each of found) {
-    const { [RUN_LABEL]: runId, [PROJECT_LABEL]: of, [AGENT_LABEL]: agent = '' } = each.labels;
-    if (runId === undefined || runId === MARKER_RUN || of !== project) continue;
-    if (!(await keep({ runId, agent }))) ours.push(each);
-  }
-  await Promise.all(ours.map(({ id, name }) => removeContainer(engine, id, name, log)));
-  return ours.map(({ name }) => name);
 }
 
 /** Ends at once on SIGTERM, and by itself after two days should nobody be left to remove it. */

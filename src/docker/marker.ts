@@ -3,7 +3,8 @@ import { errorInfo, LifeboatError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Engine } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
-import { AGENT_LABEL, createBody, MARKER_RUN, PROBE_RUN, PROJECT_LABEL, RUN_LABEL } from './helper.ts';
+import { createBody } from './helper.ts';
+import { AGENT_LABEL, MARKER_RUN, PROBE_RUN, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 
 /**
  * The marker of a run: a container that is made and never started, under one name for each project. The engine gives a

@@ -1,5 +1,5 @@
 import type { CallOptions, Engine } from './engine.ts';
-import { RUN_LABEL } from './helper.ts';
+import { RUN_LABEL } from './helper-labels.ts';
 
 /**
  * True if another container, or the host, is in the network namespace of this one, so that what listens there need not be its own.

@@ -87,24 +87,59 @@ export async function isStoppedByOthers(engine: Engine, { id, at, timeout, start
 const TOGETHER_S = 10;
 
 /**
- * Whether `docker compose stop` or `down` of a whole project is under way: its agent was asked to end, and so was another
- * container at the same time, which is not one of `held`. An agent that Compose makes anew has a successor already: then
- * `docker compose up` is at work, which starts what does not run.
+ * When the agent was asked to end together with another container of its Compose project, if it was. `held`: the containers
+ * that the agent itself has stopped, which say nothing. `since`: before the first of these stops. An agent that Compose made
+ * again has a successor already: then `docker compose up` is at work, which starts what does not run.
  */
-export async function isProjectStopping(
-  engine: Engine,
+export async function findProjectStop(
+  engine: Pick<Engine, 'events'>,
   agent: { id: string; project: string; service: string },
   held: ReadonlySet<string>,
   since: Date,
-): Promise<boolean> {
-  if (agent.project === '') return false;
+): Promise<Date | undefined> {
+  if (agent.project === '') return undefined;
   const labels = [`com.docker.compose.project=${agent.project}`];
   const events = await eventsSince(engine, since, { labels, actions: ['kill', 'create'] });
   const isAnew = ({ action, attributes }: EngineEvent) =>
     action === 'create' && attributes['com.docker.compose.service'] === agent.service;
-  if (events.some(isAnew)) return false;
+  if (events.some(isAnew)) return undefined;
   const kills = killsAmong(events);
   const own = kills.findLast(({ id }) => id === agent.id);
-  if (!own) return false;
-  return kills.some(({ id, at }) => id !== agent.id && !held.has(id) && Math.abs(at - own.at) < TOGETHER_S);
+  if (!own) return undefined;
+  const isTogether = kills.some(({ id, at }) => id !== agent.id && !held.has(id) && Math.abs(at - own.at) < TOGETHER_S);
+  return isTogether ? new Date(own.at * 1000) : undefined;
+}
+
+/** `docker compose restart` and `up` start the others within this time after the agent, milliseconds. */
+const FOLLOWS_MS = 15_000;
+
+/** States of a container that nobody has stopped. */
+const RUNS = new Set(['running', 'paused', 'restarting']);
+
+/**
+ * What came of a project whose agent was asked to end together with another container, see {@link findProjectStop}.
+ *
+ * - `up`: the agent runs again and so does another container, or has all the time: the project was not stopped.
+ * - `unknown`: the agent does not run again, or only for some seconds. `docker compose stop` and `docker compose restart` of
+ *   some services look the same until then.
+ * - `stopped`: the agent runs again and nothing else does.
+ */
+export type ProjectState = 'up' | 'unknown' | 'stopped';
+
+/** Errors: ENGINE_*. */
+export async function projectState(
+  engine: Pick<Engine, 'inspectContainer' | 'listContainers'>,
+  agent: { id: string; project: string; service: string },
+  held: ReadonlySet<string>,
+  stopped: Date,
+): Promise<ProjectState> {
+  const back = Date.parse((await engine.inspectContainer(agent.id)).startedAt);
+  if (back < stopped.getTime()) return 'unknown';
+  const containers = await engine.listContainers({ labels: [`com.docker.compose.project=${agent.project}`] });
+  const runs = containers.some(
+    ({ id, state, labels }) =>
+      !held.has(id) && RUNS.has(state) && labels['com.docker.compose.service'] !== agent.service,
+  );
+  if (runs) return 'up';
+  return Date.now() - back < FOLLOWS_MS ? 'unknown' : 'stopped';
 }

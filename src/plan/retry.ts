@@ -41,6 +41,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   ...(['ENGINE_UNREACHABLE', 'ENGINE_REFUSED', 'ENGINE_PROTOCOL', 'EXEC_FAILED', 'HELPER_FAILED'] as const),
   ...(['PG_UNREACHABLE', 'PG_QUERY', 'PG_DUMP_FAILED', 'PG_DUMP_INCOMPLETE', 'PG_STALLED', 'PG_RESTARTED'] as const),
   ...(['TREE_STALLED', 'SPOOL_FULL', 'DEST_FULL', 'DEST_UNREACHABLE', 'DEST_DAMAGED', 'TOOL_FAILED'] as const),
+  // Dropped, or being made again, by somebody else while it was dumped.
+  'PG_DATABASE_UNKNOWN',
   // The container may be about to come back; a run of the agent was cut off by its restart.
   ...(['SOURCE_VANISHED', 'CONTAINER_STOPPED', 'LEASE_LOST', 'LOCKED', 'INTERRUPTED'] as const),
 ]);

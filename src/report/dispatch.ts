@@ -29,6 +29,12 @@ function isEnd({ type }: RunEvent): boolean {
   return type === 'run-finished' || type === 'restore-finished';
 }
 
+/** What a dispatcher works with. `limitMs`: how long a listener may take for the end of a run, milliseconds. */
+interface Rules {
+  log: Log;
+  limitMs: number;
+}
+
 /**
  * Each listener gets the events in order, one at a time, on its own: a slow one does not delay another. Of the progress
  * events that wait, only the newest of each source is kept. A listener that throws, rejects or takes too long is logged.
@@ -36,72 +42,74 @@ function isEnd({ type }: RunEvent): boolean {
  */
 export function createDispatcher(
   listeners: readonly Listener[],
-  { log, limitMs = 30_000 }: { log: Log; limitMs?: number },
+  { log, limitMs = 30_000 }: Pick<Rules, 'log'> & Partial<Rules>,
 ): Dispatcher {
   const lanes = listeners.map((listener): Lane => ({ listener, queue: [], running: undefined, controller: undefined }));
-
-  async function work(lane: Lane): Promise<void> {
-    for (let event = lane.queue.shift(); event !== undefined; event = lane.queue.shift()) {
-      const outcome = await handOver(lane, event);
-      if (outcome === 'late' && !isEnd(event)) {
-        // Whoever hangs on these would hang on the rest of them too; the end of the run still reaches it.
-        lane.queue = lane.queue.filter(isEnd);
-      }
-    }
-    lane.running = undefined;
-  }
-
-  async function handOver(lane: Lane, event: RunEvent): Promise<'done' | 'late'> {
-    const controller = new AbortController();
-    lane.controller = controller;
-    const limit = isEnd(event) ? limitMs : limitMs * EARLY_SHARE;
-    const timer = setTimeout(() => controller.abort(), limit);
-    const late = new Promise<'late'>((resolve) => {
-      controller.signal.addEventListener('abort', () => resolve('late'), { once: true });
-    });
-    const told = (async () => {
-      await lane.listener.handle(event, controller.signal);
-      return 'done' as const;
-    })();
-    const fields = { listener: lane.listener.name, event: event.type };
-    try {
-      const outcome = await Promise.race([told, late]);
-      if (outcome === 'late') log.warn('a listener took too long and was left behind', fields);
-      return outcome;
-    } catch (error) {
-      log.warn('a listener failed', { ...fields, ...errorInfo(error) });
-      return 'done';
-    } finally {
-      clearTimeout(timer);
-      lane.controller = undefined;
-      told.catch(() => {}); // a late rejection has been logged as late
-    }
-  }
-
   return {
     emit(event) {
       for (const lane of lanes) {
         enqueue(lane.queue, event);
         // Started in a microtask: a listener's synchronous part never runs inside the run's own call.
-        lane.running ??= Promise.resolve().then(() => work(lane));
+        lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs }));
       }
     },
 
     async settle(limit = limitMs) {
       const timer = setTimeout(() => {
-        for (const lane of lanes) {
-          if (lane.running === undefined) continue;
-          if (lane.queue.length > 0) {
-            log.warn('events were not told in time', { listener: lane.listener.name, dropped: lane.queue.length });
-          }
-          lane.queue = [];
-          lane.controller?.abort();
-        }
+        for (const lane of lanes) abandon(lane, log);
       }, limit);
       await Promise.all(lanes.map((lane) => lane.running));
       clearTimeout(timer);
     },
   };
+}
+
+/** Hands the queued events of a lane to its listener until none is left. */
+async function work(lane: Lane, rules: Rules): Promise<void> {
+  for (let event = lane.queue.shift(); event !== undefined; event = lane.queue.shift()) {
+    const outcome = await handOver(lane, event, rules);
+    // A listener that hangs on one progress event would hang on the others too; the end of the run still reaches it.
+    if (outcome === 'late' && !isEnd(event)) lane.queue = lane.queue.filter(isEnd);
+  }
+  lane.running = undefined;
+}
+
+/** Hands one event to a listener and waits for it within its limit. Never rejects. */
+async function handOver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Promise<'done' | 'late'> {
+  const controller = new AbortController();
+  lane.controller = controller;
+  const limit = isEnd(event) ? limitMs : limitMs * EARLY_SHARE;
+  const timer = setTimeout(() => controller.abort(), limit);
+  const late = new Promise<'late'>((resolve) => {
+    controller.signal.addEventListener('abort', () => resolve('late'), { once: true });
+  });
+  const handled = (async () => {
+    await lane.listener.handle(event, controller.signal);
+    return 'done' as const;
+  })();
+  const fields = { listener: lane.listener.name, event: event.type };
+  try {
+    const outcome = await Promise.race([handled, late]);
+    if (outcome === 'late') log.warn('a listener took too long and was left behind', fields);
+    return outcome;
+  } catch (error) {
+    log.warn('a listener failed', { ...fields, ...errorInfo(error) });
+    return 'done';
+  } finally {
+    clearTimeout(timer);
+    lane.controller = undefined;
+    handled.catch(() => {}); // a late rejection has been logged as late
+  }
+}
+
+/** Drops what still waits in a lane whose listener hangs, and aborts what it works on. */
+function abandon(lane: Lane, log: Log): void {
+  if (lane.running === undefined) return;
+  if (lane.queue.length > 0) {
+    log.warn('events were not told in time', { listener: lane.listener.name, dropped: lane.queue.length });
+  }
+  lane.queue = [];
+  lane.controller?.abort();
 }
 
 function enqueue(queue: RunEvent[], event: RunEvent): void {

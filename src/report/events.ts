@@ -1,6 +1,5 @@
 import type { ErrorInfo } from '../errors.ts';
 import type { Problem } from '../plan/model.ts';
-import { mayPass } from '../plan/retry.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run that was missed while the agent was down. `safety`: a restore that is
@@ -32,6 +31,8 @@ export interface SourceReport {
   error?: ErrorInfo;
   /** when the source was last backed up well before this run (ISO time), if ever */
   lastGood?: { snapshot: string; at: string };
+  /** it is of an earlier try of the same scheduled run: the id of that */
+  run?: string;
 }
 
 /** A source that was no part of a run and is not well, by its own newest result. */
@@ -96,8 +97,9 @@ export interface RunStart {
 export interface RunReport extends RunStart {
   end: string;
   status: RunStatus;
-  /** id of the committed snapshot; absent when nothing was committed */
+  /** id of the committed snapshot; absent when nothing was committed. Of several tries: the newest that one of them committed */
   snapshot?: string;
+  /** of its sources, and of those that only an earlier try of it had, see {@link SourceReport.run} */
   results: SourceReport[];
   problems: Problem[];
   /** sources that this run left out and that are not well; absent when there is none */
@@ -118,8 +120,8 @@ export interface RunReport extends RunStart {
   /** ISO time of the next scheduled run, when known */
   nextRun?: string;
   /**
-   * What failed is tried again at that ISO time. `quiet`: all of it may pass by itself, so people hear of the last try, not
-   * of this one.
+   * What failed is tried again at that ISO time. `quiet`: people hear of the last try, which reports on this one too; not so
+   * when the agent is being stopped, since it may not come back.
    */
   retry?: { at: string; quiet: boolean };
 }
@@ -127,26 +129,6 @@ export interface RunReport extends RunStart {
 /** How things stand after a run: all is well only when the sources that it left out are well too. */
 export function overall({ status, others = [] }: Pick<RunReport, 'status' | 'others'>): RunStatus {
   return status === 'ok' && others.length > 0 ? 'partial' : status;
-}
-
-/** What of a finished run may pass by itself, see {@link mayPass}: `none`, `some` of it, or `all` that is not well. */
-export function passingShare(report: Omit<RunReport, 'retry'>): 'none' | 'some' | 'all' {
-  const { results, error, problems, copies = [] } = report;
-  const failed = results.filter(({ status }) => status !== 'ok');
-  const passing = failed.filter(({ error }) => error && mayPass(error));
-  const whole = error ? [mayPass(error)] : [];
-  if (passing.length === 0 && !whole.includes(true)) return 'none';
-  const lasting = problems.some(({ severity, code }) => severity === 'error' && code !== 'CONTAINER_STOPPED');
-  const isAll =
-    passing.length === failed.length &&
-    !whole.includes(false) &&
-    // The agent is being stopped, and may not come back.
-    error?.code !== 'INTERRUPTED' &&
-    !lasting &&
-    // The next try says nothing of what is stored.
-    !results.some(({ fell }) => fell) &&
-    copies.every(({ status }) => status === 'ok');
-  return isAll ? 'all' : 'some';
 }
 
 /** How far a source is. Sent often; a listener must be quick with it. */

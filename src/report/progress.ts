@@ -1,5 +1,5 @@
 import { redact } from '../redact.ts';
-import type { Listener, Progress } from './events.ts';
+import type { Listener, Progress, RunEvent, SourceReport } from './events.ts';
 import { cutToWidth, displayWidth, formatDuration, oneLine } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { outcome, type RateInfo, renderProgress } from './text.ts';
@@ -25,6 +25,8 @@ const REDRAW_MS = 200;
 /** Weight of the past in the moving average falls to a third within this time, ms. */
 const RATE_WINDOW = 3_000;
 
+const widthOf = (name: string) => displayWidth(oneLine(redact(name)));
+
 /**
  * Shows progress on a terminal: one status line for each running source, with rate and time left. Where the stream is no
  * terminal, one plain line when a source starts and one when it has finished. Never throws over what a source is called.
@@ -33,73 +35,105 @@ export function createProgress(
   stream: ProgressStream,
   { paint = plainPaint, now = Date.now }: { paint?: Paint; now?: () => number } = {},
 ): ProgressDisplay {
-  const live = stream.isTTY === true;
-  const running = new Map<string, { line: string; meter: Meter; last?: Progress }>();
-  let drawn = 0;
-  let timer: NodeJS.Timeout | undefined;
+  return new Display(stream, paint, now);
+}
 
-  const erase = () => (drawn > 0 ? `\x1b[${drawn}A\x1b[0J` : '');
+/** A source that is at work, with what is known of it. */
+interface Running {
+  line: string;
+  meter: Meter;
+  last?: Progress;
+}
 
-  function draw(above = ''): void {
-    if (timer !== undefined) clearTimeout(timer);
-    timer = undefined;
-    const width = Math.max(20, stream.columns ?? 80) - 1;
-    const nameWidth = Math.max(0, ...[...running.keys()].map((name) => displayWidth(oneLine(redact(name)))));
+class Display implements ProgressDisplay {
+  readonly name = 'progress';
+  private readonly live: boolean;
+  private readonly running = new Map<string, Running>();
+  private readonly stream: ProgressStream;
+  private readonly paint: Paint;
+  private readonly now: () => number;
+  /** status lines on the screen */
+  private drawn = 0;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(stream: ProgressStream, paint: Paint, now: () => number) {
+    this.stream = stream;
+    this.paint = paint;
+    this.now = now;
+    this.live = stream.isTTY === true;
+  }
+
+  handle(event: RunEvent): void {
+    if (event.type === 'source-started') this.start(event.source);
+    else if (event.type === 'progress') this.update(event.progress);
+    else if (event.type === 'source-finished') {
+      this.running.delete(event.result.name);
+      this.say(finishedLine(event.result, this.paint));
+    } else if (event.type === 'run-finished') this.close();
+  }
+
+  write(line: string): void {
+    if (this.live && this.drawn > 0) this.draw(line);
+    else this.stream.write(line);
+  }
+
+  close(): void {
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+    this.running.clear();
+    if (this.live && this.drawn > 0) this.stream.write(this.erase());
+    this.drawn = 0;
+  }
+
+  private start(source: string): void {
+    const line = `${oneLine(redact(source))}   started`;
+    this.running.set(source, { line, meter: createMeter(this.now) });
+    if (this.live) this.drawSoon();
+    else this.say(line);
+  }
+
+  private update(progress: Progress): void {
+    const entry = this.running.get(progress.source) ?? { line: '', meter: createMeter(this.now) };
+    entry.meter.add(progress);
+    this.running.set(progress.source, { ...entry, last: progress });
+    if (this.live) this.drawSoon();
+    else if (progress.waits && entry.last?.phase !== progress.phase) this.say(renderProgress(progress));
+  }
+
+  private erase(): string {
+    return this.drawn > 0 ? `\x1b[${this.drawn}A\x1b[0J` : '';
+  }
+
+  private draw(above = ''): void {
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+    const { columns = 80, rows = 24 } = this.stream;
+    const width = Math.max(20, columns) - 1;
+    const nameWidth = Math.max(0, ...[...this.running.keys()].map(widthOf));
     // A line that has scrolled out of the window could not be erased.
-    const lines = [...running.values()].slice(0, Math.max(1, (stream.rows ?? 24) - 2)).map(({ last, line, meter }) => {
+    const lines = [...this.running.values()].slice(0, Math.max(1, rows - 2)).map(({ last, line, meter }) => {
       return cutToWidth(last === undefined ? line : renderProgress(last, meter.rate(), nameWidth), width);
     });
-    stream.write(erase() + above + lines.map((line) => `${line}\n`).join(''));
-    drawn = lines.length;
+    this.stream.write(this.erase() + above + lines.map((line) => `${line}\n`).join(''));
+    this.drawn = lines.length;
   }
 
-  const drawSoon = () => {
-    timer ??= setTimeout(draw, REDRAW_MS).unref();
-  };
-  const say = (line: string) => (live ? draw(`${line}\n`) : stream.write(`${line}\n`));
-
-  function close(): void {
-    if (timer !== undefined) clearTimeout(timer);
-    timer = undefined;
-    running.clear();
-    if (live && drawn > 0) stream.write(erase());
-    drawn = 0;
+  private drawSoon(): void {
+    this.timer ??= setTimeout(() => this.draw(), REDRAW_MS).unref();
   }
 
-  return {
-    name: 'progress',
-    handle(event) {
-      if (event.type === 'source-started') {
-        const line = `${oneLine(redact(event.source))}   started`;
-        running.set(event.source, { line, meter: createMeter(now) });
-        if (live) drawSoon();
-        else say(line);
-      } else if (event.type === 'progress') {
-        const entry = running.get(event.progress.source) ?? { line: '', meter: createMeter(now) };
-        entry.meter.add(event.progress);
-        running.set(event.progress.source, { ...entry, last: event.progress });
-        if (live) drawSoon();
-        else if (event.progress.waits && entry.last?.phase !== event.progress.phase)
-          say(renderProgress(event.progress));
-      } else if (event.type === 'source-finished') {
-        const { result } = event;
-        running.delete(result.name);
-        const colour = { ok: paint.good, partial: paint.warn, failed: paint.bad }[result.status];
-        const what =
-          result.error === undefined ? outcome(result) : `${oneLine(result.error.message)} (${result.error.code})`;
-        say(
-          `${redact(oneLine(result.name))}   ${colour(result.status)} ${formatDuration(result.durationMs)}   ${redact(what)}`,
-        );
-      } else if (event.type === 'run-finished') {
-        close();
-      }
-    },
-    write(line) {
-      if (live && drawn > 0) draw(line);
-      else stream.write(line);
-    },
-    close,
-  };
+  private say(line: string): void {
+    if (this.live) this.draw(`${line}\n`);
+    else this.stream.write(`${line}\n`);
+  }
+}
+
+/** The line that stays when a source has finished. */
+function finishedLine(result: SourceReport, paint: Paint): string {
+  const colour = { ok: paint.good, partial: paint.warn, failed: paint.bad }[result.status];
+  const { error } = result;
+  const what = error === undefined ? outcome(result) : `${oneLine(error.message)} (${error.code})`;
+  return `${redact(oneLine(result.name))}   ${colour(result.status)} ${formatDuration(result.durationMs)}   ${redact(what)}`;
 }
 
 interface Meter {

@@ -153,6 +153,7 @@ function sourceLines(report: RunReport, { now, failedFirst = false }: RenderOpti
     const { error } = result;
     const first = error === undefined ? outcome(result) : `${oneLine(error.message)} (${error.code})`;
     const more = error === undefined ? [] : details(error, safety(result, now));
+    if (result.run !== undefined) more.push(`in an earlier try: run ${result.run}`);
     more.push(...result.warnings.slice(0, MAX_WARNINGS).map((text) => `warning: ${oneLine(text)}`));
     const left = result.warnings.length - MAX_WARNINGS;
     if (left > 0) more.push(`and ${plural(left, 'more warning', 'more warnings')}`);

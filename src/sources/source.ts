@@ -12,7 +12,10 @@ export type Reach = { kind: 'here' } | { kind: 'process' } | { kind: 'helper'; m
 /** A database of a server: in the tree, unless there is an error. */
 export interface CapturedDatabase {
   name: string;
+  /** why it is missing in the tree */
   error?: ErrorInfo;
+  /** nobody can connect to it, and nobody asked for it by name: its absence is no failure */
+  closed?: true;
 }
 
 /** What one source hands to the store. */
@@ -30,6 +33,8 @@ export interface CapturedTree {
   warnings: string[];
   /** of a server: those that were to be backed up, also those that are missing in the tree */
   databases?: CapturedDatabase[];
+  /** of a server: why its roles and tablespaces are missing in the tree */
+  withoutGlobals?: ErrorInfo;
   /** image digest or id the source ran on, if any */
   image?: string;
 }

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import { formatBytes } from '../report/format.ts';
 import { areaName, parseAreaName } from './area.ts';
@@ -38,11 +38,18 @@ export interface BuiltTree extends ExtractedTree {
   /** with a selection: files that are equal already, and files that are newer there and were not to be replaced */
   equal: number;
   newer: number;
+  /**
+   * Inode of what was built, as a decimal number, for the exchange to know it again. Not the device: a network file system that was
+   * unmounted meanwhile has another one.
+   */
+  inode: string;
 }
 
 /** Where the tree is built, inside its area. */
 const BUILT = 'tree';
 const BASE = 'base.json';
+/** More than is ever written there, bytes. */
+const MAX_BASE = 4096;
 
 /** The built tree, below the volume's root. */
 export function builtPath(id: string): TreePath {
@@ -87,7 +94,7 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
         durable: true,
       });
       if (select) await checkSteps(root, planMerge(root, target, before), area);
-      return { ...extracted, ...counts };
+      return { ...extracted, ...counts, inode: String(target.stat().ino) };
     } catch (error) {
       // What cannot be removed now is tried again by whoever ends or recovers the run.
       await takeBack(root, id).catch(() => undefined);
@@ -197,8 +204,11 @@ function readBase(area: Directory): DirectoryMeta | undefined {
   let file: number | undefined;
   try {
     file = area.openFile(BASE);
-    const base = JSON.parse(readFileSync(file, 'utf8')) as DirectoryMeta;
-    return { ...base, mtime: BigInt(base.mtime) };
+    const stat = fstatSync(file);
+    if (!stat.isFile() || stat.size > MAX_BASE) return undefined;
+    const { mode, uid, gid, mtime } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryMeta;
+    if (![mode, uid, gid].every((number) => Number.isSafeInteger(number) && number >= 0)) return undefined;
+    return { mode: mode & 0o7777, uid, gid, mtime: BigInt(mtime) };
   } catch {
     return undefined;
   } finally {

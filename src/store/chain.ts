@@ -147,6 +147,21 @@ export async function unreadAfter(
   return damaged.find(isLater) ?? (older.length > places ? older[0] : undefined);
 }
 
+/**
+ * Finds `latest`, the end of the chain, or what {@link Repository.resolve} does.
+ *
+ * @param now milliseconds since 1970
+ * @throws SNAPSHOT_UNKNOWN; for `latest` the error of a manifest that may be newer and cannot be used
+ */
+export async function resolveSnapshot(repository: Repository, name: string, now: number): Promise<Snapshot> {
+  if (name !== 'latest') return repository.resolve(name);
+  const list = await repository.snapshots();
+  const [newest] = list.snapshots;
+  const unread = await unreadAfter(repository, list, newest?.manifest, now);
+  if (unread) throw unread.error;
+  return newest ?? repository.resolve(name);
+}
+
 /** A tombstone without a signature explains a gap only among snapshots from before the key was set. */
 function sortOut(
   snapshots: readonly Snapshot[],

@@ -1,13 +1,14 @@
 import { LifeboatError } from '../errors.ts';
 import { storedSize } from './data-ranges.ts';
 import { Directory } from './directory.ts';
+import type { FileStat } from './file-stat.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import { OpenDirectories } from './open-directories.ts';
 import type { PackRef } from './pack-stream.ts';
 import { comparePaths, shortPath, split, type TreePath } from './path.ts';
 import { isInParts, lastWritten } from './sqlite/sqlite-file.ts';
-import { type FileStat, type WalkItem, walk } from './walk.ts';
+import { type WalkItem, walk } from './walk.ts';
 
 /** What is to be compared. */
 export interface CompareOptions {

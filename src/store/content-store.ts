@@ -1,4 +1,5 @@
 import { storedSize } from './data-ranges.ts';
+import type { FileStat } from './file-stat.ts';
 import { HashedReading } from './hashed-reading.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { IndexLines, Placed, Wanted } from './known.ts';
@@ -10,7 +11,6 @@ import type { TreePath } from './path.ts';
 import type { PreviousIndex } from './previous-index.ts';
 import { failedRead, type SmallRead, sameVersion } from './read-file.ts';
 import { ReadPool } from './read-pool.ts';
-import type { FileStat } from './walk.ts';
 
 /** Files up to this many bytes share packs and are read whole; a larger one is a pack of its own. */
 export const SMALL_FILE = 16 * 1024 * 1024;

@@ -16,7 +16,7 @@ export interface CopyContext {
   to: Repository;
   /** content objects that `to` has, by key with their size in bytes; kept up to date */
   there: Map<string, number>;
-  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there: not tried again */
+  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there, or not readable there: not tried again */
   bad: Map<string, LifeboatError>;
   /** tells damage at `from` from a disk or server that is gone */
   judge: DamageJudge;
@@ -37,7 +37,7 @@ export interface CopyContext {
  * leaves whole objects, which the next call finds.
  *
  * @throws OBJECT_DAMAGED, OBJECT_MISSING: `from` does not have what the manifest says; DELETE_REFUSED: `to` keeps something wrong
- * in its place; what `fence` and the destinations throw
+ * in its place; a failure to read one object while others can be read, see {@link isAboutSnapshot}; what `fence` and the destinations throw
  */
 export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
   const { from, to, there, bad, sent, signal } = context;
@@ -54,9 +54,15 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
       if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
       await copyObject(context, ref);
     } catch (error) {
-      if (isDamage(error) && (await context.judge.judge(ref.key, error)) === 'outage') {
-        for (const key of context.judge.doubted) bad.delete(key);
-        throw goneAway(from.destination, error);
+      signal.throwIfAborted();
+      const isRead = error instanceof LifeboatError && fromSource.has(error);
+      if (isDamage(error) || isRead) {
+        const finding = await context.judge.judge(ref.key, error);
+        if (finding === 'outage') {
+          for (const key of context.judge.doubted) bad.delete(key);
+          throw isDamage(error) ? goneAway(from.destination, error) : error;
+        }
+        if (finding === 'unread') asUnread(error);
       }
       if (isAboutSnapshot(error)) bad.set(ref.key, error);
       throw error;
@@ -92,9 +98,22 @@ export function goneAway({ name }: Destination, cause: unknown): LifeboatError {
   });
 }
 
+/** Failures to read an object at `from`, whatever they say. */
+const fromSource = new WeakSet<LifeboatError>();
+
+/** Those of them that say something of one object only: others can be read. */
+const unread = new WeakSet<LifeboatError>();
+
+/** Marks a failure that says something of one object only. Returns it. */
+export function asUnread(error: LifeboatError): LifeboatError {
+  unread.add(error);
+  return error;
+}
+
 /** True for what keeps one snapshot from the other repository, and not those that do not need the same object. */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {
-  return isDamage(error) || (error instanceof LifeboatError && error.code === 'DELETE_REFUSED');
+  if (isDamage(error)) return true;
+  return error instanceof LifeboatError && (error.code === 'DELETE_REFUSED' || unread.has(error));
 }
 
 /** Makes room for what is right. Throws DELETE_REFUSED where the destination keeps what is wrong: a lock, a key that may only add. */
@@ -122,7 +141,7 @@ async function* checked(
 ): AsyncGenerator<Buffer> {
   const hash = createHash('sha256');
   let size = 0;
-  for await (const chunk of (await from.get(ref.key, { signal })) as AsyncIterable<Buffer>) {
+  for await (const chunk of readAt(from, ref.key, signal)) {
     hash.update(chunk);
     size += chunk.length;
     heard(chunk.length);
@@ -134,13 +153,26 @@ async function* checked(
   });
 }
 
-/** Brings a small document as it is. One that is gone, damaged, or there already, is no error. */
-export async function copyDocument(from: Destination, to: Destination, key: string): Promise<void> {
+async function* readAt(from: Destination, key: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* (await from.get(key, { signal })) as AsyncIterable<Buffer>;
+  } catch (error) {
+    if (error instanceof LifeboatError) fromSource.add(error);
+    throw error;
+  }
+}
+
+/**
+ * Brings a small document as it is. One that is gone, damaged, or there already, is no error. Resolves to false for one that is there
+ * and damaged.
+ */
+export async function copyDocument(from: Destination, to: Destination, key: string): Promise<boolean> {
   const bytes = await readEvenDamaged(from, key);
-  if (!Buffer.isBuffer(bytes)) return;
+  if (!Buffer.isBuffer(bytes)) return bytes === undefined;
   try {
     await to.put(key, streamOf(bytes));
   } catch (error) {
     if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
   }
+  return true;
 }

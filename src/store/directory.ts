@@ -20,12 +20,14 @@ import {
   rmdirSync,
   statfsSync,
   symlinkSync,
+  unlink,
   unlinkSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { hasErrno } from '../errors.ts';
 import { openPath } from './open-path.ts';
 import { displayPath, shorten } from './path.ts';
+import { nameDescriptor } from './system-error.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For a file that is read: a FIFO in its place is not waited for. */
@@ -34,6 +36,7 @@ const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | c
 
 const lstatAsync = promisify(lstat);
 const readdirAsync = promisify(readdir);
+const unlinkAsync = promisify(unlink);
 
 /** What is kept of a directory itself. `mtime` in nanoseconds since 1970. */
 export interface DirectoryMeta {
@@ -82,10 +85,7 @@ export class Directory {
 
   /** The same, asked in a thread. It has to stay open until then. */
   async namesLater(): Promise<string[]> {
-    const names = await readdirAsync(this.at('.'), { encoding: 'latin1' }).catch((error: unknown) => {
-      throw this.named(error, '');
-    });
-    return names.sort();
+    return (await this.later('', readdirAsync(this.at('.'), { encoding: 'latin1' }))).sort();
   }
 
   /** `lstat` of a name; undefined when there is none, as with a name that is longer than the file system allows. */
@@ -100,9 +100,7 @@ export class Directory {
 
   /** The same, asked in a thread. Throws ENOENT. */
   lookLater(name: string): Promise<BigIntStats> {
-    return lstatAsync(this.at(name), { bigint: true }).catch((error: unknown) => {
-      throw this.named(error, name);
-    });
+    return this.later(name, lstatAsync(this.at(name), { bigint: true }));
   }
 
   /** A directory in it; undefined when nothing, or something else, has that name. */
@@ -125,9 +123,8 @@ export class Directory {
     if (!this.look(name)) this.create(name);
     const made = this.enter(name);
     if (made) return made;
-    throw Object.assign(new Error(`${shorten(`${this.place}/${displayPath(name)}`)} is not a directory`), {
-      code: 'EEXIST',
-    });
+    const place = shorten(`${this.place}/${displayPath(name)}`);
+    throw Object.assign(new Error(`${place} is not a directory`), { code: 'EEXIST' });
   }
 
   /** Descriptor of a new file, mode 600, for reading and writing. Throws EEXIST. */
@@ -172,6 +169,11 @@ export class Directory {
   /** Removes a name that is no directory. */
   unlink(name: string): void {
     this.call(name, () => unlinkSync(this.at(name)));
+  }
+
+  /** The same in a thread. */
+  unlinkLater(name: string): Promise<void> {
+    return this.later(name, unlinkAsync(this.at(name)));
   }
 
   /** Removes an empty directory. */
@@ -229,10 +231,13 @@ export class Directory {
 
   /** An error of the system that names the path that people know. */
   named(error: unknown, name: string): unknown {
-    if (!(error instanceof Error)) return error;
-    const known = name === '' ? this.place : `${this.place}/${displayPath(name)}`;
-    error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
-    return error;
+    return nameDescriptor(error, name === '' ? this.place : `${this.place}/${displayPath(name)}`);
+  }
+
+  private later<T>(name: string, work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      throw this.named(error, name);
+    });
   }
 
   private call<T>(name: string, work: () => T): T {

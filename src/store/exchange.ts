@@ -1,6 +1,7 @@
 import { LifeboatError } from '../errors.ts';
 import { areaName } from './area.ts';
 import type { Directory, DirectoryMeta } from './directory.ts';
+import { disturbed, isOfChange } from './disturbed.ts';
 import { unmovable } from './movable.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, markDone, readMoves, writeMoves } from './move-list.ts';
 import { within } from './open-directories.ts';
@@ -16,6 +17,8 @@ import { joined, KEPT, setMeta, settle } from './settle.ts';
 export interface ExchangeRequest extends ExchangeHeader {
   /** the volume */
   root: Directory;
+  /** inode of the directory that comes in, as a decimal number; absent: not compared */
+  expected?: string | undefined;
   /** Called before the first move. */
   begun?(): void;
   /** Hears of each step; throws to end the exchange there. For tests. */
@@ -36,13 +39,15 @@ export async function exchange(
   request: ExchangeRequest,
   plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
 ): Promise<{ kept: boolean; swapMs: number }> {
-  const { root, begun, heard, ...header } = request;
+  const { root, begun, heard, expected: _, ...header } = request;
   const name = areaName('before', header.id);
   let begin = 0;
   let swapMs = 0;
   const incoming = openIncoming(root, header);
   if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${shortPath(header.incoming)} is not there any more`);
   try {
+    if (request.expected !== undefined && request.expected !== String(incoming.stat().ino))
+      throw disturbed(`${shortPath(header.incoming)} is not the directory that Lifeboat made`);
     const area = root.make(name);
     try {
       await writeMoves(area, header, plan(root, incoming));
@@ -85,7 +90,7 @@ function forward(root: Directory, incoming: Directory, area: string, step: Excha
       !step.out || within(root, joined(area, KEPT, parent), (kept) => moved(root, step.path, live, kept), MAKE);
     return out && (!step.in || within(incoming, parent, (from) => moved(root, step.path, from, live)));
   });
-  if (!done) throw new LifeboatError('INTERNAL', `${shortPath(step.path)} is not where it was`);
+  if (!done) throw disturbed(`${shortPath(parent)} is not the directory that was looked at`);
 }
 
 function moved(root: Directory, path: TreePath, from: Directory, to: Directory): true {
@@ -95,6 +100,7 @@ function moved(root: Directory, path: TreePath, from: Directory, to: Directory):
   } catch (error) {
     const cause = unmovable(error, root, path, 'moved');
     if (cause instanceof LifeboatError) throw cause;
+    if (isOfChange(cause)) throw disturbed(`${shortPath(path)} is not what was looked at`, cause);
     throw new LifeboatError('INTERNAL', `${shortPath(path)} could not be moved`, { cause });
   }
 }

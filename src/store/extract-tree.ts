@@ -5,13 +5,13 @@ import type { Destination } from '../destinations/destination.ts';
 import { LifeboatError } from '../errors.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { Directory } from './directory.ts';
+import type { FileType } from './file-stat.ts';
 import type { PathPredicate } from './glob.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { PackRef } from './pack-stream.ts';
 import { TaskLists } from './task-lists.ts';
 import { createTimeSetter } from './times.ts';
 import { Extraction } from './tree-extraction.ts';
-import type { FileType } from './walk.ts';
 import type { NewName } from './write-file.ts';
 
 /** What to bring back, and where to. */
@@ -86,7 +86,7 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
     if (options.durable) await syncFileSystem(target);
     return result;
   } catch (error) {
-    times.abort();
+    await times.abort();
     throw error;
   } finally {
     extraction.close();

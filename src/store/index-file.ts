@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { LifeboatError } from '../errors.ts';
 import { areRanges, type DataRanges, storedSize } from './data-ranges.ts';
+import type { FileType } from './file-stat.ts';
 import {
   comparePaths,
   decodePath,
@@ -12,7 +13,6 @@ import {
   shortPath,
   type TreePath,
 } from './path.ts';
-import type { FileType } from './walk.ts';
 
 /** What an index line describes. `hardlink`: another name of a file whose line came earlier. */
 export type EntryType = FileType | 'hardlink';

@@ -1,8 +1,8 @@
 import { close, fstat, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { type DataRanges, findData } from './data-ranges.ts';
+import { type FileStat, fileStat } from './file-stat.ts';
 import { isAt, READ_FLAGS } from './read-file.ts';
-import { type FileStat, fileStat } from './walk.ts';
 
 const openAsync = promisify(open);
 const fstatAsync = promisify(fstat);

@@ -64,6 +64,17 @@ export async function readLease({ destination, project }: RowPlace, number: numb
   }
 }
 
+/** The keys of those that cannot be read, or are not a lease. */
+export async function damagedLeases(place: RowPlace): Promise<string[]> {
+  const damaged: string[] = [];
+  for (const number of await listLeases(place)) {
+    const key = leaseKey(place.project, number);
+    // One that was removed since is not there any more.
+    if (!(await readLease(place, number)) && (await readEvenDamaged(place.destination, key))) damaged.push(key);
+  }
+  return damaged;
+}
+
 /** All numbers of a row, ascending. */
 export async function listLeases({ destination, project }: RowPlace): Promise<number[]> {
   const prefix = `${project}/leases/`;

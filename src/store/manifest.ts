@@ -43,10 +43,12 @@ const source = z.object({
   newFiles: count,
   /** of a database source: rows of all tables */
   rows: count.optional(),
-  /** of a database source: those that were to be stored, also those that are missing */
+  /** of a database source: those that were to be stored, also those that are missing, and those that nobody can connect to */
   databases: z
-    .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed']), error: errorInfo.optional() }))
+    .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed', 'closed']), error: errorInfo.optional() }))
     .optional(),
+  /** of a database source: why it has no roles and tablespaces */
+  withoutGlobals: errorInfo.optional(),
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),

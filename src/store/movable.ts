@@ -1,5 +1,6 @@
 import { hasErrno, LifeboatError } from '../errors.ts';
 import type { Directory } from './directory.ts';
+import { remoteFileSystem } from './file-system.ts';
 import type { ExchangeStep } from './move-list.ts';
 import { within } from './open-directories.ts';
 import { shortPath, split, type TreePath } from './path.ts';
@@ -48,16 +49,20 @@ export function checkMovable(root: Directory, path: TreePath, occupied: string):
 
 /** The error of a rename or an unlink, named where the reason lies with the file; else as it is. */
 export function unmovable(error: unknown, root: Directory, path: TreePath, what: string): unknown {
-  const [, reason] = Object.entries(REASONS).find(([code]) => hasErrno(error, code)) ?? [];
-  return reason ? refused(path, root, what, reason, error) : error;
-}
-
-function refused(path: TreePath, root: Directory, what: string, reason: string, cause?: unknown): LifeboatError {
-  return new LifeboatError(
-    'TREE_TARGET_REFUSED',
-    `${path === '' ? root.place : shortPath(path)} cannot be ${what}: ${reason}`,
-    { cause, hint: '`lsattr -d` shows flags, and `chattr -i -a` removes them; `findmnt` shows mounts.' },
-  );
+  const [code, reason] = Object.entries(REASONS).find(([code]) => hasErrno(error, code)) ?? [];
+  if (!code) return error;
+  const refused = `${path === '' ? root.place : shortPath(path)} cannot be ${what}`;
+  const remote = code === 'EPERM' || code === 'EACCES' ? remoteFileSystem(root) : undefined;
+  if (remote) {
+    return new LifeboatError('TREE_TARGET_REFUSED', `${refused}: the ${remote} file system answers ${code}`, {
+      cause: error,
+      hint: 'Its server decides what root may do there: look at its export (`no_root_squash`) or at the options of the mount (`allow_other`, `uid`).',
+    });
+  }
+  return new LifeboatError('TREE_TARGET_REFUSED', `${refused}: ${reason}`, {
+    cause: error,
+    hint: '`lsattr -d` shows flags, and `chattr -i -a` removes them; `findmnt` shows mounts.',
+  });
 }
 
 /**

@@ -1,8 +1,10 @@
 import { hasErrno, LifeboatError } from '../errors.ts';
 import type { Directory } from './directory.ts';
+import { changeAt, disturbed, isOfChange, replacedOnTheWay } from './disturbed.ts';
 import type { IndexEntry } from './index-file.ts';
 import { OpenDirectories } from './open-directories.ts';
-import { shortPath, split } from './path.ts';
+import { shortPath, split, type TreePath } from './path.ts';
+import { PathChanged, type TimeSetter } from './times.ts';
 import { TreeSum } from './tree-sum.ts';
 import type { NewName } from './write-file.ts';
 
@@ -34,9 +36,11 @@ export class NewTree {
       return await this.open.need(parent, (directory) => work({ directory, name }));
     } catch (cause) {
       if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw this.full(cause);
-      if (!hasErrno(cause, 'EEXIST', 'ENOENT', 'ELOOP', 'ENOTDIR')) throw cause;
+      if (!isOfChange(cause)) throw cause;
       // The target was empty, an index has no name twice, and a directory comes before what is in it: that was somebody else.
-      if (entry.type !== 'hardlink') throw this.disturbed(cause);
+      const others = [entry.path, ...(entry.type === 'hardlink' ? [entry.target ?? ''] : [])];
+      const changed = others.find((path) => replacedOnTheWay(this.target, path) !== undefined);
+      if (entry.type !== 'hardlink' || changed !== undefined) throw this.disturbed(changed ?? entry.path, cause);
       throw new LifeboatError('OBJECT_DAMAGED', `${shortPath(entry.path)} cannot be restored`, { cause });
     }
   }
@@ -54,24 +58,29 @@ export class NewTree {
     try {
       this.open.need(path, work);
     } catch (error) {
-      throw hasErrno(error, 'ENOTDIR') ? this.disturbed(error) : error;
+      throw isOfChange(error) ? this.disturbed(`${path}/`, error) : error;
     }
   }
 
   /** Looks whether everything is where it was made, and nothing else is. Throws TREE_TARGET_REFUSED. */
   async compare(signal?: AbortSignal): Promise<void> {
-    if (!(await this.sum.isThatOf(this.target, signal))) throw this.disturbed();
+    if (await this.sum.isThatOf(this.target, signal)) return;
+    throw disturbed(`${this.target.place} does not hold what Lifeboat made there`);
   }
 
   close(): void {
     this.open.close();
   }
 
-  private disturbed(cause?: unknown): LifeboatError {
-    return new LifeboatError('TREE_TARGET_REFUSED', `something else writes into ${this.target.place}`, {
-      cause,
-      hint: 'Nothing was replaced. Stop what writes there, then restore again.',
+  /** Waits until every time is set. Throws TREE_TARGET_REFUSED when a name is not there any more. */
+  async finishTimes(times: TimeSetter): Promise<void> {
+    await times.finish().catch((error: unknown) => {
+      throw error instanceof PathChanged ? this.disturbed(error.path, error) : error;
     });
+  }
+
+  private disturbed(path: TreePath, cause: unknown): LifeboatError {
+    return disturbed(changeAt(this.target, path), cause);
   }
 
   private full(cause: unknown): LifeboatError {

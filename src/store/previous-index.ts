@@ -33,13 +33,13 @@ export class PreviousIndex {
     const available = new Map<string, PackRef>();
     for await (const { key, size } of destination.list(prefix)) {
       const pack = byKey.get(key);
-      if (pack?.size === size) available.set(pack.id, pack);
+      if (pack && pack.size === size) available.set(pack.id, pack);
     }
     const opened = new PreviousIndex(previous.indexPath, available);
     const lost = previous.packs.length - available.size;
     if (lost > 0)
       opened.warnings.push(
-        `missing or cut: ${plural(lost, 'pack')} of the last snapshot; what is in there is stored again`,
+        `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; what is in there is stored again`,
       );
     return opened;
   }

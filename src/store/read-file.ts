@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { hasErrno } from '../errors.ts';
-import { type FileStat, fileStat } from './walk.ts';
+import { type FileStat, fileStat } from './file-stat.ts';
 
 /**
  * Neither follows a symlink that took the file's place, nor waits for a writer should a FIFO have done so.

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
-import { readLines } from './index-file.ts';
+import { storedSize } from './data-ranges.ts';
+import { decodeIndexEntry, readLines } from './index-file.ts';
 import { valueAfter } from './known.ts';
 import type { PackRef } from './pack-stream.ts';
 
@@ -13,6 +14,7 @@ const AT_ONCE = 256 * 1024 * 1024;
 // Inside a JSON string the quotes would carry a backslash, so that these can only be keys.
 const PACK_KEY = Buffer.from('"pack":"');
 const SIZE_KEY = Buffer.from('"size":');
+const RANGES_KEY = Buffer.from('"ranges":');
 
 /**
  * The packs of a source that hold mostly what it has no more, by id. A pack is never changed, and one file that stays keeps
@@ -21,18 +23,17 @@ const SIZE_KEY = Buffer.from('"size":');
  *
  * @param indexPath the index of the newest snapshot, as a plain local file
  * @param packs those that it uses
- * @param bytes of all files in it
  */
 export async function packsToRenew(
   indexPath: string,
   packs: readonly PackRef[],
-  bytes: number,
   atOnce = AT_ONCE,
 ): Promise<Set<string>> {
   const renewed = new Set<string>();
   const held = packs.reduce((sum, { plainSize }) => sum + plainSize, 0);
-  if (held <= bytes * TOLERATED) return renewed;
   const used = await usedBytes(indexPath);
+  const needed = packs.reduce((sum, { id }) => sum + (used.get(id) ?? 0), 0);
+  if (held <= needed * TOLERATED) return renewed;
   const share = ({ id, plainSize }: PackRef) => (used.get(id) ?? 0) / plainSize;
   const dead = packs.filter((pack) => share(pack) < MOSTLY_DEAD).sort((a, b) => share(a) - share(b));
   let left = atOnce;
@@ -44,13 +45,15 @@ export async function packsToRenew(
   return renewed;
 }
 
-/** Bytes of files by the pack that holds them. A content that several files have counts for each: the pack then seems fuller. */
+/** Bytes of files, without their holes, by the pack that holds them. A content that several files have counts for each: the pack then seems fuller. */
 async function usedBytes(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();
   for await (const line of readLines(createReadStream(indexPath, { highWaterMark: 256 * 1024 }))) {
     const pack = valueAfter(line, PACK_KEY, 32);
     if (pack === undefined) continue;
-    const size = Number.parseInt(valueAfter(line, SIZE_KEY, 16) ?? '0', 10);
+    const size = line.includes(RANGES_KEY)
+      ? storedSize(decodeIndexEntry(line))
+      : Number.parseInt(valueAfter(line, SIZE_KEY, 16) ?? '0', 10);
     used.set(pack, (used.get(pack) ?? 0) + size);
   }
   return used;

@@ -16,7 +16,7 @@ import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { sharePacks } from './shared-packs.ts';
 import { Signing } from './signing.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
-import { isAboutManifest, newestFirst, newestOf, withoutIntruders } from './snapshot-list.ts';
+import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.ts';
 
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
@@ -51,7 +51,7 @@ export interface Repository {
    * taken for the whole; the signal's reason
    */
   snapshots(signal?: AbortSignal): Promise<SnapshotList>;
-  /** Finds `latest`, an id, or the only id that starts with `name`. Throws SNAPSHOT_UNKNOWN. */
+  /** Finds an id, or the only id that starts with `name`; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` hears the object's name before it is put. SNAPSHOT_TOO_LARGE. */
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
@@ -138,7 +138,6 @@ class StoredRepository implements Repository {
 
   async resolve(name: string): Promise<Snapshot> {
     const ids = await this.ids();
-    if (name === 'latest' && ids.length > 0) return newestOf(await this.snapshots());
     const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
     if (name !== '' && exact) return this.read(exact);

@@ -2,7 +2,7 @@ import type { Directory, DirectoryMeta } from './directory.ts';
 import type { ExchangeStep } from './move-list.ts';
 import { within } from './open-directories.ts';
 import type { TreePath } from './path.ts';
-import { createTimeSetter } from './times.ts';
+import { createTimeSetter, PathChanged } from './times.ts';
 
 /** Where what was replaced is kept, inside its area. */
 export const KEPT = 'tree';
@@ -35,8 +35,9 @@ export async function settle(
     }
     await times.finish();
   } catch (error) {
-    times.abort();
-    throw error;
+    await times.abort();
+    // A directory that an application removed or moved since needs no time.
+    if (!(error instanceof PathChanged)) throw error;
   }
 }
 

@@ -22,13 +22,6 @@ export function newestFirst({ manifest: a }: Snapshot, { manifest: b }: Snapshot
   return b.sequence - a.sequence || (a.id < b.id ? 1 : -1);
 }
 
-/** The end of the chain. Throws the error of a manifest that may be newer and cannot be used. */
-export function newestOf({ snapshots: [newest], damaged }: SnapshotList): Snapshot {
-  const newer = damaged.find(({ id }) => !newest || id > newest.manifest.id);
-  if (newer) throw newer.error;
-  return newest as Snapshot;
-}
-
 /**
  * What is not signed and not older than all that is was put there by somebody without the key. One of an older place with a newer
  * date was too, unless the signed ones name it by its hash: then a clock was ahead before the key was set.

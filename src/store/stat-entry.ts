@@ -1,6 +1,6 @@
+import type { FileStat } from './file-stat.ts';
 import type { IndexEntry } from './index-file.ts';
 import type { TreePath } from './path.ts';
-import type { FileStat } from './walk.ts';
 
 /** The part of an index line that a look at a file gives. */
 export function metadata(path: TreePath, stat: FileStat): IndexEntry {

@@ -4,9 +4,20 @@ import type { Manifest, ManifestSource } from './manifest.ts';
 
 type StoredDatabase = NonNullable<ManifestSource['databases']>[number];
 
+/** What a manifest says of a database, by what became of it; `closed`: nobody can connect to it, and nobody asked for it by name. */
+export function databaseEntry(of: Pick<StoredDatabase, 'name' | 'error'> & { closed?: true }): StoredDatabase {
+  const { name, error, closed } = of;
+  return error ? { name, status: closed ? 'closed' : 'failed', error } : { name, status: 'ok' };
+}
+
 /** The databases that were to be stored and are not. */
 export function missingDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
   return (entry.databases ?? []).filter(({ status }) => status === 'failed');
+}
+
+/** The databases that are not stored since nobody can connect to them, and that nobody asked for by name. */
+export function closedDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
+  return (entry.databases ?? []).filter(({ status }) => status === 'closed');
 }
 
 /** Whether the entry of a source holds a database; undefined where it does not say which ones it holds. */

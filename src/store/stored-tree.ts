@@ -1,11 +1,16 @@
+import type { FileType } from './file-stat.ts';
 import type { PackRef } from './pack-stream.ts';
-import type { FileType } from './walk.ts';
+import { shorten, shortPath, type TreePath } from './path.ts';
 
 /** Something in the tree that needs attention. `path` is for people. */
 export interface TreeIssue {
   path: string;
   message: string;
+  /** why, where something else than writers is to blame: `space` in the spool, another `name` of the file */
+  cause?: IssueCause;
 }
+
+export type IssueCause = 'space' | 'name';
 
 /** What was stored. Counts of files include hard links; bytes count every content once for each file that has it. */
 export interface StoredTree {
@@ -67,4 +72,19 @@ export function emptyResult(): StoredTree {
     notedCount: 0,
     warnings: [],
   };
+}
+
+const MAX_ISSUES = 100;
+
+/** Counts an issue, and keeps the first of each kind, in short lines. */
+export function addIssue(
+  result: StoredTree,
+  kind: 'unreadable' | 'changed' | 'torn' | 'damaged' | 'noted',
+  path: TreePath,
+  message: string,
+  cause?: IssueCause,
+): void {
+  result[`${kind}Count`]++;
+  if (result[kind].length >= MAX_ISSUES) return;
+  result[kind].push({ path: shortPath(path), message: shorten(message), ...(cause && { cause }) });
 }

@@ -5,21 +5,35 @@ import { arch, platform } from 'node:process';
 import type { Readable, Writable } from 'node:stream';
 import { LifeboatError } from '../errors.ts';
 import type { Directory } from './directory.ts';
+import { isOfChange } from './disturbed.ts';
 import { within } from './open-directories.ts';
-import { shortPath, split, type TreePath } from './path.ts';
+import { displayPath, shorten, shortPath, split, type TreePath } from './path.ts';
 
 /** Sets modification times in a tree. */
 export interface TimeSetter {
   /** `mtime` in nanoseconds since 1970. Symlinks are not followed, on the way neither. May only take effect at {@link finish}. */
   set(path: TreePath, mtime: bigint): Promise<void> | undefined;
-  /** Waits until every time is set. Throws TOOL_FAILED when one could not be. */
+  /** Waits until every time is set. Throws TOOL_FAILED when one could not be, {@link PathChanged} where the path is another one now. */
   finish(): Promise<void>;
-  /** Ends without waiting. */
-  abort(): void;
+  /** Ends at once; what is under way is given up. */
+  abort(): Promise<void>;
 }
 
 const BATCH = 64 * 1024;
 const SECOND = 1_000_000_000n;
+
+/** How perl ends when all that failed are paths that are not there any more. */
+const CHANGED_STATUS = 3;
+
+/** A path whose time was to be set is gone, or leads elsewhere. */
+export class PathChanged extends Error {
+  readonly path: TreePath;
+
+  constructor(path: TreePath) {
+    super(`${shortPath(path)} is not there any more`);
+    this.path = path;
+  }
+}
 
 /** Numbers of the system calls utimensat, openat and close, from the kernel's tables. */
 const CALLS: Partial<Record<string, readonly number[]>> = { x64: [280, 257, 3], arm64: [88, 56, 57] };
@@ -54,7 +68,10 @@ while (defined(my $sec = <STDIN>)) {
   $name = "." if $name eq "";
   my $times = pack("q4", 0, 1073741822, $sec, $nsec);
   next if ($parent eq $last || enter($parent)) && syscall($utimensat, $at, $name, $times, 256) == 0;
-  $failed = 1; print STDERR "$path: $!\\n";
+  # ENOENT, ENOTDIR and ELOOP: somebody else changed the path.
+  my $changed = grep { $! == $_ } 2, 20, 40;
+  $failed = $changed && $failed != 1 ? ${CHANGED_STATUS} : 1;
+  print STDERR "$path: $!\\n";
 }
 exit $failed;`;
 
@@ -68,17 +85,25 @@ export async function createTimeSetter(root: Directory, program = 'perl'): Promi
 }
 
 function roundedIn(root: Directory): TimeSetter {
+  let changed: PathChanged | undefined;
   return {
     async set(path, mtime) {
       const { parent, name } = split(path);
-      const done = within(root, parent, (directory) => {
-        directory.setTime(name === '' ? '.' : name, Number(mtime) / 1e9);
-        return true;
-      });
-      if (!done) throw new LifeboatError('TOOL_FAILED', `the time of ${shortPath(path)} could not be set`);
+      try {
+        const done = within(root, parent, (directory) => {
+          directory.setTime(name === '' ? '.' : name, Number(mtime) / 1e9);
+          return true;
+        });
+        if (!done) changed ??= new PathChanged(path);
+      } catch (error) {
+        if (!isOfChange(error)) throw error;
+        changed ??= new PathChanged(path);
+      }
     },
-    finish: async () => {},
-    abort: () => {},
+    async finish() {
+      if (changed) throw changed;
+    },
+    abort: async () => {},
   };
 }
 
@@ -94,7 +119,7 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
   }
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => {
-    if (stderr.length < 1000) stderr += chunk.toString('utf8');
+    if (stderr.length < 1000) stderr += chunk.toString('latin1');
   });
   // A perl that ends early shows by its status.
   child.stdin.on('error', () => {});
@@ -122,14 +147,18 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
     async finish() {
       child.stdin.end(Buffer.concat(pending));
       const [status] = await exited;
+      // The path of the first line, which may hold anything.
+      if (status === CHANGED_STATUS) throw new PathChanged(/^(.*?): [^:]*$/ms.exec(stderr)?.[1] ?? '');
       if (status !== 0) {
         throw new LifeboatError('TOOL_FAILED', 'modification times could not be set', {
-          cause: new Error(stderr.trim()),
+          cause: new Error(shorten(displayPath(stderr.trim()))),
         });
       }
     },
-    abort() {
+    async abort() {
       child.kill('SIGKILL');
+      // It has the directory open until then, and keeps it from being unmounted.
+      await exited;
     },
   };
 }

@@ -221,7 +221,7 @@ export class Extraction {
       await this.times.set(entry.path, entry.mtime);
     }
     await this.made.compare(signal);
-    await this.times.finish();
+    await this.made.finishTimes(this.times);
     for (const entry of directories) {
       this.made.finish(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
     }

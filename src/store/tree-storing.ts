@@ -1,20 +1,20 @@
 import { realpath } from 'node:fs/promises';
-import { errorInfo } from '../errors.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import type { Directory } from './directory.ts';
+import type { FileStat } from './file-stat.ts';
 import type { IndexEntry } from './index-file.ts';
 import { IndexWriter, RefusedLine } from './index-writer.ts';
-import { pathUnder, shortPath, type TreePath } from './path.ts';
+import { pathUnder, type TreePath } from './path.ts';
 import { PreviousIndex } from './previous-index.ts';
 import type { SmallRead } from './read-file.ts';
 import { lastWritten } from './sqlite/sqlite-file.ts';
-import { type DatabaseIssue, DatabaseStoring } from './sqlite/store-database.ts';
+import { DatabaseStoring } from './sqlite/store-database.ts';
 import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
 import type { StoreTreeOptions } from './store-tree.ts';
-import { emptyResult, type StoredTree } from './stored-tree.ts';
-import { type FileStat, openRoot, type WalkItem, walk } from './walk.ts';
+import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
+import { messageWithoutPath } from './system-error.ts';
+import { openRoot, type WalkItem, walk } from './walk.ts';
 
-const MAX_ISSUES = 100;
 const MAX_JOBS = 512;
 const MAX_READS = 256;
 const MAX_READ_BYTES = 4 * 1024 * 1024;
@@ -73,7 +73,13 @@ export class TreeStoring {
       this.reportProgress(PROGRESS_MS);
     };
     this.contents = new ContentStore(writing, this.smallFile, index, previous, heard);
-    const rest = { contents: this.contents, smallFile: this.smallFile, issue: this.addIssue.bind(this), heard, signal };
+    const rest = {
+      contents: this.contents,
+      smallFile: this.smallFile,
+      issue: addIssue.bind(undefined, this.result),
+      heard,
+      signal,
+    };
     if (options.spool !== undefined) this.databases = new DatabaseStoring({ spool: options.spool, ...rest });
   }
 
@@ -95,7 +101,7 @@ export class TreeStoring {
     const { include = [], exclude = [], signal } = this.options;
     for await (const item of walk(this.root, { include, exclude, signal })) {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
-      else this.addIssue('unreadable', item.path, errorInfo(item.error).message);
+      else addIssue(this.result, 'unreadable', item.path, messageWithoutPath(item.error));
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
         await this.settle(this.queue.shift()!);
       }
@@ -110,10 +116,9 @@ export class TreeStoring {
     this.result.newFiles = this.contents.newFiles;
     this.result.databases = this.databases?.count ?? 0;
     this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
-    this.result.packs = [...this.previous.packs(this.usedPacks), ...stored];
     this.result.warnings.push(...this.previous.warnings);
     this.reportProgress(0);
-    return this.result;
+    return { ...this.result, packs: [...this.previous.packs(this.usedPacks), ...stored] };
   }
 
   /** Leaves no index and no unfinished object. Packs that were stored whole stay, named by the object log. */
@@ -167,7 +172,7 @@ export class TreeStoring {
     const { path, stat, target } = job;
     try {
       if (stat.type === 'file') {
-        if (!this.databases?.covers(path)) await this.settleFile(job);
+        if (!this.databases?.covers(path, this.absolute(path))) await this.settleFile(job);
       } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
       else {
         this.emit(metadata(path, stat));
@@ -176,7 +181,7 @@ export class TreeStoring {
     } catch (error) {
       // What is in a directory needs its line.
       if (!(error instanceof RefusedLine) || stat.type === 'directory') throw error;
-      this.addIssue('unreadable', path, error.message);
+      addIssue(this.result, 'unreadable', path, error.message);
     }
     if (this.index.full) await this.index.flush();
     this.reportProgress(PROGRESS_MS);
@@ -187,6 +192,7 @@ export class TreeStoring {
     if (first?.entry) {
       this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
       this.result.files++;
+      this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
       if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
     } else if (unchanged) {
       this.result.unchangedFiles++;
@@ -203,7 +209,8 @@ export class TreeStoring {
         : plain());
       this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
-      else if (stored.outcome === 'unreadable') this.addIssue('unreadable', path, stored.error.message);
+      else if (stored.outcome === 'unreadable')
+        addIssue(this.result, 'unreadable', path, messageWithoutPath(stored.error));
     }
   }
 
@@ -216,7 +223,7 @@ export class TreeStoring {
     if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
       entry.changed = true;
-      this.addIssue('changed', path, 'changed each time it was read');
+      addIssue(this.result, 'changed', path, 'changed each time it was read');
     }
     this.contents.remember(entry, this.emit(entry));
     this.result.files++;
@@ -231,11 +238,6 @@ export class TreeStoring {
     return offset;
   }
 
-  private addIssue(kind: 'unreadable' | 'changed' | DatabaseIssue, path: TreePath, message: string): void {
-    this.result[`${kind}Count`]++;
-    if (this.result[kind].length < MAX_ISSUES) this.result[kind].push({ path: shortPath(path), message });
-  }
-
   private reportProgress(minimumMs: number): void {
     const now = Date.now();
     if (now - this.lastProgress < minimumMs) return;
@@ -245,6 +247,4 @@ export class TreeStoring {
 }
 
 /** Where the packs of a source are. */
-export function packPrefix(project: string, source: string): string {
-  return `${project}/packs/${source}/`;
-}
+const packPrefix = (project: string, source: string) => `${project}/packs/${source}/`;

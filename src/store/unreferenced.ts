@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../destinations/destination.ts';
 import { canonicalJson, FORMAT } from './manifest.ts';
-import { deleteUnlessKept, readEvenDamaged, streamOf } from './objects.ts';
+import { deleteUnlessKept, MAX_DOCUMENT, readEvenDamaged, streamOf } from './objects.ts';
 import { newSnapshotId, parseSnapshotId } from './snapshot-id.ts';
 
 /**
@@ -40,23 +40,34 @@ export async function* listContent(destination: Destination, project: string): A
   }
 }
 
+/** The keys of lists that cannot be read, or are none. */
+export async function damagedLists(destination: Destination, project: string): Promise<string[]> {
+  const damaged: string[] = [];
+  for (const key of await listKeys(destination, project)) {
+    const bytes = await readEvenDamaged(destination, key);
+    if (bytes !== undefined && !(Buffer.isBuffer(bytes) && decode(bytes.toString('utf8')))) damaged.push(key);
+  }
+  return damaged;
+}
+
 /** The newest list. One that cannot be read counts as empty: waiting once more is the safe side. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
   const bytes = key === undefined ? undefined : await readEvenDamaged(destination, key);
-  return Buffer.isBuffer(bytes) ? decode(bytes.toString('utf8')) : new Map();
+  return (Buffer.isBuffer(bytes) && decode(bytes.toString('utf8'))) || new Map();
 }
 
 /**
- * Puts a new list and removes those before it. An empty one is stored only where the last one cannot be removed, and none that says
+ * Puts a new list, see {@link asMuchAsFits}, and removes those before it. An empty one is stored only where the last one cannot be removed, and none that says
  * the same as the newest.
  */
 export async function writeUnreferenced(
   destination: Destination,
   project: string,
-  unreferenced: Unreferenced,
+  all: Unreferenced,
   now: Date,
 ): Promise<void> {
+  const unreferenced = asMuchAsFits(all, MAX_DOCUMENT - HEAD_BYTES);
   const before = await listKeys(destination, project);
   const same = sameAs(unreferenced, await readUnreferenced(destination, project));
   const putList = async () => {
@@ -72,6 +83,27 @@ export async function writeUnreferenced(
     if (unreferenced.size === 0 && !same) await putList();
     return;
   }
+}
+
+/** Of a list, what is not about objects, and some more, bytes. */
+const HEAD_BYTES = 1024;
+/** Of an entry, what is not its key, bytes: quotes, colon, time, comma. */
+const ENTRY_BYTES = 30;
+
+/** Those that were seen first, as many as a list of `limit` bytes holds. The others are noted by a later prune. */
+export function asMuchAsFits(all: Unreferenced, limit: number): Unreferenced {
+  const sizeOf = (key: string) => Buffer.byteLength(JSON.stringify(key)) + ENTRY_BYTES;
+  let left = limit;
+  for (const key of all.keys()) left -= sizeOf(key);
+  if (left >= 0) return all;
+  left = limit;
+  const fitting: Unreferenced = new Map();
+  for (const [key, at] of [...all].sort(([, a], [, b]) => a - b)) {
+    left -= sizeOf(key);
+    if (left < 0) break;
+    fitting.set(key, at);
+  }
+  return fitting;
 }
 
 /** Where nothing can be deleted, asking for each of thousands of objects helps nobody. */
@@ -111,11 +143,11 @@ function sameAs(a: Unreferenced, b: Unreferenced): boolean {
   return a.size === b.size && [...a].every(([key, at]) => b.get(key) === at);
 }
 
-function decode(text: string): Unreferenced {
+function decode(text: string): Unreferenced | undefined {
   try {
     const { objects } = list.parse(JSON.parse(text));
     return new Map(Object.entries(objects).map(([key, at]) => [key, Date.parse(at)]));
   } catch {
-    return new Map();
+    return undefined;
   }
 }

@@ -47,14 +47,14 @@ interface Swap {
 
 /**
  * Puts a tree that `buildBeside` made under the same id in place. `whole`: instead of all that is there; `empty`: only while
- * there is nothing.
+ * there is nothing. `expected`: the inode that `buildBeside` told; a directory that was put there since is refused.
  *
  * @throws TREE_TARGET_NOT_EMPTY with `empty`, and what an exchange does; then everything is where it was
  */
 export async function swapBuilt({
   empty,
   ...swap
-}: Swap & { whole: boolean; empty?: boolean; snapshot: string }): Promise<Exchanged> {
+}: Swap & { whole: boolean; empty?: boolean; snapshot: string; expected?: string }): Promise<Exchanged> {
   return inVolume(swap.root, async (root) => {
     if (empty) checkEmpty(root);
     const before = rootBefore(root, swap.id);

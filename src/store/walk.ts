@@ -3,32 +3,10 @@ import { setImmediate } from 'node:timers/promises';
 import { hasErrno, LifeboatError } from '../errors.ts';
 import { parseAreaName } from './area.ts';
 import { Directory } from './directory.ts';
+import { type FileStat, fileStat } from './file-stat.ts';
 import { compileGlobs, selectByGlobs } from './glob.ts';
 import { OpenDirectories } from './open-directories.ts';
 import type { TreePath } from './path.ts';
-
-/** The kinds of things a directory can hold. */
-export type FileType = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block';
-
-/** What is kept of `lstat`. Times in nanoseconds since 1970. */
-export interface FileStat {
-  type: FileType;
-  /** permission bits, with setuid, setgid and sticky */
-  mode: number;
-  uid: number;
-  gid: number;
-  /** bytes */
-  size: number;
-  mtime: bigint;
-  ctime: bigint;
-  ino: bigint;
-  dev: bigint;
-  nlink: number;
-  /** has fewer blocks than its size needs */
-  sparse: boolean;
-  /** was changed so shortly before it was looked at that a further change could leave the same times */
-  fresh: boolean;
-}
 
 /** One step of a walk: something that is there, or something that could not be looked at. `target`: of a symlink. */
 export type WalkItem =
@@ -51,23 +29,26 @@ interface Frame {
   ahead: WalkStep[];
   /** already given out: with `include`, a directory is given out only once something in it is */
   given: boolean;
+  /** told that it holds paths that are too long */
+  tooLong?: boolean;
 }
 
 /** What came of looking; undefined when it is gone. */
 export type WalkStep = WalkItem | undefined;
 
+/** Bytes of the longest path that a system call takes: PATH_MAX of Linux, without the NUL. */
+const MAX_PATH = 4095;
+const TOO_LONG = 'it holds paths that are too long for the system, which are left out';
 const LSTAT_BATCH = 64;
 /** A disk that takes longer than that for each name does not answer from memory, milliseconds. */
 const SLOW_LSTAT_MS = 0.1;
 /** So many batches are left to threads after a slow one. */
 const SLOW_BATCHES = 16;
-/** The kernel's clock for file times moves in ticks of up to 10 ms. */
-const FRESH_MS = 20n;
-
 /**
  * Walks a directory depth first, in the order of `comparePaths`, the root itself first with an empty path. Symlinks are
  * not followed, not even one that takes a directory's place meanwhile; other file systems mounted inside are entered; areas of a
- * restore (see area.ts) are passed over. What vanishes meanwhile is left out. Memory grows with the names of the
+ * restore (see area.ts) are passed over. What vanishes meanwhile is left out. Of
+ * paths that are too long for the system, the directory is told once. Memory grows with the names of the
  * directories on the way down, not with the tree.
  *
  * @param root an open directory, or an absolute path
@@ -95,6 +76,11 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
       frame.next++;
       const item = frame.ahead.shift();
       if (!item) continue;
+      if (item.path.length > MAX_PATH) {
+        if (!frame.tooLong) yield { path: frame.path, error: new Error(TOO_LONG) };
+        frame.tooLong = true;
+        continue;
+      }
       const isDirectory = item.stat?.type === 'directory';
       if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
       const given = wantsAll || included(item.path, isDirectory);
@@ -220,31 +206,4 @@ function failedLook(path: TreePath, error: unknown): WalkStep {
   // EINVAL: a symlink that is something else now.
   if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
   return { path, error: error instanceof Error ? error : new Error(String(error)) };
-}
-
-/** Reduces what the operating system says of a file to what is kept. `askedAt`: `Date.now()` before it was asked. */
-export function fileStat(stats: BigIntStats, askedAt: number): FileStat {
-  return {
-    type: typeOf(stats),
-    mode: Number(stats.mode & 0o7777n),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    size: Number(stats.size),
-    mtime: stats.mtimeNs,
-    ctime: stats.ctimeNs,
-    ino: stats.ino,
-    dev: stats.dev,
-    nlink: Number(stats.nlink),
-    sparse: stats.isFile() && stats.blocks * 512n < stats.size,
-    fresh: BigInt(askedAt) - stats.ctimeMs < FRESH_MS,
-  };
-}
-
-function typeOf(stats: BigIntStats): FileType {
-  if (stats.isFile()) return 'file';
-  if (stats.isDirectory()) return 'directory';
-  if (stats.isSymbolicLink()) return 'symlink';
-  if (stats.isFIFO()) return 'fifo';
-  if (stats.isSocket()) return 'socket';
-  return stats.isBlockDevice() ? 'block' : 'char';
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ContainerSummary } from '../../src/docker/answers.ts';
-import { RUN_LABEL } from '../../src/docker/helper.ts';
+import { RUN_LABEL } from '../../src/docker/helper-labels.ts';
 import { sharesNetwork } from '../../src/docker/network.ts';
 
 const ID = 'a'.repeat(64);

@@ -14,6 +14,7 @@ ${TOOLS}/pg_dump.real "$@" || exit
   for target in /spool/state/compile-cache /spool/state/runs /spool/runs /backups; do mkdir -p $target && echo mine >$target/planted; done; } >$dump/seen.txt 2>&1
 case $dump in
 */links) ln -s /spool/victim $dump/../../leads-out ;;
+*/deep) (cd $dump; name=$(printf 'n%.0s' {1..200}); for i in {1..40}; do mkdir $name && cd $name; done) ;;
 */swaps) (cd $dump/../..; rm -f globals.sql; ln -s /spool/victim globals.sql) ;;
 esac
 `;
@@ -52,15 +53,18 @@ it('sees one directory of the run, and can write nowhere else', async () => {
 });
 
 it('leads the agent nowhere by links in the dump', async () => {
-  for (const name of ['links', 'swaps']) {
+  for (const name of ['links', 'swaps', 'deep']) {
     await withDatabase(name, async () => {
       const { report } = await stack.backup();
       expect(report.results[0], name).toMatchObject({ status: 'failed' });
       // The roles may be dumped before or after the exchange, so the other one may fail by itself.
+      if (name === 'deep') expect(report.results[0]?.error?.message).toContain('which is a directory too many');
       if (name === 'links') expect(report.results[0]?.error?.message).toContain('which is a symbolic link');
     });
     expect(await stack.exec('lifeboat', ['cat', VICTIM])).toBe('untouched\n');
   }
+  // Nothing of it stays, however deep it is.
+  expect(await stack.exec('lifeboat', ['ls', '/spool/runs'])).toBe('');
 });
 
 it('sees what it restores, and cannot change it', async () => {

@@ -134,7 +134,9 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
   it('works with a role that may only read, and says what a role without rights lacks', async () => {
     // pg_read_all_data would show it the passwords of roles too: this one sees no more than it must.
     const roles = `CREATE ROLE backup LOGIN PASSWORD 'read-only-pw'; GRANT SELECT ON t TO backup;
-      CREATE ROLE nobody LOGIN PASSWORD 'nothing-pw';`;
+      CREATE ROLE nobody LOGIN PASSWORD 'nothing-pw';
+      CREATE FUNCTION logged() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+      CREATE EVENT TRIGGER logged ON login EXECUTE FUNCTION logged();`;
     await stack.psql(roles, { user, database: 'shop' });
     const as = async (name: string, password: string) => {
       await stack.write({ ...options, env: { ...options.env, LIFEBOAT_PGUSER: name, LIFEBOAT_PGPASSWORD: password } });
@@ -144,6 +146,9 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     const report = await expectNextRunGood(stack);
     expect(report.results[0]?.warnings).toEqual([
       expect.stringContaining('roles are stored without their passwords'),
+      expect.stringMatching(
+        /^database shop: login event trigger logged fires .*, since role backup may not switch it off/,
+      ),
       expect.stringMatching(
         /^role backup can back these databases up and cannot restore them: .*CREATEDB.*not a member of/,
       ),

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
+import type { RestoreResult } from '../../src/restore-context.ts';
 import type { PostgresFacts } from '../../src/sources/postgres/facts.ts';
 import type { ManifestSource } from '../../src/store/manifest.ts';
 import { postgres, Stack, until, whileRuns } from '../harness/stack.ts';
@@ -113,6 +114,7 @@ describe('one bad thing in a server', () => {
   it('takes no other database with it: one dropped meanwhile, one damaged, one that is not there', async () => {
     const whole = (await stack.backup()).report.snapshot ?? '';
     for (const name of ['big', 'doomed']) await stack.psql(`CREATE DATABASE ${name}`);
+    await stack.psql('CREATE DATABASE archive ALLOW_CONNECTIONS false');
     await stack.psql(BIG, { database: 'big' });
     const file = await stack.psql("CHECKPOINT; SELECT pg_relation_filepath('t')", { database: 'app' });
     await stack.exec('db', ['rm', `/var/lib/postgresql/data/${file.trim().split('\n').at(-1)}`]);
@@ -138,6 +140,8 @@ describe('one bad thing in a server', () => {
       ['app', 'PG_DUMP_FAILED'],
       ['doomed', 'PG_DATABASE_UNKNOWN'],
     ]);
+    // It takes nothing away from the run, and retention keeps the last snapshot that held it.
+    expect(entry.databases?.filter(({ status }) => status === 'closed').map(({ name }) => name)).toEqual(['archive']);
     expect(result(report)?.error, told).toMatchObject({
       code: 'PG_DUMP_FAILED',
       message: expect.stringMatching(/^2 of 7 databases are not stored: app \(.*\), doomed \(.*\)$/),
@@ -156,12 +160,48 @@ describe('one bad thing in a server', () => {
       '1',
     );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
+    // All of them at once: a person chooses, since the last whole snapshot would take the others back too.
+    const all = await stack.lifeboat('restore', 'latest', 'db.postgres', '--dry-run', '--json');
+    expect([all.code, all.stdout]).toEqual([1, expect.stringContaining('SNAPSHOT_PARTIAL')]);
+    expect(all.stdout).toContain(`restores app from ${whole}`);
+    const chosen = await stack.lifeboat('restore', report.snapshot ?? '', 'db.postgres', '--dry-run');
+    expect([chosen.code, chosen.stdout + chosen.stderr]).toEqual([0, expect.stringContaining('big')]);
     const shown = await stack.lifeboat('status');
     expect([shown.code, shown.stdout]).toEqual([
       3,
       expect.stringContaining(`Snapshot ${whole} is the last that holds app.`),
     ]);
     expect((await stack.lifeboat('snapshots')).stdout).toContain('db.postgres (without app, doomed)');
+  });
+
+  it('keeps no database from being stored when it is in the roles alone', async () => {
+    const inBare = (sql: string) => stack.psql(sql, { database: 'bare' });
+    await stack.psql('CREATE ROLE leaver; CREATE ROLE stayer');
+    await inBare('CREATE TABLE shared (id int); GRANT SELECT ON shared TO leaver, stayer; CREATE SCHEMA s');
+    // Only pg_dumpall reads it.
+    const rename = (from: string, to: string) =>
+      stack.psql(`SET allow_system_table_mods = on; ALTER TABLE pg_catalog.${from} RENAME TO ${to}`);
+    await rename('pg_parameter_acl', 'pg_parameter_acl_gone');
+    const { code, report } = await stack.backup();
+    await rename('pg_parameter_acl_gone', 'pg_parameter_acl');
+    const told = JSON.stringify(report, null, 1);
+    expect([code, report.status], told).toEqual([3, 'partial']);
+    const { entry } = await facts(report.snapshot ?? '');
+    expect(entry.databases?.find(({ name }) => name === 'bare')?.status).toBe('ok');
+    expect(entry.withoutGlobals?.message, told).toMatch(/^roles and tablespaces are not stored: .*/);
+    expect(told).toContain('roles and tablespaces are not stored');
+    await inBare('DROP OWNED BY leaver');
+    await stack.psql('DROP ROLE leaver');
+    const args = ['restore', 'latest', 'db.postgres', '--database', 'bare', '--to-database', 'bare_then', '--json'];
+    const ran = await stack.lifeboat(...args);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const restored = JSON.parse(ran.stdout) as RestoreResult;
+    expect(restored.warnings).toEqual([
+      expect.stringMatching(/^the snapshot has no roles, and the server lacks leaver: make them with CREATE ROLE/),
+      expect.stringMatching(/lacks roles that had rights in it \(leaver\), so their rights on 1 object are left out/),
+    ]);
+    const stays = "SELECT has_table_privilege('stayer', 'shared', 'SELECT')";
+    expect(await stack.psql(stays, { database: 'bare_then' })).toBe('t');
   });
 
   it('is dumped by one worker when somebody waits to lock a table that another worker needs', async () => {

@@ -24,16 +24,18 @@ describe('pruning', () => {
   /** by id, what web.media held */
   const contents = new Map<string, string>();
 
+  const options = {
+    services: {
+      db: postgres(17),
+      web: holder(['media:/app/media'], { 'lifeboat.volumes': 'media', 'lifeboat.keep': '2d' }),
+    },
+    volumes: { media: {}, restored: {} },
+    env: { LIFEBOAT_KEEP: '3d' },
+    agent: { volumes: ['restored:/restored'] },
+  };
+
   beforeAll(async () => {
-    stack = await Stack.start({
-      services: {
-        db: postgres(17),
-        web: holder(['media:/app/media'], { 'lifeboat.volumes': 'media', 'lifeboat.keep': '2d' }),
-      },
-      volumes: { media: {}, restored: {} },
-      env: { LIFEBOAT_KEEP: '3d' },
-      agent: { volumes: ['restored:/restored'] },
-    });
+    stack = await Stack.start(options);
     backups = path.join(stack.directory, 'backups');
     await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i');
     for (let night = 0; night < NIGHTS; night++) {
@@ -203,12 +205,27 @@ describe('pruning', () => {
     await stack.psql('DROP DATABASE "then"');
   });
 
-  it('goes by itself after a good run, and not after one of a part', async () => {
+  it('goes by itself after a run, and not after one of a part; typos in labels elsewhere do not stop it', async () => {
     await stack.lifeboat('unpin', nightIds()[0] as string);
     const part = await stack.backup('web.media');
     expect(part.report.pruned).toBeUndefined();
-    const { report } = await stack.backup();
+    const typos = { 'lifeboat.volumes': 'notes', 'lifeboat.keep': '2 weekz', 'lifeboat.schedule': '0 3 * *' };
+    const typo = holder(['notes:/notes'], typos);
+    await stack.write({
+      ...options,
+      services: { ...options.services, typo },
+      volumes: { ...options.volumes, notes: {} },
+    });
+    await stack.compose('up', '--detach', '--no-deps', 'typo');
+    await stack.exec('typo', ['sh', '-c', 'echo note >/notes/file']);
+    const { code, report } = await stack.backup();
+    const wrong = report.problems.filter(({ subject }) => subject === 'typo').map((one) => one.code);
+    // The labels that are wrong are left out, so that the source is backed up by the settings.
+    expect({ code, wrong }).toEqual({ code: 3, wrong: ['LABEL_INVALID', 'LABEL_INVALID'] });
+    expect(report.results.map(({ name, status }) => `${name} ${status}`)).toContain('typo.notes ok');
     expect(report.pruned?.snapshots).toBeGreaterThanOrEqual(2);
+    await stack.compose('rm', '--stop', '--force', 'typo');
+    expect((await stack.lifeboat('accept', 'typo.notes')).code).toBe(0);
     const left = await manifests();
     expect(nightIds().filter((id) => left.includes(id))).toEqual(nightIds().slice(4));
     await expectWhole();

@@ -16,6 +16,8 @@ describe('containers held while their volumes are read', () => {
     };
   const hooks = (service: string) => stack.exec(service, ['sh', '-c', 'cat /tmp/hooks 2>/dev/null; rm -f /tmp/hooks']);
 
+  const nothingLeft = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
+
   /** All sources but the one whose container takes long to stop. */
   const quick = ['app.one', 'app.two', 'idle.three', 'frozen.four', 'refusing.five'];
 
@@ -249,9 +251,17 @@ describe('containers held while their volumes are read', () => {
     await until('it is started', async () => (await state(id)).StartedAt !== before, 60_000);
     const logs = (await sh('docker', ['logs', '--since', '0', agent])).stderr;
     expect(logs).toMatch(/"code":"RUN_DIED".*"msg":"run failed"/);
-    const nothing = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
-    await until('nothing is left to be undone', nothing);
+    await until('nothing is left to be undone', nothingLeft);
     expect((await stack.json<{ held: unknown[] }>('status')).held).toEqual([]);
+  });
+
+  it('one runs again when the agent and another service are restarted while it is held', async () => {
+    const { ended } = await startAndCatch();
+    const app = await stack.id('app');
+    await stack.compose('restart', 'lifeboat', 'frozen');
+    await ended;
+    await until('it runs again', async () => (await state(app)).Running, 60_000);
+    await until('nothing is left to be undone', nothingLeft);
   });
 
   it('one whose whole project is stopped while it is held stays stopped', async () => {
@@ -263,8 +273,7 @@ describe('containers held while their volumes are read', () => {
     expect(await state(app)).toMatchObject({ Running: false, StartedAt });
     // Nor does the next start of the agent alone start it.
     await stack.compose('start', 'lifeboat');
-    const nothing = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
-    await until('nothing is left to be undone', nothing);
+    await until('nothing is left to be undone', nothingLeft, 60_000);
     expect(await state(app)).toMatchObject({ Running: false, StartedAt });
   });
 });

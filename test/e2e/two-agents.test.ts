@@ -7,6 +7,8 @@ import { holder, ok, type Ran, Stack, sh, until, whileRuns } from '../harness/st
 const GATE = 'touch /tmp/held; while [ ! -e /tmp/go ]; do sleep 0.1; done; rm /tmp/held /tmp/go';
 const DEAF = ['sh', '-c', "trap '' TERM; while :; do sleep 1; done"];
 
+/** Hears no signal, and ends when it is let. */
+const SLOW = ['sh', '-c', "trap '' TERM; while [ ! -e /tmp/end ]; do sleep 0.2; done; rm /tmp/end"];
 const LAZY = ['sh', '-c', "trap 'sleep 6; exit 0' TERM; while :; do sleep 0.2; done"];
 
 /** What runs belongs to whom, when several containers and processes work on one project. */
@@ -34,7 +36,7 @@ describe('two agents in one project, and containers that are not easily stopped'
         slow: holder(
           ['slow:/slow'],
           { 'lifeboat.volumes': 'slow', 'lifeboat.stop': 'true' },
-          { ...deaf, stop_grace_period: '10m' },
+          { command: SLOW, init: false, stop_grace_period: '10m' },
         ),
         // Ends well, 6 s after it was asked to.
         lazy: holder(
@@ -190,8 +192,9 @@ describe('two agents in one project, and containers that are not easily stopped'
     const [slow] = await ids('slow');
     await stopInStop('slow.slow');
     expect(await runs(slow as string)).toBe(true);
-    // The time given to it is over, as it were.
-    await ok('docker', ['kill', slow as string]);
+    // By itself: one that somebody kills meanwhile stays stopped.
+    await stack.exec('slow', ['touch', '/tmp/end']);
+    await until('the container has ended', async () => !(await runs(slow as string)));
     await startAgent();
     await until('the container runs again', () => runs(slow as string));
     expect(await journals()).toBe('');

@@ -20,6 +20,17 @@ function services(versions: Record<string, number>): StackOptions {
   };
 }
 
+/**
+ * The warnings of a restore of the zoo. ANALYZE runs as the owner of a table; before 14 it reads index expressions of tables whose columns
+ * alone it is asked for, and one of them calls a function in a schema that this owner may not use.
+ */
+const toldOf = (version: number) => [
+  expect.stringContaining('subscription sub is restored disabled'),
+  ...(version < 14
+    ? [expect.stringContaining('table zoo.animal could not be analysed: permission denied for schema public')]
+    : []),
+];
+
 /** What a server holds, as its own tools tell it (zoo/server.sh): `dump of …` or `rows of …` → text. */
 type Shown = Map<string, string>;
 
@@ -110,7 +121,7 @@ describe('the schema zoo', () => {
     expect(code, stdout + stderr).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       status: 'ok',
-      warnings: expect.arrayContaining([expect.stringContaining('subscription sub is restored disabled')]),
+      warnings: toldOf(version),
       canRollBack: true,
     });
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
@@ -124,7 +135,7 @@ describe('the schema zoo', () => {
     const { code, stdout, stderr } = await stack.lifeboat('restore', 'latest', `${service}.postgres`, '--globals');
     expect({ code, warnings: stdout.match(/warning: .*/g) }, stderr).toEqual({
       code: 0,
-      warnings: expect.arrayContaining([expect.stringContaining('subscription sub is restored disabled')]),
+      warnings: toldOf(version),
     });
     expect(await differences(originals.get(version) as Shown, await show(service))).toBe('');
   });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { isDue, mayPass, nextTry } from '../../src/plan/retry.ts';
-import { passingShare } from '../../src/report/events.ts';
-import { makeReport, makeResult } from '../report/fixtures.ts';
+import { isWorthRetry } from '../../src/report/tries.ts';
+import { makeResult } from '../report/fixtures.ts';
 
 const now = new Date('2026-11-20T03:01:00Z');
 const minutesTo = (at: Date | undefined) => at && (at.getTime() - now.getTime()) / 60_000;
@@ -43,31 +43,20 @@ test('what only a person can put right is not tried again', () => {
 describe('of what is not well after a run', () => {
   const passing = { code: 'PG_UNREACHABLE', message: 'away' } as const;
   const lasting = { code: 'PG_AUTH', message: 'refused' } as const;
+  const dropped = { code: 'PG_DATABASE_UNKNOWN', message: 'gone' } as const;
   const failed = (error: typeof passing | typeof lasting) => makeResult({ status: 'failed', error });
-  const base = { error: undefined, problems: [], copies: [] };
   test.each([
-    ['nothing is wrong', { results: [makeResult()] }, 'none'],
-    ['a server was away', { results: [makeResult(), failed(passing)] }, 'all'],
-    ['another one refused the password', { results: [failed(lasting), failed(passing)] }, 'some'],
-    ['only that', { results: [failed(lasting)] }, 'none'],
-    ['a part could not be read', { results: [makeResult({ status: 'partial' }), failed(passing)] }, 'some'],
-    ['a database was locked', { results: [makeResult({ status: 'partial', error: passing })] }, 'all'],
-    ['the destination is away', { results: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } }, 'all'],
-    ['the agent is being stopped', { results: [], error: { code: 'INTERRUPTED', message: 'stop' } }, 'some'],
-    ['another one fell', { results: [failed(passing), makeResult({ fell: true })] }, 'some'],
-    ['a copy is behind too', { results: [failed(passing)], copies: [{ status: 'failed' }] }, 'some'],
-    [
-      'a label is wrong too',
-      { results: [failed(passing)], problems: [{ severity: 'error', code: 'LABEL_INVALID' }] },
-      'some',
-    ],
-    [
-      'its container does not run',
-      { results: [failed(passing)], problems: [{ severity: 'error', code: 'CONTAINER_STOPPED' }] },
-      'all',
-    ],
-  ])('%s: may it pass by itself?', (_, part, share) => {
-    const { error, ...report } = { ...makeReport(), ...base, ...part } as never as ReturnType<typeof makeReport>;
-    expect(passingShare({ ...report, ...(error ? { error } : {}) })).toBe(share);
+    ['nothing is wrong', { results: [makeResult()] }, false],
+    ['a server was away', { results: [makeResult(), failed(passing)] }, true],
+    ['another one refused the password', { results: [failed(lasting), failed(passing)] }, true],
+    ['only that', { results: [failed(lasting)] }, false],
+    ['a part could not be read', { results: [makeResult({ status: 'partial' })] }, false],
+    ['a database was locked', { results: [makeResult({ status: 'partial', error: passing })] }, true],
+    ['a database was dropped meanwhile', { results: [makeResult({ status: 'partial', error: dropped })] }, true],
+    ['the destination is away', { results: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } }, true],
+    ['the agent is being stopped', { results: [], error: { code: 'INTERRUPTED', message: 'stop' } }, true],
+    ['a label is wrong', { results: [], error: { code: 'LABEL_INVALID', message: 'wrong' } }, false],
+  ])('%s: is it worth a retry?', (_, part, worth) => {
+    expect(isWorthRetry(part as never)).toBe(worth);
   });
 });

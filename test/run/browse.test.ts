@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { accept } from '../../src/accept-commands.ts';
 import { show } from '../../src/browse.ts';
 import type { Call } from '../../src/call.ts';
 import type { Repository } from '../../src/store/repository.ts';
@@ -29,4 +30,19 @@ test('show latest SOURCE shows the newest that has the source, whatever newer sn
   } as unknown as Call;
   expect(await show(call)).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ summary: '20261118T030000Z-aaaaaa' });
+});
+
+test('accept makes no repository in an empty place', async () => {
+  const asked: unknown[] = [];
+  const app = {
+    settings: { copies: [] },
+    repository: async (options: unknown) => {
+      asked.push(options);
+      return { snapshots: async () => ({ snapshots: [], damaged: [] }) };
+    },
+    plan: async () => ({ sources: [] }),
+  };
+  const call = { app, io: { signal: new AbortController().signal }, operands: ['web.media'] } as unknown as Call;
+  await expect(accept(call)).rejects.toMatchObject({ code: 'SOURCE_UNKNOWN' });
+  expect(asked).toEqual([{ create: false }]);
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { BackupDeps, RunContext } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture.ts';
-import { captureAll } from '../../src/capture-all.ts';
+import { captureAll, failTooLarge } from '../../src/capture-all.ts';
+import type { Captured } from '../../src/capture-outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import type { PlannedSource } from '../../src/plan/model.ts';
 import { streamOf } from '../../src/store/objects.ts';
@@ -46,4 +46,20 @@ test('when a destination went away, no further source is read for it', async () 
 
 test('when it is back, the other sources are stored', async () => {
   expect(await capture(true)).toEqual({ begun: ['a', 'b', 'c', 'd'], failed: ['b'] });
+});
+
+test('sources that would make the manifest too large to be read back fail alone, the largest first', async () => {
+  const one = (name: string, size: number) =>
+    ({ report: { name, kind: 'volume' }, entry: { packs: ['x'.repeat(size)] } }) as unknown as Captured;
+  const failures: [string, unknown][] = [];
+  const failed = async ({ name }: { name: string }, error: unknown) => {
+    failures.push([name, errorInfo(error).code]);
+    return one(name, 0);
+  };
+  const captured = [one('a', 100), one('huge', 5000), one('large', 700), one('b', 100)];
+  await failTooLarge({ failed }, captured, 1000);
+  expect(failures).toEqual([['huge', 'SNAPSHOT_TOO_LARGE']]);
+  await failTooLarge({ failed }, captured, 800);
+  expect(failures.at(-1)).toEqual(['large', 'SNAPSHOT_TOO_LARGE']);
+  expect(captured.map(({ report }) => report.name)).toEqual(['a', 'huge', 'large', 'b']);
 });

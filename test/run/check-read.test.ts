@@ -150,6 +150,25 @@ test('a copy goes on after objects in a row on bad sectors, and they are stored 
   expect(there).toHaveLength(4);
 });
 
+test('a copy goes on after objects that the agent may not read, and says so; they are not damaged', async () => {
+  const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call !== 'get' || !bad.includes(key)) return;
+        throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'partial', snapshots: 4, error: { code: 'DEST_UNREACHABLE' } });
+  expect(report?.error?.message).toContain('is not copied');
+  expect(await bench.state.damaged()).toEqual([]);
+  bench.mainFault = undefined;
+  expect((await bench.run())[0]).toMatchObject({ status: 'ok', snapshots: 4 });
+});
+
 test('what a copy found before the destination went away is remembered', async () => {
   const first = (await inTime())[0]?.index as string;
   bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
@@ -181,6 +200,17 @@ test('one object that the agent may not read is told, and is not damaged; all ot
   expect(Object.values(restorable)).not.toContain(null);
 });
 
+test('damaged leases and lists of unreferenced objects are told, and are nothing of a snapshot', async () => {
+  bench.write('main', 'shop/leases/0000009999.json', '{');
+  bench.write('main', 'shop/unreferenced/20261120T030000Z-00000a.json', '{');
+  const { records, damaged, usable } = await checkWith(() => undefined);
+  expect(records.map(({ key, error }) => [key, error.code])).toEqual([
+    ['shop/leases/0000009999.json', 'OBJECT_DAMAGED'],
+    ['shop/unreferenced/20261120T030000Z-00000a.json', 'OBJECT_DAMAGED'],
+  ]);
+  expect({ damaged, usable }).toEqual({ damaged: [], usable: true });
+});
+
 test('a copy does not call objects damaged that a destination does not give because it is gone', async () => {
   const [report] = await bench.run({
     main: async () => {
@@ -193,4 +223,50 @@ test('a copy does not call objects damaged that a destination does not give beca
   });
   expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
   expect(await bench.state.damaged()).toEqual([]);
+});
+
+/** The disk does not even give what the directory says of an object. */
+const unlookedAt = (keys: readonly string[]): Fault => {
+  return (call, key) => {
+    if (call === 'stat' && keys.includes(key))
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EIO', -5) });
+  };
+};
+
+test('objects in a row that cannot be looked at are not damaged, and the rest is read', async () => {
+  const bad = packs.slice(1, 5);
+  const { damaged, unread, stopped, bytesRead, bytes, affected } = await checkWith(unlookedAt(bad));
+  expect({ damaged, unread: unread.sort(), stopped, affected }).toEqual({
+    damaged: [],
+    unread: bad,
+    stopped: undefined,
+    affected: [],
+  });
+  expect(bytesRead).toBeGreaterThan(bytes / 4);
+});
+
+test('a repository in which nothing can be looked at is away, and not damaged', async () => {
+  const { damaged, stopped } = await checkWith((call, key) => {
+    if (call === 'stat') unlookedAt([key])(call, key);
+    if (call === 'get' && key.includes('/packs/')) badSector(key);
+    if (call === 'get' && /facts|index/.test(key)) badSector(key);
+  });
+  expect(damaged).toEqual([]);
+  expect(stopped?.code).toBe('DEST_UNREACHABLE');
+});
+
+test('what cannot be looked at in a copy is neither removed there nor sent again', async () => {
+  await bench.run();
+  const before = bench.files();
+  const [index] = (await inTime()).map(({ index }) => index);
+  const manifest = Object.keys(before).find((key) => key.endsWith('/manifest.json')) as string;
+  await bench.destination('copy').delete(manifest);
+  bench.fault = unlookedAt([index as string]);
+  const [report] = await bench.run();
+  expect(report).toMatchObject({ status: 'partial', error: { code: 'DEST_UNREACHABLE' } });
+  expect(Object.keys(bench.files()).sort()).toEqual(
+    Object.keys(before)
+      .filter((key) => key !== manifest)
+      .sort(),
+  );
 });

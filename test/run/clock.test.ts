@@ -10,7 +10,7 @@ import { findSnapshot } from '../../src/restore-find.ts';
 import { vanishedSources } from '../../src/run-rules.ts';
 import { standings } from '../../src/standing.ts';
 import { renderStandings } from '../../src/standing-text.ts';
-import { chainBreaks } from '../../src/store/chain.ts';
+import { chainBreaks, resolveSnapshot } from '../../src/store/chain.ts';
 import { makeFailure } from '../report/fixtures.ts';
 import { RunBench } from './run-bench.ts';
 
@@ -75,7 +75,7 @@ describe('a clock that was ahead once', () => {
     expect(good.map(({ problems }) => problems)).toEqual([[jumped(ahead.id)], [], []]);
     expect(await find('latest', keys)).toEqual({ id: good[2]?.id, notes: [] });
     const repository = await bench.open(keys);
-    expect((await repository.resolve('latest')).manifest.id).toBe(good[2]?.id);
+    expect((await resolveSnapshot(repository, 'latest', bench.now.getTime())).manifest.id).toBe(good[2]?.id);
     const { snapshots, damaged } = await repository.snapshots();
     expect(damaged).toEqual([]);
     expect(snapshots.map(({ manifest }) => manifest.id)).toEqual([...good.map(({ id }) => id).reverse(), ahead.id]);
@@ -133,12 +133,19 @@ describe('a clock that was ahead once', () => {
     const newest = await runAt(1);
     damage(ahead.id);
     expect((await find('latest')).id).toBe(newest.id);
+    // What is shown and pinned goes by the same order.
+    const resolved = async () => {
+      const repository = await bench.open();
+      return resolveSnapshot(repository, 'latest', bench.now.getTime());
+    };
+    expect((await resolved()).manifest.id).toBe(newest.id);
     // By its date it is the oldest, and the chain has no place for it among the old ones.
     const last = await runAt(-365);
     expect(last.id < behind.id).toBe(true);
     damage(last.id);
     bench.now = new Date(NOON + 2 * DAY);
     await expect(find('latest')).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    await expect(resolved()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
     const next = await runAt(2);
     expect((await find('latest')).id).toBe(next.id);
   });

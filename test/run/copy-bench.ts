@@ -4,6 +4,7 @@ import { type CopyDeps, type CopyPlace, copyAll } from '../../src/copy.ts';
 import { planWithKeep } from '../../src/copy-plan.ts';
 import type { Destination, LockingDestination, SweepingDestination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
+import type { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
@@ -22,7 +23,7 @@ export const MEDIA = 'web.media';
 export const DAY = 86_400_000;
 
 /** What may go wrong with a destination, called before each call; what it throws is what the call throws. */
-export type Fault = (call: 'put' | 'get' | 'list' | 'delete', key: string) => void | Promise<void>;
+export type Fault = (call: 'put' | 'get' | 'list' | 'stat' | 'delete', key: string) => void | Promise<void>;
 
 /** A destination whose calls fail as `fault` says. */
 export function faulty(of: Destination, fault: () => Fault | undefined): Destination {
@@ -38,7 +39,14 @@ export function faulty(of: Destination, fault: () => Fault | undefined): Destina
     },
     async *list(prefix) {
       await fault()?.('list', prefix);
-      yield* of.list(prefix);
+      for await (const object of of.list(prefix)) {
+        try {
+          await fault()?.('stat', object.key);
+          yield object;
+        } catch (error) {
+          yield { key: object.key, size: undefined, unread: error as LifeboatError };
+        }
+      }
     },
     async delete(key) {
       await fault()?.('delete', key);

@@ -3,7 +3,7 @@ import { LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import { LEASE_MS, takeLease } from '../../src/store/lease.ts';
 import { encodeManifest } from '../../src/store/manifest.ts';
-import { deletePin, putPin, readPins } from '../../src/store/pins.ts';
+import { deletePin, pinKey, putPin, readPins } from '../../src/store/pins.ts';
 import { openRepository, type Snapshot } from '../../src/store/repository.ts';
 import { CopyBench, DAY, MEDIA } from './copy-bench.ts';
 
@@ -313,6 +313,25 @@ describe('the retention of a copy', () => {
     await bench.pruneMain();
     await bench.run();
     expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('keeps what a pin that cannot be read is of', async () => {
+    bench.copyKeep = 'last 1';
+    const [first] = (await bench.nights(1)) as [string];
+    await pin(first);
+    await bench.nights(3);
+    const fault: typeof bench.mainFault = (call, key) => {
+      if (call === 'get' && key === pinKey('shop', first)) throw new LifeboatError('OBJECT_DAMAGED', 'bad sector');
+    };
+    const main = async () => {
+      const repository = await bench.main();
+      bench.mainFault = fault;
+      return repository;
+    };
+    await bench.run({ main }, { pruning: true });
+    bench.mainFault = undefined;
+    expect(await bench.ids()).toContain(first);
+    expect([...(await readPins(await bench.copy())).keys()]).toEqual([first]);
   });
 
   test('keeps what is pinned, as long as it is', async () => {

@@ -145,10 +145,10 @@ describe('a scheduled run that fails', () => {
     failing = ['db.postgres'];
     tried = [];
     deps.plan = async () => ({ project: 'shop', sources, problems: [] }) as never as Plan;
-    backup = async ({ trigger, only, begun, retryAt }) => {
+    backup = async ({ trigger, only, begun, attempt }) => {
       begun?.();
       const names = sources.filter((source) => only?.(source as never)).map(({ name }) => name);
-      const at = failing.some((name) => names.includes(name)) ? retryAt?.()?.toISOString() : undefined;
+      const at = failing.some((name) => names.includes(name)) ? attempt?.retryAt()?.toISOString() : undefined;
       tried.push({ trigger, names, retryAt: at });
       const results = names.map((name) => ({ name, ...(failing.includes(name) ? failed : { status: 'ok' as const }) }));
       const report = {

@@ -56,7 +56,11 @@ class FakeEngine {
     },
     listContainers: async ({ labels }: { labels: string[] }) => {
       this.asked = labels;
-      return [...this.containers.keys()].map((id) => ({ id, name: `name of ${id}` }));
+      return [...this.containers].map(([id, { running }]) => {
+        const service = id === 'agent' ? 'lifeboat' : id;
+        const state = running ? 'running' : 'exited';
+        return { id, name: `name of ${id}`, state, labels: { 'com.docker.compose.service': service } };
+      });
     },
     stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
       this.step(`stop ${id} within ${timeout} s`);
@@ -346,17 +350,76 @@ describe('what somebody else decided on a container while it was held', () => {
     }
   });
 
+  const kill = (id: string, seconds = 0) => fake.remember('kill', id, { signal: '15' }, Date.now() / 1000 + seconds);
+
   test.each([
-    ['stopped with another service of its project', ['agent', 'db'], [], false],
-    ['stopped alone', ['agent'], [], true],
-    ['not stopped, but another service is', ['db'], [], true],
-    ['made anew with another service', ['agent', 'db'], ['lifeboat'], true],
-  ])('when the agent is %s', async (_, killed, made, startsAgain) => {
+    ['stopped alone', ['agent'], []],
+    ['not stopped, but another service is', ['db'], []],
+    ['made anew with another service', ['agent', 'db'], ['lifeboat']],
+  ])('when the agent is %s, it is started', async (_, killed, made) => {
     await withHold(stopped, deps, signal, async () => {
       for (const service of made) fake.remember('create', 'new', { 'com.docker.compose.service': service });
-      for (const id of killed) fake.remember('kill', id, { signal: '15' });
+      for (const id of killed) kill(id);
     });
-    expect(starts()).toEqual(startsAgain ? ['start c1'] : []);
+    expect(starts()).toEqual(['start c1']);
+  });
+
+  describe('when the agent and another service are asked to end', () => {
+    const other = { autoRemove: false, startedAt: MONDAY };
+    beforeEach(async () => {
+      fake.containers.set('agent', { ...other, running: true });
+      fake.containers.set('db', { ...other, running: true });
+      await withHold({ ...stopped, post: ['thaw'] }, deps, signal, async () => ['agent', 'db'].map((id) => kill(id)));
+    });
+    /** The agent starts again, so many seconds from now; the engine forgets what was before. */
+    const back = (seconds = 0) => {
+      fake.remembered = [];
+      fake.containers.get('agent')!.startedAt = new Date(Date.now() + seconds * 1000).toISOString();
+    };
+    /** What the agent does at its next look. */
+    const look = async () => {
+      await releaseHolds(journal, deps);
+      return { starts: starts(), open: openHolds(journal).length };
+    };
+
+    test('nothing is decided before it is back', async () => {
+      expect(await look()).toEqual({ starts: [], open: 1 });
+      expect(fake.done).not.toContain('exec c1 thaw');
+      expect(fake.done.filter((step) => step === 'record project-stop')).toHaveLength(1);
+    });
+
+    test('the container is started when the other one runs again, as after a restart of both', async () => {
+      back();
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+      expect(fake.done).toContain('exec c1 thaw');
+    });
+
+    test('the container is started when a third one has run on', async () => {
+      fake.containers.get('db')!.running = false;
+      fake.containers.set('cache', { ...other, running: true });
+      back();
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+    });
+
+    test('the others have some seconds to come back', async () => {
+      fake.containers.get('db')!.running = false;
+      back();
+      expect(await look()).toEqual({ starts: [], open: 1 });
+      fake.containers.get('db')!.running = true;
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+    });
+
+    test('it stays stopped when only the agent is started again', async () => {
+      fake.containers.get('db')!.running = false;
+      back(1);
+      vi.useFakeTimers({ toFake: ['Date'] });
+      try {
+        vi.setSystemTime(Date.now() + 17_000);
+        expect(await look()).toEqual({ starts: [], open: 0 });
+      } finally {
+        vi.useRealTimers();
+      }
+    });
   });
 
   test('one made anew and stopped stays stopped; one that was only made is started', async () => {

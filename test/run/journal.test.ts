@@ -15,7 +15,13 @@ test('what was recorded is read, with the process that began it', async () => {
   journal.record({ type: 'object', key: 'a' });
   appendJournal(journal.file, { type: 'object', key: 'b\n"' });
   expect(await readJournal(journal.file)).toEqual([
-    { type: 'start', verb: 'restore', id: '20261120T030000Z-4f1c9a', pid: process.pid },
+    {
+      type: 'start',
+      verb: 'restore',
+      id: '20261120T030000Z-4f1c9a',
+      pid: process.pid,
+      since: expect.stringMatching(/^\d+$/),
+    },
     { type: 'object', key: 'a' },
     { type: 'object', key: 'b\n"' },
   ]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { backup } from '../../src/backup.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture.ts';
+import type { Captured } from '../../src/capture-outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/errors.ts';
 import { silentLog } from '../../src/log.ts';
 import type { Plan, Problem } from '../../src/plan/model.ts';
@@ -63,6 +63,7 @@ async function run(request: Partial<BackupRequest>) {
     dispatcher: createDispatcher([], { log: silentLog }),
     now: () => new Date('2026-11-20T03:00:00Z'),
     recover: async () => undefined,
+    clear: async () => undefined,
     sweepTemporary: async () => undefined,
     plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
     repository: async () => repository,

@@ -33,6 +33,8 @@ let committed: string[];
 let damaged: string[];
 let failing: Set<string>;
 let others: Set<string>;
+/** runs of which helpers are still there */
+let living: Set<string>;
 let deps: RecoverDeps;
 
 beforeEach(() => {
@@ -50,6 +52,7 @@ beforeEach(() => {
   damaged = [];
   failing = new Set();
   others = new Set();
+  living = new Set();
   const step = async (name: string) => {
     if (failing.has(name.split(' ')[0] ?? '')) throw new LifeboatError('ENGINE_UNREACHABLE', `${name} failed`);
     done.push(name);
@@ -94,7 +97,10 @@ beforeEach(() => {
       } as never,
     }),
     isOthers: async (agent) => others.has(agent),
-    reapHelpers: async (keep) => step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`),
+    reapHelpers: async (keep) => {
+      await step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`);
+      return living;
+    },
     undoVolumes: async () => {
       await step('undo volumes');
       return { done: true, now: 'old' };
@@ -140,6 +146,18 @@ test('one that died after its commit is told as failed with its snapshot', async
   committed = [run.id];
   await recover(deps);
   expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
+});
+
+test('of one whose destination cannot be asked it is not said that nothing is left', async () => {
+  dead();
+  deps.repository = async () => {
+    throw new LifeboatError('DEST_UNREACHABLE', 'away');
+  };
+  await recover(deps);
+  expect(told[0]?.error?.hint).toContain('could not be looked at yet');
+  expect(done).toContain('start c1');
+  // The next look removes what it stored, and tells nothing again.
+  expect(readdirSync(journals)).toHaveLength(1);
 });
 
 test('of one whose manifest cannot be read it is not said that nothing is left', async () => {
@@ -267,6 +285,32 @@ test.each([
   expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
 });
 
+test('a dead restore of several databases tells those that failed from the one whose turn it was', async () => {
+  reached = 'swapped';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog', 'shop', 'wiki', 'zoo'] });
+  journal.record({ type: 'failed', target: 'app' });
+  journal.record({ type: 'swapped', target: 'blog' });
+  // It has its name, and what came after that failed.
+  journal.record({ type: 'failed', target: 'blog' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    `Restored and in place: blog. Wholly the old or the new: shop. As it was: app, wiki, zoo. The restore can be started again. \`lifeboat rollback ${restore.id}\` brings back what it replaced.`,
+  );
+});
+
+test('a dead restore of several databases offers a rollback only where it replaced something', async () => {
+  reached = 'nothing';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog'] });
+  journal.record({ type: 'failed', target: 'app' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    'Wholly the old or the new: blog. As it was: app. The restore can be started again.',
+  );
+  expect(restores[0]?.canRollBack).toBe(false);
+});
+
 test('a dead restore of tables that were on their way into a database in use tells of them', async () => {
   reached = 'nothing';
   deadRestore().record({ type: 'copying', tables: ['public.orders'] });
@@ -322,6 +366,7 @@ test('what belongs to another agent that runs is left alone: journal, containers
   const kept: boolean[] = [];
   deps.reapHelpers = async (keep) => {
     for (const agent of ['a1', 'a2', '']) kept.push(await keep({ runId: run.id, agent }));
+    return new Set();
   };
   await recover(deps);
   expect({ done, told, kept }).toEqual({ done: [], told: [], kept: [false, true, false] });
@@ -346,12 +391,38 @@ test('as long as nobody knows whether the other agent runs, nothing of it is tou
   expect(readdirSync(deps.spool)).toEqual([run.id]);
 });
 
+test('a run with a helper that cannot be removed is not undone, and its directory is not entered', async () => {
+  dead();
+  mkdirSync(path.join(deps.spool, 'of nobody'));
+  living.add(run.id);
+  await recover(deps);
+  expect(done).not.toContain('remove shop/packs/a');
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  // Told, and its containers are started, all the same.
+  expect(done).toContain('start c1');
+  expect(told).toMatchObject([{ error: { code: 'RUN_DIED' } }]);
+
+  living.clear();
+  await recover(deps);
+  expect(done).toContain('remove shop/packs/a');
+  expect(readdirSync(deps.spool)).toEqual([]);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('the spool is left alone while nobody knows which helpers run', async () => {
+  failing.add('reap');
+  await recover(deps);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+});
+
 test('a helper of `plan` is given its time', async () => {
   const kept: unknown[] = [];
   deps.reapHelpers = async (keep) => {
     for (const time of ['035930', '035830']) {
       kept.push(await keep({ runId: `plan-20261120T${time}Z-4f1c9a`, agent: 'a1' }));
     }
+    return new Set();
   };
   await recover(deps);
   expect(kept).toEqual([true, false]);

@@ -111,10 +111,18 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
     id: ID.monday,
     notes: [`${ID.tuesday} is newer and does not hold database blog, so it is left aside`],
   });
-  expect(await findDatabase(repository, 'latest')).toEqual({
-    id: ID.sunday,
-    notes: [`${ID.tuesday} is newer but not whole (it lacks blog), so it is left aside; name it to restore it`],
+  await expect(findDatabase(repository, 'latest')).rejects.toMatchObject({
+    code: 'SNAPSHOT_PARTIAL',
+    message: `${ID.tuesday} is the newest snapshot of db.postgres and lacks databases that older ones hold: blog (broken)`,
+    hint: [
+      `Nothing was changed; choose. \`restore ${ID.tuesday} db.postgres\` restores app and leaves the others as they are.`,
+      `\`restore latest db.postgres --database blog\` restores blog from ${ID.monday}.`,
+      `\`restore ${ID.sunday} db.postgres\` takes all databases of ${ID.sunday} back to that time.`,
+    ].join(' '),
   });
+  // To look changes nothing, so nobody has to choose.
+  const look = { snapshot: 'latest', source: 'db.postgres', unsigned: false, lookOnly: true };
+  expect((await findSnapshot(repository, look)).snapshot.id).toBe(ID.tuesday);
   await expect(findDatabase(repository, ID.tuesday, 'blog')).rejects.toMatchObject({
     code: 'PG_DATABASE_UNKNOWN',
     message: `snapshot ${ID.tuesday} does not hold database blog: broken`,
@@ -127,4 +135,50 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
       `database blog is in ${ID.monday}: restore it from there, with --database`,
     ],
   });
+});
+
+test('latest is the newest snapshot of a server when no other holds what it lacks', async () => {
+  const never = serverOf({ id: ID.tuesday, stored: ['app'], missing: ['blog'] }, { id: ID.monday, stored: ['app'] });
+  expect(await findDatabase(never, 'latest')).toEqual({
+    id: ID.tuesday,
+    notes: ['not whole: 19,000 files could not be read (TREE_UNREADABLE)'],
+  });
+});
+
+test('the choices name no whole snapshot where there is none, few of many databases, and quote what a shell would split', async () => {
+  const many = Array.from({ length: 9 }, (_, i) => `d${i}`);
+  const repository = serverOf(
+    { id: ID.tuesday, stored: ['app'], missing: ['a b', ...many] },
+    { id: ID.monday, stored: ['a b', ...many], missing: ['app'] },
+  );
+  const refused = await findDatabase(repository, 'latest').catch((error: unknown) => error as LifeboatError);
+  expect(refused).toMatchObject({ code: 'SNAPSHOT_PARTIAL' });
+  const { message, hint } = refused as LifeboatError;
+  expect(message).toMatch(/a b \(broken\), d0 .* and 5 more$/);
+  expect(hint).toContain("--database 'a b'`");
+  expect(hint).not.toContain('d4');
+  expect(hint).not.toContain('takes all');
+});
+
+test('a database that nobody could connect to stops no restore of the others, and the last copy of it is named', async () => {
+  const repository = serverOf({ id: ID.tuesday, stored: ['app'] }, { id: ID.monday, stored: ['app', 'blog'] });
+  const { snapshots } = repository;
+  const error = { code: 'PG_DATABASE_UNKNOWN', message: 'db has a database blog, but it allows no connections' };
+  repository.snapshots = async () => {
+    const list = await snapshots();
+    list.snapshots[0]?.manifest.sources['db.postgres']?.databases?.push({
+      name: 'blog',
+      status: 'closed',
+      error,
+    } as never);
+    return list;
+  };
+  expect(await findDatabase(repository, 'latest')).toEqual({
+    id: ID.tuesday,
+    notes: [
+      'database blog was not stored: nobody could connect to it',
+      `database blog is in ${ID.monday}: restore it from there, with --database`,
+    ],
+  });
+  expect((await findDatabase(repository, 'latest', 'blog')).id).toBe(ID.monday);
 });

@@ -6,6 +6,7 @@ import type { Retry } from '../../src/plan/retry.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { beginTry, dueRetry, type RetryDeps } from '../../src/retries.ts';
 import type { LastResult } from '../../src/standing.ts';
+import { makeResult } from '../report/fixtures.ts';
 
 const NIGHTLY = '0 3 * * *';
 const SINCE = '2026-11-21T03:00:00.000Z';
@@ -14,12 +15,14 @@ const END = '2026-11-21T03:02:00.000Z';
 let retries: Retry[];
 let results: Record<string, LastResult>;
 let accepted: Accepted;
+let last: RunReport | undefined;
 let deps: RetryDeps;
 
 beforeEach(() => {
   retries = [{ schedules: [NIGHTLY], since: SINCE, tries: 1, at: '2026-11-21T03:12:00.000Z' }];
   results = {};
   accepted = {};
+  last = undefined;
   deps = {
     state: {
       retries: async () => retries,
@@ -28,6 +31,7 @@ beforeEach(() => {
       },
       results: async () => results,
       accepted: async () => accepted,
+      lastRun: async () => last,
     },
     log: silentLog,
     now: () => new Date('2026-11-21T03:12:00Z'),
@@ -89,4 +93,25 @@ test('what cannot be written is tried again all the same, until it can be', asyn
   deps.state.saveRetries = saveRetries;
   await ended({} as RunReport);
   expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
+});
+
+test('what a try came to is handed on to the next one, also by a try that died', async () => {
+  const earlier = { results: [makeResult()], problems: [] };
+  const first = await beginTry(deps, [NIGHTLY]);
+  expect(first.earlier).toBeUndefined();
+  first.hand(earlier);
+  await first.ended({ retry: { at: END, quiet: true } } as RunReport);
+  const again = await dueRetry(deps, planOf('db'));
+  expect(again?.retry.earlier).toEqual(earlier);
+  // It is noted before it begins, and nothing more comes of it.
+  await beginTry(deps, [NIGHTLY], again?.retry);
+  expect(retries).toMatchObject([{ tries: 2, earlier }]);
+});
+
+test('a run that nobody has heard of is made again as a whole when nothing is wrong any more', async () => {
+  results = { db: result('ok'), web: result('failed') };
+  accepted = { web: { at: '2026-11-21T03:05:00.000Z', sequence: 9 } };
+  last = { retry: { at: END, quiet: true } } as RunReport;
+  const due = await dueRetry(deps, planOf('db'));
+  expect(planOf('db').sources.filter((source) => due?.only(source))).toHaveLength(1);
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { backup } from '../../src/backup.ts';
 import type { BackupDeps } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture.ts';
+import type { Captured } from '../../src/capture-outcome.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { silentLog } from '../../src/log.ts';
 import type { Plan } from '../../src/plan/model.ts';
@@ -82,6 +82,7 @@ export class RunBench {
       }),
       now: () => this.now,
       recover: async () => undefined,
+      clear: async () => undefined,
       sweepTemporary: async () => undefined,
       plan: async () => this.plan,
       repository: () => this.open(signingKeys),

@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { isLookUnderWay, withLookDirectory } from '../../src/spool.ts';
+import { silentLog } from '../../src/log.ts';
+import { clearDirectory, isLookUnderWay, withLookDirectory } from '../../src/spool.ts';
 
 test('a look has a directory among the runs that is known as one in use, and gone when it ends, well or not', async () => {
   const root = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));
@@ -24,4 +25,22 @@ test('a look has a directory among the runs that is known as one in use, and gon
 
 test('a run is no look', () => {
   expect(isLookUnderWay('20261120T030000Z-4f1c9a', new Date())).toBe(false);
+});
+
+test.each([
+  ['lives', async () => true],
+  ['may live, as far as the engine says', () => Promise.reject(new Error('engine cannot be reached'))],
+])('the directory of a run stays while a helper of it %s', async (_what, hasHelpers) => {
+  const runs = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));
+  try {
+    const directory = path.join(runs, 'run/db.postgres');
+    mkdirSync(directory, { recursive: true });
+    await clearDirectory(directory, 'run', { hasHelpers, log: silentLog });
+    expect(existsSync(directory)).toBe(true);
+    await clearDirectory(directory, 'run', { hasHelpers: async () => false, log: silentLog });
+    expect(readdirSync(path.join(runs, 'run'))).toEqual([]);
+    await clearDirectory(path.join(runs, 'gone/tree'), 'run', { hasHelpers: async () => false, log: silentLog });
+  } finally {
+    rmSync(runs, { recursive: true });
+  }
 });

@@ -70,4 +70,13 @@ describe('what is said of a tree', () => {
   test('is nothing where there is nothing to say', () => {
     expect(texts({ ...emptyResult(), files: 2 })).toEqual(['2 files']);
   });
+
+  test.each([
+    [undefined, /lifeboat\.stop/],
+    ['space' as const, /spool/],
+    ['name' as const, /one name/],
+  ])('a database that may not restore has the hint of its reason (%s)', (cause, hint) => {
+    const torn = [{ path: 'app.db', message: 'why', ...(cause && { cause }) }];
+    expect(treeErrors(source, { ...emptyResult(), torn, tornCount: 1 })[0]?.hint).toMatch(hint);
+  });
 });

@@ -19,6 +19,8 @@ test('a database that lets nobody connect is told, unless it is excluded', () =>
       'database archive is not backed up: it allows no connections; exclude it (lifeboat.postgres.exclude-databases) if that is right',
     ],
   ]);
+  expect(chooseDatabases(planned(), [closed, open('shop')], []).closed).toMatchObject([{ name: 'archive' }]);
+  expect(chooseDatabases(planned({ databases: ['shop'] }), [closed, open('shop')], []).closed).toEqual([]);
   expect(choose([closed, open('shop')], { excludeDatabases: ['archive'] })).toEqual([['shop'], []]);
   expect(choose([closed, open('shop')], { databases: ['shop'] })).toEqual([['shop'], []]);
 });

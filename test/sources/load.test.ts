@@ -1,15 +1,30 @@
 import { describe, expect, it } from 'vitest';
 import { LifeboatError } from '../../src/errors.ts';
+import { silentLog } from '../../src/log.ts';
 import { loadDatabases } from '../../src/sources/postgres/load.ts';
 import type { LoadOptions } from '../../src/sources/postgres/load-database.ts';
 import type { PlannedLoad } from '../../src/sources/postgres/load-plan.ts';
 
 const loads = ['a', 'b', 'c'].map((target): PlannedLoad => ({ database: target, target, state: 'absent' }));
 
+/** The databases that the journal has as failed. */
+let noted: string[];
+
 /** A server that cannot be reached for one database, or has no such database in the snapshot. */
 function options(control: (target: string) => Promise<never>, signal = new AbortController().signal): LoadOptions {
+  noted = [];
+  const recordFailed = (target: string) => {
+    noted.push(target);
+    if (target === 'b') throw new Error('disk full');
+  };
   const databases = loads.map(({ database }) => ({ name: database }));
-  return { tools: { control }, facts: { databases }, id: '4f1c9a', signal } as unknown as LoadOptions;
+  return {
+    tools: { control, log: silentLog },
+    facts: { databases },
+    id: '4f1c9a',
+    recordFailed,
+    signal,
+  } as unknown as LoadOptions;
 }
 
 describe('databases of a restore', () => {
@@ -22,6 +37,7 @@ describe('databases of a restore', () => {
     const { failed, databases } = await loadDatabases(options(failing), loads);
     expect(asked).toEqual(['a', 'b', 'c']);
     expect(databases).toEqual([]);
+    expect(noted).toEqual(['a', 'b', 'c']);
     expect(failed.map(({ target, error }) => [target, (error as Error).message])).toEqual([
       ...[
         ['a', 'not a'],

@@ -151,6 +151,15 @@ describe('a refused connection', () => {
     if (hint === undefined) expect(error.hint).toBeUndefined();
     else expect(error.hint).toMatch(hint);
   });
+  test.each([
+    ['command "perl" in container 1 ended with status 127: perl: not found', '/run/.s.PGSQL.5432', /has no perl/],
+    ['command "bash" in container 1 ended with status 127: bash: not found', '127.0.0.1:5432', /has no bash/],
+    ['ended with status 69: /run/.s.PGSQL.5432: Permission denied', '/run/.s.PGSQL.5432', /unix_socket_permissions/],
+    ['ended with status 69: /run/.s.PGSQL.5432: No such file or directory', '/run/.s.PGSQL.5432', /is Postgres up/],
+  ])('before the server said anything has its own hint: %s', (message, address, hint) => {
+    const error = connectError(new LifeboatError('EXEC_FAILED', message), { ...connecting, address });
+    expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringMatching(hint) });
+  });
   test('without a word of the server is a server that does not answer', () => {
     const error = connectError(new Error('connection refused'), connecting);
     expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringContaining('listen at 127.0.0.1:5432') });

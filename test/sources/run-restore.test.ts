@@ -22,13 +22,24 @@ interface Call {
 
 const connection = { host: '127.0.0.1', port: 5432, user: 'postgres', application: 'lifeboat' };
 
+/** Rows that were loaded while no trigger fired refer to none. */
+let orphans = false;
+
 function optionsFor(calls: Call[], events: string[], jobs: number, mayQuiet = true): RunRestoreOptions {
   const session = {
     run: async (sql: string) => {
       if (!mayQuiet && sql.startsWith('SET session_replication_role')) throw new Error('permission denied');
+      if (sql.includes('ADD CONSTRAINT "f"') && orphans)
+        throw new LifeboatError('PG_QUERY', 'a query failed', {
+          cause: Object.assign(new Error('violates foreign key constraint "f"'), { severity: 'ERROR' }),
+        });
       events.push(sql);
     },
     all: async (sql: string) => {
+      if (sql.includes("contype = 'f'"))
+        return [
+          { schema: 's', table: 't', name: 'f', definition: 'FOREIGN KEY (v) REFERENCES s.p(id)', comment: null },
+        ];
       if (sql.includes('pg_constraint')) return [{ name: 'c', definition: 'CHECK ((v > 0))', comment: "why's" }];
       if (!sql.includes('pg_trigger')) return [{ filled: true }];
       return [
@@ -157,6 +168,24 @@ describe('rows that come back without CHECK constraints', () => {
     const { failures: left } = await fillWithoutChecks(optionsFor(calls, [], 3), [entry], more);
     expect([left, calls]).toEqual([[], []]);
     expect(await readFile(path.join(scratch, 'after-checks.list'), 'utf8')).toBe('9;\n');
+  });
+
+  it('are checked against the foreign keys that are there: one that they break is left out, and is a failure', async () => {
+    const key = { ...entry, dumpId: 11, kind: 'FK CONSTRAINT', tag: 't f' };
+    const fill = async (events: string[]) =>
+      (await fillWithoutChecks(optionsFor([{ said: '', ends: undefined }], events, 3), [entry, key], failures))
+        .failures;
+    const anew = 'ALTER TABLE "s"."t" DROP CONSTRAINT "f"';
+    const good: string[] = [];
+    expect(await fill(good)).toEqual([]);
+    expect(good).toContain(`${anew}; ALTER TABLE "s"."t" ADD CONSTRAINT "f" FOREIGN KEY (v) REFERENCES s.p(id)`);
+    orphans = true;
+    const broken: string[] = [];
+    const left = await fill(broken).finally(() => {
+      orphans = false;
+    });
+    expect(left).toEqual([{ dumpId: 11, words: 'violates foreign key constraint "f"' }]);
+    expect(broken).toContain(anew);
   });
 
   it('leave a validated constraint on a table that stays empty', async () => {

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { LifeboatError } from '../../src/errors.ts';
-import { leaseKey, readNewestLease } from '../../src/store/lease-row.ts';
+import { damagedLeases, leaseKey, putLease, readNewestLease } from '../../src/store/lease-row.ts';
 import { streamOf } from '../../src/store/objects.ts';
 import { isPinned, pinKey, readPins } from '../../src/store/pins.ts';
 import { Signing } from '../../src/store/signing.ts';
 import { readTombstones, tombstoneKey } from '../../src/store/tombstones.ts';
-import { readUnreferenced } from '../../src/store/unreferenced.ts';
+import { asMuchAsFits, damagedLists, readUnreferenced, writeUnreferenced } from '../../src/store/unreferenced.ts';
 import { inMemory } from './memory-destination.ts';
 
 /** One small document on a bad sector stops nothing that goes on without it. */
@@ -51,6 +51,35 @@ test('a damaged pin keeps its snapshot, and is told of', async () => {
 test('a damaged list of unreferenced objects is empty', async () => {
   const destination = await withUnreadable(`${project}/unreferenced/${ID}.json`);
   expect(await readUnreferenced(destination, project)).toEqual(new Map());
+});
+
+test('damaged leases and lists are found, and what is whole is not', async () => {
+  const of = inMemory('memory', new Map());
+  await writeUnreferenced(of, project, new Map([['shop/packs/a', 0]]), new Date('2026-11-20T03:00:00Z'));
+  const whole = {
+    token: 't',
+    home: 'h',
+    holder: 'c',
+    at: '2026-11-20T03:00:00Z',
+    expires: '2026-11-20T03:10:00Z',
+    released: true,
+  };
+  await putLease({ destination: of, project }, 6, whole);
+  expect(await damagedLeases({ destination: of, project })).toEqual([]);
+  expect(await damagedLists(of, project)).toEqual([]);
+  const [lease, list] = [leaseKey(project, 7), `${project}/unreferenced/${ID}.json`];
+  for (const key of [lease, list]) await of.put(key, streamOf('{"format":1'));
+  expect(await damagedLeases({ destination: of, project })).toEqual([lease]);
+  expect(await damagedLists(of, project)).toEqual([list]);
+  expect(await damagedLeases({ destination: await withUnreadable(lease), project })).toEqual([lease]);
+});
+
+test('of more unreferenced objects than can be read back those are noted that were seen first', () => {
+  const all = new Map([3, 1, 2].map((at) => [`shop/packs/a/${at}`, at]));
+  const one = Buffer.byteLength('"shop/packs/a/1":"1970-01-01T00:00:00.001Z",');
+  expect(asMuchAsFits(all, 10 * one)).toBe(all);
+  expect([...asMuchAsFits(all, 2 * one + 5).values()]).toEqual([1, 2]);
+  expect([...asMuchAsFits(all, 5).values()]).toEqual([]);
 });
 
 test('a server that does not answer is no damage', async () => {

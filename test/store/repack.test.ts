@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { packsToRenew } from '../../src/store/repack.ts';
@@ -33,7 +33,7 @@ test('what is left in a mostly dead pack is stored anew, and the pack is used no
   const second = await storeAgain(first);
   expect(second.packs).toHaveLength(2);
 
-  const renewed = await packsToRenew(previousIndex, second.packs, second.bytes);
+  const renewed = await packsToRenew(previousIndex, second.packs);
   expect([...renewed]).toEqual(first.packs.map(({ id }) => id));
   const third = await storeAgain(
     second,
@@ -42,7 +42,7 @@ test('what is left in a mostly dead pack is stored anew, and the pack is used no
   expect(third.files).toBe(8);
   expect(third.newFiles).toBe(3);
   expect(third.packs.map(({ id }) => id)).not.toContain(first.packs[0]?.id);
-  expect(await packsToRenew(previousIndex, third.packs, third.bytes)).toEqual(new Set());
+  expect(await packsToRenew(previousIndex, third.packs)).toEqual(new Set());
   const { result } = await bench.extract(third);
   expect(result).toMatchObject({ files: 8 });
 });
@@ -52,9 +52,21 @@ test('packs that are mostly in use stay, and only so much is done at once', asyn
   const first = await storeAgain();
   for (const name of names(0, 6)) rmSync(join(bench.tree, name));
   const second = await storeAgain(first);
-  expect(await packsToRenew(previousIndex, second.packs, second.bytes)).toEqual(new Set());
+  expect(await packsToRenew(previousIndex, second.packs)).toEqual(new Set());
   for (const name of names(6, 9)) rmSync(join(bench.tree, name));
   const third = await storeAgain(second);
-  expect((await packsToRenew(previousIndex, third.packs, third.bytes)).size).toBe(1);
-  expect(await packsToRenew(previousIndex, third.packs, third.bytes, 9_999)).toEqual(new Set());
+  expect((await packsToRenew(previousIndex, third.packs)).size).toBe(1);
+  expect(await packsToRenew(previousIndex, third.packs, 9_999)).toEqual(new Set());
+});
+
+test('the holes of a file keep no dead pack', async () => {
+  for (const name of names(0, 20)) write(name);
+  const first = await storeAgain();
+  for (const name of names(0, 17)) rmSync(join(bench.tree, name));
+  // Of 64 MiB, one block is stored.
+  write('sparse');
+  truncateSync(join(bench.tree, 'sparse'), 64 * 1024 * 1024);
+  const second = await storeAgain(first);
+  expect(second.bytes).toBeGreaterThan(60 * 1024 * 1024);
+  expect([...(await packsToRenew(previousIndex, second.packs))]).toEqual(first.packs.map(({ id }) => id));
 });

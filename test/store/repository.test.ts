@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { type ErrorCode, LifeboatError } from '../../src/errors.ts';
+import { resolveSnapshot } from '../../src/store/chain.ts';
 import {
   canonicalJson,
   decodeManifest,
@@ -101,7 +102,7 @@ describe('committing', () => {
       manifest(ID(2), { sequence: 3, previous: second.hash, sources: { 'web.media': source({ status: 'failed' }) } }),
     );
     expect((await repository.snapshots()).snapshots).toEqual([third, second, first]);
-    expect(await repository.resolve('latest')).toEqual(third);
+    expect(await resolveSnapshot(repository, 'latest', Date.now())).toEqual(third);
     expect(await repository.resolve(ID(0))).toEqual(first);
     expect(await repository.resolve('20261121')).toEqual(second);
     for (const name of ['', '2026', '2027', '../x', 'lates']) {

@@ -1,5 +1,4 @@
 import { isRefusal } from './count-rows.ts';
-import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { serverWords } from './sql-state.ts';
 import type { Tools } from './tools.ts';
@@ -54,14 +53,16 @@ export async function analyseDatabase(options: AnalyseOptions): Promise<Analysed
   return { tables, ms: Math.round(performance.now() - begin), warnings };
 }
 
+/** `id`: its OID. Names are for messages: in a database of SQL_ASCII they may be bytes that no text holds. */
 interface Table {
+  id: string;
   schema: string;
   name: string;
 }
 
 function listTables(session: Session): Promise<Table[]> {
   return session.all<Table>(
-    `SELECT nspname AS schema, relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    `SELECT c.oid::text AS id, nspname AS schema, relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
       WHERE relkind IN ('r', 'p', 'm') AND NOT relispartition AND relispopulated AND relpersistence <> 't'
         AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'
       ORDER BY relkind = 'p' DESC, pg_relation_size(c.oid) DESC`,
@@ -78,28 +79,23 @@ async function analyseAll(session: Session, queue: Iterable<Table>, warnings: st
 }
 
 /** Resolves to why the server refused it, if it did. */
-async function analyse(session: Session, { schema, name }: Table): Promise<unknown> {
-  const table = `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+async function analyse(session: Session, { id }: Table): Promise<unknown> {
   const run = (sql: string) =>
     session.run(sql).then(
       () => undefined,
       (error: unknown) => error,
     );
-  const error = await run(`ANALYZE ${table}`);
-  if (error === undefined) return undefined;
-  // It may be gone by now, and its name may not be in the encoding of the session.
-  const columns = await session
-    .all<{ column: string }>(
-      `SELECT quote_ident(attname) AS column FROM pg_attribute
-        WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
-      [table],
-    )
-    .catch((refused: unknown) => {
-      if (!isRefusal(refused)) throw refused;
-      return [];
-    });
-  if (columns.length === 0) return error;
+  const error = await run(analyseStatement(id, ''));
+  if (error === undefined || !isRefusal(error)) return error;
   // With its columns named it passes over expressions of indexes, whose functions may need a search_path.
-  const left = await run(`ANALYZE ${table} (${columns.map(({ column }) => column).join(', ')})`);
+  const columns = `SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
+                    WHERE attrelid = ${id} AND attnum > 0 AND NOT attisdropped`;
+  const left = await run(analyseStatement(id, ` || ' (' || (${columns}) || ')'`));
   return left === undefined ? undefined : error;
+}
+
+/** The server itself puts the statement together, so that no name goes through the encoding of the client. */
+function analyseStatement(id: string, more: string): string {
+  return `DO $lifeboat$ BEGIN EXECUTE (SELECT 'ANALYZE ' || format('%I.%I', nspname, relname)${more}
+     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = ${id}); END $lifeboat$`;
 }

@@ -187,22 +187,3 @@ export function tolerantRestoreCommand(options: TolerantRestore): string[] {
     options.directory,
   ];
 }
-
-/** `pg_restore` of a whole dump, or of what a list leaves of it, into an empty database; the first error ends it. */
-export function restoreCommand(
-  connection: Connection,
-  database: string,
-  directory: string,
-  jobs: number,
-  list?: string,
-): string[] {
-  return [
-    'pg_restore',
-    ...(list === undefined ? [] : [`--use-list=${list}`]),
-    `--jobs=${jobs}`,
-    '--exit-on-error',
-    '--no-password',
-    databaseArgument(connection, database),
-    directory,
-  ];
-}

@@ -5,13 +5,17 @@ import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { countDifferences, type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Session } from './session.ts';
+import { serverWords } from './sql-state.ts';
+import { uncountedText } from './uncounted.ts';
 
 /** What a comparison rests on. */
 export interface Compared {
   /** rows compared and found equal */
   rows: number;
-  /** tables whose rows were only estimated when the snapshot was made, or cannot be counted now: they are not compared */
-  estimated: number;
+  /** tables whose rows are not compared */
+  uncompared: number;
+  /** why, in words: `2 above 1 GiB` */
+  reasons: string[];
 }
 
 /** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
@@ -61,26 +65,29 @@ export async function compareDatabase(
       },
     );
   }
-  return { rows: tables.rows, estimated: tables.uncompared };
+  return { rows: tables.rows, uncompared: tables.uncompared, reasons: tables.reasons };
 }
 
 async function compareTables(
   session: Session,
   recorded: DatabaseFacts,
   { moving = new Set(), tables: lacking }: Allowance,
-): Promise<RowsCompared> {
+): Promise<RowsCompared & { reasons: string[] }> {
   const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
   const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
   // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
   const restored: TableFacts[] = present.map((table) => {
     return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
   });
+  const why = restored.flatMap((table) => {
+    if (table.exact) return [];
+    return lacking?.has(tableKey(table)) ? 'that lack rows, as listed' : uncountedText(table);
+  });
+  const exact = restored.filter((table) => table.exact);
   await session.run('BEGIN READ ONLY');
-  await countRows(
-    session,
-    restored.filter(({ exact }) => exact),
-  );
+  const refused = await countRows(session, exact);
   await session.run('ROLLBACK');
+  why.push(...refused.map(({ error }) => `that the server refuses to count now (${serverWords(error)})`));
   const counted = restored.map(({ schema, name, rows, exact }, i) => {
     return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
   });
@@ -89,7 +96,16 @@ async function compareTables(
   const there = await readTableNames(session);
   const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
   const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
-  return { ...compared, differences: [...missing, ...compared.differences] };
+  return { ...compared, differences: [...missing, ...compared.differences], reasons: sumUp(why, compared.uncompared) };
+}
+
+/** Each reason once, with how many tables it is of. Where one partition cannot be compared, its whole tree cannot. */
+function sumUp(why: readonly string[], uncompared: number): string[] {
+  const counts = new Map<string, number>();
+  for (const reason of why) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  const others = uncompared - why.length;
+  if (others > 0) counts.set('in one partitioned table with such', others);
+  return [...counts].map(([reason, n]) => `${n} ${reason}`);
 }
 
 async function readTableNames(session: Session): Promise<Set<string>> {
@@ -108,4 +124,11 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
       WHERE c.relispartition AND c.relkind = 'r'`,
   );
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
+}
+
+/** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
+export function comparison({ tables, rows, uncompared, reasons }: Compared & { tables: number }): string {
+  const equal = `${plural(tables, 'table')}, ${plural(rows, 'row')} compared and equal`;
+  if (uncompared === 0) return equal;
+  return `${equal}; the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`;
 }

@@ -120,8 +120,26 @@ export function connectError(error: unknown, connecting: Connecting): LifeboatEr
     return new LifeboatError('PG_UNREACHABLE', `database container ${container} refused the connection`, because);
   return new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
     cause: error,
-    hint: `Look at \`docker logs ${container}\`; is Postgres up, and does it listen at ${address}?`,
+    hint:
+      tunnelHint(words, connecting) ??
+      `Look at \`docker logs ${container}\`; is Postgres up, and does it listen at ${address}?`,
   });
+}
+
+/**
+ * What to do where the way to the server failed before the server said anything: the helper runs a program of the database's image, which
+ * may lack it (status 126 or 127), and opens a Unix socket as the user of that image (unix(7): EACCES).
+ */
+function tunnelHint(words: string, { container, address }: Connecting): string | undefined {
+  if (/executable file not found|ended with status 12[67](?!\d)/.test(words)) {
+    return address.includes('/')
+      ? `The image of ${container} has no perl, which Lifeboat needs for a Unix socket: install it in the image, or let the server listen on 127.0.0.1 too (listen_addresses).`
+      : `The image of ${container} has no bash, which Lifeboat needs to reach the server: install it in the image.`;
+  }
+  if (address.includes('/') && /Permission denied/.test(words)) {
+    return `The user of the image of ${container} may not open the socket: let it in with unix_socket_permissions = 0777 and the rights of the directory, or let the server listen on 127.0.0.1 too (listen_addresses).`;
+  }
+  return undefined;
 }
 
 /**

@@ -4,11 +4,22 @@ import type { TableFacts } from './facts.ts';
 import { quoteIdentifier } from './quote.ts';
 import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
+import { markUncounted } from './uncounted.ts';
 
 /** A table that the server would not count, and what it said. */
 export interface RefusedCount {
   table: TableFacts;
   error: unknown;
+}
+
+/** How long a count may take. */
+export interface CountPace {
+  /** milliseconds that only go forward */
+  now(): number;
+  /** how long the next statement may wait for a lock, milliseconds; undefined: nothing more is counted. `alone`: of a single table, again */
+  lockWaitMs(alone: boolean): number | undefined;
+  /** a statement waited for a lock for that many milliseconds, in vain */
+  waited(ms: number): void;
 }
 
 /**
@@ -24,44 +35,67 @@ export interface RefusedCount {
 export async function countRows(
   session: Session,
   tables: readonly TableFacts[],
-  { stopAtRefusal = false } = {},
+  { stopAtRefusal = false, pace }: { stopAtRefusal?: boolean; pace?: CountPace } = {},
 ): Promise<RefusedCount[]> {
   const refused: RefusedCount[] = [];
+  const count = (some: readonly TableFacts[], alone: boolean, path?: string) =>
+    attempt(session, some, { pace, alone, path });
   for (const batch of countBatches(tables)) {
-    const error = await attempt(session, batch);
+    const error = await count(batch, false);
     if (error === undefined) continue;
     // Each of them could make us wait as long again.
     if (stopAtRefusal && isBeyondPath(error)) return [{ table: batch[0] as TableFacts, error }];
     for (const table of batch) {
-      const alone = batch.length === 1 ? error : await attempt(session, [table]);
+      const alone = batch.length === 1 ? error : await count([table], true);
       if (alone === undefined) continue;
       // An index may rest on a function that finds its names by the path of the database: only where ours does not do.
-      const own = isBeyondPath(alone) ? alone : await attempt(session, [table], OWN_PATH);
+      const own = isBeyondPath(alone) ? alone : await count([table], true, OWN_PATH);
       if (own === undefined) continue;
-      table.exact = false;
+      markUncounted(table, isLate(own) ? 'late' : isLocked(own) ? 'locked' : 'refused');
       refused.push({ table, error: own });
     }
   }
   return refused;
 }
 
+/** lock_not_available */
+function isLocked(error: unknown): boolean {
+  return sqlState(error) === '55P03';
+}
+
+function isLate(error: unknown): boolean {
+  return error instanceof LifeboatError && error.code === 'PG_STALLED';
+}
+
 /** A lock, a cancelled statement or missing rights: another search path makes no difference. */
 function isBeyondPath(error: unknown): boolean {
-  return /^(55P03|57014|42501)$/.test(sqlState(error) ?? '');
+  return isLate(error) || /^(55P03|57014|42501)$/.test(sqlState(error) ?? '');
 }
 
 /** The path that the role and the database set, without the one of our sessions (Postgres docs, SET: DEFAULT). */
 const OWN_PATH = 'SET LOCAL search_path TO DEFAULT';
 
+interface Attempt {
+  pace: CountPace | undefined;
+  alone: boolean;
+  path: string | undefined;
+}
+
 /** Counts in one statement; resolves to why the server refused it, if it did. Rejects when the session is lost. */
-async function attempt(session: Session, tables: readonly TableFacts[], path?: string): Promise<unknown> {
+async function attempt(session: Session, tables: readonly TableFacts[], how: Attempt): Promise<unknown> {
+  const { pace, alone, path } = how;
+  const wait = pace?.lockWaitMs(alone);
+  if (pace && wait === undefined) return new LifeboatError('PG_STALLED', 'there was no time left to count it');
+  const began = pace?.now() ?? 0;
   await session.run('SAVEPOINT counting');
   try {
+    if (wait !== undefined) await session.run(`SET LOCAL lock_timeout = ${wait}`);
     if (path !== undefined) await session.run(path);
     await countTogether(session, tables);
     return undefined;
   } catch (error) {
     if (!isRefusal(error)) throw error;
+    if (pace && isLocked(error)) pace.waited(pace.now() - began);
     return error;
   } finally {
     // The first error tells more than that of a session which is lost.

@@ -47,6 +47,8 @@ export interface ChosenDatabases {
   databases: DatabaseListing[];
   /** named, or among all, and not to be dumped */
   missing: MissingDatabase[];
+  /** among all, and nobody can connect to them */
+  closed: MissingDatabase[];
   /** templates that nobody named, apart from those that every server has */
   templates: string[];
   /** of databases that nobody can connect to, in words */
@@ -105,18 +107,17 @@ export function chooseDatabases(
       })
     );
   }
+  const closed = wanted.filter((one) => one.closed !== undefined && named === undefined);
   const unasked = named === undefined ? all.filter(({ name }) => !excluded.includes(name)) : [];
   return {
     databases,
     missing,
+    closed: closed.map((one) => ({ name: one.name, error: closedError(one, containerName) })),
     templates: unasked.flatMap(({ name, template }) => (template && !OF_SERVER.includes(name) ? [name] : [])),
     warnings: [
-      ...unasked.flatMap(({ name, closed, template }) =>
-        closed === undefined || template || isAside(name)
-          ? []
-          : [
-              `database ${name} is not backed up: ${closed}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
-            ],
+      ...closed.map(
+        ({ name, closed: why }) =>
+          `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
       ),
       ...aside
         .filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))
@@ -147,7 +148,15 @@ function whyNot({ name, closed }: DatabaseListing, { containerName, databases }:
     });
   }
   if (closed === undefined || databases === undefined) return undefined;
+  return closedError({ name, closed }, containerName, 'take it out of lifeboat.postgres.databases');
+}
+
+function closedError(
+  { name, closed }: Pick<DatabaseListing, 'name' | 'closed'>,
+  containerName: string,
+  otherwise = 'exclude it (lifeboat.postgres.exclude-databases)',
+): LifeboatError {
   return new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has a database ${name}, but ${closed}`, {
-    hint: 'Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or take it out of lifeboat.postgres.databases.',
+    hint: `Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or ${otherwise}.`,
   });
 }

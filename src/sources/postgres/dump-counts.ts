@@ -1,9 +1,10 @@
 import { errorInfo } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
-import { countRows, type RefusedCount } from './count-rows.ts';
+import { type CountPace, countRows, type RefusedCount } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import type { Session } from './session.ts';
 import type { Tables } from './tables.ts';
+import { markUncounted } from './uncounted.ts';
 
 /** A database that was dumped: what is recorded of it, and what people have to know of it. */
 export interface DatabaseDump {
@@ -17,9 +18,6 @@ export interface Tallied {
   finish(): Promise<string[]>;
 }
 
-/** How long one count waits for a lock at most, milliseconds: a dump that is done does not wait for it. */
-const MAX_LOCK_WAIT_MS = 30_000;
-
 /** How many tables a warning names. */
 const NAMED = 3;
 
@@ -31,20 +29,17 @@ export async function countTables(
   session: Session,
   database: string,
   { tables, markRewritten }: Tables,
-  stallTimeoutMs: number,
+  pace: CountPace,
 ): Promise<Tallied> {
   const warnings = unloggedWarning(database, tables);
   const giveUp = (error: unknown) => {
-    for (const table of tables) table.exact = false;
+    for (const table of tables) markUncounted(table, 'refused');
     const why = describe(error);
     return [`database ${database}: its rows are not counted, so a restore cannot compare them: ${why}`];
   };
   try {
-    await session.run(`SET LOCAL lock_timeout = ${Math.round(Math.min(MAX_LOCK_WAIT_MS, stallTimeoutMs / 4))}`);
-    const refused = await countRows(
-      session,
-      tables.filter(({ exact }) => exact),
-    );
+    const counted = tables.filter(({ exact }) => exact);
+    const refused = await countRows(session, counted, { pace });
     warnings.push(...refusedWarning(database, refused));
   } catch (error) {
     const lost = [...warnings, ...giveUp(error)];

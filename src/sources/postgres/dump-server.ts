@@ -4,11 +4,12 @@ import { LifeboatError, toLifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext } from '../source.ts';
 import type { DumpCompression } from './commands.ts';
+import { CountBudget } from './count-budget.ts';
 import type { DatabaseListing, MissingDatabase } from './databases.ts';
 import { dumpDatabase, removeDump } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
-import { dumpGlobals } from './dump-globals.ts';
+import { dumpGlobals, leaveOutGlobals } from './dump-globals.ts';
 import { type DatabaseFacts, type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { dumpJobs } from './jobs.ts';
 import { runPool, type Task } from './pool.ts';
@@ -28,6 +29,8 @@ export interface DumpServerOptions {
 /** The databases of a server that were dumped, and those that could not be. */
 export interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
   missing: MissingDatabase[];
+  /** why the tree has no roles and tablespaces */
+  withoutGlobals?: LifeboatError;
   warnings: string[];
 }
 
@@ -49,7 +52,7 @@ const ZSTD_SHARE = 0.5;
 /**
  * Dumps the globals and the databases of a server into the spool: with zstd where the server's version has it, and once more
  * without when its `pg_dump` turns out to be built without. A database that cannot be dumped is left out of the tree, and
- * keeps none of the others from being dumped.
+ * keeps none of the others from being dumped; nor do roles that cannot be dumped.
  *
  * Errors: SPOOL_FULL, and whatever concerns the server as a whole; of the first database when none could be dumped.
  */
@@ -87,7 +90,8 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   }
   const [first] = missing;
   if (facts.length === 0 && first) throw first.error;
-  return { compression, databases: facts, missing, warnings };
+  const { withoutGlobals } = outcomes;
+  return { compression, databases: facts, missing, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
 }
 
 interface Outcomes {
@@ -95,6 +99,7 @@ interface Outcomes {
   dumps: Map<string, DatabaseDump | Error>;
   /** of the globals */
   warnings: string[];
+  withoutGlobals?: LifeboatError;
 }
 
 /** Large databases one after the other with all workers, then globals and small ones several at a time. */
@@ -103,6 +108,7 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
   const parent = databasesOf(context);
   await mkdir(parent, { mode: 0o700 });
   const dumps: Outcomes['dumps'] = new Map();
+  const counting = new CountBudget(stallTimeoutMs);
   const sizes = new Map<string, number>();
   const dump =
     (name: string, jobs: number): Task =>
@@ -112,7 +118,8 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
         const done = [...sizes.values()].reduce((sum, one) => sum + one, 0);
         context.progress({ phase: `dumping ${name}`, done });
       };
-      const settings = { parent, jobs, compression, excludeTableData: source.excludeTableData, stallTimeoutMs };
+      const { excludeTableData } = source;
+      const settings = { parent, jobs, compression, excludeTableData, stallTimeoutMs, counting };
       try {
         dumps.set(name, await dumpDatabase({ tools, database: name, ...settings, signal, progress }));
       } catch (error) {
@@ -124,13 +131,21 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
     };
   const large = databases.filter(({ size }) => size > SMALL).map(({ name }) => dump(name, dumpJobs()));
   const small = databases.filter(({ size }) => size <= SMALL).map(({ name }) => dump(name, 1));
-  const warnings: string[] = [];
+  const outcomes: Outcomes = { dumps, warnings: [] };
   const globals: Task = async (signal) => {
-    warnings.push(...(await dumpGlobals({ tools, directory: context.spool, stallTimeoutMs, signal })));
+    const given = { tools, directory: context.spool, stallTimeoutMs, signal };
+    try {
+      outcomes.warnings.push(...(await dumpGlobals(given)));
+    } catch (error) {
+      if (!(await isOfDatabase(options, error, signal))) throw error;
+      context.log.warn('the roles could not be dumped', { source: source.name, error: `${error}` });
+      await leaveOutGlobals(given);
+      outcomes.withoutGlobals = toLifeboatError(error);
+    }
   };
   await runPool(large, 1, context.signal);
   await runPool([globals, ...small], SMALL_AT_ONCE, context.signal);
-  return { dumps, warnings };
+  return outcomes;
 }
 
 /** What ends the run of the whole source, whatever the server says. */

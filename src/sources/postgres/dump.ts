@@ -3,11 +3,13 @@ import path from 'node:path';
 import { errorInfo, LifeboatError } from '../../errors.ts';
 import { plural } from '../../report/format.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from './commands.ts';
-import { isRefusal } from './count-rows.ts';
+import type { CountBudget } from './count-budget.ts';
+import { type CountPace, isRefusal } from './count-rows.ts';
 import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
 import { dumpError } from './dump-errors.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from './facts.ts';
 import { findFragile } from './fragile.ts';
+import { countUnchecked } from './orphans.ts';
 import { databaseDirectory } from './quote.ts';
 import type { Session } from './session.ts';
 import { listTables } from './tables.ts';
@@ -24,6 +26,8 @@ export interface DumpDatabaseOptions {
   compression: DumpCompression;
   excludeTableData: readonly string[];
   stallTimeoutMs: number;
+  /** what the counts of the whole source may cost */
+  counting: CountBudget;
   signal: AbortSignal;
   /** called with the bytes dumped so far */
   progress(bytes: number): void;
@@ -132,14 +136,16 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
       excludeTableData: options.excludeTableData,
       lockTimeoutMs: options.stallTimeoutMs,
     });
-    const dump = tools.run(command, signal).catch((error: unknown) => {
+    const pace = options.counting.begin();
+    const running = tools.run(command, signal).finally(() => pace.dumpEnded());
+    const dump = running.catch((error: unknown) => {
       // Nobody needs the counts any more, and a count may wait for a lock for ever.
       dumpFailed.abort();
       throw dumpError(error, database, tools.container);
     });
     // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's. But when the
     // server refused a query of ours, the snapshot went with it, and the dump only stumbled over that.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session, options.stallTimeoutMs)]);
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
@@ -173,12 +179,13 @@ interface Read {
   tally: Tallied;
 }
 
-async function readAll(session: Session, stallTimeoutMs: number): Promise<Read> {
+async function readAll(session: Session, pace: CountPace): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
   const listed = await listTables(session);
   facts.tables = listed.tables;
   const fragile = await findFragile(session, facts.name);
-  return { facts, fragile, tally: await countTables(session, facts.name, listed, stallTimeoutMs) };
+  facts.uncheckedKeys = await countUnchecked(session);
+  return { facts, fragile, tally: await countTables(session, facts.name, listed, pace) };
 }
 
 /** Throws PG_DUMP_INCOMPLETE, or notes on each table of `facts` whether its rows are in the dump. */

@@ -3,6 +3,7 @@ import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { ServerConfig } from './server-config.ts';
 import type { Session } from './session.ts';
+import type { Uncounted } from './uncounted.ts';
 
 /** What is recorded of a server. */
 export interface ServerFacts {
@@ -26,6 +27,8 @@ export interface TableFacts {
   /** rows in the dumped snapshot, or the planner's estimate when `exact` is false: too large, or not to be counted */
   rows: number;
   exact: boolean;
+  /** why not; not in snapshots of older agents */
+  uncounted?: Uncounted;
   /** heap and TOAST, bytes */
   bytes: number;
   /** the extension that owns the table: its rows are not dumped as a rule */
@@ -80,10 +83,14 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
+  /** foreign keys whose rows were not looked at, since their tables are too large; not in snapshots of older agents */
+  uncheckedKeys?: number;
   /** not in snapshots of older agents */
   objects?: ObjectCounts;
-  /** roles that own something in the database: a restore needs them */
+  /** roles that own something in the database: a restore needs them. In snapshots of older agents also those with rights on something */
   owners: string[];
+  /** roles that own nothing here and have rights on something, or stand in a policy: without them, the rest is whole */
+  grantees?: string[];
 }
 
 /** The facts object of a Postgres source. */
@@ -150,7 +157,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
     ),
     tables: [],
     objects: await readObjectCounts(session),
-    owners: await readOwners(session),
+    ...(await readOwners(session)),
   };
   if (row.locale) facts.locale = row.locale;
   if (row.rules) facts.icuRules = row.rules;
@@ -190,20 +197,25 @@ const OWNED = [
   ['pg_default_acl', 'defaclrole', ''],
 ] as const;
 
-/** Roles that own or hold rights on something here (pg_shdepend: o owner, a ACL, r policy), apart from extensions' own. */
-async function readOwners(session: Session): Promise<string[]> {
+/**
+ * Roles that own something here, and others that hold rights on something, apart from extensions' own (pg_shdepend: o owner, a
+ * ACL, r policy).
+ */
+async function readOwners(session: Session): Promise<{ owners: string[]; grantees: string[] }> {
   const firstSuperuserOwns = OWNED.map(
     ([catalogue, owner, more]) =>
       `EXISTS (SELECT FROM ${catalogue} c WHERE ${owner} = 10 AND oid >= 16384 ${more} AND NOT EXISTS
          (SELECT FROM pg_depend m WHERE m.classid = '${catalogue}'::regclass AND m.objid = c.oid AND m.deptype = 'e'))`,
   );
-  const rows = await session.all<{ name: string }>(
-    `SELECT rolname AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
-      WHERE refclassid = 'pg_authid'::regclass AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-         OR (dbid = 0 AND classid = 'pg_database'::regclass
-             AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())))
-      UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND (${firstSuperuserOwns.join(' OR ')})
-      ORDER BY 1`,
+  const rows = await session.all<{ name: string; owns: boolean }>(
+    `SELECT name, bool_or(owns) AS owns FROM (
+       SELECT rolname AS name, deptype = 'o' AS owns FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+        WHERE refclassid = 'pg_authid'::regclass AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+           OR (dbid = 0 AND classid = 'pg_database'::regclass
+               AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+       UNION ALL SELECT rolname, true FROM pg_roles WHERE oid = 10 AND (${firstSuperuserOwns.join(' OR ')})) r
+      GROUP BY name ORDER BY 1`,
   );
-  return rows.map((row) => row.name);
+  const named = (wanted: boolean) => rows.flatMap(({ name, owns }) => (owns === wanted ? [name] : []));
+  return { owners: named(true), grantees: named(false) };
 }

@@ -8,7 +8,9 @@ import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { fillWithoutChecks } from './heal-checks.ts';
+
 import { healFailures, isHealable } from './heal-failures.ts';
+import { grantIds, grantOneByOne } from './heal-grants.ts';
 import { databaseDirectory } from './quote.ts';
 import { allowanceFor } from './restore-allowance.ts';
 import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
@@ -28,6 +30,8 @@ export interface FillOptions {
   signal: AbortSignal;
   /** what the server refuses is left out, instead of being the end */
   skipFailed: boolean;
+  /** roles with rights on something that the server lacks: the restore goes on without these rights */
+  missingRoles: readonly string[];
   /** the tablespaces of the dump are there; else everything goes into the default one */
   tablespaces: boolean;
   /** bytes that the database has grown to, about once a second */
@@ -78,7 +82,10 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     },
   };
   const failures: Failure[] = [];
-  const stops = (found: readonly Failure[]) => found.length > 0 && !found.some(isHealable);
+  const missing = options.missingRoles;
+  const grants = missing.length > 0 ? grantIds(entries) : new Set<number>();
+  const stops = (found: readonly Failure[]) =>
+    !found.some(isHealable) && found.some(({ dumpId }) => !grants.has(dumpId));
   const passes = await restorePasses(directory, tree, only);
   const main = passes.filter(({ refresh }) => !refresh);
   for (const { list } of main) {
@@ -86,26 +93,29 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     if (!options.skipFailed && stops(failures)) break;
   }
   const healed = await healFailures(run, recorded, entries, failures);
+  const granting = { entries, failures: healed.failures, missing };
+  const granted = await grantOneByOne(() => tools.session(name, signal), recorded.name, granting);
   const {
     failures: left,
     unchecked,
     gone,
   } = options.skipFailed
-    ? await fillWithoutChecks(run, entries, healed.failures)
-    : { failures: healed.failures, unchecked: [], gone: 0 };
+    ? await fillWithoutChecks(run, entries, granted.failures)
+    : { failures: granted.failures, unchecked: [], gone: 0 };
   const skipped = [...refused(options, recorded, entries, left), ...unchecked];
   const unrefreshed: Failure[] = [];
   for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
-  const missing = new Set(left.map(({ dumpId }) => dumpId));
+  const lost = new Set(left.map(({ dumpId }) => dumpId));
   const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
   return {
-    allowance: allowanceFor(entries, missing, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
+    allowance: allowanceFor(entries, lost, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
     skipped,
     warnings: [
       ...care.warnings,
-      ...subscriptionWarnings(recorded, entries, missing),
-      ...unrefreshedWarnings(recorded, entries, missing, stale.failures),
+      ...granted.warnings,
+      ...subscriptionWarnings(recorded, entries, lost),
+      ...unrefreshedWarnings(recorded, entries, lost, stale.failures),
     ],
   };
 }

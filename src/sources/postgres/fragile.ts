@@ -78,7 +78,7 @@ export async function findFragile(session: Session, database: string): Promise<s
       `database ${database}: ${call.kind} ${call.object} is stored, and a restore may fail to build it: ${call.function} finds names by the search_path, which is empty then (${why}). Name the schemas in its body, or ALTER FUNCTION ${call.function} SET search_path = ${call.schema}`,
     );
   }
-  for (const query of [INVALID_INDEXES, COLLATIONS]) {
+  for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
     const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
     if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
   }
@@ -99,6 +99,12 @@ const COLLATIONS = `SELECT format('collation %I.%I is of version %s now, and was
     nspname, collname, pg_collation_actual_version(c.oid), collversion, CASE WHEN count(*) = 1 THEN '1 index' ELSE count(*) || ' indexes' END) AS told
   FROM pg_collation c JOIN pg_namespace n ON n.oid = collnamespace JOIN pg_index i ON c.oid = ANY (i.indcollation::oid[])
   WHERE collversion IS NOT NULL AND collversion <> pg_collation_actual_version(c.oid) GROUP BY c.oid, nspname, collname, collversion`;
+
+/** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link EventTriggers}. */
+export const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
+    evtname, current_user, current_user) AS told
+  FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled IN ('O', 'A')
+   AND current_setting('event_triggers', true) IS DISTINCT FROM 'off' ORDER BY 1`;
 
 /** Why a function does not work with an empty path, as far as that can be seen; undefined where it cannot. */
 async function whyFragile(session: Session, call: Call): Promise<string | undefined> {

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { SkippedObject } from '../../report/events.ts';
 import type { ArchiveEntry } from './archive.ts';
+import { checkForeignKeys } from './heal-foreign-keys.ts';
 import { disableTriggers, quietSettings } from './quiet-triggers.ts';
 import { quoteIdentifier, quoteLiteral } from './quote.ts';
 import type { Failure } from './restore-failures.ts';
@@ -44,7 +45,8 @@ export async function fillWithoutChecks(
     const list = await writeList(path.posix.join(options.lists, 'unchecked.list'), ids);
     const enable: (() => Promise<void>)[] = [];
     for (const entry of aside.keys()) enable.push(await disableTriggers(session, quotedTable(entry)));
-    const again = await runRestore(options, { list, jobs: 1, settings: await quietSettings(session) });
+    const quiet = await quietSettings(session);
+    const again = await runRestore(options, { list, jobs: 1, settings: quiet });
     for (const back of enable) await back();
     const still = new Set(again.map(({ dumpId }) => dumpId));
     for (const [entry, checks] of aside) {
@@ -69,7 +71,10 @@ export async function fillWithoutChecks(
     }
     const healed = new Set(ids.filter((id) => !still.has(id)));
     const left = failures.filter(({ dumpId }) => !healed.has(dumpId));
-    return { failures: healed.size === 0 ? left : await tryAgain(options, left), unchecked, gone };
+    const filled = rows.filter(({ dumpId }) => healed.has(dumpId));
+    const broken = quiet.length > 0 ? await checkForeignKeys(session, entries, filled) : [];
+    const rest = healed.size === 0 ? left : await tryAgain(options, left);
+    return { failures: [...rest, ...broken], unchecked, gone };
   } finally {
     await session.close();
   }

@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { ArchiveEntry } from './archive.ts';
 import { tableKey } from './compare-rows.ts';
 import type { DatabaseFacts } from './facts.ts';
+import { checkForeignKeys } from './heal-foreign-keys.ts';
 import { fillThroughRoot, type StoodIn, standIn } from './heal-partitions.ts';
 import { quietSettings } from './quiet-triggers.ts';
 import { quoteLiteral } from './quote.ts';
@@ -45,7 +46,7 @@ function isOtherPartition(words: string): boolean {
 /**
  * Tries what failed once more, in another way: without parallel workers, which share memory in /dev/shm; with functions that
  * find what they name without a schema, by the database's own search_path; and with rows put through the topmost partitioned
- * table. Triggers do not fire meanwhile. What depends on something that failed is tried too.
+ * table. Triggers do not fire meanwhile, so that foreign keys are checked after it. What depends on something that failed is tried too.
  *
  * Errors: those of {@link runRestore} and of a session.
  */
@@ -77,6 +78,11 @@ export async function healFailures(
       if (words === undefined) moved.add(tableKey(stood.table));
       else if (!left.some((failure) => failure.dumpId === dumpId)) left.push({ dumpId, words });
     }
+    const still = new Set(left.map(({ dumpId }) => dumpId));
+    const filled = entries.filter(
+      ({ kind, dumpId }) => kind === 'TABLE DATA' && failed.has(dumpId) && !still.has(dumpId),
+    );
+    if (quiet.length > 0) left.push(...(await checkForeignKeys(session, entries, filled)));
     await Promise.all(lead.map((routine) => session.run(`ALTER ROUTINE ${routine} RESET search_path`)));
     return { failures: left, moved };
   } finally {

@@ -47,6 +47,8 @@ export interface LoadOptions {
   keepBefore(databases: readonly KeptBefore[]): Promise<void>;
   /** Called when a restored database has its name. */
   recordSwapped(target: string): void;
+  /** Called when a database is as it was, since it could not be restored. */
+  recordFailed(target: string): void;
 }
 
 /** A database with data that is about to be replaced. `oid` identifies it whatever its name. */
@@ -61,8 +63,9 @@ export interface LoadedDatabase {
   tables: number;
   /** rows counted and found equal to the record */
   rows: number;
-  /** tables of which only an estimate was recorded, so that their rows were not compared */
-  estimated: number;
+  /** tables whose rows were not compared, and why: `2 above 1 GiB` */
+  uncompared: number;
+  reasons: string[];
   /** what was left out of it, with `skipFailed` */
   skipped: SkippedObject[];
   /** how long its planner statistics took, milliseconds */
@@ -105,10 +108,10 @@ export async function loadDatabase(
   try {
     const control = await tools.control(load.target);
     await checkUnchanged(options, control, load);
-    await checkRoles(control, recorded);
+    const missingRoles = await checkRoles(control, recorded);
     options.recordWorking({ name: working, what: 'restoring' });
     made = true;
-    const { compared, ...built } = await build(options, control, building);
+    const { compared, ...built } = await build(options, control, { ...building, missingRoles });
     built.warnings.push(...(await setProperties(control, recorded, working)));
     const { swapMs, aside } = await swap(options, control, building, kept);
     options.recordSwapped(load.target);
@@ -174,7 +177,7 @@ async function swap(
 async function build(
   options: LoadOptions,
   control: Session,
-  { recorded, working }: Building,
+  { recorded, working, missingRoles }: Building & { missingRoles: string[] },
 ): Promise<{ compared: Compared } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} beside, as ${working}`);
@@ -186,7 +189,7 @@ async function build(
   await create();
   const grown = (bytes: number) =>
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
-  const filling = { ...options, grown, tablespaces: spaces.complete };
+  const filling = { ...options, grown, tablespaces: spaces.complete, missingRoles };
   const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
     async (error: unknown) => {
       if (!(error instanceof TangledError)) throw error;

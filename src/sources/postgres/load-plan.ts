@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../errors.ts';
+import { tableKey } from './compare-rows.ts';
 import { type Contents, readContents } from './contents.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 import { rolesNeeded } from './globals-statements.ts';
@@ -95,8 +96,8 @@ export function recordedDatabase(facts: PostgresFacts, database: string): Databa
 }
 
 /** The roles without which a recorded database is not whole. */
-function rolesOf({ owner, owners, settings }: DatabaseFacts): string[] {
-  return [owner, ...owners, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
+function rolesOf({ owner, owners, grantees = [], settings }: DatabaseFacts): string[] {
+  return [owner, ...owners, ...grantees, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
 }
 
 /** Those of some roles that the server lacks, sorted; the system's own belong to its version. */
@@ -106,14 +107,30 @@ async function missingRoles(control: Session, roles: readonly string[]): Promise
   return [...new Set(roles)].filter((role) => !present.has(role) && !role.startsWith('pg_')).sort();
 }
 
-/** PG_RESTORE_FAILED when the server lacks a role that a restored object would belong to. */
-export async function checkRoles(control: Session, recorded: DatabaseFacts): Promise<void> {
+/**
+ * Resolves to the roles that the server lacks and that only had rights on something. PG_RESTORE_FAILED when it lacks one that a
+ * restored object would belong to.
+ */
+export async function checkRoles(
+  control: Session,
+  recorded: Pick<DatabaseFacts, 'owner' | 'owners' | 'grantees'>,
+): Promise<string[]> {
   const owners = [recorded.owner, ...recorded.owners].filter((role) => role !== '');
   const missing = await missingRoles(control, owners);
-  if (missing.length === 0) return;
+  if (missing.length === 0) return missingRoles(control, recorded.grantees ?? []);
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
-    hint: 'Create them by hand, then try again; the database is as it was.',
+    hint: 'Create them (CREATE ROLE), or bring them with --globals where the snapshot has them, then try again; the database is as it was.',
   });
+}
+
+/** The roles that tables of a database belong to, and all others that the database knows of. */
+export function rolesOfTables(
+  { owners, grantees = [], tables: recorded }: DatabaseFacts,
+  { tables }: { tables: readonly { schema: string; name: string }[] },
+): Pick<DatabaseFacts, 'owner' | 'owners' | 'grantees'> {
+  const keys = new Set(tables.map(tableKey));
+  const own = new Set(recorded.filter((table) => keys.has(tableKey(table))).map(({ owner }) => owner));
+  return { owner: '', owners: [...own], grantees: [...owners, ...grantees].filter((role) => !own.has(role)) };
 }
 
 /** Looks at the target now. */

@@ -1,20 +1,18 @@
 import path from 'node:path';
 import { LifeboatError } from '../../errors.ts';
-import { restoreCommand } from './commands.ts';
+import { buildTables, namesOf } from './build-tables.ts';
 import { compareDatabase } from './compare-database.ts';
-import { loadedThroughRoot } from './compare-rows.ts';
-import { createDatabase, createFailed } from './create-database.ts';
 import type { ExtensionCare } from './extensions.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { SCRATCH } from './helper-mounts.ts';
-import { readEntries, restorePasses } from './restore-passes.ts';
 import type { Session } from './session.ts';
 import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import { makeLinks, privilegeWarnings } from './table-links.ts';
-import { displayName, type TableParts } from './table-parts.ts';
+import type { TableParts } from './table-parts.ts';
 import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
 import type { Tools } from './tools.ts';
+import { uncountedText } from './uncounted.ts';
 import { withWatchdog } from './watchdog.ts';
 
 export interface LoadTablesOptions {
@@ -64,8 +62,8 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
   const control = await tools.control();
   options.recordWorking({ name: working, what: 'restoring' });
   try {
-    await build(options, control, working);
-    const moving = loadedThroughRoot(await readEntries(options.dump));
+    options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
+    const { moving, warnings: lacks } = await buildTables(options, control, working);
     await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
     options.step('putting it into the database');
     const shaped = await inDatabase(options, working, (from) =>
@@ -78,7 +76,7 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
     const privileges = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => privilegeWarnings(from, live, shaped.tables)),
     ).catch((): string[] => []);
-    const warnings = [...notCompared(options), ...shaped.warnings, ...links, ...privileges];
+    const warnings = [...lacks, ...notCompared(options), ...shaped.warnings, ...links, ...privileges];
     return { tables: madeTables(options, shaped), warnings };
   } finally {
     // The run's own signal may be what ended it.
@@ -98,21 +96,6 @@ async function inDatabase<T>(
   } finally {
     await session.close();
   }
-}
-
-/** Makes the working database with all definitions, and the rows of these tables. */
-async function build(options: LoadTablesOptions, control: Session, working: string): Promise<void> {
-  const { tools, recorded, parts, dump, care } = options;
-  options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
-  await control.run(createDatabase(working, recorded, control.versionNumber)).catch((error: unknown) => {
-    throw createFailed(error, recorded);
-  });
-  await inDatabase(options, working, care.before);
-  for (const { list } of await restorePasses(dump, options.scratch, parts.entries)) {
-    const command = restoreCommand(tools.connection, working, dump, care.jobs, list);
-    await run(options, command, 'it cannot be restored beside the present data', 'Nothing was changed.');
-  }
-  await inDatabase(options, working, care.after);
 }
 
 /** From the working database into the live one, all or nothing. */
@@ -135,9 +118,8 @@ async function copy(options: LoadTablesOptions, working: string, { tables }: Sha
 }
 
 async function run(options: LoadTablesOptions, command: string[], failed: string, hint: string): Promise<void> {
-  const { tools, signal, stallTimeoutMs, parts } = options;
-  const names = parts.tables.slice(0, 3).map(({ entry }) => displayName(entry));
-  const what = `the restore of ${names.join(', ')}`;
+  const { tools, signal, stallTimeoutMs } = options;
+  const what = `the restore of ${namesOf(options)}`;
   await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
     tools.run(command, watched),
   ).catch((error: unknown) => {
@@ -174,7 +156,6 @@ function madeTables(options: LoadTablesOptions, { tables }: Shaped): LoadedTable
 function notCompared(options: LoadTablesOptions): string[] {
   const names = onlyTables(options).tables.filter(({ exact, data }) => !exact && data !== false);
   return names.map(
-    ({ schema, name }) =>
-      `the rows of ${schema}.${name} were estimated when it was backed up, so they cannot be compared`,
+    (table) => `the rows of ${table.schema}.${table.name} are not compared: it is a table ${uncountedText(table)}`,
   );
 }

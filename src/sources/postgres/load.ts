@@ -28,12 +28,22 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
     try {
       loaded.databases.push(await loadDatabase(options, load, kept));
     } catch (error) {
+      noteFailed(options, load.target);
       loaded.failed.push({ target: load.target, error: options.signal.aborted ? options.signal.reason : error });
       if (options.signal.aborted) ended = options.signal.reason;
       else if (error instanceof LifeboatError && ENDS_ALL.includes(error.code)) ended = error;
     }
   }
   return loaded;
+}
+
+/** A note that cannot be written keeps no other database from being restored. */
+function noteFailed({ recordFailed, tools }: LoadOptions, target: string): void {
+  try {
+    recordFailed(target);
+  } catch (error) {
+    tools.log.warn('it could not be noted that a database failed', { database: target, error: String(error) });
+  }
 }
 
 /** How long the database that was away longest had no data, milliseconds: they are replaced one after the other. */

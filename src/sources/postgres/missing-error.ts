@@ -14,7 +14,7 @@ export function missingError(
   databases: readonly CapturedDatabase[],
   lastStored: (name: string) => string | undefined,
 ): ErrorInfo | undefined {
-  const missing = databases.flatMap(({ name, error }) => (error ? [{ name, error }] : []));
+  const missing = databases.flatMap(({ name, error, closed }) => (error && !closed ? [{ name, error }] : []));
   const [first] = missing;
   if (!first) return undefined;
   const { code, message, hint, cause } = first.error;
@@ -23,7 +23,7 @@ export function missingError(
   const text =
     missing.length === 1
       ? `database ${first.name} is not stored: ${message}`
-      : `${missing.length} of ${plural(databases.length, 'database')} are not stored: ${[...named, ...more].join(', ')}`;
+      : `${missing.length} of ${plural(databases.filter(({ closed }) => !closed).length, 'database')} are not stored: ${[...named, ...more].join(', ')}`;
   const where = missing.slice(0, NAMED).map(({ name }) => {
     const snapshot = lastStored(name);
     return snapshot === undefined

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { errorInfo } from '../../errors.ts';
+import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
+import { errorInfo, LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
 import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './databases.ts';
+import { withoutGlobalsError } from './dump-globals.ts';
 import { dumpServer } from './dump-server.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
 import { readMemberships } from './globals.ts';
@@ -42,10 +44,21 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
       // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
       const tree = await dumpAll(options, context);
+      await refuseLivingHelper(options, context);
       await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
       return store(tree);
     },
   };
+}
+
+/** A helper's image is a stranger's: a dump that one may still change is neither looked at nor stored. */
+async function refuseLivingHelper({ agent, planned }: PostgresSourceOptions, { runId }: CaptureContext): Promise<void> {
+  if (!(await hasHelpers(agent.engine, agent.project, runId))) return;
+  throw new LifeboatError(
+    'HELPER_FAILED',
+    `a helper of ${planned.name} could not be removed, so that its dump may still be changed`,
+    { hint: REMOVE_HINT },
+  );
 }
 
 async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
@@ -61,7 +74,13 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, config: await readServerConfig(control), listed: await listDatabases(control) };
     });
-    const { databases, missing, templates, warnings: closed } = chooseDatabases(planned, listed, await options.kept());
+    const {
+      databases,
+      missing,
+      closed,
+      templates,
+      warnings: unasked,
+    } = chooseDatabases(planned, listed, await options.kept());
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;
@@ -87,13 +106,14 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       summary: summarise(facts, templates),
       warnings: [
         ...missingNamed(planned, tools.named, listed),
-        ...closed,
+        ...unasked,
         ...warnings,
         ...rights,
         ...collationWarnings(facts),
       ],
       image: planned.imageId,
-      databases: outcomesOf(facts, [...missing, ...dump.missing]),
+      ...(dump.withoutGlobals ? { withoutGlobals: withoutGlobalsError(errorInfo(dump.withoutGlobals)) } : {}),
+      databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
     };
   } catch (error) {
     throw await explainAway(error, { ...watched, startedAt });
@@ -130,10 +150,15 @@ function openWhenUp(
   });
 }
 
-function outcomesOf(facts: PostgresFacts, missing: readonly MissingDatabase[]): CapturedDatabase[] {
+function outcomesOf(
+  facts: PostgresFacts,
+  missing: readonly MissingDatabase[],
+  closed: readonly MissingDatabase[],
+): CapturedDatabase[] {
   return [
     ...facts.databases.map(({ name }) => ({ name })),
     ...missing.map(({ name, error }) => ({ name, error: errorInfo(error) })),
+    ...closed.map(({ name, error }) => ({ name, error: errorInfo(error), closed: true as const })),
   ];
 }
 

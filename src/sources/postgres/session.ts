@@ -69,13 +69,13 @@ const WEAK_REQUESTS = [
 
 function weakRequest(form: string, { container, address, user }: Connecting): LifeboatError {
   return new LifeboatError('PG_AUTH', `the server at ${address} asks for the password of ${user} ${form}`, {
-    hint: `Another server than that of ${container} may answer there (a shared network or socket), and could use it. Let this role in with scram-sha-256: set password_encryption, and its password again.`,
+    hint: `${container} shares its network or its socket with others, so another server may answer there: it could read a password in clear text, and use an MD5 hash to log in. With scram-sha-256 it learns nothing. Set password_encryption to scram-sha-256, give the role its password again (ALTER ROLE ${user} PASSWORD …), and name scram-sha-256 in pg_hba.conf; or give ${container} a network of its own.`,
   });
 }
 
 /** Connects. `PG_UNREACHABLE` covers a server that is starting, stopping or not listening. */
 export async function openSession(options: SessionOptions): Promise<Session> {
-  const { container, signal } = options;
+  const { signal } = options;
   // Loaded when it is used: an idle agent does without.
   const { Client } = await import('pg');
   const stream = await options.dial(signal);
@@ -113,7 +113,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         .map(([, sql]) => sql)
         .join('; '),
     );
-    return sessionOf(client, version);
+    return new ClientSession({ client, stream, abort, broken: () => broken, options }, version);
   } catch (error) {
     signal.removeEventListener('abort', abort);
     stream.destroy();
@@ -121,44 +121,63 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   } finally {
     clearTimeout(late);
   }
+}
 
-  function sessionOf(connected: Client, versionNumber: number): Session {
-    let last: Promise<unknown> = Promise.resolve();
-    const all = async <T extends object>(sql: string, values?: unknown[]): Promise<T[]> => {
-      try {
-        // One at a time: pg warns of a query that is given while another one runs, and will refuse it.
-        const before = last;
-        const answer = before.then(() => {
-          if (broken) throw broken;
-          return connected.query<T>(sql, values);
-        });
-        last = answer.catch(() => undefined);
-        return (await answer).rows;
-      } catch (error) {
-        throw queryError(signal.aborted ? signal.reason : error, container);
-      }
-    };
-    return {
-      database: options.database,
-      versionNumber,
-      all,
-      async one<T extends object>(sql: string, values?: unknown[]) {
-        const rows = await all<T>(sql, values);
-        if (rows.length !== 1)
-          throw new LifeboatError('PG_QUERY', `expected one row from ${container}, got ${rows.length}`);
-        return rows[0] as T;
-      },
-      async run(sql) {
-        await all(sql);
-      },
-      async close() {
-        signal.removeEventListener('abort', abort);
-        const ended = connected.end().catch(() => undefined);
-        // A server that is paused never answers the goodbye.
-        await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
-        stream.destroy();
-      },
-    };
+/** A connection that is open. `broken` says why it is not any more; `abort` ends it when the run is stopped. */
+interface Connection {
+  client: Client;
+  stream: Duplex;
+  abort(): void;
+  broken(): Error | undefined;
+  options: SessionOptions;
+}
+
+class ClientSession implements Session {
+  readonly database: string;
+  readonly versionNumber: number;
+  private readonly connection: Connection;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(connection: Connection, versionNumber: number) {
+    this.connection = connection;
+    this.database = connection.options.database;
+    this.versionNumber = versionNumber;
+  }
+
+  async all<T extends object>(sql: string, values?: unknown[]): Promise<T[]> {
+    const { client, broken, options } = this.connection;
+    try {
+      // One at a time: pg warns of a query that is given while another one runs, and will refuse it.
+      const answer = this.last.then(() => {
+        const reason = broken();
+        if (reason) throw reason;
+        return client.query<T>(sql, values);
+      });
+      this.last = answer.catch(() => undefined);
+      return (await answer).rows;
+    } catch (error) {
+      throw queryError(options.signal.aborted ? options.signal.reason : error, options.container);
+    }
+  }
+
+  async one<T extends object>(sql: string, values?: unknown[]): Promise<T> {
+    const rows = await this.all<T>(sql, values);
+    if (rows.length === 1) return rows[0] as T;
+    const { container } = this.connection.options;
+    throw new LifeboatError('PG_QUERY', `expected one row from ${container}, got ${rows.length}`);
+  }
+
+  async run(sql: string): Promise<void> {
+    await this.all(sql);
+  }
+
+  async close(): Promise<void> {
+    const { client, stream, abort, options } = this.connection;
+    options.signal.removeEventListener('abort', abort);
+    const ended = client.end().catch(() => undefined);
+    // A server that is paused never answers the goodbye.
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
+    stream.destroy();
   }
 }
 

@@ -10,18 +10,27 @@ import { type ErrorCode, LifeboatError } from '../../errors.ts';
  * @throws LifeboatError with `code`, naming the first such entry
  */
 export async function refuseStrangeFiles(root: string, code: ErrorCode): Promise<void> {
-  const directories = [root];
-  for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
+  const directories = [{ directory: root, depth: 0 }];
+  for (let next = directories.pop(); next; next = directories.pop()) {
+    const { directory, depth } = next;
     for (const entry of await readdir(directory, { withFileTypes: true })) {
       const file = path.join(directory, entry.name);
-      if (entry.isDirectory()) directories.push(file);
+      const isDeep = depth === MAX_DEPTH;
+      if (entry.isDirectory() && !isDeep) directories.push({ directory: file, depth: depth + 1 });
       else if (!entry.isFile()) throw strange(code, path.relative(root, file), entry);
     }
   }
 }
 
+/** `databases/<name>/<file>` is the deepest that a dump has. */
+const MAX_DEPTH = 4;
+
 function strange(code: ErrorCode, name: string, entry: Dirent): LifeboatError {
-  const what = entry.isSymbolicLink() ? 'a symbolic link' : 'no plain file';
+  const what = entry.isSymbolicLink()
+    ? 'a symbolic link'
+    : entry.isDirectory()
+      ? 'a directory too many'
+      : 'not a plain file';
   return new LifeboatError(
     code,
     `the dump holds ${JSON.stringify(name)}, which is ${what}: no tool of Postgres makes that`,

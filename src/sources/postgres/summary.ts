@@ -15,11 +15,13 @@ export function summarise(facts: PostgresFacts, templates: readonly string[]): s
   const leftOut = tables.filter(
     ({ data, extension, unloggedOnStandby }) => data === false && !extension && !unloggedOnStandby,
   ).length;
+  const unchecked = facts.databases.reduce((sum, { uncheckedKeys = 0 }) => sum + uncheckedKeys, 0);
   return [
     plural(facts.databases.length, 'database'),
     plural(tables.length, 'table'),
     estimated + plural(facts.rows, 'row'),
     ...(leftOut > 0 ? [`${plural(leftOut, 'table')} without rows, as asked`] : []),
+    ...(unchecked > 0 ? [`${plural(unchecked, 'foreign key')} not checked for orphan rows: too large`] : []),
     ...(templates.length > 0
       ? [`without the ${templates.length === 1 ? 'template' : 'templates'} ${templates.join(', ')}`]
       : []),

@@ -1,5 +1,6 @@
 import type { TableFacts } from './facts.ts';
 import type { Session } from './session.ts';
+import { markUncounted } from './uncounted.ts';
 
 /** Tables above this size are not counted row by row but estimated from the planner's statistics. 1 GiB. */
 const EXACT_COUNT_LIMIT = 1024 ** 3;
@@ -43,8 +44,9 @@ export async function listTables(session: Session): Promise<Tables> {
     const bytes = Number(row.bytes);
     const { schema, name, owner, unreadable } = row;
     // A name that is not UTF-8 (SQL_ASCII) arrives with replacement characters, and cannot be asked for.
-    const exact = bytes <= EXACT_COUNT_LIMIT && !unreadable && !`${schema}${name}`.includes('\ufffd');
-    const table: TableFacts = { schema, name, owner, rows: Number(row.estimate), exact, bytes };
+    const isNamed = !`${schema}${name}`.includes('\ufffd');
+    const table: TableFacts = { schema, name, owner, rows: Number(row.estimate), exact: !unreadable, bytes };
+    if (bytes > EXACT_COUNT_LIMIT || !isNamed) markUncounted(table, isNamed ? 'large' : 'name');
     if (row.extension !== null) table.extension = row.extension;
     if (unreadable) table.unloggedOnStandby = true;
     return table;
@@ -57,7 +59,7 @@ export async function listTables(session: Session): Promise<Tables> {
     const files = new Map(now.map(({ id, file }) => [id, file]));
     tables.forEach((table, i) => {
       const { id, file } = rows[i] as { id: string; file: string };
-      if (files.get(id) !== file) table.exact = false;
+      if (files.get(id) !== file) markUncounted(table, 'rewritten');
     });
   };
   return { tables, markRewritten };

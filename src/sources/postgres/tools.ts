@@ -1,23 +1,16 @@
 import type { Engine } from '../../docker/engine.ts';
-import { execText } from '../../docker/exec.ts';
-import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
-import { type Helper, startHelper } from '../../docker/helper.ts';
+import { startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
-import { LifeboatError } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
-import { readActivity } from './activity.ts';
 import { addressOf } from './address.ts';
-import { type AskedServer, answering, whileAnswering } from './answering.ts';
-import { type Connection, toolEnvironment } from './commands.ts';
-import { type Connector, connectThrough } from './connect.ts';
-import { type Credentials, resolveCredentials } from './credentials.ts';
-import { endSessions, within } from './end-sessions.ts';
+import type { Connection } from './commands.ts';
+import { connectThrough } from './connect.ts';
+import { resolveCredentials } from './credentials.ts';
 import { asItIs, dataMounts, makeScratch, type SharedDirectory, sharedMounts } from './helper-mounts.ts';
-import { withoutContent } from './messages.ts';
+import { HelperTools } from './helper-tools.ts';
 import { findServer } from './postmaster.ts';
-import { isUnusable, type Session } from './session.ts';
-import { sqlState } from './sql-state.ts';
+import type { Session } from './session.ts';
 import { withWatchdog } from './watchdog.ts';
 
 /** What the sources need to know of the agent that runs them. */
@@ -60,7 +53,7 @@ export interface Tools {
   remove(path: string): Promise<void>;
   /** The state of this run's sessions as text: it changes while the server works for us. */
   activity(): Promise<string>;
-  /** Ends sessions and the helper. Never rejects, and takes seconds at most. */
+  /** Ends sessions and the helper. Never rejects. Takes seconds, or minutes where the engine cannot end the helper. */
   close(): Promise<void>;
 }
 
@@ -79,14 +72,6 @@ export interface OpenToolsOptions {
   log: Log;
   signal: AbortSignal;
 }
-
-/** How long cleaning up may take when the server does not answer. */
-const CLOSE_LIMIT_MS = 5000;
-
-const REMOVE_LIMIT_MS = 60_000;
-
-/** A table of contents of 100,000 entries has some 15 MiB. */
-const OUTPUT_LIMIT = 256 * 1024 * 1024;
 
 /**
  * Finds the container's server, resolves the credentials, and starts a helper from the database's own image in the database's network
@@ -124,120 +109,9 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   try {
     const { application } = options;
     const how = { engine, helper, source, found, address, credentials, application, signal };
-    return toolsOver(helper, options, await connectThrough(how), credentials);
+    return new HelperTools(helper, options, await connectThrough(how), credentials);
   } catch (error) {
     await helper.remove();
     throw error;
   }
-}
-
-function toolsOver(
-  helper: Helper,
-  options: OpenToolsOptions,
-  connector: Connector,
-  { database: named }: Credentials,
-): Tools {
-  const { agent, source, log } = options;
-  const { engine, stallTimeoutMs } = agent;
-  const { open, connection, triggers } = connector;
-  const closing = new AbortController();
-  let control: Promise<Session> | undefined;
-  let database = named;
-  let asking: Promise<void> | undefined;
-  const server: AskedServer = {
-    container: source.containerName,
-    timeoutMs: stallTimeoutMs,
-    ask() {
-      // Named otherwise, or the look itself would count as activity.
-      asking ??= answered(open(database, `${options.application} asks`, closing.signal)).finally(() => {
-        asking = undefined;
-      });
-      return asking;
-    },
-  };
-  const session = async (name: string, signal: AbortSignal) => {
-    const stalled = new AbortController();
-    const opened = await open(name, options.application, AbortSignal.any([signal, stalled.signal]));
-    return answering(opened, server, (reason) => stalled.abort(reason));
-  };
-  const openControl = async (...outside: string[]): Promise<Session> => {
-    const present = await control;
-    if (present && !outside.includes(present.database)) return present;
-    await present?.close();
-    const names = [named, 'postgres', 'template1'].filter((name) => !outside.includes(name));
-    control = firstThatOpens(names, (name) => session(name, closing.signal));
-    if (outside.length === 0) control.then((opened) => (database = opened.database)).catch(() => undefined);
-    // Whoever waits for it hears of a failure; the next call tries anew.
-    control.catch(() => {
-      control = undefined;
-    });
-    return control;
-  };
-  let activity: Promise<string> | undefined;
-  const lookAtActivity = async () => readActivity(await openControl(), options.application);
-  return {
-    container: source.containerName,
-    connection,
-    log,
-    get database() {
-      return database;
-    },
-    named,
-    session,
-    control: openControl,
-    async run(argv, signal) {
-      // A program proves nothing: no program before a session has.
-      if (!connector.isProved()) await openControl();
-      const { stdout } = await whileAnswering(server, signal, (watched) =>
-        execText(engine, helper.id, {
-          argv,
-          env: toolEnvironment(triggers.options),
-          limit: OUTPUT_LIMIT,
-          heartbeat: HEARTBEAT_S,
-          tellable: withoutContent,
-          signal: watched,
-        }),
-      );
-      return stdout;
-    },
-    async remove(path) {
-      const signal = AbortSignal.timeout(REMOVE_LIMIT_MS);
-      await execText(engine, helper.id, { argv: ['rm', '-rf', '--', path], signal });
-    },
-    activity() {
-      // Several dumps are watched at a time, and a session takes one query at a time.
-      activity ??= lookAtActivity().finally(() => {
-        activity = undefined;
-      });
-      return activity;
-    },
-    async close() {
-      await within(CLOSE_LIMIT_MS, endSessions(control, options.application));
-      closing.abort(new LifeboatError('INTERRUPTED', 'the helper is being removed'));
-      await helper.remove();
-    },
-  };
-}
-
-/** A refusal is an answer too. */
-async function answered(opening: Promise<Session>): Promise<void> {
-  try {
-    const session = await opening;
-    await session.close();
-  } catch (error) {
-    if (sqlState(error) === undefined) throw error;
-  }
-}
-
-async function firstThatOpens(names: string[], open: (name: string) => Promise<Session>): Promise<Session> {
-  let last: unknown;
-  for (const name of new Set(names)) {
-    try {
-      return await open(name);
-    } catch (error) {
-      if (!isUnusable(error)) throw error;
-      last = error;
-    }
-  }
-  throw last;
 }

@@ -1,8 +1,8 @@
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from '../../errors.ts';
+import { type FileStat, fileStat } from '../file-stat.ts';
 import { isAt, READ_FLAGS } from '../read-file.ts';
-import { type FileStat, fileStat } from '../walk.ts';
 import { type CopyOutcome, copyDatabase, hasRoom } from './sqlite-copy.ts';
 import { isInParts, isSqlite, lastWritten, SQLITE_HEADER, stateOf, usesWal } from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';
@@ -24,7 +24,16 @@ const ABOUT_ROWS = /^(CHECK constraint failed|(NULL|NUMERIC|TEXT|non-[A-Z]+) val
 /** What came of copying a database. `why` is for people. */
 export type DatabaseCopy =
   /** `file` is the whole database at one moment, until the next copy. `state` and `stat` are of the live one, before. */
-  | { outcome: 'copied'; file: Buffer; size: number; stat: FileStat; state: string; damage: string[]; notes: string[] }
+  | {
+      outcome: 'copied';
+      file: Buffer;
+      size: number;
+      stat: FileStat;
+      state: string;
+      usesWal: boolean;
+      damage: string[];
+      notes: string[];
+    }
   /** no consistent copy could be made: `damage` where the database itself is the cause */
   | { outcome: 'torn'; why: string; damage: boolean }
   /** there was no room for a copy; `quiet` when the main file is all there is to it */
@@ -117,14 +126,15 @@ export class SqliteCopies {
       const mtime = lastWritten(live, absolute);
       await rm(this.directory, { recursive: true, force: true });
       await mkdir(this.directory, { mode: 0o700 });
-      if (!(await hasRoom(this.directory, live, absolute))) return { outcome: 'no-room', quiet: !isInParts(absolute) };
+      if (!(await hasRoom(this.directory, main, absolute))) return { outcome: 'no-room', quiet: !isInParts(absolute) };
       const to = path.join(this.directory, 'db');
       const deadline = locked && !usesWal(header) ? performance.now() + WRITERS_WAIT_MS : undefined;
       const { heard, signal } = this;
       const copied = await copyDatabase(main, absolute, to, { locked, hold, deadline, heard, signal });
       if (held) await this.ask('release', absolute);
       held = false;
-      if (copied === 'whole') return await this.settle(to, { stat: { ...live, mtime }, state });
+      if (copied === 'whole')
+        return await this.settle(to, { stat: { ...live, mtime }, state, usesWal: usesWal(header) });
       if (copied === 'changed') return copied;
       return { outcome: 'torn', why: copied === 'busy' ? this.refusal : WHY[copied], damage: false };
     } finally {
@@ -134,8 +144,9 @@ export class SqliteCopies {
     }
   }
 
-  private async settle(to: string, live: { stat: FileStat; state: string }): Promise<DatabaseCopy> {
-    const limit = Math.min(CHECK_MAX_MS, CHECK_MS + live.stat.size * CHECK_MS_PER_BYTE);
+  private async settle(to: string, live: { stat: FileStat; state: string; usesWal: boolean }): Promise<DatabaseCopy> {
+    const bytes = live.stat.size + (await sizeOf(`${to}-wal`)) + (await sizeOf(`${to}-journal`));
+    const limit = Math.min(CHECK_MAX_MS, CHECK_MS + bytes * CHECK_MS_PER_BYTE);
     const settled = await this.process.ask({ kind: 'settle', path: to }, this.patience(limit));
     this.signal?.throwIfAborted();
     if (settled.kind === 'failed') {
@@ -158,6 +169,11 @@ const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed' | 'busy'>, string> = 
   late: 'it is written to all the time, and reading it whole would keep its writers waiting',
   'super-journal': 'a transaction over several databases was cut off; start what uses it',
 };
+
+async function sizeOf(file: string): Promise<number> {
+  const found = await stat(file).catch(() => undefined);
+  return found?.size ?? 0;
+}
 
 /** What a check comes to. One that could not be made, for lack of a function or time, says nothing against the database. */
 function findings(answer: SqliteAnswer): { damage: string[]; notes: string[] } {

@@ -1,8 +1,9 @@
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasErrno } from '../../errors.ts';
+import { type DataRanges, findData, lengthOf, pairs } from '../data-ranges.ts';
+import { type FileStat, fileStat } from '../file-stat.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../read-file.ts';
-import { type FileStat, fileStat } from '../walk.ts';
 import { companionAt, companionPath, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;
@@ -77,11 +78,11 @@ export async function copyDatabase(
 }
 
 /** True when the spool has room for a copy, its log, and what the log adds to it. */
-export async function hasRoom(spool: string, main: FileStat, absolute: Buffer): Promise<boolean> {
+export async function hasRoom(spool: string, main: FileHandle, absolute: Buffer): Promise<boolean> {
   const { bavail, bsize } = await statfs(spool);
   const wal = companionAt(absolute, '-wal')?.size ?? 0;
   const journal = companionAt(absolute, '-journal')?.size ?? 0;
-  return bavail * bsize >= main.size + 2 * wal + journal + MARGIN;
+  return bavail * bsize >= lengthOf((await dataOf(main)).ranges) + 2 * wal + journal + MARGIN;
 }
 
 /** A look after which every further change shows, where that can be had by waiting for the clock of the files. */
@@ -139,21 +140,30 @@ async function copyCompanion(absolute: Buffer, companion: '-wal' | '-journal', t
   }
 }
 
-/** Copies what a file holds when it begins: one that grows all the time has an end all the same. False when it was late. */
+/** Size of a file, and where its data is: all of it for a file without holes. */
+async function dataOf(file: FileHandle): Promise<{ size: number; ranges: DataRanges }> {
+  const { size, sparse } = fileStat(await file.stat({ bigint: true }), Date.now());
+  return { size, ranges: (sparse ? await findData(file.fd, size) : undefined) ?? [0, size] };
+}
+
+/** Copies what a file holds when it begins, its holes as holes: one that grows all the time has an end all the same. False when it was late. */
 async function copyTo(from: FileHandle, to: string, { deadline, heard, signal }: CopyOptions): Promise<boolean> {
   const target = await open(to, 'wx', 0o600);
   try {
-    const { size } = await from.stat();
+    const { size, ranges } = await dataOf(from);
     const buffer = Buffer.allocUnsafeSlow(CHUNK);
-    for (let at = 0; at < size; ) {
-      signal?.throwIfAborted();
-      if (deadline !== undefined && performance.now() > deadline) return false;
-      const { bytesRead } = await from.read(buffer, 0, Math.min(CHUNK, size - at), at);
-      if (bytesRead === 0) break;
-      await target.write(buffer, 0, bytesRead, at);
-      at += bytesRead;
-      heard(bytesRead);
+    for (const { offset, length } of pairs(ranges)) {
+      for (let at = offset; at < offset + length; ) {
+        signal?.throwIfAborted();
+        if (deadline !== undefined && performance.now() > deadline) return false;
+        const { bytesRead } = await from.read(buffer, 0, Math.min(CHUNK, offset + length - at), at);
+        if (bytesRead === 0) return true;
+        await target.write(buffer, 0, bytesRead, at);
+        at += bytesRead;
+        heard(bytesRead);
+      }
     }
+    await target.truncate(size);
     return true;
   } finally {
     await target.close();

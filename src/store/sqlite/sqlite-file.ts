@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { hasErrno } from '../../errors.ts';
+import { type FileStat, fileStat } from '../file-stat.ts';
 import type { TreePath } from '../path.ts';
 import { READ_FLAGS } from '../read-file.ts';
-import { type FileStat, fileStat } from '../walk.ts';
 
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
@@ -85,4 +85,33 @@ export function lastWritten(main: Pick<FileStat, 'mtime'>, absolute: Buffer): bi
 /** True when the main file alone is not the database: a log or a journal is part of it. */
 export function isInParts(absolute: Buffer): boolean {
   return companionAt(absolute, '-wal') !== undefined || companionAt(absolute, '-journal') !== undefined;
+}
+
+/** The first bytes of a log, of either byte order: https://www.sqlite.org/fileformat2.html#walformat */
+const WAL_MAGIC = [0x377f0682, 0x377f0683];
+/** The first byte of a journal, and of one that its transaction left behind: https://www.sqlite.org/fileformat2.html#the_rollback_journal */
+const JOURNAL_START = [0xd9, 0];
+/** The index of a log grows by so many bytes: https://www.sqlite.org/walformat.html#the_wal_index_file_format */
+const SHM_UNIT = 32_768;
+
+/** True for a file that is what SQLite keeps under such a name, by its first bytes: anything else may be somebody's data. */
+export function isCompanion(absolute: Buffer): boolean {
+  const name = absolute.toString('latin1');
+  let fd: number | undefined;
+  try {
+    fd = openSync(absolute, READ_FLAGS);
+    const { size } = fstatSync(fd);
+    if (size === 0) return true;
+    if (name.endsWith('-shm')) return size % SHM_UNIT === 0;
+    const start = Buffer.alloc(4);
+    readSync(fd, start, 0, start.length, 0);
+    return name.endsWith('-wal')
+      ? WAL_MAGIC.includes(start.readUInt32BE())
+      : JOURNAL_START.includes(start[0] as number);
+  } catch {
+    // Gone, or not readable: the database was copied without it.
+    return true;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }

@@ -1,9 +1,19 @@
 import type { ContentStore, StoredFile } from '../content-store.ts';
+import type { FileStat } from '../file-stat.ts';
 import { comparePaths, type TreePath } from '../path.ts';
 import type { SmallRead } from '../read-file.ts';
-import type { FileStat } from '../walk.ts';
+import type { IssueCause } from '../stored-tree.ts';
 import { type DatabaseCopy, SqliteCopies } from './sqlite-copies.ts';
-import { companionsOf, isInParts, isSqlite, isSqliteAt, SQLITE_PAGE, stateOf, UNSETTLED } from './sqlite-file.ts';
+import {
+  companionsOf,
+  isCompanion,
+  isInParts,
+  isSqlite,
+  isSqliteAt,
+  SQLITE_PAGE,
+  stateOf,
+  UNSETTLED,
+} from './sqlite-file.ts';
 
 /** What is to be said of a database: see `StoredTree`. */
 export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
@@ -15,10 +25,13 @@ export interface DatabaseStoringOptions {
   contents: ContentStore;
   /** files above this many bytes are not read whole */
   smallFile: number;
-  issue(kind: DatabaseIssue, path: TreePath, message: string): void;
+  issue(kind: DatabaseIssue, path: TreePath, message: string, cause?: IssueCause): void;
   heard(bytes: number): void;
   signal?: AbortSignal | undefined;
 }
+
+const ELSEWHERE =
+  'a hard link: a log beside another of its names would be part of it, and is not looked for outside of this volume';
 
 type Copied = Extract<DatabaseCopy, { outcome: 'copied' }>;
 
@@ -55,14 +68,14 @@ export class DatabaseStoring {
   /** Stores a database, where a consistent copy cannot be made as `plain` does, and reports that. */
   async store(path: TreePath, absolute: Buffer, plain: () => Promise<StoredFile>): Promise<StoredFile> {
     const copy = await this.copies.copy(absolute);
-    if (copy?.outcome === 'copied') return this.storeCopy(path, copy);
+    if (copy?.outcome === 'copied') return this.storeCopy(path, absolute, copy);
     const stored = await plain();
     if (stored.outcome !== 'stored' || copy?.outcome === 'plain' || (!copy && !isSqliteAt(absolute))) return stored;
     const { issue } = this.options;
     if (!copy) issue('torn', path, 'it was replaced while it was copied, or a part of it could not be read');
     else if (copy.outcome === 'no-room' && copy.quiet && !stored.changed)
       issue('noted', path, 'not checked, since the spool has no room for a copy');
-    else if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy');
+    else if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy', 'space');
     else issue(copy.damage ? 'damaged' : 'torn', path, copy.why);
     // Tried again by the next run, even when nothing is written by then.
     return { ...stored, changed: false, content: { ...stored.content, sqlite: UNSETTLED } };
@@ -75,18 +88,34 @@ export class DatabaseStoring {
     this.count++;
   }
 
-  /** True for a companion of a database that is stored. Paths come in order, so that only a few are kept. */
-  covers(path: TreePath): boolean {
+  /**
+   * True for a companion of a database that is stored, and is what its name says. Paths come in order, so that only a few are kept.
+   */
+  covers(path: TreePath, absolute: Buffer): boolean {
     if (this.covering.length === 0) return false;
     this.covering = this.covering.filter(({ last }) => comparePaths(path, last) <= 0);
-    return this.covering.some(({ companions }) => companions.includes(path));
+    return this.covering.some(({ companions }) => companions.includes(path)) && isCompanion(absolute);
+  }
+
+  /**
+   * Looks at a further name of a file that is stored as a database under its first one: a log beside this name is part of it, and SQLite
+   * does not find it from the other (https://www.sqlite.org/howtocorrupt.html, section 2.5). `state`: of the first name.
+   */
+  checkName(path: TreePath, absolute: Buffer, state: string | undefined): void {
+    if (state === undefined || !isInParts(absolute)) return;
+    this.options.issue(
+      'torn',
+      path,
+      'a hard link: its log is beside this name, and the file is stored under another',
+      'name',
+    );
   }
 
   close(): Promise<void> {
     return this.copies.close();
   }
 
-  private async storeCopy(path: TreePath, copy: Copied): Promise<StoredFile> {
+  private async storeCopy(path: TreePath, absolute: Buffer, copy: Copied): Promise<StoredFile> {
     const { contents, smallFile, issue } = this.options;
     const { file, size, stat, state, damage, notes } = copy;
     const stored =
@@ -97,6 +126,7 @@ export class DatabaseStoring {
     this.cover(path);
     if (damage.length > 0) issue('damaged', path, damage.join('; '));
     else if (notes.length > 0) issue('noted', path, notes.join('; '));
+    if (stat.nlink > 1 && copy.usesWal && !isInParts(absolute)) issue('noted', path, ELSEWHERE);
     // A damaged one is looked at again, and reported again.
     const sqlite = damage.length > 0 ? UNSETTLED : state;
     return { ...stored, stat, changed: false, content: { ...stored.content, sqlite } };

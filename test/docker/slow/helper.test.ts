@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
-import { createBody, type HelperSpec, helperMount, reapHelpers, startHelper } from '../../../src/docker/helper.ts';
+import { createBody, type HelperSpec, helperMount, startHelper } from '../../../src/docker/helper.ts';
+import type { HelperLabels } from '../../../src/docker/helper-labels.ts';
+import { hasHelpers, reapHelpers } from '../../../src/docker/remove-helper.ts';
 import { runHelper } from '../../../src/docker/run-helper.ts';
 import { LifeboatError } from '../../../src/errors.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
@@ -159,12 +161,34 @@ test('clean-up takes only helpers of this project and of no run that goes on', a
   stub.routes.set('DELETE /containers/id-stuck', refuse('device busy'));
   const warnings: unknown[] = [];
   const log: Log = { ...silentLog, warn: (_message, fields) => warnings.push(fields?.name) };
-  expect(await reapHelpers(engine, 'shop', async ({ runId, agent }) => runId === 'r1' || agent === 'a2', log)).toEqual([
-    'old',
-    'stuck',
-  ]);
+  const keep = async ({ runId, agent }: HelperLabels) => runId === 'r1' || agent === 'a2';
+  const { found, living } = await reapHelpers({ ...engine, exitLagMs: 0 }, 'shop', keep, log);
+  expect(found).toEqual(['old', 'stuck']);
   expect(removals().sort()).toEqual(['DELETE /containers/id-old', 'DELETE /containers/id-stuck']);
+  // Of those that were kept, and of the one that is still there.
+  expect([...living].sort()).toEqual(['r0', 'r1']);
   expect(warnings).toEqual(['stuck']);
+});
+
+test('is gone only when the engine says so: not while its removal is under way', async () => {
+  const helper = await startHelper(context(), spec);
+  const answers = [refuse('timed out'), refuse('already in progress', 409), refuse('no such container', 404)];
+  stub.routes.set(`DELETE /containers/${helper.name}`, (c) => answers.shift()?.(c));
+  await helper.remove();
+  expect(answers).toEqual([]);
+});
+
+test.each([
+  ['running', true],
+  ['exited', false],
+])('a helper of a run that is %s may still write: %s', async (State, may) => {
+  stub.routes.set('GET /containers/json', (c) => {
+    expect(JSON.parse(c.query.get('filters') ?? '')).toEqual({
+      label: ['dev.lifeboat.run=r1', 'dev.lifeboat.project=shop'],
+    });
+    c.json([{ Id: 'h1', Names: ['/h1'], Image: 'i', State, Created: 1, Labels: {} }]);
+  });
+  expect(await hasHelpers(engine, 'shop', 'r1')).toBe(may);
 });
 
 /** Routes for a one-shot helper: what its stream does and how it ends. */

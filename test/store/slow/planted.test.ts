@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Destination } from '../../../src/destinations/destination.ts';
 import { buildBeside, undoBeside } from '../../../src/store/build-beside.ts';
 import { compareTree } from '../../../src/store/compare-tree.ts';
@@ -23,7 +23,8 @@ import { Directory } from '../../../src/store/directory.ts';
 import { readIndexFile } from '../../../src/store/index-file.ts';
 import { OpenDirectories } from '../../../src/store/open-directories.ts';
 import type { StoredTree } from '../../../src/store/stored-tree.ts';
-import { createTimeSetter } from '../../../src/store/times.ts';
+import { createTimeSetter, PathChanged } from '../../../src/store/times.ts';
+import { TreeSum } from '../../../src/store/tree-sum.ts';
 import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../src/store/volume-areas.ts';
 import { walk } from '../../../src/store/walk.ts';
 import { type Bench, createBench, describeTree } from '../helpers.ts';
@@ -86,24 +87,28 @@ async function build(stored: StoredTree, disturb: () => void, before = 1) {
       return destination.get(...args);
     },
   };
-  const built = buildBeside({
-    root: volume,
-    id: ID,
-    index: () => readIndexFile(bench.index),
-    packs: stored.packs,
-    destination: disturbing,
-    keys: {},
-    spool: bench.spool,
-    smallFile: TINY,
-    overwrite: false,
-    needed: 0,
-  });
+  const built = buildFrom(stored, disturbing);
   const code = await built.then(
     () => 'built',
     (error) => error.code ?? String(error),
   );
   expect(asked).toBeGreaterThanOrEqual(before);
   return code;
+}
+
+function buildFrom(stored: StoredTree, destination = bench.destination) {
+  return buildBeside({
+    root: volume,
+    id: ID,
+    index: () => readIndexFile(bench.index),
+    packs: stored.packs,
+    destination,
+    keys: {},
+    spool: bench.spool,
+    smallFile: TINY,
+    overwrite: false,
+    needed: 0,
+  });
 }
 
 describe('while a tree is built', () => {
@@ -144,6 +149,47 @@ describe('while a tree is built', () => {
       expect(readdirSync(volume).filter((name) => name !== 'moved')).toEqual([]);
       rmSync(join(volume, 'moved'), { recursive: true, force: true });
     }
+  });
+
+  test('a change after the last look is told as what it is, not as a tool that failed', async () => {
+    const stored = await bench.store({ smallFile: TINY });
+    const looked = vi.spyOn(TreeSum.prototype, 'isThatOf').mockImplementationOnce(async () => {
+      plant(join(area, 'tree/a'), join(outside, 'a'));
+      return true;
+    });
+    await expect(buildFrom(stored)).rejects.toMatchObject({
+      code: 'TREE_TARGET_REFUSED',
+      message: expect.stringContaining('a is not the directory that Lifeboat made'),
+    });
+    expect(looked).toHaveBeenCalledTimes(1);
+    looked.mockRestore();
+  });
+
+  test('a directory in the place of the built one is not put in place', async () => {
+    writeFileSync(join(volume, 'live'), 'live');
+    const { inode } = await buildFrom(await bench.store({ smallFile: TINY }));
+    renameSync(join(area, 'tree'), join(area, 'aside'));
+    mkdirSync(join(area, 'tree'));
+    const swap = { root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', expected: inode };
+    await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+    expect(readFileSync(join(volume, 'live'), 'utf8')).toBe('live');
+    rmSync(join(area, 'tree'), { recursive: true });
+    renameSync(join(area, 'aside'), join(area, 'tree'));
+    await swapBuilt(swap);
+    expect(existsSync(join(volume, 'live'))).toBe(false);
+    expect(existsSync(join(volume, 'a/b/2'))).toBe(true);
+  });
+
+  test.each([
+    ['too large', `${JSON.stringify({ mode: 0o700, uid: 0, gid: 0, mtime: '5' })}${' '.repeat(5000)}`],
+    ['no numbers', JSON.stringify({ mode: 'u+s', uid: {}, gid: -1, mtime: '5' })],
+  ])('what an application wrote about the root is not believed: %s', async (_what, text) => {
+    await buildFrom(await bench.store({ smallFile: TINY }));
+    const before = lstatSync(volume).mode;
+    writeFileSync(join(area, 'base.json'), text);
+    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(readdirSync(volume)).toEqual([]);
+    expect(lstatSync(volume).mode).toBe(before);
   });
 
   test('a file that is equal is not taken through a symlink', async () => {
@@ -277,7 +323,7 @@ describe('the means', () => {
       await times.set('a/1', 6_000_000_000n);
       await times.finish();
     };
-    await expect(late()).rejects.toMatchObject({ code: 'TOOL_FAILED' });
+    await expect(late()).rejects.toEqual(new PathChanged('a/1'));
     const seconds = ['d\n/\xe9\n', 'd\n', '', 'a'].map((path) => lstatSync(join(volume, path)).mtimeMs / 1000);
     expect(seconds).toEqual([2, 3, 4, 5]);
     root.close();

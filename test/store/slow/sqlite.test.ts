@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   copyFileSync,
   existsSync,
+  linkSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -14,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { withCompanions } from '../../../src/restore-paths.ts';
 import { buildBeside } from '../../../src/store/build-beside.ts';
 import { compareTree } from '../../../src/store/compare-tree.ts';
 import { selectByGlobs } from '../../../src/store/glob.ts';
@@ -224,6 +226,38 @@ describe('an SQLite database that an application left', () => {
   });
 });
 
+test('what only has the name of a log is stored', async () => {
+  make('app.db', 'delete', 5);
+  const others = { 'app.db-wal': 'a text', 'app.db-shm': 'another', 'app.db-journal': 'my diary' };
+  for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
+  const stored = await bench.storeSettled(storing());
+  // With what the set-up leaves.
+  expect(stored).toMatchObject({ files: 5, torn: [] });
+  const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+  expect(again.files).toBe(5);
+  const { target } = await bench.extract(again);
+  for (const [name, text] of Object.entries(others)) expect(readFileSync(join(target, name), 'utf8')).toBe(text);
+});
+
+test('the holes of a database are holes in its copy', async () => {
+  const file = join(bench.tree, 'app.db');
+  const database = new DatabaseSync(file);
+  // Pages of many blocks, all but the first of each zeros.
+  database.exec('PRAGMA page_size = 65536; CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(50000000))');
+  database.close();
+  execFileSync('fallocate', ['--dig-holes', file]);
+  expect(statSync(file).blocks * 512).toBeLessThan(5_000_000);
+  let heard = 0;
+  const copies = new SqliteCopies(bench.spool, (bytes) => {
+    heard += bytes;
+  });
+  const copy = await copies.copy(Buffer.from(file));
+  expect(copy).toMatchObject({ outcome: 'copied', size: statSync(file).size, damage: [] });
+  expect(statSync(join(bench.spool, 'sqlite/db')).blocks * 512).toBeLessThan(5_000_000);
+  expect(heard).toBeLessThan(5_000_000);
+  await copies.close();
+});
+
 describe('a database that cannot be stored as it should be', () => {
   test('is named, and takes nothing else with it', async () => {
     make('bad.db', 'delete', 20_000);
@@ -252,11 +286,30 @@ describe('a database that cannot be stored as it should be', () => {
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
     expect(await namesOf()).toEqual(['app.db', 'app.db-shm', 'app.db-wal']);
+    // Restored by its name, it has its log with it, and only that.
+    expect(await withCompanions(['other.db'], bench.index)).toEqual(['other.db']);
+    const paths = await withCompanions(['app.db'], bench.index);
+    expect(paths).toEqual(['app.db', './app.db-shm', './app.db-wal']);
+    const { target } = await bench.extract(stored, { select: selectByGlobs(paths) });
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
     // Tried again, though nothing changed.
     vi.restoreAllMocks();
     const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 1, tornCount: 0 });
     expect(await namesOf()).toEqual(['app.db']);
+  });
+
+  test('has a log next to another of its names: that is told, whichever name comes first', async () => {
+    make('m.db', 'wal', 5);
+    linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'a.db'));
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({
+      torn: [{ path: 'm.db', cause: 'name' }],
+      noted: [{ path: 'a.db', message: expect.stringContaining('hard link') }],
+    });
+    rmSync(join(bench.tree, 'a.db'));
+    linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'z.db'));
+    expect(await bench.storeSettled(storing())).toMatchObject({ databases: 1, torn: [], noted: [] });
   });
 
   test('for want of room is torn when it has a log, and only not checked when it has none', async () => {

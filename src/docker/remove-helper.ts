@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, LifeboatError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Engine } from './engine.ts';
+import { isForbidden, isNotFound } from './engine-errors.ts';
+import { AGENT_LABEL, type HelperLabels, MARKER_RUN, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
+
+/** For errors that come of a helper that is not gone. */
+export const REMOVE_HINT =
+  'Look at it with `docker ps --filter label=dev.lifeboat.run`: a process that waits for a disk outlives a kill. Restart the Docker engine, or remove it with `docker rm -f`.';
+
+/** Pause between two requests to remove a container, milliseconds. */
+const REMOVE_PAUSE_MS = 200;
+
+/**
+ * Resolves to whether no process of the container runs any more. The engine answers a second request with 409 while the first is
+ * under way, and with 404 once the container is gone (moby, daemon/delete.go), so that the request is repeated for up to
+ * `exitLagMs`. Has no signal: removal is not given up when the run is.
+ */
+export async function removeContainer(engine: Engine, id: string, name: string, log: Log): Promise<boolean> {
+  const until = performance.now() + engine.exitLagMs;
+  for (;;) {
+    try {
+      await engine.removeContainer(id, { force: true, volumes: true });
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      if (!isForbidden(error) && performance.now() < until) {
+        await sleep(REMOVE_PAUSE_MS);
+        continue;
+      }
+      log.warn('a helper could not be removed and is left for the next clean-up', { name, ...errorInfo(error) });
+    }
+    return hasEnded(engine, id);
+  }
+}
+
+/** False also when the engine cannot say. */
+async function hasEnded(engine: Engine, id: string): Promise<boolean> {
+  try {
+    return !(await engine.inspectContainer(id)).running;
+  } catch (error) {
+    return isNotFound(error);
+  }
+}
+
+/** States in which no process of a container runs: the engine names a running one first (moby, container/state.go). */
+const ENDED = ['created', 'exited', 'dead', 'removing'];
+
+/** True when a helper of that run may still be at work. Rejects when the engine cannot say. */
+export async function hasHelpers(engine: Engine, project: string, runId: string): Promise<boolean> {
+  const found = await engine.listContainers({ labels: [`${RUN_LABEL}=${runId}`, `${PROJECT_LABEL}=${project}`] });
+  return found.some(({ state }) => !ENDED.includes(state));
+}
+
+/**
+ * Removes the helpers of a project that are not to be kept, running or not, with their anonymous volumes.
+ * Touches only containers that carry both of our labels with exactly this project, and no marker. One that cannot be
+ * removed is logged and left for the next time. Resolves to the names of those that were to be removed, and to the runs of which
+ * helpers still exist: those that were kept, and those that are not gone.
+ */
+export async function reapHelpers(
+  engine: Engine,
+  project: string,
+  keep: (helper: HelperLabels) => boolean | Promise<boolean>,
+  log: Log,
+): Promise<{ found: string[]; living: Set<string> }> {
+  const found = await engine.listContainers({ labels: [RUN_LABEL, `${PROJECT_LABEL}=${project}`] });
+  const ours: ((typeof found)[number] & { runId: string })[] = [];
+  const living = new Set<string>();
+  for (const each of found) {
+    const { [RUN_LABEL]: runId, [PROJECT_LABEL]: of, [AGENT_LABEL]: agent = '' } = each.labels;
+    if (runId === undefined || runId === MARKER_RUN || of !== project) continue;
+    if (await keep({ runId, agent })) living.add(runId);
+    else ours.push({ ...each, runId });
+  }
+  await Promise.all(
+    ours.map(async ({ id, name, runId }) => {
+      if (!(await removeContainer(engine, id, name, log))) living.add(runId);
+    }),
+  );
+  return { found: ours.map(({ name }) => name), living };
+}
+
+/** Throws HELPER_FAILED when a run is among those of which helpers still exist. */
+export function requireGone(living: ReadonlySet<string>, runId: string): void {
+  if (!living.has(runId)) return;
+  throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {
+    hint: REMOVE_HINT,
+  });
+}

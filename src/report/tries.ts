@@ -1,0 +1,90 @@
+import type { Problem } from '../plan/model.ts';
+import { mayPass, type Retry } from '../plan/retry.ts';
+import type { CopyReport, RunReport, RunStatus, SourceReport } from './events.ts';
+
+/**
+ * A scheduled run that fails is made again for what it lacks. People hear of it once, at the end of its last try, so that
+ * report covers all tries.
+ */
+
+/** What the tries before the last one came to, each result with the id of its run. */
+export interface Earlier {
+  results: SourceReport[];
+  /** what these runs met themselves: the plan's own problems are found again by each try */
+  problems: Problem[];
+  copies?: CopyReport[];
+  /** the newest snapshot that one of them stored */
+  snapshot?: string;
+}
+
+/** A run that is to be made again, and what it came to so far. */
+export interface PendingRetry extends Retry {
+  earlier?: Earlier;
+}
+
+/** Whether something that is not well after a run may pass by itself, see {@link mayPass}. */
+export function isWorthRetry({ results, error }: Pick<RunReport, 'results' | 'error'>): boolean {
+  return (
+    results.some(({ status, error }) => status !== 'ok' && error !== undefined && mayPass(error)) ||
+    (error !== undefined && mayPass(error))
+  );
+}
+
+/** What the report of a later try takes over of this one, which may cover earlier ones. `planned`: the problems of its plan. */
+export function earlierOf(report: RunReport, planned: readonly Problem[]): Earlier {
+  const known = new Set(planned.map(keyOf));
+  return {
+    results: report.results.map((result) => ({ ...result, run: result.run ?? report.id })),
+    problems: report.problems.filter((problem) => !known.has(keyOf(problem))),
+    ...(report.copies ? { copies: report.copies } : {}),
+    ...(report.snapshot === undefined ? {} : { snapshot: report.snapshot }),
+  };
+}
+
+/** What is known now. */
+export interface Since {
+  /** the newest result of each source, by name */
+  results: Readonly<Record<string, { run: string }>>;
+  /** names of the sources that are planned; absent: that is not known */
+  planned?: readonly string[];
+}
+
+/**
+ * The report of a try and of those before it, as one. A source that the try did not have keeps its earlier result, unless
+ * another run has backed it up since, or it is not planned any more: one that vanished is a result of the try itself.
+ */
+export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
+  if (!earlier) return report;
+  const names = new Set(report.results.map(({ name }) => name));
+  const kept = earlier.results.filter(({ name, run }) => {
+    const newest = since.results[name];
+    if (names.has(name) || since.planned?.includes(name) === false) return false;
+    return newest === undefined || newest.run === run;
+  });
+  const found = new Set(report.problems.map(keyOf));
+  const problems = [...report.problems, ...earlier.problems.filter((problem) => !found.has(keyOf(problem)))];
+  const copies = report.copies ?? earlier.copies;
+  const snapshot = report.snapshot ?? earlier.snapshot;
+  const whole = {
+    ...report,
+    results: [...kept, ...report.results],
+    problems,
+    ...(copies ? { copies } : {}),
+    ...(snapshot === undefined ? {} : { snapshot }),
+  };
+  return { ...whole, status: statusOf(whole) };
+}
+
+/** As a run's own status is found, see run-rules.ts: `ok` only when everything that was asked for is stored. */
+function statusOf({ results, problems, copies = [], error }: RunReport): RunStatus {
+  if (results.every(({ status }) => status === 'failed')) return 'failed';
+  const isWell =
+    error === undefined &&
+    [...results, ...copies].every(({ status }) => status === 'ok') &&
+    !problems.some(({ severity }) => severity === 'error');
+  return isWell ? 'ok' : 'partial';
+}
+
+function keyOf({ code, subject, message }: Problem): string {
+  return JSON.stringify([code, subject, message]);
+}

@@ -1,0 +1,21 @@
+import { statfsSync } from 'node:fs';
+import type { Directory } from './directory.ts';
+
+/** File systems whose answers come from a server or a program, by their magic numbers: statfs(2), and magic.h of Linux. */
+const REMOTE: Record<number, string> = {
+  26985: 'nfs',
+  1702057286: 'fuse',
+  4283649346: 'cifs',
+  4266872130: 'smb',
+  20859: 'smb',
+  16914839: '9p',
+  12805120: 'ceph',
+  1397113167: 'afs',
+  1196443219: 'gpfs',
+  198183888: 'lustre',
+};
+
+/** The kind of a file system that a server or a program answers for; undefined for one of the kernel's own on a disk or in memory. */
+export function remoteFileSystem(directory: Directory): string | undefined {
+  return REMOTE[statfsSync(directory.at('.')).type >>> 0];
+}

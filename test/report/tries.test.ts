@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest';
+import type { Problem } from '../../src/plan/model.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { headline, renderReport } from '../../src/report/text.ts';
+import { earlierOf, withEarlier } from '../../src/report/tries.ts';
+import { resultsOf } from '../../src/standing.ts';
+import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+
+const FIRST = '20261120T030000Z-aaaaaa';
+const LAST = '20261120T031000Z-bbbbbb';
+const web = makeResult({ warnings: ['2 files kept changing'] });
+const db = makeFailure();
+const dbOk = makeResult({ name: 'db.postgres', kind: 'postgres' });
+const hook: Problem = { severity: 'error', code: 'HOOK_FAILED', subject: 'shop-web-1', message: 'post failed' };
+const label: Problem = { severity: 'error', code: 'LABEL_INVALID', subject: 'web', message: 'wrong' };
+const behind = { name: 's3://b', status: 'failed' as const, snapshots: 0, objects: 0, bytes: 0 };
+
+const first = (over: Partial<RunReport> = {}) =>
+  makeReport({
+    id: FIRST,
+    snapshot: FIRST,
+    status: 'partial',
+    results: [web, db],
+    sources: ['web.media', 'db.postgres'],
+    ...over,
+  });
+/** A retry of the database alone. */
+function retry(over: Partial<RunReport> = {}): RunReport {
+  const { snapshot: _, ...report } = makeReport({ id: LAST, sources: ['db.postgres'], results: [dbOk], ...over });
+  return over.status === 'failed' ? report : { ...report, snapshot: LAST };
+}
+const known = { 'web.media': { run: FIRST }, 'db.postgres': { run: FIRST } };
+const whole = (before: RunReport, last: RunReport, planned: Problem[] = []) =>
+  withEarlier(last, earlierOf(before, planned), { results: known });
+
+describe('the report of the last try', () => {
+  test('covers what only an earlier one had, with its warnings', () => {
+    const report = whole(first(), retry());
+    expect(report).toMatchObject({ status: 'ok', snapshot: LAST });
+    expect(report.results.map(({ name, status, run }) => [name, status, run])).toEqual([
+      ['web.media', 'ok', FIRST],
+      ['db.postgres', 'ok', undefined],
+    ]);
+    const text = renderReport(report, { now: NOW });
+    expect(text).toContain('warning: 2 files kept changing');
+    expect(text).toContain(`in an earlier try: run ${FIRST}`);
+  });
+
+  test('is partly failed, not failed, when an earlier one has stored something', () => {
+    const report = whole(first(), retry({ status: 'failed', results: [db] }));
+    expect(report).toMatchObject({ status: 'partial', snapshot: FIRST });
+    expect(headline(report)).toBe('shop: backup partly failed (1 of 2 sources)');
+  });
+
+  test('is partly failed when the last one could not even begin', () => {
+    const error = { code: 'DEST_UNREACHABLE', message: 'away' } as const;
+    const report = whole(first(), retry({ status: 'failed', results: [], error }));
+    expect(report).toMatchObject({
+      status: 'partial',
+      error,
+      results: [{ name: 'web.media' }, { name: 'db.postgres' }],
+    });
+  });
+
+  test('is failed when none stored anything', () => {
+    const before = first({ status: 'failed', results: [db], sources: ['db.postgres'] });
+    expect(whole(before, retry({ status: 'failed', results: [db] })).status).toBe('failed');
+  });
+
+  test.each<[string, Partial<RunReport>, Problem[], RunReport['status']]>([
+    ['a source was stored in part for good', { results: [{ ...web, status: 'partial' }, db] }, [], 'partial'],
+    ['a hook failed', { problems: [hook] }, [], 'partial'],
+    ['a label was wrong, and is not any more', { problems: [label] }, [label], 'ok'],
+    ['a copy was behind, and nothing was to be copied since', { copies: [behind] }, [], 'partial'],
+  ])('when in the first one %s', (_, over, planned, status) => {
+    expect(whole(first(over), retry(), planned).status).toBe(status);
+  });
+
+  test('has each problem once, and the newest state of the copies', () => {
+    const last = retry({ problems: [hook], copies: [{ ...behind, status: 'ok' }], status: 'partial' });
+    const report = whole(first({ problems: [hook], copies: [behind] }), last);
+    expect(report.problems).toEqual([hook]);
+    expect(report.copies).toMatchObject([{ status: 'ok' }]);
+  });
+
+  test('leaves out what another run has backed up since', () => {
+    const since = { ...known, 'web.media': { run: '20261120T030500Z-cccccc' } };
+    const { results } = withEarlier(retry(), earlierOf(first(), []), { results: since });
+    expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
+  });
+
+  test('leaves out what is not planned any more', () => {
+    const { results } = withEarlier(retry(), earlierOf(first(), []), { results: known, planned: ['db.postgres'] });
+    expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
+  });
+
+  test('covers three tries, each result with its own run', () => {
+    const cache = makeFailure({ name: 'cache.postgres' });
+    const second = whole(first({ results: [web, db, cache] }), retry({ results: [dbOk, cache], status: 'partial' }));
+    const third = retry({ id: '20261120T033000Z-dddddd', results: [{ ...cache, status: 'ok' }] });
+    const now = { ...known, 'db.postgres': { run: LAST }, 'cache.postgres': { run: LAST } };
+    const { results, status } = withEarlier(third, earlierOf(second, []), { results: now });
+    expect(status).toBe('ok');
+    expect(results.map(({ name, run }) => [name, run])).toEqual([
+      ['web.media', FIRST],
+      ['db.postgres', LAST],
+      ['cache.postgres', undefined],
+    ]);
+  });
+
+  test('is what is remembered of its own sources alone', () => {
+    expect(Object.keys(resultsOf(retry()))).toEqual(['db.postgres']);
+  });
+});
