@@ -121,6 +121,7 @@ export class SealedBench {
       lock: async () => ({ release: async () => undefined }),
       journals: path.join(bench.spool, 'journals'),
       spool: path.join(bench.spool, 'runs'),
+      clear: async () => undefined,
       dispatcher: createDispatcher([], { log: silentLog }),
       now: () => this.now,
       // In this process instead of one beside it.
