@@ -32,19 +32,19 @@ const defineKind = <Role extends string>(kind: HelperKind<Role>): HelperKind<Rol
 export const HELPER_KINDS = {
   postgres: defineKind({
     purpose: 'postgres',
-    title: 'beside a database',
+    title: 'next to a database',
     image: 'that of the database',
     network: 'that of the database container',
     mounts: {
       run: {
-        doc: 'one directory of the run, out of the spool: read-write for a backup; read-only for a restore, but for one scratch directory in it',
+        doc: 'one directory of the run in the spool: read-write for a backup, read-only for a restore except for one scratch directory in it',
         access: 'either',
       },
       socket: {
         doc: 'the mount that holds the Unix socket of a database that listens on nothing else',
         access: 'read-only',
       },
-      data: { doc: 'the data of the database, in a restore, to tell the space left there', access: 'read-only' },
+      data: { doc: 'during a restore, the data of the database, to measure the free space there', access: 'read-only' },
     },
     capabilities: {},
     tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
@@ -53,15 +53,15 @@ export const HELPER_KINDS = {
     purpose: 'volume',
     title: 'over a volume',
     image: "Lifeboat's",
-    network: "none; Lifeboat's where it has to reach a bucket",
+    network: "none, or Lifeboat's if the helper must reach a bucket",
     mounts: {
-      volume: { doc: 'the volume: read-only unless it is restored into', access: 'either' },
+      volume: { doc: 'the volume: read-only, except when a restore writes to it', access: 'either' },
       repository: {
-        doc: 'where it stores or restores and the backups are in a directory, that directory: read-only for a restore',
+        doc: 'the directory of the backups, if there is one and the helper stores or restores: read-only for a restore',
         access: 'either',
       },
       spool: {
-        doc: 'out of the spool, what the job needs: the directory of the run, its journal, the last index of the source (read-only), for a bucket the record of uploads',
+        doc: 'the parts of the spool that the job needs: the directory of the run, its journal, the last index of the source (read-only), and for a bucket the record of uploads',
         access: 'either',
       },
       code: { doc: 'the compiled program', access: 'read-only' },
