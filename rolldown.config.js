@@ -7,7 +7,7 @@ export default {
     cli: 'src/cli.ts',
     // Threads are started by file name, beside whatever chunk starts them.
     'hash-worker': 'src/destinations/hash-worker.ts',
-    'read-worker': 'src/store/read-worker.ts',
+    'read-worker': 'src/store/filesystem/read-worker.ts',
     'sqlite-program': 'src/store/sqlite/sqlite-program.ts',
   },
   platform: 'node',

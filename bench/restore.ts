@@ -1,5 +1,5 @@
 import path from 'node:path';
-import type { RestoreResult } from '../src/restore-context.ts';
+import type { RestoreResult } from '../src/restore/context.ts';
 import { postgres, Stack } from '../test/harness/stack.ts';
 import { contentOf, makeDatabase, notEmpty } from './database.ts';
 import { type Budget, lifeboatProcess, median, Results, report, shell } from './measure.ts';

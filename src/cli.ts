@@ -1,9 +1,9 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import type { Io } from './call.ts';
-import { processIo, run } from './commands.ts';
-import { errorInfo, LifeboatError } from './errors.ts';
-import { EXIT, exitStatus } from './exit.ts';
-import { readVersion } from './version.ts';
+import { errorInfo, LifeboatError } from './base/errors.ts';
+import { EXIT, exitStatus } from './base/exit.ts';
+import { readVersion } from './base/version.ts';
+import type { Io } from './commands/call.ts';
+import { processIo, run } from './commands/run.ts';
 
 /** All commands with their arguments. Parsing does nothing but call `io`. */
 export function createProgram(io: Io, done: (status: number) => void): Command {

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Io } from '../src/call.ts';
+import { ERROR_CODES } from '../src/base/errors.ts';
+import { EXIT } from '../src/base/exit.ts';
+import { silentLog } from '../src/base/log.ts';
 import { createProgram } from '../src/cli.ts';
+import type { Io } from '../src/commands/call.ts';
 import { createEngine } from '../src/docker/engine.ts';
-import { ERROR_CODES } from '../src/errors.ts';
-import { EXIT } from '../src/exit.ts';
-import { silentLog } from '../src/log.ts';
 import { LABELS } from '../src/plan/labels.ts';
 import { SETTINGS } from '../src/plan/setting-table.ts';
 import { startStubEngine } from './harness/stub-engine.ts';
@@ -29,7 +29,7 @@ describe('docs/errors.md', () => {
 
   test('every code is one that the code can end with', () => {
     const sources = readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.ts') && name !== 'errors.ts')
+      .filter((name) => name.endsWith('.ts') && name !== 'base/errors.ts')
       .map((name) => read(`src/${name}`))
       .join('\n');
     expect(Object.keys(ERROR_CODES).filter((code) => !sources.includes(`'${code}'`))).toEqual([]);
@@ -88,10 +88,28 @@ describe('compose.example.yml', () => {
 });
 
 describe('ARCHITECTURE.md', () => {
-  test('has every file and folder of src/ on its map', () => {
-    const map = read('ARCHITECTURE.md');
-    const names = readdirSync(path.join(ROOT, 'src')).map((name) => name.replace(/\.ts$/, ''));
-    expect(names.filter((name) => !new RegExp(`\\b${name.replace(/^browse-.*/, 'browse')}\\b`).test(map))).toEqual([]);
+  const folders = readdirSync(path.join(ROOT, 'src'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => path.relative(ROOT, entry.parentPath));
+
+  test('has a line for every folder of src/ on its map, and no other', () => {
+    const map = all(read('ARCHITECTURE.md'), /^ {4}(src\/[\w/]+)\/ /gm);
+    expect(map.toSorted()).toEqual([...new Set(folders)].filter((folder) => folder !== 'src').toSorted());
+  });
+
+  test('every folder of src/ has a README, which names only files that are there', () => {
+    for (const folder of new Set(folders)) {
+      if (folder === 'src') continue;
+      const text = read(`${folder}/README.md`);
+      expect(text.startsWith(`# ${folder.replace('src/', '')}\n`), folder).toBe(true);
+      const files = all(text, /`([\w./-]+\.ts)`/g);
+      const exists = (file: string) => [folder, 'src', '.'].some((base) => existsSync(path.join(ROOT, base, file)));
+      expect(files.length, folder).toBeGreaterThan(0);
+      expect(
+        files.filter((file) => !exists(file)),
+        folder,
+      ).toEqual([]);
+    }
   });
 });
 

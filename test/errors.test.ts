@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { errorInfo, hasErrno, isDiskError, isSystemError, LifeboatError } from '../src/errors.ts';
+import { errorInfo, hasErrno, isDiskError, isSystemError, LifeboatError } from '../src/base/errors.ts';
 
 /** As Node throws one that it has no name for. */
 const unnamed = (errno: number) =>

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { LifeboatError } from '../errors.ts';
+import type { LifeboatError } from '../base/errors.ts';
 
 /** What a destination knows of a stored object. `key` has `/` between its parts and never starts with one. */
 export interface ObjectInfo {

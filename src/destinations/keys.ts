@@ -1,4 +1,4 @@
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 
 /**
  * Checks the name of an object: parts joined by `/`, none empty, none starting with a dot (those names are for files

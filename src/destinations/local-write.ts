@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { chmod, type FileHandle, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
-import { hasErrno, isDiskError, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, LifeboatError } from '../base/errors.ts';
 import { markUncertain, type Stored } from './destination.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere } from './keys.ts';

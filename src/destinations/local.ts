@@ -3,7 +3,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../errors.ts';
+import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 import type { Mount } from '../plan/model.ts';
 
 /** A row of the container list. */

@@ -1,5 +1,5 @@
 import { finished, type Writable } from 'node:stream';
-import { LifeboatError, toLifeboatError } from '../errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 
 /** Part of one of a command's two outputs. */
 export interface OutputChunk {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { ContainerFacts, ContainerLife } from '../plan/model.ts';
 import type { ContainerDetails } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 
 /** Connection options for docker-modem out of a `DOCKER_HOST`; without one docker-modem's defaults apply. */
 export function connectionOptions(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Record<string, unknown> {

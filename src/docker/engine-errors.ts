@@ -1,4 +1,4 @@
-import { hasErrno, LifeboatError } from '../errors.ts';
+import { hasErrno, LifeboatError } from '../base/errors.ts';
 import type { EngineRequest } from './transport.ts';
 
 /** What can go wrong between the agent and the engine, as coded errors. */

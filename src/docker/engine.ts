@@ -1,6 +1,6 @@
 import type { Duplex, Readable } from 'node:stream';
-import { LifeboatError } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import * as answers from './answers.ts';
 import { checked } from './answers.ts';
 import { LineBuffer } from './lines.ts';

@@ -1,6 +1,6 @@
 import { type Duplex, PassThrough, type Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LifeboatError, toLifeboatError } from '../errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import type { ExecState } from './answers.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames, writeTo } from './demux.ts';

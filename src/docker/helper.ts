@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { LifeboatError } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Engine } from './engine.ts';
 import { statusOf } from './engine-errors.ts';

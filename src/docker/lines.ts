@@ -1,4 +1,4 @@
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 
 /** A line longer than this, in bytes, is not one that the engine or a helper of ours writes. */
 const MAX_LINE = 8 * 1024 * 1024;

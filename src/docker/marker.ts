@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Engine } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
 import { createBody } from './helper.ts';

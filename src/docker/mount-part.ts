@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 import type { Mount } from '../plan/model.ts';
 import type { RoleMount } from './helper-kinds.ts';
 

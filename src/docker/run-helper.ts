@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { LifeboatError } from '../errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames } from './demux.ts';
 import {

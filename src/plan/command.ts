@@ -1,5 +1,5 @@
-import type { Parsed } from './fields.ts';
 import type { Hook } from './model.ts';
+import type { Parsed } from './values/fields.ts';
 
 const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
 

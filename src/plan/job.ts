@@ -1,4 +1,3 @@
-import { visible } from './fields.ts';
 import { blocksAll, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { ContainerFacts, FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
@@ -15,7 +14,8 @@ import {
   serviceSlugs,
 } from './services.ts';
 import type { Settings } from './settings.ts';
-import { didYouMean } from './suggest.ts';
+import { visible } from './values/fields.ts';
+import { didYouMean } from './values/suggest.ts';
 
 export type { PlanInput } from './services.ts';
 

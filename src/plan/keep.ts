@@ -1,9 +1,9 @@
-import { LifeboatError } from '../errors.ts';
-import { dayOldSequence, isFuture } from './clock.ts';
+import { LifeboatError } from '../base/errors.ts';
 import { type KeepEntry, sometimesMissing } from './keep-databases.ts';
 import type { KeepPolicy } from './model.ts';
 import { formatKeep } from './retention.ts';
-import { offsetAt } from './zone.ts';
+import { dayOldSequence, isFuture } from './values/clock.ts';
+import { offsetAt } from './values/zone.ts';
 
 /** What the retention has to know of one snapshot. */
 export interface KeepSnapshot {

@@ -1,8 +1,8 @@
-import { type Mistake, quote } from './fields.ts';
 import { type LABELS, ownLabels } from './labels.ts';
 import type { Problem } from './model.ts';
 import { asks, isInScope, type PlanInput, type Service } from './services.ts';
-import { didYouMean } from './suggest.ts';
+import { type Mistake, quote } from './values/fields.ts';
+import { didYouMean } from './values/suggest.ts';
 
 const NOT_BACKED_UP = 'it is not backed up';
 

@@ -1,9 +1,9 @@
 import { parseCommand } from './command.ts';
-import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './fields.ts';
 import { parseKeep } from './retention.ts';
-import { parseSchedule } from './schedule.ts';
-import { suggest } from './suggest.ts';
-import { boolean, booleanOrList, checkGlob, list, matching, patterns, text } from './values.ts';
+import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
+import { parseSchedule } from './values/schedule.ts';
+import { suggest } from './values/suggest.ts';
+import { boolean, booleanOrList, checkGlob, list, matching, patterns, text } from './values/values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;

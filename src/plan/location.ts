@@ -1,7 +1,7 @@
-import { type Mistake, mistake, type Parsed } from './fields.ts';
 import type { KeepPolicy } from './model.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, parseS3Location } from './s3-location.ts';
+import { type Mistake, mistake, type Parsed } from './values/fields.ts';
 
 /** A second place for the repository, as LIFEBOAT_COPY names it. */
 export interface CopyLocation {

@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../base/errors.ts';
 
 /** One mount of a container, as the engine's inspect gives it. */
 export interface Mount {

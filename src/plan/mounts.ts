@@ -1,7 +1,7 @@
-import { quote } from './fields.ts';
 import type { ContainerFacts, Mount, Problem } from './model.ts';
 import { dataDirectoriesOf, looksLikePostgres } from './postgres.ts';
-import { didYouMean } from './suggest.ts';
+import { quote } from './values/fields.ts';
+import { didYouMean } from './values/suggest.ts';
 
 /** What decides whether a mount can be backed up, besides the mount itself. */
 export interface MountContext {

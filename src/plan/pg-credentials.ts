@@ -1,4 +1,4 @@
-import type { Parsed } from './fields.ts';
+import type { Parsed } from './values/fields.ts';
 
 /** What LIFEBOAT_PGCREDENTIALS says of one source. */
 export interface SourceCredentials {

@@ -1,5 +1,5 @@
-import type { Parsed } from './fields.ts';
 import type { KeepPolicy } from './model.ts';
+import type { Parsed } from './values/fields.ts';
 
 type CountKey = 'daily' | 'weekly' | 'monthly' | 'yearly';
 

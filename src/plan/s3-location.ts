@@ -1,6 +1,6 @@
-import type { Parsed } from './fields.ts';
-import { didYouMean } from './suggest.ts';
-import { boolean } from './values.ts';
+import type { Parsed } from './values/fields.ts';
+import { didYouMean } from './values/suggest.ts';
+import { boolean } from './values/values.ts';
 
 /** A place in a bucket, as `s3://bucket/prefix?endpoint=…` names it. */
 export interface S3Location {

@@ -1,8 +1,8 @@
-import type { Mistake } from './fields.ts';
 import { type LabelValues, ownLabels, readLabels } from './labels.ts';
 import type { ContainerFacts, Mount } from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
+import type { Mistake } from './values/fields.ts';
 
 /** Everything that planning looks at. */
 export interface PlanInput {

@@ -1,12 +1,12 @@
-import type { LogLevel } from '../log.ts';
-import type { Fields, Parsed } from './fields.ts';
-import { ageIdentity, ageRecipients, armored, passphrase } from './key-values.ts';
+import type { LogLevel } from '../base/log.ts';
 import { parseCopies, parseLocation } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
-import { parseSchedule } from './schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values.ts';
-import { parseZone } from './zone.ts';
+import type { Fields, Parsed } from './values/fields.ts';
+import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
+import { parseSchedule } from './values/schedule.ts';
+import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
+import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
 const PROJECT_NAME = /^[a-z0-9][a-z0-9_-]*$/;

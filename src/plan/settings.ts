@@ -1,11 +1,11 @@
-import { LifeboatError } from '../errors.ts';
-import type { LogLevel } from '../log.ts';
-import { type Mistake, mistake, readFields, unknownKey, type Values } from './fields.ts';
+import { LifeboatError } from '../base/errors.ts';
+import type { LogLevel } from '../base/log.ts';
 import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
+import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
 
 /** What the operator decided, checked and typed. */
 export interface Settings {

@@ -1,4 +1,4 @@
-import { redact } from '../redact.ts';
+import { redact } from '../base/redact.ts';
 
 /** Fields that hold words, codes, ids and times of Lifeboat's own: no stranger writes to them. */
 const OWN = new Set([

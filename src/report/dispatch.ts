@@ -1,5 +1,5 @@
-import { errorInfo } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { errorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
 
 /** Hands the events of runs to listeners, so that nothing a listener does can change or hold up a run. */

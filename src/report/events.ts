@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../errors.ts';
+import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 
 /**

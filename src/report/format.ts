@@ -1,4 +1,4 @@
-import { isFuture } from '../plan/clock.ts';
+import { isFuture } from '../plan/values/clock.ts';
 
 /** Wording shared by everything people read: sizes, durations, ages, times, tables. Pure: time and zone are arguments. */
 

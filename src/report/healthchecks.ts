@@ -1,5 +1,5 @@
-import { LifeboatError } from '../errors.ts';
-import { redact, registerSecret } from '../redact.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { redact, registerSecret } from '../base/redact.ts';
 import { overall, type RunStart } from './events.ts';
 import { newestThatFit, oneLine } from './format.ts';
 import { createPost, type Post, type PostAnswer } from './http.ts';

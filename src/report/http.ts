@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { LifeboatError } from '../errors.ts';
-import { redact, registerSecret } from '../redact.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { redact, registerSecret } from '../base/redact.ts';
 import { oneLine } from './format.ts';
 
 /** Bodies above this are refused before anything is sent (bytes). */

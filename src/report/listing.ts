@@ -1,6 +1,6 @@
-import { isFuture } from '../plan/clock.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
+import { isFuture } from '../plan/values/clock.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { problemLines } from './text.ts';

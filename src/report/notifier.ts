@@ -1,5 +1,5 @@
-import { type ErrorInfo, errorInfo, LifeboatError } from '../errors.ts';
-import { redactDeep } from '../redact.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { redactDeep } from '../base/redact.ts';
 import type { Listener } from './events.ts';
 
 /** A listener that tells people. */

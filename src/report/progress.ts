@@ -1,4 +1,4 @@
-import { redact } from '../redact.ts';
+import { redact } from '../base/redact.ts';
 import type { Listener, Progress, RunEvent, SourceReport } from './events.ts';
 import { cutToWidth, displayWidth, formatDuration, oneLine } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';

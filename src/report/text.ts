@@ -1,6 +1,6 @@
-import type { ErrorInfo } from '../errors.ts';
-import { isFuture } from '../plan/clock.ts';
+import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
+import { isFuture } from '../plan/values/clock.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
 import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';

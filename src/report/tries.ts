@@ -1,5 +1,5 @@
 import type { Problem } from '../plan/model.ts';
-import { mayPass, type Retry } from '../plan/retry.ts';
+import { mayPass, type Retry } from '../plan/values/retry.ts';
 import type { CopyReport, RunReport, RunStatus, SourceReport } from './events.ts';
 
 /**

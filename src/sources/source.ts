@@ -1,5 +1,5 @@
-import type { ErrorInfo } from '../errors.ts';
-import type { Log } from '../log.ts';
+import type { ErrorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { readContainerFile } from '../../src/docker/container-file.ts';
-import { LifeboatError } from '../../src/errors.ts';
 
 /** One member of a tar archive. */
 function member(name: string, type: string, content: string | Buffer = '', link = '', size?: number): Buffer {

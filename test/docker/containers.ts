@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { createEngine, type Engine } from '../../src/docker/engine.ts';
-import { silentLog } from '../../src/log.ts';
 
 /** The image of these tests' containers; it has bash, cat, dd and sha256sum. */
 export const IMAGE = 'debian:trixie-slim';

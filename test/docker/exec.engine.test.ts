@@ -7,10 +7,10 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { createEngine } from '../../src/docker/engine.ts';
 import { execStream, execText } from '../../src/docker/exec.ts';
 import { execSocket } from '../../src/docker/tunnel.ts';
-import { silentLog } from '../../src/log.ts';
 import { startSocketProxy } from '../harness/socket-proxy.ts';
 import { useBench } from './containers.ts';
 

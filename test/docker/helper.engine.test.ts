@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, expect, test, vi } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { listFacts, watch } from '../../src/docker/discover.ts';
 import { isNotFound } from '../../src/docker/engine-errors.ts';
 import { execText } from '../../src/docker/exec.ts';
 import { type HelperSpec, startHelper } from '../../src/docker/helper.ts';
 import { reapHelpers } from '../../src/docker/remove-helper.ts';
 import { runHelper } from '../../src/docker/run-helper.ts';
-import { silentLog } from '../../src/log.ts';
 import { LONG_WAIT } from '../harness/wait.ts';
 import { IMAGE, useBench } from './containers.ts';
 

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { beforeAll, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { execText } from '../../src/docker/exec.ts';
 import { type Helper, startHelper } from '../../src/docker/helper.ts';
 import { execSocket, tunnelArgv } from '../../src/docker/tunnel.ts';
-import { silentLog } from '../../src/log.ts';
 import { useBench } from './containers.ts';
 
 const bench = useBench();

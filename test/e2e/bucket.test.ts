@@ -13,12 +13,12 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CheckResult } from '../../src/check.ts';
-import { createS3Destination } from '../../src/destinations/s3.ts';
+import type { CheckResult } from '../../src/check/check.ts';
+import { createS3Destination } from '../../src/destinations/s3/s3.ts';
 import type { Problem } from '../../src/plan/model.ts';
-import type { PruneResult } from '../../src/prune.ts';
-import type { Manifest } from '../../src/store/manifest.ts';
-import { manifestKey, openRepository } from '../../src/store/repository.ts';
+import type { PruneResult } from '../../src/prune/prune.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { manifestKey, openRepository } from '../../src/store/repository/repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, Stack, type StackOptions } from '../harness/stack.ts';

@@ -1,7 +1,7 @@
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CheckResult } from '../../src/check.ts';
+import type { CheckResult } from '../../src/check/check.ts';
 import { holder, Stack } from '../harness/stack.ts';
 
 /** Damage done by hand to a repository of the real agent. */

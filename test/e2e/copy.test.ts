@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ErrorInfo } from '../../src/base/errors.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import type { ErrorInfo } from '../../src/errors.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import { encodeManifest, manifestHash } from '../../src/store/manifest.ts';
-import { manifestKey, openRepository } from '../../src/store/repository.ts';
+import { encodeManifest, manifestHash } from '../../src/store/objects/manifest.ts';
+import { manifestKey, openRepository } from '../../src/store/repository/repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, Stack, type StackOptions, sh, until, whileRuns } from '../harness/stack.ts';

@@ -5,9 +5,9 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openHolds } from '../../src/hold.ts';
-import { readJournal } from '../../src/journal.ts';
 import type { RunStart } from '../../src/report/events.ts';
+import { readJournal } from '../../src/run/journal.ts';
+import { openHolds } from '../../src/run/release.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
 

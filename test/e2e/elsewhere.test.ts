@@ -1,8 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ErrorInfo } from '../../src/errors.ts';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { ErrorInfo } from '../../src/base/errors.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { holder, ok, postgres, Stack, sh } from '../harness/stack.ts';
 
 /** Restoring what another host, which is gone, has stored. */

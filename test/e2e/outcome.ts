@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { expect } from 'vitest';
-import type { ErrorCode } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/base/errors.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { ok, type Stack, sh, until } from '../harness/stack.ts';
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { quoteIdentifier } from '../../src/sources/postgres/quote.ts';
+import { quoteIdentifier } from '../../src/sources/postgres/server/quote.ts';
 import { ok, postgres, Stack, type StackOptions, until, whileRuns } from '../harness/stack.ts';
 import { askRestored, expectFailedCleanly, expectNextRunGood, expectStoredWithout, remember } from './outcome.ts';
 

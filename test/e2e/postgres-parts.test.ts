@@ -1,9 +1,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
-import type { RestoreResult } from '../../src/restore-context.ts';
-import type { PostgresFacts } from '../../src/sources/postgres/facts.ts';
-import type { ManifestSource } from '../../src/store/manifest.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
+import type { PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
+import type { ManifestSource } from '../../src/store/objects/manifest.ts';
 import { postgres, Stack, until, whileRuns } from '../harness/stack.ts';
 import { askRestored } from './outcome.ts';
 

@@ -3,8 +3,8 @@ import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { encodeManifest, type Manifest } from '../../src/store/manifest.ts';
-import { openRepository } from '../../src/store/repository.ts';
+import { encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
+import { openRepository } from '../../src/store/repository/repository.ts';
 import { holder, postgres, Stack, until } from '../harness/stack.ts';
 
 interface Shown {

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ErrorInfo } from '../../src/errors.ts';
+import type { ErrorInfo } from '../../src/base/errors.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { holder, ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { postgres, Stack } from '../harness/stack.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { copyFile, cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ErrorInfo } from '../../src/errors.ts';
+import type { ErrorInfo } from '../../src/base/errors.ts';
 import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { postgres, type Ran, Stack } from '../harness/stack.ts';
 
 /** Dumps that `pg_restore` cannot bring back as they are: what can be restored is restored, the rest is named. */

@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { ErrorInfo } from '../../src/errors.ts';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { ErrorInfo } from '../../src/base/errors.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { holder, ok, postgres, type Ran, Stack, type StackOptions, until } from '../harness/stack.ts';
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";

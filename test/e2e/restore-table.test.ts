@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ErrorInfo } from '../../src/errors.ts';
-import type { RestoreResult } from '../../src/restore-context.ts';
+import type { ErrorInfo } from '../../src/base/errors.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { GATE, openGates, shutGate } from '../harness/gate.ts';
 import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stack.ts';
 

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CheckResult } from '../../src/check.ts';
-import type { Manifest } from '../../src/store/manifest.ts';
+import type { CheckResult } from '../../src/check/check.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { holder, ok, postgres, Stack, type StackOptions } from '../harness/stack.ts';
 
 const SIGNING = 'a-key-that-only-this-test-knows';

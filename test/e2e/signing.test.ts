@@ -1,8 +1,8 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CheckResult } from '../../src/check.ts';
-import { canonicalJson } from '../../src/store/manifest.ts';
+import type { CheckResult } from '../../src/check/check.ts';
+import { canonicalJson } from '../../src/store/objects/manifest.ts';
 import { holder, ok, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 const KEY = 'a-key-that-only-this-test-knows';

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
-import type { PostgresFacts } from '../../src/sources/postgres/facts.ts';
+import type { PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
 import { ok, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 const VERSIONS = [13, 15, 17, 18] as const;

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { Field, Fields } from '../../src/plan/fields.ts';
 import { LABELS } from '../../src/plan/labels.ts';
 import { SETTINGS } from '../../src/plan/setting-table.ts';
+import type { Field, Fields } from '../../src/plan/values/fields.ts';
 
 const START = '<!-- table: made from the code by UPDATE_DOCS=1 npm run test:unit -->\n';
 const END = '<!-- end of table -->\n';

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
-import { visible } from '../../src/plan/fields.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { buildPlan, type PlanInput } from '../../src/plan/job.ts';
 import { LABELS, ownLabels, readLabels } from '../../src/plan/labels.ts';
 import type { ContainerFacts, Mount } from '../../src/plan/model.ts';
-import { parseSchedule } from '../../src/plan/schedule.ts';
 import { SETTINGS } from '../../src/plan/setting-table.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
+import { visible } from '../../src/plan/values/fields.ts';
+import { parseSchedule } from '../../src/plan/values/schedule.ts';
 
 const readFile = (path: string): string => {
   throw Object.assign(new Error(path), { code: 'ENOENT' });

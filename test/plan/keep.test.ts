@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { checkClock } from '../../src/plan/clock.ts';
 import { decideKept, eitherPolicy, type KeepRule, type KeepSnapshot } from '../../src/plan/keep.ts';
 import type { KeepPolicy } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
+import { checkClock } from '../../src/plan/values/clock.ts';
 import { checkHistory } from './keep-property.ts';
 
 const DB = 'db.postgres';

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { encryptionOf, encryptionText } from '../../src/plan/seal-keys.ts';
 import { parseSettings, secretValues } from '../../src/plan/settings.ts';
 

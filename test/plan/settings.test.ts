@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { SETTINGS } from '../../src/plan/setting-table.ts';
 import { parseSettings, secretValues } from '../../src/plan/settings.ts';
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/errors.ts';
-import type { Log } from '../../src/log.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
+import type { Log } from '../../src/base/log.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { Listener, RunEvent } from '../../src/report/events.ts';
 import { makeReport, makeResult } from './fixtures.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { silentLog, withTail } from '../../src/log.ts';
-import { forgetSecrets, redact, redactDeep, registerSecret } from '../../src/redact.ts';
+import { silentLog, withTail } from '../../src/base/log.ts';
+import { forgetSecrets, redact, redactDeep, registerSecret } from '../../src/base/redact.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { createHealthchecks } from '../../src/report/healthchecks.ts';

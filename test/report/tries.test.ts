@@ -3,7 +3,7 @@ import type { Problem } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { headline, renderReport } from '../../src/report/text.ts';
 import { earlierOf, withEarlier } from '../../src/report/tries.ts';
-import { resultsOf } from '../../src/standing.ts';
+import { resultsOf } from '../../src/run/source-status.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
 const FIRST = '20261120T030000Z-aaaaaa';

@@ -2,7 +2,7 @@ import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendJournal, Journal, journalObjects, openJournals, readJournal } from '../../src/journal.ts';
+import { appendJournal, Journal, journalObjects, openJournals, readJournal } from '../../src/run/journal.ts';
 
 let directory: string;
 beforeEach(() => {

@@ -1,16 +1,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { backup } from '../../src/backup.ts';
-import type { BackupDeps } from '../../src/backup-context.ts';
-import type { Captured } from '../../src/capture-outcome.ts';
+import { backup } from '../../src/backup/backup.ts';
+import type { BackupDeps } from '../../src/backup/context.ts';
+import type { Captured } from '../../src/backup/outcome.ts';
+import { silentLog } from '../../src/base/log.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { silentLog } from '../../src/log.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
-import { openState } from '../../src/state.ts';
-import { takeLease } from '../../src/store/lease.ts';
-import { openRepository } from '../../src/store/repository.ts';
+import { openState } from '../../src/run/state.ts';
+import { takeLease } from '../../src/store/repository/lease.ts';
+import { openRepository } from '../../src/store/repository/repository.ts';
 import { makeResult } from '../report/fixtures.ts';
 import { scratchBase } from '../store/helpers.ts';
 

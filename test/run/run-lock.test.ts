@@ -1,9 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
 import type { Engine } from '../../src/docker/engine.ts';
-import { LifeboatError } from '../../src/errors.ts';
-import { isLocked } from '../../src/lock.ts';
-import { silentLog } from '../../src/log.ts';
-import { takeRunLock } from '../../src/run-lock.ts';
+import { isLocked } from '../../src/run/process-lock.ts';
+import { takeRunLock } from '../../src/run/run-lock.ts';
 
 const project = `shop-${process.pid}`;
 const MARKER = `lifeboat-${project}-lock`;

@@ -2,22 +2,22 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { RunContext } from '../../src/backup-context.ts';
+import type { RunContext } from '../../src/backup/context.ts';
+import { previousTree } from '../../src/backup/previous-tree.ts';
+import { silentLog } from '../../src/base/log.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import type { Engine } from '../../src/docker/engine.ts';
-import { silentLog } from '../../src/log.ts';
 import type { Mount, Plan } from '../../src/plan/model.ts';
 import type { SealKeys } from '../../src/plan/seal-keys.ts';
-import { previousTree } from '../../src/previous-tree.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
-import { restore } from '../../src/restore.ts';
-import type { RestoreDeps } from '../../src/restore-context.ts';
-import { lastStoredOf } from '../../src/run-rules.ts';
-import { openState } from '../../src/state.ts';
-import type { Manifest, ManifestSource } from '../../src/store/manifest.ts';
-import { openRepository, type Repository } from '../../src/store/repository.ts';
-import { newSnapshotId } from '../../src/store/snapshot-id.ts';
-import { createTreeStore } from '../../src/tree-store.ts';
+import type { RestoreDeps } from '../../src/restore/context.ts';
+import { restore } from '../../src/restore/restore.ts';
+import { lastStoredOf } from '../../src/run/history.ts';
+import { openState } from '../../src/run/state.ts';
+import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
+import { newSnapshotId } from '../../src/store/objects/snapshot-id.ts';
+import { openRepository, type Repository } from '../../src/store/repository/repository.ts';
+import { createTreeStore } from '../../src/trees/runner.ts';
 import { type Bench, createBench } from '../store/helpers.ts';
 
 export const SOURCE = 'web.media';
@@ -62,7 +62,7 @@ export class SealedBench {
     return openRepository(heard, { project: 'shop', create: true, keys, signingKeys });
   }
 
-  /** A run as src/capture.ts does it: what the last one stored is used again where it may be. */
+  /** A run as src/backup/capture.ts does it: what the last one stored is used again where it may be. */
   async run(keys: SealKeys): Promise<{ manifest: Manifest; entry: ManifestSource }> {
     const { bench, now } = this;
     const repository = await this.open(keys);

@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { silentLog } from '../../src/log.ts';
-import { clearDirectory, isLookUnderWay, withLookDirectory } from '../../src/spool.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { clearDirectory, isLookUnderWay, withLookDirectory } from '../../src/run/spool.ts';
 
 test('a look has a directory among the runs that is known as one in use, and gone when it ends, well or not', async () => {
   const root = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));

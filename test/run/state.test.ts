@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openState } from '../../src/state.ts';
+import { openState } from '../../src/run/state.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 let directory: string;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { pathFromText } from '../../src/store/path.ts';
+import { pathFromText } from '../../src/store/filesystem/path.ts';
 
 const name = fc
   .array(

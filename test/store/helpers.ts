@@ -13,10 +13,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../../src/store/extract-tree.ts';
-import { type IndexEntry, readIndexFile } from '../../src/store/index-file.ts';
-import { type StoreTreeOptions, storeTree } from '../../src/store/store-tree.ts';
-import type { StoredTree } from '../../src/store/stored-tree.ts';
+import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../../src/store/content/extract-tree.ts';
+import { type StoreTreeOptions, storeTree } from '../../src/store/content/store-tree.ts';
+import type { StoredTree } from '../../src/store/content/stored-tree.ts';
+import { type IndexEntry, readIndexFile } from '../../src/store/filesystem/index-file.ts';
 
 /** Memory where there is some: syncing a busy disk is slow, and not what is tested. */
 export const scratchBase = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
+import { LifeboatError } from '../../src/base/errors.ts';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
-import { LifeboatError } from '../../src/errors.ts';
-import { streamOf } from '../../src/store/objects.ts';
+import { streamOf } from '../../src/store/objects/objects.ts';
 
 /** Objects in memory: what is tested is which there are. */
 export function inMemory(name: string, objects: Map<string, string>): SweepingDestination {

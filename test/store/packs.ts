@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import type { IndexEntry } from '../../src/store/index-file.ts';
-import { ZipHeaders } from '../../src/store/zip.ts';
+import type { IndexEntry } from '../../src/store/filesystem/index-file.ts';
+import { ZipHeaders } from '../../src/store/packs/zip.ts';
 
 /** Packs and indexes as Lifeboat makes them, for tests that change them. */
 

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 
 /** What works in a volume, where others may plant symlinks. */
@@ -23,9 +23,18 @@ const ALLOWED: Record<string, string[]> = {
   'extract-tree': ['mkdir'],
 };
 
+const STORE = join(import.meta.dirname, '../../src/store');
+const PATHS = readdirSync(STORE, { recursive: true, encoding: 'utf8' });
+
+function read(name: string): string {
+  const found = PATHS.filter((one) => basename(one) === `${name}.ts`);
+  expect(found, name).toHaveLength(1);
+  return readFileSync(join(STORE, found[0] as string), 'utf8');
+}
+
 test('what works in a volume names no path to the system: only open directories do', () => {
   const found = IN_VOLUMES.flatMap((name) => {
-    const text = readFileSync(join(import.meta.dirname, '../../src/store', `${name}.ts`), 'utf8');
+    const text = read(name);
     const imports = [...text.matchAll(/import (?:type )?\{([^}]*)\} from 'node:fs(?:\/promises)?'/g)];
     const names = imports.flatMap(([, list = '']) => list.split(',').map((one) => one.trim().replace(/ as .*/, '')));
     return names
@@ -34,8 +43,7 @@ test('what works in a volume names no path to the system: only open directories 
   });
   expect(found).toEqual([]);
   // The allowed ones are given descriptors.
-  const source = (name: string) => readFileSync(join(import.meta.dirname, '../../src/store', `${name}.ts`), 'utf8');
-  expect(source('live-file')).toMatch(/copyFile\(`\/proc\/self\/fd\/\$\{source\}`, `\/proc\/self\/fd\/\$\{copy\}`/);
-  expect(source('build-beside')).toMatch(/\bwriteFileSync\(file,/);
-  expect(source('move-list')).toContain("createReadStream('', { fd })");
+  expect(read('live-file')).toMatch(/copyFile\(`\/proc\/self\/fd\/\$\{source\}`, `\/proc\/self\/fd\/\$\{copy\}`/);
+  expect(read('build-beside')).toMatch(/\bwriteFileSync\(file,/);
+  expect(read('move-list')).toContain("createReadStream('', { fd })");
 });

@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto';
+import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
-import { errorInfo, LifeboatError } from '../../errors.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
-import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './databases.ts';
-import { withoutGlobalsError } from './dump-globals.ts';
-import { dumpServer } from './dump-server.ts';
-import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts.ts';
-import { readMemberships } from './globals.ts';
-import { explainAway, restarted, type Watched } from './restarted.ts';
-import { restoreWarnings } from './rights.ts';
-import { readServerConfig } from './server-config.ts';
+import { withoutGlobalsError } from './dump/dump-globals.ts';
+import { dumpServer } from './dump/dump-server.ts';
+import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './facts/databases.ts';
+import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/facts.ts';
+import { restoreWarnings } from './facts/rights.ts';
+import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
+import { readMemberships } from './load/globals.ts';
+import { explainAway, restarted, type Watched } from './server/restarted.ts';
+import { readServerConfig } from './server/server-config.ts';
+import { type AgentContext, openTools, type Tools } from './server/tools.ts';
+import { unlessAborted, withWatchdog } from './server/watchdog.ts';
+import { whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';
-import { collationWarnings, rowsOf, summarise } from './summary.ts';
-import { type AgentContext, openTools, type Tools } from './tools.ts';
-import { unlessAborted, withWatchdog } from './watchdog.ts';
-import { whenUp } from './when-up.ts';
 
 export interface PostgresSourceOptions {
   agent: AgentContext;

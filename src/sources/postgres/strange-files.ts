@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { type ErrorCode, LifeboatError } from '../../errors.ts';
+import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 
 /**
  * Refuses a dump that holds anything but plain files and directories. A database's image writes it, and may be hostile: through a

@@ -1,8 +1,8 @@
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno } from '../../errors.ts';
-import { type FileStat, fileStat } from '../file-stat.ts';
-import { isAt, READ_FLAGS } from '../read-file.ts';
+import { hasErrno } from '../../base/errors.ts';
+import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { isAt, READ_FLAGS } from '../filesystem/read-file.ts';
 import { type CopyOutcome, copyDatabase, hasRoom } from './sqlite-copy.ts';
 import { isInParts, isSqlite, lastWritten, SQLITE_HEADER, stateOf, usesWal } from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';

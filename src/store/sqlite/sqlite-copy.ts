@@ -1,9 +1,9 @@
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasErrno } from '../../errors.ts';
-import { type DataRanges, findData, lengthOf, pairs } from '../data-ranges.ts';
-import { type FileStat, fileStat } from '../file-stat.ts';
-import { isAt, READ_FLAGS, sameVersion } from '../read-file.ts';
+import { hasErrno } from '../../base/errors.ts';
+import { type DataRanges, findData, lengthOf, pairs } from '../filesystem/data-ranges.ts';
+import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { isAt, READ_FLAGS, sameVersion } from '../filesystem/read-file.ts';
 import { companionAt, companionPath, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
-import { hasErrno } from '../../errors.ts';
-import { type FileStat, fileStat } from '../file-stat.ts';
-import type { TreePath } from '../path.ts';
-import { READ_FLAGS } from '../read-file.ts';
+import { hasErrno } from '../../base/errors.ts';
+import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import type { TreePath } from '../filesystem/path.ts';
+import { READ_FLAGS } from '../filesystem/read-file.ts';
 
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');

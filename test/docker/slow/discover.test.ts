@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { type Log, silentLog } from '../../../src/base/log.ts';
 import { candidateIds, findSelf, listFacts, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
-import { type Log, silentLog } from '../../../src/log.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
 

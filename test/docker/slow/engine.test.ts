@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { silentLog } from '../../../src/base/log.ts';
 import { connectionOptions } from '../../../src/docker/docker-host.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { isNotFound } from '../../../src/docker/engine-errors.ts';
-import { LifeboatError } from '../../../src/errors.ts';
-import { silentLog } from '../../../src/log.ts';
 import { type Route, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;

@@ -4,11 +4,11 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { silentLog } from '../../../src/base/log.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { execStream, execText } from '../../../src/docker/exec.ts';
 import { execSocket } from '../../../src/docker/tunnel.ts';
-import { LifeboatError } from '../../../src/errors.ts';
-import { silentLog } from '../../../src/log.ts';
 import { frame, type StubEngine, startStubEngine, stubContainer, stubExec } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;

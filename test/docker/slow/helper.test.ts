@@ -1,12 +1,12 @@
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { type Log, silentLog } from '../../../src/base/log.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { createBody, type HelperSpec, helperMount, startHelper } from '../../../src/docker/helper.ts';
 import type { HelperLabels } from '../../../src/docker/helper-labels.ts';
 import { hasHelpers, reapHelpers } from '../../../src/docker/remove-helper.ts';
 import { runHelper } from '../../../src/docker/run-helper.ts';
-import { LifeboatError } from '../../../src/errors.ts';
-import { type Log, silentLog } from '../../../src/log.ts';
 import { frame, type Route, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 
 let stub: StubEngine;

@@ -1,0 +1,119 @@
+import { backup } from '../backup/backup.ts';
+import type { BackupRequest } from '../backup/context.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { createLog } from '../base/log.ts';
+import { probeRun } from '../check/probe.ts';
+import { type CopyRequest, copyAlone } from '../copy/alone.ts';
+import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
+import { watch } from '../docker/discover.ts';
+import { isRunning } from '../docker/marker.ts';
+import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
+import { keptIn, volumePlace } from '../kept/volumes.ts';
+import type { PruneRequest } from '../prune/prune.ts';
+import { createDispatcher } from '../report/dispatch.ts';
+import type { CopyReport, Listener, RestoreReport, RunReport } from '../report/events.ts';
+import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
+import type { RollbackRequest } from '../restore/rollback.ts';
+import { isLocked } from '../run/process-lock.ts';
+import type { Rollback } from '../run/state.ts';
+import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
+import { type Base, type Environment, openEnvironment } from './environment.ts';
+import type { OtherRepository } from './other-repository.ts';
+import { readSettings } from './settings.ts';
+import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
+
+const ALIVE_FILE = '/run/lifeboat/alive';
+
+/** Throws as {@link readSettings}. */
+export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
+  const settings = readSettings(env);
+  return { settings, log: createLog(settings.logLevel, writeLog) };
+}
+
+/** The product, put together. */
+export interface App extends Environment {
+  /** true while the lock is held: by a backup, restore, prune, copy, or what undoes dead runs */
+  isBusy(): Promise<boolean>;
+  /** backups and restores that are under way, oldest first */
+  runsUnderWay(): Promise<UnderWay[]>;
+  backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
+  restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
+  rollback(request: RollbackRequest): Promise<RestoreReport>;
+  forget(request: RollbackRequest): Promise<Rollback>;
+  listKeptRestores(): Promise<KeptRestore[]>;
+  prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
+  copy(request: CopyRequest): Promise<CopyReport[]>;
+  daemon(signal: AbortSignal): Promise<void>;
+}
+
+/** Builds everything on the environment that {@link openEnvironment} finds, and fails as that does. */
+export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
+  const environment = await openEnvironment(base, otherRepository);
+  const { log, project, notifiers, state, plan, treeStore, self, journals, engine } = environment;
+  const app: App = {
+    ...environment,
+    isBusy: () => isLocked(project),
+    runsUnderWay: () =>
+      runsUnderWay(journals, { agentId: self.facts.id, isRunning: (agent) => isRunning(engine, agent) }),
+    backup: (request, listeners = []) =>
+      backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
+    // Loaded when they are used: a backup starts without them.
+    restore: async (request, listeners) =>
+      (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
+    rollback: async (request) => (await import('../restore/rollback.ts')).rollback(restoreDepsOf(environment), request),
+    forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
+    listKeptRestores: () =>
+      listKeptRestores(
+        { state, plan },
+        (source, signal) => environment.openToLook(source, probeRun(), signal),
+        ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
+      ),
+    prune: (request, signal) => pruneEverywhere(pruneEverywhereDeps(environment), request, signal),
+    copy: (request) => copyAlone(copyAloneDeps(environment), request),
+    daemon: (signal) => runDaemon(environment, app, signal),
+  };
+  return app;
+}
+
+async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
+  const { state, log, now, settings, journals, engine, plan, self } = environment;
+  const [{ schedule }, { daemon }] = await Promise.all([import('node-cron'), import('../daemon/daemon.ts')]);
+  await daemon(
+    {
+      state,
+      log,
+      now,
+      zone: settings.timeZone,
+      schedule: settings.schedule,
+      journals,
+      agentId: self.facts.id,
+      aliveFile: ALIVE_FILE,
+      plan,
+      backup: app.backup,
+      recover: () => recoverAlone(environment),
+      isBusy: app.isBusy,
+      watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
+      everyMinute: (tick) => {
+        const task = schedule('* * * * *', tick);
+        return () => void task.stop();
+      },
+    },
+    signal,
+  );
+}
+
+/** Recovers if nobody is at work; somebody who is has recovered already. */
+async function recoverAlone(environment: Environment): Promise<void> {
+  const held = await environment.lock({ patient: false }).catch((error: unknown) => {
+    if (error instanceof LifeboatError && error.code === 'LOCKED') return undefined;
+    throw error;
+  });
+  if (!held) return;
+  const dispatcher = createDispatcher(environment.notifiers, { log: environment.log });
+  try {
+    await recoverOn(environment, dispatcher);
+  } finally {
+    await held.release();
+    await dispatcher.settle();
+  }
+}

@@ -1,0 +1,220 @@
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { readVersion } from '../base/version.ts';
+import type { CopyPlace } from '../copy/copy.ts';
+import { nextRunOf } from '../daemon/daemon.ts';
+import type { SweepingDestination } from '../destinations/destination.ts';
+import { findSelf, type Self } from '../docker/discover.ts';
+import { createEngine, type Engine } from '../docker/engine.ts';
+import { offlineSelf } from '../docker/offline.ts';
+import type { Plan, PostgresSource } from '../plan/model.ts';
+import type { Settings } from '../plan/settings.ts';
+import type { Notifier } from '../report/notifier.ts';
+import { SPOOL } from '../run/mounts.ts';
+import { type Lock, takeLock } from '../run/process-lock.ts';
+import { type HoldDeps, patienceOf } from '../run/release.ts';
+import { takeRunLock } from '../run/run-lock.ts';
+import { openState, type State } from '../run/state.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from '../sources/postgres/server/tools.ts';
+import type { Lease } from '../store/repository/lease.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { checkKeys } from '../store/seal/seal.ts';
+import { createTreeStore, type TreeStore } from '../trees/runner.ts';
+import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
+import { createNotifiers } from './notifiers.ts';
+import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
+import { type OwnRepository, ownRepository } from './own-repository.ts';
+import { createPlaces, type Places } from './places.ts';
+import { planNow, projectOf, spoolMountOf } from './self.ts';
+
+/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
+const LOCK_PATIENCE_MS = 10_000;
+const LOCK_RETRY_MS = 150;
+
+/** The settings and the log: all that a command needs before it talks to anything. */
+export interface Base {
+  settings: Settings;
+  log: Log;
+  /** when the process is to end: what is under way at a server is ended within seconds */
+  hurry?: AbortSignal;
+}
+
+/** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */
+export interface Environment {
+  settings: Settings;
+  log: Log;
+  engine: Engine;
+  self: Self;
+  /** an engine knows the agent's container; false only for a repository from elsewhere */
+  found: boolean;
+  /** the repository is not the agent's own */
+  otherRepository: boolean;
+  project: string;
+  version: string;
+  state: State;
+  /** directory of the journals */
+  journals: string;
+  /** directory of runs inside the spool */
+  runs: string;
+  agent: AgentContext;
+  destination: SweepingDestination;
+  /** the agent's own repository, also where another one is looked at */
+  own: Own;
+  /** copies of the own repository, in the order of the settings */
+  copies: CopyPlace[];
+  treeStore: TreeStore;
+  notifiers: Notifier[];
+  now(): Date;
+  plan(): Promise<Plan>;
+  nextRun(plan: Plan): Date;
+  repository(options?: { create: boolean }): Promise<Repository>;
+  /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
+  lock(options?: { patient: boolean }): Promise<Lock>;
+  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  lease(repository: Repository): Promise<Lease>;
+  holdDeps(record: HoldDeps['record']): HoldDeps;
+  openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
+  /** To look at a server outside of a run, or for one that is dead. */
+  openToLook(source: PostgresSource, runId: string, signal: AbortSignal): Promise<Tools>;
+}
+
+/** Where the agent itself backs up to. */
+export interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
+  destination: SweepingDestination;
+  /** By default made where nothing is yet, except when another repository is looked at. */
+  repository(options?: { create: boolean }): Promise<Repository>;
+  /** as the place that a copy is brought back to */
+  place: CopyPlace;
+  /** removes unfinished files of the project there; to be called by whoever holds the lock */
+  sweep(): Promise<void>;
+}
+
+export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
+
+/**
+ * Finds the agent's own container. With `otherRepository`, also where there is no engine: files can be brought to a directory all
+ * the same.
+ *
+ * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository` USAGE, SNAPSHOT_UNKNOWN.
+ */
+export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
+  const { log, hurry } = base;
+  const elsewhere = otherRepository && locationOf(otherRepository.from, base.settings);
+  const settings = elsewhere === undefined ? base.settings : { ...base.settings, destination: elsewhere };
+  if (!otherRepository) await checkKeys(settings.keys);
+  const engine = createEngine({ log });
+  const found = await findSelf(engine).catch((error: unknown) => {
+    if (!otherRepository) throw error;
+  });
+  const self = found ?? (await offlineSelf());
+  const ownDestination = openDestination(base.settings, { hurry });
+  const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
+  const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
+  const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
+  const state = openState(path.join(SPOOL, 'state'));
+  const now = () => new Date();
+  const places = createPlaces({ settings, self, project, state, log, now, hurry });
+  const own = openOwn(
+    { at: base.settings.destination, destination: ownDestination, create: !otherRepository },
+    places,
+    {
+      ...{ self, project, state, log },
+    },
+  );
+  const repository: Environment['repository'] = ({ create } = { create: true }) =>
+    otherRepository
+      ? places.open(settings.destination, destination, { project: stored ?? project, create })
+      : own.repository({ create });
+  return {
+    ...{ settings, log, self, project, state, destination, now, own, repository },
+    found: found !== undefined,
+    otherRepository: otherRepository !== undefined,
+    version: readVersion(),
+    journals: path.join(state.directory, 'runs'),
+    runs: path.join(SPOOL, 'runs'),
+    copies: settings.copies.map(places.copy),
+    lease: places.lease,
+    notifiers: createNotifiers(settings, project),
+    nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
+    ...openEngineParts(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+  };
+}
+
+/** The agent's own repository, as everything else sees it. `create`: whether it is made where nothing is yet. */
+function openOwn(
+  { at, destination, create }: { at: string; destination: SweepingDestination; create: boolean },
+  places: Places,
+  { self, ...agent }: Pick<Environment, 'self' | 'project' | 'state' | 'log'>,
+): Own {
+  const mistaken = () => destinationError(at, self.facts.mounts, true);
+  const own = ownRepository({ at, destination, ...agent, mistaken, openAt: places.open });
+  return {
+    destination,
+    look: own.look,
+    accept: own.accept,
+    // What is empty now may be about to be brought back from the other repository.
+    repository: (options = { create }) => own.open(options),
+    place: { ...places.copyTo(at, destination), open: own.openAsCopy },
+    sweep: () => places.sweep(at, destination),
+  };
+}
+
+/** The part of the environment that the engine is for. */
+function openEngineParts(
+  engine: Engine,
+  {
+    settings,
+    self,
+    project,
+    log,
+    destination,
+    hasEngine,
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
+  const { id, imageId, mounts } = self.facts;
+  const { stallTimeoutMs } = settings;
+  const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
+  const helper = helperSettings(settings);
+  const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
+  return {
+    engine,
+    agent,
+    treeStore: createTreeStore({
+      ...{ engine, log, project, stallTimeoutMs },
+      repository: { destination, keys: settings.keys },
+      agent: { id, imageId, mounts },
+      helperEnv: helper.open,
+      helperSecrets: helper.secret,
+      helperPlace: helper.place,
+    }),
+    plan: () => planNow(engine, self, project, settings),
+    lock: ({ patient } = { patient: true }) =>
+      withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
+        hasEngine
+          ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
+          : takeLock(project, { ask: patient }),
+      ),
+    holdDeps: (record) => {
+      const patienceMs = patienceOf(self.facts.stopTimeout);
+      return { engine, record, log, patienceMs, agent: self.facts };
+    },
+    openTools: open,
+    openToLook: (source, runId, signal) =>
+      open(source, { runId, application: applicationName(project, runId), recordHelper: () => undefined, signal }),
+  };
+}
+
+async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {
+  const end = performance.now() + ms;
+  for (;;) {
+    try {
+      return await take();
+    } catch (error) {
+      if (!(error instanceof LifeboatError && error.code === 'LOCKED') || performance.now() > end) throw error;
+      await sleep(LOCK_RETRY_MS);
+    }
+  }
+}

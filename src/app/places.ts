@@ -1,0 +1,85 @@
+import type { Log } from '../base/log.ts';
+import type { CopyPlace } from '../copy/copy.ts';
+import type { Destination, SweepingDestination } from '../destinations/destination.ts';
+import { until } from '../destinations/until.ts';
+import type { Self } from '../docker/discover.ts';
+import type { CopyLocation } from '../plan/location.ts';
+import type { Settings } from '../plan/settings.ts';
+import type { State } from '../run/state.ts';
+import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
+import { openRepository, type Repository } from '../store/repository/repository.ts';
+import type { RepositoryOptions } from '../store/repository/repository-info.ts';
+import { destinationError, openElsewhere } from './destinations.ts';
+
+/** What opening a repository takes, wherever it is. */
+export interface PlaceContext {
+  settings: Settings;
+  self: Self;
+  project: string;
+  state: State;
+  log: Log;
+  now(): Date;
+  hurry?: AbortSignal | undefined;
+}
+
+type OpenOptions = Omit<RepositoryOptions, 'keys' | 'signingKeys'>;
+
+/** The places that repositories are opened, leased and swept at: the destination and its copies. */
+export interface Places {
+  /**
+   * Opens the repository at a destination. `at`: how the settings name that destination.
+   *
+   * Errors: DEST_NOT_MOUNTED, DEST_UNWRITABLE, and those of {@link openRepository}.
+   */
+  open(at: string, destination: Destination, options: OpenOptions): Promise<Repository>;
+  /** LOCKED while another agent works on the project there */
+  lease(repository: Repository): Promise<Lease>;
+  /** Removes unfinished files of the project, unless another agent works there. */
+  sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
+  /** A destination as a place to copy to. */
+  copyTo(at: string, destination: SweepingDestination): CopyPlace;
+  /** A copy that the settings name. */
+  copy(location: CopyLocation): CopyPlace;
+}
+
+export function createPlaces({ settings, self, project, state, log, now, hurry }: PlaceContext): Places {
+  const signing = settings.signingKeys ? { signingKeys: settings.signingKeys } : {};
+  const places: Places = {
+    async open(at, destination, options) {
+      const mistaken = destinationError(at, self.facts.mounts, options.create);
+      if (mistaken) throw mistaken;
+      return openRepository(destination, { keys: settings.keys, ...signing, ...options });
+    },
+    lease: async (repository) =>
+      takeLease({
+        destination: repository.destination,
+        project: repository.project,
+        home: await state.home(),
+        holder: holderOf(self),
+        ...{ now, log },
+      }),
+    async sweep(at, destination, signal) {
+      if (destinationError(at, self.facts.mounts, true)) return;
+      // What is unfinished there may be what another agent is storing.
+      const look = signal ? until(destination, signal) : destination;
+      if (await isLeasedToOther({ destination: look, project, home: await state.home(), now })) return;
+      await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
+    },
+    copyTo: (at, destination) => ({
+      name: destination.name,
+      open: (main, options) => places.open(at, destination, { project: main.project, copyOf: main.info, ...options }),
+      lease: places.lease,
+      sweep: (signal) => places.sweep(at, destination, signal),
+    }),
+    copy: ({ location, ...copy }) => ({
+      ...places.copyTo(location, openElsewhere(location, settings, { hurry })),
+      ...copy,
+    }),
+  };
+  return places;
+}
+
+/** For people on another host: the container, which they cannot see. */
+function holderOf({ facts: { id, name } }: Self): string {
+  return `container ${name} (${id.slice(0, 12)})`;
+}

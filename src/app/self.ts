@@ -1,0 +1,61 @@
+import { readdir } from 'node:fs/promises';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { listFacts, type Self } from '../docker/discover.ts';
+import type { Engine } from '../docker/engine.ts';
+import { awaitedContainers } from '../plan/awaited.ts';
+import { buildPlan } from '../plan/job.ts';
+import type { Mount, Plan } from '../plan/model.ts';
+import type { Settings } from '../plan/settings.ts';
+import { CONFIG, SPOOL } from '../run/mounts.ts';
+import { staleFiles } from './config-files.ts';
+import { destinationError } from './destinations.ts';
+
+/** What the agent knows of itself: its project, its mounts, its version; and the plan that follows from where it runs. */
+
+/** The Compose project of the agent. AGENT_NOT_IN_CONTAINER when neither Compose nor the settings name one. */
+export function projectOf(self: Self, settings: Settings): string {
+  const project = self.facts.project || settings.project;
+  if (project) return project;
+  throw new LifeboatError(
+    'AGENT_NOT_IN_CONTAINER',
+    'the agent was not started by Compose, so its project is not known',
+    { hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.' },
+  );
+}
+
+/** The mount that helpers share with the agent. AGENT_NOT_IN_CONTAINER when there is none. */
+export function spoolMountOf(self: Self): Mount {
+  const mount = self.facts.mounts.find(({ destination }) => destination === SPOOL);
+  if (mount) return mount;
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
+    hint: 'Use the image as it is: it declares the volume.',
+  });
+}
+
+/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
+export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+  const agentMounts = self.facts.mounts;
+  const containers = await listFacts(engine);
+  const agentId = self.facts.id;
+  const configFiles = await hasFiles(CONFIG);
+  const input = { containers, project, settings, agentMounts, agentId, configFiles };
+  const plan = buildPlan(input);
+  const awaited = awaitedContainers(input, self.facts.life, new Date());
+  if (awaited.length > 0) plan.awaited = awaited;
+  plan.problems.push(...(await staleFiles(agentMounts, CONFIG)));
+  const mistaken = destinationError(settings.destination, agentMounts, true);
+  if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
+  for (const { location } of settings.copies) {
+    const wrong = destinationError(location, agentMounts, true);
+    // The run itself is well: a copy that fails is told of by its own report.
+    if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
+  }
+  return plan;
+}
+
+async function hasFiles(directory: string): Promise<boolean> {
+  return readdir(directory).then(
+    (names) => names.length > 0,
+    () => false,
+  );
+}

@@ -1,0 +1,243 @@
+import path from 'node:path';
+import { backupUnderLock } from '../backup/backup.ts';
+import { createCapturer } from '../backup/capture.ts';
+import type { BackupDeps, RunContext } from '../backup/context.ts';
+import { LifeboatError } from '../base/errors.ts';
+import type { CopyAloneDeps } from '../copy/alone.ts';
+import { type CopyDeps, copyAll } from '../copy/copy.ts';
+import { planWithKeep } from '../copy/plan.ts';
+import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
+import { recover } from '../daemon/recover.ts';
+import { isRunning } from '../docker/marker.ts';
+import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
+import { keptDatabases, reachedBy } from '../kept/databases.ts';
+import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
+import { dropLeftDatabases } from '../kept/working-databases.ts';
+import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
+import { prune } from '../prune/prune.ts';
+import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
+import type { Listener } from '../report/events.ts';
+import type { RestoreDeps } from '../restore/context.ts';
+import { clearDirectory } from '../run/spool.ts';
+import { createFilesSource } from '../sources/files.ts';
+import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
+import type { Source } from '../sources/source.ts';
+import { createVolumeSource } from '../sources/volume.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { Environment } from './environment.ts';
+
+/** What each verb is given, made of the environment that all stand on. */
+
+/** How long a server may take to tell how far a dead restore had come, milliseconds. */
+const ASK_LIMIT_MS = 60_000;
+
+/** How long one look after dead runs waits for a stop that one of them began, milliseconds; the next look goes on. */
+const STOP_WAIT_MS = 12_000;
+
+/** A restore from elsewhere must not wait for the agent's own destination, which may be down. The daemon asks it. */
+const notNow = async (): Promise<Repository> => {
+  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not asked during a restore from elsewhere');
+};
+
+/** Undoes what dead runs left; to be called with the lock held. */
+export function recoverOn(environment: Environment, dispatcher: Dispatcher): Promise<void> {
+  const { engine, log, project, state, treeStore, plan, self } = environment;
+  return recover({
+    journals: environment.journals,
+    spool: environment.runs,
+    destination: environment.own.destination.name,
+    state,
+    dispatcher,
+    log,
+    now: environment.now,
+    repository: environment.otherRepository ? notNow : environment.own.repository,
+    holdDeps: (record) => ({ ...environment.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
+    isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
+    reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
+    dropDatabases: (entries, run) =>
+      dropLeftDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
+    undoVolumes: (entries, journal) =>
+      undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal),
+    reachedBy: (restore, from) =>
+      reachedBy({ state, plan }, restore, from, (source) =>
+        environment.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
+      ),
+    agentVersion: environment.version,
+    sweepTemporary: environment.own.sweep,
+  });
+}
+
+function clearOf({ engine, project, log }: Environment): (directory: string, runId: string) => Promise<void> {
+  const deps = { hasHelpers: (runId: string) => hasHelpers(engine, project, runId), log };
+  return (directory, runId) => clearDirectory(directory, runId, deps);
+}
+
+function makeSource(
+  { agent, self, state, journals }: Environment,
+  planned: PlannedSource,
+  context: RunContext,
+): Source {
+  const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
+  if (planned.kind === 'postgres') {
+    const besideOthers = context.run.trigger === 'safety';
+    return createPostgresSource({
+      ...{ agent, planned, recordHelper, besideOthers },
+      kept: () => keptDatabases(state, planned.name),
+    });
+  }
+  if (planned.kind === 'volume') {
+    const { mounts } = self.facts;
+    const source = createVolumeSource(planned, mounts);
+    return {
+      ...source,
+      async capture(capturing, store) {
+        await checkWhole(journals, context.journal.file, volumePlace(planned.mount, mounts));
+        return source.capture(capturing, store);
+      },
+    };
+  }
+  return createFilesSource(planned);
+}
+
+export function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
+  return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
+}
+
+/** What all copying is given. */
+export function copyDepsOf(environment: Environment, plan: Plan) {
+  const { copies, settings, state, now, log } = environment;
+  const { keep, timeZone: zone, stallTimeoutMs } = settings;
+  return { copies, plan, keep, state, zone, now, log, stallTimeoutMs };
+}
+
+/** Prunes a copy by its own retention. */
+export function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps['prune']> {
+  return ({ keep }, repository, fence, signal) => {
+    const deps = { ...pruneDepsOf(environment), plan: planWithKeep(plan, keep), ...(keep ? { keep } : {}) };
+    return prune({ ...deps, repository, fence, signal }, { dryRun: false });
+  };
+}
+
+/** More than there ever is. */
+const EVERYTHING: KeepPolicy = { last: 1_000_000 };
+
+/** What a verb needs that works on the repository outside of a backup. */
+function aloneOf(environment: Environment) {
+  const { lock, lease, plan, log, notifiers } = environment;
+  const recover = () => recoverOn(environment, createDispatcher(notifiers, { log }));
+  return { lock, lease, recover, plan, repository: () => environment.repository({ create: false }) };
+}
+
+export function pruneEverywhereDeps(environment: Environment): PruneEverywhereDeps {
+  const { destination, copies, settings } = environment;
+  const { stallTimeoutMs } = settings;
+  return {
+    ...pruneDepsOf(environment),
+    ...aloneOf(environment),
+    destination: destination.name,
+    copies,
+    stallTimeoutMs,
+  };
+}
+
+export function copyAloneDeps(environment: Environment): CopyAloneDeps {
+  const alone = aloneOf(environment);
+  if (!environment.otherRepository) return { ...alone, deps: (plan) => copyDepsOf(environment, plan) };
+  // From a copy to the destination. What is known of the copies stays as it is; a place to read from may be read-only.
+  const state = {
+    ...environment.state,
+    copies: async () => ({}),
+    saveCopies: async () => undefined,
+    saveDamaged: async () => undefined,
+  };
+  const copies = [{ ...environment.own.place, keep: EVERYTHING, keepsPins: true as const }];
+  const lease = async () => ({ fence: async () => undefined, release: async () => undefined });
+  return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(environment, plan), copies, state }) };
+}
+
+export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): BackupDeps {
+  const { settings, state, treeStore, now } = environment;
+  let planned: Plan | undefined;
+  return {
+    project: environment.project,
+    agentVersion: environment.version,
+    destination: environment.destination.name,
+    agentId: environment.self.facts.id,
+    lock: environment.lock,
+    journals: environment.journals,
+    spool: environment.runs,
+    clear: clearOf(environment),
+    sweepTemporary: environment.own.sweep,
+    state,
+    dispatcher,
+    log: environment.log,
+    now,
+    zone: settings.timeZone,
+    recover: () => recoverOn(environment, dispatcher),
+    plan: async () => {
+      planned = await environment.plan();
+      return planned;
+    },
+    repository: environment.repository,
+    lease: environment.lease,
+    holdDeps: (journal, log) => ({ ...environment.holdDeps((entry) => journal.record(entry)), log }),
+    capturer: (context) =>
+      createCapturer(
+        {
+          ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: clearOf(environment) },
+          makeSource: (source, run) => makeSource(environment, source, run),
+          spool: path.join(environment.runs, context.run.id),
+        },
+        context,
+      ),
+    nextRun: () => (planned ? environment.nextRun(planned) : undefined),
+    copy: async (plan, repository, { lease, prune: wanted, signal }) => {
+      const deps = { ...copyDepsOf(environment, plan), main: async () => repository, lease, signal };
+      const progress: CopyDeps['progress'] = (name, done, total) =>
+        dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
+      return environment.copies.length === 0
+        ? []
+        : copyAll({ ...deps, progress, ...(wanted ? { prune: pruneCopyOf(environment, plan) } : {}) });
+    },
+    prune: (plan, repository, fence, signal) =>
+      prune({ ...pruneDepsOf(environment), plan, repository, fence, signal }, { dryRun: false }),
+  };
+}
+
+export function restoreDepsOf(environment: Environment, listeners: readonly Listener[] = []): RestoreDeps {
+  const { log, state, settings, self } = environment;
+  const dispatcher = createDispatcher([...environment.notifiers, ...listeners], { log });
+  return {
+    project: environment.project,
+    agentVersion: environment.version,
+    agentId: self.facts.id,
+    lock: environment.lock,
+    journals: environment.journals,
+    spool: environment.runs,
+    clear: clearOf(environment),
+    log,
+    state,
+    engine: environment.engine,
+    dispatcher,
+    now: environment.now,
+    stallTimeoutMs: settings.stallTimeoutMs,
+    agentMounts: self.facts.mounts,
+    treeStore: environment.treeStore,
+    recover: async () => (environment.found ? recoverOn(environment, dispatcher) : undefined),
+    plan: environment.plan,
+    otherRepository: environment.otherRepository,
+    repository: () => environment.repository({ create: false }),
+    holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
+    safetyBackup: (source, signal) =>
+      // Told by the restore; what is known of the last run stays what it was.
+      backupUnderLock(
+        {
+          ...backupDepsOf(environment, createDispatcher([], { log })),
+          state: { ...state, saveLastRun: async () => undefined },
+        },
+        { trigger: 'safety', only: ({ name }) => name === source, signal },
+      ),
+    openTools: (source, { journal, ...context }) =>
+      environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+  };
+}

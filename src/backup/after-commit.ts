@@ -1,0 +1,92 @@
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Plan } from '../plan/model.ts';
+import { PRUNE } from '../report/prune-text.ts';
+import { MAKES_ROOM } from '../run/process-lock.ts';
+import type { Lease } from '../store/repository/lease.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { Run } from './begin.ts';
+import type { BackupDeps, BackupRequest } from './context.ts';
+import type { Ending } from './report.ts';
+
+/** Longest that a timer can wait, milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * What follows the commit: copies are brought up to date, and what need not be kept any more is removed. A copy that is behind
+ * makes a good run partly failed. A run that stored something prunes, also when other sources failed or the plan has problems:
+ * the retention holds back whatever it must (see keep.ts). A run that stored nothing removes nothing. Never rejects.
+ */
+export async function copyAndPrune(
+  deps: BackupDeps,
+  request: BackupRequest,
+  { prepared, log }: Run,
+  ending: Ending,
+): Promise<void> {
+  const { trigger, only, signal } = request;
+  // A restore waits for its safety snapshot; the next run copies it.
+  if (trigger === 'safety' || signal.aborted || !prepared) return;
+  const { plan, repository, lease } = prepared;
+  // Not after a run that somebody made of a part: that person may be about to look at what is there.
+  const prune = ending.snapshot !== undefined && !(trigger === 'manual' && only);
+  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
+  if (copies.length > 0) ending.copies = copies;
+  // The error of that copy says it: its retention may be the longer one.
+  const isCopyToo = copies.some(({ isDestination }) => isDestination);
+  if (prune && !isCopyToo && !signal.aborted)
+    await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
+  if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
+}
+
+/** A first copy may take days. It makes room for the next run and for a restore, and goes on after that. */
+async function copyWhileThereIsTime(
+  deps: BackupDeps,
+  { signal, whenWanted }: BackupRequest,
+  { plan, repository, lease, prune }: { plan: Plan; repository: Repository; lease: Lease; prune: boolean },
+) {
+  const room = new AbortController();
+  const next = deps.nextRun();
+  const ms = next === undefined ? LONGEST_TIMER_MS : Math.max(0, next.getTime() - deps.now().getTime());
+  const timer = setTimeout(
+    () =>
+      room.abort(new LifeboatError('INTERRUPTED', 'it is not complete, and the next run is due', { hint: MAKES_ROOM })),
+    Math.min(ms, LONGEST_TIMER_MS),
+  );
+  try {
+    return await deps.copy(plan, repository, {
+      lease,
+      prune,
+      signal: AbortSignal.any([signal, room.signal, ...(whenWanted ? [whenWanted()] : [])]),
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What goes wrong is told, and the run stays what it was. */
+async function pruneAfter(
+  deps: BackupDeps,
+  ending: Ending,
+  {
+    plan,
+    repository,
+    fence,
+    signal,
+  }: { plan: Plan; repository: Repository; fence: Lease['fence']; signal: AbortSignal },
+  log: Log,
+): Promise<void> {
+  try {
+    const { snapshots, objects, bytes, refused, held } = await deps.prune(plan, repository, fence, signal);
+    ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
+  } catch (error) {
+    const { code, message, hint } = errorInfo(error);
+    log.warn('old snapshots could not be removed', { code, message });
+    ending.problems.push({
+      severity: 'warning',
+      code,
+      subject: PRUNE,
+      message: `old snapshots could not be removed: ${message}`,
+      ...(hint ? { hint } : {}),
+    });
+  }
+}

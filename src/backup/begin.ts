@@ -1,0 +1,116 @@
+import { randomUUID } from 'node:crypto';
+import { type LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { type Log, withTail } from '../base/log.ts';
+import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { Progress, RunStart } from '../report/events.ts';
+import { Journal, readJournal } from '../run/journal.ts';
+import { openHolds } from '../run/release.ts';
+import { spoolError } from '../run/spool.ts';
+import { newSnapshotId } from '../store/objects/snapshot-id.ts';
+import type { Lease } from '../store/repository/lease.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { BackupDeps, BackupRequest } from './context.ts';
+import { planWhenUp } from './plan-when-up.ts';
+
+/** Everything that a run needs before it touches a source. */
+export interface Prepared {
+  plan: Plan;
+  journal: Journal;
+  lease: Lease;
+  repository: Repository;
+  list: Awaited<ReturnType<Repository['snapshots']>>;
+}
+
+/** A run that has begun and is reported, whatever comes. Either it is prepared, or `failure` has ended it. */
+export interface Run {
+  start: RunStart;
+  log: Log;
+  /** the last lines of the log */
+  tail(): string[];
+  /** absent when the containers could not be listed */
+  plan?: Plan;
+  prepared?: Prepared;
+  failure?: LifeboatError;
+  /** Gives the lease back, if there is one. */
+  release(): Promise<void>;
+  /** Closes the journal; with a container that is still held it stays open, and {@link BackupDeps.recover} tries again. */
+  end(): Promise<void>;
+}
+
+/**
+ * Plans, announces the run, and gets what it needs: a journal, the lease and the list of snapshots. Never rejects.
+ *
+ * @param takeLease - for a lease that was asked for before; absent: it is taken here
+ */
+export async function beginRun(
+  deps: BackupDeps,
+  request: BackupRequest,
+  takeLease?: () => Promise<Lease>,
+): Promise<Run> {
+  let failure: LifeboatError | undefined;
+  const note = (error: unknown): undefined => {
+    failure ??= toLifeboatError(spoolError(error));
+  };
+  const plan = await planRun(deps, request).catch(note);
+  const start = startRun(deps, request, plan);
+  const { log, tail } = withTail(deps.log);
+  deps.dispatcher.emit({ type: 'run-started', run: start });
+  log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
+  const journal = await openJournal(deps, start).catch(note);
+  let lease = await takeLease?.().catch(note);
+  let prepared: Prepared | undefined;
+  if (plan && journal && !failure) {
+    try {
+      const repository = await deps.repository();
+      lease ??= await deps.lease(repository);
+      prepared = { plan, journal, lease, repository, list: await repository.snapshots(request.signal) };
+    } catch (error) {
+      note(error);
+    }
+  }
+  return {
+    ...{ start, log, tail },
+    ...(plan ? { plan } : {}),
+    ...(prepared ? { prepared } : {}),
+    ...(failure ? { failure } : {}),
+    release: async () => lease?.release(),
+    end: async () => (journal ? endJournal(journal, log) : undefined),
+  };
+}
+
+/** A safety snapshot is of what runs: its restore has found it. */
+async function planRun(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
+  if (trigger === 'safety') return deps.plan();
+  const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
+  return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
+}
+
+function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefined): RunStart {
+  const start = deps.now();
+  return {
+    id: newSnapshotId(start),
+    rid: randomUUID(),
+    project: deps.project,
+    trigger: request.trigger,
+    start: start.toISOString(),
+    sources: plan ? chosenSources(plan, request).map(({ name }) => name) : [],
+  };
+}
+
+/** The sources of the plan that this run is of. */
+export function chosenSources({ sources }: Plan, { only }: BackupRequest): PlannedSource[] {
+  return only ? sources.filter(only) : sources;
+}
+
+async function openJournal({ journals, agentId }: BackupDeps, run: RunStart): Promise<Journal> {
+  return new Journal(journals, { type: 'start', verb: 'backup', run, agent: agentId });
+}
+
+async function endJournal(journal: Journal, log: Log): Promise<void> {
+  const open = openHolds(await readJournal(journal.file));
+  if (open.length === 0) return journal.close();
+  journal.record({ type: 'reported' });
+  log.warn('containers are still held; trying again within a minute', {
+    containers: open.map(({ container }) => container.name),
+  });
+}

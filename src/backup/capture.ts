@@ -1,0 +1,189 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { isAccepted } from '../plan/accepted.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import type { Dispatcher } from '../report/dispatch.ts';
+import type { Progress } from '../report/events.ts';
+import { lastGoodOf, lastStoredOf } from '../run/history.ts';
+import { journalObjects } from '../run/journal.ts';
+import { spoolError } from '../run/spool.ts';
+import type { State } from '../run/state.ts';
+import type { CapturedTree, Source } from '../sources/source.ts';
+import type { StoredTree } from '../store/content/stored-tree.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { objectsOfSource } from '../store/repository/source-objects.ts';
+import type { PreviousTree } from '../trees/job.ts';
+import type { TreeStore } from '../trees/runner.ts';
+import type { RunContext } from './context.ts';
+import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
+import { factsReader, previousTree } from './previous-tree.ts';
+import { findShrinkage, formerSnapshots } from './shrinkage.ts';
+
+export interface Capturer {
+  /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
+  capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
+  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
+}
+
+export interface CapturerDeps {
+  state: State;
+  /** directory of this run inside the spool */
+  spool: string;
+  dispatcher: Dispatcher;
+  treeStore: TreeStore;
+  /** removes a directory of the run; see `clearDirectory` in spool.ts. Never rejects */
+  clear(directory: string, runId: string): Promise<void>;
+  /** a fall of size or rows by more than that share of the last good run is told: 0 to 1 */
+  shrinkageShare: number;
+  makeSource(planned: PlannedSource, context: RunContext): Source;
+  now(): Date;
+}
+
+/** capture → store, for one source after the other. */
+export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
+  return new SourceCapturer(deps, context);
+}
+
+/** One source under way. `directory` is its own, in the spool. */
+interface Task {
+  planned: PlannedSource;
+  startedAt: Date;
+  directory: string;
+  /** warnings that are known before it begins */
+  warnings: readonly string[];
+  progress(update: Omit<Progress, 'source'>): void;
+}
+
+class SourceCapturer implements Capturer {
+  private readonly deps: CapturerDeps;
+  private readonly context: RunContext;
+  private readonly snapshots: Manifest[];
+  /** Snapshots to build on: what is not signed may be forged, so nothing that is signed now rests on it. */
+  private readonly reusable: Manifest[];
+
+  constructor(deps: CapturerDeps, context: RunContext) {
+    this.deps = deps;
+    this.context = context;
+    this.snapshots = context.snapshots.map(({ manifest }) => manifest);
+    this.reusable = context.snapshots.filter(({ unsigned }) => !unsigned).map(({ manifest }) => manifest);
+  }
+
+  async capture(planned: PlannedSource, warnings: readonly string[]): Promise<Captured> {
+    const { deps } = this;
+    const startedAt = deps.now();
+    const directory = path.join(deps.spool, planned.name);
+    const progress = (update: Omit<Progress, 'source'>) =>
+      deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
+    try {
+      return await this.captureTree({ planned, startedAt, directory, warnings, progress });
+    } catch (error) {
+      return this.failed(planned, error, startedAt);
+    }
+  }
+
+  async failed(
+    planned: Pick<PlannedSource, 'name' | 'kind'>,
+    error: unknown,
+    startedAt = this.deps.now(),
+  ): Promise<Captured> {
+    const { log, signal } = this.context;
+    const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
+    log.error('source failed', { source: planned.name, ...info });
+    await this.removeObjects(planned.name).catch((left: unknown) =>
+      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
+    );
+    const durationMs = this.since(startedAt);
+    return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
+  }
+
+  private async captureTree(task: Task): Promise<Captured> {
+    const { deps, context } = this;
+    const { planned, directory, progress } = task;
+    const spool = path.join(directory, 'tree');
+    const { run, log, signal } = context;
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    try {
+      const source = deps.makeSource(planned, context);
+      await mkdir(spool, { mode: 0o700 });
+      return await source.capture({ runId: run.id, spool, log, signal, progress }, (tree) => this.store(task, tree));
+    } finally {
+      // The index lives on until the commit; the rest of the spool is needed by nobody.
+      await deps.clear(spool, run.id);
+    }
+  }
+
+  /** Stores a tree, and the documents that describe it. */
+  private async store(task: Task, captured: CapturedTree): Promise<Captured> {
+    const { deps, context, snapshots } = this;
+    const { name } = task.planned;
+    const { run, repository, journal, log } = context;
+    const reading = { state: deps.state, context };
+    const indexPath = path.join(task.directory, 'index.ndjson');
+    const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
+    const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
+    await this.refuseEmpty(task.planned, stored);
+    const record = async (key: string) => journal.record({ type: 'object', key });
+    const facts = await repository.putFacts(run.id, name, captured.facts, record);
+    const index = await repository.putIndex(run.id, name, indexPath, record);
+    const shrinkage = await findShrinkage(
+      { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },
+      captured,
+      stored,
+      formerSnapshots(snapshots, name),
+    );
+    const source: StoredSource = {
+      planned: task.planned,
+      tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
+      ...{ stored, facts, index, shrinkage, snapshots },
+      lastGood: lastGoodOf(snapshots, name),
+      durationMs: this.since(task.startedAt),
+      trigger: run.trigger,
+    };
+    const keepIndex = async () => {
+      await deps.state.cacheIndex(name, index.sha256, indexPath);
+      if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
+    };
+    return { ...storedOutcome(source), keepIndex };
+  }
+
+  private storeTree(
+    { planned, directory, progress }: Task,
+    tree: CapturedTree,
+    { indexPath, previous }: { indexPath: string; previous: PreviousTree | undefined },
+  ): Promise<StoredTree> {
+    const { run, journal, signal } = this.context;
+    return this.deps.treeStore.store({
+      ...{ tree, source: planned.name, runId: run.id, journal: journal.file, indexPath, spool: directory },
+      sqlite: planned.kind !== 'postgres',
+      ...{ signal, progress },
+      ...(previous ? { previous } : {}),
+    });
+  }
+
+  /** @throws TREE_EMPTY for a source without any file, unless a person has accepted that */
+  private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
+    // What a restore replaces may be as empty as it is wrong.
+    if (stored.files > 0 || this.context.run.trigger === 'safety') return;
+    const lastStored = lastStoredOf(this.snapshots, planned.name);
+    const last = this.snapshots.find(({ id }) => id === lastStored?.snapshot);
+    const acceptance = (await this.deps.state.accepted())[planned.name];
+    const isKnown = lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(acceptance, last));
+    if (acceptance && isKnown) return;
+    throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
+      hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
+    });
+  }
+
+  /** What the journal says was stored for the source; helpers wrote there too. */
+  private async removeObjects(source: string): Promise<void> {
+    const { run, repository, journal } = this.context;
+    const keys = await journalObjects(journal.file);
+    await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
+  }
+
+  private since(startedAt: Date): number {
+    return this.deps.now().getTime() - startedAt.getTime();
+  }
+}

@@ -1,0 +1,109 @@
+import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import { formatKeep } from '../plan/retention.ts';
+import type { SourceReport, Trigger } from '../report/events.ts';
+import type { LastGood } from '../run/history.ts';
+import { missingError } from '../sources/postgres/server/missing-error.ts';
+import type { CapturedTree } from '../sources/source.ts';
+import type { StoredTree } from '../store/content/stored-tree.ts';
+import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { databaseEntry, lastWithDatabase } from '../store/repository/stored-databases.ts';
+import { rowsOf, type Shrinkage } from './shrinkage.ts';
+import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
+
+/** The outcome of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
+export interface Captured {
+  report: SourceReport;
+  entry: ManifestSource;
+  keepIndex?: () => Promise<void>;
+}
+
+/** One source that was captured and stored. */
+export interface StoredSource {
+  planned: PlannedSource;
+  tree: CapturedTree;
+  stored: StoredTree;
+  facts: ManifestSource['facts'];
+  index: NonNullable<ManifestSource['index']>;
+  shrinkage: Shrinkage;
+  lastGood: LastGood | undefined;
+  durationMs: number;
+  trigger: Trigger;
+  /** of the project, newest first */
+  snapshots: readonly Manifest[];
+}
+
+/** The outcome of a source that was stored: `partial` when a part of it is missing. */
+export function storedOutcome(source: StoredSource): Captured {
+  const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
+  const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
+  const { since } = shrinkage;
+  const [failure, ...others] = listLosses(source);
+  const found = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
+  const shared = {
+    kind: planned.kind,
+    status: failure ? ('partial' as const) : ('ok' as const),
+    ...{ files, bytes, newFiles, newBytes },
+    summary: tree.summary || treeSummary(stored),
+    warnings: [...tree.warnings, ...found, ...shrinkage.warnings],
+    ...(failure ? { error: failure } : {}),
+  };
+  return {
+    report: {
+      name: planned.name,
+      ...shared,
+      ...(since === undefined ? {} : { fell: true }),
+      durationMs,
+      ...nameLastGood(lastGood),
+    },
+    entry: {
+      ...shared,
+      ...rowsOf(tree.facts),
+      ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+      ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
+      ...(tree.image ? { image: tree.image } : {}),
+      ...(source.facts ? { facts: source.facts } : {}),
+      index: source.index,
+      packs,
+      skipped,
+      keep: formatKeep(planned.keep),
+      // A safety snapshot holds data that is about to be replaced: it is expected to have lost something.
+      ...(since !== undefined && source.trigger !== 'safety' ? { fell: { since } } : {}),
+    },
+  };
+}
+
+/** What makes a source partial, the worst first. */
+function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorInfo[] {
+  const { databases = [], withoutGlobals } = tree;
+  const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
+  const missing = missingError(databases, last);
+  const parts = [missing, withoutGlobals].filter((part) => part !== undefined);
+  return [...treeErrors(planned, stored).map(errorInfo), ...parts];
+}
+
+function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
+  return lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {};
+}
+
+/** The outcome of a source that recent snapshots have and the plan does not. */
+export function vanishedOutcome(source: { name: string; kind: SourceReport['kind']; lastGood?: LastGood }): Captured {
+  const error = new LifeboatError('SOURCE_VANISHED', `${source.name} was backed up before and is not there any more`, {
+    hint: `Start its container and check its labels; if it is gone on purpose, say so with \`lifeboat accept ${source.name}\`.`,
+  });
+  return failedOutcome(source, errorInfo(error), { durationMs: 0, lastGood: source.lastGood });
+}
+
+/** The outcome of a source of which nothing was stored. */
+export function failedOutcome(
+  { name, kind }: { name: string; kind: SourceReport['kind'] },
+  error: ErrorInfo,
+  { durationMs, lastGood }: Pick<StoredSource, 'durationMs' | 'lastGood'>,
+): Captured {
+  const counts = { files: 0, bytes: 0, newFiles: 0, newBytes: 0 };
+  const shared = { kind, status: 'failed' as const, error, ...counts, summary: '', warnings: [] };
+  return {
+    report: { name, ...shared, durationMs, ...nameLastGood(lastGood) },
+    entry: { ...shared, packs: [], skipped: {} },
+  };
+}

@@ -1,0 +1,90 @@
+import { errorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { redactDeep } from '../base/redact.ts';
+import type { Dispatcher } from '../report/dispatch.ts';
+import { type OtherSource, overall, type RunReport } from '../report/events.ts';
+import { earlierOf, isWorthRetry, withEarlier } from '../report/tries.ts';
+import { listSourceStatuses, othersOf } from '../run/source-status.ts';
+import type { Run } from './begin.ts';
+import type { BackupDeps, BackupRequest } from './context.ts';
+
+/** How a run ended, before it is reported. */
+export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
+
+/** How long an interrupted run waits for its notifiers, milliseconds. */
+const INTERRUPTED_SETTLE_MS = 4000;
+
+/** The last step of a run: its report is kept, and told to every listener. Resolves when they are done, or their time is up. */
+export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
+  const { start, plan, prepared, log } = run;
+  log.info('run ended', { run: start.id, status: ending.status });
+  const previous = await deps.state.lastRun().catch(() => undefined);
+  const next = deps.nextRun();
+  const own: RunReport = {
+    ...start,
+    ...ending,
+    ...(prepared ? { after: prepared.list.snapshots[0]?.manifest.sequence ?? 0 } : {}),
+    end: deps.now().toISOString(),
+    destination: deps.destination,
+    logTail: run.tail(),
+    ...previousStatus(previous),
+    ...(next ? { nextRun: next.toISOString() } : {}),
+  };
+  const results = await deps.state.results().catch(() => ({}));
+  const planned = plan ? { planned: plan.sources.map(({ name }) => name) } : {};
+  const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
+  const others = await othersNotWell(deps, whole, run);
+  const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
+  const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
+  request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? [])));
+  // What an earlier try had of a source stays the result of that one.
+  await deps.state.saveLastRun(report, redactDeep(own)).catch((error: unknown) => {
+    log.warn('the report of the run could not be kept', { ...errorInfo(error) });
+  });
+  deps.dispatcher.emit({ type: 'run-finished', report });
+  await settle(deps.dispatcher, request.signal);
+  return report;
+}
+
+/** How things stood when people last heard of it: of a try that is to be made again they did not. */
+function previousStatus(previous: RunReport | undefined): Pick<RunReport, 'previousStatus'> {
+  if (!previous) return {};
+  if (!previous.retry?.quiet) return { previousStatus: overall(previous) };
+  return previous.previousStatus ? { previousStatus: previous.previousStatus } : {};
+}
+
+function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
+  const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
+  if (at === undefined) return {};
+  log.info('what failed is tried again', { run: own.id, at });
+  // An agent that is being stopped may not come back.
+  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' } };
+}
+
+/** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
+async function othersNotWell(
+  deps: BackupDeps,
+  { sources, results: done }: RunReport,
+  { plan, prepared }: Run,
+): Promise<OtherSource[]> {
+  if (!plan) return [];
+  const [results, accepted] = await Promise.all([
+    deps.state.results().catch(() => ({})),
+    deps.state.accepted().catch(() => ({})),
+  ]);
+  const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
+  const all = listSourceStatuses({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
+  const waiting = await deps.state.retries().catch(() => []);
+  // Of what another schedule is about to try again, its last try tells.
+  const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
+  return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
+}
+
+/** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
+async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  const hurry = () => void dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
+  signal.addEventListener('abort', hurry, { once: true });
+  await dispatcher.settle();
+  signal.removeEventListener('abort', hurry);
+}

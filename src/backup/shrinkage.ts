@@ -1,0 +1,180 @@
+import { errorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
+import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
+import { rowsOf as rowsIn } from '../sources/postgres/facts/summary.ts';
+import type { CapturedTree } from '../sources/source.ts';
+import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { lastWithDatabase } from '../store/repository/stored-databases.ts';
+
+type Facts = CapturedTree['facts'];
+
+export interface ShrinkageDeps {
+  readFacts: Repository['readFacts'];
+  log: Log;
+  /** a fall of size or rows by more than that share is told: 0 to 1 */
+  share: number;
+}
+
+/** The snapshots that a source is compared with. */
+export interface FormerSnapshots {
+  /** the newest whole one, or the newest part where none is whole */
+  good: LastGood | undefined;
+  /** the newest one, whole or not */
+  stored: LastGood | undefined;
+  /** the newest one that holds a database of that name */
+  withDatabase(name: string): LastGood | undefined;
+}
+
+/** Finds them for a source in all snapshots, newest first. */
+export function formerSnapshots(manifests: readonly Manifest[], source: string): FormerSnapshots {
+  return {
+    good: lastGoodOf(manifests, source),
+    stored: lastStoredOf(manifests, source),
+    withDatabase: (name) => lastWithDatabase(manifests, source, name),
+  };
+}
+
+/** What a source has lost. */
+export interface Shrinkage {
+  /** in words; none: nothing */
+  warnings: string[];
+  /** the snapshot from before the fall; of several, the oldest: it holds what the others hold, and may hold more */
+  since?: string;
+}
+
+/**
+ * Finds what a source has lost. A server is compared database by database, each with the newest snapshot that holds it: a
+ * snapshot may lack some. Anything else is compared with its last good snapshot. Never rejects: where the facts of a snapshot
+ * cannot be read, its databases are not compared by name.
+ */
+export async function findShrinkage(
+  deps: ShrinkageDeps,
+  captured: Pick<CapturedTree, 'facts' | 'databases'>,
+  now: { files: number; bytes: number },
+  former: FormerSnapshots,
+): Promise<Shrinkage> {
+  const { facts } = captured;
+  if (isServer(facts)) return fallsOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
+  const { good } = former;
+  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...rowsOf(facts) }, deps.share) : [];
+  return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
+}
+
+/** The rows that a source's facts speak of, if it has any. */
+export function rowsOf({ rows }: Facts): { rows?: number } {
+  return typeof rows === 'number' ? { rows } : {};
+}
+
+/** The part of a Postgres source's facts that two snapshots of it are compared by. */
+interface ServerRecord {
+  kind: 'postgres';
+  compression: string;
+  databases: Pick<DatabaseFacts, 'name' | 'tables'>[];
+}
+
+/** Something that a server has lost since a snapshot. */
+interface Shrink {
+  text: string;
+  since: string;
+}
+
+async function fallsOfServer(
+  deps: ShrinkageDeps,
+  { facts, databases }: { facts: ServerRecord & Facts; databases: NonNullable<CapturedTree['databases']> },
+  now: { files: number; bytes: number },
+  former: FormerSnapshots,
+): Promise<Shrinkage> {
+  const { stored } = former;
+  if (!stored) return { warnings: [] };
+  const read = factsOfSnapshots(deps);
+  const last = await read(stored);
+  // Those that an agent from before wrote do not say which databases they hold.
+  const named = stored.entry.databases;
+  const lastWith = (name: string) => (named ? former.withDatabase(name) : stored);
+  // What could not be stored is reported as a failure, and makes the rest no smaller than the rest was.
+  const isMissing = databases.some(({ error }) => error);
+  const falls: Shrink[] = [];
+  const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
+  const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
+  for (const { name } of listed) {
+    const holding = lastWith(name);
+    if (known.has(name) || !holding) continue;
+    const text = `database ${name} is not in this backup, and was in the last good one`;
+    falls.push({ text, since: holding.snapshot });
+  }
+  for (const database of facts.databases) {
+    const holding = lastWith(database.name);
+    const before = holding && (await read(holding))?.databases.find(({ name }) => name === database.name);
+    if (before) falls.push(...shrinkageOfDatabase(before, database, deps.share, holding.snapshot));
+  }
+  if (!isMissing) {
+    const likeSizes = last === undefined || last.compression === facts.compression;
+    // Rows are compared by database, where that is possible.
+    const before = last === undefined ? stored.entry : { bytes: stored.entry.bytes, files: 0 };
+    const whole = shrinkageWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
+    falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
+  }
+  const since = falls.map((fall) => fall.since).sort()[0];
+  return { warnings: falls.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+}
+
+type Database = ServerRecord['databases'][number];
+
+function shrinkageOfDatabase(before: Database, now: Database, share: number, since: string): Shrink[] {
+  if (!before.tables || !now.tables) return [];
+  const [was, is] = [rowsIn([before]), rowsIn([now])];
+  const texts = shrinkageWarnings({ rows: was, bytes: 0, files: 0 }, { rows: is, bytes: 0, files: 0 }, share);
+  return texts.map((text) => ({ text: `database ${now.name}: ${text}`, since }));
+}
+
+/** Reads the facts of snapshots, each once. Undefined for those that cannot be read, or are of another form. */
+function factsOfSnapshots({ readFacts, log }: ShrinkageDeps): (of: LastGood) => Promise<ServerRecord | undefined> {
+  const known = new Map<string, Promise<ServerRecord | undefined>>();
+  const read = async ({ entry }: LastGood) => {
+    if (!entry.facts) return undefined;
+    const { key } = entry.facts;
+    const found = await readFacts(entry.facts).catch((error: unknown) =>
+      log.warn('former facts cannot be read, so databases are not compared by name', { ...errorInfo(error), key }),
+    );
+    return isServer(found) ? found : undefined;
+  };
+  return (of) => {
+    const reading = known.get(of.snapshot) ?? read(of);
+    known.set(of.snapshot, reading);
+    return reading;
+  };
+}
+
+function isServer(facts: unknown): facts is ServerRecord & Facts {
+  if (typeof facts !== 'object' || facts === null) return false;
+  return 'kind' in facts && facts.kind === 'postgres' && 'databases' in facts && Array.isArray(facts.databases);
+}
+
+/**
+ * Warnings about a source that has lost more than `share` (0 to 1) of what it had in its last good snapshot. `likeSizes`: false
+ * when the two are written in different ways, so that bytes say nothing.
+ */
+export function shrinkageWarnings(
+  before: Pick<ManifestSource, 'bytes' | 'files' | 'rows'> | undefined,
+  now: { bytes: number; files: number; rows?: number; likeSizes?: boolean },
+  share: number,
+): string[] {
+  if (!before) return [];
+  const warnings: string[] = [];
+  const compare = (what: string, was: number | undefined, is: number | undefined) => {
+    if (was === undefined || is === undefined || was === 0 || is >= was * (1 - share)) return;
+    const percent = Math.round((1 - is / was) * 100);
+    warnings.push(
+      `${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`,
+    );
+  };
+  const isCounted = now.rows !== undefined && before.rows !== undefined;
+  compare('rows', before.rows, now.rows);
+  // As many rows may hold less: a column that was emptied.
+  if (now.likeSizes !== false) compare('size in bytes', before.bytes, now.bytes);
+  // A dump has a file for each table, whatever is in it.
+  if (!isCounted) compare('number of files', before.files, now.files);
+  return warnings;
+}

@@ -1,0 +1,155 @@
+import { errorInfo } from '../base/errors.ts';
+import { redactDeep } from '../base/redact.ts';
+import type { Problem } from '../plan/model.ts';
+import { vanishedSources } from '../run/history.ts';
+import { journalObjects, readJournal } from '../run/journal.ts';
+import { prolongLocks } from '../run/object-locks.ts';
+import { spoolError } from '../run/spool.ts';
+import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
+import { nextPlace } from '../store/repository/chain.ts';
+import { isSettled } from '../store/repository/commit.ts';
+import { chosenSources, type Prepared, type Run } from './begin.ts';
+import { captureAll, failTooLarge } from './capture-all.ts';
+import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
+import { type Captured, vanishedOutcome } from './outcome.ts';
+import type { Ending } from './report.ts';
+import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } from './rules.ts';
+
+/** Captures, stores and commits. Never rejects: what went wrong is in the ending, and a run that committed nothing leaves nothing. */
+export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, run: Run): Promise<Ending> {
+  const captured: Captured[] = [];
+  const problems: Problem[] = [...(run.plan?.problems ?? [])];
+  const { prepared, failure } = run;
+  if (!prepared) return failedRun({ request, run, captured, problems }, failure);
+  const { journal, list } = prepared;
+  let context: RunContext | undefined;
+  try {
+    problems.push(...list.damaged.map(damagedProblem), ...clockProblems(list.snapshots, deps.now()));
+    context = await takePlace(request, run, prepared);
+    await captureAll(deps, context, chosenSources(prepared.plan, request), captured, problems);
+    captured.push(...(await listVanished(deps, request, prepared)));
+    request.signal.throwIfAborted();
+    await failTooLarge(deps.capturer(context), captured);
+    return await commit(deps, context, captured, problems);
+  } catch (error) {
+    const mayArrive = (await wasSent(journal)) && !isSettled(error);
+    if (context && !mayArrive) await removeObjects(context);
+    return failedRun({ request, run, captured, problems, mayArrive }, error);
+  }
+}
+
+function failedRun(
+  {
+    request: { signal },
+    run: { log },
+    captured,
+    problems,
+    mayArrive,
+  }: { request: BackupRequest; run: Run; captured: Captured[]; problems: Problem[]; mayArrive?: boolean },
+  error: unknown,
+): Ending {
+  const why = errorInfo(signal.aborted ? signal.reason : spoolError(error));
+  if (mayArrive) why.hint = [...(why.hint ? [why.hint] : []), MAY_ARRIVE].join(' ');
+  log.error('run failed', { ...why });
+  return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
+}
+
+/**
+ * The place of the new manifest in the chain.
+ *
+ * @throws SIGNATURE_KEY, KEY_MISSING where the keys of the snapshots here are not set any more
+ */
+async function takePlace(
+  { signal }: BackupRequest,
+  { start, log }: Run,
+  { journal, lease, repository, list }: Prepared,
+): Promise<RunContext> {
+  const { snapshots } = list;
+  refuseUnsigned(repository.signing, snapshots);
+  refuseClear(repository.keys, snapshots);
+  const place = await nextPlace(repository, list, lease.claimed);
+  return { run: start, journal, repository, lease, snapshots, place, log, signal };
+}
+
+function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
+  return {
+    severity: 'error',
+    code: error.code,
+    subject: id,
+    message: `the manifest cannot be used: ${error.message}`,
+    hint: 'Run `lifeboat check`; what this snapshot alone held cannot be restored.',
+  };
+}
+
+/** Sources that were there before. A run that somebody made of a part says nothing of the rest. */
+async function listVanished(
+  { state }: BackupDeps,
+  { trigger, only }: BackupRequest,
+  { plan, list }: Prepared,
+): Promise<Captured[]> {
+  if (trigger === 'safety' || (trigger === 'manual' && only)) return [];
+  const manifests = list.snapshots.map(({ manifest }) => manifest);
+  return vanishedSources(manifests, plan, await state.accepted()).map(vanishedOutcome);
+}
+
+const MAY_ARRIVE =
+  'Its manifest was on its way: if it arrives after all, the snapshot is whole; if not, a prune removes what the run stored.';
+
+/** Whether the manifest may still appear: then what it names is left to a prune, which waits for a day. */
+async function wasSent({ file }: Prepared['journal']): Promise<boolean> {
+  return (await readJournal(file)).some(({ type }) => type === 'commit');
+}
+
+/** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */
+async function removeObjects({ repository, journal, log }: RunContext): Promise<void> {
+  try {
+    await repository.removeObjects(await journalObjects(journal.file));
+  } catch (error) {
+    log.warn('objects of the failed run could not be removed', { ...errorInfo(error) });
+  }
+}
+
+/** Writes the manifest, which makes the snapshot exist; before it, nothing of the run is visible. */
+async function commit(
+  deps: BackupDeps,
+  context: RunContext,
+  captured: Captured[],
+  problems: Problem[],
+): Promise<Ending> {
+  const results = captured.map(({ report }) => report);
+  const status = runStatus(results, problems);
+  if (status === 'failed') {
+    await removeObjects(context);
+    const ending: Ending = { status, results, problems };
+    return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
+  }
+  const manifest: Manifest = {
+    format: FORMAT,
+    project: deps.project,
+    ...context.place,
+    id: context.run.id,
+    start: context.run.start,
+    end: deps.now().toISOString(),
+    trigger: context.run.trigger,
+    agentVersion: deps.agentVersion,
+    status,
+    // What a tool said is in the errors and warnings; the manifest is readable without any key.
+    sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
+  };
+  problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
+  const { fence } = context.lease;
+  const sending = () => context.journal.record({ type: 'commit' });
+  await context.repository.commit(manifest, { fence, sending });
+  // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
+  for (const { keepIndex } of captured) {
+    await keepIndex?.().catch((error: unknown) =>
+      context.log.warn('an index could not be cached', { ...errorInfo(error) }),
+    );
+  }
+  return { status, results, problems, snapshot: context.run.id };
+}
+
+function clean(entry: Captured['entry']): Partial<Captured['entry']> {
+  const { error, warnings, databases } = entry;
+  return redactDeep({ warnings, ...(error ? { error } : {}), ...(databases ? { databases } : {}) });
+}

@@ -1,0 +1,87 @@
+import { LifeboatError } from '../base/errors.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import { plural } from '../report/format.ts';
+import type { StoredTree, TreeIssue } from '../store/content/stored-tree.ts';
+
+/** What a stored tree comes to for people. */
+
+const SHOWN = 3;
+
+const SPECIAL: Record<string, string> = { char: 'character device', block: 'block device', fifo: 'FIFO' };
+
+const STOP_HINT = `Set the label lifeboat.stop: "true" on the service, so that nothing writes while its files are read.`;
+const STOPPED_HINT = 'Find out what writes there besides this service, and stop it with a lifeboat.exec.pre hook.';
+
+/** One line for people, of a tree that says nothing of itself. */
+export function treeSummary({ files, databases }: StoredTree): string {
+  const found = databases > 0 ? `, ${plural(databases, 'SQLite database')}` : '';
+  return plural(files, 'file') + found;
+}
+
+/** Why a source is only partly stored, or not as it should be; the worst comes first. */
+export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatError[] {
+  const { unreadable, unreadableCount, torn, tornCount, damaged, damagedCount } = stored;
+  const errors: LifeboatError[] = [];
+  if (unreadableCount > 0) {
+    const message = `${plural(unreadableCount, 'path')} of ${source.name} could not be read: ${shown(unreadable)}`;
+    errors.push(
+      new LifeboatError('TREE_UNREADABLE', message, {
+        hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
+      }),
+    );
+  }
+  if (tornCount > 0) {
+    const message = `${plural(tornCount, 'SQLite database')} of ${source.name} may not restore: ${shown(torn)}`;
+    errors.push(new LifeboatError('SQLITE_TORN', message, { hint: tornHint(source, torn) }));
+  }
+  if (damagedCount > 0) {
+    const verb = damagedCount === 1 ? 'is' : 'are';
+    const message = `${plural(damagedCount, 'SQLite database')} of ${source.name} ${verb} damaged: ${shown(damaged)}`;
+    errors.push(
+      new LifeboatError('SQLITE_DAMAGED', message, {
+        hint: 'It is stored as it is. An older snapshot may have it whole; `sqlite3 FILE ".recover"` saves what can be read.',
+      }),
+    );
+  }
+  return errors;
+}
+
+/** What is to be known of a tree although it is stored whole. */
+export function treeWarnings(source: PlannedSource, stored: StoredTree): string[] {
+  const { changed, changedCount, noted, notedCount } = stored;
+  const warnings = [...stored.warnings];
+  if (changedCount > 0) {
+    const names = changed.slice(0, SHOWN).map(({ path }) => path);
+    const more = changedCount > names.length ? ' among them ' : ' ';
+    warnings.push(
+      `${plural(changedCount, 'file')} kept changing while being read:${more}${names.join(', ')}. ${stopHint(source)}`,
+    );
+  }
+  if (notedCount > 0) warnings.push(`${plural(notedCount, 'SQLite database')}: ${shown(noted)}`);
+  const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
+  if (skipped.length > 0) {
+    const named = skipped.map(([type, count]) => plural(count, SPECIAL[type] ?? type));
+    warnings.push(`without content, so only recorded: ${named.join(', ')}`);
+  }
+  return warnings;
+}
+
+function shown(issues: readonly TreeIssue[]): string {
+  return issues
+    .slice(0, SHOWN)
+    .map(({ path, message }) => `${path} (${message})`)
+    .join(', ');
+}
+
+/** Of the first database: the others may have other reasons, which their own lines say. */
+function tornHint(source: PlannedSource, [first]: readonly TreeIssue[]): string {
+  if (first?.cause === 'space')
+    return 'Free space on the disk of the volume mounted at /spool, or mount a larger one there: a copy of the database and its log has to fit.';
+  if (first?.cause === 'name')
+    return 'Let the database have one name: SQLite keeps the log beside the name that an application opens.';
+  return stopHint(source);
+}
+
+function stopHint(source: PlannedSource): string {
+  return source.kind === 'volume' && source.stop.length > 0 ? STOPPED_HINT : STOP_HINT;
+}

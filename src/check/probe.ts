@@ -1,0 +1,172 @@
+import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { PROBE_RUN } from '../docker/helper-labels.ts';
+import { keptDatabases } from '../kept/databases.ts';
+import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
+import { cutToWidth, plural } from '../report/format.ts';
+import type { Probed } from '../report/listing.ts';
+import type { State } from '../run/state.ts';
+import {
+  chooseDatabases,
+  listDatabases,
+  type MissingDatabase,
+  missingNamed,
+} from '../sources/postgres/facts/databases.ts';
+import { readServerFacts } from '../sources/postgres/facts/facts.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { unlessAborted } from '../sources/postgres/server/watchdog.ts';
+import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
+import type { MeasuredTree } from '../store/content/measure-tree.ts';
+import { newSnapshotId } from '../store/objects/snapshot-id.ts';
+import type { TreeStore } from '../trees/runner.ts';
+
+export interface ProbeDeps {
+  project: string;
+  agentMounts: readonly Mount[];
+  treeStore: TreeStore;
+  state: Pick<State, 'rollbacks'>;
+  openTools(
+    source: PostgresSource,
+    context: { runId: string; application: string; signal: AbortSignal },
+  ): Promise<Tools>;
+}
+
+/** How long one source may take to answer, milliseconds. */
+const LIMIT_MS = 20_000;
+/** Columns for the names of databases in a volume. */
+const NAMES_WIDTH = 40;
+
+/**
+ * Looks at every source of a plan: databases with their sizes, volumes with theirs. What cannot be reached comes back as
+ * further problems of the plan, which name the container and the cure.
+ */
+export async function probe(
+  plan: Plan,
+  deps: ProbeDeps,
+): Promise<{ probes: Map<string, Probed>; problems: Problem[] }> {
+  const probes = new Map<string, Probed>();
+  const problems: Problem[] = [];
+  for (const source of plan.sources) {
+    const limit = AbortSignal.timeout(LIMIT_MS);
+    try {
+      const { missing = [], warnings = [], ...probed } = await probeOne(source, deps, limit);
+      probes.set(source.name, probed);
+      problems.push(...missing.map(({ error }) => toProblem(source, errorInfo(error))));
+      problems.push(...warnings.map((message) => missingDatabase(source, message)));
+    } catch (error) {
+      probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
+      problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
+    }
+  }
+  return { probes, problems };
+}
+
+/** `missing`: databases that are to be backed up and cannot be; `warnings`: what the container names and the server has not. */
+type Look = Probed & { missing?: readonly MissingDatabase[]; warnings?: readonly string[] };
+
+function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
+  return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
+}
+
+async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
+  const runId = probeRun();
+  const tools = await deps.openTools(source, { runId, application: applicationName(deps.project, runId), signal });
+  try {
+    const look = async () => {
+      const control = await tools.control();
+      const { version } = await readServerFacts(control);
+      const kept = await keptDatabases(deps.state, source.name);
+      const listed = await listDatabases(control);
+      const unknown = missingNamed(source, tools.named, listed);
+      return { version, unknown, ...chooseDatabases(source, listed, kept) };
+    };
+    const { version, databases, missing, templates, unknown } = await unlessAborted(look(), signal);
+    const names = databases.map(({ name }) => name);
+    const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
+    const without = templates.length > 0 ? ` · not ${templates.join(', ')}: a template` : '';
+    const size = databases.reduce((total, one) => total + one.size, 0);
+    return { what: `Postgres ${version} · ${shown}${without}`, size, missing, warnings: unknown };
+  } finally {
+    await tools.close();
+  }
+}
+
+async function probeTree(
+  source: Exclude<PlannedSource, PostgresSource>,
+  deps: ProbeDeps,
+  signal: AbortSignal,
+): Promise<Probed> {
+  const { root, reach } = treeOf(source, deps);
+  const filters =
+    source.kind === 'volume' ? { include: source.include, exclude: source.exclude } : { include: [], exclude: [] };
+  const measured: MeasuredTree = await deps.treeStore.measure({
+    root,
+    reach,
+    ...filters,
+    runId: probeRun(),
+    signal,
+  });
+  const files = source.kind === 'files' ? ` · ${plural(measured.files, 'file')}` : '';
+  const what = where(source) + files + databasesText(source, measured);
+  return { what, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+}
+
+/** The SQLite databases of a tree, and how they are backed up. */
+function databasesText(source: Exclude<PlannedSource, PostgresSource>, measured: MeasuredTree): string {
+  const { databases, examples, remote } = measured;
+  if (databases === 0) return '';
+  const names = cutToWidth(examples.join(', ') + (databases > examples.length ? ', …' : ''), NAMES_WIDTH);
+  const stopped = source.kind === 'volume' && source.stop.length > 0;
+  const here = remote ? 'safe only with lifeboat.stop on a network file system' : 'copied while in use';
+  return ` · ${plural(databases, 'SQLite database')} (${names}): ${stopped ? 'read while stopped' : here}`;
+}
+
+/** The run of a helper that only looks. It names no real one: whoever sees the helper need not wait for a run to end. */
+export function probeRun(): string {
+  return `${PROBE_RUN}${newSnapshotId(new Date())}`;
+}
+
+function treeOf(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps) {
+  if (source.kind === 'files') return { root: source.root, reach: { kind: 'here' as const } };
+  const here = pathInAgent(source.mount, deps.agentMounts);
+  if (here !== undefined) return { root: here, reach: { kind: 'here' as const } };
+  return { root: HELPER_ROOT, reach: { kind: 'helper' as const, mount: source.mount } };
+}
+
+function where(source: Exclude<PlannedSource, PostgresSource>): string {
+  if (source.kind === 'files') return source.root;
+  const { mount } = source as VolumeSource;
+  return mount.name ? `volume ${mount.name} → ${mount.destination}` : `${mount.source} → ${mount.destination}`;
+}
+
+/** A busy host is slow to answer; a backup may take its time, so this alone does not make it fail. */
+function tooSlow(source: PlannedSource): Problem {
+  return {
+    severity: 'warning',
+    code: source.kind === 'postgres' ? 'PG_UNREACHABLE' : 'TREE_STALLED',
+    subject: source.containerName || source.name,
+    message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
+    hint: 'A run waits longer. If the host is not busy, look at the container and its disk.',
+  };
+}
+
+function missingDatabase(source: PlannedSource, message: string): Problem {
+  return {
+    severity: 'warning',
+    code: 'PG_DATABASE_UNKNOWN',
+    subject: source.containerName,
+    message,
+    hint: 'If it was dropped or renamed on purpose, correct the setting. It is not backed up.',
+  };
+}
+
+function toProblem(source: PlannedSource, error: ErrorInfo): Problem {
+  const { code, message, cause, hint } = error;
+  return {
+    severity: 'error',
+    code,
+    subject: source.containerName || source.name,
+    message: cause ? `${message}: ${cause}` : message,
+    ...(hint ? { hint } : {}),
+  };
+}

@@ -1,0 +1,73 @@
+import { LifeboatError } from '../base/errors.ts';
+import { EXIT } from '../base/exit.ts';
+import { plural } from '../report/format.ts';
+import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
+import { type Call, print } from './call.ts';
+
+/** `lifeboat accept`: a source, a copy or the destination is as it should be. */
+export async function accept(call: Call): Promise<number> {
+  const { app, operands } = call;
+  const source = operands[0] as string;
+  if (source === 'destination') return acceptDestination(call);
+  if (app.settings.copies.some(({ name }) => name === source)) return acceptCopy(call, source);
+  const { snapshots } = await (await app.repository({ create: false })).snapshots(call.io.signal);
+  const seen = snapshots.some(({ manifest }) => source in manifest.sources);
+  const planned = (await app.plan()).sources.some(({ name }) => name === source);
+  if (!seen && !planned) {
+    throw new LifeboatError('SOURCE_UNKNOWN', `neither a snapshot nor the plan knows ${source}`, {
+      hint: 'See `lifeboat plan` and `lifeboat snapshots`.',
+    });
+  }
+  const at = new Date().toISOString();
+  const sequence = snapshots[0]?.manifest.sequence ?? 0;
+  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence } });
+  print(
+    call,
+    { accepted: source },
+    () => `Accepted: ${source} may be gone, empty or smaller than it was. Its newest good snapshot stays.`,
+  );
+  return EXIT.done;
+}
+
+/** Forgets that the copy was ever complete, so that the next run may fill it again. */
+async function acceptCopy(call: Call, name: string): Promise<number> {
+  const { state, lock } = call.app;
+  // A run that is under way writes the same.
+  const held = await lock();
+  try {
+    const copies = await state.copies();
+    const { complete: _, made: __, ...rest } = copies[name] ?? {};
+    await state.saveCopies({ ...copies, [name]: rest });
+  } finally {
+    await held.release();
+  }
+  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it again.`);
+  return EXIT.done;
+}
+
+/** Whatever the destination holds now, or nothing, is what backups go to from now on. */
+async function acceptDestination(call: Call): Promise<number> {
+  const { lock, own, repository, settings } = call.app;
+  // A run that is under way has opened the one that is known.
+  const held = await lock();
+  try {
+    const { info, how } = await own.accept();
+    const { snapshots, damaged } = await (await repository({ create: false })).snapshots(call.io.signal);
+    const count = snapshots.length + damaged.length;
+    const words: Record<Acceptance, string> = {
+      found: `holds repository ${shortId(info)} with ${plural(count, 'snapshot')} of this project`,
+      created: `was empty and holds the new repository ${shortId(info)}`,
+      mended: `has its lifeboat.json again, with ${plural(count, 'snapshot')} of this project`,
+    };
+    const copies = how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : [];
+    print(call, { accepted: 'destination', repository: info.id, how, snapshots: count }, () =>
+      [`Accepted: ${own.destination.name} ${words[how]}. Backups go there.`, ...copies].join('\n'),
+    );
+    return EXIT.done;
+  } finally {
+    await held.release();
+  }
+}
+
+const NEW_HAS_COPIES =
+  'The copies belong to the repository before, and refuse this one: give them empty places, or empty the destination and bring back what a copy has with `lifeboat copy --from`.';

@@ -1,0 +1,38 @@
+import type { App } from '../app/app.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { EXIT } from '../base/exit.ts';
+import type { RunReport } from '../report/events.ts';
+import { type Call, print } from './call.ts';
+
+export async function backup(call: Call): Promise<number> {
+  const { app, io, operands, json } = call;
+  const names = (operands[0] ?? []) as string[];
+  if (names.length > 0) await checkNames(app, names);
+  const { createProgress } = await import('../report/progress.ts');
+  const { renderReport } = await import('../report/text.ts');
+  const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
+  const report = await app.backup(
+    { trigger: 'manual', signal: io.signal, ...(names.length > 0 ? { only: ({ name }) => names.includes(name) } : {}) },
+    display ? [display] : [],
+  );
+  display?.close();
+  const zone = app.settings.timeZone;
+  print(call, report, () => renderReport(report, { now: new Date(), zone, paint: io.paint }));
+  return reportStatus(report);
+}
+
+async function checkNames(app: App, names: readonly string[]): Promise<void> {
+  const known = (await app.plan()).sources.map(({ name }) => name);
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length === 0) return;
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
+    hint: known.length > 0 ? `There is: ${known.join(', ')}.` : 'No source is known; see `lifeboat plan`.',
+  });
+}
+
+function reportStatus(report: RunReport): number {
+  if (report.error?.code === 'INTERRUPTED') return EXIT.interrupted;
+  if (report.error?.code === 'LOCKED') return EXIT.locked;
+  if (report.error?.code === 'NOTHING_LABELLED') return EXIT.nothing;
+  return { ok: EXIT.done, partial: EXIT.partial, failed: EXIT.failed }[report.status];
+}

@@ -1,0 +1,109 @@
+import { ruleProblems, setUpBucket, undelete } from '../app/bucket.ts';
+import { openBucket } from '../app/destinations.ts';
+import { EXIT } from '../base/exit.ts';
+import type { SetupOutcome } from '../destinations/s3/bucket.ts';
+import type { Mended } from '../destinations/s3/mend.ts';
+import { agentPolicy } from '../destinations/s3/policy.ts';
+import type { Problem } from '../plan/model.ts';
+import { isS3 } from '../plan/s3-location.ts';
+import type { Settings } from '../plan/settings.ts';
+import { formatBytes, formatCount, plural, table } from '../report/format.ts';
+import { type Call, print } from './call.ts';
+
+/** The commands that look after a bucket. They need no Docker, and mostly a key with more rights than the agent's. */
+
+/** A command line that is about a bucket. */
+export type BucketCall = Pick<Call, 'io' | 'options' | 'json'> & { settings: Settings };
+
+/** A look, before everything else is shown, does not wait for a server for long. */
+const BRIEF = { attempts: 2, silenceMs: 5000 };
+
+const destinationOf = ({ options }: BucketCall) => options.destination as string | undefined;
+
+export async function setup(call: BucketCall): Promise<number> {
+  const { settings, io, options } = call;
+  const bucket = openBucket(settings, io.env, { destination: destinationOf(call) });
+  const outcome = await setUpBucket(bucket, options);
+  const yes = options.yes === true;
+  print(call, { ...outcome, set: yes }, () => renderSetup(bucket.s3.name, outcome, yes));
+  const missed = outcome.steps.some(
+    ({ name, state }) => state === 'failed' || (name === 'lock' && state === 'not here'),
+  );
+  return missed || outcome.problems.length > 0 ? EXIT.partial : EXIT.done;
+}
+
+export async function policy(call: BucketCall): Promise<number> {
+  const { settings, io, options } = call;
+  const { bucket, prefix } = openBucket(settings, io.env, { destination: destinationOf(call) }).s3;
+  const { appendOnly, lock, principal } = options;
+  const document = agentPolicy({
+    ...{ bucket, prefix, appendOnly: appendOnly === true },
+    ...(typeof lock === 'number' ? { lockDays: lock } : {}),
+    ...(typeof principal === 'string' ? { principal } : {}),
+  });
+  // As it is: the name of a user may be that of its key, which is taken out of everything else.
+  io.out(`${JSON.stringify(document, null, call.json ? 0 : 2)}\n`);
+  return EXIT.done;
+}
+
+export async function bringBack(call: BucketCall): Promise<number> {
+  const { settings, io, options } = call;
+  const bucket = openBucket(settings, io.env, { destination: destinationOf(call) });
+  const yes = options.yes === true;
+  const before = options.before as Date;
+  const mended = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
+  print(call, { before: before.toISOString(), done: yes, ...mended }, () =>
+    renderMended(bucket.s3.name, before, mended, yes),
+  );
+  if (mended.failed.length > 0) return EXIT.partial;
+  return mended.same + mended.undeleted + mended.copied === 0 ? EXIT.nothing : EXIT.done;
+}
+
+/** Rules of the buckets of the destination and its copies that would harm backups. None of a bucket that is not there, or where nobody may look. */
+export async function bucketProblems(settings: Settings, env: NodeJS.ProcessEnv): Promise<Problem[]> {
+  const places = [settings.destination, ...settings.copies.map(({ location }) => location)];
+  const problems = places.filter(isS3).map(async (destination) => {
+    const bucket = openBucket(settings, env, { destination, limits: BRIEF });
+    // What else is wrong there is told by whoever needs it.
+    const rules = await bucket.harmfulRules().catch(() => []);
+    return ruleProblems(bucket.s3.name, rules);
+  });
+  return (await Promise.all(problems)).flat();
+}
+
+function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boolean): string {
+  const states = {
+    ...{ 'as wanted': 'as it should be', 'to do': 'would be set', done: 'set', left: 'left as it is' },
+    ...{ 'not here': 'not possible here', failed: 'FAILED' },
+  };
+  const rows = steps.map(({ name: what, is, wanted, state }) => [
+    what,
+    states[state],
+    state === 'as wanted' || state === 'left' ? is : `${is} → ${wanted}`,
+  ]);
+  const lines = [`Bucket of ${name}`, ...table(rows, { indent: 2 })];
+  for (const { name: what, why } of steps) if (why !== undefined) lines.push(`! ${what}: ${why}`);
+  for (const { message, hint, code } of ruleProblems(name, problems)) lines.push(`! ${message} (${code})`, `  ${hint}`);
+  const todo = steps.some(({ state }) => state === 'to do');
+  if (!yes) lines.push(todo ? 'Nothing was changed: --yes sets it.' : 'Nothing is to be done.');
+  return lines.join('\n');
+}
+
+function renderMended(name: string, before: Date, mended: Mended, yes: boolean): string {
+  const { same, undeleted, copied, hidden, bytes, failed } = mended;
+  const will = yes ? '' : 'would be ';
+  const lines = [
+    `${name} as it was at ${before.toISOString()}: ${plural(same, 'object')} ${same === 1 ? 'is' : 'are'} as then`,
+    `  ${formatCount(undeleted)} deleted since, ${will}brought back`,
+    `  ${formatCount(copied)} overwritten since, ${will}copied back`,
+    `  ${formatCount(hidden)} stored since, ${will}hidden; their content stays as a version`,
+    `  ${formatBytes(bytes)} in all`,
+  ];
+  for (const { key, error } of failed.slice(0, 10)) {
+    lines.push(`! ${key}: ${error.message}${error.cause === undefined ? '' : `: ${error.cause}`} (${error.code})`);
+  }
+  if (failed.length > 10) lines.push(`! and ${plural(failed.length - 10, 'other object')}`);
+  if (!yes) lines.push('Nothing was changed: --yes does it. Stop Lifeboat first (`docker compose stop lifeboat`).');
+  else lines.push('Now `lifeboat check --read-data`, then a new key for Lifeboat: the old one is known to somebody.');
+  return lines.join('\n');
+}

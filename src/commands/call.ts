@@ -1,0 +1,38 @@
+import type { App } from '../app/app.ts';
+import type { ErrorInfo } from '../base/errors.ts';
+import { redact, redactDeep } from '../base/redact.ts';
+import type { Paint } from '../report/paint.ts';
+
+/** Where a command reads and writes. */
+export interface Io {
+  env: NodeJS.ProcessEnv;
+  stdin: NodeJS.ReadStream;
+  /** results */
+  out(text: string): void;
+  /** progress, logs and errors */
+  err(text: string): void;
+  /** what to draw progress on */
+  terminal: NodeJS.WriteStream;
+  paint: Paint;
+  /** aborts with INTERRUPTED on SIGTERM and SIGINT */
+  signal: AbortSignal;
+  fail(error: ErrorInfo, json: boolean): Promise<void>;
+  end(): void;
+}
+
+export type Operands = readonly (string | string[] | undefined)[];
+export type Options = Record<string, unknown>;
+
+/** One command line: the app it is run on, and what was asked. */
+export interface Call {
+  app: App;
+  io: Io;
+  operands: Operands;
+  options: Options;
+  json: boolean;
+}
+
+/** Prints a result: as JSON, or as text made only when it is wanted. */
+export function print({ io, json }: Pick<Call, 'io' | 'json'>, value: unknown, text: () => string): void {
+  io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
+}

@@ -1,0 +1,53 @@
+import { createInterface } from 'node:readline/promises';
+import { LifeboatError } from '../base/errors.ts';
+import { redact } from '../base/redact.ts';
+import type { Consent } from '../restore/context.ts';
+import type { Call, Options } from './call.ts';
+
+/** How long a question waits for its answer, milliseconds: nothing else runs meanwhile. */
+const ANSWER_LIMIT_MS = 10 * 60_000;
+
+export function consent(call: Call): Consent {
+  const { io, options, json } = call;
+  const { healthUrl } = options;
+  return {
+    confirm: (name) => (options.yes === true ? Promise.resolve() : ask(call, name)),
+    stopServices: options.stop !== false,
+    ...(healthUrl instanceof URL ? { healthUrl } : {}),
+    signal: io.signal,
+    say: (line) => (json ? undefined : io.err(`${redact(line)}\n`)),
+  };
+}
+
+/** A person types the name of what is replaced; a script says --yes. NOT_CONFIRMED otherwise. */
+async function ask({ io, json }: Call, name: string): Promise<void> {
+  if (!io.stdin.isTTY || json) {
+    throw new LifeboatError('NOT_CONFIRMED', 'data would be replaced, and there is no terminal to ask on', {
+      hint: 'Look at it with --dry-run, then say --yes. Nothing was changed.',
+    });
+  }
+  const lines = createInterface({ input: io.stdin, output: io.terminal });
+  const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
+  // Ctrl+D ends the input, and the question would never be answered.
+  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+  try {
+    const question = lines.question(`Type ${name} to go on: `, { signal: AbortSignal.any([io.signal, limit]) });
+    if ((await Promise.race([question, ended])).trim() === name) return;
+  } catch (error) {
+    if (io.signal.aborted) throw io.signal.reason;
+    // Ctrl+C is an answer too.
+    if (!(error instanceof Error && error.name === 'AbortError')) throw error;
+  } finally {
+    lines.close();
+  }
+  throw new LifeboatError('NOT_CONFIRMED', `the answer was not ${name}`, { hint: 'Nothing was changed.' });
+}
+
+export function texts<K extends string>(options: Options, ...names: K[]): Partial<Record<K, string>> {
+  const given = names.flatMap((name) => (typeof options[name] === 'string' ? [[name, options[name]]] : []));
+  return Object.fromEntries(given) as Partial<Record<K, string>>;
+}
+
+export function list(value: unknown): string[] {
+  return Array.isArray(value) ? (value as string[]) : [];
+}

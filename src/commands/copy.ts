@@ -1,0 +1,26 @@
+import { EXIT } from '../base/exit.ts';
+import { copyLines } from '../report/copy-text.ts';
+import { createMeterLine } from '../report/meter-line.ts';
+import { type Call, print } from './call.ts';
+
+/** `lifeboat copy`: 0 all are up to date, 3 some are, 1 none is, 4 there is none. */
+export async function copy(call: Call): Promise<number> {
+  const { app, io, json } = call;
+  const line = createMeterLine(json ? undefined : io.terminal, 'copying');
+  // Copies are made side by side; the line shows all of them together.
+  const known = new Map<string, [number, number]>();
+  const progress = (name: string, done: number, total: number) => {
+    known.set(name, [done, total]);
+    const sum = (pick: 0 | 1) => [...known.values()].reduce((all, one) => all + one[pick], 0);
+    line.show(sum(0), sum(1));
+  };
+  const reports = await app.copy({ signal: io.signal, progress }).finally(() => line.clear());
+  const now = new Date();
+  print(call, { copies: reports }, () =>
+    reports.length === 0 ? 'No copy is set up: see LIFEBOAT_COPY.' : copyLines(reports, now, io.paint).join('\n'),
+  );
+  if (reports.length === 0) return EXIT.nothing;
+  const good = reports.filter(({ status }) => status === 'ok').length;
+  if (io.signal.aborted) return EXIT.interrupted;
+  return good === reports.length ? EXIT.done : good > 0 ? EXIT.partial : EXIT.failed;
+}

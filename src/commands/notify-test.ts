@@ -1,0 +1,19 @@
+import { EXIT } from '../base/exit.ts';
+import { type Call, print } from './call.ts';
+
+export async function testNotify(call: Call): Promise<number> {
+  const { testNotifiers } = await import('../report/notifier.ts');
+  const results = await testNotifiers(call.app.notifiers);
+  print(call, results, () =>
+    results.length === 0
+      ? 'No notifier is set up: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
+      : results
+          .map(
+            ({ name, ok, detail, error }) =>
+              `${name}: ${ok ? (detail ?? 'ok') : `failed, ${error?.message} (${error?.code})`}`,
+          )
+          .join('\n'),
+  );
+  if (results.length === 0) return EXIT.nothing;
+  return results.every(({ ok }) => ok) ? EXIT.done : EXIT.failed;
+}

@@ -1,0 +1,29 @@
+import { EXIT } from '../base/exit.ts';
+import type { Pruning } from '../copy/prune-everywhere.ts';
+import { renderPrune } from '../report/prune-text.ts';
+import { renderError } from '../report/text.ts';
+import { type Call, print } from './call.ts';
+
+/** The commands that decide what is kept. */
+
+export async function prune(call: Call): Promise<number> {
+  const { app, io, options } = call;
+  const request = { dryRun: options.dryRun === true, clockIsRight: options.clockIsRight === true };
+  const places = await app.prune(request, io.signal);
+  const when = { now: new Date(), zone: app.settings.timeZone };
+  const [own, ...copies] = places.map(({ destination, ...rest }) => ({
+    destination,
+    ...('result' in rest ? rest.result : rest),
+  }));
+  print(call, copies.length === 0 ? own : { ...own, copies }, () =>
+    places.map((place) => renderPlace(place, places.length > 1, when)).join('\n\n'),
+  );
+  if (places.some((place) => 'error' in place)) return EXIT.partial;
+  return places.some((place) => 'result' in place && place.result.decisions.length > 0) ? EXIT.done : EXIT.nothing;
+}
+
+function renderPlace(place: Pruning, several: boolean, when: { now: Date; zone: string }): string {
+  const title = several ? `${place.destination}\n` : '';
+  if ('result' in place) return title + renderPrune(place.result, when);
+  return title + renderError(place.error);
+}

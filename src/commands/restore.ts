@@ -1,0 +1,46 @@
+import { EXIT } from '../base/exit.ts';
+import { redact } from '../base/redact.ts';
+import { createProgress } from '../report/progress.ts';
+import { restoreLines } from '../report/restore-text.ts';
+import type { Consent, RestoreRequest } from '../restore/context.ts';
+import { type Call, print } from './call.ts';
+import { consent, list, texts } from './consent.ts';
+
+/** `lifeboat restore` */
+export async function restore(call: Call): Promise<number> {
+  const { app, operands, options } = call;
+  const [snapshot, source] = operands as [string, string];
+  const request: RestoreRequest = {
+    ...consent(call),
+    snapshot,
+    source,
+    ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as'),
+    tables: list(options.table),
+    paths: list(options.path),
+    overwrite: options.overwrite === true,
+    globals: options.globals === true,
+    unsigned: options.unsigned === true,
+    dryRun: options.dryRun === true,
+    safety: options.safety !== false,
+    skipFailed: options.skipFailed === true,
+  };
+  const display = createProgress(call.io.terminal, { paint: call.io.paint });
+  const say: Consent['say'] = (line) => {
+    if (call.json) return;
+    // What was under way is done when the next step is told.
+    display.close();
+    display.write(`${redact(line)}\n`);
+  };
+  const listeners = call.json ? [] : [display];
+  const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
+  print(call, result, () => {
+    if (request.dryRun) return 'Nothing was changed: this was a dry run.';
+    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is there already';
+    return [
+      `Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`,
+      ...restoreLines(result, call.io.paint),
+    ].join('\n');
+  });
+  if (result.status === 'partial') return EXIT.partial;
+  return request.dryRun || result.restored.length > 0 || options.globals === true ? EXIT.done : EXIT.nothing;
+}

@@ -1,0 +1,92 @@
+import { hintAtCopies, type OtherRepository } from '../app/other-repository.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { EXIT } from '../base/exit.ts';
+import { readable } from '../base/log.ts';
+import { redactDeep } from '../base/redact.ts';
+import { ansiPaint, plainPaint } from '../report/paint.ts';
+import type { Call, Io, Operands, Options } from './call.ts';
+
+/** The Io of this process. */
+export function processIo(): Io {
+  const stop = new AbortController();
+  const interrupt = () => stop.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, interrupt);
+  const paint = process.stdout.isTTY && !process.env.NO_COLOR ? ansiPaint : plainPaint;
+  return {
+    env: process.env,
+    stdin: process.stdin,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    terminal: process.stderr,
+    paint,
+    signal: stop.signal,
+    async fail(error, json) {
+      const clean = redactDeep(error);
+      if (json) process.stdout.write(`${JSON.stringify({ error: clean })}\n`);
+      else {
+        const { renderError } = await import('../report/text.ts');
+        process.stderr.write(`${renderError(clean, { paint })}\n`);
+      }
+    },
+    end() {
+      for (const name of ['SIGTERM', 'SIGINT'] as const) {
+        // What the command came to is said already: a signal from now on changes nothing about it.
+        process.on(name, () => process.exit());
+        process.off(name, interrupt);
+      }
+    },
+  };
+}
+
+/** Runs one command; resolves to its exit status. */
+export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
+  if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
+  const { createApp, createBase } = await import('../app/app.ts');
+  const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
+  // JSON would tear the display of a terminal; whoever looks for a fault needs all its fields.
+  const forPeople = name !== 'daemon' && io.terminal.isTTY && level !== 'debug' && level !== 'trace';
+  const write = forPeople ? (line: string) => io.err(readable(line)) : io.err;
+  const base = createBase(level === undefined ? io.env : { ...io.env, LOG_LEVEL: level }, write);
+  const json = options.json === true;
+  if (name.startsWith('bucket-')) {
+    const { bringBack, policy, setup } = await import('./bucket.ts');
+    const verb = { 'bucket-setup': setup, 'bucket-policy': policy, 'bucket-undelete': bringBack }[name];
+    // Without an engine: a bucket may have to be looked after when the host is gone.
+    if (verb) return verb({ settings: base.settings, io, options, json });
+  }
+  const app = await createApp({ ...base, hurry: io.signal }, otherRepositoryOf(options));
+  const command = COMMANDS[name];
+  if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
+  return command({ app, io, operands, options, json }).catch((error: unknown) => {
+    throw app.otherRepository || !CAN_READ_COPIES.has(name) ? error : hintAtCopies(error, app.settings);
+  });
+}
+
+/** The commands that take --from. */
+const CAN_READ_COPIES = new Set(['restore', 'snapshots', 'show', 'check']);
+
+function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
+  if (typeof from !== 'string') return undefined;
+  return { from, ...(typeof project === 'string' ? { project } : {}) };
+}
+
+const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
+  daemon: async ({ app, io }) => {
+    await app.daemon(io.signal);
+    return EXIT.done;
+  },
+  plan: async (call) => (await import('./plan.ts')).showPlan(call),
+  backup: async (call) => (await import('./backup.ts')).backup(call),
+  restore: async (call) => (await import('./restore.ts')).restore(call),
+  rollback: async (call) => (await import('./rollback.ts')).rollback(call),
+  snapshots: async (call) => (await import('./snapshots.ts')).listSnapshots(call),
+  show: async (call) => (await import('./show.ts')).show(call),
+  status: async (call) => (await import('./status.ts')).status(call),
+  check: async (call) => (await import('./check.ts')).checkRepository(call),
+  copy: async (call) => (await import('./copy.ts')).copy(call),
+  prune: async (call) => (await import('./prune.ts')).prune(call),
+  pin: async (call) => (await import('./pin.ts')).pin(call),
+  unpin: async (call) => (await import('./pin.ts')).unpin(call),
+  accept: async (call) => (await import('./accept.ts')).accept(call),
+  'notify-test': async (call) => (await import('./notify-test.ts')).testNotify(call),
+};

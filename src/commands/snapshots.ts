@@ -1,0 +1,33 @@
+import { EXIT } from '../base/exit.ts';
+import { renderSnapshots, type SnapshotRow } from '../report/listing.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { readPins } from '../store/repository/pins.ts';
+import { missingDatabases } from '../store/repository/stored-databases.ts';
+import { type Call, print } from './call.ts';
+
+/** The commands that only look. */
+
+export async function listSnapshots(call: Call): Promise<number> {
+  const repository = await call.app.repository({ create: false });
+  const { snapshots, damaged } = await repository.snapshots(call.io.signal);
+  const pins = await readPins(repository);
+  const rows = snapshots.map(({ manifest, unsigned }) => {
+    const pinned = pins.get(manifest.id)?.reason;
+    const row = { ...toRow(manifest), ...(unsigned ? { unsigned } : {}) };
+    return { ...row, ...(pinned === undefined ? {} : { pinned }) };
+  });
+  print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
+    const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
+    return [renderSnapshots(rows, new Date()), ...bad].join('\n');
+  });
+  return rows.length > 0 ? EXIT.done : EXIT.nothing;
+}
+
+function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
+  const each = Object.entries(sources).map(([name, entry]) => {
+    const { status: own, bytes, newBytes } = entry;
+    const missing = missingDatabases(entry).map(({ name: database }) => database);
+    return { name, status: own, bytes, newBytes, ...(missing.length > 0 ? { missing } : {}) };
+  });
+  return { id, end, status, trigger, sources: each };
+}

@@ -1,0 +1,52 @@
+import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
+import type { Paint } from '../report/paint.ts';
+import { problemLines } from '../report/text.ts';
+import type { Attention, SourceStatus } from '../run/source-status.ts';
+
+const WORDS: Record<Attention, string> = {
+  failed: 'failed',
+  partial: 'partly failed',
+  late: 'late',
+  never: 'not backed up yet',
+  vanished: 'not there any more',
+  fell: 'much smaller',
+  ahead: 'date ahead',
+};
+
+/** The sources as `status` shows them: a table, and below it why each one that needs attention does. */
+export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, paint: Paint): string[] {
+  const rows = all.map(({ name, attention, last, lastGood }) => [
+    oneLine(name),
+    attention === null ? 'ok' : WORDS[attention],
+    last ? formatAgo(new Date(last.at), now) : '',
+    lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
+    lastGood ? formatBytes(lastGood.entry.bytes) : '',
+    lastGood?.snapshot ?? '',
+  ]);
+  const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
+  const why = all.flatMap(({ name, attention, last, lastGood, beforeFall }) => {
+    if (attention === 'late')
+      return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
+    if (attention === 'ahead') {
+      const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; a clock was ahead then, or is behind now`];
+    }
+    if (attention === 'fell') {
+      const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
+      return [
+        `  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was, or without a database that it had; ${kept}`,
+      ];
+    }
+    if (attention === 'vanished') {
+      const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;
+      return problemLines(
+        { severity: 'error', code: 'SOURCE_VANISHED', subject: name, message: 'it is not there any more', hint },
+        paint,
+      );
+    }
+    return last?.error && last.status !== 'ok'
+      ? problemLines({ severity: 'error', subject: name, ...last.error }, paint)
+      : [];
+  });
+  return [...lines, ...why];
+}

@@ -1,0 +1,100 @@
+import { type ErrorInfo, errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { EXIT } from '../base/exit.ts';
+import { heldProblems, heldServices } from '../daemon/held-services.ts';
+import { keptLines } from '../kept/list.ts';
+import { copyStateLines } from '../report/copy-text.ts';
+import { formatAgo } from '../report/format.ts';
+import { retentionLines } from '../report/prune-text.ts';
+import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
+import { listSourceStatuses } from '../run/source-status.ts';
+import type { UnderWay } from '../run/under-way.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { type Call, print } from './call.ts';
+import { renderSourceStatuses } from './status-text.ts';
+
+/** How each source stands by its own newest result, whatever the last run was of. */
+export async function status(call: Call): Promise<number> {
+  const { app } = call;
+  const { state } = app;
+  const now = new Date();
+  const last = await state.lastRun();
+  const plan = await app.plan();
+  const { manifests, problem } = await lookAtDestination(call);
+  const zone = app.settings.timeZone;
+  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
+  const all = listSourceStatuses({ plan, manifests, results, accepted, zone, now });
+  const next = app.nextRun(plan).toISOString();
+  const underWay = await app.runsUnderWay();
+  const running = runningNow(underWay);
+  const sources = all.map(({ name, attention, last: newest, lastGood: good, missing }) => ({
+    name,
+    attention,
+    last: newest ?? null,
+    ...(missing ? { missing } : {}),
+    lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
+  }));
+  const held = await app.listKeptRestores();
+  const services = await heldServices(app.journals, underWay);
+  const known = await state.copies();
+  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
+  print(
+    call,
+    {
+      project: app.project,
+      running,
+      last: last ?? null,
+      nextRun: next,
+      sources,
+      destination: { name: app.destination.name, ...(problem ? { error: errorInfo(problem) } : {}) },
+      copies,
+      snapshots: manifests.length,
+      restores: held,
+      held: services,
+    },
+    () =>
+      [
+        ...(running ? [`Running: ${running}`] : []),
+        last
+          ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
+          : 'No run yet.',
+        ...(problem ? [`! destination: ${problem.message} (${problem.code})`, `  ${problem.hint ?? ''}`] : []),
+        ...renderSourceStatuses(all, now, call.io.paint),
+        ...(last ? retentionLines(last, call.io.paint) : []),
+        ...copyStateLines(copies, now, call.io.paint),
+        ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
+        ...keptLines(held, now),
+        ...(last?.retry ? [nextTry(last.retry.at, { now, zone })] : []),
+        nextRun(next, { now, zone }),
+      ].join('\n'),
+  );
+  if (problem) return EXIT.failed;
+  if (!last) return EXIT.nothing;
+  if (last.status === 'failed') return EXIT.failed;
+  const well = all.length > 0 && all.every(({ attention }) => attention === null);
+  const behind = copies.some(({ behindSince }) => behindSince !== undefined);
+  return last.status === 'ok' && well && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
+}
+
+/** Reads the manifests at the destination. `problem` says why they cannot be read; the caller still shows everything else. */
+async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manifest[]; problem?: LifeboatError }> {
+  const { repository, error } = await app.own.look();
+  if (error) return { manifests: [], problem: error };
+  try {
+    const { snapshots = [] } = (await repository?.snapshots(io.signal)) ?? {};
+    return { manifests: snapshots.map(({ manifest }) => manifest) };
+  } catch (cause) {
+    io.signal.throwIfAborted();
+    return { manifests: [], problem: toLifeboatError(cause) };
+  }
+}
+
+function because(error: ErrorInfo | undefined): string {
+  return error ? ` · ${error.message} (${error.code})` : '';
+}
+
+/** The backup or restore that is under way: the newest, since a restore makes a safety snapshot. */
+function runningNow(underWay: readonly UnderWay[]): string | null {
+  const start = underWay.at(-1)?.start;
+  if (!start) return null;
+  return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;
+}

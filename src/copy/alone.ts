@@ -1,0 +1,37 @@
+import type { Plan } from '../plan/model.ts';
+import type { CopyReport } from '../report/events.ts';
+import type { Lock } from '../run/process-lock.ts';
+import type { Lease } from '../store/repository/lease.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { type CopyDeps, copyAll } from './copy.ts';
+
+/** What `lifeboat copy` works with. */
+export interface CopyAloneDeps {
+  /** keeps every run of this project away until released; LOCKED when one is under way */
+  lock(): Promise<Lock>;
+  recover(): Promise<void>;
+  plan(): Promise<Plan>;
+  repository(): Promise<Repository>;
+  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  lease(repository: Repository): Promise<Lease>;
+  deps(plan: Plan): Omit<CopyDeps, 'main' | 'lease' | 'signal'>;
+}
+
+export interface CopyRequest extends Pick<CopyDeps, 'signal' | 'progress'> {}
+
+/** Brings the copies up to date outside of a run; nothing is removed. Throws LOCKED, and what opening the destination does. */
+export async function copyAlone(alone: CopyAloneDeps, request: CopyRequest): Promise<CopyReport[]> {
+  const lock = await alone.lock();
+  let lease: Lease | undefined;
+  try {
+    await alone.recover();
+    const repository = await alone.repository();
+    lease = await alone.lease(repository);
+    const signal = AbortSignal.any([request.signal, ...(lock.whenWanted ? [lock.whenWanted()] : [])]);
+    const deps = { ...alone.deps(await alone.plan()), main: async () => repository, lease };
+    return await copyAll({ ...deps, ...request, signal });
+  } finally {
+    await lease?.release();
+    await lock.release();
+  }
+}

@@ -1,0 +1,26 @@
+import { deleteUnlessKept } from '../store/objects/objects.ts';
+import { copyDocument } from '../store/repository/copy-objects.ts';
+import { pinKey, putPin, readPins } from '../store/repository/pins.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { Side } from './steps.ts';
+
+/** What is pinned at the destination is pinned there. */
+export async function copyPins(
+  { repository: from, pins }: Side,
+  to: Repository,
+  have: ReadonlySet<string>,
+): Promise<void> {
+  const there = await readPins(to);
+  for (const [id, pin] of pins) {
+    if (!have.has(id) || there.has(id)) continue;
+    // A damaged pin keeps its snapshot all the same.
+    if (!(await copyDocument(from.destination, to.destination, pinKey(to.project, id)))) await putPin(to, id, pin);
+  }
+}
+
+/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned, and what the copy does not let go. */
+export async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
+  const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
+  for (const id of (await readPins(to)).keys())
+    if (!pins.has(id) && known.has(id)) await deleteUnlessKept(to.destination, pinKey(to.project, id));
+}

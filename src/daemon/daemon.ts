@@ -1,0 +1,247 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { BackupRequest } from '../backup/context.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Plan, PlannedSource } from '../plan/model.ts';
+import { missedRun, nextRun } from '../plan/values/schedule.ts';
+import type { RunReport, Trigger } from '../report/events.ts';
+import { openJournals } from '../run/journal.ts';
+import type { State } from '../run/state.ts';
+import { beginTry, dueRetry, type Try } from './retries.ts';
+import { stopOthers } from './stop-others.ts';
+
+export interface DaemonDeps {
+  state: State;
+  log: Log;
+  now(): Date;
+  zone: string;
+  /** the schedule of LIFEBOAT_SCHEDULE, served when no source says otherwise */
+  schedule: string;
+  journals: string;
+  /** id of the agent's own container */
+  agentId: string;
+  /** touched while the daemon is alive: the container's health check looks at it */
+  aliveFile: string;
+  plan(): Promise<Plan>;
+  backup(request: BackupRequest): Promise<RunReport>;
+  /** cleans up after dead runs, if no other run is under way */
+  recover(): Promise<void>;
+  /** until the next look while a dead run is not undone yet, milliseconds; default {@link RECOVER_AGAIN_MS} */
+  recoverAgainMs?: number;
+  /** true while a run is under way, in this process or in one started by `docker compose exec` */
+  isBusy(): Promise<boolean>;
+  /** calls back whenever containers changed, also after the connection to the engine was lost */
+  watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
+  /** Calls `tick` at every full minute until the returned function is called. It never rejects. */
+  everyMinute(tick: () => Promise<void>): () => void;
+}
+
+const ALIVE_INTERVAL_MS = 30_000;
+
+/** Until the next look while a dead run is not undone yet. */
+const RECOVER_AGAIN_MS = 5000;
+/** After so many looks in a row something lasting is in the way: then one a minute is enough. */
+const MAX_LOOKS = 20;
+
+/** A run begun later than this after its time was missed, not merely late. */
+const LATE_MS = 90_000;
+
+/** discover → plan → wait → run, until the signal aborts; then the run under way is ended cleanly and this resolves. */
+export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<void> {
+  const { log } = deps;
+  const served = servedTimes(deps);
+  let plan: Plan | undefined;
+  let running: Promise<void> | undefined;
+  let soon: NodeJS.Timeout | undefined;
+  let looks = 0;
+
+  const replan = async () => {
+    try {
+      const next = await deps.plan();
+      logChanges(log, plan, next);
+      plan = next;
+    } catch (error) {
+      log.warn('containers cannot be listed; trying again when the engine answers', { ...errorInfo(error) });
+    }
+  };
+  const tick = () => {
+    running ??= serve()
+      .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
+      .finally(async () => {
+        running = undefined;
+        await lookSoon();
+      });
+    return running;
+  };
+  // People wait for a container that is still held.
+  const lookSoon = async () => {
+    clearTimeout(soon);
+    const left = await openJournals(deps.journals).catch(() => []);
+    looks = left.length > 0 ? looks + 1 : 0;
+    if (left.length > 0 && looks <= MAX_LOOKS && !signal.aborted)
+      soon = setTimeout(tick, deps.recoverAgainMs ?? RECOVER_AGAIN_MS);
+  };
+  const serve = async () => {
+    if ((await openJournals(deps.journals)).length > 0) await deps.recover();
+    const due = await dueSchedules(deps, served, plan);
+    if (signal.aborted) return;
+    if (due.length > 0) return runDue(deps, served, due, signal);
+    await runAgain(deps, plan, signal);
+  };
+
+  await beat(deps);
+  const heart = setInterval(() => void beat(deps), ALIVE_INTERVAL_MS);
+  await deps.recover();
+  await replan();
+  logStart(deps, plan);
+  const stopTicking = deps.everyMinute(tick);
+  const watching = deps.watch(replan, signal);
+  void tick();
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  log.info('stopping');
+  stopTicking();
+  clearTimeout(soon);
+  clearInterval(heart);
+  await running;
+  await stopOthers(deps);
+  await watching.catch(() => undefined);
+}
+
+/** When each schedule was last served (ISO time by cron expression). */
+interface ServedTimes {
+  read(): Promise<Record<string, string>>;
+  write(served: Record<string, string>): Promise<void>;
+}
+
+/** A spool that cannot be written must not keep a run from being begun: it fails, and that is told. */
+function servedTimes({ state, log }: DaemonDeps): ServedTimes {
+  let unsaved: Record<string, string> = {};
+  return {
+    read: async () => ({ ...(await state.served().catch(() => ({}))), ...unsaved }),
+    async write(served) {
+      try {
+        await state.saveServed(served);
+        unsaved = {};
+      } catch (error) {
+        unsaved = served;
+        log.warn('the time of the run cannot be remembered', { ...errorInfo(error) });
+      }
+    },
+  };
+}
+
+interface Due {
+  schedule: string;
+  /** when it should have run */
+  at: Date;
+}
+
+/**
+ * The schedules whose time has come since they were last served. One never served before begins to count now: installing
+ * Lifeboat is no missed run.
+ */
+async function dueSchedules(deps: DaemonDeps, times: ServedTimes, plan: Plan | undefined): Promise<Due[]> {
+  const now = deps.now();
+  const served = await times.read();
+  const schedules = schedulesOf(plan, deps.schedule);
+  const fresh = schedules.filter((schedule) => served[schedule] === undefined);
+  if (fresh.length > 0) {
+    for (const schedule of fresh) served[schedule] = now.toISOString();
+    await times.write(served);
+  }
+  return schedules.flatMap((schedule) => {
+    const at = missedRun(schedule, deps.zone, new Date(served[schedule] as string), now);
+    return at === undefined ? [] : [{ schedule, at }];
+  });
+}
+
+async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: AbortSignal): Promise<void> {
+  const now = deps.now();
+  const missed = due.every(({ at }) => now.getTime() - at.getTime() > LATE_MS);
+  const trigger: Trigger = missed ? 'catch-up' : 'schedule';
+  const begun = () => {
+    if (missed)
+      deps.log.warn('catching up on a run that was missed', { missed: due.map(({ at }) => at.toISOString()) });
+  };
+  const schedules = new Set(due.map(({ schedule }) => schedule));
+  const before = await times.read();
+  // Before the run, so that one which brings the agent down is not started again and again.
+  await times.write({
+    ...before,
+    ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
+  });
+  const attempt = await beginTry(deps, [...schedules]);
+  const request = { trigger, only: (source: PlannedSource) => schedules.has(source.schedule), begun, signal };
+  if (await isMade(deps, attempt, request)) return;
+  deps.log.info('another run is under way; the scheduled one follows it');
+  await times.write(before);
+}
+
+/** Makes a run again that failed, for what it lacks. */
+async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
+  const due = await dueRetry(deps, plan);
+  if (!due) return;
+  const { retry, only } = due;
+  const attempt = await beginTry(deps, retry.schedules, retry);
+  const begun = () => deps.log.info('trying again what failed', { since: retry.since, try: retry.tries + 1 });
+  await isMade(deps, attempt, { trigger: 'catch-up', only, begun, signal });
+}
+
+/** Resolves to false when another run is under way: then it is as if the try had not begun. */
+async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
+  try {
+    await attempt.ended(await deps.backup({ ...request, attempt }));
+    return true;
+  } catch (error) {
+    if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
+    await attempt.cancel();
+    return false;
+  }
+}
+
+/** Every distinct schedule of the plan. Nothing planned is a failure to be told, at the time that the settings say. */
+export function schedulesOf(plan: Plan | undefined, fallback: string): string[] {
+  const schedules = [...new Set((plan?.sources ?? []).map((source) => source.schedule))];
+  return schedules.length > 0 ? schedules : [fallback];
+}
+
+/** When the next run begins, over all schedules. */
+export function nextRunOf(plan: Plan | undefined, fallback: string, zone: string, now: Date): Date {
+  const times = schedulesOf(plan, fallback).map((schedule) => nextRun(schedule, zone, now));
+  return times.reduce((first, time) => (time < first ? time : first));
+}
+
+function logStart(deps: DaemonDeps, plan: Plan | undefined): void {
+  const next = nextRunOf(plan, deps.schedule, deps.zone, deps.now());
+  deps.log.info('ready', {
+    sources: plan?.sources.map(({ name }) => name) ?? [],
+    nextRun: next.toISOString(),
+    zone: deps.zone,
+  });
+}
+
+function logChanges(log: Log, before: Plan | undefined, after: Plan): void {
+  const names = (plan: Plan | undefined) => new Set(plan?.sources.map(({ name }) => name));
+  const [old, now] = [names(before), names(after)];
+  const added = [...now].filter((name) => !old.has(name));
+  const removed = [...old].filter((name) => !now.has(name));
+  if (before && (added.length > 0 || removed.length > 0)) log.info('sources changed', { added, removed });
+  const known = new Set(before?.problems.map((problem) => JSON.stringify(problem)));
+  for (const problem of after.problems) {
+    if (known.has(JSON.stringify(problem))) continue;
+    log[problem.severity === 'error' ? 'error' : 'warn'](problem.message, { ...problem });
+  }
+}
+
+async function beat({ aliveFile, log }: DaemonDeps): Promise<void> {
+  try {
+    await mkdir(path.dirname(aliveFile), { recursive: true });
+    await writeFile(aliveFile, '');
+  } catch (error) {
+    log.warn('the health check cannot be answered', { ...errorInfo(error) });
+  }
+}

@@ -1,0 +1,73 @@
+import { halfSwapped } from '../kept/volumes.ts';
+import type { Problem } from '../plan/model.ts';
+import { type JournalEntry, openJournals, type Reached, readJournal } from '../run/journal.ts';
+import { openHolds } from '../run/release.ts';
+import type { UnderWay } from '../run/under-way.ts';
+
+/** A container that a run which is over still holds. */
+export interface HeldService {
+  container: string;
+  /** id of the run that holds it */
+  run: string;
+  verb: 'backup' | 'restore' | 'rollback';
+  /** what is still to be done: it is to be started, or its `lifeboat.exec.post` is to be run */
+  waitsFor: 'start' | 'post';
+  /** which data its restore has left in place; a backup changes none */
+  data: 'old' | 'new' | 'half' | 'unknown' | 'unchanged';
+}
+
+/** The containers that runs which are over still hold, by their journals. `underWay`: the others. */
+export async function heldServices(journals: string, underWay: readonly UnderWay[]): Promise<HeldService[]> {
+  const others = new Set(underWay.map(({ file }) => file));
+  const files = (await openJournals(journals)).filter((file) => !others.has(file));
+  const held: HeldService[] = [];
+  for (const file of files) {
+    // One that is being undone may be gone by now.
+    const entries: JournalEntry[] = await readJournal(file).catch(() => []);
+    const start = entries.find((entry) => entry.type === 'start');
+    if (!start) continue;
+    const begun = entries.find((entry) => entry.type === 'begun');
+    const run = start.verb === 'backup' ? start.run.id : start.id;
+    const shared = { run, verb: begun?.restore.verb ?? start.verb, data: dataOf(entries, start.verb) };
+    for (const { container, stop } of openHolds(entries)) {
+      held.push({ container: container.name, ...shared, waitsFor: stop ? 'start' : 'post' });
+    }
+  }
+  return held;
+}
+
+const DATA: Record<Reached, HeldService['data']> = { nothing: 'old', swapped: 'new', half: 'half', unknown: 'unknown' };
+
+function dataOf(entries: readonly JournalEntry[], verb: 'backup' | 'restore'): HeldService['data'] {
+  if (verb === 'backup') return 'unchanged';
+  if (halfSwapped(entries).length > 0) return 'half';
+  const done = entries.findLast((entry) => entry.type === 'volume-done');
+  if (done?.now) return done.now;
+  const reached = entries.findLast((entry) => entry.type === 'reported')?.reached;
+  return reached === undefined || reached === 'half' ? 'unknown' : DATA[reached];
+}
+
+const DATA_TEXT: Record<HeldService['data'], string> = {
+  unchanged: 'its data is unchanged',
+  old: 'the data in place is that from before',
+  new: 'the data in place is the restored one, complete',
+  half: 'its volume holds neither the old data nor the new',
+  unknown: 'which data is in place is not known yet',
+};
+
+/** They stand in `plan` and `status` as problems. */
+export function heldProblems(held: readonly HeldService[]): Problem[] {
+  return held.map(({ container, run, verb, waitsFor, data }) => {
+    const what =
+      waitsFor === 'start'
+        ? 'it is stopped, or being stopped, and not started again yet'
+        : 'its lifeboat.exec.post has not run yet';
+    return {
+      severity: 'error',
+      code: data === 'half' ? 'TREE_HALF_RESTORED' : 'RUN_DIED',
+      subject: container,
+      message: `${what}, after ${verb} ${run} has ended; ${DATA_TEXT[data]}`,
+      hint: 'This is undone as soon as it can be, and tried every minute; `docker compose logs lifeboat` says what is in the way.',
+    };
+  });
+}

@@ -1,0 +1,243 @@
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
+import { requireGone } from '../docker/remove-helper.ts';
+import { halfSwapped } from '../kept/volumes.ts';
+import type { Dispatcher } from '../report/dispatch.ts';
+import { overall, type RestoreStart, type RunReport, type RunStart } from '../report/events.ts';
+import { reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
+import {
+  appendJournal,
+  type JournalEntry,
+  journalObjects,
+  openJournals,
+  type Reached,
+  type RolledBackFrom,
+  readJournal,
+} from '../run/journal.ts';
+import { type HoldDeps, releaseHolds } from '../run/release.ts';
+import { emptySpool } from '../run/spool.ts';
+import type { State } from '../run/state.ts';
+import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
+import type { Repository } from '../store/repository/repository.ts';
+
+export interface RecoverDeps {
+  /** directory of the journals */
+  journals: string;
+  /** directory of runs inside the spool */
+  spool: string;
+  destination: string;
+  state: State;
+  dispatcher: Dispatcher;
+  log: Log;
+  now(): Date;
+  repository(): Promise<Repository>;
+  holdDeps(record: HoldDeps['record']): HoldDeps;
+  /** True if that container, which the journal or helper is of, is another agent that runs. Rejects when it is not known. */
+  isOthers(agent: string): Promise<boolean>;
+  /**
+   * Removes the helpers of this project that are not to be kept. Resolves to the runs of which helpers still exist. Rejects when they
+   * cannot be listed.
+   */
+  reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<ReadonlySet<string>>;
+  /** Drops the databases that a dead restore left. Resolves to whether none is left. */
+  dropDatabases(
+    entries: readonly JournalEntry[],
+    run: { id: string; record(entry: JournalEntry): void },
+  ): Promise<boolean>;
+  /** how far a dead restore or rollback had come; rejects when its server cannot be asked */
+  reachedBy(restore: RestoreStart, from?: RolledBackFrom): Promise<Reached>;
+  agentVersion: string;
+  /** Puts volumes right that a dead restore or rollback left half done. */
+  undoVolumes(entries: readonly JournalEntry[], journal: string): Promise<{ done: boolean; now?: 'old' | 'new' }>;
+  /** removes unfinished files of this project from the destination; nobody writes there now */
+  sweepTemporary(): Promise<void>;
+}
+
+/** `lifeboat plan` has helpers for some seconds, outside of every run. Older ones have lost their master. */
+const STRAY_MS = 60_000;
+
+/**
+ * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, half restored
+ * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be
+ * called with the lock held, so that every journal is of a run that is dead, but for those of another agent that runs and
+ * shares the spool: what is theirs is left alone. Never rejects: what could not be undone is logged and tried again at the
+ * next call.
+ */
+export async function recover(deps: RecoverDeps): Promise<void> {
+  const attempt = async (what: string, work: () => Promise<void>) => {
+    try {
+      await work();
+    } catch (error) {
+      deps.log.warn(`${what}; trying again later`, { ...errorInfo(error) });
+    }
+  };
+  // Until it is known whose they are.
+  const others = new Set<string>();
+  await attempt('the journals cannot be read', async () => {
+    for (const file of await openJournals(deps.journals)) {
+      const id = path.basename(file, '.ndjson');
+      others.add(id);
+      await attempt('a dead run could not be undone', () => recoverOne(deps, file, () => others.delete(id)));
+    }
+  });
+  const strayBefore = deps.now().getTime() - STRAY_MS;
+  const isYoung = (runId: string) => (parseSnapshotId(runId)?.date.getTime() ?? 0) > strayBefore;
+  await attempt('helpers cannot be listed', async () => {
+    const living = await deps.reapHelpers(
+      ({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent),
+    );
+    // Only now: a helper could write in its directory meanwhile, and exchange a part of it for a link.
+    await emptySpool(deps, (name) => others.has(name) || living.has(name));
+  });
+}
+
+async function recoverOne(deps: RecoverDeps, file: string, isOurs: () => void): Promise<void> {
+  const entries = await readJournal(file);
+  const start = entries.find((entry) => entry.type === 'start');
+  if (start?.agent !== undefined && (await deps.isOthers(start.agent))) return;
+  isOurs();
+  // An empty journal: nothing was recorded, so nothing was done.
+  if (!start || (await undo(deps, file, entries, start))) await rm(file, { force: true });
+}
+
+/** Resolves to whether everything is undone. What could not be is tried again at the next call; it is reported once. */
+async function undo(
+  deps: RecoverDeps,
+  file: string,
+  entries: JournalEntry[],
+  start: JournalEntry & { type: 'start' },
+): Promise<boolean> {
+  const id = start.verb === 'backup' ? start.run.id : start.id;
+  const reported = entries.some((entry) => entry.type === 'reported');
+  if (reported) deps.log.info(`finishing what a ${start.verb} left undone`, { run: id });
+  else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
+  const record = (entry: JournalEntry) => appendJournal(file, entry);
+  // Containers are only started on a volume that is wholly old or new.
+  const volumes = await undoInVolumes(deps, file, id);
+  // People's containers do not wait for the rest, nor the rest for a long post hook.
+  const begun = entries.find((entry) => entry.type === 'begun');
+  const [{ again }, clean] = await Promise.all([
+    volumes.half ? { again: true } : releaseHolds(entries, deps.holdDeps(record)),
+    removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
+  ]);
+  if (!reported) {
+    // A safety snapshot is told of by its restore.
+    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
+    const copying = entries.findLast((entry) => entry.type === 'copying');
+    const reached = volumes.reached ?? clean.reached;
+    const several = severalOf(entries);
+    if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
+    record({ type: 'reported', ...(begun ? { reached } : {}) });
+  }
+  return clean.done && volumes.done && !again;
+}
+
+/** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */
+async function undoInVolumes(
+  deps: RecoverDeps,
+  file: string,
+  id: string,
+): Promise<{ done: boolean; half?: boolean; reached?: Reached }> {
+  const entries = await readJournal(file);
+  if (!entries.some(({ type }) => type === 'volume')) return { done: true };
+  try {
+    // First, because a helper of the dead run goes on moving.
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
+    const { done, now } = await deps.undoVolumes(entries, file);
+    const half = !done && halfSwapped(await readJournal(file)).length > 0;
+    if (half) return { done, half, reached: 'half' };
+    return { done, half, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
+  } catch (error) {
+    deps.log.warn('a half restored volume could not be put right', { run: id, ...errorInfo(error) });
+    const half = halfSwapped(entries).length > 0;
+    return { done: false, half, reached: half ? 'half' : 'unknown' };
+  }
+}
+
+interface Cleared {
+  done: boolean;
+  /** what is left of the run: it may have written its manifest before it died */
+  left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way' | 'unknown';
+  /** of a restore */
+  reached: Reached;
+}
+
+async function removeLeftovers(
+  deps: RecoverDeps,
+  journal: string,
+  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
+): Promise<Cleared> {
+  let left: Cleared['left'] = 'unknown';
+  try {
+    // First, because a helper of the dead run goes on storing.
+    requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
+    if (verb === 'restore') {
+      const record = (entry: JournalEntry) => appendJournal(journal, entry);
+      const done = await deps.dropDatabases(await readJournal(journal), { id, record });
+      // What is dropped cannot be given its name any more, so from here on the answer stays the same.
+      const reached = begun && done ? await reachedBy(deps, begun) : 'unknown';
+      return { done, left, reached };
+    }
+    const repository = await deps.repository();
+    const { snapshots, damaged } = await repository.snapshots();
+    if (snapshots.some(({ manifest }) => manifest.id === id)) left = 'snapshot';
+    else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
+    else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
+    else left = 'nothing';
+    // What a manifest names that may still appear is left to a prune, which waits for a day.
+    if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
+    await deps.sweepTemporary();
+    return { done: true, left, reached: 'unknown' };
+  } catch (error) {
+    deps.log.warn('what a dead run left could not be removed', { run: id, ...errorInfo(error) });
+    return { done: false, left, reached: 'unknown' };
+  }
+}
+
+const LEFT_HINTS = {
+  nothing: 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
+  snapshot: 'Its snapshot was complete by then and can be used.',
+  'on its way':
+    'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
+  unknown: 'What it stored could not be looked at yet; what no snapshot needs is removed later.',
+  'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
+};
+
+/** Nothing waits for a server that cannot be asked: whoever looks at what is kept asks it again. */
+async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { type: 'begun' }): Promise<Reached> {
+  return deps.reachedBy(restore, from).catch((error: unknown) => {
+    deps.log.warn('how far a dead restore had come cannot be told', { restore: restore.id, ...errorInfo(error) });
+    return 'unknown';
+  });
+}
+
+async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left']): Promise<void> {
+  const error = new LifeboatError('RUN_DIED', 'the agent ended in the middle of the run', {
+    hint: LEFT_HINTS[left],
+  });
+  const last = await deps.state.lastRun();
+  // It had ended and was being reported when it died: then its own report is the one to tell.
+  const report: RunReport =
+    last?.id === run.id
+      ? last
+      : {
+          ...run,
+          end: deps.now().toISOString(),
+          status: 'failed',
+          results: [],
+          problems: [],
+          error: errorInfo(error),
+          destination: deps.destination,
+          logTail: [],
+          ...(left === 'snapshot' ? { snapshot: run.id } : {}),
+          ...(last ? { previousStatus: overall(last) } : {}),
+        };
+  if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
+  await deps.state.saveLastRun(report);
+  deps.dispatcher.emit({ type: 'run-finished', report });
+  // Told before it is noted as told.
+  await deps.dispatcher.settle();
+}

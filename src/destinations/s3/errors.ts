@@ -1,0 +1,134 @@
+import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
+import { isMangled, isPassing, type S3Failure, statusOf } from './retry.ts';
+
+/** What was asked of the server, in the words of a sentence, and the permission that it takes. */
+export const S3_ACTS = {
+  put: { words: 'store objects', permission: 's3:PutObject' },
+  get: { words: 'read objects', permission: 's3:GetObject' },
+  list: { words: 'list objects', permission: 's3:ListBucket' },
+  delete: { words: 'delete objects', permission: 's3:DeleteObject' },
+  abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
+  uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
+  lock: { words: 'prolong locks', permission: 's3:PutObjectRetention' },
+  locks: { words: 'ask how long the bucket locks', permission: 's3:GetBucketObjectLockConfiguration' },
+  bucket: { words: 'look at the bucket or change it', permission: 'what the cause names' },
+  versions: { words: 'list versions', permission: 's3:ListBucketVersions' },
+  mend: { words: 'bring versions back', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },
+} as const;
+export type S3Act = keyof typeof S3_ACTS;
+
+/** Every server has words of its own for a quota or a disk that is used up. */
+const FULL = /quota|StorageFull|InsufficientStorage|InsufficientCapacity|cap_exceeded|CapExceeded|EntityTooLarge/i;
+const BAD_KEY = /^(InvalidAccessKeyId|SignatureDoesNotMatch|AuthFailure|Unauthorized)$/;
+const OLD_KEY = /^(ExpiredToken|TokenRefreshRequired|InvalidToken|ExpiredTokenException)$/;
+const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
+const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
+
+/**
+ * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED, DELETE_REFUSED, OBJECT_ARCHIVED. What is
+ * a LifeboatError stays what it is.
+ *
+ * @param name how the destination is called
+ */
+export function explainS3(error: unknown, act: S3Act, name: string): LifeboatError {
+  if (error instanceof LifeboatError) return error;
+  const kind = error instanceof Error ? error.name : '';
+  const text = `${kind} ${error instanceof Error ? error.message : ''}`;
+  const failure = { error, act, name, kind, text, status: statusOf(error) };
+  const [code, message, hint] = explainByName(failure) ?? explainByStatus(failure);
+  return new LifeboatError(code, message, { hint, cause: named(error) });
+}
+
+/** A failure of the SDK, taken apart. `text` has its name and its message. */
+interface Failure {
+  error: unknown;
+  act: S3Act;
+  name: string;
+  kind: string;
+  text: string;
+  status: number | undefined;
+}
+
+type Explanation = [code: ErrorCode, message: string, hint: string];
+
+/** What the name of an error says, where servers agree on one. */
+function explainByName({ kind, text, status, name }: Failure): Explanation | undefined {
+  if (status === 507 || (status !== undefined && status >= 400 && FULL.test(text))) {
+    return ['DEST_FULL', `${name} has no space left`, 'Raise the quota of the bucket or account, or free space there.'];
+  }
+  if (kind === 'NoSuchBucket') {
+    const hint = 'Create it, or correct its name, region or endpoint.';
+    return ['DEST_UNWRITABLE', `the bucket of ${name} does not exist`, hint];
+  }
+  if (kind === 'InvalidObjectState' || kind === 'ObjectNotInActiveTierError') {
+    const hint =
+      'Ask the server for it (`aws s3api restore-object`) and wait, then try again; look for the rule that moved it with `lifeboat bucket setup`.';
+    return ['OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint];
+  }
+  if (kind === 'CredentialsProviderError' || /credential/i.test(kind)) {
+    const hint = 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE forms.';
+    return ['DEST_UNWRITABLE', `there is no key for ${name}`, hint];
+  }
+  if (OTHER_REGION.test(kind) || status === 301 || /region is missing/i.test(text)) {
+    return ['DEST_UNWRITABLE', `${name} is in another region`, 'Add ?region=… to its location.'];
+  }
+  if (kind === 'RequestTimeTooSkewed') {
+    const message = `the clocks of this host and of ${name} differ too much`;
+    return ['DEST_UNWRITABLE', message, 'Set the clock of the host.'];
+  }
+  if (OLD_KEY.test(kind)) return ['DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.'];
+  if (BAD_KEY.test(kind)) {
+    const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';
+    return ['DEST_UNWRITABLE', `${name} refused the key`, hint];
+  }
+  return undefined;
+}
+
+/** What the status says, or that there is none. */
+function explainByStatus({ error, act, name, text, status }: Failure): Explanation {
+  if (act === 'delete' && isKept(status, text)) {
+    const hint =
+      'That is as it should be with a lock or an append-only key: allow s3:DeleteObject to the key if it is not.';
+    return ['DELETE_REFUSED', `${name} does not let this key delete objects`, hint];
+  }
+  if (status === 403 || status === 401) return ['DEST_UNWRITABLE', ...refused(act, name)];
+  if (isMangled(error)) {
+    const hint = 'Look at the memory of the host, and at what is between it and the server.';
+    return ['DEST_DAMAGED', `what arrives at ${name} is not what was sent`, hint];
+  }
+  if (isPassing(error)) {
+    if (status === undefined || status < 300) return ['DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT];
+    const hint = 'Look at the state of the server, and run it again later.';
+    return ['DEST_UNREACHABLE', `${name} kept failing (HTTP ${status})`, hint];
+  }
+  if (status === undefined) return ['DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error)];
+  const message = `${name} did not ${S3_ACTS[act].words} as asked (HTTP ${status})`;
+  return ['DEST_UNWRITABLE', message, 'The cause has what the server says.'];
+}
+
+/** The key may not delete, or something keeps the object for a time: servers have several words for that. */
+function isKept(status: number | undefined, text: string): boolean {
+  return status === 403 || (status !== undefined && status >= 400 && status < 500 && /lock|retention|hold/i.test(text));
+}
+
+function refused(act: S3Act, name: string): [string, string] {
+  const { words, permission } = S3_ACTS[act];
+  return [
+    `${name} does not let this key ${words}`,
+    `Allow ${permission} to the key, or correct it; \`lifeboat bucket policy\` prints what Lifeboat needs.`,
+  ];
+}
+
+function tlsHint(error: unknown): string {
+  const code = error instanceof Error ? String((error as S3Failure).code ?? '') : '';
+  if (!/CERT|TLS|SSL/.test(code)) return NETWORK_HINT;
+  return 'Name the file with the certificate of its authority in NODE_EXTRA_CA_CERTS, or correct the endpoint.';
+}
+
+/** The SDK has answers without a message, such as those to HEAD: then the name says more. */
+function named(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const status = statusOf(error);
+  const known = error.name !== 'Error' && !error.message.includes(error.name) ? `${error.name}: ` : '';
+  return new Error(`${known}${error.message}${status === undefined ? '' : ` (HTTP ${status})`}`, { cause: error });
+}

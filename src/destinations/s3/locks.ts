@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { HeadObjectCommandOutput, ObjectLockConfiguration, ObjectLockRetentionMode } from '@aws-sdk/client-s3';
+import { LifeboatError } from '../../base/errors.ts';
+import type { S3Connection } from './client.ts';
+import { PROLONGED } from './policy.ts';
+import { statusOf } from './retry.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const AT_ONCE = 8;
+
+/** How long a bucket locks what is stored in it, and how. */
+export interface DefaultLock {
+  mode: ObjectLockRetentionMode;
+  days: number;
+}
+
+/** Each server has an answer of its own for what it does not know, or what was not set. */
+const NO_LOCK = /NotImplemented|NotSupported|Unsupported|MethodNotAllowed|ObjectLock|InvalidBucketState|InvalidRequest/;
+
+/** How long a bucket with these settings locks what is stored; undefined where it does not. */
+export function standardLock(configuration: ObjectLockConfiguration | undefined): DefaultLock | undefined {
+  const { Mode, Days, Years } = configuration?.Rule?.DefaultRetention ?? {};
+  const days = Days ?? (Years === undefined ? undefined : Years * 365);
+  return Mode && days !== undefined ? { mode: Mode, days } : undefined;
+}
+
+/**
+ * Prolongs locks of objects that are needed for longer than they were stored for. Until when each is locked is remembered
+ * in a file, so that a run that finds them locked for long enough asks for none of them.
+ */
+export class S3Locks {
+  private readonly s3: S3Connection;
+  private readonly file: string;
+  private readonly directory: string;
+
+  /** @param directory on the agent's own disk; made when it is needed */
+  constructor(s3: S3Connection, directory: string) {
+    this.s3 = s3;
+    this.directory = directory;
+    this.file = join(directory, `${createHash('sha256').update(s3.name).digest('hex').slice(0, 16)}.json`);
+  }
+
+  /**
+   * Sees to it that each of the objects is locked for at least as long as one that is stored now. Returns how many locks were
+   * prolonged: 0 at a bucket that does not lock. `alive` is called for each object.
+   *
+   * @throws DEST_UNWRITABLE when the key may not prolong locks, or not ask for them where there may be some; OBJECT_MISSING; what a request throws; the signal's reason
+   */
+  async prolong(keys: readonly string[], now: number, signal?: AbortSignal, alive?: () => void): Promise<number> {
+    const lock = await this.standard(keys, signal);
+    if (!lock) return 0;
+    const known = await this.remembered();
+    const needed = now + lock.days * DAY_MS;
+    const until = new Date(Math.ceil(now + lock.days * PROLONGED * DAY_MS));
+    // A snapshot of one source does not forget what was found out about the others.
+    const still = new Map([...known].filter(([, end]) => end > now));
+    let prolonged = 0;
+    const queue = [...new Set(keys)];
+    const work = async () => {
+      for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
+        signal?.throwIfAborted();
+        let locked = known.get(key) ?? 0;
+        if (locked < needed) locked = await this.lockedUntil(key, signal);
+        if (locked < needed) {
+          await this.lock(key, lock.mode, until, signal);
+          locked = until.getTime();
+          prolonged += 1;
+        }
+        still.set(key, locked);
+        alive?.();
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, work));
+    } finally {
+      queue.length = 0;
+      await this.remember(still);
+    }
+    return prolonged;
+  }
+
+  private async standard(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
+    const request = { Bucket: this.s3.bucket };
+    try {
+      const answer = await this.s3.send(
+        (sdk, client, options) => client.send(new sdk.GetObjectLockConfigurationCommand(request), options),
+        { signal },
+      );
+      return standardLock(answer.ObjectLockConfiguration);
+    } catch (error) {
+      const status = statusOf(error);
+      if (status === 404 || status === 405 || status === 501) return undefined;
+      if ((status === 400 || status === 409) && error instanceof Error && NO_LOCK.test(error.name)) return undefined;
+      // Most keys for a bucket that does not lock may not ask; nothing is missed there.
+      if (status === 403 && !(await this.mayLock(keys, signal))) return undefined;
+      throw this.s3.explain(error, 'locks', signal);
+    }
+  }
+
+  /** Whether the first few objects, those of the repository and of the first source, are locked; true where they do not tell. */
+  private async mayLock(keys: readonly string[], signal?: AbortSignal): Promise<boolean> {
+    try {
+      for (const key of keys.slice(0, 3)) if ((await this.head(key, signal)).ObjectLockMode) return true;
+      return false;
+    } catch {
+      signal?.throwIfAborted();
+      return true;
+    }
+  }
+
+  private async lockedUntil(key: string, signal?: AbortSignal): Promise<number> {
+    return (await this.head(key, signal)).ObjectLockRetainUntilDate?.getTime() ?? 0;
+  }
+
+  private async head(key: string, signal?: AbortSignal): Promise<HeadObjectCommandOutput> {
+    const request = { Bucket: this.s3.bucket, Key: this.s3.prefix + key };
+    try {
+      return await this.s3.send((sdk, client, options) => client.send(new sdk.HeadObjectCommand(request), options), {
+        signal,
+      });
+    } catch (error) {
+      if (statusOf(error) !== 404) throw this.s3.explain(error, 'get', signal);
+      throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause: error });
+    }
+  }
+
+  private async lock(key: string, Mode: ObjectLockRetentionMode, until: Date, signal?: AbortSignal): Promise<void> {
+    const request = { Bucket: this.s3.bucket, Key: this.s3.prefix + key };
+    try {
+      await this.s3.send(
+        (sdk, client, options) =>
+          client.send(
+            new sdk.PutObjectRetentionCommand({ ...request, Retention: { Mode, RetainUntilDate: until } }),
+            options,
+          ),
+        { signal },
+      );
+    } catch (error) {
+      throw this.s3.explain(error, 'lock', signal);
+    }
+  }
+
+  private async remembered(): Promise<Map<string, number>> {
+    try {
+      return new Map(Object.entries(JSON.parse(await readFile(this.file, 'utf8')) as Record<string, number>));
+    } catch {
+      // Then each object is looked at.
+      return new Map();
+    }
+  }
+
+  private async remember(locks: ReadonlyMap<string, number>): Promise<void> {
+    try {
+      await mkdir(this.directory, { recursive: true, mode: 0o700 });
+      await writeFile(`${this.file}.new`, JSON.stringify(Object.fromEntries(locks)), { mode: 0o600 });
+      await rename(`${this.file}.new`, this.file);
+    } catch {
+      // A memory that cannot be kept costs requests, and nothing else.
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { LifeboatError } from '../../base/errors.ts';
+import type { S3Location } from '../../plan/s3-location.ts';
+import type { LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
+import { alreadyThere, checkKey, checkPrefix, isKey } from '../keys.ts';
+import { S3Connection, type S3Credentials } from './client.ts';
+import { isNoBucket, openObject } from './get.ts';
+import { S3Locks } from './locks.ts';
+import { putInParts } from './multipart.ts';
+import { S3Put } from './objects.ts';
+import { PartBuffers, PartReader, partSize } from './parts.ts';
+import { S3_LIMITS, type S3Limits, statusOf } from './retry.ts';
+import { sweepUploads, UploadLog } from './uploads.ts';
+
+export interface S3Options {
+  location: S3Location;
+  credentials?: S3Credentials;
+  /** the directory where uploads in parts are recorded, on the agent's own disk; made when it is needed */
+  uploads: string;
+  /** the directory where it is remembered until when objects are locked; default: beside that one */
+  locks?: string;
+  /** where the names of proxies are looked up; default: the environment of the process */
+  env?: NodeJS.ProcessEnv;
+  limits?: Partial<S3Limits>;
+  /** when the process is to end: what is under way is ended within seconds */
+  hurry?: AbortSignal | undefined;
+}
+
+/**
+ * Keeps objects below a prefix of a bucket, on AWS or any server that speaks its language. Small objects are put whole,
+ * others in parts; nothing is visible before it is complete. Every object is looked at after it was stored: its size must be
+ * what was sent. What arrives is compared with the MD5 of each request by the server itself.
+ */
+export function createS3Destination(options: S3Options): LockingDestination {
+  const { location, credentials, env = process.env } = options;
+  const limits = { ...S3_LIMITS, ...options.limits };
+  const s3 = new S3Connection({ location, limits, env, hurry: options.hurry, ...(credentials ? { credentials } : {}) });
+  const log = new UploadLog(options.uploads);
+  const locks = new S3Locks(s3, options.locks ?? `${options.uploads}-locks`);
+  const buffers = new PartBuffers();
+  return {
+    name: s3.name,
+
+    async put(key, body, putOptions = {}) {
+      checkKey(key);
+      let bodyError: unknown;
+      body.once('error', (error) => {
+        bodyError = error;
+      });
+      const { signal } = putOptions;
+      const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      try {
+        signal?.throwIfAborted();
+        return await store({ s3, log, buffers }, key, body, putOptions);
+      } catch (error) {
+        body.destroy();
+        signal?.throwIfAborted();
+        throw error === bodyError ? error : s3.explain(error, 'put', signal);
+      } finally {
+        signal?.removeEventListener('abort', onAbort);
+      }
+    },
+
+    async get(key, { range, signal } = {}) {
+      checkKey(key);
+      return openObject(s3, key, range, signal);
+    },
+
+    list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
+
+    async delete(key, { signal } = {}) {
+      const request = { Bucket: s3.bucket, Key: s3.prefix + checkKey(key) };
+      try {
+        await s3.send((sdk, client, opts) => client.send(new sdk.DeleteObjectCommand(request), opts), {
+          signal,
+        });
+      } catch (error) {
+        if (statusOf(error) === 404 && !isNoBucket(error)) return;
+        throw s3.explain(error, 'delete', signal);
+      }
+    },
+
+    prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
+
+    sweepTemporary: ({ prefix = '', signal } = {}) => sweepUploads(s3, log, checkPrefix(prefix), signal),
+  };
+}
+
+interface Means {
+  s3: S3Connection;
+  log: UploadLog;
+  buffers: PartBuffers;
+}
+
+async function store(
+  { s3, log, buffers: all }: Means,
+  key: string,
+  body: Readable,
+  { signal, expectedSize, keepOnFailure, whole }: PutOptions,
+): Promise<Stored> {
+  const begun = whole && (await log.find(key, whole));
+  const put = new S3Put(s3, key, begun?.mark ?? randomBytes(12).toString('hex'), signal);
+  // Not every server honours If-None-Match, so there is always a look as well.
+  if (await put.head()) throw alreadyThere(key);
+  const hash = createHash('sha256');
+  const reader = new PartReader(body, hash);
+  const buffers = all.share();
+  try {
+    const first = await buffers.take(partSize(0, expectedSize));
+    const filled = await reader.fill(first);
+    const sent =
+      filled < first.length
+        ? put.whole(first.subarray(0, filled))
+        : putInParts({ s3, log, put, key, begun, signal }, { reader, buffers, first, expectedSize, whole });
+    await sent.catch(async (error: unknown) => {
+      const isOthers = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
+      if (!isOthers && !keepOnFailure && !put.toBeResumed) await put.discard();
+      throw error;
+    });
+  } finally {
+    buffers.end();
+  }
+  return { size: reader.size, sha256: hash.digest('hex') };
+}
+
+async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {
+  let from: { ContinuationToken?: string } = {};
+  for (;;) {
+    const request = { Bucket: s3.bucket, Prefix: s3.prefix + prefix, ...from };
+    const page = await s3
+      .send((sdk, client, options) => client.send(new sdk.ListObjectsV2Command(request), options), { signal })
+      .catch((error: unknown) => {
+        throw s3.explain(error, 'list', signal);
+      });
+    for (const { Key = '', Size = 0 } of page.Contents ?? []) {
+      const key = Key.slice(s3.prefix.length);
+      // Consoles make objects that stand for folders, and others may have names that are none here.
+      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) yield { key, size: Size };
+    }
+    if (!page.IsTruncated || !page.NextContinuationToken) return;
+    from = { ContinuationToken: page.NextContinuationToken };
+  }
+}

@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import type { Stored } from '../destination.ts';
+import type { S3Connection } from './client.ts';
+import { statusOf } from './retry.ts';
+
+/** An upload in parts that may have been begun. */
+export interface Recorded {
+  file: string;
+  key: string;
+}
+
+/** One that can be resumed. */
+export interface Begun extends Recorded {
+  /** what the server calls it */
+  upload: string;
+  /** see {@link S3Put} */
+  mark: string;
+  /** what the object will be */
+  whole: Stored;
+}
+
+/** How long an upload that was cut off may wait to be resumed, milliseconds: its parts cost money. */
+const RESUMED_WITHIN_MS = 2 * 24 * 60 * 60_000;
+
+/**
+ * The uploads in parts that Lifeboat has begun and not ended, a file each in a directory of its own; helpers write there too.
+ * S3 tells nobody who began an upload, but keys hold random ids: an upload to a key that stands here is Lifeboat's own.
+ */
+export class UploadLog {
+  private readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /**
+   * Records that an upload to `key` is about to begin; it is on the disk when this returns.
+   *
+   * @throws SPOOL_FULL
+   */
+  record(key: string): Recorded {
+    return { file: this.write(key), key };
+  }
+
+  /** Records how an upload that has begun can be resumed. Throws as {@link record}. */
+  async note(record: Recorded, begun: Omit<Begun, 'file'>): Promise<Begun> {
+    const { key, upload, mark, whole } = begun;
+    const noted = { key, upload, mark, whole: { size: whole.size, sha256: whole.sha256 } };
+    const file = this.write(noted);
+    await this.forget(record);
+    return { file, ...noted };
+  }
+
+  /** An upload of these bytes that was cut off. */
+  async find(key: string, { size, sha256 }: Stored): Promise<Begun | undefined> {
+    const all = (await this.recorded()).filter((one): one is Begun => 'whole' in one && one.key === key);
+    return all.find(({ whole }) => whole.size === size && whole.sha256 === sha256);
+  }
+
+  /** What is to be given up: all but what may still be resumed. `key` is empty for one that a crash cut off. */
+  async left(): Promise<Recorded[]> {
+    const all = await this.recorded();
+    const before = Date.now() - RESUMED_WITHIN_MS;
+    const resumable = new Set<string>();
+    for (const one of all) {
+      if ('whole' in one && (await writtenAt(one.file)) > before) resumable.add(one.key);
+    }
+    return all.filter(({ key }) => !resumable.has(key));
+  }
+
+  async forget({ file }: Pick<Recorded, 'file'>): Promise<void> {
+    await rm(file, { force: true });
+  }
+
+  private async recorded(): Promise<(Recorded | Begun)[]> {
+    const names = await readdir(this.directory).catch((error: unknown) => {
+      if (hasErrno(error, 'ENOENT')) return [];
+      throw error;
+    });
+    const all: (Recorded | Begun)[] = [];
+    for (const name of names) {
+      const file = join(this.directory, name);
+      const text = await readFile(file, 'utf8').catch(() => '');
+      // One that a crash cut off announced an upload that was not begun.
+      const value = text.endsWith('\n') ? (JSON.parse(text) as string | Omit<Begun, 'file'>) : '';
+      all.push(typeof value === 'string' ? { file, key: value } : { file, ...value });
+    }
+    return all;
+  }
+
+  private write(value: unknown): string {
+    const file = join(this.directory, randomBytes(8).toString('hex'));
+    try {
+      mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+      const fd = openSync(file, 'wx', 0o600);
+      try {
+        writeSync(fd, `${JSON.stringify(value)}\n`);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (cause) {
+      if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
+      rmSync(file, { force: true });
+      throw new LifeboatError('SPOOL_FULL', 'the spool has no space left to record an upload', {
+        cause,
+        hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+      });
+    }
+    return file;
+  }
+}
+
+/** When a file was written, milliseconds since 1970; 0 when it is gone. */
+async function writtenAt(file: string): Promise<number> {
+  return stat(file).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+}
+
+/** Parts that were on their way when an upload is given up can come to life after it: it is looked for again. */
+const ROUNDS = 3;
+
+/**
+ * Gives up uploads that were begun below `prefix` and recorded, that nobody is at work on any more, and that are not to be resumed.
+ * Others, whoever began them, stay. Returns how many.
+ */
+export async function sweepUploads(
+  s3: S3Connection,
+  log: UploadLog,
+  prefix: string,
+  signal?: AbortSignal,
+): Promise<number> {
+  const recorded = (await log.left()).filter(({ key }) => key === '' || key.startsWith(prefix));
+  if (recorded.length === 0) return 0;
+  const own = new Set(recorded.map(({ key }) => key));
+  const swept = await abandonUploads(s3, prefix, (key) => own.has(key), signal);
+  for (const one of recorded) await log.forget(one);
+  return swept;
+}
+
+/** Gives up all uploads below `prefix` (any beginning of keys) whose key is `own`. Returns how many. */
+export async function abandonUploads(
+  s3: S3Connection,
+  prefix: string,
+  own: (key: string) => boolean,
+  signal?: AbortSignal,
+): Promise<number> {
+  const swept = new Set<string>();
+  for (let round = 1; round <= ROUNDS; round++) {
+    const found: { key: string; id: string }[] = [];
+    for await (const upload of uploadsBelow(s3, prefix, signal)) if (own(upload.key)) found.push(upload);
+    if (found.length === 0) break;
+    for (const { key, id } of found) {
+      swept.add(id);
+      await abandon(s3, key, id, signal);
+    }
+  }
+  return swept.size;
+}
+
+async function abandon(s3: S3Connection, key: string, id: string, signal?: AbortSignal): Promise<void> {
+  const request = { Bucket: s3.bucket, Key: s3.prefix + key, UploadId: id };
+  try {
+    await s3.send((sdk, client, options) => client.send(new sdk.AbortMultipartUploadCommand(request), options), {
+      signal,
+    });
+  } catch (error) {
+    if (statusOf(error) !== 404) throw s3.explain(error, 'abort', signal);
+  }
+}
+
+/** Uploads in parts that are neither complete nor given up. */
+async function* uploadsBelow(
+  s3: S3Connection,
+  prefix: string,
+  signal?: AbortSignal,
+): AsyncGenerator<{ key: string; id: string }> {
+  const whole = s3.prefix + prefix;
+  let from: { KeyMarker?: string; UploadIdMarker?: string } = {};
+  for (;;) {
+    const request = { Bucket: s3.bucket, Prefix: whole, ...from };
+    const page = await s3
+      .send((sdk, client, options) => client.send(new sdk.ListMultipartUploadsCommand(request), options), { signal })
+      .catch((error: unknown) => {
+        throw s3.explain(error, 'uploads', signal);
+      });
+    for (const { Key, UploadId } of page.Uploads ?? []) {
+      if (Key?.startsWith(whole) && UploadId) yield { key: Key.slice(s3.prefix.length), id: UploadId };
+    }
+    if (!page.IsTruncated || !page.NextKeyMarker) return;
+    from = {
+      KeyMarker: page.NextKeyMarker,
+      ...(page.NextUploadIdMarker ? { UploadIdMarker: page.NextUploadIdMarker } : {}),
+    };
+  }
+}

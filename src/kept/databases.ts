@@ -1,0 +1,111 @@
+import type { Plan, PostgresSource } from '../plan/model.ts';
+import type { RestoreStart } from '../report/events.ts';
+import type { Reached, RolledBackFrom } from '../run/journal.ts';
+import type { KeptDatabase, Rollback, State } from '../run/state.ts';
+import type { Aside } from '../sources/postgres/facts/databases.ts';
+import { endOwn, readDatabases } from '../sources/postgres/load/swap.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { restoreTarget } from './target.ts';
+
+/** What a server has under some names, see {@link readDatabases}. */
+export type Present = Awaited<ReturnType<typeof readDatabases>>;
+
+/** Every name that the databases of some rollbacks may have. */
+export function namesOf(rollbacks: readonly Rollback[]): string[] {
+  return rollbacks.flatMap(({ databases = [] }) => databases.flatMap(({ name, before }) => [name, before]));
+}
+
+/** The databases of a source that are kept aside now, by their names there. */
+export async function keptDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
+  const all = (await state.rollbacks()).filter((one) => one.source === source);
+  return all.flatMap(({ databases = [], inUse, safety }) =>
+    // After a rollback it is the restored data that is aside, with whatever was written to it since.
+    databases.map(({ before }) => ({ name: before, stored: inUse === 'restored' && safety !== undefined })),
+  );
+}
+
+/**
+ * A rollback as its server shows it: undefined when nothing that it would bring back is there, because the restore died
+ * before its swap or somebody dropped it. Which data is in use is told by the databases themselves: whoever renamed them may
+ * have died before it was remembered.
+ */
+export function asFound(one: Rollback, present: Present): Rollback | undefined {
+  // Each is swapped for itself: one whose turn never came is under its own name still, and nothing is kept of it.
+  const untouched = ({ name, before, oid }: KeptDatabase) =>
+    oid !== undefined && !present.has(before) && present.get(name)?.oid === oid;
+  const databases = (one.databases ?? []).filter((database) => !untouched(database));
+  return inUseNow({ ...one, databases }, present);
+}
+
+function inUseNow(one: Rollback, present: Present): Rollback | undefined {
+  const [first] = (one.databases ?? []).filter(({ before }) => present.has(before));
+  if (!first) return undefined;
+  if (first.oid === undefined) return one;
+  if (first.oid === present.get(first.before)?.oid) return { ...one, inUse: 'restored' };
+  return first.oid === present.get(first.name)?.oid ? { ...one, inUse: 'before' } : one;
+}
+
+/**
+ * Makes what is remembered of the restores into a source equal to what its server has. Only for whoever holds the lock: a
+ * restore under way is remembered before its data is put aside.
+ *
+ * @returns those that can be rolled back, and the ids of those in which other data is in use than was remembered
+ */
+export async function refreshKept(
+  state: State,
+  source: string,
+  read: (names: string[]) => Promise<Present>,
+): Promise<{ kept: Rollback[]; turned: string[] }> {
+  const concerns = (one: Rollback) => one.source === source && one.databases !== undefined;
+  const all = await state.rollbacks();
+  const mine = all.filter(concerns);
+  if (mine.length === 0) return { kept: [], turned: [] };
+  const present = await read(namesOf(mine));
+  const now = all.flatMap((one) => (concerns(one) ? (asFound(one, present) ?? []) : one));
+  if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
+  const kept = now.filter(concerns);
+  const turned = kept.filter(({ id, inUse }) => mine.some((one) => one.id === id && one.inUse !== inUse));
+  return { kept, turned: turned.map(({ id }) => id) };
+}
+
+/** Works with the server of a source through a helper that is made for it. */
+export async function withServer<T>(
+  deps: { plan(): Promise<Plan> },
+  source: string,
+  openTools: (planned: PostgresSource) => Promise<Tools>,
+  work: (tools: Tools) => Promise<T>,
+): Promise<T> {
+  const tools = await openTools(await restoreTarget(deps, source, 'postgres'));
+  try {
+    return await work(tools);
+  } finally {
+    await tools.close();
+  }
+}
+
+/** How far a restore or rollback that died had come; what is remembered is put right. Rejects when it cannot be asked. */
+export async function reachedBy(
+  deps: { state: State; plan(): Promise<Plan> },
+  { id, verb, target }: RestoreStart,
+  from: RolledBackFrom | undefined,
+  openTools: (planned: PostgresSource) => Promise<Tools>,
+): Promise<Reached> {
+  const ofVolume = (await deps.state.rollbacks()).some(
+    ({ source, volume }) => source === target && volume !== undefined,
+  );
+  if (ofVolume) return 'unknown';
+  const { kept } = await refreshKept(deps.state, target, (names) =>
+    withServer(deps, target, openTools, async (tools) => {
+      const control = await tools.control();
+      // A rename of the dead one may be under way still.
+      await endOwn(control, tools.connection.application);
+      return readDatabases(control, names);
+    }),
+  );
+  if (verb === 'rollback') {
+    const now = kept.find((one) => one.id === from?.id);
+    return now ? (now.inUse === from?.inUse ? 'nothing' : 'swapped') : 'unknown';
+  }
+  const swapped = kept.some((one) => one.id === id);
+  return swapped ? 'swapped' : 'nothing';
+}

@@ -1,0 +1,19 @@
+import { LifeboatError } from '../base/errors.ts';
+import type { Plan, PlannedSource } from '../plan/model.ts';
+
+/** The running container that a source name stands for now. */
+export async function restoreTarget<K extends PlannedSource['kind']>(
+  deps: { plan(): Promise<Plan> },
+  name: string,
+  kind: K,
+): Promise<PlannedSource & { kind: K }> {
+  const plan = await deps.plan();
+  const planned = plan.sources.find((source) => source.name === name);
+  if (planned?.kind === kind) return planned as PlannedSource & { kind: K };
+  const problem = plan.problems.find(({ severity }) => severity === 'error');
+  throw new LifeboatError('SOURCE_UNKNOWN', `no running container is ${name}, so there is nothing to restore into`, {
+    hint: problem
+      ? `The plan has a problem: ${problem.message}.`
+      : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
+  });
+}

@@ -1,0 +1,79 @@
+import type { Accepted } from '../plan/accepted.ts';
+import { eitherPolicy, type KeepRule, type KeepSnapshot } from '../plan/keep.ts';
+import type { KeepEntry } from '../plan/keep-databases.ts';
+import type { KeepPolicy, Plan } from '../plan/model.ts';
+import { parseKeep } from '../plan/retention.ts';
+import type { SourceStatus } from '../run/source-status.ts';
+import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { Pin } from '../store/repository/pins.ts';
+
+/** What the retention is to know, out of manifests, plan and state. No I/O. */
+
+export interface RuleInput {
+  /** newest first */
+  manifests: readonly Manifest[];
+  plan: Plan;
+  /** LIFEBOAT_KEEP */
+  keep: KeepPolicy;
+  /** how each source stands, see `listSourceStatuses` */
+  listSourceStatuses: readonly SourceStatus[];
+  accepted: Accepted;
+}
+
+/** One rule for each source that a manifest speaks of. */
+export function keepRules(input: RuleInput): Map<string, KeepRule> {
+  const names = new Set(input.manifests.flatMap(({ sources }) => Object.keys(sources)));
+  return new Map([...names].sort().map((name) => [name, ruleOf(name, input)]));
+}
+
+function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accepted }: RuleInput): KeepRule {
+  const fall = acceptedOf(accepted[name]);
+  const planned = plan.sources.find((source) => source.name === name);
+  const standing = listSourceStatuses.find((one) => one.name === name);
+  if (planned) {
+    // What is good may be all that there will ever be, as long as nobody has seen to it.
+    const failed = standing?.last?.status === 'failed';
+    return { policy: planned.keep, ...fall, ...(failed ? { hold: `${name} failed last` } : {}) };
+  }
+  const isGoneForGood = standing === undefined;
+  if (isGoneForGood) return fall;
+  // Its label is gone with it; the policy that it had is in its manifests.
+  const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
+  const parsed = own === undefined ? undefined : parseKeep(own);
+  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...fall };
+}
+
+function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {
+  if (accepted === undefined) return {};
+  return typeof accepted === 'string'
+    ? { acceptedUntil: Date.parse(accepted) }
+    : { acceptedSequence: accepted.sequence };
+}
+
+/** A snapshot as the retention sees it. */
+export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnapshot {
+  const { id, sequence, start, end, trigger, sources } = manifest;
+  return {
+    id,
+    sequence,
+    start: Date.parse(start),
+    end: Date.parse(end),
+    safety: trigger === 'safety',
+    ...(pin ? { pinned: pin.reason } : {}),
+    sources: Object.fromEntries(
+      Object.entries(sources).map(([name, { status, fell, databases }]) => [
+        name,
+        {
+          status,
+          ...(fell ? { fellSince: fell.since } : {}),
+          ...(databases ? { databases: byStatus(databases) } : {}),
+        },
+      ]),
+    ),
+  };
+}
+
+function byStatus(databases: NonNullable<ManifestSource['databases']>): NonNullable<KeepEntry['databases']> {
+  const named = (wanted: string) => databases.filter(({ status }) => status === wanted).map(({ name }) => name);
+  return { stored: named('ok'), missing: [...named('failed'), ...named('closed')] };
+}

@@ -1,0 +1,57 @@
+import type { Decision } from '../plan/keep.ts';
+import type { Snapshot } from '../store/repository/repository.ts';
+import {
+  deleteTombstone,
+  type Removal,
+  readTombstone,
+  removeSnapshot,
+  tombstoneIds,
+} from '../store/repository/tombstones.ts';
+import type { PruneDeps } from './prune.ts';
+
+/** Why a snapshot stays that no source wants. */
+export const KEPT = 'no source needs it, and the destination does not let it be deleted';
+
+/** Resolves to those that stay after all, with why: somebody pinned them meanwhile, or the destination keeps them. */
+export async function removeSnapshots(
+  deps: Pick<PruneDeps, 'repository' | 'signal' | 'now'> & { prove(): Promise<void> },
+  snapshots: readonly Snapshot[],
+  going: ReadonlySet<Snapshot>,
+): Promise<Map<Snapshot, string>> {
+  const wanted = new Set(snapshots.filter((one) => !going.has(one)).map(({ manifest }) => manifest.id));
+  // Left by a prune that was interrupted, of a snapshot that is wanted by now. A young one may be of a prune elsewhere that was held
+  // up, and its deletion of the manifest still on its way: without the tombstone that would leave a gap.
+  for (const id of await tombstoneIds(deps.repository)) {
+    if (!wanted.has(id)) continue;
+    const { removed } = (await readTombstone(deps.repository, id)) ?? {};
+    if (removed !== undefined && isYoung(removed, deps.now())) continue;
+    await deps.prove();
+    await deleteTombstone(deps.repository, id);
+  }
+  const staying = new Map<Snapshot, string>();
+  let kept = false;
+  for (const snapshot of [...going].reverse()) {
+    deps.signal.throwIfAborted();
+    await deps.prove();
+    const note = { removed: deps.now().toISOString(), why: 'no source wanted it kept' };
+    // Oldest first: what keeps one of them keeps those after it, too.
+    const removal: Removal = kept ? 'kept' : await removeSnapshot(deps.repository, snapshot, note);
+    kept = removal === 'kept';
+    if (removal !== 'removed') staying.set(snapshot, kept ? KEPT : 'pinned just now');
+  }
+  return staying;
+}
+
+function isYoung(removed: string, now: Date): boolean {
+  const age = now.getTime() - Date.parse(removed);
+  return age >= 0 && age < 24 * 3_600_000;
+}
+
+/** What was decided, with those that stay all the same. */
+export function markStaying(decisions: readonly Decision[], staying: ReadonlyMap<Snapshot, string>): Decision[] {
+  const why = new Map([...staying].map(([{ manifest }, reason]) => [manifest.id, reason]));
+  return decisions.map((one) => {
+    const reason = why.get(one.id);
+    return reason === undefined ? one : { ...one, keep: true, always: [reason] };
+  });
+}

@@ -1,0 +1,37 @@
+import { LifeboatError } from '../base/errors.ts';
+import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
+import { selectByGlobs } from '../store/filesystem/glob.ts';
+import { readIndexFile } from '../store/filesystem/index-file.ts';
+import type { ObjectRef } from '../store/objects/manifest.ts';
+import type { RestoreContext, RestoreRequest } from './context.ts';
+import { fetchIndex } from './fetch.ts';
+
+/** What a restore needs from the repository. */
+
+/** What was recorded of a Postgres source. OBJECT_MISSING, OBJECT_DAMAGED. */
+export async function readFacts(
+  request: Pick<RestoreRequest, 'source'>,
+  { entry, repository, snapshot }: RestoreContext,
+): Promise<PostgresFacts> {
+  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
+  throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
+}
+
+/** The files of a source's tree that globs select: their bytes as they lie in the tree, and the packs that hold them. */
+export async function selectedContent(
+  request: Pick<RestoreRequest, 'source' | 'signal'>,
+  context: RestoreContext,
+  select: string[],
+): Promise<{ bytes: number; packs: ObjectRef[] }> {
+  if (select.length === 0) return { bytes: 0, packs: [] };
+  const file = await fetchIndex(request, context);
+  const selected = selectByGlobs(select);
+  const packs = new Set<string>();
+  let bytes = 0;
+  for await (const line of readIndexFile(file)) {
+    if (line.type !== 'file' || !selected(line.path, false)) continue;
+    bytes += line.size ?? 0;
+    if (line.pack !== undefined) packs.add(line.pack);
+  }
+  return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
+}

@@ -1,0 +1,253 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { restoreTarget } from '../kept/target.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
+import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
+import {
+  describePresent,
+  freeDataSpace,
+  neededSpace,
+  type PresentDatabase,
+} from '../sources/postgres/facts/present.ts';
+import { comparison } from '../sources/postgres/load/compare-database.ts';
+import { careFor } from '../sources/postgres/load/extensions.ts';
+import { loadGlobals } from '../sources/postgres/load/globals.ts';
+import { loadDatabases, longestSwap } from '../sources/postgres/load/load.ts';
+import { type LoadPlan, planLoad, recordedDatabase } from '../sources/postgres/load/load-plan.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
+import { databaseDirectory } from '../sources/postgres/server/quote.ts';
+import { configNotes, readServerConfig } from '../sources/postgres/server/server-config.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
+import { readFacts, selectedContent } from './content.ts';
+import type {
+  KeptData,
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestorePreview,
+  RestoreRequest,
+} from './context.ts';
+import { fetchTree } from './fetch.ts';
+import { prepareTables } from './table.ts';
+
+/**
+ * Databases of a Postgres source: looks at the server and decides what is made, replaced and left alone. Nothing is
+ * changed before the restore is loaded.
+ */
+export async function prepareDatabases(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+): Promise<PreparedRestore> {
+  if (request.tables.length > 0 || request.as !== undefined) return prepareTables(deps, request, context);
+  refuseOptions(request);
+  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
+  if (request.toDirectory !== undefined) return toDirectory(deps, request, context, request.toDirectory);
+  const facts = await readFacts(request, context);
+  const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
+  const { id, journal } = context;
+  const application = applicationName(deps.project, id);
+  const { signal } = request;
+  const share = { directory: context.directory, access: 'read-only' as const };
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
+  try {
+    const plan = await planLoad({ tools, facts, ...request });
+    const select = pathsOf(plan);
+    const preview = await look(tools, request, facts, plan);
+    if (context.entry.withoutGlobals) preview.notes.push(...withoutRoles(request, plan));
+    else if (request.globals || plan.missingRoles.length > 0)
+      preview.creates.push(...rolesText(request.globals, plan.missingRoles));
+    preview.target = planned;
+    preview.bytes = (await selectedContent(request, context, select)).bytes;
+    const tree = path.join(context.directory, 'tree');
+    return {
+      preview,
+      fetch: async () => {
+        request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'roles'}`);
+        await fetchTree(deps, request, context, tree, select);
+        await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
+      },
+      async load(keep) {
+        const warnings = await createRoles(request, tools, tree, request.globals ? undefined : plan.roles);
+        if (context.entry.withoutGlobals) warnings.push(...withoutRoles(request, plan));
+        return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
+      },
+      close: () => tools.close(),
+    };
+  } catch (error) {
+    await tools.close();
+    throw error;
+  }
+}
+
+/** What does not go together is refused before anything is looked at. */
+function refuseOptions({
+  paths,
+  toDirectory,
+  database,
+  toDatabase,
+  globals,
+  to,
+  source,
+  skipFailed,
+}: RestoreRequest): void {
+  const refuse = (message: string, hint: string) => {
+    throw new LifeboatError('USAGE', message, { hint });
+  };
+  if (paths.length > 0) refuse(`${source} is a database, --path is for files`, 'Use --table schema.name for tables.');
+  if (toDirectory === undefined) return;
+  if (skipFailed) refuse('--to-directory gives the dump itself, in which nothing fails', 'Leave out --skip-failed.');
+  if (database !== undefined || toDatabase !== undefined || globals || to !== undefined)
+    refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
+}
+
+function pathsOf(plan: LoadPlan): string[] {
+  const databases = plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`);
+  return ['globals.sql', ...databases];
+}
+
+async function look(
+  tools: Tools,
+  request: RestoreRequest,
+  facts: PostgresFacts,
+  plan: LoadPlan,
+): Promise<RestorePreview> {
+  const { signal } = request;
+  const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
+  for (const { database, target, state } of plan.load) {
+    preview.notes.push(...careFor(recordedDatabase(facts, database), 1).warnings);
+    if (state !== 'data') {
+      preview.creates.push(target);
+      continue;
+    }
+    const present = await describePresent(tools, target, recordedDatabase(facts, database), signal);
+    preview.replaces.push({ name: target, detail: describe(present) });
+    preview.notes.push(...present.notes);
+  }
+  preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
+  const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
+  const free = await freeDataSpace(tools, signal);
+  preview.space = { where: tools.container, needed, free };
+  if (free !== undefined && plan.load.length > 0 && free < needed) {
+    throw new LifeboatError(
+      'PG_NO_SPACE',
+      `${tools.container} has ${formatBytes(free)} free, the restore beside the present data needs ${formatBytes(needed)}`,
+      { hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.' },
+    );
+  }
+  return preview;
+}
+
+function rolesText(all: boolean, missing: readonly string[]): string[] {
+  return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
+}
+
+/** What a snapshot without roles means for this restore. */
+function withoutRoles({ globals }: RestoreRequest, { missingRoles }: LoadPlan): string[] {
+  const how = 'make them with CREATE ROLE first, or take globals.sql out of an older snapshot with --to-directory';
+  if (missingRoles.length > 0)
+    return [`the snapshot has no roles, and the server lacks ${missingRoles.join(', ')}: ${how}`];
+  return globals ? [`the snapshot has no roles, so --globals brings none: ${how}`] : [];
+}
+
+function describe({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
+  const space = size === undefined ? 'size not known' : formatBytes(size);
+  if (uncounted !== undefined) {
+    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${plural(rows, 'row')}`;
+    return `${space}${estimated}: not counted, ${uncounted}`;
+  }
+  const differences = [
+    ...(more > 0 ? [plural(more, 'more row')] : []),
+    ...(fewer > 0 ? [plural(fewer, 'fewer row')] : []),
+  ];
+  const difference = differences.length === 0 ? 'as many rows' : differences.join(' and ');
+  const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
+  const than = differences.length === 0 ? 'as' : 'than';
+  return `${space}, ${plural(tables, 'table')}, ${plural(rows, 'row')}: ${difference} ${than} the snapshot${added}`;
+}
+
+async function loadAll(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { id, journal, progress, directory }: RestoreContext,
+  work: {
+    tools: Tools;
+    facts: PostgresFacts;
+    plan: LoadPlan;
+    tree: string;
+    warnings: string[];
+    keep: (kept: KeptData) => Promise<void>;
+  },
+): Promise<Restored> {
+  const { signal } = request;
+  const source = request.to ?? request.source;
+  const loads = work.plan.load;
+  if (loads.length > 1) journal.record({ type: 'targets', targets: loads.map(({ target }) => target) });
+  const { databases, failed } = await loadDatabases(
+    {
+      ...work,
+      scratch: path.join(directory, SCRATCH),
+      id: id.slice(-6),
+      jobs: restoreJobs(),
+      skipFailed: request.skipFailed,
+      stallTimeoutMs: deps.stallTimeoutMs,
+      signal,
+      step: (text) => request.say(`  ${text}`),
+      progress,
+      recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+      forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+      keepBefore: (kept) => work.keep({ databases: [...kept] }),
+      recordSwapped: (target) => journal.record({ type: 'swapped', target }),
+      recordFailed: (target) => journal.record({ type: 'failed', target }),
+    },
+    loads,
+  );
+  if (databases.length === 0 && failed[0]) throw failed[0].error;
+  for (const one of databases) request.say(`  database ${one.target} is there: ${comparison(one)}`);
+  return {
+    restored: databases.map(({ target, tables, rows, before }) => {
+      return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
+    }),
+    warnings: [...work.warnings, ...databases.flatMap(({ warnings }) => warnings)],
+    skipped: databases.flatMap(({ skipped }) => skipped),
+    failed: failed.map(({ target, error }) => ({ target, error: errorInfo(error) })),
+    steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
+    ...longestSwap(databases),
+  };
+}
+
+/** All that the server lacks, or only what `roles` need. */
+async function createRoles(
+  request: RestoreRequest,
+  tools: Tools,
+  tree: string,
+  roles: readonly string[] | undefined,
+): Promise<string[]> {
+  const sql = await readFile(path.join(tree, 'globals.sql'), 'utf8');
+  const { created, warnings } = await loadGlobals(await tools.control(), sql, roles);
+  if (created.length > 0) request.say(`  created ${created.join(', ')}`);
+  return warnings;
+}
+
+/** The dump itself, for whoever wants to run `pg_restore` by hand. */
+function toDirectory(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  directory: string,
+): PreparedRestore {
+  return {
+    preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
+    async load() {
+      const { files, bytes } = await fetchTree(deps, request, context, directory, []);
+      request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
+      return { restored: [{ target: directory, files, bytes }], warnings: [] };
+    },
+    close: async () => undefined,
+  };
+}

@@ -1,0 +1,162 @@
+import { LifeboatError } from '../base/errors.ts';
+import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
+import { restoreTarget } from '../kept/target.ts';
+import {
+  checkRollBack,
+  checkWhole,
+  forgetVolume,
+  keptIn,
+  refreshKeptVolume,
+  rollBackVolume,
+  volumeName,
+  volumePlace,
+} from '../kept/volumes.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import type { RestoredItem } from '../report/events.ts';
+import type { Journal } from '../run/journal.ts';
+import type { KeptDatabase, Rollback } from '../run/state.ts';
+import { dropDatabase } from '../sources/postgres/load/drop-database.ts';
+import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
+import { readDatabases, renameDatabases, workingName } from '../sources/postgres/load/swap.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { areaName } from '../store/filesystem/area.ts';
+import type { Consent, RestoreDeps } from './context.ts';
+
+/** The data that a restore replaced and the data that it restored, on a server or in a volume. */
+export interface KeptData {
+  planned: PlannedSource;
+  /** Makes what is remembered equal to what is there. */
+  refresh(): Promise<void>;
+  /** Refuses what cannot change places now, before anything is stopped for it. */
+  check(chosen: Rollback): Promise<void>;
+  /** The two change places. `now`: what is to be remembered; absent when nothing is kept any more. */
+  swap(chosen: Rollback): Promise<{ swapMs?: number; restored: RestoredItem[]; now?: Rollback }>;
+  /** Drops the one that is not in use. */
+  drop(chosen: Rollback): Promise<void>;
+}
+
+/** What working with kept data needs. */
+export interface KeptRun {
+  deps: RestoreDeps;
+  request: Consent;
+  journal: Journal;
+  /** of the rollback */
+  id: string;
+}
+
+/** Works with the databases of a source, in one session. */
+export async function withServer<T>(
+  { deps, request, journal, id }: KeptRun,
+  source: string,
+  work: (kept: KeptData) => Promise<T>,
+): Promise<T> {
+  const planned = await restoreTarget(deps, source, 'postgres');
+  const application = applicationName(deps.project, id);
+  const { signal } = request;
+  const tools = await deps.openTools(planned, { runId: id, application, journal, signal });
+  try {
+    return await work({
+      planned,
+      async refresh() {
+        await refreshKept(deps.state, source, async (names) => readDatabases(await tools.control(), names));
+      },
+      async check(chosen) {
+        const { databases = [] } = chosen;
+        const control = await tools.control();
+        const present = await readDatabases(control, namesOf([chosen]));
+        if (
+          databases.some(({ name, before, oid }) => oid !== undefined && !holds(present, chosen, { name, before, oid }))
+        )
+          throw outOfTurn(chosen);
+        for (const name of databases.flatMap(({ name, before }) => [name, before]))
+          await checkRenamable(control, name, tools.container);
+      },
+      async swap(chosen) {
+        const swapMs = await swapDatabases(tools, chosen, signal);
+        const restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
+        return { swapMs, restored, now: { ...chosen, inUse: other(chosen) } };
+      },
+      async drop({ databases = [] }) {
+        for (const { before } of databases) {
+          const subscriptions = await dropDatabase(tools, before, signal);
+          request.say(`  dropped database ${before}`);
+          for (const name of subscriptions)
+            request.say(
+              `  subscription ${name} went with it: if nobody else uses its slot on the publisher, drop that too`,
+            );
+        }
+      },
+    });
+  } finally {
+    await tools.close();
+  }
+}
+
+/** Works with the volume of a source. */
+export async function withVolume<T>(
+  { deps, request, journal, id }: KeptRun,
+  source: string,
+  work: (kept: KeptData) => Promise<T>,
+): Promise<T> {
+  const { treeStore, state } = deps;
+  const planned = await restoreTarget(deps, source, 'volume');
+  const place = volumePlace(planned.mount, deps.agentMounts);
+  const name = volumeName(planned.mount);
+  const run = { id, journal: journal.file, signal: request.signal };
+  await checkWhole(deps.journals, journal.file, place);
+  return work({
+    planned,
+    refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
+    check: (chosen) => checkRollBack(deps, place, chosen.id, run),
+    async swap(chosen) {
+      const { area, ...took } = await rollBackVolume(deps, place, chosen.id, run, deps.now());
+      if (area === undefined) return { ...took, restored: [{ target: name }] };
+      const restored = [{ target: name, kept: areaName('before', area) }];
+      return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };
+    },
+    async drop(chosen) {
+      await forgetVolume(treeStore, place, chosen.id, run);
+      request.say(`  deleted what ${name} kept of it`);
+    },
+  });
+}
+
+/** Whether the data from before a restore is where it should be, after others changed places too. */
+function holds(present: Present, { inUse }: Rollback, { name, before, oid }: Required<KeptDatabase>): boolean {
+  const at = inUse === 'restored' ? before : name;
+  return !present.has(at) || present.get(at)?.oid === oid;
+}
+
+function outOfTurn({ id, source }: Rollback): LifeboatError {
+  return new LifeboatError('USAGE', `other restores of ${source} changed places since ${id} did`, {
+    hint: 'Bring them back to where they were first: `lifeboat status` shows them, newest first. Nothing was changed.',
+  });
+}
+
+function other({ inUse }: Rollback): Rollback['inUse'] {
+  return inUse === 'restored' ? 'before' : 'restored';
+}
+
+/** Each database and the one that is kept beside it change names, all in one transaction. */
+async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
+  const names = databases.flatMap(({ name, before }) => [name, before]);
+  const control = await tools.control(...names);
+  const present = await readDatabases(control, names);
+  const gone = databases.filter(({ before }) => !present.has(before));
+  if (gone.length > 0) {
+    throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {
+      hint: 'It was dropped by hand. Its safety snapshot can be restored: see `lifeboat snapshots`.',
+    });
+  }
+  const renames = databases.flatMap(({ name, before }) => {
+    const aside = workingName(name, 'restoring', id.slice(-6));
+    if (!present.has(name)) return [{ from: before, to: name }];
+    return [
+      { from: name, to: aside },
+      { from: before, to: name },
+      { from: aside, to: before },
+    ];
+  });
+  return renameDatabases(tools, control, renames, { inUse: names, signal });
+}

@@ -1,0 +1,181 @@
+import { LifeboatError } from '../base/errors.ts';
+import { isHalfRestored } from '../kept/volumes.ts';
+import type { RestoreReport, RestoreStart } from '../report/events.ts';
+import { Journal } from '../run/journal.ts';
+import type { Rollback } from '../run/state.ts';
+import { newSnapshotId } from '../store/objects/snapshot-id.ts';
+import type { Consent, RestoreDeps } from './context.ts';
+import { endJournal } from './end-journal.ts';
+import { conclude } from './finish.ts';
+import { type KeptData, withServer, withVolume } from './rollback-data.ts';
+import { answersWell, containersUsing, withStopped } from './services.ts';
+
+export interface RollbackRequest extends Consent {
+  /** id of a restore, or the start of one; absent: the newest that can be rolled back */
+  id?: string;
+  /** only of this source */
+  source?: string;
+}
+
+/**
+ * Brings back the data that a restore replaced. The restored data takes its place, so that the same command undoes it.
+ *
+ * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; USAGE out of turn (see {@link refuseOutOfTurn}), or when others changed places meanwhile; PG_TARGET_BUSY; those of a session.
+ */
+export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
+  return withRollback(deps, request, async ({ journal, chosen, kept }) => {
+    const start: RestoreStart = {
+      id: journalId(journal),
+      project: deps.project,
+      verb: 'rollback',
+      source: chosen.source,
+      target: chosen.source,
+      snapshot: chosen.snapshot,
+      start: deps.now().toISOString(),
+    };
+    refuseOutOfTurn(chosen, await deps.state.rollbacks());
+    await kept.check(chosen);
+    const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
+    request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+    await request.confirm(chosen.source);
+    journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
+    deps.dispatcher.emit({ type: 'restore-started', restore: start });
+    return swapBack(deps, request, { journal, chosen, kept }, start);
+  });
+}
+
+/**
+ * Drops the data that is not in use any more: after a restore what it replaced, after a rollback what was restored.
+ *
+ * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED.
+ */
+export async function forget(deps: RestoreDeps, request: RollbackRequest): Promise<Rollback> {
+  return withRollback(deps, request, async ({ chosen, kept }) => {
+    const what = chosen.inUse === 'restored' ? 'what was there before it' : 'the restored data';
+    request.say(`Forget restore ${chosen.id} of ${chosen.source}: drops ${what}, for good`);
+    await request.confirm(chosen.source);
+    await kept.drop(chosen);
+    await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
+    return chosen;
+  });
+}
+
+interface Run {
+  journal: Journal;
+  chosen: Rollback;
+  /** where its data is */
+  kept: KeptData;
+}
+
+/** Works with the rollback that is meant, as its server has it now. One whose data is gone is forgotten and passed over. */
+async function withRollback<T>(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  work: (run: Run) => Promise<T>,
+): Promise<T> {
+  const lock = await deps.lock();
+  try {
+    await deps.recover();
+    let chosen = choose(await deps.state.rollbacks(), request);
+    const id = newSnapshotId(deps.now());
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
+    try {
+      for (;;) {
+        const { source, volume } = chosen;
+        const open = volume ? withVolume : withServer;
+        const done = await open({ deps, request, journal, id }, source, async (kept) => {
+          await kept.refresh();
+          chosen = choose(await deps.state.rollbacks(), request);
+          if (chosen.source !== source || (chosen.volume === undefined) !== (volume === undefined)) return undefined;
+          return { result: await work({ journal, chosen, kept }) };
+        });
+        if (done) return done.result;
+      }
+    } finally {
+      await endJournal(deps, journal);
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+function journalId({ file }: Journal): string {
+  return (file.split('/').at(-1) as string).replace(/\.ndjson$/, '');
+}
+
+function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Rollback {
+  const matching = all.filter(
+    (one) => (id === undefined || one.id.startsWith(id)) && (source === undefined || one.source === source),
+  );
+  const [newest] = matching.toReversed();
+  if (newest && (id === undefined || matching.length === 1 || newest.id === id)) return newest;
+  const names = all.map((one) => `${one.id} (${one.source})`).join(', ');
+  throw new LifeboatError(
+    'NOTHING_TO_ROLL_BACK',
+    newest ? `more than one restore starts with ${id}` : 'no such restore',
+    {
+      hint: names === '' ? 'No restore has replaced data that is still there.' : `There is: ${names}.`,
+    },
+  );
+}
+
+/**
+ * Throws USAGE where a rollback would come out of turn. A later restore that is in use put aside what this one brought, and one
+ * that is rolled back was made of what an earlier one brought: out of turn, none would know what the other's names hold.
+ */
+export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): void {
+  const names = (one: Rollback) => (one.databases ?? []).map(({ name }) => name);
+  const shares = (one: Rollback) =>
+    one.source === chosen.source &&
+    (one.volume !== undefined || names(one).some((name) => names(chosen).includes(name)));
+  const [when, other] =
+    chosen.inUse === 'restored'
+      ? ['after', all.findLast((one) => one.id > chosen.id && one.inUse === 'restored' && shares(one))]
+      : ['before', all.find((one) => one.id < chosen.id && one.inUse === 'before' && shares(one))];
+  if (!other) return;
+  const is = other.inUse === 'restored' ? 'in use' : 'rolled back';
+  throw new LifeboatError('USAGE', `restore ${other.id} of ${chosen.source} came ${when} ${chosen.id} and is ${is}`, {
+    hint: `Change that first: lifeboat rollback ${other.id}. Nothing was changed.`,
+  });
+}
+
+async function swapBack(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  { journal, chosen, kept }: Run,
+  start: RestoreStart,
+): Promise<RestoreReport> {
+  const report: RestoreReport = {
+    ...start,
+    end: start.start,
+    status: 'ok',
+    restored: [],
+    steps: [],
+    checks: [],
+    canRollBack: true,
+    of: chosen.id,
+    warnings: [],
+  };
+  let failure: unknown;
+  try {
+    const { using } = request.stopServices
+      ? await containersUsing(deps.engine, kept.planned, deps.agentId)
+      : { using: [] };
+    const { checks } = await withStopped(using, deps.holdDeps(journal), request.signal, async () => {
+      const { swapMs, restored, now } = await kept.swap(chosen);
+      // At once: whatever fails from here on, the data has changed places.
+      if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
+      report.restored = restored;
+      report.canRollBack = now !== undefined;
+      const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
+      await deps.state.saveRollbacks(now ? [...others, now] : others);
+    });
+    report.checks.push(...checks);
+    if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
+  } catch (error) {
+    failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
+  }
+  await conclude(deps, deps.repository, report, failure);
+  if (failure !== undefined) throw failure;
+  return report;
+}

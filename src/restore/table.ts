@@ -1,0 +1,255 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from '../base/errors.ts';
+import { restoreTarget } from '../kept/target.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
+import type { DatabaseFacts, PostgresFacts, TableFacts } from '../sources/postgres/facts/facts.ts';
+import { freeDataSpace, neededSpace } from '../sources/postgres/facts/present.ts';
+import { type ArchiveEntry, readArchive } from '../sources/postgres/load/archive.ts';
+import { careFor, type ExtensionCare } from '../sources/postgres/load/extensions.ts';
+import {
+  checkRoles,
+  checkVersion,
+  NAME_LIMIT,
+  recordedDatabase,
+  rolesOfTables,
+} from '../sources/postgres/load/load-plan.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import { databaseDirectory } from '../sources/postgres/server/quote.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
+import { loadTables } from '../sources/postgres/tables/load-tables.ts';
+import { displayName, findTable, partsOf, type TableParts } from '../sources/postgres/tables/table-parts.ts';
+import { checkFree, quoteName } from '../sources/postgres/tables/table-shape.ts';
+import { readFacts, selectedContent } from './content.ts';
+import type {
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestorePreview,
+  RestoreRequest,
+} from './context.ts';
+import { fetchTree } from './fetch.ts';
+
+/** How the tools name files of a dump directory, after what the table of contents calls them. */
+const SUFFIXES = ['', '.zst', '.gz', '.lz4'];
+
+/** The tables asked for, as one recorded database has them. */
+interface Chosen {
+  recorded: DatabaseFacts;
+  care: ExtensionCare;
+  parts: TableParts;
+  /** what to fetch, as paths of the tree */
+  select: string[];
+}
+
+/**
+ * Single tables of a Postgres source, into the live database, beside what is there: nothing is replaced. Of the snapshot
+ * only tables of contents are read to decide, and only the rows of these tables to restore them.
+ *
+ * Errors before anything is changed: USAGE, PG_TABLE_UNKNOWN, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_VERSION,
+ * PG_NO_SPACE, PG_RESTORE_FAILED.
+ */
+export async function prepareTables(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+): Promise<PreparedRestore> {
+  refuseOptions(request);
+  await context.repository.checkObjects([context.entry.index, context.entry.facts]);
+  const facts = await readFacts(request, context);
+  const chosen = await chooseTables(deps, request, context, facts);
+  if (request.as !== undefined) checkName(request.as, chosen.parts);
+  const { bytes, packs } = await selectedContent(request, context, chosen.select);
+  await context.repository.checkObjects(packs);
+  const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
+  const { id, journal } = context;
+  const { signal } = request;
+  const application = applicationName(deps.project, id);
+  const share = { directory: context.directory, access: 'read-only' as const };
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
+  try {
+    const preview = await look(tools, request, facts, chosen);
+    const tree = path.join(context.directory, 'tree');
+    return {
+      preview: { ...preview, target: planned, bytes },
+      fetch: async () => {
+        request.say(`  fetching ${formatBytes(bytes)}`);
+        await fetchTree(deps, request, context, tree, chosen.select);
+        await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
+      },
+      load: () => load(deps, request, context, { tools, chosen, tree }),
+      close: () => tools.close(),
+    };
+  } catch (error) {
+    await tools.close();
+    throw error;
+  }
+}
+
+function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals, skipFailed }: RestoreRequest): void {
+  const refuse = (message: string, hint: string) => {
+    throw new LifeboatError('USAGE', message, { hint });
+  };
+  if (tables.length === 0) refuse('--as is a name for one table', 'Say which with --table schema.name.');
+  if (as !== undefined && tables.length > 1) refuse('--as is a name for one table', 'Restore them one by one.');
+  if (paths.length > 0) refuse('--path is for files, --table for databases', 'Leave one of them out.');
+  if (toDirectory !== undefined) {
+    refuse('--table goes into the live database', 'Without --table, --to-directory gives the whole dump.');
+  }
+  if (toDatabase !== undefined) {
+    refuse('--table goes into the live database', 'Choose a name beside the present table with --as NAME.');
+  }
+  if (skipFailed) refuse('--skip-failed is for whole databases', 'Leave it out: each --table stands for itself.');
+  if (globals) refuse('--globals creates no roles for single tables', 'Restore the database, or create them by hand.');
+}
+
+function checkName(as: string, { tables }: TableParts): void {
+  const schema = tables[0]?.schema ?? '';
+  if (as === '' || Buffer.byteLength(as) > NAME_LIMIT) {
+    throw new LifeboatError('USAGE', 'a table name has 1 to 63 bytes', { hint: 'Choose another name.' });
+  }
+  if (!as.startsWith(`${schema}.`)) return;
+  throw new LifeboatError('USAGE', `--as is a name without a schema: the table stays in ${schema}`, {
+    hint: `Say --as ${as.slice(schema.length + 1)}.`,
+  });
+}
+
+/** Finds the tables in the one database that has all of them. */
+async function chooseTables(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  facts: PostgresFacts,
+): Promise<Chosen> {
+  const databases =
+    request.database === undefined
+      ? facts.databases.filter(({ contents }) => contents === 'data')
+      : [recordedDatabase(facts, request.database)];
+  const tocs = databases.map(({ name }) => `databases/${databaseDirectory(name)}/toc.dat`);
+  const { packs } = await selectedContent(request, context, tocs);
+  await context.repository.checkObjects(packs);
+  const directory = path.join(context.directory, 'contents');
+  if (tocs.length > 0) {
+    await fetchTree(deps, request, context, directory, tocs);
+    await refuseStrangeFiles(directory, 'PG_RESTORE_FAILED');
+  }
+  const having: { recorded: DatabaseFacts; entries: ArchiveEntry[]; roots: ArchiveEntry[] }[] = [];
+  let why: unknown;
+  for (const [i, recorded] of databases.entries()) {
+    const entries = readArchive(await readFile(path.join(directory, tocs[i] as string)));
+    try {
+      having.push({ recorded, entries, roots: request.tables.map((asked) => findTable(entries, asked)) });
+    } catch (error) {
+      why ??= error;
+    }
+  }
+  const [one, ...others] = having;
+  if (!one) throw why ?? new LifeboatError('PG_TABLE_UNKNOWN', 'the snapshot has no tables');
+  if (others.length > 0) {
+    const names = having.map(({ recorded }) => recorded.name).join(', ');
+    throw new LifeboatError('USAGE', `several databases have ${request.tables.join(', ')}: ${names}`, {
+      hint: 'Say which one with --database NAME.',
+    });
+  }
+  const care = careFor(one.recorded, restoreJobs());
+  const parts = partsOf(one.entries, one.roots, { copy: request.as !== undefined, without: care.leftOut });
+  const place = `databases/${databaseDirectory(one.recorded.name)}`;
+  // Only names that the tools give: what is in a table of contents must not become a pattern.
+  const files = parts.files.filter((file) => /^\d+\.dat$/.test(file));
+  const select = [`${place}/toc.dat`, ...files.flatMap((file) => SUFFIXES.map((end) => `${place}/${file}${end}`))];
+  return { recorded: one.recorded, care, parts, select };
+}
+
+async function look(
+  tools: Tools,
+  request: RestoreRequest,
+  facts: PostgresFacts,
+  { recorded, parts }: Chosen,
+): Promise<RestorePreview> {
+  const { signal } = request;
+  const control = await tools.control();
+  checkVersion(control, facts, tools.container);
+  const [existing] = await control.all('SELECT FROM pg_database WHERE datname = $1', [recorded.name]);
+  if (!existing) {
+    throw new LifeboatError('PG_DATABASE_UNKNOWN', `${tools.container} has no database ${recorded.name}`, {
+      hint: 'Restore all of it: without --table. Nothing was changed.',
+    });
+  }
+  await checkRoles(control, rolesOfTables(recorded, parts));
+  const live = await tools.session(recorded.name, signal);
+  const [first] = parts.tables;
+  const as = request.as;
+  await checkFree(live, as === undefined || !first ? parts.tables : [{ schema: first.schema, name: as }]).finally(() =>
+    live.close(),
+  );
+  const needed = neededSpace(recordedTables(recorded, parts).map(({ bytes }) => 2 * bytes));
+  const free = await freeDataSpace(tools, signal);
+  if (free !== undefined && free < needed) {
+    throw new LifeboatError(
+      'PG_NO_SPACE',
+      `${tools.container} has ${formatBytes(free)} free, the restore needs ${formatBytes(needed)}`,
+      { hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.' },
+    );
+  }
+  return {
+    replaces: [],
+    creates: describe(request, recorded, parts),
+    left: [],
+    bytes: 0,
+    space: { where: tools.container, needed, free },
+    notes: recordedTables(recorded, parts)
+      .filter(({ data }) => data === false)
+      .map(({ schema, name }) => `the rows of ${schema}.${name} are not in the snapshot: it comes back empty`),
+  };
+}
+
+function recordedTables(recorded: DatabaseFacts, { tables }: TableParts): TableFacts[] {
+  const names = new Set(tables.map(quoteName));
+  return recorded.tables.filter((table) => names.has(quoteName(table)));
+}
+
+function describe({ as }: RestoreRequest, { name: database }: DatabaseFacts, { tables }: TableParts): string[] {
+  return tables
+    .filter(({ root, entry }) => root === entry.dumpId)
+    .map(({ schema, root, entry }) => {
+      const partitions = tables.filter((table) => table.root === root).length - 1;
+      const more = partitions === 0 ? '' : `, with ${plural(partitions, 'partition')}`;
+      const what = as === undefined ? displayName(entry) : `${schema}.${as}, as ${displayName(entry)} was`;
+      return `table ${what}, in database ${database}${more}`;
+    });
+}
+
+async function load(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { id, journal, directory }: RestoreContext,
+  { tools, chosen, tree }: { tools: Tools; chosen: Chosen; tree: string },
+): Promise<Restored> {
+  const { recorded, parts, care } = chosen;
+  const source = request.to ?? request.source;
+  const { tables, warnings } = await loadTables({
+    tools,
+    recorded,
+    parts,
+    target: recorded.name,
+    ...(request.as === undefined ? {} : { as: request.as }),
+    dump: path.join(tree, 'databases', databaseDirectory(recorded.name)),
+    scratch: directory,
+    id: id.slice(-6),
+    care,
+    stallTimeoutMs: deps.stallTimeoutMs,
+    signal: request.signal,
+    step: (text) => request.say(`  ${text}`),
+    recordCopying: (tables) => journal.record({ type: 'copying', tables }),
+    recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+    forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+  });
+  for (const { schema, name, rows } of tables) {
+    request.say(`  table ${schema}.${name} is there: ${plural(rows, 'row')}`);
+  }
+  const restored = tables.map(({ schema, name, rows }) => ({ target: `${recorded.name}: ${schema}.${name}`, rows }));
+  return { restored, warnings };
+}

@@ -1,0 +1,232 @@
+import { mkdir, rmdir } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { restoreTarget } from '../kept/target.ts';
+import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import { readJournal } from '../run/journal.ts';
+import type { TreeDifference } from '../store/content/compare-tree.ts';
+import type { ExtractedTree } from '../store/content/extract-tree.ts';
+import type { BuiltTree } from '../store/exchange/build-beside.ts';
+import { areaName } from '../store/filesystem/area.ts';
+import type {
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestorePreview,
+  RestoreRequest,
+} from './context.ts';
+import { checkTargetDirectory } from './directory.ts';
+import { fetchIndex, keptDirectories } from './fetch.ts';
+import { checkPaths, refuseOptions, withCompanions } from './paths.ts';
+
+/** What a restore of files goes into. */
+interface Target extends VolumePlace {
+  /** for people */
+  name: string;
+  planned?: NonNullable<RestorePreview['target']>;
+  /** directories that were made for it, the topmost first */
+  made: string[];
+}
+
+interface Work {
+  deps: RestoreDeps;
+  request: RestoreRequest;
+  context: RestoreContext;
+  target: Target;
+  indexPath: string;
+  difference: TreeDifference;
+}
+
+/**
+ * A source that is files, into its volume or a directory: built beside on the same volume, compared with its recorded
+ * hashes, and moved into place by renames. What it replaces, and what the snapshot does not have, is kept on the same
+ * volume for a rollback.
+ *
+ * Errors, with nothing touched: USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED,
+ * TREE_TARGET_FULL, TREE_HALF_RESTORED, OBJECT_MISSING, OBJECT_DAMAGED.
+ */
+export async function prepareVolume(
+  deps: RestoreDeps,
+  asked: RestoreRequest,
+  context: RestoreContext,
+): Promise<PreparedRestore> {
+  refuseOptions(asked, context);
+  const { entry, repository } = context;
+  await repository.checkObjects([entry.index, entry.facts, ...entry.packs]);
+  const indexPath = await fetchIndex(asked, context);
+  await checkPaths(asked.paths, indexPath);
+  const request = { ...asked, paths: await withCompanions(asked.paths, indexPath) };
+  const target = await findTarget(deps, request, context);
+  let begun = false;
+  try {
+    const { root, reach } = target;
+    await checkWhole(deps.journals, context.journal.file, target);
+    const { paths, overwrite, signal } = request;
+    const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
+    const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: context.progress };
+    const difference = await deps.treeStore.volume(job, running);
+    const work: Work = { deps, request, context, target, indexPath, difference };
+    const preview = previewOf(work);
+    let built: BuiltTree | undefined;
+    return {
+      preview,
+      async fetch() {
+        begun = true;
+        built = await build(work);
+      },
+      load: async (keep) => swap(work, built as BuiltTree, keep),
+      close: () => close(work.deps, context, target, begun),
+    };
+  } catch (error) {
+    await close(deps, context, target, begun);
+    throw error;
+  }
+}
+
+async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<Target> {
+  const { toDirectory } = request;
+  if (toDirectory === undefined) {
+    const planned = await restoreTarget(deps, request.to ?? request.source, 'volume');
+    return { ...volumePlace(planned.mount, deps.agentMounts), name: volumeName(planned.mount), planned, made: [] };
+  }
+  await checkTargetDirectory(toDirectory, deps.agentMounts, keptDirectories(context));
+  const first = await mkdir(toDirectory, { recursive: true, mode: 0o700 });
+  const made: string[] = [];
+  for (let at = path.resolve(toDirectory); first !== undefined; at = path.dirname(at)) {
+    made.unshift(at);
+    if (at === path.resolve(first)) break;
+  }
+  return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
+}
+
+function previewOf({ request, context, target, difference }: Work): RestorePreview {
+  const { present, added, replaced, extra, equal, newer, fetch, needed, free } = difference;
+  const { toDirectory, paths, overwrite } = request;
+  if (toDirectory !== undefined && present.entries > 0) {
+    throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${toDirectory} is not empty`, {
+      hint: 'Restore into a new directory, and move its content once it is checked.',
+    });
+  }
+  if (needed > free) {
+    throw new LifeboatError(
+      'TREE_TARGET_FULL',
+      `${target.name} has ${formatBytes(free)} free, and ${formatBytes(needed)} are needed to restore beside`,
+      {
+        hint: 'Restore only a part with --path, elsewhere with --to-directory, or make space: `lifeboat status` shows what earlier restores keep.',
+      },
+    );
+  }
+  const counts = [
+    `${plural(added, 'file')} added`,
+    `${plural(replaced, 'file')} replaced`,
+    ...(paths.length > 0 ? [] : [`${plural(extra, 'file')} not in the snapshot moved away`]),
+    `${plural(equal, 'file')} the same`,
+  ].join(', ');
+  const whole = paths.length === 0;
+  const changes = whole ? present.entries > 0 : replaced > 0;
+  const detail = `${formatBytes(present.bytes)} in ${plural(present.files, 'file')}; ${counts}`;
+  const creates = whole ? [target.name] : added > 0 ? [`${plural(added, 'file')} in ${target.name}`] : [];
+  return {
+    ...(target.planned ? { target: target.planned } : {}),
+    replaces: changes ? [{ name: target.name, detail }] : [],
+    creates: changes ? [] : creates,
+    left: [],
+    bytes: fetch,
+    space: { where: target.name, needed, free },
+    notes: [...newerNote(newer, !whole && !overwrite), ...(whole && changes ? missingNotes(context, target) : [])],
+  };
+}
+
+/** What a snapshot lacks is moved away with the rest: that may surprise where it was left out on purpose. */
+function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] {
+  const filtered = planned?.kind === 'volume' && planned.include.length + planned.exclude.length > 0;
+  return [
+    ...(filtered
+      ? ['what lifeboat.volumes.include and exclude leave out of backups is moved away too, and kept; --path leaves it']
+      : []),
+    ...(entry.status === 'partial' ? ['files that could not be read then are not in the snapshot'] : []),
+  ];
+}
+
+function newerNote(newer: number, stay: boolean): string[] {
+  if (newer === 0) return [];
+  const files = `${plural(newer, 'file')} changed after the snapshot`;
+  const [stays, holds] = newer === 1 ? ['stays as it is', 'it holds'] : ['stay as they are', 'they hold'];
+  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : `${files}: what ${holds} now is kept`];
+}
+
+async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
+  const { id, journal, entry, directory } = context;
+  const { root, reach, mount, name } = target;
+  request.say(
+    `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} beside, in ${areaName('restoring', id)} of ${name}`,
+  );
+  journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
+  const { paths, overwrite, signal } = request;
+  const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
+  return deps.treeStore.volume(
+    { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
+    { reach, runId: id, journal: journal.file, signal, progress: context.progress },
+  );
+}
+
+async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedRestore['load']>[0]): Promise<Restored> {
+  const { deps, request, context, target, difference } = work;
+  const { id, journal, snapshot } = context;
+  const { root, reach, name, planned } = target;
+  // A directory is empty: whatever comes is all there is, and nothing is kept.
+  const whole = request.paths.length === 0 || planned === undefined;
+  if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
+  // Nobody was asked about what came since, and nothing was stopped for it.
+  const empty = request.paths.length === 0 && difference.present.entries === 0;
+  const job = {
+    kind: 'swap' as const,
+    root,
+    id,
+    at: deps.now().toISOString(),
+    whole,
+    empty,
+    expected: built.inode,
+    snapshot: snapshot.id,
+    journal: journal.file,
+  };
+  const run = { id, journal: journal.file, signal: request.signal };
+  const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
+  const { area, swapMs } = await orTakenBack(deps, target, run, exchange);
+  journal.record({ type: 'volume-done', id, now: 'new' });
+  target.made = [];
+  const kept = area === undefined ? {} : { kept: areaName('before', area) };
+  const { files, bytes } = built;
+  request.say(
+    `  ${plural(files, 'file')}, ${formatBytes(bytes)} are in ${name}, every one compared with its recorded hash`,
+  );
+  const left = [
+    ...(built.equal > 0 ? [`${plural(built.equal, 'file')} equal already`] : []),
+    ...(built.newer > 0 ? [`${plural(built.newer, 'file')} newer than the snapshot`] : []),
+  ];
+  if (left.length > 0) request.say(`  left as they are: ${left.join(', ')}`);
+  return {
+    restored: [{ target: name, files, bytes, ...kept }],
+    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
+    warnings: specialFiles(built),
+  };
+}
+
+function specialFiles({ skipped }: ExtractedTree): string[] {
+  const found = Object.entries(skipped).filter(([, count]) => count > 0);
+  return found.map(([type, count]) => `recorded without content, so not restored: ${plural(count, type)}`);
+}
+
+/** What was built and is not in place goes again; what cannot be removed now is left to the next start. */
+async function close(deps: RestoreDeps, context: RestoreContext, target: Target, begun: boolean): Promise<void> {
+  const { journal } = context;
+  try {
+    if (begun) await undoVolumes(deps, await readJournal(journal.file), journal.file);
+    // Only empty ones go: a restore that did not happen leaves no directories.
+    for (const directory of target.made.toReversed()) await rmdir(directory);
+  } catch (error) {
+    deps.log.debug('nothing more to tidy up', { ...errorInfo(error) });
+  }
+}

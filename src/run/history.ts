@@ -1,0 +1,59 @@
+import { type Accepted, isAccepted } from '../plan/accepted.ts';
+import type { Plan } from '../plan/model.ts';
+import type { SourceReport } from '../report/events.ts';
+import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+
+/** An entry of a source, with the snapshot it stands in. */
+export interface LastGood {
+  snapshot: string;
+  at: string;
+  entry: ManifestSource;
+}
+
+/**
+ * The last good entry of a source in snapshots (newest first): of one that was always stored in part, the newest there is. A
+ * safety snapshot does not count: it holds what somebody wanted to get away from.
+ */
+export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
+  return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
+}
+
+/** The same, but the newest even if a part of it could not be read: what the next tree is compared with. */
+export function lastStoredOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
+  return newestOf(snapshots, source, ['ok', 'partial']);
+}
+
+function newestOf(
+  snapshots: readonly Manifest[],
+  source: string,
+  statuses: readonly ManifestSource['status'][],
+): LastGood | undefined {
+  for (const { id, end, trigger, sources } of snapshots) {
+    const entry = sources[source];
+    if (entry && statuses.includes(entry.status) && trigger !== 'safety') return { snapshot: id, at: end, entry };
+  }
+  return undefined;
+}
+
+/**
+ * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
+ * after its last backup is left out.
+ */
+export function vanishedSources(
+  snapshots: readonly Manifest[],
+  plan: Plan,
+  accepted: Accepted,
+): { name: string; kind: SourceReport['kind']; lastGood?: LastGood }[] {
+  const known = new Map<string, ManifestSource>();
+  for (const { sources } of snapshots) {
+    for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
+  }
+  for (const { name } of plan.sources) known.delete(name);
+  return [...known].flatMap(([name, { kind }]) => {
+    const lastGood = lastGoodOf(snapshots, name);
+    const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);
+    const acceptance = accepted[name];
+    if (acceptance && (lastStored === undefined || isAccepted(acceptance, lastStored))) return [];
+    return [lastGood ? { name, kind, lastGood } : { name, kind }];
+  });
+}

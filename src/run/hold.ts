@@ -1,0 +1,179 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LifeboatError } from '../base/errors.ts';
+import type { Engine } from '../docker/engine.ts';
+import { STOP_TIMEOUT_S } from '../docker/stops.ts';
+import type { Hook, PlannedSource } from '../plan/model.ts';
+import type { ContainerRef, JournalEntry } from './journal.ts';
+import { type HoldDeps, releaseHolds, runPre } from './release.ts';
+
+/** How much longer than asked for the engine may take to stop a container, milliseconds. */
+const STOP_MARGIN_MS = 30_000;
+
+/** Exit status of a container that was killed, after the time that it is given to stop or by somebody else. */
+const KILLED = 137;
+
+/** What is done to the containers of a service around the capture of its sources. */
+export interface Hold {
+  /** where hooks are run */
+  container: ContainerRef;
+  pre?: Hook;
+  post?: Hook;
+  /** all that are to be stopped */
+  stop: ContainerRef[];
+  /** true where `work` needs them stopped to its end: one that somebody else started meanwhile is a failure */
+  strict?: boolean;
+  /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
+  leftHeld?: (error: unknown) => boolean;
+}
+
+/** The hold that a source asks for, or undefined when it asks for none. */
+export function holdOf(source: PlannedSource): Hold | undefined {
+  const { project, service, containerId, containerName } = source;
+  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ ...one, project, service })) : [];
+  if (stop.length === 0 && !source.pre && !source.post) return undefined;
+  const container = { id: containerId, name: containerName, project, service };
+  return {
+    container,
+    stop,
+    strict: true,
+    ...(source.pre ? { pre: source.pre } : {}),
+    ...(source.post ? { post: source.post } : {}),
+  };
+}
+
+/**
+ * Runs `work` while containers are held: `pre` has run, and those that are to be stopped are. Whatever `work` comes to,
+ * those that ran are started again, and `post` is run once `pre` was begun. Every step is recorded before it is made, so
+ * that {@link releaseHolds} can finish what failed or what a crash cut short. `work` is given warnings about how the
+ * containers stopped.
+ *
+ * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does, or a container was started by somebody else while
+ * it had to be stopped; those of `work`.
+ */
+export async function withHold<T>(
+  hold: Hold,
+  deps: HoldDeps,
+  signal: AbortSignal,
+  work: (warnings: string[]) => Promise<T>,
+): Promise<T> {
+  const stops = await runningOf(hold.stop, deps.engine);
+  const hooked = (hold.pre || hold.post) && (await deps.engine.inspectContainer(hold.container.id)).running;
+  const done: JournalEntry[] = [];
+  const record = (entry: JournalEntry) => {
+    deps.record(entry);
+    done.push(entry);
+  };
+  if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
+  const holdAndWork = async () => {
+    if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
+    const result = await work(await stopAll(stops, { ...deps, record }, signal));
+    if (hold.strict) await checkStillStopped(stops, deps.engine);
+    return result;
+  };
+  const [result] = await Promise.allSettled([holdAndWork()]);
+  if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
+  const { failures } = await releaseHolds(done, deps);
+  if (result.status === 'rejected') throw result.reason;
+  if (failures.length > 0) throw failures[0];
+  return result.value;
+}
+
+/** A container that is to be stopped, and what the engine said of it before. */
+interface Stop {
+  container: ContainerRef;
+  startedAt: string;
+  /** seconds */
+  timeout: number;
+}
+
+/** Those that run. Throws HOOK_FAILED when a stop would remove one. */
+async function runningOf(containers: readonly ContainerRef[], engine: Engine): Promise<Stop[]> {
+  const found: Stop[] = [];
+  for (const container of containers) {
+    const { running, autoRemove, startedAt, stopTimeout } = await engine.inspectContainer(container.id);
+    if (!running) continue;
+    if (autoRemove) {
+      throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
+        hint: 'Start it without --rm, or remove lifeboat.stop.',
+      });
+    }
+    found.push({ container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S });
+  }
+  return found;
+}
+
+/** HOOK_FAILED when somebody started one of them meanwhile. */
+async function checkStillStopped(stops: readonly Stop[], engine: Engine): Promise<void> {
+  for (const { container, startedAt } of stops) {
+    // One that is gone cannot have written.
+    const now = await engine.inspectContainer(container.id).catch(() => undefined);
+    if (!now || now.startedAt === startedAt) continue;
+    throw new LifeboatError('HOOK_FAILED', `${container.name} was started while its volumes were read`, {
+      hint: 'Its files may not be consistent with each other: run the backup again, and leave the service stopped until it ends.',
+    });
+  }
+}
+
+/** Stops all at the same time; resolves to warnings. When one cannot be stopped, the others are waited for. */
+async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSignal): Promise<string[]> {
+  signal.throwIfAborted();
+  const warnings: string[] = [];
+  for (const { container, startedAt, timeout } of stops) {
+    const at = new Date().toISOString();
+    const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
+    deps.record({ type: 'stop', container, startedAt, at, timeout, until });
+    deps.log.info('stopping a container', { container: container.name });
+  }
+  const patient = later(signal, deps.patienceMs);
+  const stopOne = async ({ container: { id, name }, timeout }: Stop) => {
+    await stopThrough(deps.engine, id, timeout, patient.signal);
+    const { exitCode } = await deps.engine.inspectContainer(id, { signal: patient.signal });
+    if (exitCode !== KILLED) return;
+    warnings.push(
+      `${name} did not stop within ${timeout} s and was killed, so its files may not be consistent; give it a longer stop_grace_period`,
+    );
+  };
+  const results = await Promise.allSettled(stops.map(stopOne));
+  patient.clear();
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  signal.throwIfAborted();
+  return warnings;
+}
+
+/** A call that was cut after it had been silent for so long was under way, milliseconds. */
+const UNDER_WAY_MS = 2000;
+const POLL_MS = 500;
+
+/** Stops a container. The call says nothing until the end of the stop: where a proxy cuts it, the engine goes on with it. */
+async function stopThrough(engine: Engine, id: string, timeout: number, signal: AbortSignal): Promise<void> {
+  const from = performance.now();
+  const end = from + timeout * 1000 + STOP_MARGIN_MS;
+  try {
+    await engine.stopContainer(id, { timeout, signal });
+  } catch (error) {
+    const isCut = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE';
+    if (signal.aborted || !isCut || performance.now() - from < UNDER_WAY_MS) throw error;
+    while ((await engine.inspectContainer(id, { signal })).running) {
+      if (performance.now() > end) throw error;
+      await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  }
+}
+
+/** A signal that aborts `ms` after another does. */
+function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const wait = () => {
+    timer = setTimeout(() => late.abort(signal.reason), ms);
+  };
+  if (signal.aborted) late.abort(signal.reason);
+  else signal.addEventListener('abort', wait, { once: true });
+  return {
+    signal: late.signal,
+    clear() {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', wait);
+    },
+  };
+}

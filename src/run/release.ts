@@ -1,0 +1,240 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Engine } from '../docker/engine.ts';
+import { isNotFound } from '../docker/engine-errors.ts';
+import { execText } from '../docker/exec.ts';
+import { STOP_TIMEOUT_S } from '../docker/stops.ts';
+import type { Hook } from '../plan/model.ts';
+import type { ContainerRef, JournalEntry } from './journal.ts';
+import { whyLeft } from './left-stopped.ts';
+
+/** How long a hook may run, milliseconds. */
+const HOOK_LIMIT_MS = 15 * 60_000;
+
+const POLL_MS = 250;
+
+export interface HoldDeps {
+  engine: Engine;
+  record(entry: JournalEntry): void;
+  log: Log;
+  /** see {@link patienceOf} */
+  patienceMs: number;
+  /** the agent's own container; default: a stop of its whole project is not looked for */
+  agent?: { id: string; project: string; service: string };
+  /** how long a stop that a dead run began is waited for, milliseconds; default: not at all */
+  stopWaitMs?: number;
+}
+
+/** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
+const REST_MS = 10_000;
+
+/**
+ * How long a stop or a `pre` that is under way is waited for when the run is to end, milliseconds: what of the agent's own
+ * `stop_grace_period` (`grace`, seconds) the rest of the run does not need, and at least as long as most stops take.
+ */
+export function patienceOf(grace: number = STOP_TIMEOUT_S): number {
+  return Math.max(3000, grace * 1000 - REST_MS);
+}
+
+type StopEntry = JournalEntry & { type: 'stop' };
+type PreEntry = JournalEntry & { type: 'pre' };
+
+/** A container that a journal shows as held. */
+export interface OpenHold {
+  container: ContainerRef;
+  /** its stop, when it was not started again */
+  stop?: StopEntry;
+  /** see the journal's entry of that name */
+  projectStop?: Date;
+  /** the command that is still to be run */
+  post?: Hook;
+  /** what has to have ended before */
+  pre?: PreEntry;
+}
+
+/** The holds that a journal shows as begun and not undone. */
+export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
+  const open = new Map<string, OpenHold>();
+  for (const entry of entries) {
+    if (!('container' in entry)) continue;
+    const { container } = entry;
+    const held = open.get(container.id) ?? { container };
+    if (entry.type === 'stop') held.stop = entry;
+    if (entry.type === 'project-stop') held.projectStop = new Date(entry.at);
+    if (entry.type === 'started') delete held.stop;
+    if (entry.type === 'hook') held.post = entry.post;
+    if (entry.type === 'pre') held.pre = entry;
+    if (entry.type === 'hook-done') delete held.post;
+    open.set(container.id, held);
+  }
+  return [...open.values()].filter(({ stop, post }) => stop || post);
+}
+
+/**
+ * Undoes the holds that journal entries show as open. Never rejects: failures are logged, the rest is still undone.
+ * `again`: something could not be done now and is worth another try.
+ */
+export async function releaseHolds(
+  entries: readonly JournalEntry[],
+  deps: HoldDeps,
+): Promise<{ failures: unknown[]; again: boolean }> {
+  const failures: unknown[] = [];
+  let again = false;
+  const open = openHolds(entries);
+  const held = new Set(open.map(({ container }) => container.id));
+  for (const { container, stop, post, pre, projectStop } of open) {
+    try {
+      if (stop && !(await startAgain(deps, stop, { held, projectStop }))) {
+        again = true;
+        continue;
+      }
+      if (post && pre) await preEnded(deps, pre);
+      if (post) await runPost(deps, container, post);
+    } catch (error) {
+      const isOver = error instanceof LifeboatError && error.code === 'HOOK_FAILED';
+      const fields = { container: container.name, ...errorInfo(error) };
+      deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
+      failures.push(error);
+      again ||= !isOver;
+    }
+  }
+  return { failures, again };
+}
+
+/** Resolves to false when it cannot be decided yet whether the container is to be started. */
+async function startAgain(
+  deps: HoldDeps,
+  stop: StopEntry,
+  known: { held: ReadonlySet<string>; projectStop: Date | undefined },
+): Promise<boolean> {
+  const { container } = stop;
+  const now = await onceStopped(deps, stop);
+  const left = now && (await whyLeft(deps, stop, now, known));
+  if (left) {
+    deps.log.warn(`${now?.name} ${left.why}`, { container: container.name });
+    if (left.open) {
+      if (!known.projectStop) deps.record({ type: 'project-stop', container, at: left.open.toISOString() });
+      return false;
+    }
+  } else if (now) {
+    await deps.engine.startContainer(now.id);
+    if (isStopping(stop, now)) {
+      throw new LifeboatError(
+        'INTERRUPTED',
+        `${now.name} is still being stopped; it is started again when that is over`,
+      );
+    }
+    deps.log.info('started the container again', { container: now.name });
+  } else {
+    deps.log.warn('the container that was stopped has been removed since', { container: container.name });
+  }
+  deps.record({ type: 'started', container });
+  return true;
+}
+
+/**
+ * The engine goes on with a stop that nobody waits for: a container that has run since before it may end at any time, and
+ * a start in between does nothing.
+ */
+function isStopping(stop: StopEntry, now: Current): boolean {
+  if (stop.startedAt === undefined || stop.until === undefined) return false;
+  return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
+}
+
+/** The container as it is once a stop that is under way has ended, or is not waited for any more. */
+async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
+  const patient = Date.now() + (deps.stopWaitMs ?? 0);
+  for (;;) {
+    const now = await current(deps.engine, stop.container);
+    if (!now || !isStopping(stop, now) || Date.now() >= patient) return now;
+    await sleep(POLL_MS);
+  }
+}
+
+/** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */
+async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, until }: PreEntry): Promise<void> {
+  const patient = Date.now() + patienceMs;
+  while (Date.now() < Date.parse(until)) {
+    const state = await engine.execInspect(exec).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    if (!state?.running) return;
+    if (Date.now() >= patient) {
+      const message = `lifeboat.exec.pre still runs in ${container.name}, so lifeboat.exec.post is not run yet`;
+      throw new LifeboatError('INTERRUPTED', message);
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** Runs `post`. A command that ran and failed is not tried again; one that could not be run is. */
+async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Promise<void> {
+  const now = await current(deps.engine, container);
+  try {
+    if (now?.running) await runHook(deps.engine, now, 'post', post);
+    else throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.post could not be run: ${container.name} does not run`);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'HOOK_FAILED') deps.record({ type: 'hook-done', container });
+    throw error;
+  }
+  deps.record({ type: 'hook-done', container });
+}
+
+type Current = ContainerRef & { running: boolean; startedAt: string };
+
+/** The container that is this service now: the same, or the one that Compose made in its place; undefined when gone. */
+async function current(engine: Engine, container: ContainerRef): Promise<Current | undefined> {
+  try {
+    const { running, startedAt } = await engine.inspectContainer(container.id);
+    return { ...container, running, startedAt };
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    const labels = [
+      `com.docker.compose.project=${container.project}`,
+      `com.docker.compose.service=${container.service}`,
+    ];
+    // With several containers of the service nothing tells which one took its place.
+    const [successor, another] = container.service === '' ? [] : await engine.listContainers({ labels });
+    if (!successor || another) return undefined;
+    const { running, startedAt } = await engine.inspectContainer(successor.id);
+    return { ...container, id: successor.id, name: successor.name, running, startedAt };
+  }
+}
+
+/** Runs `pre`, recorded as begun. Errors as of {@link runHook}. */
+export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook, signal: AbortSignal): Promise<void> {
+  const until = new Date(Date.now() + HOOK_LIMIT_MS).toISOString();
+  const begun = (exec: string) => deps.record({ type: 'pre', container, exec, until });
+  await runHook(deps.engine, container, 'pre', pre, signal, begun);
+}
+
+/**
+ * Runs a command of `lifeboat.exec` in a container. `onCreated` hears the engine's id of it before it starts.
+ *
+ * Errors: HOOK_FAILED when it fails; ENGINE_UNREACHABLE when it is not known whether it ran; what `signal` aborts with.
+ */
+async function runHook(
+  engine: Engine,
+  container: ContainerRef,
+  which: 'pre' | 'post',
+  hook: Hook,
+  signal?: AbortSignal,
+  onCreated?: (execId: string) => void,
+): Promise<void> {
+  const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
+  const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
+  try {
+    await execText(engine, container.id, { argv: hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
+  } catch (error) {
+    // Whether the command ran is not known then: it is not the command that failed.
+    const away = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE' && !limit.aborted;
+    if (signal?.aborted || away) throw error;
+    throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
+      cause: error,
+      // Its arguments are not told: a password may be among them.
+      hint: `Look at the command ${JSON.stringify(hook[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
+    });
+  }
+}

@@ -1,0 +1,178 @@
+import type { ErrorInfo } from '../base/errors.ts';
+import { type Accepted, isAccepted } from '../plan/accepted.ts';
+import type { Plan } from '../plan/model.ts';
+import { isFuture } from '../plan/values/clock.ts';
+import { previousRun } from '../plan/values/schedule.ts';
+import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
+import { type LastGood, lastGoodOf, vanishedSources } from './history.ts';
+
+/** How each source stands by its own newest result: a run tells of its own sources alone, and the next run hides it. */
+
+/** The newest result of a source, whether or not its run stored anything. */
+export interface LastResult {
+  /** id of the run */
+  run: string;
+  /** ISO time of the run's end */
+  at: string;
+  status: RunStatus;
+  error?: ErrorInfo;
+  /** the end of the chain when the run began: what it stored, if anything, came after that */
+  after?: number;
+}
+
+/**
+ * Why somebody should look at a source. `late`: two of its scheduled times have gone by since it was last backed up well.
+ * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right. `fell`: it was
+ * stored, but is much smaller than in the snapshot before, and nobody said that this is right. `ahead`: it was backed up well, under a
+ * date that is still to come, so that nobody can tell how old that is.
+ */
+export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead';
+
+export interface SourceStatus {
+  name: string;
+  attention: Attention | null;
+  last?: LastResult;
+  lastGood?: LastGood;
+  /** databases that its newest snapshot lacks, and where each was last stored */
+  missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
+  /** the snapshot from before the source fell, kept until that is accepted */
+  beforeFall?: string;
+}
+
+export interface StandingInput {
+  plan: Plan;
+  /** newest first */
+  manifests: readonly Manifest[];
+  /** what is remembered of runs, also of those that stored nothing */
+  results: Readonly<Record<string, LastResult>>;
+  accepted: Accepted;
+  zone: string;
+  now: Date;
+}
+
+/** The result of each source of a run. A run that failed as a whole failed for every source that it was to have. */
+export function resultsOf(report: RunReport): Record<string, LastResult> {
+  const base = { run: report.id, at: report.end, ...(report.after === undefined ? {} : { after: report.after }) };
+  const results: Record<string, LastResult> = {};
+  // With a snapshot, the manifest has what became of them.
+  if (report.error && report.snapshot === undefined) {
+    for (const name of report.sources) results[name] = { ...base, status: 'failed', error: report.error };
+  }
+  for (const { name, status, error } of report.results) {
+    const stored = status === 'failed' || report.status !== 'failed';
+    const why = error ?? (stored ? undefined : report.error);
+    results[name] = { ...base, status: stored ? status : 'failed', ...(why ? { error: why } : {}) };
+  }
+  return results;
+}
+
+/** Every planned source and every one that vanished, by name. */
+export function listSourceStatuses(input: StandingInput): SourceStatus[] {
+  const { plan, manifests, results, accepted } = input;
+  const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
+    const last = newest(lastInManifests(manifests, name), results[name]);
+    const lastGood = lastGoodOf(manifests, name);
+    const beforeFall = fallOf(manifests, name, accepted[name]);
+    const attention = judge(input, schedule, last, lastGood) ?? (beforeFall ? 'fell' : null);
+    return {
+      name,
+      attention,
+      ...(last ? { last } : {}),
+      ...(lastGood ? { lastGood } : {}),
+      ...missingIn(manifests, name, last),
+      ...(beforeFall ? { beforeFall } : {}),
+    };
+  });
+  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, lastGood }): SourceStatus => {
+    const last = newest(lastInManifests(manifests, name), results[name]);
+    return { name, attention: 'vanished', ...(last ? { last } : {}), ...(lastGood ? { lastGood } : {}) };
+  });
+  return [...planned, ...vanished].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Sources that a run left out and that are not well. One that no run has come to yet is none of them. */
+export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
+  return all.flatMap(({ name, attention, last, lastGood }) => {
+    // Of a fall or a wrong date the run itself has told, and it is no failure.
+    if (attention === null || attention === 'never' || attention === 'fell' || attention === 'ahead') return [];
+    if (done.includes(name)) return [];
+    return [
+      {
+        name,
+        attention,
+        ...(last ? { at: last.at } : {}),
+        ...(last?.error ? { error: last.error } : {}),
+        ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
+      },
+    ];
+  });
+}
+
+function judge(
+  { zone, now }: StandingInput,
+  schedule: string,
+  last: LastResult | undefined,
+  lastGood: LastGood | undefined,
+): Attention | null {
+  if (!last) return 'never';
+  if (last.status !== 'ok') return last.status;
+  if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
+  const lastTime = previousRun(schedule, zone, now);
+  const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
+  return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+}
+
+/** The snapshot that a source was last compared with when it had fallen, until somebody accepts it. */
+function fallOf(
+  manifests: readonly Manifest[],
+  name: string,
+  accepted: Accepted[string] | undefined,
+): string | undefined {
+  const known = new Set(manifests.map(({ id }) => id));
+  return manifests
+    .filter((manifest) => !isAccepted(accepted, manifest))
+    .map(({ sources }) => sources[name]?.fell?.since)
+    .find((since) => since !== undefined && known.has(since));
+}
+
+/** A result, and the place in the chain of the snapshot that it is of. */
+interface InChain {
+  result: LastResult;
+  sequence: number;
+}
+
+function lastInManifests(manifests: readonly Manifest[], name: string): InChain | undefined {
+  for (const { id, sequence, end, sources } of manifests) {
+    const entry = sources[name];
+    if (!entry) continue;
+    const error = entry.error ? { error: entry.error as ErrorInfo } : {};
+    return { result: { run: id, at: end, status: entry.status, ...error }, sequence };
+  }
+  return undefined;
+}
+
+/** The newer of what is stored and what is remembered. By the chain, where it is known: a clock that was ahead once hides no failure. */
+function newest(stored: InChain | undefined, known: LastResult | undefined): LastResult | undefined {
+  if (!stored || !known || stored.result.run === known.run) return stored?.result ?? known;
+  const isKnownNewer = known.after === undefined ? known.run > stored.result.run : known.after >= stored.sequence;
+  return isKnownNewer ? known : stored.result;
+}
+
+/** Of a result that stored a part. */
+function missingIn(
+  manifests: readonly Manifest[],
+  name: string,
+  last: LastResult | undefined,
+): Pick<SourceStatus, 'missing'> {
+  const entry = manifests.find(({ id }) => id === last?.run)?.sources[name];
+  const missing = entry ? missingDatabases(entry) : [];
+  if (missing.length === 0) return {};
+  return {
+    missing: missing.map(({ name: database }) => {
+      const found = lastWithDatabase(manifests, name, database);
+      return { database, ...(found ? { lastGood: { snapshot: found.snapshot, at: found.at } } : {}) };
+    }),
+  };
+}

@@ -1,0 +1,218 @@
+import { randomUUID } from 'node:crypto';
+import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { type ErrorInfo, hasErrno } from '../base/errors.ts';
+import type { Accepted } from '../plan/accepted.ts';
+import type { Problem } from '../plan/model.ts';
+import type { RunReport } from '../report/events.ts';
+import type { PendingRetry } from '../report/tries.ts';
+import type { KnownRepository } from '../store/repository/repository-info.ts';
+import { type LastResult, resultsOf } from './source-status.ts';
+
+/** A database that was put aside. */
+export interface KeptDatabase {
+  name: string;
+  /** the name that it was put aside under */
+  before: string;
+  /** of the data from before the restore, in pg_database: it stays the same whatever the name */
+  oid?: string;
+}
+
+/** A restore whose replaced data is still there. The database names change places with each rollback. */
+export interface Rollback {
+  /** of the restore */
+  id: string;
+  /** ISO time of the restore */
+  at: string;
+  /** the source whose data was replaced */
+  source: string;
+  snapshot: string;
+  /** which data is in use now: the restored, or what was there before */
+  inUse: 'restored' | 'before';
+  /** the snapshot of what it replaced, if one was taken */
+  safety?: string;
+  /** databases, and the names that hold the other data */
+  databases?: KeptDatabase[];
+  /** a volume keeps the other data in an area of its own */
+  volume?: { area: string };
+}
+
+/** How a copy of the repository stands. */
+export interface CopyState {
+  /** ISO time at which it was last equal to the destination, if ever */
+  complete?: string;
+  /** ISO time at which it was first found to be a copy, or made one */
+  made?: string;
+  /** ISO time since when it has lacked something; absent when it lacks nothing */
+  behindSince?: string;
+  error?: ErrorInfo;
+  /** another name of the same place, as it was last found: of a copy, or of the destination */
+  sameAs?: string;
+  /** what was wrong when it was last brought up to date, and did not keep it from having everything */
+  problems?: Problem[];
+}
+
+/** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
+export interface State {
+  readonly directory: string;
+  /** an id of this memory, made when it is first asked for */
+  home(): Promise<string>;
+  /** the repository that the agent backs up to, and where it was last; undefined before the first was opened */
+  repository(): Promise<KnownRepository | undefined>;
+  /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
+  saveRepository(known: Required<KnownRepository>): Promise<void>;
+  /** the last run that ended, whatever its outcome */
+  lastRun(): Promise<RunReport | undefined>;
+  /** `own`: what it says of its own sources, where it covers earlier tries too */
+  saveLastRun(report: RunReport, own?: RunReport): Promise<void>;
+  /** the newest result of every source, by name: kept with {@link saveLastRun} */
+  results(): Promise<Record<string, LastResult>>;
+  /** when each schedule was last served (ISO time by cron expression) */
+  served(): Promise<Record<string, string>>;
+  saveServed(served: Record<string, string>): Promise<void>;
+  /** scheduled runs that are made again for what they lack */
+  retries(): Promise<PendingRetry[]>;
+  saveRetries(retries: readonly PendingRetry[]): Promise<void>;
+  /** sources whose absence or emptiness a person has accepted, by name */
+  accepted(): Promise<Accepted>;
+  saveAccepted(accepted: Accepted): Promise<void>;
+  /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
+  damaged(): Promise<string[]>;
+  saveDamaged(keys: readonly string[]): Promise<void>;
+  /** how each copy stands, by its name */
+  copies(): Promise<Record<string, CopyState>>;
+  saveCopies(copies: Readonly<Record<string, CopyState>>): Promise<void>;
+  /** restores that can be rolled back, oldest first */
+  rollbacks(): Promise<Rollback[]>;
+  saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
+  /** after which object the next `check` of a share goes on */
+  checkedTo(): Promise<string | undefined>;
+  saveCheckedTo(key: string | undefined): Promise<void>;
+  /** The cached index of a source, if the cache is of the index object with that hash. */
+  cachedIndex(source: string, sha256: string): Promise<string | undefined>;
+  /** Takes over the plain index at `file` (on the same file system) as the cache of a source. */
+  cacheIndex(source: string, sha256: string, file: string): Promise<void>;
+  /** The cached facts of a source, if they are those of the object with that hash. */
+  cachedFacts(source: string, sha256: string): Promise<unknown>;
+  cacheFacts(source: string, sha256: string, facts: unknown): Promise<void>;
+}
+
+/** Files that speak of one repository: places in its chain, and names of its objects. */
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json'];
+
+export function openState(directory: string): State {
+  const file = (name: string) => path.join(directory, name);
+  const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
+  const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
+  return {
+    directory,
+    async home() {
+      const known = await readJson<{ id: string }>(file('home.json'));
+      if (known) return known.id;
+      const id = randomUUID();
+      await writeJson(file('home.json'), { id });
+      return id;
+    },
+    async repository() {
+      const known = await readJson<KnownRepository>(file('repository.json'));
+      if (known) return known;
+      // A version that did not remember it has stored something all the same: an empty destination is not a new one.
+      return Object.values(await results()).some(({ status }) => status !== 'failed') ? {} : undefined;
+    },
+    async saveRepository(known) {
+      const before = await readJson<KnownRepository>(file('repository.json'));
+      // Before the new id: cut off in between, the next call does it again.
+      if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
+      await writeJson(file('repository.json'), known);
+    },
+    lastRun: () => readJson<RunReport>(file('last-run.json')),
+    async saveLastRun(report, own = report) {
+      await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });
+      await writeJson(file('last-run.json'), report);
+    },
+    results,
+    served: () => record('served.json'),
+    saveServed: (served) => writeJson(file('served.json'), served),
+    retries: () => readJson<PendingRetry[]>(file('retries.json')).then((value) => value ?? []),
+    saveRetries: (retries) => writeJson(file('retries.json'), retries),
+    accepted: async () => (await readJson<Accepted>(file('accepted.json'))) ?? {},
+    saveAccepted: (accepted) => writeJson(file('accepted.json'), accepted),
+    damaged: () => readJson<string[]>(file('damaged.json')).then((value) => value ?? []),
+    saveDamaged: (keys) => writeJson(file('damaged.json'), keys),
+    copies: async () => (await readJson<Record<string, CopyState>>(file('copies.json'))) ?? {},
+    saveCopies: (copies) => writeJson(file('copies.json'), copies),
+    rollbacks: () => readJson<Rollback[]>(file('rollbacks.json')).then((value) => value ?? []),
+    saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
+    checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
+    saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
+    ...openCaches(directory),
+  };
+}
+
+type Caches = Pick<State, 'cachedIndex' | 'cacheIndex' | 'cachedFacts' | 'cacheFacts'>;
+
+/** The part of the state that the repository has too: here it needs no download. */
+function openCaches(directory: string): Caches {
+  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
+  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
+  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
+  return {
+    async cachedFacts(source, sha256) {
+      const cached = await readJson<{ sha256: string; facts: unknown }>(factsFile(source));
+      return cached?.sha256 === sha256 ? cached.facts : undefined;
+    },
+    cacheFacts: (source, sha256, facts) => writeJson(factsFile(source), { sha256, facts }),
+    async cachedIndex(source, sha256) {
+      const cached = indexFile(source, sha256);
+      return access(cached).then(
+        () => cached,
+        () => undefined,
+      );
+    },
+    async cacheIndex(source, sha256, from) {
+      const target = indexFile(source, sha256);
+      const others = (await readdir(path.dirname(target)).catch(() => [])).filter((name) =>
+        name.startsWith(`${source}@`),
+      );
+      await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+      await rename(from, target);
+      for (const name of others) {
+        if (name !== path.basename(target)) await rm(path.join(path.dirname(target), name), { force: true });
+      }
+    },
+  };
+}
+
+/** undefined for a file that is not there or was cut off: state is a cache of conveniences, never a reason to fail. */
+async function readJson<T>(file: string): Promise<T | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as T;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT') || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Deletes files, which a full disk does not prevent. */
+async function forget(files: readonly string[]): Promise<void> {
+  for (const file of files) await rm(file, { force: true });
+}
+
+async function writeJson(file: string, value: unknown): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  const beside = `${file}.${process.pid}.tmp`;
+  try {
+    const handle = await open(beside, 'w', 0o600);
+    try {
+      await handle.writeFile(JSON.stringify(value));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await chmod(beside, 0o600);
+    await rename(beside, file);
+  } catch (error) {
+    await rm(beside, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,55 @@
+import { hasErrno } from '../base/errors.ts';
+import { type JournalEntry, openJournals, processStart, readJournal } from './journal.ts';
+
+/** Which of the runs that have a journal are under way, and which have died or are only being undone. */
+
+/** Whose runs are asked for. */
+export interface Here {
+  /** id of the agent's own container */
+  agentId: string;
+  /** Whether another container runs; a spool can be shared. Default: no other container is looked for. */
+  isRunning?(agent: string): Promise<boolean>;
+}
+
+/** A run whose process lives. */
+export interface UnderWay {
+  file: string;
+  start: JournalEntry & { type: 'start' };
+}
+
+/**
+ * The runs that are under way, oldest first. The lock does not tell: recovery, prunes and copies hold it too, and have no
+ * journal.
+ */
+export async function runsUnderWay(journals: string, here: Here): Promise<UnderWay[]> {
+  const found: UnderWay[] = [];
+  for (const file of await openJournals(journals)) {
+    // One that has just ended is gone.
+    const entries = await readJournal(file).catch((): JournalEntry[] => []);
+    const start = entries.find((entry) => entry.type === 'start');
+    if (start && (await isUnderWay(entries, start, here))) found.push({ file, start });
+  }
+  return found;
+}
+
+async function isUnderWay(
+  entries: readonly JournalEntry[],
+  { agent, pid, since }: JournalEntry & { type: 'start' },
+  { agentId, isRunning }: Here,
+): Promise<boolean> {
+  // A run is reported at its end. What follows undoes what it left.
+  if (entries.some(({ type }) => type === 'reported')) return false;
+  if (agent !== undefined && agent !== agentId) return (await isRunning?.(agent)) ?? false;
+  return pid !== undefined && isAlive(pid, since);
+}
+
+/** Whether the process is still the one that wrote the journal: numbers are used again, above all after a restart. */
+function isAlive(pid: number, since: string | undefined): boolean {
+  const start = processStart(pid);
+  if (start !== undefined && since !== undefined) return start === since;
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return hasErrno(error, 'EPERM');
+  }
+}

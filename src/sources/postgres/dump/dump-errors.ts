@@ -1,0 +1,42 @@
+import { LifeboatError } from '../../../base/errors.ts';
+import { CONNECTIONS_HINT, OUT_OF_CONNECTIONS } from '../server/connect-error.ts';
+import { MISSING_RIGHTS_HINT } from '../server/session.ts';
+
+/**
+ * Turns the failure of a dump command into SPOOL_FULL, PG_DUMP_INCOMPLETE or PG_DUMP_FAILED, by the words of the tools. Any other
+ * error is returned as it is.
+ */
+export function dumpError(error: unknown, database: string, container: string): unknown {
+  if (!(error instanceof LifeboatError) || (error.code !== 'EXEC_FAILED' && error.code !== 'HELPER_FAILED'))
+    return error;
+  const text = error.message + (error.cause instanceof Error ? error.cause.message : '');
+  if (/No space left on device|Disk quota exceeded/.test(text)) {
+    return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {
+      cause: error,
+      hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+    });
+  }
+  if (text.includes('pg_restore: error:')) {
+    return new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${database} is not whole: pg_restore cannot read it`, {
+      cause: error,
+    });
+  }
+  return new LifeboatError('PG_DUMP_FAILED', `pg_dump of ${database} in ${container} failed`, {
+    cause: error,
+    ...hintFor(text),
+  });
+}
+
+/** By the words of the server, which `pg_dump` passes on without a SQLSTATE. */
+function hintFor(text: string): { hint?: string } {
+  if (text.includes('permission denied for ')) return { hint: MISSING_RIGHTS_HINT };
+  return OUT_OF_CONNECTIONS.test(text) ? { hint: CONNECTIONS_HINT } : {};
+}
+
+/** True if `pg_dump` was built without zstd: an image of somebody's own may be. It says so before it connects. */
+export function lacksZstd(error: unknown): boolean {
+  for (let e = error; e instanceof Error; e = e.cause) {
+    if (/does not support compression with zstd/i.test(e.message)) return true;
+  }
+  return false;
+}

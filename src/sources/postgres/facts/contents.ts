@@ -1,0 +1,44 @@
+import type { Session } from '../server/session.ts';
+
+/**
+ * What a database holds. `nothing`: as `CREATE DATABASE … TEMPLATE template0` makes it. `extensions`: only what extensions
+ * made, as in the database that some images prepare. `data`: anything that a person or an application made.
+ */
+export type Contents = 'nothing' | 'extensions' | 'data';
+
+/** Objects made by initdb have lower ids (FirstNormalObjectId, access/transam.h). */
+const FIRST_OBJECT = 16384;
+
+/** Catalogues whose objects need not depend on a schema; the others are found by their schema. */
+const OUTSIDE_SCHEMAS = [
+  'pg_foreign_data_wrapper',
+  'pg_foreign_server',
+  'pg_event_trigger',
+  'pg_publication',
+  'pg_default_acl',
+  'pg_cast',
+  'pg_language',
+];
+
+/** Looks into the session's own database, by its dependencies (pg_depend): they tell what belongs to an extension. */
+export async function readContents(session: Session): Promise<Contents> {
+  const member = (classId: string, objectId: string) =>
+    `EXISTS (SELECT FROM pg_depend m WHERE m.classid = ${classId} AND m.objid = ${objectId} AND m.deptype = 'e')`;
+  const own = [
+    'EXISTS (SELECT FROM pg_largeobject_metadata)',
+    `EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_namespace'::regclass AND d.objid >= ${FIRST_OBJECT}
+        AND d.classid <> 'pg_extension'::regclass AND NOT ${member('d.classid', 'd.objid')})`,
+    `EXISTS (SELECT FROM pg_namespace n WHERE n.oid >= ${FIRST_OBJECT} AND n.nspname !~ '^pg_(toast_)?temp_'
+        AND NOT ${member("'pg_namespace'::regclass", 'n.oid')}
+        AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = n.oid))`,
+    ...OUTSIDE_SCHEMAS.map(
+      (catalogue) =>
+        `EXISTS (SELECT FROM ${catalogue} c WHERE c.oid >= ${FIRST_OBJECT} AND NOT ${member(`'${catalogue}'::regclass`, 'c.oid')})`,
+    ),
+  ];
+  const { data, extensions } = await session.one<{ data: boolean; extensions: boolean }>(
+    `SELECT ${own.join('\n OR ')} AS data, EXISTS (SELECT FROM pg_extension WHERE oid >= ${FIRST_OBJECT}) AS extensions`,
+  );
+  if (data) return 'data';
+  return extensions ? 'extensions' : 'nothing';
+}

@@ -1,0 +1,39 @@
+import { plural } from '../../../report/format.ts';
+import type { DatabaseFacts, PostgresFacts } from './facts.ts';
+
+/** Rows that are in the dumps. */
+export function rowsOf(databases: readonly Pick<DatabaseFacts, 'tables'>[]): number {
+  const tables = databases.flatMap((database) => database.tables);
+  return tables.reduce((sum, { data, rows }) => sum + (data === false ? 0 : rows), 0);
+}
+
+/** `2 databases, 61 tables, 1,523,118 rows`; with the names of templates that are left out. */
+export function summarise(facts: PostgresFacts, templates: readonly string[]): string {
+  const tables = facts.databases.flatMap((database) => database.tables);
+  const stored = tables.filter(({ data }) => data !== false);
+  const estimated = stored.some((table) => !table.exact) ? 'about ' : '';
+  const leftOut = tables.filter(
+    ({ data, extension, unloggedOnStandby }) => data === false && !extension && !unloggedOnStandby,
+  ).length;
+  const unchecked = facts.databases.reduce((sum, { uncheckedKeys = 0 }) => sum + uncheckedKeys, 0);
+  return [
+    plural(facts.databases.length, 'database'),
+    plural(tables.length, 'table'),
+    estimated + plural(facts.rows, 'row'),
+    ...(leftOut > 0 ? [`${plural(leftOut, 'table')} without rows, as asked`] : []),
+    ...(unchecked > 0 ? [`${plural(unchecked, 'foreign key')} not checked for orphan rows: too large`] : []),
+    ...(templates.length > 0
+      ? [`without the ${templates.length === 1 ? 'template' : 'templates'} ${templates.join(', ')}`]
+      : []),
+  ].join(', ');
+}
+
+/** Databases whose texts were sorted by another version of the locale than the system has now. */
+export function collationWarnings(facts: PostgresFacts): string[] {
+  return facts.databases
+    .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
+    .map(
+      ({ name, collationVersion, actualCollationVersion }) =>
+        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
+    );
+}

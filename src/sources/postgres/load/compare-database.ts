@@ -1,0 +1,134 @@
+import { LifeboatError } from '../../../base/errors.ts';
+import { plural } from '../../../report/format.ts';
+import { countRows } from '../facts/count-rows.ts';
+import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
+import { countDifferences, type ObjectCounts, readObjectCounts } from '../facts/object-counts.ts';
+import { uncountedText } from '../facts/uncounted.ts';
+import type { Session } from '../server/session.ts';
+import { serverWords } from '../server/sql-state.ts';
+import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
+
+/** What a comparison rests on. */
+export interface Compared {
+  /** rows compared and found equal */
+  rows: number;
+  /** tables whose rows are not compared */
+  uncompared: number;
+  /** why, in words: `2 above 1 GiB` */
+  reasons: string[];
+}
+
+/** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
+export interface Allowance {
+  /** partitions whose rows may be in other partitions of the same tree */
+  moving?: ReadonlySet<string>;
+  /** extensions that are missing */
+  extensions?: ReadonlySet<string>;
+  /** tables that are missing, or have no rows */
+  tables?: ReadonlySet<string>;
+  /** how many objects of a kind may be missing */
+  fewer?: ReadonlyMap<keyof ObjectCounts, number>;
+  /** large objects are missing */
+  largeObjects?: boolean;
+}
+
+/**
+ * Compares a restored database with the record: row counts, extensions, large objects, and how many constraints, indexes and
+ * other objects there are. Everything but what `allowance` names has to be equal. PG_RESTORE_FAILED on any difference.
+ */
+export async function compareDatabase(
+  session: Session,
+  recorded: DatabaseFacts,
+  allowance: Allowance = {},
+): Promise<Compared> {
+  const differences: string[] = [];
+  const extensions = await session.all<{ name: string }>('SELECT extname AS name FROM pg_extension');
+  for (const { name } of recorded.extensions) {
+    if (!allowance.extensions?.has(name) && !extensions.some((extension) => extension.name === name))
+      differences.push(`extension ${name} is missing`);
+  }
+  const { objects } = await session.one<{ objects: string }>(
+    'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
+  );
+  if (Number(objects) !== recorded.largeObjects && !allowance.largeObjects) {
+    differences.push(`it has ${plural(Number(objects), 'large object')}, recorded were ${recorded.largeObjects}`);
+  }
+  const tables = await compareTables(session, recorded, allowance);
+  differences.push(...tables.differences);
+  differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.fewer));
+  if (differences.length > 0) {
+    throw new LifeboatError(
+      'PG_RESTORE_FAILED',
+      `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
+      {
+        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
+      },
+    );
+  }
+  return { rows: tables.rows, uncompared: tables.uncompared, reasons: tables.reasons };
+}
+
+async function compareTables(
+  session: Session,
+  recorded: DatabaseFacts,
+  { moving = new Set(), tables: lacking }: Allowance,
+): Promise<RowsCompared & { reasons: string[] }> {
+  const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
+  const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
+  // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
+  const restored: TableFacts[] = present.map((table) => {
+    return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
+  });
+  const why = restored.flatMap((table) => {
+    if (table.exact) return [];
+    return lacking?.has(tableKey(table)) ? 'that lack rows, as listed' : uncountedText(table);
+  });
+  const exact = restored.filter((table) => table.exact);
+  await session.run('BEGIN READ ONLY');
+  const refused = await countRows(session, exact);
+  await session.run('ROLLBACK');
+  why.push(...refused.map(({ error }) => `that the server refuses to count now (${serverWords(error)})`));
+  const counted = restored.map(({ schema, name, rows, exact }, i) => {
+    return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
+  });
+  const compared = compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
+  // The server refuses to count one that is not there, which is no reason to do without the count.
+  const there = await readTableNames(session);
+  const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
+  const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
+  return { ...compared, differences: [...missing, ...compared.differences], reasons: sumUp(why, compared.uncompared) };
+}
+
+/** Each reason once, with how many tables it is of. Where one partition cannot be compared, its whole tree cannot. */
+function sumUp(why: readonly string[], uncompared: number): string[] {
+  const counts = new Map<string, number>();
+  for (const reason of why) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  const others = uncompared - why.length;
+  if (others > 0) counts.set('in one partitioned table with such', others);
+  return [...counts].map(([reason, n]) => `${n} ${reason}`);
+}
+
+async function readTableNames(session: Session): Promise<Set<string>> {
+  const rows = await session.all<{ schema: string; name: string }>(
+    `SELECT nspname AS schema, relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r'`,
+  );
+  return new Set(rows.map(tableKey));
+}
+
+/** The topmost partitioned table of each partition, by {@link tableKey}. */
+async function readPartitionRoots(session: Session): Promise<Map<string, string>> {
+  const rows = await session.all<Record<'schema' | 'name' | 'rootSchema' | 'rootName', string>>(
+    `SELECT n.nspname AS schema, c.relname AS name, rn.nspname AS "rootSchema", r.relname AS "rootName"
+       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace rn ON rn.oid = r.relnamespace
+      WHERE c.relispartition AND c.relkind = 'r'`,
+  );
+  return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
+}
+
+/** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
+export function comparison({ tables, rows, uncompared, reasons }: Compared & { tables: number }): string {
+  const equal = `${plural(tables, 'table')}, ${plural(rows, 'row')} compared and equal`;
+  if (uncompared === 0) return equal;
+  return `${equal}; the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`;
+}

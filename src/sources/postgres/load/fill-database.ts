@@ -1,0 +1,186 @@
+import path from 'node:path';
+import { LifeboatError } from '../../../base/errors.ts';
+import type { SkippedObject } from '../../../report/events.ts';
+import { plural } from '../../../report/format.ts';
+import type { DatabaseFacts } from '../facts/facts.ts';
+import { listCommand } from '../server/commands.ts';
+import { databaseDirectory } from '../server/quote.ts';
+import type { Tools } from '../server/tools.ts';
+import type { ArchiveEntry } from './archive.ts';
+import type { Allowance } from './compare-database.ts';
+import { careFor, listWithout } from './extensions.ts';
+import { fillWithoutChecks } from './heal-checks.ts';
+import { healFailures, isHealable } from './heal-failures.ts';
+import { grantIds, grantOneByOne } from './heal-grants.ts';
+import { allowanceFor } from './restore-allowance.ts';
+import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
+import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
+import { subscriptionWarnings } from './restore-warnings.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from './run-restore.ts';
+
+export interface FillOptions {
+  tools: Tools;
+  /** the fetched tree, as the agent and the helper both see it */
+  tree: string;
+  /** directory into which the helper may write, likewise */
+  scratch: string;
+  jobs: number;
+  stallTimeoutMs: number;
+  signal: AbortSignal;
+  /** what the server refuses is left out, instead of being the end */
+  skipFailed: boolean;
+  /** roles with rights on something that the server lacks: the restore goes on without these rights */
+  missingRoles: readonly string[];
+  /** the tablespaces of the dump are there; else everything goes into the default one */
+  tablespaces: boolean;
+  /** bytes that the database has grown to, about once a second */
+  grown(bytes: number): void;
+}
+
+/** What came of {@link fillDatabase}. */
+export interface Filled {
+  /** in what the database may differ from the record now */
+  allowance: Allowance;
+  /** what the server refused, with `skipFailed` */
+  skipped: SkippedObject[];
+  warnings: string[];
+}
+
+/**
+ * Runs `pg_restore` of a recorded database into an empty one, after what its extensions ask for. Materialized views come last:
+ * one that cannot be refreshed is a warning. What else the server refuses is tried in another way where there is one.
+ *
+ * Errors: {@link TangledError} with more than one job, where it is not certain what failed; PG_RESTORE_FAILED with the first
+ * objects that are refused, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; those of a session.
+ */
+export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts, name: string): Promise<Filled> {
+  const { tools, signal, tree } = options;
+  const care = careFor(recorded, options.jobs);
+  const directory = path.posix.join(tree, 'databases', databaseDirectory(recorded.name));
+  await withSession(options, name, care.before);
+  const only =
+    care.leftOut.length > 0
+      ? listedIds(listWithout(await tools.run(listCommand(directory), signal), care.leftOut))
+      : undefined;
+  const entries = await readEntries(directory);
+  const run: RunRestoreOptions = {
+    ...{ tools, directory, signal, stallTimeoutMs: options.stallTimeoutMs },
+    ...{
+      about: recorded.name,
+      database: name,
+      lists: tree,
+      scratch: options.scratch,
+      jobs: care.jobs,
+      tablespaces: options.tablespaces,
+    },
+    async grows() {
+      const control = await tools.control();
+      const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
+      options.grown(Number(size));
+      return size;
+    },
+  };
+  const failures: Failure[] = [];
+  const missing = options.missingRoles;
+  const grants = missing.length > 0 ? grantIds(entries) : new Set<number>();
+  const stops = (found: readonly Failure[]) =>
+    !found.some(isHealable) && found.some(({ dumpId }) => !grants.has(dumpId));
+  const passes = await restorePasses(directory, tree, only);
+  const main = passes.filter(({ refresh }) => !refresh);
+  for (const { list } of main) {
+    failures.push(...(await runRestore(run, { ...given(list), ...(options.skipFailed ? {} : { stops }) })));
+    if (!options.skipFailed && stops(failures)) break;
+  }
+  const healed = await healFailures(run, recorded, entries, failures);
+  const granting = { entries, failures: healed.failures, missing };
+  const granted = await grantOneByOne(() => tools.session(name, signal), recorded.name, granting);
+  const {
+    failures: left,
+    unchecked,
+    gone,
+  } = options.skipFailed
+    ? await fillWithoutChecks(run, entries, granted.failures)
+    : { failures: granted.failures, unchecked: [], gone: 0 };
+  const skipped = [...refused(options, recorded, entries, left), ...unchecked];
+  const unrefreshed: Failure[] = [];
+  for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
+  const stale = await healFailures(run, recorded, entries, unrefreshed);
+  const lost = new Set(left.map(({ dumpId }) => dumpId));
+  const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
+  return {
+    allowance: allowanceFor(entries, lost, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
+    skipped,
+    warnings: [
+      ...care.warnings,
+      ...granted.warnings,
+      ...subscriptionWarnings(recorded, entries, lost),
+      ...unrefreshedWarnings(recorded, entries, lost, stale.failures),
+    ],
+  };
+}
+
+/** Refreshing once more does no harm. */
+async function refresh(run: RunRestoreOptions, list: string | undefined): Promise<Failure[]> {
+  return runRestore(run, given(list)).catch((error: unknown) => {
+    if (!(error instanceof TangledError)) throw error;
+    return runRestore(run, { ...given(list), jobs: 1 });
+  });
+}
+
+const given = (list: string | undefined) => (list === undefined ? {} : { list });
+
+/** How many objects an error names. */
+const NAMED = 3;
+
+/** What the server refused. PG_RESTORE_FAILED unless that is to be skipped. */
+function refused(
+  { skipFailed }: FillOptions,
+  { name }: DatabaseFacts,
+  entries: readonly ArchiveEntry[],
+  failures: readonly Failure[],
+): SkippedObject[] {
+  const byId = new Map(entries.map((entry) => [entry.dumpId, entry]));
+  const objects = failures.map(({ dumpId, words }) => {
+    const entry = byId.get(dumpId);
+    if (entry) return describeFailure(name, entry, words);
+    return { database: name, kind: 'entry', name: String(dumpId), message: words };
+  });
+  if (objects.length === 0 || skipFailed) return objects;
+  const named = objects.slice(0, NAMED).map(failureText).join('; ');
+  const more = objects.length <= NAMED ? '' : `; and ${plural(objects.length - NAMED, 'other object')}`;
+  const shared = failures.some(({ words }) => isSharedMemory(words));
+  throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
+    hint: shared
+      ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
+      : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
+  });
+}
+
+/** Those whose view is missing are known by that. */
+function unrefreshedWarnings(
+  { name }: DatabaseFacts,
+  entries: readonly ArchiveEntry[],
+  missing: ReadonlySet<number>,
+  failures: readonly Failure[],
+): string[] {
+  return failures.flatMap(({ dumpId, words }) => {
+    const entry = entries.find((candidate) => candidate.dumpId === dumpId);
+    if (!entry || entry.dependencies.some((id) => missing.has(id))) return [];
+    return [
+      `database ${name}: materialized view ${entry.schema}.${entry.tag} is there but empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
+    ];
+  });
+}
+
+async function withSession(
+  { tools, signal }: FillOptions,
+  database: string,
+  work: (session: Awaited<ReturnType<Tools['session']>>) => Promise<void>,
+): Promise<void> {
+  const session = await tools.session(database, signal);
+  try {
+    await work(session);
+  } finally {
+    await session.close();
+  }
+}

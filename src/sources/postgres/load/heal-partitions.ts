@@ -1,0 +1,60 @@
+import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
+import type { Session } from '../server/session.ts';
+import { serverWords } from '../server/sql-state.ts';
+
+interface Table {
+  schema: string;
+  name: string;
+}
+
+const quoted = ({ schema, name }: Table) => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+
+/** What {@link standIn} did, for {@link fillThroughRoot}. */
+export interface StoodIn {
+  table: Table;
+  /** the name that the partition has meanwhile */
+  aside: string;
+}
+
+/**
+ * Puts a plain table with the columns of a partition in its place, so that it takes rows of any kind.
+ *
+ * @param number tells the partitions of one restore apart
+ */
+export async function standIn(session: Session, table: Table, number: number): Promise<StoodIn> {
+  const aside = `lifeboat_set_aside_${number}`;
+  await session.run(
+    `ALTER TABLE ${quoted(table)} RENAME TO ${quoteIdentifier(aside)};
+     CREATE TABLE ${quoted(table)} (LIKE ${quoted({ ...table, name: aside })})`,
+  );
+  return { table, aside };
+}
+
+/**
+ * Undoes {@link standIn}, and puts the rows that came meanwhile through the topmost partitioned table. Resolves to why the
+ * server refused them, if it did: then the partition is back, without them.
+ */
+export async function fillThroughRoot(session: Session, { table, aside: name }: StoodIn): Promise<string | undefined> {
+  const aside = quoted({ ...table, name });
+  const { root, columns } = await session.one<{ root: string; columns: string }>(
+    `SELECT format('%I.%I', n.nspname, r.relname) AS root,
+            (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+              WHERE attrelid = r.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '') AS columns
+       FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
+      WHERE r.oid = pg_partition_root(${quoteLiteral(aside)}::regclass)`,
+  );
+  // A query of its own is a transaction of its own.
+  const refused = await session
+    .run(`INSERT INTO ${root} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM ${quoted(table)}`)
+    .then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  const words = serverWords(refused);
+  if (refused !== undefined && words === undefined) throw refused;
+  await session.run(
+    `DROP TABLE ${quoted(table)};
+     ALTER TABLE ${aside} RENAME TO ${quoteIdentifier(table.name)}`,
+  );
+  return words;
+}

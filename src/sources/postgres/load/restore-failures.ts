@@ -1,0 +1,235 @@
+import type { FileHandle } from 'node:fs/promises';
+import { StringDecoder } from 'node:string_decoder';
+import { LifeboatError } from '../../../base/errors.ts';
+import type { SkippedObject } from '../../../report/events.ts';
+import { withoutContent } from '../server/messages.ts';
+import type { ArchiveEntry } from './archive.ts';
+
+/** An entry of a dump that `pg_restore` could not bring. */
+export interface Failure {
+  dumpId: number;
+  /** what the server said, without the content of rows */
+  words: string;
+}
+
+/** What `pg_restore` said of errors. */
+export interface Said {
+  failures: Failure[];
+  /** errors that belong to no entry: it could not connect, a worker died */
+  others: string[];
+  /** how many errors it passed over, as its last line says; absent where it ended without that line */
+  ignored?: number;
+  /** how many errors it should have counted by what was read */
+  counted: number;
+  /** messages of several workers stand in one another, so that an error may be lost, or belong to another entry */
+  tangled: boolean;
+}
+
+/** True where every error was read, and stands with the entry that it is about. */
+export function isWhole({ ignored, counted, others, tangled }: Said): boolean {
+  return ignored === counted && others.length === 0 && !tangled;
+}
+
+/** How much is read at once, and the most that is kept of a line: bytes. */
+const READ_SIZE = 64 * 1024;
+
+/** How many lines of one message are kept besides its hint, and how many characters of each: a statement may have thousands. */
+const LINES_LIMIT = 4;
+const LINE_LIMIT = 2000;
+
+/** The most that is read of a log, bytes, and the most failures that are kept of it: the helper that writes it may be hostile. */
+export const LOG_LIMIT = 256 * 1024 * 1024;
+const FAILURES_LIMIT = 20_000;
+
+/**
+ * The messages of a `pg_restore --verbose` in a file that grows (warn_or_exit_horribly in pg_backup_archiver.c): the line
+ * `from TOC entry 3335; …` names the entry, and the error follows it. Several errors of an entry are one failure, the first.
+ */
+export class FailureLog {
+  readonly #file: FileHandle;
+  readonly #buffer = Buffer.alloc(READ_SIZE);
+  readonly #parser = createParser();
+  readonly #decoder = new StringDecoder('utf8');
+  #offset = 0;
+  #rest = '';
+  #reading: Promise<Said> | undefined;
+
+  /** @param file open for reading; the caller closes it */
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /**
+   * Reads on to where the file ends now. Resolves to all that was said so far.
+   *
+   * Errors: PG_RESTORE_FAILED for a log that is longer, or tells of more failures, than any `pg_restore` writes; what the signal aborts
+   * with.
+   */
+  read(signal?: AbortSignal): Promise<Said> {
+    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn(signal));
+    this.#reading = next.catch(() => this.#parser.said());
+    return next;
+  }
+
+  async #readOn(signal: AbortSignal | undefined): Promise<Said> {
+    // A writer that never stops must not keep a look from ending.
+    const { size } = await this.#file.stat();
+    if (size > LOG_LIMIT || this.#parser.isFull()) throw endless();
+    while (this.#offset < size) {
+      signal?.throwIfAborted();
+      const length = Math.min(READ_SIZE, size - this.#offset);
+      const { bytesRead } = await this.#file.read(this.#buffer, 0, length, this.#offset);
+      if (bytesRead === 0) break;
+      this.#offset += bytesRead;
+      const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, bytesRead))).split('\n');
+      // The helper is a stranger's: it may write without ever ending a line.
+      this.#rest = (lines.pop() as string).slice(-READ_SIZE);
+      for (const line of lines) this.#parser.add(line);
+      if (this.#parser.isFull()) throw endless();
+    }
+    return this.#parser.said();
+  }
+}
+
+function endless(): LifeboatError {
+  return new LifeboatError(
+    'PG_RESTORE_FAILED',
+    `pg_restore wrote more than ${LOG_LIMIT / 1024 / 1024} MiB of messages, or of more than ${FAILURES_LIMIT} failures`,
+    { hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.' },
+  );
+}
+
+/** The same for text that is at hand. */
+export function parseFailures(text: string): Said {
+  const parser = createParser();
+  for (const line of text.split('\n')) parser.add(line);
+  return parser.said();
+}
+
+function createParser() {
+  const found = new Map<number, string[]>();
+  const others: string[][] = [];
+  let current: number | undefined;
+  /** lines of the message that is being read */
+  let message: string[] | undefined;
+  let ignored: number | undefined;
+  let errors = 0;
+  let tangled = false;
+  /** the current entry was named, and no error followed yet */
+  let waiting = false;
+  /** entries that a parallel worker was given */
+  const launched = new Set<number>();
+  return {
+    isFull: () => found.size + others.length > FAILURES_LIMIT,
+    add(whole: string): void {
+      const line = whole.slice(0, LINE_LIMIT);
+      const entry = /from TOC entry (\d+);/.exec(line)?.[1];
+      const closing = /^pg_restore: warning: errors ignored on restore: (\d+)$/.exec(line)?.[1];
+      if (closing !== undefined) ignored = Number(closing);
+      const item = /^pg_restore: launching item (\d+) /.exec(line)?.[1];
+      if (item !== undefined) launched.add(Number(item));
+      if (/pg_restore:.*pg_restore:/.test(line)) tangled = true;
+      const error = /^\S*pg_restore: error: (.*)$/.exec(line)?.[1];
+      if (entry !== undefined) {
+        if (waiting) tangled = true;
+        waiting = true;
+        current = Number(entry);
+        message = undefined;
+      } else if (error !== undefined) {
+        errors++;
+        message = [error];
+        if (current === undefined || isWorkerLost(error)) others.push(message);
+        else if (!found.has(current)) found.set(current, message);
+        waiting = false;
+      } else if (/^pg_restore: /.test(line)) {
+        message = undefined;
+      } else if (message !== undefined && (message.length < LINES_LIMIT || isHint(line, message))) {
+        message.push(line);
+      }
+    },
+    said: (): Said => ({
+      failures: [...found].map(([dumpId, lines]) => ({ dumpId, words: serverWords(lines) })),
+      others: others.map(serverWords),
+      ...(ignored === undefined ? {} : { ignored }),
+      // An entry that fails in a worker counts once more (parseWorkerResponse and mark_restore_job_done).
+      counted: errors + [...found.keys()].filter((id) => launched.has(id)).length,
+      tangled: tangled || waiting,
+    }),
+  };
+}
+
+function isHint(line: string, before: readonly string[]): boolean {
+  return line.startsWith('HINT:') && !before.some((one) => one.startsWith('HINT:'));
+}
+
+/** `relation "limits" does not exist`, with the server's hint where it gave one. */
+function serverWords(lines: readonly string[]): string {
+  const [first = '', ...rest] = withoutContent(lines.join('\n')).split('\n');
+  const bare = first
+    .replace(/^could not execute query: /, '')
+    .replace(/^COPY failed for table "(?:[^"]|"")*": /, '')
+    // The severity, in whatever language: `ERROR:  `.
+    .replace(/^\p{L}+: {2}/u, '')
+    .trim();
+  const hint = rest
+    .find((line) => line.startsWith('HINT:'))
+    ?.slice('HINT:'.length)
+    .trim();
+  return hint === undefined ? bare : `${bare} (${hint})`;
+}
+
+/** True where the server's disk is full: whatever comes next fails for the same reason, or makes it worse. */
+export function isDiskFull(words: string): boolean {
+  return /No space left on device|Disk quota exceeded/.test(words) && !isSharedMemory(words);
+}
+
+/** True where a parallel worker had no room in /dev/shm, which has 64 MiB in a container as a rule. */
+export function isSharedMemory(words: string): boolean {
+  return /could not (?:resize|open|create|map) shared memory segment/.test(words);
+}
+
+/** True where a worker of `pg_restore` ended before its work did (mark_restore_job_done and parallel.c). */
+function isWorkerLost(words: string): boolean {
+  return /^(?:a )?worker process (?:died|failed)/.test(words);
+}
+
+/** True where the connection was lost: whatever failed after that says nothing of its object. */
+export function isConnectionLost(words: string): boolean {
+  return /server closed the connection|no connection to the server|terminating connection|could not (?:send|receive) data|connection to server .* failed|the database system is/.test(
+    words,
+  );
+}
+
+/** How much of a statement is shown, characters. */
+const STATEMENT_LIMIT = 300;
+
+/** Statements in which credentials stand: they are never shown. */
+const SECRET_KINDS = ['SUBSCRIPTION', 'USER MAPPING', 'SERVER', 'FOREIGN DATA WRAPPER'];
+
+/** An entry as people know it: its kind and name, its statement, and what the server said. */
+export function describeFailure(database: string, entry: ArchiveEntry, words: string): SkippedObject {
+  const statement = shownStatement(entry);
+  return {
+    database,
+    kind: entry.kind === 'TABLE DATA' ? 'rows' : entry.kind.toLowerCase(),
+    name: entry.schema === '' ? entry.tag : `${entry.schema}.${entry.tag}`,
+    ...(statement === undefined ? {} : { statement }),
+    message: words,
+  };
+}
+
+function shownStatement({ kind, definition }: ArchiveEntry): string | undefined {
+  if (kind === 'TABLE DATA' || SECRET_KINDS.includes(kind)) return undefined;
+  const text = definition
+    .replace(/^--.*$/gm, '')
+    .replaceAll(/\b(password|passwd|secret|token)\b(\s*=>?\s*|\s+)('(?:[^']|'')*'|[^\s',)]+)/gi, '$1$2…')
+    .replaceAll(/\s+/g, ' ')
+    .trim();
+  if (text === '') return undefined;
+  return text.length > STATEMENT_LIMIT ? `${text.slice(0, STATEMENT_LIMIT)}…` : text;
+}
+
+/** `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)` */
+export function failureText({ kind, name, statement, message }: SkippedObject): string {
+  return `${kind} ${name}: ${message}${statement === undefined ? '' : ` (${statement})`}`;
+}

@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { LifeboatError } from '../../../base/errors.ts';
+import { tolerantRestoreCommand } from '../server/commands.ts';
+import type { Tools } from '../server/tools.ts';
+import { withWatchdog } from '../server/watchdog.ts';
+import { type Failure, FailureLog, isConnectionLost, isDiskFull, isWhole, type Said } from './restore-failures.ts';
+
+export interface RunRestoreOptions {
+  tools: Tools;
+  /** the recorded database, for messages */
+  about: string;
+  /** the database to fill, and the dump directory that fills it */
+  database: string;
+  directory: string;
+  /** directory for the files of `--use-list`, as the agent and the helper both see it */
+  lists: string;
+  /** directory into which the helper may write, likewise */
+  scratch: string;
+  jobs: number;
+  tablespaces: boolean;
+  stallTimeoutMs: number;
+  signal: AbortSignal;
+  /** changes while the database grows */
+  grows(): Promise<string>;
+}
+
+/** What one call of `pg_restore` brings, and how. */
+export interface RestoreCall {
+  /** file for `--use-list`; absent: everything */
+  list?: string;
+  settings?: readonly string[];
+  jobs?: number;
+  stops?: (failures: readonly Failure[]) => boolean;
+}
+
+/** How often the messages are looked at while `pg_restore` runs, milliseconds. */
+const LOOK_MS = 1000;
+
+/** Several workers wrote their messages into one another: what failed is known only from a restore with one worker. */
+export class TangledError extends LifeboatError {
+  constructor(about: string, cause: unknown) {
+    super('PG_RESTORE_FAILED', `the messages of parallel workers of pg_restore of ${about} cannot be told apart`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * Runs `pg_restore`, which goes on after an error. Resolves to what failed. With `stops`, it is ended as soon as that says so
+ * of what failed until then: nobody waits for the rest of a restore that has failed already.
+ *
+ * Errors: {@link TangledError} where several workers failed and it is not certain at what; PG_NO_SPACE, PG_STALLED,
+ * PG_RESTORE_FAILED for what belongs to no object; those of a helper.
+ */
+export async function runRestore(options: RunRestoreOptions, call: RestoreCall): Promise<Failure[]> {
+  // A name that the helper cannot foresee, and a handle: whatever it puts in the place of the file is not read.
+  const file = path.posix.join(options.scratch, `restore-${randomBytes(8).toString('hex')}.log`);
+  const handle = await open(
+    file,
+    constants.O_RDONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    0o600,
+  );
+  try {
+    return await runLogged(options, call, { file, log: new FailureLog(handle) });
+  } finally {
+    await handle.close();
+  }
+}
+
+async function runLogged(
+  options: RunRestoreOptions,
+  call: RestoreCall,
+  { file, log }: { file: string; log: FailureLog },
+): Promise<Failure[]> {
+  const { tools, about, stallTimeoutMs, signal } = options;
+  const stopping = new AbortController();
+  // A file that cannot be read now is read at the end; one without an end is not waited for.
+  const giveUp = (error: unknown) => {
+    if (error instanceof LifeboatError) stopping.abort();
+  };
+  /** what had failed when `stops` said so: more may have failed since, but the rest was not tried */
+  let enough: Failure[] | undefined;
+  const look = async () => {
+    const { failures, tangled } = await log.read(signal);
+    if (!tangled && call.stops?.(failures)) enough ??= failures;
+    if (enough || failures.some(({ words }) => isFatal(words))) stopping.abort();
+  };
+  const timer = setInterval(() => void look().catch(giveUp), LOOK_MS);
+  const pulses = [() => tools.activity(), options.grows];
+  const { list, settings, jobs = options.jobs } = call;
+  const { connection } = tools;
+  const { database, directory, tablespaces } = options;
+  const command = tolerantRestoreCommand({
+    ...{ connection, database, directory, jobs, tablespaces, log: file },
+    ...(list === undefined ? {} : { list }),
+    ...(settings === undefined ? {} : { settings }),
+  });
+  let ended: unknown;
+  try {
+    await withWatchdog({ timeoutMs: stallTimeoutMs, pulses, signal, what: `the restore of ${about}` }, (watched) =>
+      tools.run(command, AbortSignal.any([watched, stopping.signal])),
+    );
+  } catch (error) {
+    ended = error;
+  } finally {
+    clearInterval(timer);
+  }
+  // Also waits for a look that is under way.
+  signal.throwIfAborted();
+  const said = await log.read(signal);
+  signal.throwIfAborted();
+  // Its exit status is the truth: a notice of the server may look like an error.
+  if (ended === undefined) return [];
+  throwUnlessTold(options, said, ended, enough !== undefined);
+  if (enough) return enough;
+  if (isWhole(said) || (!said.tangled && call.stops?.(said.failures))) return said.failures;
+  if (jobs > 1) throw new TangledError(about, ended);
+  throw unexplained(about, said.others[0], ended);
+}
+
+function unexplained(about: string, words: string | undefined, cause: unknown): LifeboatError {
+  return new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${about} failed${words ? `: ${words}` : ''}`, {
+    cause,
+    hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.',
+  });
+}
+
+function isFatal(words: string): boolean {
+  return isDiskFull(words) || isConnectionLost(words);
+}
+
+/**
+ * Throws unless `pg_restore` came to its end, and only objects failed: then it exits with 1 and its last line counts them (main
+ * in pg_restore.c). One that was killed, or lost a worker, did not try everything, whatever failed before.
+ */
+function throwUnlessTold(
+  { about, tools }: RunRestoreOptions,
+  { failures, others, ignored }: Said,
+  ended: unknown,
+  stopped: boolean,
+): void {
+  const words = [...failures.map((failure) => failure.words), ...others];
+  const full = words.find(isDiskFull);
+  if (full !== undefined) {
+    throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space while ${about} was restored`, {
+      cause: new Error(full),
+      hint: 'Make room first: `lifeboat status` shows what former restores keep. What was half made is removed.',
+    });
+  }
+  const lost = words.find(isConnectionLost);
+  if (lost !== undefined) throw unexplained(about, lost, ended);
+  if (stopped) return;
+  if (!(ended instanceof LifeboatError && ended.code === 'EXEC_FAILED')) throw ended;
+  const finished = ignored !== undefined && / ended with status 1(?!\d)/.test(ended.message);
+  if (!finished) throw unexplained(about, others[0], ended);
+}

@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { readContents } from '../facts/contents.ts';
+import { quoteIdentifier } from '../server/quote.ts';
+import type { Session } from '../server/session.ts';
+import { sqlState } from '../server/sql-state.ts';
+import type { Tools } from '../server/tools.ts';
+import { dropDatabase } from './drop-database.ts';
+import { NAME_LIMIT, targetExists } from './load-plan.ts';
+
+/**
+ * A database that a restore makes or renames, beside those that people know. `restoring`: being built, worth nothing
+ * before it is renamed. `before`: what stood under the target's name.
+ */
+export interface WorkingDatabase {
+  name: string;
+  what: 'restoring' | 'before';
+}
+
+/**
+ * `<name>__<what>_<id>`. A name that does not fit into 63 bytes with it is cut on a character border, and told from others
+ * that begin like it by a hash.
+ */
+export function workingName(name: string, what: WorkingDatabase['what'], id: string): string {
+  const plain = `__${what}_${id}`;
+  if (Buffer.byteLength(name) + plain.length <= NAME_LIMIT) return name + plain;
+  const suffix = `~${createHash('sha256').update(name).digest('hex').slice(0, 6)}${plain}`;
+  let head = name;
+  while (Buffer.byteLength(head) + Buffer.byteLength(suffix) > NAME_LIMIT) head = [...head].slice(0, -1).join('');
+  return head + suffix;
+}
+
+/** How often sessions on a database are ended while its rename waits for them, milliseconds. */
+const KICK_MS = 100;
+
+/** A rename waits five seconds for sessions to end (CountOtherDBBackends), and is then tried again, so many times. */
+const RENAME_ATTEMPTS = 3;
+
+/** What a server has under some names: `oid` identifies a database whatever its name; sizes in bytes. */
+export async function readDatabases(
+  control: Session,
+  names: readonly string[],
+): Promise<Map<string, { oid: string; bytes: number }>> {
+  const rows = await control.all<Record<'name' | 'oid' | 'bytes', string>>(
+    `SELECT datname AS name, oid::text AS oid, pg_database_size(oid)::text AS bytes
+       FROM pg_database WHERE datname = ANY($1)`,
+    [names],
+  );
+  return new Map(rows.map(({ name, oid, bytes }) => [name, { oid, bytes: Number(bytes) }]));
+}
+
+/** One database gets another name. */
+export interface Rename {
+  from: string;
+  to: string;
+}
+
+/**
+ * Renames databases in one transaction: whoever looks sees either the old names or the new. A rename holds a lock that
+ * keeps new sessions out, so sessions that are there are ended while it waits.
+ *
+ * @param inUse databases whose sessions are ended; none where nobody but us knows the databases
+ * @returns how long it took, in milliseconds: at most so long a name stood for no database that could be used
+ *
+ * Errors: PG_TARGET_EXISTS when a name appeared meanwhile; PG_TARGET_BUSY when sessions do not end; those of a session.
+ */
+export async function renameDatabases(
+  tools: Tools,
+  control: Session,
+  renames: readonly Rename[],
+  { inUse, signal }: { inUse: string[]; signal: AbortSignal },
+): Promise<number> {
+  // Several statements in one query are one transaction.
+  const sql = renames
+    .map(({ from, to }) => `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`)
+    .join('; ');
+  const kicker = inUse.length === 0 ? undefined : await tools.session(control.database, signal);
+  const begin = performance.now();
+  try {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const renamed = control.run(sql);
+        await (kicker ? whileEnding(kicker, inUse, renamed) : renamed);
+        return performance.now() - begin;
+      } catch (error) {
+        const state = sqlState(error);
+        if (state === '42P04') throw targetExists(renames.map(({ to }) => to).join(' or '), tools.container, error);
+        if (state !== '55006') throw error;
+        if (attempt === RENAME_ATTEMPTS) throw stillBusy(tools, renames, error);
+      }
+    }
+  } finally {
+    await kicker?.close();
+  }
+}
+
+function stillBusy({ container }: Tools, renames: readonly Rename[], cause: unknown): LifeboatError {
+  const names = renames.map(({ from }) => from).join(' or ');
+  return new LifeboatError(
+    'PG_TARGET_BUSY',
+    `database ${names} in ${container} is still in use, so it keeps its name`,
+    {
+      cause,
+      hint: 'Somebody whose sessions we may not end is connected, or a prepared transaction is open: end those, then try again. Nothing was changed.',
+    },
+  );
+}
+
+/** Ends the sessions on some databases again and again until `work` is done. */
+async function whileEnding(session: Session, databases: string[], work: Promise<void>): Promise<void> {
+  let done = false;
+  const finished = work.finally(() => {
+    done = true;
+  });
+  finished.catch(() => undefined);
+  while (!done) {
+    // Not everybody may end everybody's sessions; the rename then says which database is in use.
+    await session
+      .all(
+        'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()',
+        [databases],
+      )
+      .catch(() => undefined);
+    await Promise.race([finished.catch(() => undefined), sleep(KICK_MS)]);
+  }
+  await finished;
+}
+
+/** How long statements of a client that is gone may take to end, milliseconds. */
+const END_LIMIT_MS = 20_000;
+
+/**
+ * Ends every session of ours but the one given, and waits until they are gone: the server does not notice at once that a
+ * client was killed, and a CREATE DATABASE or a rename under way would take effect after somebody has looked.
+ *
+ * Errors: PG_TARGET_BUSY when one does not end; those of a session.
+ */
+export async function endOwn(control: Session, application: string): Promise<void> {
+  const end = performance.now() + END_LIMIT_MS;
+  for (;;) {
+    const { left } = await control.one<{ left: string }>(
+      `SELECT count(pg_terminate_backend(pid))::text AS left
+         FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()`,
+      [application],
+    );
+    if (left === '0') return;
+    if (performance.now() > end) throw new LifeboatError('PG_TARGET_BUSY', 'a statement of ours does not end');
+    await sleep(KICK_MS);
+  }
+}
+
+/**
+ * Removes a working database that is not needed any more, its sessions with it. What stood under the target's name is
+ * dropped only if it holds nothing at all: it was empty when the restore began, but somebody may have used it since.
+ *
+ * @returns `gone`; `kept` for one that holds something; `failed` (logged) when it could not be told or done
+ */
+export async function dropWorking(
+  tools: Tools,
+  { name, what }: WorkingDatabase,
+  signal: AbortSignal,
+): Promise<'gone' | 'kept' | 'failed'> {
+  try {
+    const control = await tools.control(name);
+    await endOwn(control, tools.connection.application);
+    const [existing] = await control.all('SELECT 1 FROM pg_database WHERE datname = $1', [name]);
+    if (!existing) return 'gone';
+    if (what === 'before') {
+      const session = await tools.session(name, signal);
+      const contents = await readContents(session).finally(() => session.close());
+      if (contents !== 'nothing') return 'kept';
+    }
+    await dropDatabase(tools, name, signal);
+    return 'gone';
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN') return 'gone';
+    tools.log.warn(`could not drop the working database ${name}; trying again later`, { ...errorInfo(error) });
+    return 'failed';
+  }
+}

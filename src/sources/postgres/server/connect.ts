@@ -1,0 +1,101 @@
+import type { Engine } from '../../../docker/engine.ts';
+import type { Helper } from '../../../docker/helper.ts';
+import { execSocket, socketTunnelArgv, tunnelArgv } from '../../../docker/tunnel.ts';
+import type { PostgresSource } from '../../../plan/model.ts';
+import { describeAddress, type ServerAddress } from './address.ts';
+import type { Connection } from './commands.ts';
+import { isHostRefusal } from './connect-error.ts';
+import { type Credentials, writePassfile } from './credentials.ts';
+import { EventTriggers } from './event-triggers.ts';
+import { ServerProof } from './own-server.ts';
+import type { ContainerServer } from './postmaster.ts';
+import { openSession, type Session } from './session.ts';
+
+/** What connecting takes. */
+export interface ConnectOptions {
+  engine: Engine;
+  helper: Helper;
+  source: PostgresSource;
+  /** what the container's file system says of its server */
+  found: ContainerServer;
+  address: ServerAddress;
+  credentials: Credentials;
+  application: string;
+  signal: AbortSignal;
+}
+
+/** The one way to a database container's server, for sessions and for programs. */
+export interface Connector {
+  connection: Connection;
+  /** Opens a session, encrypted where the server wants that. The first one proves that the server is the container's own. */
+  open(database: string, application: string, signal: AbortSignal): Promise<Session>;
+  triggers: EventTriggers;
+  /** True once that is proved. */
+  isProved(): boolean;
+}
+
+/** Writes the password file for programs, and opens nothing yet. Errors: PG_STALLED, EXEC_FAILED. */
+export async function connectThrough(options: ConnectOptions): Promise<Connector> {
+  const { engine, helper, source, found, address, credentials, application } = options;
+  const { user, password, missingFile, isRefused } = credentials;
+  if (password !== undefined) await writePassfile(options, user, password);
+  const { host, port } = address;
+  const at = describeAddress(address);
+  const argv = host.startsWith('/') ? socketTunnelArgv(at) : tunnelArgv(port, host);
+  const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, argv, { signal });
+  const triggers = new EventTriggers();
+  const proof = new ServerProof({ engine, source, found, host, address: at });
+  let tls = false;
+  const attempt = (database: string, name: string, signal: AbortSignal, how: { tls: boolean; guarded: boolean }) =>
+    triggers.open((start) =>
+      openSession({
+        dial,
+        ...(start === undefined ? {} : { start }),
+        user,
+        ...(password === undefined ? {} : { password }),
+        ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
+        ...(missingFile === undefined ? {} : { missingFile }),
+        ...(isRefused === undefined ? {} : { isRefused }),
+        database,
+        application: name,
+        container: source.containerName,
+        address: at,
+        ...how,
+        signal,
+      }),
+    );
+  const openOnce = async (database: string, name: string, signal: AbortSignal) => {
+    const guarded = await proof.mayBeAnother(signal);
+    try {
+      return await attempt(database, name, signal, { tls, guarded });
+    } catch (error) {
+      if (!isHostRefusal(error)) throw error;
+      // Each database may have lines of its own in pg_hba.conf: `hostssl` for one, `hostnossl` for another.
+      const session = await attempt(database, name, signal, { tls: !tls, guarded }).catch((second: unknown) => {
+        throw isHostRefusal(second) || isWithoutTls(second) ? error : second;
+      });
+      tls = !tls;
+      return session;
+    }
+  };
+  return {
+    connection: { user, host, port, application },
+    triggers,
+    isProved: () => proof.isProved,
+    async open(database, name, signal) {
+      const session = await openOnce(database, name, signal);
+      try {
+        await proof.check(session, signal);
+        return session;
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+    },
+  };
+}
+
+function isWithoutTls(error: unknown): boolean {
+  for (let e = error; e instanceof Error; e = e.cause) if (/does not support SSL/.test(e.message)) return true;
+  return false;
+}

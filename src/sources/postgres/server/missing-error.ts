@@ -1,0 +1,39 @@
+import type { ErrorInfo } from '../../../base/errors.ts';
+import { plural } from '../../../report/format.ts';
+import type { CapturedDatabase } from '../../source.ts';
+
+/** How many databases an error names. */
+const NAMED = 3;
+
+/**
+ * Why a server is only partly stored; undefined when all of its databases are stored. The code is that of the first one.
+ *
+ * @param lastStored the snapshot that last held a database of that name, if one does
+ */
+export function missingError(
+  databases: readonly CapturedDatabase[],
+  lastStored: (name: string) => string | undefined,
+): ErrorInfo | undefined {
+  const missing = databases.flatMap(({ name, error, closed }) => (error && !closed ? [{ name, error }] : []));
+  const [first] = missing;
+  if (!first) return undefined;
+  const { code, message, hint, cause } = first.error;
+  const named = missing.slice(0, NAMED).map(({ name, error }) => `${name} (${error.message}, ${error.code})`);
+  const more = missing.length > NAMED ? [`${missing.length - NAMED} more`] : [];
+  const text =
+    missing.length === 1
+      ? `database ${first.name} is not stored: ${message}`
+      : `${missing.length} of ${plural(databases.filter(({ closed }) => !closed).length, 'database')} are not stored: ${[...named, ...more].join(', ')}`;
+  const where = missing.slice(0, NAMED).map(({ name }) => {
+    const snapshot = lastStored(name);
+    return snapshot === undefined
+      ? `No snapshot holds ${name}.`
+      : `Snapshot ${snapshot} is the last that holds ${name}.`;
+  });
+  return {
+    code,
+    message: text,
+    ...(cause === undefined ? {} : { cause }),
+    hint: [...(hint === undefined ? [] : [hint]), 'The other databases are stored.', ...where].join(' '),
+  };
+}

@@ -1,0 +1,208 @@
+import type { Duplex } from 'node:stream';
+import type { Client } from 'pg';
+import { LifeboatError } from '../../../base/errors.ts';
+import { type Connecting, connectError } from './connect-error.ts';
+import { sqlState } from './sql-state.ts';
+
+/** Opens a byte stream to the server's port: a tunnel through the helper. */
+export type Dial = (signal: AbortSignal) => Promise<Duplex>;
+
+export interface SessionOptions extends Connecting {
+  dial: Dial;
+  password?: string;
+  application: string;
+  /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
+  tls?: boolean;
+  /** another server may answer: the password is not sent in clear text, nor hashed with MD5 (Postgres docs, 20.5) */
+  guarded?: boolean;
+  /** settings to start the session with, as in PGOPTIONS */
+  start?: string;
+  signal: AbortSignal;
+}
+
+/** How long a server may take until a session is open. */
+const CONNECT_TIMEOUT_MS = 30_000;
+
+/** What to do about a role that may not read what it must. */
+export const MISSING_RIGHTS_HINT = 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
+
+/** One SQL session of ours. Errors come out coded: PG_AUTH, PG_UNREACHABLE, PG_DATABASE_UNKNOWN, PG_QUERY. */
+export interface Session {
+  readonly database: string;
+  readonly versionNumber: number;
+  all<T extends object>(sql: string, values?: unknown[]): Promise<T[]>;
+  /** exactly one row */
+  one<T extends object>(sql: string, values?: unknown[]): Promise<T>;
+  run(sql: string): Promise<void>;
+  /** Never rejects. */
+  close(): Promise<void>;
+}
+
+/**
+ * Settings of every session of ours: names resolve in pg_catalog alone (a function planted in `public` is never called),
+ * rows hidden by row-level security are an error instead of being missed, no timeout of the role ends a long dump, and a database
+ * whose setting makes every session a reader can be cleared away.
+ */
+const SETTINGS: readonly [since: number, sql: string][] = [
+  [0, 'SET search_path = pg_catalog'],
+  // SQL_ASCII holds bytes of any kind; read as UTF-8 they would be refused (Postgres docs, 23.3.3).
+  [
+    0,
+    `SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
+      WHERE pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII'`,
+  ],
+  [0, 'SET row_security = off'],
+  [0, 'SET default_transaction_read_only = off'],
+  [0, 'SET statement_timeout = 0'],
+  [0, 'SET lock_timeout = 0'],
+  [0, 'SET idle_in_transaction_session_timeout = 0'],
+  [140000, 'SET idle_session_timeout = 0'],
+  [140000, "SET client_connection_check_interval = '10s'"],
+  [170000, 'SET transaction_timeout = 0'],
+];
+
+/** How a server asks for a password that it could use elsewhere, as events of `pg`'s connection. */
+const WEAK_REQUESTS = [
+  ['authenticationCleartextPassword', 'in clear text'],
+  ['authenticationMD5Password', 'hashed with MD5'],
+] as const;
+
+function weakRequest(form: string, { container, address, user }: Connecting): LifeboatError {
+  return new LifeboatError('PG_AUTH', `the server at ${address} asks for the password of ${user} ${form}`, {
+    hint: `${container} shares its network or its socket with others, so another server may answer there: it could read a password in clear text, and use an MD5 hash to log in. With scram-sha-256 it learns nothing. Set password_encryption to scram-sha-256, give the role its password again (ALTER ROLE ${user} PASSWORD …), and name scram-sha-256 in pg_hba.conf; or give ${container} a network of its own.`,
+  });
+}
+
+/** Connects. `PG_UNREACHABLE` covers a server that is starting, stopping or not listening. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  const { signal } = options;
+  // Loaded when it is used: an idle agent does without.
+  const { Client } = await import('pg');
+  const stream = await options.dial(signal);
+  let asked: string | undefined;
+  const client = new Client({
+    stream: () => stream,
+    user: options.user,
+    // As a function: without a password pg would look for one in files of this container, and warn that it will not for long.
+    password: async () => {
+      if (asked && options.guarded && options.password) throw weakRequest(asked, options);
+      return options.password ?? '';
+    },
+    database: options.database,
+    application_name: options.application,
+    ...(options.start === undefined ? {} : { options: options.start }),
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    client_encoding: 'UTF8',
+    ssl: options.tls ? { rejectUnauthorized: false } : false,
+  });
+  for (const [event, form] of WEAK_REQUESTS) client.connection.on(event, () => (asked = form));
+  let broken: Error | undefined;
+  // Without a listener a connection that dies between two queries is an uncaught exception.
+  client.on('error', (error: Error) => {
+    broken = error;
+  });
+  const abort = () => stream.destroy(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+  signal.addEventListener('abort', abort, { once: true });
+  // A server that is paused may accept the connection and say nothing more.
+  const late = setTimeout(() => stream.destroy(new Error('no answer')), CONNECT_TIMEOUT_MS);
+  try {
+    await client.connect();
+    const version = Number((await client.query('SHOW server_version_num')).rows[0]?.server_version_num);
+    await client.query(
+      SETTINGS.filter(([since]) => version >= since)
+        .map(([, sql]) => sql)
+        .join('; '),
+    );
+    return new ClientSession({ client, stream, abort, broken: () => broken, options }, version);
+  } catch (error) {
+    signal.removeEventListener('abort', abort);
+    stream.destroy();
+    throw connectError(signal.aborted ? signal.reason : (broken ?? error), options);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/** A connection that is open. `broken` says why it is not any more; `abort` ends it when the run is stopped. */
+interface Connection {
+  client: Client;
+  stream: Duplex;
+  abort(): void;
+  broken(): Error | undefined;
+  options: SessionOptions;
+}
+
+class ClientSession implements Session {
+  readonly database: string;
+  readonly versionNumber: number;
+  private readonly connection: Connection;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(connection: Connection, versionNumber: number) {
+    this.connection = connection;
+    this.database = connection.options.database;
+    this.versionNumber = versionNumber;
+  }
+
+  async all<T extends object>(sql: string, values?: unknown[]): Promise<T[]> {
+    const { client, broken, options } = this.connection;
+    try {
+      // One at a time: pg warns of a query that is given while another one runs, and will refuse it.
+      const answer = this.last.then(() => {
+        const reason = broken();
+        if (reason) throw reason;
+        return client.query<T>(sql, values);
+      });
+      this.last = answer.catch(() => undefined);
+      return (await answer).rows;
+    } catch (error) {
+      throw queryError(options.signal.aborted ? options.signal.reason : error, options.container);
+    }
+  }
+
+  async one<T extends object>(sql: string, values?: unknown[]): Promise<T> {
+    const rows = await this.all<T>(sql, values);
+    if (rows.length === 1) return rows[0] as T;
+    const { container } = this.connection.options;
+    throw new LifeboatError('PG_QUERY', `expected one row from ${container}, got ${rows.length}`);
+  }
+
+  async run(sql: string): Promise<void> {
+    await this.all(sql);
+  }
+
+  async close(): Promise<void> {
+    const { client, stream, abort, options } = this.connection;
+    options.signal.removeEventListener('abort', abort);
+    const ended = client.end().catch(() => undefined);
+    // A server that is paused never answers the goodbye.
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
+    stream.destroy();
+  }
+}
+
+/**
+ * True when a server says that one of its databases cannot be used, while others may: it is closed (55000), or damaged: classes
+ * XX and 58, and 22023 and 3D000 where files of it are missing (Postgres docs, appendix A; postinit.c). 3D000 also stands for a
+ * database that is not there at all.
+ */
+export function isUnusable(error: unknown): boolean {
+  return /^(55000|XX|58|22023|3D000)/.test(sqlState(error) ?? '');
+}
+
+function queryError(error: unknown, container: string): LifeboatError {
+  if (error instanceof LifeboatError) return error;
+  const state = sqlState(error);
+  // 57P01..57P03 and a broken stream: the server went away under the query.
+  if (state === undefined || state.startsWith('57P') || state.startsWith('08')) {
+    return new LifeboatError('PG_UNREACHABLE', `database container ${container} closed the connection`, {
+      cause: error,
+    });
+  }
+  const hint = state === '42501' ? MISSING_RIGHTS_HINT : undefined;
+  return new LifeboatError(
+    'PG_QUERY',
+    `a query on ${container} failed`,
+    hint ? { cause: error, hint } : { cause: error },
+  );
+}

@@ -1,0 +1,78 @@
+import { LifeboatError } from '../../../base/errors.ts';
+
+/** Something that changes while work goes on: bytes written, the state of the server's sessions. */
+export type Pulse = (signal: AbortSignal) => Promise<string>;
+
+export interface WatchdogOptions {
+  /** milliseconds without any change after which the work counts as stalled */
+  timeoutMs: number;
+  /** milliseconds between two looks */
+  intervalMs?: number;
+  pulses: Pulse[];
+  signal: AbortSignal;
+  /** says what stalled: `the dump of app in shop-db-1` */
+  what: string;
+}
+
+/**
+ * Runs `work` under a signal that aborts with PG_STALLED when none of the pulses changed for the timeout. A pulse that
+ * rejects or hangs counts as no change: a paused server answers nothing, and that is the case to find.
+ */
+export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stalled = new AbortController();
+  const signal = AbortSignal.any([options.signal, stalled.signal]);
+  const interval = options.intervalMs ?? Math.min(2000, Math.max(100, options.timeoutMs / 5));
+  const last = options.pulses.map(() => '');
+  const pending = options.pulses.map(() => false);
+  let changedAt = performance.now();
+
+  const look = () => {
+    options.pulses.forEach((pulse, i) => {
+      if (pending[i]) return;
+      pending[i] = true;
+      pulse(signal)
+        .then((value) => {
+          if (value === last[i]) return;
+          last[i] = value;
+          changedAt = performance.now();
+        })
+        .catch(() => undefined)
+        .finally(() => {
+          pending[i] = false;
+        });
+    });
+    if (performance.now() - changedAt > options.timeoutMs) {
+      stalled.abort(
+        new LifeboatError(
+          'PG_STALLED',
+          `${options.what} made no progress for ${Math.round(options.timeoutMs / 1000)} s`,
+          {
+            hint: 'Look for a paused container, a full disk or a lock (pg_stat_activity, pg_locks); LIFEBOAT_STALL_TIMEOUT sets how long to wait.',
+          },
+        ),
+      );
+    }
+  };
+  const timer = setInterval(look, interval);
+  look();
+  try {
+    return await work(signal);
+  } catch (error) {
+    throw stalled.signal.aborted ? stalled.signal.reason : error;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** Settles with work that does not hear the signal, or rejects with its reason; the work is then left behind. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}

@@ -1,0 +1,169 @@
+import path from 'node:path';
+import { LifeboatError } from '../../../base/errors.ts';
+import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../load/archive.ts';
+import { loadedThroughRoot } from '../load/compare-rows.ts';
+import { createDatabase, createFailed } from '../load/create-database.ts';
+import { dropDatabase } from '../load/drop-database.ts';
+import { healFailures } from '../load/heal-failures.ts';
+import { grantOneByOne } from '../load/heal-grants.ts';
+import { checkRoles, rolesOfTables } from '../load/load-plan.ts';
+import { describeFailure, type Failure, failureText } from '../load/restore-failures.ts';
+import { readEntries, restorePasses } from '../load/restore-passes.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from '../load/run-restore.ts';
+import { SCRATCH } from '../server/helper-mounts.ts';
+import type { Session } from '../server/session.ts';
+import type { LoadTablesOptions } from './load-tables.ts';
+import { displayName } from './table-parts.ts';
+
+/** What came of {@link buildTables}. */
+export interface BuiltTables {
+  /** partitions whose rows may be in other partitions of their tree, see {@link loadedThroughRoot} */
+  moving: Set<string>;
+  /** what the tables lack */
+  warnings: string[];
+}
+
+/**
+ * Makes the working database with the definitions that tables may need, and the rows of these tables. What the server refuses
+ * ends it only where a table itself or its rows need that: an extension that the image lacks takes no other table with it. What
+ * a table lacks by it, such as an index, is a warning.
+ *
+ * Errors: PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session.
+ */
+export async function buildTables(options: LoadTablesOptions, control: Session, working: string): Promise<BuiltTables> {
+  const { recorded, dump, care } = options;
+  const entries = await readEntries(dump);
+  const spaces = await missingTablespaces(options, control, entries);
+  // It is gone soon, and the role that the database belonged to may be too.
+  const { owner } = await control.one<{ owner: string }>('SELECT current_user AS owner');
+  const fill = async (jobs: number) => {
+    await control
+      .run(createDatabase(working, { ...recorded, owner }, control.versionNumber))
+      .catch((error: unknown) => {
+        throw createFailed(error, recorded);
+      });
+    await inSession(options, working, care.before);
+    return fillTables(options, working, entries, { jobs, tablespaces: spaces.length === 0 });
+  };
+  const { failures, moved } = await fill(care.jobs).catch(async (error: unknown) => {
+    if (!(error instanceof TangledError)) throw error;
+    options.step('objects failed: restoring again with one worker, which tells for certain which');
+    await dropDatabase(options.tools, working, options.signal);
+    return fill(1);
+  });
+  const missing = await checkRoles(control, rolesOfTables(recorded, options.parts));
+  const session = () => options.tools.session(working, options.signal);
+  const tables = new Set(options.parts.tables.map(({ entry }) => entry.dumpId));
+  const ofTables = entries.filter(({ dependencies }) => dependencies.some((id) => tables.has(id)));
+  const granted = await grantOneByOne(session, recorded.name, { entries: ofTables, missing, failures });
+  const warnings = lacking(options, entries, granted.failures);
+  await inSession(options, working, care.after);
+  return {
+    moving: new Set([...loadedThroughRoot(entries), ...moved]),
+    warnings: [
+      ...spaces.map((name) => `tablespace ${name} is not there: what was in it comes into the default tablespace`),
+      ...granted.warnings,
+      ...warnings,
+    ],
+  };
+}
+
+async function fillTables(
+  options: LoadTablesOptions,
+  working: string,
+  entries: readonly ArchiveEntry[],
+  { jobs, tablespaces }: { jobs: number; tablespaces: boolean },
+): Promise<{ failures: Failure[]; moved: Set<string> }> {
+  const { tools, recorded, parts, dump, scratch, signal, stallTimeoutMs } = options;
+  const run: RunRestoreOptions = {
+    ...{ tools, signal, stallTimeoutMs, jobs, tablespaces },
+    ...{ about: namesOf(options), database: working, directory: dump, lists: scratch },
+    scratch: path.posix.join(scratch, SCRATCH),
+    async grows() {
+      const { size } = await (await tools.control()).one<{ size: string }>(
+        'SELECT pg_database_size($1)::text AS size',
+        [working],
+      );
+      return size;
+    },
+  };
+  const failures: Failure[] = [];
+  for (const { list } of await restorePasses(dump, scratch, parts.entries))
+    failures.push(...(await runRestore(run, list === undefined ? {} : { list })));
+  return healFailures(run, recorded, entries, failures);
+}
+
+/** The first few of some tables, for messages. */
+export function namesOf({ parts }: LoadTablesOptions): string {
+  const named = parts.tables.slice(0, 3).map(({ entry }) => displayName(entry));
+  const more = parts.tables.length - named.length;
+  return named.join(', ') + (more > 0 ? ` and ${plural(more, 'more table')}` : '');
+}
+
+/** They stand for themselves, and come back from the live database or not at all. */
+const OTHERS = ['TABLE', 'FOREIGN TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FUNCTION', 'PROCEDURE', 'AGGREGATE'];
+
+/** What the tables lack by what failed. PG_RESTORE_FAILED where that is a table itself, or its rows. */
+function lacking(
+  { recorded, parts, tools }: LoadTablesOptions,
+  entries: readonly ArchiveEntry[],
+  failures: readonly Failure[],
+): string[] {
+  const words = new Map(failures.map((failure) => [failure.dumpId, failure.words]));
+  const tables = new Set(parts.tables.map(({ entry }) => entry.dumpId));
+  const failed = entries.filter(({ dumpId }) => words.has(dumpId));
+  const text = (entry: ArchiveEntry) =>
+    failureText(describeFailure(recorded.name, entry, words.get(entry.dumpId) ?? ''));
+  const ofTables = ({ dependencies }: ArchiveEntry) => dependencies.filter((id) => tables.has(id)).length;
+  const essential = failed.filter((entry) => {
+    if (entry.kind === 'TABLE') return tables.has(entry.dumpId);
+    // That ties a partition to its table, which are both among them.
+    if (entry.kind === 'TABLE ATTACH') return ofTables(entry) > 1;
+    return entry.kind === 'TABLE DATA' && ofTables(entry) > 0;
+  });
+  if (essential.length === 0) {
+    const lost = failed.filter((entry) => ofTables(entry) > 0 && !OTHERS.includes(entry.kind));
+    return lost.map((entry) => `the table comes back without ${text(entry)}`);
+  }
+  const needed = neededBy(entries, essential);
+  const causes = failed.filter(({ dumpId }) => needed.has(dumpId)).slice(0, 3);
+  throw new LifeboatError('PG_RESTORE_FAILED', `the restore failed: ${causes.map(text).join('; ')}`, {
+    hint: `Nothing was changed. See that ${tools.container} has what the message names, then try again; \`restore … --to-directory DIR\` gives the dump itself.`,
+  });
+}
+
+/** Dump ids of some entries and of all that they depend on. */
+function neededBy(entries: readonly ArchiveEntry[], wanted: readonly ArchiveEntry[]): Set<number> {
+  const byId = new Map(entries.map((entry) => [entry.dumpId, entry]));
+  const needed = new Set(wanted.map(({ dumpId }) => dumpId));
+  // A set's iteration reaches what is added meanwhile.
+  for (const id of needed) for (const next of byId.get(id)?.dependencies ?? []) needed.add(next);
+  return needed;
+}
+
+/** The tablespaces of what is restored that the server lacks. */
+async function missingTablespaces(
+  { parts }: LoadTablesOptions,
+  control: Session,
+  entries: readonly ArchiveEntry[],
+): Promise<string[]> {
+  const wanted = new Set(parts.entries);
+  const used = new Set(entries.flatMap(({ dumpId, tablespace }) => (wanted.has(dumpId) ? (tablespace ?? []) : [])));
+  if (used.size === 0) return [];
+  const rows = await control.all<{ name: string }>('SELECT spcname AS name FROM pg_tablespace');
+  return [...used].filter((name) => !rows.some((row) => row.name === name)).sort();
+}
+
+async function inSession(
+  { tools, signal }: LoadTablesOptions,
+  database: string,
+  work: (session: Session) => Promise<void>,
+): Promise<void> {
+  const session = await tools.session(database, signal);
+  try {
+    await work(session);
+  } finally {
+    await session.close();
+  }
+}

@@ -1,0 +1,161 @@
+import path from 'node:path';
+import { LifeboatError } from '../../../base/errors.ts';
+import type { DatabaseFacts } from '../facts/facts.ts';
+import { uncountedText } from '../facts/uncounted.ts';
+import { compareDatabase } from '../load/compare-database.ts';
+import type { ExtensionCare } from '../load/extensions.ts';
+import { dropWorking, type WorkingDatabase, workingName } from '../load/swap.ts';
+import { SCRATCH } from '../server/helper-mounts.ts';
+import type { Session } from '../server/session.ts';
+import type { Tools } from '../server/tools.ts';
+import { withWatchdog } from '../server/watchdog.ts';
+import { buildTables, namesOf } from './build-tables.ts';
+import { copyTablesCommand } from './table-commands.ts';
+import { makeLinks, privilegeWarnings } from './table-links.ts';
+import type { TableParts } from './table-parts.ts';
+import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
+
+export interface LoadTablesOptions {
+  tools: Tools;
+  recorded: DatabaseFacts;
+  parts: TableParts;
+  /** database that the tables go to */
+  target: string;
+  /** name for the one table asked for */
+  as?: string;
+  /** directory with `toc.dat` and the files of {@link TableParts}, as the agent and the helper both see it */
+  dump: string;
+  /** existing directory for files of our own, likewise */
+  scratch: string;
+  /** suffix for the working name, from the run: `4f1c9a` */
+  id: string;
+  /** what the database's extensions ask for */
+  care: ExtensionCare;
+  stallTimeoutMs: number;
+  signal: AbortSignal;
+  step(text: string): void;
+  /** Called before a database gets such a name, so that a crash leaves nothing unknown behind. */
+  recordWorking(database: WorkingDatabase): void;
+  /** Called before tables of these names are put into the database that people use. */
+  recordCopying(tables: string[]): void;
+  /** Called when nothing stands under that name any more. */
+  forgetWorking(name: string): void;
+}
+
+export interface LoadedTables {
+  tables: { schema: string; name: string; rows: number }[];
+  warnings: string[];
+}
+
+const DROP_LIMIT_MS = 60_000;
+
+/**
+ * Brings tables of a dump back into a database that people use, without changing anything that is there. They are built in a
+ * database beside, compared with the record, given names that are free, and go over in one transaction. What ties them to
+ * other tables is made after that, each for itself: where that fails it is told, and the tables stay.
+ *
+ * Errors: PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_STALLED; those of a session. The database is then as it was.
+ */
+export async function loadTables(options: LoadTablesOptions): Promise<LoadedTables> {
+  const { tools, target, signal, parts } = options;
+  const working = workingName(target, 'restoring', options.id);
+  const control = await tools.control();
+  options.recordWorking({ name: working, what: 'restoring' });
+  try {
+    options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
+    const { moving, warnings: lacks } = await buildTables(options, control, working);
+    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
+    options.step('putting it into the database');
+    const shaped = await inDatabase(options, working, (from) =>
+      inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),
+    );
+    options.recordCopying(shaped.tables.map(({ schema, name }) => `${schema}.${name}`));
+    await copy(options, working, shaped);
+    // The tables are there: what interrupts the restore now is told, and undoes nothing.
+    const links = await makeLinks(() => tools.session(target, signal), parts, shaped, options.as !== undefined);
+    const privileges = await inDatabase(options, working, (from) =>
+      inDatabase(options, target, (live) => privilegeWarnings(from, live, shaped.tables)),
+    ).catch((): string[] => []);
+    const warnings = [...lacks, ...notCompared(options), ...shaped.warnings, ...links, ...privileges];
+    return { tables: madeTables(options, shaped), warnings };
+  } finally {
+    // The run's own signal may be what ended it.
+    const outcome = await dropWorking(tools, { name: working, what: 'restoring' }, AbortSignal.timeout(DROP_LIMIT_MS));
+    if (outcome === 'gone') options.forgetWorking(working);
+  }
+}
+
+async function inDatabase<T>(
+  { tools, signal }: LoadTablesOptions,
+  name: string,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const session = await tools.session(name, signal);
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
+
+/** From the working database into the live one, all or nothing. */
+async function copy(options: LoadTablesOptions, working: string, { tables }: Shaped): Promise<void> {
+  const { tools, target, scratch, recorded } = options;
+  const file = path.posix.join(scratch, SCRATCH, 'tables.dump');
+  const command = copyTablesCommand(tools.connection, {
+    from: working,
+    to: target,
+    file,
+    tables,
+    encoding: recorded.encoding,
+  });
+  const hint = `It may need a type, a function, a sequence or a role that database ${target} lacks; nothing was changed. With --to-database NAME the whole database comes back beside it.`;
+  await run(options, command, `it cannot be put into database ${target}`, hint).catch(async (error: unknown) => {
+    // Somebody may have made it meanwhile; messages of the server may be in any language.
+    if (!options.signal.aborted) await inDatabase(options, target, (live) => checkFree(live, tables));
+    throw error;
+  });
+}
+
+async function run(options: LoadTablesOptions, command: string[], failed: string, hint: string): Promise<void> {
+  const { tools, signal, stallTimeoutMs } = options;
+  const what = `the restore of ${namesOf(options)}`;
+  await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
+    tools.run(command, watched),
+  ).catch((error: unknown) => {
+    if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;
+    if (error instanceof LifeboatError && /No space left on device/.test(error.message)) {
+      throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
+        cause: error,
+        hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.',
+      });
+    }
+    throw new LifeboatError('PG_RESTORE_FAILED', `${what} failed: ${failed}`, { cause: error, hint });
+  });
+}
+
+/** The record of the database as if it had these tables alone. */
+function onlyTables({ recorded, parts }: LoadTablesOptions): DatabaseFacts {
+  const names = new Set(parts.tables.map(quoteName));
+  const tables = recorded.tables.filter((table) => names.has(quoteName(table)));
+  // Of the others' objects not all are there.
+  const { objects: _, ...rest } = recorded;
+  return { ...rest, tables, extensions: [], largeObjects: 0 };
+}
+
+function madeTables(options: LoadTablesOptions, { tables }: Shaped): LoadedTables['tables'] {
+  const recorded = new Map(onlyTables(options).tables.map((table) => [quoteName(table), table.rows]));
+  return tables
+    .filter(({ chosen }) => chosen.root === chosen.entry.dumpId)
+    .map(({ chosen, schema, name }) => {
+      const own = options.parts.tables.filter(({ root }) => root === chosen.root);
+      return { schema, name, rows: own.reduce((sum, table) => sum + (recorded.get(quoteName(table)) ?? 0), 0) };
+    });
+}
+
+function notCompared(options: LoadTablesOptions): string[] {
+  const names = onlyTables(options).tables.filter(({ exact, data }) => !exact && data !== false);
+  return names.map(
+    (table) => `the rows of ${table.schema}.${table.name} are not compared: it is a table ${uncountedText(table)}`,
+  );
+}

@@ -1,0 +1,127 @@
+import { errorInfo, type LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import { quoteIdentifier } from '../server/quote.ts';
+import type { Session } from '../server/session.ts';
+import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
+import { type Named, quoteName, type Shaped } from './table-shape.ts';
+
+/** How long a statement may wait for a lock on a table that people use, and keep others waiting behind it. */
+const LOCK_TIMEOUT = '10s';
+
+/** Something made after the tables went over, by one statement or several that follow each other. */
+interface Link {
+  what: string;
+  sql: string[];
+  /** when a later statement fails */
+  undo?: string;
+}
+
+/**
+ * Makes what ties restored tables to others, each for itself: places among partitions, foreign keys, statistics. Never
+ * rejects: the tables are there, and what could not be made is told with its statement.
+ *
+ * @returns warnings
+ */
+export async function makeLinks(
+  open: () => Promise<Session>,
+  parts: TableParts,
+  shaped: Shaped,
+  copy: boolean,
+): Promise<string[]> {
+  const links: Link[] = [
+    ...shaped.links.map(({ what, sql }) => ({ what, sql: [sql] })),
+    ...(copy ? [] : parts.foreignKeys.map(foreignKey)),
+    ...shaped.statistics.map(({ what, sql }) => ({ what, sql: [sql] })),
+  ];
+  const warnings = leftOut(parts, copy);
+  if (links.length === 0) return warnings;
+  let session: Session | undefined;
+  try {
+    session = await open();
+    await session.run(`SET lock_timeout = '${LOCK_TIMEOUT}'`);
+    for (let link = links.shift(); link; link = links.shift()) {
+      const error = await make(session, link);
+      if (error) warnings.push(notMade(link, error));
+    }
+  } catch (error) {
+    warnings.push(...links.map((link) => notMade(link, toLifeboatError(error))));
+  } finally {
+    await session?.close();
+  }
+  return warnings;
+}
+
+/** Rows are checked after the key stands, so that the other table is locked for a moment only. */
+function foreignKey({ name, sql, table }: ForeignKey): Link {
+  const what = `foreign key ${name} of ${displayName(table.entry)}`;
+  const partitioned = /\)\nPARTITION BY /.test(table.entry.definition);
+  // Partitioned tables cannot have it in two steps before Postgres 18, and a key that was not valid was so on purpose.
+  if (partitioned || sql.endsWith(' NOT VALID')) return { what, sql: [sql] };
+  const alter = `ALTER TABLE ${quoteName(table)}`;
+  const constraint = quoteIdentifier(name);
+  return {
+    what,
+    sql: [`${sql} NOT VALID`, `${alter} VALIDATE CONSTRAINT ${constraint}`],
+    undo: `${alter} DROP CONSTRAINT ${constraint}`,
+  };
+}
+
+/** Resolves to what failed, if something did. */
+async function make(session: Session, { sql, undo }: Link): Promise<LifeboatError | undefined> {
+  for (const [i, statement] of sql.entries()) {
+    try {
+      await session.run(statement);
+    } catch (error) {
+      if (i > 0 && undo !== undefined) await session.run(undo).catch(() => undefined);
+      return toLifeboatError(error);
+    }
+  }
+  return undefined;
+}
+
+function notMade({ what, sql }: Link, error: LifeboatError): string {
+  const why = errorInfo(error).cause ?? error.message;
+  return `${what} was left out (${why}); once that is mended: ${sql[0]?.replace(/ NOT VALID$/, '').replaceAll(/\s+/g, ' ')}`;
+}
+
+/** What the dump has of these tables, and the restore does not bring back. */
+function leftOut(parts: TableParts, copy: boolean): string[] {
+  const told = (words: string, names: readonly string[]) =>
+    names.length === 0 ? [] : [`${words}: ${names.join(', ')}`];
+  if (copy) {
+    return [
+      ...told(
+        'the copy has no foreign keys',
+        parts.foreignKeys.map(({ name }) => name),
+      ),
+      ...told('the copy has no triggers and rules', parts.triggers),
+    ];
+  }
+  return [
+    ...told('foreign keys of other tables to it are not brought back', parts.keysOfOthers),
+    ...told('views on it are not brought back', parts.views),
+    ...told('publications do not get it back (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
+  ];
+}
+
+/** Who may do what with tables, as lists of `role=letters/grantor`. */
+async function privileges(session: Session, tables: readonly Named[]): Promise<string[]> {
+  const rows = await session.all<{ items: string }>(
+    `SELECT (SELECT string_agg(a::text, ' ' ORDER BY a::text)
+               FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) a) AS items
+       FROM unnest($1::text[], $2::text[]) WITH ORDINALITY w(s, t, i)
+       JOIN pg_namespace n ON n.nspname = w.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.t ORDER BY i`,
+    [tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
+  );
+  return rows.map(({ items }) => items);
+}
+
+/** The database's default privileges (ALTER DEFAULT PRIVILEGES) come on top of those that a table had. */
+export async function privilegeWarnings(working: Session, live: Session, tables: readonly Named[]): Promise<string[]> {
+  const before = await privileges(working, tables);
+  const after = await privileges(live, tables);
+  return tables.flatMap(({ schema, name }, i) =>
+    before[i] === after[i]
+      ? []
+      : [`default privileges of the database were added to ${schema}.${name}: it had ${before[i]}, now ${after[i]}`],
+  );
+}

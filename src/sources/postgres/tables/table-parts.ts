@@ -1,0 +1,226 @@
+import { LifeboatError } from '../../../base/errors.ts';
+import { suggest } from '../../../plan/values/suggest.ts';
+import type { ArchiveEntry } from '../load/archive.ts';
+import { rootOfLoad } from '../load/compare-rows.ts';
+import { quoteIdentifier } from '../server/quote.ts';
+
+/** What stands in a dump beside tables and could be taken for one. */
+const OTHER_RELATIONS = ['VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE'];
+
+/**
+ * The table that somebody means: `schema.name`, a bare name for one in `public` or the only one of that name, or both in
+ * SQL's quotes where dots would make it unclear.
+ *
+ * Errors: PG_TABLE_UNKNOWN.
+ */
+export function findTable(entries: readonly ArchiveEntry[], asked: string): ArchiveEntry {
+  const relations = entries.filter(({ kind }) => kind === 'TABLE' || OTHER_RELATIONS.includes(kind));
+  const found = named(relations, asked);
+  const tables = found.filter(({ kind }) => kind === 'TABLE');
+  const [table, ...others] = tables.length > 0 ? tables : found;
+  if (table && others.length > 0) {
+    throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} may be any of several tables`, {
+      hint: `Say which one: ${tables.map(quoted).join(' or ')}.`,
+    });
+  }
+  if (table?.kind === 'TABLE') return withOwnRows(entries, table);
+  if (table) {
+    throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} is a ${table.kind.toLowerCase()}, not a table`, {
+      hint: 'Restore the database beside with --to-database NAME, and copy its definition from there.',
+    });
+  }
+  const names = entries.filter(({ kind }) => kind === 'TABLE').map(displayName);
+  const near = suggest(asked, names) ?? names.find((name) => name.endsWith(`.${asked.split('.').at(-1)}`));
+  const some = names.slice(0, 5).join(', ');
+  throw new LifeboatError('PG_TABLE_UNKNOWN', `the snapshot has no table ${asked}`, {
+    hint: near
+      ? `Did you mean ${near}?`
+      : names.length > 0
+        ? `It has ${some}${names.length > 5 ? ' …' : ''}.`
+        : 'It has none.',
+  });
+}
+
+/** The rows of a hypertable of TimescaleDB lie in tables of the extension: without them it would come back empty. */
+function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): ArchiveEntry {
+  const inChunks = entries.some(
+    ({ kind, schema, dependencies }) =>
+      kind === 'TABLE' && schema.startsWith('_timescaledb_') && dependencies.includes(table.dumpId),
+  );
+  if (!inChunks) return table;
+  throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows lie in other tables`, {
+    hint: 'Restore the database beside with --to-database NAME, and copy the rows from there.',
+  });
+}
+
+function named(relations: readonly ArchiveEntry[], asked: string): ArchiveEntry[] {
+  const qualified = relations.filter((entry) => displayName(entry) === asked);
+  if (qualified.length > 0) return qualified;
+  const inQuotes = relations.filter((entry) => quoted(entry) === asked);
+  if (inQuotes.length > 0) return inQuotes;
+  const bare = relations.filter(({ tag }) => tag === asked);
+  const inPublic = bare.filter(({ schema }) => schema === 'public');
+  return inPublic.length > 0 ? inPublic : bare;
+}
+
+/** `schema.name` */
+export function displayName({ schema, tag }: Pick<ArchiveEntry, 'schema' | 'tag'>): string {
+  return `${schema}.${tag}`;
+}
+
+function quoted({ schema, tag }: ArchiveEntry): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(tag)}`;
+}
+
+/** A foreign key from a chosen table to any other, or itself. */
+export interface ForeignKey {
+  name: string;
+  /** `ALTER TABLE … ADD CONSTRAINT …` without a semicolon */
+  sql: string;
+  table: ChosenTable;
+}
+
+export interface ChosenTable {
+  schema: string;
+  name: string;
+  /** the dump id of the table asked for: of itself, or of the one whose partition it is */
+  root: number;
+  entry: ArchiveEntry;
+}
+
+/** What of a dump is needed to bring tables back. */
+export interface TableParts {
+  /** those asked for, and the partitions of those that are partitioned */
+  tables: ChosenTable[];
+  /** dump ids of all that is to be restored into a database beside, in the dump's order */
+  entries: number[];
+  /** files of the dump directory that hold the rows, as the table of contents names them */
+  files: string[];
+  /** of these tables; they are not among the entries */
+  foreignKeys: ForeignKey[];
+  triggers: string[];
+  /** foreign keys of other tables to these */
+  keysOfOthers: string[];
+  /** views that read these tables */
+  views: string[];
+  publications: string[];
+}
+
+/** What hangs on a table after its data. OtherRepository keys and publications reach beyond it, and are looked at one by one. */
+const OF_TABLE = ['CONSTRAINT', 'CHECK CONSTRAINT', 'INDEX', 'STATISTICS', 'ROW SECURITY', 'POLICY'];
+/** The database itself, and large objects, of which a dump does not say who uses them. */
+const NEVER = ['DATABASE', 'DATABASE PROPERTIES', 'BLOB', 'BLOB METADATA', 'BLOBS'];
+/** They do something when rows are written: a copy beside the table would do it twice. */
+const ACTIVE = ['TRIGGER', 'RULE'];
+
+export interface PartsOptions {
+  /** they get another name, beside the present ones: without triggers and rules */
+  copy: boolean;
+  /** extensions that cannot be made in a database beside, with the schemas that hold nothing but their things */
+  without?: readonly { extension: string; schema: string }[];
+}
+
+/**
+ * What belongs to tables in a dump: all definitions of the database that come before data, since a table may need any type
+ * or function, with the state of all sequences; the rows of these tables alone; and their own indexes, constraints,
+ * statistics, policies, triggers and rules.
+ */
+export function partsOf(
+  all: readonly ArchiveEntry[],
+  roots: readonly ArchiveEntry[],
+  { copy, without = [] }: PartsOptions,
+): TableParts {
+  const tables = withPartitions(all, roots);
+  const ids = new Set(tables.map(({ entry }) => entry.dumpId));
+  const ofTables = ({ dependencies }: ArchiveEntry) => dependencies.some((id) => ids.has(id));
+  const ofKind = (...kinds: string[]) => all.filter((entry) => kinds.includes(entry.kind) && ofTables(entry));
+  const kinds = copy ? OF_TABLE : [...OF_TABLE, ...ACTIVE];
+  const wanted = new Set<number>();
+  for (const entry of all) if (isWanted(entry)) wanted.add(entry.dumpId);
+
+  function isWanted(entry: ArchiveEntry): boolean {
+    const { kind, section, dependencies } = entry;
+    if (NEVER.includes(kind) || without.some((extension) => isOf(entry, extension))) return false;
+    if (section === 'pre-data') return true;
+    if (section === 'none') return dependencies.some((id) => wanted.has(id));
+    if (kind === 'SEQUENCE SET') return true;
+    if (kind === 'INDEX ATTACH') return dependencies.every((id) => wanted.has(id));
+    return (kind === 'TABLE DATA' || kinds.includes(kind)) && ofTables(entry);
+  }
+
+  refuseLonePartitions(tables, ofKind('TABLE DATA'));
+  const keys = ofKind('FK CONSTRAINT').map((entry) => ({
+    entry,
+    table: tables.find((table) => alters(entry, table.entry)),
+  }));
+  return {
+    tables,
+    entries: [...wanted],
+    files: ofKind('TABLE DATA').map(({ file }) => file),
+    foreignKeys: keys.flatMap(({ entry, table }) => (table ? [foreignKey(entry, table)] : [])),
+    triggers: ofKind(...ACTIVE).map(({ tag }) => tag),
+    keysOfOthers: keys.flatMap(({ entry, table }) => (table ? [] : [displayName(entry)])),
+    views: ofKind('VIEW', 'MATERIALIZED VIEW').map(displayName),
+    publications: ofKind('PUBLICATION TABLE').map(({ tag }) => tag),
+  };
+}
+
+/** Rows that are loaded through the root may land in any partition: only the whole tree has them all. PG_TABLE_UNKNOWN. */
+function refuseLonePartitions(tables: readonly ChosenTable[], data: readonly ArchiveEntry[]): void {
+  for (const entry of data) {
+    const root = rootOfLoad(entry);
+    if (root === undefined || tables.some((table) => spellings(table.entry).includes(root))) continue;
+    throw new LifeboatError(
+      'PG_TABLE_UNKNOWN',
+      `${displayName(entry)} is a partition whose rows a restore may put into other partitions of ${root}`,
+      { hint: `Restore all of it: --table ${root}.` },
+    );
+  }
+}
+
+function isOf({ kind, tag, schema }: ArchiveEntry, left: { extension: string; schema: string }): boolean {
+  if (kind === 'EXTENSION') return tag === left.extension;
+  return schema === left.schema || (kind === 'SCHEMA' && tag === left.schema);
+}
+
+function foreignKey({ tag, definition }: ArchiveEntry, table: ChosenTable): ForeignKey {
+  return { name: tag.slice(table.name.length + 1), sql: definition.trim().replace(/;$/, ''), table };
+}
+
+/** The tables and, below them, partitions at any depth: not those that only inherit. */
+function withPartitions(all: readonly ArchiveEntry[], roots: readonly ArchiveEntry[]): ChosenTable[] {
+  const found = new Map<number, ChosenTable>();
+  const add = (entry: ArchiveEntry, root: number) => {
+    if (!found.has(entry.dumpId)) found.set(entry.dumpId, { schema: entry.schema, name: entry.tag, root, entry });
+  };
+  for (const root of roots) add(root, root.dumpId);
+  // A map's iteration reaches what is added meanwhile.
+  for (const { entry: parent, root } of found.values()) {
+    for (const table of all) if (table.kind === 'TABLE' && isPartition(all, table, parent)) add(table, root);
+  }
+  return [...found.values()];
+}
+
+function isPartition(all: readonly ArchiveEntry[], table: ArchiveEntry, parent: ArchiveEntry): boolean {
+  if (!table.dependencies.includes(parent.dumpId)) return false;
+  const attached = all.some(
+    ({ kind, dependencies }) =>
+      kind === 'TABLE ATTACH' && dependencies.includes(table.dumpId) && dependencies.includes(parent.dumpId),
+  );
+  // Up to Postgres 13 it is part of the table's own definition.
+  const within = (name: string) => table.definition.includes(`;\nALTER TABLE ONLY ${name} ATTACH PARTITION `);
+  return attached || spellings(parent).some(within);
+}
+
+/** Whether a definition is an `ALTER TABLE` of that table. */
+function alters({ definition }: ArchiveEntry, table: ArchiveEntry): boolean {
+  return spellings(table).some((name) =>
+    ['', 'ONLY '].some((only) => definition.startsWith(`ALTER TABLE ${only}${name}\n`)),
+  );
+}
+
+/** How pg_dump may write a name: with quotes only where they are needed. */
+function spellings({ schema, tag }: ArchiveEntry): string[] {
+  const forms = (name: string) => [name, quoteIdentifier(name)];
+  return forms(schema).flatMap((s) => forms(tag).map((t) => `${s}.${t}`));
+}

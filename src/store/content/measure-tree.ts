@@ -1,0 +1,45 @@
+import { realpath, statfs } from 'node:fs/promises';
+import { displayPath, pathUnder } from '../filesystem/path.ts';
+import { type WalkOptions, walk } from '../filesystem/walk.ts';
+import { isSqliteAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
+
+/** What a tree holds. `whole` is false when counting was cut short: then the numbers are lower bounds. */
+export interface MeasuredTree {
+  files: number;
+  /** of all files together */
+  bytes: number;
+  whole: boolean;
+  /** SQLite databases */
+  databases: number;
+  /** the paths of the first of them, for people */
+  examples: string[];
+  /** the file system belongs to another machine, whose programs hold locks that are not seen here */
+  remote: boolean;
+}
+
+/** How long counting may take, milliseconds. */
+const LIMIT_MS = 5000;
+const EXAMPLES = 3;
+/** NFS, SMB, SMB 2, FUSE, 9P, Ceph: magic numbers of statfs(2). */
+const REMOTE = [0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x00c36400];
+
+/** Counts files and databases without reading them, in bounded time. Throws TREE_UNREADABLE. */
+export async function measureTree(root: string, options: WalkOptions): Promise<MeasuredTree> {
+  const measured: MeasuredTree = { files: 0, bytes: 0, whole: true, databases: 0, examples: [], remote: false };
+  const absolute = pathUnder(await realpath(root).catch(() => root));
+  const end = performance.now() + LIMIT_MS;
+  for await (const { path, stat } of walk(root, options)) {
+    if (stat?.type === 'file') {
+      measured.files += 1;
+      measured.bytes += stat.size;
+      const mayBeDatabase = stat.size >= SQLITE_PAGE && stat.size % SQLITE_PAGE === 0;
+      if (mayBeDatabase && isSqliteAt(absolute(path))) {
+        measured.databases += 1;
+        if (measured.examples.length < EXAMPLES) measured.examples.push(displayPath(path));
+      }
+    }
+    if (performance.now() > end) return { ...measured, whole: false };
+  }
+  if (measured.databases > 0) measured.remote = REMOTE.includes((await statfs(root)).type);
+  return measured;
+}

@@ -1,0 +1,92 @@
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import type { Directory } from '../filesystem/directory.ts';
+import { changeAt, disturbed, isOfChange, replacedOnTheWay } from '../filesystem/disturbed.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import { OpenDirectories } from '../filesystem/open-directories.ts';
+import { shortPath, split, type TreePath } from '../filesystem/path.ts';
+import { PathChanged, type TimeSetter } from '../filesystem/times.ts';
+import type { NewName } from '../filesystem/write-file.ts';
+import { TreeSum } from './tree-sum.ts';
+
+/** A tree that is being made in a directory that was empty, where others may write too. */
+export class NewTree {
+  private readonly target: Directory;
+  private readonly open: OpenDirectories;
+  private readonly sum = new TreeSum();
+
+  /** @param target stays open when this is closed */
+  constructor(target: Directory) {
+    this.target = target;
+    this.open = new OpenDirectories(target);
+  }
+
+  /** Counts an entry that is to be made: {@link compare} looks for it. */
+  expect(entry: IndexEntry): void {
+    this.sum.expect(entry);
+  }
+
+  /**
+   * Makes a name in its directory.
+   *
+   * @throws TREE_TARGET_FULL; TREE_TARGET_REFUSED when others were faster; OBJECT_DAMAGED when the index is at fault
+   */
+  async make<T>(entry: IndexEntry, work: (to: NewName) => T | Promise<T>): Promise<T> {
+    const { parent, name } = split(entry.path);
+    try {
+      return await this.open.need(parent, (directory) => work({ directory, name }));
+    } catch (cause) {
+      if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw this.full(cause);
+      if (!isOfChange(cause)) throw cause;
+      // The target was empty, an index has no name twice, and a directory comes before what is in it: that was somebody else.
+      const others = [entry.path, ...(entry.type === 'hardlink' ? [entry.target ?? ''] : [])];
+      const changed = others.find((path) => replacedOnTheWay(this.target, path) !== undefined);
+      if (entry.type !== 'hardlink' || changed !== undefined) throw this.disturbed(changed ?? entry.path, cause);
+      throw new LifeboatError('OBJECT_DAMAGED', `${shortPath(entry.path)} cannot be restored`, { cause });
+    }
+  }
+
+  /** Makes a further name of a file. Throws like {@link make}. */
+  async link(entry: IndexEntry): Promise<void> {
+    const target = split(entry.target ?? '');
+    await this.make(entry, ({ directory, name }) =>
+      this.open.need(target.parent, (from) => directory.linkFrom(from, target.name, name)),
+    );
+  }
+
+  /** Works on a directory that was made. Throws TREE_TARGET_REFUSED when it is not there any more. */
+  finish({ path }: IndexEntry, work: (directory: Directory) => void): void {
+    try {
+      this.open.need(path, work);
+    } catch (error) {
+      throw isOfChange(error) ? this.disturbed(`${path}/`, error) : error;
+    }
+  }
+
+  /** Looks whether everything is where it was made, and nothing else is. Throws TREE_TARGET_REFUSED. */
+  async compare(signal?: AbortSignal): Promise<void> {
+    if (await this.sum.isThatOf(this.target, signal)) return;
+    throw disturbed(`${this.target.place} does not hold what Lifeboat made there`);
+  }
+
+  close(): void {
+    this.open.close();
+  }
+
+  /** Waits until every time is set. Throws TREE_TARGET_REFUSED when a name is not there any more. */
+  async finishTimes(times: TimeSetter): Promise<void> {
+    await times.finish().catch((error: unknown) => {
+      throw error instanceof PathChanged ? this.disturbed(error.path, error) : error;
+    });
+  }
+
+  private disturbed(path: TreePath, cause: unknown): LifeboatError {
+    return disturbed(changeAt(this.target, path), cause);
+  }
+
+  private full(cause: unknown): LifeboatError {
+    return new LifeboatError('TREE_TARGET_FULL', `${this.target.place} has no space left`, {
+      cause,
+      hint: 'Restore to a place with more space, or only a part of the tree.',
+    });
+  }
+}

@@ -1,0 +1,250 @@
+import { createHash, hash } from 'node:crypto';
+import { LifeboatError } from '../../base/errors.ts';
+import { plural } from '../../report/format.ts';
+import { rangesText, storedSize } from '../filesystem/data-ranges.ts';
+import type { Directory } from '../filesystem/directory.ts';
+import { inParallel } from '../filesystem/in-parallel.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import { isWithin, shortPath, type TreePath } from '../filesystem/path.ts';
+import type { TimeSetter } from '../filesystem/times.ts';
+import { restoredMode, writeLargeFile, writeSmallFile } from '../filesystem/write-file.ts';
+import { PackReader, streamSingle } from '../packs/pack-reader.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
+import { SMALL_FILE } from './content-store.ts';
+import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
+import { NewTree } from './new-tree.ts';
+import type { TaskLists } from './task-lists.ts';
+
+const WORKERS = 6;
+const PROGRESS_MS = 250;
+/** Lists beside those named by pack ids. */
+const EMPTY = 'empty';
+const HARDLINKS = 'hardlinks';
+const SYMLINKS = 'symlinks';
+
+type Options = ExtractTreeOptions & { target: Directory };
+
+/** One extraction of one tree, into a target that is known to be empty. */
+export class Extraction {
+  private readonly options: Options;
+  private readonly times: TimeSetter;
+  private readonly lists: TaskLists;
+  private readonly made: NewTree;
+  private readonly packs: ReadonlyMap<string, PackRef>;
+  private readonly directories: IndexEntry[] = [];
+  /** with a selection: the first restored name of a file whose own first name was not selected */
+  private readonly firstNames = new Map<TreePath, TreePath>();
+  private readonly expected = { files: 0, bytes: 0 };
+  private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
+  private lastProgress = 0;
+  /** bytes written of large files that are not complete */
+  private underWay = 0;
+
+  constructor(options: Options, times: TimeSetter, lists: TaskLists) {
+    this.options = options;
+    this.times = times;
+    this.lists = lists;
+    this.made = new NewTree(options.target);
+    this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
+  }
+
+  async run(): Promise<ExtractedTree> {
+    await this.plan();
+    for (const list of this.lists.names()) {
+      if (list !== EMPTY && list !== HARDLINKS && list !== SYMLINKS)
+        await this.restorePack(this.packs.get(list)!, list);
+    }
+    await this.inParallel(this.lists.read(EMPTY), (entry) => this.restoreFile(entry, Buffer.alloc(0)));
+    for await (const entry of this.lists.read(HARDLINKS)) await this.restoreHardlink(entry);
+    for await (const entry of this.lists.read(SYMLINKS)) await this.restoreSymlink(entry);
+    await this.finishDirectories();
+    this.reportProgress(0);
+    const { files, bytes } = this.expected;
+    if (this.result.files !== files || this.result.bytes !== bytes) {
+      throw new LifeboatError(
+        'INTERNAL',
+        `restored ${this.result.files} of ${plural(files, 'file')}, ${this.result.bytes} of ${plural(bytes, 'byte')}`,
+      );
+    }
+    return this.result;
+  }
+
+  close(): void {
+    this.made.close();
+  }
+
+  /** Reads the index once: makes the directories, and sorts everything else by what it needs. */
+  private async plan(): Promise<void> {
+    const above: { entry: IndexEntry; made: boolean }[] = [];
+    const { select, signal } = this.options;
+    for await (const entry of this.options.index) {
+      signal?.throwIfAborted();
+      while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
+      const isDirectory = entry.type === 'directory';
+      if (isDirectory) above.push({ entry, made: false });
+      // The root is always restored: it carries the tree's own owner, mode and time.
+      if (entry.path !== '' && select && !select(entry.path, isDirectory)) continue;
+      for (const directory of above) {
+        if (directory.made) continue;
+        await this.makeDirectory(directory.entry);
+        directory.made = true;
+      }
+      if (!isDirectory) await this.sort(entry);
+    }
+  }
+
+  private async makeDirectory(entry: IndexEntry): Promise<void> {
+    if (entry.path !== '') {
+      await this.made.make(entry, ({ directory, name }) => directory.create(name));
+      this.made.expect(entry);
+    }
+    this.directories.push(entry);
+    this.result.entries++;
+  }
+
+  private async sort(entry: IndexEntry): Promise<void> {
+    if (entry.type === 'hardlink') return this.sortHardlink(entry);
+    if (entry.type === 'symlink') {
+      this.made.expect(entry);
+      return this.lists.add(SYMLINKS, entry);
+    }
+    if (entry.type === 'file') return this.sortFile(entry);
+    if (entry.type !== 'directory') this.result.skipped[entry.type] = (this.result.skipped[entry.type] ?? 0) + 1;
+  }
+
+  private async sortFile(entry: IndexEntry): Promise<void> {
+    this.made.expect(entry);
+    this.expected.files++;
+    this.expected.bytes += entry.size ?? 0;
+    if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
+      throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
+    }
+    await this.lists.add(entry.pack ?? EMPTY, entry);
+  }
+
+  private async sortHardlink(entry: IndexEntry): Promise<void> {
+    const target = entry.target ?? '';
+    const restored = !this.options.select || this.options.select(target, false) ? target : this.firstNames.get(target);
+    if (restored === undefined) {
+      // The first of several names is not wanted, so that this one becomes the file.
+      this.firstNames.set(target, entry.path);
+      return this.sortFile({ ...entry, type: 'file' });
+    }
+    this.made.expect(entry);
+    this.expected.files++;
+    await this.lists.add(HARDLINKS, { ...entry, target: restored });
+  }
+
+  private async restorePack(pack: PackRef, list: string): Promise<void> {
+    const { destination, keys, spool, signal } = this.options;
+    let opening: Promise<PackReader> | undefined;
+    try {
+      await this.inParallel(this.lists.read(list), async (entry) => {
+        if (await this.takeOver(entry)) return;
+        if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
+        // Opened by the first task alone: the others wait for the same promise.
+        opening ??= PackReader.open(destination, pack, { spool, keys, signal });
+        const reader = await opening;
+        await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
+      });
+    } finally {
+      await opening?.then(
+        (reader) => reader.close(),
+        () => {},
+      );
+    }
+  }
+
+  /** Leaves the pack unread for what is at hand. */
+  private async takeOver(entry: IndexEntry): Promise<boolean> {
+    const { takeOver } = this.options;
+    if (!takeOver || !(await this.made.make(entry, (to) => takeOver(entry, to)))) return false;
+    await this.fileDone(entry, entry.size ?? 0);
+    return true;
+  }
+
+  private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
+    if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
+    const written = await this.made.make(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
+    await this.fileDone(entry, written);
+  }
+
+  private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
+    const { destination, keys, signal, owner } = this.options;
+    const hashing = createHash('sha256');
+    const size = storedSize(entry);
+    const report = (bytes: number) => {
+      this.underWay += bytes;
+      this.reportProgress(PROGRESS_MS);
+    };
+    async function* checked(): AsyncGenerator<Buffer> {
+      for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, { keys, signal })) {
+        hashing.update(chunk);
+        report(chunk.length);
+        yield chunk;
+      }
+      if (entry.ranges) hashing.update(rangesText(entry.ranges));
+      if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
+    }
+    const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
+    this.underWay -= size;
+    await this.fileDone(entry, written);
+  }
+
+  private async fileDone(entry: IndexEntry, written: number): Promise<void> {
+    await this.times.set(entry.path, entry.mtime);
+    this.result.entries++;
+    this.result.files++;
+    this.result.bytes += written;
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private async restoreHardlink(entry: IndexEntry): Promise<void> {
+    await this.made.link(entry);
+    this.result.entries++;
+    this.result.files++;
+  }
+
+  private async restoreSymlink(entry: IndexEntry): Promise<void> {
+    const owner = this.options.owner ? entry : undefined;
+    await this.made.make(entry, ({ directory, name }) => directory.createLink(name, entry.target ?? '', owner));
+    await this.times.set(entry.path, entry.mtime);
+    this.result.entries++;
+  }
+
+  /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
+  private async finishDirectories(): Promise<void> {
+    const { owner, signal } = this.options;
+    const directories = this.directories.reverse();
+    for (const entry of directories) {
+      if (owner) this.made.finish(entry, (directory) => directory.chown(entry));
+      await this.times.set(entry.path, entry.mtime);
+    }
+    await this.made.compare(signal);
+    await this.made.finishTimes(this.times);
+    for (const entry of directories) {
+      this.made.finish(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
+    }
+  }
+
+  private inParallel(
+    entries: AsyncGenerator<IndexEntry>,
+    restore: (entry: IndexEntry) => Promise<void>,
+  ): Promise<void> {
+    return inParallel(WORKERS, entries, restore, this.options.signal);
+  }
+
+  private reportProgress(minimumMs: number): void {
+    const now = Date.now();
+    if (now - this.lastProgress < minimumMs) return;
+    this.lastProgress = now;
+    this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
+  }
+}
+
+function wrongContent(entry: IndexEntry): LifeboatError {
+  return new LifeboatError(
+    'OBJECT_DAMAGED',
+    `the stored content of ${shortPath(entry.path)} is not what was backed up`,
+  );
+}

@@ -1,0 +1,250 @@
+import { realpath } from 'node:fs/promises';
+import type { Directory } from '../filesystem/directory.ts';
+import type { FileStat } from '../filesystem/file-stat.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import { pathUnder, type TreePath } from '../filesystem/path.ts';
+import type { SmallRead } from '../filesystem/read-file.ts';
+import { messageWithoutPath } from '../filesystem/system-error.ts';
+import { openRoot, type WalkItem, walk } from '../filesystem/walk.ts';
+import { lastWritten } from '../sqlite/sqlite-file.ts';
+import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
+import { IndexWriter, RefusedLine } from './index-writer.ts';
+import { PreviousIndex } from './previous-index.ts';
+import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
+import { DatabaseStoring } from './store-database.ts';
+import type { StoreTreeOptions } from './store-tree.ts';
+import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
+
+const MAX_JOBS = 512;
+const MAX_READS = 256;
+const MAX_READ_BYTES = 4 * 1024 * 1024;
+const PROGRESS_MS = 250;
+
+/** A name found by the walk, on its way into the index. Settled in order; small files are read ahead. */
+interface Job {
+  path: TreePath;
+  stat: FileStat;
+  /** of a symlink */
+  target: TreePath | undefined;
+  /** set for a file that need not be read */
+  unchanged: Content | undefined;
+  /** set for a small file that has to be read */
+  reading?: Promise<SmallRead>;
+}
+
+/** The first name of a file that has several. */
+interface FirstLink {
+  entry: IndexEntry | undefined;
+  seen: number;
+}
+
+/** One storing of one tree, but for contents: see {@link ContentStore}. */
+export class TreeStoring {
+  private readonly options: StoreTreeOptions;
+  private readonly root: Directory;
+  private readonly absolute: (path: TreePath) => Buffer;
+  private readonly index: IndexWriter;
+  private readonly previous: PreviousIndex;
+  private readonly contents: ContentStore;
+  private readonly databases: DatabaseStoring | undefined;
+  private readonly smallFile: number;
+  private readonly usedPacks = new Set<string>();
+  private readonly links = new Map<string, FirstLink>();
+  private readonly queue: Job[] = [];
+  private reads = 0;
+  private readBytes = 0;
+  private lastProgress = 0;
+  /** bytes read of the large file that is being stored; one that is only hashed first is read twice */
+  private underWay = 0;
+  private readonly result = emptyResult();
+
+  private constructor(options: StoreTreeOptions, root: Directory, index: IndexWriter, previous: PreviousIndex) {
+    const { project, source, destination, keys, recordObject, signal } = options;
+    this.options = options;
+    this.root = root;
+    // Reading compares with the real path, see isAt.
+    this.absolute = pathUnder(root.realPath());
+    this.index = index;
+    this.previous = previous;
+    this.smallFile = options.smallFile ?? SMALL_FILE;
+    const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
+    const heard = (bytes: number) => {
+      this.underWay += bytes;
+      this.reportProgress(PROGRESS_MS);
+    };
+    this.contents = new ContentStore(writing, this.smallFile, index, previous, heard);
+    const rest = {
+      contents: this.contents,
+      smallFile: this.smallFile,
+      issue: addIssue.bind(undefined, this.result),
+      heard,
+      signal,
+    };
+    if (options.spool !== undefined) this.databases = new DatabaseStoring({ spool: options.spool, ...rest });
+  }
+
+  static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
+    const prefix = packPrefix(options.project, options.source);
+    const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
+    const index = await IndexWriter.create(options.indexPath);
+    try {
+      const spool = options.spool === undefined ? {} : { spool: await realpath(options.spool) };
+      return new TreeStoring({ ...options, ...spool }, openRoot(options.root), index, previous);
+    } catch (error) {
+      await index.abort();
+      await previous.close();
+      throw error;
+    }
+  }
+
+  async run(): Promise<void> {
+    const { include = [], exclude = [], signal } = this.options;
+    for await (const item of walk(this.root, { include, exclude, signal })) {
+      if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
+      else addIssue(this.result, 'unreadable', item.path, messageWithoutPath(item.error));
+      while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
+        await this.settle(this.queue.shift()!);
+      }
+    }
+    for (let job = this.queue.shift(); job; job = this.queue.shift()) await this.settle(job);
+  }
+
+  async finish(): Promise<StoredTree> {
+    const stored = await this.contents.finish();
+    await this.index.finish();
+    await this.close();
+    this.result.newFiles = this.contents.newFiles;
+    this.result.databases = this.databases?.count ?? 0;
+    this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
+    this.result.warnings.push(...this.previous.warnings);
+    this.reportProgress(0);
+    return { ...this.result, packs: [...this.previous.packs(this.usedPacks), ...stored] };
+  }
+
+  /** Leaves no index and no unfinished object. Packs that were stored whole stay, named by the object log. */
+  async abort(reason: Error): Promise<void> {
+    await this.contents.abort(reason);
+    await this.index.abort();
+    await this.close();
+  }
+
+  private async close(): Promise<void> {
+    await this.databases?.close();
+    await this.contents.close();
+    await this.previous.close();
+    this.root.close();
+  }
+
+  /** Decides what has to be done for a name, and begins to read a small file. */
+  private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: IndexEntry | undefined): Job {
+    const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
+    if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
+    if (stat.nlink > 1) {
+      // Another name of a file that is on its way already is not read again.
+      const key = linkKey(stat);
+      if (this.links.has(key)) return job;
+      this.links.set(key, { entry: undefined, seen: 0 });
+    }
+    job.reading = this.contents.read(this.absolute(path), stat.size);
+    // Met when its turn comes; a run that ends before does not care.
+    job.reading.catch(() => {});
+    this.reads++;
+    this.readBytes += stat.size;
+    return job;
+  }
+
+  /** The previous content, when nothing shows that the file changed since and its pack is there. */
+  private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
+    if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
+    const { size, sha256, ranges, pack, entry, sqlite } = previous;
+    if (sqlite === undefined && !isUnchanged(stat, previous)) return undefined;
+    if (this.databases?.mayHaveChanged(stat, this.absolute(path), sqlite) ?? sqlite !== undefined) return undefined;
+    const content = { size, sha256, ...(ranges && { ranges }), ...(sqlite === undefined ? {} : { sqlite }) };
+    if (pack === undefined || entry === undefined) return content;
+    return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
+  }
+
+  private async settle(job: Job): Promise<void> {
+    if (job.reading) {
+      this.reads--;
+      this.readBytes -= job.stat.size;
+    }
+    const { path, stat, target } = job;
+    try {
+      if (stat.type === 'file') {
+        if (!this.databases?.covers(path, this.absolute(path))) await this.settleFile(job);
+      } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
+      else {
+        this.emit(metadata(path, stat));
+        if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
+      }
+    } catch (error) {
+      // What is in a directory needs its line.
+      if (!(error instanceof RefusedLine) || stat.type === 'directory') throw error;
+      addIssue(this.result, 'unreadable', path, error.message);
+    }
+    if (this.index.full) await this.index.flush();
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private async settleFile({ path, stat, unchanged, reading }: Job): Promise<void> {
+    const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
+    if (first?.entry) {
+      this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
+      this.result.files++;
+      this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
+      if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
+    } else if (unchanged) {
+      this.result.unchangedFiles++;
+      if (unchanged.sqlite !== undefined) this.databases?.cover(path);
+      const written = unchanged.sqlite === undefined ? {} : { mtime: lastWritten(stat, this.absolute(path)) };
+      this.emitFile(path, { content: unchanged, stat: { ...stat, ...written }, changed: false });
+    } else {
+      const absolute = this.absolute(path);
+      this.underWay = 0;
+      const read = stat.size > this.smallFile ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
+      const plain = () => (read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute));
+      const stored = await (this.databases?.isDatabase(absolute, read)
+        ? this.databases.store(path, absolute, plain)
+        : plain());
+      this.underWay = 0;
+      if (stored.outcome === 'stored') this.emitFile(path, stored);
+      else if (stored.outcome === 'unreadable')
+        addIssue(this.result, 'unreadable', path, messageWithoutPath(stored.error));
+    }
+  }
+
+  private emitFile(
+    path: TreePath,
+    { content, stat, changed }: Omit<Extract<StoredFile, { outcome: 'stored' }>, 'outcome'>,
+  ): void {
+    const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...content };
+    if (!stat.fresh) entry.ctime = stat.ctime;
+    if (stat.sparse || content.ranges) entry.sparse = true;
+    if (changed) {
+      entry.changed = true;
+      addIssue(this.result, 'changed', path, 'changed each time it was read');
+    }
+    this.contents.remember(entry, this.emit(entry));
+    this.result.files++;
+    this.result.bytes += content.size;
+    if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, seen: 1 });
+  }
+
+  private emit(entry: IndexEntry): number {
+    const offset = this.index.add(entry);
+    this.result.entries++;
+    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
+    return offset;
+  }
+
+  private reportProgress(minimumMs: number): void {
+    const now = Date.now();
+    if (now - this.lastProgress < minimumMs) return;
+    this.lastProgress = now;
+    this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
+  }
+}
+
+/** Where the packs of a source are. */
+const packPrefix = (project: string, source: string) => `${project}/packs/${source}/`;

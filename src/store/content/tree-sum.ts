@@ -1,0 +1,36 @@
+import { hash } from 'node:crypto';
+import type { Directory } from '../filesystem/directory.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { TreePath } from '../filesystem/path.ts';
+import { walk } from '../filesystem/walk.ts';
+
+/**
+ * A sum over the names of a tree with what each of them is, in any order: two trees have the same one when they hold the
+ * same names, as files of the same size, directories, and symlinks to the same place. It takes no memory.
+ */
+export class TreeSum {
+  private sum = 0n;
+
+  /** Adds an entry that is to be made. */
+  expect({ path, type, size = 0, target = '' }: IndexEntry): void {
+    if (type === 'file' || type === 'hardlink') this.add(path, `file ${size}`);
+    else this.add(path, type === 'symlink' ? `symlink ${target}` : type);
+  }
+
+  /** True when a directory holds just that. */
+  async isThatOf(directory: Directory, signal?: AbortSignal): Promise<boolean> {
+    const found = new TreeSum();
+    for await (const { path, stat, target = '' } of walk(directory, { signal })) {
+      if (path === '') continue;
+      if (!stat) return false;
+      if (stat.type === 'file') found.add(path, `file ${stat.size}`);
+      else found.add(path, stat.type === 'symlink' ? `symlink ${target}` : stat.type);
+    }
+    return found.sum === this.sum;
+  }
+
+  private add(path: TreePath, what: string): void {
+    const digest = hash('sha256', `${path}\0${what}`, 'hex').slice(0, 32);
+    this.sum = BigInt.asUintN(128, this.sum + BigInt(`0x${digest}`));
+  }
+}

@@ -1,0 +1,59 @@
+import type { Directory } from '../filesystem/directory.ts';
+import type { PathPredicate } from '../filesystem/glob.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { OpenDirectories } from '../filesystem/open-directories.ts';
+import { split, type TreePath } from '../filesystem/path.ts';
+import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
+import type { BuildOptions } from './build-beside.ts';
+import { isEqualFile } from './live-file.ts';
+
+/** Of what is selected, that which has to come from the snapshot. */
+export async function differing(
+  options: Pick<BuildOptions, 'index' | 'overwrite'>,
+  select: PathPredicate,
+  live: OpenDirectories,
+  counts: { equal: number; newer: number },
+  heard: () => void,
+): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
+  // Files with several names stay together: none of them is passed over for being equal.
+  const linked = new Set<TreePath>();
+  for await (const { type, path: name, target } of options.index()) {
+    if (type === 'hardlink' && target !== undefined && select(name, false)) linked.add(target).add(name);
+  }
+  const passedOver = new Set<TreePath>();
+  const isPassedOver = async (entry: IndexEntry, directory: Directory, name: string) => {
+    const found = directory.look(name);
+    if (!found) return false;
+    const isDatabase = entry.sqlite !== undefined && found.isFile();
+    const inParts = isDatabase && isInParts(directory.at(name));
+    if (!linked.has(entry.path) && !inParts && (await isEqual(entry, directory, name, heard))) {
+      counts.equal++;
+      return true;
+    }
+    const written = isDatabase ? lastWritten({ mtime: found.mtimeNs }, directory.at(name)) : found.mtimeNs;
+    if (options.overwrite || written <= entry.mtime) return false;
+    counts.newer++;
+    return true;
+  };
+  const passesOver = async (entry: IndexEntry) => {
+    heard();
+    const { parent, name } = split(entry.path);
+    return (await live.use(parent, (directory) => isPassedOver(entry, directory, name))) ?? false;
+  };
+  return {
+    select: (name, directory) => select(name, directory) && !passedOver.has(name),
+    index: (async function* () {
+      for await (const entry of options.index()) {
+        const wanted = entry.type === 'directory' || !select(entry.path, false);
+        if (wanted || !(await passesOver(entry))) yield entry;
+        else if (linked.has(entry.path)) passedOver.add(entry.path);
+      }
+    })(),
+  };
+}
+
+async function isEqual(entry: IndexEntry, directory: Directory, name: string, heard: () => void): Promise<boolean> {
+  if (entry.type === 'file') return isEqualFile(directory, name, entry, heard);
+  if (entry.type !== 'symlink') return false;
+  return directory.look(name)?.isSymbolicLink() === true && directory.readLink(name) === entry.target;
+}

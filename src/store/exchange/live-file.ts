@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto';
+import { closeSync, constants, fchmodSync, fchownSync, fstatSync, read as readInto } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { hasErrno } from '../../base/errors.ts';
+import { findData, outside, pairs, rangesText } from '../filesystem/data-ranges.ts';
+import type { Directory } from '../filesystem/directory.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { NewName } from '../filesystem/write-file.ts';
+
+const readAsync = promisify(readInto);
+
+const CHUNK = 1024 * 1024;
+/** What is not there, or cannot be read, is fetched instead. */
+const UNREADABLE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EACCES', 'EPERM', 'EIO'];
+
+/**
+ * True when the file of that name has the size, time, owner, mode and, read to its end, the content of an index entry.
+ * `heard` is called as bytes are read.
+ */
+export async function isEqualFile(
+  directory: Directory,
+  name: string,
+  entry: IndexEntry,
+  heard: () => void,
+): Promise<boolean> {
+  return withLikely(directory, name, entry, async (fd) => {
+    const { mode, uid, gid } = fstatSync(fd);
+    if ((mode & 0o7777) !== entry.mode || uid !== entry.uid || gid !== entry.gid) return false;
+    return hashIs(fd, entry, heard);
+  });
+}
+
+/**
+ * Copies a file that still has the size, the time and the content of an index entry; where the file system can, its blocks
+ * are shared until one of both is written to. Resolves to false, having left nothing, for any other. What is compared, and
+ * gets owner and mode, is the new file itself, whoever renames what meanwhile.
+ */
+export async function copyEqualFile(
+  from: Directory,
+  name: string,
+  to: NewName,
+  entry: IndexEntry,
+  heard: () => void,
+): Promise<boolean> {
+  // A copy would fill the holes.
+  if (entry.sparse || entry.ranges) return false;
+  return withLikely(from, name, entry, async (source) => {
+    const copy = to.directory.createFile(to.name);
+    let equal = false;
+    try {
+      await copyFile(`/proc/self/fd/${source}`, `/proc/self/fd/${copy}`, constants.COPYFILE_FICLONE);
+      // The copy is what counts: the file may have been written to since.
+      equal = await hashIs(copy, entry, heard);
+      if (equal) {
+        fchownSync(copy, entry.uid, entry.gid);
+        fchmodSync(copy, entry.mode);
+      }
+      return equal;
+    } finally {
+      closeSync(copy);
+      if (!equal) to.directory.unlink(to.name);
+    }
+  });
+}
+
+/** Works with a file that has the size and the time of an entry; false for any other, and for what cannot be read. */
+async function withLikely(
+  directory: Directory,
+  name: string,
+  entry: IndexEntry,
+  work: (fd: number) => Promise<boolean>,
+): Promise<boolean> {
+  let fd: number;
+  try {
+    const found = directory.look(name);
+    if (!found?.isFile() || found.size !== BigInt(entry.size ?? 0) || found.mtimeNs !== entry.mtime) return false;
+    fd = directory.openFile(name);
+  } catch (error) {
+    if (hasErrno(error, ...UNREADABLE)) return false;
+    throw error;
+  }
+  try {
+    return fstatSync(fd).isFile() && (await work(fd));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise<boolean> {
+  const { size = 0, ranges } = entry;
+  if (ranges && !(await isEmptyOutside(fd, entry, heard))) return false;
+  const hashing = createHash('sha256');
+  for (const { offset, length } of pairs(ranges ?? [0, size])) {
+    let left = length;
+    for await (const chunk of read(fd, offset, length)) {
+      hashing.update(chunk);
+      left -= chunk.length;
+      heard();
+    }
+    if (left > 0) return false;
+  }
+  if (ranges) hashing.update(rangesText(ranges));
+  return fstatSync(fd).size === size && hashing.digest('hex') === entry.sha256;
+}
+
+/** True when all that lies between the ranges of an entry is zeros; where the file has holes, it is not read. */
+async function isEmptyOutside(fd: number, { size = 0, ranges = [] }: IndexEntry, heard: () => void): Promise<boolean> {
+  const live = (await findData(fd, size)) ?? [0, size];
+  for (const { offset, length } of outside(live, ranges)) {
+    for await (const chunk of read(fd, offset, length)) {
+      if (chunk.some((byte) => byte !== 0)) return false;
+      heard();
+    }
+  }
+  return true;
+}
+
+/** Chunks of a part of a file, each good until the next one; fewer where the file is shorter. */
+async function* read(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, length));
+  for (let at = offset; at < offset + length; ) {
+    const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(buffer.length, offset + length - at), at);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+    at += bytesRead;
+  }
+}

@@ -1,0 +1,55 @@
+import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
+import { within } from '../filesystem/open-directories.ts';
+import type { TreePath } from '../filesystem/path.ts';
+import { createTimeSetter, PathChanged } from '../filesystem/times.ts';
+import type { ExchangeStep } from './move-list.ts';
+
+/** Where what was replaced is kept, inside its area. */
+export const KEPT = 'tree';
+
+/**
+ * Owners, modes and times of directories in which something moved. What is kept gets those from before.
+ *
+ * @param area the name of the area
+ */
+export async function settle(
+  root: Directory,
+  area: string,
+  steps: AsyncGenerator<ExchangeStep>,
+  which: 'before' | 'after',
+): Promise<void> {
+  const times = await createTimeSetter(root);
+  const kept = `${area}/${KEPT}`;
+  try {
+    for await (const step of steps) {
+      if (step.type === 'move') continue;
+      if (step.type === 'make' && which === 'before') continue;
+      const meta = step.type === 'make' ? step.meta : step[which];
+      const set = (at: TreePath, wanted: DirectoryMeta) =>
+        within(root, at, (directory) => {
+          directory.own(wanted);
+          return times.set(at, wanted.mtime);
+        });
+      await set(step.path, meta);
+      if (which === 'after' && step.type === 'directory') await set(joined(kept, step.path), step.before);
+    }
+    await times.finish();
+  } catch (error) {
+    await times.abort();
+    // A directory that an application removed or moved since needs no time.
+    if (!(error instanceof PathChanged)) throw error;
+  }
+}
+
+/** Gives a volume's root owner, mode and time. */
+export async function setMeta(root: Directory, meta: DirectoryMeta): Promise<void> {
+  root.own(meta);
+  const times = await createTimeSetter(root);
+  await times.set('', meta.mtime);
+  await times.finish();
+}
+
+/** Joins paths, passing over the root. */
+export function joined(...parts: TreePath[]): TreePath {
+  return parts.filter((part) => part !== '').join('/');
+}

@@ -1,0 +1,245 @@
+import { isUtf8 } from 'node:buffer';
+import { createReadStream } from 'node:fs';
+import { LifeboatError } from '../../base/errors.ts';
+import { areRanges, type DataRanges, storedSize } from './data-ranges.ts';
+import type { FileType } from './file-stat.ts';
+import {
+  comparePaths,
+  decodePath,
+  type EncodedPath,
+  encodePath,
+  isSafePath,
+  parentOf,
+  shortPath,
+  type TreePath,
+} from './path.ts';
+
+/** What an index line describes. `hardlink`: another name of a file whose line came earlier. */
+export type EntryType = FileType | 'hardlink';
+
+/** One line of an index: one name in a tree. */
+export interface IndexEntry {
+  path: TreePath;
+  type: EntryType;
+  /** permission bits, with setuid, setgid and sticky */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** nanoseconds since 1970 */
+  mtime: bigint;
+  /** only to see changes: absent when the file was too fresh for its times to prove anything */
+  ctime?: bigint;
+  /** only to see changes */
+  ino?: bigint;
+  /** bytes; of files and hard links */
+  size?: number;
+  /** hex SHA-256 of the content; of files and hard links */
+  sha256?: string;
+  /** id of the pack that holds the content; absent for empty files */
+  pack?: string;
+  /** name of the content inside the pack */
+  entry?: string;
+  /** what a symlink says; for a hard link the path of the first name */
+  target?: TreePath;
+  /** the file changed while it was read, each time it was tried: its content may be of no single moment */
+  changed?: true;
+  /** the file had holes */
+  sparse?: true;
+  /** of a large file with holes: which parts of it the content is; see `areRanges` */
+  ranges?: DataRanges;
+  /** the file is an SQLite database: what its log and journal looked like then; only to see changes */
+  sqlite?: string;
+}
+
+const TYPES: readonly string[] = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'char', 'block'];
+const SHA256 = /^[0-9a-f]{64}$/;
+const PACK_ID = /^[0-9a-f]{32}$/;
+const DECIMAL = /^(0|-?[1-9][0-9]{0,19})$/;
+const MODE = /^[0-7]{4}$/;
+const MAX_STATE = 32;
+
+/** A path of 4095 bytes in base64, and its percent-encoded entry name, stay well below. */
+export const MAX_LINE = 64 * 1024;
+
+/** One line, with its line feed. Keys always come in the same order. */
+export function encodeIndexEntry(entry: IndexEntry): string {
+  const line: Record<string, unknown> = {};
+  putPath(line, 'path', entry.path);
+  line.type = entry.type;
+  line.mode = entry.mode.toString(8).padStart(4, '0');
+  line.uid = entry.uid;
+  line.gid = entry.gid;
+  line.mtime = String(entry.mtime);
+  if (entry.ctime !== undefined) line.ctime = String(entry.ctime);
+  if (entry.ino !== undefined) line.ino = String(entry.ino);
+  if (entry.size !== undefined) line.size = entry.size;
+  if (entry.sha256 !== undefined) line.sha256 = entry.sha256;
+  if (entry.pack !== undefined) line.pack = entry.pack;
+  if (entry.entry !== undefined) line.entry = entry.entry;
+  if (entry.target !== undefined) putPath(line, 'target', entry.target);
+  if (entry.changed) line.changed = true;
+  if (entry.sparse) line.sparse = true;
+  if (entry.ranges !== undefined) line.ranges = entry.ranges;
+  if (entry.sqlite !== undefined) line.sqlite = entry.sqlite;
+  return `${JSON.stringify(line)}\n`;
+}
+
+function putPath(line: Record<string, unknown>, name: string, path: TreePath): void {
+  const encoded = encodePath(path);
+  if ('text' in encoded) line[name] = encoded.text;
+  else line[`${name}_base64`] = encoded.base64;
+}
+
+/**
+ * The inverse of {@link encodeIndexEntry}, for one line without its line feed. Unknown keys are ignored.
+ *
+ * @throws OBJECT_DAMAGED for anything `encodeIndexEntry` could not have made
+ */
+export function decodeIndexEntry(line: Buffer | string): IndexEntry {
+  const fields = parseLine(line);
+  const type = fields.type;
+  if (typeof type !== 'string' || !TYPES.includes(type)) throw damaged('unknown type');
+  const entry: IndexEntry = {
+    path: takePath(fields, 'path'),
+    type: type as EntryType,
+    mode: Number.parseInt(matching(fields.mode, MODE, 'mode'), 8),
+    uid: whole(fields.uid, 'uid', 0xffffffff),
+    gid: whole(fields.gid, 'gid', 0xffffffff),
+    mtime: BigInt(matching(fields.mtime, DECIMAL, 'mtime')),
+  };
+  if (!isSafePath(entry.path)) throw damaged('path leaves the tree');
+  if (fields.ctime !== undefined) entry.ctime = BigInt(matching(fields.ctime, DECIMAL, 'ctime'));
+  if (fields.ino !== undefined) entry.ino = BigInt(matching(fields.ino, DECIMAL, 'ino'));
+  if (type === 'file' || type === 'hardlink') takeContent(fields, entry);
+  if (type === 'symlink' || type === 'hardlink') takeTarget(fields, entry);
+  return entry;
+}
+
+function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
+  entry.size = whole(fields.size, 'size', Number.MAX_SAFE_INTEGER);
+  entry.sha256 = matching(fields.sha256, SHA256, 'sha256');
+  if (fields.ranges !== undefined) {
+    if (!areRanges(fields.ranges, entry.size)) throw damaged('ranges not well formed');
+    entry.ranges = fields.ranges;
+    // Only a sparse file has ranges, whatever the line says.
+    entry.sparse = true;
+  }
+  if (storedSize(entry) > 0) {
+    entry.pack = matching(fields.pack, PACK_ID, 'pack');
+    if (typeof fields.entry !== 'string' || fields.entry === '') throw damaged('entry missing');
+    entry.entry = fields.entry;
+  } else if (fields.pack !== undefined || fields.entry !== undefined) throw damaged('an empty file has no content');
+  if (fields.changed === true) entry.changed = true;
+  if (fields.sparse === true) entry.sparse = true;
+  if (typeof fields.sqlite === 'string') entry.sqlite = fields.sqlite.slice(0, MAX_STATE);
+}
+
+function takeTarget(fields: Record<string, unknown>, entry: IndexEntry): void {
+  entry.target = takePath(fields, 'target');
+  if (entry.target === '' || entry.target.includes('\0')) throw damaged('target cannot be used');
+  if (entry.type !== 'hardlink') return;
+  if (!isSafePath(entry.target)) throw damaged('target leaves the tree');
+  if (comparePaths(entry.target, entry.path) >= 0) throw damaged('a hard link comes before its target');
+}
+
+function parseLine(line: Buffer | string): Record<string, unknown> {
+  if (typeof line !== 'string' && !isUtf8(line)) throw damaged('not UTF-8');
+  let value: unknown;
+  try {
+    value = JSON.parse(typeof line === 'string' ? line : line.toString('utf8'));
+  } catch {
+    throw damaged('not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged('not an object');
+  return value as Record<string, unknown>;
+}
+
+function takePath(fields: Record<string, unknown>, name: string): TreePath {
+  const text = fields[name];
+  const base64 = fields[`${name}_base64`];
+  let encoded: EncodedPath | undefined;
+  if (typeof text === 'string' && base64 === undefined) encoded = { text };
+  else if (typeof base64 === 'string' && text === undefined) encoded = { base64 };
+  const path = encoded && decodePath(encoded);
+  if (path === undefined) throw damaged(`${name} missing or not well formed`);
+  return path;
+}
+
+function matching(value: unknown, pattern: RegExp, name: string): string {
+  if (typeof value !== 'string' || !pattern.test(value)) throw damaged(`${name} missing or not well formed`);
+  return value;
+}
+
+function whole(value: unknown, name: string, max: number): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max) {
+    throw damaged(`${name} missing or not well formed`);
+  }
+  return value;
+}
+
+function damaged(what: string): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `the index is damaged: ${what}`);
+}
+
+/**
+ * Reads an index and checks it as a whole: the root first, every line in order, every parent a directory of the index,
+ * no name twice, a line feed at the end.
+ *
+ * @throws OBJECT_DAMAGED at the first thing that is off
+ */
+export async function* readIndex(stream: AsyncIterable<Buffer>): AsyncGenerator<IndexEntry> {
+  /** directories on the way down to the last entry */
+  const open: TreePath[] = [];
+  let last: TreePath | undefined;
+  let number = 0;
+  for await (const line of readLines(stream)) {
+    number++;
+    const entry = decodeNumbered(line, number);
+    const { path } = entry;
+    if (last === undefined) {
+      if (path !== '' || entry.type !== 'directory') throw damaged('it does not start with the root');
+    } else {
+      if (comparePaths(last, path) >= 0) throw damaged(`line ${number} is out of order`);
+      const parent = parentOf(path);
+      while (open.length > 0 && open.at(-1) !== parent) open.pop();
+      if (open.length === 0) throw damaged(`the parent of ${shortPath(path)} is not a directory of it`);
+    }
+    if (entry.type === 'directory') open.push(path);
+    last = path;
+    yield entry;
+  }
+  if (last === undefined) throw damaged('it is empty');
+}
+
+function decodeNumbered(line: Buffer, number: number): IndexEntry {
+  try {
+    return decodeIndexEntry(line);
+  } catch (cause) {
+    throw cause instanceof LifeboatError ? damaged(`line ${number}: ${cause.message.replace(/^.*?: /, '')}`) : cause;
+  }
+}
+
+/** Reads a plain index file; it is opened when the first entry is asked for. Throws like {@link readIndex}. */
+export function readIndexFile(path: string): AsyncGenerator<IndexEntry> {
+  return readIndex(chunksOf(path));
+}
+
+async function* chunksOf(path: string): AsyncGenerator<Buffer> {
+  yield* createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
+}
+
+/** Splits at line feeds. A last line without one is an error: a stream that was cut looks like that. */
+export async function* readLines(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer | undefined;
+  for await (const chunk of stream) {
+    const data: Buffer = rest ? Buffer.concat([rest, chunk]) : chunk;
+    let start = 0;
+    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, start)) {
+      yield data.subarray(start, end);
+      start = end + 1;
+    }
+    rest = start < data.length ? data.subarray(start) : undefined;
+    if (rest && rest.length > MAX_LINE) throw damaged('a line is too long');
+  }
+  if (rest) throw damaged('its last line is cut');
+}

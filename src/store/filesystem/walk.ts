@@ -1,0 +1,209 @@
+import type { BigIntStats } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { parseAreaName } from './area.ts';
+import { Directory } from './directory.ts';
+import { type FileStat, fileStat } from './file-stat.ts';
+import { compileGlobs, selectByGlobs } from './glob.ts';
+import { OpenDirectories } from './open-directories.ts';
+import type { TreePath } from './path.ts';
+
+/** One step of a walk: something that is there, or something that could not be looked at. `target`: of a symlink. */
+export type WalkItem =
+  | { path: TreePath; stat: FileStat; target?: TreePath; error?: undefined }
+  | { path: TreePath; stat?: undefined; target?: undefined; error: Error };
+
+/** What to leave out: see {@link compileGlobs}. Empty `include` means everything. */
+export interface WalkOptions {
+  include?: readonly string[];
+  exclude?: readonly string[];
+  signal?: AbortSignal | undefined;
+}
+
+interface Frame {
+  path: TreePath;
+  stat: FileStat;
+  names: string[];
+  next: number;
+  /** results for the names from `next` on */
+  ahead: WalkStep[];
+  /** already given out: with `include`, a directory is given out only once something in it is */
+  given: boolean;
+  /** told that it holds paths that are too long */
+  tooLong?: boolean;
+}
+
+/** What came of looking; undefined when it is gone. */
+export type WalkStep = WalkItem | undefined;
+
+/** Bytes of the longest path that a system call takes: PATH_MAX of Linux, without the NUL. */
+const MAX_PATH = 4095;
+const TOO_LONG = 'it holds paths that are too long for the system, which are left out';
+const LSTAT_BATCH = 64;
+/** A disk that takes longer than that for each name does not answer from memory, milliseconds. */
+const SLOW_LSTAT_MS = 0.1;
+/** So many batches are left to threads after a slow one. */
+const SLOW_BATCHES = 16;
+/**
+ * Walks a directory depth first, in the order of `comparePaths`, the root itself first with an empty path. Symlinks are
+ * not followed, not even one that takes a directory's place meanwhile; other file systems mounted inside are entered; areas of a
+ * restore (see area.ts) are passed over. What vanishes meanwhile is left out. Of
+ * paths that are too long for the system, the directory is told once. Memory grows with the names of the
+ * directories on the way down, not with the tree.
+ *
+ * @param root an open directory, or an absolute path
+ * @throws TREE_UNREADABLE when the root itself cannot be read or is not a directory
+ */
+export async function* walk(root: Directory | string, options: WalkOptions = {}): AsyncGenerator<WalkItem> {
+  const excluded = compileGlobs(options.exclude ?? []);
+  const wantsAll = (options.include ?? []).length === 0;
+  const included = selectByGlobs(options.include ?? []);
+  const directory = typeof root === 'string' ? openRoot(root) : root;
+  const open = new OpenDirectories(directory);
+  try {
+    const looking = new Looking(open);
+    const top = readRoot(directory);
+    yield { path: '', stat: top.stat };
+    top.given = true;
+    const stack = [top];
+    for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
+      options.signal?.throwIfAborted();
+      if (frame.next >= frame.names.length) {
+        stack.pop();
+        continue;
+      }
+      if (frame.ahead.length === 0) frame.ahead = await looking.at(frame);
+      frame.next++;
+      const item = frame.ahead.shift();
+      if (!item) continue;
+      if (item.path.length > MAX_PATH) {
+        if (!frame.tooLong) yield { path: frame.path, error: new Error(TOO_LONG) };
+        frame.tooLong = true;
+        continue;
+      }
+      const isDirectory = item.stat?.type === 'directory';
+      if (excluded(item.path, isDirectory) || (stack.length === 1 && parseAreaName(item.path))) continue;
+      const given = wantsAll || included(item.path, isDirectory);
+      if (given) {
+        if (!frame.given) yield* ancestors(stack);
+        yield item;
+      }
+      if (!isDirectory || !item.stat) continue;
+      const names = await namesOf(open, item.path);
+      if (names instanceof Error) yield { path: item.path, error: names };
+      else stack.push({ path: item.path, stat: item.stat, names, next: 0, ahead: [], given });
+    }
+  } finally {
+    open.close();
+    if (directory !== root) directory.close();
+  }
+}
+
+/** Directories above an included path, that were held back until something in them turned up. */
+function* ancestors(stack: Frame[]): Generator<WalkItem> {
+  for (const frame of stack) {
+    if (frame.given) continue;
+    frame.given = true;
+    yield { path: frame.path, stat: frame.stat };
+  }
+}
+
+/** Opens the root of a tree. Throws TREE_UNREADABLE. */
+export function openRoot(root: string): Directory {
+  try {
+    return Directory.open(root);
+  } catch (error) {
+    throw unreadable(root, error);
+  }
+}
+
+function readRoot(root: Directory): Frame {
+  try {
+    return { path: '', stat: fileStat(root.stat(), Date.now()), names: root.names(), next: 0, ahead: [], given: false };
+  } catch (error) {
+    throw unreadable(root.place, error);
+  }
+}
+
+function unreadable(root: string, cause: unknown): LifeboatError {
+  return new LifeboatError('TREE_UNREADABLE', `cannot read the directory ${root}`, {
+    cause,
+    hint: 'Check that the directory exists and that the agent may read it.',
+  });
+}
+
+/** Sorted names, empty for a directory that is gone or was replaced, or the error that kept us from reading it. */
+async function namesOf(open: OpenDirectories, path: TreePath): Promise<string[] | Error> {
+  try {
+    return (await open.use(path, (directory) => directory.namesLater())) ?? [];
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/**
+ * Looks at some names of a directory at a time. What the system knows by heart it is asked in place, since handing each
+ * question to a thread takes several times as long as the answer. A disk that has to be waited for is asked for many at once.
+ */
+class Looking {
+  private readonly open: OpenDirectories;
+  /** batches to go until it is tried in place again */
+  private slow = 0;
+
+  constructor(open: OpenDirectories) {
+    this.open = open;
+  }
+
+  async at(frame: Frame): Promise<WalkStep[]> {
+    const prefix = frame.path === '' ? '' : `${frame.path}/`;
+    const names = frame.names.slice(frame.next, frame.next + LSTAT_BATCH);
+    const inThreads = this.slow-- > 0;
+    // Who asks in place lets nobody else speak: signals are heard here.
+    if (!inThreads) await setImmediate();
+    const steps = await this.open.use(frame.path, (directory) => {
+      if (inThreads) return Promise.all(names.map((name) => lookLater(directory, prefix + name, name)));
+      const begun = performance.now();
+      const found = names.map((name) => lookInPlace(directory, prefix + name, name));
+      this.slow = performance.now() - begun > names.length * SLOW_LSTAT_MS ? SLOW_BATCHES : 0;
+      return found;
+    });
+    return steps ?? names.map(() => undefined);
+  }
+}
+
+function lookInPlace(directory: Directory, path: TreePath, name: string): WalkStep {
+  const askedAt = Date.now();
+  try {
+    return found(directory, path, name, directory.look(name), askedAt);
+  } catch (error) {
+    return failedLook(path, error);
+  }
+}
+
+async function lookLater(directory: Directory, path: TreePath, name: string): Promise<WalkStep> {
+  const askedAt = Date.now();
+  try {
+    return found(directory, path, name, await directory.lookLater(name), askedAt);
+  } catch (error) {
+    return failedLook(path, error);
+  }
+}
+
+function found(
+  directory: Directory,
+  path: TreePath,
+  name: string,
+  stats: BigIntStats | undefined,
+  askedAt: number,
+): WalkStep {
+  if (!stats) return undefined;
+  const stat = fileStat(stats, askedAt);
+  return stat.type === 'symlink' ? { path, stat, target: directory.readLink(name) } : { path, stat };
+}
+
+function failedLook(path: TreePath, error: unknown): WalkStep {
+  // EINVAL: a symlink that is something else now.
+  if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
+  return { path, error: error instanceof Error ? error : new Error(String(error)) };
+}

@@ -1,0 +1,53 @@
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import { canonicalJson, type ObjectRef } from './manifest.ts';
+import { MAX_DOCUMENT, putObject, streamOf } from './objects.ts';
+
+/**
+ * Refuses what could be stored and never be read again.
+ *
+ * @param what how it is named in the message
+ * @param size of the plain document, in bytes
+ * @throws SNAPSHOT_TOO_LARGE
+ */
+export function checkDocumentSize(what: string, size: number): void {
+  if (size > MAX_DOCUMENT) throw tooLarge(what, size, MAX_DOCUMENT);
+}
+
+/** SNAPSHOT_TOO_LARGE. Sizes in bytes. */
+export function tooLarge(what: string, size: number, limit: number): LifeboatError {
+  const mib = (bytes: number) => Math.ceil(bytes / 1024 / 1024);
+  const message = `${what} would have ${mib(size)} MiB, and no more than ${mib(limit)} can be read back`;
+  return new LifeboatError('SNAPSHOT_TOO_LARGE', message, {
+    hint: 'Nothing of it was committed; earlier snapshots are as they were. Leave out part of what is backed up, or divide it among several Compose projects.',
+  });
+}
+
+/** Puts a value as sealed JSON with sorted keys. SNAPSHOT_TOO_LARGE. */
+export async function putDocument(
+  destination: Destination,
+  key: string,
+  { what, value }: { what: string; value: unknown },
+  options: Parameters<typeof putObject>[3],
+): Promise<ObjectRef> {
+  const text = Buffer.from(`${canonicalJson(value)}\n`);
+  checkDocumentSize(what, text.length);
+  return putObject(destination, key, streamOf(text), options);
+}
+
+/** Finds each of the objects of a project with its size. Throws OBJECT_MISSING, OBJECT_DAMAGED or DEST_UNREACHABLE. */
+export async function checkPresence(
+  destination: Destination,
+  project: string,
+  refs: readonly (ObjectRef | undefined)[],
+): Promise<void> {
+  const missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
+  for await (const { key, size, unread } of destination.list(`${project}/`)) {
+    const ref = missing.get(key);
+    if (!ref) continue;
+    missing.delete(key);
+    if (unread) throw unread;
+    if (size !== ref.size) throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
+  }
+  for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
+}

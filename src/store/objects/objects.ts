@@ -1,0 +1,236 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { PassThrough, Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { seal, unseal } from '../seal/seal.ts';
+import type { ObjectRef } from './manifest.ts';
+
+/** Documents (manifests, facts) are never larger than that, plain, in bytes: a larger one is neither stored nor read. */
+export const MAX_DOCUMENT = 64 * 1024 * 1024;
+
+/** What putting and getting of whole objects needs. */
+export interface ObjectOptions {
+  keys: SealKeys;
+  signal?: AbortSignal | undefined;
+}
+
+/** Puts an object, compressed where asked, and encrypted where there is a key. The suffix is added to `key`; `record` hears the full name first. */
+export async function putObject(
+  destination: Destination,
+  key: string,
+  plain: Readable,
+  options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
+): Promise<ObjectRef> {
+  const sealed = seal(plain, { compress: options.compress, keys: options.keys });
+  const full = key + sealed.suffix;
+  try {
+    await options.record?.(full);
+    const stored = await destination.put(full, sealed.stream, options.signal ? { signal: options.signal } : {});
+    return { key: full, ...stored };
+  } catch (error) {
+    sealed.stream.destroy();
+    throw error;
+  }
+}
+
+/** True for the answer of a destination that keeps what it has: a lock, or a key that may only add. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof LifeboatError && error.code === 'DELETE_REFUSED';
+}
+
+/** Deletes an object; resolves to false where the destination does not let it go. */
+export async function deleteUnlessKept(destination: Destination, key: string): Promise<boolean> {
+  try {
+    await destination.delete(key);
+    return true;
+  } catch (error) {
+    if (isRefusal(error)) return false;
+    throw error;
+  }
+}
+
+/** Puts a local file as an object. */
+export function putFile(
+  destination: Destination,
+  key: string,
+  path: string,
+  options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
+): Promise<ObjectRef> {
+  return putObject(destination, key, createReadStream(path, { highWaterMark: 256 * 1024 }), options);
+}
+
+/**
+ * Brings an object to a new local file (mode 600), decrypted and decompressed. The file is there only if the object is what was
+ * stored. Without `maxSize`, nothing is unpacked before its hash was compared: nobody who can write to the destination fills the
+ * disk with a small object that unpacks to a large one.
+ *
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL
+ */
+export async function fetchFile(
+  destination: Destination,
+  ref: ObjectRef,
+  path: string,
+  options: ObjectOptions & { maxSize?: number },
+): Promise<void> {
+  const sealed = `${path}.sealed`;
+  const write = (file: string) => createWriteStream(file, { flags: 'wx', mode: 0o600 });
+  let begun = false;
+  try {
+    const opened = await openChecked(destination, ref, options);
+    if (options.maxSize === undefined) {
+      await pipeline(opened.stored, write(sealed));
+      opened.check();
+      begun = true;
+      await pipeline(unseal(createReadStream(sealed), ref.key, options.keys), write(path));
+    } else {
+      begun = true;
+      await pipeline(opened.plain(), limit(ref, options.maxSize), write(path));
+      opened.check();
+    }
+  } catch (cause) {
+    if (begun && !hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
+    if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw await whyUnread(destination, ref, cause, options.signal);
+    throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
+      cause,
+      hint: 'Make space free in the spool, or give it a larger volume.',
+    });
+  } finally {
+    await unlink(sealed).catch(() => {});
+  }
+}
+
+/** Reads a small object whole. Throws like {@link fetchFile}. */
+export async function fetchDocument(destination: Destination, ref: ObjectRef, options: ObjectOptions): Promise<Buffer> {
+  try {
+    const opened = await openChecked(destination, ref, options);
+    const bytes = await collect(opened.plain(), ref.key);
+    opened.check();
+    return bytes;
+  } catch (error) {
+    throw await whyUnread(destination, ref, error, options.signal);
+  }
+}
+
+/**
+ * What the failure to open an object comes from. To the programs, one whose first bytes were changed looks as if the key
+ * was wrong: its hash tells.
+ */
+export async function whyUnread(
+  destination: Destination,
+  ref: ObjectRef,
+  error: unknown,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  if (!(error instanceof LifeboatError) || error.code !== 'KEY_WRONG') return error;
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of await destination.get(ref.key, signal ? { signal } : {})) hash.update(chunk as Buffer);
+  } catch (unread) {
+    return unread;
+  }
+  return hash.digest('hex') === ref.sha256 ? error : notAsStored(ref);
+}
+
+function notAsStored(ref: ObjectRef): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
+}
+
+/** Reads an object whose hash is not known, such as a manifest. */
+export async function readDocument(
+  destination: Destination,
+  key: string,
+  options: Omit<ObjectOptions, 'keys'> = {},
+): Promise<Buffer> {
+  return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
+}
+
+/** The same for one that may be gone: undefined. */
+export async function readIfThere(destination: Destination, key: string): Promise<Buffer | undefined> {
+  try {
+    return await readDocument(destination, key);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
+    throw error;
+  }
+}
+
+/** The same for one that may be damaged as well: why it cannot be read. A disk or server that does not answer still throws. */
+export async function readEvenDamaged(
+  destination: Destination,
+  key: string,
+): Promise<Buffer | LifeboatError | undefined> {
+  try {
+    return await readIfThere(destination, key);
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_DAMAGED') return error;
+    throw error;
+  }
+}
+
+/** The stored bytes, or on their way to `plain` ones; `check`, after the last of them, compares them with the manifest. */
+async function openChecked(
+  destination: Destination,
+  ref: ObjectRef,
+  { signal, keys }: ObjectOptions,
+): Promise<{ stored: Readable; plain(): Readable; check(): void }> {
+  const stored = await destination.get(ref.key, signal ? { signal } : {});
+  const hash = createHash('sha256');
+  let size = 0;
+  const counted = new PassThrough();
+  const done = pipeline(
+    stored,
+    async function* (source: AsyncIterable<Buffer>) {
+      for await (const chunk of source) {
+        hash.update(chunk);
+        size += chunk.length;
+        if (size > ref.size) throw notAsStored(ref);
+        yield chunk;
+      }
+    },
+    counted,
+  );
+  // Whoever reads `counted` meets the same error.
+  done.catch(() => {});
+  return {
+    stored: counted,
+    plain: () => unseal(counted, ref.key, keys),
+    check() {
+      if (size === ref.size && hash.digest('hex') === ref.sha256) return;
+      throw notAsStored(ref);
+    },
+  };
+}
+
+function limit(
+  ref: ObjectRef,
+  max = Number.POSITIVE_INFINITY,
+): (source: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
+  return async function* (source) {
+    let size = 0;
+    for await (const chunk of source) {
+      size += chunk.length;
+      if (size > max) throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} unpacks to more than it should`);
+      yield chunk;
+    }
+  };
+}
+
+async function collect(stream: Readable, key: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** A stream of bytes in memory. */
+export function streamOf(bytes: Buffer | string): Readable {
+  return Readable.from([Buffer.from(bytes)]);
+}

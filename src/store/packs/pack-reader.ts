@@ -1,0 +1,199 @@
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { fetchFile, type ObjectOptions, whyUnread } from '../objects/objects.ts';
+import { isPlain, unseal } from '../seal/seal.ts';
+import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
+import type { PackRef } from './pack-stream.ts';
+
+/** What a pack's own directory says of one entry. Nothing of it is trusted before the content's hash was compared. */
+interface DirectoryEntry {
+  offset: number;
+  size: number;
+}
+
+const LOCAL_HEADER_SIZE = 30;
+const LOCAL_HEADER = 0x04034b50;
+const DIRECTORY_RECORD_SIZE = 46;
+/** The records that end every pack: zip64 end (56), its locator (20), end (22), and no comment. */
+const END_SIZE = 98;
+/** No pack has nearly as many; the library keeps far more in memory of each than the directory has bytes. */
+const MAX_RECORDS = 65_536n;
+
+/**
+ * An opened pack. A sealed one was brought to the spool first, checked against the hash in the manifest; a plain one is
+ * read where it is, by ranges of some MiB that many small contents share.
+ */
+export class PackReader {
+  private readonly id: string;
+  private readonly blocks: BlockCache;
+  private readonly entries: Map<string, DirectoryEntry>;
+  private readonly spooled: string | undefined;
+
+  private constructor(id: string, blocks: BlockCache, entries: Map<string, DirectoryEntry>, spooled?: string) {
+    this.id = id;
+    this.blocks = blocks;
+    this.entries = entries;
+    this.spooled = spooled;
+  }
+
+  /**
+   * @param spool a directory for a sealed pack's zip: at most `pack.plainSize` bytes, until {@link close}
+   * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG
+   */
+  static async open(
+    destination: Destination,
+    pack: PackRef,
+    options: { spool: string; keys: SealKeys; signal?: AbortSignal | undefined },
+  ): Promise<PackReader> {
+    const { signal, keys } = options;
+    if (isPlain(pack.key)) {
+      const stream = (start: number, end: number) =>
+        destination.get(pack.key, { range: { start, end }, ...(signal ? { signal } : {}) });
+      return PackReader.of(pack.id, { size: pack.size, stream });
+    }
+    const file = join(options.spool, `pack-${randomBytes(8).toString('hex')}.zip`);
+    try {
+      await fetchFile(destination, pack, file, { keys, signal, maxSize: pack.plainSize });
+      const stream = async (start: number, end: number) => createReadStream(file, { start, end: end - 1 });
+      return await PackReader.of(pack.id, { size: pack.plainSize, stream }, file);
+    } catch (error) {
+      await unlink(file).catch(() => {});
+      throw error;
+    }
+  }
+
+  private static async of(id: string, source: ByteSource, spooled?: string): Promise<PackReader> {
+    const blocks = new BlockCache(id, source);
+    return new PackReader(id, blocks, await readDirectory(id, source.size, blocks), spooled);
+  }
+
+  /** The bytes of one content. The caller compares them with the index. `size` is the index's. */
+  async read(entry: string, size: number): Promise<Buffer> {
+    const start = await this.locate(entry, size);
+    return this.blocks.read(start, start + size);
+  }
+
+  /** Removes the spooled zip. */
+  async close(): Promise<void> {
+    if (this.spooled) await unlink(this.spooled).catch(() => {});
+  }
+
+  private async locate(entry: string, size: number): Promise<number> {
+    const found = this.entries.get(entry);
+    if (!found) throw damaged(this.id, 'a content is missing');
+    if (found.size !== size) throw damaged(this.id, 'a content has another size than the index says');
+    const header = await this.blocks.read(found.offset, found.offset + LOCAL_HEADER_SIZE);
+    return found.offset + localHeaderLength(this.id, header);
+  }
+}
+
+/** The length of a local header with its name and extra field, from its fixed part. */
+function localHeaderLength(id: string, header: Buffer): number {
+  const plain = header.readUInt32LE(0) === LOCAL_HEADER && (header.readUInt16LE(6) & 1) === 0;
+  if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry is not stored as it should be');
+  return LOCAL_HEADER_SIZE + header.readUInt16LE(26) + header.readUInt16LE(28);
+}
+
+/**
+ * A large content, which is the first and only one of its pack, as a stream: nothing is spooled, whatever its size. The
+ * caller compares the hash. The stream ends after `size` bytes, or errors with OBJECT_DAMAGED.
+ */
+export async function* streamSingle(
+  destination: Destination,
+  pack: PackRef,
+  entry: string,
+  size: number,
+  { keys, signal }: ObjectOptions,
+): AsyncGenerator<Buffer> {
+  const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key, keys);
+  try {
+    let head: Buffer | undefined = Buffer.alloc(0);
+    let left = size;
+    for await (const chunk of plain as AsyncIterable<Buffer>) {
+      let data = chunk;
+      if (head) {
+        head = Buffer.concat([head, chunk]);
+        const rest: Buffer | undefined = afterHeader(pack.id, head, entry);
+        if (!rest) continue;
+        head = undefined;
+        data = rest;
+      }
+      const part = data.subarray(0, left);
+      left -= part.length;
+      if (part.length > 0) yield part;
+      if (left === 0) return;
+    }
+    throw damaged(pack.id, 'it ends too early');
+  } catch (error) {
+    throw await whyUnread(destination, pack, error, signal);
+  } finally {
+    plain.destroy();
+  }
+}
+
+/** What follows the first local header, or undefined while more bytes are needed. */
+function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefined {
+  if (head.length < LOCAL_HEADER_SIZE) return undefined;
+  const length = localHeaderLength(id, head);
+  if (head.length < length) return undefined;
+  const name = head.toString('utf8', LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + head.readUInt16LE(26));
+  if (name !== entry) throw damaged(id, 'it holds another content than the index says');
+  return head.subarray(length);
+}
+
+/**
+ * Reads a pack's directory with the library, out of memory: it does not notice when a stream it reads from fails.
+ */
+async function readDirectory(id: string, size: number, blocks: BlockCache): Promise<Map<string, DirectoryEntry>> {
+  const start = await findDirectory(id, size, blocks);
+  const tail = await blocks.read(start, size);
+  const source = {
+    size: async () => size,
+    // It asks from an offset, for a length or up to the end.
+    stream: (offset: number, length?: number) =>
+      Readable.from([
+        tail.subarray(Math.max(0, offset - start), length ? Math.max(0, offset - start + length) : undefined),
+      ]),
+  };
+  const entries = new Map<string, DirectoryEntry>();
+  try {
+    // Loaded only to restore.
+    const { Open } = await import('unzipper');
+    const directory = await Open.custom(source);
+    for (const file of await directory.files) {
+      if (entries.has(file.path)) throw damaged(id, 'two entries have the same name');
+      entries.set(file.path, { offset: file.offsetToLocalFileHeader, size: file.uncompressedSize });
+    }
+  } catch (error) {
+    throw error instanceof LifeboatError ? error : damaged(id, 'its directory cannot be read', error);
+  }
+  return entries;
+}
+
+/**
+ * Where a pack's directory begins. The records that end a zip are checked before the library sees them, since it makes
+ * an array as long as they say.
+ */
+async function findDirectory(id: string, size: number, blocks: BlockCache): Promise<number> {
+  if (size < END_SIZE) throw damaged(id, 'it is too short');
+  const end = await blocks.read(size - END_SIZE, size);
+  const marks = [end.readUInt32LE(0), end.readUInt32LE(56), end.readUInt32LE(76)];
+  const records = end.readBigUInt64LE(32);
+  const length = end.readBigUInt64LE(40);
+  const offset = end.readBigUInt64LE(48);
+  const whole =
+    marks.join() === [0x06064b50, 0x07064b50, 0x06054b50].join() &&
+    end.readBigUInt64LE(64) === BigInt(size - END_SIZE) &&
+    end.readUInt16LE(96) === 0 &&
+    offset + length === BigInt(size - END_SIZE) &&
+    records <= MAX_RECORDS &&
+    records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
+  if (!whole) throw damaged(id, 'its end is not that of a pack');
+  return Number(offset);
+}

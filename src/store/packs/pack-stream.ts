@@ -1,0 +1,129 @@
+import { crc32, constants as zlib, zstdCompressSync } from 'node:zlib';
+import type { Destination } from '../../destinations/destination.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { keyId } from '../seal/encryption.ts';
+import { seal } from '../seal/seal.ts';
+import { ByteQueue } from './byte-queue.ts';
+import { ZipHeaders } from './zip.ts';
+
+/** A pack as a manifest names it. */
+export interface PackRef {
+  /** 32 hex digits */
+  id: string;
+  key: string;
+  /** bytes, as stored */
+  size: number;
+  /** hex SHA-256, as stored */
+  sha256: string;
+  /** bytes of the zip itself, before compression and encryption */
+  plainSize: number;
+  /** names the keys that it was encrypted with; see `keyId`. Absent: it is in the clear */
+  keyId?: string | undefined;
+}
+
+/** A content that was read and hashed. */
+export interface PackContent {
+  bytes: Buffer;
+  crc32: number;
+  /** nanoseconds since 1970 */
+  mtime: bigint;
+}
+
+/** What a pack needs to know of its surroundings. */
+export interface PackStreamOptions {
+  id: string;
+  /** the object's name without the suffixes that sealing adds */
+  key: string;
+  destination: Destination;
+  keys: SealKeys;
+  /** called, and waited for, before the first byte goes to the destination */
+  recordObject(key: string): Promise<void>;
+  signal?: AbortSignal | undefined;
+  /** about how large the pack will be, in bytes, where that is known */
+  expectedSize?: number | undefined;
+}
+
+/** How many bytes may wait for the destination. */
+const MAX_WAITING = 4 * 1024 * 1024;
+
+/** How much less the compressed sample must be for compression to be worth its time. */
+const WORTHWHILE = 0.93;
+
+/**
+ * One zip on its way to the destination. Calls must not overlap: each append is awaited before the next. After any
+ * failure every call rejects with it, and nothing is stored.
+ */
+export class PackStream {
+  readonly id: string;
+  private readonly options: PackStreamOptions;
+  private readonly zip = new ZipHeaders();
+  private readonly queue = new ByteQueue(MAX_WAITING);
+  private readonly stored: Promise<PackRef>;
+
+  /** @param sample the beginning of the pack's content: decides whether it is compressed */
+  constructor(options: PackStreamOptions, sample: Buffer) {
+    this.options = options;
+    this.id = options.id;
+    this.stored = this.store(compresses(sample));
+    this.stored.catch((error) => this.queue.fail(error));
+  }
+
+  private async store(compress: boolean): Promise<PackRef> {
+    const { destination, keys, recordObject, signal, id, expectedSize } = this.options;
+    const sealed = seal(this.queue.stream, { compress, keys });
+    const key = this.options.key + sealed.suffix;
+    try {
+      await recordObject(key);
+      const stored = await destination.put(key, sealed.stream, {
+        ...(signal ? { signal } : {}),
+        ...(expectedSize === undefined ? {} : { expectedSize }),
+      });
+      const encrypted = keyId(keys);
+      const ref = { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.zip.size };
+      return encrypted === undefined ? ref : { ...ref, keyId: encrypted };
+    } catch (error) {
+      sealed.stream.destroy();
+      throw error;
+    }
+  }
+
+  /** Adds a content that is in memory, and must not be changed any more. */
+  async append(entry: string, { bytes, crc32, mtime }: PackContent): Promise<void> {
+    this.queue.write(this.zip.before(entry, mtime, { size: bytes.length, crc32 }));
+    this.queue.write(bytes);
+    await this.queue.room();
+  }
+
+  /** Adds one content that comes in chunks. */
+  async appendChunks(entry: string, chunks: AsyncIterable<Buffer>, mtime: bigint): Promise<void> {
+    this.queue.write(this.zip.beforePieces(entry, mtime));
+    const content = { size: 0, crc32: 0 };
+    for await (const chunk of chunks) {
+      content.crc32 = crc32(chunk, content.crc32);
+      content.size += chunk.length;
+      this.queue.write(chunk);
+      await this.queue.room();
+    }
+    this.queue.write(this.zip.afterPieces(content));
+  }
+
+  /** Ends the zip and waits until it is stored whole. */
+  async finish(): Promise<PackRef> {
+    this.queue.write(this.zip.end());
+    this.queue.end();
+    return this.stored;
+  }
+
+  /** Gives up: resolves when the destination has nothing of it any more. */
+  async abandon(reason: Error): Promise<void> {
+    this.queue.fail(reason);
+    await this.stored.catch(() => {});
+  }
+}
+
+/** Tells by a sample whether compressing is worth it: photos, videos and compressed dumps are not. */
+export function compresses(sample: Buffer): boolean {
+  if (sample.length === 0) return false;
+  const packed = zstdCompressSync(sample, { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });
+  return packed.length < sample.length * WORTHWHILE;
+}

@@ -1,0 +1,167 @@
+import { randomUUID } from 'node:crypto';
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import { until } from '../../destinations/until.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
+import { readDocument, streamOf } from '../objects/objects.ts';
+
+/** Where a repository says what it is. */
+export const INFO_KEY = 'lifeboat.json';
+
+/** How a repository is opened. */
+export interface RepositoryOptions {
+  project: string;
+  /** an empty destination becomes one */
+  create: boolean;
+  keys: SealKeys;
+  /** the first signs, all of them verify; with none, signatures are not looked at */
+  signingKeys?: readonly string[];
+  /** it must be that same repository, and becomes it where it is empty */
+  copyOf?: RepositoryInfo;
+  /** what the agent remembers of the repository that it backs up to: nothing else is opened, and none is made in its place */
+  known?: KnownRepository;
+  /** ends the opening */
+  signal?: AbortSignal;
+}
+
+/** What an agent remembers of its repository. */
+export interface KnownRepository {
+  /** absent: something was stored by a version that did not remember where */
+  info?: RepositoryInfo;
+  /** the destination that had it last */
+  name?: string;
+}
+
+/** What a destination says of the repository in it; with `create` an empty one becomes one. Throws like openRepository. */
+export async function readOrCreateInfo(
+  at: Destination,
+  { create, copyOf, known, signal }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
+): Promise<RepositoryInfo> {
+  const destination = signal ? until(at, signal) : at;
+  const found = await readInfo(destination);
+  if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
+  if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
+  if (found) return found;
+  await refuseOtherThings(destination, known);
+  if (known) throw emptied(destination, known);
+  if (!create && copyOf) {
+    throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds nothing, and so no copy`, {
+      hint: `Is it mounted, and the right one? If it is to be filled anew: \`lifeboat accept ${destination.name}\`, and the next run does.`,
+    });
+  }
+  if (!create) {
+    throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, not a Lifeboat repository`, {
+      hint: 'Check that the right directory is mounted; the first backup makes a repository in it.',
+    });
+  }
+  return createInfo(destination, copyOf);
+}
+
+/** Reads again what a destination says of the repository in it. Throws DEST_FOREIGN unless it is the one that was opened. */
+export async function expectInfo(destination: Destination, info: RepositoryInfo): Promise<void> {
+  const found = await readInfo(destination);
+  if (found?.id === info.id) return;
+  if (found) throw notTheKnown(destination, found, info);
+  throw new LifeboatError('DEST_FOREIGN', `${destination.name} does not hold repository ${shortId(info)} any more`, {
+    hint: 'It was emptied or unmounted in the middle of the run: mount it, restart Lifeboat, and run it again.',
+  });
+}
+
+/** What became of a destination that a person accepted as it is. */
+export type Acceptance =
+  /** it holds a repository */
+  | 'found'
+  /** it was empty and holds a new repository now */
+  | 'created'
+  /** it held the snapshots of `project`, and has its lifeboat.json again */
+  | 'mended';
+
+/**
+ * Takes a destination as it is now: the repository in it, a new one where it is empty, or the one that is known where only
+ * lifeboat.json is missing.
+ *
+ * @throws DEST_FOREIGN for other things; FORMAT_UNSUPPORTED; OBJECT_DAMAGED; what the destination throws: then nothing is accepted
+ */
+export async function acceptInfo(
+  destination: Destination,
+  { project, known }: { project: string; known: KnownRepository | undefined },
+): Promise<{ info: RepositoryInfo; how: Acceptance }> {
+  const found = await readInfo(destination);
+  if (found) return { info: found, how: 'found' };
+  const lost = known?.info;
+  if (lost) {
+    for await (const { key } of destination.list(`${project}/snapshots/`)) {
+      if (key.endsWith('/manifest.json')) return { info: await createInfo(destination, lost), how: 'mended' };
+    }
+  }
+  await refuseOtherThings(destination, undefined);
+  return { info: await createInfo(destination), how: 'created' };
+}
+
+async function refuseOtherThings(destination: Destination, known: KnownRepository | undefined): Promise<void> {
+  for await (const { key } of destination.list('')) {
+    if (known?.info) {
+      throw new LifeboatError(
+        'DEST_FOREIGN',
+        `${destination.name} has no lifeboat.json, but other things, such as ${key}`,
+        {
+          hint: 'If these are your backups, `lifeboat accept destination` puts lifeboat.json back. If they are not, mount the right directory, or correct LIFEBOAT_DESTINATION.',
+        },
+      );
+    }
+    throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds other things, such as ${key}`, {
+      hint: 'Give Lifeboat an empty directory or prefix of its own.',
+    });
+  }
+}
+
+async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Promise<RepositoryInfo> {
+  const info = copyOf ?? ({ format: FORMAT, id: randomUUID(), created: new Date().toISOString() } as const);
+  try {
+    await destination.put(INFO_KEY, streamOf(encodeRepositoryInfo(info)));
+    return info;
+  } catch (error) {
+    // Somebody else was quicker: theirs counts.
+    const other =
+      error instanceof LifeboatError && error.code === 'DEST_EXISTS' ? await readInfo(destination) : undefined;
+    if (other && copyOf && other.id !== copyOf.id) throw otherRepository(destination);
+    if (other) return other;
+    throw error;
+  }
+}
+
+function emptied({ name }: Destination, known: KnownRepository): LifeboatError {
+  const which = known.info ? `repository ${shortId(known.info)}` : 'a repository';
+  const before = known.name !== undefined && known.name !== name ? `, which was at ${known.name}` : '';
+  return new LifeboatError('DEST_FOREIGN', `${name} is empty, and should hold ${which}${before}`, {
+    hint: 'Is the disk mounted, and LIFEBOAT_DESTINATION right? Mount it and restart Lifeboat. If it is empty on purpose, `lifeboat accept destination` begins a new repository there; `lifeboat copy --from` brings one back from a copy.',
+  });
+}
+
+function notTheKnown({ name }: Destination, found: RepositoryInfo, known: RepositoryInfo): LifeboatError {
+  return new LifeboatError('DEST_FOREIGN', `${name} holds repository ${shortId(found)} instead of ${shortId(known)}`, {
+    hint: 'Is the right disk mounted, and LIFEBOAT_DESTINATION right? If this repository is to be used from now on: `lifeboat accept destination`. To only read from it, name it with --from.',
+  });
+}
+
+/** Enough of an id for people to tell one from another. */
+export function shortId({ id }: RepositoryInfo): string {
+  return id.slice(0, 8);
+}
+
+function otherRepository({ name }: Destination): LifeboatError {
+  return new LifeboatError('DEST_FOREIGN', `${name} belongs to another repository`, {
+    hint: 'Give the copy an empty directory or prefix of its own. If the destination is new and that copy is all that is left of the old one: empty the destination, then `lifeboat copy --from` brings it back.',
+  });
+}
+
+/** What a destination says of the repository in it; undefined where it says nothing. Throws OBJECT_DAMAGED, FORMAT_UNSUPPORTED. */
+export async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {
+  try {
+    return decodeRepositoryInfo(await readDocument(destination, INFO_KEY));
+  } catch (error) {
+    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
+    throw error;
+  }
+}

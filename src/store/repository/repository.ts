@@ -1,0 +1,257 @@
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
+import {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  manifestHash,
+  type ObjectRef,
+  type RepositoryInfo,
+} from '../objects/manifest.ts';
+import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
+import { parseSnapshotId } from '../objects/snapshot-id.ts';
+import { type CommitOptions, putManifest } from './commit.ts';
+import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
+import { sharePacks } from './shared-packs.ts';
+import { Signing } from './signing.ts';
+import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.ts';
+
+/** A snapshot as its manifest describes it. */
+export interface Snapshot {
+  manifest: Manifest;
+  /** hex SHA-256 of the manifest's bytes: `previous` of the one that follows it */
+  hash: string;
+  /** a signing key is set, and this one is not signed: nothing of it is taken on trust */
+  unsigned?: true;
+}
+
+/** All snapshots of a project, newest first by the chain, whatever their dates say; and the manifests that could not be read or are not what was signed. */
+export interface SnapshotList {
+  snapshots: Snapshot[];
+  damaged: { id: string; error: LifeboatError }[];
+}
+
+/** The snapshots of one Compose project at one destination. */
+export interface Repository {
+  readonly info: RepositoryInfo;
+  readonly project: string;
+  readonly destination: Destination;
+  /** what objects are encrypted and read with */
+  readonly keys: SealKeys;
+  readonly signing: Signing;
+  /** the same repository, read and written through another view of its destination */
+  through(destination: Destination): Repository;
+  /**
+   * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
+   * the key was set. Any other is damaged (SIGNATURE_MISSING).
+   *
+   * @throws what says nothing of one manifest, such as DEST_UNREACHABLE: a list without those that could not be asked for would be
+   * taken for the whole; the signal's reason
+   */
+  snapshots(signal?: AbortSignal): Promise<SnapshotList>;
+  /** Finds an id, or the only id that starts with `name`; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
+  resolve(name: string): Promise<Snapshot>;
+  /** Puts a source's facts. `record` hears the object's name before it is put. SNAPSHOT_TOO_LARGE. */
+  putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
+  readFacts(ref: ObjectRef): Promise<unknown>;
+  /** Puts a plain index file, compressed, and encrypted where there is a key. */
+  putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
+  /** Brings an index to a new local file, plain. The file is there only if it is what was stored. */
+  fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
+  /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
+  checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
+  /**
+   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
+   * {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
+   */
+  commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
+  /**
+   * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
+   * manifest names, manifests themselves and keys outside this project are refused, and returned.
+   *
+   * A manifest that cannot be read does not keep other runs from being cleared up: objects get names of their own, so only
+   * the manifest of the run that stored them, or one that was built on it, can name them. When it is that run's own manifest
+   * that cannot be read, all of the keys are refused: it had committed, and may be mended from a copy. What the destination does
+   * not let go is refused too, and left to a prune.
+   */
+  removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }>;
+}
+
+/**
+ * Opens the repository at a destination.
+ *
+ * @throws DEST_FOREIGN for a destination that holds other things or another repository than it should, or is empty and not to be
+ * made one; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
+ */
+export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
+  const { project, keys, signingKeys } = options;
+  const info = await readOrCreateInfo(destination, options);
+  return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys) });
+}
+
+class StoredRepository implements Repository {
+  readonly destination: Destination;
+  readonly project: string;
+  readonly info: RepositoryInfo;
+  readonly keys: SealKeys;
+  readonly signing: Signing;
+
+  constructor(
+    destination: Destination,
+    project: string,
+    info: RepositoryInfo,
+    { keys, signing }: { keys: SealKeys; signing: Signing },
+  ) {
+    this.destination = destination;
+    this.project = project;
+    this.keys = keys;
+    this.info = info;
+    this.signing = signing;
+  }
+
+  through(destination: Destination): Repository {
+    const { project, info, keys, signing } = this;
+    return new StoredRepository(destination, project, info, { keys, signing });
+  }
+
+  async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
+    const list: SnapshotList = { snapshots: [], damaged: [] };
+    const share = sharePacks();
+    for (const id of await this.ids()) {
+      signal?.throwIfAborted();
+      try {
+        const snapshot = await this.read(id, signal);
+        share(snapshot.manifest);
+        list.snapshots.push(snapshot);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (isAboutManifest(error)) list.damaged.push({ id, error });
+        // Removed by a prune meanwhile: it is not there any more, and that is no damage.
+        else if (!(error instanceof LifeboatError && error.code === 'OBJECT_MISSING')) throw error;
+      }
+    }
+    list.snapshots.sort(newestFirst);
+    return withoutIntruders(list);
+  }
+
+  async resolve(name: string): Promise<Snapshot> {
+    const ids = await this.ids();
+    const matching = ids.filter((id) => id === name || id.startsWith(name));
+    const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
+    if (name !== '' && exact) return this.read(exact);
+    const many = matching.length > 1;
+    throw new LifeboatError(
+      'SNAPSHOT_UNKNOWN',
+      many ? `more than one snapshot starts with ${name}` : `no snapshot ${name}`,
+      {
+        hint: '`lifeboat snapshots` lists them; an id may be shortened as long as it is the only one.',
+      },
+    );
+  }
+
+  putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
+    const key = `${this.directory(id)}${source}.facts.json`;
+    return putDocument(
+      this.destination,
+      key,
+      { what: `what is recorded of ${source}`, value: facts },
+      this.sealing(record),
+    );
+  }
+
+  async readFacts(ref: ObjectRef): Promise<unknown> {
+    return JSON.parse((await fetchDocument(this.destination, ref, { keys: this.keys })).toString('utf8'));
+  }
+
+  putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef> {
+    return putFile(this.destination, `${this.directory(id)}${source}.index.ndjson`, path, this.sealing(record));
+  }
+
+  fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void> {
+    return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
+  }
+
+  async commit(manifest: Manifest, options: CommitOptions = {}): Promise<Snapshot> {
+    // As it will be read: what is signed must be what is stored.
+    const plain = decodeManifest(encodeManifest(manifest));
+    const bytes = encodeManifest(this.signing.sign('manifest', plain));
+    checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
+    const check = () => this.checkObjects(objectsOf(manifest));
+    await check();
+    const { id, sequence } = manifest;
+    const key = manifestKey(this.project, id);
+    await putManifest({ destination: this.destination, info: this.info, key, sequence, bytes, check }, options);
+    return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
+  }
+
+  async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {
+    const { snapshots, damaged } = await this.snapshots();
+    // A manifest that names anything names the index of its source, which lies beside it and was announced with the rest.
+    const unreadable = damaged.map(({ id }) => this.directory(id));
+    if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
+      return { removed: [], refused: [...keys] };
+    }
+    const named = new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
+    const result = { removed: [] as string[], refused: [] as string[] };
+    let kept = false;
+    for (const key of keys) {
+      const ours = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
+      if (ours && !named.has(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
+      if (!ours || named.has(key) || kept) result.refused.push(key);
+      else result.removed.push(key);
+    }
+    return result;
+  }
+
+  /** Ids of all manifests, the latest dates first. */
+  private async ids(): Promise<string[]> {
+    const prefix = `${this.project}/snapshots/`;
+    const ids: string[] = [];
+    for await (const { key } of this.destination.list(prefix)) {
+      const [id = '', name] = key.slice(prefix.length).split('/');
+      if (name === 'manifest.json' && parseSnapshotId(id)) ids.push(id);
+    }
+    return ids.sort().reverse();
+  }
+
+  private async read(id: string, signal?: AbortSignal): Promise<Snapshot> {
+    const bytes = await readDocument(this.destination, manifestKey(this.project, id), { signal });
+    const manifest = decodeManifest(bytes);
+    const verdict = this.signing.verify('manifest', `the manifest of ${id}`, JSON.parse(bytes.toString('utf8')));
+    if (manifest.id !== id || manifest.project !== this.project) {
+      const code = verdict === 'signed' ? 'SIGNATURE_WRONG' : 'OBJECT_DAMAGED';
+      throw new LifeboatError(code, `the manifest of ${id} belongs to another snapshot`, {
+        hint: 'Somebody put it there: use another snapshot, or another copy of the backups.',
+      });
+    }
+    return { manifest, hash: manifestHash(bytes), ...(verdict === 'unsigned' ? { unsigned: true } : {}) };
+  }
+
+  checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
+    return checkPresence(this.destination, this.project, refs);
+  }
+
+  private sealing(record?: (key: string) => Promise<void>) {
+    return { compress: true, keys: this.keys, ...(record ? { record } : {}) };
+  }
+
+  private directory(id: string): string {
+    return `${this.project}/snapshots/${id}/`;
+  }
+}
+
+/** Where the manifest of a snapshot is. */
+export function manifestKey(project: string, id: string): string {
+  return `${project}/snapshots/${id}/manifest.json`;
+}
+
+/** Every object that a manifest names. */
+export function objectsOf(manifest: Manifest): ObjectRef[] {
+  return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [
+    ...(index ? [index] : []),
+    ...(facts ? [facts] : []),
+    ...packs,
+  ]);
+}

@@ -1,0 +1,169 @@
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { HEARTBEAT_S } from '../docker/heartbeat.ts';
+import type { Progress } from '../report/events.ts';
+import { appendJournal } from '../run/journal.ts';
+import { spoolError } from '../run/spool.ts';
+import { type ExtractedTree, extractTree } from '../store/content/extract-tree.ts';
+import { type MeasuredTree, measureTree } from '../store/content/measure-tree.ts';
+import { storeTree } from '../store/content/store-tree.ts';
+import type { StoredTree } from '../store/content/stored-tree.ts';
+import { selectByGlobs } from '../store/filesystem/glob.ts';
+import { readIndexFile } from '../store/filesystem/index-file.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
+import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-job.ts';
+
+export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
+
+/** The last good snapshot of a source: its index as a plain file, and the packs that it uses. */
+export interface PreviousTree {
+  indexPath: string;
+  packs: readonly PackRef[];
+}
+
+/** What storing or extracting a tree needs, as plain data: it crosses into a helper as JSON. */
+export interface StoreJob {
+  kind: 'store';
+  root: string;
+  include: string[];
+  exclude: string[];
+  project: string;
+  source: string;
+  indexPath: string;
+  spool: string;
+  /** whether SQLite databases among the files are copied consistently; a dump has none of its own */
+  sqlite: boolean;
+  journal: string;
+  previous?: PreviousTree;
+}
+
+/** Counts without reading: for `plan`. */
+export interface MeasureJob {
+  kind: 'measure';
+  root: string;
+  include: string[];
+  exclude: string[];
+}
+
+export interface ExtractJob {
+  kind: 'extract';
+  /** plain index on the spool */
+  indexPath: string;
+  packs: PackRef[];
+  target: string;
+  select: string[];
+  spool: string;
+}
+
+export type TreeJob = StoreJob | ExtractJob | MeasureJob | VolumeJob;
+
+/** What of the agent a job works with besides its tree. */
+export interface JobNeeds {
+  /** files and directories of the spool, by their paths there */
+  spool: Record<string, 'read-only' | 'read-write'>;
+  /** what it does with the repository; absent: nothing */
+  repository?: 'read-only' | 'read-write';
+}
+
+/** See {@link JobNeeds}. */
+export function needsOf(job: TreeJob): JobNeeds {
+  switch (job.kind) {
+    case 'store': {
+      const own = {
+        [path.dirname(job.indexPath)]: 'read-write',
+        [job.spool]: 'read-write',
+        [job.journal]: 'read-write',
+      };
+      const known = job.previous ? { [job.previous.indexPath]: 'read-only' } : {};
+      return { spool: { ...known, ...own } as JobNeeds['spool'], repository: 'read-write' };
+    }
+    case 'extract':
+    case 'build':
+      return { spool: { [job.indexPath]: 'read-only', [job.spool]: 'read-write' }, repository: 'read-only' };
+    case 'compare':
+      return { spool: { [job.indexPath]: 'read-only' } };
+    case 'swap':
+    case 'roll-back':
+      return { spool: { [job.journal]: 'read-write' } };
+    default:
+      return { spool: {} };
+  }
+}
+
+export type TreeResult = StoredTree | ExtractedTree | MeasuredTree | VolumeResult;
+
+/** What a helper reads from its stdin. */
+export interface TreeJobInput {
+  job: TreeJob;
+  /** settings that must not stand in its environment, by name */
+  settings: Record<string, string>;
+}
+
+/** One line that a helper writes to its stdout. */
+export type TreeJobLine =
+  | { type: 'progress'; progress: Omit<Progress, 'source'> }
+  /** keeps the connection from being cut for its silence; says nothing of how far the job is */
+  | { type: 'alive' }
+  | { type: 'result'; result: TreeResult }
+  | { type: 'error'; error: ErrorInfo };
+
+/** Runs a job in this process. */
+export async function runTreeJob(
+  job: TreeJob,
+  repository: JobRepository,
+  signal: AbortSignal,
+  progress: ProgressSink,
+): Promise<TreeResult> {
+  const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
+  if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
+  if (job.kind === 'measure') return measureTree(job.root, { include: job.include, exclude: job.exclude, signal });
+  if (job.kind === 'extract') {
+    const { indexPath, select, ...rest } = job;
+    return extractTree({
+      ...rest,
+      index: readIndexFile(indexPath),
+      ...(select.length > 0 ? { select: selectByGlobs(select) } : {}),
+      owner: true,
+      durable: true,
+      ...repository,
+      signal,
+      progress: inPhase('restoring files'),
+    });
+  }
+  const { journal, spool, sqlite, ...rest } = job;
+  return storeTree({
+    ...rest,
+    ...(sqlite ? { spool } : {}),
+    ...repository,
+    recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
+    signal,
+    progress: inPhase('storing'),
+  }).catch((error: unknown) => {
+    throw spoolError(error);
+  });
+}
+
+/**
+ * The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. `open` gets the settings that
+ * came with the job.
+ */
+export async function treeJobMain(
+  stdin: Readable,
+  write: (line: string) => void,
+  open: (settings: Record<string, string>) => JobRepository,
+  signal: AbortSignal,
+): Promise<void> {
+  const say = (line: TreeJobLine) => write(`${JSON.stringify(line)}\n`);
+  const beat = setInterval(() => say({ type: 'alive' }), HEARTBEAT_S * 1000);
+  try {
+    const { job, settings } = JSON.parse(await text(stdin)) as TreeJobInput;
+    const progress: ProgressSink = (update) => say({ type: 'progress', progress: update });
+    say({ type: 'result', result: await runTreeJob(job, open(settings), signal, progress) });
+  } catch (error) {
+    say({ type: 'error', error: errorInfo(signal.aborted ? signal.reason : error) });
+  } finally {
+    clearInterval(beat);
+  }
+}

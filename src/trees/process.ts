@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LifeboatError } from '../base/errors.ts';
+import { Capture, lastWords } from '../docker/capture.ts';
+import { LineBuffer } from '../docker/lines.ts';
+
+/** How long a killed process is waited for. One that hangs in a system call ends when the kernel lets it, or never. */
+const END_MS = 5000;
+
+/**
+ * Runs a tree job in a process of its own beside the agent, in the words of a helper: the job goes in by stdin, JSON lines
+ * come out. What hangs there, hangs there only. The kernel ends it together with the agent.
+ *
+ * @param command program and arguments
+ * @param signal kills it; then resolves within some seconds, even when the process cannot end
+ * @throws HELPER_FAILED when it did not end well; the signal's reason
+ */
+export async function runTreeProcess(
+  command: readonly string[],
+  env: Record<string, string>,
+  input: unknown,
+  onLine: (line: unknown) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  signal.throwIfAborted();
+  const inherited = Object.fromEntries(
+    ['PATH', 'HOME', 'NODE_ENV', 'NODE_COMPILE_CACHE'].flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+  // The parent's death is told by the kernel: nothing goes on storing for a run that is dead.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...inherited, ...env },
+  });
+  const stderr = new Capture(16 * 1024, 4096);
+  child.stderr.on('data', (chunk: Buffer) => stderr.add(chunk));
+  const exited = once(child, 'close') as Promise<[number | null, string | null]>;
+  exited.catch(() => {});
+  const lines = new LineBuffer();
+  let broken: unknown;
+  child.stdout.on('data', (chunk: Buffer) => {
+    try {
+      for (const line of lines.split(chunk)) onLine(JSON.parse(line));
+    } catch (error) {
+      broken ??= error;
+      child.kill('SIGKILL');
+    }
+  });
+  const kill = () => child.kill('SIGKILL');
+  signal.addEventListener('abort', kill, { once: true });
+  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  // One that ended early shows by its status.
+  child.stdin.on('error', () => {});
+  child.stdin.end(`${JSON.stringify(input)}\n`);
+  try {
+    const ended = await Promise.race([exited, aborted.then(() => Promise.race([exited, sleep(END_MS, undefined)]))]);
+    signal.throwIfAborted();
+    if (broken !== undefined || !ended || ended[0] !== 0) throw failed(ended, stderr, broken);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error instanceof LifeboatError ? error : failed(undefined, stderr, error);
+  } finally {
+    signal.removeEventListener('abort', kill);
+    if (child.exitCode === null && child.signalCode === null) {
+      child.unref();
+      for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();
+    }
+  }
+}
+
+function failed(ended: [number | null, string | null] | undefined, stderr: Capture, cause: unknown) {
+  const words = lastWords(stderr.text());
+  const how = ended ? `ended with ${ended[0] === null ? ended[1] : `status ${ended[0]}`}` : 'could not be run';
+  return new LifeboatError('HELPER_FAILED', `the process that reads files ${how}${words ? `: ${words}` : ''}`, {
+    cause,
+  });
+}

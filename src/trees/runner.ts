@@ -1,0 +1,242 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { type ErrorCode, type ErrorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Engine } from '../docker/engine.ts';
+import { HELPER_KINDS, kindSpec, type RoleMount } from '../docker/helper-kinds.ts';
+import { partsOf } from '../docker/mount-part.ts';
+import { runHelper } from '../docker/run-helper.ts';
+import type { Mount } from '../plan/model.ts';
+import { appendJournal } from '../run/journal.ts';
+import { watched } from '../run/watchdog.ts';
+import type { CapturedTree, Reach } from '../sources/source.ts';
+import { HELPER_ROOT } from '../sources/volume.ts';
+import type { ExtractedTree } from '../store/content/extract-tree.ts';
+import type { MeasuredTree } from '../store/content/measure-tree.ts';
+import type { StoredTree } from '../store/content/stored-tree.ts';
+import type {
+  ExtractJob,
+  MeasureJob,
+  ProgressSink,
+  StoreJob,
+  TreeJob,
+  TreeJobInput,
+  TreeJobLine,
+  TreeResult,
+} from './job.ts';
+import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
+import { runTreeProcess } from './process.ts';
+import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';
+
+export interface TreeStoreDeps {
+  engine: Engine;
+  log: Log;
+  project: string;
+  repository: JobRepository;
+  /** the agent's own container: helpers share its image, what they need of its mounts, and for a bucket its network */
+  agent: { id: string; imageId: string; mounts: readonly Mount[] };
+  /** settings that a helper needs, by name; nothing secret */
+  helperEnv: Record<string, string>;
+  /** those that must not show in the environment of its container: they go in by its stdin */
+  helperSecrets: Record<string, string>;
+  /** where the destination is, and what it is opened with: a directory, or for a bucket the record of uploads and files with credentials */
+  helperPlace: { directory: string } | { uploads: string; files: readonly string[] };
+  /** milliseconds without any progress after which a job counts as stalled */
+  stallTimeoutMs: number;
+  /** what runs a job in a process beside the agent; only tests need another one */
+  processCommand?: readonly string[];
+}
+
+export interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'project'> {
+  tree: CapturedTree;
+  runId: string;
+  signal: AbortSignal;
+  progress: ProgressSink;
+}
+
+export interface ExtractRequest extends Omit<ExtractJob, 'kind'> {
+  reach: Reach;
+  runId: string;
+  /** where helpers are recorded before they are made */
+  journal: string;
+  signal: AbortSignal;
+  progress: ProgressSink;
+}
+
+export interface MeasureRequest extends Omit<MeasureJob, 'kind'> {
+  reach: Reach;
+  runId: string;
+  signal: AbortSignal;
+}
+
+/** Trees into the repository and back, wherever the tree can be reached from. */
+export interface TreeStore {
+  store(request: StoreRequest): Promise<StoredTree>;
+  extract(request: ExtractRequest): Promise<ExtractedTree>;
+  measure(request: MeasureRequest): Promise<MeasuredTree>;
+  /** Work on a volume in use: compare, build beside, swap, take back, roll back, forget, list. */
+  volume<J extends VolumeJob>(job: J, context: VolumeContext): Promise<VolumeResults[J['kind']]>;
+}
+
+export interface VolumeContext extends JobContext {
+  reach: Reach;
+}
+
+interface JobContext {
+  runId: string;
+  /** absent where nothing is changed: such a helper is removed by its label if all else fails */
+  journal?: string;
+  signal: AbortSignal;
+  progress: ProgressSink;
+}
+
+export function createTreeStore(deps: TreeStoreDeps): TreeStore {
+  async function run(job: TreeJob, reach: Reach, context: JobContext): Promise<TreeResult> {
+    const place = reach.kind === 'helper' ? (reach.mount.name ?? reach.mount.source) : placeOf(job);
+    return watchedJob(deps.stallTimeoutMs, place, context, async (watching) => {
+      if (reach.kind === 'here') return runTreeJob(job, deps.repository, watching.signal, watching.progress);
+      const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
+      if (reach.kind === 'process') {
+        const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
+        await runTreeProcess(command, deps.helperEnv, inputOf(deps, job), result.onLine, watching.signal);
+      } else {
+        const access = writes(job) ? 'read-write' : 'read-only';
+        const mount: RoleMount = { mount: reach.mount, target: HELPER_ROOT, access };
+        await runInHelper(deps, job, mount, watching, result.onLine);
+      }
+      return result.take();
+    });
+  }
+  return {
+    async store({ tree, runId, signal, progress, ...rest }) {
+      const { root, include, exclude } = tree;
+      const job: StoreJob = { kind: 'store', project: deps.project, root, include, exclude, ...rest };
+      return (await run(job, tree.reach, { runId, journal: rest.journal, signal, progress })) as StoredTree;
+    },
+    async extract({ reach, runId, journal, signal, progress, ...rest }) {
+      const job: ExtractJob = { kind: 'extract', ...rest };
+      return (await run(job, reach, { runId, journal, signal, progress })) as ExtractedTree;
+    },
+    async measure({ reach, runId, signal, ...rest }) {
+      const job: MeasureJob = { kind: 'measure', ...rest };
+      return (await run(job, reach, { runId, signal, progress: () => undefined })) as MeasuredTree;
+    },
+    async volume<J extends VolumeJob>(job: J, { reach, ...context }: VolumeContext) {
+      return (await run(job, reach, context)) as VolumeResults[J['kind']];
+    },
+  };
+}
+
+function inputOf(deps: TreeStoreDeps, job: TreeJob): TreeJobInput {
+  return { job, settings: needsOf(job).repository ? deps.helperSecrets : {} };
+}
+
+function writes(job: TreeJob): boolean {
+  return isVolumeJob(job) ? !onlyReads(job) : job.kind === 'extract';
+}
+
+function placeOf(job: TreeJob): string {
+  return job.kind === 'extract' ? job.target : job.root;
+}
+
+/** Ends a job that makes no progress. Throws TREE_STALLED, or what the work throws. */
+function watchedJob<T>(
+  limitMs: number,
+  place: string,
+  context: JobContext,
+  work: (watching: JobContext) => Promise<T>,
+) {
+  const message = `${place} made no progress for ${Math.round(limitMs / 1000)} s`;
+  const stalled = () =>
+    new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' });
+  return watched({ limitMs, stalled, signal: context.signal }, (signal, alive) => {
+    const progress: ProgressSink = (update) => {
+      alive();
+      context.progress(update);
+    };
+    return work({ ...context, signal, progress });
+  });
+}
+
+/** Takes the lines of a job that runs elsewhere; the last one says what it came to. */
+function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknown): void; take(): TreeResult } {
+  let last: TreeJobLine | undefined;
+  return {
+    onLine(line) {
+      last = line as TreeJobLine;
+      if (last.type === 'progress') progress(last.progress);
+    },
+    take() {
+      if (last?.type === 'result') return last.result;
+      if (last?.type === 'error') throw fromInfo(last.error, place);
+      throw new LifeboatError('HELPER_FAILED', 'a helper ended without a result');
+    },
+  };
+}
+
+/** A helper of the agent's own image over a volume that the agent has not mounted, running the same code. */
+async function runInHelper(
+  deps: TreeStoreDeps,
+  job: TreeJob,
+  volume: RoleMount,
+  context: JobContext,
+  onLine: (line: unknown) => void,
+): Promise<void> {
+  const needs = needsOf(job);
+  await runHelper(
+    {
+      engine: deps.engine,
+      recordBefore: async (name) => {
+        if (context.journal) appendJournal(context.journal, { type: 'helper', name });
+      },
+      log: deps.log,
+      signal: context.signal,
+    },
+    {
+      ...kindSpec(HELPER_KINDS.volume, { volume: [volume], ...(await mountsOf(deps, needs)) }),
+      project: deps.project,
+      agent: deps.agent.id,
+      runId: context.runId,
+      image: deps.agent.imageId,
+      cmd: ['lifeboat', 'tree-job'],
+      ...(needs.repository && 'uploads' in deps.helperPlace ? { networkMode: `container:${deps.agent.id}` } : {}),
+      env: deps.helperEnv,
+    },
+    { input: inputOf(deps, job), onLine },
+  );
+}
+
+/** Where the program is kept compiled; not there before the first start has ended. */
+const COMPILED = process.env.NODE_COMPILE_CACHE;
+
+/** What of the agent's mounts a helper needs, and no more. */
+async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, repository }: JobNeeds) {
+  const parts = (paths: JobNeeds['spool']) => partsOf(agent.mounts, paths);
+  const code = COMPILED !== undefined && existsSync(COMPILED) ? parts({ [COMPILED]: 'read-only' }) : [];
+  if (!repository) return { spool: parts(spool), code };
+  if ('directory' in helperPlace) {
+    return { spool: parts(spool), code, repository: parts({ [helperPlace.directory]: repository }) };
+  }
+  const { uploads, files } = helperPlace;
+  // Only what stores begins an upload.
+  const begins = repository === 'read-write';
+  if (begins) await mkdir(uploads, { recursive: true, mode: 0o700 });
+  const there = files.filter((file) => existsSync(file)).map((file) => [file, 'read-only'] as const);
+  return {
+    spool: parts(begins ? { ...spool, [uploads]: 'read-write' } : spool),
+    code,
+    credentials: parts(Object.fromEntries(there)),
+  };
+}
+
+const HELPER_PATH = new RegExp(`(?<![\\w./-])${HELPER_ROOT}(?![\\w.-])`, 'g');
+
+/** Inverse of `errorInfo`, for errors that crossed a process border. Nobody but the helper knows where it had `place`. */
+function fromInfo(info: ErrorInfo, place = HELPER_ROOT): LifeboatError {
+  const named = (text: string) => text.replace(HELPER_PATH, () => place);
+  const cause = info.cause === undefined ? undefined : new Error(named(info.cause));
+  return new LifeboatError(info.code as ErrorCode, named(info.message), {
+    ...(info.hint ? { hint: info.hint } : {}),
+    cause,
+  });
+}

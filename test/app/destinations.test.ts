@@ -1,0 +1,86 @@
+import { execFileSync } from 'node:child_process';
+import { Readable } from 'node:stream';
+import { expect, test } from 'vitest';
+import { helperSettings, openDestination, uploadsAt } from '../../src/app/destinations.ts';
+import { parseS3Location } from '../../src/plan/s3-location.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
+import { treeJobMain } from '../../src/trees/job.ts';
+
+const parse = (env: Record<string, string>) =>
+  parseSettings(env, () => {
+    throw new Error('no files');
+  });
+
+const IDENTITY = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+const S3 = {
+  LIFEBOAT_DESTINATION: 's3://acme/shop?region=eu-central-1',
+  AWS_ACCESS_KEY_ID: 'canary-id',
+  AWS_SECRET_ACCESS_KEY: 'canary-secret',
+  AWS_SESSION_TOKEN: 'canary-token',
+};
+
+test('a destination is opened by the form of its setting', () => {
+  expect(openDestination(parse({})).name).toBe('/backups');
+  expect(openDestination(parse(S3)).name).toBe('s3://acme/shop');
+});
+
+test('uploads to a place are recorded in a directory of its own, whatever else its location says', () => {
+  const at = (location: string) => {
+    const parsed = parseS3Location(location);
+    if (!('value' in parsed)) throw new TypeError(parsed.problem);
+    return uploadsAt(parsed.value);
+  };
+  const endpoint = 'endpoint=https://s3.example.org';
+  const one = at(`s3://acme/shop?${endpoint}`);
+  const options = ['region=eu-central-1', 'storage-class=STANDARD_IA', 'path-style=false', 'profile=other'];
+  for (const option of options) expect(at(`s3://acme/shop/?${option}&${endpoint}`), option).toBe(one);
+  const others = ['s3://acme/shop', `s3://acme/blog?${endpoint}`, `s3://other/shop?${endpoint}`];
+  expect(new Set([one, ...others.map(at)]).size).toBe(4);
+});
+
+test('no helper of a directory is given anything of a key', () => {
+  const env = { AWS_PROFILE: 'canary-profile', HTTPS_PROXY: 'http://u:canary-proxy@proxy:3128' };
+  const settings = parse({ ...S3, LIFEBOAT_DESTINATION: '/backups' });
+  expect(JSON.stringify(helperSettings(settings, env))).not.toContain('canary');
+});
+
+test('a helper of a bucket opens the same one, and its environment shows no key and no proxy', () => {
+  const env = { HTTPS_PROXY: 'http://u:canary-proxy@proxy:3128', NODE_EXTRA_CA_CERTS: '/ca.pem', PATH: '/bin' };
+  const { open, secret } = helperSettings(parse(S3), env);
+  expect(JSON.stringify(open)).not.toContain('canary');
+  expect(open).toEqual({
+    LIFEBOAT_DESTINATION: S3.LIFEBOAT_DESTINATION,
+    LOG_LEVEL: 'silent',
+    NODE_EXTRA_CA_CERTS: '/ca.pem',
+  });
+  expect(secret).toMatchObject({ HTTPS_PROXY: env.HTTPS_PROXY });
+  const again = parse({ ...open, ...secret });
+  expect(again).toMatchObject({ destination: S3.LIFEBOAT_DESTINATION, awsKey: parse(S3).awsKey });
+});
+
+test('what comes with a job by stdin is what its destination is opened with', async () => {
+  const job = { kind: 'measure', root: import.meta.dirname, include: [], exclude: [] };
+  let given: unknown;
+  const lines: string[] = [];
+  await treeJobMain(
+    Readable.from([JSON.stringify({ job, settings: { AWS_REGION: 'eu-central-1' } })]),
+    (line) => void lines.push(line),
+    (settings) => {
+      given = settings;
+      return { destination: openDestination(parse({})), keys: {} };
+    },
+    AbortSignal.timeout(10_000),
+  );
+  expect(given).toEqual({ AWS_REGION: 'eu-central-1' });
+  expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ type: 'result', result: { whole: true } });
+});
+
+test('keys go to a helper by its stdin only, and are the same there', () => {
+  const env = { ...S3, LIFEBOAT_GPG_PASSPHRASE: 'canary passphrase', LIFEBOAT_AGE_IDENTITY: IDENTITY };
+  for (const destination of ['/backups', S3.LIFEBOAT_DESTINATION]) {
+    const settings = parse({ ...env, LIFEBOAT_DESTINATION: destination });
+    const { open, secret } = helperSettings(settings, {});
+    expect(JSON.stringify(open)).not.toMatch(/canary|AGE/);
+    expect(parse({ ...open, ...secret }).keys).toEqual(settings.keys);
+  }
+});

@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest';
+import { captureAll, failTooLarge } from '../../src/backup/capture-all.ts';
+import type { BackupDeps, RunContext } from '../../src/backup/context.ts';
+import type { Captured } from '../../src/backup/outcome.ts';
+import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
+import type { PlannedSource } from '../../src/plan/model.ts';
+import { streamOf } from '../../src/store/objects/objects.ts';
+import { inMemory } from '../store/memory-destination.ts';
+
+const INFO = '{"created":"2026-11-20T03:00:00.000Z","format":1,"id":"one"}';
+
+/** Captures sources of which `b` meets a destination that does not answer. Resolves to what was captured and what became of it. */
+async function capture(isBack: boolean) {
+  const begun: string[] = [];
+  const gone = () => new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+  const destination = inMemory('main', new Map([['lifeboat.json', INFO]]));
+  const get: typeof destination.get = async () => {
+    if (!isBack) throw gone();
+    return streamOf(INFO);
+  };
+  const outcome = (name: string, error?: unknown) =>
+    ({ report: { name, ...(error ? { error: errorInfo(error) } : {}) } }) as Captured;
+  const deps = {
+    dispatcher: { emit: () => undefined },
+    capturer: () => ({
+      capture: async ({ name }: PlannedSource) => {
+        begun.push(name);
+        return outcome(name, name === 'b' ? gone() : undefined);
+      },
+      failed: async ({ name }: PlannedSource, error: unknown) => outcome(name, error),
+    }),
+  } as unknown as BackupDeps;
+  const context = {
+    signal: new AbortController().signal,
+    repository: { destination: { ...destination, get } },
+  } as unknown as RunContext;
+  const sources = ['a', 'b', 'c', 'd'].map((name) => ({ name, kind: 'files' }) as unknown as PlannedSource);
+  const captured: Captured[] = [];
+  await captureAll(deps, context, sources, captured, []);
+  return { begun, failed: captured.filter(({ report }) => report.error).map(({ report }) => report.name) };
+}
+
+test('when a destination went away, no further source is read for it', async () => {
+  expect(await capture(false)).toEqual({ begun: ['a', 'b'], failed: ['b', 'c', 'd'] });
+});
+
+test('when it is back, the other sources are stored', async () => {
+  expect(await capture(true)).toEqual({ begun: ['a', 'b', 'c', 'd'], failed: ['b'] });
+});
+
+test('sources that would make the manifest too large to be read back fail alone, the largest first', async () => {
+  const one = (name: string, size: number) =>
+    ({ report: { name, kind: 'volume' }, entry: { packs: ['x'.repeat(size)] } }) as unknown as Captured;
+  const failures: [string, unknown][] = [];
+  const failed = async ({ name }: { name: string }, error: unknown) => {
+    failures.push([name, errorInfo(error).code]);
+    return one(name, 0);
+  };
+  const captured = [one('a', 100), one('huge', 5000), one('large', 700), one('b', 100)];
+  await failTooLarge({ failed }, captured, 1000);
+  expect(failures).toEqual([['huge', 'SNAPSHOT_TOO_LARGE']]);
+  await failTooLarge({ failed }, captured, 800);
+  expect(failures.at(-1)).toEqual(['large', 'SNAPSHOT_TOO_LARGE']);
+  expect(captured.map(({ report }) => report.name)).toEqual(['a', 'huge', 'large', 'b']);
+});

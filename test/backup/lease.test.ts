@@ -1,0 +1,144 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type ErrorCode, LifeboatError } from '../../src/base/errors.ts';
+import type { Destination } from '../../src/destinations/destination.ts';
+import { chainBreaks } from '../../src/store/repository/chain.ts';
+import { LEASE_MS } from '../../src/store/repository/lease.ts';
+import { openRepository } from '../../src/store/repository/repository.ts';
+import { keys } from '../contract/destination.ts';
+import { RunBench } from '../run/run-bench.ts';
+
+/** Runs of several agents on one repository, and with a signing key or without. */
+
+let bench: RunBench;
+beforeEach(async () => {
+  bench = new RunBench();
+  await bench.open();
+});
+afterEach(() => bench.remove());
+
+test('while another agent has the lease nothing is begun, and the daemon may try again', async () => {
+  const other = await bench.leaseOf('b');
+  await expect(bench.run('a')).rejects.toMatchObject({ code: 'LOCKED' });
+  expect(bench.done).toEqual(['unlocked']);
+  await other.release();
+  const report = await bench.run('a');
+  expect(report.error).toBeUndefined();
+  expect(report.snapshot).toBe(report.id);
+  await bench.leaseOf('b');
+});
+
+test('one that was held up while another agent took over commits nothing', async () => {
+  const held = await bench.run('a', {
+    async during() {
+      bench.later(LEASE_MS);
+      const other = await bench.run('b');
+      expect(other.snapshot).toBe(other.id);
+    },
+  });
+  expect(held.error).toMatchObject({ code: 'LEASE_LOST' });
+  expect(held.snapshot).toBeUndefined();
+  expect(await bench.ids()).toHaveLength(1);
+});
+
+/** A destination whose manifests wait; `arrived` resolves to what lets the first of them go on. */
+function withManifestsHeld() {
+  const arrived = Promise.withResolvers<() => void>();
+  const of = bench.destination();
+  const held: Destination = {
+    ...of,
+    async put(key, body, options) {
+      if (key.endsWith('/manifest.json')) await new Promise<void>((go) => arrived.resolve(go));
+      return of.put(key, body, options);
+    },
+  };
+  const repository = () => openRepository(held, { project: 'shop', create: true, keys: {} });
+  return { repository, arrived: arrived.promise };
+}
+
+test('a manifest that comes when another agent has taken over and committed is an older link of the same chain', async () => {
+  const first = await bench.run('a');
+  const { repository, arrived } = withManifestsHeld();
+  bench.later(60_000);
+  const late = bench.run('a', { repository });
+  const land = await arrived;
+  bench.later(LEASE_MS + 60_000);
+  const other = await bench.run('b');
+  land();
+  const report = await late;
+  expect([report.error, other.error]).toEqual([undefined, undefined]);
+  const { snapshots } = await (await bench.open()).snapshots();
+  expect(Object.fromEntries(snapshots.map(({ manifest }) => [manifest.id, manifest.sequence]))).toEqual({
+    [first.id]: 1,
+    [report.id]: 2,
+    [other.id]: 3,
+  });
+  expect(chainBreaks(snapshots, [])).toEqual([]);
+});
+
+test('what a run stored stays while its manifest may still come, and goes when it cannot', async () => {
+  const facts = async () => (await bench.open()).putFacts('20261120T030000Z-aaaaaa', 'config', {});
+  const stored = async () => (await keys(bench.destination(), 'shop/snapshots/')).length;
+  const failing = (code: ErrorCode) => {
+    const of = bench.destination();
+    const put: Destination['put'] = async (key, body, options) => {
+      if (!key.endsWith('/manifest.json')) return of.put(key, body, options);
+      throw new LifeboatError(code, 'no');
+    };
+    const repository = () => openRepository({ ...of, put }, { project: 'shop', create: true, keys: {} });
+    return bench.run('a', { repository, stores: async (record) => record((await facts()).key) });
+  };
+  expect((await failing('DEST_FULL')).error?.code).toBe('DEST_FULL');
+  expect(await stored()).toBe(0);
+  expect((await failing('DEST_UNREACHABLE')).error?.code).toBe('DEST_UNREACHABLE');
+  expect(await stored()).toBe(1);
+});
+
+test('a manifest whose answer was lost counts', async () => {
+  const of = bench.destination();
+  const put: Destination['put'] = async (key, body, options) => {
+    const done = await of.put(key, body, options);
+    if (key.endsWith('/manifest.json')) throw new LifeboatError('DEST_UNREACHABLE', 'no answer');
+    return done;
+  };
+  const repository = () => openRepository({ ...of, put }, { project: 'shop', create: true, keys: {} });
+  const report = await bench.run('a', { repository });
+  expect([report.error, report.snapshot]).toEqual([undefined, report.id]);
+});
+
+test('a destination that fails before the lease is had is reported as the failure of the run', async () => {
+  const lease = async () => {
+    throw new LifeboatError('DEST_FULL', 'no space');
+  };
+  expect((await bench.run('a', { lease })).error).toMatchObject({ code: 'DEST_FULL' });
+  expect(bench.done).toEqual(['begun', 'run-started', 'run-finished', 'unlocked']);
+});
+
+test('once snapshots are signed, none is made without the key', async () => {
+  const key = 'a key of many characters';
+  const plain = await bench.run('a');
+  bench.later(60_000);
+  const signed = await bench.run('a', { keys: [key] });
+  const { snapshots } = await (await bench.open([key])).snapshots();
+  expect(snapshots.map(({ manifest, unsigned }) => [manifest.id, manifest.sequence, unsigned])).toEqual([
+    [signed.id, 2, undefined],
+    [plain.id, 1, true],
+  ]);
+  bench.later(60_000);
+  const without = await bench.run('a');
+  expect(without.error).toMatchObject({
+    code: 'SIGNATURE_KEY',
+    hint: expect.stringContaining(snapshots[0]?.manifest.signature?.keyId ?? '?'),
+  });
+  expect(await bench.ids()).toHaveLength(2);
+});
+
+test('a run after one whose manifest was damaged does not take its number', async () => {
+  const first = await bench.run('a');
+  writeFileSync(join(bench.root, 'shop', 'snapshots', first.id, 'manifest.json'), '{');
+  bench.later(60_000);
+  const second = await bench.run('a');
+  const { snapshots } = await (await bench.open()).snapshots();
+  expect(snapshots).toMatchObject([{ manifest: { id: second.id, sequence: 2, previous: null } }]);
+});

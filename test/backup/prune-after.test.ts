@@ -1,0 +1,193 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { backup } from '../../src/backup/backup.ts';
+import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
+import type { Captured } from '../../src/backup/outcome.ts';
+import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { Plan, Problem } from '../../src/plan/model.ts';
+import { createDispatcher } from '../../src/report/dispatch.ts';
+import type { CopyReport, Pruned } from '../../src/report/events.ts';
+import { plainPaint } from '../../src/report/paint.ts';
+import { retentionLines } from '../../src/report/prune-text.ts';
+import { renderReport } from '../../src/report/text.ts';
+import { openState } from '../../src/run/state.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { makeFailure, makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+/** What follows the commit: after which runs copies are made and old snapshots removed, and what comes of one that fails. */
+
+let directory: string;
+let results: Captured['report'][];
+let problems: Problem[];
+let pruned: number;
+let held: Pruned['held'];
+let error: LifeboatError | undefined;
+let copied: { prune: boolean }[];
+let copy: (signal: AbortSignal) => Promise<CopyReport>;
+let nextRun: Date | undefined;
+let whenWanted: (() => AbortSignal) | undefined;
+beforeEach(() => {
+  directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
+  results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
+  problems = [];
+  pruned = 0;
+  held = undefined;
+  error = undefined;
+  copied = [];
+  copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
+  nextRun = undefined;
+  whenWanted = undefined;
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+async function run(request: Partial<BackupRequest>) {
+  const sources = ['a', 'b'].map((name) => ({ name, kind: 'files', schedule: '0 3 * * *', root: '/config' }));
+  const repository = {
+    destination: { name: '/backups', async *list() {} },
+    keys: {},
+    snapshots: async () => ({ snapshots: [], damaged: [] }),
+    commit: async (manifest: Manifest) => ({ manifest, hash: '' }),
+    removeObjects: async () => ({ removed: [], refused: [] }),
+  } as unknown as Repository;
+  const deps: BackupDeps = {
+    ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
+    lock: async () => ({ release: async () => undefined, ...(whenWanted ? { whenWanted } : {}) }),
+    journals: join(directory, 'journals'),
+    spool: join(directory, 'runs'),
+    state: openState(join(directory, 'state')),
+    dispatcher: createDispatcher([], { log: silentLog }),
+    now: () => new Date('2026-11-20T03:00:00Z'),
+    recover: async () => undefined,
+    clear: async () => undefined,
+    sweepTemporary: async () => undefined,
+    plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
+    repository: async () => repository,
+    lease: async () => ({ fence: async () => undefined, release: async () => undefined }),
+    holdDeps: () => expect.fail('nothing is held'),
+    capturer: () => ({
+      capture: async ({ name }) => {
+        const report = results.find((one) => one.name === name) as Captured['report'];
+        const { fell: _, ...entry } = report;
+        return { report, entry: { ...entry, packs: [], skipped: {} } };
+      },
+      failed: () => expect.fail('not asked for'),
+    }),
+    nextRun: () => nextRun,
+    copy: async (_plan, _repository, { prune, signal }) => {
+      copied.push({ prune });
+      return [await copy(signal)];
+    },
+    prune: async () => {
+      pruned++;
+      if (error) throw error;
+      return { snapshots: 2, objects: 1, bytes: 10, ...(held ? { held } : {}) };
+    },
+  };
+  const all: BackupRequest = { trigger: 'schedule', signal: new AbortController().signal };
+  return backup(deps, { ...all, ...request });
+}
+
+test('after scheduled runs, also of one schedule of several, and after a manual one of everything', async () => {
+  expect(await run({})).toMatchObject({ status: 'ok', pruned: { snapshots: 2, objects: 1, bytes: 10 } });
+  await run({ only: ({ name }) => name === 'a' });
+  await run({ trigger: 'catch-up' });
+  await run({ trigger: 'manual' });
+  expect(pruned).toBe(4);
+});
+
+test('a source that failed and a problem elsewhere keep nothing from being pruned, and what is held back is told', async () => {
+  held = { snapshots: 4, sources: ['b'] };
+  results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
+  const partial = await run({});
+  expect(partial).toMatchObject({ status: 'partial', pruned: { snapshots: 2, held } });
+  const text = renderReport(partial, { now: new Date(partial.end) });
+  expect(text).toContain('pruned 2 old snapshots; 10 B freed; 4 old snapshots kept because b failed last');
+  expect(retentionLines(partial, plainPaint)).toEqual(['  retention: 4 old snapshots kept because b failed last']);
+  results = [makeResult({ name: 'a' }), makeResult({ name: 'b' })];
+  held = undefined;
+  problems = [{ severity: 'error', code: 'LABEL_UNKNOWN', subject: 'worker', message: 'unknown label' }];
+  const typo = await run({});
+  expect(typo).toMatchObject({ status: 'partial', pruned: { snapshots: 2 } });
+  expect(retentionLines(typo, plainPaint)).toEqual([]);
+  expect(pruned).toBe(2);
+  expect(copied.map(({ prune }) => prune)).toEqual([true, true]);
+});
+
+test('not after one of a part, a safety snapshot, or a run that stored nothing', async () => {
+  await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
+  await run({ trigger: 'safety', only: ({ name }) => name === 'a' });
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  // Not by its status: another file of this process has made that word a secret.
+  const failed = await run({});
+  expect(failed.snapshot).toBeUndefined();
+  expect(retentionLines(failed, plainPaint)).toEqual([expect.stringContaining('nothing was removed')]);
+  expect(pruned).toBe(0);
+});
+
+test('one that fails is told, and the run stays well', async () => {
+  error = new LifeboatError('CLOCK_JUMPED', 'the newest snapshot is of 2027', { hint: 'Set the clock.' });
+  const report = await run({});
+  expect(report).toMatchObject({
+    status: 'ok',
+    snapshot: report.id,
+    problems: [
+      {
+        severity: 'warning',
+        code: 'CLOCK_JUMPED',
+        message: 'old snapshots could not be removed: the newest snapshot is of 2027',
+        hint: 'Set the clock.',
+      },
+    ],
+  });
+  expect(report.pruned).toBeUndefined();
+  expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('of 2027 (CLOCK_JUMPED)')]);
+});
+
+test('every run but a safety snapshot is copied; only one that prunes the destination prunes copies too', async () => {
+  expect((await run({})).copies).toMatchObject([{ name: '/nas', snapshots: 1 }]);
+  await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  // What was stored before may still be lacking there.
+  expect((await run({})).copies).toHaveLength(1);
+  expect(copied).toEqual([{ prune: true }, { prune: false }, { prune: false }]);
+  expect((await run({ trigger: 'safety' })).copies).toBeUndefined();
+  expect(copied).toHaveLength(3);
+});
+
+test('a copy that fails makes the run partly failed, and keeps nothing from being pruned at the destination', async () => {
+  copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0 });
+  const report = await run({});
+  expect(report).toMatchObject({ status: 'partial', pruned: { snapshots: 2 } });
+  expect(report.snapshot).toBe(report.id);
+  results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
+  expect((await run({})).snapshot).toBeUndefined();
+});
+
+test('nothing is removed from a destination that is a copy too: the retention of that may be the longer one', async () => {
+  copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, isDestination: true });
+  expect((await run({})).pruned).toBeUndefined();
+  expect(pruned).toBe(0);
+});
+
+test('a copy makes room for the next run, and for whoever waits for this one to end', async () => {
+  const untilAborted = async (signal: AbortSignal): Promise<CopyReport> => {
+    await once(signal, 'abort');
+    return { name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, error: errorInfo(signal.reason) };
+  };
+  copy = untilAborted;
+  const asked = new AbortController();
+  whenWanted = () => {
+    setImmediate(() => asked.abort(new LifeboatError('INTERRUPTED', 'another command waits')));
+    return asked.signal;
+  };
+  expect((await run({})).copies?.[0]?.error).toMatchObject({ message: 'another command waits' });
+  whenWanted = undefined;
+  nextRun = new Date('2026-11-20T03:00:00.050Z');
+  const [report] = (await run({})).copies ?? [];
+  expect(report?.error).toMatchObject({ code: 'INTERRUPTED', message: expect.stringContaining('next run is due') });
+});

@@ -1,0 +1,203 @@
+import { describe, expect, test } from 'vitest';
+import { destinationError } from '../../src/app/destinations.ts';
+import { emptyRunError, groupByHold, refuseClear, runStatus } from '../../src/backup/rules.ts';
+import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
+import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
+import { lastGoodOf, lastStoredOf, vanishedSources } from '../../src/run/history.ts';
+import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
+import { makeResult } from '../report/fixtures.ts';
+
+const volume = (name: string, over: Partial<VolumeSource> = {}): VolumeSource => ({
+  kind: 'volume',
+  name,
+  project: 'shop',
+  service: 'web',
+  containerId: 'c1',
+  containerName: 'shop-web-1',
+  schedule: '0 3 * * *',
+  keep: {},
+  mount: { type: 'volume', name: 'v', source: '/v', destination: '/v', writable: true },
+  include: [],
+  exclude: [],
+  stop: [],
+  ...over,
+});
+
+const entry = (over: Partial<ManifestSource> = {}): ManifestSource => ({
+  kind: 'volume',
+  status: 'ok',
+  files: 100,
+  bytes: 1000,
+  newFiles: 0,
+  newBytes: 0,
+  summary: '',
+  warnings: [],
+  packs: [],
+  skipped: {},
+  ...over,
+});
+
+const manifest = (id: string, sources: Record<string, ManifestSource>) =>
+  ({ id, end: `2026-11-${id}T03:00:00Z`, sources }) as unknown as Manifest;
+const planOf = (...names: string[]): Plan => ({
+  project: 'shop',
+  sources: names.map((name) => volume(name)),
+  problems: [],
+});
+
+describe('holds', () => {
+  test('databases come first, files last, and the volumes of one container are held together', () => {
+    const first = { id: 'c1', name: 'shop-web-1' };
+    const stop = { stop: [first] };
+    const sources: PlannedSource[] = [
+      { ...volume('config'), kind: 'files', root: '/config' } as unknown as PlannedSource,
+      volume('web.a', stop),
+      volume('other.x', { containerId: 'c2' }),
+      volume('web.b', { stop: [first, { id: 'c4', name: 'shop-web-2' }] }),
+      { ...volume('db.postgres', { containerId: 'c3' }), kind: 'postgres' } as unknown as PlannedSource,
+    ];
+    const groups = groupByHold(sources);
+    expect(
+      groups.map(({ hold, sources: group }) => [hold?.stop.map(({ id }) => id), group.map(({ name }) => name)]),
+    ).toEqual([
+      [undefined, ['db.postgres']],
+      // Both containers of the service, each once.
+      [
+        ['c1', 'c4'],
+        ['web.a', 'web.b'],
+      ],
+      [undefined, ['other.x']],
+      [undefined, ['config']],
+    ]);
+    expect(groups[1]?.hold?.container).toEqual({ id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' });
+  });
+
+  test('a held container belongs to its own project, which need not be that of the agent', () => {
+    const [group] = groupByHold([volume('blog.web.a', { project: 'blog', stop: [{ id: 'c1', name: 'blog-web-1' }] })]);
+    expect(group?.hold?.container.project).toBe('blog');
+    expect(group?.hold?.stop).toEqual([{ id: 'c1', name: 'blog-web-1', project: 'blog', service: 'web' }]);
+  });
+});
+
+describe('what became of a source', () => {
+  const snapshots = [
+    manifest('21', { a: entry({ status: 'failed' }), b: entry() }),
+    manifest('20', { a: entry(), gone: entry() }),
+  ];
+
+  test('its last good snapshot is the newest in which it did not fail', () => {
+    expect(lastGoodOf(snapshots, 'a')?.snapshot).toBe('20');
+    expect(lastGoodOf(snapshots, 'b')?.snapshot).toBe('21');
+    expect(lastGoodOf(snapshots, 'c')).toBeUndefined();
+  });
+
+  test('one that is whole is good, whatever newer one was stored in part; the next run goes on from that', () => {
+    const partial = entry({ status: 'partial' });
+    const gaps = [
+      manifest('23', { a: entry({ status: 'failed' }) }),
+      manifest('22', { a: partial, b: partial }),
+      manifest('21', { a: entry(), b: partial }),
+    ];
+    expect([lastGoodOf(gaps, 'a')?.snapshot, lastStoredOf(gaps, 'a')?.snapshot]).toEqual(['21', '22']);
+    // Never whole: better a part than nothing.
+    expect([lastGoodOf(gaps, 'b')?.snapshot, lastStoredOf(gaps, 'b')?.snapshot]).toEqual(['22', '22']);
+    const names = (at: string) => vanishedSources(gaps, planOf('b'), { a: at }).map(({ name }) => name);
+    // Accepted before the newest that was stored: it was back since.
+    expect([names('2026-11-21T12:00:00Z'), names('2026-11-22T12:00:00Z')]).toEqual([['a'], []]);
+  });
+
+  test('it vanished when snapshots know it and the plan does not, until that is accepted', () => {
+    const names = (accepted: Record<string, string>) =>
+      vanishedSources(snapshots, planOf('a', 'b'), accepted).map(({ name }) => name);
+    expect(names({})).toEqual(['gone']);
+    expect(names({ gone: '2026-11-20T09:00:00Z' })).toEqual([]);
+    // Accepted before it was last there: it was back since.
+    expect(names({ gone: '2026-11-19T09:00:00Z' })).toEqual(['gone']);
+  });
+});
+
+test('a run is ok only when everything that was asked for is stored', () => {
+  const good = makeResult();
+  const bad = makeResult({ status: 'failed' });
+  const warning = { severity: 'warning', code: 'CONTAINER_STOPPED', subject: 's', message: 'm' } as const;
+  const error = { ...warning, severity: 'error' } as const;
+  expect(runStatus([], [])).toBe('failed');
+  expect(runStatus([bad], [])).toBe('failed');
+  expect(runStatus([good, bad], [])).toBe('partial');
+  expect(runStatus([makeResult({ status: 'partial' })], [])).toBe('partial');
+  expect(runStatus([good], [error])).toBe('partial');
+  expect(runStatus([good], [warning])).toBe('ok');
+  expect(emptyRunError([warning, error])).toMatchObject({ code: 'CONTAINER_STOPPED' });
+  expect(emptyRunError([])).toMatchObject({ code: 'NOTHING_LABELLED' });
+});
+
+describe('a source that fell', () => {
+  test.each([
+    [{ bytes: 500, files: 50 }, 0],
+    [{ bytes: 499, files: 50 }, 1],
+    [{ bytes: 499, files: 49 }, 2],
+    [{ bytes: 5000, files: 500 }, 0],
+  ])('%j of 1000 bytes and 100 files: %i warnings', (now, count) => {
+    expect(shrinkageWarnings(entry(), now, 0.5)).toHaveLength(count);
+  });
+
+  test('is measured by its rows and bytes where rows are known, and not at all the first time', () => {
+    expect(shrinkageWarnings(entry({ rows: 10_000 }), { bytes: 900, files: 1, rows: 999 }, 0.5)).toEqual([
+      'rows fell by 90 % since the last good snapshot: from 10,000 to 999',
+    ]);
+    // As many rows, and hardly anything in them.
+    expect(shrinkageWarnings(entry({ rows: 10_000 }), { bytes: 20, files: 1, rows: 10_000 }, 0.5)).toEqual([
+      'size in bytes fell by 98 % since the last good snapshot: from 1,000 to 20',
+    ]);
+    expect(shrinkageWarnings(entry(), { bytes: 20, files: 100, likeSizes: false }, 0.5)).toEqual([]);
+    expect(shrinkageWarnings(entry({ rows: 0 }), { bytes: 1000, files: 1, rows: 0 }, 0.5)).toEqual([]);
+    expect(shrinkageWarnings(undefined, { bytes: 0, files: 0 }, 0.5)).toEqual([]);
+  });
+});
+
+describe('the destination', () => {
+  const mount = (over: Partial<Mount>): Mount => ({
+    type: 'bind',
+    source: '/srv/backups',
+    destination: '/backups',
+    writable: true,
+    ...over,
+  });
+  test.each([
+    ['/backups', [mount({})], undefined],
+    ['/backups/deep/down', [mount({ type: 'volume', name: 'b' })], undefined],
+    ['/backups', [], 'DEST_NOT_MOUNTED'],
+    ['/backups-2', [mount({})], 'DEST_NOT_MOUNTED'],
+    ['/backups', [mount({ type: 'tmpfs' })], 'DEST_NOT_MOUNTED'],
+    ['/backups', [mount({ writable: false })], 'DEST_UNWRITABLE'],
+    // The nearest mount decides.
+    ['/backups/b', [mount({}), mount({ destination: '/backups/b', writable: false })], 'DEST_UNWRITABLE'],
+  ])('%s on %j: %s', (where, mounts, code) => {
+    expect(destinationError(where, mounts, true)?.code).toBe(code);
+  });
+
+  test('may be read where it may not be written', () => {
+    expect(destinationError('/backups', [mount({ writable: false })], false)).toBeUndefined();
+  });
+});
+
+test('once encrypted, backups do not go on in the clear because a key got lost', () => {
+  const snapshot = (sequence: number, suffix: string) => {
+    const index = { key: `shop/snapshots/a/web.index.ndjson.zst${suffix}`, size: 1, sha256: '' };
+    return { manifest: { sequence, sources: { web: entry({ index }) } } as unknown as Manifest };
+  };
+  const code = (keys: Parameters<typeof refuseClear>[0], ...snapshots: ReturnType<typeof snapshot>[]) => {
+    try {
+      refuseClear(keys, snapshots);
+      return undefined;
+    } catch (error) {
+      return (error as { code?: string }).code;
+    }
+  };
+  expect(code({}, snapshot(2, '.age'), snapshot(1, ''))).toBe('KEY_MISSING');
+  expect(code({ ageIdentity: 'AGE-SECRET-KEY-1' }, snapshot(1, '.gpg'))).toBe('KEY_MISSING');
+  expect(code({ inTheClear: true }, snapshot(1, '.age'))).toBeUndefined();
+  expect(code({ ageRecipients: ['age1'] }, snapshot(1, '.gpg'))).toBeUndefined();
+  expect(code({}, snapshot(2, ''), snapshot(1, '.age'))).toBeUndefined();
+  expect(code({})).toBeUndefined();
+});

@@ -1,0 +1,110 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLog } from '../../../src/base/log.ts';
+import { check } from '../../../src/check/check.ts';
+import type { KeepPolicy, Plan } from '../../../src/plan/model.ts';
+import { parseKeep } from '../../../src/plan/retention.ts';
+import type { SealKeys } from '../../../src/plan/seal-keys.ts';
+import { type PruneResult, prune } from '../../../src/prune/prune.ts';
+import { readTombstones } from '../../../src/store/repository/tombstones.ts';
+import { keyId } from '../../../src/store/seal/encryption.ts';
+import { ageKey, packKeys, SealedBench, SIGNING, SOURCE } from '../../run/sealed-bench.ts';
+import { describeTree } from '../../store/helpers.ts';
+
+/** Who holds which keys of a repository that is encrypted and signed, and what comes of it. */
+
+const [one, two] = [ageKey(), ageKey()];
+const publicOnly: SealKeys = { ageRecipients: [one.recipient] };
+const whole: SealKeys = { ...publicOnly, ageIdentity: one.identity };
+
+let sealed: SealedBench;
+beforeEach(() => {
+  sealed = new SealedBench();
+});
+afterEach(() => sealed.bench.remove());
+
+const options = (readData: number) => ({
+  readData,
+  spool: sealed.bench.spool,
+  signal: AbortSignal.timeout(100_000),
+});
+
+test('check tells signatures and keys, without the key that reads', async () => {
+  const { manifest } = await sealed.run(publicOnly);
+  expect(await check(await sealed.open(publicOnly), options(1))).toMatchObject({
+    ...{ damaged: [], manifests: [], usable: true },
+    signatures: { checked: true, signed: 1, unsigned: [], keys: [manifest.signature?.keyId] },
+    keys: [{ encryption: 'age', id: keyId(publicOnly), snapshots: [manifest.id] }],
+  });
+  expect(await check(await sealed.open({}, []), options(1))).toMatchObject({
+    manifests: [],
+    signatures: { checked: false, signed: 1 },
+    keys: [{ id: keyId(publicOnly) }],
+  });
+});
+
+test('a restore without the right keys is refused before anybody is asked', async () => {
+  await sealed.run(publicOnly);
+  writeFileSync(path.join(sealed.tree, 'small'), 'changed since');
+  const present = describeTree(sealed.tree);
+  let asked = 0;
+  const confirm = async () => void asked++;
+  for (const [keys, signing, code] of [
+    [publicOnly, SIGNING, 'KEY_MISSING'],
+    [{ ...publicOnly, ageIdentity: two.identity }, SIGNING, 'KEY_WRONG'],
+    [whole, ['another signing key'], 'SIGNATURE_KEY'],
+  ] as const)
+    await expect(sealed.restore(keys, signing, confirm)).rejects.toMatchObject({ code });
+  expect({ asked, tree: describeTree(sealed.tree) }).toEqual({ asked: 0, tree: present });
+  await sealed.restore(whole, SIGNING, confirm);
+  expect(asked).toBe(1);
+  expect(readFileSync(path.join(sealed.tree, 'small'), 'utf8')).toContain('canary');
+});
+
+test('with public keys alone, runs go on where the last one ended, repack and prune, and read nothing that is sealed', async () => {
+  const first = await sealed.run(publicOnly);
+  const second = await sealed.run(publicOnly);
+  expect(second.entry).toMatchObject({ newFiles: 0, warnings: [] });
+  expect(packKeys(second.entry)).toEqual(packKeys(first.entry));
+  // Other recipients: everything anew, and each snapshot needs one key only.
+  const both = { ageRecipients: [one.recipient, two.recipient] };
+  const third = await sealed.run(both);
+  expect(third.entry).toMatchObject({ newFiles: 3, warnings: [] });
+  expect(third.entry.packs.map((pack) => pack.keyId)).toEqual([keyId(both), keyId(both)]);
+
+  // Both passes: the snapshots with their tombstones, then what they alone named.
+  expect(await pruneNow(both)).toMatchObject({ snapshots: 2, objects: 0 });
+  sealed.now = new Date(sealed.now.getTime() + 25 * 60 * 60_000);
+  expect(await pruneNow(both)).toMatchObject({ snapshots: 0, objects: first.entry.packs.length + 4 });
+  const repository = await sealed.open(both);
+  const tombstones = await readTombstones(repository);
+  expect(tombstones.map(({ id, verdict }) => [id, verdict])).toEqual([
+    [first.manifest.id, 'signed'],
+    [second.manifest.id, 'signed'],
+  ]);
+  expect(await check(repository, options(0))).toMatchObject({ damaged: [], manifests: [], usable: true });
+
+  // The pack that holds `small` is mostly dead from then on.
+  for (const name of ['beside small', 'large']) rmSync(path.join(sealed.tree, name));
+  expect((await sealed.run(both)).entry.newFiles).toBe(0);
+  const renewed = (await sealed.run(both)).entry;
+  expect(renewed).toMatchObject({ newFiles: 1, warnings: [] });
+  for (const key of packKeys(renewed)) expect(packKeys(third.entry)).not.toContain(key);
+  expect(sealed.read.filter((key) => /\.(age|gpg)$/.test(key))).toEqual([]);
+});
+
+async function pruneNow(keys: SealKeys): Promise<PruneResult> {
+  const { value: keep } = parseKeep('1d') as { value: KeepPolicy };
+  const sources = [{ name: SOURCE, keep, schedule: '0 3 * * *' }];
+  const deps = {
+    repository: await sealed.open(keys),
+    plan: { project: 'shop', problems: [], sources } as unknown as Plan,
+    state: { accepted: async () => ({}), results: async () => ({}) },
+    journals: path.join(sealed.bench.spool, 'journals'),
+    now: () => sealed.now,
+    fence: async () => undefined,
+    signal: AbortSignal.timeout(100_000),
+  };
+  return prune({ ...deps, keep, zone: 'UTC', log: silentLog }, { dryRun: false });
+}

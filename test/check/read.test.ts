@@ -1,0 +1,272 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { check } from '../../src/check/check.ts';
+import { CopyBench, type Fault, MEDIA } from '../run/copy-bench.ts';
+
+/** What `check` makes of objects that it cannot read. */
+
+let bench: CopyBench;
+let packs: string[];
+beforeEach(async () => {
+  bench = new CopyBench();
+  await bench.nights(8);
+  packs = Object.keys(bench.files('main'))
+    .filter((key) => key.includes('/packs/'))
+    .sort();
+  expect(packs.length).toBeGreaterThan(5);
+});
+afterEach(() => bench.remove());
+
+const system = (code: string, errno: number) => Object.assign(new Error(`${code}: read`), { code, errno });
+const badSector = (key: string) => {
+  throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause: system('EIO', -5) });
+};
+
+async function checkWith(fault: Fault) {
+  const repository = await bench.main();
+  bench.mainFault = fault;
+  const signal = new AbortController().signal;
+  const result = await check(repository, { readData: 1, spool: bench.root, signal });
+  return { ...result, damaged: result.damaged.map(({ key }) => key), unread: result.unread.map(({ key }) => key) };
+}
+
+/** Reads of packs, from the third on, and of everything after that. */
+function fromThird(fail: (key: string) => void): Fault {
+  let gone = false;
+  return (call, key) => {
+    if (call === 'get' && key === packs[2]) gone = true;
+    if (gone && call === 'get') fail(key);
+  };
+}
+
+test.each<[string, (key: string) => void]>([
+  [
+    'does not answer any more',
+    () => {
+      throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+    },
+  ],
+  [
+    'is unmounted: nothing is there',
+    (key) => {
+      throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+    },
+  ],
+  ['is unplugged: a disk error for whatever is read', badSector],
+  [
+    'is unplugged, and lifeboat.json is still in memory',
+    (key) => {
+      if (key !== 'lifeboat.json') badSector(key);
+    },
+  ],
+  [
+    'lets nothing be read any more',
+    (key) => {
+      if (key !== 'lifeboat.json') {
+        throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+      }
+    },
+  ],
+])('a destination that %s ends the check, and nothing counts as damaged', async (_, fail) => {
+  const { damaged, stopped, bytesRead, bytes } = await checkWith(fromThird(fail));
+  expect(stopped).toMatchObject({ code: 'DEST_UNREACHABLE', message: expect.any(String) });
+  expect(damaged).toEqual([]);
+  expect(bytesRead).toBeLessThan(bytes);
+});
+
+test('what was found before the destination went away is damaged all the same', async () => {
+  const [first] = packs as [string];
+  bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
+  const { damaged, stopped } = await checkWith(
+    fromThird(() => {
+      throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+    }),
+  );
+  expect(stopped?.code).toBe('DEST_UNREACHABLE');
+  expect(damaged).toEqual([first]);
+});
+
+test('one object on bad sectors, and one missing, are damaged; all others are read', async () => {
+  const [, bad, , gone] = packs as [string, string, string, string];
+  const { damaged, unread, stopped } = await checkWith((call, key) => {
+    if (call === 'get' && key === bad) badSector(key);
+    if (call === 'get' && key === gone) throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+  });
+  expect({ damaged: damaged.sort(), unread, stopped }).toEqual({
+    damaged: [bad, gone],
+    unread: [],
+    stopped: undefined,
+  });
+});
+
+/** Packs that lie together, from the second on. */
+const together = (count: number) => packs.slice(1, 1 + count);
+
+test.each([3, 4, 6])(
+  '%i objects in a row on bad sectors are damaged, and what comes after them is read',
+  async (count) => {
+    const bad = together(count);
+    const { damaged, stopped, bytesRead, bytes } = await checkWith((call, key) => {
+      if (call === 'get' && bad.includes(key)) badSector(key);
+    });
+    expect({ damaged: damaged.sort(), stopped, bytesRead }).toEqual({
+      damaged: bad,
+      stopped: undefined,
+      bytesRead: bytes,
+    });
+  },
+);
+
+test('objects in a row that the agent may not read end no check', async () => {
+  const bad = packs.slice(-3);
+  const { damaged, unread, stopped } = await checkWith((call, key) => {
+    if (call === 'get' && bad.includes(key)) {
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+    }
+  });
+  expect({ damaged, unread: unread.sort(), stopped }).toEqual({ damaged: [], unread: bad, stopped: undefined });
+});
+
+/** What each snapshot is first read by, oldest first. */
+async function inTime() {
+  const { snapshots } = await (await bench.main()).snapshots();
+  return snapshots.toReversed().map(({ manifest }) => ({ index: manifest.sources[MEDIA]?.index?.key as string }));
+}
+
+test('a copy goes on after objects in a row on bad sectors, and they are stored again', async () => {
+  const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call === 'get' && bad.includes(key)) badSector(key);
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'partial', error: { code: 'OBJECT_DAMAGED' } });
+  expect((await bench.state.damaged()).sort()).toEqual(bad.sort());
+  const there = Object.keys(bench.files()).filter((key) => key.endsWith('/manifest.json'));
+  expect(there).toHaveLength(4);
+});
+
+test('a copy goes on after objects that the agent may not read, and says so; they are not damaged', async () => {
+  const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call !== 'get' || !bad.includes(key)) return;
+        throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'partial', snapshots: 4, error: { code: 'DEST_UNREACHABLE' } });
+  expect(report?.error?.message).toContain('is not copied');
+  expect(await bench.state.damaged()).toEqual([]);
+  bench.mainFault = undefined;
+  expect((await bench.run())[0]).toMatchObject({ status: 'ok', snapshots: 4 });
+});
+
+test('what a copy found before the destination went away is remembered', async () => {
+  const first = (await inTime())[0]?.index as string;
+  bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
+  const order: string[] = [];
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = (call, key) => {
+        if (call === 'get') order.push(key);
+        const isOther = key !== 'lifeboat.json' && key !== first;
+        if (call === 'get' && order.includes(first) && isOther)
+          throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
+      };
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
+  expect(await bench.state.damaged()).toEqual([first]);
+});
+
+test('one object that the agent may not read is told, and is not damaged; all others are read', async () => {
+  const [, bad] = packs as [string, string];
+  const { damaged, unread, stopped, restorable } = await checkWith((call, key) => {
+    if (call === 'get' && key === bad) {
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
+    }
+  });
+  expect({ damaged, unread, stopped }).toEqual({ damaged: [], unread: [bad], stopped: undefined });
+  expect(Object.values(restorable)).not.toContain(null);
+});
+
+test('damaged leases and lists of unreferenced objects are told, and are nothing of a snapshot', async () => {
+  bench.write('main', 'shop/leases/0000009999.json', '{');
+  bench.write('main', 'shop/unreferenced/20261120T030000Z-00000a.json', '{');
+  const { records, damaged, usable } = await checkWith(() => undefined);
+  expect(records.map(({ key, error }) => [key, error.code])).toEqual([
+    ['shop/leases/0000009999.json', 'OBJECT_DAMAGED'],
+    ['shop/unreferenced/20261120T030000Z-00000a.json', 'OBJECT_DAMAGED'],
+  ]);
+  expect({ damaged, usable }).toEqual({ damaged: [], usable: true });
+});
+
+test('a copy does not call objects damaged that a destination does not give because it is gone', async () => {
+  const [report] = await bench.run({
+    main: async () => {
+      const repository = await bench.main();
+      bench.mainFault = fromThird((key) => {
+        throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
+      });
+      return repository;
+    },
+  });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
+  expect(await bench.state.damaged()).toEqual([]);
+});
+
+/** The disk does not even give what the directory says of an object. */
+const unlookedAt = (keys: readonly string[]): Fault => {
+  return (call, key) => {
+    if (call === 'stat' && keys.includes(key))
+      throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EIO', -5) });
+  };
+};
+
+test('objects in a row that cannot be looked at are not damaged, and the rest is read', async () => {
+  const bad = packs.slice(1, 5);
+  const { damaged, unread, stopped, bytesRead, bytes, affected } = await checkWith(unlookedAt(bad));
+  expect({ damaged, unread: unread.sort(), stopped, affected }).toEqual({
+    damaged: [],
+    unread: bad,
+    stopped: undefined,
+    affected: [],
+  });
+  expect(bytesRead).toBeGreaterThan(bytes / 4);
+});
+
+test('a repository in which nothing can be looked at is away, and not damaged', async () => {
+  const { damaged, stopped } = await checkWith((call, key) => {
+    if (call === 'stat') unlookedAt([key])(call, key);
+    if (call === 'get' && key.includes('/packs/')) badSector(key);
+    if (call === 'get' && /facts|index/.test(key)) badSector(key);
+  });
+  expect(damaged).toEqual([]);
+  expect(stopped?.code).toBe('DEST_UNREACHABLE');
+});
+
+test('what cannot be looked at in a copy is neither removed there nor sent again', async () => {
+  await bench.run();
+  const before = bench.files();
+  const [index] = (await inTime()).map(({ index }) => index);
+  const manifest = Object.keys(before).find((key) => key.endsWith('/manifest.json')) as string;
+  await bench.destination('copy').delete(manifest);
+  bench.fault = unlookedAt([index as string]);
+  const [report] = await bench.run();
+  expect(report).toMatchObject({ status: 'partial', error: { code: 'DEST_UNREACHABLE' } });
+  expect(Object.keys(bench.files()).sort()).toEqual(
+    Object.keys(before)
+      .filter((key) => key !== manifest)
+      .sort(),
+  );
+});

@@ -1,0 +1,20 @@
+import { expect, test } from 'vitest';
+import type { CheckResult } from '../../src/check/check.ts';
+import { statusOf } from '../../src/commands/check.ts';
+
+const well = { snapshots: 1, damaged: [], unread: [], records: [], manifests: [], usable: true };
+const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
+const stopped = { code: 'DEST_UNREACHABLE', message: 'away' } as const;
+
+test.each<[string, object, number, number]>([
+  ['all is whole', {}, 0, 0],
+  ['a rule of the bucket would take backups away', {}, 1, 3],
+  ['a lease is damaged', { records: [{ key: 'a', error }] }, 0, 3],
+  ['an object is damaged, and something can be restored', { damaged: [{ key: 'a', error }] }, 0, 3],
+  ['nothing can be restored', { damaged: [{ key: 'a', error }], usable: false }, 0, 1],
+  ['the destination went away', { stopped }, 0, 1],
+  ['the destination went away, and a rule is wrong', { stopped }, 1, 1],
+  ['there is nothing', { snapshots: 0 }, 1, 4],
+])('the exit status when %s', (_, over, rules, status) => {
+  expect(statusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);
+});

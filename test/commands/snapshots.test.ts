@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { accept } from '../../src/commands/accept.ts';
+import type { Call } from '../../src/commands/call.ts';
+import { show } from '../../src/commands/show.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { Signing } from '../../src/store/repository/signing.ts';
+
+const manifestOf = (id: string, source: string, status = 'ok') => ({
+  manifest: { id, end: id, trigger: 'manual', sources: { [source]: { kind: 'postgres', status, summary: id } } },
+});
+
+test('show latest SOURCE shows the newest that has the source, whatever newer snapshots are of', async () => {
+  const snapshots = [
+    manifestOf('20261120T030000Z-aaaaaa', 'other.postgres'),
+    manifestOf('20261119T030000Z-aaaaaa', 'db.postgres', 'partial'),
+    manifestOf('20261118T030000Z-aaaaaa', 'db.postgres'),
+  ];
+  const repository = {
+    signing: new Signing('repository'),
+    snapshots: async () => ({ snapshots, damaged: [] }),
+    resolve: async () => snapshots[0],
+  };
+  let out = '';
+  const call = {
+    app: { repository: async () => repository as unknown as Repository },
+    io: { out: (text: string) => (out += text) },
+    operands: ['latest', 'db.postgres'],
+    options: {},
+    json: true,
+  } as unknown as Call;
+  expect(await show(call)).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ summary: '20261118T030000Z-aaaaaa' });
+});
+
+test('accept makes no repository in an empty place', async () => {
+  const asked: unknown[] = [];
+  const app = {
+    settings: { copies: [] },
+    repository: async (options: unknown) => {
+      asked.push(options);
+      return { snapshots: async () => ({ snapshots: [], damaged: [] }) };
+    },
+    plan: async () => ({ sources: [] }),
+  };
+  const call = { app, io: { signal: new AbortController().signal }, operands: ['web.media'] } as unknown as Call;
+  await expect(accept(call)).rejects.toMatchObject({ code: 'SOURCE_UNKNOWN' });
+  expect(asked).toEqual([{ create: false }]);
+});

@@ -1,0 +1,349 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { encodeManifest } from '../../src/store/objects/manifest.ts';
+import { LEASE_MS, takeLease } from '../../src/store/repository/lease.ts';
+import { deletePin, pinKey, putPin, readPins } from '../../src/store/repository/pins.ts';
+import { openRepository, type Snapshot } from '../../src/store/repository/repository.ts';
+import { CopyBench, DAY, MEDIA } from '../run/copy-bench.ts';
+
+let bench: CopyBench;
+beforeEach(() => {
+  bench = new CopyBench();
+});
+afterEach(() => bench.remove());
+
+const unreachable = () => {
+  throw new LifeboatError('DEST_UNREACHABLE', 'the copy does not answer');
+};
+const pin = async (id: string) =>
+  putPin(await bench.main(), id, { reason: 'before deploy 4.2', at: '2026-11-10T03:00:00.000Z' });
+
+describe('a copy', () => {
+  test('gets everything, byte for byte, and then only what is new', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
+    await bench.nights(3);
+    expect(await bench.run()).toEqual([
+      { name: 'copy', status: 'ok', snapshots: 3, objects: 7, bytes: expect.any(Number) },
+    ]);
+    expect(bench.files()).toEqual(bench.files('main'));
+    expect(await bench.ids()).toHaveLength(3);
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 0, objects: 0, bytes: 0 }]);
+    await bench.night();
+    expect(await bench.run()).toMatchObject([{ snapshots: 1, objects: 2 }]);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+
+  test('gets them in the order of the chain, whatever their dates, so that it has no gap at any time', async () => {
+    const start = bench.now;
+    const order: string[] = [];
+    for (const day of [20, 0, -300, 1]) {
+      bench.now = start + day * DAY;
+      order.push(...(await bench.nights(1)));
+    }
+    const seen: string[] = [];
+    bench.fault = (call, key) => {
+      if (call === 'put' && key.endsWith('/manifest.json')) seen.push(key.split('/')[2] ?? '');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 4 }]);
+    expect(seen).toEqual(order);
+    expect(await bench.ids()).toEqual(order);
+  });
+
+  test('that locks what it has keeps older packs locked for as long as the snapshots that need them', async () => {
+    const locked: string[][] = [];
+    bench.prolong = async (keys) => locked.push([...keys]);
+    await bench.nights(2);
+    await bench.run();
+    expect(locked).toHaveLength(2);
+    const [first = [], second = []] = locked;
+    // The pack that all share was sent with the first one.
+    expect(second.filter((key) => first.includes(key) && key.includes('/packs/'))).toHaveLength(1);
+    const refuse = new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks');
+    bench.prolong = () => Promise.reject(refuse);
+    await bench.night();
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
+  test('that is behind says since when, and catches up with the oldest first', async () => {
+    await bench.nights(1);
+    await bench.run();
+    const complete = (await bench.state.copies()).copy?.complete;
+    bench.fault = unreachable;
+    const [first] = await bench.nights(1);
+    const at = new Date(bench.now - DAY).toISOString();
+    const failed = { status: 'failed', behindSince: at, error: { code: 'DEST_UNREACHABLE' } };
+    expect(await bench.run()).toMatchObject([failed]);
+    await bench.nights(2);
+    expect(await bench.run()).toMatchObject([failed]);
+    expect(await bench.state.copies()).toMatchObject({ copy: { complete, behindSince: at } });
+
+    const order: string[] = [];
+    bench.fault = (call, key) => void (call === 'put' && key.endsWith('manifest.json') && order.push(key));
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 3 }]);
+    expect(order).toEqual(order.toSorted());
+    expect(order[0]).toContain(first);
+    expect((await bench.state.copies()).copy?.behindSince).toBeUndefined();
+    expect(await bench.ids()).toHaveLength(4);
+  });
+
+  test('that stops at any call goes on where it stopped, and never has a manifest without its objects', async () => {
+    await bench.nights(3);
+    await pin((await bench.nights(1))[0] as string);
+    let calls = 0;
+    let stopAt = 0;
+    let sent = 0;
+    bench.fault = () => {
+      calls += 1;
+      if (calls > stopAt) unreachable();
+    };
+    // Later and later, until nothing stops it.
+    for (let status = ''; status !== 'ok'; stopAt += 11) {
+      calls = 0;
+      const [report] = await bench.run();
+      status = report?.status ?? '';
+      sent += report?.objects ?? 0;
+      const started = Object.keys(bench.files()).length > 0;
+      if (started) await bench.ids();
+      expect(stopAt).toBeLessThan(1000);
+    }
+    expect(sent).toBe(9);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+
+  test('that hangs is ended; the others are not held up', async () => {
+    await bench.nights(1);
+    bench.stallTimeoutMs = 2000;
+    bench.fault = (call, key) => (call === 'put' && key.includes('/packs/') ? new Promise(() => {}) : undefined);
+    const reports = await bench.run({ copies: [bench.place(), bench.place('other')] });
+    expect(reports).toMatchObject([
+      { name: 'copy', status: 'failed', error: { code: 'DEST_UNREACHABLE' } },
+      { name: 'other', status: 'ok', snapshots: 1 },
+    ]);
+    expect(reports[0]?.error?.message).toContain('made no progress');
+    expect(await bench.ids('other')).toHaveLength(1);
+  });
+
+  test('that is told to stop does, and tells why', async () => {
+    await bench.nights(1);
+    const stop = new AbortController();
+    bench.signal = stop.signal;
+    bench.fault = (_call, key) =>
+      void (key.includes('/packs/') && stop.abort(new LifeboatError('INTERRUPTED', 'stop')));
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'INTERRUPTED' } }]);
+  });
+
+  test('never gets an object that is damaged at the destination; the other snapshots go on', async () => {
+    bench.remove();
+    bench = new CopyBench({ local: true });
+    const ids = await bench.nights(3);
+    const key = (await bench.main())
+      .snapshots()
+      .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
+    const damaged = (await key) as string;
+    bench.write('main', damaged, bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
+    expect(report?.error?.message).toContain(`${ids[1]} is not copied: ${damaged}`);
+    expect(report?.behindSince).toBe(new Date(bench.now - 2 * DAY).toISOString());
+    expect(Object.keys(bench.files()).filter((name) => name.includes('manifest'))).toHaveLength(2);
+    expect(bench.files()[damaged]).toBeUndefined();
+    // The next backup stores it anew.
+    expect(await bench.state.damaged()).toEqual([damaged]);
+    // Nothing of a copy that lacks something is removed.
+    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toBeUndefined();
+  });
+
+  test('of another repository is refused, and nothing is written there', async () => {
+    await bench.nights(1);
+    const other = bench.destination('copy');
+    await openRepository(other, { project: 'shop', create: true, keys: {} });
+    const before = bench.files();
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
+    expect(bench.files()).toEqual(before);
+    await other.delete('lifeboat.json');
+    bench.write('copy', 'notes.txt', 'theirs');
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FOREIGN' } }]);
+    expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
+  });
+
+  test('that was begun and is empty now is not begun again: its disk may not be mounted', async () => {
+    await bench.nights(1);
+    bench.fault = (call, key) => {
+      if (call === 'put' && key.endsWith('manifest.json')) throw new LifeboatError('DEST_FULL', 'no space left');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'DEST_FULL' } }]);
+    bench.fault = undefined;
+    for (const key of Object.keys(bench.files())) await bench.destination('copy').delete(key);
+    await bench.destination('copy').delete('lifeboat.json');
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
+    expect(report?.error?.message).toContain('it was begun at');
+    expect(bench.files()).toEqual({});
+  });
+
+  test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
+    await bench.nights(2);
+    await bench.run();
+    const [pack, other] = Object.keys(bench.files()).filter((name) => name.includes('/packs/')) as [string, string];
+    const manifest = Object.keys(bench.files()).find((name) => name.endsWith('manifest.json')) as string;
+    await bench.destination('copy').delete(pack);
+    bench.write('copy', other, 'short');
+    bench.write('copy', manifest, '{"format":1');
+    expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
+    expect(bench.files()).toEqual(bench.files('main'));
+  });
+});
+
+describe('a copy and others', () => {
+  test('while another agent works there nothing is sent, and one that took over stops it before the next manifest', async () => {
+    await bench.nights(1);
+    await bench.run();
+    await bench.nights(1);
+    const leaseOf = (home: string) =>
+      takeLease({
+        ...{ destination: bench.destination('copy'), project: 'shop', home, holder: home, log: silentLog },
+        now: () => new Date(bench.now),
+      });
+    const other = await leaseOf('b');
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LOCKED' }, objects: 0 }]);
+    await other.release();
+    bench.fault = async (call, key) => {
+      if (call !== 'put' || !key.includes('/packs/')) return;
+      bench.fault = undefined;
+      bench.now += LEASE_MS;
+      await leaseOf('b');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'LEASE_LOST' }, snapshots: 0 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
+  });
+
+  test('a manifest that another agent brings at the same moment is no failure', async () => {
+    const [id] = (await bench.nights(1)) as [string];
+    const key = `shop/snapshots/${id}/manifest.json`;
+    bench.fault = async (call, name) => {
+      if (call === 'put' && name === key) bench.write('copy', key, bench.files('main')[key] ?? '');
+    };
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
+  test('a manifest there that is another one is told, and neither is touched', async () => {
+    const [first] = (await bench.nights(2)) as [string];
+    await bench.run();
+    const key = `shop/snapshots/${first}/manifest.json`;
+    const repository = await bench.copy();
+    const [, snapshot] = (await repository.snapshots()).snapshots;
+    const bytes = encodeManifest({ ...(snapshot as Snapshot).manifest, agentVersion: '9.9.9' });
+    bench.write('copy', key, bytes.toString('latin1'));
+    // Without the key that would tell which of them is right.
+    bench.signingKeys = [];
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 0, error: { code: 'OBJECT_DAMAGED' } });
+    expect(report?.error?.message).toContain('another one than at the destination');
+    expect(bench.files()[key]).toBe(bytes.toString('latin1'));
+    expect(await bench.state.damaged()).toEqual([]);
+  });
+
+  test('what is signed goes without the key; only the places of what it leaves out wait for it', async () => {
+    bench.copyKeep = 'last 1';
+    const ids = await bench.nights(3);
+    const keys = bench.signingKeys;
+    bench.signingKeys = [];
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+    expect(Object.keys(bench.files()).filter((key) => key.includes('/tombstones/'))).toEqual([]);
+    bench.signingKeys = keys;
+    expect(await bench.run()).toMatchObject([{ status: 'ok' }]);
+    expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('an empty destination gets everything back, and keeps its own pins', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    const before = bench.files('main');
+    const back = { ...bench.place('other'), keep: { last: 1_000_000 }, keepsPins: true as const };
+    const other = () => bench.copy('other');
+    expect(await bench.run({ copies: [back], main: () => bench.copy() })).toMatchObject([
+      { status: 'ok', snapshots: 3 },
+    ]);
+    expect(bench.files('other')).toEqual(before);
+    await putPin(await other(), ids[0] as string, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
+    const lost = Object.keys(bench.files('other')).filter((key) => key.includes('/packs/'));
+    for (const key of lost) await bench.destination('other').delete(key);
+    const mended = await bench.run({ copies: [back], main: () => bench.copy() });
+    expect(mended).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
+    expect([...(await readPins(await other())).keys()]).toEqual([ids[0]]);
+  });
+});
+
+describe('the retention of a copy', () => {
+  test('is its own, and what it removed never comes back', async () => {
+    bench.copyKeep = 'last 2';
+    await bench.nights(2);
+    await bench.run({}, { pruning: true });
+    const ids = await bench.nights(3);
+    const [report] = await bench.run({}, { pruning: true });
+    expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 2 } });
+    expect(await bench.ids()).toEqual(ids.slice(1));
+    expect((await bench.run({}, { pruning: true }))[0]).toMatchObject({ snapshots: 0, pruned: { snapshots: 0 } });
+    bench.copyKeep = '90d';
+    await bench.run({}, { pruning: true });
+    // The third was never there: it was left out, and may come.
+    expect(await bench.ids()).toEqual(ids);
+    expect((await (await bench.main()).snapshots()).snapshots).toHaveLength(5);
+    bench.now += DAY;
+    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toMatchObject({ objects: 4 });
+  });
+
+  test('may be longer than that of the destination', async () => {
+    bench.keep = 'last 2';
+    bench.copyKeep = '90d';
+    const ids = await bench.nights(3);
+    await bench.run({}, { pruning: true });
+    await bench.pruneMain();
+    ids.push(...(await bench.nights(1)));
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids('main')).toHaveLength(3);
+    expect(await bench.ids()).toEqual(ids);
+  });
+
+  test('leaves a chain without a gap where the destination had removed snapshots before', async () => {
+    bench.keep = 'last 2';
+    const ids = await bench.nights(4);
+    await bench.pruneMain();
+    await bench.run();
+    expect(await bench.ids()).toEqual(ids.slice(2));
+  });
+
+  test('keeps what a pin that cannot be read is of', async () => {
+    bench.copyKeep = 'last 1';
+    const [first] = (await bench.nights(1)) as [string];
+    await pin(first);
+    await bench.nights(3);
+    const fault: typeof bench.mainFault = (call, key) => {
+      if (call === 'get' && key === pinKey('shop', first)) throw new LifeboatError('OBJECT_DAMAGED', 'bad sector');
+    };
+    const main = async () => {
+      const repository = await bench.main();
+      bench.mainFault = fault;
+      return repository;
+    };
+    await bench.run({ main }, { pruning: true });
+    bench.mainFault = undefined;
+    expect(await bench.ids()).toContain(first);
+    expect([...(await readPins(await bench.copy())).keys()]).toEqual([first]);
+  });
+
+  test('keeps what is pinned, as long as it is', async () => {
+    bench.copyKeep = 'last 1';
+    const [first] = (await bench.nights(1)) as [string];
+    await pin(first);
+    await bench.nights(3);
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids()).toContain(first);
+    expect(await bench.ids()).toHaveLength(2);
+    await deletePin(await bench.main(), first);
+    await bench.run({}, { pruning: true });
+    expect(await bench.ids()).toHaveLength(1);
+  });
+});

@@ -1,0 +1,265 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import type { CopyPlace } from '../../../src/copy/copy.ts';
+import { copyLines, copyStateLines } from '../../../src/report/copy-text.ts';
+import type { CopyReport } from '../../../src/report/events.ts';
+import type { CopyState } from '../../../src/run/state.ts';
+import { deletePin, putPin } from '../../../src/store/repository/pins.ts';
+import { LONG_WAIT } from '../../harness/wait.ts';
+import { CopyBench, type Fault, MEDIA } from '../../run/copy-bench.ts';
+
+/** What keeps a copy from harm that comes of a wrong place, a lock, or a long time. */
+
+let bench: CopyBench;
+beforeEach(() => {
+  bench = new CopyBench();
+});
+afterEach(() => bench.remove());
+
+describe('a copy that is the destination under another name', () => {
+  test('is refused before anything is done there', async () => {
+    bench.copyKeep = 'last 1';
+    await bench.nights(3);
+    const lease = await bench.place('main').lease(await bench.main());
+    const place = { ...bench.place('main'), name: '/same' };
+    const [report] = await bench.run({ copies: [place], lease }, { pruning: true });
+    expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
+    expect(report?.error?.message).toContain('is the destination itself');
+    expect(report?.isDestination).toBe(true);
+    expect(await bench.ids('main')).toHaveLength(3);
+    // Its lease was not taken over.
+    await lease.fence();
+    expect(await bench.run({ lease })).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+    await lease.release();
+  });
+});
+
+describe('two copies that are one place', () => {
+  const short = () => ({ ...bench.place(), name: '/short', keep: { last: 1 } });
+  const long = () => ({ ...bench.place(), name: '/long', keep: { last: 9 } });
+  const slow = (place: CopyPlace): CopyPlace => ({
+    ...place,
+    open: async (...args) => {
+      await sleep(300);
+      return place.open(...args);
+    },
+  });
+
+  test.each([
+    ['the short one first', () => [short(), long()]],
+    ['the long one first', () => [long(), short()]],
+    ['the short one first, and done before the other is looked at', () => [short(), slow(long())]],
+    ['the short one listed last, but done first', () => [slow(long()), short()]],
+  ])('keep what they have, and one of them has everything: %s', async (_, copies) => {
+    await bench.nights(3);
+    await bench.run({ copies: [long()] });
+    const ids = await bench.nights(1);
+    for (let run = 0; run < 2; run++) {
+      const reports = await bench.run({ copies: copies() }, { pruning: true });
+      const [refused] = reports.filter(({ status }) => status === 'failed');
+      const [made] = reports.filter(({ status }) => status === 'ok');
+      expect(refused).toMatchObject({ error: { code: 'DEST_FOREIGN' } });
+      expect(refused?.error?.message).toBe(`${refused?.name} is ${made?.name}, under another name`);
+      expect(made?.pruneError).toMatchObject({ code: 'DEST_FOREIGN' });
+      expect(reports.map(({ pruned }) => pruned)).toEqual([undefined, undefined]);
+      expect(await bench.ids()).toHaveLength(4);
+      expect(await bench.ids()).toContain(ids[0]);
+    }
+    // By itself the short one is pruned.
+    expect(await bench.run({ copies: [short()] }, { pruning: true })).toMatchObject([{ pruned: { snapshots: 3 } }]);
+  });
+
+  test('are found too when the lease of the first takes long, and remembered while one does not answer', async () => {
+    await bench.nights(3);
+    await bench.run({ copies: [long()] });
+    const late = short();
+    const { lease } = late;
+    late.lease = async (repository) => {
+      await sleep(2000);
+      return lease(repository);
+    };
+    const reports = await bench.run({ copies: [late, long()] }, { pruning: true });
+    expect(reports.map(({ error, pruneError }) => (error ?? pruneError)?.code)).toEqual([
+      'DEST_FOREIGN',
+      'DEST_FOREIGN',
+    ]);
+    const gone = { ...long(), open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')) };
+    for (let run = 0; run < 2; run++) {
+      expect(await bench.run({ copies: [short(), gone] }, { pruning: true })).toMatchObject([
+        { status: 'ok', pruneError: { code: 'DEST_FOREIGN' } },
+        { error: { code: 'DEST_UNREACHABLE' } },
+      ]);
+    }
+    expect(await bench.ids()).toHaveLength(3);
+    // Put right: each is a place of its own.
+    const apart = { ...bench.place('other'), name: '/long', keep: { last: 9 } };
+    await bench.state.saveCopies({ ...(await bench.state.copies()), '/long': { sameAs: '/short' } });
+    expect(await bench.run({ copies: [short(), apart] }, { pruning: true })).toMatchObject([
+      { status: 'ok', pruned: { snapshots: 2 } },
+      { status: 'ok' },
+    ]);
+  });
+
+  test('one that hangs when its lease is taken is given up, and the others are made and pruned', async () => {
+    await bench.nights(3);
+    await bench.run({ copies: [{ ...bench.place('other'), keep: { last: 9 } }] });
+    bench.stallTimeoutMs = 4000;
+    const hanging = { ...bench.place(), name: '/hangs', lease: () => new Promise<never>(() => undefined) };
+    const other = { ...bench.place('other'), keep: { last: 1 } };
+    expect(await bench.run({ copies: [hanging, other] }, { pruning: true })).toMatchObject([
+      { status: 'failed', error: { code: 'DEST_UNREACHABLE' } },
+      { status: 'ok', pruned: { snapshots: 2 } },
+    ]);
+  });
+
+  test('a copy that is done when the run is to end is well, and not pruned', async () => {
+    await bench.nights(2);
+    const stop = new AbortController();
+    const waits: CopyPlace = {
+      ...bench.place('other'),
+      open: () => new Promise((_, reject) => stop.signal.addEventListener('abort', () => reject(new Error('stopped')))),
+    };
+    const running = bench.run({ copies: [short(), waits], signal: stop.signal }, { pruning: true });
+    await vi.waitFor(async () => expect(await bench.ids()).toHaveLength(1), LONG_WAIT);
+    // After its manifest little is left to be done.
+    await sleep(500);
+    stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
+    const [made] = await running;
+    expect(made).toMatchObject({ status: 'ok', snapshots: 1 });
+    expect(made).not.toHaveProperty('pruneError');
+  });
+
+  test('do not keep a third one from being pruned, nor does one that does not answer', async () => {
+    await bench.nights(3);
+    const gone = {
+      ...bench.place('main'),
+      name: 'gone',
+      open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')),
+    };
+    const third = { ...bench.place('other'), keep: { last: 1 } };
+    await bench.run({ copies: [long(), { ...third, keep: { last: 9 } }] });
+    const reports = await bench.run({ copies: [short(), gone, long(), third] }, { pruning: true });
+    expect(reports[3]).toMatchObject({ status: 'ok', pruned: { snapshots: 2 } });
+    expect(reports[1]).toMatchObject({ status: 'failed', error: { code: 'DEST_UNREACHABLE' } });
+    expect(await bench.ids()).toHaveLength(3);
+  });
+});
+
+describe('a copy that was complete and is empty now', () => {
+  test('is not filled anew, before somebody says so', async () => {
+    await bench.nights(2);
+    // The first time it is made, also after a try that failed.
+    bench.fault = () => {
+      throw new LifeboatError('DEST_UNREACHABLE', 'away');
+    };
+    await bench.run();
+    bench.fault = undefined;
+    await bench.run();
+    const { complete } = (await bench.state.copies()).copy as CopyState;
+    const place = bench.destination('copy');
+    for await (const { key } of place.list('')) await place.delete(key);
+    for (let run = 0; run < 2; run++) {
+      const [report] = await bench.run();
+      expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' }, objects: 0 });
+      expect(report?.error?.message).toBe(`copy holds nothing, and so no copy; it was complete at ${complete}`);
+      expect(report?.error?.hint).toContain('lifeboat accept copy');
+      expect(bench.files()).toEqual({});
+    }
+    await bench.state.saveCopies({ copy: {} });
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 2 }]);
+  });
+});
+
+describe('a copy that lets nothing be deleted', () => {
+  const refuse: Fault = (call, key) => {
+    if (call === 'delete' && !key.includes('/leases/')) throw new LifeboatError('DELETE_REFUSED', `${key} is kept`);
+  };
+
+  test('goes on after an unpin, and tells what it does not let be pruned', async () => {
+    bench.fault = refuse;
+    const [first] = (await bench.nights(1)) as [string];
+    await putPin(await bench.main(), first, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
+    await bench.run();
+    await deletePin(await bench.main(), first);
+    await bench.nights(2);
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 2 }]);
+    bench.fault = undefined;
+    await bench.run();
+    bench.fault = refuse;
+    bench.copyKeep = 'last 1';
+    const [report] = await bench.run({}, { pruning: true });
+    expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 0, refused: { snapshots: 2 } } });
+    expect(copyLines([report as CopyReport], new Date(bench.now))).toEqual([
+      '  copy copy is up to date · 2 old snapshots kept by the destination',
+    ]);
+  });
+
+  test('gets the snapshots that do not need what is wrong there, and tells the others', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    const { snapshots } = await (await bench.main()).snapshots();
+    const pack = snapshots[2]?.manifest.sources[MEDIA]?.packs[1]?.key as string;
+    bench.write('copy', pack, 'short');
+    bench.write('copy', `shop/snapshots/${ids[1]}/manifest.json`, '{"format":1');
+    bench.fault = refuse;
+    const [fourth] = (await bench.nights(1)) as [string];
+    const [report] = await bench.run();
+    expect(report).toMatchObject({ status: 'partial', snapshots: 1, error: { code: 'DELETE_REFUSED' } });
+    expect(report?.error?.message).toContain(`${ids[0]} is not copied: ${pack} has the wrong size`);
+    expect(Object.keys(bench.files())).toContain(`shop/snapshots/${fourth}/manifest.json`);
+    expect((await bench.state.copies()).copy?.behindSince).toBe(snapshots[1]?.manifest.end);
+    // Nothing is wrong with the destination.
+    expect(await bench.state.damaged()).toEqual([]);
+    bench.fault = undefined;
+    expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1, objects: 1 }]);
+    expect(await bench.ids()).toHaveLength(4);
+  });
+});
+
+test('a copy whose disk does not let a manifest be read keeps it, and is told of', async () => {
+  const [id] = (await bench.nights(2)) as [string];
+  await bench.run();
+  const files = bench.files();
+  bench.fault = (call, key) => {
+    const failed = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', errno: -5 });
+    if (call === 'get' && key.endsWith(`${id}/manifest.json`)) {
+      throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause: failed });
+    }
+  };
+  await bench.nights(1);
+  const [report] = await bench.run({}, { pruning: true });
+  expect(report).toMatchObject({ status: 'partial', snapshots: 1, error: { code: 'OBJECT_DAMAGED' } });
+  expect(report?.error?.message).toBe(`the manifest of ${id} cannot be read at copy`);
+  expect(report?.pruned).toBeUndefined();
+  for (const key of Object.keys(files).filter((name) => name.includes(id))) expect(bench.files()[key]).toBe(files[key]);
+  bench.fault = undefined;
+  expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 0 }]);
+});
+
+test('locks are seen to before the manifest is there, and what is wrong with them is told once', async () => {
+  const seen: boolean[] = [];
+  bench.prolong = async () => {
+    seen.push(Object.keys(bench.files()).some((key) => key.endsWith('manifest.json')));
+    throw new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks');
+  };
+  await bench.nights(2);
+  const [report] = await bench.run();
+  expect(seen).toEqual([false, true]);
+  expect(report).toMatchObject({ status: 'ok', problems: [{ severity: 'warning', code: 'DEST_UNWRITABLE' }] });
+  expect(report?.problems).toHaveLength(1);
+  const { copy } = await bench.state.copies();
+  expect(copyLines([report as CopyReport], new Date())[1]).toContain('! copy copy: older packs');
+  expect(copyStateLines([{ name: 'copy', ...copy }], new Date())[1]).toContain('! copy copy: older packs');
+});
+
+test('a copy that takes its time to prune is not ended as one that hangs', async () => {
+  bench.copyKeep = 'last 1';
+  await bench.nights(8);
+  await bench.run({ copies: [{ ...bench.place(), keep: { last: 9 } }] });
+  bench.stallTimeoutMs = 4000;
+  bench.fault = (call) => (call === 'delete' ? sleep(300) : undefined);
+  const [report] = await bench.run({}, { pruning: true });
+  expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 7 } });
+  expect(report?.pruneError).toBeUndefined();
+});

@@ -1,0 +1,328 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { BackupRequest } from '../../src/backup/context.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { type DaemonDeps, daemon } from '../../src/daemon/daemon.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import { appendJournal } from '../../src/run/journal.ts';
+import { openState, type State } from '../../src/run/state.ts';
+import { WAIT } from '../harness/wait.ts';
+import { makeReport } from '../report/fixtures.ts';
+
+const NIGHTLY = '0 3 * * *';
+
+let directory: string;
+let state: State;
+let now: Date;
+let runs: Omit<BackupRequest, 'signal'>[];
+let warnings: string[];
+let backup: (request: BackupRequest) => Promise<RunReport>;
+let tick: () => Promise<void>;
+let stop: AbortController;
+let ended: Promise<void> | undefined;
+let deps: DaemonDeps;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-daemon-'));
+  state = openState(path.join(directory, 'state'));
+  now = new Date('2026-11-20T12:00:00Z');
+  runs = [];
+  warnings = [];
+  backup = async ({ signal: _signal, begun, ...request }) => {
+    begun?.();
+    runs.push(request);
+    return {} as RunReport;
+  };
+  stop = new AbortController();
+  deps = {
+    state,
+    log: { ...silentLog, warn: (message) => warnings.push(message) },
+    now: () => now,
+    zone: 'UTC',
+    schedule: NIGHTLY,
+    journals: path.join(directory, 'journals'),
+    agentId: 'a1',
+    aliveFile: path.join(directory, 'alive', 'file'),
+    plan: async () => ({ project: 'shop', sources: [], problems: [] }) as Plan,
+    backup: (request) => backup(request),
+    recover: vi.fn(async () => undefined),
+    isBusy: async () => false,
+    watch: async () => undefined,
+    everyMinute: (callback) => {
+      tick = callback;
+      return () => undefined;
+    },
+  };
+  mkdirSync(deps.journals);
+});
+afterEach(async () => {
+  stop.abort();
+  await ended;
+  rmSync(directory, { recursive: true });
+});
+
+/** Starts the daemon; resolves when it has looked at the clock once. */
+async function start(): Promise<void> {
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(async () => expect(await state.served()).not.toEqual({}), WAIT);
+  await tick();
+}
+
+/** Lets the daemon look at the clock at that time. */
+async function at(time: string): Promise<void> {
+  now = new Date(time);
+  await tick();
+}
+
+test('a new schedule has missed nothing; at its time it runs once, also with nothing planned', async () => {
+  await start();
+  expect(runs).toEqual([]);
+  await at('2026-11-21T02:59:00Z');
+  expect(runs).toEqual([]);
+  await at('2026-11-21T03:00:00Z');
+  await at('2026-11-21T03:01:00Z');
+  expect(runs).toMatchObject([{ trigger: 'schedule' }]);
+  await at('2026-11-22T03:00:00Z');
+  expect(runs).toHaveLength(2);
+});
+
+test('what was missed is caught up at the start, once however often it was missed', async () => {
+  await state.saveServed({ [NIGHTLY]: '2026-11-01T03:00:00.000Z' });
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'catch-up' }]), WAIT);
+  await tick();
+  await at('2026-11-20T12:01:00Z');
+  expect(runs).toHaveLength(1);
+});
+
+test('a run that finds another under way follows it', async () => {
+  await start();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const good = backup;
+  backup = async () => {
+    await promise;
+    throw new LifeboatError('LOCKED', 'another run is under way');
+  };
+  const put = at('2026-11-21T03:00:00Z');
+  // A minute that passes meanwhile starts nothing beside it.
+  const beside = at('2026-11-21T03:01:00Z');
+  resolve();
+  await Promise.all([put, beside]);
+  await at('2026-11-21T03:05:00Z');
+  await at('2026-11-21T03:06:00Z');
+  // Nothing is caught up on before it begins.
+  expect(warnings).toEqual([]);
+  backup = good;
+  await at('2026-11-21T03:07:00Z');
+  expect(runs).toMatchObject([{ trigger: 'catch-up' }]);
+  expect(warnings).toEqual(['catching up on a run that was missed']);
+});
+
+test('a spool that cannot be written keeps no run from being begun, and none is begun twice', async () => {
+  await start();
+  deps.state.saveServed = async () => {
+    throw new Error('disk full');
+  };
+  await at('2026-11-21T03:00:00Z');
+  await at('2026-11-21T03:01:00Z');
+  expect(runs).toHaveLength(1);
+});
+
+describe('a scheduled run that fails', () => {
+  const sources = ['db.postgres', 'web.media'].map((name) => ({ name, schedule: NIGHTLY }));
+  const away = { code: 'PG_UNREACHABLE', message: 'away' } as const;
+  /** What each try comes to, by source; those that are not named go well. */
+  let failing: string[];
+  let tried: { trigger: string; names: string[]; retryAt: string | undefined }[];
+
+  beforeEach(() => {
+    failing = ['db.postgres'];
+    tried = [];
+    deps.plan = async () => ({ project: 'shop', sources, problems: [] }) as never as Plan;
+    backup = async ({ trigger, only, begun, attempt }) => {
+      begun?.();
+      const names = sources.filter((source) => only?.(source as never)).map(({ name }) => name);
+      const at = failing.some((name) => names.includes(name)) ? attempt?.retryAt()?.toISOString() : undefined;
+      tried.push({ trigger, names, retryAt: at });
+      const results = names.map((name) => ({ name, ...(failing.includes(name) ? failed : { status: 'ok' as const }) }));
+      const report = {
+        ...makeReport(),
+        end: now.toISOString(),
+        results,
+        ...(at ? { retry: { at, quiet: true } } : {}),
+      };
+      await state.saveLastRun(report as RunReport);
+      return report as RunReport;
+    };
+  });
+  const failed = { status: 'failed' as const, error: away };
+
+  test('is made again for what failed, twice in the same night, and then at its next time', async () => {
+    await start();
+    for (const minute of ['00', '09', '10', '11', '29', '30', '31', '59']) await at(`2026-11-21T03:${minute}:00Z`);
+    expect(tried).toEqual([
+      { trigger: 'schedule', names: ['db.postgres', 'web.media'], retryAt: '2026-11-21T03:10:00.000Z' },
+      { trigger: 'catch-up', names: ['db.postgres'], retryAt: '2026-11-21T03:30:00.000Z' },
+      { trigger: 'catch-up', names: ['db.postgres'], retryAt: undefined },
+    ]);
+    expect(await state.retries()).toEqual([]);
+    await at('2026-11-22T03:00:00Z');
+    expect(tried).toHaveLength(4);
+  });
+
+  test('is made again though the spool is full', async () => {
+    await start();
+    const full = async () => {
+      throw new Error('disk full');
+    };
+    Object.assign(deps.state, { saveServed: full, saveRetries: full });
+    for (const minute of ['00', '10', '30', '50']) await at(`2026-11-21T03:${minute}:00Z`);
+    expect(tried.map(({ retryAt }) => retryAt?.slice(11, 16))).toEqual(['03:10', '03:30', undefined]);
+  });
+
+  test('is not made again once it went well, by itself or by hand', async () => {
+    await start();
+    await at('2026-11-21T03:00:00Z');
+    failing = [];
+    await at('2026-11-21T03:10:00Z');
+    await at('2026-11-21T03:30:00Z');
+    expect(tried.map(({ names }) => names)).toEqual([['db.postgres', 'web.media'], ['db.postgres']]);
+    failing = ['db.postgres'];
+    await at('2026-11-22T03:00:00Z');
+    const byHand = [{ name: 'db.postgres', status: 'ok' }] as RunReport['results'];
+    await state.saveLastRun({ ...makeReport(), end: '2026-11-22T03:05:00Z', results: byHand });
+    await at('2026-11-22T03:10:00Z');
+    expect(tried).toHaveLength(3);
+    expect(await state.retries()).toEqual([]);
+  });
+
+  test('is made again by the next agent too, also when it was that which ended', async () => {
+    await start();
+    const died = backup;
+    backup = (request) => {
+      void died(request);
+      return new Promise(() => undefined);
+    };
+    void at('2026-11-21T03:00:00Z');
+    await vi.waitFor(async () => expect(await state.lastRun()).toBeDefined(), WAIT);
+    backup = died;
+    // The one that hangs stands for an agent that was killed: nothing more comes of it.
+    now = new Date('2026-11-21T08:00:00Z');
+    const second = new AbortController();
+    const again = daemon({ ...deps, state: openState(state.directory) }, second.signal);
+    await vi.waitFor(() => expect(tried).toHaveLength(2), WAIT);
+    expect(tried[1]).toMatchObject({ trigger: 'catch-up', names: ['db.postgres'] });
+    second.abort();
+    await again;
+    ended = undefined;
+  });
+
+  test('and whose turn comes while another run is under way follows it', async () => {
+    await start();
+    await at('2026-11-21T03:00:00Z');
+    const good = backup;
+    backup = async () => {
+      throw new LifeboatError('LOCKED', 'another run is under way');
+    };
+    await at('2026-11-21T03:10:00Z');
+    backup = good;
+    await at('2026-11-21T03:14:00Z');
+    expect(tried.map(({ retryAt }) => retryAt)).toEqual(['2026-11-21T03:10:00.000Z', '2026-11-21T03:34:00.000Z']);
+  });
+
+  test('is not made again when its next time comes before', async () => {
+    sources[0] = { name: 'db.postgres', schedule: '*/5 * * * *' };
+    await start();
+    await at('2026-11-20T12:05:00Z');
+    expect(tried).toEqual([{ trigger: 'schedule', names: ['db.postgres'], retryAt: undefined }]);
+    expect(await state.retries()).toEqual([]);
+    sources[0] = { name: 'db.postgres', schedule: NIGHTLY };
+  });
+});
+
+test('what a run left undone is tried again every minute', async () => {
+  await start();
+  expect(deps.recover).toHaveBeenCalledTimes(1);
+  appendJournal(path.join(deps.journals, 'a.ndjson'), { type: 'start', verb: 'restore', id: 'a' });
+  await at('2026-11-20T12:01:00Z');
+  await at('2026-11-20T12:02:00Z');
+  expect(deps.recover).toHaveBeenCalledTimes(3);
+});
+
+test('and sooner at first, without waiting for the minute, until nothing is left', async () => {
+  deps.recoverAgainMs = 5;
+  await start();
+  const looks = () => vi.mocked(deps.recover).mock.calls.length;
+  const journal = path.join(deps.journals, 'a.ndjson');
+  appendJournal(journal, { type: 'start', verb: 'restore', id: 'a' });
+  await tick();
+  await vi.waitFor(() => expect(looks()).toBeGreaterThan(4), WAIT);
+  rmSync(journal);
+  await tick();
+  const now = looks();
+  await tick();
+  expect(looks()).toBe(now);
+});
+
+test('a stop waits for the run under way, which hears of it', async () => {
+  await start();
+  const heard: string[] = [];
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  backup = ({ signal }) =>
+    new Promise((resolve) => {
+      begin();
+      signal.addEventListener('abort', () => {
+        heard.push('abort');
+        setTimeout(() => {
+          heard.push('ended');
+          resolve({} as RunReport);
+        }, 20);
+      });
+    });
+  void at('2026-11-21T03:00:00Z');
+  await begun;
+  stop.abort();
+  await ended;
+  expect(heard).toEqual(['abort', 'ended']);
+});
+
+test('a stop is handed on to a run in another process of this container, and waits for it', async () => {
+  await start();
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  const gone = once(child, 'exit');
+  let busy = true;
+  void gone.then(() => {
+    busy = false;
+  });
+  deps.isBusy = async () => busy;
+  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a1', pid: child.pid ?? 0 } as const;
+  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
+  stop.abort();
+  await ended;
+  expect((await gone)[1]).toBe('SIGTERM');
+});
+
+test('a process in the container of another agent, whose number is that of one here, is not stopped', async () => {
+  await start();
+  const child = spawn('sleep', ['60']);
+  await once(child, 'spawn');
+  let busy = true;
+  deps.isBusy = async () => busy;
+  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a2', pid: child.pid ?? 0 } as const;
+  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
+  stop.abort();
+  // Several looks, 100 ms apart.
+  await new Promise((resolve) => setTimeout(resolve, 350));
+  busy = false;
+  await ended;
+  expect(child.kill(0)).toBe(true);
+  child.kill('SIGKILL');
+  expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
+});

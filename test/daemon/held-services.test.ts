@@ -1,0 +1,82 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { heldProblems, heldServices } from '../../src/daemon/held-services.ts';
+import { appendJournal, type JournalEntry, processStart } from '../../src/run/journal.ts';
+import { type Here, runsUnderWay } from '../../src/run/under-way.ts';
+
+const container = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-held-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const write = (id: string, start: object, ...more: JournalEntry[]) => {
+  const entries = [
+    { type: 'start', verb: 'restore', id, ...start } as JournalEntry,
+    { type: 'stop', container },
+    ...more,
+  ];
+  for (const entry of entries as JournalEntry[]) appendJournal(path.join(directory, `${id}.ndjson`), entry);
+};
+const look = async (here: Here = { agentId: 'a1' }) => heldServices(directory, await runsUnderWay(directory, here));
+
+test.each<[string, JournalEntry[], string]>([
+  ['old', [{ type: 'reported', reached: 'nothing' }], 'the data in place is that from before (RUN_DIED)'],
+  ['new', [{ type: 'reported', reached: 'swapped' }], 'the data in place is the restored one, complete (RUN_DIED)'],
+  ['unknown', [], 'which data is in place is not known yet (RUN_DIED)'],
+])('a container that a dead restore holds is shown with its data: %s', async (data, more, text) => {
+  write('r1', {}, ...more);
+  const held = await look();
+  expect(held).toEqual([{ container: 'shop-web-1', run: 'r1', verb: 'restore', waitsFor: 'start', data }]);
+  expect(heldProblems(held).map(({ message, code }) => `${message} (${code})`)).toEqual([
+    `it is stopped, or being stopped, and not started again yet, after restore r1 has ended; ${text}`,
+  ]);
+  write('r1', {}, { type: 'started', container });
+  expect(await look()).toEqual([]);
+});
+
+/** The number of a process that has ended. */
+async function endedProcess(): Promise<number> {
+  const child = spawn('true');
+  await once(child, 'exit');
+  return child.pid ?? 0;
+}
+
+const me = { agent: 'a1', pid: process.pid, since: processStart(process.pid) };
+
+test.each<[string, () => object | Promise<object>, JournalEntry[], string[]]>([
+  ['of this process', () => me, [], []],
+  [
+    'whose process has ended, while recovery holds the lock',
+    async () => ({ ...me, pid: await endedProcess() }),
+    [],
+    ['r1'],
+  ],
+  ['whose number another process has now', () => ({ ...me, since: '1' }), [], ['r1']],
+  ['that has been reported, and is being undone by this process', () => me, [{ type: 'reported' }], ['r1']],
+  ['of an agent that is gone', () => ({ ...me, agent: 'a2' }), [], ['r1']],
+  ['of another agent that runs, and shares the spool', () => ({ agent: 'other', pid: 1 }), [], []],
+  [
+    'by an earlier version, which did not note when its process started',
+    () => ({ agent: 'a1', pid: process.pid }),
+    [],
+    [],
+  ],
+])('what a run holds %s', async (_, start, more, shown) => {
+  write('r1', await start(), ...more);
+  const held = await look({ agentId: 'a1', isRunning: async (agent) => agent === 'other' });
+  expect(held.map(({ run }) => run)).toEqual(shown);
+});
+
+test('a run that is under way hides nothing that an older or a newer one has left', async () => {
+  write('r1', {}, { type: 'reported' });
+  write('r2', me);
+  write('r3', {}, { type: 'reported' });
+  expect((await look()).map(({ run }) => run)).toEqual(['r1', 'r3']);
+});

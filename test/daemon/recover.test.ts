@@ -1,0 +1,429 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
+import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
+import { Journal, type Reached } from '../../src/run/journal.ts';
+import { openState } from '../../src/run/state.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { makeReport } from '../report/fixtures.ts';
+
+const run: RunStart = {
+  id: '20261120T030000Z-4f1c9a',
+  rid: '8c5bd0a4-3c4d-4c1e-9f59-0c3f5f1a2b3c',
+  project: 'shop',
+  trigger: 'schedule',
+  start: '2026-11-20T03:00:00Z',
+  sources: ['web.media'],
+};
+
+let directory: string;
+let journals: string;
+let done: string[];
+let told: RunReport[];
+let restores: RestoreReport[];
+let records: Map<string, string>;
+let reached: Reached;
+let committed: string[];
+let damaged: string[];
+let failing: Set<string>;
+let others: Set<string>;
+/** runs of which helpers are still there */
+let living: Set<string>;
+let deps: RecoverDeps;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-recover-'));
+  journals = path.join(directory, 'journals');
+  const spool = path.join(directory, 'runs');
+  mkdirSync(path.join(spool, run.id), { recursive: true });
+  writeFileSync(path.join(spool, run.id, 'index.ndjson'), 'x');
+  done = [];
+  told = [];
+  restores = [];
+  records = new Map();
+  reached = 'nothing';
+  committed = [];
+  damaged = [];
+  failing = new Set();
+  others = new Set();
+  living = new Set();
+  const step = async (name: string) => {
+    if (failing.has(name.split(' ')[0] ?? '')) throw new LifeboatError('ENGINE_UNREACHABLE', `${name} failed`);
+    done.push(name);
+  };
+  const repository = {
+    snapshots: async () => ({
+      snapshots: committed.map((id) => ({ manifest: { id }, hash: '' })),
+      damaged: damaged.map((id) => ({ id, error: new LifeboatError('OBJECT_DAMAGED', 'flipped') })),
+    }),
+    project: 'shop',
+    destination: {
+      put: async (key: string, body: Readable) => {
+        if (records.has(key)) throw new LifeboatError('DEST_EXISTS', 'there');
+        records.set(key, await text(body));
+      },
+      get: async (key: string) => Readable.from([Buffer.from(records.get(key) ?? '')]),
+    },
+    removeObjects: async (keys: string[]) => step(`remove ${keys.join(' ')}`),
+  } as unknown as Repository;
+  deps = {
+    journals,
+    spool,
+    destination: '/backups',
+    state: openState(path.join(directory, 'state')),
+    dispatcher: {
+      emit(event) {
+        if (event.type === 'run-finished') told.push(event.report);
+        if (event.type === 'restore-finished') restores.push(event.report);
+      },
+      settle: async () => void done.push('settle'),
+    },
+    log: silentLog,
+    now: () => new Date('2026-11-20T04:00:00Z'),
+    repository: async () => repository,
+    holdDeps: (record) => ({
+      record,
+      patienceMs: 0,
+      log: silentLog,
+      engine: {
+        inspectContainer: async () => ({ running: false }),
+        startContainer: (id: string) => step(`start ${id}`),
+      } as never,
+    }),
+    isOthers: async (agent) => others.has(agent),
+    reapHelpers: async (keep) => {
+      await step(`reap ${(await keep({ runId: run.id, agent: 'a1' })) ? 'strays' : 'helpers'}`);
+      return living;
+    },
+    undoVolumes: async () => {
+      await step('undo volumes');
+      return { done: true, now: 'old' };
+    },
+    dropDatabases: async () => {
+      await step('drop');
+      return true;
+    },
+    reachedBy: async () => reached,
+    agentVersion: '1.2.3',
+    sweepTemporary: () => step('sweep'),
+  };
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const dead = (agent = 'a1') => {
+  const journal = new Journal(journals, { type: 'start', verb: 'backup', run, agent });
+  journal.record({ type: 'stop', container: { id: 'c1', name: 'web', project: 'shop', service: 'web' } });
+  journal.record({ type: 'object', key: 'shop/packs/a' });
+  return journal;
+};
+
+test('with nothing left open nobody is told, and strays and the spool are cleared', async () => {
+  await recover(deps);
+  expect({ done, told }).toEqual({ done: ['reap helpers'], told: [] });
+  expect(readdirSync(deps.spool)).toEqual([]);
+});
+
+test('a dead run is undone, and told as failed under its own rid', async () => {
+  dead();
+  await recover(deps);
+  expect(done).toContain('start c1');
+  expect(done.indexOf('reap helpers')).toBeLessThan(done.indexOf('remove shop/packs/a'));
+  expect(done).toContain('sweep');
+  expect(told).toMatchObject([{ ...run, status: 'failed', error: { code: 'RUN_DIED' } }]);
+  expect(told[0]).not.toHaveProperty('snapshot');
+  expect(await deps.state.lastRun()).toMatchObject({ id: run.id, status: 'failed' });
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('one that died after its commit is told as failed with its snapshot', async () => {
+  dead();
+  committed = [run.id];
+  await recover(deps);
+  expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
+});
+
+test('of one whose destination cannot be asked it is not said that nothing is left', async () => {
+  dead();
+  deps.repository = async () => {
+    throw new LifeboatError('DEST_UNREACHABLE', 'away');
+  };
+  await recover(deps);
+  expect(told[0]?.error?.hint).toContain('could not be looked at yet');
+  expect(done).toContain('start c1');
+  // The next look removes what it stored, and tells nothing again.
+  expect(readdirSync(journals)).toHaveLength(1);
+});
+
+test('of one whose manifest cannot be read it is not said that nothing is left', async () => {
+  dead();
+  damaged = [run.id];
+  await recover(deps);
+  expect(told[0]?.error?.hint).toContain('cannot be read');
+  expect(told[0]).not.toHaveProperty('snapshot');
+});
+
+test('the status before is that of the last run with all that it told, not of its own sources alone', async () => {
+  dead();
+  const others = [{ name: 'db.postgres', attention: 'failed' as const }];
+  await deps.state.saveLastRun(makeReport({ id: '20261119T030000Z-aaaaaa', status: 'ok', others }));
+  await recover(deps);
+  expect(told).toMatchObject([{ id: run.id, previousStatus: 'partial' }]);
+});
+
+test('what a command that only looks is reading stays; what a dead one left does not', async () => {
+  const at = (time: string) => `look-${Date.parse(time)}-abc`;
+  const [young, old] = [at('2026-11-20T03:59:00Z'), at('2026-11-19T03:59:00Z')];
+  for (const name of [young, old, 'look-x']) mkdirSync(path.join(deps.spool, name));
+  await recover(deps);
+  expect(readdirSync(deps.spool)).toEqual([young]);
+});
+
+test('one that died while its report was under way has that report told', async () => {
+  dead();
+  const report = makeReport({ ...run, status: 'ok', snapshot: run.id });
+  await deps.state.saveLastRun(report);
+  await recover(deps);
+  expect(told).toEqual([report]);
+});
+
+test.each(['start', 'reap', 'remove', 'sweep'])(
+  'when "%s" fails, the journal stays, the run is told once, and it is tried again',
+  async (what) => {
+    dead();
+    failing.add(what);
+    await recover(deps);
+    expect(told).toHaveLength(1);
+    expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+    if (what === 'reap') expect(done).not.toContain('remove shop/packs/a');
+    if (what !== 'start') expect(done).toContain('start c1');
+
+    failing.clear();
+    done = [];
+    await recover(deps);
+    expect(told).toHaveLength(1);
+    expect(readdirSync(journals)).toEqual([]);
+    expect(done).toContain('remove shop/packs/a');
+    // What was undone the first time is not undone twice.
+    expect(done.includes('start c1')).toBe(what === 'start');
+  },
+);
+
+test('a volume is put right before containers are started on it, and tells how far the restore had come', async () => {
+  const journal = dead();
+  journal.record({ type: 'volume', id: run.id, root: '/v', reach: { kind: 'process' } });
+  await recover(deps);
+  expect(done.indexOf('undo volumes')).toBeGreaterThan(done.indexOf('reap helpers'));
+  expect(done.indexOf('undo volumes')).toBeLessThan(done.indexOf('start c1'));
+
+  const restore: RestoreStart = {
+    ...{ id: '20261120T030000Z-00000a', project: 'shop', verb: 'restore', source: 'web.media', target: 'web.media' },
+    ...{ snapshot: 's', start: '2026-11-20T03:00:00Z' },
+  };
+  const second = new Journal(journals, { type: 'start', verb: 'restore', id: restore.id, agent: 'a1' });
+  second.record({ type: 'begun', restore });
+  second.record({ type: 'volume', id: restore.id, root: '/v', reach: { kind: 'process' } });
+  reached = 'unknown';
+  second.record({ type: 'volume-swap', id: restore.id });
+  second.record({ type: 'stop', container: { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' } });
+  failing.add('undo');
+  done = [];
+  await recover(deps);
+  expect(readdirSync(journals)).toEqual([`${restore.id}.ndjson`]);
+  // Not on a volume that is neither the old nor the new.
+  expect(done).not.toContain('start c1');
+  failing.clear();
+  await recover(deps);
+  expect(readdirSync(journals)).toEqual([]);
+  expect(done).toContain('start c1');
+});
+
+test('one journal that cannot be undone does not keep the next from it', async () => {
+  writeFileSync(path.join(directory, 'x'), '');
+  mkdirSync(path.join(journals, '2026.ndjson'), { recursive: true });
+  dead();
+  await recover(deps);
+  expect(told).toHaveLength(1);
+});
+
+const restore: RestoreStart = {
+  id: '20261120T031500Z-00ab12',
+  project: 'shop',
+  verb: 'restore',
+  source: 'db.postgres',
+  target: 'db.postgres',
+  snapshot: run.id,
+  start: '2026-11-20T03:15:00Z',
+};
+const deadRestore = (begun: RestoreStart = restore) => {
+  const journal = new Journal(journals, { type: 'start', verb: 'restore', id: begun.id, agent: 'a1' });
+  journal.record({ type: 'begun', restore: begun });
+  return journal;
+};
+
+test.each([
+  ['nothing', false, 'Nothing was replaced; it can be started again.'],
+  [
+    'swapped',
+    true,
+    `The restored data is in place, complete; \`lifeboat rollback ${restore.id}\` brings the former data back.`,
+  ],
+] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
+  deadRestore();
+  reached = how;
+  await recover(deps);
+  expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
+  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
+    format: 1,
+    ...restores[0],
+  });
+  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});
+
+test('a dead restore of several databases tells those that failed from the one whose turn it was', async () => {
+  reached = 'swapped';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog', 'shop', 'wiki', 'zoo'] });
+  journal.record({ type: 'failed', target: 'app' });
+  journal.record({ type: 'swapped', target: 'blog' });
+  // It has its name, and what came after that failed.
+  journal.record({ type: 'failed', target: 'blog' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    `Restored and in place: blog. Wholly the old or the new: shop. As it was: app, wiki, zoo. The restore can be started again. \`lifeboat rollback ${restore.id}\` brings back what it replaced.`,
+  );
+});
+
+test('a dead restore of several databases offers a rollback only where it replaced something', async () => {
+  reached = 'nothing';
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app', 'blog'] });
+  journal.record({ type: 'failed', target: 'app' });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe(
+    'Wholly the old or the new: blog. As it was: app. The restore can be started again.',
+  );
+  expect(restores[0]?.canRollBack).toBe(false);
+});
+
+test('a dead restore of tables that were on their way into a database in use tells of them', async () => {
+  reached = 'nothing';
+  deadRestore().record({ type: 'copying', tables: ['public.orders'] });
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toMatch(/^public\.orders may be in the database by now, with all rows, but without/);
+});
+
+test('a dead restore whose databases cannot be dropped now is told once, and does not claim to know', async () => {
+  deadRestore();
+  failing.add('drop');
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(readdirSync(journals)).toHaveLength(1);
+  failing.clear();
+  await recover(deps);
+  expect(restores).toHaveLength(1);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a dead restore whose server is gone for good does not wait for it', async () => {
+  deadRestore();
+  deps.reachedBy = async () => {
+    throw new LifeboatError('SOURCE_UNKNOWN', 'no running container is db.postgres');
+  };
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a restore that had stored its record has that told; one that had not begun, and a safety snapshot, nothing', async () => {
+  deadRestore();
+  records.set(`shop/restores/${restore.id}.json`, JSON.stringify({ ...restore, status: 'ok' }));
+  new Journal(journals, { type: 'start', verb: 'restore', id: '20261120T031600Z-00ab13' });
+  const safety: RunStart = { ...run, trigger: 'safety' };
+  new Journal(journals, { type: 'start', verb: 'backup', run: safety });
+  await recover(deps);
+  expect(restores).toEqual([{ ...restore, status: 'ok' }]);
+  expect(told).toEqual([]);
+  expect(await deps.state.lastRun()).toBeUndefined();
+});
+
+test('an empty journal goes without a word', async () => {
+  mkdirSync(journals, { recursive: true });
+  writeFileSync(path.join(journals, 'a.ndjson'), '\n{"type":"sta');
+  await recover(deps);
+  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+});
+
+test('what belongs to another agent that runs is left alone: journal, containers, helpers, spool', async () => {
+  dead('a2');
+  others.add('a2');
+  mkdirSync(path.join(deps.spool, 'of nobody'));
+  const kept: boolean[] = [];
+  deps.reapHelpers = async (keep) => {
+    for (const agent of ['a1', 'a2', '']) kept.push(await keep({ runId: run.id, agent }));
+    return new Set();
+  };
+  await recover(deps);
+  expect({ done, told, kept }).toEqual({ done: [], told: [], kept: [false, true, false] });
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+
+  others.clear();
+  await recover(deps);
+  expect(done).toContain('start c1');
+  expect(told).toMatchObject([{ error: { code: 'RUN_DIED' } }]);
+  expect(readdirSync(deps.spool)).toEqual([]);
+});
+
+test('as long as nobody knows whether the other agent runs, nothing of it is touched', async () => {
+  dead('a2');
+  deps.isOthers = async () => {
+    throw new LifeboatError('ENGINE_UNREACHABLE', 'away');
+  };
+  await recover(deps);
+  expect({ done, told }).toEqual({ done: [], told: [] });
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+});
+
+test('a run with a helper that cannot be removed is not undone, and its directory is not entered', async () => {
+  dead();
+  mkdirSync(path.join(deps.spool, 'of nobody'));
+  living.add(run.id);
+  await recover(deps);
+  expect(done).not.toContain('remove shop/packs/a');
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+  expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
+  // Told, and its containers are started, all the same.
+  expect(done).toContain('start c1');
+  expect(told).toMatchObject([{ error: { code: 'RUN_DIED' } }]);
+
+  living.clear();
+  await recover(deps);
+  expect(done).toContain('remove shop/packs/a');
+  expect(readdirSync(deps.spool)).toEqual([]);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('the spool is left alone while nobody knows which helpers run', async () => {
+  failing.add('reap');
+  await recover(deps);
+  expect(readdirSync(deps.spool)).toEqual([run.id]);
+});
+
+test('a helper of `plan` is given its time', async () => {
+  const kept: unknown[] = [];
+  deps.reapHelpers = async (keep) => {
+    for (const time of ['035930', '035830']) {
+      kept.push(await keep({ runId: `plan-20261120T${time}Z-4f1c9a`, agent: 'a1' }));
+    }
+    return new Set();
+  };
+  await recover(deps);
+  expect(kept).toEqual([true, false]);
+});

@@ -1,0 +1,117 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import { beginTry, dueRetry, type RetryDeps } from '../../src/daemon/retries.ts';
+import type { Accepted } from '../../src/plan/accepted.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import type { Retry } from '../../src/plan/values/retry.ts';
+import type { RunReport } from '../../src/report/events.ts';
+import type { LastResult } from '../../src/run/source-status.ts';
+import { makeResult } from '../report/fixtures.ts';
+
+const NIGHTLY = '0 3 * * *';
+const SINCE = '2026-11-21T03:00:00.000Z';
+const END = '2026-11-21T03:02:00.000Z';
+
+let retries: Retry[];
+let results: Record<string, LastResult>;
+let accepted: Accepted;
+let last: RunReport | undefined;
+let deps: RetryDeps;
+
+beforeEach(() => {
+  retries = [{ schedules: [NIGHTLY], since: SINCE, tries: 1, at: '2026-11-21T03:12:00.000Z' }];
+  results = {};
+  accepted = {};
+  last = undefined;
+  deps = {
+    state: {
+      retries: async () => retries,
+      saveRetries: async (next) => {
+        retries = [...next];
+      },
+      results: async () => results,
+      accepted: async () => accepted,
+      lastRun: async () => last,
+    },
+    log: silentLog,
+    now: () => new Date('2026-11-21T03:12:00Z'),
+    zone: 'UTC',
+  };
+});
+
+const planOf = (...names: string[]) =>
+  ({ project: 'shop', problems: [], sources: names.map((name) => ({ name, schedule: NIGHTLY })) }) as unknown as Plan;
+const result = (status: LastResult['status'], at = END): LastResult => ({ run: 'r1', at, status });
+
+describe('a source that vanished', () => {
+  const vanished = async () => {
+    results = { db: result('ok'), web: result('failed') };
+    return (await dueRetry(deps, planOf('db'))) !== undefined;
+  };
+
+  test.each([
+    ['was never accepted', undefined, true],
+    ['was accepted long ago, came back, and is gone again', { at: '2026-01-01T00:00:00.000Z', sequence: 3 }, true],
+    ['was accepted long ago by an earlier version', '2026-01-01T00:00:00.000Z', true],
+    ['was accepted since', { at: '2026-11-21T03:05:00.000Z', sequence: 9 }, false],
+    ['was accepted since, in the form of an earlier version', '2026-11-21T03:05:00.000Z', false],
+  ])('and %s', async (_, said, isTried) => {
+    if (said) accepted = { web: said };
+    expect(await vanished()).toBe(isTried);
+    expect(retries).toHaveLength(isTried ? 1 : 0);
+  });
+});
+
+const away = { code: 'PG_STALLED', message: 'database app is not stored: its dump waits for a lock' } as const;
+const denied = { code: 'PG_DUMP_FAILED', message: 'failed', cause: 'permission denied for table t' } as const;
+
+test.each<[string, string[] | undefined, Record<string, LastResult>, string[] | undefined]>([
+  ['the whole run failed before it knew of any source', ['db'], {}, ['db']],
+  ['nothing is planned any more', [], { db: result('failed') }, []],
+  ['nothing was planned at the first try either', [], {}, []],
+  ['the engine does not answer', undefined, { db: result('failed') }, []],
+  ['all went well since', ['db', 'web'], { db: result('ok'), web: result('ok') }, undefined],
+  ['one was not reached', ['db', 'web'], { db: result('ok') }, ['web']],
+  ['a database was locked', ['db', 'web'], { db: { ...result('partial'), error: away }, web: result('ok') }, ['db']],
+  ['a table may not be read', ['db'], { db: { ...result('partial'), error: denied as never } }, undefined],
+])('when %s', async (_, planned, known, tried) => {
+  results = known;
+  const due = await dueRetry(deps, planned && planOf(...planned));
+  expect(due && (planned ? planOf(...planned).sources : []).filter(due.only).map(({ name }) => name)).toEqual(tried);
+  expect(retries).toHaveLength(tried ? 1 : 0);
+});
+
+test('what cannot be written is tried again all the same, until it can be', async () => {
+  retries = [];
+  const { saveRetries } = deps.state;
+  deps.state.saveRetries = async () => {
+    throw new Error('disk full');
+  };
+  const { ended } = await beginTry(deps, [NIGHTLY]);
+  await ended({ retry: { at: END, quiet: true } } as RunReport);
+  expect((await dueRetry(deps, planOf('db')))?.retry).toMatchObject({ at: END, tries: 1 });
+  deps.state.saveRetries = saveRetries;
+  await ended({} as RunReport);
+  expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
+});
+
+test('what a try came to is handed on to the next one, also by a try that died', async () => {
+  const earlier = { results: [makeResult()], problems: [] };
+  const first = await beginTry(deps, [NIGHTLY]);
+  expect(first.earlier).toBeUndefined();
+  first.hand(earlier);
+  await first.ended({ retry: { at: END, quiet: true } } as RunReport);
+  const again = await dueRetry(deps, planOf('db'));
+  expect(again?.retry.earlier).toEqual(earlier);
+  // It is noted before it begins, and nothing more comes of it.
+  await beginTry(deps, [NIGHTLY], again?.retry);
+  expect(retries).toMatchObject([{ tries: 2, earlier }]);
+});
+
+test('a run that nobody has heard of is made again as a whole when nothing is wrong any more', async () => {
+  results = { db: result('ok'), web: result('failed') };
+  accepted = { web: { at: '2026-11-21T03:05:00.000Z', sequence: 9 } };
+  last = { retry: { at: END, quiet: true } } as RunReport;
+  const due = await dueRetry(deps, planOf('db'));
+  expect(planOf('db').sources.filter((source) => due?.only(source))).toHaveLength(1);
+});

@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { explainS3, type S3Act } from '../../../src/destinations/s3/errors.ts';
+
+/** As the SDK has them. */
+function answer(name: string, status: number, message = 'UnknownError'): Error {
+  return Object.assign(new Error(message), { name, $metadata: { httpStatusCode: status } });
+}
+
+const codeOf = (error: Error, act: S3Act) => explainS3(error, act, 's3://acme/shop').code;
+
+test('an object in an archive is told as that, when it is read and when it is copied back', () => {
+  expect(codeOf(answer('InvalidObjectState', 403), 'get')).toBe('OBJECT_ARCHIVED');
+  expect(codeOf(answer('ObjectNotInActiveTierError', 403), 'mend')).toBe('OBJECT_ARCHIVED');
+});
+
+test('a delete that is refused is no failure of the destination, whichever way the server says it', () => {
+  for (const kept of [
+    answer('AccessDenied', 403),
+    answer('AccessDenied', 403, 'forbidden by object lock'),
+    answer('ObjectLockedByBucketPolicy', 409, 'The object is locked'),
+    answer('InvalidRequest', 400, 'Object is WORM protected and cannot be overwritten: retention'),
+  ]) {
+    expect(codeOf(kept, 'delete'), kept.name).toBe('DELETE_REFUSED');
+  }
+  for (const other of [
+    answer('InvalidAccessKeyId', 403),
+    answer('SignatureDoesNotMatch', 403),
+    answer('NoSuchBucket', 404),
+  ]) {
+    expect(codeOf(other, 'delete'), other.name).toBe('DEST_UNWRITABLE');
+  }
+  expect(codeOf(answer('ExpiredToken', 400), 'delete')).toBe('DEST_UNWRITABLE');
+  expect(codeOf(answer('SlowDown', 503), 'delete')).toBe('DEST_UNREACHABLE');
+  expect(codeOf(answer('AccessDenied', 403), 'put')).toBe('DEST_UNWRITABLE');
+  expect(codeOf(answer('AccessDenied', 403), 'lock')).toBe('DEST_UNWRITABLE');
+});

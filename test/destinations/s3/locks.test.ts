@@ -1,0 +1,57 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
+import { s3Error, startStubS3 } from '../../harness/stub-s3.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'locks-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+/** Prolongs the locks of two objects at a server that answers so, and tells what came of it: a number, or a code. */
+async function prolong(status: number, name: string, head: number | string) {
+  const stub = await startStubS3(({ method }, answer) => {
+    if (method !== 'HEAD') answer.writeHead(status).end(s3Error(name));
+    else if (typeof head === 'number') answer.writeHead(head).end();
+    else answer.writeHead(200, head === '' ? {} : { 'x-amz-object-lock-mode': head }).end();
+  });
+  const limits = { attempts: 2, baseDelayMs: 1 };
+  const { location, credentials } = stub;
+  const destination = createS3Destination({ location, credentials, uploads: directory, env: {}, limits });
+  try {
+    return await destination.prolongLocks(['lifeboat.json', 'shop/a'], new Date(), new AbortController().signal);
+  } catch (error) {
+    return error;
+  } finally {
+    stub.stop();
+  }
+}
+
+test.each([
+  [404, 'ObjectLockConfigurationNotFoundError'],
+  [404, 'NoSuchObjectLockConfiguration'],
+  [405, 'MethodNotAllowed'],
+  [501, 'NotImplemented'],
+  [400, 'NotImplemented'],
+  [409, 'InvalidBucketState'],
+])('a bucket that answers %d %s does not lock', async (status, name) => {
+  expect(await prolong(status, name, 'GOVERNANCE')).toBe(0);
+});
+
+test.each([
+  [429, 'TooManyRequests', 'DEST_UNREACHABLE'],
+  [503, 'SlowDown', 'DEST_UNREACHABLE'],
+  [400, 'ExpiredToken', 'DEST_UNWRITABLE'],
+])('nobody knows whether a bucket that answers %d %s locks', async (status, name, code) => {
+  expect(await prolong(status, name, '')).toMatchObject({ code });
+});
+
+test('a key that may not ask matters where objects are locked, or may be', async () => {
+  const refused = { code: 'DEST_UNWRITABLE', hint: expect.stringContaining('s3:GetBucketObjectLockConfiguration') };
+  expect(await prolong(403, 'AccessDenied', 'COMPLIANCE')).toMatchObject(refused);
+  expect(await prolong(403, 'AccessDenied', 403)).toMatchObject(refused);
+  expect(await prolong(403, 'AccessDenied', '')).toBe(0);
+});

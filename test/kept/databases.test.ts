@@ -1,0 +1,94 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { asFound, type Present, refreshKept } from '../../src/kept/databases.ts';
+import { listKeptRestores } from '../../src/kept/list.ts';
+import type { PostgresSource } from '../../src/plan/model.ts';
+import { openState, type Rollback, type State } from '../../src/run/state.ts';
+import type { Tools } from '../../src/sources/postgres/server/tools.ts';
+
+const one: Rollback = {
+  id: '20261120T031500Z-00ab12',
+  at: '2026-11-20T03:15:00Z',
+  source: 'db.postgres',
+  snapshot: '20261120T030000Z-4f1c9a',
+  inUse: 'restored',
+  databases: [{ name: 'app', before: 'app__before_00ab12', oid: '5' }],
+};
+const volume: Rollback = { ...one, id: 'v', source: 'web.media', databases: [], volume: { area: 'x' } };
+delete (volume as Partial<Rollback>).databases;
+
+const server = (names: Record<string, string>): Present =>
+  new Map(Object.entries(names).map(([name, oid]) => [name, { oid, bytes: 7 }]));
+
+let directory: string;
+let state: State;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-kept-'));
+  state = openState(directory);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+test('which data is in use is told by the databases, not by what was remembered', () => {
+  expect(asFound(one, server({ app: '9', app__before_00ab12: '5' }))?.inUse).toBe('restored');
+  expect(asFound(one, server({ app: '5', app__before_00ab12: '9' }))?.inUse).toBe('before');
+  expect(asFound({ ...one, inUse: 'before' }, server({ app__before_00ab12: '5' }))?.inUse).toBe('restored');
+});
+
+test('of several databases, each swapped for itself, only those are kept that were put aside', () => {
+  const next = { name: 'shop', before: 'shop__before_00ab12', oid: '6' };
+  const both = { ...one, databases: [...(one.databases ?? []), next] };
+  const found = asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '6' }));
+  expect(found).toEqual(one);
+  // Somebody dropped what was kept: that is refused when it comes to it, and not passed over.
+  expect(asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '10' }))).toEqual(both);
+});
+
+test('what never was put aside, or was dropped, is forgotten; other sources and volumes are left alone', async () => {
+  const other = { ...one, id: 'o', source: 'other.postgres' };
+  const turned = { ...one, id: 't', databases: [{ name: 'b', before: 'b__before_1', oid: '1' }] };
+  await state.saveRollbacks([one, volume, other, turned]);
+  const asked: string[][] = [];
+  const found = await refreshKept(state, 'db.postgres', async (names) => {
+    asked.push(names);
+    return server({ app: '5', b: '1', b__before_1: '2' });
+  });
+  expect(asked).toEqual([['app', 'app__before_00ab12', 'b', 'b__before_1']]);
+  expect(found.turned).toEqual(['t']);
+  expect(await state.rollbacks()).toEqual([volume, other, { ...turned, inUse: 'before' }]);
+  expect(await refreshKept(state, 'none', () => Promise.reject(new Error('asked')))).toEqual({ kept: [], turned: [] });
+});
+
+const plan = async () => ({
+  project: 'shop',
+  sources: [{ name: 'db.postgres', kind: 'postgres' } as PostgresSource],
+  problems: [],
+});
+
+test('status asks each server once, shows what it cannot ask about, and forgets nothing', async () => {
+  const gone = { ...one, id: 'gone', databases: [{ name: 'app', before: 'app__before_1', oid: '1' }] };
+  const elsewhere = { ...one, id: 'elsewhere', source: 'stopped.postgres' };
+  await state.saveRollbacks([one, gone, volume, elsewhere]);
+  let opened = 0;
+  const tools = {
+    control: async () => ({
+      all: async () => [
+        { name: 'app', oid: '9', bytes: '100' },
+        { name: 'app__before_00ab12', oid: '5', bytes: '7' },
+      ],
+    }),
+    close: async () => undefined,
+  } as unknown as Tools;
+  const unreachable = () => Promise.reject(new Error('not reached'));
+  const open = async () => {
+    opened += 1;
+    return tools;
+  };
+  const held = await listKeptRestores({ state, plan }, open, unreachable);
+  expect(held).toEqual([elsewhere, volume, { ...one, bytes: 7 }]);
+  expect(opened).toBe(1);
+  expect(await state.rollbacks()).toHaveLength(4);
+  await state.saveRollbacks([]);
+  expect(await listKeptRestores({ state, plan }, unreachable, unreachable)).toEqual([]);
+});

@@ -1,0 +1,178 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import {
+  asInVolume,
+  checkWhole,
+  isHalfRestored,
+  openVolumes,
+  orTakenBack,
+  refreshKeptVolume,
+  undoVolumes,
+} from '../../src/kept/volumes.ts';
+import type { Mount } from '../../src/plan/model.ts';
+import { checkPaths } from '../../src/restore/paths.ts';
+import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
+import { openState, type Rollback } from '../../src/run/state.ts';
+import type { VolumeArea } from '../../src/store/exchange/volume-areas.ts';
+import { encodeIndexEntry, type IndexEntry } from '../../src/store/filesystem/index-file.ts';
+import type { TreeStore } from '../../src/trees/runner.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-kept-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const volume = (id: string): JournalEntry => ({ type: 'volume', id, root: '/v', reach: { kind: 'process' } });
+const area = (id: string, restore: string, holds: 'before' | 'restored'): VolumeArea => ({
+  ...{ kind: 'before', id, restore, holds },
+  ...{ files: 1, bytes: 2 },
+});
+const rollback = (id: string, source = 'web.media'): Rollback => ({
+  ...{ id, at: '2026-11-20T03:00:00Z', source, snapshot: 's' },
+  ...{ inUse: 'restored', volume: { area: id } },
+});
+
+test('work on a volume that began and did not end is put right once, and tried again when that fails', async () => {
+  const journal = path.join(directory, 'journal');
+  writeFileSync(journal, '');
+  const entries = [volume('a'), { type: 'volume-done', id: 'a' } as const, volume('b')];
+  expect(openVolumes(entries)).toEqual([volume('b')]);
+  const done: string[] = [];
+  let failing = true;
+  const treeStore = {
+    volume: async (job: { kind: string; id: string }) => {
+      if (failing) throw new LifeboatError('HELPER_FAILED', 'no helper');
+      done.push(`${job.kind} ${job.id}`);
+      return { now: 'new' };
+    },
+  } as unknown as TreeStore;
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({ done: false });
+  failing = false;
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({
+    done: true,
+    now: 'new',
+  });
+  const now = [...entries, ...(await readJournal(journal))];
+  // What it came to is still known when the rest of the clean-up is tried again.
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, now, journal)).toEqual({
+    done: true,
+    now: 'new',
+  });
+  expect(done).toEqual(['undo b']);
+});
+
+/** A volume in which an exchange is cut off, and what taking it back comes to. */
+function cutOff(
+  undone: 'old' | 'new' | 'failed',
+  { areas = [], moved = true }: { areas?: VolumeArea[]; moved?: boolean } = {},
+) {
+  const journal = path.join(directory, 'a.ndjson');
+  writeFileSync(journal, `${JSON.stringify(volume('a'))}\n`);
+  const treeStore = {
+    volume: async (job: { kind: string }) => {
+      if (job.kind === 'areas') return areas;
+      if (undone === 'failed') throw new LifeboatError('HELPER_FAILED', 'no helper');
+      return { now: undone };
+    },
+  } as unknown as TreeStore;
+  const place = { root: '/v', reach: { kind: 'process' as const } };
+  const run = { id: 'a', journal, signal: new AbortController().signal };
+  const killed = async () => {
+    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a' });
+    throw new LifeboatError('TREE_STALLED', 'killed');
+  };
+  return { place, result: orTakenBack({ treeStore, log: silentLog, agentMounts: [] }, place, run, killed) };
+}
+
+test('a swap that is cut off is taken back at once, and fails with its own error', async () => {
+  const { result, place } = cutOff('old');
+  await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
+  await checkWhole(directory, 'another', place);
+});
+
+test('one that was complete when it was cut off is a success', async () => {
+  expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({ area: 'a' });
+  expect(await cutOff('new').result).toEqual({});
+});
+
+test('one that cannot be taken back keeps everybody from the volume', async () => {
+  const { result, place } = cutOff('failed');
+  const error: unknown = await result.catch((reason: unknown) => reason);
+  expect(isHalfRestored(error)).toBe(true);
+  expect(error).toMatchObject({ cause: { code: 'TREE_STALLED' } });
+  await expect(checkWhole(directory, 'another', place)).rejects.toMatchObject({ code: 'TREE_HALF_RESTORED' });
+  await checkWhole(directory, path.join(directory, 'a.ndjson'), place);
+  await checkWhole(directory, 'another', { root: '/w', reach: { kind: 'process' } });
+});
+
+test('one that was cut off before its first move leaves the volume as it was', async () => {
+  const { result, place } = cutOff('failed', { moved: false });
+  await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
+  await checkWhole(directory, 'another', place);
+});
+
+test('a volume is found again by its mount, wherever the agent has it now', async () => {
+  const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true } as Mount;
+  const asked: unknown[] = [];
+  const treeStore = {
+    volume: async (job: { root: string }, { reach }: { reach: unknown }) => {
+      asked.push([job.root, reach]);
+      return { now: 'old' };
+    },
+  } as unknown as TreeStore;
+  const journal = path.join(directory, 'journal');
+  const entries = [{ ...volume('a'), mount } as JournalEntry];
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal);
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [{ ...mount, destination: '/here' }] }, entries, journal);
+  expect(asked).toEqual([
+    ['/source', { kind: 'helper', mount }],
+    ['/here', { kind: 'process' }],
+  ]);
+});
+
+test('what was built beside, and cannot be removed, keeps nobody from the volume', async () => {
+  writeFileSync(path.join(directory, 'a.ndjson'), `${JSON.stringify(volume('a'))}\n`);
+  await checkWhole(directory, 'another', { root: '/v', reach: { kind: 'process' } });
+});
+
+test('which data is in use is told by the area, not by what is remembered', async () => {
+  expect(asInVolume(rollback('r'), [area('r', 'r', 'before')])).toEqual(rollback('r'));
+  const turned = { ...rollback('r'), inUse: 'before', volume: { area: 'x' } };
+  expect(asInVolume(rollback('r'), [area('y', 'q', 'before'), area('x', 'r', 'restored')])).toEqual(turned);
+  expect(asInVolume(rollback('r'), [area('y', 'q', 'before')])).toBeUndefined();
+
+  const state = openState(directory);
+  const others = [rollback('o', 'app.files'), { ...rollback('d'), volume: undefined, databases: [] }];
+  await state.saveRollbacks([...others, rollback('gone'), rollback('r')] as Rollback[]);
+  await refreshKeptVolume(state, 'web.media', [area('x', 'r', 'restored')]);
+  expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, turned]);
+});
+
+test('every --path has to be in the snapshot; names that come close are hinted at', async () => {
+  const entry = (at: string, type: IndexEntry['type']): IndexEntry => ({
+    ...{ path: at, type, mode: 0o755, uid: 0, gid: 0, mtime: 0n },
+    ...(type === 'file' ? { size: 0, sha256: '0'.repeat(64) } : {}),
+  });
+  const index = path.join(directory, 'index');
+  const entries = [
+    entry('', 'directory'),
+    entry('uploads', 'directory'),
+    entry('uploads/cat.png', 'file'),
+    entry('uploads/dog.png', 'file'),
+  ];
+  writeFileSync(index, entries.map(encodeIndexEntry).join(''));
+  for (const globs of [[], ['cat.png'], ['uploads'], ['uploads/**', '*.png'], ['/uploads/']])
+    await checkPaths(globs, index);
+  await expect(checkPaths(['*.png', 'uploads/kat.png'], index)).rejects.toMatchObject({
+    code: 'PATH_UNKNOWN',
+    hint: expect.stringMatching(/^Close to it: uploads\/cat\.png/),
+  });
+  await expect(checkPaths(['nothing-like-it'], index)).rejects.toMatchObject({
+    hint: expect.stringContaining('lifeboat show'),
+  });
+});

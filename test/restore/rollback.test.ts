@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { refuseOutOfTurn } from '../../src/restore/rollback.ts';
+import type { Rollback } from '../../src/run/state.ts';
+
+const kept = (id: string, inUse: Rollback['inUse'], more: Partial<Rollback>): Rollback => ({
+  ...{ id, inUse, at: '2026-11-20T03:00:00Z', source: 'db.postgres', snapshot: 's' },
+  ...more,
+});
+const app = { databases: [{ name: 'app', before: 'app__before_1' }] };
+const shop = { databases: [{ name: 'shop', before: 'shop__before_1' }] };
+
+test('a restore is not rolled back under a later one of the same data that is in use', () => {
+  const first = kept('1', 'restored', app);
+  const refused = expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 2') });
+  expect(() => refuseOutOfTurn(first, [first, kept('2', 'restored', app)])).toThrow(refused);
+  const volume = kept('1', 'restored', { volume: { area: '1' } });
+  expect(() => refuseOutOfTurn(volume, [kept('2', 'restored', { volume: { area: '2' } })])).toThrow(refused);
+});
+
+test.each([
+  ['the later one is rolled back', kept('2', 'before', app)],
+  ['the later one is of another database', kept('2', 'restored', shop)],
+  ['the later one is of another server', kept('2', 'restored', { ...app, source: 'other.postgres' })],
+  ['the other one came before', kept('0', 'restored', app)],
+])('it is when %s', (_, other) => {
+  const first = kept('1', 'restored', app);
+  expect(() => refuseOutOfTurn(first, [other, first])).not.toThrow();
+});
+
+test('a restore that is rolled back comes back only after those before it', () => {
+  const second = kept('2', 'before', app);
+  expect(() => refuseOutOfTurn(second, [kept('1', 'before', app), second])).toThrow(
+    expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 1') }),
+  );
+  expect(() => refuseOutOfTurn(second, [kept('1', 'restored', app), second])).not.toThrow();
+});

@@ -1,0 +1,159 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { Engine } from '../../src/docker/engine.ts';
+import { answersWell, dependencies, type Patience, withStopped } from '../../src/restore/services.ts';
+import type { HoldDeps } from '../../src/run/release.ts';
+import { type Receiver, startReceiver } from '../harness/receiver.ts';
+
+const patience: Patience = { healthyMs: 900, steadyMs: 300, endedMs: 300, answerMs: 600, answerPollMs: 20 };
+/** For what comes to a good end by itself. */
+const patient = { ...patience, answerMs: 20_000 };
+const signal = new AbortController().signal;
+
+test('what Compose writes down of depends_on names services', () => {
+  const of = (text: string) => dependencies({ labels: { 'com.docker.compose.depends_on': text } });
+  expect(of('db:service_healthy:false,redis:service_started:true')).toEqual(['db', 'redis']);
+  expect(of('')).toEqual([]);
+  expect(dependencies({ labels: {} })).toEqual([]);
+});
+
+describe('a URL that is asked after a restore', () => {
+  let receiver: Receiver | undefined;
+  afterEach(() => receiver?.close());
+  const url = (more = '') => new URL(`${receiver!.url}/up${more}`);
+
+  test('is well once it answers 2xx, and its query is not told', async () => {
+    receiver = await startReceiver();
+    receiver.behave([{ status: 502 }, { reset: true }, { status: 204 }]);
+    expect(await answersWell(url('?token=secret'), signal, patient)).toEqual({
+      name: `127.0.0.1:${receiver.port}/up`,
+      ok: true,
+      detail: 'answers',
+    });
+    expect(receiver.requests.map(({ method, query }) => [method, query])).toEqual(
+      Array.from({ length: 3 }, () => ['GET', { token: 'secret' }]),
+    );
+  });
+
+  test('is not when it says something else until its time is up', async () => {
+    receiver = await startReceiver();
+    receiver.behave({ status: 500 });
+    // Long enough for a second question, also on a machine that stands still for a while.
+    const long = { ...patience, answerMs: 4000 };
+    expect(await answersWell(url(), signal, long)).toMatchObject({ ok: false, detail: 'status 500' });
+    expect(receiver.requests.length).toBeGreaterThan(1);
+  });
+
+  test('is not when nobody answers there', async () => {
+    receiver = await startReceiver();
+    const nobody = url();
+    // At the old address another test may be given the port.
+    nobody.hostname = '127.77.0.1';
+    await receiver.close();
+    expect(await answersWell(nobody, signal, patience)).toMatchObject({ ok: false, detail: 'no answer: ECONNREFUSED' });
+  });
+
+  test('is not asked at a port that no client asks, and says so', async () => {
+    const nobody = new URL('http://127.0.0.1:6666/up');
+    expect(await answersWell(nobody, signal, patience)).toMatchObject({ ok: false, detail: 'no answer: bad port' });
+  });
+
+  test('is not waited for after a stop', async () => {
+    receiver = await startReceiver();
+    receiver.behave({ hang: true });
+    const why = new LifeboatError('INTERRUPTED', 'stopped');
+    await expect(answersWell(url(), stopped(why), patient)).rejects.toBe(why);
+    // Between two questions.
+    receiver.behave({ status: 500 });
+    await expect(answersWell(url(), stopped(why), { ...patient, answerPollMs: 20_000 })).rejects.toBe(why);
+  });
+});
+
+/** Aborts in a moment. */
+function stopped(why: Error): AbortSignal {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(why), 200);
+  return controller.signal;
+}
+
+describe('services that were stopped for a restore', () => {
+  type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
+
+  /** Stops and starts one service. `after`: what the engine says of it since it was started; undefined when it is gone. */
+  function restart(after: () => Seen | undefined, patient: Patience = patience) {
+    let running = true;
+    let startedAt = '';
+    const engine = {
+      exitLagMs: 0,
+      inspectContainer: async () => {
+        if (!running) return { running, autoRemove: false, startedAt };
+        const seen = startedAt === '' ? {} : after();
+        if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
+        throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
+          cause: Object.assign(new Error('no such container'), { statusCode: 404 }),
+        });
+      },
+      listContainers: async () => [{ id: 'c1', name: 'shop-web-1' }],
+      stopContainer: async () => {
+        running = false;
+      },
+      startContainer: async () => {
+        running = true;
+        startedAt = new Date().toISOString();
+      },
+    } as unknown as Engine;
+    const deps: HoldDeps = { engine, record: () => undefined, log: silentLog, patienceMs: 1000 };
+    const web = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+    return withStopped([web], deps, signal, async () => 'done', patient);
+  }
+
+  test.concurrent.each<[string, () => Seen | undefined, object]>([
+    ['healthy', () => ({ health: 'healthy' }), { ok: true, detail: 'healthy' }],
+    ['running, where they have no health check', () => ({}), { ok: true, detail: 'running' }],
+    ['unhealthy', () => ({ health: 'unhealthy' }), { ok: false, detail: 'unhealthy' }],
+    ['never done starting', () => ({ health: 'starting' }), { ok: false, detail: 'starting' }],
+    [
+      'restarting',
+      () => ({ state: 'restarting', startedAt: '2026-11-20T03:00:00Z' }),
+      { ok: false, detail: 'restarting' },
+    ],
+    ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
+  ])('are told of when they are %s', async (_, after, check) => {
+    const { result, checks } = await restart(after);
+    expect(result).toBe('done');
+    expect(checks).toEqual([{ name: 'shop-web-1', ...check }]);
+  });
+
+  test('count as well only when they go on running, where they have no health check', async () => {
+    let looks = 0;
+    const { checks } = await restart(() => (++looks === 1 ? {} : { running: false, state: 'exited', exitCode: 3 }));
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 3' }]);
+    expect(looks).toBeGreaterThan(1);
+  });
+
+  // Longer than a test may take.
+  const forEver = { ...patience, healthyMs: 600_000 };
+
+  test.each(['exited', 'dead'])('are not waited for when they have %s for good', async (state) => {
+    const { checks } = await restart(() => ({ running: false, state, exitCode: 1, health: 'starting' }), forEver);
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 1' }]);
+  });
+
+  test('are waited for while somebody restarts them, or the engine does', async () => {
+    const states: Seen[] = [
+      { running: false, state: 'exited', exitCode: 1 },
+      { state: 'restarting', exitCode: 1 },
+      { running: false, state: 'exited', exitCode: 1 },
+      { health: 'healthy' },
+    ];
+    const { checks } = await restart(() => (states.length > 1 ? states.shift() : states[0]), forEver);
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
+  });
+
+  test('are waited for until they are well', async () => {
+    const from = performance.now();
+    const { checks } = await restart(() => ({ health: performance.now() - from > 300 ? 'healthy' : 'unhealthy' }));
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
+  });
+});

@@ -1,0 +1,603 @@
+import { PassThrough } from 'node:stream';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { Engine, EventsOptions } from '../../src/docker/engine.ts';
+import { type Hold, withHold } from '../../src/run/hold.ts';
+import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
+import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
+
+const container: ContainerRef = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+/** as the engine tells it of a container that was only made */
+const NEVER = '0001-01-01T00:00:00Z';
+const MONDAY = '2026-11-16T03:00:00.123456789Z';
+const TUESDAY = '2026-11-17T03:00:00.123456789Z';
+const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
+
+/** The few engine calls that a hold makes, over containers that are data. Records what was done, in order. */
+class FakeEngine {
+  containers = new Map<
+    string,
+    { running: boolean; autoRemove: boolean; startedAt: string; exitCode?: number; stopTimeout?: number }
+  >();
+  done: string[] = [];
+  /** thrown by the next call of that name */
+  failures = new Map<string, unknown>();
+  /** labels of the last listing */
+  asked: string[] = [];
+  /** what the engine remembers of others, and of what was done through it */
+  remembered: { action: string; id: string; time: number; attributes: Record<string, string> }[] = [];
+
+  /** `at`: seconds since the epoch, default now */
+  remember(action: string, id: string, attributes: Record<string, string> = {}, time = Date.now() / 1000): void {
+    this.remembered.push({ action, id, time, attributes });
+  }
+
+  /** stops do not end */
+  slow = false;
+  /** commands that run on, by their first word: after that many looks they have ended */
+  lasting: Record<string, number> = {};
+  /** exit status of a hook, by its first word */
+  statuses: Record<string, number> = {};
+
+  private step(name: string): void {
+    const failure = this.failures.get(name.split(' ')[0] ?? '');
+    if (failure) throw failure;
+    this.done.push(name);
+  }
+
+  readonly engine = {
+    exitLagMs: 100,
+    inspectContainer: async (id: string) => {
+      const found = this.containers.get(id);
+      if (found) return found;
+      const cause = Object.assign(new Error('no such container'), { statusCode: 404 });
+      throw new LifeboatError('ENGINE_REFUSED', 'no such container', { cause });
+    },
+    listContainers: async ({ labels }: { labels: string[] }) => {
+      this.asked = labels;
+      return [...this.containers].map(([id, { running }]) => {
+        const service = id === 'agent' ? 'lifeboat' : id;
+        const state = running ? 'running' : 'exited';
+        return { id, name: `name of ${id}`, state, labels: { 'com.docker.compose.service': service } };
+      });
+    },
+    stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
+      this.step(`stop ${id} within ${timeout} s`);
+      this.remember('kill', id, { signal: '15' });
+      if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+      this.containers.get(id)!.running = false;
+    },
+    events: async ({ actions = [], containers, labels, since = 0 }: EventsOptions) =>
+      this.remembered.filter(
+        ({ action, id, time }) =>
+          time >= since && actions.includes(action) && (labels !== undefined || containers?.includes(id)),
+      ),
+    startContainer: async (id: string) => {
+      this.step(`start ${id}`);
+      const found = this.containers.get(id)!;
+      if (!found.running) Object.assign(found, { running: true, startedAt: new Date().toISOString() });
+    },
+    execCreate: async (id: string, { argv }: { argv: string[] }) => {
+      this.step(`exec ${id} ${argv.join(' ')}`);
+      return argv[0] ?? '';
+    },
+    execStart: async (word: string, { signal }: { signal?: AbortSignal }) => {
+      const socket = new PassThrough();
+      if (!this.lasting[word]) return socket.end();
+      signal?.addEventListener('abort', () => socket.destroy(signal.reason));
+      return socket;
+    },
+    execInspect: async (word: string) => {
+      const looks = this.lasting[word] ?? 0;
+      this.lasting[word] = looks - 1;
+      return { containerId: 'c1', running: looks > 0, exitCode: this.statuses[word] ?? 0 };
+    },
+  } as unknown as Engine;
+}
+
+let fake: FakeEngine;
+let journal: JournalEntry[];
+let deps: HoldDeps;
+const signal = new AbortController().signal;
+
+beforeEach(() => {
+  fake = new FakeEngine();
+  fake.containers.set('c1', { running: true, autoRemove: false, startedAt: MONDAY });
+  journal = [];
+  deps = {
+    engine: fake.engine,
+    patienceMs: 3000,
+    log: silentLog,
+    record(entry) {
+      journal.push(entry);
+      fake.done.push(`record ${entry.type}`);
+    },
+  };
+});
+
+const held: Hold = { container, stop: [container], pre: ['freeze'], post: ['thaw'] };
+const work = async () => {
+  fake.done.push('work');
+  return 'result';
+};
+
+describe('a hold', () => {
+  test('records every step before it, and undoes all of them', async () => {
+    expect(await withHold(held, deps, signal, work)).toBe('result');
+    expect(fake.done).toEqual([
+      ...['record hook', 'exec c1 freeze', 'record pre', 'record stop', 'stop c1 within 10 s'],
+      'work',
+      ...['start c1', 'record started', 'exec c1 thaw', 'record hook-done'],
+    ]);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a container has the time to stop that it was made with', async () => {
+    fake.containers.get('c1')!.stopTimeout = 300;
+    await withHold({ container, stop: [container] }, deps, signal, work);
+    expect(fake.done).toContain('stop c1 within 300 s');
+  });
+
+  test('a container that does not run is left alone', async () => {
+    fake.containers.get('c1')!.running = false;
+    await withHold(held, deps, signal, work);
+    expect(fake.done).toEqual(['work']);
+  });
+
+  test('nothing is started after a failure that leaves it to whoever recovers', async () => {
+    const leftHeld = (error: unknown) => error === 'half';
+    const half = withHold({ container, stop: [container], leftHeld }, deps, signal, () => Promise.reject('half'));
+    await expect(half).rejects.toBe('half');
+    expect(fake.done).not.toContain('start c1');
+    await releaseHolds(journal, deps);
+    expect(fake.done).toContain('start c1');
+    const whole = withHold({ container, stop: [container], leftHeld }, deps, signal, () => Promise.reject('whole'));
+    await expect(whole).rejects.toBe('whole');
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('one that would be removed by a stop is refused before anything', async () => {
+    fake.containers.get('c1')!.autoRemove = true;
+    await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
+    expect(fake.done).toEqual([]);
+  });
+
+  test('work that fails is undone too, and its error is the one told', async () => {
+    const failing = withHold(held, deps, signal, () => Promise.reject(new Error('mine')));
+    await expect(failing).rejects.toThrow('mine');
+    expect(fake.done.slice(-4)).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record hook-done']);
+  });
+
+  test('a pre hook that fails keeps the container from being stopped; post is still run, nothing is started', async () => {
+    fake.statuses.freeze = 1;
+    await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
+    expect(fake.done).toEqual(['record hook', 'exec c1 freeze', 'record pre', 'exec c1 thaw', 'record hook-done']);
+  });
+
+  test('a stop of which nothing is known counts as done', async () => {
+    fake.failures.set('stop', away());
+    await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
+    expect(fake.done).toContain('start c1');
+    expect(fake.done).not.toContain('work');
+  });
+
+  test('a stop whose call is cut for its silence goes on in the engine, and is waited for', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
+    try {
+      fake.engine.stopContainer = async (id) => {
+        setTimeout(() => {
+          fake.containers.get(id)!.running = false;
+        }, 90_000);
+        await new Promise((resolve) => setTimeout(resolve, 60_000));
+        throw away();
+      };
+      fake.containers.get('c1')!.stopTimeout = 100;
+      const ended = withHold({ container, stop: [container] }, deps, signal, work);
+      await vi.advanceTimersByTimeAsync(89_000);
+      expect(fake.done).not.toContain('work');
+      await vi.advanceTimersByTimeAsync(3000);
+      expect(await ended).toBe('result');
+      expect(fake.done).toEqual(['record stop', 'work', 'start c1', 'record started']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('an entry that cannot be recorded keeps its step from being made', async () => {
+    const full = {
+      ...deps,
+      record: () => {
+        throw new Error('disk full');
+      },
+    };
+    await expect(withHold(held, full, signal, work)).rejects.toThrow('disk full');
+    expect(fake.done).toEqual([]);
+  });
+
+  test('what cannot be undone is told, and stays open in the journal', async () => {
+    fake.failures.set('start', away());
+    await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
+    expect(openHolds(journal)).toMatchObject([{ container, stop: { type: 'stop' }, post: ['thaw'] }]);
+
+    fake.failures.clear();
+    fake.done = [];
+    expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+    expect(fake.done).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record hook-done']);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a post hook that ran and failed is told once and not tried again', async () => {
+    fake.statuses.thaw = 3;
+    await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a container made anew meanwhile is the one that is started', async () => {
+    await withHold(held, deps, signal, async () => {
+      fake.containers.delete('c1');
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
+    });
+    expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
+  });
+
+  test.each([[[]], [['c2', 'c3']]])('one that is gone, with %j in its place, is not tried again', async (others) => {
+    fake.containers.clear();
+    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
+    const entries: JournalEntry[] = [
+      { type: 'hook', container, post: ['thaw'] },
+      { type: 'stop', container },
+    ];
+    const { failures, again } = await releaseHolds(entries, deps);
+    expect({ failures: failures.length, again }).toEqual({ failures: 1, again: false });
+    expect(fake.done).toEqual(['record started', 'record hook-done']);
+  });
+
+  test('one container that cannot be released does not keep the next from it', async () => {
+    const second = { ...container, id: 'c2' };
+    fake.containers.set('c2', { running: false, autoRemove: false, startedAt: MONDAY });
+    fake.failures.set('exec', away());
+    const { again } = await releaseHolds(
+      [
+        { type: 'hook', container, post: ['thaw'] },
+        { type: 'stop', container: second },
+      ],
+      deps,
+    );
+    expect(again).toBe(true);
+    expect(fake.done).toEqual(['start c2', 'record started']);
+  });
+
+  test('one of another project is looked for there', async () => {
+    const elsewhere = { ...container, project: 'blog' };
+    await withHold({ container: elsewhere, stop: [elsewhere] }, deps, signal, async () => {
+      fake.containers.delete('c1');
+      fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
+    });
+    expect(fake.asked).toEqual(['com.docker.compose.project=blog', 'com.docker.compose.service=web']);
+    expect(fake.done).toContain('start c2');
+  });
+});
+
+describe('what somebody else decided on a container while it was held', () => {
+  const agent = { id: 'agent', project: 'shop', service: 'lifeboat' };
+  const stopped = { container, stop: [container] };
+  const starts = () => fake.done.filter((step) => step.startsWith('start'));
+  const asked = () => fake.containers.get('c1')!;
+  beforeEach(() => {
+    deps.agent = agent;
+  });
+
+  test.each([
+    ['started', true],
+    ['started and stopped again', false],
+  ])('stands: it was %s', async (_, running) => {
+    await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: TUESDAY, running }));
+    expect(starts()).toEqual([]);
+    expect(openHolds(journal)).toEqual([]);
+    expect(asked().running).toBe(running);
+  });
+
+  test('a backup does not count as well when it was started meanwhile', async () => {
+    const start = async () => Object.assign(asked(), { startedAt: TUESDAY, running: true });
+    const strict = withHold({ ...stopped, strict: true }, deps, signal, start);
+    await expect(strict).rejects.toMatchObject({
+      code: 'HOOK_FAILED',
+      message: expect.stringContaining('was started'),
+    });
+  });
+
+  test.each([
+    ['stopped too, while our stop was under way', '15', 1, false],
+    ['killed before its time to stop was up', '9', 2, false],
+    ['killed by the engine, when its time was up', '9', 10, true],
+    ['told to read its settings again', '1', 1, true],
+  ])('a container that was %s', async (_, other, seconds, startsAgain) => {
+    await withHold(stopped, deps, signal, async () => {
+      fake.remember('kill', 'c1', { signal: other }, Date.now() / 1000 + seconds);
+    });
+    expect(starts()).toEqual(startsAgain ? ['start c1'] : []);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test.each([
+    ['ends when it is asked to', undefined, []],
+    ['is killed when its time is up', undefined, ['9']],
+    ['has five minutes to end', 300, []],
+  ])('a stop from before its last start does not count: one that %s is held twice', async (_, stopTimeout, then) => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    try {
+      if (stopTimeout) asked().stopTimeout = stopTimeout;
+      const pass = (ms: number) => vi.setSystemTime(Date.now() + ms);
+      for (const _hold of [1, 2, 3]) {
+        await withHold(stopped, deps, signal, async () => {
+          pass(10_000);
+          for (const signal of then) fake.remember('kill', 'c1', { signal });
+          pass(500);
+        });
+        pass(500);
+      }
+      expect(starts()).toEqual(['start c1', 'start c1', 'start c1']);
+      // As `docker compose restart` does.
+      fake.remember('kill', 'c1', { signal: '15' });
+      pass(500);
+      asked().startedAt = new Date().toISOString();
+      pass(500);
+      await withHold(stopped, deps, signal, async () => {});
+      expect(starts()).toHaveLength(4);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  const kill = (id: string, seconds = 0) => fake.remember('kill', id, { signal: '15' }, Date.now() / 1000 + seconds);
+
+  test.each([
+    ['stopped alone', ['agent'], []],
+    ['not stopped, but another service is', ['db'], []],
+    ['made anew with another service', ['agent', 'db'], ['lifeboat']],
+  ])('when the agent is %s, it is started', async (_, killed, made) => {
+    await withHold(stopped, deps, signal, async () => {
+      for (const service of made) fake.remember('create', 'new', { 'com.docker.compose.service': service });
+      for (const id of killed) kill(id);
+    });
+    expect(starts()).toEqual(['start c1']);
+  });
+
+  describe('when the agent and another service are asked to end', () => {
+    const other = { autoRemove: false, startedAt: MONDAY };
+    beforeEach(async () => {
+      fake.containers.set('agent', { ...other, running: true });
+      fake.containers.set('db', { ...other, running: true });
+      await withHold({ ...stopped, post: ['thaw'] }, deps, signal, async () => ['agent', 'db'].map((id) => kill(id)));
+    });
+    /** The agent starts again, so many seconds from now; the engine forgets what was before. */
+    const back = (seconds = 0) => {
+      fake.remembered = [];
+      fake.containers.get('agent')!.startedAt = new Date(Date.now() + seconds * 1000).toISOString();
+    };
+    /** What the agent does at its next look. */
+    const look = async () => {
+      await releaseHolds(journal, deps);
+      return { starts: starts(), open: openHolds(journal).length };
+    };
+
+    test('nothing is decided before it is back', async () => {
+      expect(await look()).toEqual({ starts: [], open: 1 });
+      expect(fake.done).not.toContain('exec c1 thaw');
+      expect(fake.done.filter((step) => step === 'record project-stop')).toHaveLength(1);
+    });
+
+    test('the container is started when the other one runs again, as after a restart of both', async () => {
+      back();
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+      expect(fake.done).toContain('exec c1 thaw');
+    });
+
+    test('the container is started when a third one has run on', async () => {
+      fake.containers.get('db')!.running = false;
+      fake.containers.set('cache', { ...other, running: true });
+      back();
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+    });
+
+    test('the others have some seconds to come back', async () => {
+      fake.containers.get('db')!.running = false;
+      back();
+      expect(await look()).toEqual({ starts: [], open: 1 });
+      fake.containers.get('db')!.running = true;
+      expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
+    });
+
+    test('it stays stopped when only the agent is started again', async () => {
+      fake.containers.get('db')!.running = false;
+      back(1);
+      vi.useFakeTimers({ toFake: ['Date'] });
+      try {
+        vi.setSystemTime(Date.now() + 17_000);
+        expect(await look()).toEqual({ starts: [], open: 0 });
+      } finally {
+        vi.useRealTimers();
+      }
+    });
+  });
+
+  test('one made anew and stopped stays stopped; one that was only made is started', async () => {
+    for (const startedAt of ['2026-11-20T03:00:00Z', '0001-01-01T00:00:00Z']) {
+      fake.containers.clear();
+      fake.containers.set('c1', { running: true, autoRemove: false, startedAt: MONDAY });
+      fake.done = [];
+      await withHold(stopped, deps, signal, async () => {
+        fake.containers.clear();
+        fake.containers.set('c2', { running: false, autoRemove: false, startedAt });
+      });
+      expect(starts()).toEqual(startedAt.startsWith('0001') ? ['start c2'] : []);
+    }
+  });
+});
+
+describe('several containers of a service', () => {
+  const second: ContainerRef = { ...container, id: 'c2', name: 'shop-web-2' };
+  const both: Hold = { container, stop: [container, second] };
+  beforeEach(() => fake.containers.set('c2', { running: true, autoRemove: false, startedAt: MONDAY }));
+
+  test('are all stopped, each recorded before, and all started again', async () => {
+    await withHold(both, deps, signal, work);
+    expect(fake.done).toEqual([
+      ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
+      ...['start c1', 'record started', 'start c2', 'record started'],
+    ]);
+  });
+
+  test('one that does not run stays as it is', async () => {
+    fake.containers.get('c1')!.running = false;
+    await withHold(both, deps, signal, work);
+    expect(fake.done).toEqual(['record stop', 'stop c2 within 10 s', 'work', 'start c2', 'record started']);
+  });
+
+  test('one that does not stop keeps none of them stopped', async () => {
+    fake.engine.stopContainer = async (id) => {
+      if (id === 'c1') throw away();
+      fake.containers.get(id)!.running = false;
+    };
+    await expect(withHold(both, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
+    expect(fake.done).not.toContain('work');
+    expect(fake.containers.get('c2')!.running).toBe(true);
+  });
+});
+
+describe('how a container stops', () => {
+  test.each([
+    [137, ['shop-web-1 did not stop within 10 s and was killed, so its files may not be consistent']],
+    [143, []],
+    [0, []],
+  ])('status %i comes to the warnings %j', async (exitCode, expected) => {
+    fake.containers.get('c1')!.exitCode = exitCode;
+    const told = await withHold({ container, stop: [container] }, deps, signal, async (warnings) => warnings);
+    expect(told).toEqual(expected.map((start) => expect.stringContaining(start)));
+  });
+
+  test('a run that is to end waits seconds for a slow stop, and leaves the start to the next try', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    try {
+      fake.slow = true;
+      fake.containers.get('c1')!.stopTimeout = 600;
+      const run = new AbortController();
+      const ending = withHold({ container, stop: [container] }, deps, run.signal, work);
+      const outcome = expect(ending).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      await vi.advanceTimersByTimeAsync(60_000);
+      run.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+      await vi.advanceTimersByTimeAsync(3000);
+      await outcome;
+      expect(fake.done).not.toContain('work');
+
+      // The engine is still at it: a start now would do nothing, and be forgotten.
+      expect(openHolds(journal)).toHaveLength(1);
+      expect(await releaseHolds(journal, deps)).toMatchObject({ again: true });
+      fake.containers.get('c1')!.running = false;
+      expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+      expect(fake.containers.get('c1')!.running).toBe(true);
+      expect(openHolds(journal)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('a stop that ends while it is waited for is followed by a start before the run ends', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    try {
+      deps.patienceMs = 20_000;
+      fake.engine.stopContainer = async (id, options) => {
+        await new Promise((resolve, reject) => {
+          setTimeout(resolve, 19_000);
+          options?.signal?.addEventListener('abort', () => reject(options.signal?.reason));
+        });
+        fake.containers.get(id)!.running = false;
+      };
+      const run = new AbortController();
+      const ending = withHold({ container, stop: [container] }, deps, run.signal, work);
+      const outcome = expect(ending).rejects.toThrow('asked to stop');
+      await vi.advanceTimersByTimeAsync(1000);
+      run.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+      await vi.advanceTimersByTimeAsync(18_000);
+      await outcome;
+      expect(fake.done).toEqual(['record stop', 'start c1', 'record started']);
+      expect(openHolds(journal)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test.each([
+    [30, 20_000],
+    [20, 10_000],
+    [undefined, 3000],
+    [0, 3000],
+  ])('with %s s to stop itself, the agent waits %i ms', (grace, expected) => {
+    expect(patienceOf(grace)).toBe(expected);
+  });
+
+  test.each(['restarted since', 'still running when its time to stop is long over'])(
+    'one %s is done with',
+    async (how) => {
+      const until = how === 'restarted since' ? '2999-01-01T00:00:00Z' : '2026-01-01T00:00:00Z';
+      const startedAt = how === 'restarted since' ? TUESDAY : MONDAY;
+      expect(await releaseHolds([{ type: 'stop', container, startedAt, until }], deps)).toEqual({
+        failures: [],
+        again: false,
+      });
+      expect(journal).toEqual([{ type: 'started', container }]);
+    },
+  );
+
+  test('a run that was asked to end before stops nothing', async () => {
+    const stopping = withHold({ container, stop: [container] }, deps, AbortSignal.abort(new Error('over')), work);
+    await expect(stopping).rejects.toThrow('over');
+    expect(fake.done).toEqual([]);
+  });
+});
+
+describe('a run that is to end while pre runs', () => {
+  const interrupted = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+
+  /** Begins, and is asked to end when `pre` has begun. */
+  async function interrupt(): Promise<void> {
+    const run = new AbortController();
+    deps.record = (entry) => {
+      journal.push(entry);
+      if (entry.type === 'pre') setTimeout(() => run.abort(interrupted));
+    };
+    await expect(withHold({ ...held, stop: [] }, deps, run.signal, work)).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    });
+  }
+
+  test('waits for its end, and runs post after it', async () => {
+    deps.patienceMs = 30_000;
+    fake.lasting.freeze = 1;
+    await interrupt();
+    expect(fake.lasting.freeze).toBeLessThan(0);
+    expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('leaves post to the next try when pre goes on for too long', async () => {
+    deps.patienceMs = 0;
+    fake.lasting.freeze = 1;
+    await interrupt();
+    expect(fake.done).toEqual(['exec c1 freeze']);
+    expect(openHolds(journal)).toMatchObject([{ post: ['thaw'] }]);
+    expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+    expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
+  });
+
+  test('one that hangs is not waited for without end', async () => {
+    fake.lasting.freeze = 100;
+    const over: JournalEntry[] = [
+      { type: 'hook', container, post: ['thaw'] },
+      { type: 'pre', container, exec: 'freeze', until: '2026-01-01T00:00:00Z' },
+    ];
+    expect(await releaseHolds(over, deps)).toEqual({ failures: [], again: false });
+    expect(fake.done).toContain('exec c1 thaw');
+  });
+});

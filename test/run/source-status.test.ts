@@ -1,0 +1,161 @@
+import { expect, test } from 'vitest';
+import { renderSourceStatuses } from '../../src/commands/status-text.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import { overall } from '../../src/report/events.ts';
+import { plainPaint } from '../../src/report/paint.ts';
+import {
+  type LastResult,
+  listSourceStatuses,
+  othersOf,
+  resultsOf,
+  type StandingInput,
+} from '../../src/run/source-status.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
+
+const plan = (...names: string[]) =>
+  ({
+    project: 'shop',
+    problems: [],
+    sources: names.map((name) => ({ name, schedule: '0 3 * * *' })),
+  }) as unknown as Plan;
+const manifest = (day: number, sources: Record<string, 'ok' | 'partial' | 'failed'>) =>
+  ({
+    id: `202611${day}T030000Z-aaaaaa`,
+    end: `2026-11-${day}T03:05:00.000Z`,
+    sources: Object.fromEntries(
+      Object.entries(sources).map(([name, status]) => [name, { kind: 'volume', status, bytes: 1024, files: 1 }]),
+    ),
+  }) as unknown as Manifest;
+const result = (day: number, status: LastResult['status']): LastResult => ({
+  run: `202611${day}T080000Z-bbbbbb`,
+  at: `2026-11-${day}T08:00:00.000Z`,
+  status,
+  ...(status === 'failed' ? { error: { code: 'PG_AUTH', message: 'refused' } } : {}),
+});
+const ask = (over: Partial<StandingInput>) =>
+  listSourceStatuses({
+    plan: plan('a', 'b'),
+    manifests: [],
+    results: {},
+    accepted: {},
+    zone: 'UTC',
+    now: new Date('2026-11-20T09:00:00Z'),
+    ...over,
+  });
+const attention = (over: Partial<StandingInput>) =>
+  Object.fromEntries(ask(over).map((one) => [one.name, one.attention]));
+
+test('a green run of one source does not hide that another has failed, with or without a snapshot', () => {
+  expect(attention({ manifests: [manifest(20, { a: 'ok' }), manifest(19, { a: 'ok', b: 'failed' })] })).toEqual({
+    a: null,
+    b: 'failed',
+  });
+  // A run in which nothing was stored has no manifest.
+  expect(attention({ manifests: [manifest(20, { a: 'ok', b: 'ok' })], results: { b: result(20, 'failed') } })).toEqual({
+    a: null,
+    b: 'failed',
+  });
+});
+
+test('the newest result counts, wherever it stands', () => {
+  const manifests = [manifest(20, { a: 'ok', b: 'partial' })];
+  expect(attention({ manifests, results: { a: result(19, 'failed'), b: result(19, 'ok') } })).toEqual({
+    a: null,
+    b: 'partial',
+  });
+  expect(attention({ manifests, results: { b: result(20, 'ok') } })).toEqual({ a: null, b: null });
+});
+
+test.each([
+  ['2026-11-21T02:59:00Z', null],
+  ['2026-11-21T03:01:00Z', null],
+  ['2026-11-22T02:59:00Z', null],
+  ['2026-11-22T03:00:00Z', 'late'],
+])('last good on the 20th at 03:05, nightly: at %s it is %s', (now, expected) => {
+  expect(attention({ plan: plan('a'), manifests: [manifest(20, { a: 'ok' })], now: new Date(now) })).toEqual({
+    a: expected,
+  });
+});
+
+test('each source goes by its own schedule', () => {
+  const own = plan('a', 'b');
+  (own.sources[0] as { schedule: string }).schedule = '0 3 * * 0';
+  const input = { plan: own, manifests: [manifest(15, { a: 'ok', b: 'ok' })], now: new Date('2026-11-20T09:00:00Z') };
+  expect(attention(input)).toEqual({ a: null, b: 'late' });
+});
+
+test('a source that vanished is told until that is accepted; one that is new fails nobody', () => {
+  const manifests = [manifest(20, { a: 'ok', gone: 'ok' })];
+  expect(attention({ manifests })).toEqual({ a: null, b: 'never', gone: 'vanished' });
+  const accepted = { gone: '2026-11-20T08:00:00.000Z' };
+  expect(attention({ manifests, accepted })).toEqual({ a: null, b: 'never' });
+  expect(othersOf(ask({ manifests }), ['a']).map(({ name }) => name)).toEqual(['gone']);
+});
+
+test('a run speaks for the sources that it left out', () => {
+  const all = ask({
+    manifests: [manifest(20, { a: 'ok' }), manifest(18, { b: 'ok' })],
+    results: { b: result(19, 'failed') },
+  });
+  const others = othersOf(all, ['a']);
+  expect(others).toEqual([
+    {
+      name: 'b',
+      attention: 'failed',
+      at: '2026-11-19T08:00:00.000Z',
+      error: { code: 'PG_AUTH', message: 'refused' },
+      lastGood: { snapshot: '20261118T030000Z-aaaaaa', at: '2026-11-18T03:05:00.000Z' },
+    },
+  ]);
+  expect(othersOf(all, ['a', 'b'])).toEqual([]);
+  expect(overall(makeReport({ others }))).toBe('partial');
+  expect(overall(makeReport())).toBe('ok');
+});
+
+test('what a report says of each source', () => {
+  const statuses = (report: ReturnType<typeof makeReport>) =>
+    Object.fromEntries(
+      Object.entries(resultsOf(report)).map(([name, { status, error }]) => [name, [status, error?.code]]),
+    );
+  expect(statuses(makeReport({ status: 'partial', results: [makeResult(), makeFailure()] }))).toEqual({
+    'web.media': ['ok', undefined],
+    'db.postgres': ['failed', 'PG_RESTARTED'],
+  });
+  const died = makeReport({ status: 'failed', results: [], error: { code: 'RUN_DIED', message: 'it died' } });
+  const { snapshot: _none, ...without } = died;
+  expect(statuses(without)).toEqual({ 'web.media': ['failed', 'RUN_DIED'] });
+  // Its manifest has what became of them.
+  expect(statuses(died)).toEqual({});
+  // Captured well, but the run committed nothing.
+  expect(statuses({ ...without, results: [makeResult()] })).toEqual({ 'web.media': ['failed', 'RUN_DIED'] });
+});
+
+test('status shows each source with its result, its last good backup, and why it needs attention', () => {
+  const all = ask({
+    manifests: [manifest(20, { a: 'ok' }), manifest(18, { b: 'ok' })],
+    results: { b: result(19, 'failed') },
+  });
+  expect(renderSourceStatuses(all, new Date('2026-11-20T09:00:00Z'), plainPaint)).toEqual([
+    '  a   ok       5h ago    last good 5h ago       1.0 KiB   20261120T030000Z-aaaaaa',
+    '  b   failed   25h ago   last good 2 days ago   1.0 KiB   20261118T030000Z-aaaaaa',
+    '  ! b: refused (PG_AUTH)',
+  ]);
+});
+
+test('a source that fell needs attention until somebody accepts it, and is no failure of other runs', () => {
+  const before = manifest(18, { a: 'ok' });
+  const after = manifest(19, { a: 'ok' });
+  const entry = after.sources.a;
+  if (entry) entry.fell = { since: before.id };
+  const over = { plan: plan('a'), manifests: [manifest(20, { a: 'ok' }), after, before] };
+  const [standing] = ask({ ...over, now: new Date('2026-11-20T09:00:00Z') });
+  expect(standing).toMatchObject({ attention: 'fell', beforeFall: before.id });
+  expect(othersOf(standing ? [standing] : [], [])).toEqual([]);
+  expect(
+    renderSourceStatuses(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
+  ).toContain(`${before.id} is kept from before, until \`lifeboat accept a\``);
+  expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
+  // Gone with the snapshot itself: there is nothing to keep any more.
+  expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
+});

@@ -1,0 +1,69 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  inSteps,
+  roleOfStatement,
+  rolesNeeded,
+  splitStatements,
+  statementsFor,
+} from '../../../../src/sources/postgres/facts/globals-statements.ts';
+import { quoteIdentifier, quoteLiteral } from '../../../../src/sources/postgres/server/quote.ts';
+
+describe('splitting globals', () => {
+  it('keeps statements whole whatever stands in names and literals', () => {
+    const text = fc.string({
+      unit: fc.constantFrom('a', ';', "'", '"', '\\', '\n', '-', 'E', 'é'),
+      minLength: 1,
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(text, text), { maxLength: 5 }), (pairs) => {
+        const statements = pairs.map(([n, v]) => `ALTER ROLE ${quoteIdentifier(n)} SET x TO ${quoteLiteral(v)}`);
+        const file = `--\n-- Roles\n--\n\\restrict abc\n\n${statements.map((s) => `${s};\n`).join('\n')}`;
+        expect(splitStatements(file)).toEqual(statements);
+        expect(splitStatements(file).map(roleOfStatement)).toEqual(pairs.map(([n]) => n));
+      }),
+    );
+  });
+
+  it('finds what some roles need: their own statements, and those of their members and of the groups of these', () => {
+    const of = (role: string) => [`CREATE ROLE ${role}`, `ALTER ROLE ${role} WITH LOGIN PASSWORD 'x'`];
+    const all = [
+      ...['a', 'b', 'c', '"D"'].flatMap(of),
+      'CREATE TABLESPACE fast OWNER a',
+      'GRANT b TO a GRANTED BY postgres',
+      'GRANT c TO b GRANTED BY postgres',
+      'GRANT a TO "D" GRANTED BY postgres',
+    ];
+    const everyone = [...['a', 'b', 'c', '"D"'].flatMap(of), ...all.slice(-3)];
+    expect(statementsFor(all, ['a'], new Set())).toEqual(everyone);
+    expect(statementsFor(all, ['c'], new Set())).toEqual(everyone);
+    // Not the other members of a group that a role is in.
+    const memberships = [
+      { group: 'readers', member: 'a' },
+      { group: 'readers', member: 'stranger' },
+    ];
+    expect([...rolesNeeded(memberships, ['a'])]).toEqual(['a', 'readers']);
+    expect([...rolesNeeded(memberships, ['readers'])].toSorted()).toEqual(['a', 'readers', 'stranger']);
+    const groupOnly = ['CREATE ROLE g', 'GRANT g TO m'];
+    expect(statementsFor(groupOnly, ['g'], new Set(['m']))).toEqual(groupOnly);
+  });
+
+  it('makes a role and gives it its attributes in one step', () => {
+    const steps = inSteps([
+      ...['CREATE ROLE a', "ALTER ROLE a WITH LOGIN PASSWORD 'x'", 'CREATE ROLE b', 'ALTER ROLE a SET x TO 1'],
+      ...["ALTER ROLE c WITH LOGIN PASSWORD 'y'", 'GRANT a TO b'],
+    ]);
+    expect(steps.map(({ sql }) => sql)).toEqual([
+      "CREATE ROLE a; ALTER ROLE a WITH LOGIN PASSWORD 'x'",
+      ...['CREATE ROLE b', 'ALTER ROLE a SET x TO 1', "ALTER ROLE c WITH LOGIN PASSWORD 'y'", 'GRANT a TO b'],
+    ]);
+    expect(steps.map(({ creates }) => creates)).toEqual([true, true, false, false, false]);
+  });
+
+  it('knows whom a statement is about', () => {
+    expect(roleOfStatement('CREATE ROLE app')).toBe('app');
+    expect(roleOfStatement('GRANT readers TO "App ""x""" GRANTED BY postgres')).toBe('App "x"');
+    expect(roleOfStatement('CREATE TABLESPACE fast OWNER app')).toBeUndefined();
+  });
+});

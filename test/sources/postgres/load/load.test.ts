@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { LifeboatError } from '../../../../src/base/errors.ts';
+import { silentLog } from '../../../../src/base/log.ts';
+import { loadDatabases } from '../../../../src/sources/postgres/load/load.ts';
+import type { LoadOptions } from '../../../../src/sources/postgres/load/load-database.ts';
+import type { PlannedLoad } from '../../../../src/sources/postgres/load/load-plan.ts';
+
+const loads = ['a', 'b', 'c'].map((target): PlannedLoad => ({ database: target, target, state: 'absent' }));
+
+/** The databases that the journal has as failed. */
+let noted: string[];
+
+/** A server that cannot be reached for one database, or has no such database in the snapshot. */
+function options(control: (target: string) => Promise<never>, signal = new AbortController().signal): LoadOptions {
+  noted = [];
+  const recordFailed = (target: string) => {
+    noted.push(target);
+    if (target === 'b') throw new Error('disk full');
+  };
+  const databases = loads.map(({ database }) => ({ name: database }));
+  return {
+    tools: { control, log: silentLog },
+    facts: { databases },
+    id: '4f1c9a',
+    recordFailed,
+    signal,
+  } as unknown as LoadOptions;
+}
+
+describe('databases of a restore', () => {
+  it('are tried one by one, whatever becomes of the others', async () => {
+    const asked: string[] = [];
+    const failing = async (target: string) => {
+      asked.push(target);
+      throw new LifeboatError('PG_RESTORE_FAILED', `not ${target}`);
+    };
+    const { failed, databases } = await loadDatabases(options(failing), loads);
+    expect(asked).toEqual(['a', 'b', 'c']);
+    expect(databases).toEqual([]);
+    expect(noted).toEqual(['a', 'b', 'c']);
+    expect(failed.map(({ target, error }) => [target, (error as Error).message])).toEqual([
+      ...[
+        ['a', 'not a'],
+        ['b', 'not b'],
+        ['c', 'not c'],
+      ],
+    ]);
+  });
+
+  it('are given up together when the server is gone, or somebody asks for it', async () => {
+    const asked: string[] = [];
+    const gone = async (target: string) => {
+      asked.push(target);
+      throw new LifeboatError('PG_UNREACHABLE', 'gone');
+    };
+    expect((await loadDatabases(options(gone), loads)).failed).toHaveLength(3);
+    expect(asked).toEqual(['a']);
+    for (const code of ['PG_STALLED', 'PG_NO_SPACE'] as const) {
+      const tried: string[] = [];
+      const ending = async (target: string) => {
+        tried.push(target);
+        throw new LifeboatError(code, 'nothing more');
+      };
+      expect((await loadDatabases(options(ending), loads)).failed).toHaveLength(3);
+      expect(tried).toEqual(['a']);
+    }
+    const stopping = new AbortController();
+    const stopped = async () => {
+      stopping.abort(new LifeboatError('INTERRUPTED', 'stop'));
+      throw new Error('cut');
+    };
+    const { failed } = await loadDatabases(options(stopped, stopping.signal), loads);
+    expect(failed.map(({ error }) => (error as LifeboatError).code)).toEqual(Array(3).fill('INTERRUPTED'));
+  });
+});

@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/load/archive.ts';
+import { listedIds, passesFor } from '../../../../src/sources/postgres/load/restore-passes.ts';
+
+const entry = (dumpId: number, kind: string, ...dependencies: number[]): ArchiveEntry => ({
+  dumpId,
+  kind,
+  section: 'post-data',
+  schema: 'public',
+  tag: `${kind} ${dumpId}`,
+  definition: '',
+  dependencies,
+  file: '',
+});
+
+describe('the calls of pg_restore', () => {
+  const plain = [entry(1, 'TABLE'), entry(2, 'TABLE DATA', 1)];
+  const partitioned = [...plain, entry(3, 'TABLE'), entry(4, 'TABLE ATTACH', 1, 3)];
+
+  it.each([
+    ['nothing', []],
+    ['a trigger on a table with rows', [...plain, entry(9, 'TRIGGER', 1)]],
+    ['a trigger on a view', [...plain, entry(3, 'VIEW', 1), entry(9, 'TRIGGER', 3)]],
+    ['a partitioned table', [...partitioned, entry(9, 'TRIGGER', 1)]],
+  ])('are one for %s', (_, entries) => {
+    expect(passesFor(entries)).toEqual([undefined]);
+    expect(passesFor(entries, [1, 2])).toEqual([[1, 2]]);
+  });
+
+  it.each(['TRIGGER', 'FK CONSTRAINT'])('are two for a %s of a partitioned table', (kind) => {
+    const entries = [
+      ...partitioned,
+      entry(5, 'ACL', 1),
+      entry(6, 'INDEX', 1),
+      entry(7, 'EVENT TRIGGER'),
+      entry(8, 'TRIGGER', 1),
+      entry(9, kind, 3, 12),
+      entry(10, 'COMMENT', 9),
+    ];
+    expect(passesFor(entries)).toEqual([
+      [1, 2, 3, 4, 6, 8],
+      [5, 7, 9, 10],
+    ]);
+    expect(passesFor(entries, [1, 2, 3, 9])).toEqual([[1, 2, 3], [9]]);
+    expect(passesFor(entries, [1, 2])).toEqual([[1, 2]]);
+  });
+
+  it.each([13, 17])('are two for a dump of Postgres %i whose partitioned table has a trigger', (version) => {
+    const entries = readArchive(readFileSync(path.join(import.meta.dirname, `../dumps/${version}.toc.dat`)));
+    const filled = entries.filter(({ kind }) => kind === 'TABLE DATA').flatMap(({ dependencies }) => dependencies);
+    const parent = entries.find(({ kind, dumpId }) => kind === 'TABLE' && !filled.includes(dumpId));
+    expect(parent?.definition).toContain('PARTITION BY');
+    const [rows, rest] = passesFor([...entries, entry(99_999, 'TRIGGER', parent?.dumpId as number)]);
+    expect(rest).toContain(99_999);
+    expect([...(rows ?? []), ...(rest ?? [])].toSorted((a, b) => a - b)).toEqual(
+      [...entries.map(({ dumpId }) => dumpId), 99_999].toSorted((a, b) => a - b),
+    );
+  });
+
+  it('takes ids from what pg_restore lists', () => {
+    const list =
+      ';\n; Archive created\n;     dbname: app\n3367; 0 16385 TABLE DATA public orders app\n7; 1259 1 TABLE public x app\n';
+    expect(listedIds(list)).toEqual([3367, 7]);
+  });
+});

@@ -1,0 +1,61 @@
+import { expect, test } from 'vitest';
+import { configNotes, readServerConfig } from '../../../../src/sources/postgres/server/server-config.ts';
+import type { Session } from '../../../../src/sources/postgres/server/session.ts';
+
+const session = (answers: Record<string, object[] | Error>) =>
+  ({
+    async all(sql: string) {
+      const [, answer = []] = Object.entries(answers).find(([part]) => sql.includes(part)) ?? [];
+      if (answer instanceof Error) throw answer;
+      return answer;
+    },
+  }) as unknown as Session;
+
+test('values that may be secrets are not recorded', async () => {
+  const setting = (name: string, type: string | null, value = 'hunter2') => ({ name, type, value });
+  const { altered } = await readServerConfig(
+    session({
+      pg_file_settings: [
+        setting('work_mem', 'integer', '8MB'),
+        setting('ssl', 'bool', 'on'),
+        setting('log_line_prefix', 'string', '%m '),
+        ...['primary_conninfo', 'ssl_passphrase_command', 'archive_command', 'restore_command'].map((name) =>
+          setting(name, 'string'),
+        ),
+        setting('app.jwt', 'string'),
+        setting('gone.setting', null),
+      ],
+    }),
+  );
+  expect(altered?.filter(({ value }) => value !== undefined)).toEqual([
+    { name: 'work_mem', value: '8MB' },
+    { name: 'ssl', value: 'on' },
+    { name: 'log_line_prefix', value: '%m ' },
+  ]);
+  expect(JSON.stringify(altered)).not.toContain('hunter2');
+  expect(altered).toHaveLength(9);
+});
+
+test('what a role may not see is left out', async () => {
+  const denied = Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
+  expect(
+    await readServerConfig(session({ pg_file_settings: denied, pg_settings: [], pg_hba_file_rules: denied })),
+  ).toEqual({});
+});
+
+test('only what the server of the snapshot had and this one lacks is told', () => {
+  const recorded = {
+    preload: 'timescaledb, "pg_cron"',
+    altered: [{ name: 'work_mem', value: '8MB' }, { name: 'archive_command' }],
+    rules: ['host all all trust', 'local all all peer'],
+  };
+  expect(configNotes(recorded, recorded)).toEqual([]);
+  expect(configNotes(undefined, recorded)).toEqual([]);
+  expect(configNotes(recorded, { preload: 'timescaledb', altered: [], rules: ['local all all peer'] })).toEqual([
+    'the server of the snapshot had shared_preload_libraries with pg_cron, and this one has not',
+    'the server of the snapshot had set by ALTER SYSTEM what this one has not: work_mem = 8MB; archive_command (its value is not recorded)',
+    'the server of the snapshot had in pg_hba.conf what this one has not: host all all trust',
+  ]);
+  // A role that sees nothing here can compare nothing.
+  expect(configNotes(recorded, {})).toEqual([]);
+});

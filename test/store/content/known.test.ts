@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { HashTable, KnownContents } from '../../../src/store/content/known.ts';
+import { encodeIndexEntry, type IndexEntry } from '../../../src/store/filesystem/index-file.ts';
+import { scratchBase } from '../helpers.ts';
+
+const sha = (text: string | number) => createHash('sha256').update(String(text)).digest('hex');
+const PACK = 'b'.repeat(32);
+const entry = (path: string, size: number): IndexEntry => ({
+  path,
+  type: 'file',
+  mode: 0,
+  uid: 0,
+  gid: 0,
+  mtime: 0n,
+  size,
+  sha256: sha(path),
+  pack: PACK,
+  entry: path,
+});
+
+let directory: string;
+let index: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(scratchBase, 'lifeboat-known-'));
+  index = join(directory, 'index');
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+describe('the hash table', () => {
+  test('finds what was put, and nothing else, also after it has grown', () => {
+    const table = new HashTable();
+    for (let i = 0; i < 20_000; i++) table.set(sha(i), i * 3);
+    expect(table.size).toBe(20_000);
+    for (let i = 0; i < 20_000; i++) if (table.get(sha(i)) !== i * 3) throw new Error(`lost ${i}`);
+    for (let i = 20_000; i < 40_000; i++) if (table.get(sha(i)) !== undefined) throw new Error(`invented ${i}`);
+  });
+
+  test('keeps the first place of a content, and offsets beyond 4 GiB', () => {
+    const table = new HashTable();
+    table.set(sha('a'), 2 ** 45);
+    table.set(sha('a'), 7);
+    expect(table.get(sha('a'))).toBe(2 ** 45);
+  });
+});
+
+describe('known contents', () => {
+  const nothing = { lineAt: async () => undefined };
+
+  test('are found in the previous index and the current one', async () => {
+    const lines = [entry('a', 5), { ...entry('"sha256":"x', 6) }, entry('c', 50)].map(encodeIndexEntry);
+    writeFileSync(index, lines.join(''));
+    const current = entry('new', 9);
+    const known = new KnownContents(
+      { lineAt: async () => Buffer.from(encodeIndexEntry(current).trimEnd()) },
+      () => true,
+      10,
+    );
+    await known.loadPrevious(index);
+    known.add(current, 0);
+    expect(await known.find({ sha256: sha('a'), size: 5 })).toEqual({ pack: PACK, entry: 'a' });
+    expect(await known.find({ sha256: sha('"sha256":"x'), size: 6 })).toEqual({ pack: PACK, entry: '"sha256":"x' });
+    expect(await known.find({ sha256: sha('new'), size: 9 })).toEqual({ pack: PACK, entry: 'new' });
+    expect(await known.find({ sha256: sha('other'), size: 5 })).toBeUndefined();
+    expect(known.mayHaveSize(50)).toBe(true);
+    expect(known.mayHaveSize(51)).toBe(false);
+    await known.close();
+  });
+
+  test('are not believed when the line says otherwise, or the pack cannot be used', async () => {
+    writeFileSync(index, encodeIndexEntry(entry('a', 5)));
+    const usable = new Set([PACK]);
+    const known = new KnownContents(nothing, (pack) => usable.has(pack), 10);
+    await known.loadPrevious(index);
+    const colliding = sha('a').slice(0, 16) + '0'.repeat(48);
+    expect(await known.find({ sha256: colliding, size: 5 })).toBeUndefined();
+    expect(await known.find({ sha256: sha('a'), size: 6 })).toBeUndefined();
+    expect(await known.find({ sha256: sha('a'), size: 5 })).toEqual({ pack: PACK, entry: 'a' });
+    usable.clear();
+    expect(await known.find({ sha256: sha('a'), size: 5 })).toBeUndefined();
+    await known.close();
+  });
+});

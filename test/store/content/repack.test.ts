@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { packsToRenew } from '../../../src/store/content/repack.ts';
+import type { StoredTree } from '../../../src/store/content/stored-tree.ts';
+import { type Bench, createBench } from '../helpers.ts';
+
+let bench: Bench;
+let previousIndex: string;
+beforeEach(() => {
+  bench = createBench();
+  previousIndex = `${bench.index}-before`;
+});
+afterEach(() => bench.remove());
+
+const write = (name: string) => writeFileSync(join(bench.tree, name), randomBytes(10_000));
+const names = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `file-${from + i}`);
+
+/** Stores the tree, using again what is in `packs`, and puts the index aside for the next time. */
+async function storeAgain(before?: StoredTree, packs = before?.packs): Promise<StoredTree> {
+  const stored = await bench.storeSettled(packs ? { previous: { indexPath: previousIndex, packs } } : {});
+  const { copyFileSync } = await import('node:fs');
+  copyFileSync(bench.index, previousIndex);
+  return stored;
+}
+
+test('what is left in a mostly dead pack is stored anew, and the pack is used no more', async () => {
+  for (const name of names(0, 20)) write(name);
+  const first = await storeAgain();
+  for (const name of names(0, 17)) rmSync(join(bench.tree, name));
+  for (const name of names(20, 25)) write(name);
+  const second = await storeAgain(first);
+  expect(second.packs).toHaveLength(2);
+
+  const renewed = await packsToRenew(previousIndex, second.packs);
+  expect([...renewed]).toEqual(first.packs.map(({ id }) => id));
+  const third = await storeAgain(
+    second,
+    second.packs.filter(({ id }) => !renewed.has(id)),
+  );
+  expect(third.files).toBe(8);
+  expect(third.newFiles).toBe(3);
+  expect(third.packs.map(({ id }) => id)).not.toContain(first.packs[0]?.id);
+  expect(await packsToRenew(previousIndex, third.packs)).toEqual(new Set());
+  const { result } = await bench.extract(third);
+  expect(result).toMatchObject({ files: 8 });
+});
+
+test('packs that are mostly in use stay, and only so much is done at once', async () => {
+  for (const name of names(0, 10)) write(name);
+  const first = await storeAgain();
+  for (const name of names(0, 6)) rmSync(join(bench.tree, name));
+  const second = await storeAgain(first);
+  expect(await packsToRenew(previousIndex, second.packs)).toEqual(new Set());
+  for (const name of names(6, 9)) rmSync(join(bench.tree, name));
+  const third = await storeAgain(second);
+  expect((await packsToRenew(previousIndex, third.packs)).size).toBe(1);
+  expect(await packsToRenew(previousIndex, third.packs, 9_999)).toEqual(new Set());
+});
+
+test('the holes of a file keep no dead pack', async () => {
+  for (const name of names(0, 20)) write(name);
+  const first = await storeAgain();
+  for (const name of names(0, 17)) rmSync(join(bench.tree, name));
+  // Of 64 MiB, one block is stored.
+  write('sparse');
+  truncateSync(join(bench.tree, 'sparse'), 64 * 1024 * 1024);
+  const second = await storeAgain(first);
+  expect(second.bytes).toBeGreaterThan(60 * 1024 * 1024);
+  expect([...(await packsToRenew(previousIndex, second.packs))]).toEqual(first.packs.map(({ id }) => id));
+});

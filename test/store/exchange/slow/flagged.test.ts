@@ -1,0 +1,146 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
+import { type BuildOptions, buildBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
+import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { shortPath } from '../../../../src/store/filesystem/path.ts';
+import { type Bench, createBench, describeTree } from '../../helpers.ts';
+
+/** Files and directories with the flags of `chattr +i` and `+a`, which nobody moves or deletes, root neither. */
+
+const ID = '20261120T030000Z-00000a';
+const SECOND = '20261120T030000Z-00000b';
+const AT = '2026-11-20T03:00:00.000Z';
+const chattr = (flag: string, ...paths: string[]) => execFileSync('chattr', [flag, ...paths]);
+
+let bench: Bench;
+let volume: string;
+beforeEach(() => {
+  bench = createBench();
+  volume = join(bench.spool, '..', 'volume');
+  for (const root of [bench.tree, volume]) {
+    mkdirSync(join(root, 'd/sub'), { recursive: true });
+    for (const path of ['f', 'd/g', 'd/sub/h']) writeFileSync(join(root, path), `${path} of ${root}`);
+  }
+  writeFileSync(join(bench.tree, 'd/added'), 'added');
+});
+afterEach(() => {
+  execFileSync('chattr', ['-R', '-f', '-i', '-a', volume]);
+  bench.remove();
+});
+
+const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
+  buildBeside({
+    root: volume,
+    id: ID,
+    index: () => readIndexFile(bench.index),
+    packs: stored.packs,
+    destination: bench.destination,
+    keys: {},
+    spool: bench.spool,
+    smallFile: 1024 * 1024,
+    overwrite: true,
+    needed: 0,
+    ...options,
+  });
+const swap = (whole = true) => swapBuilt({ root: volume, id: ID, at: AT, whole, snapshot: 'snap' });
+
+test.each([
+  ['+i', 'f', undefined],
+  ['+a', 'f', undefined],
+  ['+i', 'd', undefined],
+  ['+a', 'd', undefined],
+  ['+i', '', undefined],
+  ['+a', '', undefined],
+  ['+i', 'd/sub/h', 'd/sub'],
+  ['+a', 'd', 'd/added'],
+  ['+i', 'd', 'd/added'],
+  ['+a', 'd/sub', 'd/sub/h'],
+])(
+  'a restore that would have to change what has %s (%s) is refused by name before it builds',
+  async (flag, path, part) => {
+    const stored = await bench.store();
+    chattr(flag, join(volume, path));
+    const former = describeTree(volume);
+    const built = build(stored, part === undefined ? {} : { select: selectByGlobs([part]) });
+    const named = path === '' ? 'volume cannot be changed' : 'immutable or append-only';
+    await expect(built).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED', message: expect.stringContaining(named) });
+    chattr(flag.replace('+', '-'), join(volume, path));
+    expect(describeTree(volume)).toEqual(former);
+  },
+);
+
+test('deeper inside they are moved with their directory, rolled back, and only forgotten once the flag is off', async () => {
+  const stored = await bench.store();
+  chattr('+i', join(volume, 'd/sub/h'));
+  await build(stored);
+  await swap();
+  await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+  expect(readFileSync(join(volume, 'd/sub/h'), 'utf8')).toBe(`d/sub/h of ${volume}`);
+  await rollBackArea({ root: volume, id: ID, at: AT, restore: ID });
+
+  const forget = () => forgetAreas(volume, ID, () => {});
+  const area = join(volume, `.lifeboat-before-${ID}`);
+  await expect(forget()).rejects.toMatchObject({
+    code: 'TREE_TARGET_REFUSED',
+    message: expect.stringContaining('deleted'),
+  });
+  // All else is gone, so that it is not brought back.
+  expect(existsSync(join(area, 'tree/d/sub/h'))).toBe(true);
+  expect(existsSync(join(area, 'tree/f'))).toBe(false);
+  const back = rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+  await expect(back).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
+  chattr('-i', join(area, 'tree/d/sub/h'));
+  await forget();
+  expect(readdirSync(volume)).toEqual(['d', 'f']);
+});
+
+test('a rollback that would have to move one is refused when it is checked, and changes nothing', async () => {
+  const stored = await bench.store();
+  await build(stored);
+  await swap();
+  const data = () => [...describeTree(volume)].filter(([path]) => path !== '' && !path.startsWith('.lifeboat-'));
+  const restored = data();
+  const check = { root: volume, id: SECOND, at: AT, restore: ID, check: true };
+  expect(await rollBackArea(check)).toMatchObject({ swapMs: 0 });
+  chattr('+i', join(volume, 'f'));
+  await expect(rollBackArea(check)).rejects.toMatchObject({
+    code: 'TREE_TARGET_REFUSED',
+    message: 'f cannot be moved: it, or its directory, is immutable or append-only',
+  });
+  // And where nobody checked.
+  await expect(rollBackArea({ ...check, check: false })).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(data()).toEqual(restored);
+});
+
+test('they are backed up as any other', async () => {
+  chattr('+i', join(bench.tree, 'f'), join(bench.tree, 'd'));
+  try {
+    const stored = await bench.store();
+    expect(stored).toMatchObject({ unreadableCount: 0, files: 4 });
+    const { target } = await bench.extract(stored);
+    expect(describeTree(target)).toEqual(describeTree(bench.tree));
+  } finally {
+    chattr('-i', join(bench.tree, 'f'), join(bench.tree, 'd'));
+  }
+});
+
+test('looking whether a name can be moved moves nothing', async () => {
+  mkdirSync(join(volume, 'empty'));
+  utimesSync(volume, 5, 5);
+  const ino = statSync(join(volume, 'empty')).ino;
+  await build(await bench.store());
+  expect(statSync(join(volume, 'empty')).ino).toBe(ino);
+  expect(readdirSync(volume).filter((name) => !name.startsWith('.'))).toEqual(['d', 'empty', 'f']);
+});
+
+test('a path of 4 KB is cut in messages', () => {
+  const long = `${'d\xc3\xa4/'.repeat(1000)}end`;
+  expect(shortPath(long)).toMatch(/^dä\/.*….*\/end$/);
+  expect(shortPath(long).length).toBeLessThan(250);
+  expect(shortPath('a/b')).toBe('a/b');
+});

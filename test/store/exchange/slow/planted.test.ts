@@ -1,0 +1,339 @@
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Destination } from '../../../../src/destinations/destination.ts';
+import { compareTree } from '../../../../src/store/content/compare-tree.ts';
+import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
+import { TreeSum } from '../../../../src/store/content/tree-sum.ts';
+import { buildBeside, undoBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { Directory } from '../../../../src/store/filesystem/directory.ts';
+import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { OpenDirectories } from '../../../../src/store/filesystem/open-directories.ts';
+import { createTimeSetter, PathChanged } from '../../../../src/store/filesystem/times.ts';
+import { walk } from '../../../../src/store/filesystem/walk.ts';
+import { type Bench, createBench, describeTree } from '../../helpers.ts';
+
+/** Others who write in a volume while it is worked on, and want us elsewhere. */
+
+const ID = '20261120T030000Z-00000a';
+const AT = '2026-11-20T03:00:00.000Z';
+
+let bench: Bench;
+let volume: string;
+/** what nobody is to touch, with the names that the snapshot has */
+let outside: string;
+let untouched: Map<string, unknown>;
+let area: string;
+
+beforeEach(() => {
+  bench = createBench();
+  volume = join(bench.spool, '..', 'volume');
+  outside = join(bench.spool, '..', 'outside');
+  area = join(volume, `.lifeboat-restoring-${ID}`);
+  mkdirSync(volume);
+  for (const root of [bench.tree, outside]) {
+    mkdirSync(join(root, 'a/b'), { recursive: true });
+    for (const path of ['a/1', 'a/b/2', 'top']) writeFileSync(join(root, path), `${path} of ${root}`);
+  }
+  mkdirSync(join(bench.tree, 'late'));
+  symlinkSync('a', join(bench.tree, 'late/link'));
+  for (const path of ['a', 'a/b']) chmodSync(join(bench.tree, path), 0o777);
+  // Not there: what is made by mistake has a place.
+  rmSync(join(outside, 'a/b/2'));
+  for (const path of ['a/b', 'a', 'a/1', 'top', '']) utimesSync(join(outside, path), 1, 1);
+  untouched = describeTree(outside);
+});
+afterEach(() => {
+  expect(describeTree(outside)).toEqual(untouched);
+  bench.remove();
+});
+
+/** Something else of that name, which leads where the tree has the same names. */
+function plant(path: string, target: string): void {
+  renameSync(path, join(volume, 'moved'));
+  symlinkSync(target, path);
+}
+
+/** Each file has a pack of its own, so that the packs are asked for one after the other. */
+const TINY = 8;
+
+/** Builds; `disturb` is called before the first file is written, or before one of the next. */
+async function build(stored: StoredTree, disturb: () => void, before = 1) {
+  let asked = 0;
+  const { destination } = bench;
+  const disturbing: Destination = {
+    name: destination.name,
+    put: (...args) => destination.put(...args),
+    list: (...args) => destination.list(...args),
+    delete: (...args) => destination.delete(...args),
+    get: async (...args) => {
+      if (++asked === before) disturb();
+      return destination.get(...args);
+    },
+  };
+  const built = buildFrom(stored, disturbing);
+  const code = await built.then(
+    () => 'built',
+    (error) => error.code ?? String(error),
+  );
+  expect(asked).toBeGreaterThanOrEqual(before);
+  return code;
+}
+
+function buildFrom(stored: StoredTree, destination = bench.destination) {
+  return buildBeside({
+    root: volume,
+    id: ID,
+    index: () => readIndexFile(bench.index),
+    packs: stored.packs,
+    destination,
+    keys: {},
+    spool: bench.spool,
+    smallFile: TINY,
+    overwrite: false,
+    needed: 0,
+  });
+}
+
+describe('while a tree is built', () => {
+  test.each([
+    ['a directory of the tree', () => plant(join(area, 'tree/a'), join(outside, 'a'))],
+    ['a directory in it', () => plant(join(area, 'tree/a/b'), join(outside, 'a/b'))],
+    ['the tree', () => plant(join(area, 'tree'), outside)],
+    ['the area', () => plant(area, outside)],
+  ])('a symlink in the place of %s is not followed, and nothing is replaced', async (what, disturb) => {
+    writeFileSync(join(volume, 'live'), 'live');
+    const stored = await bench.store({ smallFile: TINY });
+    // Whoever moves all of it moves what was built with it: that it is gone shows when it is to be put in place.
+    const all = what === 'the tree' || what === 'the area';
+    expect(await build(stored, disturb)).toBe(all ? 'built' : 'TREE_TARGET_REFUSED');
+    const swapped = swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap' });
+    await expect(swapped).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+    expect(readFileSync(join(volume, 'live'), 'utf8')).toBe('live');
+    expect(await undoBeside(volume, ID)).toBe('old');
+  });
+
+  test('a symlink in the place of a directory that is complete gets no owner, mode or time', async () => {
+    const stored = await bench.store({ smallFile: TINY });
+    const code = await build(stored, () => plant(join(area, 'tree/a'), join(outside, 'a')), 3);
+    expect(code).toBe('TREE_TARGET_REFUSED');
+  });
+
+  test('another directory in the place of one, or a file in it, is found', async () => {
+    const stored = await bench.store({ smallFile: TINY });
+    for (const disturb of [
+      () => {
+        renameSync(join(area, 'tree/a'), join(volume, 'moved'));
+        mkdirSync(join(area, 'tree/a'));
+      },
+      () => writeFileSync(join(area, 'tree/late/planted'), ''),
+      () => symlinkSync(join(outside, 'top'), join(area, 'tree/top')),
+    ]) {
+      expect(await build(stored, disturb, 3)).toBe('TREE_TARGET_REFUSED');
+      expect(readdirSync(volume).filter((name) => name !== 'moved')).toEqual([]);
+      rmSync(join(volume, 'moved'), { recursive: true, force: true });
+    }
+  });
+
+  test('a change after the last look is told as what it is, not as a tool that failed', async () => {
+    const stored = await bench.store({ smallFile: TINY });
+    const looked = vi.spyOn(TreeSum.prototype, 'isThatOf').mockImplementationOnce(async () => {
+      plant(join(area, 'tree/a'), join(outside, 'a'));
+      return true;
+    });
+    await expect(buildFrom(stored)).rejects.toMatchObject({
+      code: 'TREE_TARGET_REFUSED',
+      message: expect.stringContaining('a is not the directory that Lifeboat made'),
+    });
+    expect(looked).toHaveBeenCalledTimes(1);
+    looked.mockRestore();
+  });
+
+  test('a directory in the place of the built one is not put in place', async () => {
+    writeFileSync(join(volume, 'live'), 'live');
+    const { inode } = await buildFrom(await bench.store({ smallFile: TINY }));
+    renameSync(join(area, 'tree'), join(area, 'aside'));
+    mkdirSync(join(area, 'tree'));
+    const swap = { root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', expected: inode };
+    await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+    expect(readFileSync(join(volume, 'live'), 'utf8')).toBe('live');
+    rmSync(join(area, 'tree'), { recursive: true });
+    renameSync(join(area, 'aside'), join(area, 'tree'));
+    await swapBuilt(swap);
+    expect(existsSync(join(volume, 'live'))).toBe(false);
+    expect(existsSync(join(volume, 'a/b/2'))).toBe(true);
+  });
+
+  test.each([
+    ['too large', `${JSON.stringify({ mode: 0o700, uid: 0, gid: 0, mtime: '5' })}${' '.repeat(5000)}`],
+    ['no numbers', JSON.stringify({ mode: 'u+s', uid: {}, gid: -1, mtime: '5' })],
+  ])('what an application wrote about the root is not believed: %s', async (_what, text) => {
+    await buildFrom(await bench.store({ smallFile: TINY }));
+    const before = lstatSync(volume).mode;
+    writeFileSync(join(area, 'base.json'), text);
+    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(readdirSync(volume)).toEqual([]);
+    expect(lstatSync(volume).mode).toBe(before);
+  });
+
+  test('a file that is equal is not taken through a symlink', async () => {
+    execFileSync('cp', ['-a', `${bench.tree}/.`, volume]);
+    const stored = await bench.store({ smallFile: TINY });
+    rmSync(join(volume, 'a'), { recursive: true });
+    // The very files, elsewhere.
+    execFileSync('cp', ['-a', join(bench.tree, 'a'), join(bench.spool, 'a')]);
+    symlinkSync(join(bench.spool, 'a'), join(volume, 'a'));
+    // Three would be at hand, but for that.
+    expect(await build(stored, () => {}, 2)).toBe('built');
+  });
+});
+
+describe('areas that are symlinks', () => {
+  const before = `.lifeboat-before-${ID}`;
+
+  test('are no areas: neither read, nor emptied, nor written to', async () => {
+    mkdirSync(join(outside, 'fake/tree'), { recursive: true });
+    const list = { format: 1, id: ID, restore: ID, holds: 'before', at: AT, incoming: { text: `${before}/tree` } };
+    writeFileSync(join(outside, 'fake/list.ndjson'), `${JSON.stringify({ ...list, whole: true })}\n`);
+    writeFileSync(join(outside, 'fake/base.json'), JSON.stringify({ mode: 0o777, uid: 5, gid: 5, mtime: '5' }));
+    untouched = describeTree(outside);
+    for (const name of [before, `.lifeboat-restoring-${ID}`]) symlinkSync(join(outside, 'fake'), join(volume, name));
+    const owner = lstatSync(volume).uid;
+    expect(await listAreas(volume)).toEqual([]);
+    await forgetAreas(volume, ID, () => {});
+    const back = rollBackArea({ root: volume, id: '20261120T030000Z-00000b', at: AT, restore: ID });
+    await expect(back).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
+    const swapped = swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap' });
+    await expect(swapped).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(lstatSync(volume).uid).toBe(owner);
+  });
+
+  test('one with a list that nobody can read keeps nobody from the others; one without a list is not emptied', async () => {
+    mkdirSync(join(volume, before, 'tree'), { recursive: true });
+    writeFileSync(join(volume, before, 'tree/old'), 'all there is');
+    await expect(undoBeside(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    execFileSync('mkfifo', [join(volume, before, 'list.ndjson')]);
+    expect(await listAreas(volume)).toMatchObject([{ kind: 'before', id: ID, files: 1 }]);
+    expect(readFileSync(join(volume, before, 'tree/old'), 'utf8')).toBe('all there is');
+  });
+});
+
+describe('reading', () => {
+  test('a walk and a comparison do not enter a symlink that takes the place of a directory', async () => {
+    const stored = await bench.store({ smallFile: TINY });
+    const found: string[] = [];
+    for await (const { path } of walk(bench.tree)) {
+      found.push(path);
+      if (path !== 'a') continue;
+      renameSync(join(bench.tree, 'a'), join(bench.spool, 'moved'));
+      symlinkSync(join(outside, 'a'), join(bench.tree, 'a'));
+    }
+    expect(found).toEqual(['', 'a', 'late', 'late/link', 'top']);
+    const { packs } = stored;
+    const difference = await compareTree({
+      root: bench.tree,
+      index: readIndexFile(bench.index),
+      packs,
+      overwrite: true,
+    });
+    // The symlink itself, which is no directory.
+    expect(difference).toMatchObject({ present: { entries: 4, files: 3 }, added: 2 });
+  });
+
+  test('a root behind a symlink that leads out of its volume is refused, one within is followed', async () => {
+    const elsewhere = mkdtempSync(join(tmpdir(), 'lifeboat-elsewhere-'));
+    try {
+      mkdirSync(join(elsewhere, 'in'));
+      // Only where the two are on different mounts: here the volume is in memory.
+      expect(lstatSync(elsewhere).dev).not.toBe(lstatSync(volume).dev);
+      symlinkSync(elsewhere, join(volume, 'out'));
+      for (const path of ['out', 'out/in']) {
+        expect(() => Directory.open(join(volume, path))).toThrow(
+          expect.objectContaining({ code: 'TREE_TARGET_REFUSED' }),
+        );
+      }
+      symlinkSync(outside, join(volume, 'within'));
+      const opened = Directory.open(join(volume, 'within'));
+      expect(opened.realPath()).toBe(outside);
+      opened.close();
+      expect(() => Directory.open(join(volume, 'none'))).toThrow(expect.objectContaining({ code: 'ENOENT' }));
+    } finally {
+      rmSync(elsewhere, { recursive: true });
+    }
+  });
+});
+
+describe('the means', () => {
+  test('few directories are open at a time, however many there are and however deep; those in use stay open', async () => {
+    const names = Array.from({ length: 40 }, (_, i) => `d${i}`);
+    for (const name of names) mkdirSync(join(volume, name, 'x'), { recursive: true });
+    const deep = Array.from({ length: 60 }, () => 'deep').join('/');
+    mkdirSync(join(volume, deep), { recursive: true });
+    const root = Directory.open(volume);
+    const open = new OpenDirectories(root, 4);
+    const count = () => readdirSync('/proc/self/fd').length;
+    const begin = count();
+    let free = () => {};
+    const held = open.use('d0/x', async (directory) => {
+      await new Promise<void>((resolve) => {
+        free = resolve;
+      });
+      return directory.realPath();
+    });
+    for (const name of [...names, ...names])
+      expect(open.use(`${name}/x`, (at) => at.realPath())).toBe(`${volume}/${name}/x`);
+    expect(open.use(deep, (at) => at.realPath())).toBe(`${volume}/${deep}`);
+    expect(open.use('d1/none/x', () => 1)).toBeUndefined();
+    expect(count() - begin).toBeLessThanOrEqual(5);
+    free();
+    expect(await held).toBe(`${volume}/d0/x`);
+    open.close();
+    expect(count()).toBe(begin);
+    root.close();
+  });
+
+  test.each(['perl', 'no-such-program'])('times are set through no symlink (%s)', async (program) => {
+    mkdirSync(join(volume, 'd\n'));
+    writeFileSync(join(volume, 'd\n/\xe9\n'), '');
+    symlinkSync(join(outside, 'a'), join(volume, 'a'));
+    const root = Directory.open(volume);
+    const times = await createTimeSetter(root, program);
+    const late = async () => {
+      await times.set('d\n/\xc3\xa9\n', 2_000_000_000n);
+      await times.set('d\n', 3_000_000_000n);
+      await times.set('', 4_000_000_000n);
+      await times.set('a', 5_000_000_000n);
+      await times.set('a/1', 6_000_000_000n);
+      await times.finish();
+    };
+    await expect(late()).rejects.toEqual(new PathChanged('a/1'));
+    const seconds = ['d\n/\xe9\n', 'd\n', '', 'a'].map((path) => lstatSync(join(volume, path)).mtimeMs / 1000);
+    expect(seconds).toEqual([2, 3, 4, 5]);
+    root.close();
+  });
+});
+
+test('what is built is nowhere but in its area', async () => {
+  const stored = await bench.store({ smallFile: TINY });
+  expect(await build(stored, () => {})).toBe('built');
+  expect(existsSync(join(area, 'tree/a/b/2'))).toBe(true);
+  await undoBeside(volume, ID);
+  expect(readdirSync(volume)).toEqual([]);
+});

@@ -1,0 +1,473 @@
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Destination } from '../../../../src/destinations/destination.ts';
+import { compareTree } from '../../../../src/store/content/compare-tree.ts';
+import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
+import { type BuildOptions, buildBeside, undoBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
+import { type IndexEntry, readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { walk } from '../../../../src/store/filesystem/walk.ts';
+import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
+
+const ID = '20261120T030000Z-00000a';
+const SECOND = '20261120T030000Z-00000b';
+const THIRD = '20261120T030000Z-00000c';
+const AT = '2026-11-20T03:00:00.000Z';
+
+let bench: Bench;
+let volume: string;
+beforeEach(() => {
+  bench = createBench();
+  volume = join(bench.spool, '..', 'volume');
+  mkdirSync(volume);
+});
+afterEach(() => bench.remove());
+
+const put = (root: string, path: string, content: string, mtime = 1000) => {
+  mkdirSync(join(root, path, '..'), { recursive: true });
+  writeFileSync(join(root, path), content);
+  utimesSync(join(root, path), mtime, mtime);
+};
+const select = (...globs: string[]) => selectByGlobs(globs);
+
+async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?: string; root?: string } = {}) {
+  return buildBeside({
+    root: volume,
+    id: ID,
+    index: () => readIndexFile(bench.index),
+    packs: stored.packs,
+    destination: bench.destination,
+    keys: {},
+    spool: bench.spool,
+    smallFile: 1024 * 1024,
+    overwrite: false,
+    needed: 0,
+    ...options,
+  });
+}
+
+/** Restores the whole volume, or what is selected of it. */
+async function restore(stored: StoredTree, options: Partial<BuildOptions> = {}) {
+  const built = await build(stored, options);
+  const swapped = await swapBuilt({ root: volume, id: ID, at: AT, whole: !options.select, snapshot: 'snap' });
+  return { ...built, ...swapped };
+}
+
+/** Everything but areas. */
+function data(root = volume) {
+  return new Map([...describeTree(root)].filter(([path]) => !path.startsWith('.lifeboat-')));
+}
+const areas = (root = volume) => readdirSync(root).filter((name) => name.startsWith('.lifeboat-'));
+
+type Item = { path: string; kind: 'file' | 'directory' | 'symlink' | 'link'; value: number };
+const part = fc.constantFrom('a', 'b', 'c', 'd\xff', '-e');
+const item: fc.Arbitrary<Item> = fc.record({
+  path: fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/')),
+  kind: fc.constantFrom('file', 'file', 'directory', 'symlink', 'link'),
+  value: fc.integer({ min: 0, max: 5 }),
+});
+const tree = fc.array(item, { maxLength: 12 });
+
+/** Makes the directories above a path; false when something else is in the way. Never goes through a symlink. */
+function makeAbove(root: string, path: string): boolean {
+  for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
+    const directory = at(root, path.slice(0, end));
+    const found = lstatSync(directory, { throwIfNoEntry: false });
+    if (found && !found.isDirectory()) return false;
+    if (!found) mkdirSync(directory);
+  }
+  return true;
+}
+
+/** Makes what can be made of a list of items; what is in the way of another is passed over. */
+function make(root: string, items: readonly Item[], root5: number): void {
+  const directories = [''];
+  let file: string | undefined;
+  for (const { path, kind, value } of items) {
+    const full = at(root, path);
+    try {
+      if (!makeAbove(root, path)) continue;
+      if (kind === 'directory') {
+        mkdirSync(full);
+        directories.push(path);
+      } else if (kind === 'symlink') symlinkSync(['a', '..', '/etc', 'a/b', 'none', '/'][value] as string, full);
+      else if (kind === 'link' && file !== undefined) linkSync(at(root, file), full);
+      else {
+        writeFileSync(full, 'x'.repeat(value), { flag: 'wx', mode: value % 2 ? 0o640 : 0o600 });
+        file = path;
+      }
+      lchownSync(full, value, value % 3);
+      lutimesSync(full, 1, 1_600_000_000 + value);
+    } catch (error) {
+      if (!['EEXIST', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    }
+  }
+  for (const path of directories.reverse()) utimesSync(at(root, path), 1, 1_500_000_000 + root5);
+  chmodSync(root, root5 % 2 ? 0o755 : 0o2770);
+}
+
+function empty(root: string): void {
+  for (const name of readdirSync(root, { encoding: 'latin1' }))
+    rmSync(at(root, name) as unknown as string, { recursive: true });
+}
+
+describe('a whole volume', () => {
+  test('any tree over any other: equal to the snapshot; rolled back: exactly the former; forgotten: nothing left', async () => {
+    await fc.assert(
+      fc.asyncProperty(tree, tree, fc.integer({ min: 0, max: 5 }), async (snapshot, present, value) => {
+        for (const root of [bench.tree, volume]) empty(root);
+        make(bench.tree, snapshot, value);
+        make(volume, present, value + 1);
+        const wanted = data(bench.tree);
+        const former = data();
+        const stored = await bench.store();
+        const { area } = await restore(stored);
+        expect(data()).toEqual(wanted);
+        expect(area).toBe(former.size > 1 ? ID : undefined);
+        if (area === undefined) return;
+        await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+        expect(data()).toEqual(former);
+        if (wanted.size === 1) return;
+        await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
+        expect(data()).toEqual(wanted);
+        expect(areas()).toEqual([`.lifeboat-before-${THIRD}`]);
+        await forgetAreas(volume, ID, () => {});
+        expect(describeTree(volume)).toEqual(wanted);
+      }),
+      { numRuns: 8 },
+    );
+  });
+
+  test('only what differs is fetched; what is equal is copied, and not shared with what is kept', async () => {
+    for (const root of [bench.tree, volume]) put(root, 'same', 'equal content');
+    put(bench.tree, 'other', 'from the snapshot');
+    const stored = await bench.store();
+    put(bench.tree, 'more', 'in a pack of its own');
+    put(volume, 'more', 'in a pack of its own');
+    put(volume, 'touched', 'x');
+    const reads: string[] = [];
+    const second = await bench.store({ previous: { indexPath: bench.index, packs: stored.packs } });
+    const counted: Destination = {
+      ...methods(bench.destination),
+      get: (key, options) => {
+        reads.push(key);
+        return bench.destination.get(key, options);
+      },
+    };
+    const firstPack = stored.packs[0]!.key;
+    await restore(second, { destination: counted });
+    expect(new Set(reads)).toEqual(new Set([firstPack]));
+    // An application that writes in place changes what it has, not what is kept.
+    writeFileSync(join(volume, 'same'), 'EQUAL', { flag: 'r+' });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(readFileSync(join(volume, 'same'), 'utf8')).toBe('equal content');
+  });
+
+  test('a file with the same size and time but other content is not taken for equal', async () => {
+    put(bench.tree, 'f', 'right');
+    put(volume, 'f', 'wrong');
+    await restore(await bench.store());
+    expect(readFileSync(join(volume, 'f'), 'utf8')).toBe('right');
+  });
+
+  test('killed at any step: the next start makes it wholly old or wholly new, however often it is tried', async () => {
+    for (const name of ['a', 'b/c', 'b/d', 'e']) put(bench.tree, name, `new ${name}`);
+    for (const name of ['b/c', 'b/x', 'f', 'e/g']) put(volume, name, `old ${name}`);
+    utimesSync(volume, 5, 5);
+    const former = data();
+    const stored = await bench.store();
+    const outcomes: string[] = [];
+    const check = async (copy: string, id: string, old: typeof former, fresh: typeof former) => {
+      const now = await undoBeside(copy, id);
+      expect(data(copy)).toEqual(now === 'old' ? old : fresh);
+      if (now === 'old') expect(areas(copy).filter((name) => name.endsWith(id))).toEqual([]);
+      expect(await undoBeside(copy, id)).toBe(now);
+      expect(data(copy)).toEqual(now === 'old' ? old : fresh);
+      outcomes.push(now);
+    };
+    const copies: string[] = [];
+    let number = 0;
+    const copy = () => {
+      const to = join(volume, '..', `copy-${number++}`);
+      execFileSync('cp', ['-a', volume, to]);
+      copies.push(to);
+    };
+    await build(stored);
+    copy();
+    await swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 's', heard: copy });
+    copy();
+    const fresh = data();
+    for (const one of copies.splice(0)) await check(one, ID, former, fresh);
+    expect(new Set(outcomes)).toEqual(new Set(['old', 'new']));
+    expect(outcomes.length).toBeGreaterThan(8);
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, heard: copy });
+    for (const one of copies.splice(0)) await check(one, SECOND, fresh, former);
+  });
+
+  test('an exchange that fails at any step leaves the former data', async () => {
+    put(bench.tree, 'a', 'new');
+    put(bench.tree, 'b', 'new');
+    put(volume, 'b', 'old');
+    const former = data();
+    const stored = await bench.store();
+    for (let step = 0; step < 5; step++) {
+      await build(stored);
+      let left = step;
+      const heard = () => {
+        if (left-- === 0) throw new Error('enough');
+      };
+      await expect(swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 's', heard })).rejects.toThrow(
+        'enough',
+      );
+      await undoBeside(volume, ID);
+      expect(describeTree(volume)).toEqual(former);
+    }
+  });
+
+  test('what was empty when it was looked at, and is not any more, is not replaced', async () => {
+    put(bench.tree, 'a', 'from the snapshot');
+    const stored = await bench.store();
+    await build(stored);
+    put(volume, 'upload', 'came meanwhile');
+    const swap = { root: volume, id: ID, at: AT, whole: true, empty: true, snapshot: 'snap' };
+    await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_NOT_EMPTY' });
+    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(readdirSync(volume)).toEqual(['upload']);
+    rmSync(join(volume, 'upload'));
+    await build(stored);
+    await swapBuilt(swap);
+    expect(readdirSync(volume)).toEqual(['a']);
+  });
+
+  test('a build that fails or is stopped leaves nothing', async () => {
+    put(bench.tree, 'a', 'content');
+    put(volume, 'b', 'old');
+    const former = describeTree(volume);
+    const stored = await bench.store();
+    await expect(build(stored, { packs: [] })).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    await expect(build(stored, { signal: AbortSignal.abort(new Error('stop')) })).rejects.toThrow('stop');
+    await expect(build(stored, { needed: Number.MAX_SAFE_INTEGER })).rejects.toMatchObject({
+      code: 'TREE_TARGET_FULL',
+    });
+    expect(describeTree(volume)).toEqual(former);
+  });
+
+  test('what was made anew in the way is put aside when an exchange is taken back', async () => {
+    put(bench.tree, 'a', 'new');
+    put(volume, 'b', 'old');
+    const stored = await bench.store();
+    await build(stored);
+    const copy = join(volume, '..', 'copy');
+    await swapBuilt({
+      root: volume,
+      id: ID,
+      at: AT,
+      whole: true,
+      snapshot: 's',
+      heard: () => {
+        if (!existsSync(join(volume, 'b')) && !existsSync(copy)) execFileSync('cp', ['-a', volume, copy]);
+      },
+    });
+    put(copy, 'b', 'made by an application meanwhile');
+    await undoBeside(copy, ID);
+    expect(readFileSync(join(copy, 'b'), 'utf8')).toBe('old');
+    expect(readFileSync(join(copy, `.lifeboat-before-${ID}`, 'late', 'b'), 'utf8')).toMatch(/meanwhile/);
+  });
+});
+
+describe('a part of a volume', () => {
+  test('any selection of any tree over any other, and rolled back exactly', async () => {
+    await fc.assert(
+      fc.asyncProperty(tree, tree, part, async (snapshot, present, name) => {
+        for (const root of [bench.tree, volume]) empty(root);
+        make(bench.tree, snapshot, 0);
+        make(volume, present, 1);
+        const former = data();
+        const wanted = data(bench.tree);
+        const glob = select(Buffer.from(name, 'latin1').toString('utf8') === name ? name : '*');
+        const stored = await bench.store();
+        const { area } = await restore(stored, { select: glob, overwrite: true });
+        for (const [path, facts] of wanted) {
+          if (path === '' || 'target' in facts || !('size' in facts) || !glob(path, false)) continue;
+          const { link: _, ...rest } = facts;
+          expect(data().get(path)).toMatchObject(rest);
+        }
+        if (area !== undefined) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+        expect(data()).toEqual(former);
+      }),
+      { numRuns: 8 },
+    );
+  });
+
+  test('leaves what is equal or newer, replaces what is older, and keeps the directories', async () => {
+    for (const name of ['d/equal', 'd/newer', 'd/older', 'd/gone', 'other']) put(bench.tree, name, `then ${name}`);
+    put(volume, 'd/equal', 'then d/equal');
+    put(volume, 'd/newer', 'now', 2000);
+    put(volume, 'd/older', 'now', 500);
+    put(volume, 'd/extra', 'now');
+    put(volume, 'other', 'now', 500);
+    utimesSync(join(volume, 'd'), 77, 77);
+    const former = data();
+    const stored = await bench.store();
+    const read = (name: string) => readFileSync(join(volume, name), 'utf8');
+    expect(await restore(stored, { select: select('d') })).toMatchObject({ files: 2, equal: 1, newer: 1 });
+    expect(['d/equal', 'd/newer', 'd/older', 'd/gone', 'd/extra', 'other'].map(read)).toEqual([
+      ...['then d/equal', 'now', 'then d/older', 'then d/gone'],
+      ...['now', 'now'],
+    ]);
+    expect(data().get('d')).toEqual(former.get('d'));
+    expect(await listAreas(volume)).toMatchObject([
+      { kind: 'before', id: ID, restore: ID, holds: 'before', at: AT, snapshot: 'snap', files: 1, bytes: 3 },
+    ]);
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(data()).toEqual(former);
+    await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
+    expect(read('d/older')).toBe('then d/older');
+    await forgetAreas(volume, ID, () => {});
+    expect(await restore(stored, { select: select('d'), overwrite: true })).toMatchObject({ files: 1, newer: 0 });
+    expect(read('d/newer')).toBe('then d/newer');
+  });
+
+  test('a rollback makes directories that are gone since, as they were', async () => {
+    put(bench.tree, 'x/y/f', 'then');
+    put(volume, 'x/y/f', 'now', 500);
+    chmodSync(join(volume, 'x/y'), 0o751);
+    const former = data();
+    await restore(await bench.store(), { select: select('f') });
+    rmSync(join(volume, 'x/y'), { recursive: true });
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(data().get('x/y')).toEqual(former.get('x/y'));
+    expect(data().get('x/y/f')).toEqual(former.get('x/y/f'));
+  });
+
+  test('a rollback through a directory that is a symlink now is refused, and nothing is moved', async () => {
+    put(bench.tree, 'x/f', 'then');
+    put(volume, 'x/f', 'now', 500);
+    await restore(await bench.store(), { select: select('f') });
+    const outside = join(volume, '..', 'outside');
+    mkdirSync(outside);
+    rmSync(join(volume, 'x'), { recursive: true });
+    symlinkSync(outside, join(volume, 'x'));
+    await expect(rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID })).rejects.toMatchObject({
+      code: 'TREE_TARGET_REFUSED',
+    });
+    expect(readdirSync(outside)).toEqual([]);
+    unlinkSync(join(volume, 'x'));
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(readFileSync(join(volume, 'x/f'), 'utf8')).toBe('now');
+  });
+});
+
+describe('never outside', () => {
+  test('a symlink where the snapshot has a directory is moved, not followed', async () => {
+    const outside = join(volume, '..', 'outside');
+    put(outside, 'f', 'not mine');
+    put(bench.tree, 'd/f', 'then');
+    symlinkSync(outside, join(volume, 'd'));
+    const stored = await bench.store();
+    for (const options of [{ select: select('f'), overwrite: true }, {}]) {
+      await restore(stored, options);
+      expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
+      expect(readFileSync(join(volume, 'd/f'), 'utf8')).toBe('then');
+      await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+      await forgetAreas(volume, ID, () => {});
+      expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
+    }
+  });
+
+  test('an index that holds an area, or a list that leaves it, is refused', async () => {
+    put(volume, 'a', 'old');
+    const former = describeTree(volume);
+    const directory = (path: string): IndexEntry => ({
+      path,
+      type: 'directory',
+      mode: 0o755,
+      uid: 0,
+      gid: 0,
+      mtime: 0n,
+    });
+    const stored = { packs: [] } as unknown as StoredTree;
+    const index = () => Readable.from([directory(''), directory(`.lifeboat-before-${SECOND}`)]);
+    await expect(build(stored, { index })).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    expect(describeTree(volume)).toEqual(former);
+    const area = join(volume, `.lifeboat-before-${ID}`);
+    mkdirSync(join(area, 'tree'), { recursive: true });
+    for (const [incoming, path] of [
+      ['..', 'a'],
+      ['a', 'a'],
+      [`.lifeboat-before-${ID}/tree`, '../x'],
+      [`.lifeboat-before-${ID}/../..`, 'a'],
+    ]) {
+      const header = {
+        format: 1,
+        id: ID,
+        restore: ID,
+        holds: 'before',
+        at: AT,
+        incoming: { text: incoming },
+        whole: false,
+      };
+      const move = { type: 'move', path: { text: path }, out: true, in: true };
+      writeFileSync(join(area, 'moves.ndjson'), `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`);
+      await expect(undoBeside(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+      expect(readFileSync(join(volume, 'a'), 'utf8')).toBe('old');
+    }
+  });
+
+  test('areas are in no walk and no comparison', async () => {
+    put(bench.tree, 'same', 'x');
+    put(bench.tree, 'added', 'xx');
+    for (const [name, content] of [
+      ['same', 'x'],
+      ['extra', 'y'],
+    ] as const)
+      put(volume, name, content);
+    put(volume, `.lifeboat-before-${ID}/tree/z`, 'z');
+    put(volume, `.lifeboat-restoring-${ID}/tree/z`, 'z');
+    put(volume, '.lifeboat-mine', 'mine');
+    const paths: string[] = [];
+    for await (const { path } of walk(volume)) paths.push(path);
+    expect(paths).toEqual(['', '.lifeboat-mine', 'extra', 'same']);
+    const stored = await bench.store();
+    const options = { root: volume, packs: stored.packs, overwrite: false };
+    expect(await compareTree({ ...options, index: readIndexFile(bench.index) })).toMatchObject({
+      present: { entries: 3, files: 3, bytes: 6 },
+      ...{ added: 1, replaced: 0, extra: 2, equal: 1, newer: 0 },
+      fetch: stored.packs[0]!.size,
+    });
+    put(volume, 'same', 'newer', 3000);
+    const part = { ...options, index: readIndexFile(bench.index), select: select('same') };
+    expect(await compareTree(part)).toMatchObject({ added: 0, replaced: 0, extra: 0, equal: 0, newer: 1, fetch: 0 });
+  });
+});
+
+/** A class's methods are not copied by spreading it. */
+function methods(destination: Destination): Destination {
+  return {
+    name: destination.name,
+    put: (...args) => destination.put(...args),
+    get: (...args) => destination.get(...args),
+    list: (...args) => destination.list(...args),
+    delete: (...args) => destination.delete(...args),
+  };
+}

@@ -1,0 +1,67 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Directory } from '../../../../src/store/filesystem/directory.ts';
+import { removePath, removeTree } from '../../../../src/store/filesystem/remove-tree.ts';
+import { scratchBase } from '../../helpers.ts';
+
+/** More than a recursion or the descriptors of a process reach; its path has more bytes than a system call takes. */
+const DEPTH = 12_500;
+
+let base: string;
+let parent: Directory;
+
+beforeEach(() => {
+  base = mkdtempSync(join(scratchBase, 'lifeboat-remove-'));
+  parent = Directory.open(base);
+});
+afterEach(async () => {
+  parent.close();
+  await removePath(join(base, '..'), base.slice(base.lastIndexOf('/') + 1));
+});
+
+/** Directories in each other, each with a file, and a link out of the tree at the bottom. */
+function plantDeep(name: string): void {
+  let at = parent.make(name);
+  for (let depth = 0; depth < DEPTH; depth++) {
+    if (depth % 50 === 0) writeFileSync(at.at('file'), 'x');
+    const next = at.make('d');
+    at.close();
+    at = next;
+  }
+  at.createLink('out', join(base, 'other'));
+  at.close();
+}
+
+test.each([
+  ['removeTree', async () => removeTree(parent, 'tree')],
+  ['removePath', () => removePath(base, 'tree')],
+])('%s removes a tree of any depth, and nothing else', async (_name, remove) => {
+  mkdirSync(join(base, 'other'));
+  writeFileSync(join(base, 'other/kept'), 'x');
+  plantDeep('tree');
+  await remove();
+  expect(readdirSync(base)).toEqual(['other']);
+  expect(existsSync(join(base, 'other/kept'))).toBe(true);
+  // Again: what is gone is removed.
+  await remove();
+});
+
+test('each thing that goes is heard, and branches that are deep and wide go too', () => {
+  for (const branch of ['a', 'b', '.lifeboat-removing-0']) {
+    mkdirSync(join(base, 'tree', branch, ...Array.from({ length: 150 }, () => 'n')), { recursive: true });
+    mkdirSync(join(base, 'tree', branch, ...Array.from({ length: 70 }, () => 'n'), 'm/m'), { recursive: true });
+  }
+  let heard = 0;
+  removeTree(parent, 'tree', () => heard++);
+  expect(existsSync(join(base, 'tree'))).toBe(false);
+  expect(heard).toBe(1 + 3 * (1 + 150 + 2));
+});
+
+test('a link in the place of the tree goes, and not what it leads to', async () => {
+  mkdirSync(join(base, 'other/kept'), { recursive: true });
+  symlinkSync(join(base, 'other'), join(base, 'tree'));
+  await removePath(base, 'tree');
+  expect(readdirSync(base)).toEqual(['other']);
+  expect(readdirSync(join(base, 'other'))).toEqual(['kept']);
+});

@@ -1,0 +1,68 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodeIndexEntry, type IndexEntry, readIndex } from '../../../../src/store/filesystem/index-file.ts';
+import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
+import { type Bench, createBench } from '../../helpers.ts';
+import { file, PACK_ID, ROOT, zip } from '../../packs.ts';
+
+let bench: Bench;
+beforeEach(() => {
+  bench = createBench();
+});
+afterEach(() => bench.remove());
+
+async function put(plain: Buffer): Promise<PackRef> {
+  const key = `shop/packs/web.media/cc/${PACK_ID}.zip`;
+  const stored = await bench.destination.put(key, Readable.from([plain]));
+  return { id: PACK_ID, key, ...stored, plainSize: plain.length };
+}
+
+/** Restores from a pack and an index that somebody made up. Resolves with the error's code, or `restored`. */
+async function restore(pack: PackRef, entries: IndexEntry[], checked = true): Promise<string> {
+  const text = entries.map(encodeIndexEntry).join('');
+  const index = checked ? readIndex(Readable.from([Buffer.from(text)])) : Readable.from(entries);
+  return bench.extract({ packs: [pack] } as never, { index, target: join(bench.tree, 'out') }).then(
+    () => 'restored',
+    (error) => error.code ?? error.message,
+  );
+}
+
+const CONTENT = Buffer.from('content');
+
+describe('hostile indexes', () => {
+  const symlink = (path: string, target: string): IndexEntry => ({ ...ROOT, path, type: 'symlink', target });
+
+  test('a good one made by the same means is restored', async () => {
+    const pack = await put(zip(['a', CONTENT]));
+    const link: IndexEntry = { ...file('z', CONTENT, 'a'), type: 'hardlink', target: 'a' };
+    expect(await restore(pack, [ROOT, file('a', CONTENT), symlink('l', bench.spool), link])).toBe('restored');
+  });
+
+  test('a symlink is never gone through, though the index was not checked', async () => {
+    const pack = await put(zip(['a', CONTENT]));
+    const outside = join(bench.spool, 'outside');
+    const entries = [ROOT, symlink('link', bench.spool), { ...file('link/outside', CONTENT, 'a') }];
+    expect(await restore(pack, entries, false)).toBe('TREE_TARGET_REFUSED');
+    expect(existsSync(outside)).toBe(false);
+  });
+
+  test('one name twice is refused, though the index was not checked', async () => {
+    const pack = await put(zip(['a', CONTENT]));
+    expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('TREE_TARGET_REFUSED');
+  });
+
+  test('a hard link to what is not a file of the tree is refused', async () => {
+    const pack = await put(zip(['a', CONTENT]));
+    writeFileSync(join(bench.spool, 'secret'), 'x');
+    for (const target of ['b', 'a-link']) {
+      const link: IndexEntry = { ...file('z', CONTENT, 'a'), type: 'hardlink', target };
+      expect(await restore(pack, [ROOT, symlink('a-link', join(bench.spool, 'secret')), link])).toBe('OBJECT_DAMAGED');
+      bench.remove();
+      bench = createBench();
+      await put(zip(['a', CONTENT]));
+      writeFileSync(join(bench.spool, 'secret'), 'x');
+    }
+  });
+});

@@ -1,0 +1,73 @@
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { type Destination, markUncertain } from '../../../src/destinations/destination.ts';
+import { openRepository } from '../../../src/store/repository/repository.ts';
+import { keys } from '../../contract/destination.ts';
+import { RunBench } from '../../run/run-bench.ts';
+
+/** What becomes of a manifest when its put fails, or the repository goes away before it. */
+
+let bench: RunBench;
+beforeEach(async () => {
+  bench = new RunBench();
+  await bench.open();
+});
+afterEach(() => bench.remove());
+
+const refused = (cause?: unknown) => new LifeboatError('DEST_UNWRITABLE', 'refused', { cause });
+const system = (code: string, errno: number) => Object.assign(new Error(code), { code, errno });
+
+/** A run that stores one object, and whose manifest `putManifest` puts. */
+function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>) {
+  const of = bench.destination();
+  const put: Destination['put'] = async (key, body, options) => {
+    const store = () => of.put(key, body, options);
+    return key.endsWith('/manifest.json') ? putManifest(store) : store();
+  };
+  const repository = () => openRepository({ ...of, put }, { project: 'shop', create: true, keys: {} });
+  const stores = async (record: (key: string) => void) => {
+    record((await (await bench.open()).putFacts('20261120T030000Z-aaaaaa', 'config', {})).key);
+  };
+  return bench.run('a', { repository, stores });
+}
+
+test.each<[string, () => unknown, number]>([
+  ['a refusal', () => refused(), 0],
+  ['a refusal after an attempt without an answer', () => markUncertain(refused()), 1],
+  ['a refused look at what was stored', () => refused(markUncertain(new Error('403'))), 1],
+  ['an input error', () => refused(system('EIO', -5)), 1],
+  ['a stale mount', () => refused(system('ESTALE', -116)), 1],
+])('after %s, what the run stored stays only if the manifest may still come', async (_, failure, staying) => {
+  const report = await runWith(async () => {
+    throw failure();
+  });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNWRITABLE' } });
+  expect(report.error?.hint?.includes('if it arrives after all') ?? false).toBe(staying > 0);
+  expect(await keys(bench.destination(), 'shop/snapshots/')).toHaveLength(staying);
+});
+
+test('a manifest that is there counts, though its disk failed after that', async () => {
+  const report = await runWith(async (put) => {
+    await put();
+    throw refused(system('EIO', -5));
+  });
+  expect([report.error, report.snapshot]).toEqual([undefined, report.id]);
+});
+
+test.each<[string, string | undefined]>([
+  ['emptied', undefined],
+  ['replaced by another', '00000000-0000-4000-8000-000000000000'],
+])('no manifest is put in a place that was %s since it was opened', async (_, id) => {
+  const of = bench.destination();
+  const during = async () => {
+    const found = await text(await of.get('lifeboat.json'));
+    await of.delete('lifeboat.json');
+    const info = { ...(JSON.parse(found) as object), id };
+    if (id !== undefined) await of.put('lifeboat.json', Readable.from([`${JSON.stringify(info)}\n`]));
+  };
+  const report = await bench.run('a', { during });
+  expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
+  expect((await keys(of, 'shop/snapshots/')).filter((key) => key.endsWith('/manifest.json'))).toEqual([]);
+});

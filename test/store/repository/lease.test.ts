@@ -1,0 +1,304 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import type { Destination } from '../../../src/destinations/destination.ts';
+import { createLocalDestination } from '../../../src/destinations/local.ts';
+import { streamOf } from '../../../src/store/objects/objects.ts';
+import { isLeasedToOther, LEASE_MS, type LeaseDeps, takeLease } from '../../../src/store/repository/lease.ts';
+import { takeLeaseOnceThereIsRoom } from '../../../src/store/repository/lease-for-room.ts';
+import { keys } from '../../contract/destination.ts';
+import { scratchBase } from '../helpers.ts';
+
+const NOON = Date.parse('2026-11-20T12:00:00Z');
+const YEAR = 365 * 24 * 3_600_000;
+
+let root: string;
+let destination: Destination;
+/** milliseconds since 1970, of each agent's own clock */
+let clocks: Record<string, number>;
+beforeEach(() => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-lease-'));
+  destination = createLocalDestination({ root });
+  clocks = {};
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const agent = (home: string, over: Partial<LeaseDeps> = {}): LeaseDeps => ({
+  ...{ destination, project: 'shop', home, holder: `container of ${home}`, log: silentLog },
+  now: () => new Date(clocks[home] ?? NOON),
+  ...over,
+});
+const key = (number: number) => `shop/leases/${String(number).padStart(10, '0')}.json`;
+const leases = () => keys(destination, 'shop/leases/');
+
+/** A destination that waits before a put of that number until it is let go. */
+function heldUp(number: number) {
+  let go = () => {};
+  let arrived = () => {};
+  const released = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const waiting = new Promise<void>((resolve) => {
+    arrived = resolve;
+  });
+  const slow: Destination = {
+    ...destination,
+    async put(name, body, options) {
+      if (name === key(number)) {
+        arrived();
+        await released;
+      }
+      return destination.put(name, body, options);
+    },
+  };
+  return { slow, go, waiting };
+}
+
+describe('the lease', () => {
+  test('is of one agent until it gives it back; the message names it and when it ends', async () => {
+    const a = await takeLease(agent('a'));
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({
+      code: 'LOCKED',
+      message: expect.stringContaining('container of a'),
+      hint: expect.stringContaining('2026-11-20T12:10:00.000Z'),
+    });
+    expect(await isLeasedToOther(agent('b'))).toBe(true);
+    expect(await isLeasedToOther(agent('a'))).toBe(false);
+    await takeLease(agent('b', { project: 'blog' }));
+    await a.release();
+    const b = await takeLease(agent('b'));
+    await expect(takeLease(agent('a'))).rejects.toMatchObject({ code: 'LOCKED' });
+    await b.fence();
+    await b.release();
+  });
+
+  test("of an agent that died is its own again at once, another's when it has expired", async () => {
+    await takeLease(agent('a'));
+    await takeLease(agent('a'));
+    clocks.b = NOON + LEASE_MS - 1;
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b += 1;
+    await takeLease(agent('b'));
+  });
+
+  test('is prolonged by each fence, and leaves one object', async () => {
+    const a = await takeLease(agent('a'));
+    for (let minutes = 0; minutes <= 60; minutes += 6) {
+      clocks = { a: NOON + minutes * 60_000, b: NOON + minutes * 60_000 };
+      await a.fence();
+      await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    }
+    expect(await leases()).toEqual([key(12)]);
+    await a.release();
+    expect(await leases()).toEqual([key(13)]);
+  });
+
+  test('of several that want it at once one has it', async () => {
+    for (let round = 0; round < 5; round++) {
+      const taken = await Promise.allSettled(['a', 'b', 'c', 'd'].map((home) => takeLease(agent(home))));
+      const held = taken.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      const codes = taken.flatMap((one) => (one.status === 'rejected' ? [(one.reason as LifeboatError).code] : []));
+      expect({ held: held.length, codes }).toEqual({ held: 1, codes: ['LOCKED', 'LOCKED', 'LOCKED'] });
+      await held[0]?.fence();
+      await held[0]?.release();
+    }
+  });
+
+  test.each(['is at work', 'has ended'])('a holder that was paused stops; the other one %s', async (other) => {
+    const a = await takeLease(agent('a'));
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    const b = await takeLease(agent('b'));
+    if (other === 'has ended') await b.release();
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('of b') });
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    const before = await leases();
+    await a.release();
+    expect(await leases()).toEqual(before);
+    if (other === 'is at work') await b.fence();
+  });
+
+  test('a holder that was paused while nobody else came goes on', async () => {
+    const a = await takeLease(agent('a'));
+    clocks.a = NOON + 10 * LEASE_MS;
+    await a.fence();
+  });
+
+  test('a holder paused inside of a fence stops, although its number was deleted meanwhile', async () => {
+    const { slow, go, waiting } = heldUp(2);
+    const a = await takeLease(agent('a', { destination: slow }));
+    const fenced = a.fence();
+    const stopped = expect(fenced).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await waiting;
+    clocks.b = NOON + LEASE_MS;
+    const b = await takeLease(agent('b'));
+    await b.fence();
+    expect(await leases()).toEqual([key(3)]);
+    go();
+    await stopped;
+    await b.fence();
+    expect(await leases()).toEqual([key(4)]);
+  });
+
+  test('one that was paused while it took the lease begins again, and finds the other', async () => {
+    const { slow, go, waiting } = heldUp(1);
+    const taking = takeLease(agent('a', { destination: slow }));
+    const refused = expect(taking).rejects.toMatchObject({ code: 'LOCKED' });
+    await waiting;
+    const b = await takeLease(agent('b'));
+    await b.fence();
+    go();
+    await refused;
+    await b.fence();
+  });
+});
+
+describe('the sequences of manifests', () => {
+  test('are claimed by a fence, and the claim is handed on to whoever comes after', async () => {
+    const a = await takeLease(agent('a'));
+    expect(a.claimed).toBe(0);
+    await a.fence(7);
+    await a.fence();
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    const b = await takeLease(agent('b'));
+    expect(b.claimed).toBe(7);
+    await b.release();
+    expect((await takeLease(agent('a'))).claimed).toBe(7);
+  });
+
+  test('what a holder has under way ends when it has lost the lease', async () => {
+    const a = await takeLease(agent('a'));
+    const signal = (await a.fence()) as AbortSignal;
+    expect(signal.aborted).toBe(false);
+    clocks.b = NOON + LEASE_MS;
+    await takeLease(agent('b'));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect(signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  test('and when its time runs out; one that nobody took over goes on', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const a = await takeLease(agent('a'));
+      const signal = (await a.fence()) as AbortSignal;
+      vi.advanceTimersByTime(LEASE_MS - 1);
+      expect((await a.fence())?.aborted).toBe(false);
+      vi.advanceTimersByTime(LEASE_MS - 1);
+      expect(signal.aborted).toBe(false);
+      vi.advanceTimersByTime(1);
+      expect(signal.reason).toMatchObject({ code: 'LEASE_LOST' });
+      expect((await a.fence())?.aborted).toBe(false);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe('clocks that are wrong', () => {
+  test('ahead by a year: the lease is taken over, and its holder stops', async () => {
+    const a = await takeLease(agent('a'));
+    clocks.b = NOON + YEAR;
+    const b = await takeLease(agent('b'));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await b.fence();
+    // By the right clock it is valid for a year; that it was given back needs none.
+    await expect(takeLease(agent('a'))).rejects.toMatchObject({ code: 'LOCKED' });
+    await b.release();
+    await takeLease(agent('a'));
+  });
+
+  test('behind by a year: it waits, and takes nothing that is held', async () => {
+    const a = await takeLease(agent('a'));
+    clocks.b = NOON - YEAR;
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    await a.fence();
+  });
+
+  test('set while the lease is held: the holder goes on', async () => {
+    const a = await takeLease(agent('a'));
+    for (const jump of [YEAR, -YEAR, 0]) {
+      clocks.a = NOON + jump;
+      await a.fence();
+    }
+  });
+});
+
+describe('what a destination may do', () => {
+  test('a put whose answer is lost counts', async () => {
+    let lose = true;
+    const lossy: Destination = {
+      ...destination,
+      async put(name, body, options) {
+        const stored = await destination.put(name, body, options);
+        if (!lose || name !== key(2)) return stored;
+        lose = false;
+        throw new LifeboatError('DEST_UNREACHABLE', 'no answer');
+      },
+    };
+    const a = await takeLease(agent('a', { destination: lossy }));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    await a.fence();
+    expect(await leases()).toEqual([key(3)]);
+  });
+
+  test('one that lets nothing be deleted keeps them all, and the newest counts', async () => {
+    const kept: Destination = { ...destination, delete: async () => Promise.reject(new Error('no right')) };
+    const a = await takeLease(agent('a', { destination: kept }));
+    await a.fence();
+    await a.release();
+    expect(await leases()).toHaveLength(3);
+    await takeLease(agent('b', { destination: kept }));
+    await expect(takeLease(agent('a'))).rejects.toMatchObject({ code: 'LOCKED' });
+  });
+
+  test('a server that replaces objects: of two that put one number, the one whose was replaced does not have it', async () => {
+    const replaced: Destination = {
+      ...destination,
+      async put(name, body, options) {
+        const stored = await destination.put(name, body, options);
+        if (name !== key(1)) return stored;
+        // The other one's put of that number arrives right after, and is not refused.
+        await destination.delete(name);
+        await takeLease(agent('b'));
+        return stored;
+      },
+    };
+    await expect(takeLease(agent('a', { destination: replaced }))).rejects.toMatchObject({
+      code: 'LOCKED',
+      message: expect.stringContaining('container of b'),
+    });
+  });
+
+  test('a full one is made room in without a lease, once, and never against another holder', async () => {
+    let full = true;
+    const small: Destination = {
+      ...destination,
+      put: (...args) => {
+        if (full) throw new LifeboatError('DEST_FULL', 'full');
+        return destination.put(...args);
+      },
+    };
+    const take = () => takeLeaseOnceThereIsRoom(() => takeLease(agent('a', { destination: small })));
+    const never = await take();
+    await never.fence();
+    await expect(never.fence()).rejects.toMatchObject({ code: 'DEST_FULL' });
+    const later = await take();
+    await later.fence();
+    full = false;
+    await later.fence();
+    expect(await leases()).toEqual([key(1)]);
+    await later.release();
+    await takeLease(agent('b'));
+    full = true;
+    await expect(take()).rejects.toMatchObject({ code: 'LOCKED' });
+  });
+
+  test('an object that is no lease binds nobody', async () => {
+    await destination.put(key(7), streamOf('{'));
+    await destination.put('shop/leases/notes.txt', streamOf('mine'));
+    const a = await takeLease(agent('a'));
+    await a.release();
+    expect(await leases()).toEqual([key(9), 'shop/leases/notes.txt']);
+  });
+});

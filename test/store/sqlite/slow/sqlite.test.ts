@@ -1,0 +1,418 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { withCompanions } from '../../../../src/restore/paths.ts';
+import { compareTree } from '../../../../src/store/content/compare-tree.ts';
+import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
+import { buildBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
+import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { SqliteCopies } from '../../../../src/store/sqlite/sqlite-copies.ts';
+import * as sqliteCopy from '../../../../src/store/sqlite/sqlite-copy.ts';
+import { SqliteProcess } from '../../../../src/store/sqlite/sqlite-process.ts';
+import { type Bench, createBench } from '../../helpers.ts';
+
+let bench: Bench;
+const writers: ChildProcess[] = [];
+beforeEach(() => {
+  bench = createBench();
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const writer of writers.splice(0)) await kill(writer);
+  bench.remove();
+});
+
+const ACCOUNTS = 4000;
+
+/** An application that writes all the time; resolves once it does. */
+async function startWriter(name: string, mode: string, ...pragmas: string[]): Promise<ChildProcess> {
+  const program = join(import.meta.dirname, '../../../harness/sqlite-writer.mjs');
+  const args = ['--disable-warning=ExperimentalWarning', program, join(bench.tree, name), mode, `${ACCOUNTS}`];
+  const writer = spawn(process.execPath, [...args, ...pragmas], { stdio: ['ignore', 'pipe', 'inherit'] });
+  writers.push(writer);
+  await once(writer.stdout as NodeJS.ReadableStream, 'data');
+  return writer;
+}
+
+async function kill(writer: ChildProcess): Promise<void> {
+  if (writer.exitCode !== null || writer.signalCode !== null) return;
+  const ended = once(writer, 'exit');
+  writer.kill('SIGKILL');
+  await ended;
+}
+
+const storing = () => ({ spool: bench.spool });
+
+/** What a restored database holds, as the application would find it. */
+function lookInto(file: string) {
+  const database = new DatabaseSync(file);
+  try {
+    const integrity = database
+      .prepare('PRAGMA integrity_check')
+      .all()
+      .map((row) => row.integrity_check);
+    const totals = database.prepare('SELECT count(*) AS accounts, sum(money) AS total FROM account').get();
+    return { integrity, ...totals };
+  } finally {
+    database.close();
+  }
+}
+
+const SOUND = { integrity: ['ok'], accounts: ACCOUNTS, total: ACCOUNTS * 1000 };
+
+describe('an SQLite database that is written to all the time', () => {
+  test.each([
+    ['with a log', 'wal'],
+    ['with a log that begins again all the time', 'wal', 'wal_autocheckpoint=20'],
+    ['with a journal that is deleted', 'delete'],
+    ['with a journal that is emptied', 'truncate'],
+    ['with a journal that stays', 'persist'],
+  ])('is stored as it was at one moment, %s', async (_, mode, ...pragmas) => {
+    await startWriter('app.data', mode, ...pragmas);
+    for (let round = 0; round < 2; round++) {
+      const stored = await bench.store(storing());
+      expect(stored).toMatchObject({ databases: 1, torn: [], damaged: [], noted: [], changedCount: 0, files: 1 });
+      const { target } = await bench.extract(stored);
+      expect(lookInto(join(target, 'app.data'))).toEqual(SOUND);
+    }
+  });
+});
+
+/** An application in the middle of a transaction without a journal on the disk, of which pages are in the file already. */
+async function startHalf(name: string, mode: string): Promise<ChildProcess> {
+  const program = `
+    const database = new (require('node:sqlite').DatabaseSync)(process.argv[1], { defensive: false });
+    database.exec('PRAGMA journal_mode = ${mode}; PRAGMA cache_size = 5; CREATE TABLE account (id INTEGER PRIMARY KEY, money, filler)');
+    const insert = database.prepare('INSERT INTO account (money, filler) VALUES (1000, zeroblob(500))');
+    database.exec('BEGIN');
+    for (let i = 0; i < ${ACCOUNTS}; i++) insert.run();
+    database.exec('COMMIT; BEGIN; UPDATE account SET money = 0');
+    process.stdin.once('data', () => {
+      database.exec('UPDATE account SET money = 1000; COMMIT');
+      process.stdin.on('data', () => {});
+    });
+    console.log('ready');`;
+  const args = ['--disable-warning=ExperimentalWarning', '-e', program, join(bench.tree, name)];
+  const writer = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  writers.push(writer);
+  await once(writer.stdout as NodeJS.ReadableStream, 'data');
+  return writer;
+}
+
+describe('an SQLite database in the middle of a transaction that only memory can take back', () => {
+  test('is torn, not sound', async () => {
+    await startHalf('app.db', 'memory');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
+    expect(stored.torn[0]?.message).toContain('a transaction may be under way');
+  });
+
+  test('is waited for', async () => {
+    const writer = await startHalf('app.db', 'off');
+    const { ask } = SqliteProcess.prototype;
+    vi.spyOn(SqliteProcess.prototype, 'ask').mockImplementation(function (this: SqliteProcess, request, patience) {
+      if (request.kind === 'hold') writer.stdin?.write('go on\n');
+      return ask.call(this, request, patience);
+    });
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 1, torn: [], damaged: [] });
+    const { target } = await bench.extract(stored);
+    expect(lookInto(join(target, 'app.db'))).toEqual(SOUND);
+  });
+});
+
+/** A database of one table that nobody has open, with what its log holds left where it is. */
+function make(name: string, mode: 'wal' | 'delete', rows = 1): void {
+  const file = join(bench.tree, name);
+  for (const end of ['', '-wal', '-shm', '-journal']) rmSync(file + end, { force: true });
+  const database = new DatabaseSync(file);
+  database.exec(`PRAGMA journal_mode = ${mode}; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a)`);
+  database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  for (let i = 0; i < rows; i++) database.prepare('INSERT INTO t VALUES (?)').run(i);
+  // Closing would move the log into the file: what is there now is put back afterwards.
+  const kept = ['', '-wal', '-shm'].filter((end) => existsSync(file + end));
+  for (const end of kept) copyFileSync(file + end, `${file}${end}.kept`);
+  database.close();
+  for (const end of kept) {
+    copyFileSync(`${file}${end}.kept`, file + end);
+    writeFileSync(`${file}${end}.kept`, '');
+  }
+}
+
+function rowsOf(file: string): number {
+  const database = new DatabaseSync(file);
+  try {
+    return Number(database.prepare('SELECT count(*) AS n FROM t').get()?.n);
+  } finally {
+    database.close();
+  }
+}
+
+const previous = (stored: StoredTree) => ({ previous: { indexPath: bench.index, packs: stored.packs } });
+const namesOf = async () => (await bench.entries()).map((entry) => entry.path).filter((name) => !/kept|^$/.test(name));
+
+describe('an SQLite database that an application left', () => {
+  test.each(['wal', 'delete', 'persist', 'truncate'])(
+    'when it was killed is stored as SQLite would find it: %s',
+    async (mode) => {
+      for (let round = 0; round < 3; round++) {
+        const name = `app-${round}`;
+        await kill(await startWriter(name, mode));
+        const stored = await bench.storeSettled(storing());
+        expect(stored).toMatchObject({ databases: round + 1, torn: [], damaged: [] });
+        const { target } = await bench.extract(stored);
+        expect(lookInto(join(target, name))).toEqual(SOUND);
+        expect(readdirSync(target).every((file) => /^app-.$/.test(file))).toBe(true);
+      }
+    },
+  );
+
+  test('is one file without its log in the index, and is not copied again while nothing changes', async () => {
+    make('app.db', 'wal', 5);
+    writeFileSync(join(bench.tree, 'app.db-other'), 'not its own');
+    writeFileSync(join(bench.tree, 'other-wal'), 'of no database');
+    const copying = vi.spyOn(sqliteCopy, 'copyDatabase');
+    const first = await bench.storeSettled(storing());
+    expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
+    const { target } = await bench.extract(first);
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
+    const again = await bench.storeSettled({ ...storing(), ...previous(first) });
+    expect(again).toMatchObject({ databases: 1, newFiles: 0, unchangedFiles: again.files });
+    expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
+    expect(copying).toHaveBeenCalledTimes(1);
+  });
+
+  test('is copied again when only its log changed', async () => {
+    const database = new DatabaseSync(join(bench.tree, 'app.db'));
+    database.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); INSERT INTO t VALUES (1)',
+    );
+    const first = await bench.storeSettled(storing());
+    const main = statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs;
+    database.exec('INSERT INTO t VALUES (2)');
+    const second = await bench.storeSettled({ ...storing(), ...previous(first) });
+    expect(statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs).toBe(main);
+    expect(second.newFiles).toBe(1);
+    database.close();
+    const { target } = await bench.extract(second);
+    expect(rowsOf(join(target, 'app.db'))).toBe(2);
+  });
+
+  test('follows no symlink in the place of its log', async () => {
+    make('app.db', 'wal', 5);
+    copyFileSync(join(bench.tree, 'app.db-wal'), join(bench.spool, 'secret'));
+    rmSync(join(bench.tree, 'app.db-wal'));
+    symlinkSync(join(bench.spool, 'secret'), join(bench.tree, 'app.db-wal'));
+    const stored = await bench.storeSettled(storing());
+    const { target } = await bench.extract(stored);
+    rmSync(join(target, 'app.db-wal'));
+    expect(rowsOf(join(target, 'app.db'))).toBe(0);
+  });
+});
+
+test('what only has the name of a log is stored', async () => {
+  make('app.db', 'delete', 5);
+  const others = { 'app.db-wal': 'a text', 'app.db-shm': 'another', 'app.db-journal': 'my diary' };
+  for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
+  const stored = await bench.storeSettled(storing());
+  // With what the set-up leaves.
+  expect(stored).toMatchObject({ files: 5, torn: [] });
+  const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+  expect(again.files).toBe(5);
+  const { target } = await bench.extract(again);
+  for (const [name, text] of Object.entries(others)) expect(readFileSync(join(target, name), 'utf8')).toBe(text);
+});
+
+test('the holes of a database are holes in its copy', async () => {
+  const file = join(bench.tree, 'app.db');
+  const database = new DatabaseSync(file);
+  // Pages of many blocks, all but the first of each zeros.
+  database.exec('PRAGMA page_size = 65536; CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(50000000))');
+  database.close();
+  execFileSync('fallocate', ['--dig-holes', file]);
+  expect(statSync(file).blocks * 512).toBeLessThan(5_000_000);
+  let heard = 0;
+  const copies = new SqliteCopies(bench.spool, (bytes) => {
+    heard += bytes;
+  });
+  const copy = await copies.copy(Buffer.from(file));
+  expect(copy).toMatchObject({ outcome: 'copied', size: statSync(file).size, damage: [] });
+  expect(statSync(join(bench.spool, 'sqlite/db')).blocks * 512).toBeLessThan(5_000_000);
+  expect(heard).toBeLessThan(5_000_000);
+  await copies.close();
+});
+
+describe('a database that cannot be stored as it should be', () => {
+  test('is named, and takes nothing else with it', async () => {
+    make('bad.db', 'delete', 20_000);
+    const bytes = readFileSync(join(bench.tree, 'bad.db'));
+    bytes.fill(0xff, 8192, 12_288);
+    writeFileSync(join(bench.tree, 'bad.db'), bytes);
+    make('good.db', 'delete', 3);
+    writeFileSync(
+      join(bench.tree, 'fake.db'),
+      Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(5000, 7)]),
+    );
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ damagedCount: 1, damaged: [{ path: 'bad.db' }], torn: [], unreadableCount: 0 });
+    const { target } = await bench.extract(stored);
+    expect(readFileSync(join(target, 'bad.db')).equals(bytes)).toBe(true);
+    expect(rowsOf(join(target, 'good.db'))).toBe(3);
+    expect(readFileSync(join(target, 'fake.db')).length).toBe(5016);
+    // It is still damaged the next time, although nothing changed.
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ damagedCount: 1 });
+  });
+
+  test('for want of a moment without changes is stored as it was read, and is torn', async () => {
+    make('app.db', 'wal', 5);
+    vi.spyOn(sqliteCopy, 'copyDatabase').mockImplementation(async () => 'changed');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
+    expect(await namesOf()).toEqual(['app.db', 'app.db-shm', 'app.db-wal']);
+    // Restored by its name, it has its log with it, and only that.
+    expect(await withCompanions(['other.db'], bench.index)).toEqual(['other.db']);
+    const paths = await withCompanions(['app.db'], bench.index);
+    expect(paths).toEqual(['app.db', './app.db-shm', './app.db-wal']);
+    const { target } = await bench.extract(stored, { select: selectByGlobs(paths) });
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
+    // Tried again, though nothing changed.
+    vi.restoreAllMocks();
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 1, tornCount: 0 });
+    expect(await namesOf()).toEqual(['app.db']);
+  });
+
+  test('has a log next to another of its names: that is told, whichever name comes first', async () => {
+    make('m.db', 'wal', 5);
+    linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'a.db'));
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({
+      torn: [{ path: 'm.db', cause: 'name' }],
+      noted: [{ path: 'a.db', message: expect.stringContaining('hard link') }],
+    });
+    rmSync(join(bench.tree, 'a.db'));
+    linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'z.db'));
+    expect(await bench.storeSettled(storing())).toMatchObject({ databases: 1, torn: [], noted: [] });
+  });
+
+  test('for want of room is torn when it has a log, and only not checked when it has none', async () => {
+    make('log.db', 'wal', 5);
+    make('plain.db', 'delete', 5);
+    vi.spyOn(sqliteCopy, 'hasRoom').mockImplementation(async () => false);
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ torn: [{ path: 'log.db' }], noted: [{ path: 'plain.db' }] });
+    vi.restoreAllMocks();
+    // Neither is taken for what was stored whole, although nothing changed.
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 2, torn: [], noted: [] });
+  });
+
+  test('that was replaced while it was copied, or could not be read, is torn', async () => {
+    make('app.db', 'wal', 5);
+    vi.spyOn(SqliteCopies.prototype, 'copy').mockImplementation(async () => undefined);
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 0, torn: [{ path: 'app.db' }] });
+  });
+
+  test('that was stored as a plain file is looked at once it has a log', async () => {
+    make('app.db', 'wal', 5);
+    // Without a spool, files are stored as they are.
+    const stored = await bench.storeSettled();
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 1, torn: [] });
+    const { target } = await bench.extract(again);
+    expect(rowsOf(join(target, 'app.db'))).toBe(5);
+  });
+
+  test('since its name is too long for a log next to it is stored, and so is everything else', async () => {
+    const name = `${'x'.repeat(250)}.db`;
+    make('app.db', 'delete', 5);
+    copyFileSync(join(bench.tree, 'app.db'), join(bench.tree, name));
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 2, torn: [], unreadableCount: 0 });
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ databases: 2, newFiles: 0 });
+    const { target } = await bench.extract(again);
+    expect(rowsOf(join(target, name))).toBe(5);
+  });
+
+  test('when an index needs what only the application has is stored, and that is said', async () => {
+    const file = join(bench.tree, 'app.db');
+    const database = new DatabaseSync(file);
+    database.function('own', { deterministic: true }, (value) => value);
+    database.exec('CREATE TABLE t (a); CREATE INDEX i ON t (own(a)); INSERT INTO t VALUES (1)');
+    database.close();
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ databases: 1, damaged: [], torn: [], notedCount: 1 });
+    expect(stored.noted[0]?.message).toContain('could not be checked');
+  });
+});
+
+describe('a single database restored into a volume in use', () => {
+  const ID = '20261120T030000Z-00000a';
+  const at = '2026-11-20T03:00:00.000Z';
+
+  test.each(['a database', 'a file'])('may have a name as long as names get: %s', async (kind) => {
+    const name = 'x'.repeat(253);
+    if (kind === 'a file') writeFileSync(join(bench.tree, name), 'old');
+    else {
+      make('data.db', 'delete', 5);
+      copyFileSync(join(bench.tree, 'data.db'), join(bench.tree, name));
+    }
+    const stored = await bench.storeSettled(storing());
+    const content = readFileSync(join(bench.tree, name));
+    writeFileSync(join(bench.tree, name), 'changed');
+    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const select = selectByGlobs([name]);
+    const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
+    expect(looked).toMatchObject({ replaced: 1 });
+    const { destination, spool } = bench;
+    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
+    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
+    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    expect(readFileSync(join(bench.tree, name), 'utf8')).toBe('changed');
+  });
+
+  test('does not meet the log of the one it replaces, and neither does a rollback', async () => {
+    make('data.db', 'wal', 5);
+    const stored = await bench.storeSettled(storing());
+    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    // The application goes on: all that is new is in the log.
+    make('data.db', 'wal', 9);
+    utimesSync(join(bench.tree, 'data.db'), 1000, 1000);
+    const select = selectByGlobs(['data.db']);
+    const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
+    expect(looked).toMatchObject({ replaced: 1, equal: 0 });
+    const { destination, spool } = bench;
+    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
+    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
+      'data.db',
+    ]);
+    expect(rowsOf(join(bench.tree, 'data.db'))).toBe(5);
+    // The application writes again; then the old one comes back, with its own log.
+    make('data.db', 'wal', 7);
+    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    expect(rowsOf(join(bench.tree, 'data.db'))).toBe(9);
+  });
+});
