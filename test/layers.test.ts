@@ -46,6 +46,9 @@ const LONG: Record<string, number> = {
   'store/repository/repository.ts': 260,
 };
 
+/** The most lines that a function or method may have. */
+const MAX_FUNCTION_LINES = 60;
+
 interface Import {
   target: string;
   /** erased when the file is run */
@@ -85,6 +88,24 @@ function importsOf(name: string, text: string): Import[] {
 const folderOf = (name: string) => (name.includes('/') ? path.posix.dirname(name) : '');
 const rank = (folder: string) => LAYERS.findIndex((layer) => layer.includes(folder));
 const inside = (target: string) => files.some(({ name }) => name === target);
+
+/** The functions of a file, and the methods of its classes, with their lengths: the formatter gives each its own indent. */
+function lengthsOf(text: string): { of: string; lines: number }[] {
+  const lines = text.split('\n');
+  const found: { of: string; lines: number }[] = [];
+  let inClass = false;
+  for (const [i, line] of lines.entries()) {
+    if (/^(export )?(abstract )?class /.test(line)) inClass = true;
+    else if (line === '}') inClass = false;
+    const [, indent, name] =
+      /^()(?:export )?(?:async )?function\*? (\w+)/.exec(line) ??
+      ((inClass && /^( {2})(?:private |static |async |get |\*)*(#?\w+)[(<]/.exec(line)) || []);
+    if (indent === undefined || name === undefined) continue;
+    const end = lines.findIndex((one, at) => at >= i && new RegExp(`^${indent}\\}`).test(one) && !one.endsWith('{'));
+    if (end >= 0) found.push({ of: name, lines: end - i + 1 });
+  }
+  return found;
+}
 
 describe('the layers of src/', () => {
   test('every folder and import is known', () => {
@@ -185,5 +206,16 @@ describe('the layers of src/', () => {
       .filter(({ name, lines }) => lines > (LONG[name] ?? MAX_LINES))
       .map(({ name, lines }) => `${name}: ${lines} lines`);
     expect(long).toEqual([]);
+  });
+
+  test('functions are short', () => {
+    const long = files.flatMap(({ name, text }) =>
+      lengthsOf(text)
+        .filter(({ lines }) => lines > MAX_FUNCTION_LINES)
+        .map(({ of, lines }) => `${name}: ${of} has ${lines} lines`),
+    );
+    expect(long).toEqual([]);
+    // So that they are really found.
+    expect(files.flatMap(({ text }) => lengthsOf(text)).length).toBeGreaterThan(1000);
   });
 });

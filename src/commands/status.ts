@@ -6,7 +6,7 @@ import { copyStateLines } from '../report/copy-text.ts';
 import { formatAgo } from '../report/format.ts';
 import { retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
-import { listSourceStatuses } from '../run/source-status.ts';
+import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { type Call, print } from './call.ts';
@@ -26,13 +26,7 @@ export async function status(call: Call): Promise<number> {
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);
-  const sources = all.map(({ name, attention, last: newest, lastGood: good, missing }) => ({
-    name,
-    attention,
-    last: newest ?? null,
-    ...(missing ? { missing } : {}),
-    lastGood: good ? { snapshot: good.snapshot, at: good.at, bytes: good.entry.bytes } : null,
-  }));
+  const sources = all.map(toRow);
   const held = await app.listKeptRestores();
   const services = await heldServices(app.journals, underWay);
   const known = await state.copies();
@@ -70,9 +64,20 @@ export async function status(call: Call): Promise<number> {
   if (problem) return EXIT.failed;
   if (!last) return EXIT.nothing;
   if (last.status === 'failed') return EXIT.failed;
-  const well = all.length > 0 && all.every(({ attention }) => attention === null);
+  const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = copies.some(({ behindSince }) => behindSince !== undefined);
-  return last.status === 'ok' && well && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
+  return last.status === 'ok' && allGood && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
+}
+
+/** A source as `status --json` shows it. */
+function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
+  return {
+    name,
+    attention,
+    last: last ?? null,
+    ...(missing ? { missing } : {}),
+    lastGood: lastGood ? { snapshot: lastGood.snapshot, at: lastGood.at, bytes: lastGood.entry.bytes } : null,
+  };
 }
 
 /** Reads the manifests at the destination. `problem` says why they cannot be read; the caller still shows everything else. */

@@ -98,10 +98,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const stopTicking = deps.everyMinute(tick);
   const watching = deps.watch(replan, signal);
   void tick();
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+  await untilAborted(signal);
   log.info('stopping');
   stopTicking();
   clearTimeout(soon);
@@ -109,6 +106,13 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await running;
   await stopOthers(deps);
   await watching.catch(() => undefined);
+}
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** When each schedule was last served (ISO time by cron expression). */

@@ -63,23 +63,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
       ? listedIds(listWithout(await tools.run(listCommand(directory), signal), care.leftOut))
       : undefined;
   const entries = await readEntries(directory);
-  const run: RunRestoreOptions = {
-    ...{ tools, directory, signal, stallTimeoutMs: options.stallTimeoutMs },
-    ...{
-      about: recorded.name,
-      database: name,
-      lists: tree,
-      scratch: options.scratch,
-      jobs: care.jobs,
-      tablespaces: options.tablespaces,
-    },
-    async grows() {
-      const control = await tools.control();
-      const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
-      options.grown(Number(size));
-      return size;
-    },
-  };
+  const run = describeRun(options, recorded, { directory, name, jobs: care.jobs });
   const failures: Failure[] = [];
   const missing = options.missingRoles;
   const grants = missing.length > 0 ? grantIds(entries) : new Set<number>();
@@ -116,6 +100,24 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
       ...subscriptionWarnings(recorded, entries, lost),
       ...unrefreshedWarnings(recorded, entries, lost, stale.failures),
     ],
+  };
+}
+
+/** What is the same for every `pg_restore` of one database. */
+function describeRun(
+  { tools, tree, scratch, signal, stallTimeoutMs, tablespaces, grown }: FillOptions,
+  recorded: DatabaseFacts,
+  { directory, name, jobs }: { directory: string; name: string; jobs: number },
+): RunRestoreOptions {
+  return {
+    ...{ tools, directory, signal, stallTimeoutMs, scratch, jobs, tablespaces },
+    ...{ about: recorded.name, database: name, lists: tree },
+    async grows() {
+      const control = await tools.control();
+      const { size } = await control.one<{ size: string }>('SELECT pg_database_size($1)::text AS size', [name]);
+      grown(Number(size));
+      return size;
+    },
   };
 }
 
