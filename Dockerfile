@@ -7,12 +7,9 @@ FROM packages AS build
 COPY tsconfig.json rolldown.config.js ./
 COPY src ./src
 RUN node node_modules/rolldown/bin/cli.mjs --config rolldown.config.js
-
-# The image carries the licences of the bundled packages; some packages state theirs only in package.json. This stage does
-# not depend on src/, so a change of the program does not repeat it.
-FROM packages AS licenses
-RUN npm prune --ignore-scripts --omit=dev --omit=optional \
-  && find node_modules -type f \( -iname 'licen[cs]e*' -o -iname 'notice*' -o -iname 'readme*' -o -name package.json \) \
+# The image carries the licences of the packages in the bundle; some packages state theirs only in package.json.
+RUN xargs -a dist/packages.txt -I DIR find DIR -mindepth 1 -name node_modules -prune \
+  -o -type f \( -iname 'licen[cs]e*' -o -iname 'notice*' -o -iname 'readme*' -o -name package.json \) \
     -exec cp --parents -t /srv {} +
 
 FROM node:24-trixie-slim
@@ -20,7 +17,7 @@ RUN apt-get update \
   && apt-get install -y --no-install-recommends zstd age gpg gpg-agent \
   && rm -rf /var/lib/apt/lists/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log
 WORKDIR /lifeboat
-COPY --from=licenses /srv/node_modules ./licenses
+COPY --from=build /srv/node_modules ./licenses
 COPY --from=build /build/dist ./dist
 COPY package.json LICENSE ./
 COPY docker/lifeboat /usr/local/bin/lifeboat

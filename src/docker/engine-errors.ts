@@ -1,7 +1,13 @@
 import { hasErrno, LifeboatError } from '../base/errors.ts';
-import type { EngineRequest } from './transport.ts';
 
 /** What can go wrong between the agent and the engine, as coded errors. */
+
+/** What a call asks of the engine, for messages. */
+export interface EngineRequest {
+  method: string;
+  /** without the query */
+  path: string;
+}
 
 /** The error for a 4xx or 5xx, with the engine's words. */
 export function refusal(status: number | undefined, text: string, request: EngineRequest): LifeboatError {

@@ -1,10 +1,13 @@
 import type { Duplex, Readable } from 'node:stream';
+import type Docker from 'dockerode';
+import type { ExecCreateOptions } from 'dockerode';
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import * as answers from './answers.ts';
 import { checked } from './answers.ts';
+import type { Bounds } from './bounds.ts';
+import { type BoundedDocker, createBoundedDocker } from './dockerode.ts';
 import { LineBuffer } from './lines.ts';
-import { createTransport, type EngineRequest, type Transport } from './transport.ts';
 
 /** Every call can be given up by its signal. */
 export interface CallOptions {
@@ -82,97 +85,101 @@ const EXIT_LAG_MS = 30_000;
  * `exitLagMs` see {@link Engine}. Connects only when called.
  */
 export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number; exitLagMs?: number }): Engine {
-  const transport = createTransport(options.dockerHost ?? process.env.DOCKER_HOST, process.env);
+  const bounded = createBoundedDocker(options.dockerHost ?? process.env.DOCKER_HOST, process.env, options.log);
   return {
     exitLagMs: options.exitLagMs ?? EXIT_LAG_MS,
-    ...callsOver(transport, options.log, options.plainMs ?? PLAIN_MS),
+    ...callsOver(bounded, options.plainMs ?? PLAIN_MS),
   };
 }
 
-function callsOver(transport: Transport, log: Log, plainMs: number): Omit<Engine, 'exitLagMs'> {
-  const call = (
-    method: EngineRequest['method'],
-    path: string,
-    rest: Omit<EngineRequest, 'method' | 'path'> & { timeoutMs?: number | undefined } = {},
-  ) => {
-    log.debug('engine call', { method, path });
-    return transport.json({ timeoutMs: plainMs, ...rest, method, path });
-  };
-  const open = (path: string, rest: Omit<EngineRequest, 'method' | 'path'>): EngineRequest => {
-    log.debug('engine stream', { path });
-    return { timeoutMs: plainMs, ...rest, method: 'POST', path };
-  };
-  const at = (id: string, rest = '') => `/containers/${encodeURIComponent(id)}${rest}`;
+function callsOver(bounded: BoundedDocker, plainMs: number): Omit<Engine, 'exitLagMs'> {
+  const call = <T>(bounds: Bounds, work: (docker: Docker) => Promise<T>) =>
+    bounded.call({ timeoutMs: plainMs, ...bounds }, work);
+  const open = <T extends Readable>(
+    { signal }: CallOptions,
+    work: (docker: Docker) => Promise<NodeJS.ReadableStream>,
+  ) => bounded.open<T>({ signal, timeoutMs: plainMs }, work);
+  // dockerode puts ids and names into paths as they are.
+  const container = (docker: Docker, id: string) => docker.getContainer(encodeURIComponent(id));
+  const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
   return {
     async ping(o = {}) {
-      await call('GET', '/_ping', { signal: o.signal });
+      await call(o, (docker) => docker.ping());
     },
     async events({ since, until, actions, labels, containers, signal }) {
-      const only = { ...(labels ? { label: labels } : {}), ...(containers ? { container: containers } : {}) };
-      const query: Record<string, string> = {
-        filters: JSON.stringify({ type: ['container'], event: actions, ...only }),
+      const filters = {
+        type: ['container' as const],
+        event: [...actions],
+        ...(labels ? { label: [...labels] } : {}),
+        ...(containers ? { container: [...containers] } : {}),
       };
-      if (since !== undefined) query.since = since.toFixed(9);
-      if (until !== undefined) query.until = until.toFixed(9);
-      return eventsOf(await transport.stream({ ...open('/events', { query, signal }), method: 'GET' }));
+      const times = { ...(since === undefined ? {} : { since }), ...(until === undefined ? {} : { until }) };
+      return eventsOf(await open({ signal }, (docker) => docker.getEvents({ filters, ...times })));
     },
     async listContainers({ labels = [], signal } = {}) {
-      const query = { all: '1', filters: JSON.stringify(labels.length > 0 ? { label: labels } : {}) };
-      return checked(answers.summaries, await call('GET', '/containers/json', { query, signal }), 'container list');
+      const filters = labels.length > 0 ? { label: [...labels] } : {};
+      const answer = await call({ signal }, (docker) => docker.listContainers({ all: true, filters }));
+      return checked(answers.summaries, answer, 'container list');
     },
     async inspectContainer(id, o = {}) {
-      return checked(answers.container, await call('GET', at(id, '/json'), { signal: o.signal }), 'container');
+      return checked(answers.container, await call(o, (docker) => container(docker, id).inspect()), 'container');
     },
     async inspectImage(id, o = {}) {
       // Names hold slashes, which the API wants as they are.
-      const path = `/images/${id.split('/').map(encodeURIComponent).join('/')}/json`;
-      return checked(answers.image, await call('GET', path, { signal: o.signal }), 'image');
+      const name = id.split('/').map(encodeURIComponent).join('/');
+      return checked(answers.image, await call(o, (docker) => docker.getImage(name).inspect()), 'image');
     },
     async archive(id, path, o = {}) {
-      return transport.stream({ ...open(at(id, '/archive'), { query: { path }, signal: o.signal }), method: 'GET' });
+      return open(o, (docker) => container(docker, id).getArchive({ path }));
     },
     async createContainer(name, body, o = {}) {
-      const answer = await call('POST', '/containers/create', { query: { name }, body, signal: o.signal });
+      const answer = await call(o, (docker) => postCreate(docker, name, body));
       return checked(answers.created, answer, 'created container');
     },
     async startContainer(id, o = {}) {
-      await call('POST', at(id, '/start'), { signal: o.signal });
+      await call(o, (docker) => container(docker, id).start());
     },
     async stopContainer(id, { timeout, signal }) {
       const timeoutMs = timeout * 1000 + plainMs / 2;
-      await call('POST', at(id, '/stop'), { query: { t: String(timeout) }, signal, timeoutMs });
+      await call({ signal, timeoutMs }, (docker) => container(docker, id).stop({ t: timeout }));
     },
-    async waitContainer(id, o = {}) {
-      const answer = await call('POST', at(id, '/wait'), { signal: o.signal, timeoutMs: undefined });
+    async waitContainer(id, { signal } = {}) {
+      const answer = await call({ signal, timeoutMs: undefined }, (docker) => container(docker, id).wait());
       const result = checked(answers.waited, answer, 'wait result');
       const error = result.Error?.Message;
       return error ? { exitCode: result.StatusCode, error } : { exitCode: result.StatusCode };
     },
     async removeContainer(id, { force = false, volumes = false, signal } = {}) {
-      await call('DELETE', at(id), { query: { force: force ? '1' : '0', v: volumes ? '1' : '0' }, signal });
+      await call({ signal }, (docker) => container(docker, id).remove({ force: Number(force), v: Number(volumes) }));
     },
     async attach(id, { stdin, signal }) {
-      const query = { stream: '1', stdin: stdin ? '1' : '0', stdout: '1', stderr: '1' };
-      return transport.hijack(open(at(id, '/attach'), { query, signal }));
+      const wanted = { stream: true, stdin, stdout: true, stderr: true, hijack: true };
+      return open({ signal }, (docker) => container(docker, id).attach(wanted));
     },
     async execCreate(id, spec, o = {}) {
-      const body = execBody(spec);
-      return checked(answers.execCreated, await call('POST', at(id, '/exec'), { body, signal: o.signal }), 'exec').Id;
+      const made = await call(o, (docker) => container(docker, id).exec(execBody(spec)));
+      return checked(answers.execCreated, { Id: made.id }, 'exec').Id;
     },
     async execStart(execId, o = {}) {
-      const path = `/exec/${encodeURIComponent(execId)}/start`;
-      return transport.hijack(open(path, { body: { Detach: false, Tty: false }, signal: o.signal }));
+      return open(o, (docker) => exec(docker, execId).start({ hijack: true, stdin: true, Detach: false, Tty: false }));
     },
     async execInspect(execId, o = {}) {
-      const path = `/exec/${encodeURIComponent(execId)}/json`;
-      return checked(answers.execState, await call('GET', path, { signal: o.signal }), 'exec state');
+      return checked(answers.execState, await call(o, (docker) => exec(docker, execId).inspect()), 'exec state');
     },
   };
 }
 
-function execBody(spec: ExecSpec): object {
+/** POST /containers/create. dockerode's own `createContainer` drops the engine's warnings. */
+function postCreate(docker: Docker, name: string, body: object): Promise<unknown> {
+  const options = { method: 'POST', path: '/containers/create?', options: { _query: { name }, _body: body } };
+  return new Promise((resolve, reject) => {
+    docker.modem.dial(options, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+}
+
+function execBody(spec: ExecSpec): ExecCreateOptions {
   return {
-    Cmd: spec.argv,
+    Cmd: [...spec.argv],
     AttachStdin: spec.stdin ?? false,
     AttachStdout: true,
     AttachStderr: true,

@@ -2,12 +2,12 @@ import { type Duplex, PassThrough, type Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import type { ExecState } from './answers.ts';
+import { interruption } from './bounds.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames, writeTo } from './demux.ts';
 import type { Engine, ExecSpec } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
 import { beating, withoutBeats } from './heartbeat.ts';
-import { interruption } from './transport.ts';
 
 /** A command in a running container. */
 export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {

@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
+import { interruption } from './bounds.ts';
 import type { Engine } from './engine.ts';
 import { statusOf } from './engine-errors.ts';
 import { AGENT_LABEL, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 import { removeContainer } from './remove-helper.ts';
-import { interruption } from './transport.ts';
 
 /** A volume or directory of the host, as the helper sees it. */
 export interface HelperMount {

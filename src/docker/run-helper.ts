@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
+import { interruption } from './bounds.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames } from './demux.ts';
 import {
@@ -11,7 +12,6 @@ import {
   refusesBlkio,
 } from './helper.ts';
 import { LineBuffer } from './lines.ts';
-import { interruption } from './transport.ts';
 
 /** What goes into a one-shot helper and what comes out. */
 export interface HelperTalk {

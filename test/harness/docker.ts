@@ -2,7 +2,7 @@ import { type Duplex, PassThrough, type Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
-import Modem from 'docker-modem';
+import Docker from 'dockerode';
 
 /** What a program came to. */
 export interface Ran {
@@ -11,7 +11,7 @@ export interface Ran {
   stderr: string;
 }
 
-const modem = new Modem();
+const { modem } = new Docker();
 
 /**
  * The `docker` commands that tests use most, as calls of the engine's API: to start the client takes as long as what it

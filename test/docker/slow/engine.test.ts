@@ -178,6 +178,40 @@ test('a stream that the engine does not open is refused, not waited for', async 
   });
 });
 
+test.each<[string, Route]>([
+  ['null', (c) => c.json(null, 201)],
+  ['nothing', (c) => c.text('', 201)],
+  ['another shape', (c) => c.json({ id: 'e1' }, 201)],
+])('%s in place of what was made is a coded error', async (_what, route) => {
+  stub.routes.set('POST /containers/c1/exec', route);
+  stub.routes.set('POST /containers/create', route);
+  const wrong = { code: 'ENGINE_PROTOCOL', message: expect.stringContaining('cannot be right') };
+  await expect(engine.execCreate('c1', { argv: ['x'] })).rejects.toMatchObject(wrong);
+  await expect(engine.createContainer('c1', {})).rejects.toMatchObject(wrong);
+});
+
+test('a call that is given up closes its connection, whichever it is', async () => {
+  const closed: string[] = [];
+  const open = Promise.withResolvers<void>();
+  stub.routes.set('GET /images/i1/json', (c) => {
+    c.socket.once('close', () => closed.push('image'));
+    open.resolve();
+  });
+  const stop = new AbortController();
+  const asked = engine.inspectImage('i1', { signal: stop.signal });
+  await open.promise;
+  stop.abort();
+  await expect(asked).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  await expect.poll(() => closed).toEqual(['image']);
+});
+
+test('what the engine warns of when it makes a container is handed on', async () => {
+  stub.routes.set('POST /containers/create', (c) => {
+    c.json({ Id: `made ${c.query.get('name')}`, Warnings: ['no swap limit'] }, 201);
+  });
+  expect(await engine.createContainer('a/b?c', {})).toEqual({ id: 'made a/b?c', warnings: ['no swap limit'] });
+});
+
 test('events that make no sense end the stream with a coded error', async () => {
   const signal = AbortSignal.timeout(60_000);
   const read = async (text: string) => {
