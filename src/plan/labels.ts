@@ -3,7 +3,7 @@ import { parseKeep } from './retention.ts';
 import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
 import { parseSchedule } from './values/schedule.ts';
 import { suggest } from './values/suggest.ts';
-import { boolean, booleanOrList, checkGlob, list, matching, patterns, text } from './values/values.ts';
+import { boolean, booleanOrList, globs, list, matching, patterns, text } from './values/values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
@@ -64,13 +64,13 @@ export const LABELS = {
     doc: 'back up all named volumes and binds of this container, or only the listed ones: mount paths, or volume names with or without the project in front',
   },
   'lifeboat.volumes.include': {
-    parse: list(checkGlob),
+    parse: globs,
     form: 'comma list of globs',
     doc: 'only these paths, relative to each volume: `uploads/**`',
     needs: VOLUMES,
   },
   'lifeboat.volumes.exclude': {
-    parse: list(checkGlob),
+    parse: globs,
     form: 'comma list of globs',
     doc: 'all paths except these: `**/*.tmp,cache/**`',
     needs: VOLUMES,

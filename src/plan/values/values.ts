@@ -1,4 +1,5 @@
 import type { Parsed, Parser } from './fields.ts';
+import { checkGlob } from './glob.ts';
 
 /** `true`, `yes`, `on`, `1` and their opposites, in any case. */
 export function boolean(text: string): Parsed<boolean> {
@@ -10,15 +11,17 @@ export function boolean(text: string): Parsed<boolean> {
 
 /** One item of a list: in double quotes (a quote inside is doubled), or anything without quote and comma. */
 const ITEM = /\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(,|$)/y;
+/** The same, where a comma between braces does not end an item. Braces in braces in braces need double quotes. */
+const GLOB_ITEM = /\s*(?:"((?:[^"]|"")*)"|((?:\\[{}]|\{(?:[^"{}]|\{[^"{}]*\})*\}|[^",])*?))\s*(,|$)/y;
 
 /**
  * A comma list. Items are trimmed; one with a comma, a quote or spaces at its ends goes in double quotes, with quotes
  * inside it doubled, as in CSV. Repeated items count once. `check` says what is wrong with an item.
  */
-export function list(check: (item: string) => string | undefined = () => undefined): Parser<string[]> {
+export function list(check: (item: string) => string | undefined = () => undefined, form = ITEM): Parser<string[]> {
   return (text) => {
     const items = new Set<string>();
-    const pattern = new RegExp(ITEM);
+    const pattern = new RegExp(form);
     for (let end = ','; end === ','; ) {
       const match = pattern.exec(text);
       if (match === null) return { problem: 'has a stray quote', hint: 'write "a,b" for an item with a comma' };
@@ -32,6 +35,9 @@ export function list(check: (item: string) => string | undefined = () => undefin
     return { value: [...items] };
   };
 }
+
+/** A comma list of globs over the paths of a volume. */
+export const globs = list(checkGlob, GLOB_ITEM);
 
 /** One item of a list of patterns: quotes are part of it, and a comma inside them does not end it. */
 const PATTERN = /((?:"(?:[^"]|"")*"|[^",])*)(,|$)/y;
@@ -156,26 +162,4 @@ export function matching(pattern: RegExp, form: string): Parser<string> {
 /** Any text without NUL bytes, kept as it is. */
 export function text(given: string): Parsed<string> {
   return given.includes('\0') ? { problem: 'has a NUL byte' } : { value: given };
-}
-
-/**
- * What is wrong with a glob over the paths of a volume, if anything. The store would take the characters that are
- * refused here literally, which is hardly ever what was meant; with a backslash in front they are accepted.
- */
-export function checkGlob(glob: string): string | undefined {
-  if (glob.startsWith('!')) return 'has a glob that starts with !; write the opposite label instead';
-  if (glob.split('/').some((part) => part === '..')) return 'has a glob with .. as a part';
-  if (/^[./]*$/.test(glob)) return 'has a glob that means nothing inside the volume';
-  for (let i = 0; i < glob.length; i++) {
-    const character = glob[i]!;
-    if (character === '\\') i++;
-    else if (character === '{' || character === '}') return 'has a glob with braces; write the globs one by one';
-    else if (character === '[') {
-      // As everywhere, a bracket right after the opening one is a member of the class.
-      const end = glob.indexOf(']', i + (/^\[[!^]/.test(glob.slice(i)) ? 3 : 2));
-      if (end < 0) return 'has a glob with an open bracket';
-      i = end;
-    }
-  }
-  return undefined;
 }

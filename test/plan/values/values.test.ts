@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { parseCommand } from '../../../src/plan/command.ts';
 import { slugOf, uniqueSlugs } from '../../../src/plan/names.ts';
 import { quote } from '../../../src/plan/values/fields.ts';
+import { checkGlob } from '../../../src/plan/values/glob.ts';
 import { suggest } from '../../../src/plan/values/suggest.ts';
-import { checkGlob, duration, integer, list, patterns, url } from '../../../src/plan/values/values.ts';
+import { duration, globs, integer, list, patterns, url } from '../../../src/plan/values/values.ts';
 import { parseZone } from '../../../src/plan/values/zone.ts';
 
 const noNul = fc.string({ unit: 'grapheme' }).filter((text) => !text.includes('\0'));
@@ -83,11 +84,26 @@ describe('globs', () => {
     'a]',
     '.git/**',
     'a..b',
+    '*.{jpg,png}',
+    '{uuid}',
+    '*a*b*c*',
+    '**/a/**/b/**',
+    `{${Array.from({ length: 100 }, (_, i) => i).join()}}`,
   ];
   test.each(accepted)('%s', (glob) => expect(checkGlob(glob)).toBeUndefined());
 
   const refused = ['../a', 'a/../b', '/', './', '!a', '[a', '[]', '[!]', '{a', '*.{jpg', 'png}'];
+  refused.push('*a*a*a*a*a*a*a*b', '**/*a*b*/*c*d*', '**/a/**/b/**/c', '{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}');
   test.each(refused)('%s is refused', (glob) => expect(checkGlob(glob)).toBeTypeOf('string'));
+
+  test('a comma between braces ends no item of a list', () => {
+    expect(globs('*.{jpg,png},{a,{b,c}}/** , "x,y", \\{, {u}')).toEqual({
+      value: ['*.{jpg,png}', '{a,{b,c}}/**', 'x,y', '\\{', '{u}'],
+    });
+    expect(globs('{a,b')).toEqual({ problem: 'has a glob with an open brace' });
+    expect(globs('{a,b}"')).toHaveProperty('problem');
+    expect(globs('{'.repeat(10_000))).toMatchObject({ problem: 'has a glob with an open brace' });
+  });
 });
 
 describe('commands', () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { parseGlob } from '../../../src/plan/values/glob.ts';
 import { compileGlobs, selectByGlobs } from '../../../src/store/filesystem/glob.ts';
 import {
   comparePaths,
@@ -124,6 +125,42 @@ describe('globs', () => {
     ['$^+', '$^+', true],
     ['a\nb', 'a\nb', true],
     ['*', 'a\nb', true],
+    ['?', '😀', true],
+    ['[😀é]', 'é', true],
+    ['caf\\é', 'café', true],
+    ['\\d', 'd', true],
+    ['\\d', '1', false],
+    ['[\\d]', '1', false],
+    ['x[+-9]y', 'x/y', false],
+    ['x[+-9]y', 'x5y', true],
+    ['[/]', '[', false],
+    ['[!/]', 'x', true],
+    ['[!]a]x', ']x', false],
+    ['[!]a]x', 'bx', true],
+    ['[ab]+', 'aa', false],
+    ['a{2}', 'aa', false],
+    ['a{2}', 'a{2}', true],
+    ['"a"', '"a"', true],
+    ['@(a)', 'a', false],
+    ['!a', 'b', false],
+    ['#a,b%&-~;', '#a,b%&-~;', true],
+    ['a\\', 'a\\', true],
+    ['cache/**', 'cache', false],
+    ['*', '.hidden', true],
+    ['**', 'a/.hidden/b', true],
+    ['*.{jpg,png}', 'a/b.png', true],
+    ['*.{jpg,png}', 'a/b.gif', false],
+    ['{a,b{c,d}}/x', 'bd/x', true],
+    ['{**/a,b}/c', 'a/c', true],
+    ['a{,b}', 'a', true],
+    ['{a\\,b,c}', 'a,b', true],
+    ['\\{a,b}', '{a,b}', true],
+    ['{uuid}.{jpg,png}', '{uuid}.jpg', true],
+    ['a{b', 'a{b', true],
+    ['{*.jpg,up/**}', 'x/y.jpg', true],
+    ['{*.jpg,up/**}', 'x/up/y', false],
+    ['{*.jpg,up/**}', 'up/y', true],
+    ['a{1..3}', 'a2', false],
   ];
   test.each(cases)('%j on %j: %s', (glob, path, expected) => {
     expect(compileGlobs([glob])(pathFromText(path), false)).toBe(expected);
@@ -146,9 +183,10 @@ describe('globs', () => {
   test('no glob makes a bad expression or hangs', () => {
     fc.assert(
       fc.property(
-        fc.string({ unit: fc.constantFrom(...'a*?[]!^-\\/.é()+'), maxLength: 12 }),
+        fc.string({ unit: fc.constantFrom(...'a*?[]!^-\\/.é()+{},'), maxLength: 12 }),
         treePath,
         (glob, path) => {
+          if ('problem' in parseGlob(glob)) return;
           expect(typeof compileGlobs([glob])(path, true)).toBe('boolean');
         },
       ),
@@ -156,8 +194,31 @@ describe('globs', () => {
     );
   });
 
+  test('a name that is quoted matches itself alone', () => {
+    const text = fc.string({ unit: fc.constantFrom(...'ab*?[]!^-\\.é()+{},😀$|"\'#\n '), minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(text, text, (name, other) => {
+        const matches = compileGlobs([name.replace(/[^\w]/gu, '\\$&')]);
+        expect(matches(pathFromText(name), false)).toBe(true);
+        expect(matches(pathFromText(other), false)).toBe(other === name);
+      }),
+      { numRuns },
+    );
+  });
+
+  test('a glob that would take days for one name is refused', () => {
+    expect(() => compileGlobs(['*a*a*a*a*a*a*a*b'])).toThrow(/more wildcards/);
+    expect(() => compileGlobs(['{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}'])).toThrow(/100 alternatives/);
+    expect(() => compileGlobs(['{'.repeat(1000) + '{a,b}'.repeat(1000)])).toThrow(/100 alternatives/);
+    expect(compileGlobs(['*a*a*b'])('a'.repeat(255), false)).toBe(false);
+    expect(compileGlobs(['**/a/**/a/b'])(`${'a/'.repeat(1000)}a`, false)).toBe(false);
+  });
+
   test('names that are not UTF-8 are matched byte by byte', () => {
     expect(compileGlobs(['a?'])('a\xff', false)).toBe(true);
     expect(compileGlobs(['*'])('\xff\xfe', false)).toBe(true);
+    // A part that is UTF-8 is text, whatever the others are.
+    expect(compileGlobs(['?/?x'])(`\xff/${pathFromText('éx')}`, false)).toBe(true);
+    expect(compileGlobs(['é.txt'])(`\xff/${pathFromText('é.txt')}`, false)).toBe(true);
   });
 });
