@@ -1,5 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { errorInfo, LifeboatError } from './base/errors.ts';
+import { errorInfo, hasCode } from './base/errors.ts';
 import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import type { Io } from './commands/call.ts';
@@ -197,7 +197,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     // A request that is given up because the process is to end says nothing of the server.
-    const hurried = io.signal.aborted && error instanceof LifeboatError && error.code === 'DEST_UNREACHABLE';
+    const hurried = io.signal.aborted && hasCode(error, 'DEST_UNREACHABLE');
     const why: unknown = hurried ? io.signal.reason : error;
     await io.fail(errorInfo(why), argv.includes('--json'));
     return exitStatus(why);

@@ -1,6 +1,6 @@
 import { backup } from '../backup/backup.ts';
 import type { BackupRequest } from '../backup/context.ts';
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode } from '../base/errors.ts';
 import { createLog } from '../base/log.ts';
 import { probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
@@ -105,7 +105,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
 /** Recovers if nobody is at work; somebody who is has recovered already. */
 async function recoverAlone(environment: Environment): Promise<void> {
   const held = await environment.lock({ patient: false }).catch((error: unknown) => {
-    if (error instanceof LifeboatError && error.code === 'LOCKED') return undefined;
+    if (hasCode(error, 'LOCKED')) return undefined;
     throw error;
   });
   if (!held) return;

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readVersion } from '../base/version.ts';
 import type { CopyPlace } from '../copy/copy.ts';
@@ -213,7 +213,7 @@ async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock
     try {
       return await take();
     } catch (error) {
-      if (!(error instanceof LifeboatError && error.code === 'LOCKED') || performance.now() > end) throw error;
+      if (!hasCode(error, 'LOCKED') || performance.now() > end) throw error;
       await sleep(LOCK_RETRY_MS);
     }
   }

@@ -1,4 +1,4 @@
-import { type ErrorCode, LifeboatError } from '../base/errors.ts';
+import { type ErrorCode, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Destination } from '../destinations/destination.ts';
 import { lacksRegion, nameOf, parseLocation } from '../plan/location.ts';
 import { isS3 } from '../plan/s3-location.ts';
@@ -70,14 +70,14 @@ export async function projectIn(destination: Destination, wanted: string | undef
 }
 
 /** What says that the destination cannot be read, or not what should be there. */
-const LOST: ReadonlySet<ErrorCode> = new Set([
+const LOST: readonly ErrorCode[] = [
   ...(['OBJECT_MISSING', 'OBJECT_DAMAGED', 'SIGNATURE_WRONG', 'SIGNATURE_MISSING', 'CHAIN_BROKEN'] as const),
   ...(['DEST_UNREACHABLE', 'DEST_UNWRITABLE', 'DEST_FOREIGN', 'DEST_NOT_MOUNTED', 'SNAPSHOT_UNKNOWN'] as const),
-]);
+];
 
 /** The same error, with a word on where else there is what could not be read. */
 export function hintAtCopies(error: unknown, { copies }: Pick<Settings, 'copies'>): unknown {
-  if (copies.length === 0 || !(error instanceof LifeboatError) || !LOST.has(error.code)) return error;
+  if (copies.length === 0 || !hasCode(error, ...LOST)) return error;
   const names = copies.map(({ name }) => `--from ${name}`).join(' or ');
   const hint = `${error.hint ? `${error.hint} ` : ''}A copy may have it: ${names}.`;
   return new LifeboatError(error.code, error.message, { cause: error.cause, hint });

@@ -117,6 +117,11 @@ export class LifeboatError extends Error {
   }
 }
 
+/** True for a {@link LifeboatError} with one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error is LifeboatError {
+  return error instanceof LifeboatError && codes.includes(error.code);
+}
+
 /** Returns `error` if it is a {@link LifeboatError}, else wraps it under `code` (default INTERNAL), keeping it as cause. */
 export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): LifeboatError {
   if (error instanceof LifeboatError) return error;
@@ -139,11 +144,6 @@ export function errorInfo(error: unknown): ErrorInfo {
 
 /** Numbers of Linux (errno(3)) that Node has no name for: it calls them `Unknown system error -122`. */
 const UNNAMED: Readonly<Record<string, number>> = { EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, EDQUOT: 122 };
-
-/** True for a {@link LifeboatError} with one of these codes. */
-export function hasCode(error: unknown, ...codes: ErrorCode[]): boolean {
-  return error instanceof LifeboatError && codes.includes(error.code);
-}
 
 /** True for a system error with one of these codes, e.g. `ENOENT`. */
 export function hasErrno(error: unknown, ...codes: string[]): boolean {

@@ -1,4 +1,4 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { hearing } from '../destinations/hearing.ts';
 import { until } from '../destinations/until.ts';
@@ -172,7 +172,7 @@ async function openCopy(
   const { complete, made } = before ?? {};
   if (complete === undefined && made === undefined) return place.open(main, { create: true, signal });
   return place.open(main, { create: false, signal }).catch((error: unknown) => {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_FOREIGN')) throw error;
+    if (!hasCode(error, 'DEST_FOREIGN')) throw error;
     const { code, message, hint, cause } = error;
     const was = complete === undefined ? `it was begun at ${made}` : `it was complete at ${complete}`;
     throw new LifeboatError(code, `${message}; ${was}`, { cause, ...(hint ? { hint } : {}) });
@@ -192,7 +192,7 @@ async function withLease<T>(
     return await work(lease);
   } catch (error) {
     // One that was given up may have taken over a lease of this agent's own.
-    if (error instanceof LifeboatError && error.code === 'LEASE_LOST') await same.refuse(place.name, repository);
+    if (hasCode(error, 'LEASE_LOST')) await same.refuse(place.name, repository);
     throw error;
   } finally {
     await lease.release();

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { BackupRequest } from '../backup/context.ts';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { missedRun, nextRun } from '../plan/values/schedule.ts';
@@ -201,7 +201,7 @@ async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): P
     await attempt.ended(await deps.backup({ ...request, attempt }));
     return true;
   } catch (error) {
-    if (!(error instanceof LifeboatError) || error.code !== 'LOCKED') throw error;
+    if (!hasCode(error, 'LOCKED')) throw error;
     await attempt.cancel();
     return false;
   }

@@ -1,4 +1,4 @@
-import { hasErrno, LifeboatError } from '../base/errors.ts';
+import { hasCode, hasErrno, LifeboatError } from '../base/errors.ts';
 
 /** What can go wrong between the agent and the engine, as coded errors. */
 
@@ -51,7 +51,7 @@ export function describe(request: EngineRequest): string {
 
 /** HTTP status of an ENGINE_REFUSED error. */
 export function statusOf(error: unknown): number | undefined {
-  if (!(error instanceof LifeboatError) || error.code !== 'ENGINE_REFUSED') return undefined;
+  if (!hasCode(error, 'ENGINE_REFUSED')) return undefined;
   const cause = error.cause;
   return cause instanceof Error && 'statusCode' in cause && typeof cause.statusCode === 'number'
     ? cause.statusCode

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { interruption } from './bounds.ts';
@@ -114,7 +114,7 @@ export async function createHelper(
 
 /** Refusals become HELPER_FAILED; an engine that is gone, or a run that was stopped, stays what it is. */
 export function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
-  if (!(cause instanceof LifeboatError) || cause.code !== 'ENGINE_REFUSED') return cause;
+  if (!hasCode(cause, 'ENGINE_REFUSED')) return cause;
   const hint =
     statusOf(cause) === 403 ? 'Allow create, start, attach and remove in the proxy of the Docker socket.' : cause.hint;
   return new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" ${what}: ${cause.message}`, {

@@ -1,4 +1,4 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
@@ -132,7 +132,7 @@ function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
 
 /** True for what {@link orTakenBack} throws of a volume that nobody may use now. */
 export function isHalfRestored(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'TREE_HALF_RESTORED';
+  return hasCode(error, 'TREE_HALF_RESTORED');
 }
 
 /**

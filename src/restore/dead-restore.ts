@@ -1,4 +1,4 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
@@ -120,7 +120,7 @@ async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise
       await putRecord(destination, key, { agentVersion: deps.agentVersion, ...report });
       return report;
     } catch (error) {
-      if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+      if (!hasCode(error, 'DEST_EXISTS')) throw error;
       return (await readRecord(destination, key)) as unknown as RestoreReport;
     }
   } catch (error) {

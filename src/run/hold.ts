@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
 import { STOP_TIMEOUT_S } from '../docker/stops.ts';
 import type { Hook, PlannedSource } from '../plan/model.ts';
@@ -151,7 +151,7 @@ async function stopThrough(engine: Engine, id: string, timeout: number, signal: 
   try {
     await engine.stopContainer(id, { timeout, signal });
   } catch (error) {
-    const isCut = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE';
+    const isCut = hasCode(error, 'ENGINE_UNREACHABLE');
     if (signal.aborted || !isCut || performance.now() - from < UNDER_WAY_MS) throw error;
     while ((await engine.inspectContainer(id, { signal })).running) {
       if (performance.now() > end) throw error;

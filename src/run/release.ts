@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
@@ -92,7 +92,7 @@ export async function releaseHolds(
       if (post && pre) await preEnded(deps, pre);
       if (post) await runPost(deps, container, post);
     } catch (error) {
-      const isOver = error instanceof LifeboatError && error.code === 'HOOK_FAILED';
+      const isOver = hasCode(error, 'HOOK_FAILED');
       const fields = { container: container.name, ...errorInfo(error) };
       deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
       failures.push(error);
@@ -176,7 +176,7 @@ async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Pro
     if (now?.running) await runHook(deps.engine, now, 'post', post);
     else throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.post could not be run: ${container.name} does not run`);
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'HOOK_FAILED') deps.record({ type: 'hook-done', container });
+    if (hasCode(error, 'HOOK_FAILED')) deps.record({ type: 'hook-done', container });
     throw error;
   }
   deps.record({ type: 'hook-done', container });
@@ -229,7 +229,7 @@ async function runHook(
     await execText(engine, container.id, { argv: hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
   } catch (error) {
     // Whether the command ran is not known then: it is not the command that failed.
-    const away = error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE' && !limit.aborted;
+    const away = hasCode(error, 'ENGINE_UNREACHABLE') && !limit.aborted;
     if (signal?.aborted || away) throw error;
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
       cause: error,

@@ -1,4 +1,4 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode } from '../base/errors.ts';
 import { statusOf } from '../docker/engine-errors.ts';
 import { type MarkerDeps, placeMarker } from '../docker/marker.ts';
 import { type Lock, takeLock } from './process-lock.ts';
@@ -28,7 +28,7 @@ export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }):
 }
 
 function withoutMarker({ log }: MarkerDeps, error: unknown): () => Promise<void> {
-  if (error instanceof LifeboatError && error.code === 'LOCKED') throw error;
+  if (hasCode(error, 'LOCKED')) throw error;
   const say = statusOf(error) === 403 ? log.info : log.warn;
   say('other agents cannot be told of the run', { ...errorInfo(error) });
   return async () => undefined;

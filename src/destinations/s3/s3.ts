@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
 import type { LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
 import { alreadyThere, checkKey, checkPrefix, isKey } from '../keys.ts';
@@ -115,7 +115,7 @@ async function store(
         ? put.whole(first.subarray(0, filled))
         : putInParts({ s3, log, put, key, begun, signal }, { reader, buffers, first, expectedSize, whole });
     await sent.catch(async (error: unknown) => {
-      const isOthers = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
+      const isOthers = hasCode(error, 'DEST_EXISTS');
       if (!isOthers && !keepOnFailure && !put.toBeResumed) await put.discard();
       throw error;
     });

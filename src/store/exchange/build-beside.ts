@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { formatBytes } from '../../report/format.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
 import { areaName, parseAreaName } from '../filesystem/area.ts';
@@ -98,7 +98,7 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
     } catch (error) {
       // What cannot be removed now is tried again by whoever ends or recovers the run.
       await takeBack(root, id).catch(() => undefined);
-      if (!(error instanceof LifeboatError) || error.code !== 'TREE_TARGET_FULL') throw error;
+      if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
     } finally {
       target.close();

@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { hasCode, hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { seal, unseal } from '../seal/seal.ts';
@@ -39,7 +39,7 @@ export async function putObject(
 
 /** True for the answer of a destination that keeps what it has: a lock, or a key that may only add. */
 export function isRefusal(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'DELETE_REFUSED';
+  return hasCode(error, 'DELETE_REFUSED');
 }
 
 /** Deletes an object; resolves to false where the destination does not let it go. */
@@ -125,7 +125,7 @@ export async function whyUnread(
   error: unknown,
   signal?: AbortSignal,
 ): Promise<unknown> {
-  if (!(error instanceof LifeboatError) || error.code !== 'KEY_WRONG') return error;
+  if (!hasCode(error, 'KEY_WRONG')) return error;
   const hash = createHash('sha256');
   try {
     for await (const chunk of await destination.get(ref.key, signal ? { signal } : {})) hash.update(chunk as Buffer);
@@ -153,7 +153,7 @@ export async function readIfThere(destination: Destination, key: string): Promis
   try {
     return await readDocument(destination, key);
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
+    if (hasCode(error, 'OBJECT_MISSING')) return undefined;
     throw error;
   }
 }
@@ -166,7 +166,7 @@ export async function readEvenDamaged(
   try {
     return await readIfThere(destination, key);
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'OBJECT_DAMAGED') return error;
+    if (hasCode(error, 'OBJECT_DAMAGED')) return error;
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { type ErrorCode, hasErrno, isDiskError, LifeboatError } from '../../base/errors.ts';
+import { hasCode, hasErrno, isDiskError } from '../../base/errors.ts';
 import { type Destination, isUncertain } from '../../destinations/destination.ts';
 import type { RepositoryInfo } from '../objects/manifest.ts';
 import { deleteUnlessKept, readIfThere, streamOf } from '../objects/objects.ts';
@@ -25,15 +25,12 @@ export interface Commit {
   check(): Promise<void>;
 }
 
-/** Failures after which the manifest cannot appear any more. */
-const SETTLED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DEST_FULL', 'DEST_UNWRITABLE']);
-
 /**
  * True for a failure after which a manifest that was sent cannot appear any more: the place refused it, and no attempt before has
  * an unknown outcome. A disk or a network file system that fails says nothing of what it has done.
  */
 export function isSettled(error: unknown): boolean {
-  if (!(error instanceof LifeboatError) || !SETTLED.has(error.code)) return false;
+  if (!hasCode(error, 'DEST_FULL', 'DEST_UNWRITABLE')) return false;
   return !isUncertain(error) && !isDiskError(error.cause) && !hasErrno(error.cause, 'ESTALE');
 }
 
@@ -53,7 +50,7 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, ...(signal ? { signal } : {}) });
   } catch (error) {
-    if (isSettled(error) || (error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+    if (isSettled(error) || hasCode(error, 'DEST_EXISTS')) throw error;
     await fence?.().catch((lost: unknown) => {
       throw isLost(lost) ? lost : error;
     });
@@ -70,13 +67,12 @@ async function expectWhole({ destination, key, check }: Commit): Promise<void> {
   try {
     await check();
   } catch (error) {
-    const isGone =
-      error instanceof LifeboatError && (error.code === 'OBJECT_MISSING' || error.code === 'OBJECT_DAMAGED');
+    const isGone = hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED');
     if (isGone) await deleteUnlessKept(destination, key);
     throw error;
   }
 }
 
 function isLost(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'LEASE_LOST';
+  return hasCode(error, 'LEASE_LOST');
 }

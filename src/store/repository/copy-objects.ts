@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { type Manifest, manifestHash, type ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
@@ -84,7 +84,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
     await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
   } catch (error) {
     // Brought by another agent that was held up until now, or by this one when the answer was lost.
-    const isThere = error instanceof LifeboatError && error.code === 'DEST_EXISTS';
+    const isThere = hasCode(error, 'DEST_EXISTS');
     if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
   }
   sent.snapshots += 1;
@@ -172,7 +172,7 @@ export async function copyDocument(from: Destination, to: Destination, key: stri
   try {
     await to.put(key, streamOf(bytes));
   } catch (error) {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+    if (!hasCode(error, 'DEST_EXISTS')) throw error;
   }
   return true;
 }

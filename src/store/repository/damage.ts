@@ -1,4 +1,4 @@
-import { isDiskError, LifeboatError } from '../../base/errors.ts';
+import { hasCode, isDiskError, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { Repository } from './repository.ts';
 import { readInfo } from './repository-info.ts';
@@ -20,7 +20,7 @@ const OTHERS = 5;
 
 /** True for what only an object itself can be to blame for. */
 export function isDamage(error: unknown): error is LifeboatError {
-  return error instanceof LifeboatError && (error.code === 'OBJECT_DAMAGED' || error.code === 'OBJECT_MISSING');
+  return hasCode(error, 'OBJECT_DAMAGED', 'OBJECT_MISSING');
 }
 
 /** Judges failures to read objects, in the order in which they are read. */

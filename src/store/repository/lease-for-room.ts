@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import type { Lease } from './lease.ts';
 
 /**
@@ -9,7 +9,7 @@ import type { Lease } from './lease.ts';
  */
 export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Promise<Lease> {
   let held = await take().catch((error: unknown) => {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_FULL')) throw error;
+    if (!hasCode(error, 'DEST_FULL')) throw error;
     return undefined;
   });
   let passed = held !== undefined;

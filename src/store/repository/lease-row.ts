@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../objects/objects.ts';
@@ -41,7 +41,7 @@ export async function putLease(place: RowPlace, number: number, value: Omit<Leas
     await place.destination.put(leaseKey(place.project, number), streamOf(text));
     return true;
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'DEST_EXISTS') return false;
+    if (hasCode(error, 'DEST_EXISTS')) return false;
     throw error;
   }
 }

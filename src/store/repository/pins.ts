@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
@@ -24,7 +24,7 @@ export async function putPin({ destination, project, signing }: Place, id: strin
   try {
     await destination.put(pinKey(project, id), streamOf(text));
   } catch (error) {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+    if (!hasCode(error, 'DEST_EXISTS')) throw error;
   }
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
@@ -123,8 +123,7 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
     return info;
   } catch (error) {
     // Somebody else was quicker: theirs counts.
-    const other =
-      error instanceof LifeboatError && error.code === 'DEST_EXISTS' ? await readInfo(destination) : undefined;
+    const other = hasCode(error, 'DEST_EXISTS') ? await readInfo(destination) : undefined;
     if (other && copyOf && other.id !== copyOf.id) throw otherRepository(destination);
     if (other) return other;
     throw error;
@@ -161,7 +160,7 @@ export async function readInfo(destination: Destination): Promise<RepositoryInfo
   try {
     return decodeRepositoryInfo(await readDocument(destination, INFO_KEY));
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'OBJECT_MISSING') return undefined;
+    if (hasCode(error, 'OBJECT_MISSING')) return undefined;
     throw error;
   }
 }

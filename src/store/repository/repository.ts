@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
@@ -129,7 +129,7 @@ class StoredRepository implements Repository {
         signal?.throwIfAborted();
         if (isAboutManifest(error)) list.damaged.push({ id, error });
         // Removed by a prune meanwhile: it is not there any more, and that is no damage.
-        else if (!(error instanceof LifeboatError && error.code === 'OBJECT_MISSING')) throw error;
+        else if (!hasCode(error, 'OBJECT_MISSING')) throw error;
       }
     }
     list.snapshots.sort(newestFirst);

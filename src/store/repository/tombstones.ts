@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
@@ -77,7 +77,7 @@ export async function putTombstone(
   try {
     await destination.put(tombstoneKey(project, id), streamOf(text));
   } catch (error) {
-    if (!(error instanceof LifeboatError && error.code === 'DEST_EXISTS')) throw error;
+    if (!hasCode(error, 'DEST_EXISTS')) throw error;
   }
 }
 

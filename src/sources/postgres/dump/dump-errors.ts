@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { CONNECTIONS_HINT, OUT_OF_CONNECTIONS } from '../server/connect-error.ts';
 import { MISSING_RIGHTS_HINT } from '../server/session.ts';
 
@@ -7,8 +7,7 @@ import { MISSING_RIGHTS_HINT } from '../server/session.ts';
  * error is returned as it is.
  */
 export function dumpError(error: unknown, database: string, container: string): unknown {
-  if (!(error instanceof LifeboatError) || (error.code !== 'EXEC_FAILED' && error.code !== 'HELPER_FAILED'))
-    return error;
+  if (!hasCode(error, 'EXEC_FAILED', 'HELPER_FAILED')) return error;
   const text = error.message + (error.cause instanceof Error ? error.cause.message : '');
   if (/No space left on device|Disk quota exceeded/.test(text)) {
     return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {

@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
@@ -64,7 +64,7 @@ function isLocked(error: unknown): boolean {
 }
 
 function isLate(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'PG_STALLED';
+  return hasCode(error, 'PG_STALLED');
 }
 
 /** A lock, a cancelled statement or missing rights: another search path makes no difference. */
@@ -105,7 +105,7 @@ async function attempt(session: Session, tables: readonly TableFacts[], how: Att
 
 /** The server answered, and the session goes on. */
 export function isRefusal(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'PG_QUERY';
+  return hasCode(error, 'PG_QUERY');
 }
 
 /** Sets `rows` of each table to its exact count, by one statement. Throws what the server says. */

@@ -1,4 +1,4 @@
-import { errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { errorInfo, hasCode } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import { isUnusable, type Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
@@ -176,7 +176,7 @@ export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<
       ?.match(/\s(\d+)\s+\d+%\s/)?.[1];
     return available === undefined ? undefined : Number(available) * 1024;
   } catch (error) {
-    if (signal.aborted || (error instanceof LifeboatError && error.code === 'ENGINE_UNREACHABLE')) throw error;
+    if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
     tools.log.debug('the free space of the server cannot be told', { error: String(error) });
     return undefined;
   }

@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
@@ -158,7 +158,7 @@ export async function setProperties(control: Session, recorded: DatabaseFacts, w
       // One query, so that all of it or nothing holds.
       await control.run(sql.join('; '));
     } catch (error) {
-      if (!(error instanceof LifeboatError) || error.code !== 'PG_QUERY') throw error;
+      if (!hasCode(error, 'PG_QUERY')) throw error;
       warnings.push(`database ${recorded.name}: ${about} could not be set (SQLSTATE ${sqlState(error)})`);
     }
   }

@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { type ErrorCode, hasCode } from '../../../base/errors.ts';
 import { type KeptBefore, type LoadedDatabase, type LoadOptions, loadDatabase } from './load-database.ts';
 import type { PlannedLoad } from './load-plan.ts';
 
@@ -10,7 +10,14 @@ export interface Loaded {
 }
 
 /** After these errors no other database can be restored either. */
-const ENDS_ALL = ['PG_UNREACHABLE', 'PG_AUTH', 'ENGINE_UNREACHABLE', 'INTERRUPTED', 'PG_STALLED', 'PG_NO_SPACE'];
+const ENDS_ALL: readonly ErrorCode[] = [
+  'PG_UNREACHABLE',
+  'PG_AUTH',
+  'ENGINE_UNREACHABLE',
+  'INTERRUPTED',
+  'PG_STALLED',
+  'PG_NO_SPACE',
+];
 
 /**
  * Restores databases of a dump tree, each for itself (see {@link loadDatabase}): one that cannot be restored takes no other with
@@ -31,7 +38,7 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
       noteFailed(options, load.target);
       loaded.failed.push({ target: load.target, error: options.signal.aborted ? options.signal.reason : error });
       if (options.signal.aborted) ended = options.signal.reason;
-      else if (error instanceof LifeboatError && ENDS_ALL.includes(error.code)) ended = error;
+      else if (hasCode(error, ...ENDS_ALL)) ended = error;
     }
   }
   return loaded;

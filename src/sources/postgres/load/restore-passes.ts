@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode } from '../../../base/errors.ts';
 import { type ArchiveEntry, readArchive } from './archive.ts';
 
 /** They fire, or are checked row by row, when rows come after them. */
@@ -69,7 +69,7 @@ export async function readEntries(dump: string): Promise<ArchiveEntry[]> {
   try {
     return readArchive(await readFile(path.join(dump, 'toc.dat')));
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'PG_VERSION') return [];
+    if (hasCode(error, 'PG_VERSION')) return [];
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { tolerantRestoreCommand } from '../server/commands.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
@@ -153,7 +153,7 @@ function throwUnlessTold(
   const lost = words.find(isConnectionLost);
   if (lost !== undefined) throw unexplained(about, lost, ended);
   if (stopped) return;
-  if (!(ended instanceof LifeboatError && ended.code === 'EXEC_FAILED')) throw ended;
+  if (!hasCode(ended, 'EXEC_FAILED')) throw ended;
   const finished = ignored !== undefined && / ended with status 1(?!\d)/.test(ended.message);
   if (!finished) throw unexplained(about, others[0], ended);
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../../../base/errors.ts';
 import { readContents } from '../facts/contents.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
@@ -174,7 +174,7 @@ export async function dropWorking(
     await dropDatabase(tools, name, signal);
     return 'gone';
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'PG_DATABASE_UNKNOWN') return 'gone';
+    if (hasCode(error, 'PG_DATABASE_UNKNOWN')) return 'gone';
     tools.log.warn(`could not drop the working database ${name}; trying again later`, { ...errorInfo(error) });
     return 'failed';
   }

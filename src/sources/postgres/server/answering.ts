@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode } from '../../../base/errors.ts';
 import type { Session } from './session.ts';
 import { unlessAborted, withWatchdog } from './watchdog.ts';
 
@@ -53,5 +53,5 @@ export function answering(session: Session, server: AskedServer, end: (reason: u
 }
 
 function isStall(error: unknown): boolean {
-  return error instanceof LifeboatError && error.code === 'PG_STALLED';
+  return hasCode(error, 'PG_STALLED');
 }

@@ -1,4 +1,4 @@
-import { LifeboatError } from '../../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { sqlState } from './sql-state.ts';
 
 /** Who connects where, as errors name it. */
@@ -90,7 +90,7 @@ function passwordHint({ passwordFrom, missingFile, isRefused, container }: Conne
  * Why a session could not be opened. PG_DATABASE_UNKNOWN, PG_AUTH for who may not, PG_UNREACHABLE for the rest; INTERRUPTED and PG_AUTH stay.
  */
 export function connectError(error: unknown, connecting: Connecting): LifeboatError {
-  if (error instanceof LifeboatError && ['INTERRUPTED', 'PG_AUTH'].includes(error.code)) return error;
+  if (hasCode(error, 'INTERRUPTED', 'PG_AUTH')) return error;
   const { container, database, user, address } = connecting;
   const state = sqlState(error);
   if (state === '3D000') {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { errorInfo, hasCode, type LifeboatError } from '../../../base/errors.ts';
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
 import { isForGood } from './address.ts';
@@ -74,7 +74,7 @@ async function reasonToWait(
   { startingMs, youngMs }: WhenUpPatience,
 ): Promise<Reason | undefined> {
   if (sqlState(error) === '57P03') return waitedMs < startingMs ? 'starting' : undefined;
-  if (!(error instanceof LifeboatError) || !/^(PG_UNREACHABLE|HELPER_FAILED|ENGINE_REFUSED)$/.test(error.code)) return;
+  if (!hasCode(error, 'PG_UNREACHABLE', 'HELPER_FAILED', 'ENGINE_REFUSED')) return;
   const container = await engine.inspectContainer(id).catch(() => undefined);
   if (!container?.running || container.paused || waitedMs >= youngMs) return undefined;
   // `running` to the engine while it waits for its next start.
