@@ -186,7 +186,7 @@ function absolute(value: string): string {
 }
 
 /** Runs the command line; resolves to the exit status. Never rejects. */
-export async function main(argv: readonly string[], io: Io): Promise<number> {
+async function main(argv: readonly string[], io: Io): Promise<number> {
   let status: number = EXIT.done;
   try {
     const program = createProgram(io, (result) => {

@@ -82,7 +82,7 @@ export interface Environment {
 }
 
 /** Where the agent itself backs up to. */
-export interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
+interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   destination: SweepingDestination;
   /** By default made where nothing is yet, except when another repository is looked at. */
   repository(options?: { create: boolean }): Promise<Repository>;
@@ -92,7 +92,7 @@ export interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   sweep(): Promise<void>;
 }
 
-export type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
+type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
  * Finds the agent's own container. With `otherRepository`, also where there is no engine: files can be brought to a directory all

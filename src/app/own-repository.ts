@@ -8,7 +8,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { type Acceptance, acceptInfo, type RepositoryOptions } from '../store/repository/repository-info.ts';
 
 /** How the agent's own repository is opened. */
-export interface OwnRepositoryDeps {
+interface OwnRepositoryDeps {
   /** the destination as the settings name it */
   at: string;
   destination: Destination;

@@ -27,7 +27,7 @@ export interface Capturer {
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
-export interface CapturerDeps {
+interface CapturerDeps {
   state: State;
   /** directory of this run inside the spool */
   spool: string;

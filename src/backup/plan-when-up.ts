@@ -3,7 +3,7 @@ import type { Log } from '../base/log.ts';
 import type { Plan } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 
-export interface PlanWhenUpDeps {
+interface PlanWhenUpDeps {
   plan(): Promise<Plan>;
   /** hears what is waited for, once for each container */
   progress(progress: Progress): void;

@@ -11,7 +11,7 @@ import type { Signing } from '../store/repository/signing.ts';
 /** The decisions of a run that need no I/O. */
 
 /** Sources that are captured under one hold of their container, so that it is stopped once for all its volumes. */
-export interface HoldGroup {
+interface HoldGroup {
   hold?: Hold;
   sources: PlannedSource[];
 }

@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { redact } from './redact.ts';
 
 /** The log levels of `LOG_LEVEL`. */
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** What the code logs through: message first, then fields. */

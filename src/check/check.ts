@@ -15,19 +15,19 @@ import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
 
-export interface CheckOptions extends ReadOptions {
+interface CheckOptions extends ReadOptions {
   /** the directory of runs in the spool, with room for one index at a time */
   spool: string;
 }
 
 /** An object that is not as a manifest says. */
-export interface DamagedObject {
+interface DamagedObject {
   key: string;
   error: ErrorInfo;
 }
 
 /** What a damaged object means for one source of one snapshot. */
-export interface Affected {
+interface Affected {
   snapshot: string;
   source: string;
   /** `whole`: nothing of the source can be restored from this snapshot; `part`: the files below cannot */

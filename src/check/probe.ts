@@ -20,7 +20,7 @@ import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-export interface ProbeDeps {
+interface ProbeDeps {
   project: string;
   agentMounts: readonly Mount[];
   treeStore: TreeStore;

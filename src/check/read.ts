@@ -16,7 +16,7 @@ export interface ReadOptions {
 }
 
 /** What is read. */
-export interface Reading {
+interface Reading {
   repository: Repository;
   objects: ReadonlyMap<string, ObjectRef>;
   /** what is found is added */
@@ -29,7 +29,7 @@ export interface Reading {
 }
 
 /** What came of it. */
-export interface Share {
+interface Share {
   /** read and hashed */
   bytes: number;
   next?: string;

@@ -13,7 +13,7 @@ import { type Call, print } from './call.ts';
 /** The commands that look after a bucket. They need no Docker, and mostly a key with more rights than the agent's. */
 
 /** A command line that is about a bucket. */
-export type BucketCall = Pick<Call, 'io' | 'options' | 'json'> & { settings: Settings };
+type BucketCall = Pick<Call, 'io' | 'options' | 'json'> & { settings: Settings };
 
 /** A look, before everything else is shown, does not wait for a server for long. */
 const BRIEF = { attempts: 2, silenceMs: 5000 };

@@ -17,7 +17,7 @@ export type CopyStep =
   | { type: 'tombstone'; id: string };
 
 /** What there is on both sides. */
-export interface CopyInput {
+interface CopyInput {
   /** snapshots of the destination */
   snapshots: readonly Snapshot[];
   /** those that the destination has removed, with their places in the chain where they are known */

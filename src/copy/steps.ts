@@ -38,7 +38,7 @@ export interface Side extends SnapshotList {
 }
 
 /** One copy that is being brought up to date. */
-export interface Copying {
+interface Copying {
   place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
   main: Side;
   repository: Repository;

@@ -5,7 +5,7 @@ import { openHolds } from '../run/release.ts';
 import type { UnderWay } from '../run/under-way.ts';
 
 /** A container that a run which is over still holds. */
-export interface HeldService {
+interface HeldService {
   container: string;
   /** id of the run that holds it */
   run: string;

@@ -3,7 +3,7 @@ import { hasErrno } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { runsUnderWay } from '../run/under-way.ts';
 
-export interface StopOthersDeps {
+interface StopOthersDeps {
   log: Log;
   journals: string;
   /** id of the agent's own container */

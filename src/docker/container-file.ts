@@ -8,7 +8,7 @@ const BLOCK = 512;
 /** How many symbolic links are followed. */
 const MAX_LINKS = 8;
 
-export interface ReadFileOptions extends CallOptions {
+interface ReadFileOptions extends CallOptions {
   /** a longer file is an error, bytes */
   limit?: number;
 }

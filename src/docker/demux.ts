@@ -2,7 +2,7 @@ import { finished, type Writable } from 'node:stream';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 
 /** Part of one of a command's two outputs. */
-export interface OutputChunk {
+interface OutputChunk {
   stream: 'stdout' | 'stderr';
   data: Buffer;
 }

@@ -103,7 +103,7 @@ export interface Self {
 }
 
 /** What the agent can read of itself. An argument of {@link findSelf} for its tests. */
-export interface SelfClues {
+interface SelfClues {
   mountinfo: string;
   cgroup: string;
   hostname: string;
@@ -149,7 +149,7 @@ async function readClues(): Promise<SelfClues> {
   };
 }
 
-export interface WatchOptions {
+interface WatchOptions {
   /** Asked to list everything again: after each connection, and after containers changed. Never called twice at a time. */
   onChange: () => void | Promise<void>;
   log: Log;

@@ -203,7 +203,7 @@ function failure(name: string, what: string, exitCode: number | undefined, said:
   return new LifeboatError('EXEC_FAILED', `${name} ${what}${words ? `: ${words}` : ''}`);
 }
 
-export interface ExecResult {
+interface ExecResult {
   exitCode: number;
   /** UTF-8; head and tail with a note in between when it is longer than `limit` */
   stdout: string;

@@ -2,7 +2,7 @@ import type { Mount } from '../plan/model.ts';
 import { type HelperMount, type HelperSpec, helperMount } from './helper.ts';
 
 /** A mount that a kind of helper may have. */
-export interface AllowedMount {
+interface AllowedMount {
   /** what it is, as docs/security.md names it */
   doc: string;
   /** `either`: each helper says which */

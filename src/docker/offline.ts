@@ -10,7 +10,7 @@ export async function offlineSelf(): Promise<Self> {
 }
 
 /** Mount points of /proc/self/mountinfo other than the root; octal escapes stand for blanks. */
-export function parseMountinfo(text: string): Mount[] {
+function parseMountinfo(text: string): Mount[] {
   return text.split('\n').flatMap((line) => {
     const [, , , root = '', point = '/', options = '', ...rest] = line.split(' ');
     if (point === '/' || point === '') return [];

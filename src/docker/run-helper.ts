@@ -14,7 +14,7 @@ import {
 import { LineBuffer } from './lines.ts';
 
 /** What goes into a one-shot helper and what comes out. */
-export interface HelperTalk {
+interface HelperTalk {
   /** Written to its stdin as one JSON document; the way for secrets. */
   input: unknown;
   /** Called with each line of its stdout, parsed from JSON, one at a time: a slow one makes the helper wait. */

@@ -2,7 +2,7 @@ import type { EngineEvent } from './answers.ts';
 import type { Engine, EventsOptions } from './engine.ts';
 
 /** A signal that the engine sent to a container, because somebody asked for it. */
-export interface Kill {
+interface Kill {
   id: string;
   /** seconds since the epoch, by the engine's clock */
   at: number;
@@ -56,7 +56,7 @@ async function eventsSince(
 }
 
 /** A stop of ours: how it was asked for. */
-export interface OwnStop {
+interface OwnStop {
   id: string;
   /** ISO time, right before it was asked for */
   at: string;

@@ -19,7 +19,7 @@ export interface VolumePlace {
 }
 
 /** One restore or rollback, as it is recorded. */
-export interface VolumeRun {
+interface VolumeRun {
   id: string;
   /** the journal's file */
   journal: string;
@@ -42,7 +42,7 @@ export function volumeName({ name, source }: Mount): string {
 }
 
 /** What working in a volume needs. */
-export interface VolumeDeps {
+interface VolumeDeps {
   treeStore: TreeStore;
   log: Log;
   agentMounts: readonly Mount[];
@@ -54,7 +54,7 @@ function placeName({ root, mount }: VolumePlace): string {
 }
 
 /** What an exchange in a volume came to: `Exchanged`, of which not all is known where its end was cut off. */
-export type VolumeExchange = Pick<Exchanged, 'area'> & Partial<Pick<Exchanged, 'swapMs'>>;
+type VolumeExchange = Pick<Exchanged, 'area'> & Partial<Pick<Exchanged, 'swapMs'>>;
 
 /**
  * Brings back the data that is kept of a restore; what it replaces is kept the same way. All of it or, when it is cut

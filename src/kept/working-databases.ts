@@ -9,7 +9,7 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 /** How long dropping what a dead restore left may take, for one server, milliseconds. */
 const LIMIT_MS = 120_000;
 
-export interface DropDeps {
+interface DropDeps {
   project: string;
   log: Log;
   plan(): Promise<Plan>;

@@ -1,5 +1,5 @@
 /** What a person said is as it should be: that a source is gone, empty, or smaller than it was. */
-export interface AcceptedAt {
+interface AcceptedAt {
   /** ISO time, by the clock of that moment */
   at: string;
   /** the end of the chain of snapshots then */

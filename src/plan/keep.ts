@@ -44,7 +44,7 @@ export interface Decision {
 }
 
 /** By which clock: an IANA zone, and milliseconds since 1970. */
-export interface KeepOptions {
+interface KeepOptions {
   zone: string;
   now: number;
 }

@@ -4,7 +4,7 @@ import { quote } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
 
 /** What decides whether a mount can be backed up, besides the mount itself. */
-export interface MountContext {
+interface MountContext {
   /** where the repository and its copies are: found through the agent's own mounts */
   repositories: readonly Mount[];
   /** the container is a Postgres source too */
@@ -40,13 +40,13 @@ function contains(directory: string, path: string): boolean {
 }
 
 /** Compose names a volume `<project>_<name>`; the user knows it as `<name>`. */
-export function shortName(mount: Mount, project: string): string | undefined {
+function shortName(mount: Mount, project: string): string | undefined {
   const prefix = `${project}_`;
   return project !== '' && mount.name?.startsWith(prefix) ? mount.name.slice(prefix.length) : mount.name;
 }
 
 /** The engine names a volume that nobody named by 64 hex digits. */
-export function isAnonymous(mount: Mount): boolean {
+function isAnonymous(mount: Mount): boolean {
   return mount.name !== undefined && /^[0-9a-f]{64}$/.test(mount.name);
 }
 

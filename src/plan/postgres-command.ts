@@ -1,5 +1,5 @@
 /** What the command line of a Postgres container says of its server (Postgres docs, "postgres" and 19.1.4). */
-export interface CommandFacts {
+interface CommandFacts {
   port?: number;
   /** `-D` */
   directory?: string;

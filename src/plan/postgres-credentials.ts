@@ -16,7 +16,7 @@ export interface Claim {
 }
 
 /** What the container says of itself; there is always a user and a database. */
-export interface ContainerClaim extends Claim {
+interface ContainerClaim extends Claim {
   database: string;
   databaseFile?: string;
   /** the variable that names the database; absent where it is only the default */

@@ -9,7 +9,7 @@ import type { Pin } from '../store/repository/pins.ts';
 
 /** What the retention is to know, out of manifests, plan and state. No I/O. */
 
-export interface RuleInput {
+interface RuleInput {
   /** newest first */
   manifests: readonly Manifest[];
   plan: Plan;

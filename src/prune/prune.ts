@@ -25,7 +25,7 @@ import { keepRules, keepSnapshot } from './decide.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
 
 /** How long an object has to be named by nobody before it is deleted, milliseconds. */
-export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
+const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
 
 export interface PruneDeps {
   repository: Repository;
@@ -51,7 +51,7 @@ export interface PruneRequest {
 }
 
 /** What became of one snapshot, for people. */
-export interface PrunedSnapshot extends Decision {
+interface PrunedSnapshot extends Decision {
   /** ISO time of the run's start */
   start: string;
   status: Manifest['status'];

@@ -8,16 +8,16 @@ import { restoreHeadline, restoreLines } from './restore-text.ts';
 import { headline, renderReport } from './text.ts';
 
 /** Where healthchecks.io keeps the ping endpoints; a self-hosted server has its own. */
-export const HEALTHCHECKS_BASE = 'https://hc-ping.com';
+const HEALTHCHECKS_BASE = 'https://hc-ping.com';
 
 /**
  * What is pinged: a check's own URL, or a project's ping key and a slug, with which the server makes the check at the
  * first ping. Protocol: https://healthchecks.io/docs/http_api/
  */
-export type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
+type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
 
 /** `log` is kept with the check and changes nothing about its status. */
-export type PingSignal = 'start' | 'success' | 'fail' | 'log';
+type PingSignal = 'start' | 'success' | 'fail' | 'log';
 
 /** Body size where the server does not say, bytes. */
 const DEFAULT_BODY_LIMIT = 10_000;
@@ -27,7 +27,7 @@ const PINGS_A_MINUTE = 5;
 const STARTS_A_MINUTE = 3;
 
 /** Options of {@link createHealthchecks}. */
-export interface HealthchecksOptions {
+interface HealthchecksOptions {
   target: PingTarget;
   project: string;
   zone?: string | undefined;

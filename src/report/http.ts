@@ -34,7 +34,7 @@ export interface PostAnswer {
 export type Post = (request: PostRequest) => Promise<PostAnswer>;
 
 /** Options of {@link createPost}; times in milliseconds. */
-export interface PostOptions {
+interface PostOptions {
   attempts?: number;
   /** one attempt */
   attemptMs?: number;

@@ -14,7 +14,7 @@ export interface Probed {
   atLeast?: boolean;
 }
 
-export interface PlanView {
+interface PlanView {
   plan: Plan;
   probes: ReadonlyMap<string, Probed>;
   nextRun: Date;

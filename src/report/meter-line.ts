@@ -2,7 +2,7 @@ import { formatBytes } from './format.ts';
 import type { ProgressStream } from './progress.ts';
 
 /** One status line with a share and an amount, on a terminal; silent elsewhere. */
-export interface MeterLine {
+interface MeterLine {
   show(done: number, total: number): void;
   clear(): void;
 }

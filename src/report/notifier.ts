@@ -12,7 +12,7 @@ export interface Notifier extends Listener {
 }
 
 /** How one notifier's test went. Redacted. */
-export interface TestResult {
+interface TestResult {
   name: string;
   ok: boolean;
   /** what happened, when it went well */

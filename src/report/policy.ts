@@ -2,14 +2,14 @@ import { overall, type RunReport } from './events.ts';
 import type { Notifier } from './notifier.ts';
 
 /** The values of LIFEBOAT_NOTIFY, which governs messages to people; pings to a dead-man's switch are always sent. */
-export const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
+const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
 export type NotifyMode = (typeof NOTIFY_MODES)[number];
 
 /** A failure that goes on is told again after this time (milliseconds), in mode `change`. */
 export const REMIND_AFTER = 24 * 60 * 60 * 1_000;
 
 /** What was told last by this process. */
-export interface Told {
+interface Told {
   /** ms since 1970 */
   at: number;
   /** names of the sources that had failed, see {@link failedSources} */

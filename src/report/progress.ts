@@ -13,7 +13,7 @@ export interface ProgressStream {
 }
 
 /** A display of running work. */
-export interface ProgressDisplay extends Listener {
+interface ProgressDisplay extends Listener {
   /** Writes a line (with its line break) above the status lines: log lines go through here while the display is used. */
   write(line: string): void;
   /** Takes the status lines away; more events bring them back. */

@@ -6,7 +6,7 @@ import type { Paint } from './paint.ts';
 export const PRUNE = 'prune';
 
 /** The outcome of a prune, as it is shown. Sizes in bytes, times ISO. */
-export interface PruneView {
+interface PruneView {
   dryRun: boolean;
   snapshots: number;
   objects: number;

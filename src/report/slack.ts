@@ -14,7 +14,7 @@ interface MrkdwnText {
   text: string;
   verbatim: true;
 }
-export type SlackBlock = { type: 'section'; text: MrkdwnText } | { type: 'context'; elements: MrkdwnText[] };
+type SlackBlock = { type: 'section'; text: MrkdwnText } | { type: 'context'; elements: MrkdwnText[] };
 
 /** Body of an incoming webhook's POST. `text` is the fallback for notifications and screen readers. */
 export interface SlackMessage {
@@ -209,7 +209,7 @@ function plainMessage([title = '', ...lines]: string[]): SlackMessage {
 }
 
 /** Options of {@link createSlack}: `url` is that of an incoming webhook. */
-export interface SlackOptions {
+interface SlackOptions {
   url: URL;
   project: string;
   zone?: string | undefined;

@@ -20,7 +20,7 @@ import { type Paint, plainPaint } from './paint.ts';
 import { prunedLines } from './prune-text.ts';
 
 /** How to render: local times are in `zone` (default the process's), ages are counted to `now`. */
-export interface RenderOptions {
+interface RenderOptions {
   now: Date;
   zone?: string | undefined;
   paint?: Paint;

@@ -7,7 +7,7 @@ import { restoreHeadline, restoreStarted } from './restore-text.ts';
 import { headline } from './text.ts';
 
 /** What is posted: see docs/notifications.md. New fields may be added to format 1; none is removed or renamed. */
-export interface WebhookMessage {
+interface WebhookMessage {
   format: 1;
   event: 'run-finished' | 'restore-started' | 'restore-finished' | 'test';
   /** one line for people */

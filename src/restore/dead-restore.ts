@@ -6,7 +6,7 @@ import type { JournalEntry, Reached } from '../run/journal.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
-export interface DeadRestoreDeps {
+interface DeadRestoreDeps {
   dispatcher: Dispatcher;
   log: Log;
   now(): Date;
@@ -15,7 +15,7 @@ export interface DeadRestoreDeps {
 }
 
 /** What a journal tells of a restore that died. */
-export interface DeadRestore {
+interface DeadRestore {
   reached: Reached;
   /** of several databases: those that were swapped for sure, those that failed and are as they were, and the others in their order */
   several: { swapped: string[]; failed: string[]; others: string[] } | undefined;

@@ -8,7 +8,7 @@ import { unsigned } from '../store/repository/signing.ts';
 import { closedDatabases, lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 
 /** A snapshot, and what it holds of a source. */
-export interface FoundSnapshot {
+interface FoundSnapshot {
   snapshot: Manifest;
   entry: ManifestSource;
   /** what is missing in it, or that a newer one has a part: lines for people */
@@ -16,7 +16,7 @@ export interface FoundSnapshot {
 }
 
 /** What is asked for: `latest`, an id or the start of one. */
-export interface FindRequest {
+interface FindRequest {
   snapshot: string;
   source: string;
   /** one database of a server */

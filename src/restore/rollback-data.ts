@@ -37,7 +37,7 @@ export interface KeptData {
 }
 
 /** What working with kept data needs. */
-export interface KeptRun {
+interface KeptRun {
   deps: RestoreDeps;
   request: Consent;
   journal: Journal;

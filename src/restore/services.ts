@@ -79,7 +79,7 @@ export function dependencies({ labels }: Pick<ContainerFacts, 'labels'>): string
 }
 
 /** What is known of one container after it was started again. */
-export interface ServiceCheck {
+interface ServiceCheck {
   name: string;
   ok: boolean;
   detail?: string;

@@ -2,7 +2,7 @@ import type { Engine } from '../docker/engine.ts';
 import { findProjectStop, isStoppedByOthers, projectState, STOP_TIMEOUT_S } from '../docker/stops.ts';
 import type { JournalEntry } from './journal.ts';
 
-export interface LeftDeps {
+interface LeftDeps {
   engine: Engine;
   /** the agent's own container; default: a stop of its whole project is not looked for */
   agent?: { id: string; project: string; service: string };

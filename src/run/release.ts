@@ -41,7 +41,7 @@ type StopEntry = JournalEntry & { type: 'stop' };
 type PreEntry = JournalEntry & { type: 'pre' };
 
 /** A container that a journal shows as held. */
-export interface OpenHold {
+interface OpenHold {
   container: ContainerRef;
   /** its stop, when it was not started again */
   stop?: StopEntry;

@@ -4,7 +4,7 @@ const LEAVE_MS = 10_000;
 const BEAT_MS = 1000;
 
 /** How work is watched. */
-export interface WatchOptions {
+interface WatchOptions {
   /** milliseconds without a sign of life after which the work counts as stalled */
   limitMs: number;
   /** what is thrown then */

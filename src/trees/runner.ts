@@ -28,7 +28,7 @@ import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
 import { runTreeProcess } from './process.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';
 
-export interface TreeStoreDeps {
+interface TreeStoreDeps {
   engine: Engine;
   log: Log;
   project: string;
@@ -47,14 +47,14 @@ export interface TreeStoreDeps {
   processCommand?: readonly string[];
 }
 
-export interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'project'> {
+interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'project'> {
   tree: CapturedTree;
   runId: string;
   signal: AbortSignal;
   progress: ProgressSink;
 }
 
-export interface ExtractRequest extends Omit<ExtractJob, 'kind'> {
+interface ExtractRequest extends Omit<ExtractJob, 'kind'> {
   reach: Reach;
   runId: string;
   /** where helpers are recorded before they are made */
@@ -63,7 +63,7 @@ export interface ExtractRequest extends Omit<ExtractJob, 'kind'> {
   progress: ProgressSink;
 }
 
-export interface MeasureRequest extends Omit<MeasureJob, 'kind'> {
+interface MeasureRequest extends Omit<MeasureJob, 'kind'> {
   reach: Reach;
   runId: string;
   signal: AbortSignal;
@@ -78,7 +78,7 @@ export interface TreeStore {
   volume<J extends VolumeJob>(job: J, context: VolumeContext): Promise<VolumeResults[J['kind']]>;
 }
 
-export interface VolumeContext extends JobContext {
+interface VolumeContext extends JobContext {
   reach: Reach;
 }
 

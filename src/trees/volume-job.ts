@@ -37,12 +37,12 @@ interface SnapshotJob extends Job {
   overwrite: boolean;
 }
 
-export interface CompareJob extends SnapshotJob {
+interface CompareJob extends SnapshotJob {
   kind: 'compare';
 }
 
 /** Builds what is to come in beside the data. `id`: of the restore; `needed`: bytes. */
-export interface BuildJob extends SnapshotJob {
+interface BuildJob extends SnapshotJob {
   kind: 'build';
   id: string;
   spool: string;
@@ -50,7 +50,7 @@ export interface BuildJob extends SnapshotJob {
 }
 
 /** Puts what was built under the same id in place. */
-export interface SwapJob extends Job {
+interface SwapJob extends Job {
   kind: 'swap';
   id: string;
   /** hears of the first move */
@@ -65,13 +65,13 @@ export interface SwapJob extends Job {
 }
 
 /** Takes back what of a restore or rollback is not complete. */
-export interface UndoJob extends Job {
+interface UndoJob extends Job {
   kind: 'undo';
   id: string;
 }
 
 /** Brings back what is kept of `restore`; `id` is the rollback's own. */
-export interface RollBackJob extends Job {
+interface RollBackJob extends Job {
   kind: 'roll-back';
   id: string;
   /** hears of the first move */
@@ -82,12 +82,12 @@ export interface RollBackJob extends Job {
   check?: boolean;
 }
 
-export interface ForgetJob extends Job {
+interface ForgetJob extends Job {
   kind: 'forget';
   restore: string;
 }
 
-export interface AreasJob extends Job {
+interface AreasJob extends Job {
   kind: 'areas';
 }
 

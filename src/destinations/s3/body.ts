@@ -11,7 +11,7 @@ export interface S3Answer {
   etag: string | undefined;
 }
 
-export interface S3BodyOptions {
+interface S3BodyOptions {
   key: string;
   first: S3Answer;
   limits: S3Limits;

@@ -17,7 +17,7 @@ import {
   type StepName,
 } from './setup.ts';
 
-export interface S3BucketOptions {
+interface S3BucketOptions {
   location: S3Location;
   credentials?: S3Credentials;
   env?: NodeJS.ProcessEnv;

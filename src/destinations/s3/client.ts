@@ -9,7 +9,7 @@ import { S3Outage } from './outage.ts';
 import { inPieces } from './pieces.ts';
 import { isMangled, isPassing, pause, type S3Limits, statusOf, withRetries } from './retry.ts';
 
-export type Sdk = typeof import('@aws-sdk/client-s3');
+type Sdk = typeof import('@aws-sdk/client-s3');
 
 /** A key that was given outright; without one the SDK looks in its files, roles and services. */
 export interface S3Credentials {
@@ -18,7 +18,7 @@ export interface S3Credentials {
   sessionToken?: string;
 }
 
-export interface S3ClientOptions {
+interface S3ClientOptions {
   location: S3Location;
   credentials?: S3Credentials;
   limits: S3Limits;
@@ -31,7 +31,7 @@ export interface S3ClientOptions {
 /** One request by the SDK, to be made as often as it takes. */
 export type S3Request<T> = (sdk: Sdk, client: S3Client, options: { abortSignal: AbortSignal }) => Promise<T>;
 
-export interface S3RequestOptions {
+interface S3RequestOptions {
   signal?: AbortSignal | undefined;
   /**
    * how long one attempt may take, milliseconds, counted anew while the server takes bytes that are sent; default: as long as

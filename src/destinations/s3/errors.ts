@@ -2,7 +2,7 @@ import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 import { isMangled, isPassing, type S3Failure, statusOf } from './retry.ts';
 
 /** What was asked of the server, in the words of a sentence, and the permission that it takes. */
-export const S3_ACTS = {
+const S3_ACTS = {
   put: { words: 'store objects', permission: 's3:PutObject' },
   get: { words: 'read objects', permission: 's3:GetObject' },
   list: { words: 'list objects', permission: 's3:ListBucket' },

@@ -8,7 +8,7 @@ import { statusOf } from './retry.ts';
 import { abandonUploads, type Begun, type UploadLog } from './uploads.ts';
 
 /** An object that is uploaded in parts. */
-export interface Multipart {
+interface Multipart {
   s3: S3Connection;
   log: UploadLog;
   put: S3Put;
@@ -19,7 +19,7 @@ export interface Multipart {
 }
 
 /** What it is made of. */
-export interface Content {
+interface Content {
   reader: PartReader;
   buffers: PartShare;
   /** full already */

@@ -16,7 +16,7 @@ const IN_SOCKET = 8 * 1024 * 1024;
 const CLEAR_UP_MS = 10_000;
 
 /** What a look at an object tells. */
-export interface S3Head {
+interface S3Head {
   size: number;
   /** the mark of the put that stored it */
   mark: string | undefined;

@@ -93,7 +93,7 @@ export class S3Outage {
 }
 
 /** How patient one request may be. */
-export interface Patience {
+interface Patience {
   /** Begins an attempt; `late` is called when the server has said nothing for `limitMs` milliseconds. */
   attempt(limitMs: number, late: () => void): Attempt;
   /** True when no further attempt is worth it. */
@@ -102,7 +102,7 @@ export interface Patience {
   gaveUp(error: unknown): void;
 }
 
-export interface Attempt {
+interface Attempt {
   /** the server, or the socket, took bytes */
   taken(): void;
   /** there was an answer, whatever it says */

@@ -15,7 +15,7 @@ export interface PolicyWish {
 export const PROLONGED = 1.25;
 
 /** A policy as AWS and those who follow it understand it. */
-export interface Policy {
+interface Policy {
   Version: '2012-10-17';
   Statement: object[];
 }

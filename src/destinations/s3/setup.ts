@@ -115,7 +115,7 @@ function spareOthers(step: SetupStep, { foreign }: BucketLook, { wholeBucket }: 
 }
 
 /** `30 days, governance`. */
-export function describeLock({ mode, days }: DefaultLock): string {
+function describeLock({ mode, days }: DefaultLock): string {
   return `${days} ${days === 1 ? 'day' : 'days'}, ${mode.toLowerCase()}`;
 }
 

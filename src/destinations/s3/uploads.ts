@@ -8,7 +8,7 @@ import type { S3Connection } from './client.ts';
 import { statusOf } from './retry.ts';
 
 /** An upload in parts that may have been begun. */
-export interface Recorded {
+interface Recorded {
   file: string;
   key: string;
 }

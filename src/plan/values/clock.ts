@@ -5,7 +5,7 @@ import { LifeboatError } from '../../base/errors.ts';
 const DAY_MS = 86_400_000;
 
 /** Clocks of several hosts differ, and one may be put right by that much, without anybody noticing. */
-export const TOLERANCE_MS = 10 * 60_000;
+const TOLERANCE_MS = 10 * 60_000;
 
 /** No schedule that is in use leaves more time between two snapshots: quarterly ones do not. */
 const LONGEST_GAP_DAYS = 100;

@@ -62,7 +62,7 @@ export function mistake(key: string, kind: Mistake['kind'], message: string, hin
 }
 
 /** The row that a key belongs to: the key itself, or a row that ends in `.*`. */
-export function rowOf(fields: Fields, key: string): string | undefined {
+function rowOf(fields: Fields, key: string): string | undefined {
   if (Object.hasOwn(fields, key) && !key.endsWith('*')) return key;
   return Object.keys(fields).find((row) => row.endsWith('.*') && isBelow(key, row.slice(0, -1)));
 }

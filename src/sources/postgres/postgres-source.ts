@@ -17,7 +17,7 @@ import { unlessAborted, withWatchdog } from './server/watchdog.ts';
 import { whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';
 
-export interface PostgresSourceOptions {
+interface PostgresSourceOptions {
   agent: AgentContext;
   planned: PostgresSource;
   recordHelper(name: string): void;

@@ -11,7 +11,7 @@ import type { PackRef } from '../packs/pack-stream.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 
 /** What is to be compared. */
-export interface CompareOptions {
+interface CompareOptions {
   /** absolute path of the volume */
   root: string;
   /** of a snapshot: checked, in order */

@@ -88,7 +88,7 @@ function halves(sha256: string): [number, number] {
 }
 
 /** An index file on disk, for single lines. */
-export class IndexLineFile implements IndexLines {
+class IndexLineFile implements IndexLines {
   private readonly handle: FileHandle;
 
   private constructor(handle: FileHandle) {

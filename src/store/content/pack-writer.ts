@@ -138,7 +138,7 @@ export class PackWriter {
 }
 
 /** 128 random bits, as 32 hex digits. */
-export function newPackId(): string {
+function newPackId(): string {
   return randomBytes(16).toString('hex');
 }
 

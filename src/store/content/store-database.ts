@@ -19,7 +19,7 @@ import type { IssueCause } from './stored-tree.ts';
 export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
 
 /** What storing the databases of a tree needs of the tree's storing. */
-export interface DatabaseStoringOptions {
+interface DatabaseStoringOptions {
   /** an existing directory with room for the largest database */
   spool: string;
   contents: ContentStore;

@@ -14,7 +14,7 @@ import { joined, KEPT, setMeta, settle } from './settle.ts';
  * `.lifeboat-before-<id>/tree`, under the same paths, and is never deleted here. All renames are written down, on the disk,
  * before the first is made; {@link undoExchange} takes back those of an exchange that did not come to its end.
  */
-export interface ExchangeRequest extends ExchangeHeader {
+interface ExchangeRequest extends ExchangeHeader {
   /** the volume */
   root: Directory;
   /** inode of the directory that comes in, as a decimal number; absent: not compared */

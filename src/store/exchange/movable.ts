@@ -35,7 +35,7 @@ export function checkChangeable(root: Directory, path: TreePath): void {
  * @param occupied the name of a directory at the top of the volume that holds something
  * @throws TREE_TARGET_REFUSED
  */
-export function checkMovable(root: Directory, path: TreePath, occupied: string): void {
+function checkMovable(root: Directory, path: TreePath, occupied: string): void {
   const { parent, name } = split(path);
   within(root, parent, (directory) => {
     try {

@@ -15,7 +15,7 @@ import {
 } from './path.ts';
 
 /** What an index line describes. `hardlink`: another name of a file whose line came earlier. */
-export type EntryType = FileType | 'hardlink';
+type EntryType = FileType | 'hardlink';
 
 /** One line of an index: one name in a tree. */
 export interface IndexEntry {

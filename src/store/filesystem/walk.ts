@@ -34,7 +34,7 @@ interface Frame {
 }
 
 /** What came of looking; undefined when it is gone. */
-export type WalkStep = WalkItem | undefined;
+type WalkStep = WalkItem | undefined;
 
 /** Bytes of the longest path that a system call takes: PATH_MAX of Linux, without the NUL. */
 const MAX_PATH = 4095;

@@ -122,7 +122,7 @@ export class PackStream {
 }
 
 /** Tells by a sample whether compressing is worth it: photos, videos and compressed dumps are not. */
-export function compresses(sample: Buffer): boolean {
+function compresses(sample: Buffer): boolean {
   if (sample.length === 0) return false;
   const packed = zstdCompressSync(sample, { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });
   return packed.length < sample.length * WORTHWHILE;

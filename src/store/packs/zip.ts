@@ -1,5 +1,5 @@
 /** What the zip says of a content that is known before it is written. */
-export interface ZipContent {
+interface ZipContent {
   /** bytes */
   size: number;
   /** of the content, as a whole number from 0 */

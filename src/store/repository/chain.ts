@@ -8,7 +8,7 @@ import { unsigned } from './signing.ts';
 import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
 
 /** Something wrong with the documents of one snapshot. */
-export interface Finding {
+interface Finding {
   snapshot: string;
   error: ErrorInfo;
 }

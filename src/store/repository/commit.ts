@@ -14,7 +14,7 @@ export interface CommitOptions {
 }
 
 /** What a commit puts. */
-export interface Commit {
+interface Commit {
   destination: Destination;
   /** the repository that was opened there: looked at again right before, since a disk may be unmounted in between */
   info: RepositoryInfo;

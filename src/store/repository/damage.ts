@@ -4,7 +4,7 @@ import type { Repository } from './repository.ts';
 import { readInfo } from './repository-info.ts';
 
 /** What a failure to read an object says. The only place that decides it. */
-export type Finding =
+type Finding =
   /** the object: its bytes, or that it is missing */
   | 'damage'
   /** the object cannot be read now, and others can: rights, a server that fails for this one */

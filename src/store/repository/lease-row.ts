@@ -29,7 +29,7 @@ const lease = z.object({
 export type LeaseObject = z.infer<typeof lease>;
 
 /** Where a row is. */
-export interface RowPlace {
+interface RowPlace {
   destination: Destination;
   project: string;
 }

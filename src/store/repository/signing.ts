@@ -4,7 +4,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import { canonicalJson } from '../objects/manifest.ts';
 
 /** What is signed. The kind is part of what is signed: a tombstone can never pass for a pin. */
-export type SignedKind = 'manifest' | 'tombstone' | 'pin';
+type SignedKind = 'manifest' | 'tombstone' | 'pin';
 
 /** `unchecked`: no key is set. `unsigned`: one is, and there is no signature. */
 export type Verdict = 'signed' | 'unsigned' | 'unchecked';
@@ -12,7 +12,7 @@ export type Verdict = 'signed' | 'unsigned' | 'unchecked';
 const signature = z.strictObject({ algorithm: z.literal('hmac-sha256'), keyId: z.string(), value: z.string() });
 
 /** Beside the fields of a document: by which key it was signed, and how. */
-export type Signature = z.infer<typeof signature>;
+type Signature = z.infer<typeof signature>;
 
 interface Key {
   id: string;

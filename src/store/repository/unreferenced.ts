@@ -24,7 +24,7 @@ const PACK = new RegExp(`^packs/[^/]+/([0-9a-f]{2})/\\1[0-9a-f]{30}\\.zip${SEALE
 const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|facts\\.json)${SEALED}$`);
 
 /** True for a pack, index or facts object of that project, by its name: what manifests name. Nothing else is ever deleted. */
-export function isContent(project: string, key: string): boolean {
+function isContent(project: string, key: string): boolean {
   if (!key.startsWith(`${project}/`)) return false;
   const name = key.slice(project.length + 1);
   if (PACK.test(name)) return true;

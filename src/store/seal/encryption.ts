@@ -94,11 +94,6 @@ export function requireKeys(objects: readonly ({ key: string } | undefined)[], k
   }
 }
 
-/** True for an error that another key would help against. */
-export function isAboutKeys({ code }: LifeboatError): boolean {
-  return code === 'KEY_MISSING' || code === 'KEY_WRONG';
-}
-
 const NEEDED = {
   age: 'Set LIFEBOAT_AGE_IDENTITY_FILE to a file with the private key of one of the recipients.',
   gpg: 'Set LIFEBOAT_GPG_PASSPHRASE, or, for what was encrypted to recipients, LIFEBOAT_GPG_PRIVATE_KEY.',

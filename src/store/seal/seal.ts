@@ -21,14 +21,14 @@ const decompressing: Filter = {
 };
 
 /** What an object goes through on its way into the repository. */
-export interface SealOptions {
+interface SealOptions {
   compress: boolean;
   /** the keys of the repository: those to write with decide whether and how it is encrypted */
   keys: SealKeys;
 }
 
 /** The suffix that {@link seal} adds to the name of an object. */
-export function sealSuffix({ compress, keys }: SealOptions): string {
+function sealSuffix({ compress, keys }: SealOptions): string {
   const encryption = encryptionOf(keys);
   return `${compress ? ZSTD : ''}${encryption === undefined ? '' : `.${encryption}`}`;
 }

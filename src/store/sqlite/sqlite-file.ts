@@ -14,7 +14,7 @@ export const SQLITE_HEADER = 100;
 
 /** What SQLite keeps next to a database: https://www.sqlite.org/tempfiles.html */
 const COMPANIONS = ['-wal', '-shm', '-journal'] as const;
-export type Companion = (typeof COMPANIONS)[number];
+type Companion = (typeof COMPANIONS)[number];
 
 /** The state of a database that is to be read again: a file of it changed a moment ago, or it could not be stored as it should. */
 export const UNSETTLED = 'unsettled';

@@ -19,7 +19,7 @@ export type SqliteAnswer =
 const TICK_MS = 1000;
 
 /** How an answer is waited for. */
-export interface Patience {
+interface Patience {
   /** milliseconds */
   limitMs: number;
   /** called every second, so that a long check does not look like one that hangs */

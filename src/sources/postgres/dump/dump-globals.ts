@@ -5,7 +5,7 @@ import { globalsCommand } from '../server/commands.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 
-export interface DumpGlobalsOptions {
+interface DumpGlobalsOptions {
   tools: Tools;
   /** root of the tree, as the agent and the helper both see it */
   directory: string;
@@ -17,7 +17,7 @@ export interface DumpGlobalsOptions {
 const GLOBALS = 'globals.sql';
 
 /** What is told of a dump in which roles have no passwords. */
-export const NO_PASSWORDS =
+const NO_PASSWORDS =
   'roles are stored without their passwords: only a superuser may read those (LIFEBOAT_PGUSER); after a restore to a new server, set them anew';
 
 /**

@@ -27,7 +27,7 @@ export interface DumpServerOptions {
 }
 
 /** The databases of a server that were dumped, and those that could not be. */
-export interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
+interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
   missing: MissingDatabase[];
   /** why the tree has no roles and tablespaces */
   withoutGlobals?: LifeboatError;

@@ -17,7 +17,7 @@ import { findFragile } from './fragile.ts';
 import { countUnchecked } from './orphans.ts';
 import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './toc.ts';
 
-export interface DumpDatabaseOptions {
+interface DumpDatabaseOptions {
   tools: Tools;
   database: string;
   /** `databases` directory of the tree, as the agent and the helper both see it */
@@ -223,7 +223,7 @@ function asciiOnly(text: string): string {
 }
 
 /** Sum of the file sizes in one directory, bytes; 0 while it does not exist. */
-export async function directorySize(directory: string): Promise<number> {
+async function directorySize(directory: string): Promise<number> {
   const names = await readdir(directory).catch(() => []);
   let total = 0;
   for (let i = 0; i < names.length; i += 64) {

@@ -109,7 +109,7 @@ export function isRefusal(error: unknown): boolean {
 }
 
 /** Sets `rows` of each table to its exact count, by one statement. Throws what the server says. */
-export async function countTogether(session: Session, tables: readonly TableFacts[]): Promise<void> {
+async function countTogether(session: Session, tables: readonly TableFacts[]): Promise<void> {
   const counts = await session.all<{ i: number; n: string }>(
     tables
       .map(({ schema, name }, i) => {

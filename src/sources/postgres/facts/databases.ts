@@ -43,7 +43,7 @@ export interface MissingDatabase {
 }
 
 /** Which databases to dump, and which of those that should be cannot be. */
-export interface ChosenDatabases {
+interface ChosenDatabases {
   databases: DatabaseListing[];
   /** named, or among all, and not to be dumped */
   missing: MissingDatabase[];

@@ -39,14 +39,14 @@ export interface TableFacts {
   unloggedOnStandby?: true;
 }
 
-export interface RoleSetting {
+interface RoleSetting {
   /** null: for every role */
   role: string | null;
   /** `name=value` */
   config: string[];
 }
 
-export interface DatabaseGrant {
+interface DatabaseGrant {
   grantor: string | null;
   /** null: PUBLIC */
   grantee: string | null;

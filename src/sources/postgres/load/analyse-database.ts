@@ -4,7 +4,7 @@ import { serverWords } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 
-export interface AnalyseOptions {
+interface AnalyseOptions {
   tools: Tools;
   database: string;
   /** how many tables at a time */
@@ -14,7 +14,7 @@ export interface AnalyseOptions {
 }
 
 /** What came of {@link analyseDatabase}. */
-export interface Analysed {
+interface Analysed {
   tables: number;
   ms: number;
   warnings: string[];

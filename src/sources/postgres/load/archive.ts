@@ -21,7 +21,7 @@ export interface ArchiveEntry {
 }
 
 /** Comments and privileges are of no section: they go with what they are about. */
-export type Section = 'none' | 'pre-data' | 'data' | 'post-data';
+type Section = 'none' | 'pre-data' | 'data' | 'post-data';
 
 const SECTIONS: readonly Section[] = ['none', 'pre-data', 'data', 'post-data'];
 

@@ -2,7 +2,7 @@ import { plural } from '../../../report/format.ts';
 import type { ArchiveEntry } from './archive.ts';
 
 /** One table of a restored database: its rows as counted, and as recorded. */
-export interface CountedTable {
+interface CountedTable {
   schema: string;
   name: string;
   rows: number;

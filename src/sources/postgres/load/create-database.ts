@@ -72,13 +72,13 @@ function createHint(
 }
 
 /** A statement, and what it is about in words that hold no value: settings may be secrets. */
-export interface PropertyStatement {
+interface PropertyStatement {
   sql: string[];
   about: string;
 }
 
 /** What `pg_dump` keeps outside the database it dumps: limits, comment, settings and grants of the database itself. */
-export function databaseProperties(name: string, recorded: DatabaseFacts): PropertyStatement[] {
+function databaseProperties(name: string, recorded: DatabaseFacts): PropertyStatement[] {
   const database = quoteIdentifier(name);
   const statements: PropertyStatement[] = [];
   if (recorded.connectionLimit !== -1) {

@@ -18,7 +18,7 @@ import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
 import { subscriptionWarnings } from './restore-warnings.ts';
 import { type RunRestoreOptions, runRestore, TangledError } from './run-restore.ts';
 
-export interface FillOptions {
+interface FillOptions {
   tools: Tools;
   /** the fetched tree, as the agent and the helper both see it */
   tree: string;
@@ -38,7 +38,7 @@ export interface FillOptions {
 }
 
 /** What came of {@link fillDatabase}. */
-export interface Filled {
+interface Filled {
   /** in what the database may differ from the record now */
   allowance: Allowance;
   /** what the server refused, with `skipFailed` */

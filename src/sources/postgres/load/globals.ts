@@ -18,7 +18,7 @@ import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 
 /** What {@link loadGlobals} did. */
-export interface GlobalsResult {
+interface GlobalsResult {
   created: string[];
   /** left as they are: they existed */
   kept: string[];

@@ -12,7 +12,7 @@ import { writeList } from './restore-passes.ts';
 import { type RunRestoreOptions, runRestore } from './run-restore.ts';
 
 /** What {@link healFailures} came to. */
-export interface Healed {
+interface Healed {
   /** what fails all the same */
   failures: Failure[];
   /** partitions whose rows were put through the topmost table, as {@link tableKey} names them */

@@ -10,7 +10,7 @@ import { tableKey } from './compare-rows.ts';
 export const NAME_LIMIT = 63;
 
 /** What stands under the name that a database is to be restored to. */
-export type TargetState = 'absent' | Contents;
+type TargetState = 'absent' | Contents;
 
 /** One database that a restore makes. */
 export interface PlannedLoad {
@@ -30,7 +30,7 @@ export interface LoadPlan {
   missingRoles: string[];
 }
 
-export interface LoadPlanOptions {
+interface LoadPlanOptions {
   tools: Tools;
   facts: PostgresFacts;
   /** one recorded database; absent: all */
@@ -190,7 +190,7 @@ function checkName(target: string): void {
 }
 
 /** Why a recorded database that nobody asked for by name is not restored, or undefined when it is to be. */
-export function reasonToLeave(recorded: DatabaseFacts, state: TargetState): string | undefined {
+function reasonToLeave(recorded: DatabaseFacts, state: TargetState): string | undefined {
   if (state === 'absent' || recorded.contents === 'data') return undefined;
   if (state !== 'nothing') return 'it exists, and the snapshot has no data for it';
   return isPlain(recorded) ? 'it exists, and the snapshot has nothing for it' : undefined;

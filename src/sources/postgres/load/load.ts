@@ -3,7 +3,7 @@ import { type KeptBefore, type LoadedDatabase, type LoadOptions, loadDatabase } 
 import type { PlannedLoad } from './load-plan.ts';
 
 /** What came of the databases of a restore. */
-export interface Loaded {
+interface Loaded {
   databases: LoadedDatabase[];
   /** those that are as they were */
   failed: { target: string; error: unknown }[];

@@ -38,7 +38,7 @@ const LINES_LIMIT = 4;
 const LINE_LIMIT = 2000;
 
 /** The most that is read of a log, bytes, and the most failures that are kept of it: the helper that writes it may be hostile. */
-export const LOG_LIMIT = 256 * 1024 * 1024;
+const LOG_LIMIT = 256 * 1024 * 1024;
 const FAILURES_LIMIT = 20_000;
 
 /**

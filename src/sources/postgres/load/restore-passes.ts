@@ -10,7 +10,7 @@ const REFRESH = 'MATERIALIZED VIEW DATA';
 const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
 
 /** One call of `pg_restore`. */
-export interface RestorePass {
+interface RestorePass {
   /** file for `--use-list`; absent: everything */
   list?: string;
   /** refreshes materialized views, and nothing else */

@@ -28,7 +28,7 @@ export interface RunRestoreOptions {
 }
 
 /** What one call of `pg_restore` brings, and how. */
-export interface RestoreCall {
+interface RestoreCall {
   /** file for `--use-list`; absent: everything */
   list?: string;
   settings?: readonly string[];

@@ -51,7 +51,7 @@ export async function readDatabases(
 }
 
 /** One database gets another name. */
-export interface Rename {
+interface Rename {
   from: string;
   to: string;
 }

@@ -8,7 +8,7 @@ import { serverWords } from '../server/sql-state.ts';
 import { readEntries } from './restore-passes.ts';
 
 /** What a restore can do with the tablespaces of a database. */
-export interface Tablespaces {
+interface Tablespaces {
   /** all that its objects are in are there */
   complete: boolean;
   /** the one that the database itself was in, where that is there */

@@ -55,7 +55,7 @@ export function databaseArgument(connection: Connection, database: string): stri
 /** How `pg_dump` compresses: zstd where the server's tools have it (16 and newer), else not at all: the store does. */
 export type DumpCompression = 'zstd' | 'none';
 
-export interface DumpOptions {
+interface DumpOptions {
   connection: Connection;
   database: string;
   /** directory to make, inside the helper */
@@ -149,7 +149,7 @@ export function listCommand(directory: string): string[] {
 }
 
 /** What {@link tolerantRestoreCommand} brings, and how. */
-export interface TolerantRestore {
+interface TolerantRestore {
   connection: Connection;
   /** an existing database, and the dump directory that fills it */
   database: string;

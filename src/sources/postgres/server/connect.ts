@@ -12,7 +12,7 @@ import type { ContainerServer } from './postmaster.ts';
 import { openSession, type Session } from './session.ts';
 
 /** What connecting takes. */
-export interface ConnectOptions {
+interface ConnectOptions {
   engine: Engine;
   helper: Helper;
   source: PostgresSource;

@@ -25,7 +25,7 @@ const START_LIMIT_S = 600;
 const CLOCK_STEP_S = 5;
 
 /** The way to a server that has to be proved. */
-export interface ProofContext {
+interface ProofContext {
   engine: Engine;
   source: PostgresSource;
   /** what the container's file system says of its server */

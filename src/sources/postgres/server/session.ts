@@ -5,9 +5,9 @@ import { type Connecting, connectError } from './connect-error.ts';
 import { sqlState } from './sql-state.ts';
 
 /** Opens a byte stream to the server's port: a tunnel through the helper. */
-export type Dial = (signal: AbortSignal) => Promise<Duplex>;
+type Dial = (signal: AbortSignal) => Promise<Duplex>;
 
-export interface SessionOptions extends Connecting {
+interface SessionOptions extends Connecting {
   dial: Dial;
   password?: string;
   application: string;

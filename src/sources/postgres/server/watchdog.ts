@@ -1,9 +1,9 @@
 import { LifeboatError } from '../../../base/errors.ts';
 
 /** Something that changes while work goes on: bytes written, the state of the server's sessions. */
-export type Pulse = (signal: AbortSignal) => Promise<string>;
+type Pulse = (signal: AbortSignal) => Promise<string>;
 
-export interface WatchdogOptions {
+interface WatchdogOptions {
   /** milliseconds without any change after which the work counts as stalled */
   timeoutMs: number;
   /** milliseconds between two looks */

@@ -6,7 +6,7 @@ import { isForGood } from './address.ts';
 import { sqlState } from './sql-state.ts';
 
 /** A server that may be starting. */
-export interface StartingServer {
+interface StartingServer {
   engine: Pick<Engine, 'inspectContainer'>;
   /** of its container */
   id: string;

@@ -42,7 +42,7 @@ export interface LoadTablesOptions {
   forgetWorking(name: string): void;
 }
 
-export interface LoadedTables {
+interface LoadedTables {
   tables: { schema: string; name: string; rows: number }[];
   warnings: string[];
 }

@@ -13,7 +13,7 @@ const COPY_SCRIPT = `${TOOLS}; file=$1 from=$2 to=$3; shift 3
 pg_dump --format=custom --compress=1 --no-sync --no-password --strict-names --file="$file" "$@" "$from" &&
 exec pg_restore --single-transaction --exit-on-error --no-password "$to" "$file"`;
 
-export interface TableCopy {
+interface TableCopy {
   from: string;
   to: string;
   /** the dump between them, to be made */

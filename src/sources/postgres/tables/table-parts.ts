@@ -113,7 +113,7 @@ const NEVER = ['DATABASE', 'DATABASE PROPERTIES', 'BLOB', 'BLOB METADATA', 'BLOB
 /** They do something when rows are written: a copy beside the table would do it twice. */
 const ACTIVE = ['TRIGGER', 'RULE'];
 
-export interface PartsOptions {
+interface PartsOptions {
   /** they get another name, beside the present ones: without triggers and rules */
   copy: boolean;
   /** extensions that cannot be made in a database beside, with the schemas that hold nothing but their things */

@@ -12,7 +12,7 @@ export interface Named {
 }
 
 /** A table as it goes over to the live database, under the name that it has there. */
-export interface ShapedTable extends Named {
+interface ShapedTable extends Named {
   chosen: ChosenTable;
 }
 
