@@ -29,14 +29,15 @@ export async function benchS3({ rounds, small, image }: BenchOptions): Promise<s
       for (let round = 1; round <= rounds; round++) {
         process.stderr.write(`round ${round} of ${rounds}, ${count} files, ${(bytes / 1e9).toFixed(2)} GB\n`);
         await byHand(place, server, results);
-        await backup(place, server, results, image, CLEAR, {});
-        await backup(place, server, results, image, AGE, { LIFEBOAT_AGE_RECIPIENTS: place.recipient });
+        const first = { place, server, results, image };
+        await backup(first, CLEAR, {});
+        await backup(first, AGE, { LIFEBOAT_AGE_RECIPIENTS: place.recipient });
       }
       const sparse = { ...place, media: path.join(place.directory, 'sparse') };
       await mkdir(sparse.media);
       await writeFile(path.join(sparse.media, 'large'), '');
       await truncate(path.join(sparse.media, 'large'), small ? 1e9 : 10e9);
-      await backup(sparse, server, results, image, LARGE, { LIFEBOAT_AGE_RECIPIENTS: place.recipient });
+      await backup({ place: sparse, server, results, image }, LARGE, { LIFEBOAT_AGE_RECIPIENTS: place.recipient });
       const compared = [CLEAR, AGE].map((name) => `${name}: ${results.ratio(name, BY_HAND).toFixed(2)} of ${BY_HAND}`);
       const what = `${count} files, ${(bytes / 1e9).toFixed(2)} GB, an S3 server on the same machine.`;
       return [what, report(results, BUDGETS), ...compared].join('\n\n');
@@ -48,10 +49,7 @@ export async function benchS3({ rounds, small, image }: BenchOptions): Promise<s
 
 /** Into a bucket of its own, so that each backup is a first one. */
 async function backup(
-  place: Place,
-  server: S3Server,
-  results: Results,
-  image: string,
+  { place, server, results, image }: { place: Place; server: S3Server; results: Results; image: string },
   name: string,
   env: Record<string, string>,
 ): Promise<void> {

@@ -11,14 +11,16 @@ import type { BackupDeps, RunContext } from './context.ts';
 import type { Captured } from './outcome.ts';
 import { groupByHold } from './rules.ts';
 
+interface CaptureAllOptions {
+  deps: Pick<BackupDeps, 'dispatcher' | 'holdDeps' | 'capturer'>;
+  context: RunContext;
+  sources: PlannedSource[];
+  captured: Captured[];
+  problems: Problem[];
+}
+
 /** Captures and stores every source; one that fails does not keep the others from being stored. */
-export async function captureAll(
-  deps: Pick<BackupDeps, 'dispatcher' | 'holdDeps' | 'capturer'>,
-  context: RunContext,
-  sources: PlannedSource[],
-  captured: Captured[],
-  problems: Problem[],
-): Promise<void> {
+export async function captureAll({ deps, context, sources, captured, problems }: CaptureAllOptions): Promise<void> {
   const capturer = deps.capturer(context);
   const emit = deps.dispatcher.emit;
   const captureOne = async (source: PlannedSource, work: () => Promise<Captured>) => {

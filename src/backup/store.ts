@@ -26,7 +26,8 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   try {
     problems.push(...list.damaged.map(damagedProblem), ...clockProblems(list.snapshots, deps.now()));
     context = await takePlace(request, run, prepared);
-    await captureAll(deps, context, chosenSources(prepared.plan, request), captured, problems);
+    const sources = chosenSources(prepared.plan, request);
+    await captureAll({ deps, context, sources, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);

@@ -128,23 +128,29 @@ async function copyOne(
       const side = await main;
       const opened = await openCopy(place, side.repository, before, signal);
       // Not heard: its timer is no sign of life.
-      await withLease(place, opened, same, { signal, alive }, async ({ fence }) => {
-        looked.one();
-        names.add(name);
-        const repository = opened.through(hearing(until(opened.destination, signal), alive));
-        await place.sweep(signal);
-        const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
-        const done = await bringUpToDate(deps, copying);
-        if (done.problems.length > 0) report.problems = done.problems;
-        if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
-        else if (deps.prune && (await isKnown(looked.all, signal, alive))) {
-          const pruned = async () => {
-            const reason = same.reasonToKeep(name);
-            if (reason) throw reason;
-            return deps.prune?.(place, repository, fence, signal);
-          };
-          await pruneCopy(deps, report, pruned);
-        }
+      await withLease({
+        place,
+        repository: opened,
+        same,
+        watch: { signal, alive },
+        work: async ({ fence }) => {
+          looked.one();
+          names.add(name);
+          const repository = opened.through(hearing(until(opened.destination, signal), alive));
+          await place.sweep(signal);
+          const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
+          const done = await bringUpToDate(deps, copying);
+          if (done.problems.length > 0) report.problems = done.problems;
+          if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
+          else if (deps.prune && (await isKnown(looked.all, signal, alive))) {
+            const pruned = async () => {
+              const reason = same.reasonToKeep(name);
+              if (reason) throw reason;
+              return deps.prune?.(place, repository, fence, signal);
+            };
+            await pruneCopy(deps, report, pruned);
+          }
+        },
       });
     });
   } catch (error) {
@@ -179,14 +185,16 @@ async function openCopy(
   });
 }
 
+interface WithLeaseOptions<T> {
+  place: CopyPlace;
+  repository: Repository;
+  same: SamePlace;
+  watch: { signal: AbortSignal; alive(): void };
+  work: (lease: Lease) => Promise<T>;
+}
+
 /** Takes the lease of a copy, and tells whoever loses it to another name of the same place why. */
-async function withLease<T>(
-  place: CopyPlace,
-  repository: Repository,
-  same: SamePlace,
-  watch: { signal: AbortSignal; alive(): void },
-  work: (lease: Lease) => Promise<T>,
-): Promise<T> {
+async function withLease<T>({ place, repository, same, watch, work }: WithLeaseOptions<T>): Promise<T> {
   const lease = await same.take(place.name, repository, () => place.lease(repository), watch);
   try {
     return await work(lease);

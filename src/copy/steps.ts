@@ -78,7 +78,7 @@ export async function bringUpToDate(
       signal.throwIfAborted();
       alive();
       try {
-        await take(deps, copying, context, step, copy);
+        await take({ deps, copying, context, step, copy });
         lacking.delete(step);
       } catch (cause) {
         if (step.type === 'tombstone' || !isAboutSnapshot(cause)) throw cause;
@@ -193,13 +193,15 @@ async function contextOf(
   return { ...ends, complete, judge, there, bad, sent: report, fence, heard, signal };
 }
 
-async function take(
-  { now }: Pick<CopyDeps, 'now'>,
-  { main, repository }: Copying,
-  context: CopyContext,
-  step: CopyStep,
-  copy: CopySide,
-): Promise<void> {
+interface StepToTake {
+  deps: Pick<CopyDeps, 'now'>;
+  copying: Copying;
+  context: CopyContext;
+  step: CopyStep;
+  copy: CopySide;
+}
+
+async function take({ deps: { now }, copying: { main, repository }, context, step, copy }: StepToTake): Promise<void> {
   const { destination, project } = repository;
   if (step.type === 'tombstone') {
     await copyDocument(main.repository.destination, destination, tombstoneKey(project, step.id));

@@ -27,20 +27,28 @@ export async function readContainerFile(
   { limit = 64 * 1024, signal }: ReadFileOptions = {},
 ): Promise<Buffer | undefined> {
   for (let at = file, links = 0; links < MAX_LINKS; links++) {
-    const entry = await readEntry(engine, id, at, limit, signal);
+    const entry = await readEntry({ engine, id, file: at, limit, signal });
     if (entry === undefined || Buffer.isBuffer(entry)) return entry;
     at = path.posix.resolve(path.posix.dirname(at), entry.link);
   }
   return undefined;
 }
 
-async function readEntry(
-  engine: Pick<Engine, 'archive'>,
-  id: string,
-  file: string,
-  limit: number,
-  signal: AbortSignal | undefined,
-): Promise<Buffer | { link: string } | undefined> {
+interface ReadEntryOptions {
+  engine: Pick<Engine, 'archive'>;
+  id: string;
+  file: string;
+  limit: number;
+  signal: AbortSignal | undefined;
+}
+
+async function readEntry({
+  engine,
+  id,
+  file,
+  limit,
+  signal,
+}: ReadEntryOptions): Promise<Buffer | { link: string } | undefined> {
   let archive: Readable;
   try {
     archive = await engine.archive(id, file, { signal });

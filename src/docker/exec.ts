@@ -55,7 +55,11 @@ export async function execStream(engine: Engine, containerId: string, options: E
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
   const argv = heartbeat === undefined ? spec.argv : beating(spec.argv, heartbeat);
   const execSpec = { ...spec, argv, stdin: stdinMode === 'pipe' };
-  const { execId, socket } = await start(engine, containerId, execSpec, name, { signal, onCreated });
+  const { execId, socket } = await start(engine, containerId, execSpec, {
+    name,
+    signal,
+    ...(onCreated && { onCreated }),
+  });
 
   const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
   // Whoever only waits for `done` must not be ended by an unheard error.
@@ -68,7 +72,7 @@ export async function execStream(engine: Engine, containerId: string, options: E
     try {
       const cut = await pump(socket, stdout, said, onStderr).catch((error: LifeboatError) => error);
       if (input.error || signal?.aborted || stdout.destroyed || cut?.code === 'ENGINE_PROTOCOL') throw cut;
-      const exitCode = await exitStatus(engine, execId, containerId, name, said, signal);
+      const exitCode = await exitStatus(engine, { execId, containerId, name }, said, signal);
       // A command that ends while it is being written to breaks the connection; its status says more than that.
       if ((check || cut) && exitCode !== 0) throw failure(name, `ended with status ${exitCode}`, exitCode, said);
       if (cut) throw cut;
@@ -82,7 +86,7 @@ export async function execStream(engine: Engine, containerId: string, options: E
     }
   })();
   done.catch(() => {});
-  return { stdin: stdinOf(socket, done, input, name, stdinMode), stdout, done };
+  return { stdin: stdinOf(socket, done, input, { name, mode: stdinMode }), stdout, done };
 }
 
 interface Said {
@@ -100,8 +104,7 @@ async function start(
   engine: Engine,
   containerId: string,
   spec: ExecSpec,
-  name: string,
-  { signal, onCreated }: { signal: AbortSignal | undefined; onCreated: ExecOptions['onCreated'] | undefined },
+  { name, signal, onCreated }: Pick<ExecOptions, 'signal' | 'onCreated'> & { name: string },
 ): Promise<{ execId: string; socket: Duplex }> {
   const execId = await engine.execCreate(containerId, spec, { signal });
   onCreated?.(execId);
@@ -134,7 +137,12 @@ async function pump(
   }
 }
 
-function stdinOf(socket: Duplex, done: Promise<unknown>, input: Input, name: string, mode: 'pipe' | 'none'): Writable {
+function stdinOf(
+  socket: Duplex,
+  done: Promise<unknown>,
+  input: Input,
+  { name, mode }: { name: string; mode: 'pipe' | 'none' },
+): Writable {
   // When the command ends without reading its input, its own error says more than a broken pipe.
   const settle = (callback: (error?: Error | null) => void) => (error?: Error | null) => {
     if (!error) return callback();
@@ -167,9 +175,7 @@ function stdinOf(socket: Duplex, done: Promise<unknown>, input: Input, name: str
 /** Waits for the engine to record the end. Throws for everything that is not a known end of the command's own making. */
 async function exitStatus(
   engine: Engine,
-  execId: string,
-  containerId: string,
-  name: string,
+  { execId, containerId, name }: Record<'execId' | 'containerId' | 'name', string>,
   said: Said,
   signal: AbortSignal | undefined,
 ): Promise<number> {

@@ -56,19 +56,27 @@ function placeName({ root, mount }: VolumePlace): string {
 /** What an exchange in a volume came to: `Exchanged`, of which not all is known where its end was cut off. */
 type VolumeExchange = Pick<Exchanged, 'area'> & Partial<Pick<Exchanged, 'swapMs'>>;
 
+interface RollBackVolumeOptions {
+  deps: VolumeDeps;
+  place: VolumePlace;
+  restore: string;
+  run: VolumeRun;
+  now: Date;
+}
+
 /**
  * Brings back the data that is kept of a restore; what it replaces is kept the same way. All of it or, when it is cut
  * off, nothing.
  *
  * Errors: NOTHING_TO_ROLL_BACK; TREE_TARGET_REFUSED; TREE_STALLED; TREE_HALF_RESTORED; those of a helper.
  */
-export async function rollBackVolume(
-  deps: VolumeDeps,
-  place: VolumePlace,
-  restore: string,
-  run: VolumeRun,
-  now: Date,
-): Promise<VolumeExchange> {
+export async function rollBackVolume({
+  deps,
+  place,
+  restore,
+  run,
+  now,
+}: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
   const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, restore };

@@ -69,7 +69,7 @@ export async function prepareDatabases(
       preview,
       fetch: async () => {
         request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'roles'}`);
-        await fetchTree(deps, request, context, tree, select);
+        await fetchTree({ deps, request, context, directory: tree, select });
         await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
       async load(keep) {
@@ -244,7 +244,7 @@ function toDirectory(
   return {
     preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
     async load() {
-      const { files, bytes } = await fetchTree(deps, request, context, directory, []);
+      const { files, bytes } = await fetchTree({ deps, request, context, directory, select: [] });
       request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
       return { restored: [{ target: directory, files, bytes }], warnings: [] };
     },

@@ -30,17 +30,25 @@ export async function fetchIndex(
   return indexPath;
 }
 
+interface FetchTreeOptions {
+  deps: RestoreDeps;
+  request: RestoreRequest;
+  context: RestoreContext;
+  directory: string;
+  select: string[];
+}
+
 /**
  * The selected paths of a source's tree (none selected: all) into a directory of the agent, which has to be empty: one of
  * the restore's own spool, or one that the user named. Throws TREE_TARGET_REFUSED for a bad choice.
  */
-export async function fetchTree(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  directory: string,
-  select: string[],
-): Promise<ExtractedTree> {
+export async function fetchTree({
+  deps,
+  request,
+  context,
+  directory,
+  select,
+}: FetchTreeOptions): Promise<ExtractedTree> {
   const own = directory.startsWith(`${context.directory}/`);
   if (!own) await checkTargetDirectory(directory, deps.agentMounts, keptDirectories(context));
   const indexPath = await fetchIndex(request, context);

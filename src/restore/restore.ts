@@ -83,7 +83,7 @@ async function attempt(
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
-    return await finish(deps, context, report, preview.left, error);
+    return await finish(deps, context, { report, left: preview.left }, error);
   } finally {
     await prepared.close();
   }
@@ -139,13 +139,17 @@ async function perform(
     if (preview.replaces.length > 0 && request.safety && !deps.otherRepository) {
       const databases = preview.target?.kind === 'postgres' ? preview.replaces.map(({ name }) => name) : [];
       const target = preview.target?.name ?? request.source;
-      report.safety = await step('safety snapshot', () => safetySnapshot(deps, request, context, target, databases));
+      report.safety = await step('safety snapshot', () =>
+        safetySnapshot(deps, request, context, { target, databases }),
+      );
     }
     if (services.length === 0) await load();
     else {
       request.say(`  stopping ${services.map(({ name }) => name).join(', ')}`);
       const held = deps.holdDeps(context.journal);
-      const ran = await step('with services stopped', () => withStopped(services, held, request.signal, load));
+      const ran = await step('with services stopped', () =>
+        withStopped({ containers: services, deps: held, signal: request.signal, work: load }),
+      );
       report.checks.push(...ran.checks);
     }
     const { healthUrl } = request;
@@ -176,8 +180,7 @@ async function safetySnapshot(
   deps: RestoreDeps,
   request: RestoreRequest,
   { repository, id }: RestoreContext,
-  target: string,
-  databases: readonly string[],
+  { target, databases }: { target: string; databases: readonly string[] },
 ): Promise<string> {
   request.say(`  taking a safety snapshot of ${target}`);
   const run = await deps.safetyBackup(target, request.signal);
@@ -235,8 +238,7 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
 async function finish(
   deps: RestoreDeps,
   { repository }: RestoreContext,
-  report: RestoreReport,
-  left: RestoreResult['left'],
+  { report, left }: { report: RestoreReport; left: RestoreResult['left'] },
   error: unknown,
 ): Promise<RestoreResult> {
   const failure = error !== undefined && report.restored.length > 0 ? whileInPlace(error, report) : error;

@@ -110,7 +110,7 @@ export async function withVolume<T>(
     refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
     check: (chosen) => checkRollBack(deps, place, chosen.id, run),
     async swap(chosen) {
-      const { area, ...took } = await rollBackVolume(deps, place, chosen.id, run, deps.now());
+      const { area, ...took } = await rollBackVolume({ deps, place, restore: chosen.id, run, now: deps.now() });
       if (area === undefined) return { ...took, restored: [{ target: name }] };
       const restored = [{ target: name, kept: areaName('before', area) }];
       return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };

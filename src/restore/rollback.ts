@@ -161,14 +161,19 @@ async function swapBack(
     const { using } = request.stopServices
       ? await containersUsing(deps.engine, kept.planned, deps.agentId)
       : { using: [] };
-    const { checks } = await withStopped(using, deps.holdDeps(journal), request.signal, async () => {
-      const { swapMs, restored, now } = await kept.swap(chosen);
-      // At once: whatever fails from here on, the data has changed places.
-      if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
-      report.restored = restored;
-      report.canRollBack = now !== undefined;
-      const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-      await deps.state.saveRollbacks(now ? [...others, now] : others);
+    const { checks } = await withStopped({
+      containers: using,
+      deps: deps.holdDeps(journal),
+      signal: request.signal,
+      work: async () => {
+        const { swapMs, restored, now } = await kept.swap(chosen);
+        // At once: whatever fails from here on, the data has changed places.
+        if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
+        report.restored = restored;
+        report.canRollBack = now !== undefined;
+        const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
+        await deps.state.saveRollbacks(now ? [...others, now] : others);
+      },
     });
     report.checks.push(...checks);
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));

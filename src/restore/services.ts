@@ -85,17 +85,25 @@ interface ServiceCheck {
   detail?: string;
 }
 
+interface WithStoppedOptions<T> {
+  containers: readonly ContainerRef[];
+  deps: HoldDeps;
+  signal: AbortSignal;
+  work: () => Promise<T>;
+  patience?: typeof PATIENCE | undefined;
+}
+
 /**
  * Runs `work` while containers are stopped, and starts them again whatever it comes to. Each stop is recorded before it is
  * made, so that a crash leaves none stopped for long. Resolves when all of them are well or their time is up.
  */
-export async function withStopped<T>(
-  containers: readonly ContainerRef[],
-  deps: HoldDeps,
-  signal: AbortSignal,
-  work: () => Promise<T>,
+export async function withStopped<T>({
+  containers,
+  deps,
+  signal,
+  work,
   patience = PATIENCE,
-): Promise<{ result: T; checks: ServiceCheck[] }> {
+}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
   const result = await withHold({ container, stop: [...containers], leftHeld: isHalfRestored }, deps, signal, work);

@@ -77,7 +77,7 @@ export async function prepareTables(
       preview: { ...preview, target: planned, bytes },
       fetch: async () => {
         request.say(`  fetching ${formatBytes(bytes)}`);
-        await fetchTree(deps, request, context, tree, chosen.select);
+        await fetchTree({ deps, request, context, directory: tree, select: chosen.select });
         await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
       load: () => load(deps, request, context, { tools, chosen, tree }),
@@ -133,7 +133,7 @@ async function chooseTables(
   await context.repository.checkObjects(packs);
   const directory = path.join(context.directory, 'contents');
   if (tocs.length > 0) {
-    await fetchTree(deps, request, context, directory, tocs);
+    await fetchTree({ deps, request, context, directory, select: tocs });
     await refuseStrangeFiles(directory, 'PG_RESTORE_FAILED');
   }
   const having: { recorded: DatabaseFacts; entries: ArchiveEntry[]; roots: ArchiveEntry[] }[] = [];

@@ -173,7 +173,7 @@ async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, unt
 async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Promise<void> {
   const now = await current(deps.engine, container);
   try {
-    if (now?.running) await runHook(deps.engine, now, 'post', post);
+    if (now?.running) await runHook({ engine: deps.engine, container: now, which: 'post', hook: post });
     else throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.post could not be run: ${container.name} does not run`);
   } catch (error) {
     if (hasCode(error, 'HOOK_FAILED')) deps.record({ type: 'hook-done', container });
@@ -207,7 +207,16 @@ async function current(engine: Engine, container: ContainerRef): Promise<Current
 export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook, signal: AbortSignal): Promise<void> {
   const until = new Date(Date.now() + HOOK_LIMIT_MS).toISOString();
   const begun = (exec: string) => deps.record({ type: 'pre', container, exec, until });
-  await runHook(deps.engine, container, 'pre', pre, signal, begun);
+  await runHook({ engine: deps.engine, container, which: 'pre', hook: pre, signal, onCreated: begun });
+}
+
+interface RunHookOptions {
+  engine: Engine;
+  container: ContainerRef;
+  which: 'pre' | 'post';
+  hook: Hook;
+  signal?: AbortSignal | undefined;
+  onCreated?: ((execId: string) => void) | undefined;
 }
 
 /**
@@ -215,14 +224,7 @@ export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook,
  *
  * Errors: HOOK_FAILED when it fails; ENGINE_UNREACHABLE when it is not known whether it ran; what `signal` aborts with.
  */
-async function runHook(
-  engine: Engine,
-  container: ContainerRef,
-  which: 'pre' | 'post',
-  hook: Hook,
-  signal?: AbortSignal,
-  onCreated?: (execId: string) => void,
-): Promise<void> {
+async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
   const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
   try {

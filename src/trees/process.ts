@@ -8,6 +8,14 @@ import { LineBuffer } from '../docker/lines.ts';
 /** How long a killed process is waited for. One that hangs in a system call ends when the kernel lets it, or never. */
 const END_MS = 5000;
 
+interface RunTreeProcessOptions {
+  command: readonly string[];
+  env: Record<string, string>;
+  input: unknown;
+  onLine: (line: unknown) => void;
+  signal: AbortSignal;
+}
+
 /**
  * Runs a tree job in a process of its own beside the agent, in the words of a helper: the job goes in by stdin, JSON lines
  * come out. What hangs there, hangs there only. The kernel ends it together with the agent.
@@ -16,13 +24,7 @@ const END_MS = 5000;
  * @param signal kills it; then resolves within some seconds, even when the process cannot end
  * @throws HELPER_FAILED when it did not end well; the signal's reason
  */
-export async function runTreeProcess(
-  command: readonly string[],
-  env: Record<string, string>,
-  input: unknown,
-  onLine: (line: unknown) => void,
-  signal: AbortSignal,
-): Promise<void> {
+export async function runTreeProcess({ command, env, input, onLine, signal }: RunTreeProcessOptions): Promise<void> {
   signal.throwIfAborted();
   const inherited = Object.fromEntries(
     ['PATH', 'HOME', 'NODE_ENV', 'NODE_COMPILE_CACHE'].flatMap((name) => {

@@ -98,11 +98,17 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
       const result = resultOf(watching.progress, reach.kind === 'helper' ? place : undefined);
       if (reach.kind === 'process') {
         const command = deps.processCommand ?? ['lifeboat', 'tree-job'];
-        await runTreeProcess(command, deps.helperEnv, inputOf(deps, job), result.onLine, watching.signal);
+        await runTreeProcess({
+          command,
+          env: deps.helperEnv,
+          input: inputOf(deps, job),
+          onLine: result.onLine,
+          signal: watching.signal,
+        });
       } else {
         const access = writes(job) ? 'read-write' : 'read-only';
         const mount: RoleMount = { mount: reach.mount, target: HELPER_ROOT, access };
-        await runInHelper(deps, job, mount, watching, result.onLine);
+        await runInHelper({ deps, job, volume: mount, context: watching, onLine: result.onLine });
       }
       return result.take();
     });
@@ -174,14 +180,16 @@ function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknow
   };
 }
 
+interface RunInHelperOptions {
+  deps: TreeStoreDeps;
+  job: TreeJob;
+  volume: RoleMount;
+  context: JobContext;
+  onLine: (line: unknown) => void;
+}
+
 /** A helper of the agent's own image over a volume that the agent has not mounted, running the same code. */
-async function runInHelper(
-  deps: TreeStoreDeps,
-  job: TreeJob,
-  volume: RoleMount,
-  context: JobContext,
-  onLine: (line: unknown) => void,
-): Promise<void> {
+async function runInHelper({ deps, job, volume, context, onLine }: RunInHelperOptions): Promise<void> {
   const needs = needsOf(job);
   await runHelper(
     {

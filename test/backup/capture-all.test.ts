@@ -36,7 +36,7 @@ async function capture(isBack: boolean) {
   } as unknown as RunContext;
   const sources = ['a', 'b', 'c', 'd'].map((name) => ({ name, kind: 'files' }) as unknown as PlannedSource);
   const captured: Captured[] = [];
-  await captureAll(deps, context, sources, captured, []);
+  await captureAll({ deps, context, sources, captured, problems: [] });
   return { begun, failed: captured.filter(({ report }) => report.error).map(({ report }) => report.name) };
 }
 

@@ -105,7 +105,7 @@ describe('services that were stopped for a restore', () => {
     } as unknown as Engine;
     const deps: HoldDeps = { engine, record: () => undefined, log: silentLog, patienceMs: 1000 };
     const web = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
-    return withStopped([web], deps, signal, async () => 'done', patient);
+    return withStopped({ containers: [web], deps, signal, work: async () => 'done', patience: patient });
   }
 
   test.concurrent.each<[string, () => Seen | undefined, object]>([

@@ -45,6 +45,13 @@ export interface SetupStep {
   why?: string;
 }
 
+interface Comparison<T> {
+  aspect: Aspect<T>;
+  wanted: string;
+  words: (value: T) => string;
+  isWanted: (value: T) => boolean;
+}
+
 /** What to set at a bucket, in the order in which it has to be done, and which rules of others would harm backups. */
 export function planSetup(
   look: BucketLook,
@@ -52,13 +59,7 @@ export function planSetup(
   prefix: string,
 ): { steps: SetupStep[]; problems: RuleProblem[] } {
   const steps: SetupStep[] = [];
-  const compare = <T>(
-    name: StepName,
-    aspect: Aspect<T>,
-    wanted: string,
-    words: (value: T) => string,
-    isWanted: (value: T) => boolean,
-  ) => {
+  const compare = <T>(name: StepName, { aspect, wanted, words, isWanted }: Comparison<T>) => {
     if ('unsupported' in aspect) {
       steps.push({ name, is: 'not known to this server', wanted, state: 'not here' });
     } else if ('denied' in aspect) {
@@ -69,38 +70,38 @@ export function planSetup(
   };
   const onOff = (value: boolean) => (value ? 'on' : 'off');
   if (!look.exists) steps.push({ name: 'bucket', is: 'not there', wanted: 'made', state: 'to do' });
-  compare('versioning', look.versioning, 'on', onOff, (on) => on);
-  compare(
-    'public access',
-    look.publicAccessBlocked,
-    'blocked',
-    (on) => (on ? 'blocked' : 'not blocked'),
-    (on) => on,
-  );
+  const isOn = (value: boolean) => value;
+  compare('versioning', { aspect: look.versioning, wanted: 'on', words: onOff, isWanted: isOn });
+  compare('public access', {
+    aspect: look.publicAccessBlocked,
+    wanted: 'blocked',
+    words: (on) => (on ? 'blocked' : 'not blocked'),
+    isWanted: isOn,
+  });
   const { lock } = wish;
   if (lock) {
     const same = (one: DefaultLock | undefined) => one?.mode === lock.mode && one.days === lock.days;
-    compare('lock', look.lock, describeLock(lock), lockWords, ({ standard }) => same(standard));
+    const wanted = describeLock(lock);
+    compare('lock', { aspect: look.lock, wanted, words: lockWords, isWanted: ({ standard }) => same(standard) });
   } else if ('value' in look.lock) {
     steps.push({ name: 'lock', is: lockWords(look.lock.value), wanted: 'as it is', state: 'left' });
   }
   const own = ownRule(prefix, wish.rule);
   const ours = (rules: readonly LifecycleRule[]) => rules.find(({ ID }) => ID === ruleId(prefix));
-  compare(
-    'lifecycle',
-    look.rules,
-    describeRule(own),
-    (rules) => {
+  compare('lifecycle', {
+    aspect: look.rules,
+    wanted: describeRule(own),
+    words: (rules) => {
       const others = rules.length - (ours(rules) ? 1 : 0);
       const rule = ours(rules);
       const more = others > 0 ? `; ${others} of others, which ${others === 1 ? 'stays' : 'stay'}` : '';
       return `${rule ? describeRule(rule) : 'no rule of Lifeboat’s'}${more}`;
     },
-    (rules) => {
+    isWanted: (rules) => {
       const rule = ours(rules);
       return rule !== undefined && sameRule(rule, own);
     },
-  );
+  });
   return {
     steps: steps.map((step) => spareOthers(step, look, wish)),
     problems: 'value' in look.rules ? harmfulRules(look.rules.value, prefix) : [],

@@ -24,6 +24,17 @@ export type StoredFile =
   | { outcome: 'vanished' }
   | { outcome: 'unreadable'; error: Error };
 
+interface ContentStoreOptions {
+  packs: PackWriterOptions;
+  /** files of up to that many bytes are read whole */
+  smallFile: number;
+  /** the index that is being written */
+  index: IndexLines;
+  previous: PreviousIndex;
+  /** hears of bytes of a large file as they are read */
+  heard: (bytes: number) => void;
+}
+
 /** Stores the contents of files, each once: what the previous or the present index names already is only referred to. */
 export class ContentStore {
   /** files whose content was not known */
@@ -38,24 +49,13 @@ export class ContentStore {
   private readonly signal: AbortSignal | undefined;
   private readonly heard: (bytes: number) => void;
 
-  /**
-   * @param smallFile files up to that many bytes are read whole
-   * @param index the index being written
-   * @param heard is told of bytes of a large file as they are read
-   */
-  constructor(
-    options: PackWriterOptions,
-    smallFile: number,
-    index: IndexLines,
-    previous: PreviousIndex,
-    heard: (bytes: number) => void,
-  ) {
+  constructor({ packs, smallFile, index, previous, heard }: ContentStoreOptions) {
     this.smallFile = smallFile;
     this.heard = heard;
     this.pool = new ReadPool(smallFile);
     this.previous = previous;
-    this.signal = options.signal;
-    this.writer = new PackWriter(options);
+    this.signal = packs.signal;
+    this.writer = new PackWriter(packs);
     this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), smallFile);
   }
 

@@ -80,9 +80,7 @@ const MAX_ISSUES = 100;
 export function addIssue(
   result: StoredTree,
   kind: 'unreadable' | 'changed' | 'torn' | 'damaged' | 'noted',
-  path: TreePath,
-  message: string,
-  cause?: IssueCause,
+  { path, message, cause }: { path: TreePath; message: string; cause?: IssueCause | undefined },
 ): void {
   result[`${kind}Count`]++;
   if (result[kind].length >= MAX_ISSUES) return;

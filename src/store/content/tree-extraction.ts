@@ -172,13 +172,13 @@ export class Extraction {
   private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
     const { destination, keys, signal, owner } = this.options;
     const hashing = createHash('sha256');
-    const size = storedSize(entry);
+    const stored = { pack, entry: entry.entry ?? '', size: storedSize(entry) };
     const report = (bytes: number) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
     };
     async function* checked(): AsyncGenerator<Buffer> {
-      for await (const chunk of streamSingle(destination, pack, entry.entry ?? '', size, { keys, signal })) {
+      for await (const chunk of streamSingle(destination, stored, { keys, signal })) {
         hashing.update(chunk);
         report(chunk.length);
         yield chunk;
@@ -187,7 +187,7 @@ export class Extraction {
       if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
     }
     const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
-    this.underWay -= size;
+    this.underWay -= stored.size;
     await this.fileDone(entry, written);
   }
 

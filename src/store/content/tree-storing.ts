@@ -72,15 +72,13 @@ export class TreeStoring {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
     };
-    this.contents = new ContentStore(writing, this.smallFile, index, previous, heard);
-    const rest = {
-      contents: this.contents,
-      smallFile: this.smallFile,
-      issue: addIssue.bind(undefined, this.result),
-      heard,
-      signal,
-    };
-    if (options.spool !== undefined) this.databases = new DatabaseStoring({ spool: options.spool, ...rest });
+    this.contents = new ContentStore({ packs: writing, smallFile: this.smallFile, index, previous, heard });
+    if (options.spool !== undefined) {
+      this.databases = new DatabaseStoring({
+        ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, heard, signal },
+        issue: (kind, path, message, cause) => addIssue(this.result, kind, { path, message, cause }),
+      });
+    }
   }
 
   static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
@@ -101,7 +99,7 @@ export class TreeStoring {
     const { include = [], exclude = [], signal } = this.options;
     for await (const item of walk(this.root, { include, exclude, signal })) {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
-      else addIssue(this.result, 'unreadable', item.path, messageWithoutPath(item.error));
+      else addIssue(this.result, 'unreadable', { path: item.path, message: messageWithoutPath(item.error) });
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
         await this.settle(this.queue.shift()!);
       }
@@ -181,7 +179,7 @@ export class TreeStoring {
     } catch (error) {
       // What is in a directory needs its line.
       if (!(error instanceof RefusedLine) || stat.type === 'directory') throw error;
-      addIssue(this.result, 'unreadable', path, error.message);
+      addIssue(this.result, 'unreadable', { path, message: error.message });
     }
     if (this.index.full) await this.index.flush();
     this.reportProgress(PROGRESS_MS);
@@ -210,7 +208,7 @@ export class TreeStoring {
       this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
       else if (stored.outcome === 'unreadable')
-        addIssue(this.result, 'unreadable', path, messageWithoutPath(stored.error));
+        addIssue(this.result, 'unreadable', { path, message: messageWithoutPath(stored.error) });
     }
   }
 
@@ -223,7 +221,7 @@ export class TreeStoring {
     if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
       entry.changed = true;
-      addIssue(this.result, 'changed', path, 'changed each time it was read');
+      addIssue(this.result, 'changed', { path, message: 'changed each time it was read' });
     }
     this.contents.remember(entry, this.emit(entry));
     this.result.files++;

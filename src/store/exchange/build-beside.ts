@@ -79,10 +79,10 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
       const { progress, heard } = steady(options.progress);
       // Before anything is fetched, and long before anything is stopped.
       if (!select) await checkSteps(root, planWhole(root, target, before), area);
-      const part = select && (await differing(options, select, live, counts, heard));
+      const part = select && (await differing({ options, select, live, counts, heard }));
       const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
         const { parent, name } = split(entry.path);
-        return (await live.use(parent, (from) => copyEqualFile(from, name, to, entry, heard))) ?? false;
+        return (await live.use(parent, (from) => copyEqualFile({ from, name, to, entry, heard }))) ?? false;
       };
       const extracted = await extractTree({
         ...rest,

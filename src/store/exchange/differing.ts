@@ -7,14 +7,22 @@ import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 import type { BuildOptions } from './build-beside.ts';
 import { isEqualFile } from './live-file.ts';
 
+interface DifferingOptions {
+  options: Pick<BuildOptions, 'index' | 'overwrite'>;
+  select: PathPredicate;
+  live: OpenDirectories;
+  counts: { equal: number; newer: number };
+  heard: () => void;
+}
+
 /** Of what is selected, that which has to come from the snapshot. */
-export async function differing(
-  options: Pick<BuildOptions, 'index' | 'overwrite'>,
-  select: PathPredicate,
-  live: OpenDirectories,
-  counts: { equal: number; newer: number },
-  heard: () => void,
-): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
+export async function differing({
+  options,
+  select,
+  live,
+  counts,
+  heard,
+}: DifferingOptions): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
   // Files with several names stay together: none of them is passed over for being equal.
   const linked = new Set<TreePath>();
   for await (const { type, path: name, target } of options.index()) {

@@ -31,18 +31,20 @@ export async function isEqualFile(
   });
 }
 
+interface CopyEqualFileOptions {
+  from: Directory;
+  name: string;
+  to: NewName;
+  entry: IndexEntry;
+  heard: () => void;
+}
+
 /**
  * Copies a file that still has the size, the time and the content of an index entry; where the file system can, its blocks
  * are shared until one of both is written to. Resolves to false, having left nothing, for any other. What is compared, and
  * gets owner and mode, is the new file itself, whoever renames what meanwhile.
  */
-export async function copyEqualFile(
-  from: Directory,
-  name: string,
-  to: NewName,
-  entry: IndexEntry,
-  heard: () => void,
-): Promise<boolean> {
+export async function copyEqualFile({ from, name, to, entry, heard }: CopyEqualFileOptions): Promise<boolean> {
   // A copy would fill the holes.
   if (entry.sparse || entry.ranges) return false;
   return withLikely(from, name, entry, async (source) => {

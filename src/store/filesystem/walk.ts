@@ -175,7 +175,7 @@ class Looking {
 function lookInPlace(directory: Directory, path: TreePath, name: string): WalkStep {
   const askedAt = Date.now();
   try {
-    return found(directory, path, name, directory.look(name), askedAt);
+    return found(directory, path, name, statOf(directory.look(name), askedAt));
   } catch (error) {
     return failedLook(path, error);
   }
@@ -184,21 +184,18 @@ function lookInPlace(directory: Directory, path: TreePath, name: string): WalkSt
 async function lookLater(directory: Directory, path: TreePath, name: string): Promise<WalkStep> {
   const askedAt = Date.now();
   try {
-    return found(directory, path, name, await directory.lookLater(name), askedAt);
+    return found(directory, path, name, statOf(await directory.lookLater(name), askedAt));
   } catch (error) {
     return failedLook(path, error);
   }
 }
 
-function found(
-  directory: Directory,
-  path: TreePath,
-  name: string,
-  stats: BigIntStats | undefined,
-  askedAt: number,
-): WalkStep {
-  if (!stats) return undefined;
-  const stat = fileStat(stats, askedAt);
+function statOf(stats: BigIntStats | undefined, askedAt: number): FileStat | undefined {
+  return stats && fileStat(stats, askedAt);
+}
+
+function found(directory: Directory, path: TreePath, name: string, stat: FileStat | undefined): WalkStep {
+  if (!stat) return undefined;
   return stat.type === 'symlink' ? { path, stat, target: directory.readLink(name) } : { path, stat };
 }
 

@@ -106,9 +106,7 @@ function localHeaderLength(id: string, header: Buffer): number {
  */
 export async function* streamSingle(
   destination: Destination,
-  pack: PackRef,
-  entry: string,
-  size: number,
+  { pack, entry, size }: { pack: PackRef; entry: string; size: number },
   { keys, signal }: ObjectOptions,
 ): AsyncGenerator<Buffer> {
   const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key, keys);
