@@ -1,3 +1,4 @@
+import { onAbort } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
@@ -82,9 +83,8 @@ async function othersNotWell(
 
 /** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
 async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
-  const hurry = () => void dispatcher.settle(INTERRUPTED_SETTLE_MS);
   if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
-  signal.addEventListener('abort', hurry, { once: true });
+  const forget = onAbort(signal, () => void dispatcher.settle(INTERRUPTED_SETTLE_MS));
   await dispatcher.settle();
-  signal.removeEventListener('abort', hurry);
+  forget();
 }

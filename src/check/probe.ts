@@ -1,3 +1,4 @@
+import { unlessAborted } from '../base/abort.ts';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { PROBE_RUN } from '../docker/helper-labels.ts';
 import { keptDatabases } from '../kept/databases.ts';
@@ -14,7 +15,6 @@ import {
 import { readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import { unlessAborted } from '../sources/postgres/server/watchdog.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';

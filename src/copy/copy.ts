@@ -1,3 +1,4 @@
+import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { hearing } from '../destinations/hearing.ts';
@@ -5,7 +6,7 @@ import { until } from '../destinations/until.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
 import type { CopyState, State } from '../run/state.ts';
-import { aborted, patiently, watched } from '../run/watchdog.ts';
+import { patiently, watched } from '../run/watchdog.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';

@@ -1,7 +1,8 @@
+import { aborted } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { Destination } from '../destinations/destination.ts';
 import type { CopyState } from '../run/state.ts';
-import { aborted, patiently } from '../run/watchdog.ts';
+import { patiently } from '../run/watchdog.ts';
 import { type Lease, leaseTokenAt } from '../store/repository/lease.ts';
 
 /** What the destination is called where a copy is refused for being it. */

@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { BackupRequest } from '../backup/context.ts';
+import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
@@ -98,7 +99,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   const stopTicking = deps.everyMinute(tick);
   const watching = deps.watch(replan, signal);
   void tick();
-  await untilAborted(signal);
+  await aborted(signal);
   log.info('stopping');
   stopTicking();
   clearTimeout(soon);
@@ -106,13 +107,6 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await running;
   await stopOthers(deps);
   await watching.catch(() => undefined);
-}
-
-function untilAborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 /** When each schedule was last served (ISO time by cron expression). */

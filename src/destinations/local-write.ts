@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { chmod, type FileHandle, link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
+import { onAbort } from '../base/abort.ts';
 import { hasErrno, isDiskError, LifeboatError } from '../base/errors.ts';
 import { markUncertain, type Stored } from './destination.ts';
 import { hashFile } from './hash-file.ts';
@@ -39,10 +40,10 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
     for (const piece of pieces) hash.update(piece);
     await writeAll(handle, pieces, length);
   };
-  const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  // While the file was made.
-  if (signal?.aborted) onAbort();
+  // At once where it aborted while the file was made.
+  const forget = onAbort(signal, () =>
+    body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted')),
+  );
   try {
     for await (const chunk of body) {
       const data: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
@@ -56,7 +57,7 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
     await handle.chmod(0o600);
     await handle.sync();
   } finally {
-    signal?.removeEventListener('abort', onAbort);
+    forget();
     await handle.close();
   }
   return { size, sha256: hash.digest('hex') };

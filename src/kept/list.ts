@@ -1,3 +1,4 @@
+import { unlessAborted } from '../base/abort.ts';
 import type { Plan, PostgresSource, VolumeSource } from '../plan/model.ts';
 import { formatAgo, formatBytes } from '../report/format.ts';
 import type { Rollback, State } from '../run/state.ts';
@@ -36,8 +37,7 @@ export async function listKeptRestores(
       const signal = AbortSignal.timeout(LIMIT_MS);
       const open = (planned: PostgresSource) => openTools(planned, signal);
       const asked = withServer(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
-      const late = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-      await Promise.race([asked, late]).then(
+      await unlessAborted(asked, signal).then(
         (present) => found.set(source, present),
         () => undefined,
       );

@@ -1,3 +1,4 @@
+import { aborted } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
@@ -80,9 +81,7 @@ async function handOver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): P
   lane.controller = controller;
   const limit = isEnd(event) ? limitMs : limitMs * EARLY_SHARE;
   const timer = setTimeout(() => controller.abort(), limit);
-  const late = new Promise<'late'>((resolve) => {
-    controller.signal.addEventListener('abort', () => resolve('late'), { once: true });
-  });
+  const late = aborted(controller.signal).then(() => 'late' as const);
   const handled = (async () => {
     await lane.listener.handle(event, controller.signal);
     return 'done' as const;

@@ -1,3 +1,4 @@
+import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { overall, type RunStart } from './events.ts';
@@ -167,16 +168,14 @@ export function createPace(max: number, windowMs: number, now: () => number = Da
         const wait = (taken[0] ?? 0) + windowMs - now();
         await new Promise<void>((resolve, reject) => {
           const tooMany = () => reject(new LifeboatError('NOTIFY_FAILED', `more than ${max} pings a minute`));
-          if (signal.aborted) return tooMany();
           const timer = setTimeout(() => {
-            signal.removeEventListener('abort', give);
+            forget();
             resolve();
           }, wait);
-          const give = () => {
+          const forget = onAbort(signal, () => {
             clearTimeout(timer);
             tooMany();
-          };
-          signal.addEventListener('abort', give, { once: true });
+          });
         });
       }
       taken.push(now());

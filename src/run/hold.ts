@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../base/abort.ts';
 import { hasCode, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
 import { STOP_TIMEOUT_S } from '../docker/stops.ts';
@@ -164,16 +165,16 @@ async function stopThrough(engine: Engine, id: string, timeout: number, signal: 
 function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;
+  if (signal.aborted) late.abort(signal.reason);
   const wait = () => {
     timer = setTimeout(() => late.abort(signal.reason), ms);
   };
-  if (signal.aborted) late.abort(signal.reason);
-  else signal.addEventListener('abort', wait, { once: true });
+  const forget = signal.aborted ? () => {} : onAbort(signal, wait);
   return {
     signal: late.signal,
     clear() {
       clearTimeout(timer);
-      signal.removeEventListener('abort', wait);
+      forget();
     },
   };
 }

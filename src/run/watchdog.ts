@@ -1,3 +1,5 @@
+import { onAbort } from '../base/abort.ts';
+
 /** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
 const LEAVE_MS = 10_000;
 
@@ -23,9 +25,7 @@ export async function watched<T>(
   const stalled = new AbortController();
   const watch = setTimeout(() => stalled.abort(makeError()), limitMs);
   const left = new Promise<never>((_, reject) => {
-    stalled.signal.addEventListener('abort', () =>
-      setTimeout(() => reject(stalled.signal.reason), Math.min(LEAVE_MS, limitMs)),
-    );
+    onAbort(stalled.signal, () => setTimeout(() => reject(stalled.signal.reason), Math.min(LEAVE_MS, limitMs)));
   });
   left.catch(() => {});
   const signal = AbortSignal.any([outer, stalled.signal]);
@@ -42,12 +42,4 @@ export async function watched<T>(
 export async function patiently(others: Promise<unknown>, alive: () => void): Promise<void> {
   const beat = setInterval(alive, BEAT_MS);
   await others.finally(() => clearInterval(beat));
-}
-
-/** Resolves when the signal aborts, or has done so. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { aborted, onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { Capture, lastWords } from '../docker/capture.ts';
 import { LineBuffer } from '../docker/lines.ts';
@@ -51,21 +52,20 @@ export async function runTreeProcess({ command, env, input, onLine, signal }: Ru
       child.kill('SIGKILL');
     }
   });
-  const kill = () => child.kill('SIGKILL');
-  signal.addEventListener('abort', kill, { once: true });
-  const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  const forget = onAbort(signal, () => child.kill('SIGKILL'));
+  const given = aborted(signal).then(() => Promise.race([exited, sleep(END_MS, undefined)]));
   // One that ended early shows by its status.
   child.stdin.on('error', () => {});
   child.stdin.end(`${JSON.stringify(input)}\n`);
   try {
-    const ended = await Promise.race([exited, aborted.then(() => Promise.race([exited, sleep(END_MS, undefined)]))]);
+    const ended = await Promise.race([exited, given]);
     signal.throwIfAborted();
     if (broken !== undefined || !ended || ended[0] !== 0) throw failed(ended, stderr, broken);
   } catch (error) {
     signal.throwIfAborted();
     throw error instanceof LifeboatError ? error : failed(undefined, stderr, error);
   } finally {
-    signal.removeEventListener('abort', kill);
+    forget();
     if (child.exitCode === null && child.signalCode === null) {
       child.unref();
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();

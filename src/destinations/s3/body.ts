@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { onAbort } from '../../base/abort.ts';
 import { LifeboatError } from '../../base/errors.ts';
 import type { S3Outage } from './outage.ts';
 import { isPassing, pause, type S3Limits, statusOf } from './retry.ts';
@@ -37,15 +38,14 @@ export class S3Body extends Readable {
   private failures = 0;
   private silent = 0;
   private asked = 0;
-  private readonly onAbort = () => this.destroy(reasonOf(this.options.signal));
+  private forget: () => void = () => {};
 
   constructor(options: S3BodyOptions) {
     super({ highWaterMark: 256 * 1024 });
     this.options = options;
     this.answer = options.first;
     this.chunks = iterate(options.first.body);
-    if (options.signal?.aborted) process.nextTick(this.onAbort);
-    else options.signal?.addEventListener('abort', this.onAbort, { once: true });
+    this.forget = onAbort(options.signal, () => this.destroy(reasonOf(options.signal)));
   }
 
   override _read(): void {
@@ -58,7 +58,7 @@ export class S3Body extends Readable {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.options.signal?.removeEventListener('abort', this.onAbort);
+    this.forget();
     this.stop.abort();
     this.answer.body.destroy();
     done(error);

@@ -1,3 +1,4 @@
+import { onAbort } from '../../base/abort.ts';
 import type { S3Limits } from './retry.ts';
 
 /** An attempt that was let through although the server is down: it may not take longer, milliseconds. */
@@ -75,13 +76,13 @@ export class S3Outage {
     const onHurry = () => {
       left = setTimeout(late, this.limits.leftMs);
     };
-    if (!this.hurry?.aborted) this.hurry?.addEventListener('abort', onHurry, { once: true });
+    const forget = this.hurry?.aborted ? () => {} : onAbort(this.hurry, onHurry);
     return {
       refresh: () => void timer.refresh(),
       end: () => {
         clearTimeout(timer);
         clearTimeout(left);
-        this.hurry?.removeEventListener('abort', onHurry);
+        forget();
       },
     };
   }

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { onAbort } from '../../base/abort.ts';
 import { hasCode } from '../../base/errors.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
 import type { LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
@@ -49,8 +50,9 @@ export function createS3Destination(options: S3Options): LockingDestination {
         bodyError = error;
       });
       const { signal } = putOptions;
-      const onAbort = () => body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-      signal?.addEventListener('abort', onAbort, { once: true });
+      const forget = onAbort(signal, () =>
+        body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted')),
+      );
       try {
         signal?.throwIfAborted();
         return await store({ s3, log, buffers }, key, body, putOptions);
@@ -59,7 +61,7 @@ export function createS3Destination(options: S3Options): LockingDestination {
         signal?.throwIfAborted();
         throw error === bodyError ? error : s3.explain(error, 'put', signal);
       } finally {
-        signal?.removeEventListener('abort', onAbort);
+        forget();
       }
     },
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { unlessAborted } from '../../base/abort.ts';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
@@ -13,7 +14,7 @@ import { readMemberships } from './load/globals.ts';
 import { explainAway, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
 import { type AgentContext, openTools, type Tools } from './server/tools.ts';
-import { unlessAborted, withWatchdog } from './server/watchdog.ts';
+import { withWatchdog } from './server/watchdog.ts';
 import { whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';
 

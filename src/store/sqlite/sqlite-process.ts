@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface, type Interface } from 'node:readline';
+import { onAbort } from '../../base/abort.ts';
 
 /** What {@link SqliteProcess} can be asked. Paths have one character for each byte. */
 export type SqliteRequest =
@@ -36,9 +37,8 @@ export class SqliteProcess {
     signal?.throwIfAborted();
     const { child, lines } = this.start();
     return new Promise((resolve) => {
-      const ended = new AbortController();
       const settle = (answer: SqliteAnswer, stop: boolean) => {
-        ended.abort();
+        forget();
         clearTimeout(limit);
         clearInterval(ticking);
         lines.removeAllListeners('line');
@@ -52,7 +52,7 @@ export class SqliteProcess {
       const ticking = setInterval(alive, TICK_MS);
       child.once('close', onClose);
       lines.once('line', (line) => settle(JSON.parse(line) as SqliteAnswer, false));
-      signal?.addEventListener('abort', () => missing('interrupted'), { once: true, signal: ended.signal });
+      const forget = onAbort(signal, () => missing('interrupted'));
       child.stdin?.write(`${JSON.stringify(request)}\n`);
     });
   }

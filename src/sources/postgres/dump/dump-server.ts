@@ -1,5 +1,6 @@
 import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
+import { unlessAborted } from '../../../base/abort.ts';
 import { LifeboatError, toLifeboatError } from '../../../base/errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 import type { CaptureContext } from '../../source.ts';
@@ -10,7 +11,6 @@ import type { DumpCompression } from '../server/commands.ts';
 import { runPool, type Task } from '../server/pool.ts';
 import { databaseDirectory } from '../server/quote.ts';
 import type { Tools } from '../server/tools.ts';
-import { unlessAborted } from '../server/watchdog.ts';
 import { dumpDatabase, removeDump } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';

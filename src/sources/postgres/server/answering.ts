@@ -1,6 +1,7 @@
+import { unlessAborted } from '../../../base/abort.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { Session } from './session.ts';
-import { unlessAborted, withWatchdog } from './watchdog.ts';
+import { withWatchdog } from './watchdog.ts';
 
 /** A server that is asked now and then whether it is still there. */
 export interface AskedServer {

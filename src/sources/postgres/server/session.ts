@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Client } from 'pg';
+import { onAbort } from '../../../base/abort.ts';
 import { LifeboatError } from '../../../base/errors.ts';
 import { type Connecting, connectError } from './connect-error.ts';
 import { sqlState } from './sql-state.ts';
@@ -101,8 +102,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   client.on('error', (error: Error) => {
     broken = error;
   });
-  const abort = () => stream.destroy(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
-  signal.addEventListener('abort', abort, { once: true });
+  const forget = onAbort(signal, () => stream.destroy(new LifeboatError('INTERRUPTED', 'the run was asked to stop')));
   // A server that is paused may accept the connection and say nothing more.
   const late = setTimeout(() => stream.destroy(new Error('no answer')), CONNECT_TIMEOUT_MS);
   try {
@@ -113,9 +113,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         .map(([, sql]) => sql)
         .join('; '),
     );
-    return new ClientSession({ client, stream, abort, broken: () => broken, options }, version);
+    return new ClientSession({ client, stream, forget, broken: () => broken, options }, version);
   } catch (error) {
-    signal.removeEventListener('abort', abort);
+    forget();
     stream.destroy();
     throw connectError(signal.aborted ? signal.reason : (broken ?? error), options);
   } finally {
@@ -123,11 +123,11 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-/** A connection that is open. `broken` says why it is not any more; `abort` ends it when the run is stopped. */
+/** A connection that is open. `broken` says why it is not any more; `forget`: the signal of the run does not end it any more. */
 interface Connection {
   client: Client;
   stream: Duplex;
-  abort(): void;
+  forget(): void;
   broken(): Error | undefined;
   options: SessionOptions;
 }
@@ -172,8 +172,8 @@ class ClientSession implements Session {
   }
 
   async close(): Promise<void> {
-    const { client, stream, abort, options } = this.connection;
-    options.signal.removeEventListener('abort', abort);
+    const { client, stream, forget } = this.connection;
+    forget();
     const ended = client.end().catch(() => undefined);
     // A server that is paused never answers the goodbye.
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);

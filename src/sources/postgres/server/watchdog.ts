@@ -63,16 +63,3 @@ export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: A
     clearInterval(timer);
   }
 }
-
-/** Settles with work that does not hear the signal, or rejects with its reason; the work is then left behind. */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
-}
