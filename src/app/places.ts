@@ -12,7 +12,7 @@ import type { RepositoryOptions } from '../store/repository/repository-info.ts';
 import { destinationError, openElsewhere } from './destinations.ts';
 
 /** What opening a repository takes, wherever it is. */
-export interface PlaceContext {
+interface PlaceContext {
   settings: Settings;
   self: Self;
   project: string;

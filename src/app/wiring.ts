@@ -99,19 +99,19 @@ function makeSource(
   return createFilesSource(planned);
 }
 
-export function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
+function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
   return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
 }
 
 /** What all copying is given. */
-export function copyDepsOf(environment: Environment, plan: Plan) {
+function copyDepsOf(environment: Environment, plan: Plan) {
   const { copies, settings, state, now, log } = environment;
   const { keep, timeZone: zone, stallTimeoutMs } = settings;
   return { copies, plan, keep, state, zone, now, log, stallTimeoutMs };
 }
 
 /** Prunes a copy by its own retention. */
-export function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps['prune']> {
+function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps['prune']> {
   return ({ keep }, repository, fence, signal) => {
     const deps = { ...pruneDepsOf(environment), plan: planWithKeep(plan, keep), ...(keep ? { keep } : {}) };
     return prune({ ...deps, repository, fence, signal }, { dryRun: false });

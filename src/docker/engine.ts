@@ -86,22 +86,36 @@ const EXIT_LAG_MS = 30_000;
  */
 export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number; exitLagMs?: number }): Engine {
   const bounded = createBoundedDocker(options.dockerHost ?? process.env.DOCKER_HOST, process.env, options.log);
+  const caller = createCaller(bounded, options.plainMs ?? PLAIN_MS);
   return {
     exitLagMs: options.exitLagMs ?? EXIT_LAG_MS,
-    ...callsOver(bounded, options.plainMs ?? PLAIN_MS),
+    ...containerCalls(caller),
+    ...execCalls(caller),
   };
 }
 
-function callsOver(bounded: BoundedDocker, plainMs: number): Omit<Engine, 'exitLagMs'> {
-  const call = <T>(bounds: Bounds, work: (docker: Docker) => Promise<T>) =>
-    bounded.call({ timeoutMs: plainMs, ...bounds }, work);
-  const open = <T extends Readable>(
-    { signal }: CallOptions,
-    work: (docker: Docker) => Promise<NodeJS.ReadableStream>,
-  ) => bounded.open<T>({ signal, timeoutMs: plainMs }, work);
-  // dockerode puts ids and names into paths as they are.
-  const container = (docker: Docker, id: string) => docker.getContainer(encodeURIComponent(id));
-  const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
+/** Calls of dockerode within their limits. */
+interface Caller {
+  plainMs: number;
+  call<T>(bounds: Bounds, work: (docker: Docker) => Promise<T>): Promise<T>;
+  open<T extends Readable>(options: CallOptions, work: (docker: Docker) => Promise<NodeJS.ReadableStream>): Promise<T>;
+}
+
+function createCaller(bounded: BoundedDocker, plainMs: number): Caller {
+  return {
+    plainMs,
+    call: (bounds, work) => bounded.call({ timeoutMs: plainMs, ...bounds }, work),
+    open: ({ signal }, work) => bounded.open({ signal, timeoutMs: plainMs }, work),
+  };
+}
+
+// dockerode puts ids and names into paths as they are.
+const container = (docker: Docker, id: string) => docker.getContainer(encodeURIComponent(id));
+const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
+
+type ExecCalls = Pick<Engine, 'execCreate' | 'execStart' | 'execInspect'>;
+
+function containerCalls({ call, open, plainMs }: Caller): Omit<Engine, 'exitLagMs' | keyof ExecCalls> {
   return {
     async ping(o = {}) {
       await call(o, (docker) => docker.ping());
@@ -156,6 +170,11 @@ function callsOver(bounded: BoundedDocker, plainMs: number): Omit<Engine, 'exitL
       const wanted = { stream: true, stdin, stdout: true, stderr: true, hijack: true };
       return open({ signal }, (docker) => container(docker, id).attach(wanted));
     },
+  };
+}
+
+function execCalls({ call, open }: Caller): ExecCalls {
+  return {
     async execCreate(id, spec, o = {}) {
       const made = await call(o, (docker) => container(docker, id).exec(execBody(spec)));
       return checked(answers.execCreated, { Id: made.id }, 'exec').Id;

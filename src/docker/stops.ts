@@ -124,7 +124,7 @@ const RUNS = new Set(['running', 'paused', 'restarting']);
  *   some services look the same until then.
  * - `stopped`: the agent runs again and nothing else does.
  */
-export type ProjectState = 'up' | 'unknown' | 'stopped';
+type ProjectState = 'up' | 'unknown' | 'stopped';
 
 /** Errors: ENGINE_*. */
 export async function projectState(

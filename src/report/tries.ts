@@ -42,7 +42,7 @@ export function earlierOf(report: RunReport, planned: readonly Problem[]): Earli
 }
 
 /** What is known now. */
-export interface Since {
+interface Since {
   /** the newest result of each source, by name */
   results: Readonly<Record<string, { run: string }>>;
   /** names of the sources that are planned; absent: that is not known */

@@ -9,7 +9,14 @@ import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { putPin } from '../store/repository/pins.ts';
 import { holdsDatabase } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
-import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './context.ts';
+import type {
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestoreRequest,
+  RestoreResult,
+} from './context.ts';
 import { prepareDatabases } from './database.ts';
 import { endJournal } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
@@ -121,18 +128,8 @@ async function perform(
     report.canRollBack = !none;
   };
   const load = async () => {
-    const { restored, warnings, withoutDataMs, ...more } = await step('restore', () => prepared.load(keep));
-    // At once: whatever fails from here on, the data is in place.
-    report.restored = restored;
-    report.warnings.push(...warnings);
-    report.steps.push(...(more.steps ?? []));
-    if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
-    if (more.skipped && more.skipped.length > 0) report.skipped = more.skipped;
-    if (more.failed && more.failed.length > 0) {
-      report.failed = more.failed;
-      report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
-      request.signal.throwIfAborted();
-    }
+    noteLoaded(report, await step('restore', () => prepared.load(keep)));
+    if (report.failed) request.signal.throwIfAborted();
   };
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
@@ -158,6 +155,18 @@ async function perform(
   } catch (error) {
     return request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
+}
+
+/** At once: whatever fails from here on, the data is in place. */
+function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, ...more }: Restored): void {
+  report.restored = restored;
+  report.warnings.push(...warnings);
+  report.steps.push(...(more.steps ?? []));
+  if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
+  if (more.skipped && more.skipped.length > 0) report.skipped = more.skipped;
+  if (!more.failed || more.failed.length === 0) return;
+  report.failed = more.failed;
+  report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
 }
 
 interface Services {

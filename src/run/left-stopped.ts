@@ -15,7 +15,7 @@ interface Current {
 }
 
 /** Why a container is not started. */
-export interface Left {
+interface Left {
   why: string;
   /** It is not known for good yet, so the hold stays open: the whole project may be being stopped, since then. */
   open?: Date;

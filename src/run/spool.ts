@@ -17,7 +17,7 @@ export function spoolError(error: unknown): unknown {
 }
 
 /** What clearing a directory of a run takes. */
-export interface ClearDeps {
+interface ClearDeps {
   /** true when a helper of that run still exists; rejects when that is not known */
   hasHelpers(runId: string): Promise<boolean>;
   log: Log;

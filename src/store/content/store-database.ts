@@ -16,7 +16,7 @@ import type { ContentStore, StoredFile } from './content-store.ts';
 import type { IssueCause } from './stored-tree.ts';
 
 /** What is to be said of a database: see `StoredTree`. */
-export type DatabaseIssue = 'torn' | 'damaged' | 'noted';
+type DatabaseIssue = 'torn' | 'damaged' | 'noted';
 
 /** What storing the databases of a tree needs of the tree's storing. */
 interface DatabaseStoringOptions {

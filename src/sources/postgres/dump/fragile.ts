@@ -101,7 +101,7 @@ const COLLATIONS = `SELECT format('collation %I.%I is of version %s now, and was
   WHERE collversion IS NOT NULL AND collversion <> pg_collation_actual_version(c.oid) GROUP BY c.oid, nspname, collname, collversion`;
 
 /** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link EventTriggers}. */
-export const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
+const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
     evtname, current_user, current_user) AS told
   FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled IN ('O', 'A')
    AND current_setting('event_triggers', true) IS DISTINCT FROM 'off' ORDER BY 1`;

@@ -9,7 +9,7 @@ import type { Failure } from './restore-failures.ts';
 const GRANTS = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL'];
 
 /** Which grants failed, of all entries of a dump, and the roles that the server lacks. */
-export interface LostGrants {
+interface LostGrants {
   entries: readonly ArchiveEntry[];
   failures: readonly Failure[];
   missing: readonly string[];
@@ -21,7 +21,7 @@ export function grantIds(entries: readonly ArchiveEntry[]): Set<number> {
 }
 
 /** What {@link grantOneByOne} came to. */
-export interface Granted {
+interface Granted {
   /** what failed otherwise */
   failures: Failure[];
   warnings: string[];

@@ -17,7 +17,7 @@ import type { LoadTablesOptions } from './load-tables.ts';
 import { displayName } from './table-parts.ts';
 
 /** What came of {@link buildTables}. */
-export interface BuiltTables {
+interface BuiltTables {
   /** partitions whose rows may be in other partitions of their tree, see {@link loadedThroughRoot} */
   moving: Set<string>;
   /** what the tables lack */
