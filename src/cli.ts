@@ -5,6 +5,16 @@ import { readVersion } from './base/version.ts';
 import type { Io } from './commands/call.ts';
 import { processIo, run } from './commands/run.ts';
 
+/** How the commands are built: all of them alike, and each with an example. */
+interface Builder {
+  program: Command;
+  /** A command of the program, or of another one. */
+  command(usage: string, description: string, example: string, of?: Command): Command;
+  /** The command can read from elsewhere too. */
+  reading(of: Command): Command;
+  act(name: string): (...args: unknown[]) => Promise<void>;
+}
+
 /** All commands with their arguments. Parsing does nothing but call `io`. */
 export function createProgram(io: Io, done: (status: number) => void): Command {
   const program = new Command('lifeboat')
@@ -13,20 +23,8 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError('(lifeboat --help shows every command)');
-  const JSON_DOC = 'one JSON document on stdout; logs go to stderr';
-  const command = (usage: string, description: string, example: string, of = program) =>
-    of
-      .command(usage)
-      .description(description)
-      .option('--json', JSON_DOC)
-      .addHelpText('after', `\nExample:\n  docker compose exec lifeboat lifeboat ${example}`);
-  const act =
-    (name: string) =>
-    async (...args: unknown[]) => {
-      // Commander hands over the operands, the options and the command itself.
-      const options = args.at(-2) as Record<string, unknown>;
-      done(await run(name, args.slice(0, -2) as (string | string[] | undefined)[], options, io));
-    };
+  const builder = createBuilder(program, io, done);
+  const { command, reading, act } = builder;
   program
     .command('daemon')
     .description('back up on schedule until stopped: what the container runs by itself')
@@ -37,10 +35,6 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
   command('backup [source...]', 'back up now: everything, or the sources named', 'backup db.postgres').action(
     act('backup'),
   );
-  const reading = (of: Command) =>
-    of
-      .option('--from <location>', 'read from elsewhere: a copy by name or number, a directory, or s3://…')
-      .option('--project <name>', 'with --from: the Compose project in it, if it holds several');
   reading(command('snapshots', 'list snapshots, newest first', 'snapshots')).action(act('snapshots'));
   reading(
     command(
@@ -49,6 +43,47 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
       'show latest web.media "**/*.png"',
     ),
   ).action(act('show'));
+  restoreCommands(builder);
+  reading(command('check', 'look whether the repository is whole', 'check --read-data 10%'))
+    .option(
+      '--read-data [share]',
+      'also read and hash everything, or a share such as 10% that moves on each time',
+      share,
+    )
+    .action(act('check'));
+  keepCommands(builder);
+  command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
+  bucketCommands(builder);
+  const notify = program.command('notify').description('work with notifications');
+  command('test', 'send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
+  program.command('tree-job', { hidden: true }).action(act('tree-job'));
+  return program;
+}
+
+function createBuilder(program: Command, io: Io, done: (status: number) => void): Builder {
+  return {
+    program,
+    command: (usage, description, example, of = program) =>
+      of
+        .command(usage)
+        .description(description)
+        .option('--json', 'one JSON document on stdout; logs go to stderr')
+        .addHelpText('after', `\nExample:\n  docker compose exec lifeboat lifeboat ${example}`),
+    reading: (of) =>
+      of
+        .option('--from <location>', 'read from elsewhere: a copy by name or number, a directory, or s3://…')
+        .option('--project <name>', 'with --from: the Compose project in it, if it holds several'),
+    act:
+      (name) =>
+      async (...args) => {
+        // Commander hands over the operands, the options and the command itself.
+        const options = args.at(-2) as Record<string, unknown>;
+        done(await run(name, args.slice(0, -2) as (string | string[] | undefined)[], options, io));
+      },
+  };
+}
+
+function restoreCommands({ command, reading, act }: Builder): void {
   reading(
     command(
       'restore <snapshot> <source>',
@@ -79,13 +114,9 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
     .option('--yes', 'do not ask')
     .action(act('rollback'));
-  reading(command('check', 'look whether the repository is whole', 'check --read-data 10%'))
-    .option(
-      '--read-data [share]',
-      'also read and hash everything, or a share such as 10% that moves on each time',
-      share,
-    )
-    .action(act('check'));
+}
+
+function keepCommands({ command, act }: Builder): void {
   command('copy', 'bring the copies up to date now', 'copy')
     .option('--from <location>', 'the other way: bring the destination everything that a copy has')
     .option('--project <name>', 'with --from: the Compose project in it, if it holds several')
@@ -105,19 +136,9 @@ export function createProgram(io: Io, done: (status: number) => void): Command {
     'say that a source is gone, empty or smaller, a copy is empty, or the destination is another one, on purpose',
     'accept web.media',
   ).action(act('accept'));
-  command('status', 'show the last run, the next one, and how each source stands', 'status').action(act('status'));
-  bucketCommands(program, command, act);
-  const notify = program.command('notify').description('work with notifications');
-  command('test', 'send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
-  program.command('tree-job', { hidden: true }).action(act('tree-job'));
-  return program;
 }
 
-function bucketCommands(
-  program: Command,
-  command: (usage: string, description: string, example: string, of: Command) => Command,
-  act: (name: string) => (...args: unknown[]) => Promise<void>,
-): void {
+function bucketCommands({ program, command, act }: Builder): void {
   const bucket = program.command('bucket').description('look after the bucket of the backups');
   const elsewhere = ['--destination <address>', 'another bucket: s3://bucket/prefix?…'] as const;
   command('setup', 'show what the bucket should be set to; with --yes, set it', 'bucket setup --lock 30d', bucket)
