@@ -13,7 +13,7 @@ interface OwnRepositoryDeps {
   at: string;
   destination: Destination;
   project: string;
-  state: Pick<State, 'repository' | 'saveRepository'>;
+  state: Pick<State, 'repository' | 'saveRepository' | 'saveChainEnd'>;
   log: Log;
   /** why nothing can be kept there, by what is mounted */
   mistaken(): LifeboatError | undefined;
@@ -74,6 +74,7 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
       if (mistaken) throw mistaken;
       const accepted = await acceptInfo(destination, { project, known: await state.repository() });
       await state.saveRepository({ info: accepted.info, name: destination.name });
+      await state.saveChainEnd(undefined);
       return accepted;
     },
   };

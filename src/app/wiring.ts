@@ -23,6 +23,7 @@ import { createFilesSource } from '../sources/files.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
 import type { Source } from '../sources/source.ts';
 import { createVolumeSource } from '../sources/volume.ts';
+import { refuseLostEnd } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { Environment } from './environment.ts';
 
@@ -125,7 +126,13 @@ const EVERYTHING: KeepPolicy = { last: 1_000_000 };
 function aloneOf(environment: Environment) {
   const { lock, lease, plan, log, notifiers } = environment;
   const recover = () => recoverOn(environment, createDispatcher(notifiers, { log }));
-  return { lock, lease, recover, plan, repository: () => environment.repository({ create: false }) };
+  const repository = async () => {
+    const opened = await environment.repository({ create: false });
+    if (environment.otherRepository) return opened;
+    await refuseLostEnd(opened, await opened.snapshots(), await environment.state.chainEnd());
+    return opened;
+  };
+  return { lock, lease, recover, plan, repository };
 }
 
 export function pruneEverywhereDeps(environment: Environment): PruneEverywhereDeps {

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { type LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import { Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
+import type { State } from '../run/state.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
+import { endOfChain, type Place, refuseLostEnd } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -63,7 +65,10 @@ export async function beginRun(
     try {
       const repository = await deps.repository();
       lease ??= await deps.lease(repository);
-      prepared = { plan, journal, lease, repository, list: await repository.snapshots(request.signal) };
+      const list = await repository.snapshots(request.signal);
+      await refuseLostEnd(repository, list, await deps.state.chainEnd());
+      await keepChainEnd(deps.state, endOfChain(list.snapshots), log);
+      prepared = { plan, journal, lease, repository, list };
     } catch (error) {
       note(error);
     }
@@ -76,6 +81,14 @@ export async function beginRun(
     release: async () => lease?.release(),
     end: async () => (journal ? endJournal(journal, log) : undefined),
   };
+}
+
+/** Remembers the end of the chain. A state that cannot be written does not fail a run. */
+export async function keepChainEnd(state: State, end: Place | undefined, log: Log): Promise<void> {
+  if (!end) return;
+  await state.saveChainEnd(end).catch((error: unknown) => {
+    log.warn('the newest snapshot could not be remembered', { ...errorInfo(error) });
+  });
 }
 
 /** A safety snapshot is of what runs: its restore has found it. */

@@ -8,7 +8,7 @@ import { spoolError } from '../run/spool.ts';
 import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isSettled } from '../store/repository/commit.ts';
-import { chosenSources, type Prepared, type Run } from './begin.ts';
+import { chosenSources, keepChainEnd, type Prepared, type Run } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
 import { type Captured, vanishedOutcome } from './outcome.ts';
@@ -141,6 +141,7 @@ async function commit(
   const { fence } = context.lease;
   const sending = () => context.journal.record({ type: 'commit' });
   await context.repository.commit(manifest, { fence, sending });
+  await keepChainEnd(deps.state, { id: manifest.id, sequence: manifest.sequence }, context.log);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>

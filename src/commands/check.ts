@@ -20,6 +20,7 @@ export async function checkRepository(call: Call): Promise<number> {
     readData,
     spool: path.join(SPOOL, 'runs'),
     signal: io.signal,
+    chainEnd: app.otherRepository ? undefined : await app.state.chainEnd(),
     progress: (done, total) => line.show(done, total),
     ...(after === undefined ? {} : { after }),
   });
@@ -85,7 +86,10 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
     lines.push(`Dated in the future, since a clock was wrong: ${ids}. The order of snapshots is not affected.`);
   }
   for (const { error } of result.records) lines.push(`! ${error.message} (${error.code})`, `  ${error.hint}`);
-  for (const { error } of [...manifests, ...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
+  for (const { error } of manifests) {
+    lines.push(`! ${error.message} (${error.code})`, ...(error.hint ? [`  ${error.hint}`] : []));
+  }
+  for (const { error } of [...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
   for (const { snapshot, source, extent, files, unknown, examples } of affected) {
     const what =
       extent === 'whole'
@@ -112,7 +116,12 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
   for (const [source, id] of Object.entries(result.restorable)) {
     lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);
   }
-  if (otherRepository) return [...lines, 'Delete what is damaged there: `lifeboat copy` brings it again.'].join('\n');
+  if (otherRepository) {
+    // Without its own check, the destination may have lost what is damaged here.
+    const mend =
+      'If `lifeboat check` finds no problem at the destination: delete what is damaged here, and `lifeboat copy` brings it again.';
+    return [...lines, ...(damaged.length > 0 ? [mend] : [])].join('\n');
+  }
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have it: restore with ${elsewhere}.`);
   return [

@@ -9,6 +9,7 @@ import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import { refuseLostEnd } from '../store/repository/chain.ts';
 import { type Call, print } from './call.ts';
 import { renderSourceStatuses } from './status-text.ts';
 
@@ -85,8 +86,13 @@ async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manife
   const { repository, error } = await app.own.look();
   if (error) return { manifests: [], problem: error };
   try {
-    const { snapshots = [] } = (await repository?.snapshots(io.signal)) ?? {};
-    return { manifests: snapshots.map(({ manifest }) => manifest) };
+    if (!repository) return { manifests: [] };
+    const list = await repository.snapshots(io.signal);
+    const manifests = list.snapshots.map(({ manifest }) => manifest);
+    return await refuseLostEnd(repository, list, await app.state.chainEnd()).then(
+      () => ({ manifests }),
+      (cause: unknown) => ({ manifests, problem: toLifeboatError(cause) }),
+    );
   } catch (cause) {
     io.signal.throwIfAborted();
     return { manifests: [], problem: toLifeboatError(cause) };

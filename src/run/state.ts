@@ -6,6 +6,7 @@ import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
+import type { Place } from '../store/repository/chain.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 
@@ -61,6 +62,10 @@ export interface State {
   repository(): Promise<KnownRepository | undefined>;
   /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
+  /** the end of the chain of snapshots at the destination, as it was seen last */
+  chainEnd(): Promise<Place | undefined>;
+  /** undefined: it is not known any more */
+  saveChainEnd(end: Place | undefined): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   /** `own`: what it says of its own sources, where it covers earlier tries too */
@@ -98,7 +103,8 @@ export interface State {
 }
 
 /** Files that speak of one repository: places in its chain, and names of its objects. */
-const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json'];
+const CHAIN_END = 'chain-end.json';
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAIN_END];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
@@ -125,6 +131,8 @@ export function openState(directory: string): State {
       if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
       await writeJson(file('repository.json'), known);
     },
+    chainEnd: () => readJson<Place>(file(CHAIN_END)),
+    saveChainEnd: (end) => (end ? writeJson(file(CHAIN_END), end) : forget([file(CHAIN_END)])),
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report, own = report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });

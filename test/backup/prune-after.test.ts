@@ -29,6 +29,7 @@ let held: Pruned['held'];
 let error: LifeboatError | undefined;
 let copied: { prune: boolean }[];
 let copy: (signal: AbortSignal) => Promise<CopyReport>;
+let committed: { manifest: Manifest; hash: string }[];
 let nextRun: Date | undefined;
 let whenWanted: (() => AbortSignal) | undefined;
 beforeEach(() => {
@@ -39,6 +40,7 @@ beforeEach(() => {
   held = undefined;
   error = undefined;
   copied = [];
+  committed = [];
   copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
   nextRun = undefined;
   whenWanted = undefined;
@@ -50,8 +52,11 @@ async function run(request: Partial<BackupRequest>) {
   const repository = {
     destination: { name: '/backups', async *list() {} },
     keys: {},
-    snapshots: async () => ({ snapshots: [], damaged: [] }),
-    commit: async (manifest: Manifest) => ({ manifest, hash: '' }),
+    snapshots: async () => ({ snapshots: [...committed], damaged: [] }),
+    commit: async (manifest: Manifest) => {
+      committed.push({ manifest, hash: '' });
+      return { manifest, hash: '' };
+    },
     removeObjects: async () => ({ removed: [], refused: [] }),
   } as unknown as Repository;
   const deps: BackupDeps = {

@@ -251,4 +251,26 @@ describe('a destination that cannot be right', () => {
     expect((await stack.backup()).code).toBe(0);
     expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
   });
+
+  it('has lost snapshots that were there: refused until they are back, or what is there is accepted', async () => {
+    const inside = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+    // The project's directory is gone, and lifeboat.json is not.
+    await inside('mkdir /tmp/lost && mv /backups/[!l]* /tmp/lost/ && ls /backups/lifeboat.json');
+    const { code, report } = await stack.backup();
+    expect({ code, error: report.error?.code }, JSON.stringify(report)).toEqual({ code: 1, error: 'CHAIN_BROKEN' });
+    expect((await stack.objects()).filter((key) => key.endsWith('manifest.json'))).toEqual([]);
+    expect((await stack.lifeboat('check')).stdout).toContain('has lost snapshots');
+    const status = await stack.lifeboat('status');
+    expect({ code: status.code, text: status.stdout }).toEqual({
+      code: 1,
+      text: expect.stringContaining('! destination: /backups has lost snapshots'),
+    });
+    await inside('rm -rf /backups/[!l]*; mv /tmp/lost/* /backups/');
+    expect((await stack.backup()).code).toBe(0);
+    // An older state of the same disk.
+    await inside('rm -r "$(ls -d /backups/*/snapshots/* | tail -n 1)"');
+    expect((await stack.backup()).report.error?.code).toBe('CHAIN_BROKEN');
+    await stack.json('accept', 'destination');
+    expect((await stack.backup()).code).toBe(0);
+  });
 });
