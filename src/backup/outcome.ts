@@ -66,7 +66,8 @@ export function storedOutcome(source: StoredSource): Captured {
       index: source.index,
       packs,
       skipped,
-      keep: formatKeep(planned.keep),
+      // The last policy that is known stays in force once the source is gone.
+      ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
       // A safety snapshot holds data that is about to be replaced: it is expected to have lost something.
       ...(since !== undefined && source.trigger !== 'safety' ? { fell: { since } } : {}),
     },
