@@ -1,4 +1,4 @@
-import type { BigIntStats } from 'node:fs';
+import { type BigIntStats, statSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from './area.ts';
@@ -113,7 +113,23 @@ export function openRoot(root: string): Directory {
   try {
     return Directory.open(root);
   } catch (error) {
-    throw unreadable(root, error);
+    throw isFile(root) ? singleFile(root, error) : unreadable(root, error);
+  }
+}
+
+/** A bind mount of a single file looks like any other to the engine. */
+function singleFile(root: string, cause: unknown): LifeboatError {
+  return new LifeboatError('TREE_UNREADABLE', `the mount is a single file, not a directory: ${root}`, {
+    cause,
+    hint: 'Mount the directory that holds the file, and select that mount with the label.',
+  });
+}
+
+function isFile(root: string): boolean {
+  try {
+    return statSync(root, { throwIfNoEntry: false })?.isDirectory() === false;
+  } catch {
+    return false;
   }
 }
 
