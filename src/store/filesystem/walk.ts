@@ -1,4 +1,5 @@
-import { type BigIntStats, statSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from './area.ts';
@@ -113,7 +114,7 @@ export function openRoot(root: string): Directory {
   try {
     return Directory.open(root);
   } catch (error) {
-    throw isFile(root) ? singleFile(root, error) : unreadable(root, error);
+    throw isFile(root, error) ? singleFile(root, error) : unreadable(root, error);
   }
 }
 
@@ -125,9 +126,12 @@ function singleFile(root: string, cause: unknown): LifeboatError {
   });
 }
 
-function isFile(root: string): boolean {
+/** True where only the last part of the path is no directory. */
+function isFile(root: string, error: unknown): boolean {
+  if (!hasErrno(error, 'ENOTDIR')) return false;
   try {
-    return statSync(root, { throwIfNoEntry: false })?.isDirectory() === false;
+    Directory.open(dirname(root)).close();
+    return true;
   } catch {
     return false;
   }
