@@ -2,7 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
 import type { SourceReport, Trigger } from '../report/events.ts';
-import type { LastGood } from '../run/history.ts';
+import { type LastGood, lastGoodReport } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
@@ -84,7 +84,7 @@ function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorIn
 }
 
 function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
-  return lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {};
+  return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */
