@@ -1,7 +1,7 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { PlannedSource, Problem } from '../plan/model.ts';
-import { withHold } from '../run/hold.ts';
+import { type FindStarted, withHold } from '../run/hold.ts';
 import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
 import { MAX_DOCUMENT } from '../store/objects/objects.ts';
@@ -32,11 +32,16 @@ export async function captureAll({ deps, context, sources, captured, problems }:
   for (const { hold, sources: group } of groupByHold(sources)) {
     context.signal.throwIfAborted();
     const waiting = [...group];
-    const captureGroup = async (warnings: string[]) => {
+    const captureGroup = async (warnings: string[], started: FindStarted = async () => undefined) => {
       for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
         const planned = source;
         const gone = await whyGone(context, captured);
-        await captureOne(planned, () => (gone ? capturer.failed(planned, gone) : capturer.capture(planned, warnings)));
+        await captureOne(planned, async () => {
+          if (gone) return capturer.failed(planned, gone);
+          const one = await capturer.capture(planned, warnings);
+          const stop = planned.kind === 'volume' ? planned.stop.map(({ id }) => id) : [];
+          return withLoss(one, stop.length > 0 ? await started(stop) : undefined);
+        });
       }
     };
     try {
@@ -60,6 +65,15 @@ export async function captureAll({ deps, context, sources, captured, problems }:
       for (const source of waiting) await captureOne(source, () => capturer.failed(source, error));
     }
   }
+}
+
+/** The outcome of a source whose files may not be consistent for that reason: what is stored counts as a part. */
+function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | undefined): Captured {
+  if (!why || report.status === 'failed') return { report, entry, ...rest };
+  const error = errorInfo(why);
+  const loss =
+    report.status === 'ok' ? { status: 'partial' as const, error } : { warnings: [...report.warnings, error.message] };
+  return { report: { ...report, ...loss }, entry: { ...entry, ...loss }, ...rest };
 }
 
 /** Longest that the sources of a manifest may be, bytes: the rest of it is small. */

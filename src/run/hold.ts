@@ -21,8 +21,6 @@ export interface Hold {
   post?: Hook;
   /** all that are to be stopped */
   stop: ContainerRef[];
-  /** true where `work` needs them stopped to its end: one that somebody else started meanwhile is a failure */
-  strict?: boolean;
   /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
   leftHeld?: (error: unknown) => boolean;
 }
@@ -36,7 +34,6 @@ export function holdOf(source: PlannedSource): Hold | undefined {
   return {
     container,
     stop,
-    strict: true,
     ...(source.pre ? { pre: source.pre } : {}),
     ...(source.post ? { post: source.post } : {}),
   };
@@ -46,18 +43,17 @@ export function holdOf(source: PlannedSource): Hold | undefined {
  * Runs `work` while containers are held: `pre` has run, and those that are to be stopped are. Whatever `work` comes to,
  * those that ran are started again, and `post` is run once `pre` was begun. Every step is recorded before it is made, so
  * that {@link releaseHolds} can finish what failed or what a crash cut short. `work` is given warnings about how the
- * containers stopped.
+ * containers stopped, and can ask whether one of them was started since: see {@link whyStarted}.
  *
- * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does, or a container was started by somebody else while
- * it had to be stopped; those of `work`.
+ * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does; those of `work`.
  */
 export async function withHold<T>(
   hold: Hold,
   deps: HoldDeps,
   signal: AbortSignal,
-  work: (warnings: string[]) => Promise<T>,
+  work: (warnings: string[], started: FindStarted) => Promise<T>,
 ): Promise<T> {
-  const stops = await runningOf(hold.stop, deps.engine);
+  await runningOf(hold.stop, deps.engine);
   const hooked = (hold.pre || hold.post) && (await deps.engine.inspectContainer(hold.container.id)).running;
   const done: JournalEntry[] = [];
   const record = (entry: JournalEntry) => {
@@ -67,9 +63,10 @@ export async function withHold<T>(
   if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
   const holdAndWork = async () => {
     if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
-    const result = await work(await stopAll(stops, { ...deps, record }, signal));
-    if (hold.strict) await checkStillStopped(stops, deps.engine);
-    return result;
+    // `pre` may take minutes, and restart a container: what is recorded is how they are right before the stop.
+    const stops = await runningOf(hold.stop, deps.engine);
+    const warnings = await stopAll(stops, { ...deps, record }, signal);
+    return work(warnings, (ids) => whyStarted(stops, ids, deps.engine));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
   if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
@@ -103,16 +100,29 @@ async function runningOf(containers: readonly ContainerRef[], engine: Engine): P
   return found;
 }
 
-/** HOOK_FAILED when somebody started one of them meanwhile. */
-async function checkStillStopped(stops: readonly Stop[], engine: Engine): Promise<void> {
-  for (const { container, startedAt } of stops) {
+/** See {@link whyStarted}: of the containers with these ids. */
+export type FindStarted = (ids: readonly string[]) => Promise<LifeboatError | undefined>;
+
+/** HOOK_FAILED, to be reported, when somebody started one of these containers since they were stopped; undefined: nobody did. */
+async function whyStarted(
+  stops: readonly Stop[],
+  ids: readonly string[],
+  engine: Engine,
+): Promise<LifeboatError | undefined> {
+  for (const { container, startedAt } of stops.filter((stop) => ids.includes(stop.container.id))) {
     // One that is gone cannot have written.
     const now = await engine.inspectContainer(container.id).catch(() => undefined);
     if (!now || now.startedAt === startedAt) continue;
-    throw new LifeboatError('HOOK_FAILED', `${container.name} was started while its volumes were read`, {
-      hint: 'Its files may not be consistent with each other: run the backup again, and leave the service stopped until it ends.',
+    const { name } = container;
+    const message = now.running
+      ? `${name} was started while its volumes were read`
+      : `${name} was started and stopped again while its volumes were read, and is stopped now`;
+    const start = now.running ? '' : `Start ${name} if it is meant to run. `;
+    return new LifeboatError('HOOK_FAILED', message, {
+      hint: `${start}The stored files may not be consistent with each other: run the backup again, and do not start or restart the service until it ends.`,
     });
   }
+  return undefined;
 }
 
 /** Stops all at the same time; resolves to warnings. When one cannot be stopped, the others are waited for. */

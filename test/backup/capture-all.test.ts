@@ -3,7 +3,8 @@ import { captureAll, failTooLarge } from '../../src/backup/capture-all.ts';
 import type { BackupDeps, RunContext } from '../../src/backup/context.ts';
 import type { Captured } from '../../src/backup/outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
-import type { PlannedSource } from '../../src/plan/model.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { PlannedSource, Problem } from '../../src/plan/model.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import { inMemory } from '../store/memory-destination.ts';
 
@@ -62,4 +63,40 @@ test('sources that would make the manifest too large to be read back fail alone,
   await failTooLarge({ failed }, captured, 800);
   expect(failures.at(-1)).toEqual(['large', 'SNAPSHOT_TOO_LARGE']);
   expect(captured.map(({ report }) => report.name)).toEqual(['a', 'huge', 'large', 'b']);
+});
+
+test('a volume whose container was started while it was read is stored as a part, in the manifest too', async () => {
+  let startedAt = 'monday';
+  const ref = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+  const engine = {
+    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt }),
+    stopContainer: async () => undefined,
+    startContainer: async () => undefined,
+  };
+  const outcome = (name: string) =>
+    ({ report: { name, status: 'ok', warnings: [] }, entry: { status: 'ok', warnings: [] } }) as unknown as Captured;
+  const deps = {
+    dispatcher: { emit: () => undefined },
+    holdDeps: () => ({ engine, log: silentLog, record: () => undefined, patienceMs: 3000 }),
+    capturer: () => ({
+      capture: async ({ name }: PlannedSource) => {
+        if (name === 'web.b') startedAt = 'tuesday';
+        return outcome(name);
+      },
+    }),
+  } as unknown as BackupDeps;
+  const context = { signal: new AbortController().signal, log: silentLog, repository: {} } as unknown as RunContext;
+  const source = { kind: 'volume', project: 'shop', service: 'web', containerId: 'c1', containerName: ref.name };
+  const sources = ['web.a', 'web.b', 'web.c'].map(
+    (name) => ({ ...source, name, stop: [{ id: 'c1', name: ref.name }] }) as unknown as PlannedSource,
+  );
+  const captured: Captured[] = [];
+  const problems: Problem[] = [];
+  await captureAll({ deps, context, sources, captured, problems });
+  expect(captured.map(({ entry }) => entry.status)).toEqual(['ok', 'partial', 'partial']);
+  expect(captured[1]).toMatchObject({
+    report: { status: 'partial', error: { code: 'HOOK_FAILED', message: expect.stringContaining('was started') } },
+    entry: { error: { code: 'HOOK_FAILED' } },
+  });
+  expect(problems).toEqual([]);
 });

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Engine, EventsOptions } from '../../src/docker/engine.ts';
-import { type Hold, withHold } from '../../src/run/hold.ts';
+import { type FindStarted, type Hold, withHold } from '../../src/run/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
 
@@ -298,13 +298,31 @@ describe('what somebody else decided on a container while it was held', () => {
     expect(asked().running).toBe(running);
   });
 
-  test('a backup does not count as well when it was started meanwhile', async () => {
-    const start = async () => Object.assign(asked(), { startedAt: TUESDAY, running: true });
-    const strict = withHold({ ...stopped, strict: true }, deps, signal, start);
-    await expect(strict).rejects.toMatchObject({
-      code: 'HOOK_FAILED',
-      message: expect.stringContaining('was started'),
+  test.each([
+    [true, 'was started while'],
+    [false, 'is stopped now'],
+  ])('is told to a backup that needed it stopped (it runs: %s)', async (running, message) => {
+    const start = async (_: string[], started: FindStarted) => {
+      const before = await started(['c1']);
+      Object.assign(asked(), { startedAt: TUESDAY, running });
+      return { before, other: await started(['c2']), after: await started(['c1']) };
+    };
+    expect(await withHold(stopped, deps, signal, start)).toMatchObject({
+      ...{ before: undefined, other: undefined },
+      after: { code: 'HOOK_FAILED', message: expect.stringContaining(message) },
     });
+  });
+
+  test('is not what its own pre hook did: one that restarted meanwhile is started again', async () => {
+    const execStart = fake.engine.execStart;
+    fake.engine.execStart = async (...options) => {
+      asked().startedAt = TUESDAY;
+      return execStart(...options);
+    };
+    const begin = async (_: string[], started: FindStarted) => started(['c1']);
+    expect(await withHold({ ...stopped, pre: ['freeze'] }, deps, signal, begin)).toBeUndefined();
+    expect(starts()).toEqual(['start c1']);
+    expect(asked().running).toBe(true);
   });
 
   test.each([
