@@ -13,7 +13,11 @@ let repository: Repository;
 beforeEach(() => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-end-'));
   const destination = createLocalDestination({ root: directory });
-  repository = { destination, project: 'shop', signing: { active: false, sign: (_: string, text: string) => text } } as unknown as Repository;
+  repository = {
+    destination,
+    project: 'shop',
+    signing: { active: false, sign: (_: string, text: string) => text },
+  } as unknown as Repository;
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
