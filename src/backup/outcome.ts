@@ -2,7 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
 import type { SourceReport, Trigger } from '../report/events.ts';
-import type { LastGood } from '../run/history.ts';
+import { type LastGood, lastGoodReport } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
@@ -66,7 +66,8 @@ export function storedOutcome(source: StoredSource): Captured {
       index: source.index,
       packs,
       skipped,
-      keep: formatKeep(planned.keep),
+      // The last policy that is known stays in force once the source is gone.
+      ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
       // A safety snapshot holds data that is about to be replaced: it is expected to have lost something.
       ...(since !== undefined && source.trigger !== 'safety' ? { fell: { since } } : {}),
     },
@@ -83,7 +84,7 @@ function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorIn
 }
 
 function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
-  return lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {};
+  return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 
 /** The outcome of a source that recent snapshots have and the plan does not. */

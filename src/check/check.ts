@@ -59,8 +59,10 @@ export interface CheckResult {
   affected: Affected[];
   /** what it takes to read the snapshots */
   keys: NeededKey[];
-  /** for each source the newest snapshot from which all of it can be restored, as far as this check saw */
+  /** for each source the newest snapshot from which all that it holds of it can be restored, as far as this check saw */
   restorable: Record<string, string | null>;
+  /** the same, of the snapshots that hold the whole source: not partly failed */
+  whole: Record<string, string | null>;
   /** ids of snapshots that are dated in the future: a clock was wrong. No damage */
   ahead: string[];
   /** whether anything at all can still be restored */
@@ -105,7 +107,8 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     signatures: chain.signatures,
     affected,
     keys: neededKeys(snapshots),
-    restorable: restorableOf(snapshots, affected),
+    restorable: newestOf(snapshots, affected, ['ok', 'partial']),
+    whole: newestOf(snapshots, affected, ['ok']),
     ahead: datedAhead(snapshots),
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
@@ -207,12 +210,17 @@ async function affectedSource(
   }
 }
 
-function restorableOf(snapshots: readonly Snapshot[], affected: readonly Affected[]): Record<string, string | null> {
+/** For each source, the newest undamaged snapshot in which it has one of the statuses. */
+function newestOf(
+  snapshots: readonly Snapshot[],
+  affected: readonly Affected[],
+  statuses: readonly ManifestSource['status'][],
+): Record<string, string | null> {
   const bad = new Set(affected.map(({ snapshot, source }) => `${snapshot} ${source}`));
   const result: Record<string, string | null> = {};
   for (const { manifest } of snapshots) {
     for (const [source, { status }] of Object.entries(manifest.sources)) {
-      result[source] ??= status === 'failed' || bad.has(`${manifest.id} ${source}`) ? null : manifest.id;
+      result[source] ??= statuses.includes(status) && !bad.has(`${manifest.id} ${source}`) ? manifest.id : null;
     }
   }
   return result;

@@ -71,6 +71,16 @@ function signatureLines({ snapshots, signatures: { checked, signed, unsigned, ke
   return lines;
 }
 
+/** What is left of each source when something is damaged. Only a snapshot that holds the whole source is called whole. */
+export function restorableLines({ restorable, whole }: Pick<CheckResult, 'restorable' | 'whole'>): string[] {
+  return Object.entries(restorable).map(([source, id]) => {
+    const wholeId = whole[source] ?? null;
+    const best = wholeId === null ? 'no whole snapshot is left' : `newest whole snapshot is ${wholeId}`;
+    if (id === null || id === wholeId) return `  ${source}: ${best}`;
+    return `  ${source}: ${best}; newest (partly failed) snapshot is ${id}`;
+  });
+}
+
 function renderCheck(result: CheckResult, otherRepository: boolean, copies: readonly { name: string }[]): string {
   const { snapshots, objects, bytes, bytesRead, damaged, unread, stopped, manifests, affected } = result;
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
@@ -109,9 +119,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
     const isWell = !stopped && unread.length === 0 && result.records.length === 0;
     return (isWell ? [...lines, 'No problem found.'] : lines).join('\n');
   }
-  for (const [source, id] of Object.entries(result.restorable)) {
-    lines.push(id === null ? `  ${source}: no whole snapshot is left` : `  ${source}: newest whole snapshot is ${id}`);
-  }
+  lines.push(...restorableLines(result));
   if (otherRepository) return [...lines, 'Delete what is damaged there: `lifeboat copy` brings it again.'].join('\n');
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have it: restore with ${elsewhere}.`);

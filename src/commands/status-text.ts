@@ -1,6 +1,7 @@
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/text.ts';
+import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
 
 const WORDS: Record<Attention, string> = {
@@ -13,13 +14,18 @@ const WORDS: Record<Attention, string> = {
   ahead: 'date ahead',
 };
 
+/** A source of which no snapshot is whole has no good one. */
+function goodness({ entry }: LastGood): string {
+  return entry.status === 'partial' ? 'none whole, newest' : 'last good';
+}
+
 /** The sources as `status` shows them: a table, and below it why each one that needs attention does. */
 export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, paint: Paint): string[] {
   const rows = all.map(({ name, attention, last, lastGood }) => [
     oneLine(name),
     attention === null ? 'ok' : WORDS[attention],
     last ? formatAgo(new Date(last.at), now) : '',
-    lastGood ? `last good ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
+    lastGood ? `${goodness(lastGood)} ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
     lastGood ? formatBytes(lastGood.entry.bytes) : '',
     lastGood?.snapshot ?? '',
   ]);

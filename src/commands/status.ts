@@ -6,6 +6,7 @@ import { copyStateLines } from '../report/copy-text.ts';
 import { formatAgo } from '../report/format.ts';
 import { retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
+import { lastGoodReport } from '../run/history.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -76,7 +77,7 @@ function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
     attention,
     last: last ?? null,
     ...(missing ? { missing } : {}),
-    lastGood: lastGood ? { snapshot: lastGood.snapshot, at: lastGood.at, bytes: lastGood.entry.bytes } : null,
+    lastGood: lastGood ? { ...lastGoodReport(lastGood), bytes: lastGood.entry.bytes } : null,
   };
 }
 

@@ -57,7 +57,9 @@ export function together(one: readonly Snapshot[], other: readonly Snapshot[]): 
 
 /** The plan as it counts at a copy with a retention of its own, which goes before the labels. */
 export function planWithKeep(plan: Plan, keep: KeepPolicy | undefined): Plan {
-  return keep ? { ...plan, sources: plan.sources.map((source) => ({ ...source, keep })) } : plan;
+  if (!keep) return plan;
+  // What a label may mean does not count there either.
+  return { ...plan, sources: plan.sources.map(({ keepInDoubt: _, ...source }) => ({ ...source, keep })) };
 }
 
 /** The end of the oldest snapshot among what is still to be done: since then the copy is behind. */

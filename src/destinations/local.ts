@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
+import { constants, createReadStream, type Dirent } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
@@ -55,7 +55,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
     },
 
     async *list(prefix, { signal } = {}) {
-      for await (const object of listFiles(root, checkPrefix(prefix))) {
+      for await (const object of listFiles(root, checkPrefix(prefix), await wayTo(root, prefix))) {
         signal?.throwIfAborted();
         yield object;
       }
@@ -130,11 +130,17 @@ function explained(file: Readable, key: string): Readable {
   return file;
 }
 
-/** Depth first, in the order of whole keys: a directory sorts as its name with the slash. */
-async function* listFiles(root: string, prefix: string): AsyncGenerator<ObjectInfo> {
+/**
+ * Depth first, in the order of whole keys: a directory sorts as its name with the slash. Follows links to directories, as get
+ * and put do. `way`: the directories above, so that a link back to one of them is not followed.
+ */
+async function* listFiles(root: string, prefix: string, way: readonly string[] = []): AsyncGenerator<ObjectInfo> {
   let entries: { key: string; directory: boolean }[];
+  let here: string;
   try {
-    entries = (await readdir(join(root, prefix), { withFileTypes: true }))
+    here = await identify(join(root, prefix));
+    if (way.includes(here)) return;
+    entries = (await readEntries(root, prefix))
       .filter((entry) => !entry.name.startsWith('.') && (entry.isDirectory() || entry.isFile()))
       // The root of an ext file system has this, for root's eyes only.
       .filter((entry) => prefix !== '' || entry.name !== 'lost+found')
@@ -150,7 +156,7 @@ async function* listFiles(root: string, prefix: string): AsyncGenerator<ObjectIn
   entries.sort((a, b) => compareKeys(a.key, b.key));
   for (const { key, directory } of entries) {
     if (directory) {
-      yield* listFiles(root, key);
+      yield* listFiles(root, key, [...way, here]);
       continue;
     }
     // Its name is there, and that is what others must hear of: one file keeps none of them from being listed.
@@ -159,6 +165,37 @@ async function* listFiles(root: string, prefix: string): AsyncGenerator<ObjectIn
     else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
       yield { key, size: undefined, unread: notReadable(key, found.error) };
   }
+}
+
+/** The device and inode of a directory. */
+async function identify(directory: string): Promise<string> {
+  const { dev, ino } = await stat(directory, { bigint: true });
+  return `${dev}:${ino}`;
+}
+
+/** The directories above a prefix, from the root down; those that are not there are left out. */
+async function wayTo(root: string, prefix: string): Promise<string[]> {
+  const parts = prefix.split('/').slice(0, -1);
+  const above = parts.map((_, depth) => join(root, ...parts.slice(0, depth)));
+  const found = await Promise.all(above.map((directory) => identify(directory).catch(() => undefined)));
+  return found.filter((one) => one !== undefined);
+}
+
+/** The entries of a directory, with links to directories as directories. A link to the root or into it gives no second names. */
+async function readEntries(root: string, prefix: string): Promise<Pick<Dirent, 'name' | 'isDirectory' | 'isFile'>[]> {
+  const entries = await readdir(join(root, prefix), { withFileTypes: true });
+  const links = entries.filter((entry) => entry.isSymbolicLink());
+  if (links.length === 0) return entries;
+  const inside = `${await realpath(root)}/`;
+  const followed = new Set<string>();
+  for (const { name } of links) {
+    const target = await realpath(join(root, prefix, name)).catch(() => undefined);
+    if (target === undefined || `${target}/`.startsWith(inside) || inside.startsWith(`${target}/`)) continue;
+    if ((await stat(target).catch(() => undefined))?.isDirectory()) followed.add(name);
+  }
+  return entries.map((entry) =>
+    followed.has(entry.name) ? { name: entry.name, isDirectory: () => true, isFile: () => false } : entry,
+  );
 }
 
 async function removeEmptyParents(root: string, directory: string): Promise<void> {

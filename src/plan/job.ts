@@ -1,4 +1,4 @@
-import { blocksAll, labelProblem, nothingLabelled } from './label-problems.ts';
+import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { ContainerFacts, FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
 import { uniqueSlugs } from './names.ts';
@@ -49,13 +49,27 @@ function planService(service: Service, slug: string, input: PlanInput, problems:
   const { subject } = service;
   const usable: Asked[] = [];
   for (const asked of service.containers) {
-    problems.push(...asked.mistakes.map((mistake) => labelProblem(subject, mistake, asks(asked))));
+    problems.push(
+      ...asked.mistakes.map((mistake) =>
+        labelProblem(subject, mistake, { container: asked.container, asked: asks(asked) }),
+      ),
+    );
     if (!asked.mistakes.some(blocksAll)) usable.push(asked);
   }
   const postgres = planPostgres(usable, slug, input.settings);
   const volumes = planVolumes(usable, slug, input);
   problems.push(...[...postgres.problems, ...volumes.problems].map((problem) => ({ ...problem, subject })));
-  return [...postgres.sources, ...volumes.sources].map((source) => ({ source, subject }));
+  const doubt = keepDoubt(service);
+  return [...postgres.sources, ...volumes.sources].map((source) => ({ source: { ...source, ...doubt }, subject }));
+}
+
+/** Whichever container of a service has the mistake: it is meant for all that the service's sources hold. */
+function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> {
+  const about = containers.flatMap(({ container, mistakes }) =>
+    mistakes.filter((mistake) => isAboutKeep(mistake, container.labels[mistake.key])),
+  );
+  const [first] = about;
+  return first ? { keepInDoubt: `the label ${visible(first.key.slice(0, 80))} has a mistake` } : {};
 }
 
 interface Part {

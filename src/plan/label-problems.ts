@@ -1,12 +1,18 @@
-import { type LABELS, ownLabels } from './labels.ts';
-import type { Problem } from './model.ts';
+import { LABELS, ownLabels } from './labels.ts';
+import type { ContainerFacts, Problem } from './model.ts';
+import { parseKeep } from './retention.ts';
 import { asks, isInScope, type PlanInput, type Service } from './services.ts';
 import { type Mistake, quote } from './values/fields.ts';
-import { didYouMean } from './values/suggest.ts';
+import { didYouMean, suggest } from './values/suggest.ts';
 
 const NOT_BACKED_UP = 'it is not backed up';
 
-/** What a mistake in a label leads to. Where a default is safe it is used: better too much than nothing. */
+const NOTHING_PRUNED = 'no snapshot of it is pruned until that is corrected';
+
+/**
+ * What a mistake in a label leads to. Where a default is safe it is used: better too much than nothing. No default is safe for
+ * `lifeboat.keep`: one that keeps less would remove history at once.
+ */
 const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.postgres': 'its databases are not backed up',
   'lifeboat.postgres.databases': 'all databases are backed up',
@@ -17,7 +23,7 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.volumes.exclude': 'all files are backed up',
   'lifeboat.stop': 'its volumes are not backed up',
   'lifeboat.schedule': 'LIFEBOAT_SCHEDULE is used',
-  'lifeboat.keep': 'LIFEBOAT_KEEP is used',
+  'lifeboat.keep': NOTHING_PRUNED,
   'lifeboat.name': NOT_BACKED_UP,
   'lifeboat.exec.pre': NOT_BACKED_UP,
   'lifeboat.exec.post': NOT_BACKED_UP,
@@ -28,9 +34,25 @@ export function blocksAll({ key, kind }: Mistake): boolean {
   return kind === 'invalid' && CONSEQUENCES[key as keyof typeof LABELS] === NOT_BACKED_UP;
 }
 
+interface Labelled {
+  container: ContainerFacts;
+  asked: boolean;
+}
+
+/** True for a label that nobody can read as a keep policy, and that may be meant as one: by its name, or by its value. */
+export function isAboutKeep({ key, kind }: Mistake, value: string | undefined): boolean {
+  if (kind === 'unused') return false;
+  if (kind === 'invalid') return key === 'lifeboat.keep';
+  const isNamedSo = /keep|retain|retention/i.test(key) || suggest(key, Object.keys(LABELS)) === 'lifeboat.keep';
+  return isNamedSo || (value !== undefined && 'value' in parseKeep(value));
+}
+
 /** A mistake in a label as a problem. `asked`: the container asks to be backed up, so that the mistake has a consequence. */
-export function labelProblem(subject: string, { key, kind, message, hint }: Mistake, asked: boolean): Problem {
-  const consequence = asked && kind === 'invalid' ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
+export function labelProblem(subject: string, mistake: Mistake, { container, asked }: Labelled): Problem {
+  const { key, kind, message, hint } = mistake;
+  const known = kind === 'invalid' ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
+  const found = isAboutKeep(mistake, container.labels[key]) ? NOTHING_PRUNED : known;
+  const consequence = asked ? found : undefined;
   return {
     severity: 'error',
     code: kind === 'unknown' ? 'LABEL_UNKNOWN' : 'LABEL_INVALID',

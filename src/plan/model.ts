@@ -71,6 +71,8 @@ interface SourceBase {
   /** five-field cron expression or @alias, already validated */
   schedule: string;
   keep: KeepPolicy;
+  /** why it is not known which policy is meant, such as a misspelt `lifeboat.keep`: nothing of the source is pruned then */
+  keepInDoubt?: string;
   pre?: Hook;
   post?: Hook;
 }

@@ -33,7 +33,8 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
   if (planned) {
     // What is good may be all that there will ever be, as long as nobody has seen to it.
     const failed = standing?.last?.status === 'failed';
-    return { policy: planned.keep, ...fall, ...(failed ? { hold: `${name} failed last` } : {}) };
+    const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
+    return { policy: planned.keep, ...fall, ...(hold === undefined ? {} : { hold }) };
   }
   const isGoneForGood = standing === undefined;
   if (isGoneForGood) return fall;

@@ -29,10 +29,19 @@ export interface SourceReport {
   /** it is suddenly much smaller than in its last good snapshot; the warnings say how much */
   fell?: boolean;
   error?: ErrorInfo;
-  /** when the source was last backed up well before this run (ISO time), if ever */
-  lastGood?: { snapshot: string; at: string };
+  /** the last good snapshot of the source before this run, if any */
+  lastGood?: LastGoodReport;
   /** it is of an earlier try of the same scheduled run: the id of that */
   run?: string;
+}
+
+/** The last good snapshot of a source. */
+export interface LastGoodReport {
+  snapshot: string;
+  /** ISO time */
+  at: string;
+  /** no snapshot holds the whole source: this is the newest that holds a part of it */
+  partial?: true;
 }
 
 /** A source that was no part of a run and is not well, by its own newest result. */
@@ -43,7 +52,7 @@ export interface OtherSource {
   /** ISO time of that result */
   at?: string;
   error?: ErrorInfo;
-  lastGood?: { snapshot: string; at: string };
+  lastGood?: LastGoodReport;
 }
 
 /** What retention removed: snapshots, objects of content, and the bytes of these. */

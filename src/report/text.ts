@@ -83,13 +83,14 @@ export function outcome(result: SourceReport): string {
   return `${what} · ${formatBytes(result.newBytes)} new${files}`;
 }
 
-/** What is still safe when a source failed. */
+/** What is still safe when a source failed. A snapshot that holds only a part of the source is not called good. */
 export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): string {
   if (result.lastGood === undefined) return 'nothing is stored of this source yet';
-  const { at, snapshot } = result.lastGood;
+  const { at, snapshot, partial } = result.lastGood;
+  const which = partial ? 'no snapshot is whole; the newest (partly failed) snapshot' : 'the last good snapshot';
   const age = now.getTime() - Date.parse(at);
-  if (isFuture(Date.parse(at), now.getTime())) return `the last good snapshot is dated in the future (${snapshot})`;
-  return `the last good snapshot is ${formatAge(age)} old (${snapshot})`;
+  if (isFuture(Date.parse(at), now.getTime())) return `${which} is dated in the future (${snapshot})`;
+  return `${which} is ${formatAge(age)} old (${snapshot})`;
 }
 
 /** An error as people read it: `error: … (CODE)`, then cause, hint and what is safe. Redacted; one line each. */

@@ -1,6 +1,6 @@
 import { type Accepted, isAccepted } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
-import type { SourceReport } from '../report/events.ts';
+import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 
 /** An entry of a source, with the snapshot it stands in. */
@@ -16,6 +16,11 @@ export interface LastGood {
  */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
+}
+
+/** The same as reports and `--json` carry it. */
+export function lastGoodReport({ snapshot, at, entry }: LastGood): LastGoodReport {
+  return { snapshot, at, ...(entry.status === 'partial' ? { partial: true as const } : {}) };
 }
 
 /** The same, but the newest even if a part of it could not be read: what the next tree is compared with. */

@@ -6,7 +6,7 @@ import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
-import { type LastGood, lastGoodOf, vanishedSources } from './history.ts';
+import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
 
 /** How each source stands by its own newest result: a run tells of its own sources alone, and the next run hides it. */
 
@@ -104,7 +104,7 @@ export function othersOf(all: readonly SourceStatus[], done: readonly string[]):
         attention,
         ...(last ? { at: last.at } : {}),
         ...(last?.error ? { error: last.error } : {}),
-        ...(lastGood ? { lastGood: { snapshot: lastGood.snapshot, at: lastGood.at } } : {}),
+        ...(lastGood ? { lastGood: lastGoodReport(lastGood) } : {}),
       },
     ];
   });

@@ -270,3 +270,23 @@ test('what cannot be looked at in a copy is neither removed there nor sent again
       .sort(),
   );
 });
+
+test('a snapshot that holds a source in part can be restored, and is not whole', async () => {
+  const repository = await bench.main();
+  const { snapshots, ...rest } = await repository.snapshots();
+  const [newest, second] = snapshots;
+  const partly = snapshots.map((snapshot) => {
+    if (snapshot !== newest) return snapshot;
+    const { manifest } = snapshot;
+    const sources = Object.entries(manifest.sources).map(([name, one]) => [
+      name,
+      { ...one, status: 'partial' as const },
+    ]);
+    return { ...snapshot, manifest: { ...manifest, sources: Object.fromEntries(sources) } };
+  });
+  repository.snapshots = async () => ({ ...rest, snapshots: partly });
+  const signal = new AbortController().signal;
+  const { restorable, whole } = await check(repository, { readData: 0, spool: bench.root, signal });
+  expect(restorable[MEDIA]).toBe(newest?.manifest.id);
+  expect(whole[MEDIA]).toBe(second?.manifest.id);
+});

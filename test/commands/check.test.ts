@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
-import { statusOf } from '../../src/commands/check.ts';
+import { restorableLines, statusOf } from '../../src/commands/check.ts';
 
 const well = { snapshots: 1, damaged: [], unread: [], records: [], manifests: [], usable: true };
 const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
@@ -17,4 +17,15 @@ test.each<[string, object, number, number]>([
   ['there is nothing', { snapshots: 0 }, 1, 4],
 ])('the exit status when %s', (_, over, rules, status) => {
   expect(statusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);
+});
+
+test('a snapshot that is partly failed is not called whole', () => {
+  const restorable = { 'db.postgres': 'new', 'web.media': 'new', 'lite.lite': 'new', config: null };
+  const whole = { 'db.postgres': 'old', 'web.media': 'new', 'lite.lite': null, config: null };
+  expect(restorableLines({ restorable, whole })).toEqual([
+    '  db.postgres: newest whole snapshot is old; newest (partly failed) snapshot is new',
+    '  web.media: newest whole snapshot is new',
+    '  lite.lite: no whole snapshot is left; newest (partly failed) snapshot is new',
+    '  config: no whole snapshot is left',
+  ]);
 });

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -160,6 +160,27 @@ describe('local destination', () => {
     for (const key of ['link', 'fifo', 'empty']) {
       await expect(destination.get(key)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
     }
+  });
+
+  test('a directory that was moved elsewhere, with a link in its place, is listed; a cycle of links ends', async () => {
+    const root = newRoot();
+    const disk = newRoot();
+    const destination = createLocalDestination({ root });
+    symlinkSync(disk, join(root, 'p'));
+    const packs = newRoot();
+    symlinkSync(packs, join(disk, 'packs'));
+    await destination.put('p/packs/ab/one', Readable.from(['1']));
+    await destination.put('p/snapshots/two', Readable.from(['2']));
+    const all = ['p/packs/ab/one', 'p/snapshots/two'];
+    for (const prefix of ['', 'p/']) expect(await keys(destination, prefix), prefix).toEqual(all);
+    // Back to directories on the way, to the root, and to nothing.
+    symlinkSync(disk, join(packs, 'back'));
+    symlinkSync(packs, join(packs, 'self'));
+    symlinkSync(root, join(packs, 'root'));
+    symlinkSync('nowhere', join(packs, 'gone'));
+    for (const prefix of ['', 'p/']) expect(await keys(destination, prefix), prefix).toEqual(all);
+    // What is above the prefix is on the way too: no manifest turns up among the packs.
+    expect(await keys(destination, 'p/packs/')).toEqual(['p/packs/ab/one']);
   });
 
   test('old temporary files are swept, new ones and objects stay', async () => {

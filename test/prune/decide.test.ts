@@ -1,6 +1,11 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { planWithKeep } from '../../src/copy/plan.ts';
+import { buildPlan } from '../../src/plan/job.ts';
 import { decideKept } from '../../src/plan/keep.ts';
-import { keepSnapshot } from '../../src/prune/decide.ts';
+import type { Plan } from '../../src/plan/model.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
+import { keepRules, keepSnapshot } from '../../src/prune/decide.ts';
+import type { SourceStatus } from '../../src/run/source-status.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 
 const DAY_MS = 86_400_000;
@@ -30,4 +35,49 @@ test('the last snapshot that holds a database stays while nobody can connect to 
   expect(keptOf(['archive'])).not.toContain('day-1');
   // One that was dropped needs nobody's data any more.
   expect(keptOf([])).not.toContain('day-2');
+});
+
+describe('a keep label with a mistake', () => {
+  const names = ['db.postgres'];
+  const keep = { daily: 3 };
+  const settings = parseSettings({ LIFEBOAT_KEEP: '3d' }, () => '');
+  const planOf = (labels: Record<string, string>) => {
+    const container = {
+      ...{ id: 'c1', name: 'shop-db-1', project: 'shop', service: 'db', imageId: 'i', running: true },
+      ...{ labels: { 'lifeboat.postgres': 'true', ...labels }, imageLabels: {}, env: {}, mounts: [] },
+    };
+    return buildPlan({ containers: [container], project: 'shop', settings, configFiles: false });
+  };
+  const keptOf = (plan: Plan) => {
+    const manifests = Array.from({ length: 60 }, (_, i) => serverOf(60 - i, ['app'], []));
+    for (const { sources } of manifests) Object.assign(sources['db.postgres'] as object, { keep: '100d' });
+    const listSourceStatuses = names.map((name) => ({ name, attention: null }) as unknown as SourceStatus);
+    const rules = keepRules({ manifests, plan, keep, listSourceStatuses, accepted: {} });
+    const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
+    const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 2, 1, 12) });
+    return decisions.filter((one) => one.keep).length;
+  };
+
+  test.each([
+    ['lifeboat.keep', '100 d'],
+    ['lifeboat.keep', ''],
+    ['lifeboat.kep', '100d'],
+    ['Lifeboat.Keep', '100d'],
+    ['lifeboat.postgres.keep', '100d'],
+    ['lifeboat.volumes.media.keep', '100 d'],
+    ['lifeboat.retention', '100 days'],
+    ['lifeboat.history', '100d'],
+  ])('%s: "%s" lets nothing be pruned, at the destination and in copies', (label, value) => {
+    const plan = planOf({ [label]: value });
+    expect(plan.problems).toMatchObject([{ message: expect.stringContaining('no snapshot of it is pruned') }]);
+    expect(keptOf(plan)).toBe(60);
+    expect(keptOf(planWithKeep(plan, undefined))).toBe(60);
+    // A copy with a retention of its own never went by the label.
+    expect(keptOf(planWithKeep(plan, { daily: 5 }))).toBe(5);
+  });
+
+  test.each([{}, { 'lifeboat.keep': '3d' }, { 'lifeboat.databses': 'app' }, { 'lifeboat.scheduel': '0 3 * * *' }])(
+    'the labels %j leave no doubt',
+    (labels) => expect(keptOf(planOf(labels as Record<string, string>))).toBe(3),
+  );
 });

@@ -3,6 +3,7 @@ import { renderSourceStatuses } from '../../src/commands/status-text.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { overall } from '../../src/report/events.ts';
 import { plainPaint } from '../../src/report/paint.ts';
+import { safety } from '../../src/report/text.ts';
 import {
   type LastResult,
   listSourceStatuses,
@@ -158,4 +159,21 @@ test('a source that fell needs attention until somebody accepts it, and is no fa
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
   // Gone with the snapshot itself: there is nothing to keep any more.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
+});
+
+test('a source that was never stored whole has no last good snapshot; its newest is called partly failed', () => {
+  const all = ask({ plan: plan('a'), manifests: [manifest(20, { a: 'partial' }), manifest(19, { a: 'partial' })] });
+  const [row] = renderSourceStatuses(all, new Date('2026-11-20T09:00:00Z'), plainPaint);
+  expect(row).toContain('none whole, newest 5h ago');
+  expect(row).not.toContain('last good');
+  const [other] = othersOf(all, []);
+  expect(other?.lastGood).toMatchObject({ snapshot: '20261120T030000Z-aaaaaa', partial: true });
+  expect(safety(other ?? {}, new Date('2026-11-20T09:05:00Z'))).toBe(
+    'no snapshot is whole; the newest (partly failed) snapshot is 6h old (20261120T030000Z-aaaaaa)',
+  );
+  const [good] = othersOf(
+    ask({ plan: plan('a'), manifests: [manifest(20, { a: 'partial' }), manifest(19, { a: 'ok' })] }),
+    [],
+  );
+  expect(good?.lastGood).toEqual({ snapshot: '20261119T030000Z-aaaaaa', at: '2026-11-19T03:05:00.000Z' });
 });

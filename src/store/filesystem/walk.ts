@@ -1,4 +1,5 @@
 import type { BigIntStats } from 'node:fs';
+import { dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from './area.ts';
@@ -113,7 +114,26 @@ export function openRoot(root: string): Directory {
   try {
     return Directory.open(root);
   } catch (error) {
-    throw unreadable(root, error);
+    throw isFile(root, error) ? singleFile(root, error) : unreadable(root, error);
+  }
+}
+
+/** A bind mount of a single file looks like any other to the engine. */
+function singleFile(root: string, cause: unknown): LifeboatError {
+  return new LifeboatError('TREE_UNREADABLE', `the mount is a single file, not a directory: ${root}`, {
+    cause,
+    hint: 'Mount the directory that holds the file, and select that mount with the label.',
+  });
+}
+
+/** True where only the last part of the path is no directory. */
+function isFile(root: string, error: unknown): boolean {
+  if (!hasErrno(error, 'ENOTDIR')) return false;
+  try {
+    Directory.open(dirname(root)).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -6,6 +6,7 @@ import type { Destination } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
 import { isRefusal } from '../objects/objects.ts';
 import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewestLease } from './lease-row.ts';
+import { isExpired } from './lease-seen.ts';
 
 /**
  * The lease of a project at a destination: who may write there, among agents that know nothing of each other. An agent that takes the
@@ -69,7 +70,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   const token = randomUUID();
   for (let tried = 1; ; tried++) {
     const newest = await readNewestLease(deps);
-    if (newest.lease && isOthers(newest.lease, deps)) throw locked(deps, newest.number, newest.lease);
+    if (newest.lease && isOthers(newest.lease, newest.number, deps)) throw locked(deps, newest.number, newest.lease);
     const number = newest.number + 1;
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
     if ((await putNext(deps, number, own)) && (await settle(deps, number, token))) return hold(deps, own, number);
@@ -84,7 +85,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
 /** Whether another agent has the lease now; nothing is changed. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
   const newest = await readNewestLease(deps);
-  return newest.lease !== undefined && isOthers(newest.lease, deps);
+  return newest.lease !== undefined && isOthers(newest.lease, newest.number, deps);
 }
 
 /**
@@ -221,8 +222,10 @@ async function settle(deps: LeaseDeps, number: number, token: string): Promise<b
   return true;
 }
 
-function isOthers({ home, expires, released }: LeaseObject, deps: Pick<LeaseDeps, 'home' | 'now'>): boolean {
-  return !released && home !== deps.home && deps.now().getTime() < Date.parse(expires);
+function isOthers(lease: LeaseObject, number: number, deps: Omit<LeaseDeps, 'holder' | 'log'>): boolean {
+  if (lease.released || lease.home === deps.home) return false;
+  const place = `${deps.home} ${deps.destination.name} ${leaseKey(deps.project, number)}`;
+  return !isExpired(lease, { place, now: deps.now().getTime(), lengthMs: LEASE_MS });
 }
 
 function locked({ destination, project }: LeaseDeps, number: number, { holder, expires }: LeaseObject): LifeboatError {

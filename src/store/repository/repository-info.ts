@@ -39,7 +39,9 @@ export async function readOrCreateInfo(
   { create, copyOf, known, signal }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
 ): Promise<RepositoryInfo> {
   const destination = signal ? until(at, signal) : at;
-  const found = await readInfo(destination);
+  const found = await readInfo(destination).catch((error: unknown) => {
+    throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? canBeMended(error) : error;
+  });
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
   if (found) return found;
@@ -79,7 +81,7 @@ export type Acceptance =
 
 /**
  * Takes a destination as it is now: the repository in it, a new one where it is empty, or the one that is known where only
- * lifeboat.json is missing.
+ * lifeboat.json is missing or damaged.
  *
  * @throws DEST_FOREIGN for other things; FORMAT_UNSUPPORTED; OBJECT_DAMAGED; what the destination throws: then nothing is accepted
  */
@@ -87,16 +89,35 @@ export async function acceptInfo(
   destination: Destination,
   { project, known }: { project: string; known: KnownRepository | undefined },
 ): Promise<{ info: RepositoryInfo; how: Acceptance }> {
-  const found = await readInfo(destination);
-  if (found) return { info: found, how: 'found' };
   const lost = known?.info;
-  if (lost) {
-    for await (const { key } of destination.list(`${project}/snapshots/`)) {
-      if (key.endsWith('/manifest.json')) return { info: await createInfo(destination, lost), how: 'mended' };
-    }
+  let broken: LifeboatError | undefined;
+  const found = await readInfo(destination).catch((error: unknown) => {
+    if (!lost || !hasCode(error, 'OBJECT_DAMAGED')) throw error;
+    broken = error;
+    return undefined;
+  });
+  if (found) return { info: found, how: 'found' };
+  if (lost && (await hasSnapshots(destination, project))) {
+    if (broken) await destination.delete(INFO_KEY);
+    return { info: await createInfo(destination, lost), how: 'mended' };
   }
+  // Without snapshots of the project, nothing shows that it was this repository.
+  if (broken) throw broken;
   await refuseOtherThings(destination, undefined);
   return { info: await createInfo(destination), how: 'created' };
+}
+
+async function hasSnapshots(destination: Destination, project: string): Promise<boolean> {
+  for await (const { key } of destination.list(`${project}/snapshots/`))
+    if (key.endsWith('/manifest.json')) return true;
+  return false;
+}
+
+function canBeMended(error: LifeboatError): LifeboatError {
+  return new LifeboatError(error.code, error.message, {
+    cause: error.cause,
+    hint: 'Check the disk. If these are your backups, `lifeboat accept destination` writes lifeboat.json again.',
+  });
 }
 
 async function refuseOtherThings(destination: Destination, known: KnownRepository | undefined): Promise<void> {
@@ -126,7 +147,11 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
     const other = hasCode(error, 'DEST_EXISTS') ? await readInfo(destination) : undefined;
     if (other && copyOf && other.id !== copyOf.id) throw otherRepository(destination);
     if (other) return other;
-    throw error;
+    if (!hasCode(error, 'DEST_EXISTS')) throw error;
+    throw new LifeboatError('DEST_EXISTS', `${INFO_KEY} at ${destination.name} is a directory or a link, not a file`, {
+      cause: error,
+      hint: 'Move it away, then run the command again.',
+    });
   }
 }
 

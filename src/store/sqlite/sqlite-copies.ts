@@ -4,7 +4,7 @@ import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
 import { isAt, READ_FLAGS } from '../filesystem/read-file.ts';
 import { type CopyOutcome, copyDatabase, hasRoom } from './sqlite-copy.ts';
-import { isInParts, isSqlite, lastWritten, SQLITE_HEADER, stateOf, usesWal } from './sqlite-file.ts';
+import { isInParts, isSqlite, lastWritten, obstacleAt, SQLITE_HEADER, stateOf, usesWal } from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';
 
 /** How long writers of a database without a log may be kept waiting, milliseconds: less than applications wait for a lock. */
@@ -16,7 +16,9 @@ const CHECK_MS_PER_BYTE = 1 / 10_000;
 const CHECK_MAX_MS = 30 * 60_000;
 /** https://www.sqlite.org/rescode.html */
 const ERROR = 1;
+const IOERR = 10;
 const CORRUPT = 11;
+const CANTOPEN = 14;
 const NOT_A_DATABASE = 26;
 /** What `integrity_check` says of rows that break a rule of their table: the file is sound. */
 const ABOUT_ROWS = /^(CHECK constraint failed|(NULL|NUMERIC|TEXT|non-[A-Z]+) value (missing )?in)/;
@@ -100,7 +102,8 @@ export class SqliteCopies {
   private async hold(absolute: Buffer): Promise<boolean> {
     const answer = await this.ask('hold', absolute);
     if (answer.kind !== 'failed') return true;
-    this.refusal = `a transaction may be under way: ${answer.message}`;
+    const cannotOpen = answer.code === CANTOPEN || answer.code === IOERR;
+    this.refusal = (cannotOpen && obstacleAt(absolute)) || `a transaction may be under way: ${answer.message}`;
     return answer.code === ERROR || answer.code === CORRUPT || answer.code === NOT_A_DATABASE;
   }
 

@@ -65,6 +65,21 @@ export function companionAt(absolute: Buffer, companion: Companion): FileStat | 
   }
 }
 
+/** What keeps SQLite from opening a database: a directory, link or the like under the name of a companion. For people. */
+export function obstacleAt(absolute: Buffer): string | undefined {
+  for (const companion of COMPANIONS) {
+    try {
+      const stats = lstatSync(companionPath(absolute, companion), { throwIfNoEntry: false });
+      if (!stats || stats.isFile()) continue;
+      const kind = stats.isDirectory() ? 'a directory' : stats.isSymbolicLink() ? 'a symbolic link' : 'a special file';
+      return `its ${companion} is ${kind}, where SQLite keeps a file: rename it`;
+    } catch {
+      // What cannot be looked at is no proof.
+    }
+  }
+  return undefined;
+}
+
 /**
  * A few hex digits that change whenever the database does, its log and journal included. Two equal ones mean that nothing
  * has to be copied, but for {@link UNSETTLED}, which proves nothing.

@@ -85,3 +85,19 @@ test.each([
 ])('an issue has its path already: %s', (text, said) => {
   expect(messageWithoutPath(Object.assign(new Error(text), { errno: -1 }))).toBe(said);
 });
+
+test('a mount of a single file is called that, with what to do; one that is not there is not', async () => {
+  const file = join(root, 'app.db');
+  writeFileSync(file, 'x');
+  await expect(walk(file).next()).rejects.toMatchObject({
+    code: 'TREE_UNREADABLE',
+    message: `the mount is a single file, not a directory: ${file}`,
+    hint: expect.stringContaining('Mount the directory that holds the file'),
+  });
+  for (const missing of [join(root, 'gone'), join(file, 'below')]) {
+    await expect(walk(missing).next()).rejects.toMatchObject({
+      code: 'TREE_UNREADABLE',
+      message: `cannot read the directory ${missing}`,
+    });
+  }
+});

@@ -215,6 +215,20 @@ describe('clocks that are wrong', () => {
     await a.fence();
   });
 
+  test('an end that is dated a year ahead counts no longer than a lease lasts; a holder that lives keeps it', async () => {
+    clocks.a = NOON + YEAR;
+    const a = await takeLease(agent('a'));
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b = NOON + LEASE_MS - 1;
+    await a.fence();
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b = NOON + LEASE_MS;
+    await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b = NOON + 2 * LEASE_MS;
+    await takeLease(agent('b'));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
   test('set while the lease is held: the holder goes on', async () => {
     const a = await takeLease(agent('a'));
     for (const jump of [YEAR, -YEAR, 0]) {

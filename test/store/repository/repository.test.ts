@@ -1,4 +1,13 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -15,6 +24,7 @@ import {
 import { newSnapshotId, parseSnapshotId } from '../../../src/store/objects/snapshot-id.ts';
 import { resolveSnapshot } from '../../../src/store/repository/chain.ts';
 import { openRepository } from '../../../src/store/repository/repository.ts';
+import { acceptInfo, type KnownRepository, readInfo } from '../../../src/store/repository/repository-info.ts';
 import { keys } from '../../contract/destination.ts';
 import { scratchBase } from '../helpers.ts';
 
@@ -90,6 +100,54 @@ describe('opening a repository', () => {
       writeFileSync(join(root, 'lifeboat.json'), text);
       await expect(open(), text).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
     }
+  });
+});
+
+describe('a lifeboat.json that is broken', () => {
+  const known = async () => {
+    const { info } = await open();
+    mkdirSync(join(root, 'shop/snapshots/a'), { recursive: true });
+    writeFileSync(join(root, 'shop/snapshots/a/manifest.json'), '{}');
+    rmSync(join(root, 'lifeboat.json'));
+    return { info };
+  };
+  const accept = (of: KnownRepository | undefined) => acceptInfo(destination, { project: 'shop', known: of });
+
+  test.each(['', '{', '{"format":1}'])(
+    'is written again by an acceptance, and the first message says so: %j',
+    async (text) => {
+      const before = await known();
+      writeFileSync(join(root, 'lifeboat.json'), text);
+      await expect(
+        openRepository(destination, { project: 'shop', create: true, keys: {}, known: before }),
+      ).rejects.toMatchObject({ code: 'OBJECT_DAMAGED', hint: expect.stringContaining('lifeboat accept destination') });
+      expect(await accept(before)).toEqual({ info: before.info, how: 'mended' });
+      expect(await readInfo(destination)).toEqual(before.info);
+    },
+  );
+
+  test('stays as it is where the id is not known, the project has no snapshots, or the format is newer', async () => {
+    const before = await known();
+    writeFileSync(join(root, 'lifeboat.json'), '');
+    await expect(accept(undefined)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    const other = acceptInfo(destination, { project: 'blog', known: before });
+    await expect(other).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    expect(readFileSync(join(root, 'lifeboat.json'), 'utf8')).toBe('');
+    writeFileSync(join(root, 'lifeboat.json'), '{"format":2}');
+    await expect(accept(before)).rejects.toMatchObject({ code: 'FORMAT_UNSUPPORTED' });
+  });
+
+  test.each<[string, (path: string) => void]>([
+    ['a directory', (path) => mkdirSync(path)],
+    ['a link', (path) => symlinkSync('elsewhere', path)],
+  ])('%s in its place is named, with what to do', async (_, make) => {
+    const before = await known();
+    make(join(root, 'lifeboat.json'));
+    await expect(accept(before)).rejects.toMatchObject({
+      code: 'DEST_EXISTS',
+      message: `lifeboat.json at ${root} is a directory or a link, not a file`,
+      hint: expect.stringContaining('Move it away'),
+    });
   });
 });
 

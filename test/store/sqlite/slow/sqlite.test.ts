@@ -4,6 +4,7 @@ import {
   copyFileSync,
   existsSync,
   linkSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -415,4 +416,16 @@ describe('a single database restored into a volume in use', () => {
     await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
     expect(rowsOf(join(bench.tree, 'data.db'))).toBe(9);
   });
+});
+
+test.each<[string, string, (path: string) => void]>([
+  ['-wal', 'a directory', (path) => mkdirSync(path)],
+  ['-journal', 'a directory', (path) => mkdirSync(path)],
+])('a database whose %s is %s: the reason is named', async (companion, kind, make) => {
+  const database = new DatabaseSync(join(bench.tree, 'app.db'));
+  database.exec('CREATE TABLE t (a); INSERT INTO t VALUES (1)');
+  database.close();
+  make(join(bench.tree, `app.db${companion}`));
+  const { torn } = await bench.storeSettled({ spool: bench.spool });
+  expect(torn[0]?.message ?? '').toContain(`its ${companion} is ${kind}`);
 });
