@@ -117,6 +117,8 @@ const mount = z
     return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
   });
 
+const hostConfig = z.object({ NetworkMode: text, RestartPolicy: z.object({ Name: text }).nullish() });
+
 export const summaries = z.array(
   z
     .object({
@@ -175,12 +177,7 @@ export const container = z
       Env: environment,
       StopTimeout: z.number().nullish(),
     }),
-    HostConfig: z.object({
-      NetworkMode: text,
-      AutoRemove: flag,
-      RestartPolicy: z.object({ Name: text }).nullish(),
-      Tmpfs: z.record(z.string(), z.unknown()).nullish(),
-    }),
+    HostConfig: hostConfig.extend({ AutoRemove: flag, Tmpfs: z.record(z.string(), z.unknown()).nullish() }),
     Mounts: z
       .array(mount)
       .nullish()
