@@ -41,6 +41,8 @@ export interface ContainerDetails {
   /** its entry point and arguments, as they are run */
   command: string[];
   mounts: Mount[];
+  /** where `tmpfs:` of Compose (`--tmpfs`) mounts one, which `mounts` leaves out */
+  tmpfs: string[];
   /** `bridge`, `container:<id>`, a network's name… */
   networkMode: string;
   /** the engine removes it as soon as it stops (`--rm`) */
@@ -115,6 +117,8 @@ const mount = z
     return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
   });
 
+const hostConfig = z.object({ NetworkMode: text, RestartPolicy: z.object({ Name: text }).nullish() });
+
 export const summaries = z.array(
   z
     .object({
@@ -173,7 +177,7 @@ export const container = z
       Env: environment,
       StopTimeout: z.number().nullish(),
     }),
-    HostConfig: z.object({ NetworkMode: text, AutoRemove: flag, RestartPolicy: z.object({ Name: text }).nullish() }),
+    HostConfig: hostConfig.extend({ AutoRemove: flag, Tmpfs: z.record(z.string(), z.unknown()).nullish() }),
     Mounts: z
       .array(mount)
       .nullish()
@@ -201,6 +205,7 @@ export const container = z
       env: c.Config.Env,
       command: [c.Path, ...c.Args],
       mounts: c.Mounts,
+      tmpfs: Object.keys(c.HostConfig.Tmpfs ?? {}),
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,
       restartPolicy: c.HostConfig.RestartPolicy?.Name ?? '',

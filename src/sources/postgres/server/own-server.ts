@@ -24,6 +24,8 @@ const START_LIMIT_S = 600;
 /** By how much a clock may be set back meanwhile. */
 const CLOCK_STEP_S = 5;
 
+const RECORD_GONE = 'the record of that one is gone';
+
 /** The way to a server that has to be proved. */
 interface ProofContext {
   engine: Engine;
@@ -37,8 +39,9 @@ interface ProofContext {
 
 /**
  * Proves that the server which sessions reach is the one in the container: by the start, port and shared memory that `postmaster.pid` in
- * the container records, and by the system identifier in its `pg_control`. A contradiction is final. Where there is no record of a
- * server that may run, a loopback address in a network namespace that no other container shares is proof as well.
+ * the container records, and by the system identifier in its `pg_control`. A contradiction is final. On a loopback address in a network
+ * namespace that no other container shares, a record that is older than the container says nothing of start and port, and no record is
+ * needed where the engine cannot read the data directory (a tmpfs, a refusal). Elsewhere a process that only forwards would pass.
  */
 export class ServerProof {
   readonly #context: ProofContext;
@@ -61,10 +64,10 @@ export class ServerProof {
    * Errors: PG_WRONG_SERVER where nothing could prove the server; ENGINE_*.
    */
   async mayBeAnother(signal: AbortSignal): Promise<boolean> {
-    const { found, source, address } = this.#context;
+    const { found } = this.#context;
     const others = await this.#maySendElsewhere(signal);
     if (!others || this.isProved) return others;
-    if (!found.postmaster) throw wrongServer(source, address, found.refused ?? false);
+    if (!found.postmaster) throw await this.#wrongServer(found, undefined, signal);
     return others;
   }
 
@@ -75,7 +78,7 @@ export class ServerProof {
    */
   async check(session: Session, signal: AbortSignal): Promise<void> {
     const proved = this.#proved;
-    const { source, address } = this.#context;
+    const { source, found } = this.#context;
     if (!proved) {
       const { superuser, ...seen } = await ask(session);
       const reached = { ...seen, ...(superuser ? await askMore(session) : {}) };
@@ -85,22 +88,38 @@ export class ServerProof {
     }
     const now = await ask(session);
     if (now.systemIdentifier !== proved.systemIdentifier || now.port !== proved.port)
-      throw wrongServer(source, address, false, 'it is another one than that of the sessions before');
+      throw await this.#wrongServer(found, 'it is another one than that of the sessions before', signal);
     if (now.startedAt !== proved.startedAt) throw restarted(source.containerName);
   }
 
   async #prove(reached: ReachedServer, signal: AbortSignal): Promise<void> {
-    const { engine, source, address, found } = this.#context;
+    const { engine, source, found } = this.#context;
     if (found.postmaster && difference(found, reached) === undefined) return;
     // It may have been restarted since.
     const again = await findServer(engine, source, { signal });
-    const why = again.postmaster ? difference(again, reached) : found.postmaster && 'the record of that one is gone';
+    const why = difference(again, reached) ?? (found.postmaster && !again.postmaster ? RECORD_GONE : undefined);
     if (again.postmaster && why === undefined) return;
-    const others = await this.#maySendElsewhere(signal);
-    const stale = again.postmaster !== undefined && (await this.#isStale(again.postmaster, signal));
-    // Nothing but the container's own server listens on the loopback of a namespace of its own.
-    if (!others && (why === undefined || stale)) return;
-    throw wrongServer(source, address, again.refused ?? false, why);
+    if (!(await this.#maySendElsewhere(signal)) && (await this.#isExcused(again, reached, signal))) return;
+    throw await this.#wrongServer(again, why, signal);
+  }
+
+  /** True where the container has nothing that a server of its own on the loopback would have to agree with. */
+  async #isExcused(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
+    const { postmaster, systemIdentifier } = again;
+    if (systemIdentifier !== undefined && systemIdentifier !== reached.systemIdentifier) return false;
+    if (postmaster) return systemIdentifier !== undefined && (await this.#isStale(postmaster, signal));
+    if (this.#context.found.postmaster) return false;
+    return again.unread === true || (await this.#onTmpfs(signal)) !== undefined;
+  }
+
+  /** The data directory that is on a tmpfs, which the engine does not see (`GET /containers/<id>/archive`). */
+  async #onTmpfs(signal: AbortSignal): Promise<string | undefined> {
+    const { engine, source } = this.#context;
+    const { mounts, tmpfs } = await engine.inspectContainer(source.containerId, { signal });
+    const bases = [...mounts.filter(({ type }) => type === 'tmpfs').map(({ destination }) => destination), ...tmpfs];
+    // The surest first: an image's usual directory says nothing where another one is named.
+    const named = source.dataDirectories[0];
+    return named !== undefined && isBelow(named, [...bases, '/dev/shm']) ? named : undefined;
   }
 
   /** Any other address may lead out of the container, and a volume may hold the sockets of two servers. */
@@ -120,6 +139,40 @@ export class ServerProof {
     const container = await engine.inspectContainer(source.containerId, { signal });
     return startedAt < Date.parse(container.startedAt) / 1000 - CLOCK_STEP_S;
   }
+
+  /** @param why in what it is another server; undefined where nothing proves that it is the own one */
+  async #wrongServer(found: ContainerServer, why: string | undefined, signal: AbortSignal): Promise<LifeboatError> {
+    const { source, address, host } = this.#context;
+    const { containerName } = source;
+    const message =
+      why === undefined
+        ? `nothing proves that the server at ${address} is that of database container ${containerName}`
+        : `the server at ${address} is not that of database container ${containerName}: ${why}`;
+    const shared = host.startsWith('/')
+      ? `Two containers may share the socket directory ${host}`
+      : (await this.#maySendElsewhere(signal))
+        ? 'Another container may share the network of this one (network_mode)'
+        : 'A process that only forwards connections (a pooler) is not a server: label the container of the server itself';
+    const missing = why === undefined ? await this.#whatIsMissing(found, signal) : undefined;
+    const advice =
+      missing ?? `Check that the server of ${containerName} is running. Nothing was read from the other, or changed.`;
+    return new LifeboatError('PG_WRONG_SERVER', message, { hint: `${shared}. ${advice}` });
+  }
+
+  async #whatIsMissing({ refused, systemIdentifier }: ContainerServer, signal: AbortSignal): Promise<string> {
+    const { containerName, dataDirectories } = this.#context.source;
+    if (refused) return 'Let GET /containers/<id>/archive through in the proxy of the Docker socket.';
+    const onTmpfs = await this.#onTmpfs(signal);
+    if (onTmpfs !== undefined)
+      return `The data directory ${onTmpfs} is on a tmpfs, which the Docker engine cannot read: put it on a volume, or give the container a network of its own.`;
+    if (systemIdentifier !== undefined)
+      return `The data of ${containerName} has no postmaster.pid, so its server is not running.`;
+    return `No postmaster.pid was found in ${dataDirectories.join(', ')}: name the data directory in PGDATA, or with -D in the command.`;
+  }
+}
+
+function isBelow(directory: string, bases: readonly string[]): boolean {
+  return bases.some((base) => directory === base || directory.startsWith(`${base.replace(/\/+$/, '')}/`));
 }
 
 /** True for an address that stays in the network namespace (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3; RFC 6761, 6.3). */
@@ -154,9 +207,10 @@ async function askMore(session: Session): Promise<Pick<ReachedServer, 'postmaste
 
 /** In what the server that was reached is not the one in the container, in words; undefined if it is the same. */
 export function difference(found: ContainerServer, reached: ReachedServer): string | undefined {
-  const own = found.postmaster as Postmaster;
+  const own = found.postmaster;
   if (found.systemIdentifier !== undefined && found.systemIdentifier !== reached.systemIdentifier)
     return `its system identifier is ${reached.systemIdentifier}, that of the container's data is ${found.systemIdentifier}`;
+  if (!own) return undefined;
   if (reached.port !== null && reached.port !== own.port)
     return `it listens on port ${reached.port}, the container's server on ${own.port}`;
   if (reached.postmaster !== undefined)
@@ -174,21 +228,4 @@ function isSameRecord(text: string, { lines }: Postmaster): boolean {
 
 function time(seconds: number): string {
   return new Date(seconds * 1000).toISOString();
-}
-
-function wrongServer(source: PostgresSource, address: string, refused: boolean, why?: string): LifeboatError {
-  const { containerName, dataDirectories } = source;
-  const message =
-    why === undefined
-      ? `nothing proves that the server at ${address} is that of database container ${containerName}`
-      : `the server at ${address} is not that of database container ${containerName}: ${why}`;
-  const shared = 'Another container shares the network of this one (network_mode), so another server may answer.';
-  const unread = refused
-    ? 'Let GET /containers/<id>/archive through in the proxy of the Docker socket.'
-    : `No postmaster.pid was found in ${dataDirectories.join(', ')}: name the data directory in PGDATA, or with -D in the command.`;
-  const hint =
-    why === undefined
-      ? `${shared} ${unread}`
-      : `Two servers share a network (network_mode): see that the server of ${containerName} is running. Nothing was read from the other, or changed.`;
-  return new LifeboatError('PG_WRONG_SERVER', message, { hint });
 }

@@ -36,10 +36,12 @@ export function parsePostmaster(text: string): Postmaster | undefined {
 export interface ContainerServer {
   /** absent where no `postmaster.pid` was found */
   postmaster?: Postmaster;
-  /** from `global/pg_control`: no two clusters have the same, but a standby has its primary's */
+  /** from `global/pg_control`, beside the record or, without one, of the surest directory: a standby has its primary's */
   systemIdentifier?: string;
-  /** the engine, or a proxy before it, lets nobody read files of containers */
+  /** without a record: the engine, or a proxy before it, lets nobody read files of containers */
   refused?: true;
+  /** without a record: a file could not be read, which says nothing of whether it is there */
+  unread?: true;
 }
 
 /**
@@ -52,6 +54,8 @@ export async function findServer(
   { signal }: { signal: AbortSignal },
 ): Promise<ContainerServer> {
   let refused = false;
+  let unread = false;
+  let withoutRecord: string | undefined;
   // What cannot be read in one place says nothing of the others.
   const read = async (file: string) => {
     try {
@@ -59,6 +63,7 @@ export async function findServer(
     } catch (error) {
       if (statusOf(error) === undefined) throw error;
       refused ||= isForbidden(error);
+      unread = true;
       return undefined;
     }
   };
@@ -67,11 +72,15 @@ export async function findServer(
     const names = ['postmaster.pid', 'global/pg_control'];
     const [file, control] = await Promise.all(names.map((name) => read(path.posix.join(directory, name))));
     const postmaster = file && parsePostmaster(file.toString('utf8'));
-    if (!postmaster) continue;
     const systemIdentifier = control && systemIdentifierOf(control);
-    return { postmaster, ...(systemIdentifier === undefined ? {} : { systemIdentifier }) };
+    if (postmaster) return { postmaster, ...(systemIdentifier === undefined ? {} : { systemIdentifier }) };
+    withoutRecord ??= systemIdentifier;
   }
-  return refused ? { refused: true } : {};
+  return {
+    ...(withoutRecord === undefined ? {} : { systemIdentifier: withoutRecord }),
+    ...(refused ? { refused } : {}),
+    ...(unread ? { unread } : {}),
+  };
 }
 
 /** `data_directory` of a configuration file that lies elsewhere (Postgres docs, 19.2). */

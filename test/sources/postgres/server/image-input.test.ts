@@ -70,6 +70,6 @@ test('a failure of the engine itself is no refusal', async () => {
   await expect(resolveCredentials(refusing(500) as never, source, signal)).rejects.toThrow('no');
 });
 test('a directory that cannot be read does not hide the others, and only a refusal counts as one', async () => {
-  expect(await findServer(refusing(500, '/a') as never, source, { signal })).toEqual({});
-  expect(await findServer(refusing(403, '/a') as never, source, { signal })).toEqual({ refused: true });
+  expect(await findServer(refusing(500, '/a') as never, source, { signal })).toEqual({ unread: true });
+  expect(await findServer(refusing(403, '/a') as never, source, { signal })).toEqual({ refused: true, unread: true });
 });

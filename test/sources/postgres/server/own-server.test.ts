@@ -1,3 +1,4 @@
+import { endianness } from 'node:os';
 import { Duplex, Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
@@ -191,23 +192,41 @@ describe('the proof that a server is the own one', () => {
     records?: [string | undefined, string | undefined];
     /** seconds since the epoch */
     containerStart?: number;
+    /** system identifier in the container's pg_control */
+    control?: bigint;
+    /** where the container has a tmpfs */
+    tmpfs?: string[];
+    /** how the engine answers when a file is asked for that is not there */
+    status?: number;
   }
-  const file = (content: string) => {
+  const file = (content: string | Buffer) => {
     const header = Buffer.alloc(512);
     header.write(content.length.toString(8).padStart(11, '0'), 124);
     header.write('0', 156);
-    return Readable.from([header, Buffer.from(content.padEnd(512 * Math.ceil(content.length / 512), '\0'))]);
+    const padding = Buffer.alloc(512 * Math.ceil(content.length / 512) - content.length);
+    return Readable.from([header, Buffer.concat([Buffer.from(content), padding])]);
   };
-  const proofOf = ({ host = '127.0.0.1', shared = false, records = [RECORD, RECORD], containerStart }: Scene) => {
+  const proofOf = (scene: Scene) => {
+    const { host = '127.0.0.1', shared = false, records = [RECORD, RECORD] } = scene;
+    const { containerStart, control, tmpfs = [], status = 404 } = scene;
     const engine = {
       async listContainers() {
         const db = { id: 'id', name: 'db', networkMode: 'default', labels: {}, state: 'running' };
         return shared ? [db, { ...db, id: 'other', networkMode: 'container:id' }] : [db];
       },
-      inspectContainer: async () => ({ startedAt: new Date((containerStart ?? 1795862198) * 1000).toISOString() }),
+      inspectContainer: async () => ({
+        startedAt: new Date((containerStart ?? 1795862198) * 1000).toISOString(),
+        ...{ mounts: [], tmpfs },
+      }),
       async archive(_id: string, path: string) {
         if (path === '/data/postmaster.pid' && records[1] !== undefined) return file(records[1]);
-        const cause = Object.assign(new Error('no such file'), { statusCode: 404 });
+        if (path === '/data/global/pg_control' && control !== undefined) {
+          const id = Buffer.alloc(8);
+          if (endianness() === 'LE') id.writeBigUInt64LE(control);
+          else id.writeBigUInt64BE(control);
+          return file(id);
+        }
+        const cause = Object.assign(new Error('no such file'), { statusCode: status });
         throw new LifeboatError('ENGINE_REFUSED', 'no such file', { cause });
       },
     } as never;
@@ -237,8 +256,14 @@ describe('the proof that a server is the own one', () => {
     ['whose record fits', {}, own],
     ['whose record fits, over a socket', { host: '/run/postgresql', shared: true }, { ...own, port: null }],
     ['that wrote its record only now', { shared: true, records: [undefined, RECORD] }, own],
-    ['without a record, on a loopback of its own', { records: none }, other],
-    ['with a record older than its container, on a loopback of its own', { containerStart: 1795863000 }, other],
+    ['whose files nobody may read, on a loopback of its own', { records: none, status: 403 }, other],
+    ['whose files cannot be read, on a loopback of its own', { records: none, status: 500 }, other],
+    ['whose data is on a tmpfs, on a loopback of its own', { records: none, tmpfs: ['/data'] }, other],
+    [
+      'with a record older than its container, on a loopback of its own',
+      { containerStart: 1795863000, control: 7n },
+      other,
+    ],
   ])('accepts one %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
 
   test.each<[string, Scene, ReachedServer]>([
@@ -248,9 +273,33 @@ describe('the proof that a server is the own one', () => {
     ['that contradicts an old record over a socket', { host: '/run/postgresql', containerStart: 1795863000 }, other],
     ['that contradicts an old record in a shared network', { shared: true, containerStart: 1795863000 }, other],
     ['without a record in a shared network', { shared: true, records: none }, own],
+    ['of other data with an old record, on a loopback of its own', { containerStart: 1795863000, control: 8n }, other],
+    ['with an old record and no pg_control, on a loopback of its own', { containerStart: 1795863000 }, other],
+    ['of other data without a record, on a loopback of its own', { records: none, control: 8n }, own],
+    ['of data without a record, on a loopback of its own', { records: none, control: 7n }, own],
+    ['without data in the container, on a loopback of its own', { records: none }, own],
+    ['without data, next to a tmpfs', { records: none, tmpfs: ['/dat', '/var/lib/postgresql/data'] }, own],
     ['whose record went while another answers', { records: [RECORD, undefined] }, other],
   ])('refuses one %s', async (_name, scene, reached) => {
     await expect(check(scene, reached)).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
+  });
+
+  test.each<[string, Scene, RegExp, RegExp]>([
+    [
+      'a shared socket directory',
+      { host: '/run/postgresql' },
+      /share the socket directory \/run\/postgresql/,
+      /network/,
+    ],
+    ['a shared network', { shared: true }, /network_mode/, /socket directory/],
+    ['a tmpfs', { shared: true, records: none, tmpfs: ['/data'] }, /\/data is on a tmpfs/, /PGDATA/],
+    ['a proxy that refuses', { shared: true, records: none, status: 403 }, /archive/, /PGDATA/],
+    ['a forwarder', { records: none }, /a pooler.*PGDATA, or with -D/, /network_mode/],
+    ['a server that is down', { records: none, control: 7n }, /no postmaster\.pid/, /PGDATA/],
+  ])('its hint names %s', async (_name, scene, hint, never) => {
+    const error = await check(scene, other).catch((failure: unknown) => failure as LifeboatError);
+    expect((error as LifeboatError).hint).toMatch(hint);
+    expect((error as LifeboatError).hint).not.toMatch(never);
   });
 
   test('compares each later session with the first', async () => {
