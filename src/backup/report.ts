@@ -65,7 +65,7 @@ function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<Run
 /** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
 async function othersNotWell(
   deps: BackupDeps,
-  { sources, results: done }: RunReport,
+  { sources, results: done, trigger }: RunReport,
   { plan, prepared }: Run,
 ): Promise<OtherSource[]> {
   if (!plan) return [];
@@ -75,8 +75,8 @@ async function othersNotWell(
   ]);
   const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
   const all = listSourceStatuses({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  const waiting = await deps.state.retries().catch(() => []);
-  // Of what another schedule is about to try again, its last try tells.
+  // Of what another schedule is about to try again, its last try tells. A person who runs a part sees it now.
+  const waiting = trigger === 'manual' ? [] : await deps.state.retries().catch(() => []);
   const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
   return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
 }
