@@ -28,6 +28,8 @@ export async function status(call: Call): Promise<number> {
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);
+  // A try that is under way is noted too, in case that it does not survive.
+  const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
   const sources = all.map(toRow);
   const held = await app.listKeptRestores();
   const services = await heldServices(app.journals, underWay);
@@ -59,7 +61,7 @@ export async function status(call: Call): Promise<number> {
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...keptLines(held, now),
-        ...(last?.retry ? [nextTry(last.retry.at, { now, zone })] : []),
+        ...(retryAt ? [nextTry(retryAt, { now, zone })] : []),
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
