@@ -75,7 +75,7 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
   return { ...whole, status: statusOf(whole) };
 }
 
-/** As a run's own status is found, see run-rules.ts: `ok` only when everything that was asked for is stored. */
+/** As a run's own status is found, see rules.ts: `ok` only when everything that was asked for is stored. */
 function statusOf({ results, problems, copies = [], error }: RunReport): RunStatus {
   if (results.every(({ status }) => status === 'failed')) return 'failed';
   const isWell =

@@ -15,7 +15,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { ProgressSink } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-/** What a restore or a rollback works with; verb-deps.ts puts it together. */
+/** What a restore or a rollback works with; wiring.ts puts it together. */
 export interface RestoreDeps {
   project: string;
   agentVersion: string;

@@ -24,7 +24,7 @@ export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
 /**
  * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
- * says nothing. `since` is the start of that process, see {@link processStart}. Each is written before it is done (invariant 10), so that the next start can
+ * says nothing. `since` is the start of that process, see {@link processStart}. Each is written before it is done (invariant 37), so that the next start can
  * undo what a killed run left.
  */
 export type JournalEntry =
@@ -48,7 +48,7 @@ export type JournalEntry =
   | { type: 'failed'; target: string }
   /** tables are about to go into a database that is in use, by their names there */
   | { type: 'copying'; tables: string[] }
-  /** a volume is worked in from here on, see kept-volumes.ts */
+  /** a volume is worked in from here on, see kept/volumes.ts */
   | { type: 'volume'; id: string; root: string; reach: Reach; mount?: Mount }
   /** from here on it may be neither the old nor the new, until it is done */
   | { type: 'volume-swap'; id: string }

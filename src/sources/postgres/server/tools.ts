@@ -75,7 +75,7 @@ export interface OpenToolsOptions {
 
 /**
  * Finds the container's server, resolves the credentials, and starts a helper from the database's own image in the database's network
- * namespace. The first session proves that the server is the container's own: see {@link proveOwn}.
+ * namespace. The first session proves that the server is the container's own: see own-server.ts.
  *
  * Errors: PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; of the first use also PG_WRONG_SERVER.
  */
