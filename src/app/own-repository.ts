@@ -74,7 +74,7 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
       if (mistaken) throw mistaken;
       const accepted = await acceptInfo(destination, { project, known: await state.repository() });
       await state.saveRepository({ info: accepted.info, name: destination.name });
-      await state.saveChainEnd(undefined);
+      await state.saveChainEnd(project, undefined);
       return accepted;
     },
   };

@@ -129,7 +129,9 @@ function aloneOf(environment: Environment) {
   const repository = async () => {
     const opened = await environment.repository({ create: false });
     if (environment.otherRepository) return opened;
-    await refuseLostEnd(opened, await opened.snapshots(), await environment.state.chainEnd());
+    // Before the listing: a run may commit in the meantime.
+    const seen = await environment.state.chainEnd(environment.project);
+    await refuseLostEnd(opened, await opened.snapshots(), seen);
     return opened;
   };
   return { lock, lease, recover, plan, repository };

@@ -6,7 +6,6 @@ import type { Progress, RunStart } from '../report/events.ts';
 import { Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
-import type { State } from '../run/state.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { endOfChain, type Place, refuseLostEnd } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -66,8 +65,11 @@ export async function beginRun(
       const repository = await deps.repository();
       lease ??= await deps.lease(repository);
       const list = await repository.snapshots(request.signal);
-      await refuseLostEnd(repository, list, await deps.state.chainEnd());
-      await keepChainEnd(deps.state, endOfChain(list.snapshots), log);
+      const seen = await deps.state.chainEnd(deps.project);
+      await refuseLostEnd(repository, list, seen);
+      const end = endOfChain(list.snapshots);
+      // Never an earlier one: what cannot be read now may be mended.
+      if (end && end.sequence > (seen?.sequence ?? 0)) await keepChainEnd(deps, end, log);
       prepared = { plan, journal, lease, repository, list };
     } catch (error) {
       note(error);
@@ -84,9 +86,12 @@ export async function beginRun(
 }
 
 /** Remembers the end of the chain. A state that cannot be written does not fail a run. */
-export async function keepChainEnd(state: State, end: Place | undefined, log: Log): Promise<void> {
-  if (!end) return;
-  await state.saveChainEnd(end).catch((error: unknown) => {
+export async function keepChainEnd(
+  { state, project }: Pick<BackupDeps, 'state' | 'project'>,
+  end: Place,
+  log: Log,
+): Promise<void> {
+  await state.saveChainEnd(project, end).catch((error: unknown) => {
     log.warn('the newest snapshot could not be remembered', { ...errorInfo(error) });
   });
 }

@@ -141,7 +141,7 @@ async function commit(
   const { fence } = context.lease;
   const sending = () => context.journal.record({ type: 'commit' });
   await context.repository.commit(manifest, { fence, sending });
-  await keepChainEnd(deps.state, { id: manifest.id, sequence: manifest.sequence }, context.log);
+  await keepChainEnd(deps, { id: manifest.id, sequence: manifest.sequence }, context.log);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>

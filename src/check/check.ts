@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { plural } from '../report/format.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -91,7 +91,10 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const chain = await readChain(repository, snapshots);
   const lost = await refuseLostEnd(repository, { snapshots, damaged: unreadable }, options.chainEnd).then(
     () => [],
-    (error: unknown) => [{ snapshot: options.chainEnd?.id ?? '', error: errorInfo(error) }],
+    (error: unknown) => {
+      if (!hasCode(error, 'CHAIN_BROKEN')) throw error;
+      return [{ snapshot: options.chainEnd?.id ?? '', error: errorInfo(error) }];
+    },
   );
   const records = await damagedRecords(repository);
   const read = await readShare({ repository, objects, damaged, unlooked, judge, total: bytes }, options);

@@ -90,9 +90,11 @@ async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manife
   if (error) return { manifests: [], problem: error };
   try {
     if (!repository) return { manifests: [] };
+    // Before the listing: a run may commit in the meantime.
+    const seen = await app.state.chainEnd(app.project);
     const list = await repository.snapshots(io.signal);
     const manifests = list.snapshots.map(({ manifest }) => manifest);
-    return await refuseLostEnd(repository, list, await app.state.chainEnd()).then(
+    return await refuseLostEnd(repository, list, seen).then(
       () => ({ manifests }),
       (cause: unknown) => ({ manifests, problem: toLifeboatError(cause) }),
     );

@@ -62,10 +62,10 @@ export interface State {
   repository(): Promise<KnownRepository | undefined>;
   /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
-  /** the end of the chain of snapshots at the destination, as it was seen last */
-  chainEnd(): Promise<Place | undefined>;
+  /** the end of a project's chain of snapshots at the destination, as it was seen last */
+  chainEnd(project: string): Promise<Place | undefined>;
   /** undefined: it is not known any more */
-  saveChainEnd(end: Place | undefined): Promise<void>;
+  saveChainEnd(project: string, end: Place | undefined): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   /** `own`: what it says of its own sources, where it covers earlier tries too */
@@ -109,6 +109,7 @@ const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAI
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
+  const chainEnds = async () => (await readJson<Record<string, Place>>(file(CHAIN_END))) ?? {};
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   return {
     directory,
@@ -131,8 +132,11 @@ export function openState(directory: string): State {
       if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
       await writeJson(file('repository.json'), known);
     },
-    chainEnd: () => readJson<Place>(file(CHAIN_END)),
-    saveChainEnd: (end) => (end ? writeJson(file(CHAIN_END), end) : forget([file(CHAIN_END)])),
+    chainEnd: async (project) => (await chainEnds())[project],
+    async saveChainEnd(project, end) {
+      const { [project]: _, ...others } = await chainEnds();
+      await writeJson(file(CHAIN_END), end ? { ...others, [project]: end } : others);
+    },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report, own = report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });

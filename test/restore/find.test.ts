@@ -33,6 +33,15 @@ const find = async (repository: Repository, snapshot: string) => {
   return { id: found.snapshot.id, notes: found.notes };
 };
 
+test('latest is not known where the chain ends before a snapshot that was seen; a name is taken', async () => {
+  const repository = repositoryOf([ID.monday, 'web.media', 'ok']);
+  const at = { sequence: 7, id: ID.tuesday };
+  const look = { source: 'web.media', unsigned: false, seen: at };
+  const gone = Object.assign(repository, { project: 'shop', destination: { name: '/backups', async *list() {} } });
+  await expect(findSnapshot(gone, { snapshot: 'latest', ...look })).rejects.toMatchObject({ code: 'CHAIN_BROKEN' });
+  expect((await findSnapshot(gone, { snapshot: ID.monday, ...look })).snapshot.id).toBe(ID.monday);
+});
+
 test('latest is the newest snapshot that has the whole source, and tells of a newer one that has a part', async () => {
   const repository = repositoryOf([ID.tuesday, 'web.media', 'partial'], [ID.monday, 'web.media', 'ok']);
   expect(await find(repository, 'latest')).toEqual({

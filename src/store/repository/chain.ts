@@ -101,7 +101,7 @@ export async function refuseLostEnd(
   const { name } = repository.destination;
   const ends = end ? `the newest one there is ${end.id}` : 'there is none';
   throw new LifeboatError('CHAIN_BROKEN', `${name} has lost snapshots: ${seen.id} is gone, and ${ends}`, {
-    hint: 'Is the right disk mounted, in its newest state? Mount it, or bring the snapshots back from a copy with `lifeboat copy --from`. To go on with what is there: `lifeboat accept destination`.',
+    hint: 'Is the right disk mounted, in its newest state? Mount it, or bring the snapshots back from a copy with `lifeboat copy --from`. To restore from what is there, name a snapshot by its id. To go on with it: `lifeboat accept destination`.',
   });
 }
 

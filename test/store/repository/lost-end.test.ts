@@ -64,13 +64,15 @@ test('the state remembers the end of the chain of one repository only', async ()
     info: { format: 1 as const, id, created: '2026-11-20T03:00:00Z' },
     name: '/backups',
   });
-  expect(await state.chainEnd()).toBeUndefined();
+  expect(await state.chainEnd('shop')).toBeUndefined();
   await state.saveRepository(known('one'));
-  await state.saveChainEnd(seen);
-  expect(await state.chainEnd()).toEqual(seen);
+  await state.saveChainEnd('shop', seen);
+  expect(await state.chainEnd('shop')).toEqual(seen);
+  // A project that has another name now has a chain of its own.
+  expect(await state.chainEnd('market')).toBeUndefined();
   await state.saveRepository(known('two'));
-  expect(await state.chainEnd()).toBeUndefined();
-  await state.saveChainEnd(seen);
-  await state.saveChainEnd(undefined);
-  expect(await state.chainEnd()).toBeUndefined();
+  expect(await state.chainEnd('shop')).toBeUndefined();
+  await state.saveChainEnd('shop', seen);
+  await state.saveChainEnd('shop', undefined);
+  expect(await state.chainEnd('shop')).toBeUndefined();
 });

@@ -17,6 +17,8 @@ export interface ReachedServer {
   port: number | null;
   /** its own record, which only a superuser may read */
   postmaster?: string;
+  /** where it says that its data is, likewise */
+  dataDirectory?: string;
 }
 
 /** From the start of the process until the time that it tells clients, seconds: it loads libraries and looks up names first. */
@@ -96,7 +98,7 @@ export class ServerProof {
     const { engine, source, found } = this.#context;
     if (found.postmaster && difference(found, reached) === undefined) return;
     // It may have been restarted since.
-    const again = await findServer(engine, source, { signal });
+    const again = await findServer(engine, atItsWord(source, reached), { signal });
     const why = difference(again, reached) ?? (found.postmaster && !again.postmaster ? RECORD_GONE : undefined);
     if (again.postmaster && why === undefined) return;
     if (!(await this.#maySendElsewhere(signal)) && (await this.#isExcused(again, reached, signal))) return;
@@ -195,14 +197,30 @@ async function ask(session: Session): Promise<ReachedServer & { superuser: boole
   };
 }
 
-async function askMore(session: Session): Promise<Pick<ReachedServer, 'postmaster'>> {
-  try {
-    return await session.one<{ postmaster: string }>("SELECT pg_read_file('postmaster.pid') AS postmaster");
-  } catch (error) {
-    // Some hosts take rights away from superusers; the rest is proof enough.
-    if (sqlState(error) === undefined) throw error;
-    return {};
+/** What only a superuser may see. Some hosts take rights away from superusers; the rest is proof enough. */
+async function askMore(session: Session): Promise<Pick<ReachedServer, 'postmaster' | 'dataDirectory'>> {
+  const seen: Pick<ReachedServer, 'postmaster' | 'dataDirectory'> = {};
+  const questions = {
+    postmaster: "SELECT pg_read_file('postmaster.pid') AS answer",
+    dataDirectory: "SELECT current_setting('data_directory') AS answer",
+  } as const;
+  for (const name of ['postmaster', 'dataDirectory'] as const) {
+    try {
+      seen[name] = (await session.one<{ answer: string }>(questions[name])).answer;
+    } catch (error) {
+      if (sqlState(error) === undefined) throw error;
+    }
   }
+  return seen;
+}
+
+/**
+ * The source, with the data directory that the server names: an image may set it in a script. What is read there is in the
+ * container, so another server gains nothing by naming one.
+ */
+function atItsWord(source: PostgresSource, { dataDirectory }: ReachedServer): PostgresSource {
+  if (dataDirectory === undefined || !dataDirectory.startsWith('/')) return source;
+  return { ...source, dataDirectories: [dataDirectory, ...source.dataDirectories] };
 }
 
 /** In what the server that was reached is not the one in the container, in words; undefined if it is the same. */

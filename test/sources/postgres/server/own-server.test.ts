@@ -196,6 +196,9 @@ describe('the proof that a server is the own one', () => {
     control?: bigint;
     /** where the container has a tmpfs */
     tmpfs?: string[];
+    /** where the container has its data, and which directory the server names to a superuser */
+    home?: string;
+    named?: string;
     /** how the engine answers when a file is asked for that is not there */
     status?: number;
   }
@@ -208,7 +211,7 @@ describe('the proof that a server is the own one', () => {
   };
   const proofOf = (scene: Scene) => {
     const { host = '127.0.0.1', shared = false, records = [RECORD, RECORD] } = scene;
-    const { containerStart, control, tmpfs = [], status = 404 } = scene;
+    const { containerStart, control, tmpfs = [], status = 404, home = '/data' } = scene;
     const engine = {
       async listContainers() {
         const db = { id: 'id', name: 'db', networkMode: 'default', labels: {}, state: 'running' };
@@ -219,8 +222,8 @@ describe('the proof that a server is the own one', () => {
         ...{ mounts: [], tmpfs },
       }),
       async archive(_id: string, path: string) {
-        if (path === '/data/postmaster.pid' && records[1] !== undefined) return file(records[1]);
-        if (path === '/data/global/pg_control' && control !== undefined) {
+        if (path === `${home}/postmaster.pid` && records[1] !== undefined) return file(records[1]);
+        if (path === `${home}/global/pg_control` && control !== undefined) {
           const id = Buffer.alloc(8);
           if (endianness() === 'LE') id.writeBigUInt64LE(control);
           else id.writeBigUInt64BE(control);
@@ -235,18 +238,23 @@ describe('the proof that a server is the own one', () => {
     return new ServerProof({ engine, source, found: postmaster ? { postmaster } : {}, host, address: `${host}:5433` });
   };
   const { signal } = new AbortController();
-  const sessionWith = (server: ReachedServer) =>
+  const sessionWith = (server: ReachedServer, named: string | undefined) =>
     ({
-      one: async () => ({
-        system: server.systemIdentifier,
-        started: String(Math.round(server.startedAt * 1_000_000)),
-        port: server.port === null ? null : String(server.port),
-        superuser: false,
-      }),
+      async one(sql: string) {
+        if (/pg_read_file/.test(sql))
+          throw Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
+        if (/'data_directory'/.test(sql)) return { answer: named };
+        return {
+          system: server.systemIdentifier,
+          started: String(Math.round(server.startedAt * 1_000_000)),
+          port: server.port === null ? null : String(server.port),
+          superuser: named !== undefined,
+        };
+      },
     }) as never;
   const check = async (scene: Scene, ...reached: ReachedServer[]) => {
     const proof = proofOf(scene);
-    for (const server of reached) await proof.check(sessionWith(server), signal);
+    for (const server of reached) await proof.check(sessionWith(server, scene.named), signal);
     return proof.isProved;
   };
   const other = { ...own, port: 5432 };
@@ -256,6 +264,11 @@ describe('the proof that a server is the own one', () => {
     ['whose record fits', {}, own],
     ['whose record fits, over a socket', { host: '/run/postgresql', shared: true }, { ...own, port: null }],
     ['that wrote its record only now', { shared: true, records: [undefined, RECORD] }, own],
+    [
+      'whose data is where only the server knows',
+      { records: [undefined, RECORD], home: '/pg/17/main', named: '/pg/17/main', control: 7n },
+      own,
+    ],
     ['whose files nobody may read, on a loopback of its own', { records: none, status: 403 }, other],
     ['whose files cannot be read, on a loopback of its own', { records: none, status: 500 }, other],
     ['whose data is on a tmpfs, on a loopback of its own', { records: none, tmpfs: ['/data'] }, other],
@@ -278,6 +291,12 @@ describe('the proof that a server is the own one', () => {
     ['of other data without a record, on a loopback of its own', { records: none, control: 8n }, own],
     ['of data without a record, on a loopback of its own', { records: none, control: 7n }, own],
     ['without data in the container, on a loopback of its own', { records: none }, own],
+    ['that names a directory which the container does not have', { records: none, named: '/pg/17/main' }, own],
+    [
+      'that names a directory of another server',
+      { records: [undefined, RECORD], home: '/pg/17/main', named: '/pg/17/main', control: 8n },
+      own,
+    ],
     ['without data, next to a tmpfs', { records: none, tmpfs: ['/dat', '/var/lib/postgresql/data'] }, own],
     ['whose record went while another answers', { records: [RECORD, undefined] }, other],
   ])('refuses one %s', async (_name, scene, reached) => {
