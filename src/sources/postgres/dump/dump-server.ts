@@ -1,7 +1,7 @@
 import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { unlessAborted } from '../../../base/abort.ts';
-import { LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import { errorInfo, LifeboatError, toLifeboatError } from '../../../base/errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 import type { CaptureContext } from '../../source.ts';
 import { CountBudget } from '../facts/count-budget.ts';
@@ -125,7 +125,11 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
       } catch (error) {
         if (!(await isOfDatabase(options, error, signal))) throw error;
         await removeDump(tools, path.posix.join(parent, databaseDirectory(name)), error);
-        context.log.warn('a database could not be dumped', { source: source.name, database: name, error: `${error}` });
+        context.log.warn('a database could not be dumped', {
+          source: source.name,
+          database: name,
+          ...errorInfo(error),
+        });
         dumps.set(name, toLifeboatError(error));
       }
     };
@@ -138,7 +142,7 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
       outcomes.warnings.push(...(await dumpGlobals(given)));
     } catch (error) {
       if (!(await isOfDatabase(options, error, signal))) throw error;
-      context.log.warn('the roles could not be dumped', { source: source.name, error: `${error}` });
+      context.log.warn('the roles could not be dumped', { source: source.name, ...errorInfo(error) });
       await leaveOutGlobals(given);
       outcomes.withoutGlobals = toLifeboatError(error);
     }

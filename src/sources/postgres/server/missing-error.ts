@@ -3,7 +3,9 @@ import { plural } from '../../../report/format.ts';
 import type { CapturedDatabase } from '../../source.ts';
 
 /** How many databases an error names. */
-const NAMED = 3;
+const NAMED = 10;
+/** The most characters of a cause where several are told. */
+const CAUSE_LENGTH = 300;
 
 /**
  * Why a server is only partly stored; undefined when all of its databases are stored. The code is that of the first one.
@@ -17,7 +19,8 @@ export function missingError(
   const missing = databases.flatMap(({ name, error, closed }) => (error && !closed ? [{ name, error }] : []));
   const [first] = missing;
   if (!first) return undefined;
-  const { code, message, hint, cause } = first.error;
+  const { code, message, hint } = first.error;
+  const cause = causeOf(missing);
   const named = missing.slice(0, NAMED).map(({ name, error }) => `${name} (${error.message}, ${error.code})`);
   const more = missing.length > NAMED ? [`${missing.length - NAMED} more`] : [];
   const text =
@@ -36,4 +39,17 @@ export function missingError(
     ...(cause === undefined ? {} : { cause }),
     hint: [...(hint === undefined ? [] : [hint]), 'The other databases are stored.', ...where].join(' '),
   };
+}
+
+/** What the server said of each database; of a single one, as it is. */
+function causeOf(missing: readonly { name: string; error: ErrorInfo }[]): string | undefined {
+  if (missing.length === 1) return missing[0]?.error.cause;
+  const causes = missing
+    .slice(0, NAMED)
+    .flatMap(({ name, error: { cause } }) => (cause ? [`${name}: ${shorten(cause)}`] : []));
+  return causes.length > 0 ? causes.join('; ') : undefined;
+}
+
+function shorten(text: string): string {
+  return text.length > CAUSE_LENGTH ? `${text.slice(0, CAUSE_LENGTH)}…` : text;
 }
