@@ -119,7 +119,8 @@ export async function checkRoles(
   const missing = await missingRoles(control, owners);
   if (missing.length === 0) return missingRoles(control, recorded.grantees ?? []);
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
-    hint: 'Create them (CREATE ROLE), or bring them with --globals where the snapshot has them, then try again; the database is as it was.',
+    // `--globals` goes with whole databases only, which have an owner themselves.
+    hint: `Create them (CREATE ROLE)${recorded.owner === '' ? '' : ', or bring them with --globals where the snapshot has them'}, then try again; the database is as it was.`,
   });
 }
 
