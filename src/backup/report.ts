@@ -3,8 +3,8 @@ import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
-import { type OtherSource, overall, type RunReport } from '../report/events.ts';
-import { earlierOf, isWorthRetry, withEarlier } from '../report/tries.ts';
+import type { OtherSource, RunReport } from '../report/events.ts';
+import { earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
 import { listSourceStatuses, othersOf } from '../run/source-status.ts';
 import type { Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -37,7 +37,7 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
   const others = await othersNotWell(deps, whole, run);
   const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
   const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
-  request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? [])));
+  request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? []), request.attempt.earlier));
   // What an earlier try had of a source stays the result of that one.
   await deps.state.saveLastRun(report, redactDeep(own)).catch((error: unknown) => {
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
@@ -45,13 +45,6 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
   deps.dispatcher.emit({ type: 'run-finished', report });
   await settle(deps.dispatcher, request.signal);
   return report;
-}
-
-/** How things stood when people last heard of it: of a try that is to be made again they did not. */
-function previousStatus(previous: RunReport | undefined): Pick<RunReport, 'previousStatus'> {
-  if (!previous) return {};
-  if (!previous.retry?.quiet) return { previousStatus: overall(previous) };
-  return previous.previousStatus ? { previousStatus: previous.previousStatus } : {};
 }
 
 function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {

@@ -6,7 +6,8 @@ import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
 import { requireGone } from '../docker/remove-helper.ts';
 import { halfSwapped } from '../kept/volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
-import { overall, type RestoreStart, type RunReport, type RunStart } from '../report/events.ts';
+import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
+import { previousStatus } from '../report/tries.ts';
 import { reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
@@ -233,7 +234,7 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
           destination: deps.destination,
           logTail: [],
           ...(left === 'snapshot' ? { snapshot: run.id } : {}),
-          ...(last ? { previousStatus: overall(last) } : {}),
+          ...previousStatus(last),
         };
   if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
   await deps.state.saveLastRun(report);

@@ -18,9 +18,9 @@ export type Scope = { kind: 'project' } | { kind: 'all' } | { kind: 'projects'; 
 function parseScope(value: string): Parsed<Scope> {
   const word = value.trim().toLowerCase();
   if (word === 'project' || word === 'all') return { value: { kind: word } };
-  const names = list((name) => (PROJECT_NAME.test(name) ? undefined : 'has a name that no Compose project can have'))(
-    value,
-  );
+  const names = list((name) =>
+    PROJECT_NAME.test(name) ? undefined : { problem: 'has a name that no Compose project can have' },
+  )(value);
   return 'problem' in names ? { hint: PROJECT_FORM, ...names } : { value: { kind: 'projects', names: names.value } };
 }
 

@@ -1,6 +1,6 @@
 import type { Problem } from '../plan/model.ts';
 import { mayPass, type Retry } from '../plan/values/retry.ts';
-import type { CopyReport, RunReport, RunStatus, SourceReport } from './events.ts';
+import { type CopyReport, overall, type RunReport, type RunStatus, type SourceReport } from './events.ts';
 
 /**
  * A scheduled run that fails is made again for what it lacks. People hear of it once, at the end of its last try, so that
@@ -10,6 +10,8 @@ import type { CopyReport, RunReport, RunStatus, SourceReport } from './events.ts
 /** What the tries before the last one came to, each result with the id of its run. */
 export interface Earlier {
   results: SourceReport[];
+  /** ids of their runs, also of one without a result of its own; absent in what an earlier version wrote */
+  runs?: string[];
   /** what these runs met themselves: the plan's own problems are found again by each try */
   problems: Problem[];
   copies?: CopyReport[];
@@ -30,11 +32,15 @@ export function isWorthRetry({ results, error }: Pick<RunReport, 'results' | 'er
   );
 }
 
-/** What the report of a later try takes over of this one, which may cover earlier ones. `planned`: the problems of its plan. */
-export function earlierOf(report: RunReport, planned: readonly Problem[]): Earlier {
+/**
+ * What the report of a later try takes over of this one, which covers those `before` it too. `planned`: the problems of its
+ * plan.
+ */
+export function earlierOf(report: RunReport, planned: readonly Problem[], before?: Earlier): Earlier {
   const known = new Set(planned.map(keyOf));
   return {
     results: report.results.map((result) => ({ ...result, run: result.run ?? report.id })),
+    runs: [...(before?.runs ?? []), report.id],
     problems: report.problems.filter((problem) => !known.has(keyOf(problem))),
     ...(report.copies ? { copies: report.copies } : {}),
     ...(report.snapshot === undefined ? {} : { snapshot: report.snapshot }),
@@ -44,23 +50,24 @@ export function earlierOf(report: RunReport, planned: readonly Problem[]): Earli
 /** What is known now. */
 interface Since {
   /** the newest result of each source, by name */
-  results: Readonly<Record<string, { run: string }>>;
+  results: Readonly<Record<string, { run: string; status: RunStatus }>>;
   /** names of the sources that are planned; absent: that is not known */
   planned?: readonly string[];
 }
 
 /**
- * The report of a try and of those before it, as one. A source that the try did not have keeps its earlier result, unless
- * another run has backed it up since, or it is not planned any more: one that vanished is a result of the try itself.
+ * The report of a try and of those before it, as one. A source that the try has no result of keeps its earlier one, unless
+ * it is not planned any more (one that vanished is a result of the try itself), or the result has been replaced since.
  */
 export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
   if (!earlier) return report;
   const names = new Set(report.results.map(({ name }) => name));
-  const kept = earlier.results.filter(({ name, run }) => {
-    const newest = since.results[name];
-    if (names.has(name) || since.planned?.includes(name) === false) return false;
-    return newest === undefined || newest.run === run;
-  });
+  const kept = earlier.results.filter(
+    (result) =>
+      !names.has(result.name) &&
+      since.planned?.includes(result.name) !== false &&
+      !isReplaced(result, { report, earlier, newest: since.results[result.name] }),
+  );
   const found = new Set(report.problems.map(keyOf));
   const problems = [...report.problems, ...earlier.problems.filter((problem) => !found.has(keyOf(problem)))];
   const copies = report.copies ?? earlier.copies;
@@ -73,6 +80,25 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
     ...(snapshot === undefined ? {} : { snapshot }),
   };
   return { ...whole, status: statusOf(whole) };
+}
+
+/**
+ * Whether another run has had the source since. A try that fails as a whole has no results, and replaces none. When the last
+ * one does so, no other part of its report names its sources: a failure of theirs stays until one is backed up.
+ */
+function isReplaced(
+  { name, run, status }: SourceReport,
+  { report, earlier, newest }: { report: RunReport; earlier: Earlier; newest: Since['results'][string] | undefined },
+): boolean {
+  if (newest === undefined || newest.run === run || earlier.runs?.includes(newest.run)) return false;
+  return status === 'ok' || newest.status === 'ok' || !report.sources.includes(name);
+}
+
+/** How things stood when people last heard of it: of a try that is to be made again they did not. `last`: the last run. */
+export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'previousStatus'> {
+  if (!last) return {};
+  if (!last.retry?.quiet) return { previousStatus: overall(last) };
+  return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
 /** As a run's own status is found, see rules.ts: `ok` only when everything that was asked for is stored. */

@@ -8,6 +8,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
+import { failedSources, shouldTell } from '../../src/report/policy.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -175,6 +176,23 @@ test('the status before is that of the last run with all that it told, not of it
   await recover(deps);
   expect(told).toMatchObject([{ id: run.id, previousStatus: 'partial' }]);
 });
+
+test.each([
+  [{ previousStatus: 'ok' as const }, 'ok'],
+  [{}, undefined],
+])(
+  'after a try that people did not hear of, the status before is the one that they heard of: %j',
+  async (heard, status) => {
+    dead();
+    const retry = { at: '2026-11-20T03:10:00Z', quiet: true };
+    const failed = makeReport({ id: '20261119T030000Z-aaaaaa', status: 'failed', results: [], retry, ...heard });
+    await deps.state.saveLastRun(failed);
+    await recover(deps);
+    expect(told[0]?.previousStatus).toBe(status);
+    const before = { at: deps.now().getTime(), failed: failedSources({ ...failed, results: [] }) };
+    expect(shouldTell('change', told[0] as RunReport, before, before.at)).toBe(true);
+  },
+);
 
 test('what a command that only looks is reading stays; what a dead one left does not', async () => {
   const at = (time: string) => `look-${Date.parse(time)}-abc`;

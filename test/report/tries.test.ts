@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Problem } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
+import { failedSources } from '../../src/report/policy.ts';
 import { headline, renderReport } from '../../src/report/text.ts';
 import { earlierOf, withEarlier } from '../../src/report/tries.ts';
 import { resultsOf } from '../../src/run/source-status.ts';
@@ -29,7 +30,10 @@ function retry(over: Partial<RunReport> = {}): RunReport {
   const { snapshot: _, ...report } = makeReport({ id: LAST, sources: ['db.postgres'], results: [dbOk], ...over });
   return over.status === 'failed' ? report : { ...report, snapshot: LAST };
 }
-const known = { 'web.media': { run: FIRST }, 'db.postgres': { run: FIRST } };
+const known = {
+  'web.media': { run: FIRST, status: 'ok' as const },
+  'db.postgres': { run: FIRST, status: 'failed' as const },
+};
 const whole = (before: RunReport, last: RunReport, planned: Problem[] = []) =>
   withEarlier(last, earlierOf(before, planned), { results: known });
 
@@ -84,9 +88,58 @@ describe('the report of the last try', () => {
   });
 
   test('leaves out what another run has backed up since', () => {
-    const since = { ...known, 'web.media': { run: '20261120T030500Z-cccccc' } };
+    const since = { ...known, 'web.media': { run: '20261120T030500Z-cccccc', status: 'ok' as const } };
     const { results } = withEarlier(retry(), earlierOf(first(), []), { results: since });
     expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
+  });
+
+  describe('keeps a failure', () => {
+    const away = { code: 'DEST_UNREACHABLE', message: 'away' } as const;
+    const failed = (id: string) => retry({ id, status: 'failed', results: [], error: away });
+    const t3 = '20261120T033000Z-dddddd';
+    const before = earlierOf(first(), []);
+    const second = withEarlier(failed(LAST), before, { results: known });
+    const earlier = earlierOf(second, [], before);
+    const now = { ...known, 'db.postgres': { run: LAST, status: 'failed' as const } };
+    const names = ({ results }: RunReport) => results.map(({ name, status, run }) => [name, status, run]);
+    const both = [
+      ['web.media', 'ok', FIRST],
+      ['db.postgres', 'failed', FIRST],
+    ];
+
+    test('that two tries failed to replace, as a whole', () => {
+      const third = withEarlier(failed(t3), earlier, { results: now });
+      expect(names(third)).toEqual(both);
+      expect(third.status).toBe('partial');
+      expect(failedSources(third)).toBe(failedSources(first()));
+      expect(renderReport(third, { now: NOW })).toContain('db.postgres');
+    });
+
+    test('also when the last try did not come to know its sources', () => {
+      expect(names(withEarlier({ ...failed(t3), sources: [] }, earlier, { results: now }))).toEqual(both);
+    });
+
+    test.each(['a try that died', 'a run by hand'])('that the last try was to replace, and that %s met too', () => {
+      const results = { ...now, 'db.postgres': { run: 'other', status: 'failed' as const } };
+      expect(names(withEarlier(failed(t3), earlier, { results }))).toEqual(both);
+    });
+
+    test('but nothing that was stored, when a run by hand failed since', () => {
+      const results = { ...now, 'web.media': { run: 'other', status: 'failed' as const } };
+      const last = { ...failed(t3), sources: ['web.media', 'db.postgres'] };
+      expect(names(withEarlier(last, earlier, { results }))).toEqual(both.slice(1));
+    });
+
+    test('but not when another run has backed the source up since', () => {
+      const results = { ...now, 'db.postgres': { run: 'other', status: 'ok' as const } };
+      expect(names(withEarlier(failed(t3), earlier, { results }))).toEqual(both.slice(0, 1));
+    });
+
+    test('but not when another run has a newer one, and the last try did not have the source', () => {
+      const results = { ...now, 'db.postgres': { run: 'other', status: 'failed' as const } };
+      const last = { ...failed(t3), sources: ['cache.postgres'] };
+      expect(names(withEarlier(last, earlier, { results }))).toEqual(both.slice(0, 1));
+    });
   });
 
   test('leaves out what is not planned any more', () => {
@@ -98,7 +151,11 @@ describe('the report of the last try', () => {
     const cache = makeFailure({ name: 'cache.postgres' });
     const second = whole(first({ results: [web, db, cache] }), retry({ results: [dbOk, cache], status: 'partial' }));
     const third = retry({ id: '20261120T033000Z-dddddd', results: [{ ...cache, status: 'ok' }] });
-    const now = { ...known, 'db.postgres': { run: LAST }, 'cache.postgres': { run: LAST } };
+    const now = {
+      ...known,
+      'db.postgres': { run: LAST, status: 'ok' as const },
+      'cache.postgres': { run: LAST, status: 'failed' as const },
+    };
     const { results, status } = withEarlier(third, earlierOf(second, []), { results: now });
     expect(status).toBe('ok');
     expect(results.map(({ name, run }) => [name, run])).toEqual([

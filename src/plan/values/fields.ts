@@ -1,11 +1,19 @@
 import { didYouMean } from './suggest.ts';
 
 /**
- * What a parser makes of a text: its value, or what is wrong with it. `problem` is worded to follow the key and the
- * value (`lifeboat.keep "7"` + `has no unit`) and never repeats the value, which may be a secret. `hidden`: this one may hold a
- * secret although the field is none.
+ * What is wrong with a text. `problem` is worded to follow the key and the value (`lifeboat.keep "7"` + `has no unit`) and
+ * never repeats the value, which may be a secret.
  */
-export type Parsed<T> = { value: T } | { problem: string; hint?: string; hidden?: true };
+export interface Refusal {
+  problem: string;
+  hint?: string;
+}
+
+/**
+ * What a parser makes of a text: its value, or what is wrong with it. `hidden`: this one may hold a secret although the
+ * field is none.
+ */
+export type Parsed<T> = { value: T } | (Refusal & { hidden?: true });
 
 export type Parser<T> = (text: string) => Parsed<T>;
 

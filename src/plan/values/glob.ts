@@ -1,4 +1,5 @@
 import picomatch from 'picomatch';
+import type { Refusal } from './fields.ts';
 
 /** One glob without braces, compiled. */
 export interface GlobPattern {
@@ -34,11 +35,17 @@ const OPTIONS = {
  * classes, `{a,b}` is one or the other, `\` quotes. A glob without a slash (other than a trailing one) matches a name at any
  * level, any other one from the root. A trailing slash matches directories only. Braces make one pattern for each alternative.
  *
- * `problem` is worded to follow what was given, as in {@link Parsed}.
+ * Programs differ in what `**` with other characters in its part means: it is refused, as is what would take too long.
  */
-export function parseGlob(glob: string): { patterns: GlobPattern[] } | { problem: string } {
+export function parseGlob(glob: string): { patterns: GlobPattern[] } | Refusal {
   const alternatives = expandBraces(glob);
   if (alternatives === undefined) return { problem: `has a glob of more than ${MAX_ALTERNATIVES} alternatives` };
+  if (alternatives.some(hasStarsInName)) {
+    return {
+      problem: 'has a glob with ** as a part of a name',
+      hint: 'write **/ for any directories, as in uploads/**/*.jpg for all names that end in .jpg',
+    };
+  }
   if (alternatives.some(isAmbiguous)) {
     return { problem: 'has a glob with more wildcards than can be matched in reasonable time' };
   }
@@ -54,15 +61,15 @@ const GROUP = /^((?:\\.|[^\\])*?)\{((?:\\.|[^\\{}])*)\}(.*)$/s;
  * What is wrong with a glob over the paths of a volume, if anything. Here characters are refused that would be taken
  * literally, which is hardly ever what was meant; with a backslash in front they are accepted.
  */
-export function checkGlob(glob: string): string | undefined {
-  if (glob.startsWith('!')) return 'has a glob that starts with !; write the opposite label instead';
-  if (glob.split('/').some((part) => part === '..')) return 'has a glob with .. as a part';
-  if (/^[./]*$/.test(glob)) return 'has a glob that means nothing inside the volume';
+export function checkGlob(glob: string): Refusal | undefined {
+  if (glob.startsWith('!')) return { problem: 'has a glob that starts with !; write the opposite label instead' };
+  if (glob.split('/').some((part) => part === '..')) return { problem: 'has a glob with .. as a part' };
+  if (/^[./]*$/.test(glob)) return { problem: 'has a glob that means nothing inside the volume' };
   const parsed = parseGlob(glob);
-  if ('problem' in parsed) return parsed.problem;
+  if ('problem' in parsed) return parsed;
   const tokens = expandBraces(glob)?.flatMap((each) => each.match(TOKEN) ?? []) ?? [];
-  if (tokens.includes('[')) return 'has a glob with an open bracket';
-  if (tokens.some((token) => token === '{' || token === '}')) return 'has a glob with an open brace';
+  if (tokens.includes('[')) return { problem: 'has a glob with an open bracket' };
+  if (tokens.some((token) => token === '{' || token === '}')) return { problem: 'has a glob with an open brace' };
   return undefined;
 }
 
@@ -81,11 +88,20 @@ function expandBraces(glob: string): string[] | undefined {
   return done;
 }
 
+/** The parts of a glob without braces: only their stars mean something, all else stands for one character. */
+function partsOf(glob: string): string[] {
+  return glob.replace(TOKEN, (token) => (token.startsWith('*') ? token : 'x')).split('/');
+}
+
+function hasStarsInName(glob: string): boolean {
+  return partsOf(glob).some((part) => part !== '**' && part.includes('**'));
+}
+
 function isAmbiguous(glob: string): boolean {
-  const parts = glob.replace(TOKEN, (token) => (token.startsWith('*') ? token : '')).split('/');
+  const parts = partsOf(glob);
   const isGlobstar = (part: string) => part === '**';
   const globstars = parts.slice(0, -1).filter(isGlobstar).length;
-  const stars = parts.filter((part) => !isGlobstar(part)).map((part) => part.match(/\*+/g)?.length ?? 0);
+  const stars = parts.filter((part) => !isGlobstar(part)).map((part) => part.split('*').length - 1);
   const all = stars.reduce((sum, count) => sum + Math.max(0, count - 1), globstars);
   return all > MAX_AMBIGUOUS || globstars > MAX_GLOBSTARS;
 }

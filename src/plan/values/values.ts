@@ -1,4 +1,4 @@
-import type { Parsed, Parser } from './fields.ts';
+import type { Parsed, Parser, Refusal } from './fields.ts';
 import { checkGlob } from './glob.ts';
 
 /** `true`, `yes`, `on`, `1` and their opposites, in any case. */
@@ -18,7 +18,7 @@ const GLOB_ITEM = /\s*(?:"((?:[^"]|"")*)"|((?:\\[{}]|\{(?:[^"{}]|\{[^"{}]*\})*\}
  * A comma list. Items are trimmed; one with a comma, a quote or spaces at its ends goes in double quotes, with quotes
  * inside it doubled, as in CSV. Repeated items count once. `check` says what is wrong with an item.
  */
-export function list(check: (item: string) => string | undefined = () => undefined, form = ITEM): Parser<string[]> {
+export function list(check: (item: string) => Refusal | undefined = () => undefined, form = ITEM): Parser<string[]> {
   return (text) => {
     const items = new Set<string>();
     const pattern = new RegExp(form);
@@ -27,8 +27,8 @@ export function list(check: (item: string) => string | undefined = () => undefin
       if (match === null) return { problem: 'has a stray quote', hint: 'write "a,b" for an item with a comma' };
       const item = match[1]?.replaceAll('""', '"') ?? match[2]!.trim();
       if (item === '') return { problem: 'has an empty item', hint: 'write items with a comma between them: a,b' };
-      const wrong = item.includes('\0') ? 'has an item with a NUL byte' : check(item);
-      if (wrong !== undefined) return { problem: wrong };
+      const wrong = item.includes('\0') ? { problem: 'has an item with a NUL byte' } : check(item);
+      if (wrong !== undefined) return wrong;
       items.add(item);
       end = match[3]!;
     }

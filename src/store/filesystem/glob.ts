@@ -9,7 +9,7 @@ export type PathPredicate = (path: TreePath, directory: boolean) => boolean;
  * Compiles globs, see {@link parseGlob}. A path is matched as text; in one that is not UTF-8, each byte of a part that is
  * not counts as one character.
  *
- * @throws USAGE for a glob of too many alternatives or wildcards
+ * @throws USAGE for a glob that {@link parseGlob} refuses
  */
 export function compileGlobs(globs: readonly string[]): PathPredicate {
   const patterns = globs.flatMap(patternsOf);
@@ -28,8 +28,9 @@ function partToText(part: string): string {
 function patternsOf(glob: string): GlobPattern[] {
   const parsed = parseGlob(glob);
   if ('patterns' in parsed) return parsed.patterns;
+  const hint = parsed.hint ?? 'give several globs that are simpler, or a directory';
   throw new LifeboatError('USAGE', `${JSON.stringify(glob)} ${parsed.problem}`, {
-    hint: 'Give several globs that are simpler, or a directory.',
+    hint: `${hint.charAt(0).toUpperCase()}${hint.slice(1)}.`,
   });
 }
 

@@ -88,13 +88,41 @@ describe('globs', () => {
     '{uuid}',
     '*a*b*c*',
     '**/a/**/b/**',
+    '*.*/*.*/*.*/x',
+    'uploads/**/',
+    '{**/a,b}',
+    '{**,a}',
+    '\\**',
+    '*\\*',
+    '[**]',
     `{${Array.from({ length: 100 }, (_, i) => i).join()}}`,
   ];
   test.each(accepted)('%s', (glob) => expect(checkGlob(glob)).toBeUndefined());
 
   const refused = ['../a', 'a/../b', '/', './', '!a', '[a', '[]', '[!]', '{a', '*.{jpg', 'png}'];
   refused.push('*a*a*a*a*a*a*a*b', '**/*a*b*/*c*d*', '**/a/**/b/**/c', '{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}');
-  test.each(refused)('%s is refused', (glob) => expect(checkGlob(glob)).toBeTypeOf('string'));
+  refused.push('*-*-*-*-*-*-*-*b', '*.*.*.*.*.*.*.b', '*é*é*é*é*é*b');
+  test.each(refused)('%s is refused', (glob) => expect(checkGlob(glob)).toHaveProperty('problem'));
+
+  test.each([
+    'uploads/**.jpg',
+    'a**',
+    '**a',
+    '**.',
+    'a/-**/b',
+    'a**b/c',
+    '***',
+    '**.jpg',
+    '{a**,b}',
+    'a{b,**}',
+    '[ab]**',
+    '\\***',
+  ])('%s is refused: it says what to write for any depth', (glob) => {
+    expect(globs(glob)).toEqual({
+      problem: 'has a glob with ** as a part of a name',
+      hint: 'write **/ for any directories, as in uploads/**/*.jpg for all names that end in .jpg',
+    });
+  });
 
   test('a comma between braces ends no item of a list', () => {
     expect(globs('*.{jpg,png},{a,{b,c}}/** , "x,y", \\{, {u}')).toEqual({

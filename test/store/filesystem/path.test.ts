@@ -214,6 +214,12 @@ describe('globs', () => {
     expect(compileGlobs(['**/a/**/a/b'])(`${'a/'.repeat(1000)}a`, false)).toBe(false);
   });
 
+  test('stars in a part that has other characters are refused, with what to write', () => {
+    expect(() => compileGlobs(['uploads/**.jpg'])).toThrow(
+      expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('uploads/**/*.jpg') }),
+    );
+  });
+
   test('names that are not UTF-8 are matched byte by byte', () => {
     expect(compileGlobs(['a?'])('a\xff', false)).toBe(true);
     expect(compileGlobs(['*'])('\xff\xfe', false)).toBe(true);
