@@ -51,7 +51,7 @@ export async function withCompanions(globs: readonly string[], indexPath: string
     if (selected && sqlite !== undefined) for (const companion of companionsOf(path)) companions.add(companion);
     // With a slash, so that it is this one and no other of that name.
     if (!selected && companions.delete(path))
-      added.push(`./${(pathToText(path) ?? path).replace(/[\\*?[\]]/g, '\\$&')}`);
+      added.push(`./${(pathToText(path) ?? path).replace(/[\\*?[\]{}]/g, '\\$&')}`);
   }
   return [...globs, ...added];
 }
