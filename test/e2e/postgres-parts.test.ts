@@ -262,7 +262,7 @@ const standby = {
   entrypoint: [
     'bash',
     '-c',
-    'chmod 700 $$PGDATA; until pg_basebackup -h db -U postgres -D $$PGDATA -R; do sleep 0.2; done; exec postgres',
+    'chmod 700 $$PGDATA; until pg_basebackup --checkpoint fast -h db -U postgres -D $$PGDATA -R; do sleep 0.2; done; exec postgres',
   ],
 };
 
