@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** The Compose project of the demo, worked through `docker compose` as anybody would. */
+/** The Compose project of the demo, driven through `docker compose`, as a user would do it. */
 
 export const PROJECT = 'lifeboat-demo';
 const fileArgument = (name: string) => ['--file', fileURLToPath(new URL(name, import.meta.url))];

@@ -42,7 +42,7 @@ export interface Base {
   hurry?: AbortSignal;
 }
 
-/** What every verb stands on: where the agent runs, what it may reach, and what it remembers. */
+/** What every command uses: where the agent runs, what it can reach, and what it remembers. */
 export interface Environment {
   settings: Settings;
   log: Log;
@@ -88,7 +88,7 @@ interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   repository(options?: { create: boolean }): Promise<Repository>;
   /** as the place that a copy is brought back to */
   place: CopyPlace;
-  /** removes unfinished files of the project there; to be called by whoever holds the lock */
+  /** Removes unfinished files of the project there. The caller holds the lock. */
   sweep(): Promise<void>;
 }
 

@@ -11,7 +11,7 @@ import { openRepository, type Repository } from '../store/repository/repository.
 import type { RepositoryOptions } from '../store/repository/repository-info.ts';
 import { destinationError, openElsewhere } from './destinations.ts';
 
-/** What opening a repository takes, wherever it is. */
+/** What it takes to open a repository at any place. */
 interface PlaceContext {
   settings: Settings;
   self: Self;

@@ -27,7 +27,7 @@ import { refuseLostEnd } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { Environment } from './environment.ts';
 
-/** What each verb is given, made of the environment that all stand on. */
+/** Makes the dependencies of each command from the environment. */
 
 /** How long a server may take to tell how far a dead restore had come, milliseconds. */
 const ASK_LIMIT_MS = 60_000;
@@ -80,9 +80,9 @@ function makeSource(
 ): Source {
   const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
   if (planned.kind === 'postgres') {
-    const besideOthers = context.run.trigger === 'safety';
+    const alongsideRun = context.run.trigger === 'safety';
     return createPostgresSource({
-      ...{ agent, planned, recordHelper, besideOthers },
+      ...{ agent, planned, recordHelper, alongsideRun },
       kept: () => keptDatabases(state, planned.name),
     });
   }
@@ -104,7 +104,7 @@ function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
   return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
 }
 
-/** What all copying is given. */
+/** The dependencies that every kind of copying shares. */
 function copyDepsOf(environment: Environment, plan: Plan) {
   const { copies, settings, state, now, log } = environment;
   const { keep, timeZone: zone, stallTimeoutMs } = settings;
@@ -122,7 +122,7 @@ function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps
 /** More than there ever is. */
 const EVERYTHING: KeepPolicy = { last: 1_000_000 };
 
-/** What a verb needs that works on the repository outside of a backup. */
+/** The dependencies of a command that works on the repository outside of a backup. */
 function aloneOf(environment: Environment) {
   const { lock, lease, plan, log, notifiers } = environment;
   const recover = () => recoverOn(environment, createDispatcher(notifiers, { log }));

@@ -51,7 +51,7 @@ export async function captureAll({ deps, context, sources, captured, problems }:
       if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
       else await captureGroup([]);
     } catch (error) {
-      // What the hold kept from being captured failed with it; what was stored before stays stored, and the failure is told.
+      // Sources that the hold prevented fail with it. Sources that are stored stay stored, and the failure is reported.
       const { code, message, hint } = errorInfo(error);
       if (waiting.length < group.length) {
         problems.push({

@@ -35,7 +35,7 @@ interface CapturerDeps {
   treeStore: TreeStore;
   /** removes a directory of the run; see `clearDirectory` in spool.ts. Never rejects */
   clear(directory: string, runId: string): Promise<void>;
-  /** a fall of size or rows by more than that share of the last good run is told: 0 to 1 */
+  /** a drop in size or rows by more than this share of the last good snapshot triggers a warning: 0 to 1 */
   shrinkageShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
   now(): Date;
@@ -176,7 +176,7 @@ class SourceCapturer implements Capturer {
     });
   }
 
-  /** What the journal says was stored for the source; helpers wrote there too. */
+  /** Removes the objects that the journal lists for the source, including those that helpers stored. */
   private async removeObjects(source: string): Promise<void> {
     const { run, repository, journal } = this.context;
     const keys = await journalObjects(journal.file);

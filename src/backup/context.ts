@@ -12,7 +12,7 @@ import type { Lease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import type { Capturer } from './capture.ts';
 
-/** What a run works with; wiring.ts puts it together. */
+/** The dependencies of a run; wiring.ts makes them. */
 export interface BackupDeps {
   project: string;
   agentVersion: string;

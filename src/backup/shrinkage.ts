@@ -62,7 +62,7 @@ export async function findShrinkage(
   return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
 }
 
-/** The rows that a source's facts speak of, if it has any. */
+/** The row count in the facts of a source, if there is one. */
 export function rowsOf({ rows }: Facts): { rows?: number } {
   return typeof rows === 'number' ? { rows } : {};
 }

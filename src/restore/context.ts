@@ -15,7 +15,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { ProgressSink } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-/** What a restore or a rollback works with; wiring.ts puts it together. */
+/** The dependencies of a restore or a rollback; wiring.ts makes them. */
 export interface RestoreDeps {
   project: string;
   agentVersion: string;

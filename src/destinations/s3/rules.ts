@@ -7,7 +7,7 @@ const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
 
 /** What Lifeboat's own rule is to do. Days. */
 export interface RuleWish {
-  /** after that many days objects move to STANDARD_IA, which is read at once as any other */
+  /** after this many days, objects move to STANDARD_IA, from which they can be read at once */
   infrequent?: number;
   /** how long what was removed or overwritten can still be brought back */
   removed: number;

@@ -25,7 +25,7 @@ interface PostgresSourceOptions {
   /** databases that restores keep for a rollback */
   kept(): Promise<Aside[]>;
   /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
-  besideOthers?: boolean;
+  alongsideRun?: boolean;
 }
 
 /** The `pg_stat_activity` prefix of every session of a project: at most 63 bytes with the run's id. */
@@ -72,7 +72,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     const { server, config, listed } = await soon(options, context, async () => {
       const control = await tools.control();
       const server = await readServerFacts(control);
-      if (!options.besideOthers) await endLeftovers(tools, agent.project, tools.connection.application);
+      if (!options.alongsideRun) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, config: await readServerConfig(control), listed: await listDatabases(control) };
     });
     const {

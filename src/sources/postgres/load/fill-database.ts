@@ -5,7 +5,7 @@ import { plural } from '../../../report/format.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { listCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
-import type { Tools } from '../server/tools.ts';
+import { type Tools, withSession } from '../server/tools.ts';
 import type { ArchiveEntry } from './archive.ts';
 import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
@@ -172,17 +172,4 @@ function unrefreshedWarnings(
       `database ${name}: materialized view ${entry.schema}.${entry.tag} is there but empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
     ];
   });
-}
-
-async function withSession(
-  { tools, signal }: FillOptions,
-  database: string,
-  work: (session: Awaited<ReturnType<Tools['session']>>) => Promise<void>,
-): Promise<void> {
-  const session = await tools.session(database, signal);
-  try {
-    await work(session);
-  } finally {
-    await session.close();
-  }
 }

@@ -115,3 +115,17 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
     throw error;
   }
 }
+
+/** Works in a session on a database, and closes it whatever happens. */
+export async function withSession(
+  { tools, signal }: { tools: Tools; signal: AbortSignal },
+  database: string,
+  work: (session: Session) => Promise<void>,
+): Promise<void> {
+  const session = await tools.session(database, signal);
+  try {
+    await work(session);
+  } finally {
+    await session.close();
+  }
+}

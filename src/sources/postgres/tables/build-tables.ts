@@ -13,6 +13,7 @@ import { readEntries, restorePasses } from '../load/restore-passes.ts';
 import { type RunRestoreOptions, runRestore, TangledError } from '../load/run-restore.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
+import { withSession } from '../server/tools.ts';
 import type { LoadTablesOptions } from './load-tables.ts';
 import { displayName } from './table-parts.ts';
 
@@ -43,7 +44,7 @@ export async function buildTables(options: LoadTablesOptions, control: Session, 
       .catch((error: unknown) => {
         throw createFailed(error, recorded);
       });
-    await inSession(options, working, care.before);
+    await withSession(options, working, care.before);
     return fillTables(options, working, entries, { jobs, tablespaces: spaces.length === 0 });
   };
   const { failures, moved } = await fill(care.jobs).catch(async (error: unknown) => {
@@ -58,7 +59,7 @@ export async function buildTables(options: LoadTablesOptions, control: Session, 
   const ofTables = entries.filter(({ dependencies }) => dependencies.some((id) => tables.has(id)));
   const granted = await grantOneByOne(session, recorded.name, { entries: ofTables, missing, failures });
   const warnings = lacking(options, entries, granted.failures);
-  await inSession(options, working, care.after);
+  await withSession(options, working, care.after);
   return {
     moving: new Set([...loadedThroughRoot(entries), ...moved]),
     warnings: [
@@ -153,17 +154,4 @@ async function missingTablespaces(
   if (used.size === 0) return [];
   const rows = await control.all<{ name: string }>('SELECT spcname AS name FROM pg_tablespace');
   return [...used].filter((name) => !rows.some((row) => row.name === name)).sort();
-}
-
-async function inSession(
-  { tools, signal }: LoadTablesOptions,
-  database: string,
-  work: (session: Session) => Promise<void>,
-): Promise<void> {
-  const session = await tools.session(database, signal);
-  try {
-    await work(session);
-  } finally {
-    await session.close();
-  }
 }
