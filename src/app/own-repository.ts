@@ -13,7 +13,7 @@ interface OwnRepositoryDeps {
   at: string;
   destination: Destination;
   project: string;
-  state: Pick<State, 'repository' | 'saveRepository' | 'saveChainEnd'>;
+  state: Pick<State, 'repository' | 'saveRepository' | 'chain' | 'saveChain'>;
   log: Log;
   /** why nothing can be kept there, by what is mounted */
   mistaken(): LifeboatError | undefined;
@@ -48,7 +48,8 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
   };
   const open: OwnRepository['open'] = async ({ create }) => {
     const known = await state.repository();
-    const repository = await openAt(at, destination, { project, create, ...(known ? { known } : {}) });
+    const seen = () => state.chain(project);
+    const repository = await openAt(at, destination, { project, create, seen, ...(known ? { known } : {}) });
     await remember(repository.info);
     return repository;
   };
@@ -74,7 +75,7 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
       if (mistaken) throw mistaken;
       const accepted = await acceptInfo(destination, { project, known: await state.repository() });
       await state.saveRepository({ info: accepted.info, name: destination.name });
-      await state.saveChainEnd(project, undefined);
+      await state.saveChain(project, undefined);
       return accepted;
     },
   };

@@ -23,8 +23,8 @@ import { createFilesSource } from '../sources/files.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
 import type { Source } from '../sources/source.ts';
 import { createVolumeSource } from '../sources/volume.ts';
-import { refuseLostEnd } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import type { Environment } from './environment.ts';
 
 /** Makes the dependencies of each command from the environment. */
@@ -129,9 +129,7 @@ function aloneOf(environment: Environment) {
   const repository = async () => {
     const opened = await environment.repository({ create: false });
     if (environment.otherRepository) return opened;
-    // Before the listing: a run may commit in the meantime.
-    const seen = await environment.state.chainEnd(environment.project);
-    await refuseLostEnd(opened, await opened.snapshots(), seen);
+    refuseLostEnd(opened, await opened.snapshots());
     return opened;
   };
   return { lock, lease, recover, plan, repository };

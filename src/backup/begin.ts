@@ -7,9 +7,10 @@ import { Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import { endOfChain, type Place, refuseLostEnd } from '../store/repository/chain.ts';
+import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { refuseLostEnd, rememberList, type SeenChain } from '../store/repository/seen-chain.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
@@ -65,11 +66,11 @@ export async function beginRun(
       const repository = await deps.repository();
       lease ??= await deps.lease(repository);
       const list = await repository.snapshots(request.signal);
-      const seen = await deps.state.chainEnd(deps.project);
-      await refuseLostEnd(repository, list, seen);
-      const end = endOfChain(list.snapshots);
-      // Never an earlier one: what cannot be read now may be mended.
-      if (end && end.sequence > (seen?.sequence ?? 0)) await keepChainEnd(deps, end, log);
+      refuseLostEnd(repository, list);
+      await rememberChain(deps, log, async (seen) => [
+        ...(seen ? [] : await missingPlaces(repository, list)),
+        ...rememberList(list, seen ?? []),
+      ]);
       prepared = { plan, journal, lease, repository, list };
     } catch (error) {
       note(error);
@@ -85,15 +86,17 @@ export async function beginRun(
   };
 }
 
-/** Remembers the end of the chain. A state that cannot be written does not fail a run. */
-export async function keepChainEnd(
+/** Remembers the snapshots at the destination. A state that cannot be written does not fail a run. */
+export async function rememberChain(
   { state, project }: Pick<BackupDeps, 'state' | 'project'>,
-  end: Place,
   log: Log,
+  change: (seen: SeenChain | undefined) => Promise<SeenChain>,
 ): Promise<void> {
-  await state.saveChainEnd(project, end).catch((error: unknown) => {
-    log.warn('the newest snapshot could not be remembered', { ...errorInfo(error) });
-  });
+  try {
+    await state.saveChain(project, await change(await state.chain(project)));
+  } catch (error) {
+    log.warn('the snapshots at the destination could not be remembered', { ...errorInfo(error) });
+  }
 }
 
 /** A safety snapshot is of what runs: its restore has found it. */

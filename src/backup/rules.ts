@@ -5,7 +5,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus, SourceReport } from '../report/events.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/repository/repository.ts';
+import { objectsOf } from '../store/objects/manifest.ts';
 import type { Signing } from '../store/repository/signing.ts';
 
 /** The decisions of a run that need no I/O. */

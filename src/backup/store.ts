@@ -8,7 +8,8 @@ import { spoolError } from '../run/spool.ts';
 import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isSettled } from '../store/repository/commit.ts';
-import { chosenSources, keepChainEnd, type Prepared, type Run } from './begin.ts';
+import { placeOf } from '../store/repository/seen-chain.ts';
+import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
 import { type Captured, vanishedOutcome } from './outcome.ts';
@@ -77,8 +78,10 @@ function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Pro
     severity: 'error',
     code: error.code,
     subject: id,
-    message: `the manifest cannot be used: ${error.message}`,
-    hint: 'Run `lifeboat check`; what this snapshot alone held cannot be restored.',
+    message: error.code === 'CHAIN_BROKEN' ? error.message : `the manifest cannot be used: ${error.message}`,
+    hint:
+      (error.code === 'CHAIN_BROKEN' && error.hint) ||
+      'Run `lifeboat check`; what this snapshot alone held cannot be restored.',
   };
 }
 
@@ -140,8 +143,8 @@ async function commit(
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
   const { fence } = context.lease;
   const sending = () => context.journal.record({ type: 'commit' });
-  await context.repository.commit(manifest, { fence, sending });
-  await keepChainEnd(deps, { id: manifest.id, sequence: manifest.sequence }, context.log);
+  const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
+  await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
   for (const { keepIndex } of captured) {
     await keepIndex?.().catch((error: unknown) =>

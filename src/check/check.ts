@@ -1,23 +1,22 @@
 import path from 'node:path';
-import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { plural } from '../report/format.ts';
 import { withLookDirectory } from '../run/spool.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import { shortPath } from '../store/filesystem/path.ts';
 import type { ManifestSource, ObjectRef } from '../store/objects/manifest.ts';
-import { type ChainReport, type Place, readChain, refuseLostEnd } from '../store/repository/chain.ts';
+import { objectsOf } from '../store/objects/manifest.ts';
+import { type ChainReport, readChain } from '../store/repository/chain.ts';
 import { goneAway } from '../store/repository/copy-objects.ts';
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import { damagedLeases } from '../store/repository/lease-row.ts';
-import { objectsOf, type Repository, type Snapshot } from '../store/repository/repository.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
 
 interface CheckOptions extends ReadOptions {
-  /** the end of the chain that the agent has seen there */
-  chainEnd?: Place | undefined;
   /** the directory of runs in the spool, with room for one index at a time */
   spool: string;
 }
@@ -89,19 +88,11 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   // An empty listing is one of a place that is not there.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
-  const lost = await refuseLostEnd(repository, { snapshots, damaged: unreadable }, options.chainEnd).then(
-    () => [],
-    (error: unknown) => {
-      if (!hasCode(error, 'CHAIN_BROKEN')) throw error;
-      return [{ snapshot: options.chainEnd?.id ?? '', error: errorInfo(error) }];
-    },
-  );
   const records = await damagedRecords(repository);
   const read = await readShare({ repository, objects, damaged, unlooked, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
-    ...lost,
   ];
   const affected = await findAffected(repository, snapshots, { damaged, stopped: read.stopped !== undefined }, options);
   return {

@@ -1,6 +1,7 @@
 import { type Encryption, encryptionOfName } from '../plan/seal-keys.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf, type Snapshot } from '../store/repository/repository.ts';
+import { objectsOf } from '../store/objects/manifest.ts';
+import type { Snapshot } from '../store/repository/repository.ts';
 
 /** A key that snapshots need, to be restored whole. */
 export interface NeededKey {

@@ -2,6 +2,7 @@ import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { plural } from '../report/format.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
+import { rememberList } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
 
 /** `lifeboat accept`: a source, a copy or the destination is as it should be. */
@@ -47,12 +48,14 @@ async function acceptCopy(call: Call, name: string): Promise<number> {
 
 /** Whatever the destination holds now, or nothing, is what backups go to from now on. */
 async function acceptDestination(call: Call): Promise<number> {
-  const { lock, own, repository, settings } = call.app;
+  const { lock, own, repository, settings, state, project } = call.app;
   // A run that is under way has opened the one that is known.
   const held = await lock();
   try {
     const { info, how } = await own.accept();
-    const { snapshots, damaged } = await (await repository({ create: false })).snapshots(call.io.signal);
+    const list = await (await repository({ create: false })).snapshots(call.io.signal);
+    await state.saveChain(project, rememberList(list, []));
+    const { snapshots, damaged } = list;
     const count = snapshots.length + damaged.length;
     const words: Record<Acceptance, string> = {
       found: `holds repository ${shortId(info)} with ${plural(count, 'snapshot')} of this project`,

@@ -20,7 +20,6 @@ export async function checkRepository(call: Call): Promise<number> {
     readData,
     spool: path.join(SPOOL, 'runs'),
     signal: io.signal,
-    chainEnd: app.otherRepository ? undefined : await app.state.chainEnd(app.project),
     progress: (done, total) => line.show(done, total),
     ...(after === undefined ? {} : { after }),
   });

@@ -15,9 +15,7 @@ import { type Call, print } from './call.ts';
 export async function show(call: Call): Promise<number> {
   const [name, source, glob] = call.operands as [string, string?, string?];
   const repository = await call.app.repository({ create: false });
-  const { app } = call;
-  const seen = app.otherRepository ? undefined : await app.state.chainEnd(app.project);
-  const look = { unsigned: true, lookOnly: true, seen, signal: call.io.signal };
+  const look = { unsigned: true, lookOnly: true, signal: call.io.signal };
   // The newest snapshot of all may be one of another source.
   const manifest =
     name === 'latest' && source !== undefined

@@ -10,7 +10,8 @@ import { lastGoodReport } from '../run/history.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { refuseLostEnd } from '../store/repository/chain.ts';
+import type { SnapshotList } from '../store/repository/repository.ts';
+import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
 import { renderSourceStatuses } from './status-text.ts';
 
@@ -21,7 +22,8 @@ export async function status(call: Call): Promise<number> {
   const now = new Date();
   const last = await state.lastRun();
   const plan = await app.plan();
-  const { manifests, problem } = await lookAtDestination(call);
+  const found = await lookAtDestination(call);
+  const { manifests, damaged, problem } = found;
   const zone = app.settings.timeZone;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = listSourceStatuses({ plan, manifests, results, accepted, zone, now });
@@ -43,7 +45,7 @@ export async function status(call: Call): Promise<number> {
       last: last ?? null,
       nextRun: next,
       sources,
-      destination: { name: app.destination.name, ...(problem ? { error: errorInfo(problem) } : {}) },
+      destination: { name: app.destination.name, ...destinationView(found) },
       copies,
       snapshots: manifests.length,
       restores: held,
@@ -55,7 +57,7 @@ export async function status(call: Call): Promise<number> {
         last
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
-        ...(problem ? [`! destination: ${problem.message} (${problem.code})`, `  ${problem.hint ?? ''}`] : []),
+        ...destinationLines(found),
         ...renderSourceStatuses(all, now, call.io.paint),
         ...(last ? retentionLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
@@ -69,7 +71,7 @@ export async function status(call: Call): Promise<number> {
   if (!last) return EXIT.nothing;
   if (last.status === 'failed') return EXIT.failed;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
-  const behind = copies.some(({ behindSince }) => behindSince !== undefined);
+  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   return last.status === 'ok' && allGood && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
 }
 
@@ -84,24 +86,46 @@ function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
   };
 }
 
-/** Reads the manifests at the destination. `problem` says why they cannot be read; the caller still shows everything else. */
-async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manifest[]; problem?: LifeboatError }> {
+/** What `status` finds at the destination. */
+interface Found {
+  manifests: Manifest[];
+  /** snapshots that cannot be used */
+  damaged: SnapshotList['damaged'];
+  /** why the destination cannot be used */
+  problem?: LifeboatError;
+}
+
+/** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
+async function lookAtDestination({ app, io }: Call): Promise<Found> {
+  const found: Found = { manifests: [], damaged: [] };
   const { repository, error } = await app.own.look();
-  if (error) return { manifests: [], problem: error };
+  if (error) return { ...found, problem: error };
   try {
-    if (!repository) return { manifests: [] };
-    // Before the listing: a run may commit in the meantime.
-    const seen = await app.state.chainEnd(app.project);
+    if (!repository) return found;
     const list = await repository.snapshots(io.signal);
-    const manifests = list.snapshots.map(({ manifest }) => manifest);
-    return await refuseLostEnd(repository, list, seen).then(
-      () => ({ manifests }),
-      (cause: unknown) => ({ manifests, problem: toLifeboatError(cause) }),
-    );
+    found.manifests = list.snapshots.map(({ manifest }) => manifest);
+    refuseLostEnd(repository, list);
+    return { ...found, damaged: list.damaged };
   } catch (cause) {
     io.signal.throwIfAborted();
-    return { manifests: [], problem: toLifeboatError(cause) };
+    return { ...found, problem: toLifeboatError(cause) };
   }
+}
+
+/** The problems of the destination as `status --json` shows them. */
+function destinationView({ problem, damaged }: Found) {
+  return {
+    ...(problem ? { error: errorInfo(problem) } : {}),
+    ...(damaged.length > 0 ? { damaged: damaged.map(({ id, error }) => ({ id, ...errorInfo(error) })) } : {}),
+  };
+}
+
+function destinationLines({ problem, damaged }: Found): string[] {
+  const errors = [...(problem ? [problem] : []), ...damaged.map(({ error }) => error)];
+  return errors.flatMap(({ message, code, hint }) => [
+    `! ${problem ? 'destination: ' : ''}${message} (${code})`,
+    ...(hint ? [`  ${hint}`] : []),
+  ]);
 }
 
 function because(error: ErrorInfo | undefined): string {

@@ -4,6 +4,7 @@ import { decide } from '../prune/prune.ts';
 import type { CopyReport } from '../report/events.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import { manifestKey, objectsOf } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
 import {
   asUnread,
@@ -16,7 +17,7 @@ import {
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
-import { manifestKey, objectsOf, type Repository, type SnapshotList } from '../store/repository/repository.ts';
+import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import {
   deleteTombstone,
   putTombstone,

@@ -9,11 +9,12 @@ import type { Lock } from '../run/process-lock.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import { objectsOf } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { takeLeaseOnceThereIsRoom } from '../store/repository/lease-for-room.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
-import { objectsOf, type Repository, type Snapshot } from '../store/repository/repository.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import {
   deleteDue,
   listContent,
@@ -141,6 +142,15 @@ export async function pruneAlone(
 function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {
   const [first] = damaged;
   if (!first) return;
+  // It could name any object.
+  if (first.error.code === 'CHAIN_BROKEN') {
+    const { message, hint } = first.error;
+    throw new LifeboatError(
+      'CHAIN_BROKEN',
+      `${message}, so nothing may be deleted`,
+      hint === undefined ? {} : { hint },
+    );
+  }
   throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,
     hint: 'It could name any object. Copy it back from another copy of the backups; `lifeboat check` tells more.',

@@ -2,8 +2,9 @@ import { LifeboatError } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
-import { gapAfter, type Place, refuseLostEnd, unreadAfter } from '../store/repository/chain.ts';
+import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { unsigned } from '../store/repository/signing.ts';
 import { closedDatabases, lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 
@@ -21,8 +22,6 @@ interface FindRequest {
   source: string;
   /** one database of a server */
   database?: string;
-  /** the end of the chain that the agent has seen there: `latest` is not known where the chain ends before it */
-  seen?: Place | undefined;
   /** also one that is not signed although a signing key is set */
   unsigned: boolean;
   /** nothing is restored: `latest` may lack databases that an older snapshot holds */
@@ -93,10 +92,10 @@ function lacksDatabase(
 /** With a damaged manifest among the newer ones the latest cannot be told. */
 async function findLatest(
   repository: Repository,
-  { source, database, seen, unsigned: takeUnsigned, lookOnly, signal, now = new Date() }: FindRequest,
+  { source, database, unsigned: takeUnsigned, lookOnly, signal, now = new Date() }: FindRequest,
 ): Promise<FoundSnapshot> {
   const list = await repository.snapshots(signal);
-  await refuseLostEnd(repository, list, seen);
+  refuseLostEnd(repository, list);
   const { snapshots } = list;
   const manifests = snapshots.map(({ manifest }) => manifest);
   const ofDatabase = database === undefined ? undefined : lastWithDatabase(manifests, source, database);

@@ -39,8 +39,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   try {
     await deps.recover();
     const repository = await deps.repository();
-    const seen = deps.otherRepository ? undefined : await deps.state.chainEnd(deps.project);
-    const { snapshot, entry, notes } = await findSnapshot(repository, { ...request, seen });
+    const { snapshot, entry, notes } = await findSnapshot(repository, request);
     requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);

@@ -2,7 +2,8 @@ import { errorInfo } from '../base/errors.ts';
 import { isLocking } from '../destinations/destination.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf, type Repository } from '../store/repository/repository.ts';
+import { objectsOf } from '../store/objects/manifest.ts';
+import type { Repository } from '../store/repository/repository.ts';
 import { INFO_KEY } from '../store/repository/repository-info.ts';
 
 /**

@@ -6,9 +6,9 @@ import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
-import type { Place } from '../store/repository/chain.ts';
 import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
+import type { SeenChain } from '../store/repository/seen-chain.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 
 /** A database that was put aside. */
@@ -63,10 +63,10 @@ export interface State extends LeaseSightings {
   repository(): Promise<KnownRepository | undefined>;
   /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
-  /** the end of a project's chain of snapshots at the destination, as it was seen last */
-  chainEnd(project: string): Promise<Place | undefined>;
-  /** undefined: it is not known any more */
-  saveChainEnd(project: string, end: Place | undefined): Promise<void>;
+  /** the snapshots of a project that were seen at the destination and not seen removed, oldest first; undefined before the first run */
+  chain(project: string): Promise<SeenChain | undefined>;
+  /** undefined forgets them: the next run takes what is there */
+  saveChain(project: string, seen: SeenChain | undefined): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   /** `own`: what it says of its own sources, where it covers earlier tries too */
@@ -104,13 +104,13 @@ export interface State extends LeaseSightings {
 }
 
 /** Files that speak of one repository: places in its chain, and names of its objects. */
-const CHAIN_END = 'chain-end.json';
-const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAIN_END];
+const CHAIN = 'chain.json';
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAIN];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
-  const chainEnds = async () => (await readJson<Record<string, Place>>(file(CHAIN_END))) ?? {};
+  const chains = async () => (await readJson<Record<string, SeenChain>>(file(CHAIN))) ?? {};
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
@@ -134,10 +134,10 @@ export function openState(directory: string): State {
       if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
       await writeJson(file('repository.json'), known);
     },
-    chainEnd: async (project) => (await chainEnds())[project],
-    async saveChainEnd(project, end) {
-      const { [project]: _, ...others } = await chainEnds();
-      await writeJson(file(CHAIN_END), end ? { ...others, [project]: end } : others);
+    chain: async (project) => (await chains())[project],
+    async saveChain(project, seen) {
+      const { [project]: _, ...others } = await chains();
+      await writeJson(file(CHAIN), seen ? { ...others, [project]: seen } : others);
     },
     leaseSighting: async (place) => (await sightings())[place],
     async saveLeaseSighting(place, sighting) {

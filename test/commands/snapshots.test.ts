@@ -22,7 +22,7 @@ test('show latest SOURCE shows the newest that has the source, whatever newer sn
   };
   let out = '';
   const call = {
-    app: { repository: async () => repository as unknown as Repository, state: { chainEnd: async () => undefined } },
+    app: { repository: async () => repository as unknown as Repository },
     io: { out: (text: string) => (out += text) },
     operands: ['latest', 'db.postgres'],
     options: {},

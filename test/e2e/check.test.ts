@@ -85,7 +85,11 @@ describe('check', () => {
     const middle = path.join(stack.directory, 'backups', manifests[1] as string);
     const bytes = await readFile(middle);
     await rm(middle);
-    expect((await check()).result.manifests).toMatchObject([{ error: { code: 'CHAIN_BROKEN' } }]);
+    // The one that the agent has seen, and the one that names it.
+    expect((await check()).result.manifests).toMatchObject([
+      { error: { code: 'CHAIN_BROKEN', message: expect.stringContaining('has lost snapshot') } },
+      { error: { code: 'CHAIN_BROKEN', message: expect.stringContaining('does not follow') } },
+    ]);
     await writeFile(middle, bytes.subarray(0, 100));
     expect((await check()).result.manifests).toHaveLength(2);
     await writeFile(middle, bytes);

@@ -259,13 +259,38 @@ describe('a destination that cannot be right', () => {
     const { code, report } = await stack.backup();
     expect({ code, error: report.error?.code }, JSON.stringify(report)).toEqual({ code: 1, error: 'CHAIN_BROKEN' });
     expect((await stack.objects()).filter((key) => key.endsWith('manifest.json'))).toEqual([]);
-    expect((await stack.lifeboat('check')).stdout).toContain('has lost snapshots');
+    expect((await stack.lifeboat('check')).stdout).toContain('has lost snapshot');
     const status = await stack.lifeboat('status');
     expect({ code: status.code, text: status.stdout }).toEqual({
       code: 1,
       text: expect.stringContaining('! destination: /backups has lost snapshots'),
     });
     await inside('rm -rf /backups/*/; mv /tmp/lost/* /backups/');
+    expect((await stack.backup()).code).toBe(0);
+    // One in the middle is gone, and the newest was edited: each backup says so, and nothing is deleted until that is accepted.
+    const [lost, , edited] = (await stack.json<{ snapshots: { id: string }[] }>('snapshots')).snapshots
+      .map(({ id }) => id)
+      .reverse()
+      .slice(-3) as [string, string, string];
+    await inside(`mkdir /tmp/one && mv /backups/*/snapshots/${lost} /tmp/one/`);
+    await inside(`sed -i 's/"agentVersion":"[^"]*"/"agentVersion":"9"/' /backups/*/snapshots/${edited}/manifest.json`);
+    const found = await stack.backup();
+    expect(found.code).toBe(3);
+    for (const { subject, text } of [
+      { subject: edited, text: /was changed since/ },
+      { subject: lost, text: /has lost snapshot .* \(sequence \d+\)/ },
+    ]) {
+      expect(found.report.problems).toContainEqual(
+        expect.objectContaining({ code: 'CHAIN_BROKEN', subject, message: expect.stringMatching(text) }),
+      );
+      expect((await stack.lifeboat('status')).stdout).toMatch(text);
+      expect((await stack.lifeboat('snapshots')).stdout).toMatch(text);
+    }
+    expect(JSON.parse((await stack.lifeboat('prune', '--json')).stdout)).toMatchObject({
+      error: { code: 'CHAIN_BROKEN' },
+    });
+    await inside('mv /tmp/one/* /backups/*/snapshots/');
+    await stack.json('accept', 'destination');
     expect((await stack.backup()).code).toBe(0);
     // An older state of the same disk.
     await inside('rm -r "$(ls -d /backups/*/snapshots/* | tail -n 1)"');

@@ -52,6 +52,7 @@ describe('pruning', () => {
       contents.set(report.id, made);
     }
     await age(NIGHTS);
+    await stack.json('accept', 'destination');
   });
   afterAll(() => stack?.destroy());
 

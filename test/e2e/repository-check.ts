@@ -3,8 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { decodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
-import { objectsOf } from '../../src/store/repository/repository.ts';
+import { decodeManifest, type Manifest, objectsOf } from '../../src/store/objects/manifest.ts';
 
 /** A repository on the host's disk, looked at from outside, without the code that wrote it where that can be. */
 export interface RepositoryView {

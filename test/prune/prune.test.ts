@@ -10,11 +10,12 @@ import { type PruneAloneDeps, type PruneDeps, type PruneRequest, prune, pruneAlo
 import { renderPrune } from '../../src/report/prune-text.ts';
 import { Journal } from '../../src/run/journal.ts';
 import type { LastResult } from '../../src/run/source-status.ts';
-import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
+import { type Manifest, type ManifestSource, manifestKey } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import { chainBreaks } from '../../src/store/repository/chain.ts';
 import { putPin } from '../../src/store/repository/pins.ts';
 import { openRepository, type Repository, type Snapshot } from '../../src/store/repository/repository.ts';
+import { placeOf } from '../../src/store/repository/seen-chain.ts';
 import { readTombstones } from '../../src/store/repository/tombstones.ts';
 import { keys } from '../contract/destination.ts';
 import { scratchBase } from '../store/helpers.ts';
@@ -113,6 +114,24 @@ const ids = async () => (await repository.snapshots()).snapshots.map(({ manifest
 const packs = async () => (await keys(destination, 'shop/packs/')).map((key) => key.split('/').at(-1)?.slice(0, 2));
 
 describe('prune', () => {
+  test('deletes nothing while a snapshot that was seen is gone: it may need any object', async () => {
+    const all = await nights(4);
+    const [, lost] = all as [Snapshot, Snapshot];
+    await destination.delete(manifestKey('shop', lost.manifest.id));
+    now += 2 * DAY;
+    const before = await keys(destination, '');
+    const seen = async () => all.map(placeOf);
+    const remembering = await openRepository(destination, { project: 'shop', create: false, keys: {}, seen });
+    const refused = { code: 'CHAIN_BROKEN', message: expect.stringContaining(lost.manifest.id) };
+    for (const dryRun of [true, false])
+      await expect(run({ dryRun }, { repository: remembering })).rejects.toMatchObject(refused);
+    expect(await keys(destination, '')).toEqual(before);
+    await run();
+    now += DAY;
+    await run();
+    expect(await packs()).not.toContain('11');
+  });
+
   test('removes snapshots at once, and what they alone named in a second pass a day later', async () => {
     const all = await nights(4);
     const before = await keys(destination, '');

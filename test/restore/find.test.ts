@@ -35,9 +35,13 @@ const find = async (repository: Repository, snapshot: string) => {
 
 test('latest is not known where the chain ends before a snapshot that was seen; a name is taken', async () => {
   const repository = repositoryOf([ID.monday, 'web.media', 'ok']);
-  const at = { sequence: 7, id: ID.tuesday };
-  const look = { source: 'web.media', unsigned: false, seen: at };
-  const gone = Object.assign(repository, { project: 'shop', destination: { name: '/backups', async *list() {} } });
+  const lost = { sequence: 7, id: ID.tuesday, hash: '' };
+  const look = { source: 'web.media', unsigned: false };
+  const { snapshots } = await repository.snapshots();
+  const gone = Object.assign(repository, {
+    destination: { name: '/backups' },
+    snapshots: async () => ({ snapshots, damaged: [{ id: lost.id, lost, error: new Error('gone') }] }),
+  });
   await expect(findSnapshot(gone, { snapshot: 'latest', ...look })).rejects.toMatchObject({ code: 'CHAIN_BROKEN' });
   expect((await findSnapshot(gone, { snapshot: ID.monday, ...look })).snapshot.id).toBe(ID.monday);
 });

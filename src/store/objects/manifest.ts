@@ -102,6 +102,20 @@ export function manifestHash(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
+/** Where the manifest of a snapshot is. */
+export function manifestKey(project: string, id: string): string {
+  return `${project}/snapshots/${id}/manifest.json`;
+}
+
+/** Every object that a manifest names. */
+export function objectsOf(manifest: Manifest): ObjectRef[] {
+  return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [
+    ...(index ? [index] : []),
+    ...(facts ? [facts] : []),
+    ...packs,
+  ]);
+}
+
 const repository = z.object({ format: z.literal(FORMAT), id: z.string().min(1), created: time });
 
 /** What `lifeboat.json` says of a repository. */

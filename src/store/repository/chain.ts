@@ -1,11 +1,12 @@
-import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { type ErrorInfo, errorInfo } from '../../base/errors.ts';
 import { isFuture } from '../../plan/values/clock.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { readPins } from './pins.ts';
 import type { Repository, Snapshot, SnapshotList } from './repository.ts';
+import { type Place, refuseLostEnd } from './seen-chain.ts';
 import { unsigned } from './signing.ts';
-import { type ReadTombstone, readTombstones, type Tombstone, tombstoneIds } from './tombstones.ts';
+import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
 
 /** Something wrong with the documents of one snapshot. */
 interface Finding {
@@ -70,39 +71,20 @@ export async function nextPlace(
   return { sequence: Math.max((last?.sequence ?? 0) + unread, claimed) + 1, previous: last?.hash ?? null };
 }
 
-/** A snapshot by its place in the chain. */
-export interface Place {
-  id: string;
-  sequence: number;
-}
-
-/** The last snapshot of the chain; undefined when there is none. */
-export function endOfChain(snapshots: readonly Snapshot[]): Place | undefined {
-  const last = chainOf(snapshots, []).at(-1);
-  return last && { id: last.id, sequence: last.sequence };
-}
-
 /**
- * Refuses a chain that ends before the snapshot that the agent has seen at its end. The directory of the project may be gone,
- * or an older state of the disk may be mounted: what is stored now would take the places of snapshots that are missing.
- *
- * @param seen - absent: the agent has seen none yet
- * @throws CHAIN_BROKEN
+ * Returns the places of snapshots that the chain names and that are gone without a tombstone, for an agent that has not seen the
+ * chain before. Reads every tombstone. The hash is that of the missing manifest; its id is unknown, so the snapshot after it
+ * stands in the id. Next to a damaged manifest, whose hash is unknown, nothing is certain, and the result is empty.
  */
-export async function refuseLostEnd(
+export async function missingPlaces(
   repository: Repository,
   { snapshots, damaged }: Pick<SnapshotList, 'snapshots' | 'damaged'>,
-  seen: Place | undefined,
-): Promise<void> {
-  const end = endOfChain(snapshots);
-  if (!seen || (end && end.sequence >= seen.sequence)) return;
-  // Its manifest cannot be read, or it was removed: both are known.
-  if (damaged.some(({ id }) => id === seen.id) || (await tombstoneIds(repository)).includes(seen.id)) return;
-  const { name } = repository.destination;
-  const ends = end ? `the newest one there is ${end.id}` : 'there is none';
-  throw new LifeboatError('CHAIN_BROKEN', `${name} has lost snapshots: ${seen.id} is gone, and ${ends}`, {
-    hint: 'Is the right disk mounted, in its newest state? Mount it, or bring the snapshots back from a copy with `lifeboat copy --from`. To restore from what is there, name a snapshot by its id. To go on with it: `lifeboat accept destination`.',
-  });
+): Promise<Place[]> {
+  if (snapshots.length === 0 || damaged.length > 0) return [];
+  const { usable } = sortOut(snapshots, await readTombstones(repository));
+  return breaksOf(chainOf(snapshots, usable)).flatMap(({ link: { id, sequence, previous } }) =>
+    previous === null ? [] : [{ id: `before ${id}`, sequence: Math.max(1, sequence - 1), hash: previous }],
+  );
 }
 
 /** What signatures and chain say of a project's documents. */
@@ -191,6 +173,7 @@ export async function unreadAfter(
 export async function resolveSnapshot(repository: Repository, name: string, now: number): Promise<Snapshot> {
   if (name !== 'latest') return repository.resolve(name);
   const list = await repository.snapshots();
+  refuseLostEnd(repository, list);
   const [newest] = list.snapshots;
   const unread = await unreadAfter(repository, list, newest?.manifest, now);
   if (unread) throw unread.error;

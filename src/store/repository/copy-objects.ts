@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
-import { type Manifest, manifestHash, type ObjectRef } from '../objects/manifest.ts';
+import { type Manifest, manifestHash, manifestKey, type ObjectRef, objectsOf } from '../objects/manifest.ts';
 import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
-import { manifestKey, objectsOf, type Repository, type Snapshot } from './repository.ts';
+import type { Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 
 /** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */

@@ -5,6 +5,7 @@ import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
 import { readDocument, streamOf } from '../objects/objects.ts';
+import type { SeenChain } from './seen-chain.ts';
 
 /** Where a repository says what it is. */
 export const INFO_KEY = 'lifeboat.json';
@@ -21,6 +22,8 @@ export interface RepositoryOptions {
   copyOf?: RepositoryInfo;
   /** what the agent remembers of the repository that it backs up to: nothing else is opened, and none is made in its place */
   known?: KnownRepository;
+  /** reads which snapshots the agent has seen there; absent: nothing is compared with it */
+  seen?: () => Promise<SeenChain | undefined>;
   /** ends the opening */
   signal?: AbortSignal;
 }

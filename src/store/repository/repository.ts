@@ -7,15 +7,18 @@ import {
   encodeManifest,
   type Manifest,
   manifestHash,
+  manifestKey,
   type ObjectRef,
+  objectsOf,
   type RepositoryInfo,
 } from '../objects/manifest.ts';
 import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { type CommitOptions, putManifest } from './commit.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
+import { addLost, changedSince, type Place, type SeenChain } from './seen-chain.ts';
 import { sharePacks } from './shared-packs.ts';
-import { Signing } from './signing.ts';
+import { Signing, unsigned } from './signing.ts';
 import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.ts';
 
 /** A snapshot as its manifest describes it. */
@@ -30,7 +33,12 @@ export interface Snapshot {
 /** All snapshots of a project, newest first by the chain, whatever their dates say; and the manifests that could not be read or are not what was signed. */
 export interface SnapshotList {
   snapshots: Snapshot[];
-  damaged: { id: string; error: LifeboatError }[];
+  damaged: {
+    id: string;
+    error: LifeboatError;
+    /** it is gone without a tombstone: where the agent has seen it */
+    lost?: Place;
+  }[];
 }
 
 /** The snapshots of one Compose project at one destination. */
@@ -45,7 +53,8 @@ export interface Repository {
   through(destination: Destination): Repository;
   /**
    * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
-   * the key was set. Any other is damaged (SIGNATURE_MISSING).
+   * the key was set. Any other is damaged (SIGNATURE_MISSING). What the agent has seen there and is gone or was changed since
+   * is damaged as well (CHAIN_BROKEN).
    *
    * @throws what says nothing of one manifest, such as DEST_UNREACHABLE: a list without those that could not be asked for would be
    * taken for the whole; the signal's reason
@@ -86,9 +95,16 @@ export interface Repository {
  * made one; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
-  const { project, keys, signingKeys } = options;
+  const { project, keys, signingKeys, seen = async () => undefined } = options;
   const info = await readOrCreateInfo(destination, options);
-  return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys) });
+  return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys), seen });
+}
+
+interface Inner {
+  keys: SealKeys;
+  signing: Signing;
+  /** reads what the agent has seen here */
+  seen(): Promise<SeenChain | undefined>;
 }
 
 class StoredRepository implements Repository {
@@ -97,32 +113,31 @@ class StoredRepository implements Repository {
   readonly info: RepositoryInfo;
   readonly keys: SealKeys;
   readonly signing: Signing;
+  private readonly seen: Inner['seen'];
 
-  constructor(
-    destination: Destination,
-    project: string,
-    info: RepositoryInfo,
-    { keys, signing }: { keys: SealKeys; signing: Signing },
-  ) {
+  constructor(destination: Destination, project: string, info: RepositoryInfo, { keys, signing, seen }: Inner) {
     this.destination = destination;
     this.project = project;
     this.keys = keys;
     this.info = info;
     this.signing = signing;
+    this.seen = seen;
   }
 
   through(destination: Destination): Repository {
-    const { project, info, keys, signing } = this;
-    return new StoredRepository(destination, project, info, { keys, signing });
+    const { project, info, keys, signing, seen } = this;
+    return new StoredRepository(destination, project, info, { keys, signing, seen });
   }
 
   async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
+    // Before the listing: a run may commit in the meantime.
+    const seen = await this.seen();
     const share = sharePacks();
     for (const id of await this.ids()) {
       signal?.throwIfAborted();
       try {
-        const snapshot = await this.read(id, signal);
+        const snapshot = await this.read(id, seen, signal);
         share(snapshot.manifest);
         list.snapshots.push(snapshot);
       } catch (error) {
@@ -133,14 +148,14 @@ class StoredRepository implements Repository {
       }
     }
     list.snapshots.sort(newestFirst);
-    return withoutIntruders(list);
+    return addLost(this, withoutIntruders(list), seen ?? []);
   }
 
   async resolve(name: string): Promise<Snapshot> {
     const ids = await this.ids();
     const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
-    if (name !== '' && exact) return this.read(exact);
+    if (name !== '' && exact) return this.read(exact, await this.seen());
     const many = matching.length > 1;
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
@@ -216,8 +231,9 @@ class StoredRepository implements Repository {
     return ids.sort().reverse();
   }
 
-  private async read(id: string, signal?: AbortSignal): Promise<Snapshot> {
+  private async read(id: string, seen: SeenChain | undefined, signal?: AbortSignal): Promise<Snapshot> {
     const bytes = await readDocument(this.destination, manifestKey(this.project, id), { signal });
+    const hash = manifestHash(bytes);
     const manifest = decodeManifest(bytes);
     const verdict = this.signing.verify('manifest', `the manifest of ${id}`, JSON.parse(bytes.toString('utf8')));
     if (manifest.id !== id || manifest.project !== this.project) {
@@ -226,7 +242,9 @@ class StoredRepository implements Repository {
         hint: 'Somebody put it there: use another snapshot, or another copy of the backups.',
       });
     }
-    return { manifest, hash: manifestHash(bytes), ...(verdict === 'unsigned' ? { unsigned: true } : {}) };
+    const changed = changedSince({ id, hash }, seen ?? []);
+    if (changed) throw verdict === 'unsigned' ? unsigned(`the manifest of ${id}`) : changed;
+    return { manifest, hash, ...(verdict === 'unsigned' ? { unsigned: true } : {}) };
   }
 
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void> {
@@ -240,18 +258,4 @@ class StoredRepository implements Repository {
   private directory(id: string): string {
     return `${this.project}/snapshots/${id}/`;
   }
-}
-
-/** Where the manifest of a snapshot is. */
-export function manifestKey(project: string, id: string): string {
-  return `${project}/snapshots/${id}/manifest.json`;
-}
-
-/** Every object that a manifest names. */
-export function objectsOf(manifest: Manifest): ObjectRef[] {
-  return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [
-    ...(index ? [index] : []),
-    ...(facts ? [facts] : []),
-    ...packs,
-  ]);
 }

@@ -9,6 +9,7 @@ const ABOUT_MANIFEST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SIGNATURE_MISSING',
   'SIGNATURE_WRONG',
   'SIGNATURE_KEY',
+  'CHAIN_BROKEN',
 ]);
 
 /** True for what is wrong with the one manifest that was read, or its rights, rather than with the way to it. */

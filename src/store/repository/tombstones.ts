@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import { canonicalJson, FORMAT } from '../objects/manifest.ts';
+import { canonicalJson, FORMAT, manifestKey } from '../objects/manifest.ts';
 import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { isPinned } from './pins.ts';
-import { manifestKey, type Repository, type Snapshot } from './repository.ts';
+import type { Repository, Snapshot } from './repository.ts';
 import { type Verdict, verdictOf } from './signing.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -3,9 +3,8 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { canonicalJson, type Manifest } from '../../../src/store/objects/manifest.ts';
+import { canonicalJson, type Manifest, objectsOf } from '../../../src/store/objects/manifest.ts';
 import { putPin } from '../../../src/store/repository/pins.ts';
-import { objectsOf } from '../../../src/store/repository/repository.ts';
 import { ageKey, SealedBench } from '../../run/sealed-bench.ts';
 import { describeTree } from '../../store/helpers.ts';
 
