@@ -8,6 +8,7 @@ import { spoolError } from '../run/spool.ts';
 import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isSettled } from '../store/repository/commit.ts';
+import { refuseEmptied } from '../store/repository/emptied.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
@@ -26,7 +27,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   let context: RunContext | undefined;
   try {
     problems.push(...list.damaged.map(damagedProblem), ...clockProblems(list.snapshots, deps.now()));
-    context = await takePlace(request, run, prepared);
+    context = await takePlace(deps, request, run, prepared);
     const sources = chosenSources(prepared.plan, request);
     await captureAll({ deps, context, sources, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
@@ -59,9 +60,10 @@ function failedRun(
 /**
  * The place of the new manifest in the chain.
  *
- * @throws SIGNATURE_KEY, KEY_MISSING where the keys of the snapshots here are not set any more
+ * @throws SIGNATURE_KEY, KEY_MISSING where the keys of the snapshots here are not set any more; DEST_FOREIGN where their packs are gone
  */
 async function takePlace(
+  { state }: Pick<BackupDeps, 'state'>,
   { signal }: BackupRequest,
   { start, log }: Run,
   { journal, lease, repository, list }: Prepared,
@@ -69,6 +71,7 @@ async function takePlace(
   const { snapshots } = list;
   refuseUnsigned(repository.signing, snapshots);
   refuseClear(repository.keys, snapshots);
+  await refuseEmptied(repository, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(repository, list, lease.claimed);
   return { run: start, journal, repository, lease, snapshots, place, log, signal };
 }

@@ -10,6 +10,7 @@ import { objectsOf } from '../store/objects/manifest.ts';
 import { type ChainReport, readChain } from '../store/repository/chain.ts';
 import { goneAway } from '../store/repository/copy-objects.ts';
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
+import { refuseEmptied } from '../store/repository/emptied.ts';
 import { damagedLeases } from '../store/repository/lease-row.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
@@ -83,6 +84,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
+  await refuseEmptied(repository, snapshots, new Set());
   const judge = new DamageJudge(repository, [...objects.keys()]);
   const { damaged, unlooked } = await checkPresence(repository, objects);
   // An empty listing is one of a place that is not there.

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { plural } from '../report/format.ts';
+import { listEmptied } from '../store/repository/emptied.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
 import { rememberList } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
@@ -53,8 +54,12 @@ async function acceptDestination(call: Call): Promise<number> {
   const held = await lock();
   try {
     const { info, how } = await own.accept();
-    const list = await (await repository({ create: false })).snapshots(call.io.signal);
+    const opened = await repository({ create: false });
+    const list = await opened.snapshots(call.io.signal);
     await state.saveChain(project, rememberList(list, []));
+    const emptied = await listEmptied(opened, list.snapshots);
+    // The next backup stores again what they held.
+    if (emptied.length > 0) await state.saveDamaged([...new Set([...(await state.damaged()), ...emptied])]);
     const { snapshots, damaged } = list;
     const count = snapshots.length + damaged.length;
     const words: Record<Acceptance, string> = {

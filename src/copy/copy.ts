@@ -7,6 +7,7 @@ import type { KeepPolicy, Plan } from '../plan/model.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { patiently, watched } from '../run/watchdog.ts';
+import { refuseEmptied } from '../store/repository/emptied.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -100,6 +101,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
 async function readSide(deps: CopyDeps): Promise<Side> {
   const repository = await deps.main();
   const list = await repository.snapshots(deps.signal);
+  await refuseEmptied(repository, list.snapshots, new Set());
   return { repository, ...list, pins: await readPins(repository), removed: await tombstoneIds(repository) };
 }
 

@@ -84,7 +84,7 @@ async function createFile(root: string, file: string): Promise<FileHandle> {
   }
 }
 
-async function makeDirectories(root: string, directory: string): Promise<void> {
+async function makeDirectories(root: string, directory: string, attempt = 1): Promise<void> {
   if (directory === root || directory.length <= root.length) return;
   try {
     await mkdir(directory, { mode: 0o700 });
@@ -94,8 +94,10 @@ async function makeDirectories(root: string, directory: string): Promise<void> {
     if (hasErrno(error, 'EEXIST')) return;
     // The root itself is never made: a missing one is a mount that is not there.
     if (!hasErrno(error, 'ENOENT') || dirname(directory) === root) throw error;
+    // Where the parent is a link that leads nowhere, it exists and does not help.
+    if (attempt === 5) throw error;
     await makeDirectories(root, dirname(directory));
-    await makeDirectories(root, directory);
+    await makeDirectories(root, directory, attempt + 1);
   }
 }
 

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { constants, createReadStream, type Dirent } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, realpath, rmdir, stat, unlink } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
+import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -45,12 +46,12 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       } catch (error) {
         body.destroy();
         await unlink(temporary).catch(() => {});
-        throw error === bodyError ? error : explain(error, root);
+        throw error === bodyError ? error : await explainPut(error, root, key);
       }
     },
 
     async get(key, { range, signal } = {}) {
-      const handle = await openObject(fileOf(key), key);
+      const handle = await openObject(root, key);
       return readRange(handle, key, range, signal);
     },
 
@@ -76,14 +77,16 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
   };
 }
 
-async function openObject(file: string, key: string): Promise<FileHandle> {
+async function openObject(root: string, key: string): Promise<FileHandle> {
+  const file = join(root, checkKey(key));
   const missing = (cause?: unknown) =>
     new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause });
   let handle: FileHandle;
   try {
     handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    throw hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP') ? missing(error) : unreadable(key, error);
+    if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw unreadable(key, error);
+    throw (await findBrokenParent(root, key, { onlyLinks: true })) ?? missing(error);
   }
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
@@ -99,7 +102,7 @@ function unreadable(key: string, cause: unknown): LifeboatError {
 /** Says nothing of what is in the object. */
 function notReadable(key: string, cause: unknown): LifeboatError {
   const hint = hasErrno(cause, 'EACCES', 'EPERM')
-    ? 'Check who owns the file, and that the agent may read it.'
+    ? 'Check who owns it, and that the agent may read it.'
     : 'Check that the file system of the destination is mounted and answers.';
   return new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause, hint });
 }
@@ -149,9 +152,11 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
         directory: entry.isDirectory(),
       }));
   } catch (error) {
+    const broken = hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP') && (await findBrokenParent(root, prefix));
+    if (broken) throw broken;
     // Below the root a directory may vanish at any time, by a delete.
     if (hasErrno(error, 'ENOENT', 'ENOTDIR') && prefix !== '') return;
-    throw explain(error, root);
+    throw isSystemError(error) && prefix !== '' ? notReadable(join(root, prefix), error) : explain(error, root);
   }
   entries.sort((a, b) => compareKeys(a.key, b.key));
   for (const { key, directory } of entries) {
@@ -165,37 +170,6 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
     else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
       yield { key, size: undefined, unread: notReadable(key, found.error) };
   }
-}
-
-/** The device and inode of a directory. */
-async function identify(directory: string): Promise<string> {
-  const { dev, ino } = await stat(directory, { bigint: true });
-  return `${dev}:${ino}`;
-}
-
-/** The directories above a prefix, from the root down; those that are not there are left out. */
-async function wayTo(root: string, prefix: string): Promise<string[]> {
-  const parts = prefix.split('/').slice(0, -1);
-  const above = parts.map((_, depth) => join(root, ...parts.slice(0, depth)));
-  const found = await Promise.all(above.map((directory) => identify(directory).catch(() => undefined)));
-  return found.filter((one) => one !== undefined);
-}
-
-/** The entries of a directory, with links to directories as directories. A link to the root or into it gives no second names. */
-async function readEntries(root: string, prefix: string): Promise<Pick<Dirent, 'name' | 'isDirectory' | 'isFile'>[]> {
-  const entries = await readdir(join(root, prefix), { withFileTypes: true });
-  const links = entries.filter((entry) => entry.isSymbolicLink());
-  if (links.length === 0) return entries;
-  const inside = `${await realpath(root)}/`;
-  const followed = new Set<string>();
-  for (const { name } of links) {
-    const target = await realpath(join(root, prefix, name)).catch(() => undefined);
-    if (target === undefined || `${target}/`.startsWith(inside) || inside.startsWith(`${target}/`)) continue;
-    if ((await stat(target).catch(() => undefined))?.isDirectory()) followed.add(name);
-  }
-  return entries.map((entry) =>
-    followed.has(entry.name) ? { name: entry.name, isDirectory: () => true, isFile: () => false } : entry,
-  );
 }
 
 async function removeEmptyParents(root: string, directory: string): Promise<void> {
@@ -227,6 +201,11 @@ async function sweep(directory: string, before: number): Promise<number> {
     }
   }
   return removed;
+}
+
+async function explainPut(error: unknown, root: string, key: string): Promise<unknown> {
+  const isPath = hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST');
+  return (isPath && (await findBrokenParent(root, key))) || explain(error, root);
 }
 
 /** Gives a system error the code and hint that people need. Everything else passes as it is. */

@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { destinationContract, keys, read } from '../contract/destination.ts';
 import { scratchBase } from '../store/helpers.ts';
@@ -177,11 +179,38 @@ describe('local destination', () => {
     symlinkSync(disk, join(packs, 'back'));
     symlinkSync(packs, join(packs, 'self'));
     symlinkSync(root, join(packs, 'root'));
-    symlinkSync('nowhere', join(packs, 'gone'));
     for (const prefix of ['', 'p/']) expect(await keys(destination, prefix), prefix).toEqual(all);
     // What is above the prefix is on the way too: no manifest turns up among the packs.
     expect(await keys(destination, 'p/packs/')).toEqual(['p/packs/ab/one']);
   });
+
+  test.each(['link', 'loop', 'file', 'link above', 'no rights'])(
+    'a directory that is not one (%s) is an outage, and no object below it is missing',
+    async (kind) => {
+      const root = newRoot();
+      const destination = createLocalDestination({ root });
+      await destination.put('p/packs/web/one', Readable.from(['1']));
+      await destination.put('p/snapshots/two', Readable.from(['2']));
+      const [packs, project] = [join(root, 'p', 'packs'), join(root, 'p')];
+      if (kind === 'no rights')
+        vi.spyOn(fs, 'readdir').mockRejectedValue(Object.assign(new Error('no'), { code: 'EACCES', errno: -13 }));
+      else rmSync(kind === 'link above' ? project : packs, { recursive: true });
+      if (kind === 'link') symlinkSync('/mnt/nas/packs', packs);
+      if (kind === 'loop') symlinkSync('packs', packs);
+      if (kind === 'file') writeFileSync(packs, '');
+      if (kind === 'link above') symlinkSync('/mnt/nas/p', project);
+      syncBuiltinESMExports();
+      const outage = { code: 'DEST_UNREACHABLE', hint: expect.stringMatching(/mount|Mount|may read/) };
+      const prefixes = ['p/packs/', 'p/packs/web/', ...(kind === 'link' ? ['p/'] : [])];
+      for (const prefix of prefixes) await expect(keys(destination, prefix), prefix).rejects.toMatchObject(outage);
+      vi.restoreAllMocks();
+      syncBuiltinESMExports();
+      if (kind === 'no rights') return;
+      if (kind !== 'file') await expect(destination.get('p/packs/web/one')).rejects.toMatchObject(outage);
+      const put = destination.put('p/packs/web/three', Readable.from(['3']));
+      await expect(put).rejects.toMatchObject(outage);
+    },
+  );
 
   test('old temporary files are swept, new ones and objects stay', async () => {
     const root = newRoot();

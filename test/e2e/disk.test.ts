@@ -292,6 +292,21 @@ describe('a destination that cannot be right', () => {
     await inside('mv /tmp/one/* /backups/*/snapshots/');
     await stack.json('accept', 'destination');
     expect((await stack.backup()).code).toBe(0);
+    // The packs are on a share that is not mounted: no damage, and nothing is stored again.
+    await inside('cd /backups/*/ && mv packs /tmp/packs && ln -s /mnt/nas packs');
+    for (const [code, ready] of [
+      ['DEST_UNREACHABLE', 'true'],
+      ['DEST_FOREIGN', 'rm packs'],
+      ['DEST_FOREIGN', 'mkdir packs'],
+    ]) {
+      await inside(`cd /backups/*/ && ${ready}`);
+      expect((await stack.backup()).report.error?.code).toBe(code);
+      expect(JSON.parse((await stack.lifeboat('check', '--json')).stdout)).toMatchObject({ error: { code } });
+    }
+    await inside('cd /backups/*/ && rm -r packs && mv /tmp/packs packs');
+    const back = await stack.backup();
+    expect(back.code).toBe(0);
+    expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
     // An older state of the same disk.
     await inside('rm -r "$(ls -d /backups/*/snapshots/* | tail -n 1)"');
     expect((await stack.backup()).report.error?.code).toBe('CHAIN_BROKEN');

@@ -160,9 +160,7 @@ class StoredRepository implements Repository {
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
       many ? `more than one snapshot starts with ${name}` : `no snapshot ${name}`,
-      {
-        hint: '`lifeboat snapshots` lists them; an id may be shortened as long as it is the only one.',
-      },
+      { hint: '`lifeboat snapshots` lists them; an id may be shortened as long as it is the only one.' },
     );
   }
 

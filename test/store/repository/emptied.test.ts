@@ -1,0 +1,39 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createLocalDestination } from '../../../src/destinations/local.ts';
+import type { Manifest } from '../../../src/store/objects/manifest.ts';
+import { streamOf } from '../../../src/store/objects/objects.ts';
+import { listEmptied, refuseEmptied } from '../../../src/store/repository/emptied.ts';
+import { scratchBase } from '../helpers.ts';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-emptied-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const PACKS = ['shop/packs/db/aa/1', 'shop/packs/db/bb/2', 'shop/packs/web/cc/3'];
+const snapshotOf = (...keys: string[]) => {
+  const sources = { db: { packs: keys.map((key) => ({ key })) } };
+  return { manifest: { sources } as unknown as Manifest };
+};
+
+test('a repository without any of its packs is refused, until a person says that they are gone', async () => {
+  const destination = createLocalDestination({ root });
+  const place = { destination, project: 'shop' };
+  const snapshots = [snapshotOf(...PACKS)];
+  const refusing = (known: string[] = []) => refuseEmptied(place, snapshots, new Set(known));
+  for (const key of PACKS) await destination.put(key, streamOf(key));
+  await refusing();
+  await destination.delete('shop/packs/db/aa/1');
+  await destination.delete('shop/packs/db/bb/2');
+  // Some of them: each is damage, and so is a single one.
+  await refusing();
+  await destination.delete('shop/packs/web/cc/3');
+  await expect(refusing()).rejects.toMatchObject({ code: 'DEST_FOREIGN', hint: expect.stringContaining('accept') });
+  await refuseEmptied(place, [snapshotOf('shop/packs/db/aa/1')], new Set());
+  await refuseEmptied(place, [], new Set());
+  expect(await listEmptied(place, snapshots)).toEqual(PACKS);
+  await refusing(PACKS);
+});
