@@ -6,8 +6,6 @@ import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import { putPin } from '../store/repository/pins.ts';
-import { holdsDatabase } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import type {
   PreparedRestore,
@@ -22,6 +20,8 @@ import { endJournal } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
 import { conclude } from './finish.ts';
 import { previewLines } from './preview.ts';
+import { warningsFor } from './recorded-warnings.ts';
+import { takeSafetySnapshot } from './safety.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import { prepareVolume } from './volume.ts';
 
@@ -44,7 +44,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
-    for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
+    for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
     const start: RestoreStart = {
       id,
@@ -138,7 +138,7 @@ async function perform(
       const databases = preview.target?.kind === 'postgres' ? preview.replaces.map(({ name }) => name) : [];
       const target = preview.target?.name ?? request.source;
       report.safety = await step('safety snapshot', () =>
-        safetySnapshot(deps, request, context, { target, databases }),
+        takeSafetySnapshot({ deps, request, context }, { target, databases }),
       );
     }
     if (services.length === 0) await load();
@@ -183,45 +183,6 @@ async function servicesToStop(
   if (!preview.target || preview.replaces.length === 0 || !request.stopServices) return { using: [], notes: [] };
   const { using, kept } = await containersUsing(deps.engine, preview.target, deps.agentId);
   return { using, notes: kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`) };
-}
-
-/** Stores what will be replaced, and pins it. */
-async function safetySnapshot(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  { repository, id }: RestoreContext,
-  { target, databases }: { target: string; databases: readonly string[] },
-): Promise<string> {
-  request.say(`  taking a safety snapshot of ${target}`);
-  const run = await deps.safetyBackup(target, request.signal);
-  const failed = run.results.find(({ name }) => name === target)?.error ?? run.error;
-  if (run.snapshot === undefined) {
-    throw new LifeboatError(failed?.code ?? 'INTERNAL', `no safety snapshot could be taken: ${failed?.message}`, {
-      hint: 'Nothing was changed. When the present data is too broken to back up, --no-safety goes on without: a rollback then has only what is kept beside.',
-    });
-  }
-  const missing = databases.length === 0 ? [] : await notIn(repository, run.snapshot, target, databases);
-  if (missing.length > 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `the safety snapshot does not hold ${missing.join(', ')}`, {
-      hint: `${failed ? `${failed.message}.` : 'It is closed, or the labels leave it out of backups.'} Nothing was changed; --no-safety goes on without: a rollback then has only what is kept beside.`,
-    });
-  }
-  const at = deps.now().toISOString();
-  await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
-  request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
-  return run.snapshot;
-}
-
-/** Those of some databases that a snapshot does not hold: a run stores what it can, and leaves others out as asked. */
-async function notIn(
-  repository: RestoreContext['repository'],
-  snapshot: string,
-  source: string,
-  databases: readonly string[],
-): Promise<string[]> {
-  const { snapshots } = await repository.snapshots();
-  const entry = snapshots.find(({ manifest }) => manifest.id === snapshot)?.manifest.sources[source];
-  return databases.filter((name) => !entry || !holdsDatabase(entry, name));
 }
 
 function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {

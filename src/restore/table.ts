@@ -3,10 +3,10 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { formatBytes, plural } from '../report/format.ts';
+import { type ArchiveEntry, readArchive } from '../sources/postgres/archive/archive.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from '../sources/postgres/facts/facts.ts';
 import { freeDataSpace, neededSpace } from '../sources/postgres/facts/present.ts';
-import { type ArchiveEntry, readArchive } from '../sources/postgres/load/archive.ts';
 import { careFor, type ExtensionCare } from '../sources/postgres/load/extensions.ts';
 import {
   checkRoles,

@@ -16,6 +16,20 @@ export interface Compared {
   uncompared: number;
   /** why, in words: `2 above 1 GiB` */
   reasons: string[];
+  /** tables that were left out, `schema.name` */
+  missing: string[];
+  /** tables of which rows were left out */
+  lacking: LackingTable[];
+}
+
+/** A table that has fewer rows than recorded. */
+interface LackingTable {
+  /** `schema.name` */
+  name: string;
+  /** how many rows it lacks */
+  rows: number;
+  /** false where the record is an estimate */
+  exact: boolean;
 }
 
 /** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
@@ -65,14 +79,15 @@ export async function compareDatabase(
       },
     );
   }
-  return { rows: tables.rows, uncompared: tables.uncompared, reasons: tables.reasons };
+  const { rows, uncompared, reasons, missing, lacking } = tables;
+  return { rows, uncompared, reasons, missing, lacking };
 }
 
 async function compareTables(
   session: Session,
   recorded: DatabaseFacts,
   { moving = new Set(), tables: lacking }: Allowance,
-): Promise<RowsCompared & { reasons: string[] }> {
+): Promise<RowsCompared & Omit<Compared, 'rows' | 'uncompared'>> {
   const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
   const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
   // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
@@ -95,8 +110,33 @@ async function compareTables(
   // The server refuses to count one that is not there, which is no reason to do without the count.
   const there = await readTableNames(session);
   const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
-  const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
-  return { ...compared, differences: [...missing, ...compared.differences], reasons: sumUp(why, compared.uncompared) };
+  const differences = [
+    ...gone.map(({ schema, name }) => `table ${schema}.${name} is missing`),
+    ...compared.differences,
+  ];
+  const leftOut = recorded.tables.filter((table) => table.extension === undefined && lacking?.has(tableKey(table)));
+  const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
+  return {
+    ...{ ...compared, differences, reasons: sumUp(why, compared.uncompared) },
+    missing: leftOut.filter((table) => !there.has(tableKey(table))).map(shownName),
+    lacking: await countLacking(session, left),
+  };
+}
+
+function shownName({ schema, name }: TableFacts): string {
+  return `${schema}.${name}`;
+}
+
+async function countLacking(session: Session, tables: readonly TableFacts[]): Promise<LackingTable[]> {
+  const now = tables.map((table) => ({ ...table, rows: 0, exact: true }));
+  await session.run('BEGIN READ ONLY');
+  await countRows(session, now);
+  await session.run('ROLLBACK');
+  return tables.flatMap((table, i) => {
+    const { rows, exact } = now[i] as TableFacts;
+    const lacks = table.rows - rows;
+    return lacks > 0 ? [{ name: shownName(table), rows: lacks, exact: table.exact && exact }] : [];
+  });
 }
 
 /** Each reason once, with how many tables it is of. Where one partition cannot be compared, its whole tree cannot. */
@@ -126,9 +166,35 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }
 
-/** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
-export function comparison({ tables, rows, uncompared, reasons }: Compared & { tables: number }): string {
-  const equal = `${plural(tables, 'table')}, ${plural(rows, 'row')} compared and equal`;
-  if (uncompared === 0) return equal;
-  return `${equal}; the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`;
+/** How many tables a text names. */
+const NAMED = 5;
+
+/**
+ * Says what was compared with the record, what could not be compared, and what is missing: `61 tables, 1,523,118 rows compared and equal`.
+ *
+ * @param tables how many tables the database has
+ */
+export function comparison({
+  tables,
+  rows,
+  uncompared,
+  reasons,
+  missing,
+  lacking,
+}: Compared & { tables: number }): string {
+  const parts = [`${plural(tables - lacking.length, 'table')}, ${plural(rows, 'row')} compared and equal`];
+  if (missing.length > 0) parts.push(`${plural(missing.length, 'table')} missing: ${someOf(missing)}`);
+  if (lacking.length > 0) {
+    const lost = lacking.reduce((sum, table) => sum + table.rows, 0);
+    const about = lacking.every(({ exact }) => exact) ? '' : 'about ';
+    const names = lacking.map(({ name }) => name);
+    parts.push(`${about}${plural(lost, 'row')} missing in ${plural(lacking.length, 'table')}: ${someOf(names)}`);
+  }
+  if (uncompared > 0) parts.push(`the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`);
+  return parts.join('; ');
+}
+
+function someOf(names: readonly string[]): string {
+  const more = names.length - NAMED;
+  return `${names.slice(0, NAMED).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }

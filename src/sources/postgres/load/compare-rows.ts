@@ -1,5 +1,5 @@
 import { plural } from '../../../report/format.ts';
-import type { ArchiveEntry } from './archive.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 
 /** One table of a restored database: its rows as counted, and as recorded. */
 interface CountedTable {

@@ -2,21 +2,21 @@ import path from 'node:path';
 import { LifeboatError } from '../../../base/errors.ts';
 import type { SkippedObject } from '../../../report/events.ts';
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
+import { describeFailure, type Failure, failureText, isSharedMemory } from '../archive/restore-failures.ts';
+import { listedIds, readEntries, restorePasses } from '../archive/restore-passes.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { listCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
 import { type Tools, withSession } from '../server/tools.ts';
-import type { ArchiveEntry } from './archive.ts';
 import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
-import { fillWithoutChecks } from './heal-checks.ts';
+import { fillWithoutConstraints } from './heal-constraints.ts';
 import { healFailures, isHealable } from './heal-failures.ts';
 import { grantIds, grantOneByOne } from './heal-grants.ts';
 import { allowanceFor } from './restore-allowance.ts';
-import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
-import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
 import { subscriptionWarnings } from './restore-warnings.ts';
-import { type RunRestoreOptions, runRestore, TangledError } from './run-restore.ts';
 
 interface FillOptions {
   tools: Tools;
@@ -80,12 +80,12 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const granted = await grantOneByOne(() => tools.session(name, signal), recorded.name, granting);
   const {
     failures: left,
-    unchecked,
+    lost: constraints,
     gone,
   } = options.skipFailed
-    ? await fillWithoutChecks(run, entries, granted.failures)
-    : { failures: granted.failures, unchecked: [], gone: 0 };
-  const skipped = [...refused(options, recorded, entries, left), ...unchecked];
+    ? await fillWithoutConstraints(run, entries, granted.failures)
+    : { failures: granted.failures, lost: [], gone: 0 };
+  const skipped = [...refused(options, recorded, entries, left), ...constraints];
   const unrefreshed: Failure[] = [];
   for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
@@ -154,7 +154,7 @@ function refused(
   throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
     hint: shared
       ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
-      : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
+      : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables that need nothing of that into the present database.',
   });
 }
 

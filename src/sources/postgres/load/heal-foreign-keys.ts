@@ -1,9 +1,9 @@
+import type { ArchiveEntry } from '../archive/archive.ts';
+import type { Failure } from '../archive/restore-failures.ts';
 import { isRefusal } from '../facts/count-rows.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
-import type { ArchiveEntry } from './archive.ts';
-import type { Failure } from './restore-failures.ts';
 
 interface ForeignKey {
   schema: string;

@@ -1,9 +1,9 @@
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
+import type { Failure } from '../archive/restore-failures.ts';
 import { isRefusal } from '../facts/count-rows.ts';
 import { splitStatements } from '../facts/globals-statements.ts';
 import type { Session } from '../server/session.ts';
-import type { ArchiveEntry } from './archive.ts';
-import type { Failure } from './restore-failures.ts';
 
 /** Privileges: `pg_restore` sends those of one object as one query, so that one role that is missing takes all of them. */
 const GRANTS = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL'];

@@ -1,5 +1,6 @@
 import type { SkippedObject } from '../../../report/events.ts';
 import { formatDuration, plural } from '../../../report/format.ts';
+import { TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
@@ -18,7 +19,6 @@ import {
   targetState,
 } from './load-plan.ts';
 import { extensionRowWarnings } from './restore-warnings.ts';
-import { TangledError } from './run-restore.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import { prepareTablespaces } from './tablespaces.ts';
 
@@ -58,14 +58,10 @@ export interface KeptBefore {
   oid: string;
 }
 
-export interface LoadedDatabase {
+export interface LoadedDatabase extends Compared {
   target: string;
+  /** tables that it has */
   tables: number;
-  /** rows counted and found equal to the record */
-  rows: number;
-  /** tables whose rows were not compared, and why: `2 above 1 GiB` */
-  uncompared: number;
-  reasons: string[];
   /** what was left out of it, with `skipFailed` */
   skipped: SkippedObject[];
   /** how long its planner statistics took, milliseconds */
@@ -118,7 +114,7 @@ export async function loadDatabase(
     options.forgetWorking(working);
     if (aside) built.warnings.push(...(await clearBefore(options, building)));
     return {
-      ...{ target: load.target, tables: recorded.tables.length, ...compared, ...built },
+      ...{ target: load.target, tables: recorded.tables.length - compared.missing.length, ...compared, ...built },
       ...(load.state === 'data' ? { before: building.before } : {}),
       ...(swapMs === undefined ? {} : { swapMs }),
     };
@@ -199,6 +195,7 @@ async function build(
       return fillDatabase({ ...filling, jobs: 1 }, recorded, working);
     },
   );
+  if (!spaces.complete) warnings.push(...(await within(options, working, spaces.move)));
   options.step('comparing with what was recorded');
   const compared = await within(options, working, async (session) => {
     const equal = await compareDatabase(session, recorded, allowance);

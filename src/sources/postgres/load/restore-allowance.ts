@@ -1,5 +1,5 @@
+import type { ArchiveEntry } from '../archive/archive.ts';
 import type { ObjectCounts } from '../facts/object-counts.ts';
-import type { ArchiveEntry } from './archive.ts';
 import type { Allowance } from './compare-database.ts';
 import { loadedThroughRoot, tableKey } from './compare-rows.ts';
 

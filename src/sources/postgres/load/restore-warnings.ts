@@ -1,9 +1,9 @@
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 import { countRows } from '../facts/count-rows.ts';
 import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
-import type { ArchiveEntry } from './archive.ts';
 
 /** `pg_dump` writes subscriptions so that they do not connect (Postgres docs, CREATE SUBSCRIPTION, `connect`). */
 export function subscriptionWarnings(

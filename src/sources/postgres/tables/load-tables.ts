@@ -1,19 +1,15 @@
-import path from 'node:path';
-import { LifeboatError } from '../../../base/errors.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
 import { compareDatabase } from '../load/compare-database.ts';
 import type { ExtensionCare } from '../load/extensions.ts';
 import { dropWorking, type WorkingDatabase, workingName } from '../load/swap.ts';
-import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
-import { withWatchdog } from '../server/watchdog.ts';
-import { buildTables, namesOf } from './build-tables.ts';
-import { copyTablesCommand } from './table-commands.ts';
+import { buildTables } from './build-tables.ts';
+import { copyTables } from './copy-tables.ts';
 import { makeLinks, privilegeWarnings } from './table-links.ts';
 import type { TableParts } from './table-parts.ts';
-import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
+import { quoteName, type Shaped, shapeTables } from './table-shape.ts';
 
 export interface LoadTablesOptions {
   tools: Tools;
@@ -70,9 +66,12 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),
     );
     options.recordCopying(shaped.tables.map(({ schema, name }) => `${schema}.${name}`));
-    await copy(options, working, shaped);
+    const indexes = await copyTables(options, working, shaped, (name, work) => inDatabase(options, name, work));
     // The tables are there: what interrupts the restore now is told, and undoes nothing.
-    const links = await makeLinks(() => tools.session(target, signal), parts, shaped, options.as !== undefined);
+    const links = await makeLinks(() => tools.session(target, signal), {
+      ...{ parts, shaped, indexes },
+      copy: options.as !== undefined,
+    });
     const privileges = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => privilegeWarnings(from, live, shaped.tables)),
     ).catch((): string[] => []);
@@ -96,42 +95,6 @@ async function inDatabase<T>(
   } finally {
     await session.close();
   }
-}
-
-/** From the working database into the live one, all or nothing. */
-async function copy(options: LoadTablesOptions, working: string, { tables }: Shaped): Promise<void> {
-  const { tools, target, scratch, recorded } = options;
-  const file = path.posix.join(scratch, SCRATCH, 'tables.dump');
-  const command = copyTablesCommand(tools.connection, {
-    from: working,
-    to: target,
-    file,
-    tables,
-    encoding: recorded.encoding,
-  });
-  const hint = `It may need a type, a function, a sequence or a role that database ${target} lacks; nothing was changed. With --to-database NAME the whole database comes back beside it.`;
-  await run(options, command, `it cannot be put into database ${target}`, hint).catch(async (error: unknown) => {
-    // Somebody may have made it meanwhile; messages of the server may be in any language.
-    if (!options.signal.aborted) await inDatabase(options, target, (live) => checkFree(live, tables));
-    throw error;
-  });
-}
-
-async function run(options: LoadTablesOptions, command: string[], failed: string, hint: string): Promise<void> {
-  const { tools, signal, stallTimeoutMs } = options;
-  const what = `the restore of ${namesOf(options)}`;
-  await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
-    tools.run(command, watched),
-  ).catch((error: unknown) => {
-    if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;
-    if (error instanceof LifeboatError && /No space left on device/.test(error.message)) {
-      throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
-        cause: error,
-        hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.',
-      });
-    }
-    throw new LifeboatError('PG_RESTORE_FAILED', `${what} failed: ${failed}`, { cause: error, hint });
-  });
 }
 
 /** The record of the database as if it had these tables alone. */

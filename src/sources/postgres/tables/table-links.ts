@@ -1,6 +1,8 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import type { Lead } from '../load/lead-functions.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
+import type { LaterIndex } from './copy-tables.ts';
 import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
 import { type Named, quoteName, type Shaped } from './table-shape.ts';
 
@@ -13,6 +15,18 @@ interface Link {
   sql: string[];
   /** when a later statement fails */
   undo?: string;
+  /** functions that need a search_path for it; nobody else sees that they have one */
+  leads?: readonly Lead[];
+}
+
+/** What {@link makeLinks} works on. */
+interface Made {
+  parts: TableParts;
+  shaped: Shaped;
+  /** indexes that the copied tables lack */
+  indexes: readonly LaterIndex[];
+  /** the tables have another name, beside the present ones */
+  copy: boolean;
 }
 
 /**
@@ -23,11 +37,10 @@ interface Link {
  */
 export async function makeLinks(
   open: () => Promise<Session>,
-  parts: TableParts,
-  shaped: Shaped,
-  copy: boolean,
+  { parts, shaped, indexes, copy }: Made,
 ): Promise<string[]> {
   const links: Link[] = [
+    ...indexes.map(({ what, sql, leads }) => ({ what, sql: [sql], leads })),
     ...shaped.links.map(({ what, sql }) => ({ what, sql: [sql] })),
     ...(copy ? [] : parts.foreignKeys.map(foreignKey)),
     ...shaped.statistics.map(({ what, sql }) => ({ what, sql: [sql] })),
@@ -66,10 +79,11 @@ function foreignKey({ name, sql, table }: ForeignKey): Link {
 }
 
 /** Resolves to what failed, if something did. */
-async function make(session: Session, { sql, undo }: Link): Promise<LifeboatError | undefined> {
+async function make(session: Session, { sql, undo, leads = [] }: Link): Promise<LifeboatError | undefined> {
   for (const [i, statement] of sql.entries()) {
     try {
-      await session.run(statement);
+      // Several statements in one query are one transaction.
+      await session.run([...leads.map(({ set }) => set), statement, ...leads.map(({ reset }) => reset)].join('; '));
     } catch (error) {
       if (i > 0 && undo !== undefined) await session.run(undo).catch(() => undefined);
       return toLifeboatError(error);

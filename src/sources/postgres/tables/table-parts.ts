@@ -1,6 +1,6 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { suggest } from '../../../plan/values/suggest.ts';
-import type { ArchiveEntry } from '../load/archive.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 import { rootOfLoad } from '../load/compare-rows.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 
