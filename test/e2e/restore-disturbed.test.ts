@@ -225,7 +225,7 @@ describe('a restore in place that is disturbed', () => {
     await receive(kept);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
-    expect(forgotten.stderr).toContain('subscription sub went with it');
+    expect(forgotten.stderr).toContain('dropped its subscription sub too');
     expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
     expect(await stack.psql('SELECT count(*) FROM pg_replication_slots')).toBe('0');
   });

@@ -266,7 +266,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     for (const [args] of cases) found.push(error(await restore(...args))?.code);
     expect(found).toEqual(cases.map(([, code]) => code));
     const dry = await stack.lifeboat('restore', 'latest', 'db.postgres', '--table', 'parent', '--as', 'x', '--dry-run');
-    expect(dry.stderr).toMatch(/would make +table public\.x, as public\.parent was, in database app/);
+    expect(dry.stderr).toMatch(/would create +table public\.x, as public\.parent was, in database app/);
     // Not a single transaction that writes.
     expect(await stack.psql(nextId)).toBe(before);
     await untouched();

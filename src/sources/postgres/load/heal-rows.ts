@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { plural } from '../../../report/format.ts';
 import type { ArchiveEntry } from '../archive/archive.ts';
 import type { Failure } from '../archive/restore-failures.ts';
 import { writeList } from '../archive/restore-passes.ts';
@@ -77,7 +78,7 @@ async function fillOne(
   const total = Number(all) + Number(refused);
   return {
     dumpId: entry.dumpId,
-    words: `${refused} of ${total} rows are refused, and kept as text in ${kept}: ${words ?? failure.words}`,
+    words: `refused ${refused} of ${plural(total, 'row')}, which ${refused === '1' ? 'is' : 'are'} kept as text in ${kept}: ${words ?? failure.words}`,
   };
 }
 
