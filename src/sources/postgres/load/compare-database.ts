@@ -8,13 +8,13 @@ import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
 import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 
-/** What a comparison rests on. */
+/** What a comparison covered. */
 export interface Compared {
   /** rows compared and found equal */
   rows: number;
   /** tables whose rows are not compared */
   uncompared: number;
-  /** why, in words: `2 above 1 GiB` */
+  /** the reasons: `2 above 1 GiB` */
   reasons: string[];
   /** tables that were left out, `schema.name` */
   missing: string[];
@@ -32,13 +32,13 @@ interface LackingTable {
   exact: boolean;
 }
 
-/** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
+/** The differences from the record that a correct restore may have. Tables have the names of {@link tableKey}. */
 export interface Allowance {
-  /** partitions whose rows may be in other partitions of the same tree */
+  /** partitions whose rows may be in other partitions of the same table */
   moving?: ReadonlySet<string>;
   /** extensions that are missing */
   extensions?: ReadonlySet<string>;
-  /** tables that are missing, or have no rows */
+  /** tables that are missing, or lack rows */
   tables?: ReadonlySet<string>;
   /** how many objects of a kind may be missing */
   fewer?: ReadonlyMap<keyof ObjectCounts, number>;
@@ -47,8 +47,10 @@ export interface Allowance {
 }
 
 /**
- * Compares a restored database with the record: row counts, extensions, large objects, and how many constraints, indexes and
- * other objects there are. Everything but what `allowance` names has to be equal. PG_RESTORE_FAILED on any difference.
+ * Compares a restored database with the record: row counts, extensions, large objects, and the numbers of constraints, indexes and
+ * other objects. Only the differences in `allowance` are accepted.
+ *
+ * @throws PG_RESTORE_FAILED on any other difference
  */
 export async function compareDatabase(
   session: Session,
@@ -75,7 +77,7 @@ export async function compareDatabase(
       'PG_RESTORE_FAILED',
       `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
       {
-        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
+        hint: 'The restored copy was dropped, and nothing else was changed. Try an older snapshot, and report this.',
       },
     );
   }
@@ -90,13 +92,13 @@ async function compareTables(
 ): Promise<RowsCompared & Omit<Compared, 'rows' | 'uncompared'>> {
   const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
   const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
-  // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
+  // If a partition lacks rows, the total of its partitioned table is not known either.
   const restored: TableFacts[] = present.map((table) => {
     return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
   });
   const why = restored.flatMap((table) => {
     if (table.exact) return [];
-    return lacking?.has(tableKey(table)) ? 'that lack rows, as listed' : uncountedText(table);
+    return lacking?.has(tableKey(table)) ? 'that lack rows' : uncountedText(table);
   });
   const exact = restored.filter((table) => table.exact);
   await session.run('BEGIN READ ONLY');
@@ -107,7 +109,7 @@ async function compareTables(
     return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
   });
   const compared = compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
-  // The server refuses to count one that is not there, which is no reason to do without the count.
+  // The server refuses to count a missing table, but a missing table is a difference.
   const there = await readTableNames(session);
   const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
   const differences = [
@@ -139,7 +141,7 @@ async function countLacking(session: Session, tables: readonly TableFacts[]): Pr
   });
 }
 
-/** Each reason once, with how many tables it is of. Where one partition cannot be compared, its whole tree cannot. */
+/** Counts the tables of each reason. If one partition cannot be compared, its whole partitioned table cannot. */
 function sumUp(why: readonly string[], uncompared: number): string[] {
   const counts = new Map<string, number>();
   for (const reason of why) counts.set(reason, (counts.get(reason) ?? 0) + 1);
@@ -155,7 +157,7 @@ async function readTableNames(session: Session): Promise<Set<string>> {
   return new Set(rows.map(tableKey));
 }
 
-/** The topmost partitioned table of each partition, by {@link tableKey}. */
+/** Reads the topmost partitioned table of each partition, by {@link tableKey}. */
 async function readPartitionRoots(session: Session): Promise<Map<string, string>> {
   const rows = await session.all<Record<'schema' | 'name' | 'rootSchema' | 'rootName', string>>(
     `SELECT n.nspname AS schema, c.relname AS name, rn.nspname AS "rootSchema", r.relname AS "rootName"

@@ -10,30 +10,30 @@ import { fillThroughRoot, type StoodIn, standIn } from './heal-partitions.ts';
 import { isUnqualified, readLeads } from './lead-functions.ts';
 import { quietSettings } from './quiet-triggers.ts';
 
-/** What {@link healFailures} came to. */
+/** The result of {@link healFailures}. */
 interface Healed {
-  /** what fails all the same */
+  /** entries that still fail */
   failures: Failure[];
-  /** partitions whose rows were put through the topmost table, as {@link tableKey} names them */
+  /** partitions whose rows were inserted through the topmost table, by {@link tableKey} */
   moved: Set<string>;
 }
 
-/** True for a failure that {@link healFailures} may have a way around. */
+/** True for a failure that {@link healFailures} may repair. */
 export function isHealable({ words }: Failure): boolean {
   return isSharedMemory(words) || isUnqualified(words) || isOtherPartition(words);
 }
 
-/** The rows belong into another partition here: a hash depends on OIDs, or a bound on the collation. */
+/** True if the rows belong to another partition on this server: a hash depends on OIDs, or a bound on the collation. */
 function isOtherPartition(words: string): boolean {
   return /^new row for relation ".*" violates partition constraint/.test(words);
 }
 
 /**
- * Tries what failed once more, in another way: without parallel workers, which share memory in /dev/shm; with functions that
- * find what they name without a schema, by the database's own search_path; and with rows put through the topmost partitioned
- * table. Triggers do not fire meanwhile, so that foreign keys are checked after it. What depends on something that failed is tried too.
+ * Restores entries that failed again, in another way: without parallel workers, which share memory in /dev/shm; with the search_path of
+ * the database for functions that name objects without a schema; and with rows inserted through the topmost partitioned table.
+ * Triggers do not fire for these rows, so foreign keys are checked afterwards.
  *
- * Errors: those of {@link runRestore} and of a session.
+ * @throws the errors of {@link runRestore} and of a session
  */
 export async function healFailures(
   options: RunRestoreOptions,
