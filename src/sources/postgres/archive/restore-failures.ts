@@ -60,10 +60,9 @@ export class FailureLog {
   }
 
   /**
-   * Reads on to where the file ends now. Resolves to all that was said so far.
+   * Reads up to the present end of the file. Resolves to all errors so far.
    *
-   * Errors: PG_RESTORE_FAILED for a log that is longer, or tells of more failures, than any `pg_restore` writes; what the signal aborts
-   * with.
+   * @throws PG_RESTORE_FAILED for a log that is too large or has too many failures; the signal's reason
    */
   read(signal?: AbortSignal): Promise<Said> {
     const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn(signal));

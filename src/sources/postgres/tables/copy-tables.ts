@@ -10,7 +10,7 @@ import type { LoadTablesOptions } from './load-tables.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import { checkFree, type Shaped } from './table-shape.ts';
 
-/** An index to make after the table is there, and the functions that need a search_path meanwhile. */
+/** An index to create after the copy, and the functions that need a search_path for it. */
 export interface LaterIndex {
   what: string;
   sql: string;
@@ -21,9 +21,9 @@ export interface LaterIndex {
 type InDatabase = <T>(database: string, work: (session: Session) => Promise<T>) => Promise<T>;
 
 /**
- * Copies tables from the working database into the one that people use, all or nothing. Where a function names something without
- * its schema, the tables are copied with the search_path of the database. From Postgres 17 on that does not reach the functions of
- * an index, so indexes on expressions are left out then.
+ * Copies tables from the working database into the live one, in one transaction. If a function names an object without its schema, copies
+ * again with the search_path of the database. From Postgres 17 on, CREATE INDEX ignores that path, so the second copy leaves out
+ * indexes on expressions.
  *
  * @returns indexes that are left out
  * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session
@@ -41,7 +41,7 @@ export async function copyTables(
     await run(options, copyTablesCommand(tools.connection, copy));
     return [];
   } catch (error) {
-    // Somebody may have made it meanwhile.
+    // Somebody may have created the table in the meantime.
     if (!options.signal.aborted) await inDatabase(target, (live) => checkFree(live, tables));
     if (!hasCode(error, 'EXEC_FAILED') || !wordsOf(error).some(isUnqualified)) throw copyError(options, error);
   }
@@ -57,7 +57,7 @@ export async function copyTables(
   return later;
 }
 
-/** Drops indexes on expressions from the working database. Returns how to make them. */
+/** Drops indexes on expressions from the working database. Returns the statements that create them. */
 async function takeIndexes(
   session: Session,
   { recorded }: LoadTablesOptions,
@@ -78,7 +78,7 @@ async function takeIndexes(
     const index = quoteIdentifier(name);
     const leads = await readLeads(session, recorded, functions);
     await session.run(`DROP INDEX ${quoteIdentifier(schema)}.${index}`);
-    // The definition of a partitioned index leaves out those of the partitions.
+    // The definition of an index on a partitioned table excludes the partitions.
     later.push({
       what: `index ${schema}.${name}`,
       sql: sql.replace(/^(CREATE (?:UNIQUE )?INDEX .*?) ON ONLY /, '$1 ON '),
@@ -108,7 +108,7 @@ function copyError(options: LoadTablesOptions, error: unknown): unknown {
   if (/No space left on device/.test(errorInfo(error).message)) {
     return new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
       cause: error,
-      hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.',
+      hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
     });
   }
   const lacks = wordsOf(error).some((words) => / does not exist/.test(words));

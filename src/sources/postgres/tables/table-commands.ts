@@ -2,14 +2,14 @@ import { type Connection, databaseArgument, TOOLS } from '../server/commands.ts'
 import { quoteIdentifier } from '../server/quote.ts';
 
 /**
- * `pg_dump` takes patterns, not names: inside quotes nothing but a quote has a meaning (psql docs, "Patterns"). A name in
- * two parts matches in that schema alone.
+ * Returns a pattern for `pg_dump --table` that matches one table. Inside quotes, only a quote is special (psql docs, "Patterns"), and a
+ * name in two parts only matches in its schema.
  */
 export function tablePattern(schema: string, name: string): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 
-/** What `pg_dump` puts first into each dump, and a statement of the same length that leaves the session its own search_path. */
+/** The statement that `pg_dump` writes first into each dump, and one of the same length that sets the search_path of PGOPTIONS. */
 const NO_PATH = "SELECT pg_catalog.set_config('search_path', '', false);";
 const OWN_PATH = 'SET search_path TO DEFAULT;'.padEnd(NO_PATH.length);
 
