@@ -9,6 +9,7 @@ import { type Credentials, writePassfile } from './credentials.ts';
 import { EventTriggers } from './event-triggers.ts';
 import { ServerProof } from './own-server.ts';
 import type { ContainerServer } from './postmaster.ts';
+import { explainCrashLoop } from './restarted.ts';
 import { openSession, type Session } from './session.ts';
 
 /** What connecting takes. */
@@ -37,7 +38,7 @@ export interface Connector {
 /** Writes the password file for programs, and opens nothing yet. Errors: PG_STALLED, EXEC_FAILED. */
 export async function connectThrough(options: ConnectOptions): Promise<Connector> {
   const { engine, helper, source, found, address, credentials, application } = options;
-  const { user, password, missingFile, isRefused } = credentials;
+  const { user, password } = credentials;
   if (password !== undefined) await writePassfile(options, user, password);
   const { host, port } = address;
   const at = describeAddress(address);
@@ -51,11 +52,8 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
       openSession({
         dial,
         ...(start === undefined ? {} : { start }),
-        user,
-        ...(password === undefined ? {} : { password }),
+        ...credentials,
         ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
-        ...(missingFile === undefined ? {} : { missingFile }),
-        ...(isRefused === undefined ? {} : { isRefused }),
         database,
         application: name,
         container: source.containerName,
@@ -64,6 +62,9 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
         signal,
       }),
     );
+  const explain = async (error: unknown) => {
+    throw await explainCrashLoop(error, { engine, id: source.containerId });
+  };
   const openOnce = async (database: string, name: string, signal: AbortSignal) => {
     const guarded = await proof.mayBeAnother(signal);
     try {
@@ -83,7 +84,7 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
     triggers,
     isProved: () => proof.isProved,
     async open(database, name, signal) {
-      const session = await openOnce(database, name, signal);
+      const session = await openOnce(database, name, signal).catch(explain);
       try {
         await proof.check(session, signal);
         return session;

@@ -10,7 +10,7 @@ type Dial = (signal: AbortSignal) => Promise<Duplex>;
 
 interface SessionOptions extends Connecting {
   dial: Dial;
-  password?: string;
+  password?: string | undefined;
   application: string;
   /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
   tls?: boolean;
