@@ -6,11 +6,11 @@ import { describeAddress, type ServerAddress } from './address.ts';
 import type { Connection } from './commands.ts';
 import { isHostRefusal } from './connect-error.ts';
 import { type Credentials, writePassfile } from './credentials.ts';
-import { EventTriggers } from './event-triggers.ts';
 import { ServerProof } from './own-server.ts';
 import type { ContainerServer } from './postmaster.ts';
 import { explainCrashLoop } from './restarted.ts';
 import { openSession, type Session } from './session.ts';
+import { SessionStart } from './session-start.ts';
 
 /** What connecting takes. */
 interface ConnectOptions {
@@ -30,7 +30,7 @@ export interface Connector {
   connection: Connection;
   /** Opens a session, encrypted where the server wants that. The first one proves that the server is the container's own. */
   open(database: string, application: string, signal: AbortSignal): Promise<Session>;
-  triggers: EventTriggers;
+  start: SessionStart;
   /** True once that is proved. */
   isProved(): boolean;
 }
@@ -44,14 +44,14 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
   const at = describeAddress(address);
   const argv = host.startsWith('/') ? socketTunnelArgv(at) : tunnelArgv(port, host);
   const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, argv, { signal });
-  const triggers = new EventTriggers();
+  const start = new SessionStart();
   const proof = new ServerProof({ engine, source, found, host, address: at });
   let tls = false;
   const attempt = (database: string, name: string, signal: AbortSignal, how: { tls: boolean; guarded: boolean }) =>
-    triggers.open((start) =>
+    start.open((options) =>
       openSession({
         dial,
-        ...(start === undefined ? {} : { start }),
+        start: options,
         ...credentials,
         ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
         database,
@@ -81,7 +81,7 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
   };
   return {
     connection: { user, host, port, application },
-    triggers,
+    start,
     isProved: () => proof.isProved,
     async open(database, name, signal) {
       const session = await openOnce(database, name, signal).catch(explain);
