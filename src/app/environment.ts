@@ -8,6 +8,7 @@ import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
 import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
+import { isRunning } from '../docker/marker.ts';
 import { offlineSelf } from '../docker/offline.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -17,6 +18,7 @@ import { type Lock, takeLock } from '../run/process-lock.ts';
 import { type HoldDeps, patienceOf } from '../run/release.ts';
 import { takeRunLock } from '../run/run-lock.ts';
 import { openState, type State } from '../run/state.ts';
+import { type Here, stoppedByRuns } from '../run/under-way.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from '../sources/postgres/server/tools.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -120,6 +122,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
+  const journals = path.join(state.directory, 'runs');
   const now = () => new Date();
   const places = createPlaces({ settings, self, project, state, log, now, hurry });
   const own = openOwn(
@@ -138,13 +141,13 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     found: found !== undefined,
     otherRepository: otherRepository !== undefined,
     version: readVersion(),
-    journals: path.join(state.directory, 'runs'),
+    journals,
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    ...openEngineParts(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+    ...openEngineParts(engine, { settings, self, project, log, journals, destination, hasEngine: found !== undefined }),
   };
 }
 
@@ -175,9 +178,10 @@ function openEngineParts(
     self,
     project,
     log,
+    journals,
     destination,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination'> & { hasEngine: boolean },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
   const { id, imageId, mounts } = self.facts;
   const { stallTimeoutMs } = settings;
@@ -195,7 +199,8 @@ function openEngineParts(
       helperSecrets: helper.secret,
       helperPlace: helper.place,
     }),
-    plan: () => planNow(engine, self, project, settings),
+    plan: () =>
+      planNow({ engine, self, project, settings, held: () => stoppedByRuns(journals, hereOf(engine, self.facts.id)) }),
     lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         hasEngine ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask }) : takeLock(project, { ask }),
@@ -208,6 +213,11 @@ function openEngineParts(
     openToLook: (source, runId, signal) =>
       open(source, { runId, application: applicationName(project, runId), recordHelper: () => undefined, signal }),
   };
+}
+
+/** Where the runs of this agent are, and which other agents run. */
+export function hereOf(engine: Engine, agentId: string): Here {
+  return { agentId, isRunning: (agent) => isRunning(engine, agent) };
 }
 
 async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {

@@ -32,10 +32,28 @@ export function spoolMountOf(self: Self): Mount {
   });
 }
 
-/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
-export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+interface PlanNowOptions {
+  engine: Engine;
+  self: Self;
+  project: string;
+  settings: Settings;
+  /** the ids of containers that a run has stopped and will start again */
+  held(): Promise<ReadonlySet<string>>;
+}
+
+/**
+ * Lists the containers, and plans for them. A container that a run holds stopped counts as running, because it ran before and
+ * will run again.
+ *
+ * @throws ENGINE_*
+ */
+export async function planNow({ engine, self, project, settings, held }: PlanNowOptions): Promise<Plan> {
   const agentMounts = self.facts.mounts;
-  const containers = await listFacts(engine);
+  // Before and after the listing, because a run may stop a container, or start it again, in between.
+  const before = await held();
+  const listed = await listFacts(engine);
+  const stopped = new Set([...before, ...(await held())]);
+  const containers = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
   const agentId = self.facts.id;
   const configFiles = await hasFiles(CONFIG);
   const input = { containers, project, settings, agentMounts, agentId, configFiles };
