@@ -358,4 +358,21 @@ describe('a server whose own code runs in our sessions', () => {
     expect(await stack.psql(templates)).toBe('moulds');
     expect(await stack.psql('SELECT id FROM mould', { database: 'moulds' })).toBe('7');
   });
+
+  it('is reported when its data directory was created again, and the snapshot from before is kept until that is accepted', async () => {
+    const { report } = await stack.backup();
+    await stack.compose('rm', '--stop', '--force', '--volumes', 'db');
+    await stack.compose('up', '--detach', '--wait', 'db');
+    for (const name of ['app', 'slow', 'moulds']) await stack.psql(`CREATE DATABASE ${name}`);
+    const warned = async () => {
+      const run = await stack.backup();
+      return run.report.results.flatMap(({ warnings }) => warnings).filter((text) => text.includes('another server'));
+    };
+    expect(await warned()).toEqual([expect.stringContaining(`restore snapshot ${report.snapshot}`)]);
+    expect(await warned()).toEqual([]);
+    const kept = `or on another server; ${report.snapshot} is kept from before`;
+    expect((await stack.lifeboat('status')).stdout).toContain(kept);
+    expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
+    expect((await stack.lifeboat('status')).stdout).not.toContain(kept);
+  });
 });
