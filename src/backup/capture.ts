@@ -38,7 +38,6 @@ interface CapturerDeps {
   /** a drop in size or rows by more than this share of the last good snapshot triggers a warning: 0 to 1 */
   shrinkageShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
-  now(): Date;
 }
 
 /** capture → store, for one source after the other. */
@@ -49,7 +48,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
 /** One source under way. `directory` is its own, in the spool. */
 interface Task {
   planned: PlannedSource;
-  startedAt: Date;
+  /** by `performance.now()`, which no clock change moves */
+  startedAt: number;
   directory: string;
   /** warnings that are known before it begins */
   warnings: readonly string[];
@@ -72,7 +72,7 @@ class SourceCapturer implements Capturer {
 
   async capture(planned: PlannedSource, warnings: readonly string[]): Promise<Captured> {
     const { deps } = this;
-    const startedAt = deps.now();
+    const startedAt = performance.now();
     const directory = path.join(deps.spool, planned.name);
     const progress = (update: Omit<Progress, 'source'>) =>
       deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
@@ -86,7 +86,7 @@ class SourceCapturer implements Capturer {
   async failed(
     planned: Pick<PlannedSource, 'name' | 'kind'>,
     error: unknown,
-    startedAt = this.deps.now(),
+    startedAt = performance.now(),
   ): Promise<Captured> {
     const { log, signal } = this.context;
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
@@ -94,7 +94,7 @@ class SourceCapturer implements Capturer {
     await this.removeObjects(planned.name).catch((left: unknown) =>
       log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
     );
-    const durationMs = this.since(startedAt);
+    const durationMs = since(startedAt);
     return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
   }
 
@@ -139,7 +139,7 @@ class SourceCapturer implements Capturer {
       tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
       ...{ stored, facts, index, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
-      durationMs: this.since(task.startedAt),
+      durationMs: since(task.startedAt),
       trigger: run.trigger,
     };
     const keepIndex = async () => {
@@ -183,8 +183,8 @@ class SourceCapturer implements Capturer {
     const keys = await journalObjects(journal.file);
     await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
   }
+}
 
-  private since(startedAt: Date): number {
-    return this.deps.now().getTime() - startedAt.getTime();
-  }
+function since(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
 }

@@ -47,19 +47,19 @@ export async function explainAway(error: unknown, container: Watched): Promise<u
   do {
     const went = await wentAway(container);
     if (went !== undefined) return went ? restarted(container.name, error) : error;
-    await sleep(Math.min(200, Math.max(0, until - Date.now())));
-  } while (Date.now() < until && !container.signal.aborted);
+    await sleep(Math.min(200, Math.max(0, until - performance.now())));
+  } while (performance.now() < until && !container.signal.aborted);
   return error;
 }
 
-/** When a container whose connections are gone has ended, if it is ending (milliseconds since the epoch). */
+/** Returns when a container whose connections are gone has ended, if it is ending, by `performance.now()`, which no clock change moves. */
 async function endsBy({ engine, id, startedAt, since }: Watched): Promise<number> {
-  const soon = Date.now() + ENGINE_LAG_MS;
+  const soon = performance.now() + ENGINE_LAG_MS;
   const kills = await killsSince(engine, since, { containers: [id] });
   if (kills.length === 0) return soon;
   const details = await engine.inspectContainer(id).catch(() => undefined);
   if (!details?.running || details.startedAt !== startedAt) return soon;
-  return Date.now() + (details.stopTimeout ?? STOP_TIMEOUT_S) * 1000 + KILL_LAG_MS;
+  return performance.now() + (details.stopTimeout ?? STOP_TIMEOUT_S) * 1000 + KILL_LAG_MS;
 }
 
 /** Whether the container ended since; undefined while it seems to run, false when the engine does not answer. */
