@@ -139,7 +139,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     lease: places.lease,
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    ...openEngineParts(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+    ...openEngineParts(engine, { settings, self, project, log, destination, state, hasEngine: found !== undefined }),
   };
 }
 
@@ -171,8 +171,9 @@ function openEngineParts(
     project,
     log,
     destination,
+    state,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination' | 'state'> & { hasEngine: boolean },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
   const { id, imageId, mounts } = self.facts;
   const { stallTimeoutMs } = settings;
@@ -190,7 +191,7 @@ function openEngineParts(
       helperSecrets: helper.secret,
       helperPlace: helper.place,
     }),
-    plan: () => planNow(engine, self, project, settings),
+    plan: () => planNow(engine, { self, project, settings, state }),
     lock: ({ patient } = { patient: true }) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         hasEngine

@@ -2,11 +2,13 @@ import { readdir } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { listFacts, type Self } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
+import { withMountDetails } from '../docker/mount-details.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
-import type { Mount, Plan } from '../plan/model.ts';
+import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
+import type { State } from '../run/state.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
@@ -32,13 +34,23 @@ export function spoolMountOf(self: Self): Mount {
   });
 }
 
-/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
-export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+/** What the plan of an agent follows from, apart from its containers. */
+interface PlanContext {
+  self: Self;
+  project: string;
+  settings: Settings;
+  state: Pick<State, 'results'>;
+}
+
+/** Lists the containers that exist now, and plans for them. Errors: ENGINE_*. */
+export async function planNow(engine: Engine, { self, project, settings, state }: PlanContext): Promise<Plan> {
   const agentMounts = self.facts.mounts;
-  const containers = await listFacts(engine);
+  const containers = await withMountDetails(engine, await listFacts(engine), asksForVolumes);
   const agentId = self.facts.id;
   const configFiles = await hasFiles(CONFIG);
-  const input = { containers, project, settings, agentMounts, agentId, configFiles };
+  // Names that had a result stay the names of shared volumes.
+  const known = Object.keys(await state.results().catch(() => ({})));
+  const input = { containers, project, settings, agentMounts, agentId, configFiles, known };
   const plan = buildPlan(input);
   const awaited = awaitedContainers(input, self.facts.life, new Date());
   if (awaited.length > 0) plan.awaited = awaited;
@@ -47,10 +59,14 @@ export async function planNow(engine: Engine, self: Self, project: string, setti
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
   for (const { location } of settings.copies) {
     const wrong = destinationError(location, agentMounts, true);
-    // The run itself is well: a copy that fails is told of by its own report.
+    // A copy that fails does not fail the run, which reports it.
     if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
   }
   return plan;
+}
+
+function asksForVolumes({ labels }: ContainerFacts): boolean {
+  return 'lifeboat.volumes' in labels;
 }
 
 async function hasFiles(directory: string): Promise<boolean> {
