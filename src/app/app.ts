@@ -7,6 +7,8 @@ import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
 import { isRunning } from '../docker/marker.ts';
+import type { ExportReport, ExportRequest } from '../export/export.ts';
+import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
 import { keptIn, volumePlace } from '../kept/volumes.ts';
 import type { PruneRequest } from '../prune/prune.ts';
@@ -38,6 +40,8 @@ export interface App extends Environment {
   runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
+  export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
+  import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
@@ -60,6 +64,18 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     // Loaded when they are used: a backup starts without them.
     restore: async (request, listeners) =>
       (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
+    export: async (request, listeners = []) => {
+      const { now, runs } = environment;
+      const repository = () => environment.repository({ create: false });
+      return (await import('../export/export.ts')).exportSource(
+        { now, runs, repository, dispatcher: createDispatcher(listeners, { log }) },
+        request,
+      );
+    },
+    import: async (request, listeners = []) => {
+      const { importDepsOf } = await import('./import-wiring.ts');
+      return (await import('../import/import.ts')).importArchive(importDepsOf(environment, listeners), request);
+    },
     rollback: async (request) => (await import('../restore/rollback.ts')).rollback(restoreDepsOf(environment), request),
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
     listKeptRestores: () =>

@@ -71,8 +71,13 @@ export interface Environment {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
-  /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
-  lock(options?: { patient: boolean }): Promise<Lock>;
+  /**
+   * Takes the lock of the project. Throws LOCKED when another run is under way.
+   *
+   * `patient`, default true: waits for a moment first, because the daemon looks for dead runs under the lock each minute.
+   * `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it ends a copy.
+   */
+  lock(options?: { patient?: boolean; ask?: boolean }): Promise<Lock>;
   /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
   lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
@@ -192,11 +197,9 @@ function openEngineParts(
       helperPlace: helper.place,
     }),
     plan: () => planNow(engine, { self, project, settings, state }),
-    lock: ({ patient } = { patient: true }) =>
+    lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
-        hasEngine
-          ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
-          : takeLock(project, { ask: patient }),
+        hasEngine ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask }) : takeLock(project, { ask }),
       ),
     holdDeps: (record) => {
       const patienceMs = patienceOf(self.facts.stopTimeout);

@@ -55,6 +55,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
         destination: repository.destination,
         project: repository.project,
         home: await state.home(),
+        sightings: state,
         holder: holderOf(self),
         ...{ now, log },
       }),
@@ -62,7 +63,8 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       if (destinationError(at, self.facts.mounts, true)) return;
       // What is unfinished there may be what another agent is storing.
       const look = signal ? until(destination, signal) : destination;
-      if (await isLeasedToOther({ destination: look, project, home: await state.home(), now })) return;
+      const home = await state.home();
+      if (await isLeasedToOther({ destination: look, project, home, sightings: state, now })) return;
       await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
     },
     copyTo: (at, destination) => ({

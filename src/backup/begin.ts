@@ -98,7 +98,7 @@ export async function keepChainEnd(
 
 /** A safety snapshot is of what runs: its restore has found it. */
 async function planRun(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
-  if (trigger === 'safety') return deps.plan();
+  if (trigger === 'safety' || trigger === 'import') return deps.plan();
   const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
   return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
 }

@@ -131,7 +131,8 @@ class SourceCapturer implements Capturer {
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },
       captured,
       stored,
-      formerSnapshots(snapshots, name),
+      // What is of long ago may be smaller.
+      formerSnapshots(run.trigger === 'import' ? [] : snapshots, name),
     );
     const source: StoredSource = {
       planned: task.planned,

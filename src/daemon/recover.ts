@@ -125,8 +125,8 @@ async function undo(
     removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
-    // A safety snapshot is told of by its restore.
-    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
+    const isTold = start.verb === 'backup' && start.run.trigger !== 'safety' && start.run.trigger !== 'import';
+    if (isTold) await reportDead(deps, start.run, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
     const several = severalOf(entries);

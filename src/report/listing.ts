@@ -74,6 +74,8 @@ export interface SnapshotRow {
   end: string;
   status: string;
   trigger: string;
+  /** when the backup was made that it is an import of, and its file */
+  imported?: { at: string; file: string } | undefined;
   /** why it is kept whatever the retention says */
   pinned?: string;
   /** not signed although a signing key is set */
@@ -85,9 +87,9 @@ export interface SnapshotRow {
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, pinned, unsigned, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, imported, pinned, unsigned, sources }) => [
     id,
-    formatAgo(new Date(end), now),
+    formatAgo(new Date(imported?.at ?? end), now),
     status === 'partial' ? 'partly failed' : status,
     [
       trigger,
