@@ -147,7 +147,10 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     lease: places.lease,
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    ...openEngineParts(engine, { settings, self, project, log, journals, destination, hasEngine: found !== undefined }),
+    ...openEngineParts(engine, {
+      ...{ settings, self, project, log, journals, destination, state },
+      hasEngine: found !== undefined,
+    }),
   };
 }
 
@@ -180,8 +183,11 @@ function openEngineParts(
     log,
     journals,
     destination,
+    state,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination'> & { hasEngine: boolean },
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination' | 'state'> & {
+    hasEngine: boolean;
+  },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
   const { id, imageId, mounts } = self.facts;
   const { stallTimeoutMs } = settings;
@@ -199,8 +205,10 @@ function openEngineParts(
       helperSecrets: helper.secret,
       helperPlace: helper.place,
     }),
-    plan: () =>
-      planNow({ engine, self, project, settings, held: () => stoppedByRuns(journals, hereOf(engine, self.facts.id)) }),
+    plan: () => {
+      const held = () => stoppedByRuns(journals, hereOf(engine, id));
+      return planNow(engine, { self, project, settings, state, held });
+    },
     lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
         hasEngine ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask }) : takeLock(project, { ask }),

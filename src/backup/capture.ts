@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { isAccepted } from '../plan/accepted.ts';
+import { errorInfo } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
@@ -18,6 +17,7 @@ import type { TreeStore } from '../trees/runner.ts';
 import type { RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
+import { emptyError, judgeEmpty } from './rules.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 export interface Capturer {
@@ -38,6 +38,7 @@ interface CapturerDeps {
   /** a drop in size or rows by more than this share of the last good snapshot triggers a warning: 0 to 1 */
   shrinkageShare: number;
   makeSource(planned: PlannedSource, context: RunContext): Source;
+  now(): Date;
 }
 
 /** capture → store, for one source after the other. */
@@ -163,18 +164,14 @@ class SourceCapturer implements Capturer {
     });
   }
 
-  /** @throws TREE_EMPTY for a source without any file, unless a person has accepted that */
+  /** @throws TREE_EMPTY for a source without any file, unless that is no loss: see {@link judgeEmpty} */
   private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
     // What a restore replaces may be as empty as it is wrong.
     if (stored.files > 0 || this.context.run.trigger === 'safety') return;
-    const lastStored = lastStoredOf(this.snapshots, planned.name);
-    const last = this.snapshots.find(({ id }) => id === lastStored?.snapshot);
-    const acceptance = (await this.deps.state.accepted())[planned.name];
-    const isKnown = lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(acceptance, last));
-    if (acceptance && isKnown) return;
-    throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
-      hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
-    });
+    const accepted = await this.deps.state.accepted();
+    const lost = judgeEmpty(planned, { snapshots: this.snapshots, accepted, now: this.deps.now() });
+    if (lost === 'lost') throw emptyError(planned);
+    stored.warnings.push(...(lost === 'not filled yet' ? [`${planned.name} holds no files yet`] : []));
   }
 
   /** Removes the objects that the journal lists for the source, including those that helpers stored. */

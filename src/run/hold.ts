@@ -30,7 +30,7 @@ export interface Hold {
 /** The hold that a source asks for, or undefined when it asks for none. */
 export function holdOf(source: PlannedSource): Hold | undefined {
   const { project, service, containerId, containerName } = source;
-  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ ...one, project, service })) : [];
+  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ project, service, ...one })) : [];
   if (stop.length === 0 && !source.pre && !source.post) return undefined;
   const container = { id: containerId, name: containerName, project, service };
   return {

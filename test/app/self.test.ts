@@ -26,11 +26,11 @@ const self = { facts: { id: 'a1', mounts: [], life } as unknown as ContainerFact
 test('a container that a run holds stopped is planned as if it ran; another stopped one is reported', async () => {
   const settings = readSettings({ LIFEBOAT_DESTINATION: '/backups' });
   const plan = async (held: string[]) => {
-    const { sources, problems } = await planNow({
-      engine,
+    const { sources, problems } = await planNow(engine, {
       self,
       project: 'shop',
       settings,
+      state: { results: async () => ({}) },
       held: async () => new Set(held),
     });
     return { pre: sources.map(({ pre }) => pre), stopped: problems.some(({ code }) => code === 'CONTAINER_STOPPED') };
