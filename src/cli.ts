@@ -108,6 +108,30 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--health-url <url>', 'ask this URL afterwards; it must answer 2xx', webAddress)
     .option('--yes', 'do not ask')
     .action(act('restore'));
+  reading(
+    command(
+      'export <snapshot> <source> [path]',
+      'write the files of a source, or its database dumps, as a plain zip or tar to stdout',
+      'export latest web.media > media.zip',
+    ),
+  )
+    .addOption(new Option('--format <format>', 'the form of the archive (default: zip)').choices(['zip', 'tar']))
+    .option(
+      '--to <file>',
+      'write to this file of the Lifeboat container instead; .tar at its end chooses tar',
+      absolute,
+    )
+    .option('--overwrite', 'with --to: replace a file that is there')
+    .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: also from a snapshot without a signature')
+    .action(act('export'));
+  command(
+    'import <file> <source>',
+    'make a snapshot of a backup that something else made: a file in the Lifeboat container, or - for stdin',
+    'import - web.media --at 2024-05-01T03:00Z < media.tar.gz',
+  )
+    .option('--at <time>', 'when the backup was made, with its zone (default: the time of the file)', moment)
+    .option('--strip <count>', 'leave out that many leading parts of each name, as tar does', parts)
+    .action(act('import'));
   command('rollback [restore]', 'bring back what a restore replaced; the same again undoes it', 'rollback')
     .option('--forget', 'drop the data that is not in use, for good')
     .option('--no-stop', 'leave the services running that use the data')
@@ -175,6 +199,11 @@ function days(value: string): number {
   const count = Number(/^(\d{1,5})d?$/.exec(value)?.[1] ?? 0);
   if (count > 0) return count;
   throw new InvalidArgumentError('it must be a number of days, such as 30d.');
+}
+
+function parts(value: string): number {
+  if (/^\d{1,2}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('it must be a number, such as 1.');
 }
 
 function moment(value: string): Date {

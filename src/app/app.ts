@@ -6,7 +6,8 @@ import { probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
-import { isRunning } from '../docker/marker.ts';
+import type { ExportReport, ExportRequest } from '../export/export.ts';
+import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
 import { keptIn, volumePlace } from '../kept/volumes.ts';
 import type { PruneRequest } from '../prune/prune.ts';
@@ -17,7 +18,7 @@ import type { RollbackRequest } from '../restore/rollback.ts';
 import { isLocked } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
-import { type Base, type Environment, openEnvironment } from './environment.ts';
+import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
@@ -38,6 +39,8 @@ export interface App extends Environment {
   runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
+  export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
+  import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
@@ -53,13 +56,24 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
   const app: App = {
     ...environment,
     isBusy: () => isLocked(project),
-    runsUnderWay: () =>
-      runsUnderWay(journals, { agentId: self.facts.id, isRunning: (agent) => isRunning(engine, agent) }),
+    runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
     // Loaded when they are used: a backup starts without them.
     restore: async (request, listeners) =>
       (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
+    export: async (request, listeners = []) => {
+      const { now, runs } = environment;
+      const repository = () => environment.repository({ create: false });
+      return (await import('../export/export.ts')).exportSource(
+        { now, runs, repository, dispatcher: createDispatcher(listeners, { log }) },
+        request,
+      );
+    },
+    import: async (request, listeners = []) => {
+      const { importDepsOf } = await import('./import-wiring.ts');
+      return (await import('../import/import.ts')).importArchive(importDepsOf(environment, listeners), request);
+    },
     rollback: async (request) => (await import('../restore/rollback.ts')).rollback(restoreDepsOf(environment), request),
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
     listKeptRestores: () =>

@@ -55,6 +55,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
         destination: repository.destination,
         project: repository.project,
         home: await state.home(),
+        sightings: state,
         holder: holderOf(self),
         ...{ now, log },
       }),
@@ -62,12 +63,19 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       if (destinationError(at, self.facts.mounts, true)) return;
       // What is unfinished there may be what another agent is storing.
       const look = signal ? until(destination, signal) : destination;
-      if (await isLeasedToOther({ destination: look, project, home: await state.home(), now })) return;
+      const home = await state.home();
+      if (await isLeasedToOther({ destination: look, project, home, sightings: state, now })) return;
       await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
     },
     copyTo: (at, destination) => ({
       name: destination.name,
       open: (main, options) => places.open(at, destination, { project: main.project, copyOf: main.info, ...options }),
+      isEmpty: async (signal) => {
+        const mistaken = destinationError(at, self.facts.mounts, true);
+        if (mistaken) throw mistaken;
+        for await (const _ of until(destination, signal).list('')) return false;
+        return true;
+      },
       lease: places.lease,
       sweep: (signal) => places.sweep(at, destination, signal),
     }),

@@ -28,7 +28,7 @@ export async function copyAndPrune(
   if (trigger === 'safety' || signal.aborted || !prepared) return;
   const { plan, repository, lease } = prepared;
   // Not after a run that somebody made of a part: that person may be about to look at what is there.
-  const prune = ending.snapshot !== undefined && !(trigger === 'manual' && only);
+  const prune = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
   // The error of that copy says it: its retention may be the longer one.

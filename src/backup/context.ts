@@ -67,6 +67,8 @@ export interface Attempt {
 
 export interface BackupRequest {
   trigger: Trigger;
+  /** with the trigger `import`: see the manifest */
+  imported?: NonNullable<Manifest['imported']>;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
   /** called once the lock is held: from here on there is a run */

@@ -6,7 +6,7 @@ import { type LastGood, lastGoodReport } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import { databaseEntry, lastWithDatabase } from '../store/repository/stored-databases.ts';
 import { rowsOf, type Shrinkage } from './shrinkage.ts';
 import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
@@ -69,7 +69,7 @@ export function storedOutcome(source: StoredSource): Captured {
       // The last policy that is known stays in force once the source is gone.
       ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
       // A safety snapshot holds data that is about to be replaced: it is expected to have lost something.
-      ...(since !== undefined && source.trigger !== 'safety' ? { fell: { since } } : {}),
+      ...(since !== undefined && isRegular(source) ? { fell: { since } } : {}),
     },
   };
 }

@@ -5,7 +5,7 @@ import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { spoolError } from '../run/spool.ts';
-import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
+import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isSettled } from '../store/repository/commit.ts';
 import { chosenSources, keepChainEnd, type Prepared, type Run } from './begin.ts';
@@ -31,7 +31,12 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    return await commit(deps, context, captured, problems);
+    return await commit(
+      deps,
+      { ...context, ...(request.imported ? { imported: request.imported } : {}) },
+      captured,
+      problems,
+    );
   } catch (error) {
     const mayArrive = (await wasSent(journal)) && !isSettled(error);
     if (context && !mayArrive) await removeObjects(context);
@@ -72,7 +77,8 @@ async function takePlace(
   return { run: start, journal, repository, lease, snapshots, place, log, signal };
 }
 
-function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
+/** A manifest that cannot be used, as a problem of the run. */
+export function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
   return {
     severity: 'error',
     code: error.code,
@@ -85,10 +91,10 @@ function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Pro
 /** Sources that were there before. A run that somebody made of a part says nothing of the rest. */
 async function listVanished(
   { state }: BackupDeps,
-  { trigger, only }: BackupRequest,
+  request: BackupRequest,
   { plan, list }: Prepared,
 ): Promise<Captured[]> {
-  if (trigger === 'safety' || (trigger === 'manual' && only)) return [];
+  if (!isRegular(request) || (request.trigger === 'manual' && request.only)) return [];
   const manifests = list.snapshots.map(({ manifest }) => manifest);
   return vanishedSources(manifests, plan, await state.accepted()).map(vanishedOutcome);
 }
@@ -113,7 +119,7 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
 /** Writes the manifest, which makes the snapshot exist; before it, nothing of the run is visible. */
 async function commit(
   deps: BackupDeps,
-  context: RunContext,
+  context: RunContext & Pick<BackupRequest, 'imported'>,
   captured: Captured[],
   problems: Problem[],
 ): Promise<Ending> {
@@ -132,6 +138,7 @@ async function commit(
     start: context.run.start,
     end: deps.now().toISOString(),
     trigger: context.run.trigger,
+    ...(context.imported ? { imported: context.imported } : {}),
     agentVersion: deps.agentVersion,
     status,
     // What a tool said is in the errors and warnings; the manifest is readable without any key.
@@ -143,7 +150,8 @@ async function commit(
   await context.repository.commit(manifest, { fence, sending });
   await keepChainEnd(deps, { id: manifest.id, sequence: manifest.sequence }, context.log);
   // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
-  for (const { keepIndex } of captured) {
+  // An import is not what the next run is compared with.
+  for (const { keepIndex } of context.imported ? [] : captured) {
     await keepIndex?.().catch((error: unknown) =>
       context.log.warn('an index could not be cached', { ...errorInfo(error) }),
     );

@@ -7,6 +7,8 @@ import type { Paint } from '../report/paint.ts';
 export interface Io {
   env: NodeJS.ProcessEnv;
   stdin: NodeJS.ReadStream;
+  /** for what is no text: an archive */
+  stdout: NodeJS.WriteStream;
   /** results */
   out(text: string): void;
   /** progress, logs and errors */

@@ -15,6 +15,7 @@ export function processIo(): Io {
   return {
     env: process.env,
     stdin: process.stdin,
+    stdout: process.stdout,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     terminal: process.stderr,
@@ -63,7 +64,7 @@ export async function run(name: string, operands: Operands, options: Options, io
 }
 
 /** The commands that take --from. */
-const CAN_READ_COPIES = new Set(['restore', 'snapshots', 'show', 'check']);
+const CAN_READ_COPIES = new Set(['restore', 'export', 'snapshots', 'show', 'check']);
 
 function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
   if (typeof from !== 'string') return undefined;
@@ -78,6 +79,8 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   plan: async (call) => (await import('./plan.ts')).showPlan(call),
   backup: async (call) => (await import('./backup.ts')).backup(call),
   restore: async (call) => (await import('./restore.ts')).restore(call),
+  export: async (call) => (await import('./export.ts')).exportArchive(call),
+  import: async (call) => (await import('./import.ts')).importBackup(call),
   rollback: async (call) => (await import('./rollback.ts')).rollback(call),
   snapshots: async (call) => (await import('./snapshots.ts')).listSnapshots(call),
   show: async (call) => (await import('./show.ts')).show(call),

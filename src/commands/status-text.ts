@@ -40,7 +40,7 @@ export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, pa
     if (attention === 'fell') {
       const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
       return [
-        `  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was, or without a database that it had; ${kept}`,
+        `  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was, without a database that it had, or on another server; ${kept}`,
       ];
     }
     if (attention === 'vanished') {

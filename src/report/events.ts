@@ -5,7 +5,7 @@ import type { Problem } from '../plan/model.ts';
  * What started a run. `catch-up`: a scheduled run that was missed while the agent was down. `safety`: a restore that is
  * about to replace data.
  */
-export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety';
+export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety' | 'import';
 
 /** `partial`: something was stored, something that was asked for was not. */
 export type RunStatus = 'ok' | 'partial' | 'failed';

@@ -50,11 +50,17 @@ export function renderPlan(view: PlanView): string {
     );
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
+  const notes = plan.notes ?? [];
+  if (notes.length > 0) lines.push(...notes.map(({ subject, message }) => noteLine(subject, message, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
   const copies = view.copies.map(({ name, keep }) => `${oneLine(name)}${keep ? ` (${formatKeep(keep)})` : ''}`);
   const then = copies.length > 0 ? `, then ${copies.join(' and ')}` : '';
   lines.push(`To ${oneLine(view.destination)}${free}${then} · ${view.encryption}`);
   return lines.join('\n');
+}
+
+function noteLine(subject: string, message: string, paint: Paint): string {
+  return `  ${paint.dim('·')} ${oneLine(subject)}: ${oneLine(message)}`;
 }
 
 function planRow(source: PlannedSource, probed: Probed | undefined): string[] {
@@ -68,6 +74,8 @@ export interface SnapshotRow {
   end: string;
   status: string;
   trigger: string;
+  /** when the backup was made that it is an import of, and its file */
+  imported?: { at: string; file: string } | undefined;
   /** why it is kept whatever the retention says */
   pinned?: string;
   /** not signed although a signing key is set */
@@ -79,9 +87,9 @@ export interface SnapshotRow {
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, pinned, unsigned, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, imported, pinned, unsigned, sources }) => [
     id,
-    formatAgo(new Date(end), now),
+    formatAgo(new Date(imported?.at ?? end), now),
     status === 'partial' ? 'partly failed' : status,
     [
       trigger,

@@ -77,7 +77,7 @@ function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {
 
 /** What `status` says of the retention after the last run: a line where it removed less than it should, else none. */
 export function retentionLines({ pruned, problems, snapshot, trigger }: RunReport, paint: Paint): string[] {
-  if (trigger === 'safety') return [];
+  if (trigger === 'safety' || trigger === 'import') return [];
   const failed = problems.find(({ subject }) => subject === PRUNE);
   if (failed) return [`  ${paint.bad('!')} retention: ${oneLine(failed.message)} (${failed.code})`];
   if (snapshot === undefined) return ['  retention: nothing was removed, because the run stored nothing'];

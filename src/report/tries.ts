@@ -51,13 +51,13 @@ export function earlierOf(report: RunReport, planned: readonly Problem[], before
 interface Since {
   /** the newest result of each source, by name */
   results: Readonly<Record<string, { run: string; status: RunStatus }>>;
-  /** names of the sources that are planned; absent: that is not known */
+  /** names of the sources that are planned; absent where the try did not report those that vanished */
   planned?: readonly string[];
 }
 
 /**
- * The report of a try and of those before it, as one. A source that the try has no result of keeps its earlier one, unless
- * it is not planned any more (one that vanished is a result of the try itself), or the result has been replaced since.
+ * Returns the report of a try and of those before it, as one. A source without a result in the try keeps its earlier result,
+ * unless it is no longer planned (the try itself has a result of a source that vanished), or has a newer result.
  */
 export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
   if (!earlier) return report;

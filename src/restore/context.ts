@@ -21,8 +21,8 @@ export interface RestoreDeps {
   agentVersion: string;
   /** the agent's own container: never stopped by a restore */
   agentId: string;
-  /** @throws LOCKED if another run is in progress */
-  lock(): Promise<Lock>;
+  /** @param options `ask`, default true: asks a copy that holds the lock to give way. @throws LOCKED if another run is in progress */
+  lock(options?: { ask: boolean }): Promise<Lock>;
   journals: string;
   /** directory of runs in the spool */
   spool: string;

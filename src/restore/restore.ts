@@ -5,6 +5,7 @@ import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
+import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import type {
@@ -35,7 +36,7 @@ import { prepareVolume } from './volume.ts';
  * restored, and a service that uses it is not healthy.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const lock = await deps.lock();
+  const lock = await deps.lock({ ask: !request.dryRun });
   const startedAt = deps.now();
   try {
     await deps.recover();
@@ -43,7 +44,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     const seen = deps.otherRepository ? undefined : await deps.state.chainEnd(deps.project);
     const { snapshot, entry, notes } = await findSnapshot(repository, { ...request, seen });
     requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
-    request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
+    request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);

@@ -4,8 +4,8 @@ import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
-import type { ContainerFacts, PlannedSource } from '../plan/model.ts';
-import { withHold } from '../run/hold.ts';
+import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
+import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
 
@@ -31,9 +31,11 @@ const POLL_MS = 250;
 
 /**
  * Finds the running containers that use data, without the agent itself. They use a database if they name its service in `depends_on`,
- * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included in both cases.
+ * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included in both cases. A
+ * paused container is not stopped, because it would start unpaused.
  *
  * @returns `using`: containers to stop; `kept`: those that must not be stopped, with the reason
+ * @throws TREE_TARGET_REFUSED if a paused container has the volume mounted writable; ENGINE_*
  */
 export async function containersUsing(
   engine: Engine,
@@ -53,7 +55,10 @@ export async function containersUsing(
       throw error;
     });
     if (!details?.running) continue;
-    if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
+    if (details.paused) {
+      if (target.kind === 'volume' && mountsIt(details, target)) throw pausedError(name);
+      kept.push({ name, reason: 'it is paused, and stays paused' });
+    } else if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
     // A container that writes to the volume may belong to another project, by which recovery finds it.
     else using.push({ id, name, project: own, service });
   }
@@ -61,17 +66,19 @@ export async function containersUsing(
 }
 
 function uses(container: ContainerFacts, target: PlannedSource, project: string): boolean {
-  if (target.kind === 'volume') {
-    // Also containers of other projects, which write to the same files.
-    const same = container.mounts.some(
-      ({ type, name, source, writable }) =>
-        writable && type === target.mount.type && (name ?? source) === (target.mount.name ?? target.mount.source),
-    );
-    if (same) return true;
-  }
+  // Also containers of other projects, which write to the same files.
+  if (target.kind === 'volume' && mountsIt(container, target)) return true;
   if (container.project !== project || container.id === target.containerId) return false;
   const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
   return labelled || (target.kind === 'postgres' && dependencies(container).includes(target.service));
+}
+
+/** Returns whether a container can write to the volume of a source. */
+function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeSource): boolean {
+  return mounts.some(
+    ({ type, name, source, writable }) =>
+      writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+  );
 }
 
 /** Returns the services that the `depends_on` of a container names. */
@@ -107,7 +114,8 @@ export async function withStopped<T>({
 }: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
-  const result = await withHold({ container, stop: [...containers], leftHeld: isHalfRestored }, deps, signal, work);
+  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const result = await withHold(hold, deps, signal, work);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
   return { result, checks };
 }

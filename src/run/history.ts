@@ -1,7 +1,7 @@
 import { type Accepted, isAccepted } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
 /** An entry of a source, with the snapshot it stands in. */
 export interface LastGood {
@@ -12,7 +12,7 @@ export interface LastGood {
 
 /**
  * The last good entry of a source in snapshots (newest first): of one that was always stored in part, the newest there is. A
- * safety snapshot does not count: it holds what somebody wanted to get away from.
+ * safety snapshot and an import do not count, see {@link isRegular}.
  */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
@@ -33,9 +33,10 @@ function newestOf(
   source: string,
   statuses: readonly ManifestSource['status'][],
 ): LastGood | undefined {
-  for (const { id, end, trigger, sources } of snapshots) {
+  for (const manifest of snapshots) {
+    const { id, end, sources } = manifest;
     const entry = sources[source];
-    if (entry && statuses.includes(entry.status) && trigger !== 'safety') return { snapshot: id, at: end, entry };
+    if (entry && statuses.includes(entry.status) && isRegular(manifest)) return { snapshot: id, at: end, entry };
   }
   return undefined;
 }
@@ -53,7 +54,9 @@ export function vanishedSources(
   for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
   }
-  for (const { name } of plan.sources) known.delete(name);
+  // A volume that several services share is stored under one of their names.
+  for (const name of [...plan.sources.map((source) => source.name), ...Object.keys(plan.shared ?? {})])
+    known.delete(name);
   return [...known].flatMap(([name, { kind }]) => {
     const lastGood = lastGoodOf(snapshots, name);
     const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);

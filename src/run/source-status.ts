@@ -70,7 +70,9 @@ export function resultsOf(report: RunReport): Record<string, LastResult> {
 
 /** Every planned source and every one that vanished, by name. */
 export function listSourceStatuses(input: StandingInput): SourceStatus[] {
-  const { plan, manifests, results, accepted } = input;
+  const { plan, results, accepted } = input;
+  // An import is of long ago: it ends no outage, and says nothing of how a source is now.
+  const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
   const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);

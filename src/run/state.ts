@@ -7,6 +7,7 @@ import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
 import type { Place } from '../store/repository/chain.ts';
+import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 
@@ -54,7 +55,7 @@ export interface CopyState {
 }
 
 /** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
-export interface State {
+export interface State extends LeaseSightings {
   readonly directory: string;
   /** an id of this memory, made when it is first asked for */
   home(): Promise<string>;
@@ -111,6 +112,7 @@ export function openState(directory: string): State {
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   const chainEnds = async () => (await readJson<Record<string, Place>>(file(CHAIN_END))) ?? {};
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
+  const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
     directory,
     async home() {
@@ -136,6 +138,10 @@ export function openState(directory: string): State {
     async saveChainEnd(project, end) {
       const { [project]: _, ...others } = await chainEnds();
       await writeJson(file(CHAIN_END), end ? { ...others, [project]: end } : others);
+    },
+    leaseSighting: async (place) => (await sightings())[place],
+    async saveLeaseSighting(place, sighting) {
+      await writeJson(file('leases.json'), { ...(await sightings()), [place]: sighting });
     },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report, own = report) {

@@ -1,0 +1,72 @@
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import type { PlannedSource } from '../plan/model.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
+import type { CaptureContext, CapturedTree, Source } from '../sources/source.ts';
+import { refused, unreadable } from '../store/archive/import-errors.ts';
+import { type Inside, openArchive } from '../store/archive/open-archive.ts';
+import { type RootMeta, unpack } from '../store/archive/unpack.ts';
+import { databasesOf, HOW } from './import-databases.ts';
+
+const FILES =
+  'For files, import a tar or a zip; it may be compressed with gzip or zstd, and encrypted with age or gpg.';
+
+/** What to make a tree of. */
+interface ImportInput {
+  /** absent: only the stream is there */
+  file?: string;
+  stream: Readable;
+  strip: number;
+  keys: SealKeys;
+  root(): Promise<RootMeta | undefined>;
+}
+
+/** A source whose tree comes out of an archive. Its container is not touched. */
+export function sourceOfArchive(planned: PlannedSource, input: ImportInput): Source {
+  return {
+    name: planned.name,
+    kind: planned.kind,
+    async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
+      const spooled = path.join(path.dirname(context.spool), `import-${randomUUID()}.zip`);
+      const { file, stream, keys } = input;
+      try {
+        const inside = await openArchive({ ...(file === undefined ? {} : { file }), stream, keys, spooled });
+        const files = await unpackFiles(inside, planned, input, context);
+        return await store(planned.kind === 'postgres' ? await databasesOf(context.spool) : files);
+      } finally {
+        stream.destroy();
+        await rm(spooled, { force: true });
+      }
+    },
+  };
+}
+
+async function unpackFiles(
+  inside: Inside,
+  { kind }: PlannedSource,
+  { strip, root }: ImportInput,
+  context: CaptureContext,
+): Promise<CapturedTree> {
+  if (!('members' in inside)) {
+    inside.stream.destroy();
+    const what = inside.form === 'custom' ? 'a dump of pg_dump --format=custom' : 'neither a tar nor a zip';
+    throw kind === 'postgres'
+      ? refused(`the file is ${what}`, { hint: HOW })
+      : unreadable(`the file is ${what}`, undefined, FILES);
+  }
+  const last = await root();
+  const { signal, spool, progress } = context;
+  const unpacked = await unpack({
+    ...{ members: inside.members, target: spool, strip, signal },
+    ...(last ? { root: last } : {}),
+    progress: ({ done, files }) => progress({ phase: 'unpacking', done, files }),
+  });
+  return {
+    ...{ root: spool, reach: { kind: 'here' }, include: [], exclude: [] },
+    facts: { kind: 'import' },
+    summary: '',
+    warnings: unpacked.warnings,
+  };
+}
