@@ -53,6 +53,7 @@ export const ERROR_CODES = {
   OUTPUT_FAILED: 'the output cannot be written: what reads it has ended',
   IMPORT_UNREADABLE: 'a file to import is damaged, cut, or of no form that is known',
   IMPORT_REFUSED: 'a file to import asks for something that is not done',
+  IMPORT_INCOMPLETE: 'some statements of a dump to import failed',
   TREE_EMPTY: 'a source that should hold data holds nothing at all',
   TREE_HALF_RESTORED: 'a volume holds neither the old data nor the new: a swap was cut off',
   TREE_STALLED: 'reading a volume made no progress for too long',

@@ -21,7 +21,7 @@ export async function showPlan(call: Call): Promise<number> {
   const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
   plan.problems.push(...problems, ...held, ...(await bucketProblems(app.settings, io.env)));
   const { error } = await app.own.look();
-  // What is mounted wrongly is among the problems of the plan.
+  // The plan already lists a wrong mount as a problem.
   if (error && !plan.problems.some(({ code }) => code === error.code)) {
     plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(error) });
   }
