@@ -240,5 +240,5 @@ async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left'
   await deps.state.saveLastRun(report);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }

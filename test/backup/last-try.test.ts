@@ -21,7 +21,7 @@ test('the report of the last try names a source that failed, when all tries afte
   const told: RunReport[] = [];
   const deps = {
     state,
-    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), settle: async () => undefined },
+    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), flush: async () => undefined },
     log: silentLog,
     now: () => NOW,
     nextRun: () => undefined,
