@@ -6,7 +6,6 @@ import { probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
-import { isRunning } from '../docker/marker.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
@@ -19,7 +18,7 @@ import type { RollbackRequest } from '../restore/rollback.ts';
 import { isLocked } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
-import { type Base, type Environment, openEnvironment } from './environment.ts';
+import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
@@ -57,8 +56,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
   const app: App = {
     ...environment,
     isBusy: () => isLocked(project),
-    runsUnderWay: () =>
-      runsUnderWay(journals, { agentId: self.facts.id, isRunning: (agent) => isRunning(engine, agent) }),
+    runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
     // Loaded when they are used: a backup starts without them.

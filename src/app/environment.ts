@@ -8,6 +8,7 @@ import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
 import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
+import { isRunning } from '../docker/marker.ts';
 import { offlineSelf } from '../docker/offline.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -17,6 +18,7 @@ import { type Lock, takeLock } from '../run/process-lock.ts';
 import { type HoldDeps, patienceOf } from '../run/release.ts';
 import { takeRunLock } from '../run/run-lock.ts';
 import { openState, type State } from '../run/state.ts';
+import { type Here, stoppedByRuns } from '../run/under-way.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from '../sources/postgres/server/tools.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -71,8 +73,13 @@ export interface Environment {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
-  /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
-  lock(options?: { patient: boolean }): Promise<Lock>;
+  /**
+   * Takes the lock of the project. Throws LOCKED when another run is under way.
+   *
+   * `patient`, default true: waits for a moment first, because the daemon looks for dead runs under the lock each minute.
+   * `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it ends a copy.
+   */
+  lock(options?: { patient?: boolean; ask?: boolean }): Promise<Lock>;
   /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
   lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
@@ -115,6 +122,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
+  const journals = path.join(state.directory, 'runs');
   const now = () => new Date();
   const places = createPlaces({ settings, self, project, state, log, now, hurry });
   const own = openOwn(
@@ -133,13 +141,16 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     found: found !== undefined,
     otherRepository: otherRepository !== undefined,
     version: readVersion(),
-    journals: path.join(state.directory, 'runs'),
+    journals,
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    ...openEngineParts(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+    ...openEngineParts(engine, {
+      ...{ settings, self, project, log, journals, destination, state },
+      hasEngine: found !== undefined,
+    }),
   };
 }
 
@@ -170,9 +181,13 @@ function openEngineParts(
     self,
     project,
     log,
+    journals,
     destination,
+    state,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination' | 'state'> & {
+    hasEngine: boolean;
+  },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
   const { id, imageId, mounts } = self.facts;
   const { stallTimeoutMs } = settings;
@@ -190,12 +205,13 @@ function openEngineParts(
       helperSecrets: helper.secret,
       helperPlace: helper.place,
     }),
-    plan: () => planNow(engine, self, project, settings),
-    lock: ({ patient } = { patient: true }) =>
+    plan: () => {
+      const held = () => stoppedByRuns(journals, hereOf(engine, id));
+      return planNow(engine, { self, project, settings, state, held });
+    },
+    lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
-        hasEngine
-          ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
-          : takeLock(project, { ask: patient }),
+        hasEngine ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask }) : takeLock(project, { ask }),
       ),
     holdDeps: (record) => {
       const patienceMs = patienceOf(self.facts.stopTimeout);
@@ -205,6 +221,11 @@ function openEngineParts(
     openToLook: (source, runId, signal) =>
       open(source, { runId, application: applicationName(project, runId), recordHelper: () => undefined, signal }),
   };
+}
+
+/** Where the runs of this agent are, and which other agents run. */
+export function hereOf(engine: Engine, agentId: string): Here {
+  return { agentId, isRunning: (agent) => isRunning(engine, agent) };
 }
 
 async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {

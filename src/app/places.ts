@@ -70,6 +70,12 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     copyTo: (at, destination) => ({
       name: destination.name,
       open: (main, options) => places.open(at, destination, { project: main.project, copyOf: main.info, ...options }),
+      isEmpty: async (signal) => {
+        const mistaken = destinationError(at, self.facts.mounts, true);
+        if (mistaken) throw mistaken;
+        for await (const _ of until(destination, signal).list('')) return false;
+        return true;
+      },
       lease: places.lease,
       sweep: (signal) => places.sweep(at, destination, signal),
     }),

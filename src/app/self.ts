@@ -2,11 +2,13 @@ import { readdir } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { listFacts, type Self } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
+import { withMountDetails } from '../docker/mount-details.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
-import type { Mount, Plan } from '../plan/model.ts';
+import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
+import type { State } from '../run/state.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
@@ -32,13 +34,35 @@ export function spoolMountOf(self: Self): Mount {
   });
 }
 
-/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
-export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+/** What the plan of an agent follows from, apart from its containers. */
+interface PlanContext {
+  self: Self;
+  project: string;
+  settings: Settings;
+  state: Pick<State, 'results'>;
+  /** the ids of containers that a run has stopped and will start again */
+  held(): Promise<ReadonlySet<string>>;
+}
+
+/**
+ * Lists the containers that exist now, and plans for them. A container that a run holds stopped counts as running, because it ran
+ * before and will run again.
+ *
+ * @throws ENGINE_*
+ */
+export async function planNow(engine: Engine, { self, project, settings, state, held }: PlanContext): Promise<Plan> {
   const agentMounts = self.facts.mounts;
-  const containers = await listFacts(engine);
+  // Before and after the listing, because a run may stop a container, or start it again, in between.
+  const before = await held();
+  const listed = await listFacts(engine);
+  const stopped = new Set([...before, ...(await held())]);
+  const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
+  const containers = await withMountDetails(engine, facts, asksForVolumes);
   const agentId = self.facts.id;
   const configFiles = await hasFiles(CONFIG);
-  const input = { containers, project, settings, agentMounts, agentId, configFiles };
+  // Names that had a result stay the names of shared volumes.
+  const known = Object.keys(await state.results().catch(() => ({})));
+  const input = { containers, project, settings, agentMounts, agentId, configFiles, known };
   const plan = buildPlan(input);
   const awaited = awaitedContainers(input, self.facts.life, new Date());
   if (awaited.length > 0) plan.awaited = awaited;
@@ -47,10 +71,14 @@ export async function planNow(engine: Engine, self: Self, project: string, setti
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
   for (const { location } of settings.copies) {
     const wrong = destinationError(location, agentMounts, true);
-    // The run itself is well: a copy that fails is told of by its own report.
+    // A copy that fails does not fail the run, which reports it.
     if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
   }
   return plan;
+}
+
+function asksForVolumes({ labels }: ContainerFacts): boolean {
+  return 'lifeboat.volumes' in labels;
 }
 
 async function hasFiles(directory: string): Promise<boolean> {

@@ -3,6 +3,7 @@ import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.t
 import { type Log, withTail } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { Progress, RunStart } from '../report/events.ts';
+import type { Earlier } from '../report/tries.ts';
 import { Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
@@ -57,7 +58,7 @@ export async function beginRun(
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
-  const journal = await openJournal(deps, start).catch(note);
+  const journal = await openJournal(deps, start, request.attempt?.earlier).catch(note);
   let lease = await takeLease?.().catch(note);
   let prepared: Prepared | undefined;
   if (plan && journal && !failure) {
@@ -120,8 +121,8 @@ export function chosenSources({ sources }: Plan, { only }: BackupRequest): Plann
   return only ? sources.filter(only) : sources;
 }
 
-async function openJournal({ journals, agentId }: BackupDeps, run: RunStart): Promise<Journal> {
-  return new Journal(journals, { type: 'start', verb: 'backup', run, agent: agentId });
+async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, earlier?: Earlier): Promise<Journal> {
+  return new Journal(journals, { type: 'start', verb: 'backup', run, agent: agentId, ...(earlier ? { earlier } : {}) });
 }
 
 async function endJournal(journal: Journal, log: Log): Promise<void> {

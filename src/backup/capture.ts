@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { isAccepted } from '../plan/accepted.ts';
+import { errorInfo } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
@@ -18,6 +17,7 @@ import type { TreeStore } from '../trees/runner.ts';
 import type { RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
+import { emptyError, judgeEmpty } from './rules.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 export interface Capturer {
@@ -49,7 +49,8 @@ export function createCapturer(deps: CapturerDeps, context: RunContext): Capture
 /** One source under way. `directory` is its own, in the spool. */
 interface Task {
   planned: PlannedSource;
-  startedAt: Date;
+  /** by `performance.now()`, which no clock change moves */
+  startedAt: number;
   directory: string;
   /** warnings that are known before it begins */
   warnings: readonly string[];
@@ -72,7 +73,7 @@ class SourceCapturer implements Capturer {
 
   async capture(planned: PlannedSource, warnings: readonly string[]): Promise<Captured> {
     const { deps } = this;
-    const startedAt = deps.now();
+    const startedAt = performance.now();
     const directory = path.join(deps.spool, planned.name);
     const progress = (update: Omit<Progress, 'source'>) =>
       deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
@@ -86,7 +87,7 @@ class SourceCapturer implements Capturer {
   async failed(
     planned: Pick<PlannedSource, 'name' | 'kind'>,
     error: unknown,
-    startedAt = this.deps.now(),
+    startedAt = performance.now(),
   ): Promise<Captured> {
     const { log, signal } = this.context;
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
@@ -94,7 +95,7 @@ class SourceCapturer implements Capturer {
     await this.removeObjects(planned.name).catch((left: unknown) =>
       log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
     );
-    const durationMs = this.since(startedAt);
+    const durationMs = since(startedAt);
     return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
   }
 
@@ -139,7 +140,7 @@ class SourceCapturer implements Capturer {
       tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
       ...{ stored, facts, index, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
-      durationMs: this.since(task.startedAt),
+      durationMs: since(task.startedAt),
       trigger: run.trigger,
     };
     const keepIndex = async () => {
@@ -163,18 +164,14 @@ class SourceCapturer implements Capturer {
     });
   }
 
-  /** @throws TREE_EMPTY for a source without any file, unless a person has accepted that */
+  /** @throws TREE_EMPTY for a source without any file, unless that is no loss: see {@link judgeEmpty} */
   private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
     // What a restore replaces may be as empty as it is wrong.
     if (stored.files > 0 || this.context.run.trigger === 'safety') return;
-    const lastStored = lastStoredOf(this.snapshots, planned.name);
-    const last = this.snapshots.find(({ id }) => id === lastStored?.snapshot);
-    const acceptance = (await this.deps.state.accepted())[planned.name];
-    const isKnown = lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(acceptance, last));
-    if (acceptance && isKnown) return;
-    throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
-      hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
-    });
+    const accepted = await this.deps.state.accepted();
+    const lost = judgeEmpty(planned, { snapshots: this.snapshots, accepted, now: this.deps.now() });
+    if (lost === 'lost') throw emptyError(planned);
+    stored.warnings.push(...(lost === 'not filled yet' ? [`${planned.name} holds no files yet`] : []));
   }
 
   /** Removes the objects that the journal lists for the source, including those that helpers stored. */
@@ -183,8 +180,8 @@ class SourceCapturer implements Capturer {
     const keys = await journalObjects(journal.file);
     await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
   }
+}
 
-  private since(startedAt: Date): number {
-    return this.deps.now().getTime() - startedAt.getTime();
-  }
+function since(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
 }

@@ -32,7 +32,8 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
   const results = await deps.state.results().catch(() => ({}));
-  const planned = plan ? { planned: plan.sources.map(({ name }) => name) } : {};
+  // A try that failed as a whole has not looked for sources that vanished.
+  const planned = plan && !ending.error ? { planned: plan.sources.map(({ name }) => name) } : {};
   const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
   const others = await othersNotWell(deps, whole, run);
   const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };

@@ -1,8 +1,10 @@
 import { type ErrorInfo, LifeboatError } from '../base/errors.ts';
+import { type Accepted, isAccepted } from '../plan/accepted.ts';
 import type { PlannedSource, Problem } from '../plan/model.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus, SourceReport } from '../report/events.ts';
+import { lastStoredOf } from '../run/history.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/repository/repository.ts';
@@ -87,6 +89,38 @@ export function refuseClear(keys: SealKeys, snapshots: readonly { manifest: Mani
   if (!newest || !objectsOf(newest).some(({ key }) => encryptionOfName(key) !== undefined)) return;
   throw new LifeboatError('KEY_MISSING', 'the snapshots here are encrypted, and no key to encrypt with is set', {
     hint: 'Set it again, LIFEBOAT_AGE_RECIPIENTS say: an empty variable counts as none. To go on in the clear, set LIFEBOAT_ENCRYPTION: none.',
+  });
+}
+
+/** How long a new container may take to write its first file, milliseconds. */
+const FILLING_MS = 3_600_000;
+
+/**
+ * Says what to make of a source without any file. `accepted`: a person has said that it is right. `never filled`: the label asks for
+ * all volumes, and this one never held a file. `not filled yet`: its container is new. `lost`: everything else.
+ *
+ * @param snapshots of the project, newest first
+ */
+export function judgeEmpty(
+  planned: PlannedSource,
+  { snapshots, accepted, now }: { snapshots: readonly Manifest[]; accepted: Accepted; now: Date },
+): 'accepted' | 'never filled' | 'not filled yet' | 'lost' {
+  const lastStored = lastStoredOf(snapshots, planned.name);
+  const last = snapshots.find(({ id }) => id === lastStored?.snapshot);
+  const acceptance = accepted[planned.name];
+  const neverFilled = lastStored === undefined || lastStored.entry.files === 0;
+  if (acceptance && (neverFilled || (last && isAccepted(acceptance, last)))) return 'accepted';
+  if (!neverFilled) return 'lost';
+  if (planned.kind === 'volume' && planned.all) return 'never filled';
+  const { createdAt } = planned.life ?? {};
+  const isNew = createdAt !== undefined && now.getTime() - Date.parse(createdAt) < FILLING_MS;
+  return isNew && lastStored === undefined ? 'not filled yet' : 'lost';
+}
+
+/** The failure of a source without any file. */
+export function emptyError({ name }: PlannedSource): LifeboatError {
+  return new LifeboatError('TREE_EMPTY', `${name} holds no files at all`, {
+    hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${name}\`.`,
   });
 }
 

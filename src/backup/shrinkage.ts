@@ -70,6 +70,8 @@ export function rowsOf({ rows }: Facts): { rows?: number } {
 /** The part of a Postgres source's facts that two snapshots of it are compared by. */
 interface ServerRecord {
   kind: 'postgres';
+  /** absent in a record of an import */
+  server?: { systemIdentifier?: string };
   compression: string;
   databases: Pick<DatabaseFacts, 'name' | 'tables'>[];
 }
@@ -96,6 +98,7 @@ async function fallsOfServer(
   // What could not be stored is reported as a failure, and makes the rest no smaller than the rest was.
   const isMissing = databases.some(({ error }) => error);
   const falls: Shrink[] = [];
+  falls.push(...changeOfServer(last, facts, stored.snapshot));
   const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
   const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
   for (const { name } of listed) {
@@ -118,6 +121,22 @@ async function fallsOfServer(
   }
   const since = falls.map((fall) => fall.since).sort()[0];
   return { warnings: falls.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+}
+
+/**
+ * A server whose data directory was created again, such as after `docker compose down --volumes`, looks well once the application
+ * has created its tables. initdb gives each data directory a system identifier of its own (Postgres docs, pg_control_system).
+ */
+function changeOfServer(last: ServerRecord | undefined, now: ServerRecord, since: string): Shrink[] {
+  const [was, is] = [last?.server?.systemIdentifier, now.server?.systemIdentifier];
+  if (was === undefined || is === undefined || was === is) return [];
+  const restore = `if its data was lost, restore snapshot ${since}; if it was replaced or upgraded on purpose, run \`lifeboat accept\``;
+  return [
+    {
+      text: `this is another server than in the last snapshot (system identifier ${is}, was ${was}): ${restore}`,
+      since,
+    },
+  ];
 }
 
 type Database = ServerRecord['databases'][number];

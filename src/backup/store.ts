@@ -77,7 +77,8 @@ async function takePlace(
   return { run: start, journal, repository, lease, snapshots, place, log, signal };
 }
 
-function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
+/** A manifest that cannot be used, as a problem of the run. */
+export function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
   return {
     severity: 'error',
     code: error.code,

@@ -2,6 +2,7 @@ import { LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { StoredTree, TreeIssue } from '../store/content/stored-tree.ts';
+import type { DataDirectory } from '../store/filesystem/data-directory.ts';
 
 /** What a stored tree comes to for people. */
 
@@ -57,6 +58,8 @@ export function treeWarnings(source: PlannedSource, stored: StoredTree): string[
       `${plural(changedCount, 'file')} kept changing while being read:${more}${names.join(', ')}. ${stopHint(source)}`,
     );
   }
+  const running = runningData(source, stored.dataDirectories);
+  if (running) warnings.push(`${running.message}. ${running.hint}`);
   if (notedCount > 0) warnings.push(`${plural(notedCount, 'SQLite database')}: ${shown(noted)}`);
   const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
   if (skipped.length > 0) {
@@ -64,6 +67,29 @@ export function treeWarnings(source: PlannedSource, stored: StoredTree): string[
     warnings.push(`without content, so only recorded: ${named.join(', ')}`);
   }
   return warnings;
+}
+
+const COVER_HINT =
+  'Set the label lifeboat.stop: "true" on the service, or dump the database with a lifeboat.exec.pre hook; for a Postgres server, use lifeboat.postgres.';
+
+/**
+ * Says that a volume holds the data of a database whose server can write to it while it is read: such a copy may not restore.
+ * Undefined where nothing runs, where the container is stopped, and where a hook prepares the data.
+ */
+export function runningData(
+  source: PlannedSource,
+  found: readonly DataDirectory[],
+): { message: string; hint: string } | undefined {
+  if (source.kind !== 'volume' || source.stop.length > 0 || source.pre || !source.writers?.length) return undefined;
+  const leftOut = source.besidePostgres ? 'PostgreSQL' : undefined;
+  const data = found.filter(({ kind }) => kind !== leftOut && kind !== 'a Lifeboat repository');
+  if (data.length === 0) return undefined;
+  const kinds = [...new Set(data.map(({ kind }) => kind))].join(', ');
+  const places = data.map(({ path }) => path).filter((path) => path !== '.');
+  const where = places.length > 0 ? ` (${places.slice(0, SHOWN).join(', ')})` : '';
+  const who = source.writers.slice(0, SHOWN).join(', ');
+  const message = `${source.name} holds the data of a database, ${kinds}${where}, and is read while ${who} can write to it; such a copy may not restore`;
+  return { message, hint: COVER_HINT };
 }
 
 function shown(issues: readonly TreeIssue[]): string {

@@ -39,7 +39,8 @@ export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, pa
     }
     if (attention === 'fell') {
       const before = `Lifeboat keeps ${beforeFall} until \`lifeboat accept ${name}\``;
-      return [`  ${paint.bad('!')} ${oneLine(name)}: much smaller than before, or lacks a database; ${before}`];
+      const what = 'much smaller than before, without a database that it had, or on another server';
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}. ${before}`];
     }
     if (attention === 'vanished') {
       const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;

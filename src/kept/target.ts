@@ -10,6 +10,12 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
   const plan = await deps.plan();
   const planned = plan.sources.find((source) => source.name === name);
   if (planned?.kind === kind) return planned as PlannedSource & { kind: K };
+  const shared = plan.shared?.[name];
+  if (shared !== undefined) {
+    throw new LifeboatError('SOURCE_UNKNOWN', `the volume of ${name} is backed up as ${shared}`, {
+      hint: `Restore into that: --to ${shared}.`,
+    });
+  }
   const problem = plan.problems.find(({ severity }) => severity === 'error');
   throw new LifeboatError('SOURCE_UNKNOWN', `no running container is ${name}, so there is nothing to restore into`, {
     hint: problem

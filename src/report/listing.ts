@@ -50,11 +50,17 @@ export function renderPlan(view: PlanView): string {
     );
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
+  const notes = plan.notes ?? [];
+  if (notes.length > 0) lines.push(...notes.map(({ subject, message }) => noteLine(subject, message, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
   const copies = view.copies.map(({ name, keep }) => `${oneLine(name)}${keep ? ` (${formatKeep(keep)})` : ''}`);
   const then = copies.length > 0 ? `, then ${copies.join(' and ')}` : '';
   lines.push(`To ${oneLine(view.destination)}${free}${then} · ${view.encryption}`);
   return lines.join('\n');
+}
+
+function noteLine(subject: string, message: string, paint: Paint): string {
+  return `  ${paint.dim('·')} ${oneLine(subject)}: ${oneLine(message)}`;
 }
 
 function planRow(source: PlannedSource, probed: Probed | undefined): string[] {

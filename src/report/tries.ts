@@ -52,7 +52,7 @@ export function earlierOf(report: RunReport, planned: readonly Problem[], before
 interface Since {
   /** the newest result of each source, by name */
   results: Readonly<Record<string, { run: string; status: RunStatus }>>;
-  /** names of the planned sources; absent if not known */
+  /** names of the planned sources; absent if the try did not report vanished sources */
   planned?: readonly string[];
 }
 

@@ -21,8 +21,8 @@ export interface RestoreDeps {
   agentVersion: string;
   /** the agent's own container: never stopped by a restore */
   agentId: string;
-  /** LOCKED when another run is under way */
-  lock(): Promise<Lock>;
+  /** Throws LOCKED when another run is under way. `ask`, default true: a copy that holds it is asked to give way. */
+  lock(options?: { ask: boolean }): Promise<Lock>;
   journals: string;
   /** directory of runs inside the spool */
   spool: string;

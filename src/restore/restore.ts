@@ -35,7 +35,7 @@ import { prepareVolume } from './volume.ts';
  * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const lock = await deps.lock();
+  const lock = await deps.lock({ ask: !request.dryRun });
   const startedAt = deps.now();
   try {
     await deps.recover();

@@ -4,8 +4,8 @@ import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
-import type { ContainerFacts, PlannedSource } from '../plan/model.ts';
-import { withHold } from '../run/hold.ts';
+import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
+import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
 
@@ -32,7 +32,9 @@ const POLL_MS = 250;
 /**
  * The running containers that work with what is to be replaced, the agent itself left out: of a database, whatever names
  * its service in `depends_on`; of a volume, whatever has it mounted writable; and in both cases those of the project that
- * are labelled `lifeboat.stop`.
+ * are labelled `lifeboat.stop`. A paused one is not stopped, because it would come back unpaused.
+ *
+ * @throws TREE_TARGET_REFUSED when a paused container has the volume mounted writable; ENGINE_*
  */
 export async function containersUsing(
   engine: Engine,
@@ -52,7 +54,10 @@ export async function containersUsing(
       throw error;
     });
     if (!details?.running) continue;
-    if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
+    if (details.paused) {
+      if (target.kind === 'volume' && mountsIt(details, target)) throw pausedError(name);
+      kept.push({ name, reason: 'it is paused, and stays paused' });
+    } else if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
     // A writer may be of another project than the volume's source: it is found again by its own.
     else using.push({ id, name, project: own, service });
   }
@@ -60,17 +65,19 @@ export async function containersUsing(
 }
 
 function uses(container: ContainerFacts, target: PlannedSource, project: string): boolean {
-  if (target.kind === 'volume') {
-    // Also of another project: it writes to the same files.
-    const same = container.mounts.some(
-      ({ type, name, source, writable }) =>
-        writable && type === target.mount.type && (name ?? source) === (target.mount.name ?? target.mount.source),
-    );
-    if (same) return true;
-  }
+  // Also of another project: it writes to the same files.
+  if (target.kind === 'volume' && mountsIt(container, target)) return true;
   if (container.project !== project || container.id === target.containerId) return false;
   const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
   return labelled || (target.kind === 'postgres' && dependencies(container).includes(target.service));
+}
+
+/** Whether a container can write to the volume of a source. */
+function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeSource): boolean {
+  return mounts.some(
+    ({ type, name, source, writable }) =>
+      writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+  );
 }
 
 /** The services that a container's `depends_on` names. */
@@ -106,7 +113,8 @@ export async function withStopped<T>({
 }: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
-  const result = await withHold({ container, stop: [...containers], leftHeld: isHalfRestored }, deps, signal, work);
+  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const result = await withHold(hold, deps, signal, work);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
   return { result, checks };
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
+import type { Mount } from '../plan/model.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import { readJournal } from '../run/journal.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
@@ -89,6 +90,7 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
   const { toDirectory } = request;
   if (toDirectory === undefined) {
     const planned = await restoreTarget(deps, request.to ?? request.source, 'volume');
+    if (planned.mount.kind === 'file') throw singleFile(planned.mount);
     return { ...volumePlace(planned.mount, deps.agentMounts), name: volumeName(planned.mount), planned, made: [] };
   }
   await checkTargetDirectory(toDirectory, deps.agentMounts, keptDirectories(context));
@@ -99,6 +101,13 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
     if (at === path.resolve(first)) break;
   }
   return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
+}
+
+/** A mounted file cannot be replaced by a rename, which is how a restore puts files in place. */
+function singleFile({ source }: Mount): LifeboatError {
+  return new LifeboatError('TREE_TARGET_REFUSED', `${source} is mounted as a single file, which cannot be swapped`, {
+    hint: 'Restore with --to-directory DIR, then write the content of the file over the old one.',
+  });
 }
 
 function previewOf({ request, context, target, difference }: Work): RestorePreview {

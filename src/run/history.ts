@@ -54,7 +54,9 @@ export function vanishedSources(
   for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
   }
-  for (const { name } of plan.sources) known.delete(name);
+  // A volume that several services share is stored under one of their names.
+  for (const name of [...plan.sources.map((source) => source.name), ...Object.keys(plan.shared ?? {})])
+    known.delete(name);
   return [...known].flatMap(([name, { kind }]) => {
     const lastGood = lastGoodOf(snapshots, name);
     const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);

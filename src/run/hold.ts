@@ -23,12 +23,14 @@ export interface Hold {
   stop: ContainerRef[];
   /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
   leftHeld?: (error: unknown) => boolean;
+  /** `work` writes into what they use, so a paused one fails the hold. Default: a paused one stays paused, with a warning */
+  refusePaused?: true;
 }
 
 /** The hold that a source asks for, or undefined when it asks for none. */
 export function holdOf(source: PlannedSource): Hold | undefined {
   const { project, service, containerId, containerName } = source;
-  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ ...one, project, service })) : [];
+  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ project, service, ...one })) : [];
   if (stop.length === 0 && !source.pre && !source.post) return undefined;
   const container = { id: containerId, name: containerName, project, service };
   return {
@@ -53,8 +55,8 @@ export async function withHold<T>(
   signal: AbortSignal,
   work: (warnings: string[], started: FindStarted) => Promise<T>,
 ): Promise<T> {
-  await runningOf(hold.stop, deps.engine);
-  const hooked = (hold.pre || hold.post) && (await deps.engine.inspectContainer(hold.container.id)).running;
+  await runningOf(hold, deps.engine);
+  const hooked = (hold.pre || hold.post) && (await canRunHooks(hold.container, deps.engine));
   const done: JournalEntry[] = [];
   const record = (entry: JournalEntry) => {
     deps.record(entry);
@@ -64,9 +66,10 @@ export async function withHold<T>(
   const holdAndWork = async () => {
     if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
     // `pre` may take minutes, and restart a container: what is recorded is how they are right before the stop.
-    const stops = await runningOf(hold.stop, deps.engine);
+    const { stops, paused } = await runningOf(hold, deps.engine);
     const warnings = await stopAll(stops, { ...deps, record }, signal);
-    return work(warnings, (ids) => whyStarted(stops, ids, deps.engine));
+    for (const { container } of paused) warnings.push(`${container.name} ${LEFT_PAUSED}`);
+    return work(warnings, (ids) => whyStarted({ stops, paused }, ids, deps.engine));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
   if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
@@ -74,6 +77,21 @@ export async function withHold<T>(
   if (result.status === 'rejected') throw result.reason;
   if (failures.length > 0) throw failures[0];
   return result.value;
+}
+
+/** Why a paused container is not stopped: a stop ends its processes, and a start afterwards would not pause it. */
+const LEFT_PAUSED =
+  'is paused, so it was neither stopped nor started: its files are stored as they were when it was paused';
+
+/** Whether the commands of a hold can run. Throws HOOK_FAILED when the container is paused. */
+async function canRunHooks({ id, name }: ContainerRef, engine: Engine): Promise<boolean> {
+  const { running, paused } = await engine.inspectContainer(id);
+  if (running && paused) {
+    throw new LifeboatError('HOOK_FAILED', `${name} is paused, so its lifeboat.exec commands cannot run`, {
+      hint: `Run \`docker unpause ${name}\`, then run the backup again.`,
+    });
+  }
+  return running;
 }
 
 /** A container that is to be stopped, and what the engine said of it before. */
@@ -84,20 +102,43 @@ interface Stop {
   timeout: number;
 }
 
-/** Those that run. Throws HOOK_FAILED when a stop would remove one. */
-async function runningOf(containers: readonly ContainerRef[], engine: Engine): Promise<Stop[]> {
-  const found: Stop[] = [];
-  for (const container of containers) {
-    const { running, autoRemove, startedAt, stopTimeout } = await engine.inspectContainer(container.id);
+interface Running {
+  stops: Stop[];
+  /** these are left alone */
+  paused: Stop[];
+}
+
+/** Returns the containers that run. Throws HOOK_FAILED when a stop would remove one, and {@link pausedError}. */
+async function runningOf({ stop, refusePaused }: Hold, engine: Engine): Promise<Running> {
+  const stops: Stop[] = [];
+  const paused: Stop[] = [];
+  for (const container of stop) {
+    const { running, autoRemove, startedAt, stopTimeout, ...state } = await engine.inspectContainer(container.id);
     if (!running) continue;
+    const one = { container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S };
+    if (state.paused) {
+      if (refusePaused) throw pausedError(container.name);
+      paused.push(one);
+      continue;
+    }
     if (autoRemove) {
       throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
         hint: 'Start it without --rm, or remove lifeboat.stop.',
       });
     }
-    found.push({ container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S });
+    stops.push(one);
   }
-  return found;
+  return { stops, paused };
+}
+
+/**
+ * TREE_TARGET_REFUSED for a restore of data that a paused container uses. It holds files open and goes on with them once
+ * somebody unpauses it. A stop would end its processes, and whoever paused them may want them.
+ */
+export function pausedError(name: string): LifeboatError {
+  return new LifeboatError('TREE_TARGET_REFUSED', `${name} is paused and uses the data that would be replaced`, {
+    hint: `Nothing was changed. Run \`docker unpause ${name}\` or \`docker stop ${name}\`, then try again.`,
+  });
 }
 
 /** See {@link whyStarted}: of the containers with these ids. */
@@ -105,10 +146,17 @@ export type FindStarted = (ids: readonly string[]) => Promise<LifeboatError | un
 
 /** HOOK_FAILED, to be reported, when somebody started one of these containers since they were stopped; undefined: nobody did. */
 async function whyStarted(
-  stops: readonly Stop[],
+  { stops, paused }: Running,
   ids: readonly string[],
   engine: Engine,
 ): Promise<LifeboatError | undefined> {
+  for (const { container } of paused.filter((one) => ids.includes(one.container.id))) {
+    const now = await engine.inspectContainer(container.id).catch(() => undefined);
+    if (!now || now.paused) continue;
+    return new LifeboatError('HOOK_FAILED', `${container.name} was unpaused while its volumes were read`, {
+      hint: 'The stored files may not be consistent with each other: run the backup again, which stops the container.',
+    });
+  }
   for (const { container, startedAt } of stops.filter((stop) => ids.includes(stop.container.id))) {
     // One that is gone cannot have written.
     const now = await engine.inspectContainer(container.id).catch(() => undefined);

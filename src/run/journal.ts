@@ -3,6 +3,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
+import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
 
 /** A container of the user, by what survives its being recreated. */
@@ -28,7 +29,8 @@ export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
  * undo what a killed run left.
  */
 export type JournalEntry =
-  | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number; since?: string }
+  /** `earlier`: the results of the tries before this one, which its report covers too */
+  | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number; since?: string }
   /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }

@@ -144,24 +144,24 @@ function isStopping(stop: StopEntry, now: Current): boolean {
 
 /** The container as it is once a stop that is under way has ended, or is not waited for any more. */
 async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
-  const patient = Date.now() + (deps.stopWaitMs ?? 0);
+  const patient = performance.now() + (deps.stopWaitMs ?? 0);
   for (;;) {
     const now = await current(deps.engine, stop.container);
-    if (!now || !isStopping(stop, now) || Date.now() >= patient) return now;
+    if (!now || !isStopping(stop, now) || performance.now() >= patient) return now;
     await sleep(POLL_MS);
   }
 }
 
 /** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */
 async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, until }: PreEntry): Promise<void> {
-  const patient = Date.now() + patienceMs;
+  const patient = performance.now() + patienceMs;
   while (Date.now() < Date.parse(until)) {
     const state = await engine.execInspect(exec).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!state?.running) return;
-    if (Date.now() >= patient) {
+    if (performance.now() >= patient) {
       const message = `lifeboat.exec.pre still runs in ${container.name}, so lifeboat.exec.post is not run yet`;
       throw new LifeboatError('INTERRUPTED', message);
     }

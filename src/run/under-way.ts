@@ -1,5 +1,6 @@
 import { hasErrno } from '../base/errors.ts';
 import { type JournalEntry, openJournals, processStart, readJournal } from './journal.ts';
+import { openHolds } from './release.ts';
 
 /** Which of the runs that have a journal are under way, and which have died or are only being undone. */
 
@@ -30,6 +31,19 @@ export async function runsUnderWay(journals: string, here: Here): Promise<UnderW
     if (start && (await isUnderWay(entries, start, here))) found.push({ file, start });
   }
   return found;
+}
+
+/**
+ * Returns the ids of the containers that runs under way have stopped and not started again. `journals`: the directory of the
+ * journals.
+ */
+export async function stoppedByRuns(journals: string, here: Here): Promise<Set<string>> {
+  const stopped = new Set<string>();
+  for (const { file } of await runsUnderWay(journals, here)) {
+    const entries = await readJournal(file).catch((): JournalEntry[] => []);
+    for (const { container, stop } of openHolds(entries)) if (stop) stopped.add(container.id);
+  }
+  return stopped;
 }
 
 async function isUnderWay(

@@ -12,7 +12,7 @@ import { failedSources, shouldReport } from '../../src/report/policy.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
-import { makeReport } from '../report/fixtures.ts';
+import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 const run: RunStart = {
   id: '20261120T030000Z-4f1c9a',
@@ -140,6 +140,20 @@ test('a dead run is undone, and told as failed under its own rid', async () => {
   expect(told[0]).not.toHaveProperty('snapshot');
   expect(await deps.state.lastRun()).toMatchObject({ id: run.id, status: 'failed' });
   expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a later try that died is reported with the results of the tries before it', async () => {
+  const failure = makeFailure({ run: 't1' });
+  const earlier = { results: [makeResult({ run: 't1' }), failure], runs: ['t1'], problems: [], snapshot: 't1' };
+  const retry = { ...run, sources: ['db.postgres'] };
+  new Journal(journals, { type: 'start', verb: 'backup', run: retry, agent: 'a1', earlier });
+  await recover(deps);
+  expect(told).toMatchObject([
+    { id: run.id, status: 'failed', error: { code: 'RUN_DIED' }, snapshot: 't1', results: earlier.results },
+  ]);
+  // The results of the earlier run stay its own.
+  expect(await deps.state.results()).toMatchObject({ 'db.postgres': { run: run.id, error: { code: 'RUN_DIED' } } });
+  expect(Object.keys(await deps.state.results())).toEqual(['db.postgres']);
 });
 
 test('one that died after its commit is told as failed with its snapshot', async () => {

@@ -199,7 +199,7 @@ describe('export', () => {
         `${dump} -Fc > custom.dump; { printf "$1"; ${dump}; } | gzip > old.sql.gz; docker exec "$0" pg_dumpall -U postgres > all.sql
          gunzip -c old.sql.gz | head -c 100000 | gzip > cut.sql.gz; head -c 60000 custom.dump > cut.dump
          ${dump} | sed 's/^CREATE TABLE public.orders (/CREATE TABLE public.orders (nothing no_such_type, /' > broken.sql
-         gzip < /etc/os-release > other.sql.gz; printf 'SELECT 1;\n-- PostgreSQL database dump complete\n' > empty.sql`,
+         printf 'SELECT 1;\n-- PostgreSQL database dump complete\n' > empty.sql`,
         db,
         evil,
       ],
@@ -231,14 +231,14 @@ describe('export', () => {
       expect.stringMatching(/no_such_type.*does not exist.*IMPORT_INCOMPLETE/s),
     ]);
     const stored = (await stack.json<{ snapshots: object[] }>('snapshots')).snapshots.length;
-    for (const file of ['cut.sql.gz', 'cut.dump', 'other.sql.gz', 'empty.sql', 'media.zip']) {
+    for (const file of ['cut.sql.gz', 'cut.dump', 'empty.sql']) {
       const refused = await bring(file, 'db.postgres', ...at);
       expect([refused.code, refused.stdout], file).toEqual([1, expect.stringMatching(/IMPORT_(REFUSED|UNREADABLE)/)]);
     }
     expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(stored);
     expect((await sh('docker', ['exec', db, 'test', '-e', '/tmp/evil'])).code).toBe(1);
     expect(await ok('docker', ['ps', '-aq', '--filter', `label=dev.lifeboat.project=${stack.project}`])).toBe('');
-  });
+  }, 600_000);
 
   it('a damaged content fails the export: no file, and a status that tells', async () => {
     const packs = (await stack.objects()).filter((name) => name.includes('/packs/web.media/'));

@@ -2,6 +2,7 @@ import { LifeboatError } from '../../../base/errors.ts';
 import { type Contents, readContents } from '../facts/contents.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import { rolesNeeded } from '../facts/globals-statements.ts';
+import { rolesOf } from '../facts/summary.ts';
 import { isUnusable, type Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { tableKey } from './compare-rows.ts';
@@ -93,11 +94,6 @@ export function recordedDatabase(facts: PostgresFacts, database: string): Databa
   throw new LifeboatError('PG_DATABASE_UNKNOWN', `the snapshot has no database ${database}`, {
     hint: `It has: ${facts.databases.map(({ name }) => name).join(', ')}.`,
   });
-}
-
-/** The roles without which a recorded database is not whole. */
-function rolesOf({ owner, owners, grantees = [], settings }: DatabaseFacts): string[] {
-  return [owner, ...owners, ...grantees, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
 }
 
 /** Those of some roles that the server lacks, sorted; the system's own belong to its version. */
