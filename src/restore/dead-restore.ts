@@ -69,7 +69,7 @@ export async function reportDeadRestore(
     deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // The caller records the report as sent.
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }
 
 /** One transaction copies all tables; foreign keys and places among partitions follow after it. */
