@@ -131,7 +131,7 @@ function lacking(
   const needed = neededBy(entries, essential);
   const causes = failed.filter(({ dumpId }) => needed.has(dumpId)).slice(0, 3);
   throw new LifeboatError('PG_RESTORE_FAILED', `the restore failed: ${causes.map(text).join('; ')}`, {
-    hint: `Nothing was changed. Check that ${tools.container} has the objects in the message, then try again. \`restore … --to-directory DIR\` writes the dump itself.`,
+    hint: `Nothing was changed. Create what the message names in ${tools.container}, then try again. \`restore … --to-directory DIR\` writes the dump itself.`,
   });
 }
 
