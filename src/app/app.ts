@@ -128,6 +128,6 @@ async function recoverAlone(environment: Environment): Promise<void> {
     await recoverOn(environment, dispatcher);
   } finally {
     await held.release();
-    await dispatcher.settle();
+    await dispatcher.flush();
   }
 }

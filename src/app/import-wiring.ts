@@ -19,6 +19,7 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
   return {
     ...deps,
     state,
+    agent: environment.agent,
     repository: () => environment.repository({ create: true }),
     capturerWith: (make) => (context) =>
       createCapturer(

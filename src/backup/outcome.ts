@@ -76,10 +76,10 @@ export function storedOutcome(source: StoredSource): Captured {
 
 /** Returns the errors that make a source partial, the worst first. */
 function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorInfo[] {
-  const { databases = [], withoutGlobals } = tree;
+  const { databases = [], withoutGlobals, incomplete } = tree;
   const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
   const missing = missingError(databases, last);
-  const parts = [missing, withoutGlobals].filter((part) => part !== undefined);
+  const parts = [incomplete, missing, withoutGlobals].filter((part) => part !== undefined);
   return [...treeErrors(planned, stored).map(errorInfo), ...parts];
 }
 

@@ -13,7 +13,7 @@ import type { BackupDeps, BackupRequest } from './context.ts';
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
 
 /** How long an interrupted run waits for its notifiers, milliseconds. */
-const INTERRUPTED_SETTLE_MS = 4000;
+const INTERRUPTED_FLUSH_MS = 4000;
 
 /** Ends a run: saves its report and sends it to every listener. Resolves when they are done or their time is up. */
 export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
@@ -44,7 +44,7 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
   });
   deps.dispatcher.emit({ type: 'run-finished', report });
-  await settle(deps.dispatcher, request.signal);
+  await flushWithin(deps.dispatcher, request.signal);
   return report;
 }
 
@@ -79,9 +79,9 @@ async function othersNotWell(
  * Waits for the notifiers: only some seconds when the agent is being stopped, because a slow notifier may take half a
  * minute.
  */
-async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
-  const forget = onAbort(signal, () => void dispatcher.settle(INTERRUPTED_SETTLE_MS));
-  await dispatcher.settle();
+async function flushWithin(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return dispatcher.flush(INTERRUPTED_FLUSH_MS);
+  const forget = onAbort(signal, () => void dispatcher.flush(INTERRUPTED_FLUSH_MS));
+  await dispatcher.flush();
   forget();
 }

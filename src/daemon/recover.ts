@@ -244,5 +244,5 @@ async function reportDead(
   await deps.state.saveLastRun(report, ended ?? own);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }

@@ -7,6 +7,7 @@ import { hasErrno, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
+import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { Source } from '../sources/source.ts';
 import { fileStream } from '../store/archive/open-archive.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
@@ -15,6 +16,8 @@ import { sourceOfArchive } from './import-tree.ts';
 
 /** What an import works with. */
 export interface ImportDeps extends Omit<BackupDeps, 'capturer'> {
+  /** for the throwaway server that a dump is loaded into */
+  agent: AgentContext;
   /** captures with another source in the place of the planned one */
   capturerWith(make: (planned: PlannedSource, context: RunContext) => Source): BackupDeps['capturer'];
   /** owner and mode of the top directory of a source, as its last snapshot has them */
@@ -30,6 +33,8 @@ export interface ImportRequest {
   at?: Date;
   /** how many leading parts of each name to leave out */
   strip: number;
+  /** name for the database of a dump that does not name one */
+  database?: string;
   signal: AbortSignal;
 }
 
@@ -50,7 +55,7 @@ export interface ImportReport extends Pick<SourceReport, 'files' | 'bytes' | 'ne
  * Errors, with nothing stored: USAGE, SOURCE_UNKNOWN, LOCKED, IMPORT_UNREADABLE, IMPORT_REFUSED, KEY_MISSING, KEY_WRONG, SPOOL_FULL, TREE_EMPTY.
  */
 export async function importArchive(deps: ImportDeps, request: ImportRequest): Promise<ImportReport> {
-  const { source, signal } = request;
+  const { source, database, signal } = request;
   const { name, at } = await timeOf(request, deps.now());
   const stream = request.file === '-' ? request.stdin : fileStream(request.file);
   const capturer = deps.capturerWith((planned, context) =>
@@ -58,6 +63,9 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
       ...(request.file === '-' ? {} : { file: request.file }),
       stream,
       strip: request.strip,
+      ...(database === undefined ? {} : { database }),
+      agent: deps.agent,
+      recordHelper: (name) => context.journal.record({ type: 'helper', name }),
       keys: context.repository.keys,
       root: () => deps.lastRoot(source, context),
     }),
@@ -82,7 +90,7 @@ async function planOf(deps: ImportDeps, source: string) {
   if (!found) {
     const known = plan.sources.map(({ name }) => name).join(', ');
     throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${source}`, {
-      hint: known ? `There is: ${known}.` : 'No source is known; see `lifeboat plan`.',
+      hint: known ? `The sources are: ${known}.` : 'There is no source. See `lifeboat plan`.',
     });
   }
   const { pre: _pre, post: _post, ...rest } = found;

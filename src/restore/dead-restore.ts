@@ -69,7 +69,7 @@ export async function reportDeadRestore(
     deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // Told before it is noted as told.
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }
 
 /** They come in one transaction; what ties them to other tables is made after it. */

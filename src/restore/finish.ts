@@ -26,7 +26,7 @@ export async function conclude(
     deps.log.warn(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
   }
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }
 
 function judge(report: RestoreReport, failure: unknown): void {

@@ -22,7 +22,7 @@ function startNight() {
   const told: RunReport[] = [];
   const deps = {
     state,
-    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), settle: async () => undefined },
+    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), flush: async () => undefined },
     log: silentLog,
     now: () => NOW,
     nextRun: () => undefined,

@@ -8,7 +8,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
-import { failedSources, shouldTell } from '../../src/report/policy.ts';
+import { failedSources, shouldReport } from '../../src/report/policy.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -83,7 +83,7 @@ beforeEach(() => {
         if (event.type === 'run-finished') told.push(event.report);
         if (event.type === 'restore-finished') restores.push(event.report);
       },
-      settle: async () => void done.push('settle'),
+      flush: async () => void done.push('flush'),
     },
     log: silentLog,
     now: () => new Date('2026-11-20T04:00:00Z'),
@@ -204,7 +204,7 @@ test.each([
     await recover(deps);
     expect(told[0]?.previousStatus).toBe(status);
     const before = { at: deps.now().getTime(), failed: failedSources({ ...failed, results: [] }) };
-    expect(shouldTell('change', told[0] as RunReport, before, before.at)).toBe(true);
+    expect(shouldReport('change', told[0] as RunReport, before, before.at)).toBe(true);
   },
 );
 
