@@ -299,11 +299,11 @@ const deadRestore = (begun: RestoreStart = restore) => {
 };
 
 test.each([
-  ['nothing', false, 'Nothing was replaced; it can be started again.'],
+  ['nothing', false, 'Nothing was replaced. You can start it again.'],
   [
     'swapped',
     true,
-    `The restored data is in place, complete; \`lifeboat rollback ${restore.id}\` brings the former data back.`,
+    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the former data back.`,
   ],
 ] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
   deadRestore();
@@ -354,7 +354,7 @@ test('a dead restore whose databases cannot be dropped now is told once, and doe
   deadRestore();
   failing.add('drop');
   await recover(deps);
-  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(restores[0]?.error?.hint).toContain('It is not known now');
   expect(readdirSync(journals)).toHaveLength(1);
   failing.clear();
   await recover(deps);
@@ -368,7 +368,7 @@ test('a dead restore whose server is gone for good does not wait for it', async 
     throw new LifeboatError('SOURCE_UNKNOWN', 'no running container is db.postgres');
   };
   await recover(deps);
-  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(restores[0]?.error?.hint).toContain('It is not known now');
   expect(readdirSync(journals)).toEqual([]);
 });
 
