@@ -21,9 +21,12 @@ import { emptyError, judgeEmpty } from './rules.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 export interface Capturer {
-  /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
+  /**
+   * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
+   * removed.
+   */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
@@ -41,15 +44,15 @@ interface CapturerDeps {
   now(): Date;
 }
 
-/** capture → store, for one source after the other. */
+/** Creates the capturer of a run, which takes one source after the other. */
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
   return new SourceCapturer(deps, context);
 }
 
-/** One source under way. `directory` is its own, in the spool. */
+/** A source that is being captured. `directory` is its own directory in the spool. */
 interface Task {
   planned: PlannedSource;
-  /** by `performance.now()`, which no clock change moves */
+  /** from `performance.now()`, which clock changes do not affect */
   startedAt: number;
   directory: string;
   /** warnings that are known before it begins */
@@ -61,7 +64,7 @@ class SourceCapturer implements Capturer {
   private readonly deps: CapturerDeps;
   private readonly context: RunContext;
   private readonly snapshots: Manifest[];
-  /** Snapshots to build on: what is not signed may be forged, so nothing that is signed now rests on it. */
+  /** The snapshots to reuse packs from. An unsigned one may be forged, so no signed snapshot builds on it. */
   private readonly reusable: Manifest[];
 
   constructor(deps: CapturerDeps, context: RunContext) {
@@ -110,12 +113,12 @@ class SourceCapturer implements Capturer {
       await mkdir(spool, { mode: 0o700 });
       return await source.capture({ runId: run.id, spool, log, signal, progress }, (tree) => this.store(task, tree));
     } finally {
-      // The index lives on until the commit; the rest of the spool is needed by nobody.
+      // The index is needed until the commit, the rest of the spool is not.
       await deps.clear(spool, run.id);
     }
   }
 
-  /** Stores a tree, and the documents that describe it. */
+  /** Stores a tree, its facts and its index. */
   private async store(task: Task, captured: CapturedTree): Promise<Captured> {
     const { deps, context, snapshots } = this;
     const { name } = task.planned;
@@ -132,7 +135,7 @@ class SourceCapturer implements Capturer {
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },
       captured,
       stored,
-      // What is of long ago may be smaller.
+      // Imported data may be old, and smaller than newer data.
       formerSnapshots(run.trigger === 'import' ? [] : snapshots, name),
     );
     const source: StoredSource = {
@@ -164,9 +167,9 @@ class SourceCapturer implements Capturer {
     });
   }
 
-  /** @throws TREE_EMPTY for a source without any file, unless that is no loss: see {@link judgeEmpty} */
+  /** Throws TREE_EMPTY for a source without any file, unless {@link judgeEmpty} finds no loss. */
   private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
-    // What a restore replaces may be as empty as it is wrong.
+    // A safety snapshot may be empty: the data that a restore replaces is often wrong.
     if (stored.files > 0 || this.context.run.trigger === 'safety') return;
     const accepted = await this.deps.state.accepted();
     const lost = judgeEmpty(planned, { snapshots: this.snapshots, accepted, now: this.deps.now() });
