@@ -61,7 +61,7 @@ export const LABELS = {
   'lifeboat.volumes': {
     parse: booleanOrList,
     form: '`true`, or a comma list',
-    doc: 'back up all named volumes and binds of this container, or only the listed ones: mount paths, or volume names with or without the project in front',
+    doc: 'back up all named volumes and binds of this container, or only the listed ones: mount paths, or volume names with or without the project in front, or keys under `volumes:`',
   },
   'lifeboat.volumes.include': {
     parse: globs,

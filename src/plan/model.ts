@@ -10,6 +10,10 @@ export interface Mount {
   /** path in the container */
   destination: string;
   writable: boolean;
+  /** of a bind, what is mounted; absent where nobody asked. `other`: a socket or a device */
+  kind?: 'directory' | 'file' | 'other';
+  /** of a volume, its key under `volumes:` in the Compose file; absent where it is not known */
+  key?: string;
 }
 
 /** What tells whether a container that does not run is about to. ISO times, year 1 for what never happened. */
@@ -75,6 +79,8 @@ interface SourceBase {
   keepInDoubt?: string;
   pre?: Hook;
   post?: Hook;
+  /** when the container was created and started; absent for `config` */
+  life?: ContainerLife;
 }
 
 /** A Postgres container. */
@@ -106,20 +112,40 @@ export interface PostgresSource extends SourceBase {
   mounts: Mount[];
 }
 
+/** Which data directories of databases the tree of a source leaves out. */
+export type LeftOutData = 'all' | 'PostgreSQL';
+
 /** A named volume or bind of a service. */
 export interface VolumeSource extends SourceBase {
   kind: 'volume';
   mount: Mount;
   include: string[];
   exclude: string[];
-  /** the containers of the service that mount the volume, to be stopped while it is read; empty: none is */
-  stop: { id: string; name: string }[];
+  /** the containers that mount the volume, to be stopped while it is read; empty: none is */
+  stop: StoppedContainer[];
+  /** the label asks for all volumes, not for this one by name: an empty one is no mistake */
+  all?: true;
+  /** the container is a Postgres source too: data directories of Postgres in the volume are left out */
+  besidePostgres?: true;
+  /** running containers that can write to the volume and are not stopped for it */
+  writers?: string[];
+}
+
+/** A container that is stopped while a volume is read. */
+export interface StoppedContainer {
+  id: string;
+  name: string;
+  /** absent: those of the source */
+  project?: string;
+  service?: string;
 }
 
 /** Files mounted into the agent: `/config`. */
 export interface FilesSource extends SourceBase {
   kind: 'files';
   root: string;
+  /** globs of what is not configuration: the backups, and volumes that are sources of their own */
+  exclude: string[];
 }
 
 export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
@@ -135,12 +161,23 @@ export interface Problem {
   hint?: string;
 }
 
+/** Something that `plan` says and that nobody has to act on. */
+export interface Note {
+  /** the container, service or source it is about */
+  subject: string;
+  message: string;
+}
+
 /** The whole answer to "what will be backed up". */
 export interface Plan {
   project: string;
   /** sorted by name */
   sources: PlannedSource[];
   problems: Problem[];
+  /** absent when there is nothing to say */
+  notes?: Note[];
+  /** names that sources would have if no other service shared their volume, with the source that has it */
+  shared?: Readonly<Record<string, string>>;
   /** labelled containers that do not run and are about to, see awaited.ts; absent when there is none */
   awaited?: string[];
 }

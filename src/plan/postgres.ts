@@ -56,14 +56,6 @@ export function dataDirectoriesOf({ env, command }: Pick<ContainerFacts, 'env' |
   return [...new Set(named.filter((one) => one?.startsWith('/')))] as string[];
 }
 
-/** True for a container that looks like a Postgres server, whatever its labels say. */
-export function looksLikePostgres({ env, command }: Pick<ContainerFacts, 'env' | 'command'>): boolean {
-  const isServer = (word: string) => /(^|\/)postgres$/.test(word);
-  return (
-    Object.keys(env).some((name) => /^(PGDATA$|PG_MAJOR$|POSTGRESQL_)/.test(name)) || (command ?? []).some(isServer)
-  );
-}
-
 function ofSource(name: string, { pgCredentials }: Settings): Claim {
   const found = pgCredentials.find(({ source }) => source === name);
   return { ...found, passwordFrom: 'LIFEBOAT_PGCREDENTIALS' };

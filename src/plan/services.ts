@@ -17,6 +17,8 @@ export interface PlanInput {
   agentId?: string;
   /** something is mounted into the agent under `/config` */
   configFiles: boolean;
+  /** names of sources that are backed up already: a volume that several services share keeps its name */
+  known?: readonly string[];
 }
 
 /** A labelled container, read. */

@@ -170,6 +170,7 @@ export class CopyBench {
       ...(keep ? { keep } : {}),
       open: ({ info }, { create }) =>
         openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: this.signingKeys, copyOf: info }),
+      isEmpty: async () => false,
       lease: ({ destination: where }) =>
         takeLease({
           ...{ destination: where, project: 'shop', home: 'a', holder: 'a', log: silentLog },
