@@ -99,7 +99,7 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true`',
-    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces data of its project',
+    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces them, or a database that its environment or command names',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {

@@ -31,8 +31,8 @@ const POLL_MS = 250;
 
 /**
  * The running containers that work with what is to be replaced, the agent itself left out: of a database, whatever names
- * its service in `depends_on`; of a volume, whatever has it mounted writable; and in both cases those of the project that
- * are labelled `lifeboat.stop`. A paused one is not stopped, because it would come back unpaused.
+ * its service in `depends_on`; of a volume, whatever has it mounted writable; and those of the project that are labelled
+ * `lifeboat.stop` and have to do with it, see {@link concerns}. A paused one is not stopped, because it would come back unpaused.
  *
  * @throws TREE_TARGET_REFUSED when a paused container has the volume mounted writable; ENGINE_*
  */
@@ -69,7 +69,32 @@ function uses(container: ContainerFacts, target: PlannedSource, project: string)
   if (target.kind === 'volume' && mountsIt(container, target)) return true;
   if (container.project !== project || container.id === target.containerId) return false;
   const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
-  return labelled || (target.kind === 'postgres' && dependencies(container).includes(target.service));
+  if (target.kind === 'postgres' && dependencies(container).includes(target.service)) return true;
+  return labelled && concerns(container, target);
+}
+
+/**
+ * Says whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service, so
+ * alone it says nothing of a database: a variable or an argument that names the database's service does.
+ */
+export function concerns(
+  { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,
+  target: PlannedSource,
+): boolean {
+  if (target.kind === 'volume') {
+    const { mount } = target;
+    return mounts.some(
+      ({ type, name, source }) => type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+    );
+  }
+  const hosts = [target.service, target.containerName].filter((host) => host !== '');
+  return [...Object.values(env), ...command].some((text) => hosts.some((host) => namesHost(text, host)));
+}
+
+/** True for `db`, `db:5432`, `postgres://app@db/shop`, `host=db`; not for `dbname` or `/var/db`. */
+function namesHost(text: string, host: string): boolean {
+  const isPath = text.startsWith('/');
+  return !isPath && text.split(/[^\w.-]+/).includes(host);
 }
 
 /** Whether a container can write to the volume of a source. */
