@@ -1,4 +1,5 @@
 import { statfs } from 'node:fs/promises';
+import { toLifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import type { Plan, Problem } from '../plan/model.ts';
@@ -54,7 +55,7 @@ async function completePlan({ app, io }: Call, plan: Plan): Promise<Map<string, 
   });
   const { bucketProblems } = await import('./bucket.ts');
   const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
-  const own = await app.own.look();
+  const own = await app.own.look().catch((error: unknown) => ({ error: toLifeboatError(error) }));
   const next = await foresee({
     ...{ plan, project: app.project, state: app.state, own, empty, now: app.now(), spool: SPOOL },
     destination: { setting: 'LIFEBOAT_DESTINATION', location: app.settings.destination },

@@ -28,13 +28,13 @@ describe('locations of copies', () => {
     ['/nas?keep=90', 'has a keep policy that has a number without a unit'],
     ['/nas?keep=', 'has a keep policy that is empty'],
     ['/nas?keep=7d&keep=8d', 'has keep twice'],
-    ['/nas?region=x', 'has an option after the ? that is not known'],
-    ['s3://acme/shop?reigon=x', 'has an option after the ? that is not known'],
-    ['/nas /nas', '(number 2) is where another copy is: /nas'],
-    ['/nas /nas/deeper', '(number 2) is where another copy is: /nas'],
+    ['/nas?region=x', 'has an unknown option after the ?'],
+    ['s3://acme/shop?reigon=x', 'has an unknown option after the ?'],
+    ['/nas /nas', '(number 2) overlaps another copy: /nas'],
+    ['/nas /nas/deeper', '(number 2) overlaps another copy: /nas'],
     [
       's3://acme/shop?region=a s3://acme/shop?endpoint=https://x',
-      '(number 2) is where another copy is: s3://acme/shop',
+      '(number 2) overlaps another copy: s3://acme/shop',
     ],
   ])('%s is refused', (text, why) => {
     expect(problem(text)?.problem).toBe(why);
