@@ -16,7 +16,7 @@ const NOTHING_PRUNED = 'no snapshot of it is pruned until that is corrected';
 const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.postgres': 'its databases are not backed up',
   'lifeboat.postgres.databases': 'all databases are backed up',
-  'lifeboat.postgres.exclude-databases': 'no database is left out for it',
+  'lifeboat.postgres.exclude-databases': 'no database is excluded',
   'lifeboat.postgres.exclude-table-data': 'all tables are backed up',
   'lifeboat.volumes': 'its volumes are not backed up',
   'lifeboat.volumes.include': 'all files are backed up',
