@@ -23,7 +23,7 @@ const LAYERS: string[][] = [
   ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/tables', 'store/content'],
   ['sources/postgres/load', 'sources/postgres/dump', 'store/sqlite', 'store/repository'],
-  ['sources/postgres/facts', 'store/filesystem', 'store/packs'],
+  ['sources/postgres/archive', 'sources/postgres/facts', 'store/filesystem', 'store/packs'],
   ['sources/postgres/server', 'store/objects'],
   ['sources', 'store/seal', 'destinations/s3'],
   ['destinations', 'report', 'docker'],

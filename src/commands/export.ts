@@ -20,17 +20,17 @@ export async function exportArchive(call: Call): Promise<number> {
     });
   }
   if (options.overwrite === true && file === undefined) {
-    throw new LifeboatError('USAGE', '--overwrite belongs to --to', { hint: 'Leave it out.' });
+    throw new LifeboatError('USAGE', '--overwrite needs --to', { hint: 'Leave it out, or add --to FILE.' });
   }
-  // Before anything is fetched.
+  // Checked before anything is fetched.
   const stdout = file === undefined ? stdoutTarget(io.stdout) : undefined;
   const { name: repository } = app.own.destination;
-  // With --from it is read from another one.
+  // With --from, the export reads another repository.
   const repositories = [...new Set([repository, app.destination.name])].filter((name) => name.startsWith('/'));
   const place = repository.startsWith('/') ? { repository } : {};
   const kept = [
     { directory: SPOOL, holds: 'its spool' },
-    { directory: CONFIG, holds: 'the files that are the source config' },
+    { directory: CONFIG, holds: 'the files of the source config' },
     ...repositories.map((directory) => ({ directory, holds: 'the backups' })),
   ];
   const display = createProgress(io.terminal, { paint: io.paint });
@@ -49,7 +49,7 @@ export async function exportArchive(call: Call): Promise<number> {
   for (const warning of report.warnings) say(`  ${warning}`);
   const where = file === undefined ? '' : ` to ${file}`;
   const held = `${plural(report.files, 'file')}, ${formatBytes(report.bytes)}`;
-  say(`Exported ${held}${where}, every one compared with its recorded hash: ${formatBytes(report.size)} of ${format}`);
+  say(`Exported ${held}${where} (${formatBytes(report.size)} ${format}), all verified against their recorded hashes`);
   if (json) print(call, { ...report, file }, () => '');
   return EXIT.done;
 }
@@ -57,8 +57,8 @@ export async function exportArchive(call: Call): Promise<number> {
 function formatOf(asked: ArchiveFormat | undefined, file: string | undefined): ArchiveFormat {
   if (asked !== undefined) return asked;
   if (file !== undefined && /\.(tgz|tar\.\w+)$/i.test(file)) {
-    throw new LifeboatError('USAGE', `--to ${file}: an export is a zip or a plain tar`, {
-      hint: 'End the name with .zip or .tar; or compress the output: `… export --format tar … | zstd > media.tar.zst`.',
+    throw new LifeboatError('USAGE', `--to ${file}: an export is a zip or an uncompressed tar`, {
+      hint: 'End the name with .zip or .tar, or compress the output: `… export --format tar … | zstd > media.tar.zst`.',
     });
   }
   return file !== undefined && /\.tar$/i.test(file) ? 'tar' : 'zip';

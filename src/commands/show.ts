@@ -18,7 +18,7 @@ export async function show(call: Call): Promise<number> {
   const { app } = call;
   const seen = app.otherRepository ? undefined : await app.state.chainEnd(app.project);
   const look = { unsigned: true, lookOnly: true, seen, signal: call.io.signal };
-  // The newest snapshot of all may be one of another source.
+  // The newest snapshot may not have this source.
   const manifest =
     name === 'latest' && source !== undefined
       ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
@@ -50,11 +50,11 @@ function renderManifest(manifest: Manifest): string {
     `${formatBytes(entry.newBytes)} new`,
   ]);
   const imported = manifest.imported ? ` of ${oneLine(manifest.imported.file)}, made ${manifest.imported.at}` : '';
-  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger} ${imported} · by Lifeboat ${manifest.agentVersion}`;
+  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger}${imported} · by Lifeboat ${manifest.agentVersion}`;
   return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
 }
 
-/** The part of a Postgres source's facts that is shown. */
+/** The facts of a Postgres source that `show` prints. */
 interface PostgresView {
   server: { version: string };
   databases: {

@@ -5,8 +5,6 @@ import { readPins } from '../store/repository/pins.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { type Call, print } from './call.ts';
 
-/** The commands that only look. */
-
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
   const { snapshots, damaged } = await repository.snapshots(call.io.signal);
@@ -24,7 +22,7 @@ export async function listSnapshots(call: Call): Promise<number> {
   return rows.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
-/** Imports go where their time is; all others stay in the order of the chain, whatever their dates say. */
+/** Sorts imports by the date of their data. All other snapshots keep the order of the chain, whatever their dates are. */
 function sortIn(rows: SnapshotRow[]): void {
   const imports = rows.filter(({ imported }) => imported).sort((a, b) => (heldAt(a) < heldAt(b) ? 1 : -1));
   const others = rows.filter(({ imported }) => !imported);

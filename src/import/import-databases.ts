@@ -2,9 +2,9 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { LifeboatError } from '../base/errors.ts';
+import { readEntries } from '../sources/postgres/archive/restore-passes.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import { summarise } from '../sources/postgres/facts/summary.ts';
-import { readEntries } from '../sources/postgres/load/restore-passes.ts';
 import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import type { CapturedTree } from '../sources/source.ts';
@@ -108,9 +108,8 @@ async function readManifest(root: string): Promise<Omit<z.infer<typeof manifest>
   }
 }
 
-/** What else there is to do with a dump that is not an export. */
-export const HOW =
-  'For a database source, import a zip or tar of `lifeboat export`. Bring any other dump by way of a server: createdb shop_2024, load it there with psql or pg_restore, then `lifeboat backup`, `lifeboat pin latest`, and drop it.';
+const HOW =
+  'For a database source, import a zip or tar of `lifeboat export`, or a file of pg_dump (plain or custom format) or pg_dumpall by itself, not inside an archive.';
 
 async function expectOnly(directory: string, names: ReadonlySet<string>): Promise<void> {
   const there = await readdir(directory).catch(() => [] as string[]);

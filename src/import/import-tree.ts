@@ -5,25 +5,29 @@ import type { Readable } from 'node:stream';
 import type { PlannedSource } from '../plan/model.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { CaptureContext, CapturedTree, Source } from '../sources/source.ts';
-import { refused, unreadable } from '../store/archive/import-errors.ts';
+import type { ArchiveMember } from '../store/archive/archive-member.ts';
+import { unreadable } from '../store/archive/import-errors.ts';
 import { type Inside, openArchive } from '../store/archive/open-archive.ts';
 import { type RootMeta, unpack } from '../store/archive/unpack.ts';
-import { databasesOf, HOW } from './import-databases.ts';
+import { databasesOf } from './import-databases.ts';
+import { type ImportDumpDeps, importDump } from './import-dump.ts';
 
 const FILES =
-  'For files, import a tar or a zip; it may be compressed with gzip or zstd, and encrypted with age or gpg.';
+  'For files, import a tar or a zip. It may be compressed with gzip or zstd, and encrypted with age or gpg.';
 
-/** What to make a tree of. */
-interface ImportInput {
-  /** absent: only the stream is there */
+/** The input of an import. */
+interface ImportInput extends ImportDumpDeps {
+  /** absolute path, for random access; absent for stdin */
   file?: string;
   stream: Readable;
   strip: number;
+  /** for a dump that does not name its database */
+  database?: string;
   keys: SealKeys;
   root(): Promise<RootMeta | undefined>;
 }
 
-/** A source whose tree comes out of an archive. Its container is not touched. */
+/** Makes a source whose tree comes from an archive or a dump. Its container is not touched. */
 export function sourceOfArchive(planned: PlannedSource, input: ImportInput): Source {
   return {
     name: planned.name,
@@ -33,8 +37,7 @@ export function sourceOfArchive(planned: PlannedSource, input: ImportInput): Sou
       const { file, stream, keys } = input;
       try {
         const inside = await openArchive({ ...(file === undefined ? {} : { file }), stream, keys, spooled });
-        const files = await unpackFiles(inside, planned, input, context);
-        return await store(planned.kind === 'postgres' ? await databasesOf(context.spool) : files);
+        return await store(await makeTree(inside, planned, input, context));
       } finally {
         stream.destroy();
         await rm(spooled, { force: true });
@@ -43,23 +46,34 @@ export function sourceOfArchive(planned: PlannedSource, input: ImportInput): Sou
   };
 }
 
-async function unpackFiles(
+async function makeTree(
   inside: Inside,
-  { kind }: PlannedSource,
-  { strip, root }: ImportInput,
+  planned: PlannedSource,
+  input: ImportInput,
   context: CaptureContext,
 ): Promise<CapturedTree> {
   if (!('members' in inside)) {
-    inside.stream.destroy();
-    const what = inside.form === 'custom' ? 'a dump of pg_dump --format=custom' : 'neither a tar nor a zip';
-    throw kind === 'postgres'
-      ? refused(`the file is ${what}`, { hint: HOW })
-      : unreadable(`the file is ${what}`, undefined, FILES);
+    const { form, stream } = inside;
+    const { database } = input;
+    const dump = { form, stream, ...(database === undefined ? {} : { database }) };
+    if (planned.kind === 'postgres') return await importDump(input, planned, dump, context);
+    stream.destroy();
+    const what = form === 'custom' ? 'a dump of pg_dump --format=custom' : 'neither a tar nor a zip';
+    throw unreadable(`the file is ${what}`, undefined, FILES);
   }
+  const files = await unpackFiles(inside.members, input, context);
+  return planned.kind === 'postgres' ? await databasesOf(context.spool) : files;
+}
+
+async function unpackFiles(
+  members: AsyncIterable<ArchiveMember>,
+  { strip, root }: ImportInput,
+  context: CaptureContext,
+): Promise<CapturedTree> {
   const last = await root();
   const { signal, spool, progress } = context;
   const unpacked = await unpack({
-    ...{ members: inside.members, target: spool, strip, signal },
+    ...{ members, target: spool, strip, signal },
     ...(last ? { root: last } : {}),
     progress: ({ done, files }) => progress({ phase: 'unpacking', done, files }),
   });

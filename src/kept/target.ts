@@ -1,7 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 
-/** The running container that a source name stands for now. */
+/** Finds the running container of a source. @throws SOURCE_UNKNOWN */
 export async function restoreTarget<K extends PlannedSource['kind']>(
   deps: { plan(): Promise<Plan> },
   name: string,
@@ -17,9 +17,13 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
     });
   }
   const problem = plan.problems.find(({ severity }) => severity === 'error');
-  throw new LifeboatError('SOURCE_UNKNOWN', `no running container is ${name}, so there is nothing to restore into`, {
-    hint: problem
-      ? `The plan has a problem: ${problem.message}.`
-      : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
-  });
+  throw new LifeboatError(
+    'SOURCE_UNKNOWN',
+    `no running container has the source ${name}, so there is nothing to restore into`,
+    {
+      hint: problem
+        ? `The plan has a problem: ${problem.message}.`
+        : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
+    },
+  );
 }

@@ -5,10 +5,10 @@ import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, ta
 import { type Paint, plainPaint } from './paint.ts';
 import { problemLines } from './text.ts';
 
-/** What `plan` found out about a source by looking at it. */
+/** What `plan` found out about a source. */
 export interface Probed {
   what: string;
-  /** bytes; absent when it could not be told in time */
+  /** bytes; absent when it could not be measured in time */
   size?: number;
   /** the size is a lower bound: counting took too long */
   atLeast?: boolean;
@@ -21,16 +21,16 @@ interface PlanView {
   now: Date;
   zone: string;
   destination: string;
-  /** where it is copied to, and how long that is kept, where that is a time of its own */
+  /** the copies, with their own retention if they have one */
   copies: readonly { name: string; keep?: KeepPolicy }[];
-  /** how what is stored there is encrypted, in words */
+  /** the encryption at the destination, in words */
   encryption: string;
-  /** bytes free at the destination, when it can be told */
+  /** free bytes at the destination, if known */
   free?: number;
   paint?: Paint;
 }
 
-/** The answer of `lifeboat plan`: what will be backed up, when, where, and what is not as it should be. */
+/** Renders the answer of `lifeboat plan`: the sources, the schedule, the places, and the problems. */
 export function renderPlan(view: PlanView): string {
   const { plan, probes, now, zone, paint = plainPaint } = view;
   const { sources, problems } = plan;
@@ -74,13 +74,13 @@ export interface SnapshotRow {
   end: string;
   status: string;
   trigger: string;
-  /** when the backup was made that it is an import of, and its file */
+  /** of an import: when its backup was made, and the name of the file */
   imported?: { at: string; file: string } | undefined;
-  /** why it is kept whatever the retention says */
+  /** the reason of its pin */
   pinned?: string;
   /** not signed although a signing key is set */
   unsigned?: true;
-  /** `missing`: databases that should be in it and are not */
+  /** `missing`: databases that should be in it */
   sources: { name: string; status: string; bytes: number; newBytes: number; missing?: string[] }[];
 }
 

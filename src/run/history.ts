@@ -3,7 +3,7 @@ import type { Plan } from '../plan/model.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
-/** An entry of a source, with the snapshot it stands in. */
+/** A manifest entry of a source, with its snapshot. */
 export interface LastGood {
   snapshot: string;
   at: string;
@@ -11,19 +11,19 @@ export interface LastGood {
 }
 
 /**
- * The last good entry of a source in snapshots (newest first): of one that was always stored in part, the newest there is. A
- * safety snapshot and an import do not count, see {@link isRegular}.
+ * Returns the last good entry of a source in snapshots (newest first), or the newest partial one if none is good.
+ * Safety snapshots and imports do not count, see {@link isRegular}.
  */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
 }
 
-/** The same as reports and `--json` carry it. */
+/** Converts a last good entry to the form of reports and `--json`. */
 export function lastGoodReport({ snapshot, at, entry }: LastGood): LastGoodReport {
   return { snapshot, at, ...(entry.status === 'partial' ? { partial: true as const } : {}) };
 }
 
-/** The same, but the newest even if a part of it could not be read: what the next tree is compared with. */
+/** Returns the newest stored entry, good or partial, which the next tree is compared with. */
 export function lastStoredOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok', 'partial']);
 }
@@ -42,8 +42,8 @@ function newestOf(
 }
 
 /**
- * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
- * after its last backup is left out.
+ * Returns the vanished sources: snapshots (newest first) name them and the plan does not. Omits a source that a person
+ * accepted after its last backup.
  */
 export function vanishedSources(
   snapshots: readonly Manifest[],

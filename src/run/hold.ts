@@ -7,27 +7,30 @@ import type { Hook, PlannedSource } from '../plan/model.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import { type HoldDeps, releaseHolds, runPre } from './release.ts';
 
-/** How much longer than asked for the engine may take to stop a container, milliseconds. */
+/** The time beyond its timeout that the engine may take to stop a container, milliseconds. */
 const STOP_MARGIN_MS = 30_000;
 
-/** Exit status of a container that was killed, after the time that it is given to stop or by somebody else. */
+/** Exit status of a container that was killed, by the engine after the timeout or by somebody else. */
 const KILLED = 137;
 
-/** What is done to the containers of a service around the capture of its sources. */
+/** What a run does to the containers of a service around the capture of its sources. */
 export interface Hold {
-  /** where hooks are run */
+  /** the container that hooks run in */
   container: ContainerRef;
   pre?: Hook;
   post?: Hook;
-  /** all that are to be stopped */
+  /** the containers to stop */
   stop: ContainerRef[];
-  /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
+  /** returns true for a failure after which no container may start; recovery of the run starts them later */
   leftHeld?: (error: unknown) => boolean;
-  /** `work` writes into what they use, so a paused one fails the hold. Default: a paused one stays paused, with a warning */
+  /**
+   * `work` writes into what they use, so a paused one fails the hold. Default: a paused one stays paused, with a
+   * warning
+   */
   refusePaused?: true;
 }
 
-/** The hold that a source asks for, or undefined when it asks for none. */
+/** Returns the hold that a source requests, or undefined if it requests none. */
 export function holdOf(source: PlannedSource): Hold | undefined {
   const { project, service, containerId, containerName } = source;
   const stop = source.kind === 'volume' ? source.stop.map((one) => ({ project, service, ...one })) : [];
@@ -42,12 +45,12 @@ export function holdOf(source: PlannedSource): Hold | undefined {
 }
 
 /**
- * Runs `work` while containers are held: `pre` has run, and those that are to be stopped are. Whatever `work` comes to,
- * those that ran are started again, and `post` is run once `pre` was begun. Every step is recorded before it is made, so
- * that {@link releaseHolds} can finish what failed or what a crash cut short. `work` is given warnings about how the
- * containers stopped, and can ask whether one of them was started since: see {@link whyStarted}.
+ * Runs `work` while containers are held: after `pre` has run and the containers are stopped. Afterwards, even if `work`
+ * fails, starts the containers that ran before, and runs `post` if `pre` was begun. Records every step before it takes
+ * it, so that {@link releaseHolds} can finish after a failure or a crash. `work` gets warnings about how the containers
+ * stopped, and a function that finds out whether one of them was started meanwhile, see {@link whyStarted}.
  *
- * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does; those of `work`.
+ * @throws HOOK_FAILED when `pre` fails (then `work` does not run) or `post` does; the errors of `work`
  */
 export async function withHold<T>(
   hold: Hold,
@@ -65,7 +68,7 @@ export async function withHold<T>(
   if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
   const holdAndWork = async () => {
     if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
-    // `pre` may take minutes, and restart a container: what is recorded is how they are right before the stop.
+    // `pre` may take minutes and restart a container, so the state right before the stop is what counts.
     const { stops, paused } = await runningOf(hold, deps.engine);
     const warnings = await stopAll(stops, { ...deps, record }, signal);
     for (const { container } of paused) warnings.push(`${container.name} ${LEFT_PAUSED}`);
@@ -79,7 +82,9 @@ export async function withHold<T>(
   return result.value;
 }
 
-/** Why a paused container is not stopped: a stop ends its processes, and a start afterwards would not pause it. */
+/**
+ * The warning about a paused container. A stop would end its processes, and the start afterwards would not pause it.
+ */
 const LEFT_PAUSED =
   'is paused, so it was neither stopped nor started: its files are stored as they were when it was paused';
 
@@ -94,7 +99,7 @@ async function canRunHooks({ id, name }: ContainerRef, engine: Engine): Promise<
   return running;
 }
 
-/** A container that is to be stopped, and what the engine said of it before. */
+/** A container to stop, with its state before. */
 interface Stop {
   container: ContainerRef;
   startedAt: string;
@@ -104,7 +109,7 @@ interface Stop {
 
 interface Running {
   stops: Stop[];
-  /** these are left alone */
+  /** not stopped */
   paused: Stop[];
 }
 
@@ -132,8 +137,8 @@ async function runningOf({ stop, refusePaused }: Hold, engine: Engine): Promise<
 }
 
 /**
- * TREE_TARGET_REFUSED for a restore of data that a paused container uses. It holds files open and goes on with them once
- * somebody unpauses it. A stop would end its processes, and whoever paused them may want them.
+ * Returns TREE_TARGET_REFUSED for a restore of data that a paused container uses. It keeps files open and continues
+ * with them after somebody unpauses it. A stop would end processes that somebody paused on purpose.
  */
 export function pausedError(name: string): LifeboatError {
   return new LifeboatError('TREE_TARGET_REFUSED', `${name} is paused and uses the data that would be replaced`, {
@@ -141,10 +146,10 @@ export function pausedError(name: string): LifeboatError {
   });
 }
 
-/** See {@link whyStarted}: of the containers with these ids. */
+/** {@link whyStarted} for the containers with these ids. */
 export type FindStarted = (ids: readonly string[]) => Promise<LifeboatError | undefined>;
 
-/** HOOK_FAILED, to be reported, when somebody started one of these containers since they were stopped; undefined: nobody did. */
+/** Returns HOOK_FAILED if somebody started or unpaused one of these containers during the work, else undefined. */
 async function whyStarted(
   { stops, paused }: Running,
   ids: readonly string[],
@@ -158,7 +163,7 @@ async function whyStarted(
     });
   }
   for (const { container, startedAt } of stops.filter((stop) => ids.includes(stop.container.id))) {
-    // One that is gone cannot have written.
+    // A removed container cannot have written.
     const now = await engine.inspectContainer(container.id).catch(() => undefined);
     if (!now || now.startedAt === startedAt) continue;
     const { name } = container;
@@ -173,7 +178,10 @@ async function whyStarted(
   return undefined;
 }
 
-/** Stops all at the same time; resolves to warnings. When one cannot be stopped, the others are waited for. */
+/**
+ * Stops all containers at the same time and returns warnings. If one cannot be stopped, waits for the others, then
+ * throws.
+ */
 async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSignal): Promise<string[]> {
   signal.throwIfAborted();
   const warnings: string[] = [];
@@ -199,11 +207,14 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
   return warnings;
 }
 
-/** A call that was cut after it had been silent for so long was under way, milliseconds. */
+/** A stop call that breaks after this time had reached the engine, milliseconds. */
 const UNDER_WAY_MS = 2000;
 const POLL_MS = 500;
 
-/** Stops a container. The call says nothing until the end of the stop: where a proxy cuts it, the engine goes on with it. */
+/**
+ * Stops a container. The call is silent until the stop ends. If a proxy cuts it for that, the engine continues the
+ * stop.
+ */
 async function stopThrough(engine: Engine, id: string, timeout: number, signal: AbortSignal): Promise<void> {
   const from = performance.now();
   const end = from + timeout * 1000 + STOP_MARGIN_MS;
@@ -219,7 +230,7 @@ async function stopThrough(engine: Engine, id: string, timeout: number, signal: 
   }
 }
 
-/** A signal that aborts `ms` after another does. */
+/** Returns a signal that aborts `ms` after another one. */
 function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;

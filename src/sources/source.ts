@@ -36,6 +36,8 @@ export interface CapturedTree {
   databases?: CapturedDatabase[];
   /** of a server: why its roles and tablespaces are missing in the tree */
   withoutGlobals?: ErrorInfo;
+  /** of an import: why parts of the original are missing in the tree */
+  incomplete?: ErrorInfo;
   /** image digest or id the source ran on, if any */
   image?: string;
 }

@@ -311,7 +311,7 @@ describe('a copy on an S3 server', () => {
     const accepted = await stack.lifeboat('accept', name);
     expect({ code: accepted.code, stdout: accepted.stdout.trim() }).toEqual({
       code: 0,
-      stdout: `Accepted: the copy ${name} may be empty; the next run fills it again.`,
+      stdout: `Accepted: the copy ${name} may be empty. The next run fills it again.`,
     });
     const next = await stack.backup();
     expect(next.code, JSON.stringify(next.report, null, 1)).toBe(0);

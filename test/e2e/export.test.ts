@@ -62,7 +62,7 @@ describe('export', () => {
   it('a database export loads with plain Postgres programs, by its README to the letter', async () => {
     const sent = await send(exported('db.zip'), 'latest', 'db.postgres');
     expect(sent.code, sent.stderr).toBe(0);
-    expect(sent.stderr).toMatch(/Exported \d+ files, .*every one compared with its recorded hash/);
+    expect(sent.stderr).toMatch(/Exported \d+ files, .*all verified against their recorded hashes/);
     await ok('unzip', ['-q', exported('db.zip'), '-d', path.join(stack.directory, 'given')]);
     const readme = await ok('cat', [path.join(stack.directory, 'given/README.txt')]);
     const commands = readme.split('\n').filter((line) => /^ {3}(psql|pg_restore|createdb|vacuumdb) /.test(line));
@@ -169,7 +169,7 @@ describe('export', () => {
     expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(3);
   });
 
-  it('a database export comes back too, and no other dump is run on the server', async () => {
+  it('a database export comes back too', async () => {
     const brought = await bring('db.zip', 'db.postgres', '--at', '2024-05-01T03:00Z');
     expect(brought.code, brought.stderr + brought.stdout).toBe(0);
     const made = JSON.parse(brought.stdout) as { snapshot: string };
@@ -180,22 +180,65 @@ describe('export', () => {
     const restored = await stack.lifeboat('restore', made.snapshot, 'db.postgres', ...options, '--yes');
     expect(restored.code, restored.stderr + restored.stdout).toBe(0);
     expect(await stack.psql(count, { database: 'shop_then' })).toBe(before);
+  });
+
+  it('dumps of pg_dump and pg_dumpall become snapshots, and their SQL never reaches the server', async () => {
     const db = `${stack.project}-db-1`;
-    const evil = "COPY (SELECT 1) TO PROGRAM 'touch /tmp/evil'; \\\\! touch /tmp/evil";
+    const count = "SELECT count(*) || ' ' || md5(string_agg(v, '' ORDER BY id)) FROM orders";
+    await stack.psql(
+      `CREATE ROLE reader; GRANT SELECT ON orders TO reader; CREATE SCHEMA "Odd schema" AUTHORIZATION reader`,
+      { database: 'shop' },
+    );
+    const before = await stack.psql(count, { database: 'shop' });
+    const evil = "COPY (SELECT 1) TO PROGRAM 'touch /tmp/evil';\n\\! touch /tmp/evil\n";
+    const dump = 'docker exec "$0" pg_dump -U postgres shop';
     await ok(
       'sh',
-      ['-c', 'docker exec "$0" pg_dump -U postgres -Fc shop > custom.dump; echo "$1" | gzip > old.sql.gz', db, evil],
+      [
+        '-c',
+        `${dump} -Fc > custom.dump; { printf "$1"; ${dump}; } | gzip > old.sql.gz; docker exec "$0" pg_dumpall -U postgres > all.sql
+         gunzip -c old.sql.gz | head -c 100000 | gzip > cut.sql.gz; head -c 60000 custom.dump > cut.dump
+         ${dump} | sed 's/^CREATE TABLE public.orders (/CREATE TABLE public.orders (nothing no_such_type, /' > broken.sql
+         printf 'SELECT 1;\n-- PostgreSQL database dump complete\n' > empty.sql`,
+        db,
+        evil,
+      ],
       { cwd: base },
     );
-    for (const file of ['custom.dump', 'old.sql.gz', 'media.zip']) {
-      const refused = await bring(file, 'db.postgres', '--at', '2024-05-01T03:00Z');
-      expect([refused.code, refused.stdout], file).toEqual([
-        1,
-        expect.stringMatching(/IMPORT_(REFUSED|UNREADABLE).*createdb/),
-      ]);
+    const at = ['--at', '2024-05-02T03:00Z'];
+    for (const [file, options, name] of [
+      ['custom.dump', [], 'shop'],
+      ['old.sql.gz', ['--database', 'old name'], 'old name'],
+      ['all.sql', [], 'shop'],
+    ] as const) {
+      const brought = await bring(file, 'db.postgres', ...at, ...options);
+      expect(brought.code, file + brought.stderr + brought.stdout).toBe(0);
+      const { snapshot } = JSON.parse(brought.stdout) as { snapshot: string };
+      const to = `from_${file.replaceAll('.', '_')}`;
+      const wanted = ['--database', name, '--to-database', to, '--yes'];
+      const restored = await stack.lifeboat('restore', snapshot, 'db.postgres', ...wanted);
+      expect(restored.code, restored.stderr + restored.stdout).toBe(0);
+      expect(await stack.psql(count, { database: to }), file).toBe(before);
+      const rights = `SELECT tableowner || has_table_privilege('reader', 'orders', 'SELECT') FROM pg_tables WHERE tablename = 'orders'`;
+      expect(await stack.psql(rights, { database: to }), file).toBe('keepertrue');
+      expect(
+        await stack.psql("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'Odd schema'", { database: to }),
+      ).toBe('reader');
     }
+    const broken = await bring('broken.sql', 'db.postgres', ...at);
+    expect([broken.code, broken.stdout]).toEqual([
+      3,
+      expect.stringMatching(/no_such_type.*does not exist.*IMPORT_INCOMPLETE/s),
+    ]);
+    const stored = (await stack.json<{ snapshots: object[] }>('snapshots')).snapshots.length;
+    for (const file of ['cut.sql.gz', 'cut.dump', 'empty.sql']) {
+      const refused = await bring(file, 'db.postgres', ...at);
+      expect([refused.code, refused.stdout], file).toEqual([1, expect.stringMatching(/IMPORT_(REFUSED|UNREADABLE)/)]);
+    }
+    expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(stored);
     expect((await sh('docker', ['exec', db, 'test', '-e', '/tmp/evil'])).code).toBe(1);
-  });
+    expect(await ok('docker', ['ps', '-aq', '--filter', `label=dev.lifeboat.project=${stack.project}`])).toBe('');
+  }, 600_000);
 
   it('a damaged content fails the export: no file, and a status that tells', async () => {
     const packs = (await stack.objects()).filter((name) => name.includes('/packs/web.media/'));

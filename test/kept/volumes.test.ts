@@ -170,7 +170,7 @@ test('every --path has to be in the snapshot; names that come close are hinted a
     await checkPaths(globs, index);
   await expect(checkPaths(['*.png', 'uploads/kat.png'], index)).rejects.toMatchObject({
     code: 'PATH_UNKNOWN',
-    hint: expect.stringMatching(/^Close to it: uploads\/cat\.png/),
+    hint: expect.stringMatching(/^Similar names: uploads\/cat\.png/),
   });
   await expect(checkPaths(['nothing-like-it'], index)).rejects.toMatchObject({
     hint: expect.stringContaining('lifeboat show'),

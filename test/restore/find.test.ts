@@ -46,7 +46,7 @@ test('latest is the newest snapshot that has the whole source, and tells of a ne
   const repository = repositoryOf([ID.tuesday, 'web.media', 'partial'], [ID.monday, 'web.media', 'ok']);
   expect(await find(repository, 'latest')).toEqual({
     id: ID.monday,
-    notes: [`${ID.tuesday} is newer but not whole, so it is left aside; name it to restore it`],
+    notes: [`${ID.tuesday} is newer but not whole, so it is not used; name it to restore it`],
   });
   expect(await find(repository, ID.monday)).toEqual({ id: ID.monday, notes: [] });
 });
@@ -118,7 +118,7 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
   expect(await findDatabase(repository, 'latest', 'app')).toEqual({ id: ID.tuesday, notes: [] });
   expect(await findDatabase(repository, 'latest', 'blog')).toEqual({
     id: ID.monday,
-    notes: [`${ID.tuesday} is newer and does not hold database blog, so it is left aside`],
+    notes: [`${ID.tuesday} is newer and does not hold database blog, so it is not used`],
   });
   await expect(findDatabase(repository, 'latest')).rejects.toMatchObject({
     code: 'SNAPSHOT_PARTIAL',

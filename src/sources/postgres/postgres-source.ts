@@ -50,13 +50,27 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     name: planned.name,
     kind: 'postgres',
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
-      // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
-      const tree = await dumpAll(options, context);
-      await refuseLivingHelper(options, context);
-      await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
-      return store(tree);
+      return store(await capturePostgres(options, context));
     },
   };
+}
+
+/**
+ * Dumps a server into the spool. Its helper is removed before this resolves, so nothing stays near the database longer than
+ * necessary.
+ *
+ * @param done called after the dump and before the check that no helper can still change it, also after a failure
+ * @throws PG_*, HELPER_FAILED, SPOOL_FULL, ENGINE_*
+ */
+export async function capturePostgres(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  done: () => Promise<void> = async () => undefined,
+): Promise<CapturedTree> {
+  const tree = await dumpAll(options, context).finally(done);
+  await refuseLivingHelper(options, context);
+  await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
+  return tree;
 }
 
 /** A helper's image is a stranger's: a dump that one may still change is neither looked at nor stored. */

@@ -2,12 +2,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { DatabaseFacts } from '../../../../src/sources/postgres/facts/facts.ts';
-import type { ArchiveEntry } from '../../../../src/sources/postgres/load/archive.ts';
-import { compareRows, loadedThroughRoot, tableKey } from '../../../../src/sources/postgres/load/compare-rows.ts';
-import { createFailed } from '../../../../src/sources/postgres/load/create-database.ts';
-import { isHealable } from '../../../../src/sources/postgres/load/heal-failures.ts';
-import { allowanceFor } from '../../../../src/sources/postgres/load/restore-allowance.ts';
+import type { ArchiveEntry } from '../../../../src/sources/postgres/archive/archive.ts';
 import {
   describeFailure,
   FailureLog,
@@ -15,8 +10,13 @@ import {
   isDiskFull,
   isSharedMemory,
   parseFailures,
-} from '../../../../src/sources/postgres/load/restore-failures.ts';
-import { refreshLast } from '../../../../src/sources/postgres/load/restore-passes.ts';
+} from '../../../../src/sources/postgres/archive/restore-failures.ts';
+import { refreshLast } from '../../../../src/sources/postgres/archive/restore-passes.ts';
+import type { DatabaseFacts } from '../../../../src/sources/postgres/facts/facts.ts';
+import { compareRows, loadedThroughRoot, tableKey } from '../../../../src/sources/postgres/load/compare-rows.ts';
+import { createFailed } from '../../../../src/sources/postgres/load/create-database.ts';
+import { isHealable } from '../../../../src/sources/postgres/load/heal-failures.ts';
+import { allowanceFor } from '../../../../src/sources/postgres/load/restore-allowance.ts';
 
 const entry = (dumpId: number, kind: string, tag: string, definition = ''): ArchiveEntry => ({
   ...{ dumpId, kind, section: 'post-data', schema: 'public', tag, definition, dependencies: [], file: '' },

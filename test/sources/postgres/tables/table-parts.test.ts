@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
-import { readArchive } from '../../../../src/sources/postgres/load/archive.ts';
+import { readArchive } from '../../../../src/sources/postgres/archive/archive.ts';
 import { tablePattern } from '../../../../src/sources/postgres/tables/table-commands.ts';
 import { derivedName, freeName } from '../../../../src/sources/postgres/tables/table-names.ts';
 import { findTable, partsOf } from '../../../../src/sources/postgres/tables/table-parts.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/load/archive.ts';
+import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/archive/archive.ts';
 
 const ORDER = ['none', 'pre-data', 'data', 'post-data'] as const;
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/load/archive.ts';
-import { listedIds, passesFor } from '../../../../src/sources/postgres/load/restore-passes.ts';
+import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/archive/archive.ts';
+import { listedIds, passesFor } from '../../../../src/sources/postgres/archive/restore-passes.ts';
 
 const entry = (dumpId: number, kind: string, ...dependencies: number[]): ArchiveEntry => ({
   dumpId,
