@@ -115,7 +115,8 @@ async function fallsOfServer(
   if (!isMissing) {
     const likeSizes = last === undefined || last.compression === facts.compression;
     // With facts, rows were compared by database already.
-    const before = last === undefined ? stored.entry : { bytes: stored.entry.bytes, files: 0 };
+    const { bytes, status } = stored.entry;
+    const before = last === undefined ? stored.entry : { bytes, status, files: 0 };
     const whole = shrinkageWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
     falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
   }
@@ -175,21 +176,22 @@ function isServer(facts: unknown): facts is ServerRecord & Facts {
 }
 
 /**
- * Returns warnings for a source that has lost more than `share` (0 to 1) since its last good snapshot. `likeSizes` is
+ * Returns warnings for a source that has lost more than `share` (0 to 1) since the snapshot that `before` is of. `likeSizes` is
  * false if the two are compressed differently, because their sizes cannot be compared.
  */
 export function shrinkageWarnings(
-  before: Pick<ManifestSource, 'bytes' | 'files' | 'rows'> | undefined,
+  before: (Pick<ManifestSource, 'bytes' | 'files' | 'rows'> & Partial<Pick<ManifestSource, 'status'>>) | undefined,
   now: { bytes: number; files: number; rows?: number; likeSizes?: boolean },
   share: number,
 ): string[] {
   if (!before) return [];
   const warnings: string[] = [];
+  const since = before.status === 'partial' ? 'the last snapshot, which was partial' : 'the last good snapshot';
   const compare = (what: string, was: number | undefined, is: number | undefined) => {
     if (was === undefined || is === undefined || was === 0 || is >= was * (1 - share)) return;
     const percent = Math.round((1 - is / was) * 100);
     warnings.push(
-      `${what} fell by ${percent} % since the last good snapshot: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`,
+      `${what} fell by ${percent} % since ${since}: from ${was.toLocaleString('en-US')} to ${is.toLocaleString('en-US')}`,
     );
   };
   const isCounted = now.rows !== undefined && before.rows !== undefined;

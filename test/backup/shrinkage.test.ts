@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest';
-import { type FormerSnapshots, findShrinkage, type ShrinkageDeps } from '../../src/backup/shrinkage.ts';
+import {
+  type FormerSnapshots,
+  findShrinkage,
+  type ShrinkageDeps,
+  shrinkageWarnings,
+} from '../../src/backup/shrinkage.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { LastGood } from '../../src/run/history.ts';
 import type { CapturedTree } from '../../src/sources/source.ts';
@@ -165,4 +170,14 @@ test('a small database that is emptied is told of, however large the others are'
     warnings: ['database shop: rows fell by 100 % since the last good snapshot: from 100 to 0'],
     since: '1',
   });
+});
+
+test('a snapshot that was partial is not called a good one', () => {
+  const fall = (status?: 'ok' | 'partial') =>
+    shrinkageWarnings({ bytes: 1000, files: 1, ...(status ? { status } : {}) }, { bytes: 10, files: 1 }, 0.5);
+  expect(fall('partial')).toEqual([
+    'size in bytes fell by 99 % since the last snapshot, which was partial: from 1,000 to 10',
+  ]);
+  for (const status of ['ok', undefined] as const)
+    expect(fall(status)).toEqual([expect.stringContaining('last good snapshot')]);
 });
