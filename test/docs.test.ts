@@ -127,6 +127,7 @@ describe('docs/security.md', () => {
       listContainers: engine.listContainers(),
       inspectContainer: engine.inspectContainer('ID'),
       inspectImage: engine.inspectImage('ID'),
+      inspectVolume: engine.inspectVolume('ID'),
       archive: engine.archive('ID', '/file'),
       createContainer: engine.createContainer('name', {}),
       startContainer: engine.startContainer('ID'),

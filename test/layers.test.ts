@@ -15,14 +15,15 @@ const LAYERS: string[][] = [
   ['commands'],
   ['app'],
   ['daemon'],
+  ['export', 'import'],
   ['check', 'restore'],
   ['copy', 'backup', 'kept'],
   ['prune', 'trees'],
   ['run'],
-  ['sources/postgres', 'store/exchange'],
+  ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/tables', 'store/content'],
   ['sources/postgres/load', 'sources/postgres/dump', 'store/sqlite', 'store/repository'],
-  ['sources/postgres/facts', 'store/filesystem', 'store/packs'],
+  ['sources/postgres/archive', 'sources/postgres/facts', 'store/filesystem', 'store/packs'],
   ['sources/postgres/server', 'store/objects'],
   ['sources', 'store/seal', 'destinations/s3'],
   ['destinations', 'report', 'docker'],
@@ -40,7 +41,8 @@ const MAX_TOP_FILES = 3;
 const MAX_LINES = 260;
 /** Those that may be a little longer, because parting them would only make the reader turn pages. */
 const LONG: Record<string, number> = {
-  'docker/answers.ts': 270,
+  'cli.ts': 270,
+  'docker/answers.ts': 272,
   'sources/postgres/facts/facts.ts': 300,
   'store/repository/repository.ts': 260,
 };

@@ -6,7 +6,8 @@ import { probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
-import { isRunning } from '../docker/marker.ts';
+import type { ExportReport, ExportRequest } from '../export/export.ts';
+import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
 import { keptIn, volumePlace } from '../kept/volumes.ts';
 import type { PruneRequest } from '../prune/prune.ts';
@@ -17,27 +18,29 @@ import type { RollbackRequest } from '../restore/rollback.ts';
 import { isLocked } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
-import { type Base, type Environment, openEnvironment } from './environment.ts';
+import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
-/** Throws as {@link readSettings}. */
+/** Reads the settings and creates the log. Throws like {@link readSettings}. */
 export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
   const settings = readSettings(env);
   return { settings, log: createLog(settings.logLevel, writeLog) };
 }
 
-/** The product, put together. */
+/** The whole program, for the commands. */
 export interface App extends Environment {
-  /** true while the lock is held: by a backup, restore, prune, copy, or what undoes dead runs */
+  /** true while a backup, restore, prune, copy, or the recovery of a dead run has the lock */
   isBusy(): Promise<boolean>;
-  /** backups and restores that are under way, oldest first */
+  /** backups and restores in progress, oldest first */
   runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
+  export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
+  import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
@@ -46,20 +49,31 @@ export interface App extends Environment {
   daemon(signal: AbortSignal): Promise<void>;
 }
 
-/** Builds everything on the environment that {@link openEnvironment} finds, and fails as that does. */
+/** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
   const { log, project, notifiers, state, plan, treeStore, self, journals, engine } = environment;
   const app: App = {
     ...environment,
     isBusy: () => isLocked(project),
-    runsUnderWay: () =>
-      runsUnderWay(journals, { agentId: self.facts.id, isRunning: (agent) => isRunning(engine, agent) }),
+    runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
-    // Loaded when they are used: a backup starts without them.
+    // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) =>
       (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
+    export: async (request, listeners = []) => {
+      const { now, runs } = environment;
+      const repository = () => environment.repository({ create: false });
+      return (await import('../export/export.ts')).exportSource(
+        { now, runs, repository, dispatcher: createDispatcher(listeners, { log }) },
+        request,
+      );
+    },
+    import: async (request, listeners = []) => {
+      const { importDepsOf } = await import('./import-wiring.ts');
+      return (await import('../import/import.ts')).importArchive(importDepsOf(environment, listeners), request);
+    },
     rollback: async (request) => (await import('../restore/rollback.ts')).rollback(restoreDepsOf(environment), request),
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
     listKeptRestores: () =>
@@ -102,7 +116,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   );
 }
 
-/** Recovers if nobody is at work; somebody who is has recovered already. */
+/** Recovers dead runs, unless another run has the lock: that run has already done so. */
 async function recoverAlone(environment: Environment): Promise<void> {
   const held = await environment.lock({ patient: false }).catch((error: unknown) => {
     if (hasCode(error, 'LOCKED')) return undefined;
@@ -114,6 +128,6 @@ async function recoverAlone(environment: Environment): Promise<void> {
     await recoverOn(environment, dispatcher);
   } finally {
     await held.release();
-    await dispatcher.settle();
+    await dispatcher.flush();
   }
 }

@@ -8,6 +8,7 @@ import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
 import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
+import { isRunning } from '../docker/marker.ts';
 import { offlineSelf } from '../docker/offline.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -17,6 +18,7 @@ import { type Lock, takeLock } from '../run/process-lock.ts';
 import { type HoldDeps, patienceOf } from '../run/release.ts';
 import { takeRunLock } from '../run/run-lock.ts';
 import { openState, type State } from '../run/state.ts';
+import { type Here, stoppedByRuns } from '../run/under-way.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { type AgentContext, type OpenToolsOptions, openTools, type Tools } from '../sources/postgres/server/tools.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -30,25 +32,25 @@ import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
 
-/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
+/** How long a run waits for the lock before it fails with LOCKED, in milliseconds. The daemon takes the lock to look for dead runs. */
 const LOCK_PATIENCE_MS = 10_000;
 const LOCK_RETRY_MS = 150;
 
-/** The settings and the log: all that a command needs before it talks to anything. */
+/** The settings and the log, which a command needs before anything else. */
 export interface Base {
   settings: Settings;
   log: Log;
-  /** when the process is to end: what is under way at a server is ended within seconds */
+  /** aborts when the process must end: requests to a server then end within seconds */
   hurry?: AbortSignal;
 }
 
-/** What every command uses: where the agent runs, what it can reach, and what it remembers. */
+/** The shared parts of all commands: the agent's place, the things it can reach, and its memory. */
 export interface Environment {
   settings: Settings;
   log: Log;
   engine: Engine;
   self: Self;
-  /** an engine knows the agent's container; false only for a repository from elsewhere */
+  /** an engine knows the agent's container; can be false only with `--from` */
   found: boolean;
   /** the repository is not the agent's own */
   otherRepository: boolean;
@@ -61,7 +63,7 @@ export interface Environment {
   runs: string;
   agent: AgentContext;
   destination: SweepingDestination;
-  /** the agent's own repository, also where another one is looked at */
+  /** the agent's own repository, even with `--from` */
   own: Own;
   /** copies of the own repository, in the order of the settings */
   copies: CopyPlace[];
@@ -71,34 +73,40 @@ export interface Environment {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
-  /** LOCKED when another run is under way. `patient` (the default): what the daemon looks after for a moment each minute is waited for. */
-  lock(options?: { patient: boolean }): Promise<Lock>;
-  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  /**
+   * Takes the lock of the project. Throws LOCKED when another run is under way.
+   *
+   * `patient`, default true: waits for a moment first, because the daemon looks for dead runs under the lock each minute.
+   * `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it ends a copy.
+   */
+  lock(options?: { patient?: boolean; ask?: boolean }): Promise<Lock>;
+  /** taken while holding the lock; throws LOCKED while another agent works on the project at the destination */
   lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
-  /** To look at a server outside of a run, or for one that is dead. */
+  /** Opens a server outside of a run, or for a dead run. */
   openToLook(source: PostgresSource, runId: string, signal: AbortSignal): Promise<Tools>;
 }
 
-/** Where the agent itself backs up to. */
+/** The agent's own destination. */
 interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   destination: SweepingDestination;
-  /** By default made where nothing is yet, except when another repository is looked at. */
+  /** By default, creates the repository in an empty place, except with `--from`. */
   repository(options?: { create: boolean }): Promise<Repository>;
-  /** as the place that a copy is brought back to */
+  /** the place that `copy --from` fills */
   place: CopyPlace;
-  /** Removes unfinished files of the project there. The caller holds the lock. */
+  /** Removes unfinished files of the project there. The caller has the lock. */
   sweep(): Promise<void>;
 }
 
 type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
- * Finds the agent's own container. With `otherRepository`, also where there is no engine: files can be brought to a directory all
- * the same.
+ * Finds the agent's own container and opens everything that commands share. With `otherRepository`, no engine is needed,
+ * because files can be restored into a directory without one.
  *
- * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository` USAGE, SNAPSHOT_UNKNOWN.
+ * @throws SETTING_INVALID for keys that cannot encrypt, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository`
+ *   USAGE and SNAPSHOT_UNKNOWN
  */
 export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
   const { log, hurry } = base;
@@ -115,6 +123,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
   const state = openState(path.join(SPOOL, 'state'));
+  const journals = path.join(state.directory, 'runs');
   const now = () => new Date();
   const places = createPlaces({ settings, self, project, state, log, now, hurry });
   const own = openOwn(
@@ -133,17 +142,24 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     found: found !== undefined,
     otherRepository: otherRepository !== undefined,
     version: readVersion(),
-    journals: path.join(state.directory, 'runs'),
+    journals,
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
-    ...openEngineParts(engine, { settings, self, project, log, destination, hasEngine: found !== undefined }),
+    ...openEngineParts(engine, {
+      ...{ settings, self, project, log, journals, destination, state },
+      hasEngine: found !== undefined,
+    }),
   };
 }
 
-/** The agent's own repository, as everything else sees it. `create`: whether it is made where nothing is yet. */
+/**
+ * Opens the agent's own repository.
+ *
+ * @param create whether it is created in an empty place
+ */
 function openOwn(
   { at, destination, create }: { at: string; destination: SweepingDestination; create: boolean },
   places: Places,
@@ -155,14 +171,14 @@ function openOwn(
     destination,
     look: own.look,
     accept: own.accept,
-    // What is empty now may be about to be brought back from the other repository.
+    // With --from, nothing is created: an empty place may be about to be filled from the other repository.
     repository: (options = { create }) => own.open(options),
     place: { ...places.copyTo(at, destination), open: own.openAsCopy },
     sweep: () => places.sweep(at, destination),
   };
 }
 
-/** The part of the environment that the engine is for. */
+/** Makes the part of the environment that needs the engine. */
 function openEngineParts(
   engine: Engine,
   {
@@ -170,9 +186,13 @@ function openEngineParts(
     self,
     project,
     log,
+    journals,
     destination,
+    state,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'destination'> & { hasEngine: boolean },
+  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination' | 'state'> & {
+    hasEngine: boolean;
+  },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
   const { id, imageId, mounts } = self.facts;
   const { stallTimeoutMs } = settings;
@@ -190,12 +210,13 @@ function openEngineParts(
       helperSecrets: helper.secret,
       helperPlace: helper.place,
     }),
-    plan: () => planNow(engine, self, project, settings),
-    lock: ({ patient } = { patient: true }) =>
+    plan: () => {
+      const held = () => stoppedByRuns(journals, hereOf(engine, id));
+      return planNow(engine, { self, project, settings, state, held });
+    },
+    lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>
-        hasEngine
-          ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask: patient })
-          : takeLock(project, { ask: patient }),
+        hasEngine ? takeRunLock({ engine, project, agent: { id, imageId }, log }, { ask }) : takeLock(project, { ask }),
       ),
     holdDeps: (record) => {
       const patienceMs = patienceOf(self.facts.stopTimeout);
@@ -205,6 +226,11 @@ function openEngineParts(
     openToLook: (source, runId, signal) =>
       open(source, { runId, application: applicationName(project, runId), recordHelper: () => undefined, signal }),
   };
+}
+
+/** Where the runs of this agent are, and which other agents run. */
+export function hereOf(engine: Engine, agentId: string): Here {
+  return { agentId, isRunning: (agent) => isRunning(engine, agent) };
 }
 
 async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {

@@ -2,43 +2,65 @@ import { readdir } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { listFacts, type Self } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
+import { withMountDetails } from '../docker/mount-details.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
-import type { Mount, Plan } from '../plan/model.ts';
+import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
+import type { State } from '../run/state.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
-/** What the agent knows of itself: its project, its mounts, its version; and the plan that follows from where it runs. */
+/** What the agent knows about itself: its project and its mounts, and the plan that follows from them. */
 
-/** The Compose project of the agent. AGENT_NOT_IN_CONTAINER when neither Compose nor the settings name one. */
+/** Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one. */
 export function projectOf(self: Self, settings: Settings): string {
   const project = self.facts.project || settings.project;
   if (project) return project;
-  throw new LifeboatError(
-    'AGENT_NOT_IN_CONTAINER',
-    'the agent was not started by Compose, so its project is not known',
-    { hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.' },
-  );
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start the agent, so its project is not known', {
+    hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
+  });
 }
 
-/** The mount that helpers share with the agent. AGENT_NOT_IN_CONTAINER when there is none. */
+/** Returns the mount that helpers share with the agent. Throws AGENT_NOT_IN_CONTAINER if there is none. */
 export function spoolMountOf(self: Self): Mount {
   const mount = self.facts.mounts.find(({ destination }) => destination === SPOOL);
   if (mount) return mount;
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
-    hint: 'Use the image as it is: it declares the volume.',
+    hint: 'Use the image unchanged: it declares the volume.',
   });
 }
 
-/** Looks at the containers there are now, and plans for them. Errors: ENGINE_*. */
-export async function planNow(engine: Engine, self: Self, project: string, settings: Settings): Promise<Plan> {
+/** What the plan of an agent follows from, apart from its containers. */
+interface PlanContext {
+  self: Self;
+  project: string;
+  settings: Settings;
+  state: Pick<State, 'results'>;
+  /** the ids of containers that a run has stopped and will start again */
+  held(): Promise<ReadonlySet<string>>;
+}
+
+/**
+ * Lists the containers that exist now, and plans for them. A container that a run holds stopped counts as running, because it ran
+ * before and will run again.
+ *
+ * @throws ENGINE_*
+ */
+export async function planNow(engine: Engine, { self, project, settings, state, held }: PlanContext): Promise<Plan> {
   const agentMounts = self.facts.mounts;
-  const containers = await listFacts(engine);
+  // Before and after the listing, because a run may stop a container, or start it again, in between.
+  const before = await held();
+  const listed = await listFacts(engine);
+  const stopped = new Set([...before, ...(await held())]);
+  const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
+  const containers = await withMountDetails(engine, facts, asksForVolumes);
   const agentId = self.facts.id;
   const configFiles = await hasFiles(CONFIG);
-  const input = { containers, project, settings, agentMounts, agentId, configFiles };
+  // Names that had a result stay the names of shared volumes.
+  const known = Object.keys(await state.results().catch(() => ({})));
+  const input = { containers, project, settings, agentMounts, agentId, configFiles, known };
   const plan = buildPlan(input);
   const awaited = awaitedContainers(input, self.facts.life, new Date());
   if (awaited.length > 0) plan.awaited = awaited;
@@ -47,10 +69,14 @@ export async function planNow(engine: Engine, self: Self, project: string, setti
   if (mistaken) plan.problems.unshift({ severity: 'error', subject: 'LIFEBOAT_DESTINATION', ...errorInfo(mistaken) });
   for (const { location } of settings.copies) {
     const wrong = destinationError(location, agentMounts, true);
-    // The run itself is well: a copy that fails is told of by its own report.
+    // A copy that fails does not fail the run, which reports it.
     if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
   }
   return plan;
+}
+
+function asksForVolumes({ labels }: ContainerFacts): boolean {
+  return 'lifeboat.volumes' in labels;
 }
 
 async function hasFiles(directory: string): Promise<boolean> {

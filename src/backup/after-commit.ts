@@ -9,13 +9,13 @@ import type { Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import type { Ending } from './report.ts';
 
-/** Longest that a timer can wait, milliseconds. */
+/** The longest time that a Node timer can wait, milliseconds. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * What follows the commit: copies are brought up to date, and what need not be kept any more is removed. A copy that is behind
- * makes a good run partly failed. A run that stored something prunes, also when other sources failed or the plan has problems:
- * the retention holds back whatever it must (see keep.ts). A run that stored nothing removes nothing. Never rejects.
+ * Brings the copies up to date after the commit, then prunes. A copy that is behind makes a good run partly failed. A
+ * run that stored something prunes even if other sources failed or the plan has problems, because retention protects
+ * what it must (see keep.ts). A run that stored nothing removes nothing. Never rejects.
  */
 export async function copyAndPrune(
   deps: BackupDeps,
@@ -27,18 +27,22 @@ export async function copyAndPrune(
   // A restore waits for its safety snapshot; the next run copies it.
   if (trigger === 'safety' || signal.aborted || !prepared) return;
   const { plan, repository, lease } = prepared;
-  // Not after a run that somebody made of a part: that person may be about to look at what is there.
-  const prune = ending.snapshot !== undefined && !(trigger === 'manual' && only);
+  // A person who backs up single sources may be about to inspect the snapshots, so that run does not prune.
+  const prune = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
-  // The error of that copy says it: its retention may be the longer one.
+  // A copy that is the destination itself is reported as an error. Its retention may be the longer one, so nothing is
+  // pruned.
   const isCopyToo = copies.some(({ isDestination }) => isDestination);
   if (prune && !isCopyToo && !signal.aborted)
     await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
   if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
 }
 
-/** A first copy may take days. It makes room for the next run and for a restore, and goes on after that. */
+/**
+ * Updates the copies until the next run is due or another command wants the lock. A first copy may take days; it
+ * resumes later.
+ */
 async function copyWhileThereIsTime(
   deps: BackupDeps,
   { signal, whenWanted }: BackupRequest,
@@ -63,7 +67,7 @@ async function copyWhileThereIsTime(
   }
 }
 
-/** What goes wrong is told, and the run stays what it was. */
+/** Prunes. A failure becomes a warning and does not change the status of the run. */
 async function pruneAfter(
   deps: BackupDeps,
   ending: Ending,

@@ -9,8 +9,9 @@ import { type Ending, finish } from './report.ts';
 import { storeSnapshot } from './store.ts';
 
 /**
- * One run: plan → capture → store → commit → copy → prune → report. Resolves to the report whatever the outcome. Rejects only before
- * anything was done: LOCKED when another run is under way.
+ * Runs one backup: plan → capture → store → commit → copy → prune → report. Returns the report, whatever the outcome.
+ *
+ * @throws LOCKED when another run is under way; then nothing was done
  */
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
   const lock = await deps.lock();
@@ -28,7 +29,7 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
 /**
  * Backs up for a caller that holds the lock. Never rejects.
  *
- * @param takeLease - for a lease that was asked for before; absent: the run takes it. The run gives it back
+ * @param takeLease returns a lease that the caller requested; absent: the run takes one. The run releases it
  */
 export async function backupUnderLock(
   deps: BackupDeps,
@@ -38,7 +39,7 @@ export async function backupUnderLock(
   const run = await beginRun(deps, request, takeLease);
   const ending = await storeSnapshot(deps, request, run);
   await copyAndPrune(deps, request, run, ending);
-  // Before the report, which takes its time.
+  // Before the report, which may take long.
   await clearUp(deps, run, ending);
   await run.release();
   const report = await finish(deps, request, run, ending);
@@ -46,7 +47,9 @@ export async function backupUnderLock(
   return report;
 }
 
-/** @throws LOCKED when another agent has the lease. Any other failure is the run's: what is returned rejects with it */
+/**
+ * Requests the lease. Throws LOCKED when another agent holds it. The returned function rejects with any other failure.
+ */
 async function askForLease(deps: BackupDeps): Promise<() => Promise<Lease>> {
   const taking = (async () => deps.lease(await deps.repository()))();
   await taking.catch((error: unknown) => {
@@ -58,9 +61,9 @@ async function askForLease(deps: BackupDeps): Promise<() => Promise<Lease>> {
 async function clearUp(deps: BackupDeps, { start, log }: Run, ending: Ending): Promise<void> {
   await deps.clear(path.join(deps.spool, start.id), start.id);
   try {
-    // A helper that was killed in the middle of storing an object could not clear up after itself.
+    // A helper that was killed while it stored an object leaves an unfinished file.
     if (ending.status !== 'ok') await deps.sweepTemporary();
   } catch (error) {
-    log.warn('what the run left could not be removed', { ...errorInfo(error) });
+    log.warn('leftovers of the run could not be removed', { ...errorInfo(error) });
   }
 }

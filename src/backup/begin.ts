@@ -3,6 +3,7 @@ import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.t
 import { type Log, withTail } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { Progress, RunStart } from '../report/events.ts';
+import type { Earlier } from '../report/tries.ts';
 import { Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
@@ -13,7 +14,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
-/** Everything that a run needs before it touches a source. */
+/** Everything that a run needs before it reads a source. */
 export interface Prepared {
   plan: Plan;
   journal: Journal;
@@ -22,7 +23,7 @@ export interface Prepared {
   list: Awaited<ReturnType<Repository['snapshots']>>;
 }
 
-/** A run that has begun and is reported, whatever comes. Either it is prepared, or `failure` has ended it. */
+/** A run that has begun, and will be reported in any case. Either it is prepared, or `failure` has ended it. */
 export interface Run {
   start: RunStart;
   log: Log;
@@ -32,16 +33,19 @@ export interface Run {
   plan?: Plan;
   prepared?: Prepared;
   failure?: LifeboatError;
-  /** Gives the lease back, if there is one. */
+  /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
-  /** Closes the journal; with a container that is still held it stays open, and {@link BackupDeps.recover} tries again. */
+  /**
+   * Closes the journal. While a container is still held, the journal stays open and {@link BackupDeps.recover} tries
+   * again.
+   */
   end(): Promise<void>;
 }
 
 /**
- * Plans, announces the run, and gets what it needs: a journal, the lease and the list of snapshots. Never rejects.
+ * Plans, announces the run, and prepares it: opens a journal, takes the lease and lists the snapshots. Never rejects.
  *
- * @param takeLease - for a lease that was asked for before; absent: it is taken here
+ * @param takeLease returns a lease that the caller requested; absent: this function takes one
  */
 export async function beginRun(
   deps: BackupDeps,
@@ -57,7 +61,7 @@ export async function beginRun(
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
-  const journal = await openJournal(deps, start).catch(note);
+  const journal = await openJournal(deps, start, request.attempt?.earlier).catch(note);
   let lease = await takeLease?.().catch(note);
   let prepared: Prepared | undefined;
   if (plan && journal && !failure) {
@@ -68,7 +72,7 @@ export async function beginRun(
       const seen = await deps.state.chainEnd(deps.project);
       await refuseLostEnd(repository, list, seen);
       const end = endOfChain(list.snapshots);
-      // Never an earlier one: what cannot be read now may be mended.
+      // Never moves back: a manifest that cannot be read now may be repaired.
       if (end && end.sequence > (seen?.sequence ?? 0)) await keepChainEnd(deps, end, log);
       prepared = { plan, journal, lease, repository, list };
     } catch (error) {
@@ -85,7 +89,7 @@ export async function beginRun(
   };
 }
 
-/** Remembers the end of the chain. A state that cannot be written does not fail a run. */
+/** Saves the end of the chain to the state. A failed write is logged and does not fail the run. */
 export async function keepChainEnd(
   { state, project }: Pick<BackupDeps, 'state' | 'project'>,
   end: Place,
@@ -96,9 +100,12 @@ export async function keepChainEnd(
   });
 }
 
-/** A safety snapshot is of what runs: its restore has found it. */
+/**
+ * Plans the run, and waits for containers that are about to start. Safety snapshots do not wait: the restore has found
+ * the service.
+ */
 async function planRun(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
-  if (trigger === 'safety') return deps.plan();
+  if (trigger === 'safety' || trigger === 'import') return deps.plan();
   const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
   return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
 }
@@ -115,13 +122,13 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefin
   };
 }
 
-/** The sources of the plan that this run is of. */
+/** Returns the sources of the plan that this run backs up. */
 export function chosenSources({ sources }: Plan, { only }: BackupRequest): PlannedSource[] {
   return only ? sources.filter(only) : sources;
 }
 
-async function openJournal({ journals, agentId }: BackupDeps, run: RunStart): Promise<Journal> {
-  return new Journal(journals, { type: 'start', verb: 'backup', run, agent: agentId });
+async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, earlier?: Earlier): Promise<Journal> {
+  return new Journal(journals, { type: 'start', verb: 'backup', run, agent: agentId, ...(earlier ? { earlier } : {}) });
 }
 
 async function endJournal(journal: Journal, log: Log): Promise<void> {

@@ -19,7 +19,7 @@ interface CaptureAllOptions {
   problems: Problem[];
 }
 
-/** Captures and stores every source; one that fails does not keep the others from being stored. */
+/** Captures and stores every source. A failing source does not stop the others. */
 export async function captureAll({ deps, context, sources, captured, problems }: CaptureAllOptions): Promise<void> {
   const capturer = deps.capturer(context);
   const emit = deps.dispatcher.emit;
@@ -46,12 +46,13 @@ export async function captureAll({ deps, context, sources, captured, problems }:
     };
     try {
       const gone = await whyGone(context, captured);
-      // Nothing is stopped, nor dumped, for what cannot be stored.
+      // Without a destination, no container is stopped and nothing is dumped.
       if (gone) throw gone;
       if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
       else await captureGroup([]);
     } catch (error) {
-      // Sources that the hold prevented fail with it. Sources that are stored stay stored, and the failure is reported.
+      // Sources that were not captured fail with the error. Stored sources stay stored, and the failure becomes a
+      // problem of the run.
       const { code, message, hint } = errorInfo(error);
       if (waiting.length < group.length) {
         problems.push({
@@ -67,7 +68,7 @@ export async function captureAll({ deps, context, sources, captured, problems }:
   }
 }
 
-/** The outcome of a source whose files may not be consistent for that reason: what is stored counts as a part. */
+/** Returns the outcome of a source as partial if `why` says that its files may be inconsistent. */
 function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | undefined): Captured {
   if (!why || report.status === 'failed') return { report, entry, ...rest };
   const error = errorInfo(why);
@@ -76,12 +77,12 @@ function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | und
   return { report: { ...report, ...loss }, entry: { ...entry, ...loss }, ...rest };
 }
 
-/** Longest that the sources of a manifest may be, bytes: the rest of it is small. */
+/** The largest size of a manifest's sources, bytes. The rest of a manifest is small. */
 const LONGEST = MAX_DOCUMENT - 64 * 1024;
 
 /**
- * Fails the sources with which the manifest would be larger than can be read back (SNAPSHOT_TOO_LARGE), the largest first: it names
- * each pack of a source, and those of a very large volume are many.
+ * Fails sources with SNAPSHOT_TOO_LARGE, the largest first, until the manifest is small enough to be read back. A
+ * manifest names each pack of a source, and a very large volume has many packs.
  */
 export async function failTooLarge(
   capturer: Pick<Capturer, 'failed'>,
@@ -99,7 +100,10 @@ export async function failTooLarge(
   }
 }
 
-/** Once a source could not be stored because the destination did not answer: why it still does not, or undefined when it does again. */
+/**
+ * Checks the destination again after it failed to answer for an earlier source. Returns the error while it still does
+ * not answer, else undefined.
+ */
 async function whyGone(
   { repository }: Pick<RunContext, 'repository'>,
   captured: readonly Captured[],

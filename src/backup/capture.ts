@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { isAccepted } from '../plan/accepted.ts';
+import { errorInfo } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
@@ -18,12 +17,16 @@ import type { TreeStore } from '../trees/runner.ts';
 import type { RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
+import { emptyError, judgeEmpty } from './rules.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 export interface Capturer {
-  /** Never rejects: a failure is the outcome, and the objects stored for the source are removed again. */
+  /**
+   * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
+   * removed.
+   */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** The outcome of a source that was not even begun, or cannot be committed: what was stored for it is removed again. */
+  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 
@@ -41,15 +44,16 @@ interface CapturerDeps {
   now(): Date;
 }
 
-/** capture → store, for one source after the other. */
+/** Creates the capturer of a run, which takes one source after the other. */
 export function createCapturer(deps: CapturerDeps, context: RunContext): Capturer {
   return new SourceCapturer(deps, context);
 }
 
-/** One source under way. `directory` is its own, in the spool. */
+/** A source that is being captured. `directory` is its own directory in the spool. */
 interface Task {
   planned: PlannedSource;
-  startedAt: Date;
+  /** from `performance.now()`, which clock changes do not affect */
+  startedAt: number;
   directory: string;
   /** warnings that are known before it begins */
   warnings: readonly string[];
@@ -60,7 +64,7 @@ class SourceCapturer implements Capturer {
   private readonly deps: CapturerDeps;
   private readonly context: RunContext;
   private readonly snapshots: Manifest[];
-  /** Snapshots to build on: what is not signed may be forged, so nothing that is signed now rests on it. */
+  /** The snapshots to reuse packs from. An unsigned one may be forged, so no signed snapshot builds on it. */
   private readonly reusable: Manifest[];
 
   constructor(deps: CapturerDeps, context: RunContext) {
@@ -72,7 +76,7 @@ class SourceCapturer implements Capturer {
 
   async capture(planned: PlannedSource, warnings: readonly string[]): Promise<Captured> {
     const { deps } = this;
-    const startedAt = deps.now();
+    const startedAt = performance.now();
     const directory = path.join(deps.spool, planned.name);
     const progress = (update: Omit<Progress, 'source'>) =>
       deps.dispatcher.emit({ type: 'progress', progress: { source: planned.name, ...update } });
@@ -86,7 +90,7 @@ class SourceCapturer implements Capturer {
   async failed(
     planned: Pick<PlannedSource, 'name' | 'kind'>,
     error: unknown,
-    startedAt = this.deps.now(),
+    startedAt = performance.now(),
   ): Promise<Captured> {
     const { log, signal } = this.context;
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
@@ -94,7 +98,7 @@ class SourceCapturer implements Capturer {
     await this.removeObjects(planned.name).catch((left: unknown) =>
       log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
     );
-    const durationMs = this.since(startedAt);
+    const durationMs = since(startedAt);
     return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
   }
 
@@ -109,12 +113,12 @@ class SourceCapturer implements Capturer {
       await mkdir(spool, { mode: 0o700 });
       return await source.capture({ runId: run.id, spool, log, signal, progress }, (tree) => this.store(task, tree));
     } finally {
-      // The index lives on until the commit; the rest of the spool is needed by nobody.
+      // The index is needed until the commit, the rest of the spool is not.
       await deps.clear(spool, run.id);
     }
   }
 
-  /** Stores a tree, and the documents that describe it. */
+  /** Stores a tree, its facts and its index. */
   private async store(task: Task, captured: CapturedTree): Promise<Captured> {
     const { deps, context, snapshots } = this;
     const { name } = task.planned;
@@ -131,14 +135,15 @@ class SourceCapturer implements Capturer {
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },
       captured,
       stored,
-      formerSnapshots(snapshots, name),
+      // Imported data may be old, and smaller than newer data.
+      formerSnapshots(run.trigger === 'import' ? [] : snapshots, name),
     );
     const source: StoredSource = {
       planned: task.planned,
       tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
       ...{ stored, facts, index, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
-      durationMs: this.since(task.startedAt),
+      durationMs: since(task.startedAt),
       trigger: run.trigger,
     };
     const keepIndex = async () => {
@@ -162,18 +167,14 @@ class SourceCapturer implements Capturer {
     });
   }
 
-  /** @throws TREE_EMPTY for a source without any file, unless a person has accepted that */
+  /** Throws TREE_EMPTY for a source without any file, unless {@link judgeEmpty} finds no loss. */
   private async refuseEmpty(planned: PlannedSource, stored: StoredTree): Promise<void> {
-    // What a restore replaces may be as empty as it is wrong.
+    // A safety snapshot may be empty: the data that a restore replaces is often wrong.
     if (stored.files > 0 || this.context.run.trigger === 'safety') return;
-    const lastStored = lastStoredOf(this.snapshots, planned.name);
-    const last = this.snapshots.find(({ id }) => id === lastStored?.snapshot);
-    const acceptance = (await this.deps.state.accepted())[planned.name];
-    const isKnown = lastStored === undefined || lastStored.entry.files === 0 || (last && isAccepted(acceptance, last));
-    if (acceptance && isKnown) return;
-    throw new LifeboatError('TREE_EMPTY', `${planned.name} holds no files at all`, {
-      hint: `Check that it is the right volume or path; if it is meant to be empty, say so with \`lifeboat accept ${planned.name}\`.`,
-    });
+    const accepted = await this.deps.state.accepted();
+    const lost = judgeEmpty(planned, { snapshots: this.snapshots, accepted, now: this.deps.now() });
+    if (lost === 'lost') throw emptyError(planned);
+    stored.warnings.push(...(lost === 'not filled yet' ? [`${planned.name} holds no files yet`] : []));
   }
 
   /** Removes the objects that the journal lists for the source, including those that helpers stored. */
@@ -182,8 +183,8 @@ class SourceCapturer implements Capturer {
     const keys = await journalObjects(journal.file);
     await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
   }
+}
 
-  private since(startedAt: Date): number {
-    return this.deps.now().getTime() - startedAt.getTime();
-  }
+function since(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
 }

@@ -16,11 +16,11 @@ import type { Capturer } from './capture.ts';
 export interface BackupDeps {
   project: string;
   agentVersion: string;
-  /** how the destination is named to people */
+  /** the destination's name in messages */
   destination: string;
   /** id of the agent's own container */
   agentId: string;
-  /** keeps every other run of this project away until released; LOCKED when one is under way */
+  /** takes the lock that excludes other runs of this project; throws LOCKED when one is under way */
   lock(): Promise<Lock>;
   /** directory of the journals */
   journals: string;
@@ -32,53 +32,55 @@ export interface BackupDeps {
   now(): Date;
   /** time zone of the schedules */
   zone: string;
-  /** undoes what dead runs left, and reports them as failed; never rejects */
+  /** cleans up after dead runs and reports them as failed; never rejects */
   recover(): Promise<void>;
   /** removes a directory of a run in the spool; see `clearDirectory` in spool.ts. Never rejects */
   clear(directory: string, runId: string): Promise<void>;
-  /** removes unfinished files of this project from the destination; nobody else writes there now */
+  /** removes unfinished files of this project from the destination; only for a caller that holds lock and lease */
   sweepTemporary(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
-  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  /** takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it */
   lease(repository: Repository): Promise<Lease>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
-  /** brings the copies up to date, and prunes those that are if asked to; see copy.ts. None: there is no copy */
+  /** updates the copies, and prunes complete ones with `prune`; see copy.ts. Returns one report for each copy */
   copy(
     plan: Plan,
     repository: Repository,
     request: { lease: Lease; prune: boolean; signal: AbortSignal },
   ): Promise<CopyReport[]>;
-  /** removes what need not be kept any more; see prune.ts for what it rejects with */
+  /** removes what retention does not keep; throws as `prune` in prune.ts */
   prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
 }
 
 /** One try of a scheduled run. */
 export interface Attempt {
-  /** what the tries before it came to */
+  /** results of the earlier tries */
   earlier?: Earlier;
-  /** when the run is made again if it fails now; undefined: it is not */
+  /** returns when to retry if this try fails; undefined: no retry */
   retryAt(): Date | undefined;
-  /** Notes what the report of the next try is to cover too. */
+  /** Records the results that the report of the next try includes. */
   hand(on: Earlier): void;
 }
 
 export interface BackupRequest {
   trigger: Trigger;
+  /** only with the trigger `import`; see the manifest */
+  imported?: NonNullable<Manifest['imported']>;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
-  /** called once the lock is held: from here on there is a run */
+  /** called once the lock is held and the run begins */
   begun?: () => void;
   signal: AbortSignal;
-  /** of a scheduled run that is made again if it fails; absent: it is not */
+  /** for a scheduled run, which is retried if it fails; absent: no retry */
   attempt?: Attempt;
-  /** see {@link Lock}: copies make room */
+  /** see {@link Lock}; copies stop when another command wants the lock */
   whenWanted?: Lock['whenWanted'] | undefined;
 }
 
-/** What belongs to one run. */
+/** The parts of one run. */
 export interface RunContext {
   run: RunStart;
   journal: Journal;
@@ -86,7 +88,7 @@ export interface RunContext {
   lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
-  /** where its manifest goes in the chain */
+  /** position of its manifest in the chain */
   place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;
   signal: AbortSignal;

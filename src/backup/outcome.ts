@@ -6,19 +6,19 @@ import { type LastGood, lastGoodReport } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import { databaseEntry, lastWithDatabase } from '../store/repository/stored-databases.ts';
 import { rowsOf, type Shrinkage } from './shrinkage.ts';
 import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
-/** The outcome of one source: for people, for the manifest, and what to keep once the snapshot is committed. */
+/** The outcome of one source: its report, its manifest entry, and the step that keeps its index after the commit. */
 export interface Captured {
   report: SourceReport;
   entry: ManifestSource;
   keepIndex?: () => Promise<void>;
 }
 
-/** One source that was captured and stored. */
+/** A source that was captured and stored. */
 export interface StoredSource {
   planned: PlannedSource;
   tree: CapturedTree;
@@ -33,7 +33,7 @@ export interface StoredSource {
   snapshots: readonly Manifest[];
 }
 
-/** The outcome of a source that was stored: `partial` when a part of it is missing. */
+/** Returns the outcome of a stored source: `partial` if a part of it is missing. */
 export function storedOutcome(source: StoredSource): Captured {
   const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
   const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
@@ -66,20 +66,20 @@ export function storedOutcome(source: StoredSource): Captured {
       index: source.index,
       packs,
       skipped,
-      // The last policy that is known stays in force once the source is gone.
+      // After the source is gone, retention still applies its last known policy.
       ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
-      // A safety snapshot holds data that is about to be replaced: it is expected to have lost something.
-      ...(since !== undefined && source.trigger !== 'safety' ? { fell: { since } } : {}),
+      // A safety snapshot holds data that is about to be replaced, so a loss is expected.
+      ...(since !== undefined && isRegular(source) ? { fell: { since } } : {}),
     },
   };
 }
 
-/** What makes a source partial, the worst first. */
+/** Returns the errors that make a source partial, the worst first. */
 function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorInfo[] {
-  const { databases = [], withoutGlobals } = tree;
+  const { databases = [], withoutGlobals, incomplete } = tree;
   const last = (database: string) => lastWithDatabase(snapshots, planned.name, database)?.snapshot;
   const missing = missingError(databases, last);
-  const parts = [missing, withoutGlobals].filter((part) => part !== undefined);
+  const parts = [incomplete, missing, withoutGlobals].filter((part) => part !== undefined);
   return [...treeErrors(planned, stored).map(errorInfo), ...parts];
 }
 
@@ -87,15 +87,15 @@ function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastG
   return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 
-/** The outcome of a source that recent snapshots have and the plan does not. */
+/** Returns the outcome of a source that snapshots hold and the plan lacks. */
 export function vanishedOutcome(source: { name: string; kind: SourceReport['kind']; lastGood?: LastGood }): Captured {
   const error = new LifeboatError('SOURCE_VANISHED', `${source.name} was backed up before and is not there any more`, {
-    hint: `Start its container and check its labels; if it is gone on purpose, say so with \`lifeboat accept ${source.name}\`.`,
+    hint: `Start its container and check its labels; if it is gone on purpose, run \`lifeboat accept ${source.name}\`.`,
   });
   return failedOutcome(source, errorInfo(error), { durationMs: 0, lastGood: source.lastGood });
 }
 
-/** The outcome of a source of which nothing was stored. */
+/** Returns the outcome of a source that stored nothing. */
 export function failedOutcome(
   { name, kind }: { name: string; kind: SourceReport['kind'] },
   error: ErrorInfo,

@@ -5,29 +5,30 @@ import type { Progress } from '../report/events.ts';
 
 interface PlanWhenUpDeps {
   plan(): Promise<Plan>;
-  /** hears what is waited for, once for each container */
+  /** called once for each container that the run waits for */
   progress(progress: Progress): void;
   log: Log;
   signal: AbortSignal;
 }
 
-/** In no case is it waited longer, milliseconds: what is awaited goes by clocks, which may be wrong. */
+/** The longest wait, milliseconds. `awaited` compares clock times, and clocks may be wrong. */
 const LIMIT_MS = 240_000;
 const POLL_MS = 1000;
 
 /**
- * The plan once the containers that are about to start have started (see awaited.ts), or are not about to any more. Throws as
- * `plan` does, and what the signal aborts with.
+ * Returns the plan once no container is about to start (see awaited.ts), or after the longest wait.
+ *
+ * @throws the errors of `plan`, and the reason of the signal
  */
 export async function planWhenUp({ plan, progress, log, signal }: PlanWhenUpDeps): Promise<Plan> {
   const end = performance.now() + LIMIT_MS;
-  const told = new Set<string>();
+  const announced = new Set<string>();
   for (;;) {
     const found = await plan();
     const { awaited = [] } = found;
     if (awaited.length === 0 || performance.now() > end) return found;
-    for (const container of awaited.filter((name) => !told.has(name))) {
-      told.add(container);
+    for (const container of awaited.filter((name) => !announced.has(name))) {
+      announced.add(container);
       log.info('waiting for a container to start', { container });
       progress({ source: container, phase: 'waiting for the container to start', done: 0, waits: true });
     }

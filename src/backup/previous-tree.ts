@@ -8,7 +8,7 @@ import { isSealedWith } from '../store/seal/encryption.ts';
 import type { PreviousTree } from '../trees/job.ts';
 import type { RunContext } from './context.ts';
 
-/** What a run knows of the last one of a source. An agent that holds public keys alone knows it from its cache. */
+/** Access to the previous snapshot of a source. An agent with only public keys reads it from its cache. */
 
 interface Memory {
   state: State;
@@ -16,8 +16,8 @@ interface Memory {
 }
 
 /**
- * The tree to compare with: the cached index where it belongs to the last snapshot of the source, else the repository's. Where
- * neither can be read there is none, and a warning.
+ * Returns the tree to compare with: the cached index if it belongs to the last snapshot of the source, else the
+ * repository's. If neither can be read, returns no tree and a warning.
  */
 export async function previousTree(
   { state, context }: Memory,
@@ -35,23 +35,23 @@ export async function previousTree(
     const damaged = new Set(await state.damaged());
     const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
     if (alike.length < stored.length)
-      log.info('what was stored with other keys, or none, is stored anew', { source: name });
+      log.info('content stored with other keys, or without encryption, is stored again', { source: name });
     const packs = alike.filter(({ key }) => !damaged.has(key));
-    // A restore waits for its safety snapshot.
+    // No repacking in a safety snapshot: a restore waits for it.
     if (run.trigger === 'safety') return { tree: { indexPath, packs }, warnings: [] };
     const renewed = await packsToRenew(indexPath, packs);
     if (renewed.size > 0)
-      log.info('storing what is left in mostly dead packs anew', { source: name, packs: renewed.size });
+      log.info('storing the remaining content of mostly unused packs again', { source: name, packs: renewed.size });
     return { tree: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings: [] };
   } catch (error) {
     const info = errorInfo(error);
-    const text = 'the last index cannot be read, so everything is stored anew';
+    const text = 'the last index cannot be read, so everything is stored again';
     log.warn(text, { source: name, ...info });
     return { warnings: [`${text}: ${info.message} (${info.code})`] };
   }
 }
 
-/** Reads facts of the source, from the cache where they are there. Throws as the repository does. */
+/** Returns a reader of the source's facts, which prefers the cache. It throws as the repository does. */
 export function factsReader({ state, context }: Memory, name: string): Repository['readFacts'] {
   return async (ref) => (await state.cachedFacts(name, ref.sha256)) ?? context.repository.readFacts(ref);
 }

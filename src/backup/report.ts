@@ -13,9 +13,9 @@ import type { BackupDeps, BackupRequest } from './context.ts';
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
 
 /** How long an interrupted run waits for its notifiers, milliseconds. */
-const INTERRUPTED_SETTLE_MS = 4000;
+const INTERRUPTED_FLUSH_MS = 4000;
 
-/** The last step of a run: its report is kept, and told to every listener. Resolves when they are done, or their time is up. */
+/** Ends a run: saves its report and sends it to every listener. Resolves when they are done or their time is up. */
 export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
   const { start, plan, prepared, log } = run;
   log.info('run ended', { run: start.id, status: ending.status });
@@ -32,30 +32,31 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
   const results = await deps.state.results().catch(() => ({}));
-  const planned = plan ? { planned: plan.sources.map(({ name }) => name) } : {};
+  // A try that failed as a whole has not checked for vanished sources.
+  const planned = plan && !ending.error ? { planned: plan.sources.map(({ name }) => name) } : {};
   const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
   const others = await othersNotWell(deps, whole, run);
   const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
   const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
   request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? []), request.attempt.earlier));
-  // What an earlier try had of a source stays the result of that one.
+  // Results of earlier tries stay theirs.
   await deps.state.saveLastRun(report, redactDeep(own)).catch((error: unknown) => {
     log.warn('the report of the run could not be kept', { ...errorInfo(error) });
   });
   deps.dispatcher.emit({ type: 'run-finished', report });
-  await settle(deps.dispatcher, request.signal);
+  await flushWithin(deps.dispatcher, request.signal);
   return report;
 }
 
 function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
   const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
   if (at === undefined) return {};
-  log.info('what failed is tried again', { run: own.id, at });
+  log.info('failed sources will be tried again', { run: own.id, at });
   // An agent that is being stopped may not come back.
   return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' } };
 }
 
-/** A run of a part of the sources says nothing of the rest: what is known of them goes with its report. */
+/** Returns the other sources that need attention, because a run of some sources says nothing about the rest. */
 async function othersNotWell(
   deps: BackupDeps,
   { sources, results: done, trigger }: RunReport,
@@ -68,16 +69,19 @@ async function othersNotWell(
   ]);
   const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
   const all = listSourceStatuses({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  // Of what another schedule is about to try again, its last try tells. A person who runs a part sees it now.
+  // A source that another schedule will retry is reported by its last try. A manual run reports it now.
   const waiting = trigger === 'manual' ? [] : await deps.state.retries().catch(() => []);
   const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
   return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
 }
 
-/** A container that is being stopped has seconds, not the half minute that a slow notifier may take. */
-async function settle(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return dispatcher.settle(INTERRUPTED_SETTLE_MS);
-  const forget = onAbort(signal, () => void dispatcher.settle(INTERRUPTED_SETTLE_MS));
-  await dispatcher.settle();
+/**
+ * Waits for the notifiers: only some seconds when the agent is being stopped, because a slow notifier may take half a
+ * minute.
+ */
+async function flushWithin(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return dispatcher.flush(INTERRUPTED_FLUSH_MS);
+  const forget = onAbort(signal, () => void dispatcher.flush(INTERRUPTED_FLUSH_MS));
+  await dispatcher.flush();
   forget();
 }

@@ -1,22 +1,26 @@
 import { type ErrorInfo, LifeboatError } from '../base/errors.ts';
+import { type Accepted, isAccepted } from '../plan/accepted.ts';
 import type { PlannedSource, Problem } from '../plan/model.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus, SourceReport } from '../report/events.ts';
+import { lastStoredOf } from '../run/history.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/repository/repository.ts';
 import type { Signing } from '../store/repository/signing.ts';
 
-/** The decisions of a run that need no I/O. */
+/** Decisions of a run that need no I/O. */
 
-/** Sources that are captured under one hold of their container, so that it is stopped once for all its volumes. */
+/** Sources that share one hold of their container, which is stopped once for all its volumes. */
 interface HoldGroup {
   hold?: Hold;
   sources: PlannedSource[];
 }
 
-/** Databases first: what they hold refers to the files, and a file stored later than its row is never missed. */
+/**
+ * Groups sources by hold. Databases come first: rows refer to files, so a file is stored after the row that names it.
+ */
 export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
   const rank = { postgres: 0, volume: 1, files: 2 };
   const groups: HoldGroup[] = [];
@@ -39,7 +43,10 @@ export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
   return groups;
 }
 
-/** The end of the chain of manifests: the newest one, but for a clock that was wrong for a while. */
+/**
+ * Returns the snapshot at the end of the chain of manifests. It may not have the newest date, if a clock was wrong for
+ * a while.
+ */
 function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): T | undefined {
   return snapshots.reduce<T | undefined>(
     (last, one) => (last && last.manifest.sequence >= one.manifest.sequence ? last : one),
@@ -47,7 +54,10 @@ function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): 
   );
 }
 
-/** The newest snapshot has a date that is still to come: a warning, once, since the next run has this one for the newest. */
+/**
+ * Returns a warning if the newest snapshot is dated in the future. The warning comes once: the next run finds this
+ * run's snapshot.
+ */
 export function clockProblems(snapshots: readonly { manifest: Manifest }[], now: Date): Problem[] {
   const newest = endOfChain(snapshots)?.manifest;
   if (!newest || !isFuture(Date.parse(newest.end), now.getTime())) return [];
@@ -57,13 +67,13 @@ export function clockProblems(snapshots: readonly { manifest: Manifest }[], now:
       code: 'CLOCK_JUMPED',
       subject: newest.id,
       message: `the newest snapshot is dated ${newest.end}, and now is ${now.toISOString()}`,
-      hint: 'The clock of the host was ahead then, or is behind now: set it. Snapshots stay in the order in which they were made.',
+      hint: 'The clock of the host was ahead then, or is behind now. Correct it. Snapshots stay in the order in which they were made.',
     },
   ];
 }
 
 /**
- * Once signed, always signed: a snapshot without could not be told from one that somebody forged.
+ * Refuses to store an unsigned snapshot after signed ones, because nobody could distinguish it from a forged one.
  *
  * @throws SIGNATURE_KEY
  */
@@ -71,13 +81,13 @@ export function refuseUnsigned(signing: Signing, snapshots: readonly { manifest:
   const keyId = endOfChain(snapshots)?.manifest.signature?.keyId;
   if (keyId === undefined || signing.active) return;
   throw new LifeboatError('SIGNATURE_KEY', 'the snapshots here are signed, and no signing key is set', {
-    hint: `Set LIFEBOAT_SIGNING_KEY again (key ${keyId}). If the key is lost, begin anew at an empty LIFEBOAT_DESTINATION.`,
+    hint: `Set LIFEBOAT_SIGNING_KEY again (key ${keyId}). If the key is lost, start again at an empty LIFEBOAT_DESTINATION.`,
   });
 }
 
 /**
- * Once encrypted, always encrypted, unless somebody says otherwise: a key that a typo in the settings takes away would store
- * everything again in the clear.
+ * Refuses to store without encryption after encrypted snapshots, unless a setting allows it. Otherwise a typo in the
+ * name of a key's setting would store everything again in the clear.
  *
  * @throws KEY_MISSING
  */
@@ -86,11 +96,43 @@ export function refuseClear(keys: SealKeys, snapshots: readonly { manifest: Mani
   const newest = endOfChain(snapshots)?.manifest;
   if (!newest || !objectsOf(newest).some(({ key }) => encryptionOfName(key) !== undefined)) return;
   throw new LifeboatError('KEY_MISSING', 'the snapshots here are encrypted, and no key to encrypt with is set', {
-    hint: 'Set it again, LIFEBOAT_AGE_RECIPIENTS say: an empty variable counts as none. To go on in the clear, set LIFEBOAT_ENCRYPTION: none.',
+    hint: 'Set the key again, for example LIFEBOAT_AGE_RECIPIENTS. An empty variable counts as none. To continue without encryption, set LIFEBOAT_ENCRYPTION: none.',
   });
 }
 
-/** The outcome of a run: ok only when everything that was asked for is stored. */
+/** The time that a new container may take to write its first file, milliseconds. */
+const FILLING_MS = 3_600_000;
+
+/**
+ * Judges a source without any file. `accepted`: a person accepted it. `never filled`: the label selects all volumes,
+ * and this one never held a file. `not filled yet`: its container is new. `lost`: everything else.
+ *
+ * @param snapshots of the project, newest first
+ */
+export function judgeEmpty(
+  planned: PlannedSource,
+  { snapshots, accepted, now }: { snapshots: readonly Manifest[]; accepted: Accepted; now: Date },
+): 'accepted' | 'never filled' | 'not filled yet' | 'lost' {
+  const lastStored = lastStoredOf(snapshots, planned.name);
+  const last = snapshots.find(({ id }) => id === lastStored?.snapshot);
+  const acceptance = accepted[planned.name];
+  const neverFilled = lastStored === undefined || lastStored.entry.files === 0;
+  if (acceptance && (neverFilled || (last && isAccepted(acceptance, last)))) return 'accepted';
+  if (!neverFilled) return 'lost';
+  if (planned.kind === 'volume' && planned.all) return 'never filled';
+  const { createdAt } = planned.life ?? {};
+  const isNew = createdAt !== undefined && now.getTime() - Date.parse(createdAt) < FILLING_MS;
+  return isNew && lastStored === undefined ? 'not filled yet' : 'lost';
+}
+
+/** Returns TREE_EMPTY, the failure of a source without any file. */
+export function emptyError({ name }: PlannedSource): LifeboatError {
+  return new LifeboatError('TREE_EMPTY', `${name} holds no files at all`, {
+    hint: `Check that it is the right volume or path; if it is meant to be empty, run \`lifeboat accept ${name}\`.`,
+  });
+}
+
+/** Returns the status of a run: `ok` only if everything requested is stored. */
 export function runStatus(results: readonly SourceReport[], problems: readonly Problem[]): RunStatus {
   const good = results.filter((result) => result.status !== 'failed');
   if (good.length === 0) return 'failed';
@@ -98,7 +140,7 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
   return whole && !problems.some((problem) => problem.severity === 'error') ? 'ok' : 'partial';
 }
 
-/** Why the run as a whole failed when no source of it says so: there was none. */
+/** Returns why a run without any source failed. */
 export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
   const [first] = problems.filter((problem) => problem.severity === 'error');
   if (!first) return { code: 'NOTHING_LABELLED', message: 'no source to back up' };

@@ -13,21 +13,21 @@ type Facts = CapturedTree['facts'];
 export interface ShrinkageDeps {
   readFacts: Repository['readFacts'];
   log: Log;
-  /** a fall of size or rows by more than that share is told: 0 to 1 */
+  /** a larger drop of size or rows causes a warning: a share from 0 to 1 */
   share: number;
 }
 
-/** The snapshots that a source is compared with. */
+/** The snapshots to compare a source with. */
 export interface FormerSnapshots {
-  /** the newest whole one, or the newest part where none is whole */
+  /** the newest complete one, or the newest partial one if none is complete */
   good: LastGood | undefined;
-  /** the newest one, whole or not */
+  /** the newest one, complete or partial */
   stored: LastGood | undefined;
   /** the newest one that holds a database of that name */
   withDatabase(name: string): LastGood | undefined;
 }
 
-/** Finds them for a source in all snapshots, newest first. */
+/** Returns the snapshots to compare a source with. `manifests`: all of the project, newest first. */
 export function formerSnapshots(manifests: readonly Manifest[], source: string): FormerSnapshots {
   return {
     good: lastGoodOf(manifests, source),
@@ -36,18 +36,18 @@ export function formerSnapshots(manifests: readonly Manifest[], source: string):
   };
 }
 
-/** What a source has lost. */
+/** Data that a source has lost. */
 export interface Shrinkage {
-  /** in words; none: nothing */
+  /** one text for each loss */
   warnings: string[];
-  /** the snapshot from before the fall; of several, the oldest: it holds what the others hold, and may hold more */
+  /** the snapshot from before the drop; the oldest of several, because it may hold more than the others */
   since?: string;
 }
 
 /**
- * Finds what a source has lost. A server is compared database by database, each with the newest snapshot that holds it: a
- * snapshot may lack some. Anything else is compared with its last good snapshot. Never rejects: where the facts of a snapshot
- * cannot be read, its databases are not compared by name.
+ * Finds data that a source has lost. Each database of a server is compared with the newest snapshot that holds it,
+ * because a snapshot may lack some. Any other source is compared with its last good snapshot. Never rejects: if the
+ * facts of a snapshot cannot be read, its databases are not compared by name.
  */
 export async function findShrinkage(
   deps: ShrinkageDeps,
@@ -62,19 +62,21 @@ export async function findShrinkage(
   return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
 }
 
-/** The row count in the facts of a source, if there is one. */
+/** Returns the row count in the facts of a source, if they have one. */
 export function rowsOf({ rows }: Facts): { rows?: number } {
   return typeof rows === 'number' ? { rows } : {};
 }
 
-/** The part of a Postgres source's facts that two snapshots of it are compared by. */
+/** The facts of a Postgres source that are compared between two snapshots. */
 interface ServerRecord {
   kind: 'postgres';
+  /** absent in a record of an import */
+  server?: { systemIdentifier?: string };
   compression: string;
   databases: Pick<DatabaseFacts, 'name' | 'tables'>[];
 }
 
-/** Something that a server has lost since a snapshot. */
+/** One loss of a server since a snapshot. */
 interface Shrink {
   text: string;
   since: string;
@@ -90,12 +92,13 @@ async function fallsOfServer(
   if (!stored) return { warnings: [] };
   const read = factsOfSnapshots(deps);
   const last = await read(stored);
-  // Those that an agent from before wrote do not say which databases they hold.
+  // Manifests of older agents do not list their databases.
   const named = stored.entry.databases;
   const lastWith = (name: string) => (named ? former.withDatabase(name) : stored);
-  // What could not be stored is reported as a failure, and makes the rest no smaller than the rest was.
+  // A database that could not be stored is reported as a failure. The totals then say nothing about the others.
   const isMissing = databases.some(({ error }) => error);
   const falls: Shrink[] = [];
+  falls.push(...changeOfServer(last, facts, stored.snapshot));
   const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
   const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
   for (const { name } of listed) {
@@ -111,13 +114,30 @@ async function fallsOfServer(
   }
   if (!isMissing) {
     const likeSizes = last === undefined || last.compression === facts.compression;
-    // Rows are compared by database, where that is possible.
+    // With facts, rows were compared by database already.
     const before = last === undefined ? stored.entry : { bytes: stored.entry.bytes, files: 0 };
     const whole = shrinkageWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
     falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
   }
   const since = falls.map((fall) => fall.since).sort()[0];
   return { warnings: falls.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+}
+
+/**
+ * A server whose data directory was created again, such as after `docker compose down --volumes`, looks well once the
+ * application has created its tables. initdb gives each data directory a system identifier of its own (Postgres docs,
+ * pg_control_system).
+ */
+function changeOfServer(last: ServerRecord | undefined, now: ServerRecord, since: string): Shrink[] {
+  const [was, is] = [last?.server?.systemIdentifier, now.server?.systemIdentifier];
+  if (was === undefined || is === undefined || was === is) return [];
+  const restore = `if its data was lost, restore snapshot ${since}; if it was replaced or upgraded on purpose, run \`lifeboat accept\``;
+  return [
+    {
+      text: `this is another server than in the last snapshot (system identifier ${is}, was ${was}): ${restore}`,
+      since,
+    },
+  ];
 }
 
 type Database = ServerRecord['databases'][number];
@@ -129,7 +149,9 @@ function shrinkageOfDatabase(before: Database, now: Database, share: number, sin
   return texts.map((text) => ({ text: `database ${now.name}: ${text}`, since }));
 }
 
-/** Reads the facts of snapshots, each once. Undefined for those that cannot be read, or are of another form. */
+/**
+ * Returns a reader of facts that reads each snapshot once. It returns undefined for facts that it cannot read or use.
+ */
 function factsOfSnapshots({ readFacts, log }: ShrinkageDeps): (of: LastGood) => Promise<ServerRecord | undefined> {
   const known = new Map<string, Promise<ServerRecord | undefined>>();
   const read = async ({ entry }: LastGood) => {
@@ -153,8 +175,8 @@ function isServer(facts: unknown): facts is ServerRecord & Facts {
 }
 
 /**
- * Warnings about a source that has lost more than `share` (0 to 1) of what it had in its last good snapshot. `likeSizes`: false
- * when the two are written in different ways, so that bytes say nothing.
+ * Returns warnings for a source that has lost more than `share` (0 to 1) since its last good snapshot. `likeSizes` is
+ * false if the two are compressed differently, because their sizes cannot be compared.
  */
 export function shrinkageWarnings(
   before: Pick<ManifestSource, 'bytes' | 'files' | 'rows'> | undefined,
@@ -172,9 +194,9 @@ export function shrinkageWarnings(
   };
   const isCounted = now.rows !== undefined && before.rows !== undefined;
   compare('rows', before.rows, now.rows);
-  // As many rows may hold less: a column that was emptied.
+  // The same number of rows may hold less, such as after a column was emptied.
   if (now.likeSizes !== false) compare('size in bytes', before.bytes, now.bytes);
-  // A dump has a file for each table, whatever is in it.
+  // A dump has a file for each table, even an empty one.
   if (!isCounted) compare('number of files', before.files, now.files);
   return warnings;
 }

@@ -5,7 +5,7 @@ import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { spoolError } from '../run/spool.ts';
-import { FORMAT, type Manifest } from '../store/objects/manifest.ts';
+import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isSettled } from '../store/repository/commit.ts';
 import { chosenSources, keepChainEnd, type Prepared, type Run } from './begin.ts';
@@ -15,7 +15,10 @@ import { type Captured, vanishedOutcome } from './outcome.ts';
 import type { Ending } from './report.ts';
 import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } from './rules.ts';
 
-/** Captures, stores and commits. Never rejects: what went wrong is in the ending, and a run that committed nothing leaves nothing. */
+/**
+ * Captures, stores and commits. Never rejects: the ending carries errors, and a run that commits nothing leaves no
+ * objects.
+ */
 export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, run: Run): Promise<Ending> {
   const captured: Captured[] = [];
   const problems: Problem[] = [...(run.plan?.problems ?? [])];
@@ -31,7 +34,12 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    return await commit(deps, context, captured, problems);
+    return await commit(
+      deps,
+      { ...context, ...(request.imported ? { imported: request.imported } : {}) },
+      captured,
+      problems,
+    );
   } catch (error) {
     const mayArrive = (await wasSent(journal)) && !isSettled(error);
     if (context && !mayArrive) await removeObjects(context);
@@ -56,9 +64,9 @@ function failedRun(
 }
 
 /**
- * The place of the new manifest in the chain.
+ * Finds the position of the new manifest in the chain.
  *
- * @throws SIGNATURE_KEY, KEY_MISSING where the keys of the snapshots here are not set any more
+ * @throws SIGNATURE_KEY, KEY_MISSING if the keys of the existing snapshots are no longer set
  */
 async function takePlace(
   { signal }: BackupRequest,
@@ -72,36 +80,39 @@ async function takePlace(
   return { run: start, journal, repository, lease, snapshots, place, log, signal };
 }
 
-function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
+/** Returns the problem of the run for a manifest that cannot be used. */
+export function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
   return {
     severity: 'error',
     code: error.code,
     subject: id,
     message: `the manifest cannot be used: ${error.message}`,
-    hint: 'Run `lifeboat check`; what this snapshot alone held cannot be restored.',
+    hint: 'Run `lifeboat check`. Content that only this snapshot held cannot be restored.',
   };
 }
 
-/** Sources that were there before. A run that somebody made of a part says nothing of the rest. */
+/** Returns outcomes for sources that vanished. A manual run of some sources does not check for others. */
 async function listVanished(
   { state }: BackupDeps,
-  { trigger, only }: BackupRequest,
+  request: BackupRequest,
   { plan, list }: Prepared,
 ): Promise<Captured[]> {
-  if (trigger === 'safety' || (trigger === 'manual' && only)) return [];
+  if (!isRegular(request) || (request.trigger === 'manual' && request.only)) return [];
   const manifests = list.snapshots.map(({ manifest }) => manifest);
   return vanishedSources(manifests, plan, await state.accepted()).map(vanishedOutcome);
 }
 
 const MAY_ARRIVE =
-  'Its manifest was on its way: if it arrives after all, the snapshot is whole; if not, a prune removes what the run stored.';
+  'Its manifest was being sent. If it arrives, the snapshot is complete; if not, a prune removes the objects of the run.';
 
-/** Whether the manifest may still appear: then what it names is left to a prune, which waits for a day. */
+/** Whether the manifest may still arrive. A prune, which waits for a day, then decides about the objects it names. */
 async function wasSent({ file }: Prepared['journal']): Promise<boolean> {
   return (await readJournal(file)).some(({ type }) => type === 'commit');
 }
 
-/** What the failed run stored goes again; a rest is named in its journal only until then, so it is told. */
+/**
+ * Removes the objects of a failed run. A failure is logged, because only the journal of the run names these objects.
+ */
 async function removeObjects({ repository, journal, log }: RunContext): Promise<void> {
   try {
     await repository.removeObjects(await journalObjects(journal.file));
@@ -110,10 +121,10 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
   }
 }
 
-/** Writes the manifest, which makes the snapshot exist; before it, nothing of the run is visible. */
+/** Writes the manifest, which makes the snapshot exist. Until then nothing of the run is visible. */
 async function commit(
   deps: BackupDeps,
-  context: RunContext,
+  context: RunContext & Pick<BackupRequest, 'imported'>,
   captured: Captured[],
   problems: Problem[],
 ): Promise<Ending> {
@@ -132,9 +143,10 @@ async function commit(
     start: context.run.start,
     end: deps.now().toISOString(),
     trigger: context.run.trigger,
+    ...(context.imported ? { imported: context.imported } : {}),
     agentVersion: deps.agentVersion,
     status,
-    // What a tool said is in the errors and warnings; the manifest is readable without any key.
+    // Errors and warnings quote tools, and anybody can read the manifest without a key.
     sources: Object.fromEntries(captured.map(({ report, entry }) => [report.name, { ...entry, ...clean(entry) }])),
   };
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
@@ -142,8 +154,8 @@ async function commit(
   const sending = () => context.journal.record({ type: 'commit' });
   await context.repository.commit(manifest, { fence, sending });
   await keepChainEnd(deps, { id: manifest.id, sequence: manifest.sequence }, context.log);
-  // The snapshot stands: an index that cannot be cached only makes the next run fetch it.
-  for (const { keepIndex } of captured) {
+  // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with an import.
+  for (const { keepIndex } of context.imported ? [] : captured) {
     await keepIndex?.().catch((error: unknown) =>
       context.log.warn('an index could not be cached', { ...errorInfo(error) }),
     );

@@ -2,8 +2,9 @@ import { LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { StoredTree, TreeIssue } from '../store/content/stored-tree.ts';
+import type { DataDirectory } from '../store/filesystem/data-directory.ts';
 
-/** What a stored tree comes to for people. */
+/** Summary, errors and warnings of a stored tree. */
 
 const SHOWN = 3;
 
@@ -12,13 +13,13 @@ const SPECIAL: Record<string, string> = { char: 'character device', block: 'bloc
 const STOP_HINT = `Set the label lifeboat.stop: "true" on the service, so that nothing writes while its files are read.`;
 const STOPPED_HINT = 'Find out what writes there besides this service, and stop it with a lifeboat.exec.pre hook.';
 
-/** One line for people, of a tree that says nothing of itself. */
+/** Returns a one-line summary, for a tree whose source gives none. */
 export function treeSummary({ files, databases }: StoredTree): string {
   const found = databases > 0 ? `, ${plural(databases, 'SQLite database')}` : '';
   return plural(files, 'file') + found;
 }
 
-/** Why a source is only partly stored, or not as it should be; the worst comes first. */
+/** Returns why a source is only partly stored or may not restore, the worst error first. */
 export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatError[] {
   const { unreadable, unreadableCount, torn, tornCount, damaged, damagedCount } = stored;
   const errors: LifeboatError[] = [];
@@ -39,14 +40,14 @@ export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatE
     const message = `${plural(damagedCount, 'SQLite database')} of ${source.name} ${verb} damaged: ${shown(damaged)}`;
     errors.push(
       new LifeboatError('SQLITE_DAMAGED', message, {
-        hint: 'It is stored as it is. An older snapshot may have it whole; `sqlite3 FILE ".recover"` saves what can be read.',
+        hint: 'It is stored as it is. An older snapshot may hold an intact copy; `sqlite3 FILE ".recover"` saves what can be read.',
       }),
     );
   }
   return errors;
 }
 
-/** What is to be known of a tree although it is stored whole. */
+/** Returns warnings about a tree that is stored completely. */
 export function treeWarnings(source: PlannedSource, stored: StoredTree): string[] {
   const { changed, changedCount, noted, notedCount } = stored;
   const warnings = [...stored.warnings];
@@ -57,6 +58,8 @@ export function treeWarnings(source: PlannedSource, stored: StoredTree): string[
       `${plural(changedCount, 'file')} kept changing while being read:${more}${names.join(', ')}. ${stopHint(source)}`,
     );
   }
+  const running = runningData(source, stored.dataDirectories);
+  if (running) warnings.push(`${running.message}. ${running.hint}`);
   if (notedCount > 0) warnings.push(`${plural(notedCount, 'SQLite database')}: ${shown(noted)}`);
   const skipped = Object.entries(stored.skipped).filter(([, count]) => count > 0);
   if (skipped.length > 0) {
@@ -66,6 +69,29 @@ export function treeWarnings(source: PlannedSource, stored: StoredTree): string[
   return warnings;
 }
 
+const COVER_HINT =
+  'Set the label lifeboat.stop: "true" on the service, or dump the database with a lifeboat.exec.pre hook; for a Postgres server, use lifeboat.postgres.';
+
+/**
+ * Returns a warning for a volume that holds a database's data while its server can write to it: such a copy may not
+ * restore. Returns undefined if nothing runs, the container is stopped, or a hook prepares the data.
+ */
+export function runningData(
+  source: PlannedSource,
+  found: readonly DataDirectory[],
+): { message: string; hint: string } | undefined {
+  if (source.kind !== 'volume' || source.stop.length > 0 || source.pre || !source.writers?.length) return undefined;
+  const leftOut = source.besidePostgres ? 'PostgreSQL' : undefined;
+  const data = found.filter(({ kind }) => kind !== leftOut && kind !== 'a Lifeboat repository');
+  if (data.length === 0) return undefined;
+  const kinds = [...new Set(data.map(({ kind }) => kind))].join(', ');
+  const places = data.map(({ path }) => path).filter((path) => path !== '.');
+  const where = places.length > 0 ? ` (${places.slice(0, SHOWN).join(', ')})` : '';
+  const who = source.writers.slice(0, SHOWN).join(', ');
+  const message = `${source.name} holds the data of a database, ${kinds}${where}, and is read while ${who} can write to it; such a copy may not restore`;
+  return { message, hint: COVER_HINT };
+}
+
 function shown(issues: readonly TreeIssue[]): string {
   return issues
     .slice(0, SHOWN)
@@ -73,12 +99,12 @@ function shown(issues: readonly TreeIssue[]): string {
     .join(', ');
 }
 
-/** Of the first database: the others may have other reasons, which their own lines say. */
+/** Returns the hint for the first database. Others may have other causes, which their own lines name. */
 function tornHint(source: PlannedSource, [first]: readonly TreeIssue[]): string {
   if (first?.cause === 'space')
     return 'Free space on the disk of the volume mounted at /spool, or mount a larger one there: a copy of the database and its log has to fit.';
   if (first?.cause === 'name')
-    return 'Let the database have one name: SQLite keeps the log beside the name that an application opens.';
+    return 'Give the database one name: SQLite keeps the log next to the name that an application opens.';
   return stopHint(source);
 }
 

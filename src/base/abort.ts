@@ -1,6 +1,7 @@
 /**
- * Calls `act` when the signal aborts, or at once when it has. Returns a function that takes this back. Without a signal
- * nothing happens.
+ * Calls `act` when the signal aborts, or at once if it already has. Does nothing without a signal.
+ *
+ * @returns a function that stops listening
  */
 export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
   if (signal?.aborted) act();
@@ -8,12 +9,15 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
   return () => signal?.removeEventListener('abort', act);
 }
 
-/** Resolves when the signal aborts, or has done so. */
+/** Resolves when the signal aborts, or at once if it already has. */
 export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => void onAbort(signal, resolve));
 }
 
-/** Settles with work that does not hear the signal, or rejects with the signal's reason; the work is then left behind. */
+/**
+ * Waits for work that ignores the signal. Rejects with the signal's reason as soon as it aborts. The work then continues
+ * unattended.
+ */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const stopped = Promise.withResolvers<never>();
   const forget = onAbort(signal, () => stopped.reject(signal.reason));

@@ -1,6 +1,6 @@
 /**
- * Every failure a user can meet has a code in this table. The code is stable: scripts, alerts and docs/errors.md rely
- * on it (a test keeps the page and this table equal). The text says what the code means in one line.
+ * Lists every failure that a user can meet. The codes are stable, because scripts and alerts rely on them. The text is the
+ * meaning in one line. A test keeps docs/errors.md equal to this table.
  */
 export const ERROR_CODES = {
   // configuration and plan
@@ -9,48 +9,53 @@ export const ERROR_CODES = {
   LABEL_UNKNOWN: 'a label starts with lifeboat. but is not one that Lifeboat knows',
   LABEL_INVALID: 'a label has a value that cannot be used',
   SOURCE_DUPLICATE: 'two sources have the same name',
-  SOURCE_VANISHED: 'a source of the last snapshot is not there any more',
-  SOURCE_UNKNOWN: 'no source of that name is known',
-  NOTHING_LABELLED: 'no container in scope asks to be backed up',
+  SOURCE_VANISHED: 'a source of the last snapshot no longer exists',
+  SOURCE_UNKNOWN: 'no source has that name',
+  NOTHING_LABELLED: 'no container of the project asks to be backed up',
   CONTAINER_STOPPED: 'a labelled container is not running',
   CONFIG_STALE: 'a file under /config was replaced on the host, and Lifeboat still sees the old one',
   VOLUME_UNKNOWN: 'a label names a volume or path that the container does not mount',
-  USAGE: 'the command line cannot be understood',
+  USAGE: 'the command line is wrong',
   // engine
   ENGINE_UNREACHABLE: 'the Docker engine does not answer',
   ENGINE_REFUSED: 'the Docker engine refused a request',
-  ENGINE_PROTOCOL: 'the Docker engine sent something that cannot be right',
-  EXEC_FAILED: 'a command in a container did not end well',
+  ENGINE_PROTOCOL: 'the Docker engine sent an invalid response',
+  EXEC_FAILED: 'a command in a container failed',
   HELPER_FAILED: 'a helper container could not be started, ended early or could not be removed',
-  HOOK_FAILED: 'a lifeboat.exec command did not end well',
+  HOOK_FAILED: 'a lifeboat.exec command failed',
   AGENT_NOT_IN_CONTAINER: 'the agent cannot find its own container',
   // postgres
   PG_AUTH: 'the database refused the credentials',
   PG_UNREACHABLE: 'the database does not answer',
-  PG_WRONG_SERVER: 'the server that was reached is not that of the container, or nothing proves that it is',
+  PG_WRONG_SERVER: 'the server is not the one in the container, or nothing proves that it is',
   PG_QUERY: 'a query failed',
-  PG_DATABASE_UNKNOWN: 'a database that was named does not exist on the server, or lets nobody connect',
+  PG_DATABASE_UNKNOWN: 'a named database does not exist on the server, or allows no connections',
   PG_NAME_UNSUPPORTED: 'a name cannot be handled safely',
   PG_DUMP_FAILED: 'pg_dump failed',
-  PG_DUMP_INCOMPLETE: 'pg_dump ended, but its output is not whole',
-  PG_STALLED: 'the database did not answer, or a dump or restore of it made no progress, for too long',
+  PG_DUMP_INCOMPLETE: 'pg_dump ended, but its output is incomplete',
+  PG_STALLED: 'the database did not answer for too long, or its dump or restore made no progress',
   PG_RESTARTED: 'the database container was restarted or replaced during the run',
   PG_RESTORE_FAILED: 'pg_restore or psql failed',
-  PG_TABLE_UNKNOWN: 'a table that was named is not in the snapshot, or is none',
+  PG_TABLE_UNKNOWN: 'a named table is not in the snapshot, or is not a table',
   PG_TARGET_EXISTS: 'the database or table to restore to exists',
-  PG_TARGET_BUSY: 'the database to replace is held by something that cannot be ended',
+  PG_TARGET_BUSY: 'something that cannot be ended uses the database to replace',
   PG_NO_SPACE: 'the database server has too little free space for the restore',
-  PG_VERSION: 'the server is too old for what was asked',
+  PG_VERSION: 'the server is too old for the request',
   // volumes and files
   TREE_UNREADABLE: 'part of a volume could not be read',
-  SQLITE_TORN: 'an SQLite database could not be stored as it was at one moment',
-  SQLITE_DAMAGED: 'SQLite finds a database damaged',
+  SQLITE_TORN: 'an SQLite database could not be stored as of one moment',
+  SQLITE_DAMAGED: 'SQLite reports that a database is damaged',
   TREE_TARGET_NOT_EMPTY: 'the directory to restore into is not empty',
   TREE_TARGET_FULL: 'the directory to restore into has no space left',
   PATH_UNKNOWN: 'a snapshot holds no file of that name',
-  TREE_TARGET_REFUSED: 'the directory to restore into is not a place to restore to',
-  TREE_EMPTY: 'a source that should hold data holds nothing at all',
-  TREE_HALF_RESTORED: 'a volume holds neither the old data nor the new: a swap was cut off',
+  TREE_TARGET_REFUSED: 'Lifeboat cannot restore into this directory',
+  FILE_EXISTS: 'the file to write exists',
+  OUTPUT_FAILED: 'the output cannot be written, because its reader has ended',
+  IMPORT_UNREADABLE: 'a file to import is damaged, cut off, or has an unknown form',
+  IMPORT_REFUSED: 'a file to import asks for something that Lifeboat does not do',
+  IMPORT_INCOMPLETE: 'some statements of a dump to import failed',
+  TREE_EMPTY: 'a source that should hold data is empty',
+  TREE_HALF_RESTORED: 'a volume holds neither the old data nor the new, because a swap was cut off',
   TREE_STALLED: 'reading a volume made no progress for too long',
   // store and destinations
   SPOOL_FULL: 'the spool has too little free space',
@@ -58,42 +63,42 @@ export const ERROR_CODES = {
   DEST_UNWRITABLE: 'the destination cannot be written',
   DEST_UNREACHABLE: 'the destination does not answer',
   DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
-  DEST_FOREIGN: 'the destination does not hold the repository that it should',
-  DEST_EXISTS: 'an object of that name is stored already',
-  DEST_RULES: 'a rule of the bucket takes away, or out of reach, what backups need',
-  DELETE_REFUSED: 'the destination does not let an object be deleted',
-  DEST_DAMAGED: 'what was read back is not what was stored',
+  DEST_FOREIGN: 'the destination does not hold the expected repository',
+  DEST_EXISTS: 'an object with that name already exists',
+  DEST_RULES: 'a lifecycle rule of the bucket removes or archives objects that backups need',
+  DELETE_REFUSED: 'the destination refuses to delete an object',
+  DEST_DAMAGED: 'the data read back differs from the data stored',
   OBJECT_MISSING: 'an object that should be in the repository is missing',
   OBJECT_DAMAGED: 'an object in the repository is damaged',
-  OBJECT_ARCHIVED: 'an object lies in an archive and cannot be read at once',
-  KEY_MISSING: 'what is stored is encrypted, and no key to read it is set',
-  KEY_WRONG: 'what is stored is encrypted, and none of the keys that are set opens it',
-  SIGNATURE_MISSING: 'what should be signed is not',
-  SIGNATURE_WRONG: 'what was signed was changed, or moved to another place',
-  SIGNATURE_KEY: 'it was signed with a key that is not set',
-  CHAIN_BROKEN: 'a manifest is missing, or is not in its place among the others',
+  OBJECT_ARCHIVED: 'an object is archived and cannot be read at once',
+  KEY_MISSING: 'the data is encrypted, and no key to read it is set',
+  KEY_WRONG: 'the data is encrypted, and no configured key decrypts it',
+  SIGNATURE_MISSING: 'a signature is missing',
+  SIGNATURE_WRONG: 'signed data was changed, or moved to another place',
+  SIGNATURE_KEY: 'the data is signed with a key that is not configured',
+  CHAIN_BROKEN: 'a manifest is missing, or is not in its place in the chain',
   FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
-  SNAPSHOT_TOO_LARGE: 'a snapshot would be described by more than can be read back',
+  SNAPSHOT_TOO_LARGE: 'the description of a snapshot would be too large to read back',
   SNAPSHOT_PARTIAL: 'the newest snapshot of a server lacks a database that an older one holds',
-  SNAPSHOT_UNKNOWN: 'no snapshot of that name exists',
-  TOOL_FAILED: 'a program that Lifeboat runs did not end well',
+  SNAPSHOT_UNKNOWN: 'no snapshot has that name',
+  TOOL_FAILED: 'a program that Lifeboat runs failed',
   // runs
-  LOCKED: 'another run is under way',
+  LOCKED: 'another run is in progress',
   LEASE_LOST: 'another agent took over the repository in the middle of a run',
-  NOT_CONFIRMED: 'data would be replaced, and nobody agreed to it',
-  RESTORE_UNHEALTHY: 'the data was restored, but what uses it does not work',
+  NOT_CONFIRMED: 'data would be replaced, and nobody confirmed it',
+  RESTORE_UNHEALTHY: 'the data was restored, but the application does not work',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
-  INTERRUPTED: 'the run was asked to stop',
-  CLOCK_JUMPED: 'the clock does not go with the times of the snapshots',
+  INTERRUPTED: 'the run was interrupted',
+  CLOCK_JUMPED: 'the clock does not match the times of the snapshots',
   RUN_DIED: 'the agent ended in the middle of a run',
   NOTIFY_FAILED: 'a notification could not be sent',
-  INTERNAL: 'something that should not happen did',
+  INTERNAL: 'an unexpected error in Lifeboat',
 } as const;
 
 /** One of the stable codes of {@link ERROR_CODES}. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** The parts of an error that reports, manifests and `--json` carry. */
+/** The parts of an error in reports, manifests and `--json`. */
 export interface ErrorInfo {
   code: ErrorCode;
   message: string;
@@ -102,8 +107,8 @@ export interface ErrorInfo {
 }
 
 /**
- * The only error class of the project. `message` is lower case without a full stop; `hint` is a sentence that says what
- * to do; `cause` keeps what was caught.
+ * The only error class of the project. `message` is lower case and has no full stop. `hint` is a sentence that says what to
+ * do. `cause` is the error that was caught.
  */
 export class LifeboatError extends Error {
   readonly code: ErrorCode;
@@ -122,14 +127,14 @@ export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error i
   return error instanceof LifeboatError && codes.includes(error.code);
 }
 
-/** Returns `error` if it is a {@link LifeboatError}, else wraps it under `code` (default INTERNAL), keeping it as cause. */
+/** Returns a {@link LifeboatError} as it is. Wraps any other error under `code` (default INTERNAL), with that error as cause. */
 export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): LifeboatError {
   if (error instanceof LifeboatError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new LifeboatError(code, message, { cause: error });
 }
 
-/** Flattens an error for reports: the deepest cause's message is kept where it differs from the error's own. */
+/** Flattens an error for reports. `cause` joins the messages of up to five nested causes that differ from its own message. */
 export function errorInfo(error: unknown): ErrorInfo {
   const own = toLifeboatError(error);
   const info: ErrorInfo = { code: own.code, message: own.message };
@@ -142,7 +147,7 @@ export function errorInfo(error: unknown): ErrorInfo {
   return info;
 }
 
-/** Numbers of Linux (errno(3)) that Node has no name for: it calls them `Unknown system error -122`. */
+/** Linux error numbers (errno(3)) without a name in Node, which calls them `Unknown system error -122`. */
 const UNNAMED: Readonly<Record<string, number>> = { EBADMSG: 74, ESTALE: 116, EUCLEAN: 117, EDQUOT: 122 };
 
 /** True for a system error with one of these codes, e.g. `ENOENT`. */
@@ -153,7 +158,7 @@ export function hasErrno(error: unknown, ...codes: string[]): boolean {
   return number !== undefined && codes.some((code) => UNNAMED[code] === number);
 }
 
-/** True when a disk does not give back what is on it: a bad sector, or a file system that finds its own sums wrong. */
+/** True if a disk cannot return its data: a bad sector, or a file system that detects a wrong checksum. */
 export function isDiskError(error: unknown): boolean {
   return hasErrno(error, 'EIO', 'EBADMSG', 'EUCLEAN');
 }

@@ -1,6 +1,6 @@
 import { type ErrorCode, LifeboatError } from './errors.ts';
 
-/** The exit statuses of every command, as restic has them where it has one. */
+/** The exit statuses of every command. They match restic's where restic has one. */
 export const EXIT = { done: 0, failed: 1, usage: 2, partial: 3, nothing: 4, locked: 11, interrupted: 130 } as const;
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
@@ -18,7 +18,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   INTERRUPTED: EXIT.interrupted,
 };
 
-/** The exit status that an error ends a command with. */
+/** Returns the exit status for a command that fails with this error. */
 export function exitStatus(error: unknown): number {
   return error instanceof LifeboatError ? (BY_CODE[error.code] ?? EXIT.failed) : EXIT.failed;
 }

@@ -5,7 +5,7 @@ import { redact } from './redact.ts';
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** What the code logs through: message first, then fields. */
+/** The interface for logging: a message, then fields. */
 export interface Log {
   debug(message: string, fields?: Record<string, unknown>): void;
   info(message: string, fields?: Record<string, unknown>): void;
@@ -14,8 +14,8 @@ export interface Log {
 }
 
 /**
- * A JSON-lines log to stderr (stdout belongs to results). Every line passes {@link redact} as a whole, after
- * serialisation, so that a secret inside a nested error message is hidden too.
+ * Creates a log of JSON lines to stderr, because stdout belongs to results. {@link redact} sees each line after
+ * serialisation, so it also hides secrets in nested error messages.
  */
 export function createLog(level: LogLevel, write: (line: string) => void = (line) => process.stderr.write(line)): Log {
   const logger = pino(
@@ -32,14 +32,14 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
-/** A line of the log as a person at a terminal reads it: `warning: a listener failed: … could not be told (NOTIFY_FAILED)`. */
+/** Renders a line of the log for a terminal: `warning: a notifier failed: … (NOTIFY_FAILED)`. */
 export function readable(line: string): string {
   const { level, msg, message, code } = JSON.parse(line) as Record<'level' | 'msg' | 'message' | 'code', string>;
   const more = message === undefined ? '' : `: ${message}`;
   return `${level === 'warn' ? 'warning' : level}: ${msg}${more}${code === undefined ? '' : ` (${code})`}\n`;
 }
 
-/** A log that also keeps its last `limit` lines as plain text, for the body of pings and messages. */
+/** Wraps a log. The wrapper also keeps the last `limit` lines as plain text, for the body of pings and messages. */
 export function withTail(log: Log, limit = 100): { log: Log; tail(): string[] } {
   const lines: string[] = [];
   const keep = (name: keyof Log) => (message: string, fields?: Record<string, unknown>) => {
@@ -55,5 +55,5 @@ export function withTail(log: Log, limit = 100): { log: Log; tail(): string[] } 
   };
 }
 
-/** A log that says nothing. */
+/** A log that discards everything. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -1,6 +1,6 @@
 /**
- * Secrets are hidden by value: whatever was registered never leaves in a log line, error, notification or report, also
- * not base64 or URL encoded.
+ * Secrets are hidden by value. A registered value never appears in a log line, error, notification or report, not even
+ * encoded as base64 or in a URL.
  */
 const MASK = '[redacted]';
 const known = new Set<string>();
@@ -9,7 +9,7 @@ let ordered: string[] = [];
 /** Values shorter than this are not hidden: masking every "a" would make logs useless and protect nothing. */
 const MIN_LENGTH = 4;
 
-/** Registers a secret value with all the forms it may be met in. Returns the value, for use in expressions. */
+/** Registers a secret value in all forms that output may contain. Returns the value, for use in expressions. */
 export function registerSecret(value: string): string {
   if (value.length < MIN_LENGTH) return value;
   const bytes = Buffer.from(value, 'utf8');
@@ -19,12 +19,12 @@ export function registerSecret(value: string): string {
   forms.push(bytes.toString('base64'), bytes.toString('base64url'), bytes.toString('hex'), ...insideBase64(bytes));
   for (const text of forms) known.add(text.replace(/=+$/, '') || text);
   known.add(value);
-  // Longest first, so that a secret that contains another is masked whole.
+  // Longest first: a secret that contains another one is masked as a whole.
   ordered = [...known].sort((a, b) => b.length - a.length);
   return value;
 }
 
-/** Forgets all of them: for tests, which share a process. */
+/** Forgets all secrets. For tests, which share a process. */
 export function forgetSecrets(): void {
   known.clear();
   ordered = [];
@@ -34,15 +34,18 @@ function lowerEscapes(url: string): string {
   return url.replace(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
 }
 
-/** Shorter pieces of base64 are met by chance. */
+/** Shorter pieces of base64 occur by chance. */
 const MIN_BASE64 = 8;
 
-/** What a secret looks like in the base64 of a longer text (`user:secret`): it depends on where in a group of three bytes it starts. */
+/**
+ * Returns the forms of a secret within the base64 of a longer text (`user:secret`). They depend on where in a group of three
+ * bytes the secret starts.
+ */
 function insideBase64(bytes: Buffer): string[] {
   const pieces: string[] = [];
   for (const before of [0, 1, 2]) {
     const text = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64');
-    // Only the characters that the secret alone decides.
+    // Only characters that depend on nothing but the secret.
     const piece = text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
     if (piece.length >= MIN_BASE64) pieces.push(piece, piece.replaceAll('+', '-').replaceAll('/', '_'));
   }
@@ -57,8 +60,8 @@ export function redact(text: string): string {
 }
 
 /**
- * Applies {@link redact} to every string inside a JSON-like value. Strings are redacted one by one, not in the serialised
- * text: there, a secret of digits inside a number would leave text that is no JSON.
+ * Applies {@link redact} to every string in a JSON-like value, one by one. In the serialised text, a secret of digits could
+ * match inside a number, and the result would not be JSON.
  */
 export function redactDeep<T>(value: T): T {
   return JSON.parse(JSON.stringify(value), (_key, part: unknown) =>

@@ -1,8 +1,8 @@
 import { unlessAborted } from '../base/abort.ts';
-import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
 import { PROBE_RUN } from '../docker/helper-labels.ts';
 import { keptDatabases } from '../kept/databases.ts';
-import type { Mount, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
+import type { Mount, Note, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
 import { cutToWidth, plural } from '../report/format.ts';
 import type { Probed } from '../report/listing.ts';
 import type { State } from '../run/state.ts';
@@ -15,10 +15,11 @@ import {
 import { readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
+import { HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import { treeFindings } from './tree-findings.ts';
 
 interface ProbeDeps {
   project: string;
@@ -33,6 +34,9 @@ interface ProbeDeps {
 
 /** How long one source may take to answer, milliseconds. */
 const LIMIT_MS = 20_000;
+/** How long after the start of its container a server may still be on its way up, milliseconds. A run waits as long for it. */
+const STARTING_MS = 3 * 60_000;
+const NOT_READY = 'is not ready yet: its container has just started, and a run waits for it';
 /** Columns for the names of databases in a volume. */
 const NAMES_WIDTH = 40;
 
@@ -43,26 +47,46 @@ const NAMES_WIDTH = 40;
 export async function probe(
   plan: Plan,
   deps: ProbeDeps,
-): Promise<{ probes: Map<string, Probed>; problems: Problem[] }> {
+): Promise<{ probes: Map<string, Probed>; problems: Problem[]; notes: Note[]; empty: string[] }> {
   const probes = new Map<string, Probed>();
   const problems: Problem[] = [];
+  const notes: Note[] = [];
+  const empty: string[] = [];
   for (const source of plan.sources) {
     const limit = AbortSignal.timeout(LIMIT_MS);
     try {
-      const { missing = [], warnings = [], ...probed } = await probeOne(source, deps, limit);
+      const { missing = [], warnings = [], found, ...probed } = await probeOne(source, deps, limit);
       probes.set(source.name, probed);
       problems.push(...missing.map(({ error }) => toProblem(source, errorInfo(error))));
       problems.push(...warnings.map((message) => missingDatabase(source, message)));
+      problems.push(...(found?.problems ?? []));
+      notes.push(...(found?.notes ?? []));
+      if (found?.empty) empty.push(source.name);
     } catch (error) {
       probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
-      problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
+      const notReady = isStarting(source, error, new Date());
+      if (notReady) notes.push({ subject: source.name, message: NOT_READY });
+      else problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
     }
   }
-  return { probes, problems };
+  return { probes, problems, notes, empty };
 }
 
-/** `missing`: databases that are to be backed up and cannot be; `warnings`: what the container names and the server has not. */
-type Look = Probed & { missing?: readonly MissingDatabase[]; warnings?: readonly string[] };
+/**
+ * `missing`: databases that are to be backed up and cannot be; `warnings`: databases that the container names and the server does
+ * not have; `found`: what the files of a tree show.
+ */
+type Look = Probed & {
+  missing?: readonly MissingDatabase[];
+  warnings?: readonly string[];
+  found?: { problems: Problem[]; notes: Note[]; empty: boolean };
+};
+
+/** True for a server that does not answer soon after its container started: a first start takes a while. */
+function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
+  if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE')) return false;
+  return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
+}
 
 function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
   return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
@@ -75,17 +99,19 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
     const look = async () => {
       const control = await tools.control();
       const { version } = await readServerFacts(control);
-      const kept = await keptDatabases(deps.state, source.name);
       const listed = await listDatabases(control);
+      const kept = await keptDatabases(deps.state, source.name, listed);
       const unknown = missingNamed(source, tools.named, listed);
       return { version, unknown, ...chooseDatabases(source, listed, kept) };
     };
-    const { version, databases, missing, templates, unknown } = await unlessAborted(look(), signal);
+    const { version, databases, missing, templates, unknown, warnings: unasked } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);
     const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
     const without = templates.length > 0 ? ` · not ${templates.join(', ')}: a template` : '';
     const size = databases.reduce((total, one) => total + one.size, 0);
-    return { what: `Postgres ${version} · ${shown}${without}`, size, missing, warnings: unknown };
+    const notes = unasked.map((message) => ({ subject: source.name, message }));
+    const what = `Postgres ${version} · ${shown}${without}`;
+    return { what, size, missing, warnings: unknown, found: { problems: [], notes, empty: false } };
   } finally {
     await tools.close();
   }
@@ -95,20 +121,23 @@ async function probeTree(
   source: Exclude<PlannedSource, PostgresSource>,
   deps: ProbeDeps,
   signal: AbortSignal,
-): Promise<Probed> {
+): Promise<Look> {
   const { root, reach } = treeOf(source, deps);
-  const filters =
-    source.kind === 'volume' ? { include: source.include, exclude: source.exclude } : { include: [], exclude: [] };
+  const { exclude } = source;
+  const leaveOut = leftOutOf(source);
   const measured: MeasuredTree = await deps.treeStore.measure({
     root,
     reach,
-    ...filters,
+    include: source.kind === 'volume' ? source.include : [],
+    exclude,
+    ...(leaveOut ? { leaveOut } : {}),
     runId: probeRun(),
     signal,
   });
   const files = source.kind === 'files' ? ` · ${plural(measured.files, 'file')}` : '';
   const what = where(source) + files + databasesText(source, measured);
-  return { what, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }) };
+  const found = { ...treeFindings(source, measured), empty: measured.whole && measured.files === 0 };
+  return { what, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }), found };
 }
 
 /** The SQLite databases of a tree, and how they are backed up. */

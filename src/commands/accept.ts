@@ -4,7 +4,7 @@ import { plural } from '../report/format.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat accept`: a source, a copy or the destination is as it should be. */
+/** `lifeboat accept`: confirms that a source, a copy or the destination changed on purpose. */
 export async function accept(call: Call): Promise<number> {
   const { app, operands } = call;
   const source = operands[0] as string;
@@ -14,8 +14,8 @@ export async function accept(call: Call): Promise<number> {
   const seen = snapshots.some(({ manifest }) => source in manifest.sources);
   const planned = (await app.plan()).sources.some(({ name }) => name === source);
   if (!seen && !planned) {
-    throw new LifeboatError('SOURCE_UNKNOWN', `neither a snapshot nor the plan knows ${source}`, {
-      hint: 'See `lifeboat plan` and `lifeboat snapshots`.',
+    throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot has a source ${source}, nor does the plan`, {
+      hint: '`lifeboat plan` and `lifeboat snapshots` list the sources.',
     });
   }
   const at = new Date().toISOString();
@@ -24,15 +24,15 @@ export async function accept(call: Call): Promise<number> {
   print(
     call,
     { accepted: source },
-    () => `Accepted: ${source} may be gone, empty or smaller than it was. Its newest good snapshot stays.`,
+    () => `Accepted: ${source} may be gone, empty or smaller than before. Lifeboat keeps its newest good snapshot.`,
   );
   return EXIT.done;
 }
 
-/** Forgets that the copy was ever complete, so that the next run may fill it again. */
+/** Forgets that the copy was complete, so the next run may fill it again. */
 async function acceptCopy(call: Call, name: string): Promise<number> {
   const { state, lock } = call.app;
-  // A run that is under way writes the same.
+  // A run in progress writes the same state.
   const held = await lock();
   try {
     const copies = await state.copies();
@@ -41,14 +41,14 @@ async function acceptCopy(call: Call, name: string): Promise<number> {
   } finally {
     await held.release();
   }
-  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty; the next run fills it again.`);
+  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty. The next run fills it again.`);
   return EXIT.done;
 }
 
-/** Whatever the destination holds now, or nothing, is what backups go to from now on. */
+/** Makes the present content of the destination, or an empty place, the repository from now on. */
 async function acceptDestination(call: Call): Promise<number> {
   const { lock, own, repository, settings } = call.app;
-  // A run that is under way has opened the one that is known.
+  // A run in progress works with the repository that is known.
   const held = await lock();
   try {
     const { info, how } = await own.accept();
@@ -70,4 +70,4 @@ async function acceptDestination(call: Call): Promise<number> {
 }
 
 const NEW_HAS_COPIES =
-  'The copies belong to the repository before, and refuse this one: give them empty places, or empty the destination and bring back what a copy has with `lifeboat copy --from`.';
+  'The copies belong to the former repository and refuse this one. Give them empty places. Or empty the destination, and fill it from a copy with `lifeboat copy --from`.';

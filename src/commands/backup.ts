@@ -26,7 +26,7 @@ async function checkNames(app: App, names: readonly string[]): Promise<void> {
   const unknown = names.filter((name) => !known.includes(name));
   if (unknown.length === 0) return;
   throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
-    hint: known.length > 0 ? `There is: ${known.join(', ')}.` : 'No source is known; see `lifeboat plan`.',
+    hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no source. See `lifeboat plan`.',
   });
 }
 

@@ -10,12 +10,12 @@ import type { Settings } from '../plan/settings.ts';
 import { formatBytes, formatCount, plural, table } from '../report/format.ts';
 import { type Call, print } from './call.ts';
 
-/** The commands that look after a bucket. They need no Docker, and mostly a key with more rights than the agent's. */
+/** The commands that manage a bucket. They need no Docker. Most need a key with more rights than the agent's. */
 
-/** A command line that is about a bucket. */
+/** A call of a bucket command. */
 type BucketCall = Pick<Call, 'io' | 'options' | 'json'> & { settings: Settings };
 
-/** A look, before everything else is shown, does not wait for a server for long. */
+/** Limits for a look at a bucket before other output appears: a server must not delay it for long. */
 const BRIEF = { attempts: 2, silenceMs: 5000 };
 
 const destinationOf = ({ options }: BucketCall) => options.destination as string | undefined;
@@ -41,7 +41,7 @@ export async function policy(call: BucketCall): Promise<number> {
     ...(typeof lock === 'number' ? { lockDays: lock } : {}),
     ...(typeof principal === 'string' ? { principal } : {}),
   });
-  // As it is: the name of a user may be that of its key, which is taken out of everything else.
+  // Unredacted: the name of a user may equal its key id, which all other output hides.
   io.out(`${JSON.stringify(document, null, call.json ? 0 : 2)}\n`);
   return EXIT.done;
 }
@@ -51,20 +51,23 @@ export async function bringBack(call: BucketCall): Promise<number> {
   const bucket = openBucket(settings, io.env, { destination: destinationOf(call) });
   const yes = options.yes === true;
   const before = options.before as Date;
-  const mended = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
-  print(call, { before: before.toISOString(), done: yes, ...mended }, () =>
-    renderMended(bucket.s3.name, before, mended, yes),
+  const result = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
+  print(call, { before: before.toISOString(), done: yes, ...result }, () =>
+    renderUndelete(bucket.s3.name, before, result, yes),
   );
-  if (mended.failed.length > 0) return EXIT.partial;
-  return mended.same + mended.undeleted + mended.copied === 0 ? EXIT.nothing : EXIT.done;
+  if (result.failed.length > 0) return EXIT.partial;
+  return result.same + result.undeleted + result.copied === 0 ? EXIT.nothing : EXIT.done;
 }
 
-/** Rules of the buckets of the destination and its copies that would harm backups. None of a bucket that is not there, or where nobody may look. */
+/**
+ * Returns the lifecycle rules that would harm backups, in the buckets of the destination and of its copies. A bucket that
+ * does not exist or cannot be read yields none.
+ */
 export async function bucketProblems(settings: Settings, env: NodeJS.ProcessEnv): Promise<Problem[]> {
   const places = [settings.destination, ...settings.copies.map(({ location }) => location)];
   const problems = places.filter(isS3).map(async (destination) => {
     const bucket = openBucket(settings, env, { destination, limits: BRIEF });
-    // What else is wrong there is told by whoever needs it.
+    // Other commands report what else is wrong there.
     const rules = await bucket.harmfulRules().catch(() => []);
     return ruleProblems(bucket.s3.name, rules);
   });
@@ -73,7 +76,7 @@ export async function bucketProblems(settings: Settings, env: NodeJS.ProcessEnv)
 
 function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boolean): string {
   const states = {
-    ...{ 'as wanted': 'as it should be', 'to do': 'would be set', done: 'set', left: 'left as it is' },
+    ...{ 'as wanted': 'ok', 'to do': 'would be set', done: 'set', left: 'left unchanged' },
     ...{ 'not here': 'not possible here', failed: 'FAILED' },
   };
   const rows = steps.map(({ name: what, is, wanted, state }) => [
@@ -85,25 +88,31 @@ function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boole
   for (const { name: what, why } of steps) if (why !== undefined) lines.push(`! ${what}: ${why}`);
   for (const { message, hint, code } of ruleProblems(name, problems)) lines.push(`! ${message} (${code})`, `  ${hint}`);
   const todo = steps.some(({ state }) => state === 'to do');
-  if (!yes) lines.push(todo ? 'Nothing was changed: --yes sets it.' : 'Nothing is to be done.');
+  if (!yes) lines.push(todo ? 'Nothing was changed. Apply the settings with --yes.' : 'Nothing to do.');
   return lines.join('\n');
 }
 
-function renderMended(name: string, before: Date, mended: Mended, yes: boolean): string {
-  const { same, undeleted, copied, hidden, bytes, failed } = mended;
+function renderUndelete(name: string, before: Date, result: Mended, yes: boolean): string {
+  const { same, undeleted, copied, hidden, bytes, failed } = result;
   const will = yes ? '' : 'would be ';
   const lines = [
-    `${name} as it was at ${before.toISOString()}: ${plural(same, 'object')} ${same === 1 ? 'is' : 'are'} as then`,
-    `  ${formatCount(undeleted)} deleted since, ${will}brought back`,
+    `${name} as of ${before.toISOString()}: ${plural(same, 'object')} unchanged`,
+    `  ${formatCount(undeleted)} deleted since, ${will}restored`,
     `  ${formatCount(copied)} overwritten since, ${will}copied back`,
-    `  ${formatCount(hidden)} stored since, ${will}hidden; their content stays as a version`,
-    `  ${formatBytes(bytes)} in all`,
+    `  ${formatCount(hidden)} stored since, ${will}hidden (the bucket keeps them as versions)`,
+    `  ${formatBytes(bytes)} in total`,
   ];
   for (const { key, error } of failed.slice(0, 10)) {
     lines.push(`! ${key}: ${error.message}${error.cause === undefined ? '' : `: ${error.cause}`} (${error.code})`);
   }
   if (failed.length > 10) lines.push(`! and ${plural(failed.length - 10, 'other object')}`);
-  if (!yes) lines.push('Nothing was changed: --yes does it. Stop Lifeboat first (`docker compose stop lifeboat`).');
-  else lines.push('Now `lifeboat check --read-data`, then a new key for Lifeboat: the old one is known to somebody.');
+  if (!yes)
+    lines.push(
+      'Nothing was changed. Stop Lifeboat (`docker compose stop lifeboat`), then apply the changes with --yes.',
+    );
+  else
+    lines.push(
+      'Now run `lifeboat check --read-data`. Then give Lifeboat a new key, because somebody else has the old one.',
+    );
   return lines.join('\n');
 }

@@ -7,11 +7,13 @@ import type { Paint } from '../report/paint.ts';
 export interface Io {
   env: NodeJS.ProcessEnv;
   stdin: NodeJS.ReadStream;
+  /** for binary output: an archive */
+  stdout: NodeJS.WriteStream;
   /** results */
   out(text: string): void;
   /** progress, logs and errors */
   err(text: string): void;
-  /** what to draw progress on */
+  /** where progress is drawn */
   terminal: NodeJS.WriteStream;
   paint: Paint;
   /** aborts with INTERRUPTED on SIGTERM and SIGINT */
@@ -23,7 +25,7 @@ export interface Io {
 export type Operands = readonly (string | string[] | undefined)[];
 export type Options = Record<string, unknown>;
 
-/** One command line: the app it is run on, and what was asked. */
+/** One call of a command: the app, its arguments, and its input and output. */
 export interface Call {
   app: App;
   io: Io;
@@ -32,7 +34,7 @@ export interface Call {
   json: boolean;
 }
 
-/** Prints a result: as JSON, or as text made only when it is wanted. */
+/** Prints a result as JSON, or else as the text that `text` makes. Secrets are hidden in both. */
 export function print({ io, json }: Pick<Call, 'io' | 'json'>, value: unknown, text: () => string): void {
   io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
 }

@@ -7,13 +7,13 @@ import { SPOOL } from '../run/mounts.ts';
 import { bucketProblems } from './bucket.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat check`: 0 whole, 3 when part of it can still be restored, 1 when nothing can. */
+/** `lifeboat check`. Exit status: 0 undamaged, 3 a part can still be restored, 1 nothing can be restored. */
 export async function checkRepository(call: Call): Promise<number> {
   const { app, io, options, json } = call;
   const wanted = options.readData;
   const readData = wanted === true ? 1 : typeof wanted === 'number' ? wanted : 0;
   const repository = await app.repository({ create: false });
-  // What is remembered is about the destination.
+  // The remembered position belongs to the destination.
   const after = readData < 1 && !app.otherRepository ? await app.state.checkedTo() : undefined;
   const line = createMeterLine(json ? undefined : io.terminal, 'reading');
   const result = await check(repository, {
@@ -37,7 +37,11 @@ export async function checkRepository(call: Call): Promise<number> {
   return statusOf(result, rules.length);
 }
 
-/** The exit status of a check. `rules`: how many rules of buckets would take backups away. */
+/**
+ * Returns the exit status of a check.
+ *
+ * @param rules number of lifecycle rules of buckets that would remove backups
+ */
 export function statusOf(result: CheckResult, rules: number): number {
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
   if (result.stopped) return EXIT.failed;
@@ -47,11 +51,11 @@ export function statusOf(result: CheckResult, rules: number): number {
   return result.usable ? EXIT.partial : EXIT.failed;
 }
 
-/** A flipped bit leaves the size as it was: without this list the next backup would go on referring to the object. */
+/** Remembers damaged objects. A flipped bit does not change the size, so the next backup would refer to the object again. */
 async function rememberDamaged({ app }: Call, result: CheckResult, readData: number): Promise<void> {
   const { damaged, unread, stopped } = result;
   const known = await app.state.damaged();
-  // A whole reading knows better than any before it.
+  // A check that reads everything replaces all earlier results.
   const before = readData >= 1 && !stopped && unread.length === 0 ? [] : known;
   const keys = [...new Set([...before, ...damaged.map(({ key }) => key)])];
   if (known.length > 0 || keys.length > 0) await app.state.saveDamaged(keys);
@@ -64,15 +68,15 @@ function signatureLines({ snapshots, signatures: { checked, signed, unsigned, ke
       `${formatCount(signed)} signed with ${keys.map((key) => `key ${key}`).join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
     ];
   }
-  const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, and as they were signed`];
+  const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, with valid signatures`];
   if (unsigned.length > 0) {
     const some = unsigned.slice(0, 3).join(', ') + (unsigned.length > 3 ? ', …' : '');
-    lines.push(`Not signed, from before the key was set: ${some}. A restore of these needs --unsigned.`);
+    lines.push(`Not signed, because they are older than the key: ${some}. Restore them with --unsigned.`);
   }
   return lines;
 }
 
-/** What is left of each source when something is damaged. Only a snapshot that holds the whole source is called whole. */
+/** Says what can still be restored of each source. A whole snapshot is one that holds the whole source. */
 export function restorableLines({ restorable, whole }: Pick<CheckResult, 'restorable' | 'whole'>): string[] {
   return Object.entries(restorable).map(([source, id]) => {
     const wholeId = whole[source] ?? null;
@@ -84,7 +88,7 @@ export function restorableLines({ restorable, whole }: Pick<CheckResult, 'restor
 
 function renderCheck(result: CheckResult, otherRepository: boolean, copies: readonly { name: string }[]): string {
   const { snapshots, objects, bytes, bytesRead, damaged, unread, stopped, manifests, affected } = result;
-  const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (--read-data does)';
+  const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (use --read-data)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
   lines.push(...signatureLines(result));
   for (const { encryption, id, snapshots } of result.keys) {
@@ -93,7 +97,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
   }
   if (result.ahead.length > 0) {
     const ids = result.ahead.join(', ');
-    lines.push(`Dated in the future, since a clock was wrong: ${ids}. The order of snapshots is not affected.`);
+    lines.push(`Dated in the future, because a clock was wrong: ${ids}. The order of the snapshots is not affected.`);
   }
   for (const { error } of result.records) lines.push(`! ${error.message} (${error.code})`, `  ${error.hint}`);
   for (const { error } of manifests) {
@@ -105,35 +109,35 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
       extent === 'whole'
         ? 'cannot be restored'
         : unknown
-          ? `some of ${plural(files, 'file')} cannot be restored; which, its index would say: that takes a key`
+          ? `some of ${plural(files, 'file')} cannot be restored (a key is needed to read which)`
           : `${plural(files, 'file')} cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }
   if (unread.length > 0) {
     const hint = unread[0]?.error.hint;
     lines.push(
-      `  ${plural(unread.length, 'object')} could not be read now, which does not make it damaged.${hint ? ` ${hint}` : ''}`,
+      `  ${plural(unread.length, 'object')} could not be read now. That does not mean damage.${hint ? ` ${hint}` : ''}`,
     );
   }
   if (stopped) {
-    lines.push(`! the rest could not be looked at: ${stopped.message} (${stopped.code})`);
+    lines.push(`! the rest could not be checked: ${stopped.message} (${stopped.code})`);
     if (stopped.hint) lines.push(`  ${stopped.hint}`);
   }
   if (damaged.length === 0 && manifests.length === 0) {
-    const isWell = !stopped && unread.length === 0 && result.records.length === 0;
-    return (isWell ? [...lines, 'No problem found.'] : lines).join('\n');
+    const isClean = !stopped && unread.length === 0 && result.records.length === 0;
+    return (isClean ? [...lines, 'No problem found.'] : lines).join('\n');
   }
   lines.push(...restorableLines(result));
   if (otherRepository) {
-    // Without its own check, the destination may have lost what is damaged here.
-    const mend =
-      'If `lifeboat check` finds no problem at the destination: delete what is damaged here, and `lifeboat copy` brings it again.';
-    return [...lines, ...(damaged.length > 0 ? [mend] : [])].join('\n');
+    // The destination may have lost the same objects: only its own check can tell.
+    const repair =
+      'If `lifeboat check` finds no problem at the destination, delete the damaged objects here. `lifeboat copy` then stores them again.';
+    return [...lines, ...(damaged.length > 0 ? [repair] : [])].join('\n');
   }
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
-  if (elsewhere !== '') lines.push(`A copy may have it: restore with ${elsewhere}.`);
+  if (elsewhere !== '') lines.push(`A copy may have the data: restore with ${elsewhere}.`);
   return [
     ...lines,
-    'Back up again now: what is damaged is stored anew. Keep the damaged snapshots until it is done.',
+    'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.',
   ].join('\n');
 }

@@ -4,7 +4,7 @@ import { redact } from '../base/redact.ts';
 import type { Consent } from '../restore/context.ts';
 import type { Call, Options } from './call.ts';
 
-/** How long a question waits for its answer, milliseconds: nothing else runs meanwhile. */
+/** How long a question waits for its answer, in milliseconds. Nothing else runs meanwhile. */
 const ANSWER_LIMIT_MS = 10 * 60_000;
 
 export function consent(call: Call): Consent {
@@ -19,23 +19,27 @@ export function consent(call: Call): Consent {
   };
 }
 
-/** A person types the name of what is replaced; a script says --yes. NOT_CONFIRMED otherwise. */
+/**
+ * Asks a person to type the name of the data that is replaced. A script passes --yes instead.
+ *
+ * @throws NOT_CONFIRMED
+ */
 async function ask({ io, json }: Call, name: string): Promise<void> {
   if (!io.stdin.isTTY || json) {
     throw new LifeboatError('NOT_CONFIRMED', 'data would be replaced, and there is no terminal to ask on', {
-      hint: 'Look at it with --dry-run, then say --yes. Nothing was changed.',
+      hint: 'Nothing was changed. Look at the effect with --dry-run, then pass --yes.',
     });
   }
   const lines = createInterface({ input: io.stdin, output: io.terminal });
   const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
-  // Ctrl+D ends the input, and the question would never be answered.
+  // Ctrl+D ends the input. Without this, the question would wait for its answer forever.
   const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
   try {
-    const question = lines.question(`Type ${name} to go on: `, { signal: AbortSignal.any([io.signal, limit]) });
+    const question = lines.question(`Type ${name} to continue: `, { signal: AbortSignal.any([io.signal, limit]) });
     if ((await Promise.race([question, ended])).trim() === name) return;
   } catch (error) {
     if (io.signal.aborted) throw io.signal.reason;
-    // Ctrl+C is an answer too.
+    // Ctrl+C counts as a refusal.
     if (!(error instanceof Error && error.name === 'AbortError')) throw error;
   } finally {
     lines.close();

@@ -3,11 +3,11 @@ import { copyLines } from '../report/copy-text.ts';
 import { createMeterLine } from '../report/meter-line.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat copy`: 0 all are up to date, 3 some are, 1 none is, 4 there is none. */
+/** `lifeboat copy`. Exit status: 0 all copies are up to date, 3 some are, 1 none is, 4 there are no copies. */
 export async function copy(call: Call): Promise<number> {
   const { app, io, json } = call;
   const line = createMeterLine(json ? undefined : io.terminal, 'copying');
-  // Copies are made side by side; the line shows all of them together.
+  // Copies run in parallel. The line shows their sum.
   const known = new Map<string, [number, number]>();
   const progress = (name: string, done: number, total: number) => {
     known.set(name, [done, total]);
@@ -17,7 +17,9 @@ export async function copy(call: Call): Promise<number> {
   const reports = await app.copy({ signal: io.signal, progress }).finally(() => line.clear());
   const now = new Date();
   print(call, { copies: reports }, () =>
-    reports.length === 0 ? 'No copy is set up: see LIFEBOAT_COPY.' : copyLines(reports, now, io.paint).join('\n'),
+    reports.length === 0
+      ? 'No copies are configured: see LIFEBOAT_COPY.'
+      : copyLines(reports, now, io.paint).join('\n'),
   );
   if (reports.length === 0) return EXIT.nothing;
   const good = reports.filter(({ status }) => status === 'ok').length;

@@ -6,7 +6,7 @@ export async function testNotify(call: Call): Promise<number> {
   const results = await testNotifiers(call.app.notifiers);
   print(call, results, () =>
     results.length === 0
-      ? 'No notifier is set up: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
+      ? 'No notifiers are configured: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
       : results
           .map(
             ({ name, ok, detail, error }) =>

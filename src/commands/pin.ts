@@ -11,16 +11,17 @@ export async function pin(call: Call): Promise<number> {
   const reason = (call.options.reason as string | undefined)?.trim() || 'no reason given';
   const before = (await readPins(repository)).get(id);
   if (!before) await putPin(repository, id, { reason, at: new Date().toISOString() });
-  // A prune writes the tombstone first and then looks for a pin: one of the two sees the other.
+  // A prune writes the tombstone, then looks for a pin. A pin is written before this look for a tombstone. So one of the
+  // two always sees the other.
   if ((await tombstoneIds(repository)).includes(id)) {
     await deletePin(repository, id);
-    throw new LifeboatError('SNAPSHOT_UNKNOWN', `${id} is being removed by a prune`, {
-      hint: '`lifeboat snapshots` lists what there is.',
+    throw new LifeboatError('SNAPSHOT_UNKNOWN', `a prune is removing ${id}`, {
+      hint: '`lifeboat snapshots` lists the snapshots.',
     });
   }
-  const kept = before?.reason ?? reason;
-  print(call, { snapshot: id, pinned: kept }, () =>
-    before ? `${id} was pinned before: ${kept}` : `${id} is kept until \`lifeboat unpin ${id}\`: ${kept}`,
+  const shown = before?.reason ?? reason;
+  print(call, { snapshot: id, pinned: shown }, () =>
+    before ? `${id} was already pinned: ${shown}` : `Pinned ${id} until \`lifeboat unpin ${id}\`: ${shown}`,
   );
   return EXIT.done;
 }
@@ -31,9 +32,7 @@ export async function unpin(call: Call): Promise<number> {
   const before = (await readPins(repository)).get(id);
   if (before) await deletePin(repository, id);
   print(call, { snapshot: id, unpinned: before?.reason ?? null }, () =>
-    before
-      ? `${id} is kept as LIFEBOAT_KEEP says from now on; it was pinned: ${before.reason}`
-      : `${id} was not pinned.`,
+    before ? `Unpinned ${id}: retention now decides about it. The pin said: ${before.reason}` : `${id} was not pinned.`,
   );
   return before ? EXIT.done : EXIT.nothing;
 }

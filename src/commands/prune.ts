@@ -4,8 +4,6 @@ import { renderPrune } from '../report/prune-text.ts';
 import { renderError } from '../report/text.ts';
 import { type Call, print } from './call.ts';
 
-/** The commands that decide what is kept. */
-
 export async function prune(call: Call): Promise<number> {
   const { app, io, options } = call;
   const request = { dryRun: options.dryRun === true, clockIsRight: options.clockIsRight === true };

@@ -27,7 +27,7 @@ export async function restore(call: Call): Promise<number> {
   const display = createProgress(call.io.terminal, { paint: call.io.paint });
   const say: Consent['say'] = (line) => {
     if (call.json) return;
-    // What was under way is done when the next step is told.
+    // The next step starts, so the progress of the last one is final.
     display.close();
     display.write(`${redact(line)}\n`);
   };
@@ -35,7 +35,7 @@ export async function restore(call: Call): Promise<number> {
   const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
     if (request.dryRun) return 'Nothing was changed: this was a dry run.';
-    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is there already';
+    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is already there';
     return [
       `Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),

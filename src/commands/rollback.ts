@@ -12,7 +12,7 @@ export async function rollback(call: Call): Promise<number> {
     print(
       call,
       { forgotten },
-      () => `Forgotten: restore ${forgotten.id} of ${forgotten.source} cannot be rolled back any more.`,
+      () => `Forgotten: restore ${forgotten.id} of ${forgotten.source} can no longer be rolled back.`,
     );
     return EXIT.done;
   }

@@ -1,20 +1,25 @@
 import { hintAtCopies, type OtherRepository } from '../app/other-repository.ts';
-import { LifeboatError } from '../base/errors.ts';
+import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { readable } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import { ansiPaint, plainPaint } from '../report/paint.ts';
 import type { Call, Io, Operands, Options } from './call.ts';
 
-/** The Io of this process. */
+/** Connects a command to the streams and signals of this process. */
 export function processIo(): Io {
   const stop = new AbortController();
   const interrupt = () => stop.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, interrupt);
+  process.stdout.on('error', (error) => {
+    // A program such as `head` may stop reading early. An export reports that by itself.
+    if (!hasErrno(error, 'EPIPE')) throw error;
+  });
   const paint = process.stdout.isTTY && !process.env.NO_COLOR ? ansiPaint : plainPaint;
   return {
     env: process.env,
     stdin: process.stdin,
+    stdout: process.stdout,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     terminal: process.stderr,
@@ -30,7 +35,7 @@ export function processIo(): Io {
     },
     end() {
       for (const name of ['SIGTERM', 'SIGINT'] as const) {
-        // What the command came to is said already: a signal from now on changes nothing about it.
+        // The result is printed, so a signal no longer changes it.
         process.on(name, () => process.exit());
         process.off(name, interrupt);
       }
@@ -38,12 +43,12 @@ export function processIo(): Io {
   };
 }
 
-/** Runs one command; resolves to its exit status. */
+/** Runs one command. Resolves to its exit status. */
 export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
   if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
   const { createApp, createBase } = await import('../app/app.ts');
   const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
-  // JSON would tear the display of a terminal; whoever looks for a fault needs all its fields.
+  // JSON lines would break up the progress display of a terminal. Debugging needs all their fields.
   const forPeople = name !== 'daemon' && io.terminal.isTTY && level !== 'debug' && level !== 'trace';
   const write = forPeople ? (line: string) => io.err(readable(line)) : io.err;
   const base = createBase(level === undefined ? io.env : { ...io.env, LOG_LEVEL: level }, write);
@@ -51,7 +56,7 @@ export async function run(name: string, operands: Operands, options: Options, io
   if (name.startsWith('bucket-')) {
     const { bringBack, policy, setup } = await import('./bucket.ts');
     const verb = { 'bucket-setup': setup, 'bucket-policy': policy, 'bucket-undelete': bringBack }[name];
-    // Without an engine: a bucket may have to be looked after when the host is gone.
+    // These need no engine: the host may be gone when somebody has to manage its bucket.
     if (verb) return verb({ settings: base.settings, io, options, json });
   }
   const app = await createApp({ ...base, hurry: io.signal }, otherRepositoryOf(options));
@@ -63,7 +68,7 @@ export async function run(name: string, operands: Operands, options: Options, io
 }
 
 /** The commands that take --from. */
-const CAN_READ_COPIES = new Set(['restore', 'snapshots', 'show', 'check']);
+const CAN_READ_COPIES = new Set(['restore', 'export', 'snapshots', 'show', 'check']);
 
 function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
   if (typeof from !== 'string') return undefined;
@@ -78,6 +83,8 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   plan: async (call) => (await import('./plan.ts')).showPlan(call),
   backup: async (call) => (await import('./backup.ts')).backup(call),
   restore: async (call) => (await import('./restore.ts')).restore(call),
+  export: async (call) => (await import('./export.ts')).exportArchive(call),
+  import: async (call) => (await import('./import.ts')).importBackup(call),
   rollback: async (call) => (await import('./rollback.ts')).rollback(call),
   snapshots: async (call) => (await import('./snapshots.ts')).listSnapshots(call),
   show: async (call) => (await import('./show.ts')).show(call),

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import { formatBytes, plural, table } from '../report/format.ts';
+import { formatBytes, oneLine, plural, table } from '../report/format.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -18,7 +18,7 @@ export async function show(call: Call): Promise<number> {
   const { app } = call;
   const seen = app.otherRepository ? undefined : await app.state.chainEnd(app.project);
   const look = { unsigned: true, lookOnly: true, seen, signal: call.io.signal };
-  // The newest snapshot of all may be one of another source.
+  // The newest snapshot may not have this source.
   const manifest =
     name === 'latest' && source !== undefined
       ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
@@ -49,11 +49,12 @@ function renderManifest(manifest: Manifest): string {
     formatBytes(entry.bytes),
     `${formatBytes(entry.newBytes)} new`,
   ]);
-  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger} · by Lifeboat ${manifest.agentVersion}`;
+  const imported = manifest.imported ? ` of ${oneLine(manifest.imported.file)}, made ${manifest.imported.at}` : '';
+  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger}${imported} · by Lifeboat ${manifest.agentVersion}`;
   return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
 }
 
-/** The part of a Postgres source's facts that is shown. */
+/** The facts of a Postgres source that `show` prints. */
 interface PostgresView {
   server: { version: string };
   databases: {

@@ -1,11 +1,9 @@
 import { EXIT } from '../base/exit.ts';
 import { renderSnapshots, type SnapshotRow } from '../report/listing.ts';
-import type { Manifest } from '../store/objects/manifest.ts';
+import { heldAt, type Manifest } from '../store/objects/manifest.ts';
 import { readPins } from '../store/repository/pins.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { type Call, print } from './call.ts';
-
-/** The commands that only look. */
 
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
@@ -16,6 +14,7 @@ export async function listSnapshots(call: Call): Promise<number> {
     const row = { ...toRow(manifest), ...(unsigned ? { unsigned } : {}) };
     return { ...row, ...(pinned === undefined ? {} : { pinned }) };
   });
+  sortIn(rows);
   print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
     const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
     return [renderSnapshots(rows, new Date()), ...bad].join('\n');
@@ -23,11 +22,23 @@ export async function listSnapshots(call: Call): Promise<number> {
   return rows.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
-function toRow({ id, end, status, trigger, sources }: Manifest): SnapshotRow {
+/** Sorts imports by the date of their data. All other snapshots keep the order of the chain, whatever their dates are. */
+function sortIn(rows: SnapshotRow[]): void {
+  const imports = rows.filter(({ imported }) => imported).sort((a, b) => (heldAt(a) < heldAt(b) ? 1 : -1));
+  const others = rows.filter(({ imported }) => !imported);
+  rows.splice(0, rows.length);
+  for (const row of others) {
+    while (imports[0] && heldAt(imports[0]) >= row.end) rows.push(imports.shift() as SnapshotRow);
+    rows.push(row);
+  }
+  rows.push(...imports);
+}
+
+function toRow({ id, end, status, trigger, sources, imported }: Manifest): SnapshotRow {
   const each = Object.entries(sources).map(([name, entry]) => {
     const { status: own, bytes, newBytes } = entry;
     const missing = missingDatabases(entry).map(({ name: database }) => database);
     return { name, status: own, bytes, newBytes, ...(missing.length > 0 ? { missing } : {}) };
   });
-  return { id, end, status, trigger, sources: each };
+  return { id, end, status, trigger, ...(imported ? { imported } : {}), sources: each };
 }

@@ -9,17 +9,17 @@ const WORDS: Record<Attention, string> = {
   partial: 'partly failed',
   late: 'late',
   never: 'not backed up yet',
-  vanished: 'not there any more',
+  vanished: 'gone',
   fell: 'much smaller',
   ahead: 'date ahead',
 };
 
-/** A source of which no snapshot is whole has no good one. */
+/** A source without any whole snapshot has no good one. */
 function goodness({ entry }: LastGood): string {
   return entry.status === 'partial' ? 'none whole, newest' : 'last good';
 }
 
-/** The sources as `status` shows them: a table, and below it why each one that needs attention does. */
+/** Renders the sources for `status`: a table, then the reason for each source that needs attention. */
 export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, paint: Paint): string[] {
   const rows = all.map(({ name, attention, last, lastGood }) => [
     oneLine(name),
@@ -35,18 +35,23 @@ export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, pa
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
     if (attention === 'ahead') {
       const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
-      return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; a clock was ahead then, or is behind now`];
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; the clock was ahead then, or is behind now`];
     }
     if (attention === 'fell') {
-      const kept = `${beforeFall} is kept from before, until \`lifeboat accept ${name}\``;
-      return [
-        `  ${paint.bad('!')} ${oneLine(name)}: much smaller than it was, or without a database that it had; ${kept}`,
-      ];
+      const before = `Lifeboat keeps ${beforeFall} until \`lifeboat accept ${name}\``;
+      const what = 'much smaller than before, without a database that it had, or on another server';
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}. ${before}`];
     }
     if (attention === 'vanished') {
       const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;
       return problemLines(
-        { severity: 'error', code: 'SOURCE_VANISHED', subject: name, message: 'it is not there any more', hint },
+        {
+          severity: 'error',
+          code: 'SOURCE_VANISHED',
+          subject: name,
+          message: 'no container or label has this source any more',
+          hint,
+        },
         paint,
       );
     }

@@ -14,7 +14,7 @@ import { refuseLostEnd } from '../store/repository/chain.ts';
 import { type Call, print } from './call.ts';
 import { renderSourceStatuses } from './status-text.ts';
 
-/** How each source stands by its own newest result, whatever the last run was of. */
+/** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
@@ -28,7 +28,7 @@ export async function status(call: Call): Promise<number> {
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);
-  // A try that is under way is noted too, in case that it does not survive.
+  // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
   const sources = all.map(toRow);
   const held = await app.listKeptRestores();
@@ -90,7 +90,7 @@ async function lookAtDestination({ app, io }: Call): Promise<{ manifests: Manife
   if (error) return { manifests: [], problem: error };
   try {
     if (!repository) return { manifests: [] };
-    // Before the listing: a run may commit in the meantime.
+    // Read before the listing, because a run may commit in between.
     const seen = await app.state.chainEnd(app.project);
     const list = await repository.snapshots(io.signal);
     const manifests = list.snapshots.map(({ manifest }) => manifest);
@@ -108,7 +108,7 @@ function because(error: ErrorInfo | undefined): string {
   return error ? ` · ${error.message} (${error.code})` : '';
 }
 
-/** The backup or restore that is under way: the newest, since a restore makes a safety snapshot. */
+/** Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot. */
 function runningNow(underWay: readonly UnderWay[]): string | null {
   const start = underWay.at(-1)?.start;
   if (!start) return null;

@@ -25,6 +25,8 @@ export interface CopyPlace {
   keepsPins?: true;
   /** The repository there, as a copy of `main`; DEST_FOREIGN for another one. With `create` an empty place becomes one. */
   open(main: Repository, options: { create: boolean; signal?: AbortSignal }): Promise<Repository>;
+  /** Nothing is stored there so far. Rejects when the place does not answer, or cannot hold a copy by what is mounted. */
+  isEmpty(signal: AbortSignal): Promise<boolean>;
   lease(repository: Repository): Promise<Lease>;
   /** removes unfinished objects of the project; to be called with the lease held */
   sweep(signal?: AbortSignal): Promise<void>;

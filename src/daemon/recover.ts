@@ -7,7 +7,7 @@ import { requireGone } from '../docker/remove-helper.ts';
 import { halfSwapped } from '../kept/volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
-import { previousStatus } from '../report/tries.ts';
+import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
 import { reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
@@ -125,8 +125,8 @@ async function undo(
     removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
-    // A safety snapshot is told of by its restore.
-    if (start.verb === 'backup' && start.run.trigger !== 'safety') await reportDead(deps, start.run, clean.left);
+    const isTold = start.verb === 'backup' && start.run.trigger !== 'safety' && start.run.trigger !== 'import';
+    if (isTold) await reportDead(deps, start, clean.left);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
     const several = severalOf(entries);
@@ -215,30 +215,34 @@ async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { 
   });
 }
 
-async function reportDead(deps: RecoverDeps, run: RunStart, left: Cleared['left']): Promise<void> {
+async function reportDead(
+  deps: RecoverDeps,
+  { run, earlier }: { run: RunStart; earlier?: Earlier },
+  left: Cleared['left'],
+): Promise<void> {
   const error = new LifeboatError('RUN_DIED', 'the agent ended in the middle of the run', {
     hint: LEFT_HINTS[left],
   });
   const last = await deps.state.lastRun();
-  // It had ended and was being reported when it died: then its own report is the one to tell.
-  const report: RunReport =
-    last?.id === run.id
-      ? last
-      : {
-          ...run,
-          end: deps.now().toISOString(),
-          status: 'failed',
-          results: [],
-          problems: [],
-          error: errorInfo(error),
-          destination: deps.destination,
-          logTail: [],
-          ...(left === 'snapshot' ? { snapshot: run.id } : {}),
-          ...previousStatus(last),
-        };
+  const own: RunReport = {
+    ...run,
+    end: deps.now().toISOString(),
+    status: 'failed',
+    results: [],
+    problems: [],
+    error: errorInfo(error),
+    destination: deps.destination,
+    logTail: [],
+    ...(left === 'snapshot' ? { snapshot: run.id } : {}),
+    ...previousStatus(last),
+  };
+  const results = await deps.state.results().catch(() => ({}));
+  // A run that had ended and was being reported when it died has a report of its own.
+  const ended = last?.id === run.id ? last : undefined;
+  const report = ended ?? { ...withEarlier(own, earlier, { results }), status: 'failed' as const };
   if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
-  await deps.state.saveLastRun(report);
+  await deps.state.saveLastRun(report, ended ?? own);
   deps.dispatcher.emit({ type: 'run-finished', report });
   // Told before it is noted as told.
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }

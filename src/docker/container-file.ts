@@ -63,13 +63,53 @@ async function readEntry({
   }
 }
 
-/** The first member of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format"). */
-async function firstEntry(
-  archive: Readable,
-  limit: number,
+/**
+ * Finds out what is at a path of a container, its volumes and binds included. Symbolic links are followed inside the container.
+ *
+ * Resolves to undefined when there is nothing. Errors: ENGINE_*.
+ */
+export async function kindInContainer(
+  engine: Pick<Engine, 'archive'>,
+  id: string,
   file: string,
-): Promise<Buffer | { link: string } | undefined> {
-  const take = taker(archive);
+  options: CallOptions = {},
+): Promise<'directory' | 'file' | 'other' | undefined> {
+  for (let at = file, links = 0; links < MAX_LINKS; links++) {
+    const header = await readHeader(engine, id, at, options);
+    if (header === undefined) return undefined;
+    if (!('link' in header)) return header.type === '5' ? 'directory' : header.type === '0' ? 'file' : 'other';
+    at = path.posix.resolve(path.posix.dirname(at), header.link);
+  }
+  return undefined;
+}
+
+async function readHeader(
+  engine: Pick<Engine, 'archive'>,
+  id: string,
+  file: string,
+  options: CallOptions,
+): Promise<Header | undefined> {
+  let archive: Readable;
+  try {
+    archive = await engine.archive(id, file, options);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+  try {
+    return await firstHeader(taker(archive), file);
+  } finally {
+    archive.destroy();
+  }
+}
+
+/** What stands in front of a member of a tar archive. */
+type Header = { link: string } | { type: string; size: number };
+
+type Take = (bytes: number) => Promise<Buffer>;
+
+/** Reads the first header of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format"). */
+async function firstHeader(take: Take, file: string): Promise<Header> {
   for (;;) {
     const header = await take(BLOCK);
     const field = (from: number, length: number) =>
@@ -79,15 +119,25 @@ async function firstEntry(
         .trim();
     const size = Number.parseInt(field(124, 12) || '0', 8);
     const type = field(156, 1) || '0';
-    // Names and times that do not fit stand in front, as records of their own.
+    // Names and times that do not fit come first, as records of their own.
     if ('xgLK'.includes(type)) {
       await take(sized(size, 1024 * 1024, file, BLOCK));
       continue;
     }
     if (type === '2') return { link: header.toString('utf8', 157, 257).replace(/\0.*$/s, '') };
-    if (type !== '0') return undefined;
-    return take(sized(size, limit, file, 1));
+    return { type, size };
   }
+}
+
+async function firstEntry(
+  archive: Readable,
+  limit: number,
+  file: string,
+): Promise<Buffer | { link: string } | undefined> {
+  const take = taker(archive);
+  const header = await firstHeader(take, file);
+  if ('link' in header) return header;
+  return header.type === '0' ? take(sized(header.size, limit, file, 1)) : undefined;
 }
 
 function sized(size: number, limit: number, file: string, unit: number): number {
@@ -99,7 +149,7 @@ function sized(size: number, limit: number, file: string, unit: number): number 
 }
 
 /** Takes bytes off a stream, so many at a time. */
-function taker(stream: Readable): (bytes: number) => Promise<Buffer> {
+function taker(stream: Readable): Take {
   const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let held = Buffer.alloc(0);
   return async (bytes) => {

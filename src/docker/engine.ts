@@ -54,6 +54,7 @@ export interface Engine {
   listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
+  inspectVolume(name: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
   /** A file or directory of a container, with what is mounted there, as a tar archive. */
   archive(id: string, path: string, options?: CallOptions): Promise<Readable>;
   /** `spec` is the body that the API documents for POST /containers/create. */
@@ -90,6 +91,7 @@ export function createEngine(options: { dockerHost?: string; log: Log; plainMs?:
   return {
     exitLagMs: options.exitLagMs ?? EXIT_LAG_MS,
     ...containerCalls(caller),
+    ...otherCalls(caller),
     ...execCalls(caller),
   };
 }
@@ -114,8 +116,13 @@ const container = (docker: Docker, id: string) => docker.getContainer(encodeURIC
 const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
 
 type ExecCalls = Pick<Engine, 'execCreate' | 'execStart' | 'execInspect'>;
+type OtherCalls = Pick<Engine, 'inspectImage' | 'inspectVolume'>;
 
-function containerCalls({ call, open, plainMs }: Caller): Omit<Engine, 'exitLagMs' | keyof ExecCalls> {
+function containerCalls({
+  call,
+  open,
+  plainMs,
+}: Caller): Omit<Engine, 'exitLagMs' | keyof ExecCalls | keyof OtherCalls> {
   return {
     async ping(o = {}) {
       await call(o, (docker) => docker.ping());
@@ -137,11 +144,6 @@ function containerCalls({ call, open, plainMs }: Caller): Omit<Engine, 'exitLagM
     },
     async inspectContainer(id, o = {}) {
       return checked(answers.container, await call(o, (docker) => container(docker, id).inspect()), 'container');
-    },
-    async inspectImage(id, o = {}) {
-      // Names hold slashes, which the API wants as they are.
-      const name = id.split('/').map(encodeURIComponent).join('/');
-      return checked(answers.image, await call(o, (docker) => docker.getImage(name).inspect()), 'image');
     },
     async archive(id, path, o = {}) {
       return open(o, (docker) => container(docker, id).getArchive({ path }));
@@ -169,6 +171,20 @@ function containerCalls({ call, open, plainMs }: Caller): Omit<Engine, 'exitLagM
     async attach(id, { stdin, signal }) {
       const wanted = { stream: true, stdin, stdout: true, stderr: true, hijack: true };
       return open({ signal }, (docker) => container(docker, id).attach(wanted));
+    },
+  };
+}
+
+function otherCalls({ call }: Caller): OtherCalls {
+  return {
+    async inspectImage(id, o = {}) {
+      // Names hold slashes, which the API wants as they are.
+      const name = id.split('/').map(encodeURIComponent).join('/');
+      return checked(answers.image, await call(o, (docker) => docker.getImage(name).inspect()), 'image');
+    },
+    async inspectVolume(name, o = {}) {
+      const answer = await call(o, (docker) => docker.getVolume(encodeURIComponent(name)).inspect());
+      return checked(answers.volume, answer, 'volume');
     },
   };
 }

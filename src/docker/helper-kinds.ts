@@ -49,6 +49,14 @@ export const HELPER_KINDS = {
     capabilities: {},
     tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },
   }),
+  import: defineKind({
+    purpose: 'import',
+    title: 'for a dump that is imported',
+    image: 'that of the database',
+    network: 'none',
+    mounts: { dump: { doc: 'the directory of the spool that holds the dump, and nothing else', access: 'read-only' } },
+    capabilities: {},
+  }),
   volume: defineKind({
     purpose: 'volume',
     title: 'over a volume',

@@ -3,34 +3,58 @@ import type { RestoreStart } from '../report/events.ts';
 import type { Reached, RolledBackFrom } from '../run/journal.ts';
 import type { KeptDatabase, Rollback, State } from '../run/state.ts';
 import type { Aside } from '../sources/postgres/facts/databases.ts';
-import { endOwn, readDatabases } from '../sources/postgres/load/swap.ts';
+import { endOwn, readDatabases, type WorkingDatabase, workingName } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { restoreTarget } from './target.ts';
 
-/** What a server has under some names, see {@link readDatabases}. */
+/** The databases that a server has under some names, see {@link readDatabases}. */
 export type Present = Awaited<ReturnType<typeof readDatabases>>;
 
-/** Every name that the databases of some rollbacks may have. */
+/** Returns every name that the databases of some rollbacks may have. */
 export function namesOf(rollbacks: readonly Rollback[]): string[] {
   return rollbacks.flatMap(({ databases = [] }) => databases.flatMap(({ name, before }) => [name, before]));
 }
 
-/** The databases of a source that are kept aside now, by their names there. */
-export async function keptDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
+/** The end of a name that a restore gives to a database, see {@link workingName}. */
+const WORKING = /__(before|restoring)_([0-9a-f]{6})$/;
+
+/**
+ * Lists the databases of a source that restores put aside, by their names there. Those that the agent does not remember, because its
+ * spool is gone, are recognised by their names, as long as the database that they were made for is there too.
+ *
+ * @param listed every database of the server
+ */
+export async function keptDatabases(
+  state: Pick<State, 'rollbacks'>,
+  source: string,
+  listed: readonly { name: string }[],
+): Promise<Aside[]> {
+  const remembered = await rememberedDatabases(state, source);
+  const isRemembered = (name: string) => remembered.some((one) => one.name === name);
+  const isWorking = ({ name }: { name: string }) => {
+    const [, what, id] = WORKING.exec(name) ?? [];
+    if (what === undefined || id === undefined || isRemembered(name)) return false;
+    return listed.some((one) => workingName(one.name, what as WorkingDatabase['what'], id) === name);
+  };
+  const found = listed.filter(isWorking).map(({ name }): Aside => ({ name, stored: false, forgotten: true }));
+  return [...remembered, ...found];
+}
+
+async function rememberedDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
   const all = (await state.rollbacks()).filter((one) => one.source === source);
   return all.flatMap(({ databases = [], inUse, safety }) =>
-    // After a rollback it is the restored data that is aside, with whatever was written to it since.
+    // After a rollback, the restored data is put aside, with everything written to it since the restore.
     databases.map(({ before }) => ({ name: before, stored: inUse === 'restored' && safety !== undefined })),
   );
 }
 
 /**
- * A rollback as its server shows it: undefined when nothing that it would bring back is there, because the restore died
- * before its swap or somebody dropped it. Which data is in use is told by the databases themselves: whoever renamed them may
- * have died before it was remembered.
+ * Corrects a rollback's record from the databases on its server. Returns undefined if the put-aside data is gone, because the
+ * restore died before its swap or somebody dropped the data. OIDs show which data is in use: a process that renamed the databases
+ * may have died before it updated the record.
  */
 export function asFound(one: Rollback, present: Present): Rollback | undefined {
-  // Each is swapped for itself: one whose turn never came is under its own name still, and nothing is kept of it.
+  // A restore swaps databases one by one. A database that it did not reach still has its own name, and nothing is put aside.
   const untouched = ({ name, before, oid }: KeptDatabase) =>
     oid !== undefined && !present.has(before) && present.get(name)?.oid === oid;
   const databases = (one.databases ?? []).filter((database) => !untouched(database));
@@ -46,10 +70,10 @@ function inUseNow(one: Rollback, present: Present): Rollback | undefined {
 }
 
 /**
- * Makes what is remembered of the restores into a source equal to what its server has. Only for whoever holds the lock: a
- * restore under way is remembered before its data is put aside.
+ * Corrects the records of the restores into a source from its server. The caller must hold the lock, because a restore is recorded
+ * before its data is put aside.
  *
- * @returns those that can be rolled back, and the ids of those in which other data is in use than was remembered
+ * @returns restores that can be rolled back, and the ids of those whose record named the wrong data as in use
  */
 export async function refreshKept(
   state: State,
@@ -68,7 +92,7 @@ export async function refreshKept(
   return { kept, turned: turned.map(({ id }) => id) };
 }
 
-/** Works with the server of a source through a helper that is made for it. */
+/** Starts a helper for the server of a source, and calls `work` with its tools. */
 export async function withServer<T>(
   deps: { plan(): Promise<Plan> },
   source: string,
@@ -83,7 +107,7 @@ export async function withServer<T>(
   }
 }
 
-/** How far a restore or rollback that died had come; what is remembered is put right. Rejects when it cannot be asked. */
+/** Determines how far a dead restore or rollback came, and corrects its record. Rejects if the server cannot be queried. */
 export async function reachedBy(
   deps: { state: State; plan(): Promise<Plan> },
   { id, verb, target }: RestoreStart,
@@ -97,7 +121,7 @@ export async function reachedBy(
   const { kept } = await refreshKept(deps.state, target, (names) =>
     withServer(deps, target, openTools, async (tools) => {
       const control = await tools.control();
-      // A rename of the dead one may be under way still.
+      // A rename that the dead run started may still be in progress.
       await endOwn(control, tools.connection.application);
       return readDatabases(control, names);
     }),

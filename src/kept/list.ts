@@ -9,19 +9,19 @@ import { asFound, namesOf, type Present, withServer } from './databases.ts';
 import { restoreTarget } from './target.ts';
 import { asInVolume } from './volumes.ts';
 
-/** One restore whose replaced data is still there, with what it holds. */
+/** A restore whose put-aside data still exists. */
 export interface KeptRestore extends Rollback {
-  /** bytes of the data that is not in use; undefined where it cannot be told now */
+  /** size of the data that is not in use, bytes; undefined if it is not known now */
   bytes?: number;
 }
 
-/** How long looking may take for one server, milliseconds. */
+/** How long one server or volume may take to answer, milliseconds. */
 const LIMIT_MS = 10_000;
 
 /**
- * The restores that can be rolled back, with the space that their unused data holds, newest first. Each server is asked
- * once, and none when nothing is kept; of one that does not answer, what is remembered is shown. Only looks: what is not
- * there any more is forgotten by whoever holds the lock.
+ * Lists the restores that can be rolled back, newest first, with the size of their put-aside data. Queries each server once, and
+ * none if there is no such restore. For a server that does not answer, returns the agent's own records. Changes nothing: the holder
+ * of the lock removes records of data that no longer exists.
  */
 export async function listKeptRestores(
   deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },
@@ -54,7 +54,7 @@ export async function listKeptRestores(
   });
 }
 
-/** The areas in the volumes of the sources that have any, as far as they can be told. */
+/** Reads the put-aside areas in volumes, by source. A volume that cannot be read is left out. */
 async function readAreas(
   deps: { plan(): Promise<Plan> },
   all: readonly Rollback[],
@@ -77,7 +77,7 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
   return [{ ...now, bytes: areas.find(({ restore }) => restore === one.id)?.bytes ?? 0 }];
 }
 
-/** One line for each, for `lifeboat status`. */
+/** Formats one line for each restore, for `lifeboat status`. */
 export function keptLines(held: readonly KeptRestore[], now: Date): string[] {
   return held.map(({ id, at, source, bytes, inUse }) => {
     const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;

@@ -8,17 +8,17 @@ import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
 import type { Exchanged, VolumeArea } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-/** Volumes that a restore works in, and what it keeps there beside the data. */
+/** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
-/** Where a volume is worked on. */
+/** Where a volume can be reached. */
 export interface VolumePlace {
   root: string;
   reach: Reach;
-  /** by which it is found again wherever it is reached from; absent for a directory of the agent */
+  /** identifies the volume, whatever path it has; absent for a directory of the agent */
   mount?: Mount;
 }
 
-/** One restore or rollback, as it is recorded. */
+/** The restore or rollback that works in a volume. */
 interface VolumeRun {
   id: string;
   /** the journal's file */
@@ -26,7 +26,7 @@ interface VolumeRun {
   signal: AbortSignal;
 }
 
-/** Where the volume of a mount can be written to: where the agent has it, else in a helper. */
+/** Returns where the volume of a mount can be written to: in the agent if the agent has mounted it, else in a helper. */
 export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): VolumePlace {
   const here = pathInAgent(
     mount,
@@ -36,24 +36,24 @@ export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): Volume
   return { root: HELPER_ROOT, reach: { kind: 'helper', mount }, mount };
 }
 
-/** What people call a volume. */
+/** Returns the name of a volume as messages show it. */
 export function volumeName({ name, source }: Mount): string {
   return name ?? source;
 }
 
-/** What working in a volume needs. */
+/** The dependencies of work in a volume. */
 interface VolumeDeps {
   treeStore: TreeStore;
   log: Log;
   agentMounts: readonly Mount[];
 }
 
-/** What people call the place that is worked on. */
+/** Returns the name of a volume or directory as messages show it. */
 function placeName({ root, mount }: VolumePlace): string {
   return mount ? volumeName(mount) : root;
 }
 
-/** What an exchange in a volume came to: `Exchanged`, of which not all is known where its end was cut off. */
+/** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
 type VolumeExchange = Pick<Exchanged, 'area'> & Partial<Pick<Exchanged, 'swapMs'>>;
 
 interface RollBackVolumeOptions {
@@ -65,10 +65,9 @@ interface RollBackVolumeOptions {
 }
 
 /**
- * Brings back the data that is kept of a restore; what it replaces is kept the same way. All of it or, when it is cut
- * off, nothing.
+ * Brings back the put-aside data of a restore, and puts the present data aside. A rollback that is cut off is reversed.
  *
- * Errors: NOTHING_TO_ROLL_BACK; TREE_TARGET_REFUSED; TREE_STALLED; TREE_HALF_RESTORED; those of a helper.
+ * @throws NOTHING_TO_ROLL_BACK, TREE_TARGET_REFUSED, TREE_STALLED, TREE_HALF_RESTORED, the errors of a helper
  */
 export async function rollBackVolume({
   deps,
@@ -87,9 +86,9 @@ export async function rollBackVolume({
 }
 
 /**
- * Finds out whether the data that is kept of a restore could be brought back, before anything is stopped for it.
+ * Checks that the put-aside data of a restore can be brought back, before services are stopped for it.
  *
- * Errors: NOTHING_TO_ROLL_BACK; TREE_TARGET_REFUSED; those of a helper.
+ * @throws NOTHING_TO_ROLL_BACK, TREE_TARGET_REFUSED, the errors of a helper
  */
 export async function checkRollBack(
   { treeStore }: Pick<VolumeDeps, 'treeStore'>,
@@ -102,10 +101,10 @@ export async function checkRollBack(
 }
 
 /**
- * An exchange that is cut off is taken back at once: what was stopped for it must not be started on a volume that is neither
- * the old nor the new, and whatever that wrote there would go with what is taken back.
+ * Runs an exchange, and reverses it at once if it is cut off. Services must not start on a volume that mixes old and new data, and
+ * the reversal would remove what they write there.
  *
- * @throws what `exchange` does, when everything is as it was; TREE_HALF_RESTORED when it could not be taken back
+ * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed
  */
 export async function orTakenBack(
   deps: VolumeDeps,
@@ -117,10 +116,10 @@ export async function orTakenBack(
     return await exchange();
   } catch (error) {
     const { done, now } = await undoVolumes(deps, await readJournal(journal), journal);
-    // Where nothing was moved yet it is as it was, whatever could not be tidied up.
+    // If nothing was moved yet, the volume is unchanged, even if temporary files are left.
     if (!done) throw halfSwapped(await readJournal(journal)).length > 0 ? halfRestored(place, error) : error;
     if (now !== 'new') throw error;
-    // It was complete; only what tidies up was cut off.
+    // The exchange was complete, and only its cleanup was cut off.
     const areas = await keptIn(deps.treeStore, place, id, AbortSignal.timeout(LIMIT_MS));
     const kept = areas.some((area) => area.kind === 'before' && area.id === id);
     return kept ? { area: id } : {};
@@ -133,20 +132,21 @@ function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
     `${placeName(place)} holds neither the old data nor the new: a swap was cut off`,
     {
       ...(cause === undefined ? {} : { cause }),
-      hint: 'Nothing of either is lost. Taking it back is tried again every minute, and what uses the volume stays stopped until then: the log says what is in the way.',
+      hint: 'No data is lost. Lifeboat tries every minute to reverse the swap. Services that use the volume stay stopped until then. The log says what prevents it.',
     },
   );
 }
 
-/** True for what {@link orTakenBack} throws of a volume that nobody may use now. */
+/** True for the error of {@link orTakenBack} about a volume that nothing may use now. */
 export function isHalfRestored(error: unknown): boolean {
   return hasCode(error, 'TREE_HALF_RESTORED');
 }
 
 /**
- * Refuses a volume while what another restore left half done there is not taken back: a backup would store a mixture, and what
- * a restore puts there would be taken away with the rest. `own`: the journal of whoever asks.
+ * Refuses a volume in which another restore was cut off and is not reversed yet. A backup would store a mixture, and the reversal
+ * would remove the files of a new restore.
  *
+ * @param own the journal of the caller, which is ignored
  * @throws TREE_HALF_RESTORED
  */
 export async function checkWhole(journals: string, own: string, place: VolumePlace): Promise<void> {
@@ -157,7 +157,7 @@ export async function checkWhole(journals: string, own: string, place: VolumePla
   }
 }
 
-/** Deletes what is kept of a restore, for good. */
+/** Deletes the put-aside data of a restore. */
 export async function forgetVolume(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
@@ -168,7 +168,7 @@ export async function forgetVolume(
   await treeStore.volume({ kind: 'forget', root, restore }, context);
 }
 
-/** What restores keep in a volume. */
+/** Reads the areas of put-aside data in a volume. */
 export async function keptIn(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
@@ -179,8 +179,8 @@ export async function keptIn(
 }
 
 /**
- * A rollback as its volume shows it: undefined when nothing that it would bring back is there. Which data is in use is told
- * by the area: whoever exchanged it may have died before it was remembered.
+ * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area shows which
+ * data is in use: a process that exchanged the data may have died before it updated the record.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
   const area = areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
@@ -188,7 +188,7 @@ export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollbac
   return { ...one, inUse: area.holds === 'before' ? 'restored' : 'before', volume: { area: area.id } };
 }
 
-/** Makes what is remembered of the restores into a volume equal to what it holds. Only for whoever holds the lock. */
+/** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */
 export async function refreshKeptVolume(state: State, source: string, areas: readonly VolumeArea[]): Promise<void> {
   const all = await state.rollbacks();
   const now = all.flatMap((one) => {
@@ -197,26 +197,25 @@ export async function refreshKeptVolume(state: State, source: string, areas: rea
   if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
 }
 
-/** The work on volumes that a journal shows as begun and not ended. */
+/** Returns the volumes that a journal shows as started and not done. */
 export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
   const done = new Set(entries.flatMap((entry) => (entry.type === 'volume-done' ? [entry.id] : [])));
   return entries.filter((entry) => entry.type === 'volume').filter(({ id }) => !done.has(id));
 }
 
-/** Those of them that may be neither the old nor the new. */
+/** Returns those of the open volumes that may hold a mixture of the old data and the new. */
 export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
   const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
   return openVolumes(entries).filter(({ id }) => begun.has(id));
 }
 
-/** How long taking back may take, milliseconds; renames are quick, and what was built is deleted. */
+/** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
 const LIMIT_MS = 30 * 60_000;
 
 /**
- * Takes back what a dead restore or rollback left half done in volumes, or finishes what only had to be tidied up.
- * Failures are logged.
+ * Reverses the unfinished work of a dead restore or rollback in volumes, or completes its cleanup. Failures are logged.
  *
- * @returns whether nothing is left to be tried again, and which data is in place where that was told
+ * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it
  */
 export async function undoVolumes(
   { treeStore, log, agentMounts }: VolumeDeps,
@@ -226,7 +225,7 @@ export async function undoVolumes(
   const result: { done: boolean; now?: 'old' | 'new' } = { done: true };
   for (const open of openVolumes(entries)) {
     const { id } = open;
-    // The agent may have been made anew since, with other mounts.
+    // The agent may have been recreated with other mounts.
     const { root, reach } = open.mount ? volumePlace(open.mount, agentMounts) : open;
     try {
       const signal = AbortSignal.timeout(LIMIT_MS);
@@ -235,7 +234,10 @@ export async function undoVolumes(
       appendJournal(journal, { type: 'volume-done', id, now });
       result.now = now;
     } catch (error) {
-      log.warn('a half restored volume could not be put right', { volume: placeName(open), ...errorInfo(error) });
+      log.warn('an unfinished restore in a volume could not be reversed', {
+        volume: placeName(open),
+        ...errorInfo(error),
+      });
       result.done = false;
     }
   }

@@ -6,7 +6,7 @@ import { dropWorking, type WorkingDatabase } from '../sources/postgres/load/swap
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 
-/** How long dropping what a dead restore left may take, for one server, milliseconds. */
+/** How long it may take to drop the working databases on one server, milliseconds. */
 const LIMIT_MS = 120_000;
 
 interface DropDeps {
@@ -19,7 +19,7 @@ interface DropDeps {
   ): Promise<Tools>;
 }
 
-/** The working databases that a journal shows as made and not yet gone, by source. */
+/** Returns the working databases that a journal shows as created and not dropped, by source. */
 export function openDatabases(entries: readonly JournalEntry[]): Map<string, WorkingDatabase[]> {
   const open = new Map<string, Map<string, WorkingDatabase>>();
   for (const entry of entries) {
@@ -33,8 +33,9 @@ export function openDatabases(entries: readonly JournalEntry[]): Map<string, Wor
 }
 
 /**
- * Drops the working databases that a dead restore's journal shows as open. Failures are logged; resolves to whether none
- * is left to be tried again.
+ * Drops the working databases that a dead restore's journal shows as open. Failures are logged.
+ *
+ * @returns whether nothing remains to be retried
  */
 export async function dropLeftDatabases(
   deps: DropDeps,
@@ -47,7 +48,7 @@ export async function dropLeftDatabases(
       const { sources } = await deps.plan();
       const planned = sources.find(({ name }) => name === source);
       if (planned?.kind !== 'postgres') {
-        throw new LifeboatError('SOURCE_UNKNOWN', `no running container is ${source}`);
+        throw new LifeboatError('SOURCE_UNKNOWN', `no running container has the source ${source}`);
       }
       if (!(await dropIn(deps, planned, databases, run))) done = false;
     } catch (error) {
@@ -76,9 +77,8 @@ async function dropIn(
       if (outcome === 'failed') done = false;
       else record({ type: 'database-done', source: source.name, name: database.name });
       const fields = { source: source.name, database: database.name };
-      if (outcome === 'gone') deps.log.info('a database that a dead restore was building is gone', fields);
-      if (outcome === 'kept')
-        deps.log.warn('a database that a dead restore renamed is not empty, so it is kept', fields);
+      if (outcome === 'gone') deps.log.info('dropped a database that a dead restore was building', fields);
+      if (outcome === 'kept') deps.log.warn('a database that a dead restore renamed is not empty, and stays', fields);
     }
     return done;
   } finally {

@@ -1,7 +1,6 @@
+import { planConfig } from './config.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
-import type { ContainerFacts, FilesSource, Mount, Plan, PlannedSource, Problem } from './model.ts';
-import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
-import { uniqueSlugs } from './names.ts';
+import type { Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { postgresSource } from './postgres.ts';
 import {
   type Asked,
@@ -16,38 +15,73 @@ import {
 import type { Settings } from './settings.ts';
 import { visible } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
+import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
 
 export type { PlanInput } from './services.ts';
 
-/** A source with what it was made from, to find out who has the same name. */
+/** A source and the service it belongs to, for messages about duplicate names. */
 interface Candidate {
   source: PlannedSource;
   subject: string;
 }
 
-/** Decides what is backed up, and tells whatever is not as the user can have meant it. Never throws for bad input. */
+/** What the labels of one service ask for. */
+interface ServicePlan {
+  service: Service;
+  candidates: Candidate[];
+  problems: Problem[];
+  missing: ServiceVolumes['missing'];
+  notes: Note[];
+}
+
+/** Decides what is backed up, and reports what is not as the user may have meant it. Never throws for bad input. */
 export function buildPlan(input: PlanInput): Plan {
   const inScope = input.containers.filter((container) => !isOneOff(container) && isInScope(container, input));
   const services = groupByService(inScope, input.project);
-  const problems: Problem[] = [];
-  const candidates: Candidate[] = [];
   const slugs = serviceSlugs(services);
-  for (const service of services) {
-    candidates.push(...planService(service, slugs.get(service)!, input, problems));
+  const planned = services.map((service) => planService(service, slugs.get(service)!, input));
+  const missing = planned.map((one) => missingOf(one, planned));
+  const problems = [...planned, ...missing].flatMap((one) => one.problems);
+  const notes = [...planned, ...missing].flatMap((one) => one.notes);
+  const candidates = planned.flatMap((one) => one.candidates);
+  const volumes = shareVolumes(candidates.filter(isVolume), input.known ?? []);
+  problems.push(...volumes.problems);
+  notes.push(...volumes.notes);
+  for (const volume of volumes.kept) {
+    const found = otherWriters(volume, input);
+    problems.push(...found.problems);
+    notes.push(...found.notes);
   }
-  const sources = dropDuplicates(candidates, problems);
-  if (input.configFiles) sources.push(configSource(input.settings));
+  const kept = [...candidates.filter((one) => !isVolume(one)), ...volumes.kept];
+  const sources = dropDuplicates(kept, problems).map((source) =>
+    source.kind === 'volume' ? withWriters(source, input) : source,
+  );
+  if (input.configFiles) {
+    const config = planConfig(
+      input,
+      sources.filter((source) => source.kind === 'volume'),
+    );
+    sources.push(config.source);
+    notes.push(...config.notes);
+  }
   problems.push(...nothingLabelled(services, input), ...strayCredentials(sources, input.settings));
   return {
     project: input.project,
     sources: sources.sort((a, b) => (a.name < b.name ? -1 : 1)),
     problems: ordered(problems),
+    ...(notes.length > 0 ? { notes: orderedNotes(notes) } : {}),
+    ...(Object.keys(volumes.shared).length > 0 ? { shared: volumes.shared } : {}),
   };
 }
 
-function planService(service: Service, slug: string, input: PlanInput, problems: Problem[]): Candidate[] {
+function isVolume(candidate: Candidate): candidate is Candidate & { source: VolumeSource } {
+  return candidate.source.kind === 'volume';
+}
+
+function planService(service: Service, slug: string, input: PlanInput): ServicePlan {
   const { subject } = service;
   const usable: Asked[] = [];
+  const problems: Problem[] = [];
   for (const asked of service.containers) {
     problems.push(
       ...asked.mistakes.map((mistake) =>
@@ -57,13 +91,53 @@ function planService(service: Service, slug: string, input: PlanInput, problems:
     if (!asked.mistakes.some(blocksAll)) usable.push(asked);
   }
   const postgres = planPostgres(usable, slug, input.settings);
-  const volumes = planVolumes(usable, slug, input);
+  const volumes = planVolumes(usable, slug, input, (asked) => baseOf(asked, input.settings));
   problems.push(...[...postgres.problems, ...volumes.problems].map((problem) => ({ ...problem, subject })));
   const doubt = keepDoubt(service);
-  return [...postgres.sources, ...volumes.sources].map((source) => ({ source: { ...source, ...doubt }, subject }));
+  return {
+    service,
+    candidates: [...postgres.sources, ...volumes.sources].map((source) => ({
+      source: { ...source, ...doubt },
+      subject,
+    })),
+    problems,
+    missing: volumes.missing,
+    notes: volumes.notes.map((message) => ({ subject, message })),
+  };
 }
 
-/** Whichever container of a service has the mistake: it is meant for all that the service's sources hold. */
+/**
+ * Splits labels that select nothing into problems and notes. A label on a YAML anchor reaches every service that uses the anchor, so
+ * one that selects nothing is no mistake if another service of the project has the same label and a volume for it.
+ */
+function missingOf(
+  { service, missing }: ServicePlan,
+  all: readonly ServicePlan[],
+): { problems: Problem[]; notes: Note[] } {
+  const { project, subject } = service;
+  const isShared = (label: string) =>
+    all.some(
+      (other) =>
+        other.service !== service &&
+        other.service.project === project &&
+        other.missing.every((one) => one.label !== label) &&
+        other.candidates.some(isVolume) &&
+        other.service.containers.some(({ values }) => JSON.stringify(values['lifeboat.volumes']) === label),
+    );
+  const [shared, own] = [
+    missing.filter(({ label }) => isShared(label)),
+    missing.filter(({ label }) => !isShared(label)),
+  ];
+  return {
+    problems: own.map(({ label: _, ...problem }) => ({ ...problem, subject })),
+    notes: shared.map(({ message }) => ({
+      subject,
+      message: `${message}; another service with the same label has it`,
+    })),
+  };
+}
+
+/** Returns why the keep policy of a service is in doubt. A mistake in one of its containers applies to all of its sources. */
 function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> {
   const about = containers.flatMap(({ container, mistakes }) =>
     mistakes.filter((mistake) => isAboutKeep(mistake, container.labels[mistake.key])),
@@ -89,7 +163,7 @@ function planPostgres(containers: readonly Asked[], slug: string, settings: Sett
   }
   if (wanted.length > 1) {
     const names = wanted.map((each) => each.container.name).join(' and ');
-    const message = `${names} are databases of one service, so it cannot be told which one to back up`;
+    const message = `${names} are databases of one service, so Lifeboat cannot know which one to back up`;
     const hint = 'run the service with one container';
     return { sources: [], problems: [{ severity: 'error', code: 'SOURCE_DUPLICATE', message, hint }] };
   }
@@ -109,86 +183,10 @@ function baseOf({ container, values }: Asked, settings: Settings) {
     containerName: container.name,
     schedule: values['lifeboat.schedule'] ?? settings.schedule,
     keep: values['lifeboat.keep'] ?? settings.keep,
+    ...(container.life ? { life: container.life } : {}),
     ...(pre !== undefined && container.running ? { pre } : {}),
     ...(post !== undefined && container.running ? { post } : {}),
   };
-}
-
-function planVolumes(containers: readonly Asked[], slug: string, input: PlanInput): Part {
-  const found = new Map<string, { asked: Asked; mount: Mount }>();
-  const problems: Part['problems'] = [];
-  for (const asked of containers) {
-    const { container, values, mistakes } = asked;
-    const wanted = values['lifeboat.volumes'];
-    if (!wanted || mistakes.some(({ key, kind }) => key === 'lifeboat.stop' && kind === 'invalid')) continue;
-    const postgres = values['lifeboat.postgres'] === true;
-    if (postgres && values['lifeboat.stop']) {
-      const message =
-        'lifeboat.stop would stop the database that lifeboat.postgres needs running, so its volumes are not backed up';
-      problems.push({ severity: 'error', code: 'LABEL_INVALID', message, hint: 'remove one of them' });
-      continue;
-    }
-    const { destination, copies } = input.settings;
-    const repositories = [destination, ...copies.map(({ location }) => location)].flatMap(
-      (path) => mountHolding(path, input.agentMounts ?? []) ?? [],
-    );
-    const chosen = chooseMounts(container, wanted, { repositories, postgres });
-    problems.push(...chosen.problems);
-    if (!container.running && chosen.mounts.length > 0) problems.push(stoppedWarning(asked));
-    for (const mount of chosen.mounts) {
-      const identity = identityOf(mount);
-      if (!found.has(identity)) found.set(identity, { asked, mount });
-    }
-  }
-  const slugs = uniqueSlugs([...found.values()].map(({ asked, mount }) => labelOf(mount, asked.container.project)));
-  const sources = [...found.values()].map(({ asked, mount }): PlannedSource => {
-    const volume = slugs.get(labelOf(mount, asked.container.project))!;
-    return {
-      kind: 'volume',
-      ...baseOf(asked, input.settings),
-      // `<service>.postgres` is the name of the service's databases.
-      name: `${slug}.${volume === 'postgres' ? 'postgres-volume' : volume}`,
-      mount,
-      include: asked.values['lifeboat.volumes.include'] ?? [],
-      exclude: asked.values['lifeboat.volumes.exclude'] ?? [],
-      stop: asked.values['lifeboat.stop'] ? mounting(containers, mount) : [],
-    };
-  });
-  for (const { asked, mount } of found.values()) {
-    if (asked.values['lifeboat.stop']) problems.push(...otherWriters(asked.container, mount, input));
-  }
-  return { sources, problems };
-}
-
-/** Whoever has a container stopped wants its files at rest, which they are not while another service writes to them. */
-function otherWriters({ project, service }: ContainerFacts, mount: Mount, input: PlanInput): Part['problems'] {
-  const writes = (each: Mount) => each.writable && identityOf(each) === identityOf(mount);
-  const others = input.containers.filter(
-    (other) =>
-      other.running &&
-      other.id !== input.agentId &&
-      !(other.project === project && other.service === service) &&
-      other.mounts.some(writes),
-  );
-  if (others.length === 0) return [];
-  const names = others.map(({ name }) => name).sort();
-  const message = `${names.join(', ')} can write to ${labelOf(mount, project)} too, and lifeboat.stop does not stop ${names.length === 1 ? 'it' : 'them'}`;
-  const hint = 'mount the volume read-only where it is only read';
-  return [{ severity: 'warning', code: 'LABEL_INVALID', message, hint }];
-}
-
-/** With several containers of a service, each of them may write to the volume that they share. */
-function mounting(containers: readonly Asked[], mount: Mount): { id: string; name: string }[] {
-  return containers
-    .map(({ container }) => container)
-    .filter(({ mounts }) => mounts.some((each) => identityOf(each) === identityOf(mount)))
-    .map(({ id, name }) => ({ id, name }));
-}
-
-function stoppedWarning({ container, values }: Asked): Part['problems'][number] {
-  const hooks = values['lifeboat.exec.pre'] !== undefined || values['lifeboat.exec.post'] !== undefined;
-  const message = `container ${container.name} is not running; its volumes are backed up as they are${hooks ? ', without the commands of lifeboat.exec' : ''}`;
-  return { severity: 'warning', code: 'CONTAINER_STOPPED', message, hint: 'start it, or remove its labels' };
 }
 
 function dropDuplicates(candidates: readonly Candidate[], problems: Problem[]): PlannedSource[] {
@@ -216,23 +214,18 @@ function describe(source: PlannedSource): string {
   return `${what} of ${source.containerName}`;
 }
 
-/** A password that no source takes is mostly a misspelt name, and its source goes on with another one. */
+/** Warns of credentials for a source that does not exist: a misspelt name leaves the real source with other credentials. */
 function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
   const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
   const stray = pgCredentials.filter(({ source }) => !names.includes(source));
   return stray.map(({ source }) => {
-    const hint = didYouMean(source, names) ?? 'name a source as `lifeboat plan` shows it';
-    const message = `LIFEBOAT_PGCREDENTIALS is for ${source}, and there is no such Postgres source now`;
+    const hint = didYouMean(source, names) ?? 'use a name from the output of `lifeboat plan`';
+    const message = `LIFEBOAT_PGCREDENTIALS names ${source}, but there is no such Postgres source now`;
     return { severity: 'warning', code: 'SETTING_INVALID', subject: 'LIFEBOAT_PGCREDENTIALS', message, hint };
   });
 }
 
-function configSource(settings: Settings): FilesSource {
-  const none = { project: '', service: '', containerId: '', containerName: '' };
-  return { kind: 'files', name: 'config', ...none, schedule: settings.schedule, keep: settings.keep, root: '/config' };
-}
-
-/** Errors first, each problem once: the containers of a scaled service share theirs. */
+/** Sorts problems, errors first, and removes duplicates: the containers of a scaled service have the same ones. */
 function ordered(problems: readonly Problem[]): Problem[] {
   const unique = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
   const rank = ({ severity, subject, code, message }: Problem) => [severity, subject, code, message].join('\0');
@@ -244,4 +237,10 @@ function ordered(problems: readonly Problem[]): Problem[] {
       ...(problem.hint === undefined ? {} : { hint: visible(problem.hint) }),
     }))
     .sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+}
+
+function orderedNotes(notes: readonly Note[]): Note[] {
+  const all = notes.map(({ subject, message }) => ({ subject: visible(subject), message: visible(message) }));
+  const unique = new Map(all.map((note) => [`${note.subject}\0${note.message}`, note]));
+  return [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, note]) => note);
 }

@@ -4,7 +4,7 @@ import type { KeepEntry } from '../plan/keep-databases.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { parseKeep } from '../plan/retention.ts';
 import type { SourceStatus } from '../run/source-status.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import type { Pin } from '../store/repository/pins.ts';
 
 /** What the retention is to know, out of manifests, plan and state. No I/O. */
@@ -53,13 +53,13 @@ function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acc
 
 /** A snapshot as the retention sees it. */
 export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnapshot {
-  const { id, sequence, start, end, trigger, sources } = manifest;
+  const { id, sequence, start, end, sources } = manifest;
   return {
     id,
     sequence,
     start: Date.parse(start),
     end: Date.parse(end),
-    safety: trigger === 'safety',
+    safety: !isRegular(manifest),
     ...(pin ? { pinned: pin.reason } : {}),
     sources: Object.fromEntries(
       Object.entries(sources).map(([name, { status, fell, databases }]) => [

@@ -1,14 +1,14 @@
 import { redact } from '../base/redact.ts';
 
-/** Fields that hold words, codes, ids and times of Lifeboat's own: no stranger writes to them. */
+/** Fields that hold only Lifeboat's own words, codes, ids and times. */
 const OWN = new Set([
   ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'verb', 'code', 'attention'],
   ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'behindSince', 'nextRun'],
 ]);
 
 /**
- * A report or part of one, with every secret taken out of what strangers wrote. Its own words stay: with the password
- * `postgres`, a source's kind is still told.
+ * Returns a copy of a report, or of a part of one, without secrets. Lifeboat's own words stay: even with the password
+ * `postgres`, the kind of a source is readable.
  */
 export function cleanReport<T extends object>(report: T): T {
   const hide = (key: string, part: unknown) => (typeof part === 'string' && !OWN.has(key) ? redact(part) : part);

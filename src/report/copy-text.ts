@@ -3,7 +3,7 @@ import type { CopyReport, Pruned } from './events.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
-/** How a copy that is not up to date is told, in one line: `copy s3://… is behind since 2 days ago: … (CODE)`. */
+/** Returns one line about a copy that is not up to date: `copy s3://… is behind for 2 days: … (CODE)`. */
 export function copyBehind(
   { name, behindSince, error }: Pick<CopyReport, 'name' | 'behindSince' | 'error'>,
   now: Date,
@@ -13,13 +13,13 @@ export function copyBehind(
   return `copy ${oneLine(name)} is behind${since}${why}`;
 }
 
-/** What became of each copy. Not redacted. */
+/** Returns the lines about each copy after a run. Not redacted. */
 export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint = plainPaint): string[] {
   return copies.flatMap((copy) => {
     const { status, error, problems, pruned, pruneError } = copy;
     const lines =
       status === 'ok'
-        ? [`  copy ${oneLine(copy.name)} is up to date${got(copy)}${removed(pruned)}`]
+        ? [`  copy ${oneLine(copy.name)} is up to date${sent(copy)}${removed(pruned)}`]
         : [`  ${paint.bad('!')} ${copyBehind(copy, now)}`];
     if (error?.cause !== undefined) lines.push(`    cause: ${oneLine(error.cause)}`);
     if (error?.hint !== undefined) lines.push(`    hint: ${oneLine(error.hint)}`);
@@ -39,7 +39,7 @@ function problemsOf(name: string, problems: readonly Problem[] = [], paint: Pain
   ]);
 }
 
-function got({ snapshots, objects, bytes }: CopyReport): string {
+function sent({ snapshots, objects, bytes }: CopyReport): string {
   if (snapshots === 0 && objects === 0) return '';
   return ` · ${plural(snapshots, 'snapshot')}, ${formatBytes(bytes)} sent`;
 }
@@ -49,12 +49,14 @@ function removed(pruned: Pruned | undefined): string {
   const { snapshots, objects, bytes, refused } = pruned;
   const gone =
     snapshots + objects === 0 ? '' : ` · pruned ${plural(snapshots, 'old snapshot')}, ${formatBytes(bytes)} freed`;
-  const kept =
-    refused && refused.snapshots > 0 ? ` · ${plural(refused.snapshots, 'old snapshot')} kept by the destination` : '';
-  return gone + kept;
+  const left =
+    refused && refused.snapshots > 0
+      ? ` · ${plural(refused.snapshots, 'old snapshot')} that the destination refuses to delete`
+      : '';
+  return gone + left;
 }
 
-/** How each copy stands between runs, as `status` shows it. */
+/** Returns the lines about each copy for `status`. */
 export function copyStateLines(
   copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error' | 'problems'> & { complete?: string })[],
   now: Date,

@@ -3,18 +3,18 @@ import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
 
-/** Hands the events of runs to listeners, so that nothing a listener does can change or hold up a run. */
+/** Passes the events of runs to listeners. Nothing that a listener does can change or delay a run. */
 export interface Dispatcher {
   /** Returns at once and never throws. */
   emit(event: RunEvent): void;
   /**
-   * Waits until every listener has dealt with what was emitted, at most the limit (milliseconds, default the
-   * dispatcher's); what still hangs then is aborted and logged. Never rejects. The dispatcher can be used again after.
+   * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's limit).
+   * Then aborts and logs the listeners that still hang. Never rejects. The dispatcher stays usable.
    */
-  settle(limitMs?: number): Promise<void>;
+  flush(limitMs?: number): Promise<void>;
 }
 
-/** One listener with what waits for it. */
+/** One listener and its queue. */
 interface Lane {
   listener: Listener;
   queue: RunEvent[];
@@ -23,23 +23,23 @@ interface Lane {
   controller: AbortController | undefined;
 }
 
-/** An event before the end of a run may take this part of the limit, so that the end itself is always told. */
+/** The share of the limit for an event before the end of a run, so there is always time for the end itself. */
 const EARLY_SHARE = 1 / 3;
 
 function isEnd({ type }: RunEvent): boolean {
   return type === 'run-finished' || type === 'restore-finished';
 }
 
-/** What a dispatcher works with. `limitMs`: how long a listener may take for the end of a run, milliseconds. */
+/** `limitMs`: how long a listener may take for the end of a run, in milliseconds. */
 interface Rules {
   log: Log;
   limitMs: number;
 }
 
 /**
- * Each listener gets the events in order, one at a time, on its own: a slow one does not delay another. Of the progress
- * events that wait, only the newest of each source is kept. A listener that throws, rejects or takes too long is logged.
- * One that ignores its signal is left behind, and gets the next event all the same.
+ * Creates a dispatcher. Each listener gets the events in order, one at a time, and a slow one does not delay the others. Of
+ * the waiting progress events, only the newest of each source stays. A listener that throws, rejects or takes too long is
+ * logged. One that ignores its signal still gets the next event.
  */
 export function createDispatcher(
   listeners: readonly Listener[],
@@ -50,12 +50,12 @@ export function createDispatcher(
     emit(event) {
       for (const lane of lanes) {
         enqueue(lane.queue, event);
-        // Started in a microtask: a listener's synchronous part never runs inside the run's own call.
+        // In a microtask, so no code of a listener runs inside the caller's own code.
         lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs }));
       }
     },
 
-    async settle(limit = limitMs) {
+    async flush(limit = limitMs) {
       const timer = setTimeout(() => {
         for (const lane of lanes) abandon(lane, log);
       }, limit);
@@ -65,18 +65,18 @@ export function createDispatcher(
   };
 }
 
-/** Hands the queued events of a lane to its listener until none is left. */
+/** Passes the queued events of a lane to its listener until none is left. */
 async function work(lane: Lane, rules: Rules): Promise<void> {
   for (let event = lane.queue.shift(); event !== undefined; event = lane.queue.shift()) {
-    const outcome = await handOver(lane, event, rules);
-    // A listener that hangs on one progress event would hang on the others too; the end of the run still reaches it.
+    const outcome = await deliver(lane, event, rules);
+    // A listener that hangs on one progress event would hang on the others too. It still gets the end of the run.
     if (outcome === 'late' && !isEnd(event)) lane.queue = lane.queue.filter(isEnd);
   }
   lane.running = undefined;
 }
 
-/** Hands one event to a listener and waits for it within its limit. Never rejects. */
-async function handOver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Promise<'done' | 'late'> {
+/** Passes one event to a listener, and waits for it within its limit. Never rejects. */
+async function deliver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Promise<'done' | 'late'> {
   const controller = new AbortController();
   lane.controller = controller;
   const limit = isEnd(event) ? limitMs : limitMs * EARLY_SHARE;
@@ -89,7 +89,7 @@ async function handOver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): P
   const fields = { listener: lane.listener.name, event: event.type };
   try {
     const outcome = await Promise.race([handled, late]);
-    if (outcome === 'late') log.warn('a listener took too long and was left behind', fields);
+    if (outcome === 'late') log.warn('a listener took too long', fields);
     return outcome;
   } catch (error) {
     log.warn('a listener failed', { ...fields, ...errorInfo(error) });
@@ -97,15 +97,15 @@ async function handOver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): P
   } finally {
     clearTimeout(timer);
     lane.controller = undefined;
-    handled.catch(() => {}); // a late rejection has been logged as late
+    handled.catch(() => {}); // already logged as late
   }
 }
 
-/** Drops what still waits in a lane whose listener hangs, and aborts what it works on. */
+/** Drops the waiting events of a listener that hangs, and aborts the one it works on. */
 function abandon(lane: Lane, log: Log): void {
   if (lane.running === undefined) return;
   if (lane.queue.length > 0) {
-    log.warn('events were not told in time', { listener: lane.listener.name, dropped: lane.queue.length });
+    log.warn('events were not delivered in time', { listener: lane.listener.name, dropped: lane.queue.length });
   }
   lane.queue = [];
   lane.controller?.abort();

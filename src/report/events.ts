@@ -2,12 +2,12 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 
 /**
- * What started a run. `catch-up`: a scheduled run that was missed while the agent was down. `safety`: a restore that is
- * about to replace data.
+ * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
+ * replace data. `import`: a file of another program.
  */
-export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety';
+export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety' | 'import';
 
-/** `partial`: something was stored, something that was asked for was not. */
+/** `partial`: some of the requested data was stored, and some was not. */
 export type RunStatus = 'ok' | 'partial' | 'failed';
 
 /** One source's share of a run. Sizes in bytes, durations in milliseconds. */
@@ -17,7 +17,7 @@ export interface SourceReport {
   /** `partial`: stored, but some files or databases could not be read */
   status: 'ok' | 'partial' | 'failed';
   durationMs: number;
-  /** all bytes of the source as seen */
+  /** all bytes of the source */
   bytes: number;
   files: number;
   /** bytes that this run added to the repository for the source */
@@ -26,12 +26,12 @@ export interface SourceReport {
   /** one line for people: `2 databases, 61 tables, 1,523,118 rows` */
   summary: string;
   warnings: string[];
-  /** it is suddenly much smaller than in its last good snapshot; the warnings say how much */
+  /** the source is suddenly much smaller than in its last good snapshot; the warnings say by how much */
   fell?: boolean;
   error?: ErrorInfo;
   /** the last good snapshot of the source before this run, if any */
   lastGood?: LastGoodReport;
-  /** it is of an earlier try of the same scheduled run: the id of that */
+  /** id of the run, if the result comes from an earlier try of the same scheduled run */
   run?: string;
 }
 
@@ -44,10 +44,10 @@ export interface LastGoodReport {
   partial?: true;
 }
 
-/** A source that was no part of a run and is not well, by its own newest result. */
+/** A source that was not part of a run, and needs attention because of its own newest result. */
 export interface OtherSource {
   name: string;
-  /** `late`: two of its scheduled times have gone by since it was last backed up well. `vanished`: it is not there any more */
+  /** `late`: two of its scheduled times have passed since its last good backup. `vanished`: the source no longer exists */
   attention: 'failed' | 'partial' | 'late' | 'vanished';
   /** ISO time of that result */
   at?: string;
@@ -55,37 +55,37 @@ export interface OtherSource {
   lastGood?: LastGoodReport;
 }
 
-/** What retention removed: snapshots, objects of content, and the bytes of these. */
+/** What retention removed: snapshots, objects, and the bytes of these objects. */
 export interface Pruned {
   snapshots: number;
   objects: number;
   bytes: number;
-  /** what it would have removed, and the destination does not let go: a lock, or a key that may only add */
+  /** what the destination refused to delete: because of a lock, or a key that may only add */
   refused?: { snapshots: number; objects: number };
-  /** what it would have removed, but for sources that failed last: of those nothing goes */
+  /** what stays because these sources failed last */
   held?: { snapshots: number; sources: string[] };
 }
 
-/** What became of one copy of the repository. Bytes as stored. */
+/** The result of one copy of the repository. Bytes as stored. */
 export interface CopyReport {
   /** the location without its options: `s3://bucket/prefix` */
   name: string;
-  /** `partial`: it got all but what is damaged at the destination */
+  /** `partial`: everything was copied except what is damaged at the destination */
   status: RunStatus;
-  /** what it got this time */
+  /** what this run copied */
   snapshots: number;
   objects: number;
   bytes: number;
-  /** ISO time since when there is something that it lacks; absent when it lacks nothing */
+  /** ISO time since when the copy lacks something; absent when it is complete */
   behindSince?: string;
   error?: ErrorInfo;
-  /** it is the destination under another name, so nothing is removed from that */
+  /** the copy is the destination under another name, so nothing is removed from it */
   isDestination?: true;
-  /** what did not keep it from having everything: locks that could not be prolonged */
+  /** problems of a complete copy, such as locks that could not be extended */
   problems?: Problem[];
-  /** what its own retention removed; absent when it was not asked */
+  /** what its own retention removed; absent when it did not run */
   pruned?: Pruned;
-  /** why its retention could not remove what it should; the copy is well all the same */
+  /** why its retention failed; the copy itself is complete */
   pruneError?: ErrorInfo;
 }
 
@@ -106,70 +106,70 @@ export interface RunStart {
 export interface RunReport extends RunStart {
   end: string;
   status: RunStatus;
-  /** id of the committed snapshot; absent when nothing was committed. Of several tries: the newest that one of them committed */
+  /** id of the committed snapshot; absent when nothing was committed. Of several tries, the newest */
   snapshot?: string;
-  /** of its sources, and of those that only an earlier try of it had, see {@link SourceReport.run} */
+  /** of its sources, and of those that only an earlier try has a result of, see {@link SourceReport.run} */
   results: SourceReport[];
   problems: Problem[];
-  /** sources that this run left out and that are not well; absent when there is none */
+  /** sources that were not part of this run and need attention; absent when there are none */
   others?: OtherSource[];
-  /** why the run as a whole failed, when it is not one source's doing */
+  /** why the run failed as a whole, if no single source is the reason */
   error?: ErrorInfo;
-  /** what became of each copy; absent when there is none, or nothing was to be copied */
+  /** results of the copies; absent when there are none, or when there was nothing to copy */
   copies?: CopyReport[];
-  /** what the prune after it removed; absent when there was none */
+  /** what the prune after the run removed; absent when there was no prune */
   pruned?: Pruned;
-  /** the end of the chain of snapshots when it began: a sequence, 0 for none; absent when that could not be read */
+  /** sequence of the newest snapshot when the run began, 0 for none; absent when that could not be read */
   after?: number;
   /** where it was stored: `/backups` */
   destination: string;
   logTail: string[];
-  /** how things stood after the run before this one, see {@link overall}; for LIFEBOAT_NOTIFY=change */
+  /** status after the previous run, see {@link overall}; for LIFEBOAT_NOTIFY=change */
   previousStatus?: RunStatus;
   /** ISO time of the next scheduled run, when known */
   nextRun?: string;
   /**
-   * What failed is tried again at that ISO time. `quiet`: people hear of the last try, which reports on this one too; not so
-   * when the agent is being stopped, since it may not come back.
+   * ISO time at which the failed part is tried again. `quiet`: only the last try notifies people, and its report covers this
+   * one. False while the agent stops, because it may not come back.
    */
   retry?: { at: string; quiet: boolean };
 }
 
-/** How things stand after a run: all is well only when the sources that it left out are well too. */
+/** The status after a run, over all sources: `ok` only if the sources that were not part of it are ok too. */
 export function overall({ status, others = [] }: Pick<RunReport, 'status' | 'others'>): RunStatus {
   return status === 'ok' && others.length > 0 ? 'partial' : status;
 }
 
-/** How far a source is. Sent often; a listener must be quick with it. */
+/** The progress of a source. Sent often, so a listener must handle it quickly. */
 export interface Progress {
   source: string;
   /** `dumping app`, `reading files`, `storing` */
   phase: string;
   /** bytes */
   done: number;
-  /** bytes, when it can be told */
+  /** bytes, if known */
   total?: number;
   files?: number;
-  /** true while the run waits for something else than its own work: `phase` says for what */
+  /** true while the run waits for something other than its own work, which `phase` names */
   waits?: boolean;
 }
 
-/** Identifies a restore, or a rollback of one, from the moment in which it begins to change something. */
+/** Identifies a restore, or a rollback of one, from the moment it begins to change data. */
 export interface RestoreStart {
   id: string;
   project: string;
   verb: 'restore' | 'rollback';
-  /** whose data it is */
+  /** the source of the data */
   source: string;
-  /** what it goes to: a source, or a directory */
+  /** where the data goes: a source, or a directory */
   target: string;
-  /** the snapshot it comes from */
+  /** the snapshot that the data comes from */
   snapshot: string;
   /** ISO time */
   start: string;
 }
 
-/** One thing that a restore brought back. */
+/** One item that was restored. */
 export interface RestoredItem {
   /** database, table, volume or directory */
   target: string;
@@ -177,44 +177,44 @@ export interface RestoredItem {
   rows?: number;
   files?: number;
   bytes?: number;
-  /** what replaced data is kept as, for `lifeboat rollback` */
+  /** name of the replaced data, which stays for `lifeboat rollback` */
   kept?: string;
 }
 
-/** An object of a dump that the server refused, so that a restore left it out. */
+/** An object of a dump that the restore left out, because the server refused it. */
 export interface SkippedObject {
   database: string;
   /** as `pg_dump` calls it, in lower case: `fk constraint`, `index`; `rows` for those of a table */
   kind: string;
-  /** with its schema; of constraints and the like that of their table, a blank and their own */
+  /** with its schema; for a constraint, trigger or policy: that of its table, a space, and its own name */
   name: string;
-  /** what makes it, shortened; absent where it may hold credentials */
+  /** the statement that creates it, shortened; absent if it may contain credentials */
   statement?: string;
-  /** what the server said */
+  /** the server's message */
   message: string;
 }
 
 /** The outcome of a restore: notified, printed and stored as `<project>/restores/<id>.json`. */
 export interface RestoreReport extends RestoreStart {
   end: string;
-  /** `partial`: the data is back, but not everything is well */
+  /** `partial`: the data is restored, but something else failed */
   status: RunStatus;
   restored: RestoredItem[];
-  /** databases that are as they were, because they could not be restored; absent when there is none */
+  /** databases that could not be restored and are unchanged; absent when there are none */
   failed?: { target: string; error: ErrorInfo }[];
-  /** what was left out with `--skip-failed`; absent when there is nothing */
+  /** what `--skip-failed` left out; absent when nothing was */
   skipped?: SkippedObject[];
-  /** what was done, in order; milliseconds */
+  /** the steps in order, in milliseconds */
   steps: { name: string; durationMs: number }[];
-  /** what was looked at afterwards */
+  /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
-  /** how long the target stood for no usable data, milliseconds */
+  /** how long the target had no usable data, in milliseconds */
   withoutDataMs?: number;
-  /** id of the pinned snapshot of what was replaced */
+  /** id of the pinned snapshot of the replaced data */
   safety?: string;
   /** `lifeboat rollback` undoes it */
   canRollBack: boolean;
-  /** of a rollback: the id of the restore that it rolled back */
+  /** of a rollback: id of the restore that it undid */
   of?: string;
   warnings: string[];
   error?: ErrorInfo;
@@ -230,8 +230,8 @@ export type RunEvent =
   | { type: 'run-finished'; report: RunReport };
 
 /**
- * Hears of runs: a notifier, the progress display, metrics. `handle` may be slow or throw: the dispatcher (see
- * report/dispatch) logs it, bounds it in time and never lets it change a run. The signal aborts when the time is up.
+ * Receives the events of runs: a notifier, or the progress display. `handle` may be slow or throw. The dispatcher (see
+ * dispatch.ts) logs that, limits its time, and keeps it from changing a run. The signal aborts when the time is up.
  */
 export interface Listener {
   readonly name: string;

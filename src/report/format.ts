@@ -13,7 +13,7 @@ export function formatBytes(bytes: number): string {
   if (!Number.isFinite(bytes) || bytes < 0) return '?';
   let unit = 0;
   let value = Math.round(bytes);
-  // 1023.96 KiB would be rounded to 1024.0 KiB: it is carried into the next unit instead.
+  // 1023.96 KiB would round to 1024.0 KiB, so it becomes 1.0 MiB.
   while (unit < UNITS.length - 1 && Math.round(value * 10) / 10 >= (unit === 0 ? 1024 : 1023.5)) {
     value /= 1024;
     unit++;
@@ -22,7 +22,7 @@ export function formatBytes(bytes: number): string {
   return `${digits === 1 ? value.toFixed(1) : formatCount(Math.round(value))} ${UNITS[unit]}`;
 }
 
-/** Bytes a second: `214 MiB/s`. */
+/** Bytes per second: `214 MiB/s`. */
 export function formatRate(bytesPerSecond: number): string {
   return `${formatBytes(bytesPerSecond)}/s`;
 }
@@ -56,7 +56,7 @@ export function formatAge(ms: number): string {
   return `${formatCount(Math.floor(ms / DAY))} days`;
 }
 
-/** How long ago a moment was: `just now`, `9h ago`, `2 days ago`. One that a wrong clock put ahead is `in 20 days`. */
+/** The age of a moment: `just now`, `9h ago`, `2 days ago`. One that a wrong clock dated ahead is `in 20 days`. */
 export function formatAgo(when: Date, now: Date): string {
   const ms = now.getTime() - when.getTime();
   if (isFuture(when.getTime(), now.getTime())) return `in ${formatAge(-ms)}`;
@@ -106,12 +106,12 @@ function localParts(when: Date, zone: string | undefined) {
     month: text.month ?? '',
     year: number.year ?? '',
     time: `${text.hour}:${text.minute}`,
-    // The calendar day as if it were in UTC, so that days can be subtracted over a change of summer time.
+    // The calendar day as if in UTC, so that a change to summer time does not affect differences in days.
     midnight: Date.UTC(Number(number.year), Number(number.month) - 1, Number(number.day)),
   };
 }
 
-/** Which locales know an abbreviation differs (`CET` is British, `EST` American): the first that has one is taken. */
+/** Locales differ in which abbreviations they know (`CET` is British, `EST` American). The first that has one wins. */
 const ZONE_LOCALES = ['en-GB', 'en-US', 'en-AU', 'en-IN', 'en-NZ', 'en-ZA'];
 
 /** The zone's abbreviation at that moment (`CET`, `CEST`), else its offset (`UTC+9`). */
@@ -130,8 +130,8 @@ export function zoneName(when: Date, zone?: string): string {
 }
 
 /**
- * Text from strangers (names, errors of other programs) as one harmless line: runs of white space and line breaks become
- * a space; control characters, terminal escapes and characters that turn the direction of writing become `�`.
+ * Returns text from strangers (names, errors of other programs) as one harmless line. White space and line breaks become a
+ * space. Control characters, terminal escapes and characters that change the direction of writing become `�`.
  */
 export function oneLine(text: string): string {
   return text
@@ -145,16 +145,16 @@ const WIDE =
 const PLAIN = /^[\x20-\x7e]*$/;
 let segmenter: Intl.Segmenter | undefined;
 
-/** Made when it is first needed: it takes longer to make than all else that a start of Lifeboat runs here. */
+/** Created at first use, because creating the segmenter takes longer than anything else when Lifeboat starts. */
 function graphemes(text: string): Intl.Segments {
   segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' });
   return segmenter.segment(text);
 }
 
-/** Colour and style escapes take no room on a terminal. */
+/** Colour and style escapes, which take no space on a terminal. */
 const STYLE = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g');
 
-/** Columns a text takes on a terminal: two for East Asian wide characters and emoji, none for marks, colours, controls. */
+/** Columns of a text on a terminal: two for East Asian wide characters and emoji, none for marks, colours and controls. */
 export function displayWidth(text: string): number {
   const bare = text.replace(STYLE, '');
   if (PLAIN.test(bare)) return bare.length;
@@ -168,7 +168,7 @@ function graphemeWidth(grapheme: string): number {
   return WIDE.test(grapheme) ? 2 : 1;
 }
 
-/** Cuts a text (without colours) to at most `width` columns, ending in `…` where something was cut. */
+/** Cuts a text (without colours) to at most `width` columns. A text that was cut ends in `…`. */
 export function cutToWidth(text: string, width: number): string {
   if (displayWidth(text) <= width) return text;
   let result = '';
@@ -195,7 +195,7 @@ export interface TableOptions {
   gap?: number;
 }
 
-/** Lines of a plain table, columns aligned by display width, without trailing blanks. */
+/** Returns the lines of a plain table. Columns are aligned by display width, without trailing spaces. */
 export function table(
   rows: readonly (readonly string[])[],
   { align = [], indent = 0, gap = 3 }: TableOptions = {},
@@ -210,7 +210,7 @@ export function table(
   });
 }
 
-/** The newest (last) of some lines that fit into `room` together, in their order; `size` says what a line takes. */
+/** Returns the last lines that fit into `room` together, in order. `size` measures a line. */
 export function newestThatFit(lines: readonly string[], room: number, size: (line: string) => number): string[] {
   let left = room;
   let first = lines.length;

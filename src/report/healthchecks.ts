@@ -8,23 +8,23 @@ import type { Notifier } from './notifier.ts';
 import { restoreHeadline, restoreLines } from './restore-text.ts';
 import { headline, renderReport } from './text.ts';
 
-/** Where healthchecks.io keeps the ping endpoints; a self-hosted server has its own. */
+/** The ping endpoints of healthchecks.io. A self-hosted server has its own. */
 const HEALTHCHECKS_BASE = 'https://hc-ping.com';
 
 /**
- * What is pinged: a check's own URL, or a project's ping key and a slug, with which the server makes the check at the
- * first ping. Protocol: https://healthchecks.io/docs/http_api/
+ * The target of pings: the URL of a check, or the ping key of a project and a slug, for which the server creates the check at
+ * the first ping. Protocol: https://healthchecks.io/docs/http_api/
  */
 type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
 
-/** `log` is kept with the check and changes nothing about its status. */
+/** `log` adds an entry to the check without changing its status. */
 type PingSignal = 'start' | 'success' | 'fail' | 'log';
 
-/** Body size where the server does not say, bytes. */
+/** Limit for the body if the server names none, in bytes. */
 const DEFAULT_BODY_LIMIT = 10_000;
 /** The service's limit per check. */
 const PINGS_A_MINUTE = 5;
-/** How many of those a start may use, retries counted: the result needs the rest. */
+/** Pings of that limit which starts may use, including retries. The results need the rest. */
 const STARTS_A_MINUTE = 3;
 
 /** Options of {@link createHealthchecks}. */
@@ -37,10 +37,10 @@ interface HealthchecksOptions {
 }
 
 /**
- * Pings a check at the start and end of every run, whatever LIFEBOAT_NOTIFY says: a dead-man's switch needs all of them.
- * A run that is only partly well counts as failed, and so does a good one while a source that it left out is not well: a
- * success would end an alarm whose reason is still there. A failure that is tried again is a log entry: the last try
- * decides.
+ * Creates a notifier that pings a check at the start and end of every run. It ignores LIFEBOAT_NOTIFY, because a dead-man's
+ * switch needs every ping. A partly failed run pings `fail`. So does a good run while a source that was not part of it needs
+ * attention, because a success would end an alarm whose cause still exists. A failure that will be tried again is a log
+ * entry: the last try decides.
  */
 export function createHealthchecks(options: HealthchecksOptions): Notifier {
   const { target, project, zone, post = createPost(), now = Date.now } = options;
@@ -65,7 +65,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
     });
     const limit = answer.headers['ping-body-limit'];
     if (limit !== undefined && /^\d+$/.test(limit)) bodyLimit = Number(limit);
-    // The service answers 200 also when it ignores a ping, and says so only in the text.
+    // The service answers 200 even if it ignores a ping. Only the text says so.
     const ignored = /\((not found|rate limited)\)/.exec(answer.body)?.[1];
     if (ignored !== undefined) {
       const hint = ignored === 'not found' ? { hint: 'Copy the URL again from the page of the check.' } : {};
@@ -86,7 +86,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
       } else if (event.type === 'restore-finished') {
-        // A restore says nothing about whether backups are made: it is only noted with the check.
+        // A restore says nothing about backups, so it is only a log entry.
         const text = [restoreHeadline(event.report), ...restoreLines(event.report)].join('\n');
         await ping('log', undefined, cutText(redact(text), bodyLimit), signal);
       }
@@ -94,13 +94,13 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
     async test(signal) {
       const text = `${project}: test message from Lifeboat, no backup was made`;
       const answer = await ping('log', undefined, text, signal);
-      const made = answer.status === 201 ? ', and made the check' : '';
-      return `${pingUrl(target, 'log').host} took a log entry${made}; the check's status is unchanged`;
+      const made = answer.status === 201 ? ' and created the check' : '';
+      return `${pingUrl(target, 'log').host} accepted a log entry${made}; the check's status is unchanged`;
     },
   };
 }
 
-/** The URL for one kind of ping; query and trailing slash of a check's own URL are kept in order. */
+/** Returns the URL for one kind of ping. The query of a check's URL stays. */
 export function pingUrl(target: PingTarget, kind: PingSignal, rid?: string): URL {
   const url =
     'url' in target
@@ -115,7 +115,7 @@ export function pingUrl(target: PingTarget, kind: PingSignal, rid?: string): URL
   return url;
 }
 
-/** A name as a slug: the service takes a-z, 0-9, hyphen and underscore. */
+/** Turns a name into a slug. The service accepts a-z, 0-9, hyphen and underscore. */
 export function toSlug(name: string): string {
   const slug = name
     .toLowerCase()
@@ -129,8 +129,8 @@ function startText(run: RunStart): string {
 }
 
 /**
- * Report and log as one body of at most `limit` bytes: of the report the head is kept, of the log the newest lines that
- * fit. Both must be redacted, or are here.
+ * Joins report and log to one redacted body of at most `limit` bytes: the head of the report, and the newest lines of the log
+ * that fit.
  */
 export function pingBody(report: string, logTail: readonly string[], limit: number): string {
   const head = cutText(redact(report), limit);
@@ -141,7 +141,7 @@ export function pingBody(report: string, logTail: readonly string[], limit: numb
   return lines.length === 0 ? head : `${head}${title}${lines.join('\n')}\n`;
 }
 
-/** Cuts a text to `limit` bytes of UTF-8 without splitting a character; what was cut is marked by `…` where it fits. */
+/** Cuts a text to `limit` bytes of UTF-8, never inside a character. A text that was cut ends in `…`, if that fits. */
 export function cutText(text: string, limit: number): string {
   const bytes = Buffer.from(text, 'utf8');
   if (bytes.length <= limit) return text;
@@ -150,11 +150,11 @@ export function cutText(text: string, limit: number): string {
   let end = room;
   // Bytes 10xxxxxx continue a character: step back to where it starts.
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
-  const kept = bytes.subarray(0, end).toString('utf8');
-  return limit >= Buffer.byteLength(mark) ? kept + mark : kept;
+  const start = bytes.subarray(0, end).toString('utf8');
+  return limit >= Buffer.byteLength(mark) ? start + mark : start;
 }
 
-/** Allows `max` takes in any window (ms); a take beyond waits for room, or rejects when its signal aborts first. */
+/** Allows `max` takes within any window (milliseconds). A further take waits, or rejects if its signal aborts first. */
 export function createPace(max: number, windowMs: number, now: () => number = Date.now) {
   let taken: number[] = [];
   const used = () => {

@@ -3,11 +3,11 @@ import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { oneLine } from './format.ts';
 
-/** Bodies above this are refused before anything is sent (bytes). */
+/** Larger bodies are refused before anything is sent. Bytes. */
 const MAX_REQUEST = 1024 * 1024;
-/** More of an answer than this is not read (bytes). */
+/** Only this much of an answer is read. Bytes. */
 const MAX_ANSWER = 64 * 1024;
-/** Longest pause between attempts that is our own choice, ms; the first is at most RETRY_BASE. */
+/** Limits of the pause between attempts unless the server names one, in milliseconds. The first is at most RETRY_BASE. */
 const RETRY_BASE = 500;
 const RETRY_MAX = 5_000;
 
@@ -17,20 +17,20 @@ export interface PostRequest {
   body: string;
   contentType: string;
   signal: AbortSignal;
-  /** how often to try at most; default the poster's */
+  /** the largest number of attempts; default: that of the poster */
   attempts?: number;
   /** awaited before each attempt; a rejection ends the request */
   gate?: (signal: AbortSignal) => Promise<void>;
 }
 
-/** What the server said; header names are lower case. */
+/** The server's answer. Header names are lower case. */
 export interface PostAnswer {
   status: number;
   headers: Record<string, string>;
   body: string;
 }
 
-/** Sends POSTs with time limits and retries. Resolves for 2xx only; else rejects with NOTIFY_FAILED. */
+/** Sends a POST with time limits and retries. Resolves only for 2xx. Otherwise rejects with NOTIFY_FAILED. */
 export type Post = (request: PostRequest) => Promise<PostAnswer>;
 
 /** Options of {@link createPost}; times in milliseconds. */
@@ -38,7 +38,7 @@ interface PostOptions {
   attempts?: number;
   /** one attempt */
   attemptMs?: number;
-  /** all attempts with their pauses; below the dispatcher's limit, so that the error says more than "too late" */
+  /** all attempts and pauses; below the dispatcher's limit, so that the error names the cause */
   limitMs?: number;
   random?: () => number;
   /** waits between attempts; rejects when the signal aborts */
@@ -46,10 +46,9 @@ interface PostOptions {
 }
 
 /**
- * POST over undici: tried again (with full jitter) after network errors, 429 and 5xx, which POST does not get by
- * default; `Retry-After` is honoured where it fits into the limit. Since an answer can be lost, a message may in rare
- * cases arrive twice. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured. Redirects are not followed. A URL is a secret
- * here: errors name only its host.
+ * Creates a poster over undici. It retries (with full jitter) after network errors, 429 and 5xx, and honours `Retry-After`
+ * within its limit. An answer can be lost, so a message may in rare cases arrive twice. HTTP_PROXY, HTTPS_PROXY and NO_PROXY
+ * apply. Redirects are not followed. A URL is a secret here, so errors name only its host.
  */
 export function createPost({
   attempts = 4,
@@ -72,7 +71,7 @@ export function createPost({
       if (signal.aborted || !outcome.again || attempt >= tries) throw outcome.error;
       const pause = outcome.retryAfterMs ?? random() * Math.min(RETRY_MAX, RETRY_BASE * 2 ** (attempt - 1));
       if (Date.now() + pause >= deadline) throw outcome.error;
-      // Aborted while waiting: what the server said last is worth more than "aborted".
+      // If the wait is aborted, the server's last answer says more than "aborted".
       await sleep(pause, signal).catch(() => {
         throw outcome.error;
       });
@@ -111,19 +110,19 @@ async function attemptPost({ url, body, contentType }: PostRequest, signal: Abor
         ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
       };
     } finally {
-      // Not awaited: destroying waits for sockets, and the answer is read or given up already.
+      // Not awaited, because destroying waits for sockets, and the answer is already read or abandoned.
       void dispatcher.destroy().catch(() => {});
     }
   } catch (error) {
     const why = signal.aborted ? 'no answer in time' : networkReason(error, url);
-    return { error: new LifeboatError('NOTIFY_FAILED', `${host} could not be told: ${why}`), again: true };
+    return { error: new LifeboatError('NOTIFY_FAILED', `no message could be sent to ${host}: ${why}`), again: true };
   }
 }
 
 function hintFor(status: number): { hint?: string } {
   if (status >= 300 && status < 400) return { hint: 'Redirects are not followed: set the final URL.' };
   if (status === 404 || status === 410 || status === 403)
-    return { hint: 'Check that the URL is whole and was not revoked.' };
+    return { hint: 'Check that the URL is complete and was not revoked.' };
   return {};
 }
 
@@ -160,17 +159,17 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-/** Says why a connection failed without the parts of the error that carry the request. */
+/** Says why a connection failed, without the parts of the error that contain the request. */
 function networkReason(error: unknown, url: URL): string {
   if (!(error instanceof Error)) return 'unknown error';
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  // A host with several addresses fails with an AggregateError, whose own message is empty.
+  // For a host with several addresses, undici throws an AggregateError without a message of its own.
   const inner = error instanceof AggregateError ? error.errors.find((e) => e instanceof Error) : undefined;
   const message = scrub(error.message || (inner instanceof Error ? inner.message : ''), url);
   return [message, message.includes(code) ? '' : code].filter(Boolean).join(' ') || error.name;
 }
 
-/** Hides secrets and the URL itself in what a server or a library said. */
+/** Hides secrets and the URL itself in the words of a server or library. */
 function scrub(text: string, url: URL): string {
   let result = redact(text);
   for (const part of [url.href, url.pathname + url.search, url.pathname]) {
@@ -179,7 +178,7 @@ function scrub(text: string, url: URL): string {
   return oneLine(result);
 }
 
-/** Path segments and query values from this length on are taken for tokens. */
+/** Path segments and query values of at least this length count as tokens. */
 const TOKEN_LENGTH = 16;
 
 /**
@@ -201,7 +200,7 @@ export function secretUrl(value: string, setting: string): URL {
   return url;
 }
 
-/** Percent-decoded where it can be: a URL may hold a bare `%`. */
+/** Percent-decodes a text if possible. A URL may contain a bare `%`. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);

@@ -5,10 +5,10 @@ import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, ta
 import { type Paint, plainPaint } from './paint.ts';
 import { problemLines } from './text.ts';
 
-/** What `plan` found out about a source by looking at it. */
+/** What `plan` found out about a source. */
 export interface Probed {
   what: string;
-  /** bytes; absent when it could not be told in time */
+  /** bytes; absent when it could not be measured in time */
   size?: number;
   /** the size is a lower bound: counting took too long */
   atLeast?: boolean;
@@ -21,16 +21,16 @@ interface PlanView {
   now: Date;
   zone: string;
   destination: string;
-  /** where it is copied to, and how long that is kept, where that is a time of its own */
+  /** the copies, with their own retention if they have one */
   copies: readonly { name: string; keep?: KeepPolicy }[];
-  /** how what is stored there is encrypted, in words */
+  /** the encryption at the destination, in words */
   encryption: string;
-  /** bytes free at the destination, when it can be told */
+  /** free bytes at the destination, if known */
   free?: number;
   paint?: Paint;
 }
 
-/** The answer of `lifeboat plan`: what will be backed up, when, where, and what is not as it should be. */
+/** Renders the answer of `lifeboat plan`: the sources, the schedule, the places, and the problems. */
 export function renderPlan(view: PlanView): string {
   const { plan, probes, now, zone, paint = plainPaint } = view;
   const { sources, problems } = plan;
@@ -50,11 +50,17 @@ export function renderPlan(view: PlanView): string {
     );
   }
   if (problems.length > 0) lines.push(...problems.flatMap((problem) => problemLines(problem, paint)), '');
+  const notes = plan.notes ?? [];
+  if (notes.length > 0) lines.push(...notes.map(({ subject, message }) => noteLine(subject, message, paint)), '');
   const free = view.free === undefined ? '' : ` (${formatBytes(view.free)} free)`;
   const copies = view.copies.map(({ name, keep }) => `${oneLine(name)}${keep ? ` (${formatKeep(keep)})` : ''}`);
   const then = copies.length > 0 ? `, then ${copies.join(' and ')}` : '';
   lines.push(`To ${oneLine(view.destination)}${free}${then} · ${view.encryption}`);
   return lines.join('\n');
+}
+
+function noteLine(subject: string, message: string, paint: Paint): string {
+  return `  ${paint.dim('·')} ${oneLine(subject)}: ${oneLine(message)}`;
 }
 
 function planRow(source: PlannedSource, probed: Probed | undefined): string[] {
@@ -68,20 +74,22 @@ export interface SnapshotRow {
   end: string;
   status: string;
   trigger: string;
-  /** why it is kept whatever the retention says */
+  /** of an import: when its backup was made, and the name of the file */
+  imported?: { at: string; file: string } | undefined;
+  /** the reason of its pin */
   pinned?: string;
   /** not signed although a signing key is set */
   unsigned?: true;
-  /** `missing`: databases that should be in it and are not */
+  /** `missing`: databases that should be in it */
   sources: { name: string; status: string; bytes: number; newBytes: number; missing?: string[] }[];
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
-  const rows = snapshots.map(({ id, end, status, trigger, pinned, unsigned, sources }) => [
+  const rows = snapshots.map(({ id, end, status, trigger, imported, pinned, unsigned, sources }) => [
     id,
-    formatAgo(new Date(end), now),
+    formatAgo(new Date(imported?.at ?? end), now),
     status === 'partial' ? 'partly failed' : status,
     [
       trigger,

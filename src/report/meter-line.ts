@@ -1,7 +1,7 @@
 import { formatBytes } from './format.ts';
 import type { ProgressStream } from './progress.ts';
 
-/** One status line with a share and an amount, on a terminal; silent elsewhere. */
+/** A status line with a percentage and an amount on a terminal. Prints nothing elsewhere. */
 interface MeterLine {
   show(done: number, total: number): void;
   clear(): void;
@@ -9,7 +9,7 @@ interface MeterLine {
 
 const REDRAW_MS = 200;
 
-/** `what` is what is being done: `reading`. */
+/** `what` names the activity: `reading`. */
 export function createMeterLine(
   stream: ProgressStream | undefined,
   what: string,

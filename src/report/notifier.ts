@@ -2,25 +2,25 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Listener } from './events.ts';
 
-/** A listener that tells people. */
+/** A listener that notifies people or a monitoring service. */
 export interface Notifier extends Listener {
   /**
-   * Sends something clearly marked as a test, which no one can take for a run's result. Returns one line on what
-   * happened (`hooks.slack.com took the message`); rejects with NOTIFY_FAILED.
+   * Sends a message that is clearly marked as a test. Returns one line about the result (`hooks.slack.com accepted the
+   * message`). Rejects with NOTIFY_FAILED.
    */
   test(signal: AbortSignal): Promise<string>;
 }
 
-/** How one notifier's test went. Redacted. */
+/** The result of testing one notifier. Redacted. */
 interface TestResult {
   name: string;
   ok: boolean;
-  /** what happened, when it went well */
+  /** the result of a success */
   detail?: string;
   error?: ErrorInfo;
 }
 
-/** Tests all notifiers side by side, each for at most the limit (milliseconds). Never rejects. */
+/** Tests all notifiers in parallel, each for at most `limitMs` (milliseconds). Never rejects. */
 export async function testNotifiers(
   notifiers: readonly Notifier[],
   { limitMs = 30_000 }: { limitMs?: number } = {},

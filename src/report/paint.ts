@@ -15,7 +15,7 @@ const same = (text: string) => text;
 export const plainPaint: Paint = { good: same, warn: same, bad: same, dim: same, bold: same };
 
 type Style = 'green' | 'yellow' | 'red' | 'dim' | 'bold';
-// The caller has decided that there is a terminal; styleText would look at stdout by itself.
+// The caller knows that there is a terminal. By default, styleText would check stdout.
 const style = (name: Style) => (text: string) => styleText(name, text, { validateStream: false });
 
 /** ANSI colours, for a stream that the caller knows to be a terminal (and NO_COLOR to be unset). */

@@ -4,7 +4,7 @@ import { cutToWidth, displayWidth, formatDuration, oneLine } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { outcome, type RateInfo, renderProgress } from './text.ts';
 
-/** The part of a terminal or file stream that is used: `process.stderr` fits. */
+/** The members of a terminal or file stream that the display uses: `process.stderr` has them. */
 export interface ProgressStream {
   isTTY?: boolean;
   columns?: number;
@@ -12,24 +12,24 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
-/** A display of running work. */
+/** A display of work in progress. */
 interface ProgressDisplay extends Listener {
-  /** Writes a line (with its line break) above the status lines: log lines go through here while the display is used. */
+  /** Writes a line (with its line break) above the status lines. Log lines pass through here while the display is in use. */
   write(line: string): void;
-  /** Takes the status lines away; more events bring them back. */
+  /** Removes the status lines. Further events bring them back. */
   close(): void;
 }
 
 /** At most five times a second. */
 const REDRAW_MS = 200;
-/** Weight of the past in the moving average falls to a third within this time, ms. */
+/** Within this time (milliseconds), the weight of the past in the moving average drops to a third. */
 const RATE_WINDOW = 3_000;
 
 const widthOf = (name: string) => displayWidth(oneLine(redact(name)));
 
 /**
- * Shows progress on a terminal: one status line for each running source, with rate and time left. Where the stream is no
- * terminal, one plain line when a source starts and one when it has finished. Never throws over what a source is called.
+ * Creates a progress display. On a terminal, it shows one status line for each running source, with rate and time left.
+ * Elsewhere, it prints one plain line when a source starts and one when it finishes.
  */
 export function createProgress(
   stream: ProgressStream,
@@ -38,7 +38,7 @@ export function createProgress(
   return new Display(stream, paint, now);
 }
 
-/** A source that is at work, with what is known of it. */
+/** A running source and its progress. */
 interface Running {
   line: string;
   meter: Meter;
@@ -110,7 +110,7 @@ class Display implements ProgressDisplay {
     const { columns = 80, rows = 24 } = this.stream;
     const width = Math.max(20, columns) - 1;
     const nameWidth = Math.max(0, ...[...this.running.keys()].map(widthOf));
-    // A line that has scrolled out of the window could not be erased.
+    // A line that has scrolled out of the window cannot be erased.
     const lines = [...this.running.values()].slice(0, Math.max(1, rows - 2)).map(({ last, line, meter }) => {
       return cutToWidth(last === undefined ? line : renderProgress(last, meter.rate(), nameWidth), width);
     });
@@ -128,7 +128,7 @@ class Display implements ProgressDisplay {
   }
 }
 
-/** The line that stays when a source has finished. */
+/** The line that stays after a source has finished. */
 function finishedLine(result: SourceReport, paint: Paint): string {
   const colour = { ok: paint.good, partial: paint.warn, failed: paint.bad }[result.status];
   const { error } = result;
@@ -149,7 +149,7 @@ export function createMeter(now: () => number): Meter {
   return {
     add(progress) {
       const at = now();
-      // Another phase counts other bytes.
+      // Each phase counts its own bytes.
       const restart = newest === undefined || progress.phase !== newest.phase || progress.done < newest.done;
       newest = progress;
       if (sample === undefined || restart) {
@@ -158,7 +158,7 @@ export function createMeter(now: () => number): Meter {
         return;
       }
       const ms = at - sample.at;
-      if (ms < REDRAW_MS) return; // too short to measure: the bytes count with the next sample
+      if (ms < REDRAW_MS) return; // too short to measure; the bytes count towards the next sample
       const rate = ((progress.done - sample.done) / ms) * 1_000;
       const weight = Math.exp(-ms / RATE_WINDOW);
       average = average === undefined ? rate : average * weight + rate * (1 - weight);

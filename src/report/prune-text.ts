@@ -2,10 +2,10 @@ import type { Pruned, RunReport } from './events.ts';
 import { formatBytes, formatWhen, oneLine, plural, table } from './format.ts';
 import type { Paint } from './paint.ts';
 
-/** The subject of what a run says of its prune. */
+/** The subject of problems that a run has with its prune. */
 export const PRUNE = 'prune';
 
-/** The outcome of a prune, as it is shown. Sizes in bytes, times ISO. */
+/** The parts of a prune's result that are shown. Sizes in bytes, times ISO. */
 interface PruneView {
   dryRun: boolean;
   snapshots: number;
@@ -25,7 +25,7 @@ interface PruneView {
   held?: Pruned['held'];
 }
 
-/** Each snapshot with why it is kept, and what is deleted. */
+/** Renders each snapshot with the reason why it stays or goes, and the deleted objects. */
 export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: string }): string {
   if (view.decisions.length === 0) return 'No snapshot yet.';
   const rows = view.decisions.map((one) => [
@@ -45,26 +45,26 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
   if (waiting.objects > 0) {
     const from = waiting.from === undefined ? '' : ` from ${formatWhen(new Date(waiting.from), { now, zone })} on`;
     lines.push(
-      `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) not needed any more, to be deleted${from}`,
+      `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) no longer needed, to be deleted${from}`,
     );
   }
   if (view.refused) {
     const { snapshots: kept, objects: more } = view.refused;
     lines.push(
-      `${plural(kept, 'snapshot')} and ${plural(more, 'object')} kept by the destination: it does not let them be deleted (DELETE_REFUSED)`,
+      `${plural(kept, 'snapshot')} and ${plural(more, 'object')} stay, because the destination refuses to delete them (DELETE_REFUSED)`,
     );
   }
   if (view.held) lines.push(heldBack(view.held));
   return lines.join('\n');
 }
 
-/** `pruned 2 old snapshots; 161 MiB freed`: what was freed belonged to snapshots pruned a day ago or earlier. */
+/** `pruned 2 old snapshots; 161 MiB freed`. The freed bytes belonged to snapshots that were pruned a day ago or earlier. */
 export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned, paint: Paint): string[] {
   const parts: string[] = [];
   if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
   if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
   if (refused && refused.snapshots > 0) {
-    parts.push(`${plural(refused.snapshots, 'old snapshot')} kept by the destination`);
+    parts.push(`${plural(refused.snapshots, 'old snapshot')} that the destination refuses to delete`);
   }
   if (held) parts.push(heldBack(held));
   return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
@@ -75,24 +75,24 @@ function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {
   return `${plural(snapshots, 'old snapshot')} kept because ${oneLine(sources.join(', '))} failed last`;
 }
 
-/** What `status` says of the retention after the last run: a line where it removed less than it should, else none. */
+/** Returns a line for `status` if the retention after the last run removed less than it should, else none. */
 export function retentionLines({ pruned, problems, snapshot, trigger }: RunReport, paint: Paint): string[] {
-  if (trigger === 'safety') return [];
+  if (trigger === 'safety' || trigger === 'import') return [];
   const failed = problems.find(({ subject }) => subject === PRUNE);
   if (failed) return [`  ${paint.bad('!')} retention: ${oneLine(failed.message)} (${failed.code})`];
   if (snapshot === undefined) return ['  retention: nothing was removed, because the run stored nothing'];
   return pruned?.held ? [`  retention: ${heldBack(pruned.held)}`] : [];
 }
 
-/** A reason that several sources share is told once: `daily 2026-11-20 (db.postgres, web.media)`. */
+/** Joins the reasons. One that several sources share appears once: `daily 2026-11-20 (db.postgres, web.media)`. */
 function reasons({ always, sources }: PruneView['decisions'][number]): string {
   const by = new Map<string, string[]>();
   for (const [name, all] of Object.entries(sources)) {
     for (const why of all) by.set(why, [...(by.get(why) ?? []), name]);
   }
   const names = Object.keys(sources);
-  const told = [...by].map(([why, of]) =>
+  const shared = [...by].map(([why, of]) =>
     of.length === names.length || of.every((name) => why.includes(name)) ? why : `${why} (${of.join(', ')})`,
   );
-  return [...always, ...told].join(' · ');
+  return [...always, ...shared].join(' · ');
 }

@@ -2,7 +2,7 @@ import type { RestoreReport, RestoreStart, SkippedObject } from './events.ts';
 import { formatBytes, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
-/** One line for a restore that begins. */
+/** Returns one line about a restore that begins. */
 export function restoreStarted({ project, verb, source, target, snapshot }: RestoreStart): string {
   const to = target === source ? '' : ` to ${oneLine(target)}`;
   return verb === 'rollback'
@@ -10,18 +10,18 @@ export function restoreStarted({ project, verb, source, target, snapshot }: Rest
     : `${project}: restore of ${source}${to} from ${snapshot} started`;
 }
 
-/** One line for how a restore ended: `shop: restore of db.postgres from 2026… ok in 12s`. */
+/** Returns one line about the result of a restore: `shop: restore of db.postgres from 2026… ok in 12s`. */
 export function restoreHeadline(report: RestoreReport): string {
   const { project, verb, source, target, snapshot, status, error } = report;
   const to = target === source ? '' : ` to ${oneLine(target)}`;
   const from = verb === 'rollback' ? '' : ` from ${snapshot}`;
   const took = formatDuration(Date.parse(report.end) - Date.parse(report.start));
-  const outcome = { ok: 'ok', partial: 'done, but not all is well', failed: 'failed' }[status];
+  const outcome = { ok: 'ok', partial: 'done with problems', failed: 'failed' }[status];
   const why = error === undefined ? '' : ` — ${oneLine(error.message)} (${error.code})`;
   return `${project}: ${verb} of ${source}${to}${from} ${outcome} in ${took}${why}`;
 }
 
-/** The lines below the headline: what is back, how long it was away, what was checked, how to undo it. */
+/** Returns the lines below the headline: the restored data, its downtime, the checks, and how to undo the restore. */
 export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): string[] {
   const lines = report.restored.map((item) => {
     const facts = [
@@ -30,7 +30,7 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
       ...(item.files === undefined ? [] : [plural(item.files, 'file')]),
       ...(item.bytes === undefined ? [] : [formatBytes(item.bytes)]),
     ];
-    const kept = item.kept === undefined ? '' : ` · replaced data kept as ${oneLine(item.kept)}`;
+    const kept = item.kept === undefined ? '' : ` · replaced data stays as ${oneLine(item.kept)}`;
     return `  ${oneLine(item.target)}${facts.length > 0 ? `  ${facts.join(', ')}` : ''}${kept}`;
   });
   for (const { target, error } of report.failed ?? []) {
@@ -38,9 +38,9 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
     lines.push(paint.bad(`  not restored: ${oneLine(target)}: ${oneLine(error.message)} (${error.code})${hint}`));
   }
   lines.push(...skippedLines(report.skipped ?? []).map((line) => paint.warn(line)));
-  if (report.withoutDataMs !== undefined) lines.push(`  away for ${formatMs(report.withoutDataMs)}`);
+  if (report.withoutDataMs !== undefined) lines.push(`  unavailable for ${formatMs(report.withoutDataMs)}`);
   for (const { name, ok, detail } of report.checks) {
-    const words = `  ${ok ? 'checked' : 'not well'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
+    const words = `  ${ok ? 'checked' : 'failed'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
     lines.push(ok ? words : paint.bad(words));
   }
   for (const warning of report.warnings) lines.push(paint.warn(`  warning: ${oneLine(warning)}`));
@@ -50,7 +50,7 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   return lines;
 }
 
-/** How many objects are listed one by one: one that is missing may take hundreds with it. */
+/** The number of objects that are listed. One missing object may make hundreds fail. */
 const LISTED = 50;
 
 function skippedLines(skipped: readonly SkippedObject[]): string[] {
@@ -61,7 +61,7 @@ function skippedLines(skipped: readonly SkippedObject[]): string[] {
       ...(statement === undefined ? [] : [`    ${oneLine(statement)}`]),
     ]);
   const more = skipped.length - LISTED;
-  return more > 0 ? [...lines, `  left out: ${plural(more, 'more object')}; --json lists them all`] : lines;
+  return more > 0 ? [...lines, `  left out: ${plural(more, 'more object')}; use --json to list all`] : lines;
 }
 
 function formatMs(ms: number): string {

@@ -8,7 +8,7 @@ import type { Notifier } from './notifier.ts';
 import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
 import { failuresFirst, headline, nextRun, nextTry, otherSource, safety, totals } from './text.ts';
 
-/** A section or context block; `verbatim` keeps Slack from turning plain names into links and mentions. */
+/** The text of a block. `verbatim` keeps Slack from turning names into links and mentions. */
 interface MrkdwnText {
   type: 'mrkdwn';
   text: string;
@@ -24,14 +24,17 @@ export interface SlackMessage {
 
 /** Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50. */
 const MAX_TEXT = 3_000;
-/** So many failures are told with their details, in so many sections; no one reads a longer message to its end. */
+/** Failures with details, and the sections they may take. Nobody reads a longer message to its end. */
 const MAX_FAILURES = 10;
 const MAX_FAILURE_SECTIONS = 4;
-/** So many names are told in a list. */
+/** Names in one list. */
 const MAX_NAMES = 25;
 const MAX_PROBLEMS = 5;
 
-/** One message for a whole run: what failed first, each with code, hint and what is safe; then what went well. Redacted. */
+/**
+ * Words the message about a run. Failed sources come first, each with its code, hint and last good snapshot. Then come the
+ * good ones. Redacted.
+ */
 export function slackMessage(report: RunReport, when: { now: Date; zone?: string | undefined }): SlackMessage {
   const clean = cleanReport(report);
   const failed = failuresFirst(clean.results).filter((result) => result.status !== 'ok');
@@ -83,7 +86,7 @@ function failureSections(failed: readonly SourceReport[], now: Date): SlackBlock
   return sections.map(section);
 }
 
-/** At most some 2,400 characters, so that one always fits into a section. */
+/** At most about 2,400 characters, so one entry always fits into a section. */
 function failure(result: SourceReport, now: Date): string {
   const name = `*${mrkdwn(result.name, 200)}*`;
   const lines: string[] = [];
@@ -106,7 +109,7 @@ function goodSources(good: readonly SourceReport[]): string {
   return list('', items);
 }
 
-/** Items with `·` between them, as many as fit, then how many more there are. */
+/** Joins as many items as fit with `·`, then says how many more there are. */
 function list(start: string, items: readonly string[]): string {
   let text = start;
   for (const [i, item] of items.entries()) {
@@ -119,7 +122,7 @@ function list(start: string, items: readonly string[]): string {
   return text;
 }
 
-/** A source that is stored but may not be what was meant, e.g. suddenly much smaller: at most some 2,700 characters. */
+/** Warnings about stored sources, such as one that is suddenly much smaller. At most about 2,700 characters. */
 function warnings(warned: readonly SourceReport[]): string {
   const lines = warned.flatMap(({ name, warnings }) =>
     warnings.map((text) => `warning: ${mrkdwn(name, 150)} — ${mrkdwn(text, 350)}`),
@@ -128,7 +131,7 @@ function warnings(warned: readonly SourceReport[]): string {
   return [...lines.slice(0, MAX_PROBLEMS), ...(left > 0 ? [`and ${plural(left, 'more warning')}`] : [])].join('\n');
 }
 
-/** Copies that lack something, and since when. */
+/** Copies that lack something, and for how long. */
 function copiesBehind(copies: readonly CopyReport[], now: Date): string {
   const lines = copies.slice(0, MAX_PROBLEMS).flatMap((copy) => {
     const hint = copy.error?.hint;
@@ -139,7 +142,7 @@ function copiesBehind(copies: readonly CopyReport[], now: Date): string {
   return lines.join('\n');
 }
 
-/** Sources that the run left out and that are not well. */
+/** Sources that were not part of the run and need attention. */
 function otherSources(others: readonly OtherSource[], now: Date): string {
   const lines = others.slice(0, MAX_PROBLEMS).map((other) => `! ${mrkdwn(otherSource(other, now), 550)}`);
   const left = others.length - MAX_PROBLEMS;
@@ -165,7 +168,7 @@ function footer(
   const parts = [`${stored} · ${mrkdwn(report.destination, 300)}`];
   if (report.retry !== undefined) parts.push(nextTry(report.retry.at, when));
   if (report.nextRun !== undefined) parts.push(nextRun(report.nextRun, when));
-  // Only names that need no quoting: a command to copy must never do more than it says.
+  // Only names without special characters, because people paste this command into a shell.
   const again = failed.map((result) => result.name).filter((name) => /^[\w.-]+$/.test(name));
   if (again.length > 0 && again.length <= 3)
     parts.push(`try again: \`docker compose exec lifeboat lifeboat backup ${again.join(' ')}\``);
@@ -173,8 +176,8 @@ function footer(
 }
 
 /**
- * A stranger's text for mrkdwn: `&`, `<` and `>` as entities, so that nothing in it links or mentions; backticks as
- * quotes; cut to `max` characters after escaping, never within an entity or a character.
+ * Escapes a stranger's text for mrkdwn. `&`, `<` and `>` become entities, so nothing in it links or mentions. Backticks become
+ * quotes. The result is cut to `max` characters, never inside an entity or a character.
  */
 export function mrkdwn(text: string, max: number): string {
   let result = '';
@@ -201,7 +204,7 @@ function restoreMessage(report: RestoreReport): SlackMessage {
   return plainMessage([restoreHeadline(clean), ...restoreLines(clean)]);
 }
 
-/** The first line in bold, the others below it. */
+/** Words a message with the first line in bold. */
 function plainMessage([title = '', ...lines]: string[]): SlackMessage {
   const first = mrkdwn(title, 600);
   const rest = lines.slice(0, MAX_NAMES).map((line) => mrkdwn(line, 90));
@@ -231,7 +234,7 @@ export function createSlack({ url, project, zone, post = createPost(), now = Dat
     async test(signal) {
       const text = `${mrkdwn(project, 200)}: test message from Lifeboat, no backup was made`;
       await send({ text, blocks: [section(text)] }, signal);
-      return `${url.host} took the message`;
+      return `${url.host} accepted the message`;
     },
   };
 }

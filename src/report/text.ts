@@ -19,21 +19,21 @@ import {
 import { type Paint, plainPaint } from './paint.ts';
 import { prunedLines } from './prune-text.ts';
 
-/** How to render: local times are in `zone` (default the process's), ages are counted to `now`. */
+/** Options of rendering. Local times are in `zone` (default: that of the process). Ages refer to `now`. */
 interface RenderOptions {
   now: Date;
   zone?: string | undefined;
   paint?: Paint;
-  /** put what failed first, for texts that may be cut */
+  /** put failures first, for texts that may be cut */
   failedFirst?: boolean;
 }
 
-/** A source may have a thousand warnings; this many are shown. */
+/** Warnings shown for each source, which may have a thousand. */
 const MAX_WARNINGS = 5;
 
 const STATUS_WORDS: Record<RunStatus, string> = { ok: 'ok', partial: 'partly failed', failed: 'failed' };
 
-/** The result in one line: `shop: backup ok`, `shop: backup partly failed (1 of 3 sources)`. */
+/** Returns the result in one line: `shop: backup ok`, `shop: backup partly failed (1 of 3 sources)`. */
 export function headline(report: RunReport): string {
   const { project } = cleanReport({ project: report.project });
   const bad = report.results.filter((result) => result.status !== 'ok').length;
@@ -53,7 +53,7 @@ function butOthers({ status, others = [] }: RunReport): string {
   return `, but ${oneLine(cleanReport({ name: first.name }).name)} needs attention`;
 }
 
-/** One that the run left out: `db.postgres was no part of this run and needs attention: it failed 2h ago: …`. */
+/** Returns a line about a source outside the run: `db.postgres was not part of this run and needs attention: it failed 2h ago: …`. */
 export function otherSource(other: OtherSource, now: Date): string {
   const { name, at, error } = other;
   const when = at === undefined ? '' : ` ${formatAgo(new Date(at), now)}`;
@@ -62,28 +62,28 @@ export function otherSource(other: OtherSource, now: Date): string {
     failed: `failed${when}${why}`,
     partial: `partly failed${when}${why}`,
     late: 'was not backed up at its last two scheduled times',
-    vanished: 'is not there any more (SOURCE_VANISHED)',
+    vanished: 'no longer exists (SOURCE_VANISHED)',
   }[other.attention];
-  return `${oneLine(name)} was no part of this run and needs attention: it ${state}; ${safety(other, now)}`;
+  return `${oneLine(name)} was not part of this run and needs attention: it ${state}; ${safety(other, now)}`;
 }
 
-/** Sums over all sources, and how long the run took: `41s · 19.6 GiB seen, 161 MiB new`. */
+/** Returns the sums over all sources and the duration of the run: `41s · 19.6 GiB seen, 161 MiB new`. */
 export function totals(report: RunReport): string {
   const sum = (pick: (result: SourceReport) => number) => report.results.reduce((all, result) => all + pick(result), 0);
   const took = formatDuration(Date.parse(report.end) - Date.parse(report.start));
   return `${took} · ${formatBytes(sum((r) => r.bytes))} seen, ${formatBytes(sum((r) => r.newBytes))} new`;
 }
 
-/** What a stored source came to: `20,114 files · 3.1 MiB new (17 files)`, `3 files, unchanged`. */
+/** Returns the result of a stored source: `20,114 files · 3.1 MiB new (17 files)`, `3 files, unchanged`. */
 export function outcome(result: SourceReport): string {
   const what = oneLine(result.summary) || plural(result.files, 'file');
   if (result.newBytes === 0 && result.newFiles === 0) return `${what}, unchanged`;
-  // The files of a dump mean nothing to people; those of a volume do.
+  // The number of files matters to people for a volume, but not for a dump.
   const files = result.kind === 'postgres' ? '' : ` (${plural(result.newFiles, 'file')})`;
   return `${what} · ${formatBytes(result.newBytes)} new${files}`;
 }
 
-/** What is still safe when a source failed. A snapshot that holds only a part of the source is not called good. */
+/** Names the last good snapshot of a source that failed. One that holds only a part of the source is not good. */
 export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): string {
   if (result.lastGood === undefined) return 'nothing is stored of this source yet';
   const { at, snapshot, partial } = result.lastGood;
@@ -93,7 +93,7 @@ export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): strin
   return `${which} is ${formatAge(age)} old (${snapshot})`;
 }
 
-/** An error as people read it: `error: … (CODE)`, then cause, hint and what is safe. Redacted; one line each. */
+/** Renders an error: `error: … (CODE)`, then cause, hint and `safe`, one line each. Redacted. */
 export function renderError(
   error: ErrorInfo,
   { paint = plainPaint, safe }: { paint?: Paint; safe?: string } = {},
@@ -112,7 +112,7 @@ function details(error: ErrorInfo, safe?: string): string[] {
   return lines;
 }
 
-/** The result of a run as plain text, without a line break at its end. Redacted. */
+/** Renders the result of a run as plain text, without a final line break. Redacted. */
 export function renderReport(report: RunReport, options: RenderOptions): string {
   const clean = cleanReport(report);
   const paint = options.paint ?? plainPaint;
@@ -163,13 +163,13 @@ function sourceLines(report: RunReport, { now, failedFirst = false }: RenderOpti
   });
 }
 
-/** Failed sources, then those stored in part, then the rest; each in the run's order. */
+/** Sorts failed sources first, then partly failed ones, then the rest, each in the order of the run. */
 export function failuresFirst(results: readonly SourceReport[]): SourceReport[] {
   const rank = { failed: 0, partial: 1, ok: 2 };
   return [...results].sort((a, b) => rank[a.status] - rank[b.status]);
 }
 
-/** A problem of the plan: `! worker: unknown label … (LABEL_UNKNOWN)` and its hint. */
+/** Renders a problem of the plan: `! worker: unknown label … (LABEL_UNKNOWN)` and its hint. */
 export function problemLines(problem: Problem, paint: Paint = plainPaint): string[] {
   const mark = problem.severity === 'error' ? paint.bad('!') : paint.warn('!');
   const lines = [`  ${mark} ${oneLine(problem.subject)}: ${oneLine(problem.message)} (${problem.code})`];
@@ -184,18 +184,18 @@ export function nextRun(iso: string, { now, zone }: Pick<RenderOptions, 'now' | 
   return `next run ${formatWhen(when, { now, zone })}${left > 0 ? ` (in ${formatDuration(left)})` : ''}`;
 }
 
-/** `what failed is tried again today 03:10 CET (in 10m)`. */
+/** `next attempt today 03:10 CET (in 10m)`. */
 export function nextTry(iso: string, { now, zone }: Pick<RenderOptions, 'now' | 'zone'>): string {
-  return nextRun(iso, { now, zone }).replace('next run', 'what failed is tried again');
+  return nextRun(iso, { now, zone }).replace('next run', 'next attempt');
 }
 
-/** How fast a source goes: bytes a second, and milliseconds left where that can be told. */
+/** The rate of a source, and the milliseconds left if they can be estimated. */
 export interface RateInfo {
   bytesPerSecond: number;
   leftMs?: number | undefined;
 }
 
-/** One line on a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
+/** Returns one line about a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
 export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 0): string {
   const clean = cleanReport(progress);
   if (clean.waits) return `${pad(oneLine(clean.source), nameWidth)}   ${oneLine(clean.phase)}`;

@@ -3,28 +3,28 @@ import { mayPass, type Retry } from '../plan/values/retry.ts';
 import { type CopyReport, overall, type RunReport, type RunStatus, type SourceReport } from './events.ts';
 
 /**
- * A scheduled run that fails is made again for what it lacks. People hear of it once, at the end of its last try, so that
+ * A scheduled run that fails is repeated for the part that failed. People are notified once, after the last try, so that
  * report covers all tries.
  */
 
-/** What the tries before the last one came to, each result with the id of its run. */
+/** The results of the tries before the last one, each with the id of its run. */
 export interface Earlier {
   results: SourceReport[];
-  /** ids of their runs, also of one without a result of its own; absent in what an earlier version wrote */
+  /** ids of their runs, including those without a result; absent in records of an earlier version */
   runs?: string[];
-  /** what these runs met themselves: the plan's own problems are found again by each try */
+  /** problems of these runs, without those of the plan, which each try finds again */
   problems: Problem[];
   copies?: CopyReport[];
   /** the newest snapshot that one of them stored */
   snapshot?: string;
 }
 
-/** A run that is to be made again, and what it came to so far. */
+/** A run that will be tried again, and its results so far. */
 export interface PendingRetry extends Retry {
   earlier?: Earlier;
 }
 
-/** Whether something that is not well after a run may pass by itself, see {@link mayPass}. */
+/** Returns whether a failure of the run may pass by itself, see {@link mayPass}. */
 export function isWorthRetry({ results, error }: Pick<RunReport, 'results' | 'error'>): boolean {
   return (
     results.some(({ status, error }) => status !== 'ok' && error !== undefined && mayPass(error)) ||
@@ -33,8 +33,9 @@ export function isWorthRetry({ results, error }: Pick<RunReport, 'results' | 'er
 }
 
 /**
- * What the report of a later try takes over of this one, which covers those `before` it too. `planned`: the problems of its
- * plan.
+ * Returns what the report of a later try takes over from this one. This one covers the tries `before` it.
+ *
+ * @param planned the problems of its plan
  */
 export function earlierOf(report: RunReport, planned: readonly Problem[], before?: Earlier): Earlier {
   const known = new Set(planned.map(keyOf));
@@ -47,17 +48,17 @@ export function earlierOf(report: RunReport, planned: readonly Problem[], before
   };
 }
 
-/** What is known now. */
+/** What is known at the time of the report. */
 interface Since {
   /** the newest result of each source, by name */
   results: Readonly<Record<string, { run: string; status: RunStatus }>>;
-  /** names of the sources that are planned; absent: that is not known */
+  /** names of the planned sources; absent if the try did not report vanished sources */
   planned?: readonly string[];
 }
 
 /**
- * The report of a try and of those before it, as one. A source that the try has no result of keeps its earlier one, unless
- * it is not planned any more (one that vanished is a result of the try itself), or the result has been replaced since.
+ * Merges the report of a try with those of earlier tries. A source without a result in the try keeps its earlier one, unless
+ * it is no longer planned (a vanished source is a result of the try itself), or a newer result has replaced it.
  */
 export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
   if (!earlier) return report;
@@ -83,8 +84,8 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
 }
 
 /**
- * Whether another run has had the source since. A try that fails as a whole has no results, and replaces none. When the last
- * one does so, no other part of its report names its sources: a failure of theirs stays until one is backed up.
+ * Returns whether another run has backed up the source since. A try that fails as a whole has no results and replaces none.
+ * If the last try does so, no other part of its report names its sources, so their failures stay until a backup succeeds.
  */
 function isReplaced(
   { name, run, status }: SourceReport,
@@ -94,21 +95,25 @@ function isReplaced(
   return status === 'ok' || newest.status === 'ok' || !report.sources.includes(name);
 }
 
-/** How things stood when people last heard of it: of a try that is to be made again they did not. `last`: the last run. */
+/**
+ * Returns the status that people were last notified of. A try that is followed by another one does not notify.
+ *
+ * @param last the last run
+ */
 export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'previousStatus'> {
   if (!last) return {};
   if (!last.retry?.quiet) return { previousStatus: overall(last) };
   return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
-/** As a run's own status is found, see rules.ts: `ok` only when everything that was asked for is stored. */
+/** Returns the status of the merged report, by the rule of a single run: `ok` only if everything requested is stored. */
 function statusOf({ results, problems, copies = [], error }: RunReport): RunStatus {
   if (results.every(({ status }) => status === 'failed')) return 'failed';
-  const isWell =
+  const isOk =
     error === undefined &&
     [...results, ...copies].every(({ status }) => status === 'ok') &&
     !problems.some(({ severity }) => severity === 'error');
-  return isWell ? 'ok' : 'partial';
+  return isOk ? 'ok' : 'partial';
 }
 
 function keyOf({ code, subject, message }: Problem): string {

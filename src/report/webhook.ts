@@ -6,24 +6,24 @@ import type { Notifier } from './notifier.ts';
 import { restoreHeadline, restoreStarted } from './restore-text.ts';
 import { headline } from './text.ts';
 
-/** What is posted: see docs/notifications.md. New fields may be added to format 1; none is removed or renamed. */
+/** The body of a POST, see docs/notifications.md. Format 1 may gain fields. None is removed or renamed. */
 interface WebhookMessage {
   format: 1;
   event: 'run-finished' | 'restore-started' | 'restore-finished' | 'test';
   /** one line for people */
   text: string;
-  /** of a run that ended */
+  /** of a finished run */
   report?: RunReport;
-  /** of a restore or rollback that ended */
+  /** of a finished restore or rollback */
   restore?: RestoreReport;
 }
 
-/** Room for the log tail beside the rest of the report, in characters; the rest is far smaller. */
+/** Limit for the log tail, in characters. The rest of the report is far smaller. */
 const MAX_TAIL = 100_000;
-/** A single text (an error of a stranger's tool) is cut to this many characters. */
+/** Limit for a single text, such as the error of another program, in characters. */
 const MAX_TEXT = 2_000;
 
-/** The message for a finished run: redacted, its texts cut to a bounded size. */
+/** Makes the message about a finished run: redacted, with texts cut to a bounded size. */
 export function webhookMessage(report: RunReport): WebhookMessage {
   const clean = cleanReport(report);
   const lines = clean.logTail.map((line) => line.slice(0, MAX_TEXT));
@@ -34,7 +34,7 @@ export function webhookMessage(report: RunReport): WebhookMessage {
   return { format: 1, event: 'run-finished', text: headline(short), report: short };
 }
 
-/** POSTs each finished run as JSON to a URL of the user's own. */
+/** Creates a notifier that POSTs each finished run as JSON to a URL of the user. */
 export function createWebhook({
   url,
   project,

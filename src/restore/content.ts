@@ -6,9 +6,7 @@ import type { ObjectRef } from '../store/objects/manifest.ts';
 import type { RestoreContext, RestoreRequest } from './context.ts';
 import { fetchIndex } from './fetch.ts';
 
-/** What a restore needs from the repository. */
-
-/** What was recorded of a Postgres source. OBJECT_MISSING, OBJECT_DAMAGED. */
+/** Reads the recorded facts of a Postgres source. @throws OBJECT_MISSING, OBJECT_DAMAGED */
 export async function readFacts(
   request: Pick<RestoreRequest, 'source'>,
   { entry, repository, snapshot }: RestoreContext,
@@ -17,7 +15,7 @@ export async function readFacts(
   throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
 }
 
-/** The files of a source's tree that globs select: their bytes as they lie in the tree, and the packs that hold them. */
+/** Finds the files of a source's tree that globs select: their total size in bytes, and the packs that hold them. */
 export async function selectedContent(
   request: Pick<RestoreRequest, 'source' | 'signal'>,
   context: RestoreContext,

@@ -15,18 +15,18 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { ProgressSink } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-/** The dependencies of a restore or a rollback; wiring.ts makes them. */
+/** The dependencies of a restore or a rollback; wiring.ts creates them. */
 export interface RestoreDeps {
   project: string;
   agentVersion: string;
   /** the agent's own container: never stopped by a restore */
   agentId: string;
-  /** LOCKED when another run is under way */
-  lock(): Promise<Lock>;
+  /** @param options `ask`, default true: asks a copy that holds the lock to give way. @throws LOCKED if another run is in progress */
+  lock(options?: { ask: boolean }): Promise<Lock>;
   journals: string;
-  /** directory of runs inside the spool */
+  /** directory of runs in the spool */
   spool: string;
-  /** removes a directory of a run there; see `clearDirectory` in spool.ts. Never rejects */
+  /** Removes the directory of a run there, see `clearDirectory` in spool.ts. Never rejects. */
   clear(directory: string, runId: string): Promise<void>;
   log: Log;
   state: State;
@@ -37,12 +37,12 @@ export interface RestoreDeps {
   agentMounts: readonly Mount[];
   treeStore: TreeStore;
   recover(): Promise<void>;
-  /** the repository is not the agent's own: no safety snapshot goes there */
+  /** the repository is not the agent's own, so no safety snapshot is stored there */
   otherRepository: boolean;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;
-  /** Backs up one source under the lock that the restore holds, told to nobody. */
+  /** Backs up one source under the lock that the restore holds. Notifies nobody. */
   safetyBackup(source: string, signal: AbortSignal): Promise<RunReport>;
   openTools(
     source: PostgresSource,
@@ -57,107 +57,107 @@ export interface RestoreDeps {
   ): Promise<Tools>;
 }
 
-/** What is common to everything that may replace data. */
+/** The options that all commands share that may replace data. */
 export interface Consent {
-  /** Asks whether to go on. Rejects with NOT_CONFIRMED. Called only when data would be replaced or dropped. */
+  /** Asks the user for confirmation before data is replaced or dropped. @throws NOT_CONFIRMED */
   confirm(name: string): Promise<void>;
-  /** the services that use the data are stopped meanwhile */
+  /** stop the services that use the data until it is replaced */
   stopServices: boolean;
-  /** to be asked when everything runs again: 2xx is well */
+  /** must answer 2xx when all services run again */
   healthUrl?: URL;
   signal: AbortSignal;
-  /** hears what is being done, a line for people at a time */
+  /** Shows the user one line about the progress. */
   say(line: string): void;
 }
 
 export interface RestoreRequest extends Consent {
-  /** `latest`, a snapshot's id or the start of one */
+  /** `latest`, the id of a snapshot, or the start of one */
   snapshot: string;
   source: string;
   /** another source to restore into */
   to?: string;
-  /** one recorded database; absent: all of the snapshot */
+  /** one recorded database; absent: all databases of the snapshot */
   database?: string;
   /** name to restore the database under */
   toDatabase?: string;
   /** directory in the agent to restore a volume or `config` into */
   toDirectory?: string;
-  /** `schema.name` of tables to restore instead of whole databases */
+  /** `schema.name` of the tables to restore instead of whole databases */
   tables: string[];
-  /** name to restore the one table under, in the same schema */
+  /** name to restore a single table under, in the same schema */
   as?: string;
   /** globs of files to restore instead of whole volumes */
   paths: string[];
-  /** with `paths`: replace files that are newer than the snapshot's too */
+  /** with `paths`: also replace files that are newer than those of the snapshot */
   overwrite: boolean;
-  /** create all roles of the snapshot that the server lacks, not only when they are needed */
+  /** create all roles of the snapshot that the server lacks, not only those that restored objects need */
   globals: boolean;
-  /** also from a snapshot that is not signed although a signing key is set */
+  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
-  /** only say what would be done */
+  /** only show the preview */
   dryRun: boolean;
-  /** store what is replaced as a pinned snapshot first */
+  /** first store the data that is replaced, as a pinned snapshot */
   safety: boolean;
-  /** leave out of a database what the server refuses, and restore all else */
+  /** leave out the objects that the server refuses, and restore everything else */
   skipFailed: boolean;
 }
 
-/** What a restore would do, found out without changing anything. */
+/** What a restore will do. Preparing it changes nothing. */
 export interface RestorePreview {
-  /** the source whose data is replaced or added to; absent when it goes to a directory */
+  /** the source whose data is replaced or added to; absent for a restore to a directory */
   target?: PlannedSource;
-  /** what data is replaced: a name, and in words what it holds now */
+  /** the data that is replaced: a name, and a description of its present content */
   replaces: { name: string; detail: string }[];
-  /** what is made where nothing stood */
+  /** what the restore creates under unused names */
   creates: string[];
-  /** databases that are left as they are, with the reason */
+  /** databases that stay as they are, with the reason */
   left: { database: string; reason: string }[];
-  /** bytes to be read from the repository, before decompression at most */
+  /** the most that is read from the repository, bytes */
   bytes: number;
   space?: { where: string; needed: number; free: number | undefined };
-  /** what else to know before going on */
+  /** notes that the user should read before confirming */
   notes: string[];
 }
 
-/** What a restore made. */
+/** The result of a restore. */
 export interface Restored {
   restored: RestoredItem[];
   withoutDataMs?: number;
   warnings: string[];
-  /** what was left out with `skipFailed` */
+  /** objects that were left out with `skipFailed` */
   skipped?: SkippedObject[];
-  /** databases that are as they were, because they could not be restored */
+  /** databases that could not be restored, and are unchanged */
   failed?: { target: string; error: ErrorInfo }[];
-  /** parts of the work whose time is shown; milliseconds */
+  /** durations of parts of the work, milliseconds */
   steps?: { name: string; durationMs: number }[];
 }
 
-/** A restore that has looked at its target, and has changed nothing yet. */
+/** A restore that has inspected its target, and has changed nothing yet. */
 export interface PreparedRestore {
   preview: RestorePreview;
-  /** Brings what is needed here, and compares it with the manifest. Absent where loading does. */
+  /** Fetches the content from the repository, and compares it with the manifest. Absent if `load` does that. */
   fetch?(): Promise<void>;
-  /** Makes it beside, compares it with the record, and swaps. `keep` is to be called before data is put aside. */
+  /** Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts data aside. */
   load(keep: (rollback: KeptData) => Promise<void>): Promise<Restored>;
   /** Never rejects. */
   close(): Promise<void>;
 }
 
-/** Data that was put aside: what a rollback needs to bring it back. */
+/** The record of put-aside data, from which a rollback brings the data back. */
 export type KeptData = Pick<Rollback, 'databases' | 'volume'>;
 
-/** The outcome, with what was left alone. */
+/** The report of a restore, with the databases that stay as they are. */
 export interface RestoreResult extends RestoreReport {
   left: { database: string; reason: string }[];
   durationMs: number;
 }
 
-/** What belongs to one restore. */
+/** The state of one restore. */
 export interface RestoreContext {
   id: string;
   journal: Journal;
   directory: string;
-  /** hears how far it is */
+  /** receives the progress */
   progress: ProgressSink;
   repository: Repository;
   snapshot: Manifest;

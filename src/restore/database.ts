@@ -36,8 +36,8 @@ import { fetchTree } from './fetch.ts';
 import { prepareTables } from './table.ts';
 
 /**
- * Databases of a Postgres source: looks at the server and decides what is made, replaced and left alone. Nothing is
- * changed before the restore is loaded.
+ * Prepares a restore of databases of a Postgres source: inspects the server, and decides which databases to create, to replace and to
+ * leave alone. Nothing changes before `load`.
  */
 export async function prepareDatabases(
   deps: RestoreDeps,
@@ -85,7 +85,7 @@ export async function prepareDatabases(
   }
 }
 
-/** What does not go together is refused before anything is looked at. */
+/** Refuses options that exclude each other, before anything is read. @throws USAGE */
 function refuseOptions({
   paths,
   toDirectory,
@@ -101,9 +101,9 @@ function refuseOptions({
   };
   if (paths.length > 0) refuse(`${source} is a database, --path is for files`, 'Use --table schema.name for tables.');
   if (toDirectory === undefined) return;
-  if (skipFailed) refuse('--to-directory gives the dump itself, in which nothing fails', 'Leave out --skip-failed.');
+  if (skipFailed) refuse('--to-directory writes the dump itself, so nothing can fail', 'Leave out --skip-failed.');
   if (database !== undefined || toDatabase !== undefined || globals || to !== undefined)
-    refuse('--to-directory gives the whole dump and takes no database options', 'Leave them out.');
+    refuse('--to-directory writes the whole dump and takes no database options', 'Leave them out.');
 }
 
 function pathsOf(plan: LoadPlan): string[] {
@@ -136,8 +136,10 @@ async function look(
   if (free !== undefined && plan.load.length > 0 && free < needed) {
     throw new LifeboatError(
       'PG_NO_SPACE',
-      `${tools.container} has ${formatBytes(free)} free, the restore beside the present data needs ${formatBytes(needed)}`,
-      { hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.' },
+      `${tools.container} has ${formatBytes(free)} free, the restore alongside the present data needs ${formatBytes(needed)}`,
+      {
+        hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
+      },
     );
   }
   return preview;
@@ -147,9 +149,9 @@ function rolesText(all: boolean, missing: readonly string[]): string[] {
   return [all ? 'roles that the server lacks' : `roles ${missing.join(', ')}`];
 }
 
-/** What a snapshot without roles means for this restore. */
+/** Warns of the consequences of a snapshot without roles for this restore. */
 function withoutRoles({ globals }: RestoreRequest, { missingRoles }: LoadPlan): string[] {
-  const how = 'make them with CREATE ROLE first, or take globals.sql out of an older snapshot with --to-directory';
+  const how = 'create them with CREATE ROLE first, or take globals.sql out of an older snapshot with --to-directory';
   if (missingRoles.length > 0)
     return [`the snapshot has no roles, and the server lacks ${missingRoles.join(', ')}: ${how}`];
   return globals ? [`the snapshot has no roles, so --globals brings none: ${how}`] : [];
@@ -208,7 +210,7 @@ async function loadAll(
     loads,
   );
   if (databases.length === 0 && failed[0]) throw failed[0].error;
-  for (const one of databases) request.say(`  database ${one.target} is there: ${comparison(one)}`);
+  for (const one of databases) request.say(`  database ${one.target} is restored: ${comparison(one)}`);
   return {
     restored: databases.map(({ target, tables, rows, before }) => {
       return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
@@ -221,7 +223,7 @@ async function loadAll(
   };
 }
 
-/** All that the server lacks, or only what `roles` need. */
+/** Creates all roles that the server lacks, or only those that `roles` need. */
 async function createRoles(
   request: RestoreRequest,
   tools: Tools,
@@ -234,7 +236,7 @@ async function createRoles(
   return warnings;
 }
 
-/** The dump itself, for whoever wants to run `pg_restore` by hand. */
+/** Prepares a restore of the dump itself to a directory, for `pg_restore` by hand. */
 function toDirectory(
   deps: RestoreDeps,
   request: RestoreRequest,

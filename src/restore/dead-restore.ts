@@ -14,28 +14,28 @@ interface DeadRestoreDeps {
   repository(): Promise<Repository>;
 }
 
-/** What a journal tells of a restore that died. */
+/** What a journal shows about a restore that died. */
 interface DeadRestore {
   reached: Reached;
-  /** of several databases: those that were swapped for sure, those that failed and are as they were, and the others in their order */
+  /** for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in order */
   several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
-  /** tables that it was putting into a database in use */
+  /** tables that it was copying into a database in use */
   copying: readonly string[];
 }
 
-/** What a restore of several databases had swapped, and what it had not; undefined for other restores. */
+/** Returns which databases a restore of several had swapped; undefined for other restores. */
 export function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
   const all = entries.find((entry) => entry.type === 'targets')?.targets;
   const named = (type: 'swapped' | 'failed') =>
     entries.flatMap((entry) => (entry.type === type && 'target' in entry ? [entry.target] : []));
   const [swapped, tried] = [named('swapped'), named('failed')];
-  // The one that has its name had it when the error came, so that the restore reported it as failed all the same.
+  // A database may have been swapped before the error came that the restore reported for it.
   const failed = tried.filter((target) => !swapped.includes(target));
   return all && { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
 }
 
 /**
- * Tells of a restore that died, and stores its record. One that had stored its record had ended: then that is told.
+ * Reports a restore that died, and stores its record. If the record exists, the restore had ended, and that record is reported.
  * Never rejects because of the repository.
  */
 export async function reportDeadRestore(
@@ -64,21 +64,21 @@ export async function reportDeadRestore(
     ),
   };
   const kept = await keepRecord(deps, report);
-  // People without a notifier have the log alone.
+  // Without a notifier, the log is the only report.
   if (kept.error)
     deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
-  // Told before it is noted as told.
-  await deps.dispatcher.settle();
+  // The caller records the report as sent.
+  await deps.dispatcher.flush();
 }
 
-/** They come in one transaction; what ties them to other tables is made after it. */
+/** One transaction copies all tables; foreign keys and places among partitions follow after it. */
 function copyingHint(tables: readonly string[]): string {
   const named = tables.slice(0, 5).join(', ') + (tables.length > 5 ? ` and ${tables.length - 5} more` : '');
-  return `${named} may be in the database by now, with all rows, but without foreign keys, or apart from the table that they are a partition of: look whether they are, drop them then, and start it again.`;
+  return `${named} may be in the database by now, with all rows, but without foreign keys, or not attached as partitions: check whether they exist, drop them if they do, and start the restore again.`;
 }
 
-/** Each was swapped for itself; the one whose turn it was may be swapped too. */
+/** Each database is swapped on its own. The one in progress may be swapped too. */
 function severalHint(
   { id }: RestoreStart,
   { swapped, failed, others }: NonNullable<DeadRestore['several']>,
@@ -86,7 +86,7 @@ function severalHint(
 ): string {
   const [next, ...later] = others;
   const asItWas = [...failed, ...later];
-  // What a restore made where nothing was has nothing to go back to.
+  // A database that was created under an unused name has no earlier data.
   const back =
     reached === 'swapped'
       ? [`\`lifeboat rollback ${id}\` brings back what it replaced.`]
@@ -103,15 +103,15 @@ function severalHint(
 }
 
 function hint({ verb, id }: RestoreStart, reached: Reached): string {
-  if (reached === 'unknown') return 'Which data is in place cannot be told now; look at it, and at `lifeboat status`.';
+  if (reached === 'unknown') return 'It is not known now which data is in place: check it, and see `lifeboat status`.';
   if (reached === 'half')
-    return 'The volume holds neither the old data nor the new, and what uses it stays stopped. Nothing of either is lost: taking it back is tried again every minute, and the log says what is in the way.';
-  if (reached === 'nothing') return 'Nothing was replaced; it can be started again.';
-  if (verb === 'rollback') return 'The data is rolled back, complete; `lifeboat rollback` undoes it.';
-  return `The restored data is in place, complete; \`lifeboat rollback ${id}\` brings the former data back.`;
+    return 'The volume holds neither the old data nor the new, and services that use it stay stopped. No data is lost: Lifeboat tries every minute to reverse the swap, and the log says what prevents it.';
+  if (reached === 'nothing') return 'Nothing was replaced. You can start it again.';
+  if (verb === 'rollback') return 'The data is rolled back completely. `lifeboat rollback` undoes that.';
+  return `The restored data is in place, complete. \`lifeboat rollback ${id}\` brings the former data back.`;
 }
 
-/** Resolves to the report that the record holds. */
+/** Stores the record. Resolves to the report that the repository holds. */
 async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise<RestoreReport> {
   try {
     const { destination, project } = await deps.repository();

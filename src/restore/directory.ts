@@ -5,10 +5,10 @@ import type { Mount } from '../plan/model.ts';
 import { mountHolding } from '../plan/mounts.ts';
 
 /**
- * Refuses a directory of the agent's container that is no place to restore into: on the container's own disk what is
- * restored would be lost with it and could fill it, and among backups, the spool or what is backed up it would do harm.
+ * Refuses a directory of the agent's container that is unsuitable as the target of a restore. Files on the container's own disk are
+ * lost with the container and can fill that disk. Files among backups, the spool or the sources do harm there.
  *
- * @param kept directories of the agent, each with what it holds
+ * @param kept directories of the agent, each with a description of its content
  * @throws TREE_TARGET_REFUSED
  */
 export async function checkTargetDirectory(
@@ -36,7 +36,7 @@ export async function checkTargetDirectory(
   }
 }
 
-/** Where the directory is or will be: symlinks on the way to it count, parts that do not exist yet are kept. */
+/** Resolves the symbolic links in a path. Parts that do not exist yet stay as they are. */
 async function realTarget(directory: string): Promise<string> {
   try {
     return await realpath(directory);

@@ -4,8 +4,8 @@ import { type Journal, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 
 /**
- * Ends the journal of a restore or rollback. What could not be undone from here, because a helper or a server is gone, gets
- * one more try; it was told of by whoever failed.
+ * Ends the journal of a restore or rollback. If work is still open, because a helper or a server is gone, recovery tries once more to
+ * undo it. The failure is reported already.
  */
 export async function endJournal(deps: { recover(): Promise<void> }, journal: Journal): Promise<void> {
   const entries = await readJournal(journal.file);

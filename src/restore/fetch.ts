@@ -7,17 +7,17 @@ import type { ExtractedTree } from '../store/content/extract-tree.ts';
 import type { RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
 import { checkTargetDirectory } from './directory.ts';
 
-/** Where in the agent nothing is restored to. */
+/** Returns the directories of the agent into which nothing may be restored. */
 export function keptDirectories({ repository }: RestoreContext): { directory: string; holds: string }[] {
   const { name } = repository.destination;
   return [
     { directory: SPOOL, holds: 'its spool' },
-    { directory: CONFIG, holds: 'the files that are the source config' },
+    { directory: CONFIG, holds: 'the files of the source config' },
     ...(name.startsWith('/') ? [{ directory: name, holds: 'the backups' }] : []),
   ];
 }
 
-/** Brings the source's index to the spool of the restore. */
+/** Fetches the index of a source into the spool of the restore. @throws OBJECT_MISSING, OBJECT_DAMAGED */
 export async function fetchIndex(
   request: Pick<RestoreRequest, 'source' | 'signal'>,
   context: RestoreContext,
@@ -39,8 +39,10 @@ interface FetchTreeOptions {
 }
 
 /**
- * The selected paths of a source's tree (none selected: all) into a directory of the agent, which has to be empty: one of
- * the restore's own spool, or one that the user named. Throws TREE_TARGET_REFUSED for a bad choice.
+ * Fetches paths of a source's tree into an empty directory of the agent: one in the spool of the restore, or one that the user named.
+ * With an empty `select`, fetches all paths.
+ *
+ * @throws TREE_TARGET_REFUSED for an unsuitable directory
  */
 export async function fetchTree({
   deps,

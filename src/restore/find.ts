@@ -7,44 +7,45 @@ import type { Repository } from '../store/repository/repository.ts';
 import { unsigned } from '../store/repository/signing.ts';
 import { closedDatabases, lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 
-/** A snapshot, and what it holds of a source. */
+/** A snapshot, and its entry for a source. */
 interface FoundSnapshot {
   snapshot: Manifest;
   entry: ManifestSource;
-  /** what is missing in it, or that a newer one has a part: lines for people */
+  /** lines for the user: what the snapshot lacks, or that a newer one holds a part of the source */
   notes: string[];
 }
 
-/** What is asked for: `latest`, an id or the start of one. */
+/** The snapshot that a restore asks for. */
 interface FindRequest {
+  /** `latest`, an id, or the start of one */
   snapshot: string;
   source: string;
   /** one database of a server */
   database?: string;
-  /** the end of the chain that the agent has seen there: `latest` is not known where the chain ends before it */
+  /** the end of the chain that the agent last saw: if the chain ends before it, `latest` is not known */
   seen?: Place | undefined;
-  /** also one that is not signed although a signing key is set */
+  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
   /** nothing is restored: `latest` may lack databases that an older snapshot holds */
   lookOnly?: boolean;
   signal?: AbortSignal;
-  /** the present, by which dates in the future are told; default: by the clock */
+  /** the present time, to find dates in the future; default: the clock */
   now?: Date;
 }
 
 /**
  * Finds the snapshot that a restore asks for.
  *
- * - `latest` of a server is its newest snapshot that holds any of its databases. It is refused when it lacks a database that an older
- *   snapshot holds: to go back to the older one would lose the newest data of all other databases, so a person has to choose.
+ * - `latest` of a server is its newest snapshot that holds any of its databases. It is refused if it lacks a database that an older
+ *   snapshot holds: restoring the older one would lose the newest data of all other databases, so a person has to choose.
  * - `latest` of one database is the newest snapshot that holds it, whatever else that snapshot lacks.
- * - `latest` of anything else is the newest snapshot that has the whole source, or a part of it where none has the whole.
+ * - `latest` of any other source is the newest snapshot that holds all of it, or a part of it if no snapshot holds all.
  *
- * With a signing key, an unsigned snapshot is taken only with `unsigned`, and `latest` only where nothing newer is missing. The
- * chain says what is newest: a date that a wrong clock gave is only noted.
+ * With a signing key, an unsigned snapshot is accepted only with `unsigned`, and `latest` only if no newer snapshot is missing. The
+ * chain defines the order; a date from a wrong clock is only noted.
  *
- * Errors: SNAPSHOT_UNKNOWN, SNAPSHOT_PARTIAL, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN; SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a
- * manifest that cannot be read; what the destination throws; the signal's reason.
+ * @throws SNAPSHOT_UNKNOWN, SNAPSHOT_PARTIAL, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a
+ * manifest that cannot be read; the errors of the destination; the signal's reason
  */
 export async function findSnapshot(repository: Repository, request: FindRequest): Promise<FoundSnapshot> {
   const { source, database } = request;
@@ -65,7 +66,7 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
   return { snapshot, entry, notes: [...gaps, ...datesOf(snapshot, request)] };
 }
 
-/** Older snapshots, newest first, where they are needed to say which one has a database. */
+/** Reads the older snapshots, newest first, if they are needed to find a missing database. */
 async function olderThan(
   repository: Repository,
   { signal }: FindRequest,
@@ -90,7 +91,7 @@ function lacksDatabase(
   });
 }
 
-/** With a damaged manifest among the newer ones the latest cannot be told. */
+/** A damaged manifest among the newer ones leaves it unknown which snapshot is the latest. */
 async function findLatest(
   repository: Repository,
   { source, database, seen, unsigned: takeUnsigned, lookOnly, signal, now = new Date() }: FindRequest,
@@ -122,7 +123,7 @@ async function findLatest(
     const gap = repository.signing.active ? await gapAfter(repository, snapshots, found) : undefined;
     if (gap) {
       throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
-        hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` tells more.`,
+        hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` shows more.`,
       });
     }
     if (!ofDatabase && !lookOnly) refuseLacking(found, lastGood.entry, manifests, source);
@@ -135,7 +136,7 @@ async function findLatest(
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
 }
 
-/** The newest snapshot of a server that says which databases it lacks; otherwise the newest whole one. */
+/** Returns the newest snapshot if it says which databases it lacks, else the newest whole one. */
 function latestOf(manifests: readonly Manifest[], source: string): LastGood | undefined {
   const stored = lastStoredOf(manifests, source);
   const isExplained =
@@ -143,10 +144,10 @@ function latestOf(manifests: readonly Manifest[], source: string): LastGood | un
   return isExplained ? stored : lastGoodOf(manifests, source);
 }
 
-/** How many databases a message or a hint names. */
+/** The most databases that a message or a hint names. */
 const NAMED = 5;
 
-/** @throws SNAPSHOT_PARTIAL when an older snapshot holds a database that this one lacks */
+/** @throws SNAPSHOT_PARTIAL if an older snapshot holds a database that this one lacks */
 function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: readonly Manifest[], source: string): void {
   const elsewhere = missingDatabases(entry).flatMap(({ name, error }) => {
     const last = lastWithDatabase(manifests, source, name);
@@ -178,17 +179,17 @@ function shorten(names: readonly string[]): string {
   return names.slice(0, NAMED).join(', ') + more;
 }
 
-/** A name as a person can paste it into a shell. */
+/** Quotes a name so that a person can paste it into a shell. */
 function shellWord(name: string): string {
   return /^[\w.-]+$/.test(name) && !name.startsWith('-') ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }
 
 function leftAside({ snapshot }: LastGood, database: string | undefined): string {
-  if (database !== undefined) return `${snapshot} is newer and does not hold database ${database}, so it is left aside`;
-  return `${snapshot} is newer but not whole, so it is left aside; name it to restore it`;
+  if (database !== undefined) return `${snapshot} is newer and does not hold database ${database}, so it is not used`;
+  return `${snapshot} is newer but not whole, so it is not used; name it to restore it`;
 }
 
-/** What an entry lacks, and where each database that it lacks was last stored. */
+/** Says what an entry lacks, and which snapshot last held each missing database. */
 function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: string): string[] {
   const { status, error } = entry;
   const elsewhere = [...missingDatabases(entry), ...closedDatabases(entry)].flatMap(({ name }) => {

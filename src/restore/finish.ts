@@ -7,8 +7,8 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { RestoreDeps } from './context.ts';
 
 /**
- * The last step of a restore or rollback: judges it by what ended it and by its checks, stores its record, and tells.
- * Resolves when every listener is done, or its time is up; a record that cannot be stored is logged.
+ * Ends a restore or rollback: sets its status from its error and its checks, stores its record, and notifies. Resolves when every
+ * listener is done or has timed out. If the record cannot be stored, that is logged.
  */
 export async function conclude(
   deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'now'>,
@@ -26,7 +26,7 @@ export async function conclude(
     deps.log.warn(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
   }
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
-  await deps.dispatcher.settle();
+  await deps.dispatcher.flush();
 }
 
 function judge(report: RestoreReport, failure: unknown): void {
@@ -34,38 +34,42 @@ function judge(report: RestoreReport, failure: unknown): void {
   const unwell = report.checks.filter(({ ok }) => !ok).map(({ name }) => name);
   if (failure !== undefined) {
     Object.assign(report, { status: inPlace ? 'partial' : 'failed', error: errorInfo(failure) });
-    // Nothing changed places.
+    // No data was swapped.
     if (!inPlace) report.canRollBack = false;
   } else if (report.failed || report.skipped) {
     Object.assign(report, { status: 'partial', error: errorInfo(incomplete(report)) });
   } else if (unwell.length > 0) {
     const back = report.verb === 'restore' ? 'brings the former data back' : 'undoes it';
-    const why = new LifeboatError('RESTORE_UNHEALTHY', `the data is restored, but not well: ${unwell.join(', ')}`, {
-      hint: `Look at their logs; \`lifeboat rollback ${report.of ?? report.id}\` ${back}.`,
-    });
+    const why = new LifeboatError(
+      'RESTORE_UNHEALTHY',
+      `the data is restored, but these checks failed: ${unwell.join(', ')}`,
+      {
+        hint: `Check their logs. \`lifeboat rollback ${report.of ?? report.id}\` ${back}.`,
+      },
+    );
     Object.assign(report, { status: 'partial', error: errorInfo(why) });
   }
 }
 
-/** Why a restore is not whole, though it ended: databases that failed come before objects that were left out. */
+/** Says why a restore is incomplete. Databases that failed take precedence over objects that were left out. */
 function incomplete({ failed = [], skipped = [], restored, checks }: RestoreReport): LifeboatError {
   const [first] = failed;
   const names = checks.filter(({ ok }) => !ok).map(({ name }) => name);
-  const unwell = names.length === 0 ? '' : ` Not well: ${names.join(', ')}.`;
+  const unwell = names.length === 0 ? '' : ` Failed checks: ${names.join(', ')}.`;
   if (first) {
     const all = plural(failed.length + restored.length, 'database');
     return new LifeboatError(
       first.error.code,
       `${failed.length} of ${all} could not be restored: ${failed.map(({ target }) => target).join(', ')}: ${first.error.message}`,
       {
-        hint: `${first.error.hint ?? 'They are as they were.'} \`--database ${first.target}\` tries one alone.${unwell}`,
+        hint: `${first.error.hint ?? 'They are unchanged.'} \`--database ${first.target}\` restores one of them alone.${unwell}`,
         ...(first.error.cause === undefined ? {} : { cause: new Error(first.error.cause) }),
       },
     );
   }
   return new LifeboatError(
     'PG_RESTORE_FAILED',
-    `the server refused ${plural(skipped.length, 'object')}, and all else is restored`,
-    { hint: `Mend what the list names, then make these objects by hand.${unwell}` },
+    `the server refused ${plural(skipped.length, 'object')}; everything else is restored`,
+    { hint: `Repair the data that the list names, then run the statements.${unwell}` },
   );
 }

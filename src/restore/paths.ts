@@ -6,16 +6,16 @@ import { displayPath, pathToText, shorten, type TreePath } from '../store/filesy
 import { companionsOf } from '../store/sqlite/sqlite-file.ts';
 import type { RestoreContext, RestoreRequest } from './context.ts';
 
-/** How many names a hint lists, and how unlike they may be: edits for each character. */
+/** The most names that a hint lists, and the most edits for each character of a name. */
 const CLOSE = 3;
 const UNLIKE = 0.5;
-/** Longer names are no typo of anything; comparing them would only cost time. */
+/** Longer names are not compared, because comparing them takes too long. */
 const MAX_LENGTH = 80;
 
 /**
- * Every glob has to select something in the index; what is not there cannot be restored.
+ * Checks that every glob selects something in the index.
  *
- * @throws PATH_UNKNOWN with the names that come closest
+ * @throws PATH_UNKNOWN with the closest names
  */
 export async function checkPaths(globs: readonly string[], indexPath: string): Promise<void> {
   let open = globs.map((glob) => ({ glob, selects: selectByGlobs([glob]), close: new Closest(glob) }));
@@ -32,14 +32,14 @@ export async function checkPaths(globs: readonly string[], indexPath: string): P
   throw new LifeboatError('PATH_UNKNOWN', `the snapshot holds nothing that matches ${missing.glob}`, {
     hint:
       close.length > 0
-        ? `Close to it: ${close.join(', ')}.`
-        : 'List what it holds with `lifeboat show SNAPSHOT SOURCE`, or only some with a glob after it.',
+        ? `Similar names: ${close.join(', ')}.`
+        : '`lifeboat show SNAPSHOT SOURCE` lists the files, with a glob after it only some of them.',
   });
 }
 
 /**
- * The globs, and the log and journal of each SQLite database that they select: a database that could not be stored as of one moment has them
- * in the snapshot, and lacks what was committed last without them.
+ * Adds to globs the log and journal of each SQLite database that they select. A database that could not be stored as of one moment has
+ * them in the snapshot, and lacks its last commits without them.
  */
 export async function withCompanions(globs: readonly string[], indexPath: string): Promise<string[]> {
   if (globs.length === 0) return [];
@@ -49,14 +49,14 @@ export async function withCompanions(globs: readonly string[], indexPath: string
   for await (const { path, type, sqlite } of readIndexFile(indexPath)) {
     const selected = selects(path, type === 'directory');
     if (selected && sqlite !== undefined) for (const companion of companionsOf(path)) companions.add(companion);
-    // With a slash, so that it is this one and no other of that name.
+    // With a slash, the glob matches this path alone.
     if (!selected && companions.delete(path))
       added.push(`./${(pathToText(path) ?? path).replace(/[\\*?[\]{}]/g, '\\$&')}`);
   }
   return [...globs, ...added];
 }
 
-/** Remembers the paths whose last part, or whole, is nearest to what was wanted. */
+/** Collects the paths whose last part is most similar to a glob. */
 class Closest {
   private readonly wanted: string;
   private readonly found: { path: string; far: number }[] = [];
@@ -82,7 +82,7 @@ class Closest {
   }
 }
 
-/** What does not go together, or is not for files, is refused before anything is looked at. Throws USAGE. */
+/** Refuses options that exclude each other or are not for files, before anything is read. @throws USAGE */
 export function refuseOptions(request: RestoreRequest, { entry }: RestoreContext): void {
   const { source, paths, overwrite, toDirectory, to } = request;
   const refuse = (message: string, hint: string) => {
@@ -92,16 +92,16 @@ export function refuseOptions(request: RestoreRequest, { entry }: RestoreContext
   if (database ?? toDatabase ?? as ?? (tables.length > 0 || globals || skipFailed || undefined)) {
     refuse(
       `${source} is not a database`,
-      'Use --path GLOB for files, --to-directory DIR, or no target for its own volume.',
+      'Use --path GLOB for files and --to-directory DIR for a directory. Without either, the restore goes to its own volume.',
     );
   }
   if (overwrite && paths.length === 0)
-    refuse('--overwrite belongs to --path', 'Without --path everything is replaced anyway.');
+    refuse('--overwrite belongs to --path', 'Without --path, the restore replaces everything.');
   if (toDirectory !== undefined && to !== undefined)
     refuse('--to and --to-directory exclude each other', 'Leave one out.');
   if (entry.kind === 'files' && toDirectory === undefined) {
     refuse(
-      `${source} is mounted read-only into the agent as a rule`,
+      `${source} can only be restored to a directory`,
       'Restore it with --to-directory DIR and copy the files from there.',
     );
   }

@@ -1,7 +1,7 @@
 import { formatBytes } from '../report/format.ts';
 import type { RestorePreview, RestoreRequest } from './context.ts';
 
-/** What a restore will do, in lines for people, before it does anything. */
+/** Formats the preview of a restore for the user. */
 export function previewLines(
   { dryRun, safety, source }: Pick<RestoreRequest, 'dryRun' | 'safety' | 'source'>,
   { replaces, creates, left, bytes, space, notes, target }: RestorePreview,
@@ -12,7 +12,7 @@ export function previewLines(
   const lines: string[] = [];
   if (target && target.name !== source) lines.push(row('into', `${target.name} (${target.containerName})`));
   for (const { name, detail } of replaces) lines.push(row(will('replace'), `${name} (${detail})`));
-  for (const name of creates) lines.push(row(will('make'), name));
+  for (const name of creates) lines.push(row(will('create'), name));
   for (const { database, reason } of left) lines.push(row('leaves', `${database} as it is: ${reason}`));
   if (services.using.length > 0) {
     const names = services.using.map(({ name }) => name).join(', ');
@@ -22,8 +22,8 @@ export function previewLines(
   for (const note of notes) lines.push(row('note', note));
   if (replaces.length > 0) {
     const kept = safety
-      ? 'the present data: beside, for `lifeboat rollback`, and in a pinned safety snapshot'
-      : 'the present data beside, for `lifeboat rollback`; no safety snapshot is taken';
+      ? 'the present data, put aside for `lifeboat rollback`, and a pinned safety snapshot'
+      : 'the present data, put aside for `lifeboat rollback`; no safety snapshot is taken';
     lines.push(row('keeps', kept));
   }
   lines.push(row('reads', `at most ${formatBytes(bytes)}${spaceText(space)}`));
@@ -32,6 +32,6 @@ export function previewLines(
 
 function spaceText(space: RestorePreview['space']): string {
   if (!space) return '';
-  const free = space.free === undefined ? 'how much is free cannot be told' : `has ${formatBytes(space.free)}`;
+  const free = space.free === undefined ? 'the free space is not known' : `has ${formatBytes(space.free)}`;
   return ` · needs ${formatBytes(space.needed)} free in ${space.where}, ${free}`;
 }

@@ -5,9 +5,8 @@ import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
+import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import { putPin } from '../store/repository/pins.ts';
-import { holdsDatabase } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import type {
   PreparedRestore,
@@ -22,19 +21,22 @@ import { endJournal } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
 import { conclude } from './finish.ts';
 import { previewLines } from './preview.ts';
+import { warningsFor } from './recorded-warnings.ts';
+import { takeSafetySnapshot } from './safety.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 import { prepareVolume } from './volume.ts';
 
 /**
- * The line of backup.ts backwards: resolve → look → ask → fetch → safety → stop → load beside, compare, swap → start →
- * check → report. Nothing is replaced before everything that goes in its place is there and equal to the record, and what
- * was replaced stays.
+ * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety snapshot → stop →
+ * load alongside, compare, swap → start → check → report. Replaces no data before the new data is complete and equal to the record. The
+ * replaced data stays.
  *
- * Errors before anything was touched: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED,
- * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY. RESTORE_UNHEALTHY in the report: the data is back, what uses it is not well.
+ * @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED, PG_TARGET_EXISTS,
+ * PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY, all before anything changes. RESTORE_UNHEALTHY is in the report: the data is
+ * restored, and a service that uses it is not healthy.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const lock = await deps.lock();
+  const lock = await deps.lock({ ask: !request.dryRun });
   const startedAt = deps.now();
   try {
     await deps.recover();
@@ -42,9 +44,9 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     const seen = deps.otherRepository ? undefined : await deps.state.chainEnd(deps.project);
     const { snapshot, entry, notes } = await findSnapshot(repository, { ...request, seen });
     requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
-    request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(snapshot.end), startedAt)})`);
+    request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
-    for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
+    for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
     const id = newSnapshotId(startedAt);
     const start: RestoreStart = {
       id,
@@ -63,7 +65,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
         deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
       return await attempt(deps, request, { id, journal, directory, progress, repository, snapshot, entry }, start);
     } finally {
-      // What cannot be removed is left to recovery, and the journal ends all the same.
+      // Recovery removes what cannot be removed now. The journal ends in either case.
       await deps.clear(directory, id);
       await endJournal(deps, journal);
     }
@@ -102,7 +104,7 @@ function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreCon
   return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
 }
 
-/** Everything that changes something. Fills the report as it goes; resolves to what ended it, if something did. */
+/** Runs the steps that change something, and fills the report. Resolves to the error that ended them, if any. */
 async function perform(
   deps: RestoreDeps,
   request: RestoreRequest,
@@ -123,7 +125,7 @@ async function perform(
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
     const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id, ...safety };
-    // None any more: the only one that was about to be put aside has its name still.
+    // None: the only database that was about to be put aside kept its name.
     const none = kept.databases?.length === 0;
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
@@ -138,7 +140,7 @@ async function perform(
       const databases = preview.target?.kind === 'postgres' ? preview.replaces.map(({ name }) => name) : [];
       const target = preview.target?.name ?? request.source;
       report.safety = await step('safety snapshot', () =>
-        safetySnapshot(deps, request, context, { target, databases }),
+        takeSafetySnapshot({ deps, request, context }, { target, databases }),
       );
     }
     if (services.length === 0) await load();
@@ -158,7 +160,7 @@ async function perform(
   }
 }
 
-/** At once: whatever fails from here on, the data is in place. */
+/** Fills the report at once: the data is in place, whatever fails later. */
 function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, ...more }: Restored): void {
   report.restored = restored;
   report.warnings.push(...warnings);
@@ -185,51 +187,12 @@ async function servicesToStop(
   return { using, notes: kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`) };
 }
 
-/** Stores what will be replaced, and pins it. */
-async function safetySnapshot(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  { repository, id }: RestoreContext,
-  { target, databases }: { target: string; databases: readonly string[] },
-): Promise<string> {
-  request.say(`  taking a safety snapshot of ${target}`);
-  const run = await deps.safetyBackup(target, request.signal);
-  const failed = run.results.find(({ name }) => name === target)?.error ?? run.error;
-  if (run.snapshot === undefined) {
-    throw new LifeboatError(failed?.code ?? 'INTERNAL', `no safety snapshot could be taken: ${failed?.message}`, {
-      hint: 'Nothing was changed. When the present data is too broken to back up, --no-safety goes on without: a rollback then has only what is kept beside.',
-    });
-  }
-  const missing = databases.length === 0 ? [] : await notIn(repository, run.snapshot, target, databases);
-  if (missing.length > 0) {
-    throw new LifeboatError('PG_DATABASE_UNKNOWN', `the safety snapshot does not hold ${missing.join(', ')}`, {
-      hint: `${failed ? `${failed.message}.` : 'It is closed, or the labels leave it out of backups.'} Nothing was changed; --no-safety goes on without: a rollback then has only what is kept beside.`,
-    });
-  }
-  const at = deps.now().toISOString();
-  await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
-  request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
-  return run.snapshot;
-}
-
-/** Those of some databases that a snapshot does not hold: a run stores what it can, and leaves others out as asked. */
-async function notIn(
-  repository: RestoreContext['repository'],
-  snapshot: string,
-  source: string,
-  databases: readonly string[],
-): Promise<string[]> {
-  const { snapshots } = await repository.snapshots();
-  const entry = snapshots.find(({ manifest }) => manifest.id === snapshot)?.manifest.sources[source];
-  return databases.filter((name) => !entry || !holdsDatabase(entry, name));
-}
-
 function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {
   const end = deps.now().toISOString();
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
 }
 
-/** What went wrong after the swap, such as a stop while services were waited for: whoever reads it must not try again. */
+/** Describes an error after the swap, such as an interrupt while services start. The restore must not be repeated. */
 function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }: RestoreReport): LifeboatError {
   const own = toLifeboatError(error);
   const back = canRollBack ? `; \`lifeboat rollback ${id}\` brings the former data back` : '';
@@ -237,14 +200,14 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
   const where =
     failed.length === 0
       ? 'The restored data is in place, complete'
-      : `${list(restored)}: the restored data is in place, complete. ${list(failed)}: as it was`;
+      : `${list(restored)}: the restored data is in place, complete. ${list(failed)}: unchanged`;
   return new LifeboatError(own.code, own.message, {
     cause: own.cause,
-    hint: `${where}${back}. Look whether everything that uses it runs.`,
+    hint: `${where}${back}. Check that all services that use it run.`,
   });
 }
 
-/** Stores the record and tells. Throws what ended the restore. */
+/** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
   deps: RestoreDeps,
   { repository }: RestoreContext,

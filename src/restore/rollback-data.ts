@@ -23,20 +23,20 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 
-/** The data that a restore replaced and the data that it restored, on a server or in a volume. */
+/** The replaced and the restored data of a restore, on a server or in a volume. */
 export interface KeptData {
   planned: PlannedSource;
-  /** Makes what is remembered equal to what is there. */
+  /** Corrects the agent's records from the present data. */
   refresh(): Promise<void>;
-  /** Refuses what cannot change places now, before anything is stopped for it. */
+  /** Checks that the data can be swapped now, before services are stopped for it. */
   check(chosen: Rollback): Promise<void>;
-  /** The two change places. `now`: what is to be remembered; absent when nothing is kept any more. */
+  /** Swaps the put-aside data and the data in use. `now`: the new record; absent if no data is put aside any more. */
   swap(chosen: Rollback): Promise<{ swapMs?: number; restored: RestoredItem[]; now?: Rollback }>;
-  /** Drops the one that is not in use. */
+  /** Drops the put-aside data. */
   drop(chosen: Rollback): Promise<void>;
 }
 
-/** What working with kept data needs. */
+/** The dependencies of work with put-aside data. */
 interface KeptRun {
   deps: RestoreDeps;
   request: Consent;
@@ -45,7 +45,7 @@ interface KeptRun {
   id: string;
 }
 
-/** Works with the databases of a source, in one session. */
+/** Opens the server of a source, and calls `work` with the put-aside databases there. */
 export async function withServer<T>(
   { deps, request, journal, id }: KeptRun,
   source: string,
@@ -83,7 +83,7 @@ export async function withServer<T>(
           request.say(`  dropped database ${before}`);
           for (const name of subscriptions)
             request.say(
-              `  subscription ${name} went with it: if nobody else uses its slot on the publisher, drop that too`,
+              `  dropped its subscription ${name} too: if nothing else uses its slot on the publisher, drop that slot`,
             );
         }
       },
@@ -93,7 +93,7 @@ export async function withServer<T>(
   }
 }
 
-/** Works with the volume of a source. */
+/** Opens the volume of a source, and calls `work` with the put-aside data there. */
 export async function withVolume<T>(
   { deps, request, journal, id }: KeptRun,
   source: string,
@@ -117,20 +117,20 @@ export async function withVolume<T>(
     },
     async drop(chosen) {
       await forgetVolume(treeStore, place, chosen.id, run);
-      request.say(`  deleted what ${name} kept of it`);
+      request.say(`  deleted the put-aside data in ${name}`);
     },
   });
 }
 
-/** Whether the data from before a restore is where it should be, after others changed places too. */
+/** Returns whether the data from before a restore still has its expected name, although other restores swapped data too. */
 function holds(present: Present, { inUse }: Rollback, { name, before, oid }: Required<KeptDatabase>): boolean {
   const at = inUse === 'restored' ? before : name;
   return !present.has(at) || present.get(at)?.oid === oid;
 }
 
 function outOfTurn({ id, source }: Rollback): LifeboatError {
-  return new LifeboatError('USAGE', `other restores of ${source} changed places since ${id} did`, {
-    hint: 'Bring them back to where they were first: `lifeboat status` shows them, newest first. Nothing was changed.',
+  return new LifeboatError('USAGE', `other restores of ${source} swapped databases after ${id}`, {
+    hint: 'Roll those back first: `lifeboat status` shows them, newest first. Nothing was changed.',
   });
 }
 
@@ -138,7 +138,7 @@ function other({ inUse }: Rollback): Rollback['inUse'] {
   return inUse === 'restored' ? 'before' : 'restored';
 }
 
-/** Each database and the one that is kept beside it change names, all in one transaction. */
+/** Exchanges the names of each database and its put-aside database, in one transaction. @returns duration, milliseconds */
 async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
   const names = databases.flatMap(({ name, before }) => [name, before]);
   const control = await tools.control(...names);

@@ -11,16 +11,17 @@ import { type KeptData, withServer, withVolume } from './rollback-data.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
-  /** id of a restore, or the start of one; absent: the newest that can be rolled back */
+  /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
   id?: string;
   /** only of this source */
   source?: string;
 }
 
 /**
- * Brings back the data that a restore replaced. The restored data takes its place, so that the same command undoes it.
+ * Brings back the data that a restore replaced, and puts the restored data aside. The same command reverses that.
  *
- * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; USAGE out of turn (see {@link refuseOutOfTurn}), or when others changed places meanwhile; PG_TARGET_BUSY; those of a session.
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first (see
+ * {@link refuseOutOfTurn}); the errors of a session
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
   return withRollback(deps, request, async ({ journal, chosen, kept }) => {
@@ -45,14 +46,14 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
 }
 
 /**
- * Drops the data that is not in use any more: after a restore what it replaced, after a rollback what was restored.
+ * Drops put-aside data: the replaced data after a restore, the restored data after a rollback.
  *
- * Errors: NOTHING_TO_ROLL_BACK, NOT_CONFIRMED.
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED
  */
 export async function forget(deps: RestoreDeps, request: RollbackRequest): Promise<Rollback> {
   return withRollback(deps, request, async ({ chosen, kept }) => {
-    const what = chosen.inUse === 'restored' ? 'what was there before it' : 'the restored data';
-    request.say(`Forget restore ${chosen.id} of ${chosen.source}: drops ${what}, for good`);
+    const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
+    request.say(`Forget restore ${chosen.id} of ${chosen.source}: permanently drops ${what}`);
     await request.confirm(chosen.source);
     await kept.drop(chosen);
     await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
@@ -67,7 +68,7 @@ interface Run {
   kept: KeptData;
 }
 
-/** Works with the rollback that is meant, as its server has it now. One whose data is gone is forgotten and passed over. */
+/** Finds the rollback that the request means, and calls `work` with it. Removes records of rollbacks whose data is gone. */
 async function withRollback<T>(
   deps: RestoreDeps,
   request: RollbackRequest,
@@ -114,14 +115,16 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
     'NOTHING_TO_ROLL_BACK',
     newest ? `more than one restore starts with ${id}` : 'no such restore',
     {
-      hint: names === '' ? 'No restore has replaced data that is still there.' : `There is: ${names}.`,
+      hint: names === '' ? 'No restore has put-aside data that still exists.' : `There is: ${names}.`,
     },
   );
 }
 
 /**
- * Throws USAGE where a rollback would come out of turn. A later restore that is in use put aside what this one brought, and one
- * that is rolled back was made of what an earlier one brought: out of turn, none would know what the other's names hold.
+ * Checks the order of rollbacks. A later restore in use has put aside the data of this one, and a restore that is rolled back replaced
+ * the data of an earlier one. In another order, the records would no longer match the names of the databases.
+ *
+ * @throws USAGE if another restore has to be rolled back first
  */
 export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): void {
   const names = (one: Rollback) => (one.databases ?? []).map(({ name }) => name);
@@ -167,7 +170,7 @@ async function swapBack(
       signal: request.signal,
       work: async () => {
         const { swapMs, restored, now } = await kept.swap(chosen);
-        // At once: whatever fails from here on, the data has changed places.
+        // Recorded at once: the data is swapped, whatever fails later.
         if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
         report.restored = restored;
         report.canRollBack = now !== undefined;

@@ -4,25 +4,25 @@ import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
-import type { ContainerFacts, PlannedSource } from '../plan/model.ts';
-import { withHold } from '../run/hold.ts';
+import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
+import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
 
-/** What Compose writes down of `depends_on`: `db:service_healthy:false,redis:service_started:false`. */
+/** The label in which Compose records `depends_on`: `db:service_healthy:false,redis:service_started:false`. */
 const DEPENDS_ON = 'com.docker.compose.depends_on';
 
-/** How long is waited for services after they were started, milliseconds. */
+/** How long a restore waits for services that it started, milliseconds. */
 export interface Patience {
-  /** until they are well again */
+  /** until they are healthy */
   healthyMs: number;
-  /** one without a health check counts as well when it has run this long */
+  /** a service without a health check counts as healthy after it has run for this long */
   steadyMs: number;
-  /** one that has ended, and stays so this long, is not waited for: the engine restarts what it restarts within moments */
+  /** a service that stays stopped for this long has failed: the engine restarts services sooner */
   endedMs: number;
   /** until a URL answers */
   answerMs: number;
-  /** between two questions to a URL */
+  /** between two requests to a URL */
   answerPollMs: number;
 }
 
@@ -30,9 +30,12 @@ const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, endedMs: 3000, 
 const POLL_MS = 250;
 
 /**
- * The running containers that work with what is to be replaced, the agent itself left out: of a database, whatever names
- * its service in `depends_on`; of a volume, whatever has it mounted writable; and in both cases those of the project that
- * are labelled `lifeboat.stop`.
+ * Finds the running containers that use data, without the agent itself. They use a database if they name its service in `depends_on`,
+ * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included if they have to do
+ * with the data, see {@link concerns}. A paused container is not stopped, because it would start unpaused.
+ *
+ * @returns `using`: containers to stop; `kept`: those that must not be stopped, with the reason
+ * @throws TREE_TARGET_REFUSED if a paused container has the volume mounted writable; ENGINE_*
  */
 export async function containersUsing(
   engine: Engine,
@@ -52,33 +55,63 @@ export async function containersUsing(
       throw error;
     });
     if (!details?.running) continue;
-    if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
-    // A writer may be of another project than the volume's source: it is found again by its own.
+    if (details.paused) {
+      if (target.kind === 'volume' && mountsIt(details, target)) throw pausedError(name);
+      kept.push({ name, reason: 'it is paused, and stays paused' });
+    } else if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
+    // A container that writes to the volume may belong to another project, by which recovery finds it.
     else using.push({ id, name, project: own, service });
   }
   return { using, kept };
 }
 
 function uses(container: ContainerFacts, target: PlannedSource, project: string): boolean {
-  if (target.kind === 'volume') {
-    // Also of another project: it writes to the same files.
-    const same = container.mounts.some(
-      ({ type, name, source, writable }) =>
-        writable && type === target.mount.type && (name ?? source) === (target.mount.name ?? target.mount.source),
-    );
-    if (same) return true;
-  }
+  // Also containers of other projects, which write to the same files.
+  if (target.kind === 'volume' && mountsIt(container, target)) return true;
   if (container.project !== project || container.id === target.containerId) return false;
   const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
-  return labelled || (target.kind === 'postgres' && dependencies(container).includes(target.service));
+  if (target.kind === 'postgres' && dependencies(container).includes(target.service)) return true;
+  return labelled && concerns(container, target);
 }
 
-/** The services that a container's `depends_on` names. */
+/**
+ * Returns whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service.
+ * A database counts only if a variable or an argument of the container names the database's service.
+ */
+export function concerns(
+  { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,
+  target: PlannedSource,
+): boolean {
+  if (target.kind === 'volume') {
+    const { mount } = target;
+    return mounts.some(
+      ({ type, name, source }) => type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+    );
+  }
+  const hosts = [target.service, target.containerName].filter((host) => host !== '');
+  return [...Object.values(env), ...command].some((text) => hosts.some((host) => namesHost(text, host)));
+}
+
+/** Returns true for `db`, `db:5432`, `postgres://app@db/shop`, `host=db`; not for `dbname` or `/var/db`. */
+function namesHost(text: string, host: string): boolean {
+  const isPath = text.startsWith('/');
+  return !isPath && text.split(/[^\w.-]+/).includes(host);
+}
+
+/** Returns whether a container can write to the volume of a source. */
+function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeSource): boolean {
+  return mounts.some(
+    ({ type, name, source, writable }) =>
+      writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+  );
+}
+
+/** Returns the services that the `depends_on` of a container names. */
 export function dependencies({ labels }: Pick<ContainerFacts, 'labels'>): string[] {
   return (labels[DEPENDS_ON] ?? '').split(',').flatMap((entry) => entry.split(':')[0] || []);
 }
 
-/** What is known of one container after it was started again. */
+/** The state of one container after its restart. */
 interface ServiceCheck {
   name: string;
   ok: boolean;
@@ -94,8 +127,8 @@ interface WithStoppedOptions<T> {
 }
 
 /**
- * Runs `work` while containers are stopped, and starts them again whatever it comes to. Each stop is recorded before it is
- * made, so that a crash leaves none stopped for long. Resolves when all of them are well or their time is up.
+ * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so recovery starts
+ * the containers after a crash. Resolves when all of them are healthy or have timed out.
  */
 export async function withStopped<T>({
   containers,
@@ -106,14 +139,15 @@ export async function withStopped<T>({
 }: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
-  const result = await withHold({ container, stop: [...containers], leftHeld: isHalfRestored }, deps, signal, work);
+  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const result = await withHold(hold, deps, signal, work);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
   return { result, checks };
 }
 
 /**
- * Waits until a container that was started is healthy, or has run for a while where it has no health check. Gives up when
- * it has ended for good: the engine calls one that it is about to restart `restarting`, whatever its restart policy.
+ * Waits until a container is healthy, or has run for a while if it has no health check. Gives up if it has stopped and the engine does
+ * not restart it: a container that the engine is about to restart has the state `restarting`.
  */
 async function becomesWell(
   engine: Engine,
@@ -129,13 +163,13 @@ async function becomesWell(
       throw error;
     });
     if (!state) return { name, ok: false, detail: 'it has been removed' };
-    // One that ends again and again is `running` to the engine while it waits for its next start.
+    // The engine reports a container in a restart loop as running while it waits for the next start.
     if (state.running && state.state !== 'restarting') {
       if (state.health === 'healthy') return { name, ok: true, detail: 'healthy' };
       if (state.health === undefined && Date.now() - Date.parse(state.startedAt) > steadyMs)
         return { name, ok: true, detail: 'running' };
     }
-    // A user may be restarting it just then.
+    // A user may be restarting it.
     endedAt = isEnded(state) ? (endedAt ?? performance.now()) : undefined;
     if (endedAt !== undefined && performance.now() - endedAt >= endedMs)
       return { name, ok: false, detail: `it ended with status ${state.exitCode}` };
@@ -148,7 +182,7 @@ function isEnded({ state, running }: ContainerDetails): boolean {
   return !running && (state === 'exited' || state === 'dead');
 }
 
-/** Asks a URL until it answers 2xx, for at most a minute. Its query may hold a secret, so it is not told. */
+/** Requests a URL until it answers 2xx, for at most a minute. The result leaves out the query, which may hold a secret. */
 export async function answersWell(
   url: URL,
   signal: AbortSignal,
@@ -171,13 +205,13 @@ export async function answersWell(
   }
 }
 
-/** Of what fetch rejects with: `ECONNREFUSED`, or in words that some ports are not asked (Fetch Standard, port blocking). */
+/** Returns the reason of a failed fetch: `ECONNREFUSED`, or a text such as that of a blocked port (Fetch Standard, port blocking). */
 function whyNot({ name, cause }: Error): string {
   const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
   return String(code ?? message ?? name);
 }
 
-/** Throws the signal's reason when it aborts meanwhile. */
+/** Sleeps. @throws the signal's reason if it aborts */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }

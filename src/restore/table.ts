@@ -3,10 +3,10 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { formatBytes, plural } from '../report/format.ts';
+import { type ArchiveEntry, readArchive } from '../sources/postgres/archive/archive.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from '../sources/postgres/facts/facts.ts';
 import { freeDataSpace, neededSpace } from '../sources/postgres/facts/present.ts';
-import { type ArchiveEntry, readArchive } from '../sources/postgres/load/archive.ts';
 import { careFor, type ExtensionCare } from '../sources/postgres/load/extensions.ts';
 import {
   checkRoles,
@@ -33,24 +33,24 @@ import type {
 } from './context.ts';
 import { fetchTree } from './fetch.ts';
 
-/** How the tools name files of a dump directory, after what the table of contents calls them. */
+/** The endings that pg_dump adds to the file names of the table of contents. */
 const SUFFIXES = ['', '.zst', '.gz', '.lz4'];
 
-/** The tables asked for, as one recorded database has them. */
+/** The requested tables of one recorded database. */
 interface Chosen {
   recorded: DatabaseFacts;
   care: ExtensionCare;
   parts: TableParts;
-  /** what to fetch, as paths of the tree */
+  /** paths of the tree to fetch */
   select: string[];
 }
 
 /**
- * Single tables of a Postgres source, into the live database, beside what is there: nothing is replaced. Of the snapshot
- * only tables of contents are read to decide, and only the rows of these tables to restore them.
+ * Prepares a restore of single tables into the live database, which replaces nothing. Reads only the tables of contents of the
+ * snapshot to decide, and only the rows of these tables to restore them.
  *
- * Errors before anything is changed: USAGE, PG_TABLE_UNKNOWN, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_VERSION,
- * PG_NO_SPACE, PG_RESTORE_FAILED.
+ * @throws USAGE, PG_TABLE_UNKNOWN, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_VERSION, PG_NO_SPACE, PG_RESTORE_FAILED, before
+ * anything changes
  */
 export async function prepareTables(
   deps: RestoreDeps,
@@ -93,16 +93,17 @@ function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals, sk
   const refuse = (message: string, hint: string) => {
     throw new LifeboatError('USAGE', message, { hint });
   };
-  if (tables.length === 0) refuse('--as is a name for one table', 'Say which with --table schema.name.');
+  if (tables.length === 0) refuse('--as is a name for one table', 'Name the table with --table schema.name.');
   if (as !== undefined && tables.length > 1) refuse('--as is a name for one table', 'Restore them one by one.');
   if (paths.length > 0) refuse('--path is for files, --table for databases', 'Leave one of them out.');
   if (toDirectory !== undefined) {
-    refuse('--table goes into the live database', 'Without --table, --to-directory gives the whole dump.');
+    refuse('--table goes into the live database', 'Without --table, --to-directory writes the whole dump.');
   }
   if (toDatabase !== undefined) {
-    refuse('--table goes into the live database', 'Choose a name beside the present table with --as NAME.');
+    refuse('--table goes into the live database', 'Choose another name for the table with --as NAME.');
   }
-  if (skipFailed) refuse('--skip-failed is for whole databases', 'Leave it out: each --table stands for itself.');
+  if (skipFailed)
+    refuse('--skip-failed is for whole databases', 'Leave it out: --table restores each table on its own.');
   if (globals) refuse('--globals creates no roles for single tables', 'Restore the database, or create them by hand.');
 }
 
@@ -157,7 +158,7 @@ async function chooseTables(
   const care = careFor(one.recorded, restoreJobs());
   const parts = partsOf(one.entries, one.roots, { copy: request.as !== undefined, without: care.leftOut });
   const place = `databases/${databaseDirectory(one.recorded.name)}`;
-  // Only names that the tools give: what is in a table of contents must not become a pattern.
+  // Only names that pg_dump writes: a name from a table of contents must not act as a pattern.
   const files = parts.files.filter((file) => /^\d+\.dat$/.test(file));
   const select = [`${place}/toc.dat`, ...files.flatMap((file) => SUFFIXES.map((end) => `${place}/${file}${end}`))];
   return { recorded: one.recorded, care, parts, select };
@@ -175,7 +176,7 @@ async function look(
   const [existing] = await control.all('SELECT FROM pg_database WHERE datname = $1', [recorded.name]);
   if (!existing) {
     throw new LifeboatError('PG_DATABASE_UNKNOWN', `${tools.container} has no database ${recorded.name}`, {
-      hint: 'Restore all of it: without --table. Nothing was changed.',
+      hint: 'Restore the whole database, without --table. Nothing was changed.',
     });
   }
   await checkRoles(control, rolesOfTables(recorded, parts));
@@ -191,7 +192,9 @@ async function look(
     throw new LifeboatError(
       'PG_NO_SPACE',
       `${tools.container} has ${formatBytes(free)} free, the restore needs ${formatBytes(needed)}`,
-      { hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.' },
+      {
+        hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
+      },
     );
   }
   return {
@@ -202,7 +205,9 @@ async function look(
     space: { where: tools.container, needed, free },
     notes: recordedTables(recorded, parts)
       .filter(({ data }) => data === false)
-      .map(({ schema, name }) => `the rows of ${schema}.${name} are not in the snapshot: it comes back empty`),
+      .map(
+        ({ schema, name }) => `the snapshot does not hold the rows of ${schema}.${name}: the table is restored empty`,
+      ),
   };
 }
 
@@ -248,7 +253,7 @@ async function load(
     forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
   });
   for (const { schema, name, rows } of tables) {
-    request.say(`  table ${schema}.${name} is there: ${plural(rows, 'row')}`);
+    request.say(`  table ${schema}.${name} is restored: ${plural(rows, 'row')}`);
   }
   const restored = tables.map(({ schema, name, rows }) => ({ target: `${recorded.name}: ${schema}.${name}`, rows }));
   return { restored, warnings };

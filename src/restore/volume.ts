@@ -3,6 +3,7 @@ import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
+import type { Mount } from '../plan/model.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import { readJournal } from '../run/journal.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
@@ -21,12 +22,12 @@ import { checkTargetDirectory } from './directory.ts';
 import { fetchIndex, keptDirectories } from './fetch.ts';
 import { checkPaths, refuseOptions, withCompanions } from './paths.ts';
 
-/** What a restore of files goes into. */
+/** The target of a restore of files. */
 interface Target extends VolumePlace {
-  /** for people */
+  /** as messages show it */
   name: string;
   planned?: NonNullable<RestorePreview['target']>;
-  /** directories that were made for it, the topmost first */
+  /** directories that were created for it, the topmost first */
   made: string[];
 }
 
@@ -40,12 +41,12 @@ interface Work {
 }
 
 /**
- * A source that is files, into its volume or a directory: built beside on the same volume, compared with its recorded
- * hashes, and moved into place by renames. What it replaces, and what the snapshot does not have, is kept on the same
- * volume for a rollback.
+ * Prepares a restore of files into their volume or a directory. The files are built alongside on the same volume, compared with their
+ * recorded hashes, and moved into place by renames. Replaced files, and files that the snapshot does not have, are put aside on the
+ * same volume for a rollback.
  *
- * Errors, with nothing touched: USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED,
- * TREE_TARGET_FULL, TREE_HALF_RESTORED, OBJECT_MISSING, OBJECT_DAMAGED.
+ * @throws USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED, TREE_TARGET_FULL, TREE_HALF_RESTORED,
+ * OBJECT_MISSING, OBJECT_DAMAGED, before anything changes
  */
 export async function prepareVolume(
   deps: RestoreDeps,
@@ -89,6 +90,7 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
   const { toDirectory } = request;
   if (toDirectory === undefined) {
     const planned = await restoreTarget(deps, request.to ?? request.source, 'volume');
+    if (planned.mount.kind === 'file') throw singleFile(planned.mount);
     return { ...volumePlace(planned.mount, deps.agentMounts), name: volumeName(planned.mount), planned, made: [] };
   }
   await checkTargetDirectory(toDirectory, deps.agentMounts, keptDirectories(context));
@@ -101,20 +103,27 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
   return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
 }
 
+/** A mounted file cannot be replaced by a rename, which is how a restore puts files in place. */
+function singleFile({ source }: Mount): LifeboatError {
+  return new LifeboatError('TREE_TARGET_REFUSED', `${source} is mounted as a single file, which cannot be swapped`, {
+    hint: 'Restore with --to-directory DIR, then write the content of the file over the old one.',
+  });
+}
+
 function previewOf({ request, context, target, difference }: Work): RestorePreview {
   const { present, added, replaced, extra, equal, newer, fetch, needed, free } = difference;
   const { toDirectory, paths, overwrite } = request;
   if (toDirectory !== undefined && present.entries > 0) {
     throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${toDirectory} is not empty`, {
-      hint: 'Restore into a new directory, and move its content once it is checked.',
+      hint: 'Restore into a new directory, check its content, and move it.',
     });
   }
   if (needed > free) {
     throw new LifeboatError(
       'TREE_TARGET_FULL',
-      `${target.name} has ${formatBytes(free)} free, and ${formatBytes(needed)} are needed to restore beside`,
+      `${target.name} has ${formatBytes(free)} free, and the restore alongside the present data needs ${formatBytes(needed)}`,
       {
-        hint: 'Restore only a part with --path, elsewhere with --to-directory, or make space: `lifeboat status` shows what earlier restores keep.',
+        hint: 'Restore only a part with --path, elsewhere with --to-directory, or free space: `lifeboat status` shows the data that earlier restores put aside.',
       },
     );
   }
@@ -139,29 +148,33 @@ function previewOf({ request, context, target, difference }: Work): RestorePrevi
   };
 }
 
-/** What a snapshot lacks is moved away with the rest: that may surprise where it was left out on purpose. */
+/** Warns that files which the snapshot lacks are moved away too, also those that were left out on purpose. */
 function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] {
   const filtered = planned?.kind === 'volume' && planned.include.length + planned.exclude.length > 0;
   return [
     ...(filtered
-      ? ['what lifeboat.volumes.include and exclude leave out of backups is moved away too, and kept; --path leaves it']
+      ? [
+          'files that lifeboat.volumes.include and exclude leave out of backups are put aside too; with --path they stay',
+        ]
       : []),
-    ...(entry.status === 'partial' ? ['files that could not be read then are not in the snapshot'] : []),
+    ...(entry.status === 'partial' ? ['the snapshot lacks files that could not be read'] : []),
   ];
 }
 
 function newerNote(newer: number, stay: boolean): string[] {
   if (newer === 0) return [];
   const files = `${plural(newer, 'file')} changed after the snapshot`;
-  const [stays, holds] = newer === 1 ? ['stays as it is', 'it holds'] : ['stay as they are', 'they hold'];
-  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : `${files}: what ${holds} now is kept`];
+  const stays = newer === 1 ? 'stays as it is' : 'stay as they are';
+  return [
+    stay ? `${files} and ${stays}; --overwrite replaces what is newer` : `${files}: their present content is put aside`,
+  ];
 }
 
 async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
   const { id, journal, entry, directory } = context;
   const { root, reach, mount, name } = target;
   request.say(
-    `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} beside, in ${areaName('restoring', id)} of ${name}`,
+    `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} alongside, in ${areaName('restoring', id)} of ${name}`,
   );
   journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
   const { paths, overwrite, signal } = request;
@@ -176,10 +189,10 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const { deps, request, context, target, difference } = work;
   const { id, journal, snapshot } = context;
   const { root, reach, name, planned } = target;
-  // A directory is empty: whatever comes is all there is, and nothing is kept.
+  // A directory is empty, so nothing is put aside.
   const whole = request.paths.length === 0 || planned === undefined;
   if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
-  // Nobody was asked about what came since, and nothing was stopped for it.
+  // The user confirmed nothing, and no service was stopped, so the volume must still be empty.
   const empty = request.paths.length === 0 && difference.present.entries === 0;
   const job = {
     kind: 'swap' as const,
@@ -199,9 +212,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   target.made = [];
   const kept = area === undefined ? {} : { kept: areaName('before', area) };
   const { files, bytes } = built;
-  request.say(
-    `  ${plural(files, 'file')}, ${formatBytes(bytes)} are in ${name}, every one compared with its recorded hash`,
-  );
+  request.say(`  ${plural(files, 'file')}, ${formatBytes(bytes)} are in ${name}, each compared with its recorded hash`);
   const left = [
     ...(built.equal > 0 ? [`${plural(built.equal, 'file')} equal already`] : []),
     ...(built.newer > 0 ? [`${plural(built.newer, 'file')} newer than the snapshot`] : []),
@@ -216,17 +227,19 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
 
 function specialFiles({ skipped }: ExtractedTree): string[] {
   const found = Object.entries(skipped).filter(([, count]) => count > 0);
-  return found.map(([type, count]) => `recorded without content, so not restored: ${plural(count, type)}`);
+  return found.map(
+    ([type, count]) => `not restored, because the snapshot has no content of them: ${plural(count, type)}`,
+  );
 }
 
-/** What was built and is not in place goes again; what cannot be removed now is left to the next start. */
+/** Removes files that were built and are not in place. Recovery at the next start removes the rest. */
 async function close(deps: RestoreDeps, context: RestoreContext, target: Target, begun: boolean): Promise<void> {
   const { journal } = context;
   try {
     if (begun) await undoVolumes(deps, await readJournal(journal.file), journal.file);
-    // Only empty ones go: a restore that did not happen leaves no directories.
+    // rmdir only removes empty directories: a restore that did not happen leaves none.
     for (const directory of target.made.toReversed()) await rmdir(directory);
   } catch (error) {
-    deps.log.debug('nothing more to tidy up', { ...errorInfo(error) });
+    deps.log.debug('there is nothing more to clean up', { ...errorInfo(error) });
   }
 }

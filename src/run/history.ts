@@ -1,9 +1,9 @@
 import { type Accepted, isAccepted } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
-/** An entry of a source, with the snapshot it stands in. */
+/** A manifest entry of a source, with its snapshot. */
 export interface LastGood {
   snapshot: string;
   at: string;
@@ -11,19 +11,19 @@ export interface LastGood {
 }
 
 /**
- * The last good entry of a source in snapshots (newest first): of one that was always stored in part, the newest there is. A
- * safety snapshot does not count: it holds what somebody wanted to get away from.
+ * Returns the last good entry of a source in snapshots (newest first), or the newest partial one if none is good.
+ * Safety snapshots and imports do not count, see {@link isRegular}.
  */
 export function lastGoodOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok']) ?? lastStoredOf(snapshots, source);
 }
 
-/** The same as reports and `--json` carry it. */
+/** Converts a last good entry to the form of reports and `--json`. */
 export function lastGoodReport({ snapshot, at, entry }: LastGood): LastGoodReport {
   return { snapshot, at, ...(entry.status === 'partial' ? { partial: true as const } : {}) };
 }
 
-/** The same, but the newest even if a part of it could not be read: what the next tree is compared with. */
+/** Returns the newest stored entry, good or partial, which the next tree is compared with. */
 export function lastStoredOf(snapshots: readonly Manifest[], source: string): LastGood | undefined {
   return newestOf(snapshots, source, ['ok', 'partial']);
 }
@@ -33,16 +33,17 @@ function newestOf(
   source: string,
   statuses: readonly ManifestSource['status'][],
 ): LastGood | undefined {
-  for (const { id, end, trigger, sources } of snapshots) {
+  for (const manifest of snapshots) {
+    const { id, end, sources } = manifest;
     const entry = sources[source];
-    if (entry && statuses.includes(entry.status) && trigger !== 'safety') return { snapshot: id, at: end, entry };
+    if (entry && statuses.includes(entry.status) && isRegular(manifest)) return { snapshot: id, at: end, entry };
   }
   return undefined;
 }
 
 /**
- * Sources that snapshots (newest first) speak of but the plan does not: they vanished. One that a person accepted
- * after its last backup is left out.
+ * Returns the vanished sources: snapshots (newest first) name them and the plan does not. Omits a source that a person
+ * accepted after its last backup.
  */
 export function vanishedSources(
   snapshots: readonly Manifest[],
@@ -53,7 +54,9 @@ export function vanishedSources(
   for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
   }
-  for (const { name } of plan.sources) known.delete(name);
+  // A volume that several services share is stored under one of their names.
+  for (const name of [...plan.sources.map((source) => source.name), ...Object.keys(plan.shared ?? {})])
+    known.delete(name);
   return [...known].flatMap(([name, { kind }]) => {
     const lastGood = lastGoodOf(snapshots, name);
     const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);

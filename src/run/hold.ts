@@ -7,28 +7,33 @@ import type { Hook, PlannedSource } from '../plan/model.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import { type HoldDeps, releaseHolds, runPre } from './release.ts';
 
-/** How much longer than asked for the engine may take to stop a container, milliseconds. */
+/** The time beyond its timeout that the engine may take to stop a container, milliseconds. */
 const STOP_MARGIN_MS = 30_000;
 
-/** Exit status of a container that was killed, after the time that it is given to stop or by somebody else. */
+/** Exit status of a container that was killed, by the engine after the timeout or by somebody else. */
 const KILLED = 137;
 
-/** What is done to the containers of a service around the capture of its sources. */
+/** What a run does to the containers of a service around the capture of its sources. */
 export interface Hold {
-  /** where hooks are run */
+  /** the container that hooks run in */
   container: ContainerRef;
   pre?: Hook;
   post?: Hook;
-  /** all that are to be stopped */
+  /** the containers to stop */
   stop: ContainerRef[];
-  /** true for a failure after which nothing is to be started: it is left to whoever recovers the run */
+  /** returns true for a failure after which no container may start; recovery of the run starts them later */
   leftHeld?: (error: unknown) => boolean;
+  /**
+   * `work` writes into what they use, so a paused one fails the hold. Default: a paused one stays paused, with a
+   * warning
+   */
+  refusePaused?: true;
 }
 
-/** The hold that a source asks for, or undefined when it asks for none. */
+/** Returns the hold that a source requests, or undefined if it requests none. */
 export function holdOf(source: PlannedSource): Hold | undefined {
   const { project, service, containerId, containerName } = source;
-  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ ...one, project, service })) : [];
+  const stop = source.kind === 'volume' ? source.stop.map((one) => ({ project, service, ...one })) : [];
   if (stop.length === 0 && !source.pre && !source.post) return undefined;
   const container = { id: containerId, name: containerName, project, service };
   return {
@@ -40,12 +45,12 @@ export function holdOf(source: PlannedSource): Hold | undefined {
 }
 
 /**
- * Runs `work` while containers are held: `pre` has run, and those that are to be stopped are. Whatever `work` comes to,
- * those that ran are started again, and `post` is run once `pre` was begun. Every step is recorded before it is made, so
- * that {@link releaseHolds} can finish what failed or what a crash cut short. `work` is given warnings about how the
- * containers stopped, and can ask whether one of them was started since: see {@link whyStarted}.
+ * Runs `work` while containers are held: after `pre` has run and the containers are stopped. Afterwards, even if `work`
+ * fails, starts the containers that ran before, and runs `post` if `pre` was begun. Records every step before it takes
+ * it, so that {@link releaseHolds} can finish after a failure or a crash. `work` gets warnings about how the containers
+ * stopped, and a function that finds out whether one of them was started meanwhile, see {@link whyStarted}.
  *
- * Errors: HOOK_FAILED when `pre` fails (`work` is not begun) or `post` does; those of `work`.
+ * @throws HOOK_FAILED when `pre` fails (then `work` does not run) or `post` does; the errors of `work`
  */
 export async function withHold<T>(
   hold: Hold,
@@ -53,8 +58,8 @@ export async function withHold<T>(
   signal: AbortSignal,
   work: (warnings: string[], started: FindStarted) => Promise<T>,
 ): Promise<T> {
-  await runningOf(hold.stop, deps.engine);
-  const hooked = (hold.pre || hold.post) && (await deps.engine.inspectContainer(hold.container.id)).running;
+  await runningOf(hold, deps.engine);
+  const hooked = (hold.pre || hold.post) && (await canRunHooks(hold.container, deps.engine));
   const done: JournalEntry[] = [];
   const record = (entry: JournalEntry) => {
     deps.record(entry);
@@ -63,10 +68,11 @@ export async function withHold<T>(
   if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
   const holdAndWork = async () => {
     if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
-    // `pre` may take minutes, and restart a container: what is recorded is how they are right before the stop.
-    const stops = await runningOf(hold.stop, deps.engine);
+    // `pre` may take minutes and restart a container, so the state right before the stop is what counts.
+    const { stops, paused } = await runningOf(hold, deps.engine);
     const warnings = await stopAll(stops, { ...deps, record }, signal);
-    return work(warnings, (ids) => whyStarted(stops, ids, deps.engine));
+    for (const { container } of paused) warnings.push(`${container.name} ${LEFT_PAUSED}`);
+    return work(warnings, (ids) => whyStarted({ stops, paused }, ids, deps.engine));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
   if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
@@ -76,7 +82,24 @@ export async function withHold<T>(
   return result.value;
 }
 
-/** A container that is to be stopped, and what the engine said of it before. */
+/**
+ * The warning about a paused container. A stop would end its processes, and the start afterwards would not pause it.
+ */
+const LEFT_PAUSED =
+  'is paused, so it was neither stopped nor started: its files are stored as they were when it was paused';
+
+/** Whether the commands of a hold can run. Throws HOOK_FAILED when the container is paused. */
+async function canRunHooks({ id, name }: ContainerRef, engine: Engine): Promise<boolean> {
+  const { running, paused } = await engine.inspectContainer(id);
+  if (running && paused) {
+    throw new LifeboatError('HOOK_FAILED', `${name} is paused, so its lifeboat.exec commands cannot run`, {
+      hint: `Run \`docker unpause ${name}\`, then run the backup again.`,
+    });
+  }
+  return running;
+}
+
+/** A container to stop, with its state before. */
 interface Stop {
   container: ContainerRef;
   startedAt: string;
@@ -84,33 +107,63 @@ interface Stop {
   timeout: number;
 }
 
-/** Those that run. Throws HOOK_FAILED when a stop would remove one. */
-async function runningOf(containers: readonly ContainerRef[], engine: Engine): Promise<Stop[]> {
-  const found: Stop[] = [];
-  for (const container of containers) {
-    const { running, autoRemove, startedAt, stopTimeout } = await engine.inspectContainer(container.id);
+interface Running {
+  stops: Stop[];
+  /** not stopped */
+  paused: Stop[];
+}
+
+/** Returns the containers that run. Throws HOOK_FAILED when a stop would remove one, and {@link pausedError}. */
+async function runningOf({ stop, refusePaused }: Hold, engine: Engine): Promise<Running> {
+  const stops: Stop[] = [];
+  const paused: Stop[] = [];
+  for (const container of stop) {
+    const { running, autoRemove, startedAt, stopTimeout, ...state } = await engine.inspectContainer(container.id);
     if (!running) continue;
+    const one = { container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S };
+    if (state.paused) {
+      if (refusePaused) throw pausedError(container.name);
+      paused.push(one);
+      continue;
+    }
     if (autoRemove) {
       throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
         hint: 'Start it without --rm, or remove lifeboat.stop.',
       });
     }
-    found.push({ container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S });
+    stops.push(one);
   }
-  return found;
+  return { stops, paused };
 }
 
-/** See {@link whyStarted}: of the containers with these ids. */
+/**
+ * Returns TREE_TARGET_REFUSED for a restore of data that a paused container uses. It keeps files open and continues
+ * with them after somebody unpauses it. A stop would end processes that somebody paused on purpose.
+ */
+export function pausedError(name: string): LifeboatError {
+  return new LifeboatError('TREE_TARGET_REFUSED', `${name} is paused and uses the data that would be replaced`, {
+    hint: `Nothing was changed. Run \`docker unpause ${name}\` or \`docker stop ${name}\`, then try again.`,
+  });
+}
+
+/** {@link whyStarted} for the containers with these ids. */
 export type FindStarted = (ids: readonly string[]) => Promise<LifeboatError | undefined>;
 
-/** HOOK_FAILED, to be reported, when somebody started one of these containers since they were stopped; undefined: nobody did. */
+/** Returns HOOK_FAILED if somebody started or unpaused one of these containers during the work, else undefined. */
 async function whyStarted(
-  stops: readonly Stop[],
+  { stops, paused }: Running,
   ids: readonly string[],
   engine: Engine,
 ): Promise<LifeboatError | undefined> {
+  for (const { container } of paused.filter((one) => ids.includes(one.container.id))) {
+    const now = await engine.inspectContainer(container.id).catch(() => undefined);
+    if (!now || now.paused) continue;
+    return new LifeboatError('HOOK_FAILED', `${container.name} was unpaused while its volumes were read`, {
+      hint: 'The stored files may not be consistent with each other: run the backup again, which stops the container.',
+    });
+  }
   for (const { container, startedAt } of stops.filter((stop) => ids.includes(stop.container.id))) {
-    // One that is gone cannot have written.
+    // A removed container cannot have written.
     const now = await engine.inspectContainer(container.id).catch(() => undefined);
     if (!now || now.startedAt === startedAt) continue;
     const { name } = container;
@@ -125,7 +178,10 @@ async function whyStarted(
   return undefined;
 }
 
-/** Stops all at the same time; resolves to warnings. When one cannot be stopped, the others are waited for. */
+/**
+ * Stops all containers at the same time and returns warnings. If one cannot be stopped, waits for the others, then
+ * throws.
+ */
 async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSignal): Promise<string[]> {
   signal.throwIfAborted();
   const warnings: string[] = [];
@@ -151,11 +207,14 @@ async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSign
   return warnings;
 }
 
-/** A call that was cut after it had been silent for so long was under way, milliseconds. */
+/** A stop call that breaks after this time had reached the engine, milliseconds. */
 const UNDER_WAY_MS = 2000;
 const POLL_MS = 500;
 
-/** Stops a container. The call says nothing until the end of the stop: where a proxy cuts it, the engine goes on with it. */
+/**
+ * Stops a container. The call is silent until the stop ends. If a proxy cuts it for that, the engine continues the
+ * stop.
+ */
 async function stopThrough(engine: Engine, id: string, timeout: number, signal: AbortSignal): Promise<void> {
   const from = performance.now();
   const end = from + timeout * 1000 + STOP_MARGIN_MS;
@@ -171,7 +230,7 @@ async function stopThrough(engine: Engine, id: string, timeout: number, signal: 
   }
 }
 
-/** A signal that aborts `ms` after another does. */
+/** Returns a signal that aborts `ms` after another one. */
 function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;

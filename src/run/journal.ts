@@ -3,9 +3,10 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
+import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
 
-/** A container of the user, by what survives its being recreated. */
+/** A container of the user, with the names that stay when it is recreated. */
 export interface ContainerRef {
   id: string;
   name: string;
@@ -13,26 +14,30 @@ export interface ContainerRef {
   service: string;
 }
 
-/** Where a rollback began: the restore that it is of, and which data was in use. */
+/** The start of a rollback: the restore that it reverts, and the data that was in use. */
 export interface RolledBackFrom {
   id: string;
   inUse: 'restored' | 'before';
 }
 
-/** How far a dead restore or rollback had come. `half`: a volume is neither old nor new now; `unknown`: it cannot be told now. */
+/**
+ * How far a dead restore or rollback came. `half`: a volume is neither old nor new; `unknown`: that cannot be found out
+ * now.
+ */
 export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
 /**
- * What a run is about to do to the world. `agent` is the container it runs in: with a spool that is shared, `pid` alone
- * says nothing. `since` is the start of that process, see {@link processStart}. Each is written before it is done (invariant 37), so that the next start can
- * undo what a killed run left.
+ * A step that a run is about to take. Each entry is written before its step (invariant 37), so that the next start can
+ * undo the steps of a killed run. `agent` is the container of the run, because agents that share a spool may have the
+ * same `pid`. `since` is the start of that process, see {@link processStart}.
  */
 export type JournalEntry =
-  | { type: 'start'; verb: 'backup'; run: RunStart; agent?: string; pid?: number; since?: string }
+  /** `earlier`: the results of the tries before this one, which its report covers too */
+  | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
   | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number; since?: string }
-  /** a restore or rollback that has looked and been agreed to: from here on it changes something, and is told of */
+  /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
-  /** `reached`: how far a dead restore had come, where that was found out */
+  /** `reached`: how far a dead restore came, if that was found out */
   | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
@@ -40,39 +45,39 @@ export type JournalEntry =
   | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
-  /** a restore of several databases: each is swapped for itself, in this order */
+  /** a restore of several databases, which swaps one after the other in this order */
   | { type: 'targets'; targets: string[] }
-  /** a restored database has its name */
+  /** a restored database has got its final name */
   | { type: 'swapped'; target: string }
-  /** a database of several could not be restored, and is as it was */
+  /** one database of several could not be restored and is unchanged */
   | { type: 'failed'; target: string }
   /** tables are about to go into a database that is in use, by their names there */
   | { type: 'copying'; tables: string[] }
-  /** a volume is worked in from here on, see kept/volumes.ts */
+  /** from here on the run works in a volume, see kept/volumes.ts */
   | { type: 'volume'; id: string; root: string; reach: Reach; mount?: Mount }
-  /** from here on it may be neither the old nor the new, until it is done */
+  /** from here to `volume-done`, the volume may hold neither the old nor the new data */
   | { type: 'volume-swap'; id: string }
-  /** `now`: which data is in it */
+  /** `now`: the data that is in place */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**
-   * `startedAt`: its last start, as the engine tells it; `at`: when the stop was asked for (ISO time); `timeout`: the seconds that
-   * the container is given; `until`: the stop is over by then, whatever it comes to
+   * `startedAt`: the last start that the engine reports; `at`: ISO time of the stop request; `timeout`: seconds until
+   * the engine kills the container; `until`: ISO time by which the stop is over in any case
    */
   | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
-  /** the agent was asked to end at that ISO time, together with other services: whether all of the project was is known later */
+  /** at that ISO time somebody stopped the agent together with other services, perhaps the whole project */
   | { type: 'project-stop'; container: ContainerRef; at: string }
-  /** it runs again, or is left stopped because a user stopped it */
+  /** the container runs again, or stays stopped because a user stopped it */
   | { type: 'started'; container: ContainerRef }
   | { type: 'hook'; container: ContainerRef; post: Hook }
-  /** `pre` is about to run as this command of the engine; by `until` (ISO time) it is not waited for any more */
+  /** `pre` is about to run as this exec of the engine; nobody waits for it after `until` (ISO time) */
   | { type: 'pre'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
 
-/** Appends one entry; it is on the disk when this returns. Also called by helpers of ours, on the same file. */
+/** Appends an entry, which is on the disk when this returns. The agent's helpers append to the same file. */
 export function appendJournal(file: string, entry: JournalEntry): void {
   const fd = openSync(file, 'a', 0o600);
   try {
-    // The line break before it keeps it apart from a line that a full disk or a crash cut off.
+    // The leading line break separates the entry from a line that a full disk or a crash cut off.
     appendFileSync(fd, `\n${JSON.stringify(entry)}\n`);
     fdatasyncSync(fd);
   } finally {
@@ -80,7 +85,7 @@ export function appendJournal(file: string, entry: JournalEntry): void {
   }
 }
 
-/** Reads what {@link appendJournal} wrote. A line cut off by a crash is passed over: it announced nothing done yet. */
+/** Reads the entries of a journal. Skips a line that a crash cut off, because its step was not taken. */
 export async function readJournal(file: string): Promise<JournalEntry[]> {
   const lines = (await readFile(file, 'utf8')).split('\n');
   return lines.flatMap((line) => {
@@ -92,12 +97,12 @@ export async function readJournal(file: string): Promise<JournalEntry[]> {
   });
 }
 
-/** The objects that a run may have stored, as its journal announced them. */
+/** Returns the keys of the objects that a run may have stored, from its journal. */
 export async function journalObjects(file: string): Promise<string[]> {
   return (await readJournal(file)).flatMap((entry) => (entry.type === 'object' ? [entry.key] : []));
 }
 
-/** The journals of runs that have not ended, oldest first. */
+/** Returns the paths of the journals of runs that have not ended, oldest first. */
 export async function openJournals(directory: string): Promise<string[]> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const names = await readdir(directory);
@@ -108,13 +113,13 @@ export async function openJournals(directory: string): Promise<string[]> {
 }
 
 /**
- * When a process started, in clock ticks since the host did: with its number it names one process, which the number alone
- * does not (proc(5), /proc/pid/stat, field 22). undefined where there is no such process, or no /proc.
+ * Returns when a process started, in clock ticks since the host booted (proc(5), /proc/pid/stat, field 22). Together
+ * with the process id this identifies a process. Returns undefined without such a process or without /proc.
  */
 export function processStart(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The second field is the name of the program, which may hold blanks and brackets.
+    // The second field is the name of the program, which may contain spaces and parentheses.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   } catch {
     return undefined;
@@ -136,7 +141,7 @@ export class Journal {
     appendJournal(this.file, entry);
   }
 
-  /** The run has ended and everything is undone or kept on purpose. */
+  /** Removes the journal of a run that has ended and left nothing to undo. */
   async close(): Promise<void> {
     await rm(this.file, { force: true });
   }

@@ -17,13 +17,15 @@ interface Current {
 /** Why a container is not started. */
 interface Left {
   why: string;
-  /** It is not known for good yet, so the hold stays open: the whole project may be being stopped, since then. */
+  /**
+   * Set while the decision is open and the hold stays: the time since when somebody may be stopping the whole project.
+   */
   open?: Date;
 }
 
 /**
- * Why a container is not started again: somebody else decided on it since our stop. The engine has no trace of a stop that
- * finds the container stopped already; then it is started.
+ * Returns why a container must not be started again: somebody else stopped or started it since Lifeboat stopped it. The
+ * engine keeps no trace of a stop of a container that is already stopped, so that container is started.
  */
 export async function whyLeft(
   { engine, agent }: LeftDeps,
@@ -56,7 +58,7 @@ export async function whyLeft(
   };
 }
 
-/** Year 1 stands for never. */
+/** Whether a container ever ran. The engine reports year 1 for never. */
 function hasRun({ startedAt }: Current): boolean {
   return Date.parse(startedAt) > 0;
 }

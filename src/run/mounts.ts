@@ -1,5 +1,5 @@
-/** What is mounted here is the source `config`. */
+/** Everything mounted here is the source `config`. */
 export const CONFIG = '/config';
 
-/** Where the agent's own volume is: dumps while they are made, and what is remembered between runs. */
+/** The agent's own volume: unfinished dumps, and the state between runs. */
 export const SPOOL = '/spool';

@@ -6,9 +6,9 @@ import { objectsOf, type Repository } from '../store/repository/repository.ts';
 import { INFO_KEY } from '../store/repository/repository-info.ts';
 
 /**
- * Where the destination locks what is stored, sees to it that all that a new snapshot needs is locked for as long as the snapshot
- * itself: packs of older ones too. To be called before the commit. What cannot be locked is told, and the snapshot is made all
- * the same: it would be missed more than its lock.
+ * Extends locks at a destination that locks objects, so that everything a new snapshot needs is locked as long as the
+ * snapshot itself, including packs of older snapshots. Called before the commit. Returns a warning for objects that it
+ * cannot lock: the snapshot is made anyway, because a missing snapshot is worse than a missing lock.
  */
 export async function prolongLocks(
   { destination }: Pick<Repository, 'destination'>,

@@ -2,37 +2,39 @@ import { createHash } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 
-/** What is said to whoever holds the lock. */
+/** The message to the holder of the lock. */
 const ASKING = 'wanted';
 
-/** How long that may take, milliseconds. */
+/** The time limit for the message, milliseconds. */
 const ASKING_MS = 1000;
 
-/** What becomes of the copy that has to wait. */
-export const MAKES_ROOM = 'The next run goes on where it stopped; so does `lifeboat copy`.';
+/** The hint for a copy that gives way. */
+export const MAKES_ROOM = 'The next run continues where it stopped; so does `lifeboat copy`.';
 
-/** A held lock. The kernel lets go of it when the process ends, however it ends. */
+/** A held lock. The kernel releases it when the process ends, however it ends. */
 export interface Lock {
-  /** A signal that aborts, with INTERRUPTED, when somebody asks for the lock from now on: what can wait makes room then. */
+  /**
+   * Returns a signal that aborts with INTERRUPTED when another process asks for the lock from now on. Work that can
+   * wait ends then.
+   */
   whenWanted?(): AbortSignal;
   release(): Promise<void>;
 }
 
 /**
- * Takes the lock that keeps two runs of one agent apart: the daemon's and one started by `docker compose exec`. It is a
- * listening socket in the abstract namespace of the container's network (unix(7)): two processes cannot have the same
- * name, and nothing is left behind by a process that was killed.
+ * Takes the lock that separates two runs of one agent: the daemon's, and one started by `docker compose exec`. The lock
+ * is a listening socket in the abstract namespace of the container's network (unix(7)). Two processes cannot have the
+ * same name, and a killed process leaves nothing behind.
  *
- * `ask`: if another process holds it, tell that one that somebody waits.
- *
- * Errors: LOCKED when another process holds it.
+ * @param ask whether to ask a process that holds the lock to give way
+ * @throws LOCKED when another process holds it
  */
 export async function takeLock(name: string, { ask = false } = {}): Promise<Lock> {
   const listening = new Set<AbortController>();
   const server = createServer((socket) => {
     socket.unref();
     socket.on('error', () => undefined).setTimeout(ASKING_MS, () => socket.destroy());
-    // Whoever only looks whether the lock is held says nothing.
+    // `isLocked` connects too, and sends nothing.
     socket.once('data', () => {
       const why = new LifeboatError('INTERRUPTED', 'it is not complete, and another command waits', {
         hint: MAKES_ROOM,
@@ -68,7 +70,7 @@ export async function takeLock(name: string, { ask = false } = {}): Promise<Lock
   };
 }
 
-/** True while another process, or this one, holds the lock. */
+/** Resolves to whether any process holds the lock. */
 export async function isLocked(name: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(addressOf(name));

@@ -9,7 +9,7 @@ import type { Hook } from '../plan/model.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import { whyLeft } from './left-stopped.ts';
 
-/** How long a hook may run, milliseconds. */
+/** The time limit of a hook, milliseconds. */
 const HOOK_LIMIT_MS = 15 * 60_000;
 
 const POLL_MS = 250;
@@ -20,18 +20,19 @@ export interface HoldDeps {
   log: Log;
   /** see {@link patienceOf} */
   patienceMs: number;
-  /** the agent's own container; default: a stop of its whole project is not looked for */
+  /** the agent's own container; absent: a stop of its whole project is not detected */
   agent?: { id: string; project: string; service: string };
-  /** how long a stop that a dead run began is waited for, milliseconds; default: not at all */
+  /** how long to wait for a stop that a dead run began, milliseconds; default: 0 */
   stopWaitMs?: number;
 }
 
-/** What the agent needs, of the time that it is given to stop, for the rest of an interrupted run, milliseconds. */
+/** The part of the agent's own time to stop that the rest of an interrupted run needs, milliseconds. */
 const REST_MS = 10_000;
 
 /**
- * How long a stop or a `pre` that is under way is waited for when the run is to end, milliseconds: what of the agent's own
- * `stop_grace_period` (`grace`, seconds) the rest of the run does not need, and at least as long as most stops take.
+ * Returns how long an interrupted run waits for a stop or a `pre` under way, milliseconds: the agent's own
+ * `stop_grace_period` (`grace`, seconds) without the time that the rest of the run needs, and at least as long as most
+ * stops take.
  */
 export function patienceOf(grace: number = STOP_TIMEOUT_S): number {
   return Math.max(3000, grace * 1000 - REST_MS);
@@ -40,20 +41,20 @@ export function patienceOf(grace: number = STOP_TIMEOUT_S): number {
 type StopEntry = JournalEntry & { type: 'stop' };
 type PreEntry = JournalEntry & { type: 'pre' };
 
-/** A container that a journal shows as held. */
+/** A container that is held according to a journal. */
 interface OpenHold {
   container: ContainerRef;
-  /** its stop, when it was not started again */
+  /** its stop, if it was not started again */
   stop?: StopEntry;
-  /** see the journal's entry of that name */
+  /** see the journal entry `project-stop` */
   projectStop?: Date;
-  /** the command that is still to be run */
+  /** the command that has not run yet */
   post?: Hook;
-  /** what has to have ended before */
+  /** the command that must end before `post` runs */
   pre?: PreEntry;
 }
 
-/** The holds that a journal shows as begun and not undone. */
+/** Returns the holds of a journal that were begun and not undone. */
 export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
   const open = new Map<string, OpenHold>();
   for (const entry of entries) {
@@ -72,8 +73,8 @@ export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
 }
 
 /**
- * Undoes the holds that journal entries show as open. Never rejects: failures are logged, the rest is still undone.
- * `again`: something could not be done now and is worth another try.
+ * Undoes the open holds of journal entries. Never rejects: logs failures and continues with the rest. Returns `again`
+ * if another try may succeed.
  */
 export async function releaseHolds(
   entries: readonly JournalEntry[],
@@ -102,7 +103,7 @@ export async function releaseHolds(
   return { failures, again };
 }
 
-/** Resolves to false when it cannot be decided yet whether the container is to be started. */
+/** Starts a container again, or leaves it. Returns false while that decision is open. */
 async function startAgain(
   deps: HoldDeps,
   stop: StopEntry,
@@ -122,46 +123,49 @@ async function startAgain(
     if (isStopping(stop, now)) {
       throw new LifeboatError(
         'INTERRUPTED',
-        `${now.name} is still being stopped; it is started again when that is over`,
+        `${now.name} is still being stopped; Lifeboat starts it when the stop has ended`,
       );
     }
     deps.log.info('started the container again', { container: now.name });
   } else {
-    deps.log.warn('the container that was stopped has been removed since', { container: container.name });
+    deps.log.warn('a container that Lifeboat stopped has been removed since', { container: container.name });
   }
   deps.record({ type: 'started', container });
   return true;
 }
 
 /**
- * The engine goes on with a stop that nobody waits for: a container that has run since before it may end at any time, and
- * a start in between does nothing.
+ * Whether a stop is still under way. The engine continues a stop that nobody waits for, so a container that still runs
+ * may end at any time. A start does nothing until then.
  */
 function isStopping(stop: StopEntry, now: Current): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;
   return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
 }
 
-/** The container as it is once a stop that is under way has ended, or is not waited for any more. */
+/** Waits for a stop under way, for `stopWaitMs` at most, and returns the container's state then. */
 async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
-  const patient = Date.now() + (deps.stopWaitMs ?? 0);
+  const patient = performance.now() + (deps.stopWaitMs ?? 0);
   for (;;) {
     const now = await current(deps.engine, stop.container);
-    if (!now || !isStopping(stop, now) || Date.now() >= patient) return now;
+    if (!now || !isStopping(stop, now) || performance.now() >= patient) return now;
     await sleep(POLL_MS);
   }
 }
 
-/** The engine goes on with a command that nobody listens to. What undoes it is not run beside it. */
+/**
+ * Waits for the end of `pre`, because the engine continues an exec that nobody waits for, and `post` must not run at
+ * the same time.
+ */
 async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, until }: PreEntry): Promise<void> {
-  const patient = Date.now() + patienceMs;
+  const patient = performance.now() + patienceMs;
   while (Date.now() < Date.parse(until)) {
     const state = await engine.execInspect(exec).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!state?.running) return;
-    if (Date.now() >= patient) {
+    if (performance.now() >= patient) {
       const message = `lifeboat.exec.pre still runs in ${container.name}, so lifeboat.exec.post is not run yet`;
       throw new LifeboatError('INTERRUPTED', message);
     }
@@ -169,7 +173,7 @@ async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, unt
   }
 }
 
-/** Runs `post`. A command that ran and failed is not tried again; one that could not be run is. */
+/** Runs `post`. A command that ran and failed is not retried; a command that could not run is. */
 async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Promise<void> {
   const now = await current(deps.engine, container);
   try {
@@ -184,7 +188,10 @@ async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Pro
 
 type Current = ContainerRef & { running: boolean; startedAt: string };
 
-/** The container that is this service now: the same, or the one that Compose made in its place; undefined when gone. */
+/**
+ * Returns the current container of the service: the same one, or its replacement by Compose. Returns undefined if it is
+ * gone.
+ */
 async function current(engine: Engine, container: ContainerRef): Promise<Current | undefined> {
   try {
     const { running, startedAt } = await engine.inspectContainer(container.id);
@@ -195,7 +202,7 @@ async function current(engine: Engine, container: ContainerRef): Promise<Current
       `com.docker.compose.project=${container.project}`,
       `com.docker.compose.service=${container.service}`,
     ];
-    // With several containers of the service nothing tells which one took its place.
+    // If the service has several containers, it is unknown which one is the replacement.
     const [successor, another] = container.service === '' ? [] : await engine.listContainers({ labels });
     if (!successor || another) return undefined;
     const { running, startedAt } = await engine.inspectContainer(successor.id);
@@ -203,7 +210,7 @@ async function current(engine: Engine, container: ContainerRef): Promise<Current
   }
 }
 
-/** Runs `pre`, recorded as begun. Errors as of {@link runHook}. */
+/** Runs `pre` and records its exec. Throws as {@link runHook}. */
 export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook, signal: AbortSignal): Promise<void> {
   const until = new Date(Date.now() + HOOK_LIMIT_MS).toISOString();
   const begun = (exec: string) => deps.record({ type: 'pre', container, exec, until });
@@ -220,9 +227,10 @@ interface RunHookOptions {
 }
 
 /**
- * Runs a command of `lifeboat.exec` in a container. `onCreated` hears the engine's id of it before it starts.
+ * Runs a command of `lifeboat.exec` in a container. Calls `onCreated` with the id of the exec before the command
+ * starts.
  *
- * Errors: HOOK_FAILED when it fails; ENGINE_UNREACHABLE when it is not known whether it ran; what `signal` aborts with.
+ * @throws HOOK_FAILED when the command fails; ENGINE_UNREACHABLE when it is unknown whether it ran; the reason of `signal`
  */
 async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
@@ -230,12 +238,12 @@ async function runHook({ engine, container, which, hook, signal, onCreated }: Ru
   try {
     await execText(engine, container.id, { argv: hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
   } catch (error) {
-    // Whether the command ran is not known then: it is not the command that failed.
+    // It is unknown whether the command ran, so this is no failure of the command.
     const away = hasCode(error, 'ENGINE_UNREACHABLE') && !limit.aborted;
     if (signal?.aborted || away) throw error;
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
       cause: error,
-      // Its arguments are not told: a password may be among them.
+      // The hint omits the arguments, because they may contain a password.
       hint: `Look at the command ${JSON.stringify(hook[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
     });
   }

@@ -4,11 +4,11 @@ import { type MarkerDeps, placeMarker } from '../docker/marker.ts';
 import { type Lock, takeLock } from './process-lock.ts';
 
 /**
- * Takes the right to work on a project: among the processes of this agent by a socket, among all agents of the engine by
- * a marker that each of them can see. An engine that lets no container be made (behind a proxy, or away) costs the
- * marker, not the run.
+ * Takes the lock of a project: a socket among the processes of this agent, and a marker container among all agents of
+ * the engine. If the engine cannot create a container (a proxy refuses it, or the engine is away), the run continues
+ * without the marker.
  *
- * Errors: LOCKED when another process or another running agent has it.
+ * @throws LOCKED when another process or another running agent holds the lock
  */
 export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }): Promise<Lock> {
   const lock = await takeLock(deps.project, options);
@@ -30,6 +30,6 @@ export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }):
 function withoutMarker({ log }: MarkerDeps, error: unknown): () => Promise<void> {
   if (hasCode(error, 'LOCKED')) throw error;
   const say = statusOf(error) === 403 ? log.info : log.warn;
-  say('other agents cannot be told of the run', { ...errorInfo(error) });
+  say('other agents cannot see that a run is under way', { ...errorInfo(error) });
   return async () => undefined;
 }

@@ -8,7 +8,10 @@ import type { Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
 
-/** How each source stands by its own newest result: a run tells of its own sources alone, and the next run hides it. */
+/**
+ * The status of each source by its own newest result. The last run alone is not enough, because it may cover only some
+ * sources.
+ */
 
 /** The newest result of a source, whether or not its run stored anything. */
 export interface LastResult {
@@ -18,15 +21,15 @@ export interface LastResult {
   at: string;
   status: RunStatus;
   error?: ErrorInfo;
-  /** the end of the chain when the run began: what it stored, if anything, came after that */
+  /** sequence at the end of the chain when the run began; the run's own snapshot has a higher one */
   after?: number;
 }
 
 /**
- * Why somebody should look at a source. `late`: two of its scheduled times have gone by since it was last backed up well.
- * `never`: no run had it yet. `vanished`: snapshots have it, the plan does not, and nobody said that this is right. `fell`: it was
- * stored, but is much smaller than in the snapshot before, and nobody said that this is right. `ahead`: it was backed up well, under a
- * date that is still to come, so that nobody can tell how old that is.
+ * Why a source needs attention. `late`: two of its scheduled times have passed since its last good backup. `never`: no
+ * run has covered it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
+ * stored, but is much smaller than in the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
+ * in the future, so its age is unknown.
  */
 export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead';
 
@@ -35,9 +38,9 @@ export interface SourceStatus {
   attention: Attention | null;
   last?: LastResult;
   lastGood?: LastGood;
-  /** databases that its newest snapshot lacks, and where each was last stored */
+  /** databases that its newest snapshot lacks, each with the last snapshot that holds it */
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
-  /** the snapshot from before the source fell, kept until that is accepted */
+  /** the snapshot from before a drop, which retention keeps until the drop is accepted */
   beforeFall?: string;
 }
 
@@ -45,18 +48,18 @@ export interface StandingInput {
   plan: Plan;
   /** newest first */
   manifests: readonly Manifest[];
-  /** what is remembered of runs, also of those that stored nothing */
+  /** the results of runs in the state, including runs that stored nothing */
   results: Readonly<Record<string, LastResult>>;
   accepted: Accepted;
   zone: string;
   now: Date;
 }
 
-/** The result of each source of a run. A run that failed as a whole failed for every source that it was to have. */
+/** Returns the result of each source of a run. A run that failed as a whole failed for each of its sources. */
 export function resultsOf(report: RunReport): Record<string, LastResult> {
   const base = { run: report.id, at: report.end, ...(report.after === undefined ? {} : { after: report.after }) };
   const results: Record<string, LastResult> = {};
-  // With a snapshot, the manifest has what became of them.
+  // With a snapshot, the manifest has their results.
   if (report.error && report.snapshot === undefined) {
     for (const name of report.sources) results[name] = { ...base, status: 'failed', error: report.error };
   }
@@ -68,9 +71,11 @@ export function resultsOf(report: RunReport): Record<string, LastResult> {
   return results;
 }
 
-/** Every planned source and every one that vanished, by name. */
+/** Returns the status of every planned source and every vanished one, sorted by name. */
 export function listSourceStatuses(input: StandingInput): SourceStatus[] {
-  const { plan, manifests, results, accepted } = input;
+  const { plan, results, accepted } = input;
+  // An import holds old data. It ends no outage, and says nothing about the source now.
+  const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
   const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
@@ -92,10 +97,10 @@ export function listSourceStatuses(input: StandingInput): SourceStatus[] {
   return [...planned, ...vanished].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Sources that a run left out and that are not well. One that no run has come to yet is none of them. */
+/** Returns the sources that a run left out and that need attention, except those that no run has covered yet. */
 export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
   return all.flatMap(({ name, attention, last, lastGood }) => {
-    // Of a fall or a wrong date the run itself has told, and it is no failure.
+    // A drop or a future date is no failure, and its own run reported it.
     if (attention === null || attention === 'never' || attention === 'fell' || attention === 'ahead') return [];
     if (done.includes(name)) return [];
     return [
@@ -124,7 +129,7 @@ function judge(
   return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
 }
 
-/** The snapshot that a source was last compared with when it had fallen, until somebody accepts it. */
+/** Returns the snapshot from before the last drop of a source, until somebody accepts the drop. */
 function fallOf(
   manifests: readonly Manifest[],
   name: string,
@@ -137,7 +142,7 @@ function fallOf(
     .find((since) => since !== undefined && known.has(since));
 }
 
-/** A result, and the place in the chain of the snapshot that it is of. */
+/** A result, with the sequence of its snapshot in the chain. */
 interface InChain {
   result: LastResult;
   sequence: number;
@@ -153,14 +158,17 @@ function lastInManifests(manifests: readonly Manifest[], name: string): InChain 
   return undefined;
 }
 
-/** The newer of what is stored and what is remembered. By the chain, where it is known: a clock that was ahead once hides no failure. */
+/**
+ * Returns the newer of the stored and the remembered result. The chain decides if it is known, so a clock that was
+ * ahead hides no failure.
+ */
 function newest(stored: InChain | undefined, known: LastResult | undefined): LastResult | undefined {
   if (!stored || !known || stored.result.run === known.run) return stored?.result ?? known;
   const isKnownNewer = known.after === undefined ? known.run > stored.result.run : known.after >= stored.sequence;
   return isKnownNewer ? known : stored.result;
 }
 
-/** Of a result that stored a part. */
+/** Returns the error of a partial result. */
 function missingIn(
   manifests: readonly Manifest[],
   name: string,

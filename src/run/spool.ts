@@ -5,8 +5,8 @@ import type { Log } from '../base/log.ts';
 import { removePath } from '../store/filesystem/remove-tree.ts';
 
 /**
- * What a full disk means where a run writes for itself: destinations and restore targets code their own failures, so
- * what arrives as a bare ENOSPC is the spool, with journal, dump and index. Any other error is returned as it is.
+ * Returns SPOOL_FULL for a bare ENOSPC or EDQUOT, and any other error unchanged. Destinations and restore targets have
+ * codes of their own, so a bare error comes from the spool, which holds journal, dump and index.
  */
 export function spoolError(error: unknown): unknown {
   if (!hasErrno(error, 'ENOSPC', 'EDQUOT')) return error;
@@ -16,16 +16,17 @@ export function spoolError(error: unknown): unknown {
   });
 }
 
-/** What clearing a directory of a run takes. */
+/** Dependencies of {@link clearDirectory}. */
 interface ClearDeps {
-  /** true when a helper of that run still exists; rejects when that is not known */
+  /** resolves to whether a helper of that run still exists; rejects if that is unknown */
   hasHelpers(runId: string): Promise<boolean>;
   log: Log;
 }
 
 /**
- * Removes a directory of a run, however deep it is and whatever a helper planted there. While a helper of the run exists, it is left
- * to recovery: the helper could write there. Never rejects: a failure is logged, and recovery tries again.
+ * Removes a directory of a run, however deep it is and whatever a helper planted there. While a helper of the run
+ * exists and could write there, recovery removes the directory later. Never rejects: a failure is logged, and recovery
+ * tries again.
  */
 export async function clearDirectory(directory: string, runId: string, { hasHelpers, log }: ClearDeps): Promise<void> {
   try {
@@ -38,13 +39,13 @@ export async function clearDirectory(directory: string, runId: string, { hasHelp
 
 const LOOK = 'look-';
 
-/** How long a command that only looks may need its directory at most, milliseconds. */
+/** The longest time that a read-only command may need its directory, milliseconds. */
 const LOOK_LIMIT_MS = 24 * 3_600_000;
 
 /**
- * Gives `work` an empty directory inside `runs`, the directory of runs in the spool, and removes it afterwards. For commands that
- * only look, and so have neither a run nor the lock: what is left of one that was killed goes when it is old, see
- * {@link isLookUnderWay}.
+ * Calls `work` with an empty directory inside `runs`, the directory of runs in the spool, and removes it afterwards.
+ * For read-only commands, which have neither a run nor the lock. The directory of a killed command is removed when it
+ * is old, see {@link isLookUnderWay}.
  */
 export async function withLookDirectory<T>(runs: string, work: (directory: string) => Promise<T>): Promise<T> {
   await mkdir(runs, { recursive: true, mode: 0o700 });
@@ -56,13 +57,16 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
   }
 }
 
-/** True for the name of a directory of {@link withLookDirectory} that may be in use at `now`. */
+/** Whether a name is that of a directory of {@link withLookDirectory} that may be in use at `now`. */
 export function isLookUnderWay(name: string, now: Date): boolean {
   if (!name.startsWith(LOOK)) return false;
   return Math.abs(now.getTime() - Number.parseInt(name.slice(LOOK.length), 10)) < LOOK_LIMIT_MS;
 }
 
-/** Removes what is in the directory of runs, but for what `keep` names and looks that are under way. Never rejects; logs instead. */
+/**
+ * Empties the directory of runs, except for names that `keep` accepts and read-only commands at work. Never rejects;
+ * logs failures.
+ */
 export async function emptySpool(
   { spool, now, log }: { spool: string; now(): Date; log: Log },
   keep: (name: string) => boolean,

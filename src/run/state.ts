@@ -7,19 +7,20 @@ import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
 import type { Place } from '../store/repository/chain.ts';
+import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 
-/** A database that was put aside. */
+/** A database whose data from before a restore is kept. */
 export interface KeptDatabase {
   name: string;
-  /** the name that it was put aside under */
+  /** the name of the kept data */
   before: string;
-  /** of the data from before the restore, in pg_database: it stays the same whatever the name */
+  /** oid in pg_database of the data from before the restore; it stays the same when the database is renamed */
   oid?: string;
 }
 
-/** A restore whose replaced data is still there. The database names change places with each rollback. */
+/** A restore whose replaced data still exists. Each rollback exchanges the names of the databases. */
 export interface Rollback {
   /** of the restore */
   id: string;
@@ -28,81 +29,83 @@ export interface Rollback {
   /** the source whose data was replaced */
   source: string;
   snapshot: string;
-  /** which data is in use now: the restored, or what was there before */
+  /** the data in use: the restored data, or the data from before */
   inUse: 'restored' | 'before';
-  /** the snapshot of what it replaced, if one was taken */
+  /** the safety snapshot of the replaced data, if one was taken */
   safety?: string;
-  /** databases, and the names that hold the other data */
+  /** for databases: their names, and the names of the data that is not in use */
   databases?: KeptDatabase[];
-  /** a volume keeps the other data in an area of its own */
+  /** for a volume: the directory with the data that is not in use */
   volume?: { area: string };
 }
 
-/** How a copy of the repository stands. */
+/** The state of a copy of the repository. */
 export interface CopyState {
-  /** ISO time at which it was last equal to the destination, if ever */
+  /** ISO time when it last equalled the destination, if ever */
   complete?: string;
-  /** ISO time at which it was first found to be a copy, or made one */
+  /** ISO time when it was created, or first recognised as a copy */
   made?: string;
-  /** ISO time since when it has lacked something; absent when it lacks nothing */
+  /** ISO time since when it has been behind; absent if it is complete */
   behindSince?: string;
   error?: ErrorInfo;
-  /** another name of the same place, as it was last found: of a copy, or of the destination */
+  /** another name that last led to the same place: of a copy, or of the destination */
   sameAs?: string;
-  /** what was wrong when it was last brought up to date, and did not keep it from having everything */
+  /** problems of the last update that did not keep it from being complete */
   problems?: Problem[];
 }
 
-/** What the agent remembers between runs, as small JSON files in its state directory. Losing it loses no backup. */
-export interface State {
+/** The agent's memory between runs, as small JSON files in its state directory. Losing it loses no backup. */
+export interface State extends LeaseSightings {
   readonly directory: string;
-  /** an id of this memory, made when it is first asked for */
+  /** the id of this memory, created by the first call */
   home(): Promise<string>;
-  /** the repository that the agent backs up to, and where it was last; undefined before the first was opened */
+  /** the repository that the agent backs up to, and its last place; undefined before the first one was opened */
   repository(): Promise<KnownRepository | undefined>;
-  /** Remembers it. What was accepted and checked of another repository is forgotten: it goes by the chain and the objects of that one. */
+  /**
+   * Saves the repository. Forgets acceptances and checks of another one, because they refer to its chain and objects.
+   */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
-  /** the end of a project's chain of snapshots at the destination, as it was seen last */
+  /** the last known end of a project's chain of snapshots at the destination */
   chainEnd(project: string): Promise<Place | undefined>;
-  /** undefined: it is not known any more */
+  /** undefined: the end is no longer known */
   saveChainEnd(project: string, end: Place | undefined): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
-  /** `own`: what it says of its own sources, where it covers earlier tries too */
+  /** `own`: the report of this try alone, if `report` covers earlier tries too */
   saveLastRun(report: RunReport, own?: RunReport): Promise<void>;
-  /** the newest result of every source, by name: kept with {@link saveLastRun} */
+  /** the newest result of every source by name, as saved with {@link saveLastRun} */
   results(): Promise<Record<string, LastResult>>;
   /** when each schedule was last served (ISO time by cron expression) */
   served(): Promise<Record<string, string>>;
   saveServed(served: Record<string, string>): Promise<void>;
-  /** scheduled runs that are made again for what they lack */
+  /** scheduled runs that will be retried for the sources that failed */
   retries(): Promise<PendingRetry[]>;
   saveRetries(retries: readonly PendingRetry[]): Promise<void>;
   /** sources whose absence or emptiness a person has accepted, by name */
   accepted(): Promise<Accepted>;
   saveAccepted(accepted: Accepted): Promise<void>;
-  /** keys of objects that `check` found damaged: their content is stored anew instead of being referred to */
+  /** keys of objects that `check` found damaged; runs store their content again instead of reusing them */
   damaged(): Promise<string[]>;
   saveDamaged(keys: readonly string[]): Promise<void>;
-  /** how each copy stands, by its name */
+  /** the state of each copy, by its name */
   copies(): Promise<Record<string, CopyState>>;
   saveCopies(copies: Readonly<Record<string, CopyState>>): Promise<void>;
   /** restores that can be rolled back, oldest first */
   rollbacks(): Promise<Rollback[]>;
   saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
-  /** after which object the next `check` of a share goes on */
+  /** the object after which the next partial `check` continues */
   checkedTo(): Promise<string | undefined>;
   saveCheckedTo(key: string | undefined): Promise<void>;
   /** The cached index of a source, if the cache is of the index object with that hash. */
   cachedIndex(source: string, sha256: string): Promise<string | undefined>;
-  /** Takes over the plain index at `file` (on the same file system) as the cache of a source. */
+  /** Moves the plain index at `file` (on the same file system) into the cache of a source. */
   cacheIndex(source: string, sha256: string, file: string): Promise<void>;
   /** The cached facts of a source, if they are those of the object with that hash. */
   cachedFacts(source: string, sha256: string): Promise<unknown>;
   cacheFacts(source: string, sha256: string, facts: unknown): Promise<void>;
 }
 
-/** Files that speak of one repository: places in its chain, and names of its objects. */
+/** Files that refer to one repository: to its chain and its objects. */
 const CHAIN_END = 'chain-end.json';
 const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAIN_END];
 
@@ -111,6 +114,7 @@ export function openState(directory: string): State {
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
   const chainEnds = async () => (await readJson<Record<string, Place>>(file(CHAIN_END))) ?? {};
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
+  const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
     directory,
     async home() {
@@ -123,12 +127,12 @@ export function openState(directory: string): State {
     async repository() {
       const known = await readJson<KnownRepository>(file('repository.json'));
       if (known) return known;
-      // A version that did not remember it has stored something all the same: an empty destination is not a new one.
+      // An older version did not save this. If it has stored something, an empty destination is not a new one.
       return Object.values(await results()).some(({ status }) => status !== 'failed') ? {} : undefined;
     },
     async saveRepository(known) {
       const before = await readJson<KnownRepository>(file('repository.json'));
-      // Before the new id: cut off in between, the next call does it again.
+      // Before the new id is saved, so that the next call repeats it after a crash.
       if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
       await writeJson(file('repository.json'), known);
     },
@@ -136,6 +140,10 @@ export function openState(directory: string): State {
     async saveChainEnd(project, end) {
       const { [project]: _, ...others } = await chainEnds();
       await writeJson(file(CHAIN_END), end ? { ...others, [project]: end } : others);
+    },
+    leaseSighting: async (place) => (await sightings())[place],
+    async saveLeaseSighting(place, sighting) {
+      await writeJson(file('leases.json'), { ...(await sightings()), [place]: sighting });
     },
     lastRun: () => readJson<RunReport>(file('last-run.json')),
     async saveLastRun(report, own = report) {
@@ -163,9 +171,9 @@ export function openState(directory: string): State {
 
 type Caches = Pick<State, 'cachedIndex' | 'cacheIndex' | 'cachedFacts' | 'cacheFacts'>;
 
-/** The part of the state that the repository has too: here it needs no download. */
+/** The caches of objects of the repository, which save downloads. */
 function openCaches(directory: string): Caches {
-  // `@` cannot stand in a source's name. Named by hash, a cache is right or is not found.
+  // A source's name never contains `@`. Because the name has the hash, a cache is correct or is not found.
   const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
   const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
   return {
@@ -195,7 +203,7 @@ function openCaches(directory: string): Caches {
   };
 }
 
-/** undefined for a file that is not there or was cut off: state is a cache of conveniences, never a reason to fail. */
+/** Reads a JSON file. Returns undefined if it is missing or cut off, because lost state must not fail a run. */
 async function readJson<T>(file: string): Promise<T | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as T;
@@ -205,26 +213,26 @@ async function readJson<T>(file: string): Promise<T | undefined> {
   }
 }
 
-/** Deletes files, which a full disk does not prevent. */
+/** Deletes files, which also works on a full disk. */
 async function forget(files: readonly string[]): Promise<void> {
   for (const file of files) await rm(file, { force: true });
 }
 
 async function writeJson(file: string, value: unknown): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  const beside = `${file}.${process.pid}.tmp`;
+  const temporary = `${file}.${process.pid}.tmp`;
   try {
-    const handle = await open(beside, 'w', 0o600);
+    const handle = await open(temporary, 'w', 0o600);
     try {
       await handle.writeFile(JSON.stringify(value));
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await chmod(beside, 0o600);
-    await rename(beside, file);
+    await chmod(temporary, 0o600);
+    await rename(temporary, file);
   } catch (error) {
-    await rm(beside, { force: true });
+    await rm(temporary, { force: true });
     throw error;
   }
 }

@@ -1,22 +1,22 @@
 import { onAbort } from '../base/abort.ts';
 
-/** How long work that was told to end is waited for, milliseconds: above what killing a process takes. */
+/** How long to wait for work that was aborted, milliseconds: longer than killing a process takes. */
 const LEAVE_MS = 10_000;
 
 const BEAT_MS = 1000;
 
-/** How work is watched. */
+/** Options of {@link watched}. */
 interface WatchOptions {
   /** milliseconds without a sign of life after which the work counts as stalled */
   limitMs: number;
-  /** what is thrown then */
+  /** creates the error for stalled work */
   stalled(): Error;
   signal: AbortSignal;
 }
 
 /**
- * Ends work that makes no progress: `work` calls `alive` whenever it has done something. Work that cannot be ended, because the
- * operating system does not come back to it, is left behind: then this rejects all the same.
+ * Runs work, and ends it when it makes no progress: `work` calls `alive` whenever it has done something. Work that
+ * hangs in a system call and cannot end is abandoned; the promise rejects anyway.
  */
 export async function watched<T>(
   { limitMs, stalled: makeError, signal: outer }: WatchOptions,
@@ -38,7 +38,7 @@ export async function watched<T>(
   }
 }
 
-/** Waits for what is watched by itself, which is a sign of life of whoever waits. */
+/** Waits for work that has a watchdog of its own, and reports signs of life meanwhile. */
 export async function patiently(others: Promise<unknown>, alive: () => void): Promise<void> {
   const beat = setInterval(alive, BEAT_MS);
   await others.finally(() => clearInterval(beat));

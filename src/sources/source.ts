@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Mount } from '../plan/model.ts';
+import type { LeftOutData, Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 
 /**
@@ -26,6 +26,7 @@ export interface CapturedTree {
   /** globs over paths relative to the root; empty include means everything */
   include: string[];
   exclude: string[];
+  leaveOut?: LeftOutData;
   /** JSON document of recorded facts: versions, databases, row counts */
   facts: Record<string, unknown>;
   /** one line for people */
@@ -35,6 +36,8 @@ export interface CapturedTree {
   databases?: CapturedDatabase[];
   /** of a server: why its roles and tablespaces are missing in the tree */
   withoutGlobals?: ErrorInfo;
+  /** of an import: why parts of the original are missing in the tree */
+  incomplete?: ErrorInfo;
   /** image digest or id the source ran on, if any */
   image?: string;
 }

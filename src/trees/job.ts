@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
+import type { LeftOutData } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';
@@ -29,6 +30,7 @@ export interface StoreJob {
   root: string;
   include: string[];
   exclude: string[];
+  leaveOut?: LeftOutData;
   project: string;
   source: string;
   indexPath: string;
@@ -45,6 +47,7 @@ export interface MeasureJob {
   root: string;
   include: string[];
   exclude: string[];
+  leaveOut?: LeftOutData;
 }
 
 export interface ExtractJob {
@@ -118,7 +121,10 @@ export async function runTreeJob(
 ): Promise<TreeResult> {
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
   if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
-  if (job.kind === 'measure') return measureTree(job.root, { include: job.include, exclude: job.exclude, signal });
+  if (job.kind === 'measure') {
+    const { root, include, exclude, leaveOut } = job;
+    return measureTree(root, { include, exclude, leaveOut, signal });
+  }
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;
     return extractTree({

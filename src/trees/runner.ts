@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
 import { type ErrorCode, type ErrorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
@@ -47,7 +48,7 @@ interface TreeStoreDeps {
   processCommand?: readonly string[];
 }
 
-interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'project'> {
+interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'leaveOut' | 'project'> {
   tree: CapturedTree;
   runId: string;
   signal: AbortSignal;
@@ -107,7 +108,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
         });
       } else {
         const access = writes(job) ? 'read-write' : 'read-only';
-        const mount: RoleMount = { mount: reach.mount, target: HELPER_ROOT, access };
+        const mount: RoleMount = { mount: reach.mount, target: targetOf(reach.mount), access };
         await runInHelper({ deps, job, volume: mount, context: watching, onLine: result.onLine });
       }
       return result.take();
@@ -115,8 +116,9 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   }
   return {
     async store({ tree, runId, signal, progress, ...rest }) {
-      const { root, include, exclude } = tree;
-      const job: StoreJob = { kind: 'store', project: deps.project, root, include, exclude, ...rest };
+      const { root, include, exclude, leaveOut } = tree;
+      const selection = { root, include, exclude, ...(leaveOut ? { leaveOut } : {}) };
+      const job: StoreJob = { kind: 'store', project: deps.project, ...selection, ...rest };
       return (await run(job, tree.reach, { runId, journal: rest.journal, signal, progress })) as StoredTree;
     },
     async extract({ reach, runId, journal, signal, progress, ...rest }) {
@@ -131,6 +133,11 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
       return (await run(job, reach, context)) as VolumeResults[J['kind']];
     },
   };
+}
+
+/** A single file is mounted into the root, so that the tree is a directory all the same. */
+function targetOf({ kind, destination }: Mount): string {
+  return kind === 'file' ? path.posix.join(HELPER_ROOT, path.posix.basename(destination)) : HELPER_ROOT;
 }
 
 function inputOf(deps: TreeStoreDeps, job: TreeJob): TreeJobInput {

@@ -163,11 +163,12 @@ function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job 
 /** Counts what it hears of, and tells a few times a second. */
 function often(tell: (progress: { done: number; files: number }) => void): () => void {
   let files = 0;
-  let toldAt = 0;
+  let toldAt = Number.NEGATIVE_INFINITY;
   return () => {
     files++;
-    if (Date.now() - toldAt < PROGRESS_MS) return;
-    toldAt = Date.now();
+    // Not by the clock: set back, it would hold progress up until the run counts as stalled.
+    if (performance.now() - toldAt < PROGRESS_MS) return;
+    toldAt = performance.now();
     tell({ done: 0, files });
   };
 }

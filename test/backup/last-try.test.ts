@@ -14,22 +14,21 @@ import { makeFailure, makeResult } from '../report/fixtures.ts';
 const NOW = new Date('2026-11-20T03:00:00.000Z');
 const SCHEDULE = '0 3 * * *';
 
-test('the report of the last try names a source that failed, when all tries after the first fail as a whole', async () => {
+/** Makes the tries of one night, one after the other. `told`: their reports. */
+function startNight() {
   const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-tries-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const state = openState(directory);
   const told: RunReport[] = [];
   const deps = {
     state,
-    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), settle: async () => undefined },
+    dispatcher: { emit: ({ report }: { report: RunReport }) => told.push(report), flush: async () => undefined },
     log: silentLog,
     now: () => NOW,
     nextRun: () => undefined,
     zone: 'UTC',
     destination: '/backups',
   };
-  const db = { ...makeFailure().error, code: 'PG_UNREACHABLE' as const, message: 'away' };
-  const away = { status: 'failed', results: [], problems: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } };
   const plan = {
     problems: [],
     sources: ['web.media', 'db.postgres'].map((name) => ({ name, kind: 'volume', schedule: SCHEDULE })),
@@ -42,17 +41,40 @@ test('the report of the last try names a source that failed, when all tries afte
     const request = { signal: new AbortController().signal, attempt } as unknown as BackupRequest;
     await attempt.ended(await finish(deps as unknown as BackupDeps, request, run, ending as Ending));
   };
+  return { told, makeTry };
+}
+
+const AWAY = { status: 'failed', results: [], problems: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } };
+
+test('the report of the last try names a source that failed, when all tries after the first fail as a whole', async () => {
+  const { told, makeTry } = startNight();
+  const db = { ...makeFailure().error, code: 'PG_UNREACHABLE' as const, message: 'away' };
   const results = [makeResult(), makeFailure({ error: db })];
   await makeTry('t1', ['web.media', 'db.postgres'], { status: 'partial', results, problems: [], snapshot: 't1' });
-  await makeTry('t2', ['db.postgres'], away);
-  await makeTry('t3', ['db.postgres'], away);
+  await makeTry('t2', ['db.postgres'], AWAY);
+  await makeTry('t3', ['db.postgres'], AWAY);
   expect(told.map(({ retry }) => retry?.quiet)).toEqual([true, true, undefined]);
   expect(told[2]).toMatchObject({
     status: 'partial',
-    error: away.error,
+    error: AWAY.error,
     results: [
       { name: 'web.media', status: 'ok', run: 't1' },
       { name: 'db.postgres', status: 'failed', run: 't1', error: { code: 'PG_UNREACHABLE' } },
     ],
   });
+});
+
+test('a source that vanished stays in the report while later tries fail as a whole, and no longer once one looked', async () => {
+  const { told, makeTry } = startNight();
+  const vanished = makeFailure({ name: 'old.media', error: { code: 'SOURCE_VANISHED', message: 'gone' } });
+  const db = makeFailure({ error: { code: 'PG_UNREACHABLE', message: 'away' } });
+  const results = [makeResult(), db, vanished];
+  await makeTry('t1', ['web.media', 'db.postgres'], { status: 'partial', results, problems: [], snapshot: 't1' });
+  await makeTry('t2', ['db.postgres'], AWAY);
+  const names = (report: RunReport | undefined) =>
+    report?.results.map(({ name, status }) => `${name} ${status}`).sort();
+  expect(names(told[1])).toEqual(['db.postgres failed', 'old.media failed', 'web.media ok']);
+  const stored = [makeResult({ name: 'db.postgres', kind: 'postgres' })];
+  await makeTry('t3', ['db.postgres'], { status: 'ok', results: stored, problems: [], snapshot: 't3' });
+  expect(names(told[2])).toEqual(['db.postgres ok', 'web.media ok']);
 });

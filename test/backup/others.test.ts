@@ -18,7 +18,7 @@ test.each([
     retries: async () => [{ schedules: ['@daily'] }],
     saveLastRun: async () => undefined,
   };
-  const dispatcher = { emit: () => undefined, settle: async () => undefined };
+  const dispatcher = { emit: () => undefined, flush: async () => undefined };
   const deps = {
     state,
     dispatcher,

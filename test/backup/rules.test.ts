@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { destinationError } from '../../src/app/destinations.ts';
-import { emptyRunError, groupByHold, refuseClear, runStatus } from '../../src/backup/rules.ts';
+import { emptyRunError, groupByHold, judgeEmpty, refuseClear, runStatus } from '../../src/backup/rules.ts';
 import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
 import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
 import { lastGoodOf, lastStoredOf, vanishedSources } from '../../src/run/history.ts';
@@ -200,4 +200,28 @@ test('once encrypted, backups do not go on in the clear because a key got lost',
   expect(code({ ageRecipients: ['age1'] }, snapshot(1, '.gpg'))).toBeUndefined();
   expect(code({}, snapshot(2, ''), snapshot(1, '.age'))).toBeUndefined();
   expect(code({})).toBeUndefined();
+});
+
+describe('a source without any file', () => {
+  const now = new Date('2026-03-01T12:00:00Z');
+  const life = (createdAt: string) => ({
+    life: { state: 'running', restartPolicy: 'no', createdAt, startedAt: createdAt, finishedAt: createdAt },
+  });
+  const judge = (source: VolumeSource, snapshots: Manifest[] = [], accepted = {}) =>
+    judgeEmpty(source, { snapshots, accepted, now });
+  const had = (files: number) => [manifest('20260228T030000Z-aaaa', { 'web.v': entry({ files }) })];
+
+  test('is no loss where all volumes are meant, as long as it never held one', () => {
+    expect(judge(volume('web.v', { all: true }))).toBe('never filled');
+    expect(judge(volume('web.v', { all: true }), had(0))).toBe('never filled');
+    expect(judge(volume('web.v', { all: true }), had(3))).toBe('lost');
+  });
+
+  test('is not filled yet for an hour after its container was created, where it is meant by name', () => {
+    expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')))).toBe('not filled yet');
+    expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')))).toBe('lost');
+    // A container that was recreated is as new as one of a new project.
+    expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(3))).toBe('lost');
+    expect(judge(volume('web.v'))).toBe('lost');
+  });
 });

@@ -39,6 +39,22 @@ test('a database that the last good snapshot had, and this one has not, is told'
   expect(await falls(deps(before), facts(['app', 'blog', 'shop']), now, last())).toEqual([]);
 });
 
+test('a server with another system identifier is reported, and the snapshot from before stays', async () => {
+  const on = (systemIdentifier?: string) => facts(['app'], { server: { systemIdentifier } });
+  const find = (before: unknown, present: CapturedTree['facts']) =>
+    findShrinkage(deps(before), { facts: present }, now, former(last()));
+  const found = await find(on('7001'), on('7002'));
+  expect(found.since).toBe('s');
+  expect(found.warnings).toEqual([
+    expect.stringMatching(
+      /^this is another server than in the last snapshot \(system identifier 7002, was 7001\): .*restore snapshot s; .*`lifeboat accept`$/,
+    ),
+  ]);
+  for (const before of [on('7002'), on(undefined), facts(['app']), undefined]) {
+    expect(await find(before, on('7002'))).toEqual({ warnings: [] });
+  }
+});
+
 test('a dump that is much smaller is told though its rows are as many, unless it is compressed in another way', async () => {
   const small = { files: 4, bytes: 100 };
   expect(await falls(deps(facts(['app'])), facts(['app']), small, last())).toEqual([

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { heldProblems, heldServices } from '../../src/daemon/held-services.ts';
 import { appendJournal, type JournalEntry, processStart } from '../../src/run/journal.ts';
-import { type Here, runsUnderWay } from '../../src/run/under-way.ts';
+import { type Here, runsUnderWay, stoppedByRuns } from '../../src/run/under-way.ts';
 
 const container = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
 
@@ -72,6 +72,16 @@ test.each<[string, () => object | Promise<object>, JournalEntry[], string[]]>([
   write('r1', await start(), ...more);
   const held = await look({ agentId: 'a1', isRunning: async (agent) => agent === 'other' });
   expect(held.map(({ run }) => run)).toEqual(shown);
+});
+
+test('a container counts as stopped by a run only while that run is under way and has not started it again', async () => {
+  const stopped = async () => [...(await stoppedByRuns(directory, { agentId: 'a1' }))];
+  write('r1', {}, { type: 'reported' });
+  expect(await stopped()).toEqual([]);
+  write('r2', me);
+  expect(await stopped()).toEqual(['c1']);
+  appendJournal(path.join(directory, 'r2.ndjson'), { type: 'started', container });
+  expect(await stopped()).toEqual([]);
 });
 
 test('a run that is under way hides nothing that an older or a newer one has left', async () => {

@@ -8,11 +8,11 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
-import { failedSources, shouldTell } from '../../src/report/policy.ts';
+import { failedSources, shouldReport } from '../../src/report/policy.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
-import { makeReport } from '../report/fixtures.ts';
+import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 const run: RunStart = {
   id: '20261120T030000Z-4f1c9a',
@@ -83,7 +83,7 @@ beforeEach(() => {
         if (event.type === 'run-finished') told.push(event.report);
         if (event.type === 'restore-finished') restores.push(event.report);
       },
-      settle: async () => void done.push('settle'),
+      flush: async () => void done.push('flush'),
     },
     log: silentLog,
     now: () => new Date('2026-11-20T04:00:00Z'),
@@ -142,6 +142,20 @@ test('a dead run is undone, and told as failed under its own rid', async () => {
   expect(readdirSync(journals)).toEqual([]);
 });
 
+test('a later try that died is reported with the results of the tries before it', async () => {
+  const failure = makeFailure({ run: 't1' });
+  const earlier = { results: [makeResult({ run: 't1' }), failure], runs: ['t1'], problems: [], snapshot: 't1' };
+  const retry = { ...run, sources: ['db.postgres'] };
+  new Journal(journals, { type: 'start', verb: 'backup', run: retry, agent: 'a1', earlier });
+  await recover(deps);
+  expect(told).toMatchObject([
+    { id: run.id, status: 'failed', error: { code: 'RUN_DIED' }, snapshot: 't1', results: earlier.results },
+  ]);
+  // The results of the earlier run stay its own.
+  expect(await deps.state.results()).toMatchObject({ 'db.postgres': { run: run.id, error: { code: 'RUN_DIED' } } });
+  expect(Object.keys(await deps.state.results())).toEqual(['db.postgres']);
+});
+
 test('one that died after its commit is told as failed with its snapshot', async () => {
   dead();
   committed = [run.id];
@@ -190,7 +204,7 @@ test.each([
     await recover(deps);
     expect(told[0]?.previousStatus).toBe(status);
     const before = { at: deps.now().getTime(), failed: failedSources({ ...failed, results: [] }) };
-    expect(shouldTell('change', told[0] as RunReport, before, before.at)).toBe(true);
+    expect(shouldReport('change', told[0] as RunReport, before, before.at)).toBe(true);
   },
 );
 
@@ -285,11 +299,11 @@ const deadRestore = (begun: RestoreStart = restore) => {
 };
 
 test.each([
-  ['nothing', false, 'Nothing was replaced; it can be started again.'],
+  ['nothing', false, 'Nothing was replaced. You can start it again.'],
   [
     'swapped',
     true,
-    `The restored data is in place, complete; \`lifeboat rollback ${restore.id}\` brings the former data back.`,
+    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the former data back.`,
   ],
 ] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
   deadRestore();
@@ -340,7 +354,7 @@ test('a dead restore whose databases cannot be dropped now is told once, and doe
   deadRestore();
   failing.add('drop');
   await recover(deps);
-  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(restores[0]?.error?.hint).toContain('It is not known now');
   expect(readdirSync(journals)).toHaveLength(1);
   failing.clear();
   await recover(deps);
@@ -354,7 +368,7 @@ test('a dead restore whose server is gone for good does not wait for it', async 
     throw new LifeboatError('SOURCE_UNKNOWN', 'no running container is db.postgres');
   };
   await recover(deps);
-  expect(restores[0]?.error?.hint).toContain('cannot be told now');
+  expect(restores[0]?.error?.hint).toContain('It is not known now');
   expect(readdirSync(journals)).toEqual([]);
 });
 

@@ -98,12 +98,12 @@ describe('a bucket that keeps what is stored', () => {
     const shown = await setup();
     expect(shown.code, shown.stderr).toBe(0);
     expect(shown.stdout).toMatch(/bucket +would be set +not there → made\n/);
-    expect(shown.stdout).toContain('Nothing was changed: --yes sets it.');
+    expect(shown.stdout).toContain('Nothing was changed. Apply the settings with --yes.');
     const set = await setup('--yes');
     expect(set.code, set.stdout + set.stderr).toBe(0);
     expect(set.stdout).toMatch(/lock +set +off → 1 day, compliance\n/);
     const again = await setup();
-    expect(again.stdout).toMatch(/lock +as it should be +1 day, compliance\n/);
+    expect(again.stdout).toMatch(/lock +ok +1 day, compliance\n/);
   });
 
   it('locks what a snapshot needs for as long as it is said to, and prunes well', async () => {
@@ -160,7 +160,7 @@ describe('a bucket that keeps what is stored', () => {
 
     const shown = await stack.lifeboat('bucket', 'undelete', '--before', before);
     expect(shown.code, shown.stderr).toBe(0);
-    expect(shown.stdout).toContain('would be brought back');
+    expect(shown.stdout).toContain('would be restored');
     expect((await stack.lifeboat('snapshots')).code).not.toBe(0);
     const done = await stack.json<{ failed: unknown[]; copied: number; undeleted: number }>(
       ...['bucket', 'undelete', '--before', before, '--yes'],
@@ -230,7 +230,7 @@ describe('a bucket that keeps what is stored', () => {
     for (let again = 0; again < 2; again++) {
       const ran = await stack.lifeboat('prune');
       expect(ran.code, ran.stderr).toBe(0);
-      expect(ran.stdout).toContain('3 snapshots and 0 objects kept by the destination');
+      expect(ran.stdout).toContain('3 snapshots and 0 objects stay, because the destination refuses to delete them');
     }
     expect((await server.keys(bucket)).filter((one) => !one.includes('/leases/'))).toEqual(before);
     expect(before.filter((one) => /tombstones|unreferenced/.test(one))).toEqual([]);

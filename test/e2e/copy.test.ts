@@ -176,6 +176,15 @@ describe('a copy on an S3 server', () => {
 
   it('that takes long makes room for another command, and goes on after it', async () => {
     const { ended } = await backupThatHangs();
+    let isOver = false;
+    void ended.then(() => {
+      isOver = true;
+    });
+    // None of these changes anything, so none of them ends the copy.
+    for (const command of ['status', 'plan', 'snapshots', 'prune --dry-run'])
+      await stack.lifeboat(...command.split(' '));
+    const dryRun = await stack.lifeboat('restore', 'latest', 'web.media', '--dry-run', '--json');
+    expect({ code: dryRun.code, isOver }).toEqual({ code: 11, isOver: false });
     // LOCKED at first, if the machine is slow; then the copy is left out, since it is behind.
     const prune = async () => (await stack.lifeboat('prune')).code;
     expect(await until('the prune gets its turn', async () => ((code) => code !== 11 && code)(await prune()))).toBe(3);
@@ -302,7 +311,7 @@ describe('a copy on an S3 server', () => {
     const accepted = await stack.lifeboat('accept', name);
     expect({ code: accepted.code, stdout: accepted.stdout.trim() }).toEqual({
       code: 0,
-      stdout: `Accepted: the copy ${name} may be empty; the next run fills it again.`,
+      stdout: `Accepted: the copy ${name} may be empty. The next run fills it again.`,
     });
     const next = await stack.backup();
     expect(next.code, JSON.stringify(next.report, null, 1)).toBe(0);

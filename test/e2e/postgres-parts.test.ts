@@ -299,6 +299,33 @@ describe('a server whose own code runs in our sessions', () => {
     expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
   });
 
+  it('ends no statement by a timeout that a database or the role sets', async () => {
+    const timeouts = ['statement', 'lock', 'idle_in_transaction_session', 'idle_session', 'transaction'];
+    const each = (what: string, value: string) => timeouts.map((name) => `ALTER ${what} ${name}_timeout = ${value};`);
+    const sql = (statements: string[]) => {
+      const options = timeouts.map((name) => `-c ${name}_timeout=0`).join(' ');
+      const psql = ['psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-U', 'postgres', '-f', '-'];
+      return stack.exec('db', ['env', `PGOPTIONS=${options}`, ...psql], statements.join('\n'));
+    };
+    await sql([
+      ...each('DATABASE app SET', '1'),
+      'ALTER DATABASE app SET default_transaction_read_only = on;',
+      ...each('ROLE postgres SET', '1'),
+    ]);
+    try {
+      const { code, report, stderr } = await stack.backup();
+      expect(code, JSON.stringify(report, null, 1) + stderr).toBe(0);
+      const plan = await stack.lifeboat('plan');
+      expect(plan.code, plan.stdout).toBe(0);
+      const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
+      expect(ran.code, ran.stderr).toBe(0);
+    } finally {
+      await sql(['ALTER DATABASE app RESET ALL; ALTER ROLE postgres RESET ALL;']);
+    }
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+  });
+
   it('is not ended while one statement of a restore takes longer than the stall timeout', async () => {
     await stack.psql(SLOW_INDEX, { database: 'slow' });
     const { report } = await stack.backup();
@@ -330,5 +357,22 @@ describe('a server whose own code runs in our sessions', () => {
     expect(forgotten.code, forgotten.stderr).toBe(0);
     expect(await stack.psql(templates)).toBe('moulds');
     expect(await stack.psql('SELECT id FROM mould', { database: 'moulds' })).toBe('7');
+  });
+
+  it('is reported when its data directory was created again, and the snapshot from before is kept until that is accepted', async () => {
+    const { report } = await stack.backup();
+    await stack.compose('rm', '--stop', '--force', '--volumes', 'db');
+    await stack.compose('up', '--detach', '--wait', 'db');
+    for (const name of ['app', 'slow', 'moulds']) await stack.psql(`CREATE DATABASE ${name}`);
+    const warned = async () => {
+      const run = await stack.backup();
+      return run.report.results.flatMap(({ warnings }) => warnings).filter((text) => text.includes('another server'));
+    };
+    expect(await warned()).toEqual([expect.stringContaining(`restore snapshot ${report.snapshot}`)]);
+    expect(await warned()).toEqual([]);
+    const kept = `or on another server; ${report.snapshot} is kept from before`;
+    expect((await stack.lifeboat('status')).stdout).toContain(kept);
+    expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
+    expect((await stack.lifeboat('status')).stdout).not.toContain(kept);
   });
 });

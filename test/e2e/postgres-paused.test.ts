@@ -81,6 +81,30 @@ describe('a Postgres that is paused while it is asked', () => {
     expect(await stack.psql(ASK, { database: 'small' })).toBe(small);
   });
 
+  it('is reported as what it is while its container restarts again and again', async () => {
+    const looping = { ...postgres(17), restart: 'always', command: ['postgres', '-c', 'shared_buffers=lots'] };
+    await stack.write({ services: { db: looping } });
+    await stack.compose('up', '--detach', '--no-deps', 'db');
+    const says = /restarts again and again \(\d+ times so far(, last with exit status 1)?\)/;
+    try {
+      const { code, report } = await stack.backup();
+      expect(code).toBe(1);
+      expect(report.results[0]?.error).toMatchObject({
+        code: 'PG_UNREACHABLE',
+        message: expect.stringMatching(says),
+        hint: expect.stringContaining('docker logs'),
+      });
+      const plan = await stack.lifeboat('plan');
+      expect(plan.stdout + plan.stderr).toMatch(says);
+      const restored = await stack.lifeboat('restore', good.id, 'db.postgres', '--database', 'small', '--yes');
+      expect(restored.code).toBe(1);
+      expect(restored.stdout + restored.stderr).toMatch(says);
+    } finally {
+      await stack.write({ services: { db: postgres(17) } });
+      await stack.compose('up', '--detach', '--wait', 'db');
+    }
+  });
+
   it('is well again afterwards', async () => {
     const next = await expectNextRunGood(stack);
     expect(await askRestored(stack, next.id, 'small', ASK)).toBe(small);

@@ -242,7 +242,7 @@ describe('pruning', () => {
     expect(await why()).toContain('before the fall of db.postgres');
     const status = await stack.lifeboat('status');
     expect(status.code).toBe(3);
-    expect(status.stdout).toContain(`${before} is kept from before`);
+    expect(status.stdout).toContain(`Lifeboat keeps ${before} until`);
     expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
     expect(await why()).not.toContain('before the fall of db.postgres');
     expect((await stack.lifeboat('status')).code).toBe(0);

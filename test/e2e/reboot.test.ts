@@ -103,7 +103,7 @@ describe('a host that reboots', () => {
       retry: { quiet: true },
     });
     expect(heardOf(failed, before)).toEqual(['start', 'log']);
-    expect((await stack.lifeboat('status')).stdout).toContain('what failed is tried again');
+    expect((await stack.lifeboat('status')).stdout).toContain('next attempt ');
     await ok('docker', ['unpause', db]);
     // Ten minutes go by.
     await inAgent(`sed -i 's/"at":"[^"]*"/"at":"2026-01-01T00:00:00.000Z"/' /spool/state/retries.json`);

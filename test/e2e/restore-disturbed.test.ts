@@ -75,7 +75,7 @@ describe('a restore in place that is disturbed', () => {
           [],
           {},
           {
-            depends_on: { db: { condition: 'service_healthy' } },
+            depends_on: { db: { condition: 'service_healthy' }, old: { condition: 'service_healthy' } },
             healthcheck: { test: ['CMD', 'test', '!', '-e', '/tmp/sick'], interval: '1s', retries: 600 },
           },
         ),
@@ -200,6 +200,30 @@ describe('a restore in place that is disturbed', () => {
     changed = await inApp(CONTENT);
   });
 
+  it('is refused while another restore has a shared service stopped, and the service runs after both', async () => {
+    const openGate = await shutGate(stack);
+    const { ended } = await begin(stack, 'db');
+    const runs = async () =>
+      (await ok('docker', ['inspect', '--format', '{{.State.Running}}', await stack.id('web')])).trim();
+    expect(await runs()).toBe('false');
+    const restore = (source: string) =>
+      stack.lifeboat('restore', 'latest', source, '--database', 'app', '--yes', '--no-safety', '--json');
+    for (const source of ['db.postgres', 'old.postgres']) {
+      const ran = await restore(source);
+      expect([ran.code, codeOf(ran)]).toEqual([11, 'LOCKED']);
+    }
+    expect(await runs()).toBe('false');
+    await openGate();
+    expect((await ended).code).toBe(0);
+    expect(await runs()).toBe('true');
+    const second = await restore('old.postgres');
+    expect(second.code, second.stdout).toBe(0);
+    expect((JSON.parse(second.stdout) as RestoreResult).checks).toMatchObject([{ ok: true }]);
+    expect(await runs()).toBe('true');
+    for (const args of [[], ['--forget']]) expect((await stack.lifeboat('rollback', '--yes', ...args)).code).toBe(0);
+    await rollBack();
+  });
+
   it('replaces a database with a subscription and a slot that is in use, and forgets it with both', async () => {
     await inApp(
       `SELECT pg_create_logical_replication_slot('feed', 'test_decoding');
@@ -225,7 +249,7 @@ describe('a restore in place that is disturbed', () => {
     await receive(kept);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
-    expect(forgotten.stderr).toContain('subscription sub went with it');
+    expect(forgotten.stderr).toContain('dropped its subscription sub too');
     expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
     expect(await stack.psql('SELECT count(*) FROM pg_replication_slots')).toBe('0');
   });

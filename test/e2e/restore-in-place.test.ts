@@ -215,7 +215,7 @@ describe('a restore in place', () => {
     expect(await databases()).toEqual(['app', 'postgres']);
   });
 
-  it('replaces a database that lets nobody in, and one whose files are damaged', async () => {
+  it('replaces a database that lets nobody in, one that is invalid, and one whose files are damaged', async () => {
     await stack.psql('ALTER DATABASE app ALLOW_CONNECTIONS false');
     const look = async () =>
       (await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--dry-run')).stderr;
@@ -228,6 +228,16 @@ describe('a restore in place', () => {
     expect(closed.code, closed.stdout + closed.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
 
+    // What an interrupted DROP DATABASE leaves.
+    await stack.psql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'app'");
+    expect(await look()).toMatch(/not counted, nobody can connect to it: .*invalid database/);
+    const invalid = await restore('--yes', '--no-stop');
+    expect([invalid.code, error(invalid)]).toEqual([1, 'PG_DATABASE_UNKNOWN']);
+    expect(invalid.stdout).toMatch(/the safety snapshot does not hold app: .*interrupted.*only lets it be dropped/);
+    const instead = await restore('--yes', '--no-safety', '--no-stop');
+    expect(instead.code, instead.stdout + instead.stderr).toBe(0);
+    expect(await inApp(CONTENT)).toBe(first);
+
     const file = await inApp("SELECT current_setting('data_directory') || '/' || pg_relation_filepath('t')");
     await stack.psql('CHECKPOINT');
     await stack.exec('db', ['sh', '-c', 'head -c 16384 /dev/urandom | dd of="$1" conv=notrunc', 'sh', file]);
@@ -235,6 +245,8 @@ describe('a restore in place', () => {
     await until('the server answers', () => stack.psql('SELECT 1').then(Boolean, () => false));
     await expect(inApp(CONTENT)).rejects.toThrow(/invalid page/);
     expect(await look()).toContain('not counted, reading it fails with SQLSTATE XX001');
+    const undumped = await restore('--yes', '--no-stop');
+    expect([undumped.code, error(undumped)]).toEqual([1, 'PG_DUMP_FAILED']);
     const damaged = await restore('--yes', '--no-safety', '--no-stop');
     expect(damaged.code, damaged.stdout + damaged.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);

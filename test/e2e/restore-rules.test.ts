@@ -123,7 +123,7 @@ describe('restore', () => {
   it('creates the roles that restored objects need and the server lacks, and only those', async () => {
     await freshServer();
     const shown = await restore('--database', 'app', '--dry-run');
-    expect(shown.stderr).toMatch(/would make +roles app_owner, app_reader/);
+    expect(shown.stderr).toMatch(/would create +roles app_owner, app_reader/);
     const ran = await restore('--database', 'app');
     expect(ran.code, ran.stderr).toBe(0);
     expect(ran.stderr).toContain('created app_owner, app_reader');

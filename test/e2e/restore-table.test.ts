@@ -112,8 +112,8 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     expect(code, stdout + stderr).toBe(0);
     expect(result.restored).toEqual([{ target: 'app: public.orders', rows: 1000 }]);
     expect(result.warnings).toEqual([
-      'foreign keys of other tables to it are not brought back: public.lines lines_order_id_fkey',
-      'views on it are not brought back: public.big, public.sums',
+      'foreign keys of other tables to it are not restored: public.lines lines_order_id_fkey',
+      'views on it are not restored: public.big, public.sums',
     ]);
     expect(await dump('--table=orders')).toBe(whole);
     expect(await sql(CONTENT('orders'))).toBe(content);
@@ -210,11 +210,11 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     expect(code, stdout).toBe(0);
     expect(result.restored).toEqual([{ target: 'app: public.orders', rows: 1000 }]);
     expect(result.warnings).toContain(
-      'public.orders_pkey is called orders_pkey_1 now, since the database has that name',
+      'public.orders_pkey is renamed to orders_pkey_1, because the database has an object of that name',
     );
     expect(result.warnings.filter((text) => text.startsWith('foreign key orders'))).toEqual([
       expect.stringMatching(
-        /^foreign key orders_customer_fkey of public\.orders was left out \(.*violates foreign key.*\); once that is mended: ALTER TABLE ONLY public\.orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY \(customer\) REFERENCES public\.customers\(id\)$/,
+        /^foreign key orders_customer_fkey of public\.orders was left out \(.*violates foreign key.*\); when the cause is corrected, run: ALTER TABLE ONLY public\.orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY \(customer\) REFERENCES public\.customers\(id\)$/,
       ),
     ]);
     expect(await sql("SELECT conname FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f'")).toBe(
@@ -224,7 +224,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     const heir = await restore('--table', 'parent', '--as', 'alone');
     await sql('ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM clerk');
     expect(heir.result.warnings).toEqual([
-      'tables that inherit from parent are not part of it: child',
+      'tables that inherit from parent are not restored with it: child',
       expect.stringMatching(
         /^default privileges of the database were added to public\.alone: it had postgres=\S+, now clerk=r\/postgres postgres=\S+$/,
       ),
@@ -266,7 +266,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     for (const [args] of cases) found.push(error(await restore(...args))?.code);
     expect(found).toEqual(cases.map(([, code]) => code));
     const dry = await stack.lifeboat('restore', 'latest', 'db.postgres', '--table', 'parent', '--as', 'x', '--dry-run');
-    expect(dry.stderr).toMatch(/would make +table public\.x, as public\.parent was, in database app/);
+    expect(dry.stderr).toMatch(/would create +table public\.x, as public\.parent was, in database app/);
     // Not a single transaction that writes.
     expect(await stack.psql(nextId)).toBe(before);
     await untouched();

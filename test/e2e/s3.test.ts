@@ -13,6 +13,7 @@ import { openRepository, type Snapshot } from '../../src/store/repository/reposi
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
+import { noSightings } from '../store/helpers.ts';
 
 /** What must show nowhere: the key as it is, and as it is in the base64 and URL forms that it might take. */
 const CANARIES = [S3_KEY.secretAccessKey, 'canary-wrong-secret', 'canary-token'].flatMap((secret) => [
@@ -168,6 +169,7 @@ describe('a project whose backups go to an S3 server', () => {
     const elsewhere = (ahead = 0) =>
       takeLease({
         ...{ destination, project: stack.project, home: 'elsewhere', holder: 'container theirs', log: silentLog },
+        sightings: noSightings,
         now: () => new Date(Date.now() + ahead),
       });
     const theirs = await elsewhere();

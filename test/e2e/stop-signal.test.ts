@@ -123,7 +123,7 @@ describe('SIGTERM in the middle of a run', () => {
       expect(await rest(), what).toEqual({ ...clean, objects });
       // One that is to end at once waits some seconds for those it tells, and says so where that was too short.
       const signals = signalsOf(report.rid);
-      if (/not told in time|left behind/.test(log))
+      if (/not delivered in time|took too long/.test(log))
         expect(['start', 'fail'], what).toEqual(expect.arrayContaining(signals));
       else expect(signals, what).toEqual(['start', 'fail']);
     }

@@ -114,6 +114,23 @@ describe('containers held while their volumes are read', () => {
     }
   });
 
+  it('stay paused when they were paused, and no restore replaces what they use', async () => {
+    const app = await stack.id('app');
+    await stack.pause(app);
+    const before = await state(app);
+    try {
+      const { code, report } = await stack.backup('app.one', 'app.two');
+      expect(code).toBe(0);
+      for (const { warnings } of report.results) expect(warnings.join()).toContain('is paused, so it was neither');
+      const ran = await stack.lifeboat('restore', 'latest', 'app.one', '--yes', '--json');
+      expect(ran.code, ran.stderr).toBe(1);
+      expect(ran.stdout + ran.stderr).toContain('TREE_TARGET_REFUSED');
+      expect(await state(app)).toEqual(before);
+    } finally {
+      await ok('docker', ['unpause', app]);
+    }
+  });
+
   it('a pre hook that fails fails its sources alone, and post is still run', async () => {
     await stack.exec('refusing', ['touch', '/tmp/refuse']);
     const { code, report } = await stack.backup(...quick);

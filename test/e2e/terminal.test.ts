@@ -5,7 +5,7 @@ import { holder, Stack, until, whileRuns } from '../harness/stack.ts';
 /** What a person at a terminal sees and is asked. */
 describe('a restore at a terminal', () => {
   let stack: Stack;
-  const QUESTION = 'Type web.media to go on:';
+  const QUESTION = 'Type web.media to continue:';
 
   let terminal: Terminal;
   const restore = async (env: string[] = []) => {

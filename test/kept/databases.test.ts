@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { asFound, type Present, refreshKept } from '../../src/kept/databases.ts';
+import { asFound, keptDatabases, type Present, refreshKept } from '../../src/kept/databases.ts';
 import { listKeptRestores } from '../../src/kept/list.ts';
 import type { PostgresSource } from '../../src/plan/model.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
+import { workingName } from '../../src/sources/postgres/load/swap.ts';
 import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 
 const one: Rollback = {
@@ -30,22 +31,22 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('which data is in use is told by the databases, not by what was remembered', () => {
+test('the databases show which data is in use, not the records', () => {
   expect(asFound(one, server({ app: '9', app__before_00ab12: '5' }))?.inUse).toBe('restored');
   expect(asFound(one, server({ app: '5', app__before_00ab12: '9' }))?.inUse).toBe('before');
   expect(asFound({ ...one, inUse: 'before' }, server({ app__before_00ab12: '5' }))?.inUse).toBe('restored');
 });
 
-test('of several databases, each swapped for itself, only those are kept that were put aside', () => {
+test('of several databases that are swapped one by one, only those that were put aside are recorded', () => {
   const next = { name: 'shop', before: 'shop__before_00ab12', oid: '6' };
   const both = { ...one, databases: [...(one.databases ?? []), next] };
   const found = asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '6' }));
   expect(found).toEqual(one);
-  // Somebody dropped what was kept: that is refused when it comes to it, and not passed over.
+  // Somebody dropped the put-aside database: the rollback refuses that later, and the record stays.
   expect(asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '10' }))).toEqual(both);
 });
 
-test('what never was put aside, or was dropped, is forgotten; other sources and volumes are left alone', async () => {
+test('records of data that was never put aside or was dropped are removed; other sources and volumes are unchanged', async () => {
   const other = { ...one, id: 'o', source: 'other.postgres' };
   const turned = { ...one, id: 't', databases: [{ name: 'b', before: 'b__before_1', oid: '1' }] };
   await state.saveRollbacks([one, volume, other, turned]);
@@ -66,7 +67,7 @@ const plan = async () => ({
   problems: [],
 });
 
-test('status asks each server once, shows what it cannot ask about, and forgets nothing', async () => {
+test('status queries each server once, shows records of servers that do not answer, and removes nothing', async () => {
   const gone = { ...one, id: 'gone', databases: [{ name: 'app', before: 'app__before_1', oid: '1' }] };
   const elsewhere = { ...one, id: 'elsewhere', source: 'stopped.postgres' };
   await state.saveRollbacks([one, gone, volume, elsewhere]);
@@ -91,4 +92,32 @@ test('status asks each server once, shows what it cannot ask about, and forgets 
   expect(await state.rollbacks()).toHaveLength(4);
   await state.saveRollbacks([]);
   expect(await listKeptRestores({ state, plan }, unreachable, unreachable)).toEqual([]);
+});
+
+test('put-aside databases are recognised by their names where no restore is remembered', async () => {
+  const long = 'ä'.repeat(31);
+  const cut = workingName(long, 'before', '4f1c9a');
+  const listed = [
+    'app',
+    'app__before_00ab12',
+    'app__restoring_4f1c9a',
+    long,
+    cut,
+    'gone__before_4f1c9a',
+    'app__before_me',
+  ];
+  const kept = async () =>
+    (
+      await keptDatabases(
+        state,
+        'db.postgres',
+        listed.map((name) => ({ name })),
+      )
+    ).map(brief);
+  const brief = ({ name, forgotten }: { name: string; forgotten?: true }) => [name, forgotten ?? false];
+  // What a restore replaced may be all that is left of a database: without that database it is backed up.
+  const found = ['app__restoring_4f1c9a', cut].map((name) => [name, true]);
+  expect(await kept()).toEqual([['app__before_00ab12', true], ...found]);
+  await state.saveRollbacks([one]);
+  expect(await kept()).toEqual([['app__before_00ab12', false], ...found]);
 });

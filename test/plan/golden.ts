@@ -4,18 +4,20 @@ import { formatKeep } from '../../src/plan/retention.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 
 /**
- * The compact form of test/golden/labels: what is there, a line of dashes, and the plan that must come of it.
+ * Reads the compact form of test/golden/labels: the input, a line of dashes, and the expected plan.
  *
  *     # comment
  *     set LIFEBOAT_SCOPE all          a setting; `project NAME` names the agent's project (shop if not given)
  *     config                          something is mounted under /config
+ *     known web.media                 sources that are backed up already
  *     agent volume shop_backups:/backups
  *     container shop-db-1 [service=NAME] [project=NAME] [image=NAME] [stopped]
  *       lifeboat.postgres = true      a label; a value that starts with " is JSON
  *       image lifeboat.postgres = true
  *       env POSTGRES_USER = app
  *       command postgres -p 5433      the command line, split at blanks
- *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`; with `:ro` at the end, read-only
+ *       volume shop_media:/app/media  or `bind /srv/x:/data`, `tmpfs /tmp`; with `:ro` at the end, read-only;
+ *                                     `file` is a bind of a single file; `key=NAME` is its key under `volumes:`
  */
 export const SEPARATOR = '----------';
 
@@ -23,6 +25,7 @@ interface Facts {
   settings: Record<string, string>;
   project: string;
   configFiles: boolean;
+  known: string[];
   agentMounts: Mount[];
   containers: ContainerFacts[];
 }
@@ -39,10 +42,14 @@ function assignment(text: string): [key: string, value: string] {
 
 function mount(kind: string, text: string): Mount {
   if (kind === 'tmpfs') return { type: 'tmpfs', source: '', destination: text, writable: true };
-  const [from, destination, mode] = text.split(':') as [string, string, string?];
+  const [, where = '', named] = /^(.*?)(?: key=(\S+))?$/s.exec(text) ?? [];
+  const [from, destination, mode] = where.split(':') as [string, string, string?];
   const writable = mode !== 'ro';
-  if (kind === 'bind') return { type: 'bind', source: from, destination, writable };
-  return { type: 'volume', name: from, source: `/var/lib/docker/volumes/${from}/_data`, destination, writable };
+  const base = { destination, writable };
+  if (kind === 'file') return { type: 'bind', source: from, ...base, kind };
+  if (kind === 'bind') return { type: 'bind', source: from, ...base };
+  const key = named === undefined ? {} : { key: named };
+  return { type: 'volume', name: from, source: `/var/lib/docker/volumes/${from}/_data`, ...base, ...key };
 }
 
 function container(text: string, project: string): ContainerFacts {
@@ -63,12 +70,12 @@ function container(text: string, project: string): ContainerFacts {
 }
 
 function readDetail(into: ContainerFacts, line: string): void {
-  const [, word, rest] = /^(image|env|volume|bind|tmpfs|command) (.*)$/.exec(line) ?? [];
-  if (word === 'volume' || word === 'bind' || word === 'tmpfs') into.mounts.push(mount(word, rest!));
+  const [, word, rest] = /^(image|env|volume|bind|file|tmpfs|command) (.*)$/.exec(line) ?? [];
+  if (word === 'volume' || word === 'bind' || word === 'file' || word === 'tmpfs') into.mounts.push(mount(word, rest!));
   else if (word === 'command') into.command = rest!.split(' ');
   else if (word === 'env') Object.assign(into.env, Object.fromEntries([assignment(rest!)]));
   else if (word === 'image') {
-    // An inherited label is on the container as well, unless the container has its own value.
+    // A container has the labels of its image, unless it sets its own values.
     const [key, value] = assignment(rest!);
     into.imageLabels[key] = value;
     into.labels[key] ??= value;
@@ -79,7 +86,14 @@ function readDetail(into: ContainerFacts, line: string): void {
 }
 
 function readFacts(text: string): Facts {
-  const facts: Facts = { settings: {}, project: 'shop', configFiles: false, agentMounts: [], containers: [] };
+  const facts: Facts = {
+    settings: {},
+    project: 'shop',
+    configFiles: false,
+    known: [],
+    agentMounts: [],
+    containers: [],
+  };
   for (const line of text.split('\n')) {
     const trimmed = line.trim();
     if (trimmed === '' || trimmed.startsWith('#')) continue;
@@ -87,6 +101,7 @@ function readFacts(text: string): Facts {
     if (line.startsWith(' ')) readDetail(facts.containers.at(-1)!, trimmed);
     else if (word === 'project') facts.project = rest!;
     else if (word === 'config') facts.configFiles = true;
+    else if (word === 'known') facts.known = rest!.split(' ');
     else if (word === 'set') facts.settings[rest!.split(' ')[0]!] = rest!.slice(rest!.indexOf(' ') + 1);
     else if (word === 'agent') facts.agentMounts.push(mount(rest!.split(' ')[0]!, rest!.split(' ')[1]!));
     else if (word === 'container') facts.containers.push(container(rest!, facts.project));
@@ -95,7 +110,7 @@ function readFacts(text: string): Facts {
   return facts;
 }
 
-/** The plan that the first half of a golden file asks for, as the text of its second half. */
+/** Builds the plan for the first half of a golden file, as the text of its second half. */
 export function planText(input: string): string {
   const { settings, ...facts } = readFacts(input);
   const readFile = () => {
@@ -114,10 +129,12 @@ function formatPlan(plan: Plan, { settings }: PlanInput): string {
     lines.push(`${severity} ${code} ${subject}: ${message}`);
     if (hint !== undefined) lines.push(`  hint: ${hint}`);
   }
+  for (const { subject, message } of plan.notes ?? []) lines.push(`note ${subject}: ${message}`);
+  for (const [name, by] of Object.entries(plan.shared ?? {})) lines.push(`shared ${name} is ${by}`);
   return lines.join('\n');
 }
 
-/** What is not the default. */
+/** Lists the properties of a source that are not the default. */
 function details(source: PlannedSource, settings: PlanInput['settings']): string[] {
   const lines: string[] = [];
   const list = (name: string, values: readonly string[] | undefined) => {
@@ -142,7 +159,10 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
       source.stop.map(({ name }) => name),
     );
   }
-  if (source.kind === 'files') lines.push(`root ${source.root}`);
+  if (source.kind === 'files') {
+    lines.push(`root ${source.root}`);
+    list('exclude', source.exclude);
+  }
   if (source.schedule !== settings.schedule) lines.push(`schedule ${source.schedule}`);
   const keep = formatKeep(source.keep);
   if (keep !== formatKeep(settings.keep)) lines.push(`keep ${keep}`);

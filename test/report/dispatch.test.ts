@@ -50,7 +50,7 @@ test('events arrive in order, one at a time, and emit returns before a listener 
   const all = [started, progress('a', 1), sourceFinished, finished];
   for (const event of all) dispatcher.emit(event);
   expect(events).toEqual([]);
-  await dispatcher.settle();
+  await dispatcher.flush();
   expect(events).toEqual(all);
   expect(most).toBe(1);
 });
@@ -73,7 +73,7 @@ describe('a listener that fails', () => {
     const dispatcher = createDispatcher([bad.listener, good.listener], { log });
     dispatcher.emit(started);
     dispatcher.emit(finished);
-    await expect(dispatcher.settle()).resolves.toBeUndefined();
+    await expect(dispatcher.flush()).resolves.toBeUndefined();
     expect(good.events).toHaveLength(2);
     expect(bad.events).toHaveLength(2);
     expect(warnings.map((w) => w.fields?.listener)).toEqual(['bad', 'bad']);
@@ -93,7 +93,7 @@ describe('a listener that hangs', () => {
     dispatcher.emit(finished);
     await delay(5);
     expect(good.events).toEqual([finished]);
-    await dispatcher.settle();
+    await dispatcher.flush();
     expect(performance.now() - start).toBeLessThan(15_000);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]?.fields).toMatchObject({ listener: 'bad', event: 'run-finished' });
@@ -103,11 +103,11 @@ describe('a listener that hangs', () => {
     const bad = recorder('bad', (event, signal) => (event.type === 'run-started' ? untilAborted(signal) : undefined));
     const dispatcher = createDispatcher([bad.listener], { ...recordingLog(), limitMs: 60 });
     for (const event of [started, progress('a', 1), sourceFinished, finished]) dispatcher.emit(event);
-    await dispatcher.settle();
+    await dispatcher.flush();
     expect(bad.events).toEqual([started, finished]);
   });
 
-  test('settle aborts what hangs after its own limit, drops what waits and says so', async () => {
+  test('flush aborts what hangs after its own limit, drops what waits and says so', async () => {
     let aborted = false;
     const bad = recorder('bad', async (_event, signal) => {
       await untilAborted(signal).finally(() => {
@@ -118,24 +118,21 @@ describe('a listener that hangs', () => {
     const dispatcher = createDispatcher([bad.listener], { log, limitMs: 60_000 });
     dispatcher.emit(started);
     dispatcher.emit(finished);
-    await dispatcher.settle(20);
+    await dispatcher.flush(20);
     expect(aborted).toBe(true);
     expect(bad.events).toEqual([started]);
-    expect(warnings.map((w) => w.message)).toEqual([
-      'events were not told in time',
-      'a listener took too long and was left behind',
-    ]);
+    expect(warnings.map((w) => w.message)).toEqual(['events were not delivered in time', 'a listener took too long']);
   });
 
-  test('the dispatcher works again after settle', async () => {
+  test('the dispatcher works again after flush', async () => {
     let hang = true;
     const once = recorder('once', (_event, signal) => (hang ? untilAborted(signal) : undefined));
     const dispatcher = createDispatcher([once.listener], { ...recordingLog(), limitMs: 20 });
     dispatcher.emit(finished);
-    await dispatcher.settle();
+    await dispatcher.flush();
     hang = false;
     dispatcher.emit(started);
-    await dispatcher.settle();
+    await dispatcher.flush();
     expect(once.events).toEqual([finished, started]);
   });
 });
@@ -149,11 +146,11 @@ test('of the progress that waits only the newest of each source is kept', async 
   for (let i = 1; i <= 10_000; i++) dispatcher.emit(progress(i % 2 ? 'a' : 'b', i));
   dispatcher.emit(finished);
   release();
-  await dispatcher.settle();
+  await dispatcher.flush();
   expect(slow.events).toEqual([started, progress('a', 9_999), progress('b', 10_000), finished]);
 });
 
-test('settle without events or listeners is done at once', async () => {
-  await createDispatcher([], recordingLog()).settle();
-  await createDispatcher([recorder().listener], recordingLog()).settle();
+test('flush without events or listeners is done at once', async () => {
+  await createDispatcher([], recordingLog()).flush();
+  await createDispatcher([recorder().listener], recordingLog()).flush();
 });

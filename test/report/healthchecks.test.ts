@@ -206,5 +206,5 @@ test('a test is a log entry, which leaves the status of the check alone', async 
   const line = await create().test(NEVER);
   expect(receiver.requests).toMatchObject([{ path: `/${UUID}/log`, query: {} }]);
   expect(receiver.requests[0]?.body).toBe('shop: test message from Lifeboat, no backup was made');
-  expect(line).toBe(`127.0.0.1:${receiver.port} took a log entry; the check's status is unchanged`);
+  expect(line).toBe(`127.0.0.1:${receiver.port} accepted a log entry; the check's status is unchanged`);
 });

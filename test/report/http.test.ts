@@ -119,7 +119,7 @@ describe('a server that does not answer', () => {
     receiver.behave({ hang: true });
     const start = performance.now();
     const error = await failure(send(fast({ attemptMs: 60_000, limitMs: 60 })));
-    expect(error.message).toBe(`127.0.0.1:${receiver.port} could not be told: no answer in time`);
+    expect(error.message).toBe(`no message could be sent to 127.0.0.1:${receiver.port}: no answer in time`);
     expect(performance.now() - start).toBeLessThan(15_000);
   });
 

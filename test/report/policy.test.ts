@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import type { Notifier } from '../../src/report/notifier.ts';
-import { failedSources, type NotifyMode, REMIND_AFTER, shouldTell, withPolicy } from '../../src/report/policy.ts';
+import { failedSources, type NotifyMode, REMIND_AFTER, shouldReport, withPolicy } from '../../src/report/policy.ts';
 import { makeFailure, makeReport, makeResult } from './fixtures.ts';
 
 const ok = makeReport();
@@ -11,7 +11,7 @@ const told = (report: RunReport, at: number) => ({ at, failed: failedSources(rep
 const other = makeReport({ status: 'partial', results: [makeFailure({ name: 'other' })] });
 const beside = makeReport({ others: [{ name: 'other', attention: 'failed' }] });
 
-test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], boolean]>([
+test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], boolean]>([
   ['always', 'ok', ok, undefined, true],
   ['always', 'the same again', followed(ok, 'ok'), undefined, true],
   ['failure', 'ok', ok, undefined, false],
@@ -46,7 +46,7 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldTell>[2], bool
   ],
   ['change', 'ok, after the other source is well again', followed(ok, 'partial'), told(beside, 0), true],
 ])('%s: %s', (mode, _name, report, memory, expected) => {
-  expect(shouldTell(mode, report, memory, 1)).toBe(expected);
+  expect(shouldReport(mode, report, memory, 1)).toBe(expected);
 });
 
 describe('withPolicy', () => {
@@ -96,6 +96,6 @@ describe('withPolicy', () => {
 
 test.each<NotifyMode>(['failure', 'change'])('mode %s tells a run that is ok but in which a source fell', (mode) => {
   const calm = followed(ok, 'ok');
-  expect(shouldTell(mode, calm, undefined, 0)).toBe(false);
-  expect(shouldTell(mode, { ...calm, results: [makeResult({ fell: true })] }, undefined, 0)).toBe(true);
+  expect(shouldReport(mode, calm, undefined, 0)).toBe(false);
+  expect(shouldReport(mode, { ...calm, results: [makeResult({ fell: true })] }, undefined, 0)).toBe(true);
 });

@@ -96,7 +96,7 @@ test.each(Object.entries(FORMS))('a secret, %s, leaves in no ping, message or pr
   dispatcher.emit({ type: 'source-started', source: form });
   for (const result of report.results) dispatcher.emit({ type: 'source-finished', result });
   dispatcher.emit({ type: 'run-finished', report });
-  await dispatcher.settle();
+  await dispatcher.flush();
   expect(receiver.requests.map((r) => r.path.split('/')[1]).sort()).toEqual(['hc', 'hc', 'slack', 'webhook']);
   expect(receiver.requests.map((r) => r.body).join('\n')).toContain('[redacted]');
   expect(leaks(JSON.stringify(receiver.requests) + receiver.requests.map((r) => r.body).join('\n'))).toEqual([]);
@@ -120,7 +120,7 @@ describe('notifiers that are out of order', () => {
       const start = performance.now();
       dispatcher.emit({ type: 'run-started', run: report });
       dispatcher.emit({ type: 'run-finished', report });
-      await dispatcher.settle();
+      await dispatcher.flush();
       expect(performance.now() - start).toBeLessThan(14_000);
       expect(report).toEqual(before);
       const lines = tail().join('\n');
@@ -138,7 +138,7 @@ test('50 sources that fail at once are one message each to Slack and the webhook
   const dispatcher = createDispatcher(notifiers(), { log: silentLog });
   for (const result of results) dispatcher.emit({ type: 'source-finished', result });
   dispatcher.emit({ type: 'run-finished', report: makeReport({ status: 'failed', results }) });
-  await dispatcher.settle();
+  await dispatcher.flush();
   expect(receiver.requests.map((r) => r.path.split('/')[1]).sort()).toEqual(['hc', 'slack', 'webhook']);
 });
 

@@ -161,7 +161,7 @@ test('only the end of a run is told; a test is marked as one', async () => {
   await slack.handle({ type: 'run-started', run: makeReport() }, signal);
   await slack.handle({ type: 'source-finished', result: makeFailure() }, signal);
   expect(posts).toEqual([]);
-  expect(await slack.test(signal)).toBe('hooks.slack.example took the message');
+  expect(await slack.test(signal)).toBe('hooks.slack.example accepted the message');
   expect(posts.map((p) => JSON.parse(p.body).text)).toEqual(['shop: test message from Lifeboat, no backup was made']);
 });
 
@@ -170,6 +170,6 @@ test('a good run tells of sources that it left out', () => {
   const { text, blocks } = slackMessage(makeReport({ others }), { now: NOW, zone: 'UTC' });
   expect(text).toBe('shop: backup ok, but 7 other sources need attention');
   const shown = JSON.stringify(blocks);
-  expect(shown).toContain('s4&lt;!here&gt; was no part of this run');
+  expect(shown).toContain('s4&lt;!here&gt; was not part of this run');
   expect(shown).toContain('and 2 more sources: see `lifeboat status`');
 });

@@ -145,8 +145,8 @@ test('a good run says which sources it left out that are not well', () => {
   expect(headline(makeReport({ others: two }))).toBe('shop: backup ok, but 2 other sources need attention');
   expect(renderReport(makeReport({ others: two }), { now: NOW, zone: 'UTC' })).toContain(
     [
-      '  ! db.postgres was no part of this run and needs attention: it failed 24h ago: the database refused the credentials (PG_AUTH); the last good snapshot is 3 days old (20261117T030000Z-aa01be)',
-      '  ! x was no part of this run and needs attention: it was not backed up at its last two scheduled times; nothing is stored of this source yet',
+      '  ! db.postgres was not part of this run and needs attention: it failed 24h ago: the database refused the credentials (PG_AUTH); the last good snapshot is 3 days old (20261117T030000Z-aa01be)',
+      '  ! x was not part of this run and needs attention: it was not backed up at its last two scheduled times; nothing is stored of this source yet',
     ].join('\n'),
   );
 });

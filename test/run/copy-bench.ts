@@ -16,7 +16,7 @@ import { chainBreaks } from '../../src/store/repository/chain.ts';
 import { takeLease } from '../../src/store/repository/lease.ts';
 import { objectsOf, openRepository, type Repository, type Snapshot } from '../../src/store/repository/repository.ts';
 import { readTombstones } from '../../src/store/repository/tombstones.ts';
-import { scratchBase } from '../store/helpers.ts';
+import { noSightings, scratchBase } from '../store/helpers.ts';
 import { inMemory } from '../store/memory-destination.ts';
 
 export const MEDIA = 'web.media';
@@ -169,9 +169,11 @@ export class CopyBench {
       ...(keep ? { keep } : {}),
       open: ({ info }, { create }) =>
         openRepository(destination, { project: 'shop', create, keys: {}, signingKeys: this.signingKeys, copyOf: info }),
+      isEmpty: async () => false,
       lease: ({ destination: where }) =>
         takeLease({
           ...{ destination: where, project: 'shop', home: 'a', holder: 'a', log: silentLog },
+          sightings: noSightings,
           now: () => new Date(this.now),
         }),
       sweep: async () => void (await sound.sweepTemporary({ olderThanMs: 0 })),

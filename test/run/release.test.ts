@@ -18,7 +18,14 @@ const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
 class FakeEngine {
   containers = new Map<
     string,
-    { running: boolean; autoRemove: boolean; startedAt: string; exitCode?: number; stopTimeout?: number }
+    {
+      running: boolean;
+      paused?: boolean;
+      autoRemove: boolean;
+      startedAt: string;
+      exitCode?: number;
+      stopTimeout?: number;
+    }
   >();
   done: string[] = [];
   /** thrown by the next call of that name */
@@ -143,6 +150,45 @@ describe('a hold', () => {
     fake.containers.get('c1')!.running = false;
     await withHold(held, deps, signal, work);
     expect(fake.done).toEqual(['work']);
+  });
+
+  describe('over a paused container', () => {
+    const stop: Hold = { container, stop: [container] };
+    beforeEach(() => {
+      fake.containers.get('c1')!.paused = true;
+    });
+
+    test('leaves it paused with a warning, and stops the others', async () => {
+      fake.containers.set('c2', { running: true, autoRemove: false, startedAt: MONDAY });
+      const both: Hold = { container, stop: [container, { ...container, id: 'c2', name: 'shop-web-2' }] };
+      const warnings = await withHold(both, deps, signal, async (warnings) => warnings);
+      expect(warnings).toEqual([expect.stringMatching(/^shop-web-1 is paused, so it was neither stopped nor started/)]);
+      expect(fake.done).toEqual(['record stop', 'stop c2 within 10 s', 'start c2', 'record started']);
+    });
+
+    test('reports one that was unpaused during the work', async () => {
+      const ask = async (_: string[], started: FindStarted) => {
+        expect(await started(['c1'])).toBeUndefined();
+        fake.containers.get('c1')!.paused = false;
+        return started(['c1']);
+      };
+      const why = await withHold(stop, deps, signal, ask);
+      expect(why).toMatchObject({
+        code: 'HOOK_FAILED',
+        message: 'shop-web-1 was unpaused while its volumes were read',
+      });
+    });
+
+    test('fails before anything when commands are to run in it, or the work would replace its data', async () => {
+      const hooks = withHold({ ...held, stop: [] }, deps, signal, work);
+      await expect(hooks).rejects.toMatchObject({
+        code: 'HOOK_FAILED',
+        hint: expect.stringContaining('docker unpause'),
+      });
+      const restore = withHold({ ...stop, refusePaused: true }, deps, signal, work);
+      await expect(restore).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+      expect(fake.done).toEqual([]);
+    });
   });
 
   test('nothing is started after a failure that leaves it to whoever recovers', async () => {

@@ -12,7 +12,7 @@ import { openState } from '../../src/run/state.ts';
 import { takeLease } from '../../src/store/repository/lease.ts';
 import { openRepository } from '../../src/store/repository/repository.ts';
 import { makeResult } from '../report/fixtures.ts';
-import { scratchBase } from '../store/helpers.ts';
+import { noSightings, scratchBase } from '../store/helpers.ts';
 
 /** What a run of an agent is given, other than usual. */
 export interface Over extends Partial<BackupDeps> {
@@ -56,7 +56,7 @@ export class RunBench {
 
   leaseOf(home: string) {
     const at = { destination: this.destination(), project: 'shop', home, holder: home, log: silentLog };
-    return takeLease({ ...at, now: () => this.now });
+    return takeLease({ ...at, sightings: noSightings, now: () => this.now });
   }
 
   state(agent: string) {

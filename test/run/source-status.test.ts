@@ -155,7 +155,7 @@ test('a source that fell needs attention until somebody accepts it, and is no fa
   expect(othersOf(standing ? [standing] : [], [])).toEqual([]);
   expect(
     renderSourceStatuses(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
-  ).toContain(`${before.id} is kept from before, until \`lifeboat accept a\``);
+  ).toContain(`Lifeboat keeps ${before.id} until \`lifeboat accept a\``);
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
   // Gone with the snapshot itself: there is nothing to keep any more.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });

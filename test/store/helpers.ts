@@ -17,6 +17,7 @@ import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../../
 import { type StoreTreeOptions, storeTree } from '../../src/store/content/store-tree.ts';
 import type { StoredTree } from '../../src/store/content/stored-tree.ts';
 import { type IndexEntry, readIndexFile } from '../../src/store/filesystem/index-file.ts';
+import type { LeaseSightings } from '../../src/store/repository/lease-seen.ts';
 
 /** Memory where there is some: syncing a busy disk is slow, and not what is tested. */
 export const scratchBase = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
@@ -125,3 +126,9 @@ export function describeTree(root: string): Map<string, Record<string, unknown>>
   visit('');
   return result;
 }
+
+/** The memory of an agent that has seen no lease. */
+export const noSightings: LeaseSightings = {
+  leaseSighting: async () => undefined,
+  saveLeaseSighting: async () => undefined,
+};

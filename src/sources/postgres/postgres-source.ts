@@ -6,7 +6,14 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
 import { withoutGlobalsError } from './dump/dump-globals.ts';
 import { dumpServer } from './dump/dump-server.ts';
-import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './facts/databases.ts';
+import {
+  type Aside,
+  chooseDatabases,
+  type DatabaseListing,
+  listDatabases,
+  type MissingDatabase,
+  missingNamed,
+} from './facts/databases.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/facts.ts';
 import { restoreWarnings } from './facts/rights.ts';
 import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
@@ -23,7 +30,7 @@ interface PostgresSourceOptions {
   planned: PostgresSource;
   recordHelper(name: string): void;
   /** databases that restores keep for a rollback */
-  kept(): Promise<Aside[]>;
+  kept(listed: readonly DatabaseListing[]): Promise<Aside[]>;
   /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
   alongsideRun?: boolean;
 }
@@ -43,13 +50,27 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
     name: planned.name,
     kind: 'postgres',
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
-      // The helper is gone before the tree is stored: nothing of ours stays near the database longer than it must.
-      const tree = await dumpAll(options, context);
-      await refuseLivingHelper(options, context);
-      await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
-      return store(tree);
+      return store(await capturePostgres(options, context));
     },
   };
+}
+
+/**
+ * Dumps a server into the spool. Its helper is removed before this resolves, so nothing stays near the database longer than
+ * necessary.
+ *
+ * @param done called after the dump and before the check that no helper can still change it, also after a failure
+ * @throws PG_*, HELPER_FAILED, SPOOL_FULL, ENGINE_*
+ */
+export async function capturePostgres(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  done: () => Promise<void> = async () => undefined,
+): Promise<CapturedTree> {
+  const tree = await dumpAll(options, context).finally(done);
+  await refuseLivingHelper(options, context);
+  await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
+  return tree;
 }
 
 /** A helper's image is a stranger's: a dump that one may still change is neither looked at nor stored. */
@@ -81,7 +102,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       closed,
       templates,
       warnings: unasked,
-    } = chooseDatabases(planned, listed, await options.kept());
+    } = chooseDatabases(planned, listed, await options.kept(listed));
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;

@@ -1,4 +1,6 @@
 import { realpath, statfs } from 'node:fs/promises';
+import type { LeftOutData } from '../../plan/model.ts';
+import { type DataDirectory, findDataDirectories } from '../filesystem/data-directory.ts';
 import { displayPath, pathUnder } from '../filesystem/path.ts';
 import { type WalkOptions, walk } from '../filesystem/walk.ts';
 import { isSqliteAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
@@ -15,6 +17,8 @@ export interface MeasuredTree {
   examples: string[];
   /** the file system belongs to another machine, whose programs hold locks that are not seen here */
   remote: boolean;
+  /** directories that hold the data of a database server; also those that are left out */
+  dataDirectories: DataDirectory[];
 }
 
 /** How long counting may take, milliseconds. */
@@ -24,11 +28,19 @@ const EXAMPLES = 3;
 const REMOTE = [0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x00c36400];
 
 /** Counts files and databases without reading them, in bounded time. Throws TREE_UNREADABLE. */
-export async function measureTree(root: string, options: WalkOptions): Promise<MeasuredTree> {
-  const measured: MeasuredTree = { files: 0, bytes: 0, whole: true, databases: 0, examples: [], remote: false };
+export async function measureTree(
+  root: string,
+  { leaveOut, ...options }: WalkOptions & { leaveOut?: LeftOutData | undefined },
+): Promise<MeasuredTree> {
+  const dataDirectories: DataDirectory[] = [];
+  const measured: MeasuredTree = {
+    ...{ files: 0, bytes: 0, whole: true, databases: 0, examples: [], remote: false },
+    dataDirectories,
+  };
+  const enter = findDataDirectories(dataDirectories, leaveOut);
   const absolute = pathUnder(await realpath(root).catch(() => root));
   const end = performance.now() + LIMIT_MS;
-  for await (const { path, stat } of walk(root, options)) {
+  for await (const { path, stat } of walk(root, { ...options, enter })) {
     if (stat?.type === 'file') {
       measured.files += 1;
       measured.bytes += stat.size;

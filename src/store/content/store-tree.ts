@@ -1,4 +1,5 @@
 import type { Destination } from '../../destinations/destination.ts';
+import type { LeftOutData } from '../../plan/model.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import type { StoredTree } from './stored-tree.ts';
@@ -11,6 +12,7 @@ export interface StoreTreeOptions {
   /** globs over paths in the tree; see `compileGlobs` */
   include?: readonly string[];
   exclude?: readonly string[];
+  leaveOut?: LeftOutData | undefined;
   project: string;
   source: string;
   destination: Destination;

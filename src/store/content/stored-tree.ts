@@ -1,3 +1,4 @@
+import type { DataDirectory } from '../filesystem/data-directory.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
 import { shorten, shortPath, type TreePath } from '../filesystem/path.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
@@ -45,6 +46,8 @@ export interface StoredTree {
   /** what is to be said of databases that are stored whole */
   noted: TreeIssue[];
   notedCount: number;
+  /** directories that hold the data of a database server; also those that are left out */
+  dataDirectories: DataDirectory[];
   warnings: string[];
 }
 
@@ -70,6 +73,7 @@ export function emptyResult(): StoredTree {
     damagedCount: 0,
     noted: [],
     notedCount: 0,
+    dataDirectories: [],
     warnings: [],
   };
 }

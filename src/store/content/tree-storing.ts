@@ -1,4 +1,5 @@
 import { realpath } from 'node:fs/promises';
+import { findDataDirectories } from '../filesystem/data-directory.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
@@ -96,8 +97,9 @@ export class TreeStoring {
   }
 
   async run(): Promise<void> {
-    const { include = [], exclude = [], signal } = this.options;
-    for await (const item of walk(this.root, { include, exclude, signal })) {
+    const { include = [], exclude = [], leaveOut, signal } = this.options;
+    const enter = findDataDirectories(this.result.dataDirectories, leaveOut);
+    for await (const item of walk(this.root, { include, exclude, enter, signal })) {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
       else addIssue(this.result, 'unreadable', { path: item.path, message: messageWithoutPath(item.error) });
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {

@@ -33,6 +33,35 @@ export function* pairs(ranges: DataRanges): Generator<{ offset: number; length: 
   for (let i = 0; i < ranges.length; i += 2) yield { offset: ranges[i]!, length: ranges[i + 1]! };
 }
 
+/** Bytes of zeros that a hole is filled with at a time. */
+const FILLING = Buffer.alloc(64 * 1024);
+
+/** The whole of a file of `size` bytes out of its data: what lies between the ranges comes as zeros. */
+export async function* filled(data: AsyncIterable<Buffer>, ranges: DataRanges, size: number): AsyncGenerator<Buffer> {
+  let at = 0;
+  function* zeros(end: number): Generator<Buffer> {
+    while (at < end) {
+      const part = FILLING.subarray(0, end - at);
+      at += part.length;
+      yield part;
+    }
+  }
+  const places = pairs(ranges);
+  let place = places.next().value ?? undefined;
+  for await (const chunk of data) {
+    for (let taken = 0; taken < chunk.length; ) {
+      if (!place) throw new RangeError('more content than its ranges hold');
+      yield* zeros(place.offset);
+      const part = chunk.subarray(taken, taken + place.offset + place.length - at);
+      taken += part.length;
+      at += part.length;
+      yield part;
+      if (at === place.offset + place.length) place = places.next().value ?? undefined;
+    }
+  }
+  yield* zeros(size);
+}
+
 /** What is hashed after the data, so that a hash stands for the holes as well: a line for each range. */
 export function rangesText(ranges: DataRanges): string {
   let text = '';

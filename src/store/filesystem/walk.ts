@@ -18,6 +18,8 @@ export type WalkItem =
 export interface WalkOptions {
   include?: readonly string[];
   exclude?: readonly string[];
+  /** hears of each directory and the names in it; false leaves out what is in it */
+  enter?(path: TreePath, names: readonly string[]): boolean;
   signal?: AbortSignal | undefined;
 }
 
@@ -66,6 +68,7 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
     const top = readRoot(directory);
     yield { path: '', stat: top.stat };
     top.given = true;
+    if (options.enter?.('', top.names) === false) return;
     const stack = [top];
     for (let frame = stack.at(-1); frame; frame = stack.at(-1)) {
       options.signal?.throwIfAborted();
@@ -92,7 +95,8 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
       if (!isDirectory || !item.stat) continue;
       const names = await namesOf(open, item.path);
       if (names instanceof Error) yield { path: item.path, error: names };
-      else stack.push({ path: item.path, stat: item.stat, names, next: 0, ahead: [], given });
+      else if (options.enter?.(item.path, names) !== false)
+        stack.push({ path: item.path, stat: item.stat, names, next: 0, ahead: [], given });
     }
   } finally {
     open.close();

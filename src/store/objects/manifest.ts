@@ -66,7 +66,9 @@ const manifest = z.object({
   previous: sha256.nullable(),
   start: time,
   end: time,
-  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety']),
+  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
+  /** of an import: when the backup that it is of was made, and the name of its file */
+  imported: z.object({ at: time, file: z.string() }).optional(),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
   sources: z.record(z.string(), source),
@@ -82,6 +84,19 @@ export type ManifestSource = z.infer<typeof source>;
 
 /** The commit of one run: what it stored, and where. Holds nothing secret. */
 export type Manifest = z.infer<typeof manifest>;
+
+/**
+ * True for a snapshot of what a source held when it was made. A safety snapshot has what somebody wanted to get away from, and an import is of
+ * long ago: neither is the latest of a source, nor what the next one is compared with, nor counted by a retention.
+ */
+export function isRegular({ trigger }: Pick<Manifest, 'trigger'>): boolean {
+  return trigger !== 'safety' && trigger !== 'import';
+}
+
+/** When what a snapshot holds was so: the end of its run, or of an import the time of the backup that it is of. ISO time. */
+export function heldAt({ end, imported }: Pick<Manifest, 'end' | 'imported'>): string {
+  return imported?.at ?? end;
+}
 
 /** The bytes of a manifest: JSON with sorted keys and no spaces, and a line feed. The same manifest always gives the same bytes. */
 export function encodeManifest(value: Manifest): Buffer {

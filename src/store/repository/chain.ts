@@ -191,7 +191,8 @@ export async function unreadAfter(
 export async function resolveSnapshot(repository: Repository, name: string, now: number): Promise<Snapshot> {
   if (name !== 'latest') return repository.resolve(name);
   const list = await repository.snapshots();
-  const [newest] = list.snapshots;
+  // An import is of long ago: it is the latest only where there is nothing else.
+  const newest = list.snapshots.find(({ manifest }) => manifest.trigger !== 'import') ?? list.snapshots[0];
   const unread = await unreadAfter(repository, list, newest?.manifest, now);
   if (unread) throw unread.error;
   return newest ?? repository.resolve(name);

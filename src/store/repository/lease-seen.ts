@@ -1,23 +1,64 @@
+import { errorInfo } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
 import type { LeaseObject } from './lease-row.ts';
 
-/** When this process first saw leases that claim more time than a lease has, milliseconds since 1970 by its own clock. */
-const seen = new Map<string, number>();
+/** When an agent first saw a lease that is dated too far ahead. */
+export interface LeaseSighting {
+  /** number and token of the lease: a holder that is alive puts another number */
+  lease: string;
+  /** milliseconds since 1970, by the agent's own clock */
+  at: number;
+}
+
+/** Keeps sightings across processes, one for each place. */
+export interface LeaseSightings {
+  leaseSighting(place: string): Promise<LeaseSighting | undefined>;
+  saveLeaseSighting(place: string, sighting: LeaseSighting): Promise<void>;
+}
+
+/** Sightings of this process: they bound a lease also where the agent's state cannot be written. */
+const ofProcess = new Map<string, LeaseSighting>();
+
+/** Where a lease was read, and who reads it. */
+interface Look {
+  /** the agent, the destination and the project */
+  place: string;
+  number: number;
+  /** milliseconds since 1970 */
+  now: number;
+  /** how long leases last, milliseconds */
+  lengthMs: number;
+  sightings: LeaseSightings;
+  log?: Log;
+}
 
 /**
- * Whether a lease has expired at `now`, where leases last `lengthMs`. A wrong clock can date the end of one far ahead. Such a
- * lease ends its own length after this process first saw it: a holder that lives puts the next number long before. If that
- * is wrong, the fence stops one of the two. `place` names the object and who looks.
+ * Returns when a lease ends by this agent's own clock, milliseconds since 1970.
+ *
+ * A host whose clock is wrong can date the end of its lease far ahead. Such a lease ends one length after this agent first saw it,
+ * because a holder that is alive puts the next number long before that. The first sighting is remembered, so that this also
+ * holds for commands that run one after another. If the holder is alive after all, the fence stops one of the two agents.
  */
-export function isExpired(
-  { token, expires }: LeaseObject,
-  look: { place: string; now: number; lengthMs: number },
-): boolean {
-  const { place, now, lengthMs } = look;
+export async function endOfLease({ token, expires }: LeaseObject, look: Look): Promise<number> {
+  const { place, number, now, lengthMs } = look;
   const end = Date.parse(expires);
-  if (now >= end) return true;
-  if (end - now <= lengthMs) return false;
-  const key = `${place} ${token}`;
-  const first = seen.get(key) ?? now;
-  seen.set(key, first);
-  return now - first >= lengthMs;
+  if (end - now <= lengthMs) return end;
+  const lease = `${number} ${token}`;
+  const known = [ofProcess.get(place), await recall(look)].filter((one) => one?.lease === lease && one.at <= now);
+  const at = Math.min(now, ...known.map((one) => one?.at ?? now));
+  ofProcess.set(place, { lease, at });
+  if (known.length < 2) await remember(look, { lease, at });
+  return at + lengthMs;
+}
+
+async function recall({ sightings, place }: Look): Promise<LeaseSighting | undefined> {
+  return sightings.leaseSighting(place).catch(() => undefined);
+}
+
+async function remember({ sightings, place, log }: Look, sighting: LeaseSighting): Promise<void> {
+  await sightings.saveLeaseSighting(place, sighting).catch((error: unknown) => {
+    log?.warn('the state of the agent could not be written, so a lease may be waited for again', {
+      ...errorInfo(error),
+    });
+  });
 }

@@ -6,7 +6,7 @@ import type { Destination } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
 import { isRefusal } from '../objects/objects.ts';
 import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewestLease } from './lease-row.ts';
-import { isExpired } from './lease-seen.ts';
+import { endOfLease, type LeaseSightings } from './lease-seen.ts';
 
 /**
  * The lease of a project at a destination: who may write there, among agents that know nothing of each other. An agent that takes the
@@ -37,6 +37,8 @@ export interface LeaseDeps {
   home: string;
   /** for people: which container, and which run */
   holder: string;
+  /** the agent's memory of leases that are dated too far ahead */
+  sightings: LeaseSightings;
   now(): Date;
   log: Log;
 }
@@ -70,7 +72,8 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   const token = randomUUID();
   for (let tried = 1; ; tried++) {
     const newest = await readNewestLease(deps);
-    if (newest.lease && isOthers(newest.lease, newest.number, deps)) throw locked(deps, newest.number, newest.lease);
+    const end = newest.lease && (await endForOthers(newest.lease, newest.number, deps));
+    if (newest.lease && end !== undefined) throw locked(deps, { ...newest, lease: newest.lease, end });
     const number = newest.number + 1;
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
     if ((await putNext(deps, number, own)) && (await settle(deps, number, token))) return hold(deps, own, number);
@@ -85,7 +88,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
 /** Whether another agent has the lease now; nothing is changed. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
   const newest = await readNewestLease(deps);
-  return newest.lease !== undefined && isOthers(newest.lease, newest.number, deps);
+  return newest.lease !== undefined && (await endForOthers(newest.lease, newest.number, deps)) !== undefined;
 }
 
 /**
@@ -222,15 +225,27 @@ async function settle(deps: LeaseDeps, number: number, token: string): Promise<b
   return true;
 }
 
-function isOthers(lease: LeaseObject, number: number, deps: Omit<LeaseDeps, 'holder' | 'log'>): boolean {
-  if (lease.released || lease.home === deps.home) return false;
-  const place = `${deps.home} ${deps.destination.name} ${leaseKey(deps.project, number)}`;
-  return !isExpired(lease, { place, now: deps.now().getTime(), lengthMs: LEASE_MS });
+/** Returns when the lease of another agent ends (milliseconds since 1970), or undefined if no other agent has it now. */
+async function endForOthers(
+  lease: LeaseObject,
+  number: number,
+  { home, destination, project, sightings, now, ...deps }: Omit<LeaseDeps, 'holder' | 'log'> & Partial<LeaseDeps>,
+): Promise<number | undefined> {
+  if (lease.released || lease.home === home) return undefined;
+  const place = `${home} ${destination.name} ${project}`;
+  const at = now().getTime();
+  const log = deps.log ? { log: deps.log } : {};
+  const end = await endOfLease(lease, { place, number, now: at, lengthMs: LEASE_MS, sightings, ...log });
+  return at >= end ? undefined : end;
 }
 
-function locked({ destination, project }: LeaseDeps, number: number, { holder, expires }: LeaseObject): LifeboatError {
+function locked(
+  { destination, project }: LeaseDeps,
+  { number, lease: { holder }, end }: { number: number; lease: LeaseObject; end: number },
+): LifeboatError {
+  const ends = new Date(end).toISOString();
   return new LifeboatError('LOCKED', `another agent works on ${project} at ${destination.name}: ${holder}`, {
-    hint: `Wait until it has ended. If it is gone for good, its lease ends at ${expires} by itself; ${leaseKey(project, number)} holds it.`,
+    hint: `Wait until it has ended. If it is gone for good, its lease ends at ${ends} by itself; ${leaseKey(project, number)} holds it.`,
   });
 }
 

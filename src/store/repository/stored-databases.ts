@@ -1,4 +1,4 @@
-import type { Manifest, ManifestSource } from '../objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../objects/manifest.ts';
 
 /** What the snapshots say of the single databases of a server. Pure. */
 
@@ -32,9 +32,10 @@ export function lastWithDatabase(
   source: string,
   database: string,
 ): { snapshot: string; at: string; entry: ManifestSource } | undefined {
-  for (const { id, end, trigger, sources } of snapshots) {
+  for (const manifest of snapshots) {
+    const { id, end, sources } = manifest;
     const entry = sources[source];
-    if (entry && trigger !== 'safety' && holdsDatabase(entry, database)) return { snapshot: id, at: end, entry };
+    if (entry && isRegular(manifest) && holdsDatabase(entry, database)) return { snapshot: id, at: end, entry };
   }
   return undefined;
 }

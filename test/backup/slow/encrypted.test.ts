@@ -158,7 +158,7 @@ describe('what the next run goes by', () => {
     const entry = await commit();
     const lost = await previousTree(memory(publicOnly), SOURCE, last(entry), bench.spool);
     expect(lost.tree).toBeUndefined();
-    expect(lost.warnings).toEqual([expect.stringContaining('everything is stored anew')]);
+    expect(lost.warnings).toEqual([expect.stringContaining('everything is stored again')]);
     expect(lost.warnings[0]).toContain('KEY_MISSING');
     const remembered = state();
     await remembered.cacheIndex(SOURCE, entry.index!.sha256, bench.index);

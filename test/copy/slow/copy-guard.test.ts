@@ -191,7 +191,7 @@ describe('a copy that lets nothing be deleted', () => {
     const [report] = await bench.run({}, { pruning: true });
     expect(report).toMatchObject({ status: 'ok', pruned: { snapshots: 0, refused: { snapshots: 2 } } });
     expect(copyLines([report as CopyReport], new Date(bench.now))).toEqual([
-      '  copy copy is up to date · 2 old snapshots kept by the destination',
+      '  copy copy is up to date · 2 old snapshots that the destination refuses to delete',
     ]);
   });
 

@@ -6,6 +6,7 @@ import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
 import { openRepository, type Snapshot } from '../../../src/store/repository/repository.ts';
 import { CopyBench, DAY, MEDIA } from '../../run/copy-bench.ts';
+import { noSightings } from '../../store/helpers.ts';
 
 let bench: CopyBench;
 beforeEach(() => {
@@ -204,6 +205,7 @@ describe('a copy and others', () => {
     const leaseOf = (home: string) =>
       takeLease({
         ...{ destination: bench.destination('copy'), project: 'shop', home, holder: home, log: silentLog },
+        sightings: noSightings,
         now: () => new Date(bench.now),
       });
     const other = await leaseOf('b');

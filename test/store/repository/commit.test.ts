@@ -44,7 +44,7 @@ test.each<[string, () => unknown, number]>([
     throw failure();
   });
   expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNWRITABLE' } });
-  expect(report.error?.hint?.includes('if it arrives after all') ?? false).toBe(staying > 0);
+  expect(report.error?.hint?.includes('If it arrives') ?? false).toBe(staying > 0);
   expect(await keys(bench.destination(), 'shop/snapshots/')).toHaveLength(staying);
 });
 

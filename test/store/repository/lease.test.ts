@@ -5,6 +5,7 @@ import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Destination } from '../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
+import { openState } from '../../../src/run/state.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { isLeasedToOther, LEASE_MS, type LeaseDeps, takeLease } from '../../../src/store/repository/lease.ts';
 import { takeLeaseOnceThereIsRoom } from '../../../src/store/repository/lease-for-room.ts';
@@ -27,6 +28,7 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const agent = (home: string, over: Partial<LeaseDeps> = {}): LeaseDeps => ({
   ...{ destination, project: 'shop', home, holder: `container of ${home}`, log: silentLog },
+  sightings: openState(join(root, 'states', home)),
   now: () => new Date(clocks[home] ?? NOON),
   ...over,
 });
@@ -227,6 +229,36 @@ describe('clocks that are wrong', () => {
     clocks.b = NOON + 2 * LEASE_MS;
     await takeLease(agent('b'));
     await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
+  test('an end that is dated ahead is bounded across processes, and LOCKED names the true end', async () => {
+    clocks.a = NOON + YEAR;
+    await takeLease(agent('a'));
+    const locked = { code: 'LOCKED', hint: expect.stringContaining(new Date(NOON + LEASE_MS).toISOString()) };
+    await expect(takeLease(agent('b'))).rejects.toMatchObject(locked);
+    const afresh = async () => {
+      vi.resetModules();
+      return import('../../../src/store/repository/lease.ts');
+    };
+    clocks.b = NOON + LEASE_MS - 1;
+    await expect((await afresh()).takeLease(agent('b'))).rejects.toMatchObject(locked);
+    expect(await (await afresh()).isLeasedToOther(agent('b'))).toBe(true);
+    // A clock that was set back begins again, and never waits for longer than the length.
+    clocks.b = NOON - YEAR;
+    await expect((await afresh()).takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b = NOON - YEAR + LEASE_MS;
+    expect(await (await afresh()).isLeasedToOther(agent('b'))).toBe(false);
+    await (await afresh()).takeLease(agent('b'));
+  });
+
+  test('a state that cannot be written bounds it within one process', async () => {
+    clocks.a = NOON + YEAR;
+    await takeLease(agent('a'));
+    const fail = () => Promise.reject(new Error('no space left'));
+    const sightings = { leaseSighting: fail, saveLeaseSighting: fail };
+    await expect(takeLease(agent('b', { sightings }))).rejects.toMatchObject({ code: 'LOCKED' });
+    clocks.b = NOON + LEASE_MS;
+    await takeLease(agent('b', { sightings }));
   });
 
   test('set while the lease is held: the holder goes on', async () => {

@@ -1,7 +1,10 @@
 import { lstat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type ErrorInfo, LifeboatError } from '../../../base/errors.ts';
+import type { DatabaseFacts } from '../facts/facts.ts';
+import { rolesOf } from '../facts/summary.ts';
 import { globalsCommand } from '../server/commands.ts';
+import { quoteIdentifier } from '../server/quote.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 
@@ -45,6 +48,59 @@ export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: 
     await dump(false);
     return [NO_PASSWORDS];
   }
+}
+
+/** What {@link dumpMissingRoles} needs of a database. */
+type DumpedDatabase = Pick<DatabaseFacts, 'name' | 'owner' | 'owners' | 'grantees' | 'settings'>;
+
+/** Runs {@link dumpGlobals}, and returns the roles that existed before and after it, so that the file has them. */
+export async function dumpKnownGlobals(
+  options: DumpGlobalsOptions,
+): Promise<{ warnings: string[]; roles: Set<string> }> {
+  const before = await listRoles(options.tools);
+  const warnings = await dumpGlobals(options);
+  const after = await listRoles(options.tools);
+  return { warnings, roles: new Set([...before].filter((role) => after.has(role))) };
+}
+
+/**
+ * Dumps the globals once more when they lack a role that a dumped database names: globals and databases are not dumped at one
+ * moment, so the role may have been created in between. Returns a warning for each role that is still missing, because
+ * somebody dropped it.
+ *
+ * @param roles those that the globals have
+ * @throws PG_STALLED, EXEC_FAILED
+ */
+export async function dumpMissingRoles(
+  options: DumpGlobalsOptions,
+  databases: readonly DumpedDatabase[],
+  roles: ReadonlySet<string>,
+): Promise<string[]> {
+  if (missingRoles(databases, roles).size === 0) return [];
+  const again = await dumpKnownGlobals(options);
+  const dropped = [...missingRoles(databases, again.roles)].map(
+    ([role, names]) =>
+      `role ${role} was dropped during the backup, and ${names.join(', ')} still names it: a restore to a server without it needs CREATE ROLE ${quoteIdentifier(role)} first`,
+  );
+  return [...again.warnings, ...dropped];
+}
+
+/** The roles that databases name and the globals lack, with these databases. The system's own roles need no creation. */
+function missingRoles(databases: readonly DumpedDatabase[], known: ReadonlySet<string>): Map<string, string[]> {
+  const missing = new Map<string, string[]>();
+  for (const database of databases) {
+    for (const role of new Set(rolesOf(database))) {
+      if (!known.has(role) && !role.startsWith('pg_')) missing.set(role, [...(missing.get(role) ?? []), database.name]);
+    }
+  }
+  return missing;
+}
+
+/** The server is asked rather than the file, which the helper may still change. */
+async function listRoles(tools: Tools): Promise<Set<string>> {
+  const control = await tools.control();
+  const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
+  return new Set(rows.map(({ name }) => name));
 }
 
 /** Puts a file without statements in the place of globals that could not be dumped: a half would look like the whole. */

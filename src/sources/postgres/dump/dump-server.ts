@@ -14,7 +14,7 @@ import type { Tools } from '../server/tools.ts';
 import { dumpDatabase, removeDump } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
-import { dumpGlobals, leaveOutGlobals } from './dump-globals.ts';
+import { dumpKnownGlobals, dumpMissingRoles, leaveOutGlobals } from './dump-globals.ts';
 import { dumpJobs } from './jobs.ts';
 
 export interface DumpServerOptions {
@@ -91,7 +91,25 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   const [first] = missing;
   if (facts.length === 0 && first) throw first.error;
   const { withoutGlobals } = outcomes;
+  const late = outcomes.roles ? await findLateRoles(options, facts, outcomes.roles) : [];
+  warnings.push(...late.filter((text) => !warnings.includes(text)));
   return { compression, databases: facts, missing, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
+}
+
+/** Never fails the run: without the second look, the globals are as of a moment before. */
+async function findLateRoles(
+  { tools, context, source, stallTimeoutMs }: DumpServerOptions,
+  databases: readonly DatabaseFacts[],
+  roles: ReadonlySet<string>,
+): Promise<string[]> {
+  const { spool: directory, signal, log } = context;
+  try {
+    return await dumpMissingRoles({ tools, directory, stallTimeoutMs, signal }, databases, roles);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    log.warn('the roles could not be compared with the databases', { source: source.name, ...errorInfo(error) });
+    return [];
+  }
 }
 
 interface Outcomes {
@@ -100,6 +118,8 @@ interface Outcomes {
   /** of the globals */
   warnings: string[];
   withoutGlobals?: LifeboatError;
+  /** those that the globals have; absent without globals */
+  roles?: ReadonlySet<string>;
 }
 
 /** Large databases one after the other with all workers, then globals and small ones several at a time. */
@@ -139,7 +159,9 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
   const globals: Task = async (signal) => {
     const given = { tools, directory: context.spool, stallTimeoutMs, signal };
     try {
-      outcomes.warnings.push(...(await dumpGlobals(given)));
+      const { warnings, roles } = await dumpKnownGlobals(given);
+      outcomes.warnings.push(...warnings);
+      outcomes.roles = roles;
     } catch (error) {
       if (!(await isOfDatabase(options, error, signal))) throw error;
       context.log.warn('the roles could not be dumped', { source: source.name, ...errorInfo(error) });

@@ -100,7 +100,7 @@ const COLLATIONS = `SELECT format('collation %I.%I is of version %s now, and was
   FROM pg_collation c JOIN pg_namespace n ON n.oid = collnamespace JOIN pg_index i ON c.oid = ANY (i.indcollation::oid[])
   WHERE collversion IS NOT NULL AND collversion <> pg_collation_actual_version(c.oid) GROUP BY c.oid, nspname, collname, collversion`;
 
-/** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link EventTriggers}. */
+/** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link SessionStart}. */
 const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
     evtname, current_user, current_user) AS told
   FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled IN ('O', 'A')

@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
+import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
 /** A database of a server as it is listed before its dump. */
@@ -9,6 +10,8 @@ export interface DatabaseListing {
   size: number;
   /** why nobody can connect to it, in words */
   closed?: string;
+  /** a DROP DATABASE of it was interrupted, and nothing but another one is possible */
+  invalid?: true;
   /** others can be made from it: CREATE DATABASE … TEMPLATE */
   template?: boolean;
 }
@@ -19,8 +22,10 @@ export interface DatabaseListing {
  * known, and 0 (Postgres docs, pg_database_size).
  */
 export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
-  const rows = await session.all<{ name: string; size: string; closed: string | null; template: boolean }>(
-    `SELECT datname AS name, closed, datistemplate AS template,
+  const rows = await session.all<
+    { name: string; size: string; closed: string | null } & Record<'template' | 'invalid', boolean>
+  >(
+    `SELECT datname AS name, closed, datistemplate AS template, datconnlimit = -2 AS invalid,
             CASE WHEN closed IS NULL AND (has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE'))
                  THEN coalesce(pg_database_size(oid), 0) ELSE 0 END::text AS size
        FROM pg_database, LATERAL (SELECT CASE
@@ -28,10 +33,11 @@ export async function listDatabases(session: Session): Promise<DatabaseListing[]
          WHEN NOT datallowconn THEN 'it allows no connections' END AS closed) c
       ORDER BY datname COLLATE "C"`,
   );
-  return rows.map(({ name, size, closed, template }) => ({
+  return rows.map(({ name, size, closed, template, invalid }) => ({
     name,
     size: Number(size),
     ...(closed === null ? {} : { closed }),
+    ...(invalid ? { invalid } : {}),
     ...(template ? { template } : {}),
   }));
 }
@@ -70,6 +76,8 @@ export function missingNamed(planned: PostgresSource, named: string, all: readon
 export interface Aside {
   name: string;
   stored: boolean;
+  /** recognised by its name alone: no restore is remembered that put it aside */
+  forgotten?: true;
 }
 
 /** Every server has these, as initdb makes them. */
@@ -119,14 +127,15 @@ export function chooseDatabases(
         ({ name, closed: why }) =>
           `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
       ),
-      ...aside
-        .filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))
-        .map(
-          ({ name }) =>
-            `database ${name}, which a restore keeps aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`,
-        ),
+      ...aside.filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name)).map(asideWarning),
     ],
   };
+}
+
+function asideWarning({ name, forgotten }: Aside): string {
+  if (forgotten)
+    return `database ${name} is not backed up: by its name, a restore put it aside or did not finish it; drop it, or name it in lifeboat.postgres.databases`;
+  return `database ${name}, which a restore put aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`;
 }
 
 function unknownNames({ containerName, databases = [] }: PostgresSource, all: readonly DatabaseListing[]) {
@@ -140,7 +149,7 @@ function unknownNames({ containerName, databases = [] }: PostgresSource, all: re
 }
 
 /** Why a database that is wanted cannot be dumped, where somebody has to do something about it. */
-function whyNot({ name, closed }: DatabaseListing, { containerName, databases }: PostgresSource) {
+function whyNot({ name, closed, invalid }: DatabaseListing, { containerName, databases }: PostgresSource) {
   // A name that is not UTF-8 arrives with replacement characters and would name another database, or none.
   if (closed === undefined && name.includes('\ufffd')) {
     return new LifeboatError('PG_NAME_UNSUPPORTED', `${containerName} has a database whose name is not UTF-8`, {
@@ -148,15 +157,22 @@ function whyNot({ name, closed }: DatabaseListing, { containerName, databases }:
     });
   }
   if (closed === undefined || databases === undefined) return undefined;
-  return closedError({ name, closed }, containerName, 'take it out of lifeboat.postgres.databases');
+  return closedError(
+    { name, closed, ...(invalid ? { invalid } : {}) },
+    containerName,
+    'take it out of lifeboat.postgres.databases',
+  );
 }
 
+/** The server says of an invalid one: `cannot connect to invalid database`, and `Use DROP DATABASE to drop invalid databases.` */
 function closedError(
-  { name, closed }: Pick<DatabaseListing, 'name' | 'closed'>,
+  { name, closed, invalid }: Pick<DatabaseListing, 'name' | 'closed' | 'invalid'>,
   containerName: string,
   otherwise = 'exclude it (lifeboat.postgres.exclude-databases)',
 ): LifeboatError {
   return new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has a database ${name}, but ${closed}`, {
-    hint: `Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or ${otherwise}.`,
+    hint: invalid
+      ? `It is invalid, and the server only lets it be dropped: DROP DATABASE ${quoteIdentifier(name)}. If you need its data, restore it from an older snapshot. Until then, ${otherwise}.`
+      : `Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or ${otherwise}.`,
   });
 }

@@ -37,3 +37,13 @@ export function collationWarnings(facts: PostgresFacts): string[] {
         `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
     );
 }
+
+/** Returns the roles without which a recorded database is not whole: they own something, have rights, or settings in it. */
+export function rolesOf({
+  owner,
+  owners,
+  grantees = [],
+  settings,
+}: Pick<DatabaseFacts, 'owner' | 'owners' | 'grantees' | 'settings'>): string[] {
+  return [owner, ...owners, ...grantees, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
+}

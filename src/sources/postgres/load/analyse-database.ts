@@ -7,27 +7,27 @@ import { withWatchdog } from '../server/watchdog.ts';
 interface AnalyseOptions {
   tools: Tools;
   database: string;
-  /** how many tables at a time */
+  /** how many tables are analysed at the same time */
   jobs: number;
   stallTimeoutMs: number;
   signal: AbortSignal;
 }
 
-/** What came of {@link analyseDatabase}. */
+/** The result of {@link analyseDatabase}. */
 interface Analysed {
   tables: number;
   ms: number;
   warnings: string[];
 }
 
-/** Fewer tables than this for a session are done sooner than another session is opened. */
+/** Opening another session takes longer than analysing fewer tables than this. */
 const TABLES_PER_SESSION = 8;
 
 /**
- * Makes the planner's statistics of a database that was just filled (Postgres docs, ANALYZE): several tables at a time, the
- * largest first. A partitioned table comes with its partitions. A table that cannot be analysed is a warning.
+ * Creates the planner's statistics of a restored database (Postgres docs, ANALYZE), for several tables at the same time, the largest
+ * first. A partitioned table includes its partitions. A table that cannot be analysed is a warning.
  *
- * Errors: PG_STALLED; PG_UNREACHABLE.
+ * @throws PG_STALLED, PG_UNREACHABLE
  */
 export async function analyseDatabase(options: AnalyseOptions): Promise<Analysed> {
   const { tools, database, signal, stallTimeoutMs } = options;
@@ -53,7 +53,7 @@ export async function analyseDatabase(options: AnalyseOptions): Promise<Analysed
   return { tables, ms: Math.round(performance.now() - begin), warnings };
 }
 
-/** `id`: its OID. Names are for messages: in a database of SQL_ASCII they may be bytes that no text holds. */
+/** `id`: its OID. The names are only for messages: in an SQL_ASCII database, a name may hold bytes that are no valid text. */
 interface Table {
   id: string;
   schema: string;
@@ -78,7 +78,7 @@ async function analyseAll(session: Session, queue: Iterable<Table>, warnings: st
   }
 }
 
-/** Resolves to why the server refused it, if it did. */
+/** Resolves to the error if the server refuses the statement. */
 async function analyse(session: Session, { id }: Table): Promise<unknown> {
   const run = (sql: string) =>
     session.run(sql).then(
@@ -87,14 +87,14 @@ async function analyse(session: Session, { id }: Table): Promise<unknown> {
     );
   const error = await run(analyseStatement(id, ''));
   if (error === undefined || !isRefusal(error)) return error;
-  // With its columns named it passes over expressions of indexes, whose functions may need a search_path.
+  // With a list of columns, ANALYZE skips expressions of indexes, whose functions may need a search_path.
   const columns = `SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
                     WHERE attrelid = ${id} AND attnum > 0 AND NOT attisdropped`;
   const left = await run(analyseStatement(id, ` || ' (' || (${columns}) || ')'`));
   return left === undefined ? undefined : error;
 }
 
-/** The server itself puts the statement together, so that no name goes through the encoding of the client. */
+/** The server itself builds the statement, so no name passes through the encoding of the client. */
 function analyseStatement(id: string, more: string): string {
   return `DO $lifeboat$ BEGIN EXECUTE (SELECT 'ANALYZE ' || format('%I.%I', nspname, relname)${more}
      FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = ${id}); END $lifeboat$`;

@@ -8,23 +8,37 @@ import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
 import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 
-/** What a comparison rests on. */
+/** What a comparison covered. */
 export interface Compared {
   /** rows compared and found equal */
   rows: number;
   /** tables whose rows are not compared */
   uncompared: number;
-  /** why, in words: `2 above 1 GiB` */
+  /** the reasons: `2 above 1 GiB` */
   reasons: string[];
+  /** tables that were left out, `schema.name` */
+  missing: string[];
+  /** tables whose rows were left out in part or entirely */
+  lacking: LackingTable[];
 }
 
-/** In what a correct restore differs from the record. Tables are named by {@link tableKey}. */
+/** A table that has fewer rows than recorded. */
+interface LackingTable {
+  /** `schema.name` */
+  name: string;
+  /** how many rows it lacks */
+  rows: number;
+  /** false where the record is an estimate */
+  exact: boolean;
+}
+
+/** The differences from the record that a correct restore may have. Tables have the names of {@link tableKey}. */
 export interface Allowance {
-  /** partitions whose rows may be in other partitions of the same tree */
+  /** partitions whose rows may be in other partitions of the same table */
   moving?: ReadonlySet<string>;
   /** extensions that are missing */
   extensions?: ReadonlySet<string>;
-  /** tables that are missing, or have no rows */
+  /** tables that are missing, or lack rows */
   tables?: ReadonlySet<string>;
   /** how many objects of a kind may be missing */
   fewer?: ReadonlyMap<keyof ObjectCounts, number>;
@@ -33,8 +47,10 @@ export interface Allowance {
 }
 
 /**
- * Compares a restored database with the record: row counts, extensions, large objects, and how many constraints, indexes and
- * other objects there are. Everything but what `allowance` names has to be equal. PG_RESTORE_FAILED on any difference.
+ * Compares a restored database with the record: row counts, extensions, large objects, and the numbers of constraints, indexes and
+ * other objects. Only the differences in `allowance` are accepted.
+ *
+ * @throws PG_RESTORE_FAILED on any other difference
  */
 export async function compareDatabase(
   session: Session,
@@ -61,27 +77,28 @@ export async function compareDatabase(
       'PG_RESTORE_FAILED',
       `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
       {
-        hint: 'The restored copy was dropped and nothing else was changed; try an older snapshot and report this.',
+        hint: 'The restored copy was dropped, and nothing else was changed. Try an older snapshot, and report this.',
       },
     );
   }
-  return { rows: tables.rows, uncompared: tables.uncompared, reasons: tables.reasons };
+  const { rows, uncompared, reasons, missing, lacking } = tables;
+  return { rows, uncompared, reasons, missing, lacking };
 }
 
 async function compareTables(
   session: Session,
   recorded: DatabaseFacts,
   { moving = new Set(), tables: lacking }: Allowance,
-): Promise<RowsCompared & { reasons: string[] }> {
+): Promise<RowsCompared & Omit<Compared, 'rows' | 'uncompared'>> {
   const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
   const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
-  // A partition that lacks rows may hold some of the others'; then the sum of its tree says nothing.
+  // If a partition lacks rows, the total of its partitioned table is not known either.
   const restored: TableFacts[] = present.map((table) => {
     return { ...table, rows: 0, exact: table.exact && !lacking?.has(tableKey(table)) };
   });
   const why = restored.flatMap((table) => {
     if (table.exact) return [];
-    return lacking?.has(tableKey(table)) ? 'that lack rows, as listed' : uncountedText(table);
+    return lacking?.has(tableKey(table)) ? 'that lack rows' : uncountedText(table);
   });
   const exact = restored.filter((table) => table.exact);
   await session.run('BEGIN READ ONLY');
@@ -92,14 +109,39 @@ async function compareTables(
     return { schema, name, rows, exact, recorded: (present[i] as TableFacts).rows };
   });
   const compared = compareRows(counted, moving.size > 0 ? await readPartitionRoots(session) : new Map(), moving);
-  // The server refuses to count one that is not there, which is no reason to do without the count.
+  // The server refuses to count a missing table, but a missing table is a difference.
   const there = await readTableNames(session);
   const gone = present.filter((table) => !lacking?.has(tableKey(table)) && !there.has(tableKey(table)));
-  const missing = gone.map(({ schema, name }) => `table ${schema}.${name} is missing`);
-  return { ...compared, differences: [...missing, ...compared.differences], reasons: sumUp(why, compared.uncompared) };
+  const differences = [
+    ...gone.map(({ schema, name }) => `table ${schema}.${name} is missing`),
+    ...compared.differences,
+  ];
+  const leftOut = recorded.tables.filter((table) => table.extension === undefined && lacking?.has(tableKey(table)));
+  const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
+  return {
+    ...{ ...compared, differences, reasons: sumUp(why, compared.uncompared) },
+    missing: leftOut.filter((table) => !there.has(tableKey(table))).map(shownName),
+    lacking: await countLacking(session, left),
+  };
 }
 
-/** Each reason once, with how many tables it is of. Where one partition cannot be compared, its whole tree cannot. */
+function shownName({ schema, name }: TableFacts): string {
+  return `${schema}.${name}`;
+}
+
+async function countLacking(session: Session, tables: readonly TableFacts[]): Promise<LackingTable[]> {
+  const now = tables.map((table) => ({ ...table, rows: 0, exact: true }));
+  await session.run('BEGIN READ ONLY');
+  await countRows(session, now);
+  await session.run('ROLLBACK');
+  return tables.flatMap((table, i) => {
+    const { rows, exact } = now[i] as TableFacts;
+    const lacks = table.rows - rows;
+    return lacks > 0 ? [{ name: shownName(table), rows: lacks, exact: table.exact && exact }] : [];
+  });
+}
+
+/** Counts the tables of each reason. If one partition cannot be compared, its whole partitioned table cannot. */
 function sumUp(why: readonly string[], uncompared: number): string[] {
   const counts = new Map<string, number>();
   for (const reason of why) counts.set(reason, (counts.get(reason) ?? 0) + 1);
@@ -115,7 +157,7 @@ async function readTableNames(session: Session): Promise<Set<string>> {
   return new Set(rows.map(tableKey));
 }
 
-/** The topmost partitioned table of each partition, by {@link tableKey}. */
+/** Reads the topmost partitioned table of each partition, by {@link tableKey}. */
 async function readPartitionRoots(session: Session): Promise<Map<string, string>> {
   const rows = await session.all<Record<'schema' | 'name' | 'rootSchema' | 'rootName', string>>(
     `SELECT n.nspname AS schema, c.relname AS name, rn.nspname AS "rootSchema", r.relname AS "rootName"
@@ -126,9 +168,35 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }
 
-/** What was compared with the record, and what could not be: `61 tables, 1,523,118 rows compared and equal`. */
-export function comparison({ tables, rows, uncompared, reasons }: Compared & { tables: number }): string {
-  const equal = `${plural(tables, 'table')}, ${plural(rows, 'row')} compared and equal`;
-  if (uncompared === 0) return equal;
-  return `${equal}; the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`;
+/** How many tables a text names. */
+const NAMED = 5;
+
+/**
+ * Says what was compared with the record, what could not be compared, and what is missing: `61 tables, 1,523,118 rows compared and equal`.
+ *
+ * @param tables how many tables the database has
+ */
+export function comparison({
+  tables,
+  rows,
+  uncompared,
+  reasons,
+  missing,
+  lacking,
+}: Compared & { tables: number }): string {
+  const parts = [`${plural(tables - lacking.length, 'table')}, ${plural(rows, 'row')} compared and equal`];
+  if (missing.length > 0) parts.push(`${plural(missing.length, 'table')} missing: ${someOf(missing)}`);
+  if (lacking.length > 0) {
+    const lost = lacking.reduce((sum, table) => sum + table.rows, 0);
+    const about = lacking.every(({ exact }) => exact) ? '' : 'about ';
+    const names = lacking.map(({ name }) => name);
+    parts.push(`${about}${plural(lost, 'row')} missing in ${plural(lacking.length, 'table')}: ${someOf(names)}`);
+  }
+  if (uncompared > 0) parts.push(`the rows of ${plural(uncompared, 'table')} are not compared: ${reasons.join(', ')}`);
+  return parts.join('; ');
+}
+
+function someOf(names: readonly string[]): string {
+  const more = names.length - NAMED;
+  return `${names.slice(0, NAMED).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }

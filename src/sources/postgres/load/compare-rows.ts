@@ -1,31 +1,31 @@
 import { plural } from '../../../report/format.ts';
-import type { ArchiveEntry } from './archive.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 
-/** One table of a restored database: its rows as counted, and as recorded. */
+/** A table of a restored database, with its counted and its recorded rows. */
 interface CountedTable {
   schema: string;
   name: string;
   rows: number;
   recorded: number;
-  /** false when the record is an estimate: then `rows` was not counted */
+  /** false if the record is an estimate; `rows` is not counted then */
   exact: boolean;
 }
 
-/** A table's identity, whatever characters its names hold. */
+/** Returns a key for a table that is unique whatever characters its names hold. */
 export function tableKey({ schema, name }: { schema: string; name: string }): string {
   return JSON.stringify([schema, name]);
 }
 
 /**
- * The topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined where it loads
- * them directly. `pg_dump` takes that way where a hash depends on OIDs, as that of an enum does (forcePartitionRootLoad in
- * pg_dump.c): the rows may rightly land in other partitions than they came from.
+ * Returns the topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined if it loads
+ * them directly. `pg_dump` loads through that table if a hash depends on OIDs, for example the hash of an enum (forcePartitionRootLoad
+ * in pg_dump.c). Such rows may correctly end up in other partitions.
  */
 export function rootOfLoad({ kind, definition }: ArchiveEntry): string | undefined {
   return kind === 'TABLE DATA' ? /^-- load via partition root ([^\n]+)/.exec(definition)?.[1] : undefined;
 }
 
-/** The partitions whose rows a dump loads through the topmost table, as {@link tableKey} names them. */
+/** Returns the partitions whose rows a dump loads through the topmost table, by {@link tableKey}. */
 export function loadedThroughRoot(entries: readonly ArchiveEntry[]): Set<string> {
   return new Set(
     entries
@@ -34,22 +34,22 @@ export function loadedThroughRoot(entries: readonly ArchiveEntry[]): Set<string>
   );
 }
 
-/** What a comparison of rows came to. */
+/** The result of a comparison of rows. */
 export interface RowsCompared {
-  /** in words */
+  /** as messages */
   differences: string[];
-  /** compared and found equal */
+  /** rows that were compared and are equal */
   rows: number;
   /** tables that could not be compared */
   uncompared: number;
 }
 
 /**
- * Compares row counts with their record, table by table. Where rows may move between partitions, the sum over the topmost
- * table decides; it is not known where the count of one of its partitions is an estimate.
+ * Compares row counts with the record, table by table. If rows may move between partitions, compares the total of the topmost table.
+ * That total is not known if the count of one of its partitions is an estimate.
  *
  * @param roots the topmost partitioned table of each partition, by {@link tableKey}
- * @param moving partitions whose rows may be in other ones now
+ * @param moving partitions whose rows may be in other partitions now
  */
 export function compareRows(
   tables: readonly CountedTable[],

@@ -5,8 +5,9 @@ import type { Session } from '../server/session.ts';
 import { serverWords, sqlState } from '../server/sql-state.ts';
 
 /**
- * The statement that makes an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE), for a
- * server of that version.
+ * Builds the statement that creates an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE).
+ *
+ * @param versionNumber of the server: 170002
  */
 export function createDatabase(
   name: string,
@@ -28,15 +29,15 @@ export function createDatabase(
   } else if (recorded.provider === 'builtin') {
     parts.push('LOCALE_PROVIDER builtin', `BUILTIN_LOCALE ${quoteLiteral(recorded.locale ?? '')}`);
   } else if (versionNumber >= 150000) {
-    // Else it would be that of the template, which is whatever the cluster was made with.
+    // The default is the provider of the template, which depends on how the cluster was created.
     parts.push('LOCALE_PROVIDER libc');
   }
   return parts.join(' ');
 }
 
 /**
- * Why a server refused {@link createDatabase}, with what to do where the server's answer tells (Postgres docs, appendix A).
- * PG_NO_SPACE, PG_RESTORE_FAILED; an error that is no answer of the server is handed back.
+ * Converts the error of a refused {@link createDatabase} to PG_NO_SPACE or PG_RESTORE_FAILED, with a hint if the SQLSTATE gives the
+ * cause (Postgres docs, appendix A). Returns an error that is no answer of the server unchanged.
  */
 export function createFailed(error: unknown, recorded: DatabaseFacts): unknown {
   const state = sqlState(error);
@@ -45,7 +46,7 @@ export function createFailed(error: unknown, recorded: DatabaseFacts): unknown {
   const hint = createHint(state, words, recorded);
   return new LifeboatError(
     state === '53100' ? 'PG_NO_SPACE' : 'PG_RESTORE_FAILED',
-    `a database like ${recorded.name} cannot be made: ${words}`,
+    `a database like ${recorded.name} cannot be created: ${words}`,
     { cause: error, ...(hint === undefined ? {} : { hint }) },
   );
 }
@@ -57,27 +58,27 @@ function createHint(
 ): string | undefined {
   // read_only_sql_transaction
   if (state === '25006') return 'The server is a standby, or set to be read-only: restore into the primary.';
-  if (state === '53100') return 'Make room first: `lifeboat status` shows what former restores keep.';
+  if (state === '53100') return 'Free space first: `lifeboat status` shows the data that earlier restores put aside.';
   if (state === '42501') {
-    // Version 16 and newer ask for SET ROLE, older ones for membership.
+    // Version 16 and newer require SET ROLE, older ones membership.
     return /SET ROLE|must be (?:a )?member of role/.test(words)
       ? `The database belongs to ${owner}, and the role that Lifeboat uses may not act for it: GRANT ${quoteIdentifier(owner)} TO that role, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).`
       : 'Give the role CREATEDB, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
   }
-  // wrong_object_type and invalid_parameter_value are what it says of locales and encodings that it lacks or that do not fit.
+  // wrong_object_type and invalid_parameter_value: the server lacks the locale, or the encoding does not match it.
   if ((state === '42809' || state === '22023') && /locale|collat|encoding|ICU|LC_/i.test(words)) {
     return `The database has encoding ${encoding} and locale ${locale ?? collate}: use an image that has them.`;
   }
   return undefined;
 }
 
-/** A statement, and what it is about in words that hold no value: settings may be secrets. */
+/** Statements, and a description without values: settings may be secrets. */
 interface PropertyStatement {
   sql: string[];
   about: string;
 }
 
-/** What `pg_dump` keeps outside the database it dumps: limits, comment, settings and grants of the database itself. */
+/** Builds the statements for what a dump of one database does not hold: its limit, comment, settings and grants. */
 function databaseProperties(name: string, recorded: DatabaseFacts): PropertyStatement[] {
   const database = quoteIdentifier(name);
   const statements: PropertyStatement[] = [];
@@ -105,7 +106,7 @@ function databaseProperties(name: string, recorded: DatabaseFacts): PropertyStat
   return [...statements, ...grants(database, recorded)];
 }
 
-/** In the order of the recorded list, each by the role that granted it. */
+/** Builds the grants in the recorded order, each by the role that granted it. */
 function grants(database: string, recorded: DatabaseFacts): PropertyStatement[] {
   if (recorded.grants === null) return [];
   const revoke = `REVOKE ALL ON DATABASE ${database} FROM PUBLIC, ${quoteIdentifier(recorded.owner)}`;
@@ -124,8 +125,8 @@ function grants(database: string, recorded: DatabaseFacts): PropertyStatement[] 
 }
 
 /**
- * Settings whose value is a list of names (GUC_LIST_QUOTE, pg_dump's variable_is_guc_list_quote): the catalogue has them
- * quoted already, and quoting the whole again would make one name of the list.
+ * Settings whose value is a list of names (GUC_LIST_QUOTE, pg_dump's variable_is_guc_list_quote). The catalogue holds each name
+ * quoted; quoting the whole list again would turn it into one name.
  */
 const LIST_SETTINGS = new Set([
   'local_preload_libraries',
@@ -136,7 +137,7 @@ const LIST_SETTINGS = new Set([
   'unix_socket_directories',
 ]);
 
-/** `name TO value` from the catalogue's `name=value`. */
+/** Converts the catalogue's `name=value` to `name TO value`. */
 function setting(entry: string): string {
   const at = entry.indexOf('=');
   const name = entry.slice(0, at);
@@ -150,12 +151,12 @@ function setting(entry: string): string {
   return `${key} TO ${names.map(quoteLiteral).join(', ') || "''"}`;
 }
 
-/** A server of a newer version may not know a setting any more: told, but no reason to have no database. */
+/** Sets the recorded properties of a database. A property that cannot be set is a warning: a newer server may not know a setting. */
 export async function setProperties(control: Session, recorded: DatabaseFacts, working: string): Promise<string[]> {
   const warnings: string[] = [];
   for (const { sql, about } of databaseProperties(working, recorded)) {
     try {
-      // One query, so that all of it or nothing holds.
+      // One query is one transaction.
       await control.run(sql.join('; '));
     } catch (error) {
       if (!hasCode(error, 'PG_QUERY')) throw error;

@@ -4,15 +4,15 @@ import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 
-/** How often a drop is tried while something comes back to the database, and how long it waits between, milliseconds. */
+/** How often a drop is tried while sessions reconnect, and how long it waits between attempts, milliseconds. */
 const DROP_ATTEMPTS = 30;
 const RETRY_MS = 100;
 
 /**
- * Drops a database, and with it what Postgres would refuse to drop it for: sessions, its being a template, logical decoding of it that is
- * under way, and subscriptions in it. Resolves also when it is gone.
+ * Drops a database, if it exists. First removes everything for which Postgres refuses to drop it: sessions, the template flag, active
+ * logical decoding, and subscriptions.
  *
- * @returns the subscriptions that were dropped with it; what they use on their publishers, a replication slot each, stays
+ * @returns the dropped subscriptions; the replication slot of each on its publisher stays
  */
 export async function dropDatabase(tools: Tools, name: string, signal: AbortSignal): Promise<string[]> {
   const control = await tools.control(name);
@@ -27,7 +27,7 @@ export async function dropDatabase(tools: Tools, name: string, signal: AbortSign
   if (template) await control.run(`ALTER DATABASE ${quoteIdentifier(name)} IS_TEMPLATE false`);
   for (let attempt = 1; ; attempt++) {
     try {
-      // A walsender is no session to FORCE, but ends like one.
+      // FORCE does not end walsenders.
       await endWalsenders(control, name);
       await control.run(`DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`);
       return names;
@@ -46,7 +46,7 @@ async function endWalsenders(control: Session, name: string): Promise<void> {
   );
 }
 
-/** Without asking their publishers, which may be away or have other subscribers of the same slot by now. */
+/** Drops subscriptions without contacting their publishers, which may be down, or whose slots another subscriber may use. */
 async function dropSubscriptions(
   tools: Tools,
   database: string,

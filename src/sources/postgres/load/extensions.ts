@@ -3,24 +3,24 @@ import type { DatabaseFacts } from '../facts/facts.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
-/** What extensions ask for around `pg_restore` of one database. */
+/** What extensions require before and after `pg_restore` of one database. */
 export interface ExtensionCare {
-  /** how many workers `pg_restore` may have */
+  /** the number of workers of `pg_restore` */
   jobs: number;
-  /** extensions that cannot be made under a working name, and the schemas that hold nothing but their things */
+  /** extensions that cannot be created under a working name, and the schemas that hold only their objects */
   leftOut: { extension: string; schema: string }[];
-  /** what to tell of those */
+  /** about these extensions */
   warnings: string[];
-  /** To be called with a session on the working database before `pg_restore`. */
+  /** Prepares the working database. Called before `pg_restore`. */
   before(session: Session): Promise<void>;
-  /** The same after it. */
+  /** Completes the working database. Called after `pg_restore`. */
   after(session: Session): Promise<void>;
 }
 
 /**
- * pg_cron can only be made in the database that cron.database_name names, so never in one that is built under a working
- * name. TimescaleDB is to be told of a restore before and after it, and has to be there before in the version that was
- * dumped; with several workers its catalogue does not come back right.
+ * Returns what the extensions of a recorded database require. pg_cron can only be created in the database that cron.database_name
+ * names, so never under a working name. TimescaleDB must exist before `pg_restore` in the dumped version, requires calls before and
+ * after it, and its catalogue cannot be restored by several workers.
  */
 export function careFor({ name, extensions }: Pick<DatabaseFacts, 'name' | 'extensions'>, jobs: number): ExtensionCare {
   const timescale = extensions.find((extension) => extension.name === 'timescaledb');
@@ -31,7 +31,7 @@ export function careFor({ name, extensions }: Pick<DatabaseFacts, 'name' | 'exte
     leftOut: cron ? [{ extension: 'pg_cron', schema: 'cron' }] : [],
     warnings: cron
       ? [
-          `database ${name}: pg_cron and its jobs are left out, because it can only be made under the database's final name: run CREATE EXTENSION pg_cron there, and schedule the jobs again (they are in cron.job of the data that was replaced, and in the dump that --to-directory gives)`,
+          `database ${name}: pg_cron and its jobs are left out, because it can only be created under the database's final name: run CREATE EXTENSION pg_cron there, and schedule the jobs again (they are in cron.job of the data that was replaced, and in the dump that --to-directory writes)`,
         ]
       : [],
     before: timescale ? (session) => beforeTimescale(session, timescale) : nothing,
@@ -50,7 +50,7 @@ async function beforeTimescale(
   await session
     .run(`CREATE EXTENSION timescaledb WITH SCHEMA ${quoted} VERSION ${quoteLiteral(version)}`)
     .catch((error: unknown) => {
-      throw new LifeboatError('PG_RESTORE_FAILED', `TimescaleDB ${version} cannot be set up`, {
+      throw new LifeboatError('PG_RESTORE_FAILED', `TimescaleDB ${version} cannot be created`, {
         cause: error,
         hint: 'Use an image that has that version of TimescaleDB, and update the extension after the restore. Nothing was changed.',
       });
@@ -59,8 +59,8 @@ async function beforeTimescale(
 }
 
 /**
- * A list as `pg_restore --list` prints it, without some extensions: their own entries, and whatever is in their schema.
- * What others have that needs them is left in, and fails.
+ * Removes extensions from a list of `pg_restore --list`: their own entries, and all entries in their schema. Other objects that need
+ * the extension stay in the list, and fail.
  */
 export function listWithout(list: string, leftOut: ExtensionCare['leftOut']): string {
   const lines = list.split('\n').filter((line) => {

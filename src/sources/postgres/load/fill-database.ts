@@ -2,56 +2,56 @@ import path from 'node:path';
 import { LifeboatError } from '../../../base/errors.ts';
 import type { SkippedObject } from '../../../report/events.ts';
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
+import { describeFailure, type Failure, failureText, isSharedMemory } from '../archive/restore-failures.ts';
+import { listedIds, readEntries, restorePasses } from '../archive/restore-passes.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { listCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
 import { type Tools, withSession } from '../server/tools.ts';
-import type { ArchiveEntry } from './archive.ts';
 import type { Allowance } from './compare-database.ts';
 import { careFor, listWithout } from './extensions.ts';
-import { fillWithoutChecks } from './heal-checks.ts';
+import { fillWithoutConstraints } from './heal-constraints.ts';
 import { healFailures, isHealable } from './heal-failures.ts';
 import { grantIds, grantOneByOne } from './heal-grants.ts';
 import { allowanceFor } from './restore-allowance.ts';
-import { describeFailure, type Failure, failureText, isSharedMemory } from './restore-failures.ts';
-import { listedIds, readEntries, restorePasses } from './restore-passes.ts';
 import { subscriptionWarnings } from './restore-warnings.ts';
-import { type RunRestoreOptions, runRestore, TangledError } from './run-restore.ts';
 
 interface FillOptions {
   tools: Tools;
   /** the fetched tree, as the agent and the helper both see it */
   tree: string;
-  /** directory into which the helper may write, likewise */
+  /** directory into which the helper may write, as the agent and the helper both see it */
   scratch: string;
   jobs: number;
   stallTimeoutMs: number;
   signal: AbortSignal;
-  /** what the server refuses is left out, instead of being the end */
+  /** leave out the objects that the server refuses, instead of failing */
   skipFailed: boolean;
-  /** roles with rights on something that the server lacks: the restore goes on without these rights */
+  /** roles that have rights on objects and that the server lacks: the restore leaves these rights out */
   missingRoles: readonly string[];
-  /** the tablespaces of the dump are there; else everything goes into the default one */
+  /** the server has the tablespaces of the dump; else everything goes into the default one */
   tablespaces: boolean;
-  /** bytes that the database has grown to, about once a second */
+  /** Receives the size of the database, bytes, about once a second. */
   grown(bytes: number): void;
 }
 
-/** What came of {@link fillDatabase}. */
+/** The result of {@link fillDatabase}. */
 interface Filled {
-  /** in what the database may differ from the record now */
+  /** the differences from the record that the database may have */
   allowance: Allowance;
-  /** what the server refused, with `skipFailed` */
+  /** the objects that the server refused, with `skipFailed` */
   skipped: SkippedObject[];
   warnings: string[];
 }
 
 /**
- * Runs `pg_restore` of a recorded database into an empty one, after what its extensions ask for. Materialized views come last:
- * one that cannot be refreshed is a warning. What else the server refuses is tried in another way where there is one.
+ * Runs `pg_restore` of a recorded database into an empty one. Materialized views come last; a view that cannot be refreshed is a
+ * warning. Other objects that the server refuses are tried again in another way if there is one.
  *
- * Errors: {@link TangledError} with more than one job, where it is not certain what failed; PG_RESTORE_FAILED with the first
- * objects that are refused, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; those of a session.
+ * @throws {@link TangledError} with more than one job, if it is not certain which objects failed; PG_RESTORE_FAILED with the first
+ * refused objects, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; the errors of a session
  */
 export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts, name: string): Promise<Filled> {
   const { tools, signal, tree } = options;
@@ -80,12 +80,12 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const granted = await grantOneByOne(() => tools.session(name, signal), recorded.name, granting);
   const {
     failures: left,
-    unchecked,
+    lost: constraints,
     gone,
   } = options.skipFailed
-    ? await fillWithoutChecks(run, entries, granted.failures)
-    : { failures: granted.failures, unchecked: [], gone: 0 };
-  const skipped = [...refused(options, recorded, entries, left), ...unchecked];
+    ? await fillWithoutConstraints(run, entries, granted.failures)
+    : { failures: granted.failures, lost: [], gone: 0 };
+  const skipped = [...refused(options, recorded, entries, left), ...constraints];
   const unrefreshed: Failure[] = [];
   for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
@@ -103,7 +103,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   };
 }
 
-/** What is the same for every `pg_restore` of one database. */
+/** Returns the options that all calls of `pg_restore` for one database share. */
 function describeRun(
   { tools, tree, scratch, signal, stallTimeoutMs, tablespaces, grown }: FillOptions,
   recorded: DatabaseFacts,
@@ -121,7 +121,7 @@ function describeRun(
   };
 }
 
-/** Refreshing once more does no harm. */
+/** Refreshes materialized views, again with one worker if it is not certain which one failed. */
 async function refresh(run: RunRestoreOptions, list: string | undefined): Promise<Failure[]> {
   return runRestore(run, given(list)).catch((error: unknown) => {
     if (!(error instanceof TangledError)) throw error;
@@ -131,10 +131,10 @@ async function refresh(run: RunRestoreOptions, list: string | undefined): Promis
 
 const given = (list: string | undefined) => (list === undefined ? {} : { list });
 
-/** How many objects an error names. */
+/** The most objects that an error names. */
 const NAMED = 3;
 
-/** What the server refused. PG_RESTORE_FAILED unless that is to be skipped. */
+/** Describes the objects that the server refused. @throws PG_RESTORE_FAILED unless they are skipped */
 function refused(
   { skipFailed }: FillOptions,
   { name }: DatabaseFacts,
@@ -154,11 +154,11 @@ function refused(
   throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
     hint: shared
       ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
-      : '--skip-failed restores everything else and lists what it leaves out; --table brings single tables back into the present database.',
+      : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables that need nothing of that into the present database.',
   });
 }
 
-/** Those whose view is missing are known by that. */
+/** Leaves out views that are missing: they are reported already. */
 function unrefreshedWarnings(
   { name }: DatabaseFacts,
   entries: readonly ArchiveEntry[],
@@ -169,7 +169,7 @@ function unrefreshedWarnings(
     const entry = entries.find((candidate) => candidate.dumpId === dumpId);
     if (!entry || entry.dependencies.some((id) => missing.has(id))) return [];
     return [
-      `database ${name}: materialized view ${entry.schema}.${entry.tag} is there but empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
+      `database ${name}: materialized view ${entry.schema}.${entry.tag} exists but is empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
     ];
   });
 }

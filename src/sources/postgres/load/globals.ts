@@ -17,19 +17,20 @@ import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 
-/** What {@link loadGlobals} did. */
+/** The result of {@link loadGlobals}. */
 interface GlobalsResult {
   created: string[];
-  /** left as they are: they existed */
+  /** roles that existed, and are unchanged */
   kept: string[];
   warnings: string[];
 }
 
 /**
- * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes,
- * settings and memberships; only what the roles named need (see {@link statementsFor}), where `roles` is given. A role that
- * exists is left as it is (see {@link chooseStatements}): a restore never changes a password that somebody uses. Statement
- * texts never reach an error or a log, since they hold password hashes.
+ * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes, settings and
+ * memberships. A role that exists stays as it is (see {@link chooseStatements}): a restore never changes a password in use. The texts
+ * of statements never reach an error or a log, because they hold password hashes.
+ *
+ * @param roles create only what these roles need, see {@link statementsFor}; absent: all roles
  */
 export async function loadGlobals(session: Session, sql: string, roles?: readonly string[]): Promise<GlobalsResult> {
   const present = await readRoles(session);
@@ -56,7 +57,7 @@ export async function loadGlobals(session: Session, sql: string, roles?: readonl
   return result;
 }
 
-/** What keeps people from logging in after a restore, with the command that mends it. */
+/** Warns of roles that cannot log in or lack memberships after a restore, with the command that repairs it. */
 async function leftOutWarnings(
   session: Session,
   all: readonly string[],
@@ -74,7 +75,7 @@ async function leftOutWarnings(
     ...(missing.length === 0
       ? []
       : [
-          `roles ${missing.join(', ')} of the snapshot could log in, and are left out, since nothing restored needs them: --globals brings them`,
+          `roles ${missing.join(', ')} of the snapshot could log in, and are left out, because no restored object needs them: --globals restores them`,
         ]),
     ...lacking.map(
       ({ group, member }) =>
@@ -83,12 +84,14 @@ async function leftOutWarnings(
   ];
 }
 
-/** Attributes that only a superuser may give or refuse (up to version 15 whatever the value). */
+/** Attributes that only a superuser may set (up to version 15 whatever the value). */
 const SUPERUSERS_ONLY = / (NO)?(SUPERUSER|REPLICATION|BYPASSRLS)\b/g;
 
 /**
- * Runs a step; resolves to its error. What this role may not do is left out: the grantor of a grant, attributes that only a
- * superuser may give; `lost` says what a new role lacks by that.
+ * Runs a step. Tries again without the parts that this role may not execute: the grantor of a grant, and attributes that only a
+ * superuser may set.
+ *
+ * @returns `error` if the step failed; `lost`: the attributes that a new role lacks
  */
 async function attempt(session: Session, { sql, role, creates }: Step): Promise<{ error?: unknown; lost?: string }> {
   const run = (text: string) =>
@@ -124,8 +127,8 @@ async function readRoles(session: Session): Promise<RolesPresent> {
 }
 
 /**
- * A server that logs statements, or samples them, would log password hashes with them. Only a superuser may turn that off;
- * others get a try.
+ * Turns off the logging of statements for the session, because statements hold password hashes. Only a superuser may do that; for
+ * other roles it is an attempt.
  */
 async function keepOutOfServerLog(session: Session): Promise<void> {
   const settings = [
@@ -139,7 +142,7 @@ async function keepOutOfServerLog(session: Session): Promise<void> {
   for (const setting of settings) await session.run(`SET ${setting}`).catch(() => undefined);
 }
 
-/** Who is a member of whom on a server, apart from what the system has made. */
+/** Reads the memberships of roles on a server, without those of the system. */
 export function readMemberships(session: Session): Promise<Membership[]> {
   return session.all<Membership>(
     `SELECT g.rolname AS group, m.rolname AS member FROM pg_auth_members a

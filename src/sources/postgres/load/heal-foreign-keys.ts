@@ -1,9 +1,9 @@
+import type { ArchiveEntry } from '../archive/archive.ts';
+import type { Failure } from '../archive/restore-failures.ts';
 import { isRefusal } from '../facts/count-rows.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
-import type { ArchiveEntry } from './archive.ts';
-import type { Failure } from './restore-failures.ts';
 
 interface ForeignKey {
   schema: string;
@@ -13,7 +13,7 @@ interface ForeignKey {
   comment: string | null;
 }
 
-/** Of some tables, and of the tables whose partitions they are (pg_constraint: conparentid is 0 for the key itself). */
+/** Foreign keys of tables, and of the tables whose partitions these are (pg_constraint: conparentid is 0 for the key itself). */
 const KEYS = `WITH filled AS (SELECT to_regclass(t) AS id FROM unnest($1::text[]) t)
   SELECT nspname AS schema, relname AS table, conname AS name, pg_get_constraintdef(c.oid) AS definition,
          obj_description(c.oid, 'pg_constraint') AS comment
@@ -23,8 +23,8 @@ const KEYS = `WITH filled AS (SELECT to_regclass(t) AS id FROM unnest($1::text[]
    ORDER BY 1, 2, 3`;
 
 /**
- * Has the server check the foreign keys of tables that were filled while no trigger fired, and so no foreign key was looked at: each is
- * made anew. Where the rows do not hold to it, the key is left out and is a failure, as if it had been made after the rows.
+ * Checks the foreign keys of tables that were filled while no trigger fired, by creating each one again. A key that the rows violate is
+ * dropped, and is a failure.
  *
  * @param filled the entries of these rows
  */
@@ -37,7 +37,7 @@ export async function checkForeignKeys(
   const tables = filled.map(({ schema, tag }) => quoteTable(schema, tag));
   const failures: Failure[] = [];
   for (const key of await session.all<ForeignKey>(KEYS, [tables])) {
-    const words = await makeAnew(session, key);
+    const words = await recreate(session, key);
     if (words === undefined) continue;
     const entry = entries.find(
       ({ kind, schema, tag }) =>
@@ -49,15 +49,15 @@ export async function checkForeignKeys(
   return failures;
 }
 
-/** Resolves to why the server refused it, if it did: then the key is gone. */
-async function makeAnew(session: Session, key: ForeignKey): Promise<string | undefined> {
+/** Creates a key again. Resolves to the server's words if the server refuses it; the key is dropped then. */
+async function recreate(session: Session, key: ForeignKey): Promise<string | undefined> {
   const table = quoteTable(key.schema, key.table);
   const name = quoteIdentifier(key.name);
   const drop = `ALTER TABLE ${table} DROP CONSTRAINT ${name}`;
   const comment =
     key.comment === null ? '' : `; COMMENT ON CONSTRAINT ${name} ON ${table} IS ${quoteLiteral(key.comment)}`;
   try {
-    // One query, so that all of it or nothing holds.
+    // One query is one transaction.
     await session.run(`${drop}; ALTER TABLE ${table} ADD CONSTRAINT ${name} ${key.definition}${comment}`);
     return undefined;
   } catch (error) {

@@ -1,35 +1,35 @@
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
+import type { Failure } from '../archive/restore-failures.ts';
 import { isRefusal } from '../facts/count-rows.ts';
 import { splitStatements } from '../facts/globals-statements.ts';
 import type { Session } from '../server/session.ts';
-import type { ArchiveEntry } from './archive.ts';
-import type { Failure } from './restore-failures.ts';
 
-/** Privileges: `pg_restore` sends those of one object as one query, so that one role that is missing takes all of them. */
+/** Kinds of privileges. `pg_restore` sends those of one object as one query, so a single missing role makes all of them fail. */
 const GRANTS = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL'];
 
-/** Which grants failed, of all entries of a dump, and the roles that the server lacks. */
+/** The failures of a dump, and the roles that the server lacks. */
 interface LostGrants {
   entries: readonly ArchiveEntry[];
   failures: readonly Failure[];
   missing: readonly string[];
 }
 
-/** Dump ids of what {@link grantOneByOne} can help with. */
+/** Returns the dump ids of the entries that {@link grantOneByOne} can repair. */
 export function grantIds(entries: readonly ArchiveEntry[]): Set<number> {
   return new Set(entries.filter(({ kind }) => GRANTS.includes(kind)).map(({ dumpId }) => dumpId));
 }
 
-/** What {@link grantOneByOne} came to. */
+/** The result of {@link grantOneByOne}. */
 interface Granted {
-  /** what failed otherwise */
+  /** the other failures */
   failures: Failure[];
   warnings: string[];
 }
 
 /**
- * Runs the grants of objects that failed once more, statement by statement: a role that the server lacks loses its own rights,
- * and takes those of no other role. Rejects only when the session is lost.
+ * Runs failed grants again, statement by statement, so a missing role only loses its own rights. Rejects only if the session is
+ * lost.
  */
 export async function grantOneByOne(
   session: () => Promise<Session>,
@@ -50,7 +50,7 @@ export async function grantOneByOne(
   return {
     failures: failures.filter(({ dumpId }) => !healed.has(dumpId)),
     warnings: [
-      `database ${database}: the server lacks roles that had rights in it (${named}), so their rights on ${plural(grants.length, 'object')} are left out: create the roles and grant them these`,
+      `database ${database}: the server lacks roles that had rights in it (${named}), so their rights on ${plural(grants.length, 'object')} are left out: create the roles and grant them these rights`,
     ],
   };
 }
@@ -59,7 +59,7 @@ async function grant(session: Session, statements: readonly string[]): Promise<v
   try {
     let isLost = false;
     for (const statement of statements) {
-      // What a grantor that is missing gave must not come from somebody else.
+      // Another role must not grant the rights of a missing grantor.
       if (isLost && !statement.startsWith('RESET ')) continue;
       isLost = false;
       await session.run(statement).catch((error: unknown) => {

@@ -9,17 +9,17 @@ interface Table {
 
 const quoted = ({ schema, name }: Table) => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 
-/** What {@link standIn} did, for {@link fillThroughRoot}. */
+/** The result of {@link standIn}, for {@link fillThroughRoot}. */
 export interface StoodIn {
   table: Table;
-  /** the name that the partition has meanwhile */
+  /** the temporary name of the partition */
   aside: string;
 }
 
 /**
- * Puts a plain table with the columns of a partition in its place, so that it takes rows of any kind.
+ * Replaces a partition by a plain table with the same columns, which accepts all rows.
  *
- * @param number tells the partitions of one restore apart
+ * @param number unique for each partition of one restore
  */
 export async function standIn(session: Session, table: Table, number: number): Promise<StoodIn> {
   const aside = `lifeboat_set_aside_${number}`;
@@ -31,8 +31,8 @@ export async function standIn(session: Session, table: Table, number: number): P
 }
 
 /**
- * Undoes {@link standIn}, and puts the rows that came meanwhile through the topmost partitioned table. Resolves to why the
- * server refused them, if it did: then the partition is back, without them.
+ * Reverses {@link standIn}, and inserts the rows of the plain table through the topmost partitioned table. Resolves to the server's
+ * words if the server refuses them; the partition has no rows then.
  */
 export async function fillThroughRoot(session: Session, { table, aside: name }: StoodIn): Promise<string | undefined> {
   const aside = quoted({ ...table, name });
@@ -43,7 +43,7 @@ export async function fillThroughRoot(session: Session, { table, aside: name }: 
        FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
       WHERE r.oid = pg_partition_root(${quoteLiteral(aside)}::regclass)`,
   );
-  // A query of its own is a transaction of its own.
+  // A separate query is a separate transaction.
   const refused = await session
     .run(`INSERT INTO ${root} (${columns}) OVERRIDING SYSTEM VALUE SELECT ${columns} FROM ${quoted(table)}`)
     .then(

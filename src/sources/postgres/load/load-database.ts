@@ -1,5 +1,6 @@
 import type { SkippedObject } from '../../../report/events.ts';
 import { formatDuration, plural } from '../../../report/format.ts';
+import { TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
@@ -18,7 +19,6 @@ import {
   targetState,
 } from './load-plan.ts';
 import { extensionRowWarnings } from './restore-warnings.ts';
-import { TangledError } from './run-restore.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import { prepareTablespaces } from './tablespaces.ts';
 
@@ -27,57 +27,53 @@ export interface LoadOptions {
   facts: PostgresFacts;
   /** the fetched tree, as the agent and the helper both see it */
   tree: string;
-  /** directory into which the helper may write, likewise */
+  /** directory into which the helper may write, as the agent and the helper both see it */
   scratch: string;
   /** suffix for the working names, from the run: `4f1c9a` */
   id: string;
   jobs: number;
-  /** what the server refuses is left out, instead of being the end of its database */
+  /** leave out the objects that the server refuses, instead of failing */
   skipFailed: boolean;
   stallTimeoutMs: number;
   signal: AbortSignal;
   step(text: string): void;
-  /** hears how large the database is that is being built, and how large it was; bytes */
+  /** Receives the size of the database that is being built, and its recorded size; bytes. */
   progress(update: { phase: string; done: number; total: number }): void;
-  /** Called before a database gets such a name, so that a crash leaves nothing unknown behind. */
+  /** Called before a database gets a working name, so recovery knows of it after a crash. */
   recordWorking(database: WorkingDatabase): void;
-  /** Called when nothing stands under that name any more, or what does is kept on purpose. */
+  /** Called when no database has that name any more, or the one that has it stays on purpose. */
   forgetWorking(name: string): void;
-  /** Called before a database that holds data gets the name under which it is kept for a rollback, with all that have one by then. */
+  /** Called before a database with data is put aside for a rollback, with all databases that are put aside by then. */
   keepBefore(databases: readonly KeptBefore[]): Promise<void>;
-  /** Called when a restored database has its name. */
+  /** Called when a restored database has its final name. */
   recordSwapped(target: string): void;
-  /** Called when a database is as it was, since it could not be restored. */
+  /** Called when a database could not be restored, and is unchanged. */
   recordFailed(target: string): void;
 }
 
-/** A database with data that is about to be replaced. `oid` identifies it whatever its name. */
+/** A database with data that is about to be replaced. `oid` identifies it whatever name it has. */
 export interface KeptBefore {
   name: string;
   before: string;
   oid: string;
 }
 
-export interface LoadedDatabase {
+export interface LoadedDatabase extends Compared {
   target: string;
+  /** tables that it has */
   tables: number;
-  /** rows counted and found equal to the record */
-  rows: number;
-  /** tables whose rows were not compared, and why: `2 above 1 GiB` */
-  uncompared: number;
-  reasons: string[];
-  /** what was left out of it, with `skipFailed` */
+  /** objects that were left out, with `skipFailed` */
   skipped: SkippedObject[];
-  /** how long its planner statistics took, milliseconds */
+  /** duration of the analysis, milliseconds */
   analyseMs: number;
-  /** how long its name stood for no usable database, milliseconds; absent where nothing was in use before */
+  /** how long its name had no usable database, milliseconds; absent if no database was replaced */
   swapMs?: number;
   warnings: string[];
-  /** what it replaced is kept under this name */
+  /** the name of the database that it replaced */
   before?: string;
 }
 
-/** A database that is built beside the name that it is for. */
+/** A database that is being built under a working name. */
 interface Building extends PlannedLoad {
   recorded: DatabaseFacts;
   working: string;
@@ -87,13 +83,12 @@ interface Building extends PlannedLoad {
 const DROP_LIMIT_MS = 60_000;
 
 /**
- * Restores one database of a dump tree. It is built as `<target>__restoring_<id>`, compared with what was recorded and
- * analysed; then one transaction gives it its name, and what held data under that name the name `<target>__before_<id>`. So
- * the database is as it was, or restored. On failure the working one is dropped.
+ * Restores one database of a dump tree. It is built as `<target>__restoring_<id>`, compared with the record, and analysed. Then one
+ * transaction renames it to `<target>`, and a database with data under that name to `<target>__before_<id>`. So the database is either
+ * unchanged or restored. On failure, the working database is dropped.
  *
- * @param kept what was put aside before by the same restore; what this one puts aside is added
- *
- * Errors: PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session.
+ * @param kept databases that the same restore has put aside; the function adds its own
+ * @throws PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; the errors of a session
  */
 export async function loadDatabase(
   options: LoadOptions,
@@ -118,12 +113,12 @@ export async function loadDatabase(
     options.forgetWorking(working);
     if (aside) built.warnings.push(...(await clearBefore(options, building)));
     return {
-      ...{ target: load.target, tables: recorded.tables.length, ...compared, ...built },
+      ...{ target: load.target, tables: recorded.tables.length - compared.missing.length, ...compared, ...built },
       ...(load.state === 'data' ? { before: building.before } : {}),
       ...(swapMs === undefined ? {} : { swapMs }),
     };
   } catch (error) {
-    // The run's own signal may be what ended it.
+    // The signal of the run may be aborted.
     const limit = AbortSignal.timeout(DROP_LIMIT_MS);
     const outcome = made ? await dropWorking(tools, { name: working, what: 'restoring' }, limit) : undefined;
     if (outcome === 'gone') options.forgetWorking(working);
@@ -131,14 +126,14 @@ export async function loadDatabase(
   }
 }
 
-/** Fetching may have taken hours since it was decided what to replace. */
+/** Checks the target again: fetching may have taken hours since the plan was made. */
 async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, load: PlannedLoad): Promise<void> {
   const now = await targetState(tools, control, load.target, signal);
   if (now === 'data' && load.state !== 'data') throw targetExists(load.target, tools.container);
   if (now !== 'absent') await checkRenamable(control, load.target, tools.container);
 }
 
-/** `swapMs`: how long a database in use was away. `aside`: one that held nothing stood there, and is not worth keeping. */
+/** @returns `swapMs`: how long a database in use was unavailable; `aside`: an empty database was renamed, and is dropped next */
 async function swap(
   options: LoadOptions,
   control: Session,
@@ -154,15 +149,15 @@ async function swap(
     const found = await readDatabases(control, [target]);
     kept.push({ name: target, before, oid: found.get(target)?.oid ?? '' });
     await options.keepBefore(kept);
-    options.step(`swapping: ${target} is kept as ${before}`);
+    options.step(`swapping: the present ${target} is put aside as ${before}`);
   }
   const aside = stands && !replaces;
   if (aside) options.recordWorking({ name: before, what: 'before' });
   const renames = [...(stands ? [{ from: target, to: before }] : []), { from: working, to: target }];
-  // On one that was built just now there may be workers of an extension.
+  // Workers of an extension may use the new database.
   const inUse = stands ? [target, working] : [working];
   const ms = await renameDatabases(tools, control, renames, { inUse, signal }).catch(async (error: unknown) => {
-    // A server that cannot be asked may have renamed it.
+    // If the server cannot be queried, it may have renamed the database.
     const named = replaces ? await readDatabases(control, [before]).catch(() => undefined) : undefined;
     if (named?.size === 0) {
       kept.pop();
@@ -173,14 +168,14 @@ async function swap(
   return { aside, ...(replaces ? { swapMs: ms } : {}) };
 }
 
-/** Makes the working database, fills it, compares it with the record, and has the planner's statistics made. */
+/** Creates the working database, fills it, compares it with the record, and analyses it. */
 async function build(
   options: LoadOptions,
   control: Session,
   { recorded, working, missingRoles }: Building & { missingRoles: string[] },
 ): Promise<{ compared: Compared } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>> {
   const { signal } = options;
-  options.step(`restoring ${recorded.name} beside, as ${working}`);
+  options.step(`restoring ${recorded.name} alongside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
   const create = () =>
     control.run(createDatabase(working, recorded, control.versionNumber, spaces.own)).catch((error: unknown) => {
@@ -193,13 +188,14 @@ async function build(
   const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
     async (error: unknown) => {
       if (!(error instanceof TangledError)) throw error;
-      options.step('objects failed: restoring again with one worker, which tells for certain which');
+      options.step('objects failed: restoring again with one worker, to find out which');
       await dropDatabase(options.tools, working, signal);
       await create();
       return fillDatabase({ ...filling, jobs: 1 }, recorded, working);
     },
   );
-  options.step('comparing with what was recorded');
+  if (!spaces.complete) warnings.push(...(await within(options, working, spaces.move)));
+  options.step('comparing with the record');
   const compared = await within(options, working, async (session) => {
     const equal = await compareDatabase(session, recorded, allowance);
     warnings.push(...(await extensionRowWarnings(session, recorded)));
@@ -207,7 +203,7 @@ async function build(
   });
   const analysed = await analyseDatabase({ ...options, database: working });
   options.step(`analysed ${plural(analysed.tables, 'table')} in ${formatDuration(analysed.ms)}`);
-  // Workers of an extension may change rows from here on.
+  // From here on, workers of an extension may change rows.
   await within(options, working, careFor(recorded, options.jobs).after);
   signal.throwIfAborted();
   return {
@@ -231,10 +227,10 @@ async function within<T>(
   }
 }
 
-/** What stood under the target's name was empty when looked at; whoever used it since keeps what they have. */
+/** Drops the empty database that had the target's name, unless somebody has used it since. */
 async function clearBefore(options: LoadOptions, { target, before }: Building): Promise<string[]> {
   const outcome = await dropWorking(options.tools, { name: before, what: 'before' }, options.signal);
   if (outcome !== 'failed') options.forgetWorking(before);
   if (outcome !== 'kept') return [];
-  return [`what stood under the name ${target} is kept as ${before}: it is not quite empty`];
+  return [`the database that was called ${target} is not empty any more, and stays as ${before}`];
 }

@@ -2,31 +2,32 @@ import { LifeboatError } from '../../../base/errors.ts';
 import { type Contents, readContents } from '../facts/contents.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import { rolesNeeded } from '../facts/globals-statements.ts';
+import { rolesOf } from '../facts/summary.ts';
 import { isUnusable, type Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { tableKey } from './compare-rows.ts';
 
-/** Longest name that Postgres keeps whole, bytes (NAMEDATALEN - 1). */
+/** The longest name that Postgres does not truncate, bytes (NAMEDATALEN - 1). */
 export const NAME_LIMIT = 63;
 
-/** What stands under the name that a database is to be restored to. */
+/** What exists under the name that a database is restored to. */
 type TargetState = 'absent' | Contents;
 
-/** One database that a restore makes. */
+/** One database that a restore creates. */
 export interface PlannedLoad {
   database: string;
   target: string;
-  /** `data`: what stands under the name is replaced, and kept beside */
+  /** `data`: the database under this name is replaced, and put aside */
   state: TargetState;
 }
 
-/** Which databases of a snapshot to load under which names, and which to leave alone. */
+/** The databases of a snapshot to load, with their names, and those to leave alone. */
 export interface LoadPlan {
   load: PlannedLoad[];
   left: { database: string; reason: string }[];
-  /** roles that restored objects belong to, that have rights on them, or settings in the database */
+  /** roles that own restored objects, have rights on them, or have settings in the database */
   roles: string[];
-  /** those that the server lacks of these, their members and the groups of both */
+  /** of these, their members and the groups of both, those that the server lacks */
   missingRoles: string[];
 }
 
@@ -41,11 +42,10 @@ interface LoadPlanOptions {
 }
 
 /**
- * Decides what to load, and refuses what cannot be restored, before anything is made. A database that exists and holds
- * data under its own name will be replaced; under a name chosen by `toDatabase` it is refused. Without a name, every
- * recorded database is meant, except those that held no data and exist.
+ * Decides which databases to load, before anything is created. An existing database with data is replaced under its own name, and
+ * refused under a name from `toDatabase`. Without a name, loads every recorded database except those that held no data and exist.
  *
- * Errors: PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_TARGET_BUSY, USAGE.
+ * @throws PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_TARGET_BUSY, USAGE
  */
 export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
   const { tools, facts, database, toDatabase } = options;
@@ -74,7 +74,7 @@ export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
   return plan;
 }
 
-/** A database with prepared transactions cannot be renamed (Postgres docs, PREPARE TRANSACTION). PG_TARGET_BUSY. */
+/** Refuses a database with prepared transactions, which cannot be renamed (Postgres docs, PREPARE TRANSACTION). @throws PG_TARGET_BUSY */
 export async function checkRenamable(control: Session, target: string, container: string): Promise<void> {
   const rows = await control.all<{ gid: string }>('SELECT gid FROM pg_prepared_xacts WHERE database = $1', [target]);
   if (rows.length === 0) return;
@@ -82,11 +82,11 @@ export async function checkRenamable(control: Session, target: string, container
   throw new LifeboatError(
     'PG_TARGET_BUSY',
     `database ${target} in ${container} has prepared transactions, so it cannot be renamed: ${named.join(', ')}`,
-    { hint: 'End them with COMMIT PREPARED or ROLLBACK PREPARED, then try again; nothing was changed.' },
+    { hint: 'End them with COMMIT PREPARED or ROLLBACK PREPARED, then try again. Nothing was changed.' },
   );
 }
 
-/** The recorded facts of a database. PG_DATABASE_UNKNOWN when the snapshot does not have it. */
+/** Returns the recorded facts of a database. @throws PG_DATABASE_UNKNOWN if the snapshot does not hold it */
 export function recordedDatabase(facts: PostgresFacts, database: string): DatabaseFacts {
   const recorded = facts.databases.find((candidate) => candidate.name === database);
   if (recorded) return recorded;
@@ -95,12 +95,7 @@ export function recordedDatabase(facts: PostgresFacts, database: string): Databa
   });
 }
 
-/** The roles without which a recorded database is not whole. */
-function rolesOf({ owner, owners, grantees = [], settings }: DatabaseFacts): string[] {
-  return [owner, ...owners, ...grantees, ...settings.flatMap(({ role }) => role ?? [])].filter((role) => role !== '');
-}
-
-/** Those of some roles that the server lacks, sorted; the system's own belong to its version. */
+/** Returns those of some roles that the server lacks, sorted, without the predefined roles of Postgres. */
 async function missingRoles(control: Session, roles: readonly string[]): Promise<string[]> {
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   const present = new Set(rows.map((row) => row.name));
@@ -108,8 +103,9 @@ async function missingRoles(control: Session, roles: readonly string[]): Promise
 }
 
 /**
- * Resolves to the roles that the server lacks and that only had rights on something. PG_RESTORE_FAILED when it lacks one that a
- * restored object would belong to.
+ * Resolves to the roles that the server lacks and that only have rights on objects.
+ *
+ * @throws PG_RESTORE_FAILED if the server lacks a role that owns a restored object
  */
 export async function checkRoles(
   control: Session,
@@ -120,11 +116,11 @@ export async function checkRoles(
   if (missing.length === 0) return missingRoles(control, recorded.grantees ?? []);
   throw new LifeboatError('PG_RESTORE_FAILED', `the server lacks roles that own objects: ${missing.join(', ')}`, {
     // `--globals` goes with whole databases only, which have an owner themselves.
-    hint: `Create them (CREATE ROLE)${recorded.owner === '' ? '' : ', or bring them with --globals where the snapshot has them'}, then try again; the database is as it was.`,
+    hint: `Create them (CREATE ROLE)${recorded.owner === '' ? '' : ', or restore them with --globals if the snapshot has them'}, then try again. The database is unchanged.`,
   });
 }
 
-/** The roles that tables of a database belong to, and all others that the database knows of. */
+/** Returns the roles that own tables of a database, and all other roles that the database mentions as grantees. */
 export function rolesOfTables(
   { owners, grantees = [], tables: recorded }: DatabaseFacts,
   { tables }: { tables: readonly { schema: string; name: string }[] },
@@ -134,7 +130,7 @@ export function rolesOfTables(
   return { owner: '', owners: [...own], grantees: [...owners, ...grantees].filter((role) => !own.has(role)) };
 }
 
-/** Looks at the target now. */
+/** Inspects the present target. */
 export async function targetState(
   tools: Tools,
   control: Session,
@@ -148,7 +144,7 @@ export async function targetState(
     session = await tools.session(target, signal);
     return await readContents(session);
   } catch (error) {
-    // What cannot be looked at may hold anything.
+    // A database that cannot be opened may hold data.
     if (isUnusable(error)) return 'data';
     throw error;
   } finally {
@@ -159,29 +155,29 @@ export async function targetState(
 export function targetExists(target: string, container: string, cause?: unknown): LifeboatError {
   return new LifeboatError('PG_TARGET_EXISTS', `database ${target} exists in ${container} and is not empty`, {
     cause,
-    hint: 'Choose another name; nothing was changed.',
+    hint: 'Choose another name. Nothing was changed.',
   });
 }
 
-/** PG_VERSION when the server is older than the one that the snapshot is from. */
+/** @throws PG_VERSION if the major version of the server is older than that of the snapshot */
 export function checkVersion(control: Session, facts: PostgresFacts, container: string): void {
   const major = (version: number) => Math.floor(version / 10000);
   if (major(control.versionNumber) >= major(facts.server.versionNumber)) return;
   throw new LifeboatError(
     'PG_VERSION',
     `the snapshot is from Postgres ${facts.server.version}, ${container} runs ${major(control.versionNumber)}`,
-    { hint: 'Restore into a server of the same major version or a newer one; nothing was changed.' },
+    { hint: 'Restore into a server of the same major version or a newer one. Nothing was changed.' },
   );
 }
 
-/** With a new name but several recorded databases, the one that holds data is meant. */
+/** Chooses the recorded databases. With a new name for one of several, chooses the only one that holds data. */
 function choose(facts: PostgresFacts, database: string | undefined, toDatabase: string | undefined): DatabaseFacts[] {
   const chosen = database === undefined ? facts.databases : [recordedDatabase(facts, database)];
   if (toDatabase === undefined || chosen.length === 1) return chosen;
   const filled = chosen.filter(({ contents }) => contents === 'data');
   if (filled.length === 1) return filled;
   throw new LifeboatError('USAGE', `the snapshot has several databases: ${chosen.map(({ name }) => name).join(', ')}`, {
-    hint: 'Say which one with --database NAME.',
+    hint: 'Choose one with --database NAME.',
   });
 }
 
@@ -190,7 +186,7 @@ function checkName(target: string): void {
   throw new LifeboatError('USAGE', 'a database name has 1 to 63 bytes', { hint: 'Choose another name.' });
 }
 
-/** Why a recorded database that nobody asked for by name is not restored, or undefined when it is to be. */
+/** Returns why a recorded database that the request does not name is not restored; undefined if it is. */
 function reasonToLeave(recorded: DatabaseFacts, state: TargetState): string | undefined {
   if (state === 'absent' || recorded.contents === 'data') return undefined;
   if (state !== 'nothing') return 'it exists, and the snapshot has no data for it';

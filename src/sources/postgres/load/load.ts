@@ -2,14 +2,14 @@ import { type ErrorCode, hasCode } from '../../../base/errors.ts';
 import { type KeptBefore, type LoadedDatabase, type LoadOptions, loadDatabase } from './load-database.ts';
 import type { PlannedLoad } from './load-plan.ts';
 
-/** What came of the databases of a restore. */
+/** The result of {@link loadDatabases}. */
 interface Loaded {
   databases: LoadedDatabase[];
-  /** those that are as they were */
+  /** databases that are unchanged */
   failed: { target: string; error: unknown }[];
 }
 
-/** After these errors no other database can be restored either. */
+/** After these errors, no other database can be restored either. */
 const ENDS_ALL: readonly ErrorCode[] = [
   'PG_UNREACHABLE',
   'PG_AUTH',
@@ -20,8 +20,8 @@ const ENDS_ALL: readonly ErrorCode[] = [
 ];
 
 /**
- * Restores databases of a dump tree, each for itself (see {@link loadDatabase}): one that cannot be restored takes no other with
- * it, and one that is restored stays so, whatever happens to those after it. Never rejects.
+ * Restores databases of a dump tree one by one (see {@link loadDatabase}). A database that fails does not affect the others. Never
+ * rejects.
  */
 export async function loadDatabases(options: LoadOptions, loads: readonly PlannedLoad[]): Promise<Loaded> {
   const loaded: Loaded = { databases: [], failed: [] };
@@ -44,16 +44,16 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
   return loaded;
 }
 
-/** A note that cannot be written keeps no other database from being restored. */
+/** Records a failed database. If the journal cannot be written, the other databases are restored all the same. */
 function noteFailed({ recordFailed, tools }: LoadOptions, target: string): void {
   try {
     recordFailed(target);
   } catch (error) {
-    tools.log.warn('it could not be noted that a database failed', { database: target, error: String(error) });
+    tools.log.warn('the journal could not record a failed database', { database: target, error: String(error) });
   }
 }
 
-/** How long the database that was away longest had no data, milliseconds: they are replaced one after the other. */
+/** Returns the longest time that a name had no usable database, milliseconds. Databases are swapped one after the other. */
 export function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
   const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
   return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };

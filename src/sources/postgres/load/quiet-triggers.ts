@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
-/** The settings with which triggers do not fire, for sessions of the same role; none for one that may not set it. */
+/** Turns off triggers in the session, and returns the settings that do so in other sessions; none if the role may not set them. */
 export async function quietSettings(session: Session): Promise<string[]> {
   return session.run('SET session_replication_role = replica').then(
     () => ['-c session_replication_role=replica'],
@@ -9,14 +9,14 @@ export async function quietSettings(session: Session): Promise<string[]> {
   );
 }
 
-/** How ALTER TABLE sets each state of a trigger that fires at all (Postgres docs, pg_trigger: tgenabled). */
+/** The clause of ALTER TABLE for each state of an enabled trigger (Postgres docs, pg_trigger: tgenabled). */
 const ENABLE = { O: 'ENABLE', A: 'ENABLE ALWAYS', R: 'ENABLE REPLICA' } as const;
 
 /**
- * Keeps the triggers of a table that people made from firing, those with ENABLE ALWAYS too. Only the table's owner may.
+ * Disables the triggers of a table, also those with ENABLE ALWAYS. Only the owner of the table may do that.
  *
  * @param table quoted, with its schema
- * @returns gives each trigger the state that it had
+ * @returns a function that restores the state of each trigger
  */
 export async function disableTriggers(session: Session, table: string): Promise<() => Promise<void>> {
   const triggers = await session.all<{ name: string; state: keyof typeof ENABLE }>(

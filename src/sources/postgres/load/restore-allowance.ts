@@ -1,18 +1,18 @@
+import type { ArchiveEntry } from '../archive/archive.ts';
 import type { ObjectCounts } from '../facts/object-counts.ts';
-import type { ArchiveEntry } from './archive.ts';
 import type { Allowance } from './compare-database.ts';
 import { loadedThroughRoot, tableKey } from './compare-rows.ts';
 
 type Kind = keyof ObjectCounts;
 
 const EVERY: readonly Kind[] = ['constraints', 'indexes', 'views', 'sequences', 'functions', 'triggers', 'policies'];
-/** What may be part of a table's own definition, or hang on it. */
+/** Objects that may be part of a table's definition, or depend on the table. */
 const OF_TABLES: readonly Kind[] = ['constraints', 'indexes', 'sequences', 'triggers', 'policies'];
 
-/** Entries with which an unknown number of objects is missing; of all others it is one of each kind. */
+/** Without one of these entries, an unknown number of objects is missing; without any other entry, one of each kind. */
 const UNCOUNTED = ['EXTENSION', 'SCHEMA', 'TABLE', 'FOREIGN TABLE', 'DOMAIN'];
 
-/** Which counts an entry of a dump goes into, by its kind. */
+/** The counts that include an entry of a dump, by its kind. */
 const COUNTED: Readonly<Record<string, readonly Kind[]>> = {
   EXTENSION: EVERY,
   SCHEMA: EVERY,
@@ -33,21 +33,21 @@ const COUNTED: Readonly<Record<string, readonly Kind[]>> = {
   POLICY: ['policies'],
 };
 
-/** In what a restored database differs besides what the server refused. */
+/** Differences from the record, besides the objects that the server refused. */
 interface Differing {
-  /** partitions whose rows were put through the root here, as {@link tableKey} names them */
+  /** partitions whose rows were inserted through the topmost table, by {@link tableKey} */
   moved?: ReadonlySet<string>;
-  /** dump ids of what was left out on purpose */
+  /** dump ids of entries that were left out on purpose */
   leftOut?: ReadonlySet<number>;
-  /** CHECK constraints that could not be added again */
+  /** number of constraints that could not be added again */
   checks?: number;
 }
 
 /**
- * In what a restored database may differ from the record.
+ * Returns the differences from the record that a restored database may have.
  *
  * @param entries the whole dump
- * @param missing dump ids of what the server refused
+ * @param missing dump ids of the entries that the server refused
  */
 export function allowanceFor(
   entries: readonly ArchiveEntry[],
@@ -65,7 +65,7 @@ export function allowanceFor(
   };
 }
 
-/** Objects of an extension do not count, so one that is left out takes none away; what hangs on it has entries of its own. */
+/** The counts leave out objects of extensions, so a missing extension changes no count. Objects that depend on it have own entries. */
 function countLacking(
   lacking: readonly ArchiveEntry[],
   leftOut: ReadonlySet<number>,

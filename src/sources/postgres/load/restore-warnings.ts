@@ -1,11 +1,11 @@
 import { plural } from '../../../report/format.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 import { countRows } from '../facts/count-rows.ts';
 import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
-import type { ArchiveEntry } from './archive.ts';
 
-/** `pg_dump` writes subscriptions so that they do not connect (Postgres docs, CREATE SUBSCRIPTION, `connect`). */
+/** Warns of subscriptions, which `pg_dump` writes with `connect = false` (Postgres docs, CREATE SUBSCRIPTION). */
 export function subscriptionWarnings(
   { name: database }: DatabaseFacts,
   entries: readonly ArchiveEntry[],
@@ -15,15 +15,15 @@ export function subscriptionWarnings(
     .filter(({ kind, dumpId }) => kind === 'SUBSCRIPTION' && !missing.has(dumpId))
     .map(({ tag }) => {
       const name = quoteIdentifier(tag);
-      return `database ${database}: subscription ${tag} is restored disabled; when its publisher has the slot for it and nothing else uses that, run ALTER SUBSCRIPTION ${name} ENABLE and ALTER SUBSCRIPTION ${name} REFRESH PUBLICATION`;
+      return `database ${database}: subscription ${tag} is restored disabled: when its publisher has the slot for it and nothing else uses that slot, run ALTER SUBSCRIPTION ${name} ENABLE and ALTER SUBSCRIPTION ${name} REFRESH PUBLICATION`;
     });
 }
 
-/** Their own tables hold what they make anew, and change while they run. */
+/** The tables of these extensions change while the extension runs. */
 const PASSED_OVER = ['timescaledb', 'pg_cron'];
 
 /**
- * Tables of extensions that have other rows than recorded: `pg_dump` takes only those that the extension asks it to take
+ * Warns of tables of extensions that have other rows than recorded. `pg_dump` only dumps the rows that the extension selects
  * (Postgres docs, pg_extension_config_dump). Changes nothing.
  */
 export async function extensionRowWarnings(session: Session, recorded: DatabaseFacts): Promise<string[]> {
@@ -47,7 +47,7 @@ export async function extensionRowWarnings(session: Session, recorded: DatabaseF
     const before = (then[i] as TableFacts).rows;
     if (!exact || rows === before) return [];
     return [
-      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${plural(rows, 'row')}, recorded were ${before}: the extension does not have them dumped`,
+      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${plural(rows, 'row')}, recorded were ${before}: the extension leaves them out of dumps`,
     ];
   });
 }

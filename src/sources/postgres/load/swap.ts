@@ -10,8 +10,8 @@ import { dropDatabase } from './drop-database.ts';
 import { NAME_LIMIT, targetExists } from './load-plan.ts';
 
 /**
- * A database that a restore makes or renames, beside those that people know. `restoring`: being built, worth nothing
- * before it is renamed. `before`: what stood under the target's name.
+ * A temporary database of a restore. `restoring`: it is being built, and incomplete. `before`: the database that had the target's
+ * name.
  */
 export interface WorkingDatabase {
   name: string;
@@ -19,8 +19,7 @@ export interface WorkingDatabase {
 }
 
 /**
- * `<name>__<what>_<id>`. A name that does not fit into 63 bytes with it is cut on a character border, and told from others
- * that begin like it by a hash.
+ * Returns `<name>__<what>_<id>`. A name that is too long for 63 bytes is cut at a character, and a hash keeps it unique.
  */
 export function workingName(name: string, what: WorkingDatabase['what'], id: string): string {
   const plain = `__${what}_${id}`;
@@ -31,13 +30,13 @@ export function workingName(name: string, what: WorkingDatabase['what'], id: str
   return head + suffix;
 }
 
-/** How often sessions on a database are ended while its rename waits for them, milliseconds. */
+/** The interval at which sessions on a database are ended while its rename waits for them, milliseconds. */
 const KICK_MS = 100;
 
-/** A rename waits five seconds for sessions to end (CountOtherDBBackends), and is then tried again, so many times. */
+/** How often a rename is tried. Each attempt waits five seconds for sessions to end (CountOtherDBBackends). */
 const RENAME_ATTEMPTS = 3;
 
-/** What a server has under some names: `oid` identifies a database whatever its name; sizes in bytes. */
+/** Reads the databases under some names. `oid` identifies a database whatever name it has; sizes are in bytes. */
 export async function readDatabases(
   control: Session,
   names: readonly string[],
@@ -50,20 +49,19 @@ export async function readDatabases(
   return new Map(rows.map(({ name, oid, bytes }) => [name, { oid, bytes: Number(bytes) }]));
 }
 
-/** One database gets another name. */
+/** A new name for one database. */
 interface Rename {
   from: string;
   to: string;
 }
 
 /**
- * Renames databases in one transaction: whoever looks sees either the old names or the new. A rename holds a lock that
- * keeps new sessions out, so sessions that are there are ended while it waits.
+ * Renames databases in one transaction, so every session sees either the old names or the new. A rename holds a lock that keeps new
+ * sessions out, and existing sessions are ended while it waits.
  *
- * @param inUse databases whose sessions are ended; none where nobody but us knows the databases
- * @returns how long it took, in milliseconds: at most so long a name stood for no database that could be used
- *
- * Errors: PG_TARGET_EXISTS when a name appeared meanwhile; PG_TARGET_BUSY when sessions do not end; those of a session.
+ * @param inUse databases whose sessions are ended; empty if only this restore uses the databases
+ * @returns duration, milliseconds: a name had no usable database for at most this long
+ * @throws PG_TARGET_EXISTS if a name is taken; PG_TARGET_BUSY if sessions do not end; the errors of a session
  */
 export async function renameDatabases(
   tools: Tools,
@@ -102,12 +100,12 @@ function stillBusy({ container }: Tools, renames: readonly Rename[], cause: unkn
     `database ${names} in ${container} is still in use, so it keeps its name`,
     {
       cause,
-      hint: 'Somebody whose sessions we may not end is connected, or a prepared transaction is open: end those, then try again. Nothing was changed.',
+      hint: 'A session is connected that the role of Lifeboat may not end, or a prepared transaction is open: end it, then try again. Nothing was changed.',
     },
   );
 }
 
-/** Ends the sessions on some databases again and again until `work` is done. */
+/** Ends the sessions on some databases repeatedly until `work` is done. */
 async function whileEnding(session: Session, databases: string[], work: Promise<void>): Promise<void> {
   let done = false;
   const finished = work.finally(() => {
@@ -115,7 +113,7 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
   });
   finished.catch(() => undefined);
   while (!done) {
-    // Not everybody may end everybody's sessions; the rename then says which database is in use.
+    // The role may lack the right to end a session. The rename then reports which database is in use.
     await session
       .all(
         'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()',
@@ -127,14 +125,14 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
   await finished;
 }
 
-/** How long statements of a client that is gone may take to end, milliseconds. */
+/** How long statements of a dead client may take to end, milliseconds. */
 const END_LIMIT_MS = 20_000;
 
 /**
- * Ends every session of ours but the one given, and waits until they are gone: the server does not notice at once that a
- * client was killed, and a CREATE DATABASE or a rename under way would take effect after somebody has looked.
+ * Ends all sessions of a run except `control`, and waits until they are gone. The server does not notice at once that a client was
+ * killed, and its CREATE DATABASE or rename could still take effect later.
  *
- * Errors: PG_TARGET_BUSY when one does not end; those of a session.
+ * @throws PG_TARGET_BUSY if a session does not end; the errors of a session
  */
 export async function endOwn(control: Session, application: string): Promise<void> {
   const end = performance.now() + END_LIMIT_MS;
@@ -145,16 +143,16 @@ export async function endOwn(control: Session, application: string): Promise<voi
       [application],
     );
     if (left === '0') return;
-    if (performance.now() > end) throw new LifeboatError('PG_TARGET_BUSY', 'a statement of ours does not end');
+    if (performance.now() > end) throw new LifeboatError('PG_TARGET_BUSY', 'a statement of a dead run does not end');
     await sleep(KICK_MS);
   }
 }
 
 /**
- * Removes a working database that is not needed any more, its sessions with it. What stood under the target's name is
- * dropped only if it holds nothing at all: it was empty when the restore began, but somebody may have used it since.
+ * Drops a working database and ends its sessions. A `before` database is dropped only if it is empty: it was empty when the restore
+ * began, but somebody may have used it since.
  *
- * @returns `gone`; `kept` for one that holds something; `failed` (logged) when it could not be told or done
+ * @returns `gone`; `kept` if it is not empty; `failed` (logged) if it could not be inspected or dropped
  */
 export async function dropWorking(
   tools: Tools,

@@ -31,7 +31,7 @@ const OF_IMAGES = [
  * The environment of every tool: nothing secret, nothing of the image's that libpq obeys, messages in English so that they can be told
  * apart. Undefined stands for a variable to take away.
  *
- * @param options further settings of its sessions, as in PGOPTIONS
+ * @param options settings of its sessions, as in PGOPTIONS; see {@link SessionStart}
  */
 export function toolEnvironment(options: string): Record<string, string | undefined> {
   return {
@@ -41,8 +41,7 @@ export function toolEnvironment(options: string): Record<string, string | undefi
     PGCONNECT_TIMEOUT: '30',
     // An image may say otherwise; a server may let in only who encrypts.
     PGSSLMODE: 'prefer',
-    // A database may have a setting that makes every session a reader, a restore's too.
-    PGOPTIONS: ['-c default_transaction_read_only=off', options].join(' ').trim(),
+    PGOPTIONS: options,
   };
 }
 

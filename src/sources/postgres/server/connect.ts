@@ -6,10 +6,11 @@ import { describeAddress, type ServerAddress } from './address.ts';
 import type { Connection } from './commands.ts';
 import { isHostRefusal } from './connect-error.ts';
 import { type Credentials, writePassfile } from './credentials.ts';
-import { EventTriggers } from './event-triggers.ts';
 import { ServerProof } from './own-server.ts';
 import type { ContainerServer } from './postmaster.ts';
+import { explainCrashLoop } from './restarted.ts';
 import { openSession, type Session } from './session.ts';
+import { SessionStart } from './session-start.ts';
 
 /** What connecting takes. */
 interface ConnectOptions {
@@ -29,7 +30,7 @@ export interface Connector {
   connection: Connection;
   /** Opens a session, encrypted where the server wants that. The first one proves that the server is the container's own. */
   open(database: string, application: string, signal: AbortSignal): Promise<Session>;
-  triggers: EventTriggers;
+  start: SessionStart;
   /** True once that is proved. */
   isProved(): boolean;
 }
@@ -37,25 +38,22 @@ export interface Connector {
 /** Writes the password file for programs, and opens nothing yet. Errors: PG_STALLED, EXEC_FAILED. */
 export async function connectThrough(options: ConnectOptions): Promise<Connector> {
   const { engine, helper, source, found, address, credentials, application } = options;
-  const { user, password, missingFile, isRefused } = credentials;
+  const { user, password } = credentials;
   if (password !== undefined) await writePassfile(options, user, password);
   const { host, port } = address;
   const at = describeAddress(address);
   const argv = host.startsWith('/') ? socketTunnelArgv(at) : tunnelArgv(port, host);
   const dial = async (signal: AbortSignal) => execSocket(engine, helper.id, argv, { signal });
-  const triggers = new EventTriggers();
+  const start = new SessionStart();
   const proof = new ServerProof({ engine, source, found, host, address: at });
   let tls = false;
   const attempt = (database: string, name: string, signal: AbortSignal, how: { tls: boolean; guarded: boolean }) =>
-    triggers.open((start) =>
+    start.open((options) =>
       openSession({
         dial,
-        ...(start === undefined ? {} : { start }),
-        user,
-        ...(password === undefined ? {} : { password }),
+        start: options,
+        ...credentials,
         ...(source.passwordFrom === undefined ? {} : { passwordFrom: source.passwordFrom }),
-        ...(missingFile === undefined ? {} : { missingFile }),
-        ...(isRefused === undefined ? {} : { isRefused }),
         database,
         application: name,
         container: source.containerName,
@@ -64,6 +62,9 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
         signal,
       }),
     );
+  const explain = async (error: unknown) => {
+    throw await explainCrashLoop(error, { engine, id: source.containerId });
+  };
   const openOnce = async (database: string, name: string, signal: AbortSignal) => {
     const guarded = await proof.mayBeAnother(signal);
     try {
@@ -80,10 +81,10 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
   };
   return {
     connection: { user, host, port, application },
-    triggers,
+    start,
     isProved: () => proof.isProved,
     async open(database, name, signal) {
-      const session = await openOnce(database, name, signal);
+      const session = await openOnce(database, name, signal).catch(explain);
       try {
         await proof.check(session, signal);
         return session;

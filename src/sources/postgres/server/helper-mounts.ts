@@ -22,6 +22,21 @@ export const SCRATCH = 'scratch';
  * (`VolumeOptions.Subpath`, API 1.45). The directory has to be there. Errors: AGENT_NOT_IN_CONTAINER for a spool that is neither a volume nor a bind.
  */
 export function sharedMounts(spool: Mount, { directory, access }: SharedDirectory): RoleMount[] {
+  const scratch = path.posix.join(directory, SCRATCH);
+  return [
+    { mount: spoolPart(spool, directory), target: directory, access },
+    ...(access === 'read-write'
+      ? []
+      : [{ mount: spoolPart(spool, scratch), target: scratch, access: 'read-write' as const }]),
+  ];
+}
+
+/** A directory of the spool as a read-only mount without a scratch directory. Errors: as for {@link sharedMounts}. */
+export function readOnlyMount(spool: Mount, directory: string): RoleMount {
+  return { mount: spoolPart(spool, directory), target: directory };
+}
+
+function spoolPart(spool: Mount, target: string): Mount {
   if (!spool.source.startsWith('/')) {
     throw new LifeboatError(
       'AGENT_NOT_IN_CONTAINER',
@@ -31,15 +46,8 @@ export function sharedMounts(spool: Mount, { directory, access }: SharedDirector
       },
     );
   }
-  const at = (target: string) => {
-    const source = path.posix.join(spool.source, path.posix.relative(spool.destination, target));
-    return { type: 'bind', source, destination: target, writable: true };
-  };
-  const scratch = path.posix.join(directory, SCRATCH);
-  return [
-    { mount: at(directory), target: directory, access },
-    ...(access === 'read-write' ? [] : [{ mount: at(scratch), target: scratch, access: 'read-write' as const }]),
-  ];
+  const source = path.posix.join(spool.source, path.posix.relative(spool.destination, target));
+  return { type: 'bind', source, destination: target, writable: true };
 }
 
 /** Makes the scratch directory of one that is shared to be read. */

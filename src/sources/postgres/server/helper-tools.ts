@@ -83,7 +83,7 @@ export class HelperTools implements Tools {
     const { stdout } = await whileAnswering(this.server, signal, (watched) =>
       execText(options.agent.engine, helper.id, {
         argv,
-        env: toolEnvironment(connector.triggers.options),
+        env: toolEnvironment(connector.start.options),
         limit: OUTPUT_LIMIT,
         heartbeat: HEARTBEAT_S,
         tellable: withoutContent,

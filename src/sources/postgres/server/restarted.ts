@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../../../base/errors.ts';
+import type { ContainerDetails } from '../../../docker/answers.ts';
 import type { Engine } from '../../../docker/engine.ts';
 import { killsSince, STOP_TIMEOUT_S } from '../../../docker/stops.ts';
+import { sqlState } from './sql-state.ts';
 
 /** A container that a run reads from, as it was found when the run began. */
 export interface Watched {
@@ -38,24 +40,26 @@ const LOST =
 export async function explainAway(error: unknown, container: Watched): Promise<unknown> {
   const { code, message, cause } = errorInfo(error);
   if (['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(code)) return error;
+  const looping = await explainCrashLoop(error, container);
+  if (isCrashLoop(looping)) return looping;
   const lost = code === 'PG_UNREACHABLE' || LOST.test(`${message} ${cause}`);
   const until = lost ? await endsBy(container) : 0;
   do {
     const went = await wentAway(container);
     if (went !== undefined) return went ? restarted(container.name, error) : error;
-    await sleep(Math.min(200, Math.max(0, until - Date.now())));
-  } while (Date.now() < until && !container.signal.aborted);
+    await sleep(Math.min(200, Math.max(0, until - performance.now())));
+  } while (performance.now() < until && !container.signal.aborted);
   return error;
 }
 
-/** When a container whose connections are gone has ended, if it is ending (milliseconds since the epoch). */
+/** Returns when a container whose connections are gone has ended, if it is ending, by `performance.now()`, which no clock change moves. */
 async function endsBy({ engine, id, startedAt, since }: Watched): Promise<number> {
-  const soon = Date.now() + ENGINE_LAG_MS;
+  const soon = performance.now() + ENGINE_LAG_MS;
   const kills = await killsSince(engine, since, { containers: [id] });
   if (kills.length === 0) return soon;
   const details = await engine.inspectContainer(id).catch(() => undefined);
   if (!details?.running || details.startedAt !== startedAt) return soon;
-  return Date.now() + (details.stopTimeout ?? STOP_TIMEOUT_S) * 1000 + KILL_LAG_MS;
+  return performance.now() + (details.stopTimeout ?? STOP_TIMEOUT_S) * 1000 + KILL_LAG_MS;
 }
 
 /** Whether the container ended since; undefined while it seems to run, false when the engine does not answer. */
@@ -69,4 +73,61 @@ async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | u
       () => false,
     );
   }
+}
+
+/** A container that the engine has restarted at least this often may restart again and again. */
+const RESTARTS = 2;
+/** A container that runs for longer than this has started successfully, milliseconds. */
+const SHORT_MS = 60_000;
+
+/**
+ * Whether the engine restarts a container again and again: it waits for the next start after a short run, or has just started
+ * it once more. `restarts` alone is no sign, because it counts since somebody last started the container.
+ */
+export function isLooping(details: ContainerDetails, now = Date.now()): boolean {
+  const { restarts, running, state, startedAt, finishedAt } = details;
+  // The engine also calls a container `running` that waits for its next start.
+  if (!running || !(restarts >= RESTARTS)) return false;
+  const isUp = state !== 'restarting';
+  return (isUp ? now : Date.parse(finishedAt)) - Date.parse(startedAt) < SHORT_MS;
+}
+
+/** Errors that {@link explainCrashLoop} made. */
+const explained = new WeakSet<object>();
+
+function isCrashLoop(error: unknown): boolean {
+  return error instanceof LifeboatError && explained.has(error);
+}
+
+/**
+ * Returns PG_UNREACHABLE in place of an error that a container which restarts again and again explains, else the error itself.
+ * The new error names how often it was restarted and its last exit status, and keeps the error as its cause.
+ *
+ * @param container `startedAt`: an earlier start. A container that ran for long after it is in no loop
+ */
+export async function explainCrashLoop(
+  error: unknown,
+  { engine, id, startedAt }: Pick<Watched, 'id'> & { engine: Pick<Engine, 'inspectContainer'>; startedAt?: string },
+): Promise<unknown> {
+  const state = sqlState(error);
+  // Class 57: a server that starts, stops or crashes. Any other answer is of a server that runs.
+  if (isCrashLoop(error) || (state !== undefined && !state.startsWith('57'))) return error;
+  if (hasCode(error, 'INTERRUPTED', 'PG_AUTH', 'PG_WRONG_SERVER', 'PG_STALLED', 'SPOOL_FULL')) return error;
+  const details = await engine.inspectContainer(id).catch(() => undefined);
+  if (!details || !isLooping(details)) return error;
+  // The engine waits for a minute at most between two starts.
+  const ranMs = startedAt === undefined ? 0 : Date.parse(details.startedAt) - Date.parse(startedAt);
+  return ranMs > 2 * SHORT_MS ? error : crashLoopError(details, error);
+}
+
+function crashLoopError({ name, restarts, exitCode, oomKilled }: ContainerDetails, cause: unknown): LifeboatError {
+  // The engine reports 0 while the container runs.
+  const ended = oomKilled ? ', and ran out of memory' : exitCode === 0 ? '' : `, last with exit status ${exitCode}`;
+  const message = `database container ${name} restarts again and again (${restarts} times so far${ended})`;
+  const looping = new LifeboatError('PG_UNREACHABLE', message, {
+    cause,
+    hint: `\`docker logs --tail 50 ${name}\` says why its server does not stay up.`,
+  });
+  explained.add(looping);
+  return looping;
 }

@@ -10,14 +10,14 @@ type Dial = (signal: AbortSignal) => Promise<Duplex>;
 
 interface SessionOptions extends Connecting {
   dial: Dial;
-  password?: string;
+  password?: string | undefined;
   application: string;
   /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
   tls?: boolean;
   /** another server may answer: the password is not sent in clear text, nor hashed with MD5 (Postgres docs, 20.5) */
   guarded?: boolean;
-  /** settings to start the session with, as in PGOPTIONS */
-  start?: string;
+  /** settings to start the session with, as in PGOPTIONS; see {@link SessionStart} */
+  start: string;
   signal: AbortSignal;
 }
 
@@ -40,9 +40,8 @@ export interface Session {
 }
 
 /**
- * Settings of every session of ours: names resolve in pg_catalog alone (a function planted in `public` is never called),
- * rows hidden by row-level security are an error instead of being missed, no timeout of the role ends a long dump, and a database
- * whose setting makes every session a reader can be cleared away.
+ * Settings of every session after its start: names resolve in pg_catalog alone (a function planted in `public` is never called),
+ * and rows hidden by row-level security are an error instead of being missed.
  */
 const SETTINGS: readonly [since: number, sql: string][] = [
   [0, 'SET search_path = pg_catalog'],
@@ -53,13 +52,7 @@ const SETTINGS: readonly [since: number, sql: string][] = [
       WHERE pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII'`,
   ],
   [0, 'SET row_security = off'],
-  [0, 'SET default_transaction_read_only = off'],
-  [0, 'SET statement_timeout = 0'],
-  [0, 'SET lock_timeout = 0'],
-  [0, 'SET idle_in_transaction_session_timeout = 0'],
-  [140000, 'SET idle_session_timeout = 0'],
   [140000, "SET client_connection_check_interval = '10s'"],
-  [170000, 'SET transaction_timeout = 0'],
 ];
 
 /** How a server asks for a password that it could use elsewhere, as events of `pg`'s connection. */
@@ -91,7 +84,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     },
     database: options.database,
     application_name: options.application,
-    ...(options.start === undefined ? {} : { options: options.start }),
+    options: options.start,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     client_encoding: 'UTF8',
     ssl: options.tls ? { rejectUnauthorized: false } : false,

@@ -10,6 +10,7 @@ import { resolveCredentials } from './credentials.ts';
 import { asItIs, dataMounts, makeScratch, type SharedDirectory, sharedMounts } from './helper-mounts.ts';
 import { HelperTools } from './helper-tools.ts';
 import { findServer } from './postmaster.ts';
+import { explainCrashLoop } from './restarted.ts';
 import type { Session } from './session.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -80,6 +81,13 @@ export interface OpenToolsOptions {
  * Errors: PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; of the first use also PG_WRONG_SERVER.
  */
 export async function openTools(options: OpenToolsOptions): Promise<Tools> {
+  const { agent, source } = options;
+  return open(options).catch(async (error: unknown) => {
+    throw await explainCrashLoop(error, { engine: agent.engine, id: source.containerId });
+  });
+}
+
+async function open(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log, signal } = options;
   const { engine } = agent;
   const look = { timeoutMs: agent.stallTimeoutMs, pulses: [], signal, what: `the look at ${source.containerName}` };

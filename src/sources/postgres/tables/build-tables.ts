@@ -1,42 +1,41 @@
 import path from 'node:path';
 import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
-import type { ArchiveEntry } from '../load/archive.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
+import { describeFailure, type Failure, failureText } from '../archive/restore-failures.ts';
+import { readEntries, restorePasses } from '../archive/restore-passes.ts';
+import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
 import { loadedThroughRoot } from '../load/compare-rows.ts';
 import { createDatabase, createFailed } from '../load/create-database.ts';
 import { dropDatabase } from '../load/drop-database.ts';
 import { healFailures } from '../load/heal-failures.ts';
 import { grantOneByOne } from '../load/heal-grants.ts';
 import { checkRoles, rolesOfTables } from '../load/load-plan.ts';
-import { describeFailure, type Failure, failureText } from '../load/restore-failures.ts';
-import { readEntries, restorePasses } from '../load/restore-passes.ts';
-import { type RunRestoreOptions, runRestore, TangledError } from '../load/run-restore.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
 import { withSession } from '../server/tools.ts';
 import type { LoadTablesOptions } from './load-tables.ts';
 import { displayName } from './table-parts.ts';
 
-/** What came of {@link buildTables}. */
+/** The result of {@link buildTables}. */
 interface BuiltTables {
   /** partitions whose rows may be in other partitions of their tree, see {@link loadedThroughRoot} */
   moving: Set<string>;
-  /** what the tables lack */
+  /** about objects that the tables lack */
   warnings: string[];
 }
 
 /**
- * Makes the working database with the definitions that tables may need, and the rows of these tables. What the server refuses
- * ends it only where a table itself or its rows need that: an extension that the image lacks takes no other table with it. What
- * a table lacks by it, such as an index, is a warning.
+ * Builds the working database, with the definitions that tables may need and the rows of these tables. Fails only if the server refuses
+ * an object that a table or its rows need. Other refused objects of a table, such as an index, are warnings.
  *
- * Errors: PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session.
+ * @throws PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; the errors of a session
  */
 export async function buildTables(options: LoadTablesOptions, control: Session, working: string): Promise<BuiltTables> {
   const { recorded, dump, care } = options;
   const entries = await readEntries(dump);
   const spaces = await missingTablespaces(options, control, entries);
-  // It is gone soon, and the role that the database belonged to may be too.
+  // The database is temporary, and the server may lack the recorded owner.
   const { owner } = await control.one<{ owner: string }>('SELECT current_user AS owner');
   const fill = async (jobs: number) => {
     await control
@@ -49,7 +48,7 @@ export async function buildTables(options: LoadTablesOptions, control: Session, 
   };
   const { failures, moved } = await fill(care.jobs).catch(async (error: unknown) => {
     if (!(error instanceof TangledError)) throw error;
-    options.step('objects failed: restoring again with one worker, which tells for certain which');
+    options.step('objects failed: restoring again with one worker, to find out which');
     await dropDatabase(options.tools, working, options.signal);
     return fill(1);
   });
@@ -63,7 +62,9 @@ export async function buildTables(options: LoadTablesOptions, control: Session, 
   return {
     moving: new Set([...loadedThroughRoot(entries), ...moved]),
     warnings: [
-      ...spaces.map((name) => `tablespace ${name} is not there: what was in it comes into the default tablespace`),
+      ...spaces.map(
+        (name) => `the server has no tablespace ${name}: its objects are restored into the default tablespace`,
+      ),
       ...granted.warnings,
       ...warnings,
     ],
@@ -95,17 +96,17 @@ async function fillTables(
   return healFailures(run, recorded, entries, failures);
 }
 
-/** The first few of some tables, for messages. */
+/** Names the first few tables, for messages. */
 export function namesOf({ parts }: LoadTablesOptions): string {
   const named = parts.tables.slice(0, 3).map(({ entry }) => displayName(entry));
   const more = parts.tables.length - named.length;
   return named.join(', ') + (more > 0 ? ` and ${plural(more, 'more table')}` : '');
 }
 
-/** They stand for themselves, and come back from the live database or not at all. */
+/** Kinds of objects that are not part of a table. */
 const OTHERS = ['TABLE', 'FOREIGN TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FUNCTION', 'PROCEDURE', 'AGGREGATE'];
 
-/** What the tables lack by what failed. PG_RESTORE_FAILED where that is a table itself, or its rows. */
+/** Warns of failed objects that belong to the tables. @throws PG_RESTORE_FAILED if a table itself or its rows failed */
 function lacking(
   { recorded, parts, tools }: LoadTablesOptions,
   entries: readonly ArchiveEntry[],
@@ -119,31 +120,31 @@ function lacking(
   const ofTables = ({ dependencies }: ArchiveEntry) => dependencies.filter((id) => tables.has(id)).length;
   const essential = failed.filter((entry) => {
     if (entry.kind === 'TABLE') return tables.has(entry.dumpId);
-    // That ties a partition to its table, which are both among them.
+    // An attachment between two of the tables.
     if (entry.kind === 'TABLE ATTACH') return ofTables(entry) > 1;
     return entry.kind === 'TABLE DATA' && ofTables(entry) > 0;
   });
   if (essential.length === 0) {
     const lost = failed.filter((entry) => ofTables(entry) > 0 && !OTHERS.includes(entry.kind));
-    return lost.map((entry) => `the table comes back without ${text(entry)}`);
+    return lost.map((entry) => `the table is restored without ${text(entry)}`);
   }
   const needed = neededBy(entries, essential);
   const causes = failed.filter(({ dumpId }) => needed.has(dumpId)).slice(0, 3);
   throw new LifeboatError('PG_RESTORE_FAILED', `the restore failed: ${causes.map(text).join('; ')}`, {
-    hint: `Nothing was changed. See that ${tools.container} has what the message names, then try again; \`restore … --to-directory DIR\` gives the dump itself.`,
+    hint: `Nothing was changed. Create what the message names in ${tools.container}, then try again. \`restore … --to-directory DIR\` writes the dump itself.`,
   });
 }
 
-/** Dump ids of some entries and of all that they depend on. */
+/** Returns the dump ids of some entries and of everything that they depend on. */
 function neededBy(entries: readonly ArchiveEntry[], wanted: readonly ArchiveEntry[]): Set<number> {
   const byId = new Map(entries.map((entry) => [entry.dumpId, entry]));
   const needed = new Set(wanted.map(({ dumpId }) => dumpId));
-  // A set's iteration reaches what is added meanwhile.
+  // The iteration over a set includes values that are added during it.
   for (const id of needed) for (const next of byId.get(id)?.dependencies ?? []) needed.add(next);
   return needed;
 }
 
-/** The tablespaces of what is restored that the server lacks. */
+/** Returns the tablespaces of the restored objects that the server lacks. */
 async function missingTablespaces(
   { parts }: LoadTablesOptions,
   control: Session,

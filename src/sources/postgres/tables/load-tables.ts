@@ -1,44 +1,40 @@
-import path from 'node:path';
-import { LifeboatError } from '../../../base/errors.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
 import { compareDatabase } from '../load/compare-database.ts';
 import type { ExtensionCare } from '../load/extensions.ts';
 import { dropWorking, type WorkingDatabase, workingName } from '../load/swap.ts';
-import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
-import { withWatchdog } from '../server/watchdog.ts';
-import { buildTables, namesOf } from './build-tables.ts';
-import { copyTablesCommand } from './table-commands.ts';
+import { buildTables } from './build-tables.ts';
+import { copyTables } from './copy-tables.ts';
 import { makeLinks, privilegeWarnings } from './table-links.ts';
 import type { TableParts } from './table-parts.ts';
-import { checkFree, quoteName, type Shaped, shapeTables } from './table-shape.ts';
+import { quoteName, type Shaped, shapeTables } from './table-shape.ts';
 
 export interface LoadTablesOptions {
   tools: Tools;
   recorded: DatabaseFacts;
   parts: TableParts;
-  /** database that the tables go to */
+  /** database into which the tables are copied */
   target: string;
-  /** name for the one table asked for */
+  /** new name of the requested table, of which there is one */
   as?: string;
   /** directory with `toc.dat` and the files of {@link TableParts}, as the agent and the helper both see it */
   dump: string;
-  /** existing directory for files of our own, likewise */
+  /** existing directory for temporary files, as the agent and the helper both see it */
   scratch: string;
   /** suffix for the working name, from the run: `4f1c9a` */
   id: string;
-  /** what the database's extensions ask for */
+  /** the requirements of the database's extensions */
   care: ExtensionCare;
   stallTimeoutMs: number;
   signal: AbortSignal;
   step(text: string): void;
-  /** Called before a database gets such a name, so that a crash leaves nothing unknown behind. */
+  /** Called before a database gets a working name, so recovery knows of it after a crash. */
   recordWorking(database: WorkingDatabase): void;
-  /** Called before tables of these names are put into the database that people use. */
+  /** Called before tables with these names are copied into the live database. */
   recordCopying(tables: string[]): void;
-  /** Called when nothing stands under that name any more. */
+  /** Called when no database has that name any more. */
   forgetWorking(name: string): void;
 }
 
@@ -50,11 +46,11 @@ interface LoadedTables {
 const DROP_LIMIT_MS = 60_000;
 
 /**
- * Brings tables of a dump back into a database that people use, without changing anything that is there. They are built in a
- * database beside, compared with the record, given names that are free, and go over in one transaction. What ties them to
- * other tables is made after that, each for itself: where that fails it is told, and the tables stay.
+ * Restores tables of a dump into the live database, without changing existing objects. The tables are built in a working database,
+ * compared with the record, renamed where a name is taken, and copied in one transaction. Foreign keys and other links to existing
+ * tables follow one by one; a link that fails is a warning.
  *
- * Errors: PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_STALLED; those of a session. The database is then as it was.
+ * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_STALLED; the errors of a session. The live database is unchanged then.
  */
 export async function loadTables(options: LoadTablesOptions): Promise<LoadedTables> {
   const { tools, target, signal, parts } = options;
@@ -62,24 +58,27 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
   const control = await tools.control();
   options.recordWorking({ name: working, what: 'restoring' });
   try {
-    options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} beside, in ${working}`);
+    options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} alongside, in ${working}`);
     const { moving, warnings: lacks } = await buildTables(options, control, working);
     await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
-    options.step('putting it into the database');
+    options.step('copying into the live database');
     const shaped = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),
     );
     options.recordCopying(shaped.tables.map(({ schema, name }) => `${schema}.${name}`));
-    await copy(options, working, shaped);
-    // The tables are there: what interrupts the restore now is told, and undoes nothing.
-    const links = await makeLinks(() => tools.session(target, signal), parts, shaped, options.as !== undefined);
+    const indexes = await copyTables(options, working, shaped, (name, work) => inDatabase(options, name, work));
+    // The tables are restored. A later error is reported and reverses nothing.
+    const links = await makeLinks(() => tools.session(target, signal), {
+      ...{ parts, shaped, indexes },
+      copy: options.as !== undefined,
+    });
     const privileges = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => privilegeWarnings(from, live, shaped.tables)),
     ).catch((): string[] => []);
     const warnings = [...lacks, ...notCompared(options), ...shaped.warnings, ...links, ...privileges];
     return { tables: madeTables(options, shaped), warnings };
   } finally {
-    // The run's own signal may be what ended it.
+    // The signal of the run may be aborted.
     const outcome = await dropWorking(tools, { name: working, what: 'restoring' }, AbortSignal.timeout(DROP_LIMIT_MS));
     if (outcome === 'gone') options.forgetWorking(working);
   }
@@ -98,47 +97,11 @@ async function inDatabase<T>(
   }
 }
 
-/** From the working database into the live one, all or nothing. */
-async function copy(options: LoadTablesOptions, working: string, { tables }: Shaped): Promise<void> {
-  const { tools, target, scratch, recorded } = options;
-  const file = path.posix.join(scratch, SCRATCH, 'tables.dump');
-  const command = copyTablesCommand(tools.connection, {
-    from: working,
-    to: target,
-    file,
-    tables,
-    encoding: recorded.encoding,
-  });
-  const hint = `It may need a type, a function, a sequence or a role that database ${target} lacks; nothing was changed. With --to-database NAME the whole database comes back beside it.`;
-  await run(options, command, `it cannot be put into database ${target}`, hint).catch(async (error: unknown) => {
-    // Somebody may have made it meanwhile; messages of the server may be in any language.
-    if (!options.signal.aborted) await inDatabase(options, target, (live) => checkFree(live, tables));
-    throw error;
-  });
-}
-
-async function run(options: LoadTablesOptions, command: string[], failed: string, hint: string): Promise<void> {
-  const { tools, signal, stallTimeoutMs } = options;
-  const what = `the restore of ${namesOf(options)}`;
-  await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
-    tools.run(command, watched),
-  ).catch((error: unknown) => {
-    if (error instanceof LifeboatError && error.code !== 'EXEC_FAILED') throw error;
-    if (error instanceof LifeboatError && /No space left on device/.test(error.message)) {
-      throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
-        cause: error,
-        hint: 'Make room first: `lifeboat status` shows what former restores keep. Nothing was changed.',
-      });
-    }
-    throw new LifeboatError('PG_RESTORE_FAILED', `${what} failed: ${failed}`, { cause: error, hint });
-  });
-}
-
-/** The record of the database as if it had these tables alone. */
+/** Returns the record of the database with these tables alone. */
 function onlyTables({ recorded, parts }: LoadTablesOptions): DatabaseFacts {
   const names = new Set(parts.tables.map(quoteName));
   const tables = recorded.tables.filter((table) => names.has(quoteName(table)));
-  // Of the others' objects not all are there.
+  // The working database lacks objects of other tables.
   const { objects: _, ...rest } = recorded;
   return { ...rest, tables, extensions: [], largeObjects: 0 };
 }

@@ -1,33 +1,46 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import type { Lead } from '../load/lead-functions.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
+import type { LaterIndex } from './copy-tables.ts';
 import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
 import { type Named, quoteName, type Shaped } from './table-shape.ts';
 
-/** How long a statement may wait for a lock on a table that people use, and keep others waiting behind it. */
+/** How long a statement may wait for a lock on a live table. Other sessions wait behind it. */
 const LOCK_TIMEOUT = '10s';
 
-/** Something made after the tables went over, by one statement or several that follow each other. */
+/** An object that is created after the tables are copied, by one statement or by several in order. */
 interface Link {
   what: string;
   sql: string[];
-  /** when a later statement fails */
+  /** runs if a later statement fails */
   undo?: string;
+  /** functions that need a search_path for it; other sessions do not see the change */
+  leads?: readonly Lead[];
+}
+
+/** What {@link makeLinks} works on. */
+interface Made {
+  parts: TableParts;
+  shaped: Shaped;
+  /** indexes that the copied tables lack */
+  indexes: readonly LaterIndex[];
+  /** the tables have another name, next to the present ones */
+  copy: boolean;
 }
 
 /**
- * Makes what ties restored tables to others, each for itself: places among partitions, foreign keys, statistics. Never
- * rejects: the tables are there, and what could not be made is told with its statement.
+ * Creates the links of restored tables one by one: attachments to partitioned tables, foreign keys, statistics, and indexes that were left
+ * out. Never rejects, because the tables are restored.
  *
- * @returns warnings
+ * @returns warnings about links that failed, each with its statement
  */
 export async function makeLinks(
   open: () => Promise<Session>,
-  parts: TableParts,
-  shaped: Shaped,
-  copy: boolean,
+  { parts, shaped, indexes, copy }: Made,
 ): Promise<string[]> {
   const links: Link[] = [
+    ...indexes.map(({ what, sql, leads }) => ({ what, sql: [sql], leads })),
     ...shaped.links.map(({ what, sql }) => ({ what, sql: [sql] })),
     ...(copy ? [] : parts.foreignKeys.map(foreignKey)),
     ...shaped.statistics.map(({ what, sql }) => ({ what, sql: [sql] })),
@@ -50,11 +63,11 @@ export async function makeLinks(
   return warnings;
 }
 
-/** Rows are checked after the key stands, so that the other table is locked for a moment only. */
+/** Adds a key without checking rows, and then checks them, so the other table is only locked for a moment. */
 function foreignKey({ name, sql, table }: ForeignKey): Link {
   const what = `foreign key ${name} of ${displayName(table.entry)}`;
   const partitioned = /\)\nPARTITION BY /.test(table.entry.definition);
-  // Partitioned tables cannot have it in two steps before Postgres 18, and a key that was not valid was so on purpose.
+  // Partitioned tables do not support two steps before Postgres 18. A key that was NOT VALID stays so.
   if (partitioned || sql.endsWith(' NOT VALID')) return { what, sql: [sql] };
   const alter = `ALTER TABLE ${quoteName(table)}`;
   const constraint = quoteIdentifier(name);
@@ -65,11 +78,12 @@ function foreignKey({ name, sql, table }: ForeignKey): Link {
   };
 }
 
-/** Resolves to what failed, if something did. */
-async function make(session: Session, { sql, undo }: Link): Promise<LifeboatError | undefined> {
+/** Resolves to the error if a statement fails. */
+async function make(session: Session, { sql, undo, leads = [] }: Link): Promise<LifeboatError | undefined> {
   for (const [i, statement] of sql.entries()) {
     try {
-      await session.run(statement);
+      // Several statements in one query are one transaction.
+      await session.run([...leads.map(({ set }) => set), statement, ...leads.map(({ reset }) => reset)].join('; '));
     } catch (error) {
       if (i > 0 && undo !== undefined) await session.run(undo).catch(() => undefined);
       return toLifeboatError(error);
@@ -80,30 +94,30 @@ async function make(session: Session, { sql, undo }: Link): Promise<LifeboatErro
 
 function notMade({ what, sql }: Link, error: LifeboatError): string {
   const why = errorInfo(error).cause ?? error.message;
-  return `${what} was left out (${why}); once that is mended: ${sql[0]?.replace(/ NOT VALID$/, '').replaceAll(/\s+/g, ' ')}`;
+  return `${what} was left out (${why}); when the cause is corrected, run: ${sql[0]?.replace(/ NOT VALID$/, '').replaceAll(/\s+/g, ' ')}`;
 }
 
-/** What the dump has of these tables, and the restore does not bring back. */
+/** Warns of objects of these tables that a restore of single tables leaves out. */
 function leftOut(parts: TableParts, copy: boolean): string[] {
-  const told = (words: string, names: readonly string[]) =>
+  const warn = (words: string, names: readonly string[]) =>
     names.length === 0 ? [] : [`${words}: ${names.join(', ')}`];
   if (copy) {
     return [
-      ...told(
+      ...warn(
         'the copy has no foreign keys',
         parts.foreignKeys.map(({ name }) => name),
       ),
-      ...told('the copy has no triggers and rules', parts.triggers),
+      ...warn('the copy has no triggers and rules', parts.triggers),
     ];
   }
   return [
-    ...told('foreign keys of other tables to it are not brought back', parts.keysOfOthers),
-    ...told('views on it are not brought back', parts.views),
-    ...told('publications do not get it back (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
+    ...warn('foreign keys of other tables to it are not restored', parts.keysOfOthers),
+    ...warn('views on it are not restored', parts.views),
+    ...warn('publications do not include it again (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
   ];
 }
 
-/** Who may do what with tables, as lists of `role=letters/grantor`. */
+/** Reads the privileges on tables, as lists of `role=letters/grantor`. */
 async function privileges(session: Session, tables: readonly Named[]): Promise<string[]> {
   const rows = await session.all<{ items: string }>(
     `SELECT (SELECT string_agg(a::text, ' ' ORDER BY a::text)
@@ -115,7 +129,7 @@ async function privileges(session: Session, tables: readonly Named[]): Promise<s
   return rows.map(({ items }) => items);
 }
 
-/** The database's default privileges (ALTER DEFAULT PRIVILEGES) come on top of those that a table had. */
+/** Warns if default privileges of the database (ALTER DEFAULT PRIVILEGES) were added to those of a table. */
 export async function privilegeWarnings(working: Session, live: Session, tables: readonly Named[]): Promise<string[]> {
   const before = await privileges(working, tables);
   const after = await privileges(live, tables);

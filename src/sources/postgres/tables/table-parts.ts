@@ -1,17 +1,17 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { suggest } from '../../../plan/values/suggest.ts';
-import type { ArchiveEntry } from '../load/archive.ts';
+import type { ArchiveEntry } from '../archive/archive.ts';
 import { rootOfLoad } from '../load/compare-rows.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 
-/** What stands in a dump beside tables and could be taken for one. */
+/** Kinds of relations that a user may mistake for tables. */
 const OTHER_RELATIONS = ['VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE'];
 
 /**
- * The table that somebody means: `schema.name`, a bare name for one in `public` or the only one of that name, or both in
- * SQL's quotes where dots would make it unclear.
+ * Finds the table that a user names: `schema.name`; a bare name for a table in `public` or the only one of that name; or quoted
+ * identifiers, which are needed if a name contains dots.
  *
- * Errors: PG_TABLE_UNKNOWN.
+ * @throws PG_TABLE_UNKNOWN
  */
 export function findTable(entries: readonly ArchiveEntry[], asked: string): ArchiveEntry {
   const relations = entries.filter(({ kind }) => kind === 'TABLE' || OTHER_RELATIONS.includes(kind));
@@ -26,7 +26,7 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
   if (table?.kind === 'TABLE') return withOwnRows(entries, table);
   if (table) {
     throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} is a ${table.kind.toLowerCase()}, not a table`, {
-      hint: 'Restore the database beside with --to-database NAME, and copy its definition from there.',
+      hint: 'Restore the database under another name with --to-database NAME, and copy its definition from there.',
     });
   }
   const names = entries.filter(({ kind }) => kind === 'TABLE').map(displayName);
@@ -49,7 +49,7 @@ function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): Arc
   );
   if (!inChunks) return table;
   throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows lie in other tables`, {
-    hint: 'Restore the database beside with --to-database NAME, and copy the rows from there.',
+    hint: 'Restore the database under another name with --to-database NAME, and copy the rows from there.',
   });
 }
 
@@ -83,20 +83,20 @@ export interface ForeignKey {
 export interface ChosenTable {
   schema: string;
   name: string;
-  /** the dump id of the table asked for: of itself, or of the one whose partition it is */
+  /** dump id of the requested table: of this table, or of the one whose partition it is */
   root: number;
   entry: ArchiveEntry;
 }
 
-/** What of a dump is needed to bring tables back. */
+/** The parts of a dump that a restore of tables needs. */
 export interface TableParts {
-  /** those asked for, and the partitions of those that are partitioned */
+  /** the requested tables and their partitions */
   tables: ChosenTable[];
-  /** dump ids of all that is to be restored into a database beside, in the dump's order */
+  /** dump ids of the entries to restore into the working database, in the order of the dump */
   entries: number[];
   /** files of the dump directory that hold the rows, as the table of contents names them */
   files: string[];
-  /** of these tables; they are not among the entries */
+  /** foreign keys of these tables; `entries` leaves them out */
   foreignKeys: ForeignKey[];
   triggers: string[];
   /** foreign keys of other tables to these */
@@ -106,24 +106,23 @@ export interface TableParts {
   publications: string[];
 }
 
-/** What hangs on a table after its data. OtherRepository keys and publications reach beyond it, and are looked at one by one. */
+/** Kinds of objects that belong to a table and follow its rows. Foreign keys and publications also affect other objects, and are handled separately. */
 const OF_TABLE = ['CONSTRAINT', 'CHECK CONSTRAINT', 'INDEX', 'STATISTICS', 'ROW SECURITY', 'POLICY'];
-/** The database itself, and large objects, of which a dump does not say who uses them. */
+/** The database itself, and large objects: a dump does not say which table uses them. */
 const NEVER = ['DATABASE', 'DATABASE PROPERTIES', 'BLOB', 'BLOB METADATA', 'BLOBS'];
-/** They do something when rows are written: a copy beside the table would do it twice. */
+/** Objects that act when rows are written. On a copy of the table they would act twice. */
 const ACTIVE = ['TRIGGER', 'RULE'];
 
 interface PartsOptions {
-  /** they get another name, beside the present ones: without triggers and rules */
+  /** the tables get another name, next to the present ones, without triggers and rules */
   copy: boolean;
-  /** extensions that cannot be made in a database beside, with the schemas that hold nothing but their things */
+  /** extensions that cannot be created in the working database, with the schemas that hold only their objects */
   without?: readonly { extension: string; schema: string }[];
 }
 
 /**
- * What belongs to tables in a dump: all definitions of the database that come before data, since a table may need any type
- * or function, with the state of all sequences; the rows of these tables alone; and their own indexes, constraints,
- * statistics, policies, triggers and rules.
+ * Selects the entries of a dump that tables need: all definitions before the data, because a table may need any type or function; the
+ * state of all sequences; the rows of these tables; and their indexes, constraints, statistics, policies, triggers and rules.
  */
 export function partsOf(
   all: readonly ArchiveEntry[],
@@ -165,15 +164,15 @@ export function partsOf(
   };
 }
 
-/** Rows that are loaded through the root may land in any partition: only the whole tree has them all. PG_TABLE_UNKNOWN. */
+/** Refuses a partition whose rows are loaded through the topmost table and may land in any partition. @throws PG_TABLE_UNKNOWN */
 function refuseLonePartitions(tables: readonly ChosenTable[], data: readonly ArchiveEntry[]): void {
   for (const entry of data) {
     const root = rootOfLoad(entry);
     if (root === undefined || tables.some((table) => spellings(table.entry).includes(root))) continue;
     throw new LifeboatError(
       'PG_TABLE_UNKNOWN',
-      `${displayName(entry)} is a partition whose rows a restore may put into other partitions of ${root}`,
-      { hint: `Restore all of it: --table ${root}.` },
+      `${displayName(entry)} is a partition whose rows a restore may insert into other partitions of ${root}`,
+      { hint: `Restore the whole table: --table ${root}.` },
     );
   }
 }
@@ -187,14 +186,14 @@ function foreignKey({ tag, definition }: ArchiveEntry, table: ChosenTable): Fore
   return { name: tag.slice(table.name.length + 1), sql: definition.trim().replace(/;$/, ''), table };
 }
 
-/** The tables and, below them, partitions at any depth: not those that only inherit. */
+/** Returns the tables with their partitions at any depth, without tables that only inherit. */
 function withPartitions(all: readonly ArchiveEntry[], roots: readonly ArchiveEntry[]): ChosenTable[] {
   const found = new Map<number, ChosenTable>();
   const add = (entry: ArchiveEntry, root: number) => {
     if (!found.has(entry.dumpId)) found.set(entry.dumpId, { schema: entry.schema, name: entry.tag, root, entry });
   };
   for (const root of roots) add(root, root.dumpId);
-  // A map's iteration reaches what is added meanwhile.
+  // The iteration over a map includes values that are added during it.
   for (const { entry: parent, root } of found.values()) {
     for (const table of all) if (table.kind === 'TABLE' && isPartition(all, table, parent)) add(table, root);
   }
@@ -212,14 +211,14 @@ function isPartition(all: readonly ArchiveEntry[], table: ArchiveEntry, parent: 
   return attached || spellings(parent).some(within);
 }
 
-/** Whether a definition is an `ALTER TABLE` of that table. */
+/** Returns whether a definition is an `ALTER TABLE` of a table. */
 function alters({ definition }: ArchiveEntry, table: ArchiveEntry): boolean {
   return spellings(table).some((name) =>
     ['', 'ONLY '].some((only) => definition.startsWith(`ALTER TABLE ${only}${name}\n`)),
   );
 }
 
-/** How pg_dump may write a name: with quotes only where they are needed. */
+/** Returns the forms in which pg_dump may write a name: it only adds quotes that are necessary. */
 function spellings({ schema, tag }: ArchiveEntry): string[] {
   const forms = (name: string) => [name, quoteIdentifier(name)];
   return forms(schema).flatMap((s) => forms(tag).map((t) => `${s}.${t}`));

@@ -5,22 +5,22 @@ import type { Session } from '../server/session.ts';
 import { derivedName, freeName } from './table-names.ts';
 import type { ChosenTable } from './table-parts.ts';
 
-/** Something with a name in a schema. */
+/** An object with a name in a schema. */
 export interface Named {
   schema: string;
   name: string;
 }
 
-/** A table as it goes over to the live database, under the name that it has there. */
+/** A table with its name in the live database. */
 interface ShapedTable extends Named {
   chosen: ChosenTable;
 }
 
 export interface Shaped {
   tables: ShapedTable[];
-  /** what ties them to tables that are in the live database alone: the statement and what it is, in words */
+  /** links to tables that only the live database has: a description and the statement */
   links: { what: string; sql: string }[];
-  /** statements that make extended statistics, which `pg_dump` leaves out when it dumps single tables */
+  /** statements for extended statistics, which `pg_dump` leaves out of dumps of single tables */
   statistics: { what: string; sql: string }[];
   warnings: string[];
 }
@@ -30,10 +30,10 @@ interface Relation extends Named {
 }
 
 /**
- * Makes tables in a working database fit to go to the live one: apart from tables that do not go with them, and each
- * relation under a name that is free there. Under `as`, everything that belongs to the table takes its name from that.
+ * Prepares tables in a working database for the copy to the live one: detaches them from tables that are not copied, and renames
+ * relations whose names are taken there. With `as`, everything that belongs to the table is renamed accordingly.
  *
- * Errors: PG_TARGET_EXISTS, and those of a session.
+ * @throws PG_TARGET_EXISTS; the errors of a session
  */
 export async function shapeTables(
   working: Session,
@@ -52,7 +52,7 @@ export async function shapeTables(
   );
   return {
     tables: shaped,
-    // A copy beside the table must not show up in what others read.
+    // A copy must not add rows to a partitioned or inherited table.
     links: as === undefined ? links : [],
     statistics: statistics.map(({ name, sql }) => ({ what: `statistics ${name}`, sql })),
     warnings,
@@ -75,7 +75,7 @@ async function findTables(session: Session, tables: readonly Named[]): Promise<R
   return rows;
 }
 
-/** Takes tables out of partitioned or inherited ones that do not go with them. Returns how to put them back. */
+/** Detaches tables from partitioned or inherited tables that are not copied. Returns the statements that attach them again. */
 async function setApart(session: Session, ids: readonly string[]): Promise<Shaped['links']> {
   const rows = await session.all<Record<'schema' | 'name' | 'inSchema' | 'parent', string> & { bound: string | null }>(
     `SELECT n.nspname AS schema, c.relname AS name, pn.nspname AS "inSchema", p.relname AS parent,
@@ -106,10 +106,10 @@ async function heirs(session: Session, ids: readonly string[]): Promise<string[]
       WHERE i.inhparent = ANY($1::oid[]) AND NOT i.inhrelid = ANY($1::oid[]) GROUP BY p.relname ORDER BY 1`,
     [ids],
   );
-  return rows.map(({ parent, names }) => `tables that inherit from ${parent} are not part of it: ${names}`);
+  return rows.map(({ parent, names }) => `tables that inherit from ${parent} are not restored with it: ${names}`);
 }
 
-/** Indexes, owned sequences and statistics of tables: names of the schema, as those of tables are. */
+/** Indexes, owned sequences and statistics of tables. Their names are unique in the schema, together with those of tables. */
 const BELONGING = `
   SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS name, i.indrelid::text AS of
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -159,12 +159,13 @@ async function rename(
     const wanted = as === undefined ? name : derivedName(name, root.name, as);
     const free = nameFor(schema, wanted);
     await working.run(renameTo(kind, one, free));
-    if (as === undefined) warnings.push(`${schema}.${name} is called ${free} now, since the database has that name`);
+    if (as === undefined)
+      warnings.push(`${schema}.${name} is renamed to ${free}, because the database has an object of that name`);
   }
   return shaped;
 }
 
-/** Names that relations, types and statistics have, by schema. An array type gives way by itself. */
+/** Reads the names of relations, types and statistics, by schema. Postgres renames array types itself. */
 async function namesIn(session: Session, schemas: readonly string[]): Promise<Map<string, Set<string>>> {
   const rows = await session.all<Named>(
     `SELECT n.nspname AS schema, o.name FROM pg_namespace n JOIN (
@@ -179,7 +180,7 @@ async function namesIn(session: Session, schemas: readonly string[]): Promise<Ma
   return names;
 }
 
-/** In the working database the name is that of something else, which nobody needs. */
+/** Renames an object of the working database that has a name which the copied table needs. */
 async function putAside(session: Session, schema: string, name: string): Promise<void> {
   const values = [schema, name];
   const [relation] = await session.all(
@@ -204,7 +205,7 @@ export function quoteName({ schema, name }: Named): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 
-/** PG_TARGET_EXISTS when one of the tables is there, PG_RESTORE_FAILED when its schema is not. */
+/** @throws PG_TARGET_EXISTS if one of the tables exists, PG_RESTORE_FAILED if its schema is missing */
 export async function checkFree(live: Session, tables: readonly Named[]): Promise<void> {
   const schemas = [...new Set(tables.map(({ schema }) => schema))];
   const names = await namesIn(live, schemas);
@@ -213,12 +214,12 @@ export async function checkFree(live: Session, tables: readonly Named[]): Promis
   const missing = schemas.find((schema) => !present.some(({ name }) => name === schema));
   if (missing === undefined) return;
   throw new LifeboatError('PG_RESTORE_FAILED', `database ${live.database} has no schema ${missing}`, {
-    hint: `Create it, \`CREATE SCHEMA ${quoteIdentifier(missing)}\`, or restore the whole database; nothing was changed.`,
+    hint: `Create it, \`CREATE SCHEMA ${quoteIdentifier(missing)}\`, or restore the whole database. Nothing was changed.`,
   });
 }
 
 function targetExists({ schema, name }: Named, database: string): LifeboatError {
-  return new LifeboatError('PG_TARGET_EXISTS', `database ${database} has a table or type ${schema}.${name} already`, {
-    hint: 'Choose a name beside it with --as NAME; nothing was changed.',
+  return new LifeboatError('PG_TARGET_EXISTS', `database ${database} already has a table or type ${schema}.${name}`, {
+    hint: 'Choose another name with --as NAME. Nothing was changed.',
   });
 }

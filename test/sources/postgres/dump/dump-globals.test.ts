@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
-import { dumpGlobals } from '../../../../src/sources/postgres/dump/dump-globals.ts';
+import { dumpGlobals, dumpKnownGlobals, dumpMissingRoles } from '../../../../src/sources/postgres/dump/dump-globals.ts';
 import type { Tools } from '../../../../src/sources/postgres/server/tools.ts';
 
 let directory: string;
@@ -29,6 +29,55 @@ test('roles that are stored without passwords are told of', async () => {
   expect(asked).toEqual([true, false]);
   expect(warnings).toEqual([expect.stringContaining('roles are stored without their passwords')]);
   expect(await dump(async () => '')).toEqual([]);
+});
+
+/** A server whose list of roles is another one at each look; the last one stays. Counts the dumps. */
+function server(...lists: string[][]) {
+  const dumps: string[][] = [];
+  const tools = {
+    container: 'shop-db-1',
+    connection: { user: 'app', port: 5432, application: 'lifeboat' },
+    control: async () => ({
+      all: async () => ((lists.length > 1 ? lists.shift() : lists[0]) ?? []).map((name) => ({ name })),
+    }),
+    run: async (argv: string[]) => void dumps.push(argv),
+    activity: async () => 'at work',
+  };
+  const { signal } = new AbortController();
+  return { dumps, options: { tools: tools as unknown as Tools, directory, stallTimeoutMs: 5000, signal } };
+}
+
+const database = (owner: string, more: { owners?: string[]; grantees?: string[] } = {}) => ({
+  ...{ name: 'shop', owner, owners: [], settings: [{ role: null, config: [] }] },
+  ...more,
+});
+
+test('globals that have all roles of the databases are dumped once', async () => {
+  const { dumps, options } = server(['app', 'reader']);
+  const { roles } = await dumpKnownGlobals(options);
+  const databases = [database('app', { owners: ['app'], grantees: ['reader', 'pg_monitor'] })];
+  expect(await dumpMissingRoles(options, databases, roles)).toEqual([]);
+  expect(dumps).toHaveLength(1);
+});
+
+test('a role that was created after the globals were dumped, or meanwhile, has them dumped once more', async () => {
+  for (const lists of [
+    [['app'], ['app'], ['app', 'late']],
+    [['app'], ['app', 'late']],
+  ]) {
+    const { dumps, options } = server(...lists);
+    const { roles } = await dumpKnownGlobals(options);
+    expect(await dumpMissingRoles(options, [database('app', { owners: ['late'] })], roles)).toEqual([]);
+    expect(dumps).toHaveLength(2);
+  }
+});
+
+test('a role that was dropped before the globals were dumped is named, with what a restore needs', async () => {
+  const { options } = server(['app']);
+  const { roles } = await dumpKnownGlobals(options);
+  expect(await dumpMissingRoles(options, [database('app', { owners: ['old one'] })], roles)).toEqual([
+    'role old one was dropped during the backup, and shop still names it: a restore to a server without it needs CREATE ROLE "old one" first',
+  ]);
 });
 
 test('another failure is none of a missing right', async () => {

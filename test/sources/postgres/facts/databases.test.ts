@@ -43,6 +43,23 @@ test('nothing left is an error, with the reason where there is one', () => {
   expect(() => choose([open('shop')], { databases: ['blog'] })).toThrow('shop-db-1 has no database blog');
 });
 
+test('an invalid database is one that can only be dropped', () => {
+  const invalid: DatabaseListing = {
+    name: 'half',
+    size: 0,
+    closed: 'a DROP DATABASE of it was interrupted',
+    invalid: true,
+  };
+  const hints = [
+    chooseDatabases(planned(), [invalid, open('shop')], []).closed[0]?.error,
+    chooseDatabases(planned({ databases: ['shop', 'half'] }), [invalid, open('shop')], []).missing[0]?.error,
+  ].map((error) => (error as LifeboatError).hint);
+  for (const hint of hints) {
+    expect(hint).toMatch(/only lets it be dropped: DROP DATABASE "half"\./);
+    expect(hint).not.toContain('ALLOW_CONNECTIONS');
+  }
+});
+
 test('a template is backed up where it is named, and told of where it is not', () => {
   const all = [
     { ...open('template0'), template: true, closed: 'it allows no connections' },
@@ -69,7 +86,7 @@ test('what a restore keeps for its rollback is left out, which is told where no 
     ['shop'],
     [
       expect.stringMatching(
-        /^database shop__before_4f1c9a, which a restore keeps aside, is not backed up, and no snapshot/,
+        /^database shop__before_4f1c9a, which a restore put aside, is not backed up, and no snapshot/,
       ),
     ],
   ]);

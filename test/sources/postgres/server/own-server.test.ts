@@ -361,7 +361,7 @@ describe('a server that asks for a password', () => {
     const error = await openSession({
       dial: async () => stream,
       ...{ container: 'db', address: '127.0.0.1:5432', user: 'app', database: 'shop', application: 'test' },
-      ...{ password: 'canary', guarded, signal: new AbortController().signal },
+      ...{ start: '', password: 'canary', guarded, signal: new AbortController().signal },
     }).catch((failure: unknown) => failure);
     return { error, sent: sent.length };
   };

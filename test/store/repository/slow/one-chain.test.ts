@@ -9,6 +9,7 @@ import { chainBreaks, nextPlace } from '../../../../src/store/repository/chain.t
 import { LEASE_MS, takeLease } from '../../../../src/store/repository/lease.ts';
 import { openRepository } from '../../../../src/store/repository/repository.ts';
 import { numbers } from '../../../plan/histories.ts';
+import { noSightings } from '../../helpers.ts';
 import { inMemory } from '../../memory-destination.ts';
 
 /**
@@ -94,9 +95,15 @@ async function agent(world: World, home: string): Promise<string[]> {
   const repository = await openRepository(destination, { project: 'shop', create: false, keys: {} });
   for (let number = 0; number < RUNS; number++) {
     const now = () => new Date(world.now);
-    const lease = await takeLease({ destination, project: 'shop', home, holder: home, now, log: silentLog }).catch(
-      () => undefined,
-    );
+    const lease = await takeLease({
+      destination,
+      project: 'shop',
+      home,
+      holder: home,
+      sightings: noSightings,
+      now,
+      log: silentLog,
+    }).catch(() => undefined);
     if (!lease) continue;
     const id = `20261120T03000${number}Z-${home.repeat(6)}`;
     try {

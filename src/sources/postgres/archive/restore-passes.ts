@@ -3,10 +3,10 @@ import path from 'node:path';
 import { hasCode } from '../../../base/errors.ts';
 import { type ArchiveEntry, readArchive } from './archive.ts';
 
-/** They fire, or are checked row by row, when rows come after them. */
+/** Objects that fire or are checked for each row that is loaded after them. */
 const HEEDED = ['TRIGGER', 'FK CONSTRAINT'];
 const REFRESH = 'MATERIALIZED VIEW DATA';
-/** What `pg_restore` itself leaves for the end (_tocEntryRestorePass in pg_backup_archiver.c). */
+/** Kinds that `pg_restore` itself restores last (_tocEntryRestorePass in pg_backup_archiver.c). */
 const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
 
 /** One call of `pg_restore`. */
@@ -18,14 +18,13 @@ interface RestorePass {
 }
 
 /**
- * In how many calls `pg_restore --jobs` has to bring a dump, with files for its `--use-list`. Its workers begin with a trigger
- * when the rows of the trigger's own table are there. A partitioned table has none of its own: the trigger is made at any
- * moment, and fires for rows of partitions that come later. Where a dump has such a one, it comes in a second call.
- * Materialized views are refreshed in a last one.
+ * Divides a dump into calls of `pg_restore --jobs`, and writes a file for `--use-list` for each. A worker creates a trigger when the
+ * rows of the trigger's table are loaded. A partitioned table has no rows of its own, so its trigger could come early and fire for rows
+ * of the partitions. Such triggers come in a second call. Materialized views are refreshed in a last call.
  *
  * @param dump the dump directory
  * @param scratch directory for the files, as the agent and the helper both see it
- * @param only dump ids of what to bring; absent: all
+ * @param only dump ids of the entries to restore; absent: all
  */
 export async function restorePasses(dump: string, scratch: string, only?: readonly number[]): Promise<RestorePass[]> {
   const entries = await readEntries(dump);
@@ -38,7 +37,7 @@ export async function restorePasses(dump: string, scratch: string, only?: readon
   );
 }
 
-/** Takes the refreshing of materialized views out of all calls, into one more. */
+/** Moves the refreshes of materialized views from all calls into an additional one. */
 export function refreshLast(
   entries: readonly ArchiveEntry[],
   passes: readonly (readonly number[] | undefined)[],
@@ -53,18 +52,18 @@ export function refreshLast(
   ].filter(({ ids }) => ids.length > 0);
 }
 
-/** Writes dump ids as `pg_restore --use-list` takes them. Resolves to the file. */
+/** Writes dump ids in the format of `pg_restore --use-list`. Resolves to the file. */
 export async function writeList(file: string, ids: readonly number[]): Promise<string> {
   await writeFile(file, ids.map((id) => `${id};\n`).join(''), { mode: 0o600 });
   return file;
 }
 
-/** The ids of a list that `pg_restore --list` printed. */
+/** Returns the dump ids in the output of `pg_restore --list`. */
 export function listedIds(list: string): number[] {
   return [...list.matchAll(/^(\d+); /gm)].map(([, id]) => Number(id));
 }
 
-/** The entries of a dump directory; none for a format of tomorrow, which cannot be looked into. */
+/** Reads the entries of a dump directory; none for an unknown format. */
 export async function readEntries(dump: string): Promise<ArchiveEntry[]> {
   try {
     return readArchive(await readFile(path.join(dump, 'toc.dat')));
@@ -74,7 +73,7 @@ export async function readEntries(dump: string): Promise<ArchiveEntry[]> {
   }
 }
 
-/** The ids of each call, undefined for all there is. */
+/** Returns the dump ids of each call; undefined for all entries. */
 export function passesFor(
   entries: readonly ArchiveEntry[],
   only?: readonly number[],

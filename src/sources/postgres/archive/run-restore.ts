@@ -10,24 +10,24 @@ import { type Failure, FailureLog, isConnectionLost, isDiskFull, isWhole, type S
 
 export interface RunRestoreOptions {
   tools: Tools;
-  /** the recorded database, for messages */
+  /** the recorded database, as messages name it */
   about: string;
   /** the database to fill, and the dump directory that fills it */
   database: string;
   directory: string;
   /** directory for the files of `--use-list`, as the agent and the helper both see it */
   lists: string;
-  /** directory into which the helper may write, likewise */
+  /** directory into which the helper may write, as the agent and the helper both see it */
   scratch: string;
   jobs: number;
   tablespaces: boolean;
   stallTimeoutMs: number;
   signal: AbortSignal;
-  /** changes while the database grows */
+  /** Resolves to a text that changes while the database grows. */
   grows(): Promise<string>;
 }
 
-/** What one call of `pg_restore` brings, and how. */
+/** One call of `pg_restore`. */
 interface RestoreCall {
   /** file for `--use-list`; absent: everything */
   list?: string;
@@ -36,27 +36,27 @@ interface RestoreCall {
   stops?: (failures: readonly Failure[]) => boolean;
 }
 
-/** How often the messages are looked at while `pg_restore` runs, milliseconds. */
+/** How often the messages are read while `pg_restore` runs, milliseconds. */
 const LOOK_MS = 1000;
 
-/** Several workers wrote their messages into one another: what failed is known only from a restore with one worker. */
+/** Messages of several workers are mixed: only a restore with one worker shows what failed. */
 export class TangledError extends LifeboatError {
   constructor(about: string, cause: unknown) {
-    super('PG_RESTORE_FAILED', `the messages of parallel workers of pg_restore of ${about} cannot be told apart`, {
+    super('PG_RESTORE_FAILED', `the messages of parallel workers of pg_restore of ${about} are mixed`, {
       cause,
     });
   }
 }
 
 /**
- * Runs `pg_restore`, which goes on after an error. Resolves to what failed. With `stops`, it is ended as soon as that says so
- * of what failed until then: nobody waits for the rest of a restore that has failed already.
+ * Runs `pg_restore`, which continues after an error. Resolves to the failures. With `stops`, ends `pg_restore` as soon as `stops`
+ * returns true for the failures so far.
  *
- * Errors: {@link TangledError} where several workers failed and it is not certain at what; PG_NO_SPACE, PG_STALLED,
- * PG_RESTORE_FAILED for what belongs to no object; those of a helper.
+ * @throws {@link TangledError} if it is not certain which entries failed; PG_NO_SPACE, PG_STALLED; PG_RESTORE_FAILED for an error that
+ * belongs to no entry; the errors of a helper
  */
 export async function runRestore(options: RunRestoreOptions, call: RestoreCall): Promise<Failure[]> {
-  // A name that the helper cannot foresee, and a handle: whatever it puts in the place of the file is not read.
+  // The name is random and the file stays open, so a hostile helper cannot replace it.
   const file = path.posix.join(options.scratch, `restore-${randomBytes(8).toString('hex')}.log`);
   const handle = await open(
     file,
@@ -77,11 +77,11 @@ async function runLogged(
 ): Promise<Failure[]> {
   const { tools, about, stallTimeoutMs, signal } = options;
   const stopping = new AbortController();
-  // A file that cannot be read now is read at the end; one without an end is not waited for.
+  // A file that cannot be read now is read at the end. An endless one ends the restore.
   const giveUp = (error: unknown) => {
     if (error instanceof LifeboatError) stopping.abort();
   };
-  /** what had failed when `stops` said so: more may have failed since, but the rest was not tried */
+  /** the failures when `stops` returned true; the rest was not tried */
   let enough: Failure[] | undefined;
   const look = async () => {
     const { failures, tangled } = await log.read(signal);
@@ -108,13 +108,13 @@ async function runLogged(
   } finally {
     clearInterval(timer);
   }
-  // Also waits for a look that is under way.
+  // Also waits for a read that is in progress.
   signal.throwIfAborted();
   const said = await log.read(signal);
   signal.throwIfAborted();
-  // Its exit status is the truth: a notice of the server may look like an error.
+  // The exit status decides: a notice of the server may look like an error.
   if (ended === undefined) return [];
-  throwUnlessTold(options, said, ended, enough !== undefined);
+  throwUnlessComplete(options, said, ended, enough !== undefined);
   if (enough) return enough;
   if (isWhole(said) || (!said.tangled && call.stops?.(said.failures))) return said.failures;
   if (jobs > 1) throw new TangledError(about, ended);
@@ -124,7 +124,7 @@ async function runLogged(
 function unexplained(about: string, words: string | undefined, cause: unknown): LifeboatError {
   return new LifeboatError('PG_RESTORE_FAILED', `pg_restore of ${about} failed${words ? `: ${words}` : ''}`, {
     cause,
-    hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.',
+    hint: '--to-directory DIR writes the dump itself, for pg_restore by hand.',
   });
 }
 
@@ -133,10 +133,10 @@ function isFatal(words: string): boolean {
 }
 
 /**
- * Throws unless `pg_restore` came to its end, and only objects failed: then it exits with 1 and its last line counts them (main
- * in pg_restore.c). One that was killed, or lost a worker, did not try everything, whatever failed before.
+ * Throws unless `pg_restore` completed and only entries failed: it exits with 1 then, and its last line has their number (main in
+ * pg_restore.c). A `pg_restore` that was killed or lost a worker did not try all entries.
  */
-function throwUnlessTold(
+function throwUnlessComplete(
   { about, tools }: RunRestoreOptions,
   { failures, others, ignored }: Said,
   ended: unknown,
@@ -147,7 +147,7 @@ function throwUnlessTold(
   if (full !== undefined) {
     throw new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space while ${about} was restored`, {
       cause: new Error(full),
-      hint: 'Make room first: `lifeboat status` shows what former restores keep. What was half made is removed.',
+      hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. The incomplete database is dropped.',
     });
   }
   const lost = words.find(isConnectionLost);

@@ -5,45 +5,45 @@ import type { SkippedObject } from '../../../report/events.ts';
 import { withoutContent } from '../server/messages.ts';
 import type { ArchiveEntry } from './archive.ts';
 
-/** An entry of a dump that `pg_restore` could not bring. */
+/** An entry of a dump that `pg_restore` could not restore. */
 export interface Failure {
   dumpId: number;
-  /** what the server said, without the content of rows */
+  /** the server's message, without the content of rows */
   words: string;
 }
 
-/** What `pg_restore` said of errors. */
+/** The errors that `pg_restore` reported. */
 export interface Said {
   failures: Failure[];
-  /** errors that belong to no entry: it could not connect, a worker died */
+  /** errors that belong to no entry, for example a failed connection or a dead worker */
   others: string[];
-  /** how many errors it passed over, as its last line says; absent where it ended without that line */
+  /** the number of errors in its last line; absent if that line is missing */
   ignored?: number;
-  /** how many errors it should have counted by what was read */
+  /** the number of errors that its last line should have, by the messages that were read */
   counted: number;
-  /** messages of several workers stand in one another, so that an error may be lost, or belong to another entry */
+  /** messages of several workers are mixed, so an error may be lost or belong to another entry */
   tangled: boolean;
 }
 
-/** True where every error was read, and stands with the entry that it is about. */
+/** True if every error was read and assigned to its entry. */
 export function isWhole({ ignored, counted, others, tangled }: Said): boolean {
   return ignored === counted && others.length === 0 && !tangled;
 }
 
-/** How much is read at once, and the most that is kept of a line: bytes. */
+/** Size of a read, and the longest line, bytes. */
 const READ_SIZE = 64 * 1024;
 
-/** How many lines of one message are kept besides its hint, and how many characters of each: a statement may have thousands. */
+/** The most lines of a message besides its hint, and the most characters of a line. A statement may have thousands. */
 const LINES_LIMIT = 4;
 const LINE_LIMIT = 2000;
 
-/** The most that is read of a log, bytes, and the most failures that are kept of it: the helper that writes it may be hostile. */
+/** The largest log, bytes, and the most failures in it: the helper that writes the log may be hostile. */
 const LOG_LIMIT = 256 * 1024 * 1024;
 const FAILURES_LIMIT = 20_000;
 
 /**
- * The messages of a `pg_restore --verbose` in a file that grows (warn_or_exit_horribly in pg_backup_archiver.c): the line
- * `from TOC entry 3335; …` names the entry, and the error follows it. Several errors of an entry are one failure, the first.
+ * The messages of `pg_restore --verbose` in a growing file (warn_or_exit_horribly in pg_backup_archiver.c). The line
+ * `from TOC entry 3335; …` names the entry, and its error follows. Of several errors of an entry, the first one counts.
  */
 export class FailureLog {
   readonly #file: FileHandle;
@@ -60,10 +60,9 @@ export class FailureLog {
   }
 
   /**
-   * Reads on to where the file ends now. Resolves to all that was said so far.
+   * Reads up to the present end of the file. Resolves to all errors so far.
    *
-   * Errors: PG_RESTORE_FAILED for a log that is longer, or tells of more failures, than any `pg_restore` writes; what the signal aborts
-   * with.
+   * @throws PG_RESTORE_FAILED for a log that is too large or has too many failures; the signal's reason
    */
   read(signal?: AbortSignal): Promise<Said> {
     const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn(signal));
@@ -82,7 +81,7 @@ export class FailureLog {
       if (bytesRead === 0) break;
       this.#offset += bytesRead;
       const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, bytesRead))).split('\n');
-      // The helper is a stranger's: it may write without ever ending a line.
+      // A hostile helper may write a line without end.
       this.#rest = (lines.pop() as string).slice(-READ_SIZE);
       for (const line of lines) this.#parser.add(line);
       if (this.#parser.isFull()) throw endless();
@@ -94,12 +93,12 @@ export class FailureLog {
 function endless(): LifeboatError {
   return new LifeboatError(
     'PG_RESTORE_FAILED',
-    `pg_restore wrote more than ${LOG_LIMIT / 1024 / 1024} MiB of messages, or of more than ${FAILURES_LIMIT} failures`,
-    { hint: '--to-directory DIR gives the dump itself, for pg_restore by hand.' },
+    `pg_restore wrote more than ${LOG_LIMIT / 1024 / 1024} MiB of messages, or reported more than ${FAILURES_LIMIT} failures`,
+    { hint: '--to-directory DIR writes the dump itself, for pg_restore by hand.' },
   );
 }
 
-/** The same for text that is at hand. */
+/** Reads the errors from a text. */
 export function parseFailures(text: string): Said {
   const parser = createParser();
   for (const line of text.split('\n')) parser.add(line);
@@ -110,14 +109,14 @@ function createParser() {
   const found = new Map<number, string[]>();
   const others: string[][] = [];
   let current: number | undefined;
-  /** lines of the message that is being read */
+  /** lines of the current message */
   let message: string[] | undefined;
   let ignored: number | undefined;
   let errors = 0;
   let tangled = false;
-  /** the current entry was named, and no error followed yet */
+  /** the current entry has no error yet */
   let waiting = false;
-  /** entries that a parallel worker was given */
+  /** entries that a parallel worker restores */
   const launched = new Set<number>();
   return {
     isFull: () => found.size + others.length > FAILURES_LIMIT,
@@ -151,7 +150,7 @@ function createParser() {
       failures: [...found].map(([dumpId, lines]) => ({ dumpId, words: serverWords(lines) })),
       others: others.map(serverWords),
       ...(ignored === undefined ? {} : { ignored }),
-      // An entry that fails in a worker counts once more (parseWorkerResponse and mark_restore_job_done).
+      // pg_restore counts an entry that fails in a worker twice (parseWorkerResponse and mark_restore_job_done).
       counted: errors + [...found.keys()].filter((id) => launched.has(id)).length,
       tangled: tangled || waiting,
     }),
@@ -162,13 +161,13 @@ function isHint(line: string, before: readonly string[]): boolean {
   return line.startsWith('HINT:') && !before.some((one) => one.startsWith('HINT:'));
 }
 
-/** `relation "limits" does not exist`, with the server's hint where it gave one. */
+/** Extracts the server's message, with its hint if there is one: `relation "limits" does not exist`. */
 function serverWords(lines: readonly string[]): string {
   const [first = '', ...rest] = withoutContent(lines.join('\n')).split('\n');
   const bare = first
     .replace(/^could not execute query: /, '')
     .replace(/^COPY failed for table "(?:[^"]|"")*": /, '')
-    // The severity, in whatever language: `ERROR:  `.
+    // The severity in any language: `ERROR:  `.
     .replace(/^\p{L}+: {2}/u, '')
     .trim();
   const hint = rest
@@ -178,35 +177,35 @@ function serverWords(lines: readonly string[]): string {
   return hint === undefined ? bare : `${bare} (${hint})`;
 }
 
-/** True where the server's disk is full: whatever comes next fails for the same reason, or makes it worse. */
+/** True if the server's disk is full: everything else fails for the same reason. */
 export function isDiskFull(words: string): boolean {
   return /No space left on device|Disk quota exceeded/.test(words) && !isSharedMemory(words);
 }
 
-/** True where a parallel worker had no room in /dev/shm, which has 64 MiB in a container as a rule. */
+/** True if a parallel worker had no space in /dev/shm, which has 64 MiB in a container by default. */
 export function isSharedMemory(words: string): boolean {
   return /could not (?:resize|open|create|map) shared memory segment/.test(words);
 }
 
-/** True where a worker of `pg_restore` ended before its work did (mark_restore_job_done and parallel.c). */
+/** True if a worker of `pg_restore` died (mark_restore_job_done and parallel.c). */
 function isWorkerLost(words: string): boolean {
   return /^(?:a )?worker process (?:died|failed)/.test(words);
 }
 
-/** True where the connection was lost: whatever failed after that says nothing of its object. */
+/** True if the connection was lost. Later failures say nothing about their objects. */
 export function isConnectionLost(words: string): boolean {
   return /server closed the connection|no connection to the server|terminating connection|could not (?:send|receive) data|connection to server .* failed|the database system is/.test(
     words,
   );
 }
 
-/** How much of a statement is shown, characters. */
+/** The most characters of a statement in a report. */
 const STATEMENT_LIMIT = 300;
 
-/** Statements in which credentials stand: they are never shown. */
+/** Kinds whose statements hold credentials, and are never shown. */
 const SECRET_KINDS = ['SUBSCRIPTION', 'USER MAPPING', 'SERVER', 'FOREIGN DATA WRAPPER'];
 
-/** An entry as people know it: its kind and name, its statement, and what the server said. */
+/** Describes a failed entry: its kind, name and statement, and the server's message. */
 export function describeFailure(database: string, entry: ArchiveEntry, words: string): SkippedObject {
   const statement = shownStatement(entry);
   return {
@@ -229,7 +228,7 @@ function shownStatement({ kind, definition }: ArchiveEntry): string | undefined 
   return text.length > STATEMENT_LIMIT ? `${text.slice(0, STATEMENT_LIMIT)}…` : text;
 }
 
-/** `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)` */
+/** Formats a failed object: `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)`. */
 export function failureText({ kind, name, statement, message }: SkippedObject): string {
   return `${kind} ${name}: ${message}${statement === undefined ? '' : ` (${statement})`}`;
 }

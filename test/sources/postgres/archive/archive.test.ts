@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/load/archive.ts';
+import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/archive/archive.ts';
 
 const ORDER = ['none', 'pre-data', 'data', 'post-data'] as const;
 
-/** What `pg_dump` writes, by the same pages of its source. */
+/** Writes the format of `pg_dump`, according to the same source files. */
 function writeArchive(entries: readonly ArchiveEntry[], minor: number): Buffer {
   const parts: Buffer[] = [Buffer.from('PGDMP'), Buffer.from([1, minor, 0, 4, 8, 3])];
   const integer = (value: number) => {
@@ -77,7 +77,7 @@ describe('the table of contents of a dump', () => {
     );
   });
 
-  it('is refused when it is cut off at any place, or of another kind', () => {
+  it('is refused if it is cut off at any place, or is another file', () => {
     const whole = readFileSync(path.join(import.meta.dirname, '../dumps/17.toc.dat'));
     const code = (bytes: Buffer) => {
       try {

@@ -8,49 +8,44 @@ export interface ArchiveEntry {
   section: Section;
   /** empty for what belongs to no schema */
   schema: string;
-  /** the object's name; of constraints, triggers, rules and policies that of their table, a blank and their own */
+  /** the object's name; for constraints, triggers, rules and policies: the name of their table, a blank, and their own name */
   tag: string;
-  /** the statements that make it */
+  /** the statements that create it */
   definition: string;
   /** dump ids */
   dependencies: number[];
-  /** that it is in, where it is not in the database's own; absent for that */
+  /** absent for the default tablespace of the database */
   tablespace?: string;
-  /** name of its content's file in the dump directory, without the suffix of a compression; empty where it has none */
+  /** the file of its rows in the dump directory, without the suffix of a compression; empty if it has no rows */
   file: string;
 }
 
-/** Comments and privileges are of no section: they go with what they are about. */
+/** Comments and privileges belong to no section. They follow their object. */
 type Section = 'none' | 'pre-data' | 'data' | 'post-data';
 
 const SECTIONS: readonly Section[] = ['none', 'pre-data', 'data', 'post-data'];
 
-/** Minor versions of the format (pg_backup_archiver.h): 14 is that of Postgres 12 to 15, 15 of 16, 16 of 17 and 18. */
+/** Minor versions of the format (pg_backup_archiver.h): 14 in Postgres 12 to 15, 15 in 16, 16 in 17 and 18. */
 const OLDEST = 14;
 const NEWEST = 16;
 
 /**
- * Reads `toc.dat` of a dump directory (ReadHead and ReadToc in pg_backup_archiver.c). `pg_restore --list` tells less: not
- * what depends on what, and a name with blanks or line ends in it cannot be told from two.
+ * Reads `toc.dat` of a dump directory (ReadHead and ReadToc in pg_backup_archiver.c). `pg_restore --list` shows no dependencies, and
+ * its names are ambiguous if they hold blanks or line ends.
  *
- * @param bytes the whole file; its names are taken as UTF-8, so that others come out with U+FFFD in them
- *
- * Errors: PG_VERSION for a format that is not known, PG_DUMP_INCOMPLETE for a file that cannot be read.
+ * @param bytes the whole file; names are read as UTF-8, and other bytes become U+FFFD
+ * @throws PG_VERSION for an unknown format, PG_DUMP_INCOMPLETE for a damaged file
  */
 export function readArchive(bytes: Buffer): ArchiveEntry[] {
   if (bytes.toString('latin1', 0, 5) !== 'PGDMP' || bytes.length < 11) throw damaged();
   const [major, minor, , integerSize] = bytes.subarray(5) as unknown as [number, number, number, number];
   if (major !== 1 || minor < OLDEST || minor > NEWEST) {
-    throw new LifeboatError(
-      'PG_VERSION',
-      `the dump has format ${major}.${minor}, into which this version cannot look`,
-      {
-        hint: 'Restore the whole database beside the present one with --to-database NAME, and copy from there.',
-      },
-    );
+    throw new LifeboatError('PG_VERSION', `the dump has format ${major}.${minor}, which this version cannot read`, {
+      hint: 'Restore the whole database under another name with --to-database NAME, and copy the tables from there.',
+    });
   }
   const reader = new Reader(bytes, integerSize);
-  // Compression, seven numbers of a time, names of the database and of two versions.
+  // Compression, the seven numbers of a time, the database and two versions.
   if (minor >= 15) reader.byte();
   else reader.integer();
   for (let i = 0; i < 7; i++) reader.integer();
@@ -62,7 +57,7 @@ export function readArchive(bytes: Buffer): ArchiveEntry[] {
 
 function readEntry(reader: Reader, minor: number): ArchiveEntry {
   const dumpId = reader.integer();
-  // Whether it has content, and its ids in the catalogue.
+  // Whether it has rows, and its ids in the catalogue.
   reader.integer();
   reader.text();
   reader.text();
@@ -70,12 +65,12 @@ function readEntry(reader: Reader, minor: number): ArchiveEntry {
   const kind = reader.text() ?? '';
   const section = SECTIONS[reader.integer() - 1];
   const definition = reader.text() ?? '';
-  // The statements to drop and to copy it.
+  // The statements that drop and copy it.
   reader.text();
   reader.text();
   const schema = reader.text() ?? '';
   const tablespace = reader.text();
-  // Access method, kind of relation, owner, and what was once "with oids".
+  // Access method, kind of relation, owner, and the former "with oids".
   reader.text();
   if (minor >= 16) reader.integer();
   reader.text();
@@ -88,7 +83,7 @@ function readEntry(reader: Reader, minor: number): ArchiveEntry {
   return tablespace ? { ...entry, tablespace } : entry;
 }
 
-/** Numbers are a sign and their bytes, lowest first; texts a number and so many bytes (ReadInt, ReadStr). */
+/** A number is a sign and its bytes, lowest first. A text is its length and its bytes (ReadInt, ReadStr). */
 class Reader {
   private readonly bytes: Buffer;
   private readonly integerSize: number;
@@ -112,7 +107,7 @@ class Reader {
     return negative ? -value : value;
   }
 
-  /** undefined for none */
+  /** Reads a text; undefined for NULL. */
   text(): string | undefined {
     const length = this.integer();
     if (length < 0) return undefined;
@@ -126,6 +121,6 @@ class Reader {
 
 function damaged(): LifeboatError {
   return new LifeboatError('PG_DUMP_INCOMPLETE', 'the table of contents of the dump cannot be read', {
-    hint: 'Take an older snapshot, and look at this one with `lifeboat check --read-data`.',
+    hint: 'Restore an older snapshot, and check this one with `lifeboat check --read-data`.',
   });
 }

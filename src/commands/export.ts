@@ -1,0 +1,65 @@
+import { LifeboatError } from '../base/errors.ts';
+import { EXIT } from '../base/exit.ts';
+import { redact } from '../base/redact.ts';
+import { openFileTarget, stdoutTarget } from '../export/target.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import { createProgress } from '../report/progress.ts';
+import { CONFIG, SPOOL } from '../run/mounts.ts';
+import type { ArchiveFormat } from '../store/archive/archive-writer.ts';
+import { type Call, print } from './call.ts';
+
+/** `lifeboat export` */
+export async function exportArchive(call: Call): Promise<number> {
+  const { app, io, operands, options, json } = call;
+  const [snapshot, source, path] = operands as [string, string, string?];
+  const file = options.to as string | undefined;
+  const format = formatOf(options.format as ArchiveFormat | undefined, file);
+  if (json && file === undefined) {
+    throw new LifeboatError('USAGE', 'the archive and JSON cannot both go to stdout', {
+      hint: 'Write the archive with --to FILE, or leave out --json.',
+    });
+  }
+  if (options.overwrite === true && file === undefined) {
+    throw new LifeboatError('USAGE', '--overwrite needs --to', { hint: 'Leave it out, or add --to FILE.' });
+  }
+  // Checked before anything is fetched.
+  const stdout = file === undefined ? stdoutTarget(io.stdout) : undefined;
+  const { name: repository } = app.own.destination;
+  // With --from, the export reads another repository.
+  const repositories = [...new Set([repository, app.destination.name])].filter((name) => name.startsWith('/'));
+  const place = repository.startsWith('/') ? { repository } : {};
+  const kept = [
+    { directory: SPOOL, holds: 'its spool' },
+    { directory: CONFIG, holds: 'the files of the source config' },
+    ...repositories.map((directory) => ({ directory, holds: 'the backups' })),
+  ];
+  const display = createProgress(io.terminal, { paint: io.paint });
+  const say = (line: string) => {
+    if (!json) display.write(`${redact(line)}\n`);
+  };
+  const open = async () => {
+    if (stdout !== undefined || file === undefined) return stdout ?? stdoutTarget(io.stdout);
+    const overwrite = options.overwrite === true;
+    return openFileTarget({ file, overwrite, mounts: app.self.facts.mounts, kept, ...place });
+  };
+  const request = { snapshot, source, format, unsigned: options.unsigned === true, open, say, signal: io.signal };
+  const report = await app
+    .export({ ...request, ...(path === undefined ? {} : { path }) }, json ? [] : [display])
+    .finally(() => display.close());
+  for (const warning of report.warnings) say(`  ${warning}`);
+  const where = file === undefined ? '' : ` to ${file}`;
+  const held = `${plural(report.files, 'file')}, ${formatBytes(report.bytes)}`;
+  say(`Exported ${held}${where} (${formatBytes(report.size)} ${format}), all verified against their recorded hashes`);
+  if (json) print(call, { ...report, file }, () => '');
+  return EXIT.done;
+}
+
+function formatOf(asked: ArchiveFormat | undefined, file: string | undefined): ArchiveFormat {
+  if (asked !== undefined) return asked;
+  if (file !== undefined && /\.(tgz|tar\.\w+)$/i.test(file)) {
+    throw new LifeboatError('USAGE', `--to ${file}: an export is a zip or an uncompressed tar`, {
+      hint: 'End the name with .zip or .tar, or compress the output: `… export --format tar … | zstd > media.tar.zst`.',
+    });
+  }
+  return file !== undefined && /\.tar$/i.test(file) ? 'tar' : 'zip';
+}

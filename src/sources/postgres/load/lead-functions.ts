@@ -1,0 +1,65 @@
+import type { DatabaseFacts } from '../facts/facts.ts';
+import { quoteLiteral } from '../server/quote.ts';
+import type { Session } from '../server/session.ts';
+
+/** Names without a schema, as the server's errors write them; the name of an operator has no quotes, and is between its types. */
+const UNQUALIFIED = [
+  /^(?:relation|type|schema|sequence|text search \w+) "?[^".]+"? does not exist/,
+  /^operator does not exist: (?!\S*(?:\w|")\.[^\w\s"])\S/,
+  /^operator (?:class|family) "[^".]+" does not exist for access method/,
+  /^collation "[^".]+" (?:for encoding "[^"]*" )?does not exist/,
+  /^function [^".(]+\(.*\) does not exist/,
+];
+
+/**
+ * True where a function names something without its schema: `pg_restore` has no search_path, nor has maintenance such as CREATE INDEX
+ * from Postgres 17 on.
+ *
+ * @param words what the server said of the object that failed
+ */
+export function isUnqualified(words: string): boolean {
+  return UNQUALIFIED.some((pattern) => pattern.test(words));
+}
+
+/** How one function gets a search_path, and loses it again. */
+export interface Lead {
+  /** that the function is in */
+  schema: string;
+  set: string;
+  reset: string;
+}
+
+/**
+ * Reads how to give functions that have no search_path of their own that of the database, and their own schema after it.
+ *
+ * @param only OIDs of functions; absent: all of the session's database that belong to no extension
+ */
+export async function readLeads(session: Session, recorded: DatabaseFacts, only?: readonly string[]): Promise<Lead[]> {
+  const rows = await session.all<{ routine: string; schema: string }>(
+    `SELECT format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS routine, nspname AS schema
+       FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
+      WHERE prokind IN ('f', 'p') AND lanname NOT IN ('internal', 'c') AND nspname NOT IN ('pg_catalog', 'information_schema')
+        AND ($1::oid[] IS NULL OR p.oid = ANY($1))
+        AND NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE starts_with(c, 'search_path='))
+        AND NOT EXISTS (SELECT FROM pg_depend m
+          WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid AND m.deptype IN ('e', 'i'))`,
+    [only ?? null],
+  );
+  return rows.map(({ routine, schema }) => {
+    const names = [...searchPath(recorded), schema].map(quoteLiteral).join(', ');
+    const alter = `ALTER ROUTINE ${routine}`;
+    return { schema, set: `${alter} SET search_path = ${names}`, reset: `${alter} RESET search_path` };
+  });
+}
+
+/** The schemas in which a recorded database looks for names. */
+export function searchPath({ settings }: Pick<DatabaseFacts, 'settings'>): string[] {
+  const own = settings.find(({ role }) => role === null)?.config.find((entry) => entry.startsWith('search_path='));
+  return listed(own === undefined ? '"$user", public' : own.slice('search_path='.length));
+}
+
+/** The names of a list as the catalogue has it: `"$user", public`. */
+function listed(value: string): string[] {
+  const items = value.matchAll(/"((?:[^"]|"")*)"|([^",\s][^",]*)/g);
+  return [...items].map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? (plain as string).trim());
+}

@@ -1,0 +1,250 @@
+import type { Stats } from 'node:fs';
+import { PassThrough, type Writable } from 'node:stream';
+import type { Archiver } from 'archiver';
+import type { TreePath } from '../filesystem/path.ts';
+import { adjustLibrary } from './library.ts';
+import { archiveName, encodeOddNames, type OddNames, PAX_KEYWORD, symlinkText, toBase64 } from './names.ts';
+import { BLOCK, danglingHeader, seconds } from './tar.ts';
+
+export type ArchiveFormat = 'zip' | 'tar';
+
+/** What is written of one name. */
+export interface ArchiveItem {
+  /** empty for the root, which only a tar has */
+  path: TreePath;
+  type: 'file' | 'directory' | 'symlink' | 'hardlink';
+  /** permission bits, with setuid, setgid and sticky */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** nanoseconds since 1970 */
+  mtime: bigint;
+  /** of a file, bytes */
+  size?: number;
+  /** of a symlink what it says, of a hard link the path of the first name */
+  target?: TreePath;
+  /** in a zip: deflate it */
+  deflate?: boolean;
+}
+
+/** What an archive is written to; its owner ends it. */
+export interface ArchiveOutput {
+  output: Writable;
+  /** what an error of the output means */
+  explain(error: unknown): unknown;
+}
+
+/** Bytes of small files after which the archive has to be read empty. */
+const ROOM = 1024 * 1024;
+const ZLIB_LEVEL = 3;
+/** What a header has room for, milliseconds; a tar has the exact time beside it. */
+const MAX_TIME = (2 ** 31 - 1) * 1000;
+
+/**
+ * Writes a zip (APPNOTE.TXT, with zip64) or a tar (pax) through archiver, with backpressure: memory holds some MiB, and of a zip the
+ * list of its entries. Calls must not overlap. After any failure every call rejects with it.
+ */
+export class ArchiveWriter {
+  readonly format: ArchiveFormat;
+  /** names that are written percent-encoded, and symlinks with such targets */
+  oddNames = 0;
+  private readonly archive: Archiver;
+  private readonly output: Writable;
+  private readonly explain: ArchiveOutput['explain'];
+  private readonly signal: AbortSignal | undefined;
+  private readonly pumped: Promise<void>;
+  private waiting: { resolve(): void; reject(error: unknown): void } | undefined;
+  private failure: { error: unknown } | undefined;
+  private moved: (() => void) | undefined;
+  private unread = 0;
+  /** bytes of the archive so far */
+  written = 0;
+  private writing = false;
+  /** a content has begun, and bytes of it are missing */
+  private within = false;
+  /** nothing more can be written */
+  private over = false;
+
+  private constructor(format: ArchiveFormat, archive: Archiver, to: ArchiveOutput, signal: AbortSignal | undefined) {
+    adjustLibrary(format, archive);
+    this.format = format;
+    this.archive = archive;
+    this.output = to.output;
+    this.explain = to.explain;
+    this.signal = signal;
+    archive.on('entry', () => this.waiting?.resolve());
+    archive.on('warning', (error) => this.end(error));
+    archive.on('error', (error) => this.end(error));
+    this.output.on('error', this.onOutputError);
+    signal?.addEventListener('abort', this.onAbort, { once: true });
+    this.pumped = this.pump().catch((error: unknown) => this.end(this.explain(error)));
+  }
+
+  static async open(format: ArchiveFormat, output: ArchiveOutput, signal?: AbortSignal): Promise<ArchiveWriter> {
+    signal?.throwIfAborted();
+    // Loaded only to export: it takes 70 ms.
+    const { TarArchive, ZipArchive } = await import('archiver');
+    const archive =
+      format === 'zip' ? new ZipArchive({ forceZip64: true, zlib: { level: ZLIB_LEVEL } }) : new TarArchive();
+    return new ArchiveWriter(format, archive, output, signal);
+  }
+
+  /** Adds a name; of a file with its content, which has to have `size` bytes. A content that fails ends the whole archive. */
+  async add(item: ArchiveItem, content: Buffer | AsyncIterable<Buffer> = Buffer.alloc(0)): Promise<void> {
+    const data = this.describe(item);
+    if (Buffer.isBuffer(content)) {
+      await this.append(content, data);
+      return this.room(content.length);
+    }
+    // Never the source itself: one that fails would end the process, or the archive would never end.
+    const source = new PassThrough();
+    let missing = item.size ?? 0;
+    const done = this.append(source, data);
+    done.catch(() => undefined);
+    try {
+      for await (const chunk of content) {
+        if (this.failure) break;
+        missing -= chunk.length;
+        this.within = missing > 0;
+        if (!source.write(chunk)) await Promise.race([new Promise((resolve) => source.once('drain', resolve)), done]);
+      }
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+    source.end();
+    await done;
+  }
+
+  /** Ends the archive; resolves once the output has taken all of it. */
+  async finish(): Promise<void> {
+    if (this.failure) throw this.failure.error;
+    // Its promise never settles after some failures; the pump tells.
+    void this.archive.finalize().catch((error: unknown) => this.fail(error));
+    await this.pumped;
+    this.release();
+    if (this.failure) throw (this.failure as { error: unknown }).error;
+  }
+
+  /**
+   * Gives up, and leaves what was written invalid on purpose. A zip lacks its directory then. A tar that is cut between two entries would
+   * pass for a whole one, so it gets the header of something that does not follow.
+   */
+  async abandon(error: unknown): Promise<void> {
+    const usable = !this.over;
+    this.fail(error);
+    const mend = usable && this.format === 'tar' && !this.within;
+    if (mend) await this.drained();
+    this.over = true;
+    this.archive.destroy();
+    if (!this.signal?.aborted) await this.pumped;
+    this.release();
+    if (!mend || this.output.destroyed || this.output.errored) return;
+    const padding = Buffer.alloc((BLOCK - (this.written % BLOCK)) % BLOCK);
+    await this.write(Buffer.concat([padding, danglingHeader()])).catch(() => undefined);
+  }
+
+  private describe(item: ArchiveItem) {
+    const { path, type, mode, uid, gid, mtime, size, target } = item;
+    const { name, odd } = archiveName(path);
+    const link = target === undefined ? undefined : type === 'symlink' ? symlinkText(target) : archiveName(target);
+    const isOddLink = type === 'symlink' && link?.odd === true;
+    const names: OddNames = {
+      ...(odd ? { path: toBase64(path) } : {}),
+      ...(isOddLink && target !== undefined ? { target: toBase64(target) } : {}),
+    };
+    const isOdd = odd || isOddLink;
+    if (isOdd) this.oddNames++;
+    const shared = {
+      name: path === '' ? './' : name,
+      mode: mode & 0o7777,
+      date: new Date(Math.min(Math.max(0, Number(mtime / 1_000_000n)), MAX_TIME)),
+      ...(link ? { linkname: link.name } : {}),
+    };
+    const note = isOdd ? encodeOddNames(names) : undefined;
+    if (this.format === 'zip') {
+      return { ...shared, type, store: !item.deflate, ...(note === undefined ? {} : { comment: note }) };
+    }
+    const pax = { mtime: seconds(mtime), uid, gid, ...(note === undefined ? {} : { [PAX_KEYWORD]: note }) };
+    // What archiver takes the length of a stream from.
+    const stats = { size: size ?? 0 } as Stats;
+    // tar-stream takes the number 0 for none, and gives the file mode 644.
+    const bits = { mode: shared.mode === 0 ? ('0' as unknown as number) : shared.mode };
+    return { ...shared, ...bits, type: type === 'hardlink' ? 'link' : type, stats, uid, gid, pax };
+  }
+
+  private append(source: Buffer | PassThrough, data: { name: string }): Promise<void> {
+    if (this.failure) return Promise.reject(this.failure.error);
+    return new Promise((resolve, reject) => {
+      this.waiting = { resolve, reject };
+      this.archive.append(source, data);
+    });
+  }
+
+  /** A zip takes any number of stored contents at once, whatever the output has taken. */
+  private async room(size: number): Promise<void> {
+    this.unread += size + BLOCK;
+    if (this.unread < ROOM) return;
+    this.unread = 0;
+    while (this.archive.readableLength > 0 && !this.failure) {
+      await new Promise<void>((resolve) => {
+        this.moved = resolve;
+      });
+    }
+    if (this.failure) throw this.failure.error;
+  }
+
+  private async pump(): Promise<void> {
+    for await (const chunk of this.archive) {
+      await this.write(chunk as Buffer);
+      this.moved?.();
+      if (this.over) return;
+    }
+  }
+
+  /** Resolves when the output has what was added: nothing comes any more. */
+  private async drained(): Promise<void> {
+    for (let quiet = 0; quiet < 10 && !this.over; quiet++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.archive.readableLength > 0 || this.writing) quiet = 0;
+    }
+  }
+
+  private async write(chunk: Buffer): Promise<void> {
+    this.written += chunk.length;
+    this.writing = true;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.output.write(chunk, (error) => (error ? reject(error) : resolve()));
+      });
+    } catch (error) {
+      this.end(this.explain(error));
+      throw error;
+    } finally {
+      this.writing = false;
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.failure ??= { error };
+    this.waiting?.reject(this.failure.error);
+    this.moved?.();
+  }
+
+  /** Nothing more can be written. */
+  private end(error: unknown): void {
+    this.over = true;
+    this.fail(error);
+    this.archive.destroy();
+  }
+
+  private readonly onAbort = () => this.end(this.signal?.reason);
+  private readonly onOutputError = (error: unknown) => this.end(this.explain(error));
+
+  private release(): void {
+    this.signal?.removeEventListener('abort', this.onAbort);
+    this.output.off('error', this.onOutputError);
+    // A pipe that nobody reads any more may still say so.
+    this.output.on('error', () => undefined);
+  }
+}

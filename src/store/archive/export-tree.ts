@@ -1,0 +1,255 @@
+import { createHash, hash } from 'node:crypto';
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import type { SealKeys } from '../../plan/seal-keys.ts';
+import { SMALL_FILE } from '../content/content-store.ts';
+import { TaskLists } from '../content/task-lists.ts';
+import { filled, rangesText, storedSize } from '../filesystem/data-ranges.ts';
+import type { FileType } from '../filesystem/file-stat.ts';
+import type { PathPredicate } from '../filesystem/glob.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import { isWithin, type TreePath } from '../filesystem/path.ts';
+import { PackReader, streamSingle } from '../packs/pack-reader.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
+import type { ArchiveItem, ArchiveWriter } from './archive-writer.ts';
+import { named, wrongContent } from './content-errors.ts';
+
+export interface ExportTreeOptions {
+  /** as `readIndex` gives it: checked, in order */
+  index: AsyncIterable<IndexEntry>;
+  packs: readonly PackRef[];
+  destination: Destination;
+  keys: SealKeys;
+  writer: ArchiveWriter;
+  /** which paths; their directories come along. Absent: everything */
+  select?: PathPredicate;
+  /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
+  spool: string;
+  /** as it was when the tree was stored; only tests need another value */
+  smallFile?: number;
+  signal?: AbortSignal;
+  progress?(progress: { done: number; files: number }): void;
+}
+
+/** What was written. Files include hard links; bytes count those only where the archive has their content again. */
+export interface ExportedTree {
+  entries: number;
+  files: number;
+  bytes: number;
+  /** FIFOs, sockets and devices in the index: not written */
+  skipped: Partial<Record<FileType, number>>;
+}
+
+/** Lists beside those named by pack ids. */
+const EMPTY = 'empty';
+const HARDLINKS = 'hardlinks';
+const SYMLINKS = 'symlinks';
+const DIRECTORIES = 'directories';
+const OTHERS: ReadonlySet<string> = new Set([EMPTY, HARDLINKS, SYMLINKS, DIRECTORIES]);
+const PROGRESS_MS = 250;
+/** Smaller files are stored in a zip: each that is deflated costs 250 KiB of memory until it is collected. */
+const MIN_DEFLATED = 64 * 1024;
+
+/**
+ * Writes a stored tree into an archive, every content checked against the index: files pack by pack, so that each pack is read once, then
+ * links. A zip has no hard links; it gets the content for each of the names. Holes are written as zeros.
+ *
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED, both with the name of the file; KEY_MISSING, KEY_WRONG, SPOOL_FULL; what the writer throws
+ */
+export async function exportTree(options: ExportTreeOptions): Promise<ExportedTree> {
+  const lists = new TaskLists(options.spool);
+  try {
+    return await new TreeExport(options, lists).run();
+  } finally {
+    await lists.close();
+  }
+}
+
+class TreeExport {
+  private readonly options: ExportTreeOptions;
+  private readonly lists: TaskLists;
+  private readonly packs: ReadonlyMap<string, PackRef>;
+  /** with a selection: the first written name of a file whose own first name was not selected */
+  private readonly firstNames = new Map<TreePath, TreePath>();
+  private readonly result: ExportedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
+  private lastProgress = 0;
+
+  constructor(options: ExportTreeOptions, lists: TaskLists) {
+    this.options = options;
+    this.lists = lists;
+    this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
+  }
+
+  async run(): Promise<ExportedTree> {
+    await this.plan();
+    for (const list of this.lists.names()) {
+      if (!OTHERS.has(list)) await this.writePack(this.packs.get(list)!, list);
+    }
+    for await (const entry of this.lists.read(EMPTY)) await this.writeEmpty(entry);
+    for await (const entry of this.lists.read(HARDLINKS)) await this.fileDone(entry, { type: 'hardlink', size: 0 });
+    for await (const entry of this.lists.read(SYMLINKS)) await this.add(entry, 'symlink');
+    for await (const entry of this.lists.read(DIRECTORIES)) await this.add(entry, 'directory');
+    this.report(0);
+    return this.result;
+  }
+
+  /** Reads the index once, and sorts everything by what it needs. */
+  private async plan(): Promise<void> {
+    const above: { entry: IndexEntry; written: boolean }[] = [];
+    const { select, signal, writer } = this.options;
+    for await (const entry of this.options.index) {
+      signal?.throwIfAborted();
+      while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
+      const isDirectory = entry.type === 'directory';
+      // A zip has no name for the root.
+      if (isDirectory) above.push({ entry, written: entry.path === '' && writer.format === 'zip' });
+      if (entry.path !== '' && select && !select(entry.path, isDirectory)) continue;
+      for (const directory of above) {
+        if (!directory.written) await this.addDirectory(directory.entry);
+        directory.written = true;
+      }
+      if (!isDirectory) await this.sort(entry);
+    }
+  }
+
+  /** A tar program sets the times of a directory when it meets it, or leaves it; a zip program keeps all that until its end. */
+  private addDirectory(entry: IndexEntry): Promise<void> {
+    return this.options.writer.format === 'tar' ? this.lists.add(DIRECTORIES, entry) : this.add(entry, 'directory');
+  }
+
+  private async sort(entry: IndexEntry): Promise<void> {
+    if (entry.type === 'symlink') return this.lists.add(SYMLINKS, entry);
+    if (entry.type === 'hardlink') return this.sortHardlink(entry);
+    if (entry.type === 'file') return this.sortFile(entry);
+    const { skipped } = this.result;
+    if (entry.type !== 'directory') skipped[entry.type] = (skipped[entry.type] ?? 0) + 1;
+  }
+
+  private async sortFile(entry: IndexEntry): Promise<void> {
+    if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
+      throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
+    }
+    await this.lists.add(entry.pack ?? EMPTY, { ...entry, type: 'file' });
+  }
+
+  private async sortHardlink(entry: IndexEntry): Promise<void> {
+    const { select, writer } = this.options;
+    if (writer.format === 'zip') return this.sortFile(entry);
+    const target = entry.target ?? '';
+    const written = !select || select(target, false) ? target : this.firstNames.get(target);
+    if (written !== undefined) return this.lists.add(HARDLINKS, { ...entry, target: written });
+    // The first of several names is not wanted, so that this one becomes the file.
+    this.firstNames.set(target, entry.path);
+    return this.sortFile(entry);
+  }
+
+  private async writePack(pack: PackRef, list: string): Promise<void> {
+    const { destination, keys, spool, signal, smallFile = SMALL_FILE } = this.options;
+    let reader: PackReader | undefined;
+    try {
+      for await (const entry of this.lists.read(list)) {
+        signal?.throwIfAborted();
+        try {
+          if ((entry.size ?? 0) > smallFile) await this.writeLarge(entry, pack);
+          else {
+            reader ??= await PackReader.open(destination, pack, { spool, keys, signal });
+            await this.writeSmall(entry, pack, await reader.read(entry.entry ?? '', entry.size ?? 0));
+          }
+        } catch (error) {
+          throw named(error, entry.path);
+        }
+      }
+    } finally {
+      await reader?.close();
+    }
+  }
+
+  private async writeEmpty(entry: IndexEntry): Promise<void> {
+    const { size = 0, ranges } = entry;
+    if (ranges)
+      return this.fileDone(entry, { type: 'file', size, content: this.checked(entry, none()), deflate: true });
+    return this.writeSmall(entry, undefined, Buffer.alloc(0));
+  }
+
+  private async writeSmall(entry: IndexEntry, pack: PackRef | undefined, content: Buffer): Promise<void> {
+    if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent();
+    const deflate = pack !== undefined && isCompressed(pack) && content.length >= MIN_DEFLATED;
+    await this.fileDone(entry, { type: 'file', size: content.length, content, deflate });
+  }
+
+  private async writeLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
+    const { destination, keys, signal } = this.options;
+    const stored = streamSingle(
+      destination,
+      { pack, entry: entry.entry ?? '', size: storedSize(entry) },
+      { keys, signal },
+    );
+    const deflate = isCompressed(pack) || entry.ranges !== undefined;
+    await this.fileDone(entry, { type: 'file', size: entry.size ?? 0, content: this.checked(entry, stored), deflate });
+  }
+
+  /** The whole content; fails at its end if it is not what was stored. */
+  private async *checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    const hashing = createHash('sha256');
+    async function* hashed(): AsyncGenerator<Buffer> {
+      for await (const chunk of stored) {
+        hashing.update(chunk);
+        yield chunk;
+      }
+    }
+    const { ranges, size = 0 } = entry;
+    for await (const chunk of ranges ? filled(hashed(), ranges, size) : hashed()) {
+      this.result.bytes += chunk.length;
+      this.report(PROGRESS_MS);
+      yield chunk;
+    }
+    if (ranges) hashing.update(rangesText(ranges));
+    if (hashing.digest('hex') !== entry.sha256) throw wrongContent();
+  }
+
+  private async fileDone(
+    entry: IndexEntry,
+    {
+      type,
+      size,
+      content,
+      deflate = false,
+    }: {
+      type: 'file' | 'hardlink';
+      size: number;
+      content?: Buffer | AsyncIterable<Buffer>;
+      deflate?: boolean;
+    },
+  ): Promise<void> {
+    await this.add(entry, type, content, { size, deflate });
+    this.result.files++;
+    if (Buffer.isBuffer(content)) this.result.bytes += size;
+    this.report(PROGRESS_MS);
+  }
+
+  private async add(
+    { path, mode, uid, gid, mtime, target }: IndexEntry,
+    type: ArchiveItem['type'],
+    content?: Buffer | AsyncIterable<Buffer>,
+    more: Pick<ArchiveItem, 'size' | 'deflate'> = {},
+  ): Promise<void> {
+    const isLink = type === 'symlink' || type === 'hardlink';
+    const link = isLink && target !== undefined ? { target } : {};
+    await this.options.writer.add({ path, type, mode, uid, gid, mtime, ...link, ...more }, content);
+    this.result.entries++;
+  }
+
+  private report(minimumMs: number): void {
+    const now = Date.now();
+    if (now - this.lastProgress < minimumMs) return;
+    this.lastProgress = now;
+    this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+  }
+}
+
+async function* none(): AsyncGenerator<Buffer> {}
+
+/** What was worth compressing for the repository is worth it for the archive. */
+function isCompressed({ key }: PackRef): boolean {
+  return /\.zip\.zst(\.|$)/.test(key);
+}

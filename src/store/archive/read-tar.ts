@@ -1,0 +1,119 @@
+import type { Readable } from 'node:stream';
+import { extract, type Header } from 'tar-stream';
+import { LifeboatError } from '../../base/errors.ts';
+import { pathFromText, type TreePath } from '../filesystem/path.ts';
+import type { ArchiveMember } from './archive-member.ts';
+import { refused, unreadable } from './import-errors.ts';
+import { decodeOddNames, PAX_KEYWORD } from './names.ts';
+import { BLOCK } from './tar.ts';
+
+const TYPES: Record<string, ArchiveMember['type']> = {
+  file: 'file',
+  'contiguous-file': 'file',
+  directory: 'directory',
+  symlink: 'symlink',
+  link: 'hardlink',
+};
+
+/**
+ * The members of a tar, in their order: ustar, pax and GNU. One that is cut is an error, also between two members: a tar ends with blocks
+ * of zeros.
+ *
+ * @throws IMPORT_UNREADABLE; IMPORT_REFUSED for what GNU tar's --sparse makes; what the stream throws
+ */
+export async function* readTar(stream: Readable): AsyncGenerator<ArchiveMember> {
+  // Names as bytes: those of pax records, which are UTF-8, are told apart by their record.
+  const reading = (extract as (options: { filenameEncoding: string }) => ReturnType<typeof extract>)({
+    filenameEncoding: 'latin1',
+  });
+  let last: Buffer = Buffer.alloc(0);
+  let failure: unknown;
+  const why = (error: unknown) =>
+    failure ?? (error instanceof LifeboatError ? error : unreadable('the tar cannot be read', error));
+  async function* told(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    try {
+      yield* content;
+    } catch (error) {
+      throw why(error);
+    }
+  }
+  const feeding = (async () => {
+    try {
+      for await (const chunk of stream) {
+        const data = chunk as Buffer;
+        last = data.length >= BLOCK ? data.subarray(-BLOCK) : Buffer.concat([last, data]).subarray(-BLOCK);
+        if (reading.destroyed) return;
+        if (!reading.write(data)) await new Promise<void>((resolve) => onceAny(reading, ['drain', 'close'], resolve));
+      }
+      (reading as unknown as { end(): void }).end();
+    } catch (error) {
+      failure = error;
+      reading.destroy(error as Error);
+    }
+  })();
+  try {
+    for await (const entry of reading) {
+      yield memberOf(entry.header, told(entry as unknown as AsyncIterable<Buffer>));
+      (entry as unknown as Readable).resume();
+    }
+  } catch (error) {
+    throw why(error);
+  } finally {
+    reading.destroy();
+    stream.destroy();
+    await feeding;
+  }
+  if (failure) throw failure;
+  if (last.length < BLOCK || last.some((byte) => byte !== 0)) throw unreadable('the tar is cut: its end is missing');
+}
+
+function onceAny(emitter: ReturnType<typeof extract>, events: readonly ('drain' | 'close')[], work: () => void): void {
+  const done = () => {
+    for (const event of events) emitter.off(event, done);
+    work();
+  };
+  for (const event of events) emitter.on(event, done);
+}
+
+function memberOf(header: Header, content: AsyncIterable<Buffer>): ArchiveMember {
+  const pax = (header.pax ?? {}) as Record<string, string>;
+  const isSparse = header.type === null || Object.keys(pax).some((key) => key.startsWith('GNU.sparse.'));
+  if (isSparse) {
+    throw refused(`the tar holds ${header.name} in a form that cannot be taken over, such as that of --sparse`, {
+      hint: 'Unpack it with tar, and pack it again without --sparse.',
+    });
+  }
+  const odd = decodeOddNames(pax[PAX_KEYWORD] ?? '') ?? {};
+  const name = odd.path ?? textOr(pax.path, header.name);
+  const linkname = odd.target ?? textOr(pax.linkpath, header.linkname ?? '');
+  const type = TYPES[header.type ?? ''] ?? 'other';
+  return {
+    name,
+    type,
+    mode: (header.mode ?? 0o644) & 0o7777,
+    uid: whole(pax.uid) ?? header.uid ?? 0,
+    gid: whole(pax.gid) ?? header.gid ?? 0,
+    mtime: nanoseconds(pax.mtime) ?? BigInt(Math.trunc(header.mtime?.getTime() ?? 0)) * 1_000_000n,
+    size: header.size ?? 0,
+    ...(type === 'symlink' || type === 'hardlink' ? { target: linkname } : {}),
+    content: () => content,
+  };
+}
+
+/** A pax record is text; what the header has was read as bytes. */
+function textOr(text: string | undefined, bytes: string): TreePath {
+  return text === undefined ? bytes : pathFromText(text);
+}
+
+function whole(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;
+}
+
+/** `-1.5` → -1500000000n */
+function nanoseconds(text: string | undefined): bigint | undefined {
+  const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(text ?? '');
+  if (!match) return undefined;
+  const [, sign, seconds = '0', fraction = ''] = match;
+  const value = BigInt(seconds) * 1_000_000_000n + BigInt(fraction.slice(0, 9).padEnd(9, '0'));
+  return sign === '-' ? -value : value;
+}

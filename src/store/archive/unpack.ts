@@ -1,0 +1,230 @@
+import { statfs } from 'node:fs/promises';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { plural } from '../../report/format.ts';
+import { Directory } from '../filesystem/directory.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
+import { OpenDirectories, within } from '../filesystem/open-directories.ts';
+import { isSafePath, parentOf, shortPath, split, type TreePath } from '../filesystem/path.ts';
+import { createTimeSetter, type TimeSetter } from '../filesystem/times.ts';
+import { type NewName, writeLargeFile } from '../filesystem/write-file.ts';
+import type { ArchiveMember } from './archive-member.ts';
+import { refused, unreadable } from './import-errors.ts';
+
+/** Owner, mode and time of the tree's root. */
+export type RootMeta = Pick<IndexEntry, 'mode' | 'uid' | 'gid' | 'mtime'>;
+
+interface UnpackOptions {
+  members: AsyncIterable<ArchiveMember>;
+  /** an existing directory that is empty, and that nobody else writes to */
+  target: string;
+  /** how many leading parts of each name to leave out */
+  strip: number;
+  /** what the root gets where the archive does not have it */
+  root?: RootMeta;
+  signal?: AbortSignal;
+  progress?(progress: { done: number; files: number }): void;
+}
+
+/** What was unpacked. */
+interface Unpacked {
+  files: number;
+  bytes: number;
+  warnings: string[];
+}
+
+/** What of the disk stays free whatever an archive holds: others write there too. */
+const RESERVE = 64 * 1024 * 1024;
+/** Bytes written between two looks at the disk. */
+const LOOK = 32 * 1024 * 1024;
+
+/**
+ * Unpacks an archive from a stranger. Everything is made through open directories and by one name at a time, so that nothing outside of the
+ * target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks say what they say, and are not followed.
+ * Devices, FIFOs and sockets are left out. Of two members of one name the later counts, as with tar.
+ *
+ * @throws IMPORT_REFUSED, IMPORT_UNREADABLE, SPOOL_FULL; the signal's reason
+ */
+export async function unpack(options: UnpackOptions): Promise<Unpacked> {
+  const target = Directory.open(options.target);
+  const times = await createTimeSetter(target);
+  const work = new Unpacking(options, target, times);
+  try {
+    return await work.run();
+  } catch (error) {
+    times.abort();
+    throw hasErrno(error, 'ENOSPC', 'EDQUOT') ? full(error) : error;
+  } finally {
+    work.close();
+    target.close();
+  }
+}
+
+class Unpacking {
+  private readonly options: UnpackOptions;
+  private readonly target: Directory;
+  private readonly times: TimeSetter;
+  private readonly open: OpenDirectories;
+  private readonly directories = new Map<TreePath, RootMeta>();
+  private readonly result: Unpacked = { files: 0, bytes: 0, warnings: [] };
+  private skipped = 0;
+  private unlooked = LOOK;
+
+  constructor(options: UnpackOptions, target: Directory, times: TimeSetter) {
+    this.options = options;
+    this.target = target;
+    this.times = times;
+    this.open = new OpenDirectories(target);
+  }
+
+  async run(): Promise<Unpacked> {
+    const { members, signal, root } = this.options;
+    for await (const member of members) {
+      signal?.throwIfAborted();
+      const path = this.pathOf(member.name, member.name);
+      if (path !== undefined) await this.make(path, member);
+      this.options.progress?.({ done: this.result.bytes, files: this.result.files });
+    }
+    if (!this.directories.has('')) {
+      this.directories.set('', root ?? { mode: 0o755, uid: 0, gid: 0, mtime: 0n });
+      const from = root ? 'taken from the last snapshot' : 'root, 755';
+      this.result.warnings.push(`the archive does not have owner and mode of the top directory: ${from}`);
+    }
+    await this.finishDirectories();
+    if (this.skipped > 0)
+      this.result.warnings.push(
+        `${plural(this.skipped, 'device, FIFO or socket', 'devices, FIFOs or sockets')} left out`,
+      );
+    return this.result;
+  }
+
+  close(): void {
+    this.open.close();
+  }
+
+  /** The path in the tree; undefined for what `strip` leaves nothing of. */
+  private pathOf(name: TreePath, shown: TreePath): TreePath | undefined {
+    const parts = name.split('/').filter((part, i) => part !== '.' && (part !== '' || i === 0));
+    if (name.startsWith('/')) throw refused(`the archive has an absolute name: ${shortPath(shown)}`);
+    const kept = parts.filter((part) => part !== '');
+    const path = kept.slice(this.options.strip).join('/');
+    if (!isSafePath(kept.join('/'))) throw refused(`the archive has a name that leads out of it: ${shortPath(shown)}`);
+    if (this.options.strip > 0 && kept.length <= this.options.strip)
+      return kept.length < this.options.strip ? undefined : '';
+    return path;
+  }
+
+  private async make(path: TreePath, member: ArchiveMember): Promise<void> {
+    const { type, mode, uid = 0, gid = 0, mtime } = member;
+    if (type === 'other') {
+      this.skipped++;
+      return;
+    }
+    if (type === 'directory') {
+      this.makeDirectory(path, { mode: mode ?? 0o755, uid, gid, mtime });
+      return;
+    }
+    // Left out by `strip`, as tar does it.
+    if (path === '' && this.options.strip > 0) return;
+    if (path === '') throw refused('the archive has a file for its top directory');
+    const entry = { path, type: 'file', mode: mode ?? 0o644, uid, gid, mtime, sparse: true } satisfies IndexEntry;
+    await this.place(entry, async (to) => {
+      if (type === 'file') await this.write(to, entry, member);
+      else if (type === 'hardlink') this.link(to, member);
+      else to.directory.createLink(to.name, linkText(member), { uid, gid });
+    });
+    if (type !== 'hardlink') await this.times.set(path, mtime);
+    if (type !== 'symlink') this.result.files++;
+  }
+
+  private makeDirectory(path: TreePath, meta: RootMeta): void {
+    this.reach(path, path);
+    this.directories.set(path, meta);
+  }
+
+  /** Makes what is missing on the way to a directory. A symlink, or a file, on the way is refused. */
+  private reach(path: TreePath, shown: TreePath): void {
+    try {
+      if (path !== '' && within(this.target, path, () => true, { make: true }) === undefined) throw new Error('no way');
+    } catch (error) {
+      if (hasErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
+      throw refused(`the archive has ${shortPath(shown)} below something that is no directory`);
+    }
+  }
+
+  private async place({ path, mtime }: IndexEntry, work: (to: NewName) => Promise<void>): Promise<void> {
+    const { parent, name } = split(path);
+    if (this.open.use(parent, () => true) === undefined) {
+      this.reach(parent, path);
+      // Those that an archive has no member for.
+      for (let at = parent; at !== '' && !this.directories.has(at); at = parentOf(at)) {
+        this.directories.set(at, { mode: 0o755, uid: 0, gid: 0, mtime });
+      }
+    }
+    try {
+      await this.open.need(parent, async (directory) => {
+        const there = directory.look(name);
+        if (there?.isDirectory()) throw refused(`the archive has ${shortPath(path)} twice, once as a directory`);
+        if (there) directory.unlink(name);
+        await work({ directory, name });
+      });
+    } catch (error) {
+      if (!hasErrno(error, 'ENAMETOOLONG', 'ENOENT', 'EINVAL')) throw error;
+      throw refused(`the archive has a name that cannot be made: ${shortPath(path)}`);
+    }
+  }
+
+  private async write(to: NewName, entry: IndexEntry, member: ArchiveMember): Promise<void> {
+    const written = await writeLargeFile(to, entry, this.counted(member), true);
+    if (written !== member.size) throw unreadable(`${shortPath(entry.path)} has another size than the archive says`);
+  }
+
+  private async *counted(member: ArchiveMember): AsyncGenerator<Buffer> {
+    for await (const chunk of member.content()) {
+      this.options.signal?.throwIfAborted();
+      this.result.bytes += chunk.length;
+      this.unlooked += chunk.length;
+      if (this.unlooked >= LOOK) await this.lookAtDisk();
+      yield chunk;
+    }
+  }
+
+  private async lookAtDisk(): Promise<void> {
+    this.unlooked = 0;
+    const { bavail, bsize } = await statfs(this.options.target);
+    if (bavail * bsize < RESERVE + LOOK) throw full();
+  }
+
+  private link({ directory, name }: NewName, member: ArchiveMember): void {
+    const target = this.pathOf(member.target ?? '', member.name);
+    const from = split(target ?? '');
+    const found = this.open.use(from.parent, (there) => {
+      if (!there.look(from.name)?.isFile()) return false;
+      directory.linkFrom(there, from.name, name);
+      return true;
+    });
+    if (!found) throw refused(`the archive has a hard link to no file of it: ${shortPath(member.name)}`);
+  }
+
+  /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
+  private async finishDirectories(): Promise<void> {
+    const sorted = [...this.directories].sort(([a], [b]) => (a < b ? 1 : -1));
+    for (const [path, meta] of sorted) {
+      this.open.need(path, (directory) => directory.chown(meta));
+      await this.times.set(path, meta.mtime);
+    }
+    await this.times.finish();
+    for (const [path, { mode }] of sorted) this.open.need(path, (directory) => directory.chmod(mode));
+  }
+}
+
+function linkText({ target = '', name }: ArchiveMember): TreePath {
+  if (target === '' || target.includes('\0')) throw refused(`the archive has a symlink to nothing: ${shortPath(name)}`);
+  return target;
+}
+
+function full(cause?: unknown): LifeboatError {
+  return new LifeboatError('SPOOL_FULL', 'the spool has no room for what the archive holds', {
+    ...(cause === undefined ? {} : { cause }),
+    hint: 'Make room on the disk of the volume mounted at /spool. If the archive should be small, it is not what it seems.',
+  });
+}

@@ -1,0 +1,81 @@
+import type { LeftOutData } from '../../plan/model.ts';
+import { shortPath, type TreePath } from './path.ts';
+
+/** Directories that the server of a database works in, recognised by the names in them. */
+
+/** Whose data it is. */
+type DataKind =
+  | 'PostgreSQL'
+  | 'MySQL or MariaDB'
+  | 'ClickHouse'
+  | 'Redis or Valkey (append-only files)'
+  | 'MongoDB'
+  | 'RocksDB'
+  | 'LevelDB'
+  | 'Elasticsearch or OpenSearch'
+  | 'LMDB'
+  | 'Prometheus'
+  | 'a Lifeboat repository';
+
+/** A directory of a tree that holds the data of a server. */
+export interface DataDirectory {
+  /** for people; `.` is the root of the tree */
+  path: string;
+  kind: DataKind;
+}
+
+/** A version directory of a tablespace: `PG_17_202406281` (Postgres docs, 66.1 "Database File Layout"). */
+const TABLESPACE = /^PG_\d+(\.\d+)?_\d{9}$/;
+
+type Signs = (has: (name: string) => boolean, names: readonly string[]) => boolean;
+
+const some = (names: readonly string[], pattern: RegExp) => names.some((name) => pattern.test(name));
+
+/**
+ * The names that each server's directory has from its first start. A dump of Redis (`dump.rdb`) is none: it is written under another
+ * name and renamed, so that a copy of it is whole.
+ */
+const SIGNS: readonly [DataKind, Signs][] = [
+  ['a Lifeboat repository', (has) => has('lifeboat.json')],
+  ['PostgreSQL', (has, names) => has('PG_VERSION') || some(names, TABLESPACE)],
+  ['MySQL or MariaDB', (has) => has('ibdata1')],
+  [
+    'ClickHouse',
+    (has) => has('store') && has('metadata') && ['data', 'status', 'uuid', 'preprocessed_configs'].some(has),
+  ],
+  ['Redis or Valkey (append-only files)', (has) => has('appendonlydir') || has('appendonly.aof')],
+  ['MongoDB', (has) => has('WiredTiger') && has('WiredTiger.wt')],
+  ['LMDB', (has) => has('data.mdb') && has('lock.mdb')],
+  ['Prometheus', (has) => has('chunks_head') && has('wal')],
+  ['Elasticsearch or OpenSearch', (has) => has('node.lock') && has('_state')],
+];
+
+/** Says whose data a directory holds by the names in it; undefined for any other directory. */
+function dataKindOf(names: readonly string[]): DataKind | undefined {
+  const known = new Set(names);
+  const has = (name: string) => known.has(name);
+  const found = SIGNS.find(([, signs]) => signs(has, names))?.[0];
+  if (found) return found;
+  if (!has('CURRENT') || !some(names, /^MANIFEST-\d+$/)) return undefined;
+  return some(names, /^OPTIONS-\d+$/) ? 'RocksDB' : 'LevelDB';
+}
+
+/**
+ * Makes the `enter` of a walk that finds data directories, the outermost ones only, and leaves some out. With `all`, the root itself
+ * counts as none: nothing would be left. What it finds is added to `found`, up to {@link MAX_FOUND} of them.
+ */
+export function findDataDirectories(found: DataDirectory[], leaveOut?: LeftOutData) {
+  let inside: TreePath | undefined;
+  return (path: TreePath, names: readonly string[]): boolean => {
+    // Depth first: whatever is inside the last one comes right after it.
+    if (inside !== undefined && (inside === '' || path.startsWith(`${inside}/`))) return true;
+    inside = undefined;
+    const kind = leaveOut === 'all' && path === '' ? undefined : dataKindOf(names);
+    if (kind === undefined) return true;
+    inside = path;
+    if (found.length < MAX_FOUND) found.push({ path: shortPath(path), kind });
+    return leaveOut !== 'all' && leaveOut !== kind;
+  };
+}
+
+const MAX_FOUND = 20;

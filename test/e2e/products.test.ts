@@ -1,0 +1,212 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { holder, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts';
+
+interface PlanView {
+  sources: { name: string; what: string; size?: number }[];
+  problems: { code: string; severity: string; subject: string; message: string }[];
+  notes: { subject: string; message: string }[];
+}
+
+interface Shown {
+  sources: Record<
+    string,
+    { status: string; files: number; bytes: number; warnings: string[]; databases?: { name: string }[] }
+  >;
+}
+
+/**
+ * A project as real products ship them: binds next to the Compose file, system files of the host, a secret, directories that are
+ * not filled yet, one label for many services, a database whose directory is named in a script, a server that keeps append-only
+ * files, and the project directory itself mounted at /config.
+ */
+describe('the Compose files of real products', () => {
+  let stack: Stack;
+  const named = `lbt-products-${process.pid}`;
+  const label = { 'lifeboat.volumes': 'true' };
+  const db = postgres(17, {
+    // As in the images of some vendors, no variable says where the data is.
+    entrypoint: ['sh', '-c', 'export PGDATA=/cluster/main; exec docker-entrypoint.sh "$$@"', 'sh'],
+    command: ['postgres'],
+    volumes: ['./cluster:/cluster'],
+    labels: { 'lifeboat.postgres': 'true', ...label },
+  });
+  const options: StackOptions = {
+    services: {
+      db,
+      web: holder(
+        [
+          ...['./media:/media', 'uploads:/uploads', 'empty:/empty', '/etc/localtime:/etc/localtime'],
+          ...['./acme.json:/acme.json', './nginx.conf:/etc/nginx/nginx.conf:ro'],
+        ],
+        label,
+        { secrets: ['token'] },
+      ),
+      worker: holder(['./media:/app/media', 'uploads:/app/uploads'], label),
+      beat: holder([], label),
+      // Starts its server when somebody says so.
+      late: postgres(17, {
+        entrypoint: ['sh', '-c', 'until [ -e /tmp/go ]; do sleep 0.1; done; exec docker-entrypoint.sh postgres'],
+        healthcheck: { disable: true },
+        profiles: ['late'],
+      }),
+      cache: holder(['cache-data:/data'], { 'lifeboat.volumes': 'cache-data' }),
+    },
+    volumes: { uploads: {}, empty: {}, 'cache-data': { name: named } },
+    secrets: { token: { file: './token.txt' } },
+    agent: { volumes: ['.:/config:ro', './restored:/restored', './copy:/copy'] },
+  };
+  const file = (...names: string[]) => path.join(stack.directory, ...names);
+
+  beforeAll(async () => {
+    stack = await Stack.start({ services: { db }, startAgent: false });
+    for (const name of ['media', 'restored', 'old', 'copy']) await mkdir(file(name));
+    // A cluster that no container has mounted any more.
+    await writeFile(file('old', 'PG_VERSION'), '13');
+    await writeFile(file('media', 'photo.jpg'), 'photo'.repeat(1000));
+    await writeFile(file('nginx.conf'), 'server {}');
+    await writeFile(file('acme.json'), '{"certificates": 1}');
+    await writeFile(file('token.txt'), 'the-secret-token');
+    await stack.write(options);
+    await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280');
+    await stack.exec('web', ['sh', '-c', 'echo one >/uploads/one']);
+    // As a restore names what it puts aside; the spool that remembers it is gone.
+    await stack.psql('CREATE DATABASE postgres__before_4f1c9a');
+    await stack.exec('cache', ['sh', '-c', 'mkdir /data/appendonlydir && echo x >/data/appendonlydir/a.aof']);
+  });
+
+  afterAll(() => stack?.destroy());
+
+  it('plan says beforehand what is left out, shared, and copied from under a server', async () => {
+    const { sources, problems, notes } = await stack.json<PlanView>('plan');
+    const text = notes.map(({ subject, message }) => `${subject}: ${message}`).join('\n');
+    expect(sources.map(({ name }) => name)).toEqual(
+      [
+        ...[
+          'cache.lbt',
+          'config',
+          'db.cluster',
+          'db.postgres',
+          'web.acme-json',
+          'web.empty',
+          'web.media',
+          'web.uploads',
+        ],
+      ].map((name) => (name === 'cache.lbt' ? `cache.${named}` : name)),
+    );
+    expect(problems).toEqual([
+      expect.objectContaining({
+        severity: 'warning',
+        subject: expect.stringContaining('cache'),
+        message: expect.stringMatching(/Redis.*appendonlydir|Redis/),
+      }),
+    ]);
+    expect(text).toMatch(/^config: leaves out .*backups \(the backups\), cluster \(.*media \(source web\.media\)/m);
+    expect(text).toMatch(/^config: leaves out old \(PostgreSQL\)/m);
+    expect(text).toMatch(/^db\.cluster: leaves out main \(PostgreSQL\)/m);
+    expect(text).toMatch(/^web: \/etc\/localtime is a file of the host's system/m);
+    expect(text).toMatch(/^web: \/etc\/nginx\/nginx\.conf is a single file, mounted read-only/m);
+    expect(text).toMatch(/^web: \/run\/secrets\/token is a secret/m);
+    expect(text).toMatch(/^web\.empty: holds no files/m);
+    expect(text).toMatch(/^web\.uploads: uploads is shared with worker and stored once/m);
+    expect(text).toMatch(/^beat: /m);
+    expect(text).toMatch(/^db\.postgres: database postgres__before_4f1c9a is not backed up/m);
+    expect((await stack.lifeboat('plan')).code).toBe(0);
+  });
+
+  it('a run succeeds, and the configuration does not grow with the backups', async () => {
+    const sizes: number[] = [];
+    for (const run of [1, 2]) {
+      const { code, report } = await stack.backup();
+      expect({ run, code, failed: report.results.filter(({ status }) => status !== 'ok') }).toEqual({
+        ...{ run, code: 0, failed: [] },
+      });
+      const { sources } = await stack.json<Shown>('show', 'latest');
+      sizes.push(sources.config!.files);
+      expect(sources[`cache.${named}`]!.warnings.join()).toContain('lifeboat.stop');
+      expect(sources['web.empty']!.files).toBe(0);
+      expect(sources['db.cluster']!.files).toBe(0);
+      expect(sources['db.postgres']!.warnings.join()).toContain('postgres__before_4f1c9a');
+      expect(sources['db.postgres']!.databases!.map(({ name }) => name)).toEqual(['postgres']);
+    }
+    // The Compose file, nginx.conf and token.txt; acme.json is a source of its own.
+    expect(sizes).toEqual([3, 3]);
+  });
+
+  it('a single file is restored as a file', async () => {
+    const into = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--to-directory', '/restored/acme');
+    expect(into.code, into.stderr).toBe(0);
+    expect(await stack.exec('lifeboat', ['cat', '/restored/acme/acme.json'])).toBe('{"certificates": 1}');
+    const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
+    expect(inPlace.code).toBe(1);
+    expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--to-directory/s);
+  });
+
+  it('what has just started and does not answer is not ready yet', async () => {
+    await stack.compose('--profile', 'late', 'up', '--detach', '--no-deps', 'late');
+    const { stdout, code } = await stack.lifeboat('plan');
+    expect(stdout).toMatch(/late\.postgres: is not ready yet/);
+    expect(code, stdout).toBe(0);
+    await stack.compose('--profile', 'late', 'rm', '--stop', '--force', '--volumes', 'late');
+  });
+
+  describe('plan says what the next run would fail with', () => {
+    const keys = {
+      LIFEBOAT_AGE_RECIPIENTS: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p',
+      LIFEBOAT_SIGNING_KEY: 'a-signing-key-of-enough-characters',
+      LIFEBOAT_COPY: '/copy',
+    };
+    const lifeboat = (env: Record<string, string>, ...args: string[]) =>
+      sh('docker', [
+        'exec',
+        ...Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+        `${stack.project}-lifeboat-1`,
+        'lifeboat',
+        ...args,
+      ]);
+    /** The errors of a plan, which has to be the same with and without `--json`. */
+    const errors = async (env: Record<string, string>) => {
+      const { code, stdout } = await lifeboat(env, 'plan', '--json');
+      const problems = (JSON.parse(stdout) as PlanView).problems.filter(({ severity }) => severity === 'error');
+      return { code, found: problems.map(({ code: why, subject }) => `${why} ${subject}`).sort() };
+    };
+
+    it('lost keys', async () => {
+      const run = await lifeboat(keys, 'backup', 'web.media');
+      expect(run.code, run.stderr).toBe(0);
+      expect(await errors(keys)).toEqual({ code: 0, found: [] });
+      const { LIFEBOAT_COPY } = keys;
+      expect(await errors({ LIFEBOAT_COPY })).toEqual({
+        ...{ code: 3, found: ['KEY_MISSING LIFEBOAT_ENCRYPTION', 'SIGNATURE_KEY LIFEBOAT_SIGNING_KEY'] },
+      });
+    });
+
+    it('a copy that is not mounted, or was emptied', async () => {
+      expect(await errors({ ...keys, LIFEBOAT_COPY: '/nowhere' })).toEqual({
+        ...{ code: 3, found: ['DEST_NOT_MOUNTED LIFEBOAT_COPY'] },
+      });
+      await stack.exec('lifeboat', ['sh', '-c', 'mkdir /restored/away && mv /copy/* /restored/away/']);
+      expect(await errors(keys)).toEqual({ code: 3, found: ['DEST_FOREIGN LIFEBOAT_COPY'] });
+      await stack.exec('lifeboat', ['sh', '-c', 'mv /restored/away/* /copy/']);
+    });
+
+    it('a source that is gone, and a volume that was emptied', async () => {
+      await stack.exec('web', ['rm', '/uploads/one']);
+      await stack.compose('rm', '--stop', '--force', 'cache');
+      expect(await errors(keys)).toEqual({
+        ...{
+          code: 3,
+          found: [expect.stringMatching(/^SOURCE_VANISHED cache\./), expect.stringMatching(/^TREE_EMPTY /)],
+        },
+      });
+    });
+
+    it('an emptied destination', async () => {
+      await stack.exec('lifeboat', ['sh', '-c', 'mkdir /restored/main && mv /backups/* /restored/main/']);
+      const { code, found } = await errors(keys);
+      expect(code).toBe(3);
+      expect(found).toContain('DEST_FOREIGN LIFEBOAT_DESTINATION');
+    });
+  });
+});
