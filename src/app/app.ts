@@ -25,17 +25,17 @@ import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDep
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
-/** Throws as {@link readSettings}. */
+/** Reads the settings and creates the log. Throws like {@link readSettings}. */
 export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
   const settings = readSettings(env);
   return { settings, log: createLog(settings.logLevel, writeLog) };
 }
 
-/** The product, put together. */
+/** The whole program, for the commands. */
 export interface App extends Environment {
-  /** true while the lock is held: by a backup, restore, prune, copy, or what undoes dead runs */
+  /** true while a backup, restore, prune, copy, or the recovery of a dead run has the lock */
   isBusy(): Promise<boolean>;
-  /** backups and restores that are under way, oldest first */
+  /** backups and restores in progress, oldest first */
   runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
   restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
@@ -49,7 +49,7 @@ export interface App extends Environment {
   daemon(signal: AbortSignal): Promise<void>;
 }
 
-/** Builds everything on the environment that {@link openEnvironment} finds, and fails as that does. */
+/** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
   const { log, project, notifiers, state, plan, treeStore, self, journals, engine } = environment;
@@ -59,7 +59,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
       backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
-    // Loaded when they are used: a backup starts without them.
+    // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) =>
       (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
     export: async (request, listeners = []) => {
@@ -116,7 +116,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   );
 }
 
-/** Recovers if nobody is at work; somebody who is has recovered already. */
+/** Recovers dead runs, unless another run has the lock: that run has already done so. */
 async function recoverAlone(environment: Environment): Promise<void> {
   const held = await environment.lock({ patient: false }).catch((error: unknown) => {
     if (hasCode(error, 'LOCKED')) return undefined;

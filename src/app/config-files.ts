@@ -2,9 +2,8 @@ import { stat } from 'node:fs/promises';
 import type { Mount, Problem } from '../plan/model.ts';
 
 /**
- * Single files mounted below `root` that were replaced on the host. A mount of one file stays with the file that it was made
- * with: when an editor writes a new file and renames it into place, the old content, which no directory has any more (a
- * link count of 0), is what the agent goes on seeing.
+ * Finds single files mounted below `root` that were replaced on the host. The mount of a file keeps showing the original file.
+ * If an editor writes a new file and renames it into place, the agent still sees the old one, whose link count is then 0.
  */
 export async function staleFiles(mounts: readonly Mount[], root: string): Promise<Problem[]> {
   const problems: Problem[] = [];
@@ -19,8 +18,8 @@ export async function staleFiles(mounts: readonly Mount[], root: string): Promis
       severity: 'warning',
       code: 'CONFIG_STALE',
       subject: 'config',
-      message: `${destination} was replaced on the host, and what is backed up is the old file`,
-      hint: 'docker compose restart lifeboat. A mounted directory does not go stale.',
+      message: `${destination} was replaced on the host, but Lifeboat still backs up the old file`,
+      hint: 'Run `docker compose restart lifeboat`. A mounted directory does not go stale.',
     });
   }
   return problems;

@@ -12,22 +12,22 @@ import { isS3, parseS3Location, type S3Location } from '../plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from '../plan/settings.ts';
 import { SPOOL } from '../run/mounts.ts';
 
-/** Beside the state: helpers write there too, and the sweep of the next run reads it. */
+/** Next to the state. Helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
 
-/** How a place is opened. */
+/** Options of opening a place. */
 export interface OpenOptions {
   env?: NodeJS.ProcessEnv;
-  /** when the process is to end: what is under way at a server is ended within seconds */
+  /** aborts when the process must end: requests to a server then end within seconds */
   hurry?: AbortSignal | undefined;
 }
 
-/** The destination that the settings name. */
+/** Opens the destination of the settings. */
 export function openDestination(settings: Settings, options?: OpenOptions): SweepingDestination {
   return openElsewhere(settings.destination, settings, options);
 }
 
-/** The destination, or another place. The only one that knows which kinds there are. */
+/** Opens any place. Only this function knows the kinds of destinations. */
 export function openElsewhere(
   place: string,
   settings: Settings,
@@ -40,15 +40,15 @@ export function openElsewhere(
 }
 
 /**
- * The directory where unfinished uploads to a place are recorded: one for each place, since each is swept by itself, and the
- * same one however the place is reached.
+ * Returns the directory that records unfinished uploads to a place. Each place has its own, because each is swept separately.
+ * It does not depend on how the place is reached.
  */
 export function uploadsAt({ endpoint, bucket, prefix }: S3Location): string {
   const place = JSON.stringify([endpoint ?? null, bucket, prefix]);
   return `${UPLOADS}-${createHash('sha256').update(place).digest('hex').slice(0, 12)}`;
 }
 
-/** The bucket that the settings name, or another. USAGE for a directory. */
+/** Opens the bucket of the settings, or another one. Throws USAGE for a directory. */
 export function openBucket(
   settings: Settings,
   env: NodeJS.ProcessEnv,
@@ -69,19 +69,19 @@ function reach({ awsKey, awsRegion }: Settings, { region, ...location }: S3Locat
   };
 }
 
-/** What a helper needs to open the same destination. */
+/** The settings with which a helper opens the same destination. */
 export interface HelperSettings {
-  /** what may be seen in its container */
+  /** public: part of the helper's environment */
   open: Record<string, string>;
-  /** what goes in by its stdin */
+  /** secret: sent to the helper's stdin */
   secret: Record<string, string>;
   place: HelperPlace;
 }
 
-/** What of the agent's files a destination is opened with. */
+/** The files of the agent that a destination needs. */
 export type HelperPlace =
   | { directory: string }
-  /** `uploads`: where those are recorded that are begun; `files`: what may hold credentials and certificates */
+  /** `uploads`: directory that records unfinished uploads; `files`: those that may hold credentials and certificates */
   | { uploads: string; files: string[] };
 
 /** See {@link HelperSettings}. */
@@ -108,7 +108,7 @@ export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = proc
   };
 }
 
-/** Never in the environment of a container, the public ones neither: they would be long. */
+/** The keys, as settings. They are never part of a container's environment. Public keys would also be too long for it. */
 function keySettings({ keys }: Settings): Record<string, string> {
   const given = {
     LIFEBOAT_AGE_RECIPIENTS: keys.ageRecipients?.join(),
@@ -123,8 +123,9 @@ function keySettings({ keys }: Settings): Record<string, string> {
 }
 
 /**
- * Why nothing may be stored at the destination `path` of the agent, judged by its own mounts; undefined when it may. `writing`: false when
- * it is only to be read.
+ * Returns why a destination cannot be used, judged by the mounts of the agent, or undefined.
+ *
+ * @param writing false if it is only read
  */
 export function destinationError(path: string, mounts: readonly Mount[], writing: boolean): LifeboatError | undefined {
   if (isS3(path)) return undefined;

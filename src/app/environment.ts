@@ -32,25 +32,25 @@ import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
 
-/** How long a run waits for the lock before it says LOCKED, milliseconds: the daemon looks for dead runs under it. */
+/** How long a run waits for the lock before it fails with LOCKED, in milliseconds. The daemon takes the lock to look for dead runs. */
 const LOCK_PATIENCE_MS = 10_000;
 const LOCK_RETRY_MS = 150;
 
-/** The settings and the log: all that a command needs before it talks to anything. */
+/** The settings and the log, which a command needs before anything else. */
 export interface Base {
   settings: Settings;
   log: Log;
-  /** when the process is to end: what is under way at a server is ended within seconds */
+  /** aborts when the process must end: requests to a server then end within seconds */
   hurry?: AbortSignal;
 }
 
-/** What every command uses: where the agent runs, what it can reach, and what it remembers. */
+/** The shared parts of all commands: the agent's place, the things it can reach, and its memory. */
 export interface Environment {
   settings: Settings;
   log: Log;
   engine: Engine;
   self: Self;
-  /** an engine knows the agent's container; false only for a repository from elsewhere */
+  /** an engine knows the agent's container; can be false only with `--from` */
   found: boolean;
   /** the repository is not the agent's own */
   otherRepository: boolean;
@@ -63,7 +63,7 @@ export interface Environment {
   runs: string;
   agent: AgentContext;
   destination: SweepingDestination;
-  /** the agent's own repository, also where another one is looked at */
+  /** the agent's own repository, even with `--from` */
   own: Own;
   /** copies of the own repository, in the order of the settings */
   copies: CopyPlace[];
@@ -80,32 +80,33 @@ export interface Environment {
    * `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it ends a copy.
    */
   lock(options?: { patient?: boolean; ask?: boolean }): Promise<Lock>;
-  /** to be taken with the lock held; LOCKED while another agent works on the project at the destination */
+  /** taken while holding the lock; throws LOCKED while another agent works on the project at the destination */
   lease(repository: Repository): Promise<Lease>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
   openTools(source: PostgresSource, context: ToolsContext): Promise<Tools>;
-  /** To look at a server outside of a run, or for one that is dead. */
+  /** Opens a server outside of a run, or for a dead run. */
   openToLook(source: PostgresSource, runId: string, signal: AbortSignal): Promise<Tools>;
 }
 
-/** Where the agent itself backs up to. */
+/** The agent's own destination. */
 interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   destination: SweepingDestination;
-  /** By default made where nothing is yet, except when another repository is looked at. */
+  /** By default, creates the repository in an empty place, except with `--from`. */
   repository(options?: { create: boolean }): Promise<Repository>;
-  /** as the place that a copy is brought back to */
+  /** the place that `copy --from` fills */
   place: CopyPlace;
-  /** Removes unfinished files of the project there. The caller holds the lock. */
+  /** Removes unfinished files of the project there. The caller has the lock. */
   sweep(): Promise<void>;
 }
 
 type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
- * Finds the agent's own container. With `otherRepository`, also where there is no engine: files can be brought to a directory all
- * the same.
+ * Finds the agent's own container and opens everything that commands share. With `otherRepository`, no engine is needed,
+ * because files can be restored into a directory without one.
  *
- * Errors: SETTING_INVALID for keys that nothing can be encrypted to, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository` USAGE, SNAPSHOT_UNKNOWN.
+ * @throws SETTING_INVALID for keys that cannot encrypt, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository`
+ *   USAGE and SNAPSHOT_UNKNOWN
  */
 export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
   const { log, hurry } = base;
@@ -154,7 +155,11 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   };
 }
 
-/** The agent's own repository, as everything else sees it. `create`: whether it is made where nothing is yet. */
+/**
+ * Opens the agent's own repository.
+ *
+ * @param create whether it is created in an empty place
+ */
 function openOwn(
   { at, destination, create }: { at: string; destination: SweepingDestination; create: boolean },
   places: Places,
@@ -166,14 +171,14 @@ function openOwn(
     destination,
     look: own.look,
     accept: own.accept,
-    // What is empty now may be about to be brought back from the other repository.
+    // With --from, nothing is created: an empty place may be about to be filled from the other repository.
     repository: (options = { create }) => own.open(options),
     place: { ...places.copyTo(at, destination), open: own.openAsCopy },
     sweep: () => places.sweep(at, destination),
   };
 }
 
-/** The part of the environment that the engine is for. */
+/** Makes the part of the environment that needs the engine. */
 function openEngineParts(
   engine: Engine,
   {

@@ -10,7 +10,7 @@ import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
 
-/** A backup of another tree, told by its command alone: what is known of the last run stays what it was. */
+/** Makes the dependencies of an import. Only the command reports it, so the record of the last run stays unchanged. */
 export function importDepsOf(environment: Environment, listeners: readonly Listener[]): ImportDeps {
   const { log, settings, treeStore, now } = environment;
   const dispatcher = createDispatcher(listeners, { log });

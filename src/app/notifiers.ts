@@ -6,7 +6,7 @@ import { withPolicy } from '../report/policy.ts';
 import { createSlack } from '../report/slack.ts';
 import { createWebhook } from '../report/webhook.ts';
 
-/** The notifiers that the settings ask for. Part of the composition root. */
+/** Creates the notifiers that the settings ask for. */
 export function createNotifiers(settings: Settings, project: string): Notifier[] {
   const zone = settings.timeZone;
   const notifiers: Notifier[] = [];

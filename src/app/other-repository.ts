@@ -7,25 +7,25 @@ import { quote } from '../plan/values/fields.ts';
 
 /** A repository that is not the agent's own: `--from`. */
 export interface OtherRepository {
-  /** as it was asked for: the name or number of a copy, a directory, `s3://…` */
+  /** as given: the name or number of a copy, a directory, or `s3://…` */
   from: string;
   /** the Compose project in it; absent: the agent's own, or the only one */
   project?: string;
 }
 
 /**
- * Where a repository is that was asked for: a copy by its name or its number in LIFEBOAT_COPY (from 1), or any other place.
+ * Resolves `--from`: the name of a copy, its number in LIFEBOAT_COPY (from 1), or any other place.
  *
  * @throws USAGE
  */
 export function locationOf(from: string, { copies, awsRegion }: Pick<Settings, 'copies' | 'awsRegion'>): string {
   const copy = copies.find(({ name }, i) => from === String(i + 1) || nameOf(from) === name);
-  // With options it may be the same prefix elsewhere.
+  // With options, the same name may mean another server.
   if (copy && !from.includes('?')) return copy.location;
   const refuse = (message: string, hint: string) => new LifeboatError('USAGE', message, { hint });
   const known = copies.map(({ name }, i) => `${i + 1} (${name})`).join(', ');
   if (!from.startsWith('/') && !isS3(from)) {
-    const hint = known === '' ? 'Write a directory or s3://bucket/prefix?…' : `The copies are: ${known}.`;
+    const hint = known === '' ? 'Give a directory or s3://bucket/prefix?….' : `The copies are: ${known}.`;
     throw refuse(`--from ${quote(from)} is neither a copy nor a location`, hint);
   }
   const parsed = parseLocation(from);
@@ -42,13 +42,13 @@ export function locationOf(from: string, { copies, awsRegion }: Pick<Settings, '
 }
 
 /**
- * The Compose project to restore from a repository of another host.
+ * Finds the Compose project in a repository of another host.
  *
- * @throws SNAPSHOT_UNKNOWN when it holds none of that name; USAGE when there are several and none was named
+ * @throws SNAPSHOT_UNKNOWN if it has no snapshot of that project; USAGE if it has several projects and none was named
  */
 export async function projectIn(destination: Destination, wanted: string | undefined, own: string): Promise<string> {
   const likely = wanted ?? own;
-  // Without going through all that there is, which in a bucket takes its time.
+  // Looks for the likely one first: listing a whole bucket takes long.
   if (likely !== '') for await (const _ of destination.list(`${likely}/snapshots/`)) return likely;
   const found = new Set<string>();
   for await (const { key } of destination.list('')) {
@@ -56,7 +56,8 @@ export async function projectIn(destination: Destination, wanted: string | undef
     if (folder === 'snapshots') found.add(project);
   }
   const names = [...found].sort();
-  const hint = names.length === 0 ? 'Is that the place with lifeboat.json?' : `It holds: ${names.join(', ')}.`;
+  const hint =
+    names.length === 0 ? 'Name the directory or prefix that holds lifeboat.json.' : `It holds: ${names.join(', ')}.`;
   if (wanted !== undefined) {
     throw new LifeboatError('SNAPSHOT_UNKNOWN', `${destination.name} holds no snapshot of project ${wanted}`, { hint });
   }
@@ -69,13 +70,13 @@ export async function projectIn(destination: Destination, wanted: string | undef
   });
 }
 
-/** What says that the destination cannot be read, or not what should be there. */
+/** Codes that mean that the destination, or something in it, cannot be read or is not what it should be. */
 const LOST: readonly ErrorCode[] = [
   ...(['OBJECT_MISSING', 'OBJECT_DAMAGED', 'SIGNATURE_WRONG', 'SIGNATURE_MISSING', 'CHAIN_BROKEN'] as const),
   ...(['DEST_UNREACHABLE', 'DEST_UNWRITABLE', 'DEST_FOREIGN', 'DEST_NOT_MOUNTED', 'SNAPSHOT_UNKNOWN'] as const),
 ];
 
-/** The same error, with a word on where else there is what could not be read. */
+/** Adds to the hint of such an error that a copy may have the data. */
 export function hintAtCopies(error: unknown, { copies }: Pick<Settings, 'copies'>): unknown {
   if (copies.length === 0 || !hasCode(error, ...LOST)) return error;
   const names = copies.map(({ name }) => `--from ${name}`).join(' or ');

@@ -7,7 +7,7 @@ import type { RepositoryInfo } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { type Acceptance, acceptInfo, type RepositoryOptions } from '../store/repository/repository-info.ts';
 
-/** How the agent's own repository is opened. */
+/** The dependencies of the agent's own repository. */
 interface OwnRepositoryDeps {
   /** the destination as the settings name it */
   at: string;
@@ -15,7 +15,7 @@ interface OwnRepositoryDeps {
   project: string;
   state: Pick<State, 'repository' | 'saveRepository' | 'saveChainEnd'>;
   log: Log;
-  /** why nothing can be kept there, by what is mounted */
+  /** why nothing can be stored there, judged by the mounts */
   mistaken(): LifeboatError | undefined;
   openAt(
     at: string,
@@ -24,15 +24,15 @@ interface OwnRepositoryDeps {
   ): Promise<Repository>;
 }
 
-/** The agent's own repository. It is always the one that the agent remembers: an empty or a swapped disk is never taken for it. */
+/** The agent's own repository. It must be the one that the agent remembers: an empty or exchanged disk is refused. */
 export interface OwnRepository {
-  /** Opens it; the first one that is found, or made with `create`, is remembered. Throws like openRepository. */
+  /** Opens it. Remembers the first repository that is found, or created with `create`. Throws like openRepository. */
   open(options: { create: boolean }): Promise<Repository>;
-  /** Opens the destination as a copy of another repository, which it becomes if it is empty, and is from then on. */
+  /** Opens the destination as a copy of another repository. An empty destination becomes one, and stays one. */
   openAsCopy: CopyPlace['open'];
-  /** To look at it only. Neither member before the first backup has made it; `error`: why it cannot be used. */
+  /** Opens it for reading. Has neither member before the first backup creates it. `error`: why it cannot be used. */
   look(): Promise<{ repository?: Repository; error?: LifeboatError }>;
-  /** Takes the destination as it is from now on; to be called with the lock held. Throws as {@link acceptInfo}, DEST_NOT_MOUNTED. */
+  /** Accepts the present content of the destination. The caller has the lock. Throws like {@link acceptInfo}, and DEST_NOT_MOUNTED. */
   accept(): Promise<{ info: RepositoryInfo; how: Acceptance }>;
 }
 
@@ -41,10 +41,10 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
   const remember = async (info: RepositoryInfo) => {
     const known = await state.repository();
     if (known?.info?.id === info.id && known.name === destination.name) return;
-    // A full spool keeps nobody from looking or restoring; the next call tries again.
+    // A full spool must not prevent looking or restoring. The next call tries again.
     await state
       .saveRepository({ info, name: destination.name })
-      .catch((error: unknown) => log.warn('which repository this is could not be kept', { ...errorInfo(error) }));
+      .catch((error: unknown) => log.warn('the id of the repository could not be remembered', { ...errorInfo(error) }));
   };
   const open: OwnRepository['open'] = async ({ create }) => {
     const known = await state.repository();

@@ -11,7 +11,7 @@ import { openRepository, type Repository } from '../store/repository/repository.
 import type { RepositoryOptions } from '../store/repository/repository-info.ts';
 import { destinationError, openElsewhere } from './destinations.ts';
 
-/** What it takes to open a repository at any place. */
+/** The dependencies of opening a repository at any place. */
 interface PlaceContext {
   settings: Settings;
   self: Self;
@@ -24,21 +24,21 @@ interface PlaceContext {
 
 type OpenOptions = Omit<RepositoryOptions, 'keys' | 'signingKeys'>;
 
-/** The places that repositories are opened, leased and swept at: the destination and its copies. */
+/** Opens, leases and sweeps repositories at the destination and its copies. */
 export interface Places {
   /**
-   * Opens the repository at a destination. `at`: how the settings name that destination.
+   * Opens the repository at a destination. `at`: the name of that destination in the settings.
    *
    * Errors: DEST_NOT_MOUNTED, DEST_UNWRITABLE, and those of {@link openRepository}.
    */
   open(at: string, destination: Destination, options: OpenOptions): Promise<Repository>;
-  /** LOCKED while another agent works on the project there */
+  /** Takes the lease. Throws LOCKED while another agent works on the project there. */
   lease(repository: Repository): Promise<Lease>;
   /** Removes unfinished files of the project, unless another agent works there. */
   sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
-  /** A destination as a place to copy to. */
+  /** Returns a destination as a place to copy to. */
   copyTo(at: string, destination: SweepingDestination): CopyPlace;
-  /** A copy that the settings name. */
+  /** Returns a copy of the settings. */
   copy(location: CopyLocation): CopyPlace;
 }
 
@@ -61,7 +61,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       }),
     async sweep(at, destination, signal) {
       if (destinationError(at, self.facts.mounts, true)) return;
-      // What is unfinished there may be what another agent is storing.
+      // Unfinished files there may belong to another agent that is storing them.
       const look = signal ? until(destination, signal) : destination;
       const home = await state.home();
       if (await isLeasedToOther({ destination: look, project, home, sightings: state, now })) return;
@@ -87,7 +87,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
   return places;
 }
 
-/** For people on another host: the container, which they cannot see. */
+/** Names the container for people on another host, who cannot see it. */
 function holderOf({ facts: { id, name } }: Self): string {
   return `container ${name} (${id.slice(0, 12)})`;
 }

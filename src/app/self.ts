@@ -12,25 +12,23 @@ import type { State } from '../run/state.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
-/** What the agent knows of itself: its project, its mounts, its version; and the plan that follows from where it runs. */
+/** What the agent knows about itself: its project and its mounts, and the plan that follows from them. */
 
-/** The Compose project of the agent. AGENT_NOT_IN_CONTAINER when neither Compose nor the settings name one. */
+/** Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one. */
 export function projectOf(self: Self, settings: Settings): string {
   const project = self.facts.project || settings.project;
   if (project) return project;
-  throw new LifeboatError(
-    'AGENT_NOT_IN_CONTAINER',
-    'the agent was not started by Compose, so its project is not known',
-    { hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.' },
-  );
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start the agent, so its project is not known', {
+    hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
+  });
 }
 
-/** The mount that helpers share with the agent. AGENT_NOT_IN_CONTAINER when there is none. */
+/** Returns the mount that helpers share with the agent. Throws AGENT_NOT_IN_CONTAINER if there is none. */
 export function spoolMountOf(self: Self): Mount {
   const mount = self.facts.mounts.find(({ destination }) => destination === SPOOL);
   if (mount) return mount;
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
-    hint: 'Use the image as it is: it declares the volume.',
+    hint: 'Use the image unchanged: it declares the volume.',
   });
 }
 

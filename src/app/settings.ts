@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { registerSecret } from '../base/redact.ts';
 import { parseSettings, type Settings, secretValues } from '../plan/settings.ts';
 
-/** Reads and checks the settings, and registers their secrets. Throws SETTING_* before anything else happens. */
+/** Reads and checks the settings, and registers their secrets. Throws SETTING_*. */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const settings = parseSettings(env, (file) => readFileSync(file, 'utf8'));
   for (const secret of secretValues(settings)) registerSecret(secret);

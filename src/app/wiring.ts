@@ -27,20 +27,20 @@ import { refuseLostEnd } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { Environment } from './environment.ts';
 
-/** Makes the dependencies of each command from the environment. */
+/** The functions below make the dependencies of each command from the environment. */
 
-/** How long a server may take to tell how far a dead restore had come, milliseconds. */
+/** How long a server may take to show how far a dead restore came, in milliseconds. */
 const ASK_LIMIT_MS = 60_000;
 
-/** How long one look after dead runs waits for a stop that one of them began, milliseconds; the next look goes on. */
+/** How long one recovery waits for a stop that a dead run began, in milliseconds. The next recovery continues. */
 const STOP_WAIT_MS = 12_000;
 
-/** A restore from elsewhere must not wait for the agent's own destination, which may be down. The daemon asks it. */
+/** A restore with --from must not wait for the agent's own destination, which may be down. The daemon contacts it. */
 const notNow = async (): Promise<Repository> => {
-  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not asked during a restore from elsewhere');
+  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not contacted during a restore with --from');
 };
 
-/** Undoes what dead runs left; to be called with the lock held. */
+/** Recovers dead runs. The caller has the lock. */
 export function recoverOn(environment: Environment, dispatcher: Dispatcher): Promise<void> {
   const { engine, log, project, state, treeStore, plan, self } = environment;
   return recover({
@@ -119,7 +119,7 @@ function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps
   };
 }
 
-/** More than there ever is. */
+/** Keeps everything. */
 const EVERYTHING: KeepPolicy = { last: 1_000_000 };
 
 /** The dependencies of a command that works on the repository outside of a backup. */
@@ -129,7 +129,7 @@ function aloneOf(environment: Environment) {
   const repository = async () => {
     const opened = await environment.repository({ create: false });
     if (environment.otherRepository) return opened;
-    // Before the listing: a run may commit in the meantime.
+    // Read before the listing, because a run may commit in between.
     const seen = await environment.state.chainEnd(environment.project);
     await refuseLostEnd(opened, await opened.snapshots(), seen);
     return opened;
@@ -152,7 +152,7 @@ export function pruneEverywhereDeps(environment: Environment): PruneEverywhereDe
 export function copyAloneDeps(environment: Environment): CopyAloneDeps {
   const alone = aloneOf(environment);
   if (!environment.otherRepository) return { ...alone, deps: (plan) => copyDepsOf(environment, plan) };
-  // From a copy to the destination. What is known of the copies stays as it is; a place to read from may be read-only.
+  // From a copy to the destination. The state of the copies stays unchanged. The place to read from may be read-only.
   const state = {
     ...environment.state,
     copies: async () => ({}),
@@ -238,7 +238,7 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
     repository: () => environment.repository({ create: false }),
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
     safetyBackup: (source, signal) =>
-      // Told by the restore; what is known of the last run stays what it was.
+      // The restore reports this backup, so the record of the last run stays unchanged.
       backupUnderLock(
         {
           ...backupDepsOf(environment, createDispatcher([], { log })),

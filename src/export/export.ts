@@ -18,7 +18,7 @@ import { requireKeys } from '../store/seal/encryption.ts';
 import { readmeOf } from './readme.ts';
 import type { ExportTarget } from './target.ts';
 
-/** What an export works with. */
+/** The dependencies of an export. */
 interface ExportDeps {
   /** directory of runs inside the spool */
   runs: string;
@@ -34,12 +34,12 @@ export interface ExportRequest {
   /** a path, directory or glob; absent: everything */
   path?: string;
   format: ArchiveFormat;
-  /** also from a snapshot that is not signed although a signing key is set */
+  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
-  /** Called once all is found that can be found before the first byte. */
+  /** Opens the target. Called after all checks that are possible before the first byte. */
   open(): Promise<ExportTarget>;
   signal: AbortSignal;
-  /** hears what is being done, a line for people at a time */
+  /** receives lines for people about the progress */
   say(line: string): void;
 }
 
@@ -52,12 +52,12 @@ export interface ExportReport extends ExportedTree {
   warnings: string[];
 }
 
-/** Its version of `manifest.json`. */
+/** Version of the `manifest.json` in an export. */
 const EXPORT_FORMAT = 1;
 
 /**
- * A source of a snapshot as a plain zip or tar. Only reads: neither lock nor lease is taken. What is damaged ends it; then there is no
- * file, or what was sent is no valid archive.
+ * Writes a source of a snapshot as a plain zip or tar. It only reads, so it takes neither lock nor lease. Damage ends it. Then
+ * there is no file, or the output is not a valid archive.
  *
  * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, PATH_UNKNOWN, OBJECT_MISSING, OBJECT_DAMAGED,
  * SPOOL_FULL; those of the target; OUTPUT_FAILED

@@ -13,11 +13,11 @@ import { databasesOf } from './import-databases.ts';
 import { type ImportDumpDeps, importDump } from './import-dump.ts';
 
 const FILES =
-  'For files, import a tar or a zip; it may be compressed with gzip or zstd, and encrypted with age or gpg.';
+  'For files, import a tar or a zip. It may be compressed with gzip or zstd, and encrypted with age or gpg.';
 
-/** What to make a tree of. */
+/** The input of an import. */
 interface ImportInput extends ImportDumpDeps {
-  /** absent: only the stream is there */
+  /** absolute path, for random access; absent for stdin */
   file?: string;
   stream: Readable;
   strip: number;
@@ -27,7 +27,7 @@ interface ImportInput extends ImportDumpDeps {
   root(): Promise<RootMeta | undefined>;
 }
 
-/** A source whose tree comes out of an archive. Its container is not touched. */
+/** Makes a source whose tree comes from an archive or a dump. Its container is not touched. */
 export function sourceOfArchive(planned: PlannedSource, input: ImportInput): Source {
   return {
     name: planned.name,

@@ -14,11 +14,11 @@ import type { RootMeta } from '../store/archive/unpack.ts';
 import { putPin } from '../store/repository/pins.ts';
 import { sourceOfArchive } from './import-tree.ts';
 
-/** What an import works with. */
+/** The dependencies of an import. */
 export interface ImportDeps extends Omit<BackupDeps, 'capturer'> {
   /** for the throwaway server that a dump is loaded into */
   agent: AgentContext;
-  /** captures with another source in the place of the planned one */
+  /** makes a capturer with another source in place of the planned one */
   capturerWith(make: (planned: PlannedSource, context: RunContext) => Source): BackupDeps['capturer'];
   /** owner and mode of the top directory of a source, as its last snapshot has them */
   lastRoot(source: string, context: RunContext): Promise<RootMeta | undefined>;
@@ -48,11 +48,11 @@ export interface ImportReport extends Pick<SourceReport, 'files' | 'bytes' | 'ne
 }
 
 /**
- * A snapshot out of a backup that something else made: it takes the way of every backup, under lock and lease, with the trigger `import`. It has
- * its place at the end of the chain, and says when the backup was made; nothing takes it for the latest, see {@link isRegular}. It is pinned, so
- * that no retention removes it.
+ * Makes a snapshot from a backup of another program. It takes the path of every backup, under lock and lease, with the trigger
+ * `import`. The snapshot is at the end of the chain and records when the backup was made. It is never the latest, see
+ * `isRegular`, and it is pinned.
  *
- * Errors, with nothing stored: USAGE, SOURCE_UNKNOWN, LOCKED, IMPORT_UNREADABLE, IMPORT_REFUSED, KEY_MISSING, KEY_WRONG, SPOOL_FULL, TREE_EMPTY.
+ * @throws with nothing stored: USAGE, SOURCE_UNKNOWN, LOCKED, IMPORT_UNREADABLE, IMPORT_REFUSED, KEY_MISSING, KEY_WRONG, SPOOL_FULL, TREE_EMPTY.
  */
 export async function importArchive(deps: ImportDeps, request: ImportRequest): Promise<ImportReport> {
   const { source, database, signal } = request;
@@ -72,7 +72,7 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
   );
   try {
     const plan = () => planOf(deps, source);
-    // Before the lock is taken: a name that is wrong is told at once.
+    // Before the lock is taken, so a wrong name is reported at once.
     await plan();
     const only: BackupRequest['only'] = (planned) => planned.name === source;
     const imported = { at: at.toISOString(), file: name };
@@ -83,7 +83,7 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
   }
 }
 
-/** The source alone, without stops and hooks: nothing of its container is touched. */
+/** Plans only the source, without stops and hooks, because an import does not touch its container. */
 async function planOf(deps: ImportDeps, source: string) {
   const plan = await deps.plan();
   const found = plan.sources.find(({ name }) => name === source);
@@ -100,24 +100,24 @@ async function planOf(deps: ImportDeps, source: string) {
 
 async function timeOf({ file, at }: ImportRequest, now: Date): Promise<{ name: string; at: Date }> {
   if (at && isFuture(at.getTime(), now.getTime())) {
-    throw new LifeboatError('USAGE', '--at is in the future', { hint: 'Say when the backup was made.' });
+    throw new LifeboatError('USAGE', '--at is in the future', { hint: 'Give the time when the backup was made.' });
   }
   if (file === '-') {
     if (at) return { name: 'stdin', at };
-    throw new LifeboatError('USAGE', 'nothing says when the backup on stdin was made', {
+    throw new LifeboatError('USAGE', 'the time of a backup on stdin is not known', {
       hint: 'Add --at, with a time such as 2026-11-20T03:00Z.',
     });
   }
   const there = await stat(file).catch((error: unknown) => {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) throw error;
-    throw new LifeboatError('IMPORT_UNREADABLE', `there is no file ${file} in the Lifeboat container`, {
+    throw new LifeboatError('IMPORT_UNREADABLE', `the Lifeboat container has no file ${file}`, {
       cause: error,
-      hint: 'Mount its directory into the Lifeboat service, or send it to stdin: `docker compose exec -T lifeboat lifeboat import - SOURCE --at TIME < FILE`.',
+      hint: 'Mount its directory into the Lifeboat service, or redirect the file to stdin: `docker compose exec -T lifeboat lifeboat import - SOURCE --at TIME < FILE`.',
     });
   });
   if (!there.isFile()) throw new LifeboatError('IMPORT_UNREADABLE', `${file} is not a file`);
   const made = at ?? there.mtime;
-  // A file with a date that is still to come was made now at the latest.
+  // A date in the future is wrong. The file exists, so the backup was made by now.
   return { name: path.basename(file), at: isFuture(made.getTime(), now.getTime()) ? now : made };
 }
 

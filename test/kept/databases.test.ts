@@ -30,22 +30,22 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('which data is in use is told by the databases, not by what was remembered', () => {
+test('the databases show which data is in use, not the records', () => {
   expect(asFound(one, server({ app: '9', app__before_00ab12: '5' }))?.inUse).toBe('restored');
   expect(asFound(one, server({ app: '5', app__before_00ab12: '9' }))?.inUse).toBe('before');
   expect(asFound({ ...one, inUse: 'before' }, server({ app__before_00ab12: '5' }))?.inUse).toBe('restored');
 });
 
-test('of several databases, each swapped for itself, only those are kept that were put aside', () => {
+test('of several databases that are swapped one by one, only those that were put aside are recorded', () => {
   const next = { name: 'shop', before: 'shop__before_00ab12', oid: '6' };
   const both = { ...one, databases: [...(one.databases ?? []), next] };
   const found = asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '6' }));
   expect(found).toEqual(one);
-  // Somebody dropped what was kept: that is refused when it comes to it, and not passed over.
+  // Somebody dropped the put-aside database: the rollback refuses that later, and the record stays.
   expect(asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '10' }))).toEqual(both);
 });
 
-test('what never was put aside, or was dropped, is forgotten; other sources and volumes are left alone', async () => {
+test('records of data that was never put aside or was dropped are removed; other sources and volumes are unchanged', async () => {
   const other = { ...one, id: 'o', source: 'other.postgres' };
   const turned = { ...one, id: 't', databases: [{ name: 'b', before: 'b__before_1', oid: '1' }] };
   await state.saveRollbacks([one, volume, other, turned]);
@@ -66,7 +66,7 @@ const plan = async () => ({
   problems: [],
 });
 
-test('status asks each server once, shows what it cannot ask about, and forgets nothing', async () => {
+test('status queries each server once, shows records of servers that do not answer, and removes nothing', async () => {
   const gone = { ...one, id: 'gone', databases: [{ name: 'app', before: 'app__before_1', oid: '1' }] };
   const elsewhere = { ...one, id: 'elsewhere', source: 'stopped.postgres' };
   await state.saveRollbacks([one, gone, volume, elsewhere]);

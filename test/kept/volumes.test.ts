@@ -37,7 +37,7 @@ const rollback = (id: string, source = 'web.media'): Rollback => ({
   ...{ inUse: 'restored', volume: { area: id } },
 });
 
-test('work on a volume that began and did not end is put right once, and tried again when that fails', async () => {
+test('unfinished work on a volume is reversed once, and retried if that fails', async () => {
   const journal = path.join(directory, 'journal');
   writeFileSync(journal, '');
   const entries = [volume('a'), { type: 'volume-done', id: 'a' } as const, volume('b')];
@@ -58,7 +58,7 @@ test('work on a volume that began and did not end is put right once, and tried a
     now: 'new',
   });
   const now = [...entries, ...(await readJournal(journal))];
-  // What it came to is still known when the rest of the clean-up is tried again.
+  // The result is still known when the rest of the cleanup is retried.
   expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, now, journal)).toEqual({
     done: true,
     now: 'new',
@@ -66,7 +66,7 @@ test('work on a volume that began and did not end is put right once, and tried a
   expect(done).toEqual(['undo b']);
 });
 
-/** A volume in which an exchange is cut off, and what taking it back comes to. */
+/** A volume in which an exchange is cut off, and the result of its reversal. */
 function cutOff(
   undone: 'old' | 'new' | 'failed',
   { areas = [], moved = true }: { areas?: VolumeArea[]; moved?: boolean } = {},
@@ -89,18 +89,18 @@ function cutOff(
   return { place, result: orTakenBack({ treeStore, log: silentLog, agentMounts: [] }, place, run, killed) };
 }
 
-test('a swap that is cut off is taken back at once, and fails with its own error', async () => {
+test('a swap that is cut off is reversed at once, and fails with its own error', async () => {
   const { result, place } = cutOff('old');
   await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
   await checkWhole(directory, 'another', place);
 });
 
-test('one that was complete when it was cut off is a success', async () => {
+test('a swap that was complete when it was cut off succeeds', async () => {
   expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({ area: 'a' });
   expect(await cutOff('new').result).toEqual({});
 });
 
-test('one that cannot be taken back keeps everybody from the volume', async () => {
+test('a swap that cannot be reversed blocks the volume', async () => {
   const { result, place } = cutOff('failed');
   const error: unknown = await result.catch((reason: unknown) => reason);
   expect(isHalfRestored(error)).toBe(true);
@@ -110,13 +110,13 @@ test('one that cannot be taken back keeps everybody from the volume', async () =
   await checkWhole(directory, 'another', { root: '/w', reach: { kind: 'process' } });
 });
 
-test('one that was cut off before its first move leaves the volume as it was', async () => {
+test('a swap that was cut off before its first move leaves the volume unchanged', async () => {
   const { result, place } = cutOff('failed', { moved: false });
   await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
   await checkWhole(directory, 'another', place);
 });
 
-test('a volume is found again by its mount, wherever the agent has it now', async () => {
+test('a volume is found by its mount, wherever the agent has mounted it now', async () => {
   const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true } as Mount;
   const asked: unknown[] = [];
   const treeStore = {
@@ -135,12 +135,12 @@ test('a volume is found again by its mount, wherever the agent has it now', asyn
   ]);
 });
 
-test('what was built beside, and cannot be removed, keeps nobody from the volume', async () => {
+test('files that were built alongside and cannot be removed do not block the volume', async () => {
   writeFileSync(path.join(directory, 'a.ndjson'), `${JSON.stringify(volume('a'))}\n`);
   await checkWhole(directory, 'another', { root: '/v', reach: { kind: 'process' } });
 });
 
-test('which data is in use is told by the area, not by what is remembered', async () => {
+test('the area shows which data is in use, not the record', async () => {
   expect(asInVolume(rollback('r'), [area('r', 'r', 'before')])).toEqual(rollback('r'));
   const turned = { ...rollback('r'), inUse: 'before', volume: { area: 'x' } };
   expect(asInVolume(rollback('r'), [area('y', 'q', 'before'), area('x', 'r', 'restored')])).toEqual(turned);
@@ -153,7 +153,7 @@ test('which data is in use is told by the area, not by what is remembered', asyn
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, turned]);
 });
 
-test('every --path has to be in the snapshot; names that come close are hinted at', async () => {
+test('every --path must be in the snapshot, and the hint lists similar names', async () => {
   const entry = (at: string, type: IndexEntry['type']): IndexEntry => ({
     ...{ path: at, type, mode: 0o755, uid: 0, gid: 0, mtime: 0n },
     ...(type === 'file' ? { size: 0, sha256: '0'.repeat(64) } : {}),

@@ -33,7 +33,7 @@ const find = async (repository: Repository, snapshot: string) => {
   return { id: found.snapshot.id, notes: found.notes };
 };
 
-test('latest is not known where the chain ends before a snapshot that was seen; a name is taken', async () => {
+test('latest is not known if the chain ends before a snapshot that the agent has seen; a snapshot named by id is restored', async () => {
   const repository = repositoryOf([ID.monday, 'web.media', 'ok']);
   const at = { sequence: 7, id: ID.tuesday };
   const look = { source: 'web.media', unsigned: false, seen: at };
@@ -42,7 +42,7 @@ test('latest is not known where the chain ends before a snapshot that was seen; 
   expect((await findSnapshot(gone, { snapshot: ID.monday, ...look })).snapshot.id).toBe(ID.monday);
 });
 
-test('latest is the newest snapshot that has the whole source, and tells of a newer one that has a part', async () => {
+test('latest is the newest snapshot that has the whole source, and notes a newer one that has a part', async () => {
   const repository = repositoryOf([ID.tuesday, 'web.media', 'partial'], [ID.monday, 'web.media', 'ok']);
   expect(await find(repository, 'latest')).toEqual({
     id: ID.monday,
@@ -51,7 +51,7 @@ test('latest is the newest snapshot that has the whole source, and tells of a ne
   expect(await find(repository, ID.monday)).toEqual({ id: ID.monday, notes: [] });
 });
 
-test('whoever gets a part is told what is missing, whether it was asked for by name or is all there is', async () => {
+test('the notes of a partial snapshot say what is missing, whether it was named or is the only one', async () => {
   const gaps = { id: ID.tuesday, notes: ['not whole: 19,000 files could not be read (TREE_UNREADABLE)'] };
   const named = repositoryOf([ID.tuesday, 'web.media', 'partial'], [ID.monday, 'web.media', 'ok']);
   expect(await find(named, ID.tuesday)).toEqual(gaps);
@@ -59,7 +59,7 @@ test('whoever gets a part is told what is missing, whether it was asked for by n
   expect(await find(neverWhole, 'latest')).toEqual(gaps);
 });
 
-test('latest looks past snapshots of other sources and of failures', async () => {
+test('latest skips snapshots of other sources and failed ones', async () => {
   const repository = repositoryOf(
     [ID.tuesday, 'db.postgres', 'ok'],
     [ID.monday, 'web.media', 'failed'],
@@ -129,7 +129,7 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
       `\`restore ${ID.sunday} db.postgres\` takes all databases of ${ID.sunday} back to that time.`,
     ].join(' '),
   });
-  // To look changes nothing, so nobody has to choose.
+  // Looking changes nothing, so no choice is necessary.
   const look = { snapshot: 'latest', source: 'db.postgres', unsigned: false, lookOnly: true };
   expect((await findSnapshot(repository, look)).snapshot.id).toBe(ID.tuesday);
   await expect(findDatabase(repository, ID.tuesday, 'blog')).rejects.toMatchObject({
@@ -146,7 +146,7 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
   });
 });
 
-test('latest is the newest snapshot of a server when no other holds what it lacks', async () => {
+test('latest is the newest snapshot of a server if no other holds the databases that it lacks', async () => {
   const never = serverOf({ id: ID.tuesday, stored: ['app'], missing: ['blog'] }, { id: ID.monday, stored: ['app'] });
   expect(await findDatabase(never, 'latest')).toEqual({
     id: ID.tuesday,
@@ -154,7 +154,7 @@ test('latest is the newest snapshot of a server when no other holds what it lack
   });
 });
 
-test('the choices name no whole snapshot where there is none, few of many databases, and quote what a shell would split', async () => {
+test('the choices name a whole snapshot only if there is one, name a few of many databases, and quote names for a shell', async () => {
   const many = Array.from({ length: 9 }, (_, i) => `d${i}`);
   const repository = serverOf(
     { id: ID.tuesday, stored: ['app'], missing: ['a b', ...many] },
@@ -169,7 +169,7 @@ test('the choices name no whole snapshot where there is none, few of many databa
   expect(hint).not.toContain('takes all');
 });
 
-test('a database that nobody could connect to stops no restore of the others, and the last copy of it is named', async () => {
+test('a database that allowed no connections stops no restore of the others, and its last snapshot is named', async () => {
   const repository = serverOf({ id: ID.tuesday, stored: ['app'] }, { id: ID.monday, stored: ['app', 'blog'] });
   const { snapshots } = repository;
   const error = { code: 'PG_DATABASE_UNKNOWN', message: 'db has a database blog, but it allows no connections' };

@@ -9,7 +9,7 @@ const kept = (id: string, inUse: Rollback['inUse'], more: Partial<Rollback>): Ro
 const app = { databases: [{ name: 'app', before: 'app__before_1' }] };
 const shop = { databases: [{ name: 'shop', before: 'shop__before_1' }] };
 
-test('a restore is not rolled back under a later one of the same data that is in use', () => {
+test('a restore is not rolled back while a later one of the same data is in use', () => {
   const first = kept('1', 'restored', app);
   const refused = expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 2') });
   expect(() => refuseOutOfTurn(first, [first, kept('2', 'restored', app)])).toThrow(refused);
@@ -22,12 +22,12 @@ test.each([
   ['the later one is of another database', kept('2', 'restored', shop)],
   ['the later one is of another server', kept('2', 'restored', { ...app, source: 'other.postgres' })],
   ['the other one came before', kept('0', 'restored', app)],
-])('it is when %s', (_, other) => {
+])('it is rolled back if %s', (_, other) => {
   const first = kept('1', 'restored', app);
   expect(() => refuseOutOfTurn(first, [other, first])).not.toThrow();
 });
 
-test('a restore that is rolled back comes back only after those before it', () => {
+test('a rolled-back restore comes back only after the earlier ones', () => {
   const second = kept('2', 'before', app);
   expect(() => refuseOutOfTurn(second, [kept('1', 'before', app), second])).toThrow(
     expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 1') }),

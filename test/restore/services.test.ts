@@ -7,23 +7,23 @@ import type { HoldDeps } from '../../src/run/release.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 
 const patience: Patience = { healthyMs: 900, steadyMs: 300, endedMs: 300, answerMs: 600, answerPollMs: 20 };
-/** For what comes to a good end by itself. */
+/** For tests that end by themselves. */
 const patient = { ...patience, answerMs: 20_000 };
 const signal = new AbortController().signal;
 
-test('what Compose writes down of depends_on names services', () => {
+test('the depends_on label of Compose names services', () => {
   const of = (text: string) => dependencies({ labels: { 'com.docker.compose.depends_on': text } });
   expect(of('db:service_healthy:false,redis:service_started:true')).toEqual(['db', 'redis']);
   expect(of('')).toEqual([]);
   expect(dependencies({ labels: {} })).toEqual([]);
 });
 
-describe('a URL that is asked after a restore', () => {
+describe('a URL that is requested after a restore', () => {
   let receiver: Receiver | undefined;
   afterEach(() => receiver?.close());
   const url = (more = '') => new URL(`${receiver!.url}/up${more}`);
 
-  test('is well once it answers 2xx, and its query is not told', async () => {
+  test('is healthy when it answers 2xx, and its query stays secret', async () => {
     receiver = await startReceiver();
     receiver.behave([{ status: 502 }, { reset: true }, { status: 204 }]);
     expect(await answersWell(url('?token=secret'), signal, patient)).toEqual({
@@ -36,41 +36,41 @@ describe('a URL that is asked after a restore', () => {
     );
   });
 
-  test('is not when it says something else until its time is up', async () => {
+  test('is unhealthy if it answers something else until the time limit', async () => {
     receiver = await startReceiver();
     receiver.behave({ status: 500 });
-    // Long enough for a second question, also on a machine that stands still for a while.
+    // Long enough for a second request, also on a machine that stalls.
     const long = { ...patience, answerMs: 4000 };
     expect(await answersWell(url(), signal, long)).toMatchObject({ ok: false, detail: 'status 500' });
     expect(receiver.requests.length).toBeGreaterThan(1);
   });
 
-  test('is not when nobody answers there', async () => {
+  test('is unhealthy if nothing answers', async () => {
     receiver = await startReceiver();
     const nobody = url();
-    // At the old address another test may be given the port.
+    // Another test may get the port at the old address.
     nobody.hostname = '127.77.0.1';
     await receiver.close();
     expect(await answersWell(nobody, signal, patience)).toMatchObject({ ok: false, detail: 'no answer: ECONNREFUSED' });
   });
 
-  test('is not asked at a port that no client asks, and says so', async () => {
+  test('is unhealthy at a blocked port, and the check says so', async () => {
     const nobody = new URL('http://127.0.0.1:6666/up');
     expect(await answersWell(nobody, signal, patience)).toMatchObject({ ok: false, detail: 'no answer: bad port' });
   });
 
-  test('is not waited for after a stop', async () => {
+  test('is not waited for after an interrupt', async () => {
     receiver = await startReceiver();
     receiver.behave({ hang: true });
     const why = new LifeboatError('INTERRUPTED', 'stopped');
     await expect(answersWell(url(), stopped(why), patient)).rejects.toBe(why);
-    // Between two questions.
+    // Between two requests.
     receiver.behave({ status: 500 });
     await expect(answersWell(url(), stopped(why), { ...patient, answerPollMs: 20_000 })).rejects.toBe(why);
   });
 });
 
-/** Aborts in a moment. */
+/** Returns a signal that aborts soon. */
 function stopped(why: Error): AbortSignal {
   const controller = new AbortController();
   setTimeout(() => controller.abort(why), 200);
@@ -80,7 +80,7 @@ function stopped(why: Error): AbortSignal {
 describe('services that were stopped for a restore', () => {
   type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
 
-  /** Stops and starts one service. `after`: what the engine says of it since it was started; undefined when it is gone. */
+  /** Stops and starts one service. `after`: the engine's answers after the start; undefined if the container is gone. */
   function restart(after: () => Seen | undefined, patient: Patience = patience) {
     let running = true;
     let startedAt = '';
@@ -119,28 +119,28 @@ describe('services that were stopped for a restore', () => {
       { ok: false, detail: 'restarting' },
     ],
     ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
-  ])('are told of when they are %s', async (_, after, check) => {
+  ])('fail their check if they are %s', async (_, after, check) => {
     const { result, checks } = await restart(after);
     expect(result).toBe('done');
     expect(checks).toEqual([{ name: 'shop-web-1', ...check }]);
   });
 
-  test('count as well only when they go on running, where they have no health check', async () => {
+  test('count as healthy without a health check only if they keep running', async () => {
     let looks = 0;
     const { checks } = await restart(() => (++looks === 1 ? {} : { running: false, state: 'exited', exitCode: 3 }));
     expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 3' }]);
     expect(looks).toBeGreaterThan(1);
   });
 
-  // Longer than a test may take.
+  // Longer than the time limit of a test.
   const forEver = { ...patience, healthyMs: 600_000 };
 
-  test.each(['exited', 'dead'])('are not waited for when they have %s for good', async (state) => {
+  test.each(['exited', 'dead'])('are not waited for if they have %s and are not restarted', async (state) => {
     const { checks } = await restart(() => ({ running: false, state, exitCode: 1, health: 'starting' }), forEver);
     expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 1' }]);
   });
 
-  test('are waited for while somebody restarts them, or the engine does', async () => {
+  test('are waited for while a user or the engine restarts them', async () => {
     const states: Seen[] = [
       { running: false, state: 'exited', exitCode: 1 },
       { state: 'restarting', exitCode: 1 },
@@ -151,7 +151,7 @@ describe('services that were stopped for a restore', () => {
     expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
   });
 
-  test('are waited for until they are well', async () => {
+  test('are waited for until they are healthy', async () => {
     const from = performance.now();
     const { checks } = await restart(() => ({ health: performance.now() - from > 300 ? 'healthy' : 'unhealthy' }));
     expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);

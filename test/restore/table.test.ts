@@ -9,7 +9,7 @@ it.each<[string, Partial<RestoreRequest>]>([
   ['--to-directory', { toDirectory: '/restored/x' }],
   ['--to-database', { toDatabase: 'x' }],
   ['--globals', { globals: true }],
-])('--table is refused before anything is looked at: %s', async (_, options) => {
+])('--table is refused before anything is read: %s', async (_, options) => {
   const nothing = new Proxy({}, { get: (_target, name) => expect.unreachable(`asked for ${String(name)}`) });
   const request = { tables: ['a'], paths: [], globals: false, source: 'db.postgres', ...options } as unknown;
   await expect(

@@ -18,7 +18,7 @@ export interface Compared {
   reasons: string[];
   /** tables that were left out, `schema.name` */
   missing: string[];
-  /** tables of which rows were left out */
+  /** tables whose rows were left out in part or entirely */
   lacking: LackingTable[];
 }
 

@@ -156,7 +156,7 @@ export async function setProperties(control: Session, recorded: DatabaseFacts, w
   const warnings: string[] = [];
   for (const { sql, about } of databaseProperties(working, recorded)) {
     try {
-      // One query, so that all of it or nothing holds.
+      // One query is one transaction.
       await control.run(sql.join('; '));
     } catch (error) {
       if (!hasCode(error, 'PG_QUERY')) throw error;

@@ -36,7 +36,7 @@ const NOT_OF_ROW = "SQLSTATE ~ '^(53|57|58|XX)'";
  *
  * @param rows entries whose rows fail
  * @param settings of the sessions of `pg_restore`
- * @returns what fails all the same; an entry of which some rows are missing is among it
+ * @returns entries that still fail, or lack rows
  */
 export async function fillRowByRow(
   options: RunRestoreOptions,

@@ -25,7 +25,7 @@ interface Made {
   shaped: Shaped;
   /** indexes that the copied tables lack */
   indexes: readonly LaterIndex[];
-  /** the tables have another name, beside the present ones */
+  /** the tables have another name, next to the present ones */
   copy: boolean;
 }
 
@@ -99,21 +99,21 @@ function notMade({ what, sql }: Link, error: LifeboatError): string {
 
 /** Warns of objects of these tables that a restore of single tables leaves out. */
 function leftOut(parts: TableParts, copy: boolean): string[] {
-  const told = (words: string, names: readonly string[]) =>
+  const warn = (words: string, names: readonly string[]) =>
     names.length === 0 ? [] : [`${words}: ${names.join(', ')}`];
   if (copy) {
     return [
-      ...told(
+      ...warn(
         'the copy has no foreign keys',
         parts.foreignKeys.map(({ name }) => name),
       ),
-      ...told('the copy has no triggers and rules', parts.triggers),
+      ...warn('the copy has no triggers and rules', parts.triggers),
     ];
   }
   return [
-    ...told('foreign keys of other tables to it are not restored', parts.keysOfOthers),
-    ...told('views on it are not restored', parts.views),
-    ...told('publications do not include it again (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
+    ...warn('foreign keys of other tables to it are not restored', parts.keysOfOthers),
+    ...warn('views on it are not restored', parts.views),
+    ...warn('publications do not include it again (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
   ];
 }
 

@@ -26,7 +26,7 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
   if (table?.kind === 'TABLE') return withOwnRows(entries, table);
   if (table) {
     throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} is a ${table.kind.toLowerCase()}, not a table`, {
-      hint: 'Restore the database beside with --to-database NAME, and copy its definition from there.',
+      hint: 'Restore the database under another name with --to-database NAME, and copy its definition from there.',
     });
   }
   const names = entries.filter(({ kind }) => kind === 'TABLE').map(displayName);
@@ -49,7 +49,7 @@ function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): Arc
   );
   if (!inChunks) return table;
   throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows lie in other tables`, {
-    hint: 'Restore the database beside with --to-database NAME, and copy the rows from there.',
+    hint: 'Restore the database under another name with --to-database NAME, and copy the rows from there.',
   });
 }
 

@@ -6,7 +6,7 @@ import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres
 
 const ORDER = ['none', 'pre-data', 'data', 'post-data'] as const;
 
-/** What `pg_dump` writes, by the same pages of its source. */
+/** Writes the format of `pg_dump`, according to the same source files. */
 function writeArchive(entries: readonly ArchiveEntry[], minor: number): Buffer {
   const parts: Buffer[] = [Buffer.from('PGDMP'), Buffer.from([1, minor, 0, 4, 8, 3])];
   const integer = (value: number) => {
@@ -77,7 +77,7 @@ describe('the table of contents of a dump', () => {
     );
   });
 
-  it('is refused when it is cut off at any place, or of another kind', () => {
+  it('is refused if it is cut off at any place, or is another file', () => {
     const whole = readFileSync(path.join(import.meta.dirname, '../dumps/17.toc.dat'));
     const code = (bytes: Buffer) => {
       try {

@@ -59,7 +59,7 @@ describe('the calls of pg_restore', () => {
     );
   });
 
-  it('takes ids from what pg_restore lists', () => {
+  it('take ids from the list of pg_restore', () => {
     const list =
       ';\n; Archive created\n;     dbname: app\n3367; 0 16385 TABLE DATA public orders app\n7; 1259 1 TABLE public x app\n';
     expect(listedIds(list)).toEqual([3367, 7]);

@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(scratch, { recursive: true, force: true }));
 
-/** One call of pg_restore: what it says, and how it ends. */
+/** One call of pg_restore: its messages, and how it ends. */
 interface Call {
   said: string;
   ends: string | undefined;
@@ -55,10 +55,10 @@ const failed = (id: number, words: string) =>
 const closing = (count: number) => `pg_restore: warning: errors ignored on restore: ${count}\n`;
 const ONE = failed(7, 'no such thing');
 
-describe('the way in which pg_restore ends', () => {
+describe('the end of pg_restore', () => {
   const run = (call: Call, jobs: number) => runRestore(optionsFor([call], jobs), {});
 
-  it('is explained by objects that failed where it came to its end', async () => {
+  it('is explained by failed entries if it completed', async () => {
     const whole = await run({ said: ONE + failed(8, 'b') + closing(2), ends: 'ended with status 1' }, 3);
     expect(whole.map(({ dumpId, words }) => [dumpId, words])).toEqual([
       [7, 'no such thing'],
@@ -66,12 +66,12 @@ describe('the way in which pg_restore ends', () => {
     ]);
   });
 
-  it('is explained where a worker counted an entry twice', async () => {
+  it('is explained if a worker counted an entry twice', async () => {
     const said = `${failed(8, 'before')}pg_restore: launching item 7 FK CONSTRAINT child f7\n${ONE}${closing(3)}`;
     expect(await run({ said, ends: 'ended with status 1' }, 3)).toHaveLength(2);
   });
 
-  it('is success with status 0, whatever a notice looks like', async () => {
+  it('is a success with status 0, whatever a notice looks like', async () => {
     expect(await run({ said: ONE, ends: undefined }, 3)).toEqual([]);
   });
 

@@ -3,7 +3,7 @@ import { comparison } from '../../../../src/sources/postgres/load/compare-databa
 
 const WHOLE = { rows: 1_523_118, uncompared: 0, reasons: [], missing: [], lacking: [] };
 
-test('says what was compared, and what could not be', () => {
+test('the text says what was compared, and what could not be compared', () => {
   expect(comparison({ tables: 61, ...WHOLE })).toBe('61 tables, 1,523,118 rows compared and equal');
   const reasons = ['1 above 1 GiB', '1 locked when the snapshot was made'];
   expect(comparison({ ...WHOLE, tables: 3, rows: 1, uncompared: 2, reasons })).toBe(
@@ -11,7 +11,7 @@ test('says what was compared, and what could not be', () => {
   );
 });
 
-test('says how many tables and rows are missing, and of which tables', () => {
+test('the text says how many tables and rows are missing, and in which tables', () => {
   const lacking = [
     { name: 'public.b', rows: 1200, exact: true },
     { name: 'public.c', rows: 34, exact: true },

@@ -9,8 +9,8 @@ function recorder(): { session: Session; ran: string[] } {
   return { session, ran };
 }
 
-describe('extensions that need care', () => {
-  it('asks for nothing where there is none', async () => {
+describe('the requirements of extensions', () => {
+  it('is nothing without such extensions', async () => {
     const { session, ran } = recorder();
     const care = careFor({ name: 'app', extensions: [{ name: 'hstore', version: '1.8', schema: 'public' }] }, 4);
     await care.before(session);
@@ -23,7 +23,7 @@ describe('extensions that need care', () => {
     });
   });
 
-  it('tells TimescaleDB before and after, in its version and schema, with one worker', async () => {
+  it('are calls of TimescaleDB before and after, in its version and schema, with one worker', async () => {
     const { session, ran } = recorder();
     const care = careFor(
       { name: 'app', extensions: [{ name: 'timescaledb', version: '2.17.2', schema: 'My "ts"' }] },
@@ -40,7 +40,7 @@ describe('extensions that need care', () => {
     expect(care.jobs).toBe(1);
   });
 
-  it('leaves pg_cron out of the list, with what is in its schema, and nothing else', () => {
+  it('leave pg_cron and its schema out of the list, and nothing else', () => {
     const kept = [
       ';     TOC Entries: 12',
       '5; 2615 16400 SCHEMA - cronological app',
@@ -69,7 +69,7 @@ describe('extensions that need care', () => {
 
 describe('the comparison of object counts', () => {
   const counts = { constraints: 3, indexes: 2, views: 1, sequences: 0, functions: 5, triggers: 0, policies: 0 };
-  it('names what is missing or too many', () => {
+  it('names counts that are too low or too high', () => {
     const recorded = { objects: counts, extensions: [] };
     expect(countDifferences(recorded, counts)).toEqual([]);
     expect(countDifferences(recorded, { ...counts, constraints: 2, policies: 1 })).toEqual([
@@ -77,14 +77,14 @@ describe('the comparison of object counts', () => {
       'it has 1 policies, recorded were 0',
     ]);
   });
-  it('expects as many fewer as were left out, and not one more', () => {
+  it('accepts as many missing objects as were left out, and no more', () => {
     const recorded = { objects: { ...counts, indexes: 5 }, extensions: [] };
     const fewer = new Map([['indexes', 1]] as const);
     expect(countDifferences(recorded, { ...counts, indexes: 4 }, fewer)).toEqual([]);
     expect(countDifferences(recorded, { ...counts, indexes: 3 }, fewer)).toEqual(['it has 3 indexes, recorded were 5']);
     expect(countDifferences(recorded, { ...counts, indexes: 6 }, fewer)).toEqual(['it has 6 indexes, recorded were 5']);
   });
-  it('passes over snapshots that have none, and TimescaleDB, which keeps objects of its own', () => {
+  it('skips snapshots without counts, and TimescaleDB, which has objects of its own', () => {
     expect(countDifferences({ extensions: [] }, counts)).toEqual([]);
     const extensions = [{ name: 'timescaledb' }];
     expect(countDifferences({ objects: counts, extensions }, { ...counts, indexes: 9 })).toEqual([]);

@@ -10,7 +10,7 @@ import {
 import { quoteIdentifier, quoteLiteral } from '../../../../src/sources/postgres/server/quote.ts';
 
 describe('splitting globals', () => {
-  it('keeps statements whole whatever stands in names and literals', () => {
+  it('keeps statements whole whatever names and literals contain', () => {
     const text = fc.string({
       unit: fc.constantFrom('a', ';', "'", '"', '\\', '\n', '-', 'E', 'é'),
       minLength: 1,
@@ -38,7 +38,7 @@ describe('splitting globals', () => {
     const everyone = [...['a', 'b', 'c', '"D"'].flatMap(of), ...all.slice(-3)];
     expect(statementsFor(all, ['a'], new Set())).toEqual(everyone);
     expect(statementsFor(all, ['c'], new Set())).toEqual(everyone);
-    // Not the other members of a group that a role is in.
+    // Without the other members of a group of the role.
     const memberships = [
       { group: 'readers', member: 'a' },
       { group: 'readers', member: 'stranger' },
@@ -49,7 +49,7 @@ describe('splitting globals', () => {
     expect(statementsFor(groupOnly, ['g'], new Set(['m']))).toEqual(groupOnly);
   });
 
-  it('makes a role and gives it its attributes in one step', () => {
+  it('creates a role and sets its attributes in one step', () => {
     const steps = inSteps([
       ...['CREATE ROLE a', "ALTER ROLE a WITH LOGIN PASSWORD 'x'", 'CREATE ROLE b', 'ALTER ROLE a SET x TO 1'],
       ...["ALTER ROLE c WITH LOGIN PASSWORD 'y'", 'GRANT a TO b'],
@@ -61,7 +61,7 @@ describe('splitting globals', () => {
     expect(steps.map(({ creates }) => creates)).toEqual([true, true, false, false, false]);
   });
 
-  it('knows whom a statement is about', () => {
+  it('finds the role of a statement', () => {
     expect(roleOfStatement('CREATE ROLE app')).toBe('app');
     expect(roleOfStatement('GRANT readers TO "App ""x""" GRANTED BY postgres')).toBe('App "x"');
     expect(roleOfStatement('CREATE TABLESPACE fast OWNER app')).toBeUndefined();

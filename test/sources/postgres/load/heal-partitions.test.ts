@@ -10,7 +10,7 @@ const refusal = (code: string, message: string) =>
     cause: Object.assign(new Error(message), { code, severity: 'ERROR' }),
   });
 
-/** A session that runs everything but what begins with some words. */
+/** A session that refuses statements with some beginning. */
 function sessionThat(refuses: string, said: string[]): Session {
   const run = async (sql: string) => {
     if (sql.startsWith(refuses)) throw refusal('23514', 'no partition of relation "r" found for row');
@@ -20,8 +20,8 @@ function sessionThat(refuses: string, said: string[]): Session {
   return { run, one } as unknown as Session;
 }
 
-describe('a partition that a plain table takes the place of', () => {
-  it('has a name of its own meanwhile, however its own name begins', async () => {
+describe('a partition that a plain table replaces', () => {
+  it('has a unique temporary name, however its own name begins', async () => {
     const session = sessionThat('never', []);
     const long = 'p'.repeat(60);
     const asides = [
@@ -31,7 +31,7 @@ describe('a partition that a plain table takes the place of', () => {
     expect(new Set(asides).size).toBe(2);
   });
 
-  it('is put back where the server refuses its rows, and the refusal is told', async () => {
+  it('is put back if the server refuses its rows, and the refusal is returned', async () => {
     const said: string[] = [];
     const session = sessionThat('INSERT', said);
     const stood = await standIn(session, { schema: 'public', name: 'p1' }, 7);

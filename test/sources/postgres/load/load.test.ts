@@ -7,7 +7,7 @@ import type { PlannedLoad } from '../../../../src/sources/postgres/load/load-pla
 
 const loads = ['a', 'b', 'c'].map((target): PlannedLoad => ({ database: target, target, state: 'absent' }));
 
-/** The databases that the journal has as failed. */
+/** The databases that the journal records as failed. */
 let noted: string[];
 
 /** A server that cannot be reached for one database, or has no such database in the snapshot. */
@@ -28,7 +28,7 @@ function options(control: (target: string) => Promise<never>, signal = new Abort
 }
 
 describe('databases of a restore', () => {
-  it('are tried one by one, whatever becomes of the others', async () => {
+  it('are restored one by one, whether the others fail or not', async () => {
     const asked: string[] = [];
     const failing = async (target: string) => {
       asked.push(target);
@@ -47,7 +47,7 @@ describe('databases of a restore', () => {
     ]);
   });
 
-  it('are given up together when the server is gone, or somebody asks for it', async () => {
+  it('all fail if the server is gone or the restore is interrupted', async () => {
     const asked: string[] = [];
     const gone = async (target: string) => {
       asked.push(target);

@@ -22,7 +22,7 @@ const entry = (dumpId: number, kind: string, tag: string, definition = ''): Arch
   ...{ dumpId, kind, section: 'post-data', schema: 'public', tag, definition, dependencies: [], file: '' },
 });
 
-describe('what pg_restore says of objects that it cannot bring', () => {
+describe('the messages of pg_restore about objects that it cannot restore', () => {
   const SAID = `pg_restore: connecting to database for restore
 pg_restore: launching item 3489 TABLE DATA chk
 pg_restore: while PROCESSING TOC:
@@ -45,7 +45,7 @@ pg_restore: finished main parallel loop
 pg_restore: warning: errors ignored on restore: 8
 `;
 
-  it('names each entry once, in the words of the server, without rows', () => {
+  it('give each entry once, with the words of the server, without rows', () => {
     expect(parseFailures(SAID)).toMatchObject({
       failures: [
         { dumpId: 3489, words: 'relation "limits" does not exist' },
@@ -55,7 +55,7 @@ pg_restore: warning: errors ignored on restore: 8
     });
   });
 
-  it('keeps apart what belongs to no entry', () => {
+  it('give errors that belong to no entry separately', () => {
     const said = 'pg_restore: error: connection to server at "127.0.0.1" failed: FATAL:  sorry\n';
     expect(parseFailures(said)).toMatchObject({
       failures: [],
@@ -72,7 +72,7 @@ pg_restore: warning: errors ignored on restore: 8
     ['could not extend file "base/1/2": No space left on device', true, false],
     ['could not extend file "base/1/2": Disk quota exceeded', true, false],
     ['relation "t" does not exist', false, false],
-  ])('tells a full disk from too little shared memory: %s', (words, disk, shared) => {
+  ])('distinguish a full disk from too little shared memory: %s', (words, disk, shared) => {
     expect({ disk: isDiskFull(words), shared: isSharedMemory(words) }).toEqual({ disk, shared });
   });
 
@@ -92,11 +92,11 @@ pg_restore: warning: errors ignored on restore: 8
     ['new row for relation "arr_1" violates partition constraint', true],
     ['new row for relation "t" violates check constraint "c"', false],
     ['could not create unique index "u"', false],
-  ])('knows what there is another way for: %s', (words, healable) => {
+  ])('show which failures can be repaired: %s', (words, healable) => {
     expect(isHealable({ dumpId: 1, words })).toBe(healable);
   });
 
-  it('shows statements, but for those in which credentials stand', () => {
+  it('are shown with statements, except those with credentials', () => {
     const index = describeFailure('app', entry(1, 'INDEX', 'i', '-- c\nCREATE INDEX i\n  ON t (v);\n'), 'no');
     expect(failureText(index)).toBe('index public.i: no (CREATE INDEX i ON t (v);)');
     const subscription = entry(2, 'SUBSCRIPTION', 's', "CREATE SUBSCRIPTION s CONNECTION 'password=canary'");
@@ -111,7 +111,7 @@ pg_restore: warning: errors ignored on restore: 8
   });
 });
 
-describe('a comparison of what may differ', () => {
+describe('a comparison with accepted differences', () => {
   const table = (name: string, rows: number, recorded: number, exact = true) => ({
     ...{ schema: 's', name, rows, recorded, exact },
   });
@@ -122,7 +122,7 @@ describe('a comparison of what may differ', () => {
     [key('c'), 's.other'],
   ]);
 
-  it('sums up only the trees whose rows a dump loads through the root', () => {
+  it('compares totals only of tables whose rows a dump loads through the topmost table', () => {
     const tables = [table('a', 1, 2), table('b', 3, 2), table('c', 1, 2), table('plain', 5, 5)];
     expect(compareRows(tables, roots, new Set([key('a')]))).toEqual({
       ...{ differences: ['s.c has 1 row, recorded were 2'], rows: 4 + 1 + 5, uncompared: 0 },
@@ -130,7 +130,7 @@ describe('a comparison of what may differ', () => {
     expect(compareRows(tables, roots, new Set()).differences).toHaveLength(3);
   });
 
-  it('finds a sum that is wrong, and knows none where a part of it is an estimate', () => {
+  it('finds a wrong total, and skips a total with an estimate', () => {
     const moving = new Set([key('b')]);
     const wrong = [table('a', 1, 2), table('b', 2, 2)];
     expect(compareRows(wrong, roots, moving).differences).toEqual([
@@ -138,11 +138,11 @@ describe('a comparison of what may differ', () => {
     ]);
     const estimate = [table('a', 1, 2), table('b', 0, 900, false)];
     expect(compareRows(estimate, roots, moving)).toEqual({ differences: [], rows: 0, uncompared: 2 });
-    // Where nothing moves, the other partitions count.
+    // If no rows move, the other partitions are compared.
     expect(compareRows(estimate, roots, new Set()).differences).toEqual(['s.a has 1 row, recorded were 2']);
   });
 
-  it('expects less only of what was left out', () => {
+  it('accepts fewer objects only if they were left out', () => {
     const entries = [
       entry(1, 'TABLE DATA', 'a', '-- load via partition root s.r\n\n'),
       entry(2, 'FK CONSTRAINT', 't f'),
@@ -153,7 +153,7 @@ describe('a comparison of what may differ', () => {
     const none = allowanceFor(entries, new Set());
     expect([none.extensions.size, none.tables.size, none.fewer.size, none.largeObjects]).toEqual([0, 0, 0, false]);
     expect([...allowanceFor(entries, new Set([2])).fewer]).toEqual([['constraints', 1]]);
-    // What is left out on purpose with an extension takes no object of others away.
+    // Entries that are left out with an extension change no count.
     const { extensions, fewer } = allowanceFor(entries, new Set(), { leftOut: new Set([2, 3]) });
     expect([[...extensions], [...fewer]]).toEqual([['x'], [['constraints', 1]]]);
     expect(allowanceFor(entries, new Set([3])).extensions).toEqual(new Set(['x']));
@@ -191,7 +191,7 @@ describe('a database that cannot be created', () => {
     ['22023', 'encoding "UTF8" does not match locale "xx_YY"', /locale xx_YY/],
     ['53300', 'too many connections', undefined],
     ['42704', 'tablespace "x" does not exist', undefined],
-  ])('has a hint only where the server says why: %s %s', (state, message, hint) => {
+  ])('has a hint only if the server gives the cause: %s %s', (state, message, hint) => {
     const error = createFailed(answer(state, message), recorded) as { code: string; message: string; hint?: string };
     expect(error.code).toBe('PG_RESTORE_FAILED');
     expect(error.message).toContain(message);
@@ -199,7 +199,7 @@ describe('a database that cannot be created', () => {
     else expect(error.hint).toBeUndefined();
   });
 
-  it('is no space where the disk is full, and no answer of the server where there is none', () => {
+  it('is PG_NO_SPACE if the disk is full, and other errors stay unchanged', () => {
     expect(createFailed(answer('53100', 'could not write file'), recorded)).toMatchObject({ code: 'PG_NO_SPACE' });
     const cut = new Error('closed');
     expect(createFailed(cut, recorded)).toBe(cut);
@@ -218,7 +218,7 @@ describe('the log of a hostile helper', () => {
     }
   };
 
-  it('is not read where it has no end', async () => {
+  it('is not read if it is endless', async () => {
     await withLog(async (log, file) => {
       await file.truncate(15e12);
       await expect(log.read()).rejects.toMatchObject({ code: 'PG_RESTORE_FAILED' });
@@ -226,7 +226,7 @@ describe('the log of a hostile helper', () => {
     });
   });
 
-  it('is read to where it ended when the look began, though it grows at each read', async () => {
+  it('is read up to its end at the start of the read, although it grows', async () => {
     await withLog(async (_log, file) => {
       const line = 'pg_restore: error: first\n';
       await file.write(line);
@@ -243,7 +243,7 @@ describe('the log of a hostile helper', () => {
     });
   });
 
-  it('fails the restore where it tells of more than can be kept, and ends with the run', async () => {
+  it('fails the restore if it has too many failures, and ends with the run', async () => {
     await withLog(async (log, file) => {
       await file.write('pg_restore: error: x\n'.repeat(25_000));
       await expect(log.read(AbortSignal.abort(new Error('stopped')))).rejects.toThrow('stopped');
@@ -251,7 +251,7 @@ describe('the log of a hostile helper', () => {
     });
   });
 
-  it('keeps little of a message, and its hint', () => {
+  it('gives a short part of a message, and its hint', () => {
     const said = `pg_restore: error: ${'x'.repeat(9000)}\n${'more\n'.repeat(500)}HINT:  Look.\n`;
     const [words = ''] = parseFailures(said).others;
     expect(words.length).toBeLessThan(2100);

@@ -30,7 +30,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
     return { ...found, late: late.map(({ kind, tag }) => `${kind} ${tag}`) };
   };
 
-  it('is found by its name, whatever that is', () => {
+  it('is found by its name, whatever characters that has', () => {
     expect(said('public.orders')).toBe('["public","orders"]');
     expect(said('orders')).toBe('["public","orders"]');
     expect(said('a.orders')).toBe('["a","orders"]');
@@ -50,7 +50,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
     expect(said('mv')).toMatch(/^PG_TABLE_UNKNOWN: mv is a materialized view, not a table/);
   });
 
-  it('comes with what belongs to it, and the rows of no other', () => {
+  it('includes the objects that belong to it, and no rows of other tables', () => {
     const found = parts(false, 'public.orders');
     expect(
       found.late.filter((text) => !/^(SEQUENCE SET|ACL|COMMENT (SCHEMA|DATABASE|EXTENSION)) /.test(text)).sort(),
@@ -83,17 +83,17 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
       publications: ['pub orders'],
     });
     expect(triggers.sort()).toEqual(['orders r', 'orders tg']);
-    // The dump's own order is the order of restoring.
+    // Entries are restored in the order of the dump.
     const order = entries.map(({ dumpId }) => dumpId);
     expect(found.entries).toEqual(order.filter((id) => found.entries.includes(id)));
   });
 
-  it('comes without triggers and rules as a copy', () => {
+  it('excludes triggers and rules for a copy', () => {
     const both = [parts(false, 'orders'), parts(true, 'orders')].map(({ late }) => late);
     expect(both[0]?.filter((text) => !both[1]?.includes(text)).sort()).toEqual(['RULE orders r', 'TRIGGER orders tg']);
   });
 
-  it('comes with its partitions, not with its heirs', () => {
+  it('includes its partitions, without tables that inherit from it', () => {
     const events = parts(false, 'events');
     expect(events.tables.map(({ name }) => name).sort()).toEqual(['events', 'events_1', 'events_1a', 'events_rest']);
     expect(new Set(events.tables.map(({ root }) => root)).size).toBe(1);
@@ -108,7 +108,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
     ]);
   });
 
-  it('is refused when it is a hypertable, and does without what cannot be made beside', () => {
+  it('is refused if it is a hypertable, and excludes extensions that cannot be created in a working database', () => {
     const table = entries.find(({ kind, tag }) => kind === 'TABLE' && tag === 'customers')!;
     const dependencies = [table.dumpId];
     const chunk = { ...table, dumpId: 1, schema: '_timescaledb_internal', tag: '_hyper_1', dependencies };
@@ -131,7 +131,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
 });
 
 describe('names of restored tables', () => {
-  it('are derived from the table, and fit', () => {
+  it('are derived from the table, and are short enough', () => {
     expect(derivedName('orders_pkey', 'orders', 'then')).toBe('then_pkey');
     expect(derivedName('by_customer', 'orders', 'then')).toBe('then_by_customer');
     expect(freeName('a', new Set(['a', 'a_1']))).toBe('a_2');
@@ -140,7 +140,7 @@ describe('names of restored tables', () => {
     expect(Buffer.byteLength(freeName(long, new Set(['ä'.repeat(31)])))).toBe(62);
   });
 
-  it('are quoted for pg_dump, whose patterns know quotes only', () => {
+  it('are quoted for the patterns of pg_dump', () => {
     expect(tablePattern('My.Schema', 'a"b*')).toBe('"My.Schema"."a""b*"');
   });
 });

@@ -209,6 +209,11 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
       sequence: 4,
       sources: { 'web.media': { ...whole(manifest), status: 'partial' } },
     });
+    put('20261122T030000Z-aaaaaa', {
+      sequence: 5,
+      trigger: 'import',
+      sources: { 'web.media': { ...whole(manifest), packs: [], index: gone } },
+    });
     const { target, status, stderr } = restore(repository, 'dash', {}, 'latest');
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(join(target, 'a'), 'utf8')).toBe('content');
