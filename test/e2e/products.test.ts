@@ -10,7 +10,10 @@ interface PlanView {
 }
 
 interface Shown {
-  sources: Record<string, { status: string; files: number; bytes: number; warnings: string[] }>;
+  sources: Record<
+    string,
+    { status: string; files: number; bytes: number; warnings: string[]; databases?: { name: string }[] }
+  >;
 }
 
 /**
@@ -42,6 +45,12 @@ describe('the Compose files of real products', () => {
       ),
       worker: holder(['./media:/app/media', 'uploads:/app/uploads'], label),
       beat: holder([], label),
+      // Starts its server when somebody says so.
+      late: postgres(17, {
+        entrypoint: ['sh', '-c', 'until [ -e /tmp/go ]; do sleep 0.1; done; exec docker-entrypoint.sh postgres'],
+        healthcheck: { disable: true },
+        profiles: ['late'],
+      }),
       cache: holder(['cache-data:/data'], { 'lifeboat.volumes': 'cache-data' }),
     },
     volumes: { uploads: {}, empty: {}, 'cache-data': { name: named } },
@@ -62,6 +71,8 @@ describe('the Compose files of real products', () => {
     await stack.write(options);
     await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280');
     await stack.exec('web', ['sh', '-c', 'echo one >/uploads/one']);
+    // As a restore names what it puts aside; the spool that remembers it is gone.
+    await stack.psql('CREATE DATABASE postgres__before_4f1c9a');
     await stack.exec('cache', ['sh', '-c', 'mkdir /data/appendonlydir && echo x >/data/appendonlydir/a.aof']);
   });
 
@@ -100,6 +111,7 @@ describe('the Compose files of real products', () => {
     expect(text).toMatch(/^web\.empty: holds no files/m);
     expect(text).toMatch(/^web\.uploads: uploads is shared with worker and stored once/m);
     expect(text).toMatch(/^beat: /m);
+    expect(text).toMatch(/^db\.postgres: database postgres__before_4f1c9a is not backed up/m);
     expect((await stack.lifeboat('plan')).code).toBe(0);
   });
 
@@ -115,6 +127,8 @@ describe('the Compose files of real products', () => {
       expect(sources[`cache.${named}`]!.warnings.join()).toContain('lifeboat.stop');
       expect(sources['web.empty']!.files).toBe(0);
       expect(sources['db.cluster']!.files).toBe(0);
+      expect(sources['db.postgres']!.warnings.join()).toContain('postgres__before_4f1c9a');
+      expect(sources['db.postgres']!.databases!.map(({ name }) => name)).toEqual(['postgres']);
     }
     // The Compose file, nginx.conf and token.txt; acme.json is a source of its own.
     expect(sizes).toEqual([3, 3]);
@@ -127,6 +141,14 @@ describe('the Compose files of real products', () => {
     const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
     expect(inPlace.code).toBe(1);
     expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--to-directory/s);
+  });
+
+  it('what has just started and does not answer is not ready yet', async () => {
+    await stack.compose('--profile', 'late', 'up', '--detach', '--no-deps', 'late');
+    const { stdout, code } = await stack.lifeboat('plan');
+    expect(stdout).toMatch(/late\.postgres: is not ready yet/);
+    expect(code, stdout).toBe(0);
+    await stack.compose('--profile', 'late', 'rm', '--stop', '--force', '--volumes', 'late');
   });
 
   describe('plan says what the next run would fail with', () => {
