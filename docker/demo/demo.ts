@@ -5,14 +5,14 @@ import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, logLine, PROJ
 import { type Received, slackText } from './receiver-log.ts';
 
 /**
- * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. Ends with 0 only if
- * everything that was lost is there again, equal. `--keep` leaves the project running. `--off-site` copies everything to a
- * bucket too, encrypted, loses the backups with the rest, and brings it back from there with the key.
+ * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. The exit status is 0
+ * only if the restored data equals the lost data. `--keep` leaves the project running. `--off-site` also copies everything to
+ * a bucket, encrypted, then loses the backups too, and restores from the bucket with the key.
  */
 
 const WAIT_MS = 180_000;
 const LOCKED = 11;
-/** how many lines of what is not equal are shown */
+/** number of differences that are shown */
 const SHOWN = 20;
 
 const say = (text = '') => console.log(text);
@@ -32,7 +32,7 @@ function heading(text: string): void {
 const stop = new AbortController();
 const { signal } = stop;
 
-/** What the off-site variant has beside the shop. */
+/** The additional parts of the off-site variant. */
 interface OffSite {
   key: Key;
   bucket: Awaited<ReturnType<typeof startBucket>>;
@@ -44,24 +44,24 @@ async function startShop(key: Key | undefined): Promise<OffSite | undefined> {
   await compose(['up', '--detach', '--wait', '--wait-timeout', '120', 'db', 'web', 'receiver'], { signal });
   await inService('web', ['node', '/app/fill.ts'], signal);
   const bucket = key && (await startBucket(signal));
-  // Only now, so that its first scheduled run finds everything.
+  // Last, so that its first scheduled run finds everything.
   await compose(['up', '--detach', 'lifeboat'], { signal });
   if (!key || !bucket) return undefined;
-  show(`and a bucket elsewhere. Lifeboat encrypts for ${key.recipient}; what reads is not on the host.`);
+  show(`and a bucket elsewhere. Lifeboat encrypts for ${key.recipient}; the key to decrypt is not on the host.`);
   return { key, bucket };
 }
 
 async function showPlan(): Promise<void> {
-  heading('What Lifeboat is going to do');
+  heading('What Lifeboat will do');
   show('$ docker compose exec lifeboat lifeboat plan');
   const plan = await lifeboat(['plan'], signal);
   show(plan.output);
   if (plan.status !== 0) throw new Error(`lifeboat plan ended with status ${plan.status}`);
 }
 
-/** Waits until the schedule has had its first run, and shows what was sent. Returns how long the run was awaited, ms. */
+/** Waits for the first scheduled run, and shows its notifications. Returns how long it waited, in milliseconds. */
 async function waitForRun(): Promise<number> {
-  heading('Waiting for the schedule, which is every full minute here: nobody starts a backup by hand');
+  heading('Waiting for the schedule, which is every minute here. Nobody starts a backup by hand');
   const began = Date.now();
   const limit = AbortSignal.timeout(WAIT_MS);
   const waiting = new Set([/POST \/services\//, /POST \/ping\/[\w-]+(\/fail)?(\s|$)/]);
@@ -74,7 +74,7 @@ async function waitForRun(): Promise<number> {
   });
   const script = `fetch('http://127.0.0.1:8080/_requests').then((r) => r.text()).then((t) => console.log(t))`;
   const requests = JSON.parse(await inService('receiver', ['node', '-e', script], signal)) as Received[];
-  show('What healthchecks.io got (the service `receiver` plays it, and Slack):');
+  show('What healthchecks.io received (the service `receiver` stands in for it and for Slack):');
   const pings = requests.filter(({ path }) => path.startsWith('/ping/'));
   for (const { at, method, path, query } of pings) {
     show(`  ${new Date(at).toLocaleTimeString('en-GB')}  ${method} ${path}  rid=${query.rid}`);
@@ -84,23 +84,23 @@ async function waitForRun(): Promise<number> {
   if (!first || !second || kinds.join() !== 'start,' || !first.query.rid || first.query.rid !== second.query.rid) {
     throw new Error(`no start and success with one rid:\n${pings.map(({ body }) => body).join('\n')}`);
   }
-  show('  which is a start and a success of one run: both have the same rid');
+  show('  a start and a success with the same rid, so both belong to one run');
   say();
-  show('What Slack got:');
+  show('What Slack received:');
   const message = requests.find(({ path }) => path.startsWith('/services/'));
   show(indent(slackText(message?.body ?? '{}')));
   return Math.max(0, first.at - began);
 }
 
 async function showBucket({ bucket }: OffSite): Promise<void> {
-  heading('What the bucket has');
+  heading('What is in the bucket');
   const { encrypted, clear } = await lookInside(bucket);
-  show(`${encrypted} objects that begin with age's header, and in the clear: ${clear.join(', ')}`);
+  show(`${encrypted} objects are encrypted with age. These are not: ${clear.join(', ')}`);
   const odd = clear.filter((name) => !/^lifeboat\.json$|\/manifest\.json$|^leases\//.test(name));
   if (encrypted === 0 || odd.length > 0) throw new Error(`not everything is encrypted: ${odd.join(', ')}`);
 }
 
-/** The snapshot that the schedule made. */
+/** Returns the id of the scheduled snapshot. */
 async function snapshot(): Promise<string> {
   const { stdout } = await lifeboat(['snapshots', '--json'], signal);
   const { snapshots } = JSON.parse(stdout) as { snapshots: { id: string; trigger: string; status: string }[] };

@@ -2,18 +2,18 @@ import { createHash } from 'node:crypto';
 import { inService } from './project.ts';
 
 /**
- * What a database and a volume hold, told by their own tools (psql; find and sha256sum) and not by Lifeboat: one line for
- * each part, by name.
+ * The content of a database and a volume, read with their own tools (psql; find and sha256sum) and not with Lifeboat: one line
+ * for each part, by name.
  */
 export type Fingerprint = Map<string, string>;
 
 const md5 = (text: string) => createHash('md5').update(text).digest('hex').slice(0, 12);
 const count = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
 
-/** Stands between two answers of one command: each `docker exec` costs time. */
+/** Separates the answers within one command, because each `docker exec` costs time. */
 const BETWEEN = '=====';
 
-// Every row of every table as text, in an order that does not hang on the server; then what the tables are.
+// Every row of every table as text, in an order that does not depend on the server. Then the definitions of the tables.
 const TABLES = `
 SELECT format(
   'SELECT %L, count(*), md5(string_agg(whole_row::text, chr(10) ORDER BY whole_row::text COLLATE "C")) FROM %I.%I whole_row',

@@ -12,11 +12,11 @@ import { compose, docker, PROJECT } from './project.ts';
 /** The name by which Lifeboat knows the copy: its location without the options. */
 export const COPY = 's3://off-site/shop';
 const BUCKET = 'off-site';
-/** How a file that age encrypted begins. */
+/** The first bytes of a file encrypted with age. */
 const AGE = 'age-encryption.org/v1';
 const LIMIT_MS = 60_000;
 
-/** A new age key: the identity is in a file, the recipient goes into the settings. */
+/** Makes a new age key. The identity is in a file. The recipient goes into the settings. */
 export interface Key {
   file: string;
   recipient: string;
@@ -32,7 +32,7 @@ export async function makeKey(): Promise<Key> {
   return { file, recipient, remove: () => rm(directory, { recursive: true, force: true }) };
 }
 
-/** Starts the server and makes the bucket. */
+/** Starts the server and creates the bucket. */
 export async function startBucket(signal: AbortSignal): Promise<S3Client> {
   await compose(['up', '--detach', 's3'], { signal });
   const address = (await compose(['port', 's3', '7480'], { signal })).trim();
@@ -53,7 +53,7 @@ export async function startBucket(signal: AbortSignal): Promise<S3Client> {
   }
 }
 
-/** What the bucket holds: how many objects are encrypted, and the names of the others. */
+/** Returns the number of encrypted objects in the bucket, and the names of the others. */
 export async function lookInside(client: S3Client): Promise<{ encrypted: number; clear: string[] }> {
   const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: BUCKET }));
   const found = { encrypted: 0, clear: [] as string[] };
@@ -72,7 +72,7 @@ export async function lookInside(client: S3Client): Promise<{ encrypted: number;
   return found;
 }
 
-/** The host is gone: Lifeboat with all that it remembers, and the backups on the host's disk. */
+/** Removes everything that a lost host takes with it: Lifeboat, its memory, and the backups on the disk. */
 export async function loseHost(signal: AbortSignal): Promise<void> {
   await compose(['rm', '--stop', '--force', 'lifeboat'], { signal });
   for (const name of ['backups', 'spool']) {

@@ -2,24 +2,24 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** The Compose project of the demo, driven through `docker compose`, as a user would do it. */
+/** The Compose project of the demo. It is controlled with `docker compose`, as a user would. */
 
 export const PROJECT = 'lifeboat-demo';
 const fileArgument = (name: string) => ['--file', fileURLToPath(new URL(name, import.meta.url))];
 const COMPOSE = ['compose', '--progress', 'quiet', '--project-name', PROJECT, ...fileArgument('compose.yaml')];
-/** what the off-site variant adds to everybody's environment */
+/** environment variables that the off-site variant adds */
 const variables: Record<string, string> = {};
 
-/** From now on the project is the one with a copy in a bucket, encrypted for this age recipient. */
+/** Switches to the project with a copy in a bucket, encrypted for this age recipient. */
 export function goOffSite(recipient: string): void {
   COMPOSE.push(...fileArgument('compose.off-site.yaml'));
   variables.LIFEBOAT_DEMO_RECIPIENT = recipient;
 }
 
-/** How much of a failed program's output is shown, characters. */
+/** Characters of a failed program's output that are shown. */
 const SHOWN = 2000;
 
-/** What a program came to; `output` is stderr, then stdout: what Lifeboat says while it works, then the result. */
+/** The result of a program. `output` is stderr, then stdout: Lifeboat's progress, then its result. */
 export interface Ran {
   status: number;
   stdout: string;
@@ -37,10 +37,10 @@ function environment(): NodeJS.ProcessEnv {
   };
 }
 
-/** Runs `docker …`; rejects when the signal aborts, else resolves whatever the status. */
+/** Runs `docker …`. Resolves for any exit status. Rejects if the signal aborts. */
 export function docker(args: readonly string[], options: { input?: string; signal?: AbortSignal } = {}): Promise<Ran> {
   return new Promise((resolve, reject) => {
-    // A process group of its own: Ctrl-C is for this program, which then removes what it made.
+    // In its own process group, so that Ctrl-C reaches only this program, which then cleans up.
     const child = spawn('docker', args, { env: environment(), detached: true });
     const said = { stdout: '', stderr: '' };
     const abort = () => child.kill();
@@ -61,7 +61,7 @@ export function docker(args: readonly string[], options: { input?: string; signa
   });
 }
 
-/** `docker compose …` on the demo's project; a status other than 0 is an error that shows what was said. */
+/** Runs `docker compose …` on the project. Throws with the output for any exit status other than 0. */
 export async function compose(
   args: readonly string[],
   options: { input?: string; signal?: AbortSignal } = {},
@@ -82,12 +82,12 @@ export function inService(
   return compose(['exec', '--no-TTY', service, ...argv], { signal, ...(input === undefined ? {} : { input }) });
 }
 
-/** `docker compose exec lifeboat lifeboat …`, whatever its status. */
+/** Runs `docker compose exec lifeboat lifeboat …`. Resolves for any exit status. */
 export function lifeboat(args: readonly string[], signal: AbortSignal): Promise<Ran> {
   return docker([...COMPOSE, 'exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args], { signal });
 }
 
-/** `lifeboat …` in a new container that can read what is encrypted: the agent itself has no key for it. */
+/** Runs `lifeboat …` in a new container with the key to decrypt, which the agent does not have. */
 export function lifeboatWithKey(identityFile: string, args: readonly string[], signal: AbortSignal): Promise<Ran> {
   const key = [
     '--volume',
@@ -98,7 +98,7 @@ export function lifeboatWithKey(identityFile: string, args: readonly string[], s
   return docker([...COMPOSE, 'run', '--rm', '--no-TTY', '--no-deps', ...key, 'lifeboat', ...args], { signal });
 }
 
-/** Resolves with the first line of a service's log that `wanted` accepts. */
+/** Returns the first line of a service's log that `wanted` accepts. */
 export function logLine(service: string, wanted: (line: string) => boolean, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const args = [...COMPOSE, 'logs', '--follow', '--no-color', '--no-log-prefix', service];
@@ -117,7 +117,7 @@ export function logLine(service: string, wanted: (line: string) => boolean, sign
   });
 }
 
-/** Removes everything that the demo made, also what an earlier one left; resolves to whether there was anything. */
+/** Removes everything that this demo or an earlier one created. Returns whether there was anything. */
 export async function removeAll(): Promise<boolean> {
   const labelled = async (label: string) => {
     const { stdout } = await docker(['ps', '--all', '--quiet', '--filter', `label=${label}=${PROJECT}`]);
@@ -126,14 +126,14 @@ export async function removeAll(): Promise<boolean> {
   const before = await labelled('com.docker.compose.project');
   if (before.length > 0) await docker(['kill', ...before]);
   for (let tries = 1; ; tries += 1) {
-    // Lifeboat's own short-lived containers are no services, so Compose does not know them.
+    // Lifeboat's helpers are not services, so Compose does not know them.
     const helpers = await labelled('dev.lifeboat.project');
     if (helpers.length > 0) await docker(['rm', '--force', '--volumes', ...helpers]);
     try {
       await compose(['down', '--volumes', '--remove-orphans', '--timeout', '1']);
       return before.length > 0;
     } catch (error) {
-      // One was being made at that moment, and holds a volume.
+      // A helper was created at that moment and uses a volume.
       if (tries === 3) throw error;
     }
   }

@@ -165,6 +165,8 @@ function missingBytes({ snapshots }: SnapshotList, copy: SnapshotList | undefine
 }
 
 async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotList): Promise<Problem[]> {
+  // Which sources a container has is known once it runs; a run waits for it.
+  if (plan.awaited) return [];
   const manifests = snapshots.map(({ manifest }) => manifest);
   const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));
   return gone.flatMap((source) => {

@@ -1,5 +1,5 @@
 import { unlessAborted } from '../base/abort.ts';
-import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
 import { PROBE_RUN } from '../docker/helper-labels.ts';
 import { keptDatabases } from '../kept/databases.ts';
 import type { Mount, Note, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
@@ -34,6 +34,9 @@ interface ProbeDeps {
 
 /** How long one source may take to answer, milliseconds. */
 const LIMIT_MS = 20_000;
+/** How long after the start of its container a server may still be on its way up, milliseconds. A run waits as long for it. */
+const STARTING_MS = 3 * 60_000;
+const NOT_READY = 'is not ready yet: its container has just started, and a run waits for it';
 /** Columns for the names of databases in a volume. */
 const NAMES_WIDTH = 40;
 
@@ -61,7 +64,9 @@ export async function probe(
       if (found?.empty) empty.push(source.name);
     } catch (error) {
       probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
-      problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
+      const notReady = isStarting(source, error, new Date());
+      if (notReady) notes.push({ subject: source.name, message: NOT_READY });
+      else problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
     }
   }
   return { probes, problems, notes, empty };
@@ -77,6 +82,12 @@ type Look = Probed & {
   found?: { problems: Problem[]; notes: Note[]; empty: boolean };
 };
 
+/** True for a server that does not answer soon after its container started: a first start takes a while. */
+function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
+  if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE')) return false;
+  return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
+}
+
 function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
   return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
 }
@@ -88,17 +99,19 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
     const look = async () => {
       const control = await tools.control();
       const { version } = await readServerFacts(control);
-      const kept = await keptDatabases(deps.state, source.name);
       const listed = await listDatabases(control);
+      const kept = await keptDatabases(deps.state, source.name, listed);
       const unknown = missingNamed(source, tools.named, listed);
       return { version, unknown, ...chooseDatabases(source, listed, kept) };
     };
-    const { version, databases, missing, templates, unknown } = await unlessAborted(look(), signal);
+    const { version, databases, missing, templates, unknown, warnings: unasked } = await unlessAborted(look(), signal);
     const names = databases.map(({ name }) => name);
     const shown = names.length > 4 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
     const without = templates.length > 0 ? ` · not ${templates.join(', ')}: a template` : '';
     const size = databases.reduce((total, one) => total + one.size, 0);
-    return { what: `Postgres ${version} · ${shown}${without}`, size, missing, warnings: unknown };
+    const notes = unasked.map((message) => ({ subject: source.name, message }));
+    const what = `Postgres ${version} · ${shown}${without}`;
+    return { what, size, missing, warnings: unknown, found: { problems: [], notes, empty: false } };
   } finally {
     await tools.close();
   }

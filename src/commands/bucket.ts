@@ -51,12 +51,12 @@ export async function bringBack(call: BucketCall): Promise<number> {
   const bucket = openBucket(settings, io.env, { destination: destinationOf(call) });
   const yes = options.yes === true;
   const before = options.before as Date;
-  const mended = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
-  print(call, { before: before.toISOString(), done: yes, ...mended }, () =>
-    renderMended(bucket.s3.name, before, mended, yes),
+  const result = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
+  print(call, { before: before.toISOString(), done: yes, ...result }, () =>
+    renderUndelete(bucket.s3.name, before, result, yes),
   );
-  if (mended.failed.length > 0) return EXIT.partial;
-  return mended.same + mended.undeleted + mended.copied === 0 ? EXIT.nothing : EXIT.done;
+  if (result.failed.length > 0) return EXIT.partial;
+  return result.same + result.undeleted + result.copied === 0 ? EXIT.nothing : EXIT.done;
 }
 
 /**
@@ -92,8 +92,8 @@ function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boole
   return lines.join('\n');
 }
 
-function renderMended(name: string, before: Date, mended: Mended, yes: boolean): string {
-  const { same, undeleted, copied, hidden, bytes, failed } = mended;
+function renderUndelete(name: string, before: Date, result: Mended, yes: boolean): string {
+  const { same, undeleted, copied, hidden, bytes, failed } = result;
   const will = yes ? '' : 'would be ';
   const lines = [
     `${name} as of ${before.toISOString()}: ${plural(same, 'object')} unchanged`,

@@ -1,7 +1,8 @@
 import { statfs } from 'node:fs/promises';
+import { toLifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
-import type { Plan } from '../plan/model.ts';
+import type { Plan, Problem } from '../plan/model.ts';
 import { encryptionText } from '../plan/seal-keys.ts';
 import type { Probed } from '../report/listing.ts';
 import { SPOOL } from '../run/mounts.ts';
@@ -37,7 +38,7 @@ export async function showPlan(call: Call): Promise<number> {
       paint: io.paint,
     }),
   );
-  if (plan.sources.length === 0) return EXIT.nothing;
+  if (plan.sources.length === 0 && !plan.awaited) return EXIT.nothing;
   return problems.some(({ severity }) => severity === 'error') ? EXIT.partial : EXIT.done;
 }
 
@@ -54,7 +55,7 @@ async function completePlan({ app, io }: Call, plan: Plan): Promise<Map<string, 
   });
   const { bucketProblems } = await import('./bucket.ts');
   const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
-  const own = await app.own.look();
+  const own = await app.own.look().catch((error: unknown) => ({ error: toLifeboatError(error) }));
   const next = await foresee({
     ...{ plan, project: app.project, state: app.state, own, empty, now: app.now(), spool: SPOOL },
     destination: { setting: 'LIFEBOAT_DESTINATION', location: app.settings.destination },
@@ -64,8 +65,19 @@ async function completePlan({ app, io }: Call, plan: Plan): Promise<Map<string, 
     }),
   });
   // A copy that fails makes the run partly failed: the error stands for the warning of the plan.
-  const known = plan.problems.filter(({ message }) => !next.problems.some((one) => one.message === message));
+  const known = plan.problems
+    .filter(({ message }) => !next.problems.some((one) => one.message === message))
+    .filter((problem) => !isAwaited(plan, problem));
   plan.problems = [...known, ...problems, ...held, ...(await bucketProblems(app.settings, io.env)), ...next.problems];
-  plan.notes = [...(plan.notes ?? []), ...notes, ...next.notes];
+  const awaited = (plan.awaited ?? []).map((subject) => ({
+    subject,
+    message: 'is not ready yet: it is about to start',
+  }));
+  plan.notes = [...(plan.notes ?? []), ...awaited, ...notes, ...next.notes];
   return probes;
+}
+
+/** True for a container that does not run and is about to: a run waits for it. */
+function isAwaited({ awaited = [] }: Plan, { code, message }: Problem): boolean {
+  return code === 'CONTAINER_STOPPED' && awaited.some((name) => message.startsWith(`container ${name} `));
 }

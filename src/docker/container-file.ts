@@ -112,6 +112,8 @@ type Take = (bytes: number) => Promise<Buffer>;
 async function firstHeader(take: Take, file: string): Promise<Header> {
   for (;;) {
     const header = await take(BLOCK);
+    // Two blocks of zeros end an archive. The engine leaves sockets out, so that theirs has no member.
+    if (header.every((byte) => byte === 0)) return { type: 'none', size: 0 };
     const field = (from: number, length: number) =>
       header
         .toString('latin1', from, from + length)

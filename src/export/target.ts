@@ -10,27 +10,28 @@ import type { ArchiveOutput } from '../store/archive/archive-writer.ts';
 
 /** Where an archive goes. */
 export interface ExportTarget extends ArchiveOutput {
-  /** Makes what was written whole and durable, under its name. */
+  /** Gives the complete and durable archive its name. */
   commit(): Promise<void>;
-  /** Leaves nothing under the name, nor beside it. Never rejects. */
+  /** Removes everything that was written. Never rejects. */
   discard(): Promise<void>;
 }
 
-/** Where a file goes, and where in the agent no file goes. */
+/** The file to write, and the places in the agent where no file may be written. */
 export interface FileTarget {
   /** absolute */
   file: string;
   overwrite: boolean;
   mounts: readonly Mount[];
-  /** directories of the agent, each with what it holds */
+  /** the agent's own directories, each with its content in words */
   kept: readonly { directory: string; holds: string }[];
-  /** the directory of the repository; a file may lie beside what Lifeboat keeps there, at its top */
+  /** the directory of the repository; files are allowed directly in it */
   repository?: string;
 }
 
 /**
- * A file in the agent's container. It is written under a name of its own in the same directory, synced, and renamed at the end, so
- * that a file of that name is always whole. Without `overwrite` one that is there already stays, also one that appears meanwhile.
+ * Opens a file in the agent's container. It is written under a temporary name in the same directory, synced, and renamed at the
+ * end, so a file with the final name is always complete. Without `overwrite`, an existing file stays, even one that appears
+ * meanwhile.
  *
  * @throws TREE_TARGET_REFUSED, FILE_EXISTS, TREE_TARGET_FULL
  */
@@ -48,7 +49,7 @@ export async function openFileTarget(target: FileTarget): Promise<ExportTarget> 
     throw fileError(error, directory);
   });
   const output = createWriteStream('', { fd: handle, autoClose: false });
-  // Heard by the writer of the archive; one that comes before or after must not end the process.
+  // The writer of the archive handles errors. An earlier or later one must not end the process.
   output.on('error', () => undefined);
   const close = async () => {
     output.destroy();

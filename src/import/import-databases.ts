@@ -26,7 +26,7 @@ const names = z.array(
     .loose(),
 );
 
-/** What a restore goes by. A claim of the file: the restore compares all of it with what it loads. */
+/** The facts that a restore uses. They are claims of the file: the restore compares all of them with what it loads. */
 const manifest = z.object({
   format: z.literal(FORMAT),
   kind: z.literal('lifeboat export'),
@@ -65,8 +65,8 @@ const manifest = z.object({
 });
 
 /**
- * The tree of a Postgres source out of an unpacked export: what does not belong to the tree is removed, and what does is looked at. No server is
- * asked. Whether it loads, and holds what it says, the restore tells, which compares every table with the record.
+ * Turns an unpacked export into the tree of a Postgres source: removes what does not belong to the tree, and checks that the
+ * rest is complete. No server is contacted. A restore later compares every table with the record.
  *
  * @param root the unpacked export
  * @throws IMPORT_UNREADABLE, IMPORT_REFUSED
@@ -121,7 +121,7 @@ async function expectOnly(directory: string, names: ReadonlySet<string>): Promis
 
 const SUFFIXES = ['', '.zst', '.gz', '.lz4'];
 
-/** Every content that the table of contents names has to be there. */
+/** Checks that every file that the table of contents names exists. */
 async function expectDump(directory: string, database: string): Promise<void> {
   const there = new Set(await readdir(directory));
   const entries = await readEntries(directory).catch((error: unknown) => {

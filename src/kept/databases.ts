@@ -3,7 +3,7 @@ import type { RestoreStart } from '../report/events.ts';
 import type { Reached, RolledBackFrom } from '../run/journal.ts';
 import type { KeptDatabase, Rollback, State } from '../run/state.ts';
 import type { Aside } from '../sources/postgres/facts/databases.ts';
-import { endOwn, readDatabases } from '../sources/postgres/load/swap.ts';
+import { endOwn, readDatabases, type WorkingDatabase, workingName } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { restoreTarget } from './target.ts';
 
@@ -15,8 +15,32 @@ export function namesOf(rollbacks: readonly Rollback[]): string[] {
   return rollbacks.flatMap(({ databases = [] }) => databases.flatMap(({ name, before }) => [name, before]));
 }
 
-/** Returns the put-aside databases of a source, by their present names. */
-export async function keptDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
+/** The end of a name that a restore gives to a database, see {@link workingName}. */
+const WORKING = /__(before|restoring)_([0-9a-f]{6})$/;
+
+/**
+ * Lists the databases of a source that restores put aside, by their names there. Those that the agent does not remember, because its
+ * spool is gone, are recognised by their names, as long as the database that they were made for is there too.
+ *
+ * @param listed every database of the server
+ */
+export async function keptDatabases(
+  state: Pick<State, 'rollbacks'>,
+  source: string,
+  listed: readonly { name: string }[],
+): Promise<Aside[]> {
+  const remembered = await rememberedDatabases(state, source);
+  const isRemembered = (name: string) => remembered.some((one) => one.name === name);
+  const isWorking = ({ name }: { name: string }) => {
+    const [, what, id] = WORKING.exec(name) ?? [];
+    if (what === undefined || id === undefined || isRemembered(name)) return false;
+    return listed.some((one) => workingName(one.name, what as WorkingDatabase['what'], id) === name);
+  };
+  const found = listed.filter(isWorking).map(({ name }): Aside => ({ name, stored: false, forgotten: true }));
+  return [...remembered, ...found];
+}
+
+async function rememberedDatabases(state: Pick<State, 'rollbacks'>, source: string): Promise<Aside[]> {
   const all = (await state.rollbacks()).filter((one) => one.source === source);
   return all.flatMap(({ databases = [], inUse, safety }) =>
     // After a rollback, the restored data is put aside, with everything written to it since the restore.

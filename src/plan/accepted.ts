@@ -1,15 +1,15 @@
-/** What a person said is as it should be: that a source is gone, empty, or smaller than it was. */
+/** The record of a person's `lifeboat accept`: a source may be gone, empty, or smaller than before. */
 interface AcceptedAt {
-  /** ISO time, by the clock of that moment */
+  /** ISO time of the command, by the clock of that moment */
   at: string;
-  /** the end of the chain of snapshots then */
+  /** sequence of the newest snapshot at that time */
   sequence: number;
 }
 
-/** By the name of the source. A text is the time alone. */
+/** Acceptances by source name. Older versions recorded the time alone, as a string. */
 export type Accepted = Readonly<Record<string, string | AcceptedAt>>;
 
-/** Whether that was said when the snapshot was there: by the chain where it is known, since a clock may have been wrong. */
+/** Returns whether the acceptance came after the snapshot. Compares places in the chain where they are known, because a clock may be wrong. */
 export function isAccepted(
   accepted: string | AcceptedAt | undefined,
   { sequence, end }: { sequence: number; end: string },
@@ -18,7 +18,7 @@ export function isAccepted(
   return typeof accepted === 'string' ? end <= accepted : sequence <= accepted.sequence;
 }
 
-/** When that was said, ISO time; undefined when it was not. */
+/** Returns the ISO time of an acceptance, or undefined if there is none or its place in the chain is unknown. */
 export function acceptedTime(accepted: string | AcceptedAt | undefined): string | undefined {
   return typeof accepted === 'object' ? accepted.at : accepted;
 }

@@ -1,19 +1,23 @@
 import type { ContainerFacts, ContainerLife } from './model.ts';
 import { asks, groupByService, isInScope, isOneOff, type PlanInput } from './services.ts';
 
-/** After a boot the engine starts the containers one after the other. Later than this none is waited for, milliseconds. */
+/** After a boot, the engine starts the containers one after the other. A run waits no longer than this for them, milliseconds. */
 const BOOT_MS = 180_000;
-/** Between the first and the last container of one `docker compose up` or `start`, milliseconds. */
+/** Longest time between the first and the last container of one `docker compose up` or `start`, milliseconds. */
 const COMPOSE_MS = 30_000;
-/** One that ended a moment ago may be in the middle of a `docker compose restart`, milliseconds. */
+/** A container that ended this recently may be in the middle of a `docker compose restart`, milliseconds. */
 const RESTART_MS = 15_000;
-/** Containers that end within this time of each other ended with the host, or with their project; milliseconds. */
+/** Containers that end within this time of each other ended with the host or with their project, milliseconds. */
 const TOGETHER_MS = 120_000;
 
 /**
- * The labelled containers that do not run and are about to: a run waits for them. After a reboot those that ended when the
- * agent did, where the engine starts them again by their restart policy; those that Compose is just making or starting; and
- * one that ended a moment ago. One that a user stopped is none of them: it ended at another time than the agent.
+ * Returns the labelled containers that do not run and are about to start, so that a run waits for them:
+ *
+ * - after a reboot, those that ended together with the agent and that the engine restarts by their restart policy,
+ * - those that Compose is creating or starting,
+ * - those that ended a moment ago.
+ *
+ * A container that a user stopped is not among them: it ended at another time than the agent.
  *
  * @returns names, sorted
  */

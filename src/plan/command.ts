@@ -4,9 +4,9 @@ import type { Parsed } from './values/fields.ts';
 const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
 
 /**
- * A command for a container, as an argument vector: a JSON array (`["sh","-c","…"]`) as it is, or text split at spaces,
- * where quotes and backslashes mean what they mean in sh. Whatever only a shell could do (`|`, `>`, `&&`, `$NAME`) is a
- * problem, so that nobody believes that it happens.
+ * Parses a command for a container into an argument vector. The text is a JSON array (`["sh","-c","…"]`) or words separated by
+ * spaces, with quotes and backslashes as in sh. Syntax that needs a shell (`|`, `>`, `&&`, `$NAME`) is refused: nothing here would
+ * execute it.
  */
 export function parseCommand(text: string): Parsed<Hook> {
   if (text.includes('\0')) return { problem: 'has a NUL byte' };

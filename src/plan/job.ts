@@ -19,7 +19,7 @@ import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWrite
 
 export type { PlanInput } from './services.ts';
 
-/** A source with what it was made from, to find out who has the same name. */
+/** A source and the service it belongs to, for messages about duplicate names. */
 interface Candidate {
   source: PlannedSource;
   subject: string;
@@ -107,8 +107,8 @@ function planService(service: Service, slug: string, input: PlanInput): ServiceP
 }
 
 /**
- * A label on a YAML anchor comes to every service that uses it. Where it means nothing for one of them, that is no mistake as long
- * as it means something for another of the project.
+ * Splits labels that select nothing into problems and notes. A label on a YAML anchor reaches every service that uses the anchor, so
+ * one that selects nothing is no mistake if another service of the project has the same label and a volume for it.
  */
 function missingOf(
   { service, missing }: ServicePlan,
@@ -137,7 +137,7 @@ function missingOf(
   };
 }
 
-/** Whichever container of a service has the mistake: it is meant for all that the service's sources hold. */
+/** Returns why the keep policy of a service is in doubt. A mistake in one of its containers applies to all of its sources. */
 function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> {
   const about = containers.flatMap(({ container, mistakes }) =>
     mistakes.filter((mistake) => isAboutKeep(mistake, container.labels[mistake.key])),
@@ -163,7 +163,7 @@ function planPostgres(containers: readonly Asked[], slug: string, settings: Sett
   }
   if (wanted.length > 1) {
     const names = wanted.map((each) => each.container.name).join(' and ');
-    const message = `${names} are databases of one service, so it cannot be told which one to back up`;
+    const message = `${names} are databases of one service, so Lifeboat cannot know which one to back up`;
     const hint = 'run the service with one container';
     return { sources: [], problems: [{ severity: 'error', code: 'SOURCE_DUPLICATE', message, hint }] };
   }
@@ -214,18 +214,18 @@ function describe(source: PlannedSource): string {
   return `${what} of ${source.containerName}`;
 }
 
-/** A password that no source takes is mostly a misspelt name, and its source goes on with another one. */
+/** Warns of credentials for a source that does not exist: a misspelt name leaves the real source with other credentials. */
 function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
   const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
   const stray = pgCredentials.filter(({ source }) => !names.includes(source));
   return stray.map(({ source }) => {
-    const hint = didYouMean(source, names) ?? 'name a source as `lifeboat plan` shows it';
-    const message = `LIFEBOAT_PGCREDENTIALS is for ${source}, and there is no such Postgres source now`;
+    const hint = didYouMean(source, names) ?? 'use a name from the output of `lifeboat plan`';
+    const message = `LIFEBOAT_PGCREDENTIALS names ${source}, but there is no such Postgres source now`;
     return { severity: 'warning', code: 'SETTING_INVALID', subject: 'LIFEBOAT_PGCREDENTIALS', message, hint };
   });
 }
 
-/** Errors first, each problem once: the containers of a scaled service share theirs. */
+/** Sorts problems, errors first, and removes duplicates: the containers of a scaled service have the same ones. */
 function ordered(problems: readonly Problem[]): Problem[] {
   const unique = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
   const rank = ({ severity, subject, code, message }: Problem) => [severity, subject, code, message].join('\0');

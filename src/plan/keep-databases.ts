@@ -1,9 +1,9 @@
-/** What a snapshot holds of one source. */
+/** One source in a snapshot, as the retention sees it. */
 export interface KeepEntry {
   status: 'ok' | 'partial' | 'failed';
-  /** the snapshot that the source was compared with when it was found to have fallen */
+  /** if the source fell, the snapshot that it was compared with */
   fellSince?: string;
-  /** of a server: the names of the databases that are stored, and of those that should be and are not */
+  /** for a server: names of the databases that are stored, and of those that should be stored but are not */
   databases?: { stored: readonly string[]; missing: readonly string[] };
 }
 
@@ -12,8 +12,8 @@ interface HoldsSources {
 }
 
 /**
- * The databases of a server that its newest snapshot speaks of and that some snapshot should hold and does not, with the
- * snapshots that hold them. Each is kept as a source of its own would be. All others are in every snapshot that counts.
+ * Lists the databases in the newest snapshot of a server that are missing from at least one snapshot, with the snapshots that hold
+ * them. The retention treats each of them like a source. All other databases are in every snapshot that counts.
  *
  * @param snapshots of the server, newest first
  */

@@ -5,45 +5,45 @@ import { formatKeep } from './retention.ts';
 import { dayOldSequence, isFuture } from './values/clock.ts';
 import { offsetAt } from './values/zone.ts';
 
-/** What the retention has to know of one snapshot. */
+/** One snapshot, as the retention sees it. */
 export interface KeepSnapshot {
   id: string;
-  /** its place in the chain: what is newer, whatever the dates say */
+  /** its place in the chain, which says what is newer whatever the dates are */
   sequence: number;
-  /** when its run began and ended, milliseconds since 1970 */
+  /** start and end of its run, milliseconds since 1970 */
   start: number;
   end: number;
-  /** taken by a restore of what it was about to replace: never counted by a policy */
+  /** a restore took it of the data that it was about to replace; policies never count it */
   safety: boolean;
   /** why it is pinned */
   pinned?: string;
   sources: Readonly<Record<string, KeepEntry>>;
 }
 
-/** How one source is kept. */
+/** The retention rule of one source. */
 export interface KeepRule {
-  /** absent: it is gone for good, and only its newest good snapshot stays */
+  /** absent: the source is gone for good, and only its newest good snapshot stays */
   policy?: KeepPolicy;
-  /** why nothing of it may go now, such as `its last run failed` */
+  /** why none of its snapshots may be removed now, such as `its last run failed` */
   hold?: string;
-  /** until when its falls have been accepted, milliseconds since 1970; `acceptedSequence`: the same by the chain, and it goes first */
+  /** falls until then are accepted, milliseconds since 1970; `acceptedSequence` says the same by the chain and takes precedence */
   acceptedUntil?: number;
   acceptedSequence?: number;
 }
 
-/** What becomes of one snapshot, and why. */
+/** The decision on one snapshot, with its reasons. */
 export interface Decision {
   id: string;
   keep: boolean;
-  /** for each source that it holds, why that wants it kept; none: the source can do without it */
+  /** for each source in it, the reasons to keep it; empty: the source does not need it */
   sources: Record<string, string[]>;
-  /** why it is kept whatever its sources say */
+  /** reasons to keep it whatever its sources need */
   always: string[];
-  /** it is kept only because of the `hold` of these sources */
+  /** the sources whose `hold` is the only reason to keep it */
   heldBy?: string[];
 }
 
-/** By which clock: an IANA zone, and milliseconds since 1970. */
+/** The clock to use: an IANA zone, and the present time in milliseconds since 1970. */
 interface KeepOptions {
   zone: string;
   now: number;
@@ -55,19 +55,24 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 /**
- * Decides which snapshots (any order) are kept. A snapshot holds several sources, each with a policy of its own, and is never
- * parted: it goes when none of them wants it. As in restic, a policy counts only days, weeks, months and years in which there is a
- * good snapshot, and keeps the newest of each; `within` counts back from the source's newest good one that is a day old by the
- * chain: a new date has to stand for a day before anything goes by it. So time that goes by without a backup removes nothing, and
- * neither does one run under a clock that is ahead. It counts once over all that is stored, and once over what is whole. Entries that failed count for
- * nothing. Whatever the policies say, of each source there stay its newest snapshot that is not failed and its newest that is
- * ok, of each database that a server still has the newest that holds it, and of a fall that nobody accepted the snapshots before
- * and after it. A safety snapshot without a pin stays only while it is the newest of a source.
+ * Decides which snapshots to keep. A snapshot holds several sources, each with its own policy, and is never split: it is removed when
+ * no source needs it.
  *
- * What is newer goes by the chain; the dates only name days, weeks, months and years. A snapshot stays for a day at least, by its own
- * date and by the chain: only when a newer one is a day old. One whose date is in the future stays, and is not counted.
+ * As in restic, a policy counts only days, weeks, months and years that have a good snapshot, and keeps the newest of each. `within`
+ * counts back from the newest good snapshot of the source that is a day old by the chain. Time without a backup therefore removes
+ * nothing, and neither does a run under a clock that is ahead. Each policy is applied twice: to all stored snapshots, and to those in
+ * which the source is whole. Failed entries do not count.
  *
- * @param rules one for each source that a snapshot holds
+ * Some snapshots stay whatever the policies say: for each source, the newest that is not failed and the newest that is ok; for each
+ * database that a server still has, the newest that holds it; for a fall that nobody accepted, those before and after it. A safety
+ * snapshot without a pin stays only while it is the newest of a source.
+ *
+ * The chain decides which snapshot is newer. Dates only assign snapshots to days, weeks, months and years. Every snapshot stays for at
+ * least a day by its own date, and until a newer one is a day old by the chain. A snapshot dated in the future stays and is not
+ * counted.
+ *
+ * @param snapshots in any order
+ * @param rules one for each source of any snapshot
  * @returns in the order of `snapshots`
  * @throws SETTING_INVALID for a policy that keeps nothing
  */
@@ -102,7 +107,7 @@ export function decideKept(
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) {
       keepByPolicy(regular, rule.policy, policing, keep);
-      // Days on which only a part could be stored push out no day on which all was.
+      // Days with partial snapshots do not displace days with whole ones.
       keepByPolicy(regular.filter(isWhole(source)), rule.policy, policing, keep);
     }
     for (const { database, holding } of sometimesMissing(regular, source)) {
@@ -123,7 +128,7 @@ export function decideKept(
   return [...decisions.values()];
 }
 
-/** The sources whose hold is all that keeps a snapshot; undefined where something else does. */
+/** Returns the sources whose hold is the only reason to keep a snapshot, or undefined if there is another reason. */
 function holders({ always, sources }: Decision, rules: ReadonlyMap<string, KeepRule>): string[] | undefined {
   const wanting = Object.entries(sources).filter(([, why]) => why.length > 0);
   const isHold = ([name, why]: [string, string[]]) => why.every((one) => one === rules.get(name)?.hold);
@@ -148,7 +153,7 @@ function isWhole(source: string): (snapshot: KeepSnapshot) => boolean {
 
 type Keep = (id: string, why: string) => void;
 
-/** What policies go by: the days, weeks, months and years of a snapshot, and {@link dayOldSequence}. */
+/** Inputs of a policy: the days, weeks, months and years of a snapshot, and {@link dayOldSequence}. */
 interface Policing {
   namesOf(snapshot: KeepSnapshot): Record<Bucket, string>;
   dayOld: number;
@@ -156,7 +161,7 @@ interface Policing {
 
 function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): void {
   const isOk = isWhole(source);
-  // The data of a safety snapshot may be what a restore was meant to get rid of.
+  // A safety snapshot may hold the very data that a restore was meant to replace.
   const regular = good.filter(({ safety }) => !safety);
   const but = 'but for safety snapshots';
   const newest = new Map<KeepSnapshot | undefined, string>([
@@ -176,7 +181,7 @@ function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: Ke
     const isAccepted = acceptedSequence === undefined ? end <= acceptedUntil : sequence <= acceptedSequence;
     if (before === undefined || !known.has(before) || isAccepted) continue;
     keep(before, `before the fall of ${source}`);
-    // What tells of the fall: without it, nothing would keep the one before.
+    // This snapshot records the fall. Without it, nothing would keep the one before.
     keep(id, `after the fall of ${source}`);
   }
 }
@@ -184,7 +189,7 @@ function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: Ke
 function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, policing: Policing, keep: Keep): void {
   const { last = 0, within = 0 } = policy;
   for (const [i, { id }] of good.slice(0, last).entries()) keep(id, `last ${i + 1}`);
-  // Where none is a day old, all of them stay anyway.
+  // If none is a day old, all of them stay anyway.
   const base = good.find(({ sequence }) => sequence <= policing.dayOld) ?? good.at(-1);
   const oldest = (base?.start ?? 0) - within * HOUR_MS;
   for (const { id, start } of good) if (within > 0 && start >= oldest) keep(id, `within ${within}h`);
@@ -200,14 +205,14 @@ function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, policin
   }
 }
 
-/** The day, ISO week, month and year of an instant, on the clocks of a zone. */
+/** Returns the day, ISO week, month and year of an instant in a time zone. */
 function bucketNames(instant: number, zone: string): Record<Bucket, string> {
   const local = instant + offsetAt(zone, instant);
   const day = new Date(local).toISOString().slice(0, 10);
   return { daily: day, weekly: isoWeek(local), monthly: day.slice(0, 7), yearly: day.slice(0, 4) };
 }
 
-/** Weeks begin on Monday and belong to the year that has their Thursday. */
+/** Weeks begin on Monday and belong to the year of their Thursday (ISO 8601). */
 function isoWeek(local: number): string {
   const midnight = Math.floor(local / DAY_MS) * DAY_MS;
   const sinceMonday = (new Date(midnight).getUTCDay() + 6) % 7;
@@ -217,7 +222,7 @@ function isoWeek(local: number): string {
   return `${year}-W${String(week).padStart(2, '0')}`;
 }
 
-/** The policy that keeps what either of the two would. */
+/** Returns the policy that keeps everything that either of two policies keeps. */
 export function eitherPolicy(a: KeepPolicy, b: KeepPolicy): KeepPolicy {
   const both: KeepPolicy = { ...a };
   for (const [key, count] of Object.entries(b) as [keyof KeepPolicy, number][]) {

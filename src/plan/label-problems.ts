@@ -10,13 +10,13 @@ const NOT_BACKED_UP = 'it is not backed up';
 const NOTHING_PRUNED = 'no snapshot of it is pruned until that is corrected';
 
 /**
- * What a mistake in a label leads to. Where a default is safe it is used: better too much than nothing. No default is safe for
- * `lifeboat.keep`: one that keeps less would remove history at once.
+ * The consequence of a mistake in each label. If the default is safe, Lifeboat uses it and backs up too much rather than nothing. No
+ * default is safe for `lifeboat.keep`: one that keeps less would remove history at once.
  */
 const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.postgres': 'its databases are not backed up',
   'lifeboat.postgres.databases': 'all databases are backed up',
-  'lifeboat.postgres.exclude-databases': 'no database is left out for it',
+  'lifeboat.postgres.exclude-databases': 'no database is excluded',
   'lifeboat.postgres.exclude-table-data': 'all tables are backed up',
   'lifeboat.volumes': 'its volumes are not backed up',
   'lifeboat.volumes.include': 'all files are backed up',
@@ -29,7 +29,7 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.exec.post': NOT_BACKED_UP,
 };
 
-/** True for a mistake that keeps the whole container from being backed up. */
+/** Returns true for a mistake that prevents every backup of the container. */
 export function blocksAll({ key, kind }: Mistake): boolean {
   return kind === 'invalid' && CONSEQUENCES[key as keyof typeof LABELS] === NOT_BACKED_UP;
 }
@@ -39,7 +39,7 @@ interface Labelled {
   asked: boolean;
 }
 
-/** True for a label that nobody can read as a keep policy, and that may be meant as one: by its name, or by its value. */
+/** Returns true for a mistake that may be meant as a keep policy, by its name or by its value. */
 export function isAboutKeep({ key, kind }: Mistake, value: string | undefined): boolean {
   if (kind === 'unused') return false;
   if (kind === 'invalid') return key === 'lifeboat.keep';
@@ -47,7 +47,7 @@ export function isAboutKeep({ key, kind }: Mistake, value: string | undefined): 
   return isNamedSo || (value !== undefined && 'value' in parseKeep(value));
 }
 
-/** A mistake in a label as a problem. `asked`: the container asks to be backed up, so that the mistake has a consequence. */
+/** Turns a mistake in a label into a problem. `asked`: the container asks for a backup, so the mistake has a consequence. */
 export function labelProblem(subject: string, mistake: Mistake, { container, asked }: Labelled): Problem {
   const { key, kind, message, hint } = mistake;
   const known = kind === 'invalid' ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
@@ -62,7 +62,7 @@ export function labelProblem(subject: string, mistake: Mistake, { container, ask
   };
 }
 
-/** Nothing to back up is a failure, never a quiet success; so is a listed project in which nothing is found. */
+/** Reports that nothing is labelled, in all of the scope or in one listed project. A run without sources must not succeed. */
 export function nothingLabelled(services: readonly Service[], input: PlanInput): Problem[] {
   const { scope } = input.settings;
   const labelled = (project?: string) =>
@@ -90,11 +90,11 @@ export function nothingLabelled(services: readonly Service[], input: PlanInput):
 
 const LABEL_HINT = 'set lifeboat.postgres: "true" or lifeboat.volumes: "true" in the labels of a service and start it';
 
-/** Points to labelled containers that the scope leaves out. */
+/** Returns a hint about labelled containers outside the scope, or an empty text. */
 function outside(input: PlanInput): string {
   const others = input.containers
     .filter((container) => !isInScope(container, input) && ownLabels(container.labels, container.imageLabels).size > 0)
     .map(({ project }) => project || 'no Compose project');
   if (others.length === 0) return '';
-  return `; there are labelled containers of ${[...new Set(others)].sort().join(', ')}, which LIFEBOAT_SCOPE leaves out`;
+  return `; LIFEBOAT_SCOPE leaves out labelled containers of ${[...new Set(others)].sort().join(', ')}`;
 }

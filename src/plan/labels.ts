@@ -9,7 +9,7 @@ const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
 const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
 
-/** Every label that a container can carry. docs/labels.md is made from this table. */
+/** Every label that a container can carry. docs/labels.md is generated from this table. */
 export const LABELS = {
   'lifeboat.postgres': {
     parse: boolean,
@@ -46,7 +46,7 @@ export const LABELS = {
       'write the name of a secret that the service has, never its value',
     ),
     form: 'name of a secret',
-    // Somebody may put the password itself there.
+    // A user may write the password itself there by mistake.
     secret: true,
     doc: 'the Compose secret of this service that holds the password of that role. Lifeboat reads it from `/run/secrets/<name>` in the container',
     needs: POSTGRES,
@@ -99,7 +99,7 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true`',
-    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces data of its project',
+    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces them, or a database that its environment or command names',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
@@ -130,16 +130,16 @@ export const LABELS = {
   },
 } as const satisfies Fields;
 
-/** What the labels of a container ask for. */
+/** The typed values of a container's labels. */
 export type LabelValues = Values<typeof LABELS>;
 
-/** True for a key that is meant for Lifeboat, also when it is misspelt. */
+/** Returns true for a key that is meant for Lifeboat, even if it is misspelt. */
 function isOurs(key: string): boolean {
   if (/^lifeboat(\.|$)/i.test(key)) return true;
   return /^lifeboat[_-]/i.test(key) && suggest(key, Object.keys(LABELS)) !== undefined;
 }
 
-/** The labels that a user set for Lifeboat: not those that came with the image. */
+/** Returns the labels that a user set for Lifeboat, without those inherited from the image. Sorted by key. */
 export function ownLabels(
   labels: Readonly<Record<string, string>>,
   imageLabels: Readonly<Record<string, string>>,
@@ -151,12 +151,12 @@ export function ownLabels(
 
 const EXCLUDE = 'lifeboat.postgres.exclude-databases';
 
-/** Reads the labels of one container, as {@link ownLabels} gives them. */
+/** Parses the labels of one container, as {@link ownLabels} returns them. */
 export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
   const { values, mistakes } = readFields('label', LABELS, given);
   const both = values['lifeboat.postgres.databases']?.find((name) => values[EXCLUDE]?.includes(name));
   if (both === undefined) return { values, mistakes };
-  const message = `${EXCLUDE} names ${quote(both)}, as lifeboat.postgres.databases does`;
+  const message = `${EXCLUDE} names ${quote(both)}, and so does lifeboat.postgres.databases`;
   mistakes.push(mistake(EXCLUDE, 'invalid', message, 'remove it from one of them'));
   return { values: { ...values, [EXCLUDE]: undefined }, mistakes };
 }

@@ -5,17 +5,17 @@ import { type Mistake, mistake, type Parsed } from './values/fields.ts';
 
 /** A second place for the repository, as LIFEBOAT_COPY names it. */
 export interface CopyLocation {
-  /** as it is opened: an absolute path without a slash at its end, or `s3://…` with its options */
+  /** an absolute path without a trailing slash, or `s3://…` with its options */
   readonly location: string;
-  /** how it is called: the location without what follows the `?` */
+  /** the location without its options */
   readonly name: string;
-  /** its own retention; absent: that of the destination */
+  /** absent: the retention of the destination */
   readonly keep?: KeepPolicy;
 }
 
 const FORM = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
 
-/** Reads a destination: an absolute path, or `s3://bucket/prefix?…`. */
+/** Parses a destination: an absolute path, or `s3://bucket/prefix?…`. */
 export function parseLocation(value: string): Parsed<string> {
   const path = value.trim();
   if (isS3(path)) {
@@ -32,8 +32,8 @@ export function parseLocation(value: string): Parsed<string> {
 }
 
 /**
- * Reads the locations of copies, with white space or commas between them. Each may have `keep=90d+12m` among its options. No
- * two may share a place, or a name by which they are told apart.
+ * Parses the locations of copies, separated by white space or commas. Each may have `keep=90d+12m` among its options. Two copies must
+ * not overlap or have the same name.
  */
 export function parseCopies(text: string): Parsed<CopyLocation[]> {
   const items = text.split(/[\s,]+/).filter((item) => item !== '');
@@ -46,7 +46,7 @@ export function parseCopies(text: string): Parsed<CopyLocation[]> {
     const other = copies.find(({ location, name }) => name === copy?.name || overlap(location, parsed.value.location));
     if (other) {
       const hint = 'give each copy a directory or prefix of its own';
-      return { problem: `${number}is where another copy is: ${other.name}`, hint };
+      return { problem: `${number}overlaps another copy: ${other.name}`, hint };
     }
     copies.push(parsed.value);
   }
@@ -60,8 +60,8 @@ function parseCopy(text: string): Parsed<CopyLocation> {
   const others = options.filter((option) => !option.startsWith('keep='));
   if (keeps.length > 1) return { problem: 'has keep twice', hidden: true };
   if (!isS3(place) && others.length > 0) {
-    const hint = 'after the ? of a directory there can only be keep=…';
-    return { problem: 'has an option after the ? that is not known', hint, hidden: true };
+    const hint = 'the only option of a directory is ?keep=…';
+    return { problem: 'has an unknown option after the ?', hint, hidden: true };
   }
   const location = parseLocation(others.length > 0 ? `${place}?${others.join('&')}` : place);
   if ('problem' in location) return location;
@@ -75,18 +75,18 @@ function parseCopy(text: string): Parsed<CopyLocation> {
   return { value: { location: location.value, name, ...(keep ? { keep: keep.value } : {}) } };
 }
 
-/** What people call a location: without its options. */
+/** Returns the name of a location for messages: the location without its options. */
 export function nameOf(location: string): string {
   return (isS3(location) ? location.replace(/\?.*$/s, '') : location).replace(/\/+$/, '');
 }
 
-/** True if two locations are the same place, or one lies in the other. */
+/** Returns true if two locations are the same place, or one is inside the other. */
 export function overlap(a: string, b: string): boolean {
   const [one, two] = [rootOf(a), rootOf(b)];
   return one.startsWith(two) || two.startsWith(one);
 }
 
-/** A text that begins with that of every place which it lies in. */
+/** Returns a text that starts with the text of every location around it. */
 function rootOf(location: string): string {
   if (!isS3(location)) return `${location}/`;
   const parsed = parseS3Location(location);
@@ -103,7 +103,7 @@ export function lacksRegion(location: string): boolean {
   return endpoint === undefined && region === undefined && profile === undefined;
 }
 
-/** What is wrong with where backups go, taken together. `region`: AWS_REGION. */
+/** Checks the destination and the copies against each other. `region`: AWS_REGION. */
 export function misplaced(destination: string, copies: readonly CopyLocation[], region: string | undefined): Mistake[] {
   const mistakes: Mistake[] = [];
   const refuse = (key: string, text: string, hint: string) =>

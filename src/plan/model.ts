@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
 
-/** One mount of a container, as the engine's inspect gives it. */
+/** One mount of a container, as the engine reports it. */
 export interface Mount {
   type: string;
   /** volume name; absent for binds */
@@ -10,13 +10,13 @@ export interface Mount {
   /** path in the container */
   destination: string;
   writable: boolean;
-  /** of a bind, what is mounted; absent where nobody asked. `other`: a socket or a device */
+  /** type of a bind's source; absent if it is unknown. `other`: a socket or a device */
   kind?: 'directory' | 'file' | 'other';
-  /** of a volume, its key under `volumes:` in the Compose file; absent where it is not known */
+  /** key of a volume under `volumes:` in the Compose file; absent if it is unknown */
   key?: string;
 }
 
-/** What tells whether a container that does not run is about to. ISO times, year 1 for what never happened. */
+/** The life of a container: shows whether a stopped one is about to start. ISO times; year 1 for what never happened. */
 export interface ContainerLife {
   /** `created`, `exited`, `running`… */
   state: string;
@@ -27,30 +27,30 @@ export interface ContainerLife {
   finishedAt: string;
 }
 
-/** What planning needs to know of one container. Plain data: made by docker/discover, read by plan/. */
+/** One container, as planning sees it. Plain data that docker/discover creates. */
 export interface ContainerFacts {
   id: string;
   name: string;
-  /** `com.docker.compose.project`; empty for a container that Compose did not make */
+  /** `com.docker.compose.project`; empty for a container that Compose did not create */
   project: string;
-  /** `com.docker.compose.service`; the container's name where Compose did not make it */
+  /** `com.docker.compose.service`; the container's name if Compose did not create it */
   service: string;
   imageId: string;
   running: boolean;
-  /** when it last started and ended, and what the engine does then; absent where nobody asked the engine */
+  /** absent if it is unknown */
   life?: ContainerLife;
   labels: Record<string, string>;
-  /** the labels of its image: an equal label on the container was inherited, not set by the user */
+  /** labels of its image: an equal label of the container is inherited, not set by the user */
   imageLabels: Record<string, string>;
   env: Record<string, string>;
-  /** entry point and arguments; absent where they do not matter */
+  /** entry point and arguments; absent if they do not matter */
   command?: readonly string[];
   mounts: Mount[];
-  /** how long it may take to stop, seconds, where that was set */
+  /** time that the container has to stop, seconds; absent if it sets none */
   stopTimeout?: number;
 }
 
-/** How much to keep. Counts of days, weeks, months and years in which the newest snapshot is kept, as restic does. */
+/** A retention policy. The newest snapshot is kept of so many days, weeks, months and years, as in restic. */
 export interface KeepPolicy {
   last?: number;
   /** hours */
@@ -61,13 +61,13 @@ export interface KeepPolicy {
   yearly?: number;
 }
 
-/** A command to run inside a container: an argument vector, never handed to a shell of ours. */
+/** A command to run inside a container: an argument vector. No shell is involved. */
 export type Hook = readonly string[];
 
 interface SourceBase {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
   name: string;
-  /** Compose project, service, and the container that is it right now; empty for `config` */
+  /** Compose project and service, and the container that is it now; empty for `config` */
   project: string;
   service: string;
   containerId: string;
@@ -75,7 +75,7 @@ interface SourceBase {
   /** five-field cron expression or @alias, already validated */
   schedule: string;
   keep: KeepPolicy;
-  /** why it is not known which policy is meant, such as a misspelt `lifeboat.keep`: nothing of the source is pruned then */
+  /** why the intended policy is unknown, such as a misspelt `lifeboat.keep`; nothing of the source is pruned then */
   keepInDoubt?: string;
   pre?: Hook;
   post?: Hook;
@@ -91,24 +91,24 @@ export interface PostgresSource extends SourceBase {
   databases?: string[];
   excludeDatabases: string[];
   excludeTableData: string[];
-  /** from the settings, the labels or the container's environment, with the image's defaults */
+  /** role, database and port to connect with, from the settings, the labels, the environment or the image's defaults */
   user: string;
   database: string;
   port: number;
-  /** where the server's data may be in the container, the surest first: for `postmaster.pid` */
+  /** possible data directories in the container, the most likely first */
   dataDirectories: string[];
-  /** a configuration file outside of the data directory, named on the command line */
+  /** configuration file outside the data directory, named on the command line */
   configFile?: string;
-  /** a literal password from the container's settings; a file form is read in the container by path */
+  /** a literal password; files with passwords are read in the container */
   password?: string;
   userFile?: string;
   passwordFile?: string;
-  /** the variable, setting or label that has the password: for hints */
+  /** variable, setting or label that has the password, for hints */
   passwordFrom?: string;
   databaseFile?: string;
-  /** the variable that names `database`; absent where it is a default */
+  /** variable that names `database`; absent if it is a default */
   databaseFrom?: string;
-  /** all mounts of the container: the files above are read through them */
+  /** all mounts of the container, through which the files above are read */
   mounts: Mount[];
 }
 
@@ -121,11 +121,11 @@ export interface VolumeSource extends SourceBase {
   mount: Mount;
   include: string[];
   exclude: string[];
-  /** the containers that mount the volume, to be stopped while it is read; empty: none is */
+  /** containers to stop while the volume is read */
   stop: StoppedContainer[];
-  /** the label asks for all volumes, not for this one by name: an empty one is no mistake */
+  /** the label asks for all volumes, not for this one by name, so an empty volume is no mistake */
   all?: true;
-  /** the container is a Postgres source too: data directories of Postgres in the volume are left out */
+  /** the container is also a Postgres source, so data directories of Postgres in the volume are left out */
   besidePostgres?: true;
   /** running containers that can write to the volume and are not stopped for it */
   writers?: string[];
@@ -144,14 +144,14 @@ export interface StoppedContainer {
 export interface FilesSource extends SourceBase {
   kind: 'files';
   root: string;
-  /** globs of what is not configuration: the backups, and volumes that are sources of their own */
+  /** globs that match the backups and volumes that are sources of their own */
   exclude: string[];
 }
 
 export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
 
-/** Something that is not as the user meant it. `error`: what was asked for is not done, wholly or in
- * part. `warning`: it is done, but may not be what was meant. */
+/** Something that differs from what the user asked for. `error`: it is not done, or only in part. `warning`: it is done, but may not
+ * be what the user meant. */
 export interface Problem {
   severity: 'error' | 'warning';
   code: ErrorCode;
@@ -161,23 +161,23 @@ export interface Problem {
   hint?: string;
 }
 
-/** Something that `plan` says and that nobody has to act on. */
+/** Information that `plan` shows and that needs no action. */
 export interface Note {
   /** the container, service or source it is about */
   subject: string;
   message: string;
 }
 
-/** The whole answer to "what will be backed up". */
+/** What will be backed up, and what is wrong with the request. */
 export interface Plan {
   project: string;
   /** sorted by name */
   sources: PlannedSource[];
   problems: Problem[];
-  /** absent when there is nothing to say */
+  /** absent if there are none */
   notes?: Note[];
-  /** names that sources would have if no other service shared their volume, with the source that has it */
+  /** for volumes that services share: names that other services would give the source, with its actual name */
   shared?: Readonly<Record<string, string>>;
-  /** labelled containers that do not run and are about to, see awaited.ts; absent when there is none */
+  /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

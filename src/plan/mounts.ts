@@ -4,17 +4,17 @@ import { dataDirectoriesOf } from './postgres.ts';
 import { quote } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
 
-/** What decides whether a mount can be backed up, besides the mount itself. */
+/** What decides whether a mount can be backed up, in addition to the mount itself. */
 interface MountContext {
-  /** where the repository and its copies are: found through the agent's own mounts */
+  /** mounts that hold the repository and its copies */
   repositories: readonly Mount[];
-  /** the container is a Postgres source too */
+  /** the container is also a Postgres source */
   postgres: boolean;
 }
 
 type Finding = Omit<Problem, 'subject'>;
 
-/** Why a mount is not backed up. `quiet`: nobody who asks for all volumes means this one. `note`: nor this one, but say so. */
+/** Why a mount is not backed up. `quiet`: a label that asks for all volumes does not mean it. `note`: the plan mentions that. */
 interface Unfit {
   why: string;
   quiet: boolean;
@@ -22,7 +22,7 @@ interface Unfit {
 }
 
 /**
- * The mount that holds `path` of the agent, narrowed to that path for a bind. `undefined` when no mount holds it.
+ * Returns the mount of the agent that holds `path`, narrowed to that path for a bind, or undefined if no mount holds it.
  */
 export function mountHolding(path: string, agentMounts: readonly Mount[]): Mount | undefined {
   const holding = agentMounts.filter((mount) => contains(mount.destination, path));
@@ -31,23 +31,23 @@ export function mountHolding(path: string, agentMounts: readonly Mount[]): Mount
   return { ...nearest, source: join(nearest.source, path.slice(nearest.destination.length)) };
 }
 
-/** Compose names a volume `<project>_<name>`; the user knows it as `<name>`. */
+/** Returns the name of a volume as the user knows it: Compose calls it `<project>_<name>`. */
 function shortName(mount: Mount, project: string): string | undefined {
   const prefix = `${project}_`;
   return project !== '' && mount.name?.startsWith(prefix) ? mount.name.slice(prefix.length) : mount.name;
 }
 
-/** The engine names a volume that nobody named by 64 hex digits. */
+/** Returns true for a volume without a name of its own, which the engine names by 64 hex digits. */
 function isAnonymous(mount: Mount): boolean {
   return mount.name !== undefined && /^[0-9a-f]{64}$/.test(mount.name);
 }
 
-/** The text that tells this mount from others of its service, even after its container is recreated. */
+/** Returns the text that identifies a mount within its service, also after its container is recreated. */
 export function labelOf(mount: Mount, project: string): string {
   return mount.name === undefined || isAnonymous(mount) ? mount.destination : shortName(mount, project)!;
 }
 
-/** True for a mount that holds, or lies in, the data directory of a Postgres container. */
+/** Returns true for a mount that holds the data directory of a Postgres container, or is inside it. */
 function holdsDatabase(mount: Mount, container: ContainerFacts): boolean {
   return dataDirectoriesOf(container).some(
     (data) => contains(mount.destination, data) || contains(data, mount.destination),
@@ -82,14 +82,14 @@ function unfit(container: ContainerFacts, mount: Mount, context: MountContext): 
   return around ? { why: 'holds the backups themselves', quiet: false } : undefined;
 }
 
-/** What the value of `lifeboat.volumes` comes to for one container. */
+/** The mounts of one container that `lifeboat.volumes` selects. */
 interface ChosenMounts {
   /** each volume once */
   mounts: Mount[];
   problems: Finding[];
-  /** what `true` does not mean, for people */
+  /** messages about mounts that `true` does not mean */
   notes: string[];
-  /** the label names something that the container does not mount, or asks for all and there is nothing */
+  /** the label names something that the container does not mount, or asks for all volumes and there are none */
   missing: Finding[];
 }
 
@@ -129,12 +129,12 @@ function notMeant(mount: Mount): Unfit | undefined {
 }
 
 function noteOf(container: ContainerFacts, mount: Mount, { why, quiet }: Unfit): string {
-  // What is not quiet cannot be named either.
+  // A mount that is not quiet cannot be backed up by name either.
   const advice = quiet ? '; name it in lifeboat.volumes if it should be' : '';
   return `${labelOf(mount, container.project)} ${why}, so it is not backed up${advice}`;
 }
 
-/** Two mounts are the same source if they show the same files. */
+/** Returns the identity of a mount: two mounts with the same identity show the same files. */
 export function identityOf(mount: Mount): string {
   return mount.name ?? mount.source;
 }
@@ -166,7 +166,7 @@ function cannot(container: ContainerFacts, mount: Mount, reason: Unfit): Finding
   return {
     severity: 'error',
     code: 'LABEL_INVALID',
-    message: `lifeboat.volumes means ${quote(label)}, but that ${reason.why}`,
+    message: `lifeboat.volumes selects ${quote(label)}, but that ${reason.why}`,
     hint: 'name the volumes to back up, without this one',
   };
 }

@@ -1,9 +1,9 @@
-/** Every part of a source name is part of object names in a repository: it must be safe in a path and in a URL. */
+/** Parts of source names appear in object names, so they must be safe in paths and URLs. This limits their length, characters. */
 const MAX_LENGTH = 48;
 
 /**
- * Turns any text into a part of a source name: `[a-z0-9][a-z0-9_-]*`, at most 48 characters. `exact` is false when the
- * slug is not the text itself, so that another text may have the same slug.
+ * Turns any text into a part of a source name: `[a-z0-9][a-z0-9_-]*`, at most 48 characters. `exact` is false if the slug differs
+ * from the text, so that another text may have the same slug.
  */
 export function slugOf(text: string): { slug: string; exact: boolean } {
   const slug = text
@@ -17,8 +17,8 @@ export function slugOf(text: string): { slug: string; exact: boolean } {
 }
 
 /**
- * Gives each text a slug of its own. Where several have the same slug, those that are not spelt like it get a hash of
- * their text; a text that is its own slug keeps it, so that its name never depends on its neighbours.
+ * Gives each text a unique slug. If several texts have the same slug, those that differ from it get a hash of their text. A text that
+ * equals its slug keeps it, so its name never depends on its neighbours.
  */
 export function uniqueSlugs(texts: Iterable<string>): Map<string, string> {
   const slugs = [...new Set(texts)].map((text) => ({ text, ...slugOf(text) }));
@@ -32,7 +32,7 @@ export function uniqueSlugs(texts: Iterable<string>): Map<string, string> {
   );
 }
 
-/** FNV-1a, as six characters: tells texts apart, hides nothing. */
+/** Hashes a text into six characters (FNV-1a). The hash distinguishes texts and is not cryptographic. */
 function shortHash(text: string): string {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193) >>> 0;

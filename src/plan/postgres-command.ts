@@ -1,16 +1,16 @@
-/** What the command line of a Postgres container says of its server (Postgres docs, "postgres" and 19.1.4). */
+/** Options of a Postgres server on the command line of its container (Postgres docs, "postgres" and 19.1.4). */
 interface CommandFacts {
   port?: number;
   /** `-D` */
   directory?: string;
-  /** where the data are when the configuration lies elsewhere */
+  /** directory of the data, if the configuration is elsewhere */
   dataDirectory?: string;
   configFile?: string;
 }
 
 /**
- * Reads the options of `postgres` out of a container's command line, whatever entry point or shell stands in front of them. The
- * last of several wins, as it does for the server.
+ * Reads the options of `postgres` from a container's command line, after any entry point or shell. If an option is repeated, the last
+ * one wins, as for the server.
  */
 export function readPostgresCommand(command: readonly string[]): CommandFacts {
   const settings = new Map<string, string>();
@@ -35,7 +35,7 @@ export function readPostgresCommand(command: readonly string[]): CommandFacts {
   };
 }
 
-/** A TCP port; undefined for a text that is none. */
+/** Parses a TCP port; returns undefined for any other text. */
 export function readPort(text: string | undefined): number | undefined {
   const port = Number(text || Number.NaN);
   return Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined;
@@ -43,12 +43,12 @@ export function readPort(text: string | undefined): number | undefined {
 
 function assign(settings: Map<string, string>, text: string): void {
   const [, name, value] = /^([\w-]+)\s*=\s*(.*)$/s.exec(text) ?? [];
-  // `--data-directory` is `data_directory`; -D is `directory` here, which is no setting of Postgres.
+  // `--data-directory` is `data_directory`. `directory` stands for -D here and is no setting of Postgres.
   const setting = name?.toLowerCase().replaceAll('-', '_');
   if (setting !== undefined && setting !== 'directory') settings.set(setting, unquote(value ?? ''));
 }
 
-/** A shell gets a whole line as one argument. */
+/** Splits a command line into words: the argument of a shell holds a whole line. */
 function wordsOf(command: readonly string[]): string[] {
   const shell = command.findIndex((word) => /^(.*\/)?(ba|da|a|z|k)?sh$/.test(word));
   return command.flatMap((word, i) =>

@@ -1,9 +1,9 @@
 import type { PostgresSource } from './model.ts';
 
-/** Where Compose puts the secrets of a service. */
+/** The directory in which Compose mounts the secrets of a service. */
 export const SECRETS = '/run/secrets';
 
-/** Who one place says to connect as. */
+/** The credentials that one place gives: a setting, a label, or the environment. */
 export interface Claim {
   user?: string;
   /** a file in the database container that holds the name */
@@ -11,15 +11,15 @@ export interface Claim {
   password?: string;
   /** a file in the database container that holds the password */
   passwordFile?: string;
-  /** what to call the place of the password in messages */
+  /** name of the place of the password, for messages */
   passwordFrom: string;
 }
 
-/** What the container says of itself; there is always a user and a database. */
+/** The credentials in the environment of a container, always with a user and a database. */
 interface ContainerClaim extends Claim {
   database: string;
   databaseFile?: string;
-  /** the variable that names the database; absent where it is only the default */
+  /** variable that names the database; absent if it is the default */
   databaseFrom?: string;
 }
 
@@ -28,13 +28,13 @@ interface Family {
   user: readonly string[];
   password: readonly string[];
   database: readonly string[];
-  /** the database is called like the user where none is named */
+  /** without a name, the database has the name of the user */
   databaseIsUser?: true;
 }
 
 /**
- * The first family of which a container sets a user or a password is taken. Bitnami's and Red Hat's passwords of the superuser stand
- * before those of the user that these images make for an application, which may read less.
+ * Variables by family. The first family applies of which a container sets a user or a password. The superuser passwords of Bitnami and
+ * Red Hat come before those of the application user that these images create, which may have fewer rights.
  */
 const FAMILIES: readonly Family[] = [
   {
@@ -53,7 +53,7 @@ const FAMILIES: readonly Family[] = [
 ];
 const DEFAULT_FAMILY = FAMILIES[1] as Family;
 
-/** The credentials that a container's environment has, as the entry point of its image reads them. */
+/** Reads the credentials in a container's environment, as the entry point of its image does. */
 export function containerClaim(env: (name: string) => string | undefined): ContainerClaim {
   const find = (names: readonly string[]) =>
     names
@@ -65,7 +65,7 @@ export function containerClaim(env: (name: string) => string | undefined): Conta
   const family = FAMILIES.find(({ user, password }) => find([...user, ...password])) ?? DEFAULT_FAMILY;
   const [user, password, database] = [find(family.user), find(family.password), find(family.database)];
   const name = user?.value ?? 'postgres';
-  // With the user in a file, a database that is called like it cannot be told here; `postgres` exists in every cluster.
+  // If the user is in a file, the name of its database is unknown here. `postgres` exists in every cluster.
   const implied = family.databaseIsUser && user?.file === undefined ? name : 'postgres';
   return {
     ...(user?.file === undefined ? { user: name } : { user: 'postgres', userFile: user.file }),
@@ -79,8 +79,8 @@ export function containerClaim(env: (name: string) => string | undefined): Conta
 }
 
 /**
- * The user and the password out of what several places say, the most particular first. A password belongs to the user of its own
- * place: one that stands below the place of the chosen user counts only where it is for the same user.
+ * Chooses the user and the password from several places, the most specific first. A password belongs to the user of its own place, so
+ * one from a less specific place than the chosen user counts only if it is for the same user.
  */
 export function resolveClaims(
   claims: readonly Claim[],

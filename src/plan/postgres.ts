@@ -6,7 +6,7 @@ import type { Settings } from './settings.ts';
 
 const DEFAULT_PORT = 5432;
 
-/** Where images keep the data when neither the command line nor the environment says so. */
+/** Data directories of common images, for containers whose command line and environment name none. */
 const USUAL_DIRECTORIES = [
   '/var/lib/postgresql/data',
   '/bitnami/postgresql/data',
@@ -15,9 +15,9 @@ const USUAL_DIRECTORIES = [
 ];
 
 /**
- * A Postgres source from its container's command line and environment. The environment is read as the entry points of the
- * usual images read it: a variable that is empty counts as not set. For who connects, what is said of this source alone wins over
- * the settings for all of them, and those over the container.
+ * Builds a Postgres source from its container's command line and environment. An empty variable counts as not set, as in the entry
+ * points of common images. Credentials for this source take precedence over the settings for all sources, and those over the
+ * container's environment.
  */
 export function postgresSource(
   base: Omit<PlannedSource, 'kind'>,
@@ -41,7 +41,7 @@ export function postgresSource(
     database,
     ...(databaseFile === undefined ? {} : { databaseFile }),
     ...(databaseFrom === undefined ? {} : { databaseFrom }),
-    // The command line wins, as it does for the server (Postgres docs, 19.1).
+    // The command line takes precedence, as for the server (Postgres docs, 19.1).
     port: command.port ?? readPort(env('PGPORT')) ?? DEFAULT_PORT,
     dataDirectories: dataDirectoriesOf(container),
     ...(command.configFile === undefined ? {} : { configFile: command.configFile }),
@@ -49,7 +49,7 @@ export function postgresSource(
   };
 }
 
-/** Where the data of a Postgres container may be, the surest first. Absolute paths. */
+/** Returns the possible data directories of a Postgres container as absolute paths, the most likely first. */
 export function dataDirectoriesOf({ env, command }: Pick<ContainerFacts, 'env' | 'command'>): string[] {
   const { dataDirectory, directory } = readPostgresCommand(command ?? []);
   const named = [dataDirectory, directory, env.PGDATA, env.POSTGRESQL_DATA_DIR, ...USUAL_DIRECTORIES];
@@ -61,7 +61,7 @@ function ofSource(name: string, { pgCredentials }: Settings): Claim {
   return { ...found, passwordFrom: 'LIFEBOAT_PGCREDENTIALS' };
 }
 
-/** The secret is one of the container itself: a label cannot bring a secret of somebody else to its server. */
+/** Reads credentials from labels. The secret is one of the container itself, so a label cannot send foreign secrets to its server. */
 function ofLabels(values: LabelValues): Claim {
   const [user, secret] = [values['lifeboat.postgres.user'], values['lifeboat.postgres.password-secret']];
   return {

@@ -9,8 +9,8 @@ const MAX_COUNT = 100_000;
 const HINT = 'write for example 7d 4w 12m, last 5, or within 48h';
 
 /**
- * Reads a keep policy: counts with a unit (`7d 4w 12m 3y`), `last 5`, `within 48h` (also `2d`, `1w`), in any order, each
- * at most once. A count of zero is the same as leaving it out. {@link formatKeep} is the inverse.
+ * Parses a keep policy: counts with a unit (`7d 4w 12m 3y`), `last 5`, `within 48h` (also `2d`, `1w`), in any order, each at most
+ * once. A count of zero is ignored. {@link formatKeep} is the inverse.
  */
 export function parseKeep(text: string): Parsed<KeepPolicy> {
   const words = text.trim().toLowerCase().split(/\s+/);
@@ -54,7 +54,7 @@ function namedRule(name: 'last' | 'within', word: string): Rule {
   return { value: { key: 'within', count: Number(count) * HOURS[unit!]! } };
 }
 
-/** The policy as a user would write it, in a fixed order. {@link parseKeep} is the inverse. */
+/** Writes a policy as a user would, in a fixed order. {@link parseKeep} is the inverse. */
 export function formatKeep(policy: KeepPolicy): string {
   const parts: string[] = [];
   if (policy.last) parts.push(`last ${policy.last}`);

@@ -11,7 +11,7 @@ export interface S3Location {
   readonly endpoint?: string;
   readonly region?: string;
   readonly storageClass?: string;
-  /** whose key in the files of the AWS tools is used; absent: the key of the settings */
+  /** profile of the AWS tools that has the key; absent: the key of the settings */
   readonly profile?: string;
   /** `https://host/bucket/…` rather than `https://bucket.host/…` */
   readonly pathStyle: boolean;
@@ -20,9 +20,9 @@ export interface S3Location {
 type Given = { -readonly [K in keyof S3Location]?: S3Location[K] };
 
 const FORM = 'write s3://bucket/prefix?endpoint=https://…&region=…&storage-class=…&path-style=true';
-/** The rule of AWS, which every other server accepts too. */
+/** Bucket names by the rule of AWS, which all other servers accept too. */
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
-/** AWS keeps these on tape, as it were: what is needed for the next run could not be read. */
+/** Storage classes of AWS that cannot be read at once, as the next run needs. */
 const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
 
 const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | undefined>> = {
@@ -58,12 +58,12 @@ const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | 
   },
 };
 
-/** True for a destination that is meant to be in a bucket, however it is written. */
+/** Returns true for a destination that is meant to be in a bucket, valid or not. */
 export function isS3(destination: string): boolean {
   return /^s3:/i.test(destination);
 }
 
-/** Reads `s3://bucket/prefix?…`. A text that may hold a key is `hidden`: the message must not repeat it. */
+/** Parses `s3://bucket/prefix?…`. A refusal is `hidden` if the text may contain a key, which no message may repeat. */
 export function parseS3Location(text: string): Parsed<S3Location> {
   const match = /^s3:\/\/([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/i.exec(text);
   if (!match) return { problem: 'does not name a bucket', hint: FORM };
@@ -95,7 +95,7 @@ function readOptions(query: string, into: Given): Parsed<never> | undefined {
     const read = Object.hasOwn(OPTIONS, name) ? OPTIONS[name] : undefined;
     if (!read) {
       const hint = didYouMean(name, Object.keys(OPTIONS)) ?? FORM;
-      return { problem: 'has an option after the ? that is not known', hint, hidden: true };
+      return { problem: 'has an unknown option after the ?', hint, hidden: true };
     }
     if (seen.has(name)) return { problem: `has ${name} twice`, hint: FORM, hidden: true };
     seen.add(name);

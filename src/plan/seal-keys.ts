@@ -1,34 +1,34 @@
-/** The keys of a repository, as the settings give them. Those to write with and those to read with need not be in one place. */
+/** The keys of a repository from the settings. An agent that only backs up needs no keys to read with. */
 export interface SealKeys {
   /** age public keys that every new object is encrypted to */
   readonly ageRecipients?: readonly string[];
   /** age private keys, one a line */
   readonly ageIdentity?: string;
-  /** what new objects are encrypted with, unless there are `gpgRecipients`; also opens `gpgPrivateKey` */
+  /** passphrase that encrypts new objects unless there are `gpgRecipients`; also unlocks `gpgPrivateKey` */
   readonly gpgPassphrase?: string;
   /** OpenPGP public keys, armored, that every new object is encrypted to */
   readonly gpgRecipients?: string;
   /** OpenPGP private keys, armored */
   readonly gpgPrivateKey?: string;
-  /** somebody said that new objects are not to be encrypted, whatever earlier ones are */
+  /** a setting confirms that new objects are unencrypted although earlier ones are encrypted */
   readonly inTheClear?: boolean;
 }
 
-/** How objects are encrypted: also the suffix of their names, without its dot. */
+/** The form of encryption of an object, which is also the suffix of its name without the dot. */
 export type Encryption = 'age' | 'gpg';
 
-/** How new objects are encrypted. Undefined: not at all. */
+/** Returns the form of encryption of new objects; undefined: none. */
 export function encryptionOf(keys: SealKeys): Encryption | undefined {
   if (keys.ageRecipients !== undefined) return 'age';
   return keys.gpgRecipients !== undefined || keys.gpgPassphrase !== undefined ? 'gpg' : undefined;
 }
 
-/** The form of encryption that an object's name tells. */
+/** Returns the form of encryption in an object's name; undefined: none. */
 export function encryptionOfName(name: string): Encryption | undefined {
   return /\.(age|gpg)$/.exec(name)?.[1] as Encryption | undefined;
 }
 
-/** How new objects are encrypted, for people. */
+/** Describes the encryption of new objects, for `lifeboat plan`. */
 export function encryptionText(keys: SealKeys): string {
   const { ageRecipients } = keys;
   if (ageRecipients)

@@ -4,24 +4,24 @@ import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
 import type { Mistake } from './values/fields.ts';
 
-/** Everything that planning looks at. */
+/** The input of planning. */
 export interface PlanInput {
-  /** all containers of the engine, running or not; the scope is applied here */
+  /** all containers of the engine, running or not; planning applies the scope */
   containers: readonly ContainerFacts[];
-  /** the agent's own project: snapshots belong to it */
+  /** the agent's own project, which snapshots belong to */
   project: string;
   settings: Settings;
-  /** the agent's mounts: tells which volume holds the backups, so that it is not backed up into itself */
+  /** the agent's mounts, which show what holds the backups */
   agentMounts?: readonly Mount[];
-  /** the agent's own container: a writable mount there is for restores */
+  /** the agent's own container, whose writable mounts are for restores */
   agentId?: string;
   /** something is mounted into the agent under `/config` */
   configFiles: boolean;
-  /** names of sources that are backed up already: a volume that several services share keeps its name */
+  /** names of sources that are backed up already; a shared volume keeps such a name */
   known?: readonly string[];
 }
 
-/** A labelled container, read. */
+/** A container with its parsed labels. */
 export interface Asked {
   container: ContainerFacts;
   values: LabelValues;
@@ -32,24 +32,24 @@ export interface Asked {
 export interface Service {
   project: string;
   name: string;
-  /** how problems name it */
+  /** its name in problems */
   subject: string;
   containers: Asked[];
 }
 
-/** `docker compose run` copies a service's labels; what it starts is not the service. */
+/** Returns true for a container of `docker compose run`, which has the labels of its service but is not the service. */
 export function isOneOff(container: ContainerFacts): boolean {
   return container.labels['com.docker.compose.oneoff']?.toLowerCase() === 'true';
 }
 
-/** True for a container of the projects that LIFEBOAT_SCOPE means. */
+/** Returns true for a container of a project that LIFEBOAT_SCOPE includes. */
 export function isInScope(container: ContainerFacts, { settings: { scope }, project }: PlanInput): boolean {
   if (scope.kind === 'all') return true;
   if (scope.kind === 'project') return container.project === project;
   return scope.names.includes(container.project);
 }
 
-/** Reads the labels of containers and puts those of one service together, in the order of container names. */
+/** Parses the labels of containers and groups the containers by service, in the order of their names. */
 export function groupByService(containers: readonly ContainerFacts[], ownProject: string): Service[] {
   const groups = new Map<string, Service>();
   for (const container of containers.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -63,14 +63,14 @@ export function groupByService(containers: readonly ContainerFacts[], ownProject
     groups.set(key, group);
   }
   for (const group of groups.values()) {
-    // A stopped container beside a running one is what a recreation or a scaling down left behind.
+    // A stopped container of a service with running ones is left over from a recreation or from scaling down.
     const running = group.containers.filter(({ container }) => container.running);
     if (running.length > 0) group.containers = running;
   }
   return [...groups.values()];
 }
 
-/** The first part of each service's source names: unique in its project unless `lifeboat.name` says otherwise. */
+/** Returns the first part of each service's source names, unique in its project unless `lifeboat.name` sets it. */
 export function serviceSlugs(services: readonly Service[]): Map<Service, string> {
   const projects = uniqueSlugs(services.map(({ project }) => project).filter((project) => project !== ''));
   const result = new Map<Service, string>();
@@ -86,7 +86,7 @@ export function serviceSlugs(services: readonly Service[]): Map<Service, string>
   return result;
 }
 
-/** True if the container asks to be backed up, be it in a way that cannot be read. */
+/** Returns true if the container asks for a backup, even with an invalid value. */
 export function asks({ mistakes, values }: Asked): boolean {
   const parents: readonly string[] = ['lifeboat.postgres', 'lifeboat.volumes'];
   return (

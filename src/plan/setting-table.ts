@@ -12,7 +12,7 @@ import { parseZone } from './values/zone.ts';
 const PROJECT_NAME = /^[a-z0-9][a-z0-9_-]*$/;
 const PROJECT_FORM = 'write the Compose project as docker compose ls shows it: lower-case letters, digits, - and _';
 
-/** Which Compose projects are searched for labelled containers. */
+/** The Compose projects whose labelled containers count. */
 export type Scope = { kind: 'project' } | { kind: 'all' } | { kind: 'projects'; names: readonly string[] };
 
 function parseScope(value: string): Parsed<Scope> {
@@ -26,10 +26,10 @@ function parseScope(value: string): Parsed<Scope> {
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
 
-/** A row for a setting that a later version reads. Not ignored: an operator who sets a key must not get clear text. */
+/** A setting of a later version. Using it is a mistake: an operator who sets a key must not get unencrypted backups. */
 const planned = (form: string, doc: string) => ({ parse: text, form, doc, planned: true }) as const;
 
-/** Every setting. docs/settings.md is made from this table; each can also be given as NAME_FILE. */
+/** Every setting. docs/settings.md is generated from this table. Each setting also has a NAME_FILE form. */
 export const SETTINGS = {
   LIFEBOAT_SCHEDULE: {
     parse: parseSchedule,

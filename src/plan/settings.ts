@@ -7,33 +7,33 @@ import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
 
-/** What the operator decided, checked and typed. */
+/** The settings of the operator, validated and typed. */
 export interface Settings {
   /** five-field cron expression or @alias, valid */
   readonly schedule: string;
   readonly keep: KeepPolicy;
-  /** 0 to 1: a source that lost more than that of its last good run is flagged */
+  /** 0 to 1: a larger drop since the last good run is reported */
   readonly fall: number;
-  /** absolute path without a slash at its end, or `s3://…` as it was given */
+  /** absolute path without a trailing slash, or `s3://…` as written */
   readonly destination: string;
-  /** further places for the same repository, in the order in which they were given */
+  /** further places for the same repository, in the order of the setting */
   readonly copies: readonly CopyLocation[];
-  /** the key for S3, where it is given outright; otherwise the SDK looks for one */
+  /** the S3 key; absent: the AWS SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
-  /** empty: backups are stored in the clear */
+  /** empty: backups are not encrypted */
   readonly keys: SealKeys;
-  /** the first signs, all verify; absent: nothing is signed, and no signature is looked at */
+  /** the first signs, all verify; absent: nothing is signed or verified */
   readonly signingKeys?: readonly string[];
   readonly scope: Scope;
-  /** name to use when the agent's own Compose project cannot be told */
+  /** name to use if the agent's own Compose project is unknown */
   readonly project?: string;
   /** at most one of `healthchecksUrl` and `healthchecksPingKey` is set */
   readonly healthchecksUrl?: string;
   readonly healthchecksPingKey?: string;
   /** absent: `<project>-backup` */
   readonly healthchecksSlug?: string;
-  /** base of slug addresses, without a slash at its end */
+  /** base of slug addresses, without a trailing slash */
   readonly healthchecksBase: string;
   readonly slackWebhookUrl?: string;
   readonly webhookUrl?: string;
@@ -41,14 +41,14 @@ export interface Settings {
   readonly stallTimeoutMs: number;
   readonly pgUser?: string;
   readonly pgPassword?: string;
-  /** for single sources, each once */
+  /** at most one for each source */
   readonly pgCredentials: readonly SourceCredentials[];
   readonly logLevel: LogLevel;
   /** IANA name */
   readonly timeZone: string;
 }
 
-/** Variables that the SDK and Node read by themselves: where to look for a key, and proxies. Helpers must have them too. */
+/** Variables that the AWS SDK and Node read directly: the location of keys, and proxies. Helpers need them too. */
 export const AWS_ENVIRONMENT = [
   'AWS_PROFILE',
   'AWS_CONFIG_FILE',
@@ -74,14 +74,14 @@ function isOurs(name: string): boolean {
   return /^LIFEBOAT_/i.test(name);
 }
 
-/** The row a variable belongs to, and whether it names a file that holds the value. */
+/** Returns the row of a variable, and whether the variable names a file that holds the value. */
 function rowOfVariable(name: string): { row: string; file: boolean } | undefined {
   if (Object.hasOwn(SETTINGS, name)) return { row: name, file: false };
   const row = name.replace(/_FILE$/, '');
   return row !== name && Object.hasOwn(SETTINGS, row) ? { row, file: true } : undefined;
 }
 
-/** `LIFEBOAT_PGPASWORD_FILE` is a misspelt file form. */
+/** Returns the mistake of an unknown variable, with a suggestion. `LIFEBOAT_PGPASWORD_FILE` is a misspelt file form. */
 function unknownVariable(name: string): Mistake {
   const stem = name.replace(/_FILE$/i, '');
   const found = unknownKey('setting', SETTINGS, stem);
@@ -89,7 +89,7 @@ function unknownVariable(name: string): Mistake {
   return mistake(name, 'unknown', `unknown setting ${name.slice(0, 80)}`, hint);
 }
 
-/** Collects the text of each setting. Empty variables count as not set: Compose passes `${NAME:-}` as one. */
+/** Collects the text of each setting. Empty variables count as not set, because Compose passes `${NAME:-}` as an empty one. */
 function gather(
   env: Readonly<Record<string, string | undefined>>,
   readFile: (path: string) => string,
@@ -115,7 +115,7 @@ function gather(
   return { given, mistakes };
 }
 
-/** The path is not told: a secret that was put in the file form by mistake would show. */
+/** Reads the file of a setting. Messages do not contain the path: it may be a secret that was set as NAME_FILE by mistake. */
 function readValue(name: string, path: string, readFile: (path: string) => string): string | Mistake {
   let content: string;
   try {
@@ -130,9 +130,11 @@ function readValue(name: string, path: string, readFile: (path: string) => strin
 }
 
 /**
- * Reads the settings from environment variables and from the files that NAME_FILE variables name. `readFile` returns a
- * file's text or throws. Tells all mistakes at once: throws SETTING_UNKNOWN if all are unknown names, else
- * SETTING_INVALID. No value of a secret and no value of an unknown name is in the message.
+ * Parses the settings from environment variables and from the files that NAME_FILE variables name.
+ *
+ * @param readFile returns the text of a file, or throws
+ * @throws SETTING_UNKNOWN if all mistakes are unknown names, otherwise SETTING_INVALID. The message lists all mistakes, and contains
+ *   no value of a secret or of an unknown name
  */
 export function parseSettings(
   env: Readonly<Record<string, string | undefined>>,
@@ -153,7 +155,7 @@ export function parseSettings(
     mistakes.push(mistake('LIFEBOAT_AGE_RECIPIENTS', 'invalid', message, hint));
   }
   if (read.values.LIFEBOAT_ENCRYPTION === 'none' && encryptionOf(keysOf(read.values)) !== undefined) {
-    const message = 'LIFEBOAT_ENCRYPTION is none, and a key to encrypt with is set';
+    const message = 'LIFEBOAT_ENCRYPTION is none, but a key to encrypt with is set';
     mistakes.push(mistake('LIFEBOAT_ENCRYPTION', 'invalid', message, 'remove one of them'));
   }
   const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
@@ -228,7 +230,7 @@ function withoutUndefined<T extends object>(object: T): Defined<T> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Defined<T>;
 }
 
-/** The values that must never show: the caller registers them for redaction before anything is logged. */
+/** Returns the secret values. The caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
   const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
     settings;

@@ -31,8 +31,8 @@ const POLL_MS = 250;
 
 /**
  * Finds the running containers that use data, without the agent itself. They use a database if they name its service in `depends_on`,
- * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included in both cases. A
- * paused container is not stopped, because it would start unpaused.
+ * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included if they have to do
+ * with the data, see {@link concerns}. A paused container is not stopped, because it would start unpaused.
  *
  * @returns `using`: containers to stop; `kept`: those that must not be stopped, with the reason
  * @throws TREE_TARGET_REFUSED if a paused container has the volume mounted writable; ENGINE_*
@@ -70,7 +70,32 @@ function uses(container: ContainerFacts, target: PlannedSource, project: string)
   if (target.kind === 'volume' && mountsIt(container, target)) return true;
   if (container.project !== project || container.id === target.containerId) return false;
   const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
-  return labelled || (target.kind === 'postgres' && dependencies(container).includes(target.service));
+  if (target.kind === 'postgres' && dependencies(container).includes(target.service)) return true;
+  return labelled && concerns(container, target);
+}
+
+/**
+ * Returns whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service.
+ * A database counts only if a variable or an argument of the container names the database's service.
+ */
+export function concerns(
+  { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,
+  target: PlannedSource,
+): boolean {
+  if (target.kind === 'volume') {
+    const { mount } = target;
+    return mounts.some(
+      ({ type, name, source }) => type === mount.type && (name ?? source) === (mount.name ?? mount.source),
+    );
+  }
+  const hosts = [target.service, target.containerName].filter((host) => host !== '');
+  return [...Object.values(env), ...command].some((text) => hosts.some((host) => namesHost(text, host)));
+}
+
+/** Returns true for `db`, `db:5432`, `postgres://app@db/shop`, `host=db`; not for `dbname` or `/var/db`. */
+function namesHost(text: string, host: string): boolean {
+  const isPath = text.startsWith('/');
+  return !isPath && text.split(/[^\w.-]+/).includes(host);
 }
 
 /** Returns whether a container can write to the volume of a source. */

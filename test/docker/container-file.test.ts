@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
-import { readContainerFile } from '../../src/docker/container-file.ts';
+import { kindInContainer, readContainerFile } from '../../src/docker/container-file.ts';
 
 /** One member of a tar archive. */
 function member(name: string, type: string, content: string | Buffer = '', link = '', size?: number): Buffer {
@@ -49,6 +49,20 @@ test('has nothing for what is not there or no plain file', async () => {
   expect(await read({})).toBeUndefined();
   for (const type of ['5', '6', '3', '1'])
     expect(await read({ '/run/secrets/pw': member('pw', type) })).toBeUndefined();
+});
+test('tells a directory, a file, and anything else apart', async () => {
+  const files = {
+    '/data': member('data/', '5'),
+    '/etc/localtime': member('localtime', '2', '', '../usr/zone'),
+    '/usr/zone': member('zone', '0', 'TZif2'),
+    '/dev/null': member('null', '3'),
+    // The archive of a socket is empty.
+    '/run/bus': Buffer.alloc(1024),
+  };
+  const kinds = Object.keys(files).map((path) => kindInContainer(engineWith(files), 'x', path));
+  expect(await Promise.all(kinds)).toEqual(['directory', 'file', 'file', 'other', 'other']);
+  expect(await kindInContainer(engineWith(files), 'x', '/gone')).toBeUndefined();
+  expect(await read({ '/run/secrets/pw': Buffer.alloc(1024) })).toBeUndefined();
 });
 test('refuses what is too large or cut short', async () => {
   await expect(read({ '/run/secrets/pw': member('pw', '0', '', '', 2000) })).rejects.toThrow(/larger than/);

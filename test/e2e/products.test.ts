@@ -10,7 +10,10 @@ interface PlanView {
 }
 
 interface Shown {
-  sources: Record<string, { status: string; files: number; bytes: number; warnings: string[] }>;
+  sources: Record<
+    string,
+    { status: string; files: number; bytes: number; warnings: string[]; databases?: { name: string }[] }
+  >;
 }
 
 /**
@@ -42,6 +45,12 @@ describe('the Compose files of real products', () => {
       ),
       worker: holder(['./media:/app/media', 'uploads:/app/uploads'], label),
       beat: holder([], label),
+      // Starts its server when somebody says so.
+      late: postgres(17, {
+        entrypoint: ['sh', '-c', 'until [ -e /tmp/go ]; do sleep 0.1; done; exec docker-entrypoint.sh postgres'],
+        healthcheck: { disable: true },
+        profiles: ['late'],
+      }),
       cache: holder(['cache-data:/data'], { 'lifeboat.volumes': 'cache-data' }),
     },
     volumes: { uploads: {}, empty: {}, 'cache-data': { name: named } },
@@ -62,13 +71,17 @@ describe('the Compose files of real products', () => {
     await stack.write(options);
     await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280');
     await stack.exec('web', ['sh', '-c', 'echo one >/uploads/one']);
+    // As a restore names what it puts aside; the spool that remembers it is gone.
+    await stack.psql('CREATE DATABASE postgres__before_4f1c9a');
     await stack.exec('cache', ['sh', '-c', 'mkdir /data/appendonlydir && echo x >/data/appendonlydir/a.aof']);
   });
 
   afterAll(() => stack?.destroy());
 
   it('plan says beforehand what is left out, shared, and copied from under a server', async () => {
-    const { sources, problems, notes } = await stack.json<PlanView>('plan');
+    const { stdout, code } = await stack.lifeboat('plan', '--json');
+    const { sources, problems, notes } = JSON.parse(stdout) as PlanView;
+    expect(code).toBe(0);
     const text = notes.map(({ subject, message }) => `${subject}: ${message}`).join('\n');
     expect(sources.map(({ name }) => name)).toEqual(
       [
@@ -100,7 +113,7 @@ describe('the Compose files of real products', () => {
     expect(text).toMatch(/^web\.empty: holds no files/m);
     expect(text).toMatch(/^web\.uploads: uploads is shared with worker and stored once/m);
     expect(text).toMatch(/^beat: /m);
-    expect((await stack.lifeboat('plan')).code).toBe(0);
+    expect(text).toMatch(/^db\.postgres: database postgres__before_4f1c9a is not backed up/m);
   });
 
   it('a run succeeds, and the configuration does not grow with the backups', async () => {
@@ -115,6 +128,8 @@ describe('the Compose files of real products', () => {
       expect(sources[`cache.${named}`]!.warnings.join()).toContain('lifeboat.stop');
       expect(sources['web.empty']!.files).toBe(0);
       expect(sources['db.cluster']!.files).toBe(0);
+      expect(sources['db.postgres']!.warnings.join()).toContain('postgres__before_4f1c9a');
+      expect(sources['db.postgres']!.databases!.map(({ name }) => name)).toEqual(['postgres']);
     }
     // The Compose file, nginx.conf and token.txt; acme.json is a source of its own.
     expect(sizes).toEqual([3, 3]);
@@ -127,6 +142,14 @@ describe('the Compose files of real products', () => {
     const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
     expect(inPlace.code).toBe(1);
     expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--to-directory/s);
+  });
+
+  it('what has just started and does not answer is not ready yet', async () => {
+    await stack.compose('--profile', 'late', 'up', '--detach', '--no-deps', 'late');
+    const { stdout, code } = await stack.lifeboat('plan');
+    expect(stdout).toMatch(/late\.postgres: is not ready yet/);
+    expect(code, stdout).toBe(0);
+    await stack.compose('--profile', 'late', 'rm', '--stop', '--force', '--volumes', 'late');
   });
 
   describe('plan says what the next run would fail with', () => {
@@ -150,34 +173,33 @@ describe('the Compose files of real products', () => {
       return { code, found: problems.map(({ code: why, subject }) => `${why} ${subject}`).sort() };
     };
 
-    it('lost keys', async () => {
+    it('lost keys, and a copy that is not mounted', async () => {
       const run = await lifeboat(keys, 'backup', 'web.media');
       expect(run.code, run.stderr).toBe(0);
       expect(await errors(keys)).toEqual({ code: 0, found: [] });
-      const { LIFEBOAT_COPY } = keys;
-      expect(await errors({ LIFEBOAT_COPY })).toEqual({
-        ...{ code: 3, found: ['KEY_MISSING LIFEBOAT_ENCRYPTION', 'SIGNATURE_KEY LIFEBOAT_SIGNING_KEY'] },
+      expect(await errors({ LIFEBOAT_COPY: '/nowhere' })).toEqual({
+        code: 3,
+        found: [
+          'DEST_NOT_MOUNTED LIFEBOAT_COPY',
+          'KEY_MISSING LIFEBOAT_ENCRYPTION',
+          'SIGNATURE_KEY LIFEBOAT_SIGNING_KEY',
+        ],
       });
     });
 
-    it('a copy that is not mounted, or was emptied', async () => {
-      expect(await errors({ ...keys, LIFEBOAT_COPY: '/nowhere' })).toEqual({
-        ...{ code: 3, found: ['DEST_NOT_MOUNTED LIFEBOAT_COPY'] },
-      });
-      await stack.exec('lifeboat', ['sh', '-c', 'mkdir /restored/away && mv /copy/* /restored/away/']);
-      expect(await errors(keys)).toEqual({ code: 3, found: ['DEST_FOREIGN LIFEBOAT_COPY'] });
-      await stack.exec('lifeboat', ['sh', '-c', 'mv /restored/away/* /copy/']);
-    });
-
-    it('a source that is gone, and a volume that was emptied', async () => {
+    it('a source that is gone, a volume and a copy that were emptied', async () => {
       await stack.exec('web', ['rm', '/uploads/one']);
       await stack.compose('rm', '--stop', '--force', 'cache');
+      await stack.exec('lifeboat', ['sh', '-c', 'mkdir /restored/away && mv /copy/* /restored/away/']);
       expect(await errors(keys)).toEqual({
-        ...{
-          code: 3,
-          found: [expect.stringMatching(/^SOURCE_VANISHED cache\./), expect.stringMatching(/^TREE_EMPTY /)],
-        },
+        code: 3,
+        found: [
+          'DEST_FOREIGN LIFEBOAT_COPY',
+          expect.stringMatching(/^SOURCE_VANISHED cache\./),
+          expect.stringMatching(/^TREE_EMPTY /),
+        ],
       });
+      await stack.exec('lifeboat', ['sh', '-c', 'mv /restored/away/* /copy/']);
     });
 
     it('an emptied destination', async () => {

@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { asFound, type Present, refreshKept } from '../../src/kept/databases.ts';
+import { asFound, keptDatabases, type Present, refreshKept } from '../../src/kept/databases.ts';
 import { listKeptRestores } from '../../src/kept/list.ts';
 import type { PostgresSource } from '../../src/plan/model.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
+import { workingName } from '../../src/sources/postgres/load/swap.ts';
 import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 
 const one: Rollback = {
@@ -91,4 +92,32 @@ test('status queries each server once, shows records of servers that do not answ
   expect(await state.rollbacks()).toHaveLength(4);
   await state.saveRollbacks([]);
   expect(await listKeptRestores({ state, plan }, unreachable, unreachable)).toEqual([]);
+});
+
+test('put-aside databases are recognised by their names where no restore is remembered', async () => {
+  const long = 'ä'.repeat(31);
+  const cut = workingName(long, 'before', '4f1c9a');
+  const listed = [
+    'app',
+    'app__before_00ab12',
+    'app__restoring_4f1c9a',
+    long,
+    cut,
+    'gone__before_4f1c9a',
+    'app__before_me',
+  ];
+  const kept = async () =>
+    (
+      await keptDatabases(
+        state,
+        'db.postgres',
+        listed.map((name) => ({ name })),
+      )
+    ).map(brief);
+  const brief = ({ name, forgotten }: { name: string; forgotten?: true }) => [name, forgotten ?? false];
+  // What a restore replaced may be all that is left of a database: without that database it is backed up.
+  const found = ['app__restoring_4f1c9a', cut].map((name) => [name, true]);
+  expect(await kept()).toEqual([['app__before_00ab12', true], ...found]);
+  await state.saveRollbacks([one]);
+  expect(await kept()).toEqual([['app__before_00ab12', false], ...found]);
 });

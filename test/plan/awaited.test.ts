@@ -23,7 +23,7 @@ function awaited(container: Partial<ContainerFacts>, agent: ContainerLife | unde
   return awaitedContainers({ containers: [facts], project: 'shop', settings, configFiles: false }, agent, now);
 }
 
-/** The host was down from 100 s to 20 s ago. */
+/** The host was down between 100 s and 20 s ago. */
 const booted = life({ state: 'running', startedAt: ago(20), finishedAt: ago(100) });
 const steady = life({ state: 'running', startedAt: ago(long), finishedAt: ago(long) });
 const fresh = life({ state: 'running', startedAt: ago(10), createdAt: ago(12) });
@@ -55,7 +55,7 @@ test.each<[string, Partial<ContainerLife>, ContainerLife, boolean]>([
   expect(awaited({ life: life(container) }, agent)).toEqual(expected ? ['shop-db-1'] : []);
 });
 
-test('only those that ask to be backed up are waited for, and that are in scope', () => {
+test('a run waits only for labelled containers in scope', () => {
   const gone = { life: life({ finishedAt: ago(103) }) };
   expect(awaited({ ...gone, labels: {} }, booted)).toEqual([]);
   expect(awaited({ ...gone, project: 'blog' }, booted)).toEqual([]);

@@ -25,7 +25,7 @@ const tables = {
   ]),
 };
 
-describe('the reference pages show the tables of the code (UPDATE_DOCS=1 writes them anew)', () => {
+describe('the reference pages show the tables of the code (UPDATE_DOCS=1 rewrites them)', () => {
   test.each(Object.entries(tables))('%s', (name, expected) => {
     const file = new URL(`../../docs/${name}`, import.meta.url);
     const page = readFileSync(file, 'utf8');

@@ -62,7 +62,7 @@ const good = fc.constantFrom(
 );
 const value = fc.oneof(good, hostile, fc.string({ maxLength: 20 }));
 
-/** A key that exists, one that nearly does, or anything. */
+/** An existing key, a similar one, or any text. */
 function keysLike(names: readonly string[], prefix: string): fc.Arbitrary<string> {
   const known = fc.constantFrom(...names);
   const misspelt = fc.tuple(known, fc.nat(40), fc.string({ maxLength: 1 })).map(([name, at, extra]) => {
@@ -111,10 +111,10 @@ const input: fc.Arbitrary<PlanInput> = fc.record({
 const SOURCE_NAME = /^(config|([a-z0-9][a-z0-9_-]{0,62}\.){1,2}[a-z0-9][a-z0-9_-]{0,62})$/;
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/u;
 
-/** Tests that labels, containers and settings of any kind come to a plan or to mistakes that are told: `numRuns` of each. */
+/** Tests that any labels, containers and settings lead to a plan or to reported mistakes, with `numRuns` of each. */
 export function fuzz(numRuns: number): void {
   describe('whatever the containers are', () => {
-    test('the plan has safe, unique names and legible problems', () => {
+    test('the plan has safe, unique names and readable problems', () => {
       fc.assert(
         fc.property(input, (given) => {
           const plan = buildPlan(given);
@@ -133,7 +133,7 @@ export function fuzz(numRuns: number): void {
       );
     });
 
-    test('no label is lost: it has a value, or a mistake that names it', () => {
+    test('each label has a value, or a mistake that names it', () => {
       fc.assert(
         fc.property(labels, labels, (own, inherited) => {
           const given = ownLabels(own, inherited);
@@ -176,7 +176,7 @@ export function fuzz(numRuns: number): void {
     const names = Object.keys(SETTINGS).flatMap((each) => [each, `${each}_FILE`]);
     const environment = fc.dictionary(keysLike(names, 'LIFEBOAT_'), value, { maxKeys: 8 });
 
-    test('settings are valid, or every mistake is told in one error', () => {
+    test('settings are valid, or one error reports every mistake', () => {
       fc.assert(
         fc.property(environment, (env) => {
           let message = '';

@@ -5,7 +5,7 @@ import { planText, SEPARATOR } from './golden.ts';
 const directory = new URL('../golden/labels/', import.meta.url);
 const files = readdirSync(directory).filter((name) => name.endsWith('.txt'));
 
-describe('labels and what comes of them (UPDATE_GOLDEN=1 writes the second halves anew)', () => {
+describe('labels and the plans that follow from them (UPDATE_GOLDEN=1 rewrites the second halves)', () => {
   test('there are many', () => expect(files.length).toBeGreaterThanOrEqual(40));
 
   test.each(files)('%s', (name) => {

@@ -4,7 +4,7 @@ import { formatKeep } from '../../src/plan/retention.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 
 /**
- * The compact form of test/golden/labels: what is there, a line of dashes, and the plan that must come of it.
+ * Reads the compact form of test/golden/labels: the input, a line of dashes, and the expected plan.
  *
  *     # comment
  *     set LIFEBOAT_SCOPE all          a setting; `project NAME` names the agent's project (shop if not given)
@@ -75,7 +75,7 @@ function readDetail(into: ContainerFacts, line: string): void {
   else if (word === 'command') into.command = rest!.split(' ');
   else if (word === 'env') Object.assign(into.env, Object.fromEntries([assignment(rest!)]));
   else if (word === 'image') {
-    // An inherited label is on the container as well, unless the container has its own value.
+    // A container has the labels of its image, unless it sets its own values.
     const [key, value] = assignment(rest!);
     into.imageLabels[key] = value;
     into.labels[key] ??= value;
@@ -110,7 +110,7 @@ function readFacts(text: string): Facts {
   return facts;
 }
 
-/** The plan that the first half of a golden file asks for, as the text of its second half. */
+/** Builds the plan for the first half of a golden file, as the text of its second half. */
 export function planText(input: string): string {
   const { settings, ...facts } = readFacts(input);
   const readFile = () => {
@@ -134,7 +134,7 @@ function formatPlan(plan: Plan, { settings }: PlanInput): string {
   return lines.join('\n');
 }
 
-/** What is not the default. */
+/** Lists the properties of a source that are not the default. */
 function details(source: PlannedSource, settings: PlanInput['settings']): string[] {
   const lines: string[] = [];
   const list = (name: string, values: readonly string[] | undefined) => {

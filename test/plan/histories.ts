@@ -1,7 +1,7 @@
 import type { KeepRule, KeepSnapshot } from '../../src/plan/keep.ts';
 import type { KeepPolicy } from '../../src/plan/model.ts';
 
-/** Made-up histories of snapshots, and what has to be kept of them, worked out another way than the product does. */
+/** Generated histories of snapshots, and what has to be kept of them by a calculation that is independent of the product. */
 
 export const ZONES = ['Europe/Berlin', 'America/New_York', 'Australia/Lord_Howe', 'Pacific/Apia'];
 
@@ -16,7 +16,7 @@ export interface History {
   rules: Map<string, KeepRule>;
 }
 
-/** The same numbers for the same seed (mulberry32). */
+/** Returns the same numbers for the same seed (mulberry32). */
 export function numbers(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -34,14 +34,14 @@ export function makeHistory(seed: number): History {
   const zone = ZONES[below(ZONES.length)] as string;
   const names = ['db.postgres', 'web.media', 'config'].slice(0, 1 + below(3));
   const step = [HOUR, 6 * HOUR, DAY, DAY, 7 * DAY, 31 * DAY][below(6)] as number;
-  // Late March, October and December have the days on which clocks and years change.
+  // Clocks and years change in late March, October and December.
   let time = Date.UTC(2011 + below(20), [2, 9, 11, below(12)][below(4)] as number, 1 + below(31), below(24));
   const snapshots: KeepSnapshot[] = [];
   const count = below(36);
   const failingSince = chance(0.2) ? below(count + 1) : count;
   for (let i = 0; i < count; i++) {
     time += chance(0.1) ? below(60) * DAY : Math.round(step * (0.5 + random()));
-    // A clock that was a year off for one run.
+    // The clock was wrong by a year in one run.
     const start = chance(0.02) ? time + (chance(0.5) ? YEAR : -YEAR) : time;
     const sources: Record<string, KeepSnapshot['sources'][string]> = {};
     for (const name of names) {
@@ -76,7 +76,7 @@ function makePolicy(below: (n: number) => number): KeepPolicy {
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
-/** Day, week (by its Monday), month and year, as numbers that grow with time. */
+/** Returns day, week (by its Monday), month and year as numbers that grow with time. */
 function calendar(zone: string, time: number): [day: number, week: number, month: number, year: number] {
   let format = formats.get(zone);
   if (!format) {
@@ -90,7 +90,7 @@ function calendar(zone: string, time: number): [day: number, week: number, month
   return [day, week, year * 12 + month, year];
 }
 
-/** Ids of what has to be kept, straight from the definitions. */
+/** Returns the ids of the snapshots that have to be kept, directly from the definitions. */
 export function oracle({ zone, now, snapshots: all, rules }: History): Set<string> {
   const kept = new Set(all.filter(({ pinned }) => pinned !== undefined).map(({ id }) => id));
   const snapshots = all.filter(({ start }) => start <= now + 600_000);

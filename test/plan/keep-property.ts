@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { decideKept } from '../../src/plan/keep.ts';
 import { makeHistory, oracle } from './histories.ts';
 
-/** Holds the decisions on one made-up history against the oracle and against what must never happen. */
+/** Compares the decisions on one generated history with the oracle, and checks what must never happen. */
 export function checkHistory(seed: number): void {
   const history = makeHistory(seed);
   const { snapshots, rules, zone, now } = history;
@@ -18,7 +18,7 @@ export function checkHistory(seed: number): void {
     const has = staying.some(({ sources }) => sources[name]?.status === 'ok');
     if (had !== has) expect.fail(`history ${seed}: no good snapshot of ${name} is left`);
   }
-  // A second look at what stayed takes nothing more.
+  // A second decision on the rest removes nothing more.
   const again = decideKept(staying, rules, { zone, now });
   if (again.some(({ keep }) => !keep)) expect.fail(`history ${seed}: a second prune removes more`);
 }

@@ -6,7 +6,7 @@ import { checkClock } from '../../src/plan/values/clock.ts';
 import { checkHistory } from './keep-property.ts';
 
 const DB = 'db.postgres';
-/** Everything is more than a day old by then. */
+/** A time at which everything is more than a day old. */
 const LATER = Date.parse('2027-02-01T00:00:00Z');
 const policy = (text: string) => (parseKeep(text) as { value: KeepPolicy }).value;
 
@@ -23,7 +23,7 @@ function snap(time: string, over: Partial<KeepSnapshot> = {}): KeepSnapshot {
   };
 }
 
-/** Each kept snapshot of {@link DB} with its reasons. */
+/** Returns each kept snapshot of {@link DB} with its reasons. */
 function reasons(
   snapshots: KeepSnapshot[],
   keep: string | undefined,
@@ -34,8 +34,8 @@ function reasons(
   return Object.fromEntries(kept.map(({ id, always, sources }) => [id, [...always, ...(sources[DB] ?? [])]]));
 }
 
-describe('what is kept', () => {
-  test('the newest of each day that has one, by the clocks of the zone, with its reason', () => {
+describe('retention', () => {
+  test('keeps the newest snapshot of each day that has one, in the time zone, with its reason', () => {
     const nights = ['2026-11-18T22:30:00Z', '2026-11-18T23:30:00Z', '2026-11-19T22:00:00Z', '2026-11-19T22:30:00Z'];
     const snapshots = nights.map((time) => snap(time));
     expect(reasons(snapshots, '2d', { zone: 'Europe/Berlin' })).toEqual({
@@ -45,7 +45,7 @@ describe('what is kept', () => {
     expect(Object.keys(reasons(snapshots, '2d'))).toEqual(['2026-11-18T23:30:00Z', '2026-11-19T22:30:00Z']);
   });
 
-  test('weeks are those of ISO: the first of January may be in the last week of the old year', () => {
+  test('counts ISO weeks: the first of January may be in the last week of the old year', () => {
     const days = ['2026-12-31T03:00:00Z', '2027-01-03T03:00:00Z', '2027-01-04T03:00:00Z'];
     const snapshots = days.map((time) => snap(time));
     expect(reasons(snapshots, '5w')).toEqual({
@@ -54,7 +54,7 @@ describe('what is kept', () => {
     });
   });
 
-  test('last, months, years, and hours back from the newest', () => {
+  test('counts the last ones, months, years, and hours back from the newest', () => {
     const snapshots = ['2025-12-31T03:00:00Z', '2026-10-30T03:00:00Z', '2026-11-01T03:00:00Z', '2026-11-02T03:00:00Z'];
     expect(
       reasons(
@@ -69,7 +69,7 @@ describe('what is kept', () => {
     });
   });
 
-  test('failed entries count for nothing, and nothing goes by age alone', () => {
+  test('ignores failed entries, and removes nothing by age alone', () => {
     const failed = { sources: { [DB]: { status: 'failed' as const } } };
     const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 11 ? failed : {}));
     expect(reasons(days, '2d')).toMatchObject({
@@ -80,13 +80,13 @@ describe('what is kept', () => {
     expect(Object.keys(reasons(days, '2d'))).toHaveLength(3);
   });
 
-  test('a source whose last run failed keeps everything; one that is gone for good its newest', () => {
+  test('keeps everything of a source whose last run failed, and the newest of one that is gone for good', () => {
     const days = [10, 11, 12].map((day) => snap(`2026-11-${day}T03:00:00Z`));
     expect(Object.keys(reasons(days, '1d', { hold: 'failed last' }))).toHaveLength(3);
     expect(reasons(days, undefined)).toEqual({ '2026-11-12T03:00:00Z': [`newest good of ${DB}`] });
   });
 
-  test('of each database the newest snapshot that holds it stays, and those that its policy wants', () => {
+  test('keeps the newest snapshot of each database, and those that its policy keeps', () => {
     const server = (day: number, stored: string[], missing: string[] = []) =>
       snap(`2026-11-${day}T03:00:00Z`, {
         sources: { [DB]: { status: missing.length > 0 ? 'partial' : 'ok', databases: { stored, missing } } },
@@ -94,13 +94,13 @@ describe('what is kept', () => {
     const kept = (...days: KeepSnapshot[]) => Object.keys(reasons(days, '1d')).map((id) => id.slice(8, 10));
     const whole = server(10, ['app', 'blog']);
     const withoutBlog = [13, 14, 15].map((day) => server(day, ['app'], ['blog']));
-    // Of the 12th `blog` alone is wanted: the newest that has everything is older.
+    // Only `blog` needs the 12th: the newest snapshot with all databases is older.
     expect(kept(whole, server(11, ['blog'], ['app']), server(12, ['blog'], ['app']), ...withoutBlog)).toEqual([
       '10',
       '12',
       '15',
     ]);
-    // One that was dropped is not waited for.
+    // A dropped database needs no snapshot.
     expect(kept(whole, server(11, ['blog'], ['app']), server(12, ['app']), server(13, ['app']))).toEqual(['13']);
     expect(reasons([server(12, ['blog'], ['app']), ...withoutBlog], '1d')['2026-11-12T03:00:00Z']).toEqual([
       `newest of ${DB} with database blog`,
@@ -108,7 +108,7 @@ describe('what is kept', () => {
     ]);
   });
 
-  test('a snapshot goes when none of its sources wants it', () => {
+  test('removes a snapshot that no source needs', () => {
     const both = { sources: { [DB]: { status: 'ok' as const }, config: { status: 'ok' as const } } };
     const days = [10, 11, 12].map((day) => snap(`2026-11-${day}T03:00:00Z`, both));
     const rules = new Map([
@@ -120,7 +120,7 @@ describe('what is kept', () => {
     expect(decisions[1]?.sources).toEqual({ [DB]: [], config: ['daily 2026-11-11'] });
   });
 
-  test('the newest partial one does not replace the newest good one', () => {
+  test('keeps the newest good snapshot although a newer one is partial', () => {
     const partial = snap('2026-11-12T03:00:00Z', { sources: { [DB]: { status: 'partial' } } });
     expect(reasons([snap('2026-11-10T03:00:00Z'), partial], 'last 1')).toEqual({
       '2026-11-10T03:00:00Z': [`newest good of ${DB}`, 'last 1'],
@@ -128,13 +128,13 @@ describe('what is kept', () => {
     });
   });
 
-  test('days that were stored in part push out none that were whole', () => {
+  test('does not let days with partial snapshots displace days with whole ones', () => {
     const partial = { sources: { [DB]: { status: 'partial' as const } } };
     const days = [10, 11, 12, 13, 14, 15].map((day) => snap(`2026-11-${day}T03:00:00Z`, day > 12 ? partial : {}));
     expect(Object.keys(reasons(days, '2d'))).toEqual([11, 12, 14, 15].map((day) => `2026-11-${day}T03:00:00Z`));
   });
 
-  test('a safety snapshot is kept by its pin, and without one as long as there is nothing newer', () => {
+  test('keeps a safety snapshot that is pinned, or until there is a newer snapshot', () => {
     const regular = snap('2026-11-10T03:00:00Z');
     const safety = snap('2026-11-11T03:00:00Z', { safety: true });
     expect(reasons([regular, safety], '1d')).toEqual({
@@ -147,7 +147,7 @@ describe('what is kept', () => {
     expect(reasons([regular, pinned, newer], '1d')[safety.id]).toEqual(['pinned: before restore x']);
   });
 
-  test('what was there before a fall stays until somebody accepts that', () => {
+  test('keeps the snapshot before a fall until the fall is accepted', () => {
     const before = snap('2026-11-10T03:00:00Z');
     const after = snap('2026-11-11T03:00:00Z', { sources: { [DB]: { status: 'ok', fellSince: before.id } } });
     const newer = snap('2026-11-12T03:00:00Z');
@@ -160,13 +160,13 @@ describe('what is kept', () => {
     expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end }))).toEqual([newer.id]);
   });
 
-  test('nothing goes within a day of its making', () => {
+  test('removes nothing that is less than a day old', () => {
     const hours = ['2026-11-10T03:00:00Z', '2026-11-10T04:00:00Z', '2026-11-10T05:00:00Z'].map((time) => snap(time));
     const rules = new Map([[DB, { policy: policy('1d') }]]);
     const now = Date.parse('2026-11-11T03:30:00Z');
     const decisions = decideKept(hours, rules, { zone: 'UTC', now });
     expect(decisions.map(({ keep, always }) => [keep, ...always])).toEqual([
-      // It is more than a day old by its date, and the oldest that is.
+      // The oldest snapshot that is more than a day old by its date.
       [true, 'no newer one is a day old'],
       [true, 'less than a day old'],
       [true, 'less than a day old'],
@@ -175,7 +175,7 @@ describe('what is kept', () => {
     expect(later.map(({ keep }) => keep)).toEqual([false, true, true]);
   });
 
-  test('a policy that keeps nothing is refused', () => {
+  test('refuses a policy that keeps nothing', () => {
     for (const empty of [{}, { daily: 0 }]) {
       const rules = new Map([[DB, { policy: empty }]]);
       expect(() => decideKept([snap('2026-11-10T03:00:00Z')], rules, { zone: 'UTC', now: LATER })).toThrow(
@@ -184,7 +184,7 @@ describe('what is kept', () => {
     }
   });
 
-  test('the policy of either', () => {
+  test('merges two policies', () => {
     expect(eitherPolicy({ daily: 7, weekly: 4 }, { daily: 3, last: 2, weekly: 9 })).toEqual({
       daily: 7,
       weekly: 9,
@@ -201,13 +201,13 @@ describe('the clock', () => {
     () =>
       checkClock(starts, now);
 
-  test('may be a little off, and backups may have paused for months', () => {
+  test('may be slightly wrong, and backups may have paused for months', () => {
     expect(check()).not.toThrow();
     expect(check(now + 5 * 60_000, now - day)).not.toThrow();
     expect(check(now - 99 * day, now - 198 * day)).not.toThrow();
   });
 
-  test('is refused when it is far ahead, now or at the last run; one that was ahead once stops nothing', () => {
+  test('is refused if it is far ahead, now or at the last run, but not if it was ahead once before', () => {
     const code = 'CLOCK_JUMPED';
     expect(check(now - 365 * day)).toThrow(expect.objectContaining({ code }));
     expect(check(now, now - 365 * day)).toThrow(expect.objectContaining({ code }));
@@ -215,7 +215,7 @@ describe('the clock', () => {
     expect(check(now + 365 * day)).not.toThrow();
   });
 
-  /** In the order of the chain, each with its date. */
+  /** Makes snapshots in the order of the chain, each with its date. */
   const chain = (...times: string[]) => times.map((time, i) => snap(time, { id: `${i}`, sequence: i + 1 }));
   const keptOf = (snapshots: KeepSnapshot[], keep: string, at: number) =>
     decideKept(snapshots, new Map([[DB, { policy: policy(keep) }]]), { zone: 'UTC', now: at })
@@ -228,7 +228,7 @@ describe('the clock', () => {
       expect(keptOf(days, keep, now + 2 * day), keep).toEqual(['0', '1', '2', '3']);
     }
     expect(keptOf(days, '1d', now + 2 * day)).toEqual(['1', '3']);
-    // When that date has passed, it is the old snapshot that the chain says.
+    // After that date, it is an old snapshot, as the chain says.
     const year = chain(
       ...['2026-11-17T03:00:00Z', '2027-11-20T03:00:00Z', '2026-11-18T03:00:00Z'],
       ...['2027-11-19T03:00:00Z', '2027-11-21T03:00:00Z'],
@@ -236,7 +236,7 @@ describe('the clock', () => {
     expect(keptOf(year, '3d', Date.parse('2027-11-29T03:00:00Z'))).toEqual(['2', '3', '4']);
   });
 
-  test('one run under a clock that is ahead takes nothing of what is counted back from the newest', () => {
+  test('one run under a clock that is ahead removes nothing that counts back from the newest', () => {
     const first = Date.parse('2026-11-01T03:00:00Z');
     const date = (i: number) => new Date(first + i * day).toISOString();
     const month = Array.from({ length: 30 }, (_, i) => date(i));
@@ -244,27 +244,27 @@ describe('the clock', () => {
     const at = Date.parse(ahead) + 60_000;
     for (const keep of ['within 720h', 'within 720h last 1', 'within 720h 1d 1w 1m 1y']) {
       expect(keptOf(chain(...month, ahead), keep, at), keep).toHaveLength(31);
-      // Several runs of that day.
+      // Several runs on that day.
       expect(keptOf(chain(...month, ahead, ahead, ahead), keep, at), keep).toHaveLength(33);
     }
-    // A date that stands for a day is believed: nothing tells it from a host that was off for two months.
+    // A date that is a day old is trusted: a host that was off for two months looks the same.
     expect(keptOf(chain(...month, ahead), 'within 720h', at + day)).toEqual(['30']);
-    // With the clock put right, the one that is ahead is of the future, and then an old one by the chain.
+    // After the clock is corrected, the snapshot is dated in the future, and later it is old by the chain.
     expect(keptOf(chain(...month, ahead, date(30)), 'within 720h', first + 31 * day)).toHaveLength(32);
   });
 
-  test('the newest by the chain is the newest, whatever its date', () => {
+  test('the chain decides which snapshot is the newest, whatever the dates are', () => {
     const days = chain('2026-11-18T03:00:00Z', '2025-11-19T03:00:00Z');
     expect(keptOf(days, 'last 1', now)).toEqual(['0', '1']);
     const more = chain('2026-11-10T03:00:00Z', '2026-11-11T03:00:00Z', '2025-11-12T03:00:00Z', '2026-11-13T03:00:00Z');
     expect(keptOf(more, 'last 2', now)).toEqual(['2', '3']);
   });
 
-  test('nothing goes within a day of its making by the chain: a clock was a year back in the last run', () => {
+  test('removes nothing that is less than a day old by the chain, although the clock of the last run was a year behind', () => {
     const days = chain('2026-11-18T03:00:00Z', '2026-11-19T02:00:00Z', '2025-11-20T02:59:50Z', '2026-11-20T03:00:00Z');
     const at = now + 60_000;
     expect(keptOf(days, 'last 1', at)).toEqual(['1', '2', '3']);
-    // What a first prune leaves, a second one leaves too.
+    // A second prune removes nothing more.
     expect(keptOf(days.slice(1), 'last 1', at)).toEqual(['1', '2', '3']);
     expect(keptOf(days, 'last 1', at + day)).toEqual(['3']);
     const twice = chain('2026-11-19T02:00:00Z', '2025-11-20T02:59:40Z', '2025-11-20T02:59:50Z', '2026-11-20T03:00:00Z');
@@ -272,6 +272,6 @@ describe('the clock', () => {
   });
 });
 
-test('made-up histories are kept as an independent reckoning has it', () => {
+test('agrees with an independent calculation on generated histories', () => {
   for (let seed = 1; seed <= 200; seed++) checkHistory(seed);
 }, 300_000);

@@ -25,7 +25,7 @@ const recipient = execFileSync('age-keygen', ['-y'], { input: written, encoding:
 const block = (kind: string) => `-----BEGIN PGP ${kind} KEY BLOCK-----\n\nabc\n-----END PGP ${kind} KEY BLOCK-----`;
 
 describe('keys', () => {
-  test('are read as age and gpg write them', () => {
+  test('are parsed as age and gpg write them', () => {
     expect(parse({ LIFEBOAT_AGE_RECIPIENTS: `# mine\n${recipient}\n` }).keys).toEqual({ ageRecipients: [recipient] });
     const both = parse({ LIFEBOAT_AGE_RECIPIENTS: `${recipient}, ${recipient}`, LIFEBOAT_AGE_IDENTITY: written });
     expect(both.keys).toEqual({ ageRecipients: [recipient], ageIdentity: identity });
@@ -34,7 +34,7 @@ describe('keys', () => {
     expect(parse(gpg).keys).toEqual({ gpgRecipients: `${block('PUBLIC')}\n`, gpgPrivateKey: `${block('PRIVATE')}\n` });
   });
 
-  test('one mistyped letter is seen', () => {
+  test('a mistyped letter is detected', () => {
     for (const at of [10, 40, recipient.length - 1]) {
       const typed = recipient.slice(0, at) + (recipient[at] === 'q' ? 'p' : 'q') + recipient.slice(at + 1);
       expect(refusal({ LIFEBOAT_AGE_RECIPIENTS: typed }).message).toContain('is not an age public key');
@@ -53,11 +53,11 @@ describe('keys', () => {
     expect(refusal({ [name]: value }).message).toMatch(/holds a private key$/);
   });
 
-  test('age and gpg do not go together', () => {
+  test('age and gpg exclude each other', () => {
     const age = { LIFEBOAT_AGE_RECIPIENTS: recipient };
     for (const other of [{ LIFEBOAT_GPG_PASSPHRASE: 'x' }, { LIFEBOAT_GPG_RECIPIENTS: block('PUBLIC') }])
       expect(refusal({ ...age, ...other }).message).toContain('are both set');
-    // To read what was written before a change.
+    // To read backups from before a change.
     expect(encryptionOf(parse({ LIFEBOAT_GPG_PASSPHRASE: 'x', LIFEBOAT_AGE_IDENTITY: identity }).keys)).toBe('gpg');
     expect(encryptionText(parse(age).keys)).toBe('encrypted to 1 age recipient');
     expect(encryptionText(parse({}).keys)).toBe('not encrypted');

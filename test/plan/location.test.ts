@@ -12,7 +12,7 @@ const problem = (text: string) => {
 };
 
 describe('locations of copies', () => {
-  test('stand with spaces, lines or commas between them, each with its own options', () => {
+  test('are separated by spaces, lines or commas, each with its own options', () => {
     const s3 = 's3://acme/shop?region=eu-central-1&storage-class=STANDARD_IA';
     expect(copies(`/nas/b/, ${s3}&keep=90d+12m\n/mnt?keep=last+3`)).toEqual([
       { location: '/nas/b', name: '/nas/b' },
@@ -28,25 +28,22 @@ describe('locations of copies', () => {
     ['/nas?keep=90', 'has a keep policy that has a number without a unit'],
     ['/nas?keep=', 'has a keep policy that is empty'],
     ['/nas?keep=7d&keep=8d', 'has keep twice'],
-    ['/nas?region=x', 'has an option after the ? that is not known'],
-    ['s3://acme/shop?reigon=x', 'has an option after the ? that is not known'],
-    ['/nas /nas', '(number 2) is where another copy is: /nas'],
-    ['/nas /nas/deeper', '(number 2) is where another copy is: /nas'],
-    [
-      's3://acme/shop?region=a s3://acme/shop?endpoint=https://x',
-      '(number 2) is where another copy is: s3://acme/shop',
-    ],
+    ['/nas?region=x', 'has an unknown option after the ?'],
+    ['s3://acme/shop?reigon=x', 'has an unknown option after the ?'],
+    ['/nas /nas', '(number 2) overlaps another copy: /nas'],
+    ['/nas /nas/deeper', '(number 2) overlaps another copy: /nas'],
+    ['s3://acme/shop?region=a s3://acme/shop?endpoint=https://x', '(number 2) overlaps another copy: s3://acme/shop'],
   ])('%s is refused', (text, why) => {
     expect(problem(text)?.problem).toBe(why);
   });
 
-  test('a key in one is not told', () => {
+  test('a key in one does not appear in messages', () => {
     for (const text of ['s3://AKIA:canary@acme/shop', 's3://acme/shop?region=canary!', '/nas?key=canary']) {
       expect(problem(text)?.hidden, text).toBe(true);
     }
   });
 
-  test('are apart, or in one another', () => {
+  test('overlap or are separate', () => {
     expect(overlap('/backups', '/backups-2')).toBe(false);
     expect(overlap('/backups/copy', '/backups')).toBe(true);
     expect(overlap('s3://acme/shop?region=a', 's3://acme/shop-2?region=a')).toBe(false);
@@ -55,7 +52,7 @@ describe('locations of copies', () => {
     expect(nameOf('s3://acme/shop/?region=a')).toBe('s3://acme/shop');
   });
 
-  test('do not lie in the destination, and have a region', () => {
+  test('are not inside the destination, and have a region', () => {
     const wrong = (destination: string, text: string, region?: string) =>
       misplaced(destination, copies(text), region).map(({ key, message }) => `${key}: ${message}`);
     expect(wrong('/backups', '/nas')).toEqual([]);

@@ -12,7 +12,7 @@ const policy = fc
   .filter((value) => Object.keys(value).length > 0) as fc.Arbitrary<KeepPolicy>;
 
 describe('keep policy', () => {
-  test('what is written is read as the same', () => {
+  test('formatting and parsing are inverses', () => {
     fc.assert(
       fc.property(policy, (value) => {
         expect(parseKeep(formatKeep(value))).toEqual({ value });

@@ -45,7 +45,7 @@ describe('settings', () => {
     });
   });
 
-  test('are read', () => {
+  test('are parsed', () => {
     const env = {
       LIFEBOAT_SCHEDULE: '@hourly',
       LIFEBOAT_KEEP: 'last 3',
@@ -97,7 +97,7 @@ describe('settings', () => {
     ]);
   });
 
-  test('are read for S3', () => {
+  test('are parsed for S3', () => {
     const env = {
       LIFEBOAT_DESTINATION: ' s3://acme-backups/shop?endpoint=https://s3.example.org&storage-class=STANDARD_IA ',
       AWS_ACCESS_KEY_ID: 'AKIA1',
@@ -113,7 +113,7 @@ describe('settings', () => {
     expect(secretValues(settings)).toEqual(['AKIA1', 'hunter2']);
   });
 
-  test('may be several signing keys, each on a line of its own and each a secret', () => {
+  test('may include several signing keys, one a line, each of them a secret', () => {
     const settings = parse({ LIFEBOAT_SIGNING_KEY: '\n first key of many letters \nthe key before it\n\n' });
     expect(settings.signingKeys).toEqual(['first key of many letters', 'the key before it']);
     expect(secretValues(settings)).toEqual(settings.signingKeys);
@@ -126,7 +126,7 @@ describe('settings', () => {
 });
 
 describe('files', () => {
-  test('are read without the white space at their end', () => {
+  test('are read without trailing white space', () => {
     const settings = parse({ LIFEBOAT_PGPASSWORD_FILE: '/run/secrets/password', TZ_FILE: '/run/secrets/zone' });
     expect(settings).toMatchObject({ pgPassword: 'hunter2', timeZone: 'Europe/Berlin' });
   });
@@ -137,7 +137,7 @@ describe('files', () => {
     expect(parse({ ...env, LIFEBOAT_PGPASSWORD: '' }).pgPassword).toBe('hunter2');
   });
 
-  test('that cannot be read are refused, without telling what may be a secret', () => {
+  test('that cannot be read are refused, in a message without anything that may be secret', () => {
     const error = refusal({ LIFEBOAT_PGPASSWORD_FILE: 'hunter2' });
     expect(error.message).toBe('the file that LIFEBOAT_PGPASSWORD_FILE names cannot be read (ENOENT)');
     expect(JSON.stringify([error.message, error.hint])).not.toContain('hunter2');
@@ -183,7 +183,7 @@ describe('mistakes', () => {
     ['LIFEBOAT_DESTINATION', 's3://My_Bucket?region=eu-central-1', 'has a bucket name that no bucket can have'],
     ['LIFEBOAT_DESTINATION', 's3://bucket/a/../b?region=eu-central-1', 'starts with a dot'],
     ['LIFEBOAT_DESTINATION', 's3://bucket?region=eu-central-1&region=eu-west-1', 'has region twice'],
-    ['LIFEBOAT_DESTINATION', 's3://bucket?regoin=eu-central-1', 'has an option after the ? that is not known'],
+    ['LIFEBOAT_DESTINATION', 's3://bucket?regoin=eu-central-1', 'has an unknown option after the ?'],
     ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=minio:9000', 'is not the http or https address of a server'],
     [
       'LIFEBOAT_DESTINATION',
@@ -192,7 +192,7 @@ describe('mistakes', () => {
     ],
     ['LIFEBOAT_DESTINATION', 's3://bucket?endpoint=http://minio:9000&path-style=maybe', 'neither true nor false'],
     ['AWS_ACCESS_KEY_ID', 'AKIA1', 'does nothing without AWS_SECRET_ACCESS_KEY'],
-    ['AWS_REGION', 'Frankfurt (EU)', 'has characters that cannot be used'],
+    ['AWS_REGION', 'Frankfurt (EU)', 'does not have the right form'],
     ['LIFEBOAT_DESTINATION', 'backups', 'is not an absolute path'],
     ['LIFEBOAT_DESTINATION', '/', 'is the root directory'],
     ['LIFEBOAT_DESTINATION', '/backups/../etc', 'has .. as a part'],
@@ -206,8 +206,8 @@ describe('mistakes', () => {
     ['LIFEBOAT_SCOPE', 'Shop', 'no Compose project can have'],
     ['LIFEBOAT_SCOPE', 'shop,,blog', 'has an empty item'],
     ['LIFEBOAT_STALL_TIMEOUT', '5s', 'is not between 10s and 7d'],
-    ['LIFEBOAT_NOTIFY', 'never', 'is not one of the words'],
-    ['LOG_LEVEL', 'verbose', 'is not one of the words'],
+    ['LIFEBOAT_NOTIFY', 'never', 'is not one of the possible values'],
+    ['LOG_LEVEL', 'verbose', 'is not one of the possible values'],
     ['TZ', 'Europe/Berln', 'is not a time zone'],
     ['LIFEBOAT_HEALTHCHECKS_SLUG', 'shop', 'does nothing without LIFEBOAT_HEALTHCHECKS_PING_KEY'],
     ['LIFEBOAT_HEALTHCHECKS_URL', 'https://hc-ping.com', 'names a host only'],
@@ -235,7 +235,7 @@ describe('mistakes', () => {
     expect(refusal(env).message).toBe('LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set');
   });
 
-  test('are told all at once, in the order of the table', () => {
+  test('are reported together, in the order of the table', () => {
     const error = refusal({ TZ: 'CEST', LIFEBOAT_KEEP: '7', LIFEBOAT_COPY: '/copy /backups', LIFEBOAT_KEEEP: '7d' });
     expect(error.code).toBe('SETTING_INVALID');
     expect(error.message.split('\n')).toEqual([

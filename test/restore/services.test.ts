@@ -2,7 +2,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Engine } from '../../src/docker/engine.ts';
-import { answersWell, dependencies, type Patience, withStopped } from '../../src/restore/services.ts';
+import type { PostgresSource, VolumeSource } from '../../src/plan/model.ts';
+import { answersWell, concerns, dependencies, type Patience, withStopped } from '../../src/restore/services.ts';
 import type { HoldDeps } from '../../src/run/release.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 
@@ -155,5 +156,43 @@ describe('services that were stopped for a restore', () => {
     const from = performance.now();
     const { checks } = await restart(() => ({ health: performance.now() - from > 300 ? 'healthy' : 'unhealthy' }));
     expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
+  });
+});
+
+describe('a container labelled lifeboat.stop', () => {
+  const volume = (name: string) => ({
+    type: 'volume',
+    name,
+    source: `/v/${name}`,
+    destination: '/data',
+    writable: false,
+  });
+  const base = { project: 'shop', containerId: 'd', containerName: 'shop-db-1', schedule: '@daily', keep: {} };
+  const database = { ...base, kind: 'postgres', name: 'db.postgres', service: 'db' } as unknown as PostgresSource;
+  const media = { ...base, kind: 'volume', name: 'web.media', mount: volume('media') } as unknown as VolumeSource;
+
+  test('has to do with a database whose service it names', () => {
+    const names = (text: string) => concerns({ mounts: [], env: { X: text }, command: [] }, database);
+    for (const text of [
+      'db',
+      'db:5432',
+      'postgres://app:secret@db:5432/shop',
+      'postgres://db/shop',
+      'host=db user=a',
+      'shop-db-1',
+    ]) {
+      expect(names(text), text).toBe(true);
+    }
+    for (const text of ['', 'dbname', '/var/lib/db', 'redis:6379', 'my-db', 'db.example.com']) {
+      expect(names(text), text).toBe(false);
+    }
+    expect(concerns({ mounts: [], env: {}, command: ['app', '--database', 'db:5432'] }, database)).toBe(true);
+    // A cache that is stopped for its own volume.
+    expect(concerns({ mounts: [volume('cache')], env: {} }, database)).toBe(false);
+  });
+
+  test('has to do with a volume that it mounts, in whatever way', () => {
+    expect(concerns({ mounts: [volume('media')], env: {} }, media)).toBe(true);
+    expect(concerns({ mounts: [volume('cache')], env: { MEDIA: 'media' } }, media)).toBe(false);
   });
 });

@@ -1,8 +1,8 @@
 import { didYouMean } from './suggest.ts';
 
 /**
- * What is wrong with a text. `problem` is worded to follow the key and the value (`lifeboat.keep "7"` + `has no unit`) and
- * never repeats the value, which may be a secret.
+ * Why a text is not valid. `problem` follows the key and the value in a message (`lifeboat.keep "7"` + `has no unit`) and never repeats
+ * the value, which may be a secret.
  */
 export interface Refusal {
   problem: string;
@@ -10,8 +10,8 @@ export interface Refusal {
 }
 
 /**
- * What a parser makes of a text: its value, or what is wrong with it. `hidden`: this one may hold a secret although the
- * field is none.
+ * The result of a parser: the value, or why the text is not valid. `hidden`: the text may contain a secret although its field is not
+ * secret.
  */
 export type Parsed<T> = { value: T } | (Refusal & { hidden?: true });
 
@@ -22,15 +22,15 @@ export interface Field<T = unknown> {
   parse: Parser<T>;
   /** the form of the value, for the docs: `true`, a duration */
   form: string;
-  /** what it does, for the docs: one line of Markdown */
+  /** description for the docs: one line of Markdown */
   doc: string;
-  /** as a user would write it */
+  /** the default, as a user would write it */
   default?: string;
   /** the value never appears in a message */
   secret?: true;
-  /** known, but not available in this version: using it is a mistake that is told */
+  /** not available in this version; using it is a mistake */
   planned?: true;
-  /** keys of which at least one must be given too */
+  /** at least one of these keys must be set too */
   needs?: readonly string[];
 }
 
@@ -38,38 +38,38 @@ export type Fields = Readonly<Record<string, Field>>;
 
 type ValueOf<F> = F extends { parse: Parser<infer T> } ? T : never;
 
-/** The typed result of a table: rows with a default always have a value. */
+/** The typed values of a table. Rows with a default always have a value. */
 export type Values<F extends Fields> = {
   readonly [K in keyof F]: F[K] extends { default: string } ? ValueOf<F[K]> : ValueOf<F[K]> | undefined;
 };
 
-/** Something wrong with one key. */
+/** A mistake in one key. */
 export interface Mistake {
   key: string;
-  /** `unused`: a good value that can have no effect */
+  /** `unused`: a valid value that has no effect */
   kind: 'unknown' | 'invalid' | 'unused';
-  /** names the key */
+  /** contains the key */
   message: string;
   hint?: string;
 }
 
-/** Control, format and line-separator characters as escapes: labels must not be able to forge or hide output. */
+/** Escapes control, format and line-separator characters, so that labels cannot forge or hide output. */
 export function visible(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
 }
 
-/** A value inside a message: quoted, on one line, and not too long. */
+/** Quotes a value for a message, on one line and with at most 60 characters. */
 export function quote(text: string): string {
   const characters = [...text];
   return visible(JSON.stringify(characters.length > 60 ? `${characters.slice(0, 57).join('')}…` : text));
 }
 
-/** Builds a {@link Mistake} without an undefined hint. */
+/** Builds a {@link Mistake}, without a hint if that is undefined. */
 export function mistake(key: string, kind: Mistake['kind'], message: string, hint?: string): Mistake {
   return hint === undefined ? { key, kind, message } : { key, kind, message, hint };
 }
 
-/** The row that a key belongs to: the key itself, or a row that ends in `.*`. */
+/** Returns the row of a key: the key itself, or a row that ends in `.*`. */
 function rowOf(fields: Fields, key: string): string | undefined {
   if (Object.hasOwn(fields, key) && !key.endsWith('*')) return key;
   return Object.keys(fields).find((row) => row.endsWith('.*') && isBelow(key, row.slice(0, -1)));
@@ -79,7 +79,7 @@ function isBelow(key: string, prefix: string): boolean {
   return key.startsWith(prefix) && key.length > prefix.length;
 }
 
-/** The mistake of using a key that no row has. `noun` is `label` or `setting`. */
+/** Returns the mistake of an unknown key. `noun` is `label` or `setting`. */
 export function unknownKey(noun: string, fields: Fields, key: string): Mistake {
   const rows = Object.keys(fields).filter((row) => !row.endsWith('*'));
   return mistake(key, 'unknown', `unknown ${noun} ${printable(key)}`, didYouMean(key, rows));
@@ -90,8 +90,7 @@ function printable(key: string): string {
 }
 
 /**
- * Reads given texts by a table. Every given key ends up either as a value or in a mistake; all mistakes are told, not
- * only the first. A key whose value is a mistake has its default, or undefined.
+ * Parses texts by a table. Every given key becomes either a value or a mistake. A key with a mistake has its default, or undefined.
  */
 export function readFields<F extends Fields>(
   noun: string,

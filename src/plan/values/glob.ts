@@ -3,19 +3,19 @@ import type { Refusal } from './fields.ts';
 
 /** One glob without braces, compiled. */
 export interface GlobPattern {
-  /** for paths as text, `/` between their parts */
+  /** takes a path as text, with `/` between its parts */
   matches(path: string): boolean;
-  /** compared with the last part of a path only */
+  /** matches only the last part of a path */
   basename: boolean;
   directoriesOnly: boolean;
 }
 
-/** Globs of many alternatives would only cost time, and hardly be meant. */
+/** Most alternatives of a glob. More only cost time. */
 const MAX_ALTERNATIVES = 100;
 /**
- * An expression goes back to each wildcard to try it elsewhere, once for each way in which the ones before it match. A
- * wildcard counts here when it can match in several ways: `**` before other parts, and all `*` of a part but the first.
- * With three of them a name of 255 characters takes seconds in the worst case, with five days.
+ * Most ambiguous wildcards of a glob. A regular expression backtracks to each wildcard, once for each way in which the earlier ones
+ * match. A wildcard is ambiguous if it can match in several ways: `**` before other parts, and every `*` of a part except the first.
+ * In the worst case, a name of 255 characters takes seconds with three of them, and days with five.
  */
 const MAX_AMBIGUOUS = 3;
 const MAX_GLOBSTARS = 2;
@@ -31,11 +31,12 @@ const OPTIONS = {
 };
 
 /**
- * Compiles a glob: `*` and `?` stay within one part, `**` as a whole part stands for any parts, `[a-z]` and `[!a-z]` are
- * classes, `{a,b}` is one or the other, `\` quotes. A glob without a slash (other than a trailing one) matches a name at any
- * level, any other one from the root. A trailing slash matches directories only. Braces make one pattern for each alternative.
+ * Compiles a glob. `*` and `?` match within one part, `**` as a whole part matches any number of parts, `[a-z]` and `[!a-z]` are
+ * classes, `{a,b}` matches either alternative, and `\` quotes a character. A glob without a slash, except at its end, matches a name at
+ * any level. Any other glob matches from the root. A trailing slash matches directories only. Each alternative becomes a pattern.
  *
- * Programs differ in what `**` with other characters in its part means: it is refused, as is what would take too long.
+ * `**` together with other characters in a part is refused, because programs differ in its meaning. A glob that would take too long is
+ * refused too.
  */
 export function parseGlob(glob: string): { patterns: GlobPattern[] } | Refusal {
   const alternatives = expandBraces(glob);
@@ -52,19 +53,19 @@ export function parseGlob(glob: string): { patterns: GlobPattern[] } | Refusal {
   return { patterns: alternatives.flatMap(compile) };
 }
 
-/** Something quoted, a class, stars, or a character other than letters, digits and `/?`, which stands for itself. */
+/** A token of a glob: a quoted character, a class, stars, or a literal character other than letters, digits and `/?`. */
 const TOKEN = /\\.?|\[(?:([!^])|(?![!^]))((?:\\.|[^\\])(?:\\.|[^\\\]])*?)\]|\*+|[^\w\P{ASCII}/?]/gsu;
-/** A group that has no other in it: what is before, in, and after it. */
+/** An innermost group in braces: the text before it, in it, and after it. */
 const GROUP = /^((?:\\.|[^\\])*?)\{((?:\\.|[^\\{}])*)\}(.*)$/s;
 
 /**
- * What is wrong with a glob over the paths of a volume, if anything. Here characters are refused that would be taken
- * literally, which is hardly ever what was meant; with a backslash in front they are accepted.
+ * Checks a glob over the paths of a volume. Refuses special characters that would match literally, which is hardly ever intended,
+ * unless a backslash quotes them.
  */
 export function checkGlob(glob: string): Refusal | undefined {
   if (glob.startsWith('!')) return { problem: 'has a glob that starts with !; write the opposite label instead' };
   if (glob.split('/').some((part) => part === '..')) return { problem: 'has a glob with .. as a part' };
-  if (/^[./]*$/.test(glob)) return { problem: 'has a glob that means nothing inside the volume' };
+  if (/^[./]*$/.test(glob)) return { problem: 'has a glob that matches nothing inside the volume' };
   const parsed = parseGlob(glob);
   if ('problem' in parsed) return parsed;
   const tokens = expandBraces(glob)?.flatMap((each) => each.match(TOKEN) ?? []) ?? [];
@@ -73,7 +74,7 @@ export function checkGlob(glob: string): Refusal | undefined {
   return undefined;
 }
 
-/** `a{b,c}d` is `abd` and `acd`. Braces without a comma, or without their other half, are characters like others. */
+/** Expands `a{b,c}d` to `abd` and `acd`. Braces without a comma or without a partner are literal. Undefined: too many alternatives. */
 function expandBraces(glob: string): string[] | undefined {
   const done: string[] = [];
   const open = new Set([glob]);
@@ -88,7 +89,7 @@ function expandBraces(glob: string): string[] | undefined {
   return done;
 }
 
-/** The parts of a glob without braces: only their stars mean something, all else stands for one character. */
+/** Returns the parts of a glob without braces, in which everything except stars is replaced by one character. */
 function partsOf(glob: string): string[] {
   return glob.replace(TOKEN, (token) => (token.startsWith('*') ? token : 'x')).split('/');
 }
@@ -115,21 +116,21 @@ function compile(glob: string): GlobPattern[] {
     /[\udc00-\udc7f]/gu,
     (stand) => `\\u{${(stand.charCodeAt(0) - STAND_IN).toString(16)}}`,
   );
-  // By code points, so that `?` is one character also beyond U+FFFF.
+  // With the flag u, `?` matches one code point, also beyond U+FFFF.
   const expression = new RegExp(`^(?:${source})$`, 'su');
   return [
     { matches: (path) => expression.test(path), basename: !trimmed.includes('/'), directoriesOnly: glob !== trimmed },
   ];
 }
 
-/** The same token as picomatch has to see it. */
+/** Rewrites a token for picomatch. */
 function forPicomatch(token: string, negation: string | undefined, members: string | undefined): string {
   if (members !== undefined) return `[${negation ? '^' : ''}${classMembers(members)}]`;
   if (token.startsWith('*')) return token;
   return literal(token.startsWith('\\') ? token.slice(1) || '\\' : token);
 }
 
-/** A class never matches the slash, whatever its ranges span. A range the wrong way round is three characters. */
+/** Rewrites the members of a class, which never matches the slash. A reversed range is three characters. */
 function classMembers(members: string): string {
   const chars = [...members.matchAll(/\\?(.)/gsu)].map(([, char = '']) => char);
   let result = '';
@@ -142,7 +143,7 @@ function classMembers(members: string): string {
       i += 2;
     }
   }
-  // No path has a NUL byte: an empty class is none to picomatch.
+  // picomatch does not accept an empty class. No path has a NUL byte.
   return result || literal('\0');
 }
 
@@ -151,7 +152,7 @@ function rangeWithoutSlash(from: string, to: string): string {
   return `${from < '/' ? `${literal(from)}-${before}` : ''}${to > '/' ? `${after}-${literal(to)}` : ''}`;
 }
 
-/** Half of a character, which no text has, in place of one that might mean something to picomatch or in an expression. */
+/** Lone surrogates from here on stand in for characters that picomatch or regular expressions would interpret. */
 const STAND_IN = 0xdc00;
 
 function literal(char: string): string {

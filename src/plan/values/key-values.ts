@@ -5,7 +5,7 @@ const GENERATOR = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];
 /** 32 bytes in groups of five bits, and the checksum */
 const KEY_LENGTH = 52 + 6;
 
-/** Whether text is an age key with that prefix: one mistyped letter makes its checksum wrong. */
+/** Returns true for an age key with the prefix. A mistyped letter makes the checksum wrong (BIP 173, Bech32). */
 function isAgeKey(text: string, prefix: string): boolean {
   const data = text.slice(prefix.length + 1);
   if (!text.startsWith(`${prefix}1`) || data.length !== KEY_LENGTH) return false;
@@ -22,13 +22,13 @@ function isAgeKey(text: string, prefix: string): boolean {
   return check === 1;
 }
 
-/** The items of a list with commas or on lines of its own, without lines that start with `#`, as age's own files have them. */
+/** Returns the items of a list, separated by commas or lines, without lines that start with `#` as in age's own files. */
 function items(text: string): string[] {
   const lines = text.split(/\r?\n/).filter((line) => !line.trimStart().startsWith('#'));
   return lines.flatMap((line) => line.split(',').map((item) => item.trim())).filter((item) => item !== '');
 }
 
-/** age public keys. */
+/** Parses age public keys. */
 export function ageRecipients(text: string): Parsed<string[]> {
   const keys = [...new Set(items(text))];
   const hint = 'write the line that age-keygen -y shows, age1…; several with a comma between them';
@@ -43,7 +43,7 @@ export function ageRecipients(text: string): Parsed<string[]> {
   return { problem: which, hint: `${hint}. A letter may be mistyped` };
 }
 
-/** age private keys, as `age-keygen` writes them. The value has one a line. */
+/** Parses age private keys, as `age-keygen` writes them. The value has one key a line. */
 export function ageIdentity(text: string): Parsed<string> {
   const keys = items(text);
   const hint = 'give what age-keygen wrote: a line AGE-SECRET-KEY-1… for each key';
@@ -52,7 +52,7 @@ export function ageIdentity(text: string): Parsed<string> {
   return wrong ? { problem: 'has a line that is no age private key', hint } : { value: keys.join('\n') };
 }
 
-/** A passphrase goes to gpg as one line. */
+/** Parses a passphrase, which gpg reads as one line. */
 export function passphrase(text: string): Parsed<string> {
   const value = text.replace(/\r?\n$/, '');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: gpg ends a passphrase there
@@ -60,7 +60,7 @@ export function passphrase(text: string): Parsed<string> {
   return { value };
 }
 
-/** Armored OpenPGP keys of one kind. Whether they are any good, gpg has to say. */
+/** Parses armored OpenPGP keys of one kind. Only gpg can check that they are usable. */
 export function armored(kind: 'PUBLIC' | 'PRIVATE', command: string) {
   const begin = `-----BEGIN PGP ${kind} KEY BLOCK-----`;
   return (text: string): Parsed<string> => {

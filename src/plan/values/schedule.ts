@@ -11,16 +11,16 @@ const ALIASES: ReadonlyMap<string, string> = new Map([
   ['@yearly', '0 0 1 1 *'],
 ]);
 const FIELDS = ['minute', 'hour', 'day of month', 'month', 'day of week'] as const;
-/** How many values a step can walk through, per field. */
+/** Number of values of each field, the limit of its steps. */
 const SPANS = [60, 24, 31, 12, 7] as const;
-/** Two digits at most: node-cron writes ranges out in full before it checks them. */
+/** Numbers have at most two digits, because node-cron expands ranges before it checks them. */
 const PART = /^(\*|\d{1,2}|[a-z]+|(\d{1,2}|[a-z]+)-(\d{1,2}|[a-z]+))(\/(\d{1,2}))?$/i;
 const HINT =
   'write five fields (minute hour day month weekday) such as 0 3 * * *, or @hourly, @daily, @weekly, @monthly, @yearly';
 
 const MINUTE = 60_000;
 const DAY = 86_400_000;
-/** 29 February on a given weekday can be 40 years away, when 2100 lies between. */
+/** 29 February on a given weekday can be 40 years away, if 2100 is in between. */
 const SEARCH_DAYS = 41 * 366;
 
 /** A schedule as sets of numbers. */
@@ -30,7 +30,7 @@ interface Cron {
   days: Set<number>;
   months: Set<number>;
   weekdays: Set<number>;
-  /** both days are restricted: a day matches if either does, as in crontab(5) */
+  /** both day fields are restricted, so a day matches if either field does, as in crontab(5) */
   eitherDay: boolean;
 }
 
@@ -43,7 +43,7 @@ export function parseSchedule(text: string): Parsed<string> {
 function compile(text: string): Parsed<Cron> {
   const trimmed = text.trim();
   if (trimmed.startsWith('@') && !ALIASES.has(trimmed.toLowerCase())) {
-    return { problem: 'is not a schedule that can be used', hint: HINT };
+    return { problem: 'is not a known schedule', hint: HINT };
   }
   const expression = ALIASES.get(trimmed.toLowerCase()) ?? trimmed;
   const fields = expression.split(/\s+/);
@@ -58,11 +58,11 @@ function compile(text: string): Parsed<Cron> {
   return fromParsed(fields);
 }
 
-/** What node-cron lets pass but crontab(5) does not have, or what would not run as often as it looks. */
+/** Refuses what node-cron accepts but crontab(5) does not have, and steps that would not run as often as they suggest. */
 function checkField(field: string, index: number): string | undefined {
   for (const part of field.split(',')) {
     const match = PART.exec(part);
-    if (match === null) return `has something that is not understood in the ${FIELDS[index]} field`;
+    if (match === null) return `has an invalid ${FIELDS[index]} field`;
     const step = match[5];
     if (step !== undefined && (Number(step) < 1 || Number(step) >= SPANS[index]!)) {
       return `has a step in the ${FIELDS[index]} field that is out of range`;
@@ -75,7 +75,7 @@ function describe(error: { field: string; message: string } | undefined): string
   if (error?.message.includes('impossible')) return 'names a date that does not exist in any year';
   const names: Readonly<Record<string, string>> = { dayOfMonth: 'day of month', dayOfWeek: 'day of week' };
   const field = error?.field ?? 'expression';
-  return `has something that is not understood in the ${names[field] ?? field} field`;
+  return `has an invalid ${names[field] ?? field} field`;
 }
 
 function fromParsed(fields: string[]): Parsed<Cron> {
@@ -83,7 +83,7 @@ function fromParsed(fields: string[]): Parsed<Cron> {
   const numbers = [...parsed.dayOfMonth, ...parsed.dayOfWeek];
   // `L` (last day) is an extension of node-cron; its meaning differs between cron implementations.
   if (numbers.some((value) => typeof value !== 'number')) {
-    return { problem: 'has something that is not understood in a day field', hint: HINT };
+    return { problem: 'has an invalid day field', hint: HINT };
   }
   const ascending = (values: number[]) => [...values].sort((a, b) => a - b);
   return {
@@ -121,9 +121,9 @@ function matchesDay(cron: Cron, day: number): boolean {
 }
 
 /**
- * The instants (ms) at which a schedule runs on a calendar day, ascending, each once. A wall time that the clock skips
- * runs at the first moment after the gap. A wall time that happens twice runs the first time, unless the schedule runs in
- * every hour: that one goes by elapsed time, and leaving out a repeated hour would be a hole.
+ * Returns the instants (ms) at which a schedule runs on a calendar day, ascending, each once. A wall time that the clock skips runs at
+ * the first moment after the gap. A wall time that occurs twice runs the first time only, unless the schedule runs in every hour:
+ * skipping the repeated hour would then leave a gap.
  */
 function runsOfDay(cron: Cron, zone: string, day: number): number[] {
   if (!matchesDay(cron, day)) return [];
@@ -145,21 +145,22 @@ function dayOf(zone: string, instant: number): number {
 }
 
 /**
- * The first time strictly after `after` at which `schedule` (as {@link parseSchedule} accepts it) runs in the IANA zone.
- * Throws SETTING_INVALID if the schedule cannot be read or never runs.
+ * Returns the first time strictly after `after` at which `schedule` (as {@link parseSchedule} accepts it) runs in the IANA zone.
+ *
+ * @throws SETTING_INVALID if the schedule is not valid or never runs
  */
 export function nextRun(schedule: string, zone: string, after: Date): Date {
   return new Date(search(schedule, zone, after.getTime(), 1));
 }
 
-/** The last time at or before `at` at which `schedule` ran. Throws as {@link nextRun} does. */
+/** Returns the last time at or before `at` at which `schedule` ran. Throws like {@link nextRun}. */
 export function previousRun(schedule: string, zone: string, at: Date): Date {
   return new Date(search(schedule, zone, at.getTime(), -1));
 }
 
 function search(schedule: string, zone: string, from: number, direction: 1 | -1): number {
   const cron = compiled(schedule);
-  // One day back: near a change of the clock a run may belong to the neighbouring calendar day.
+  // Starts one day earlier: near a change of the clock, a run may belong to the neighbouring calendar day.
   const start = dayOf(zone, from) - direction * DAY;
   for (let i = 0; i < SEARCH_DAYS; i++) {
     const runs = runsOfDay(cron, zone, start + direction * i * DAY);
@@ -169,13 +170,12 @@ function search(schedule: string, zone: string, from: number, direction: 1 | -1)
   throw new LifeboatError('SETTING_INVALID', `schedule ${quote(schedule)} never runs`, { hint: HINT });
 }
 
-/** A last run that lies further ahead than this was recorded by a clock that was wrong. */
+/** A last run further in the future than this was recorded by a wrong clock, milliseconds. */
 const CLOCK_TOLERANCE = 60 * MINUTE;
 
 /**
- * The scheduled time that is due: the latest one in `(lastRun, now]`, or undefined when there is none. However many were
- * missed, one run makes up for them. A `lastRun` well in the future (the clock was wrong then, or is now) does not count,
- * or else nothing would run until the clock gets there.
+ * Returns the scheduled time that is due: the latest one in `(lastRun, now]`, or undefined if there is none. One run makes up for any
+ * number of missed ones. A `lastRun` far in the future, by a wrong clock, is ignored: otherwise nothing would run until then.
  */
 export function missedRun(schedule: string, zone: string, lastRun: Date, now: Date): Date | undefined {
   const due = previousRun(schedule, zone, now);

@@ -1,4 +1,4 @@
-/** `lifeboat.Exclude_Databases` and `lifeboat.exclude-database` are the same word to a person. */
+/** Removes case, separators and plurals: `lifeboat.Exclude_Databases` and `lifeboat.exclude-database` become equal. */
 function squash(word: string): string {
   return word
     .toLowerCase()
@@ -7,7 +7,7 @@ function squash(word: string): string {
     .join('');
 }
 
-/** How many characters to insert, delete, replace, or swap with their neighbour, to make `a` into `b`. */
+/** Returns the number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. */
 export function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= a.length; i++) {
@@ -22,17 +22,17 @@ export function distance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** Without the prefix that all names share, so that short names are not "near" each other because of it. */
+/** Removes the prefix that all names share, which would make short names similar. */
 function core(word: string): string {
   return word.toLowerCase().replace(/^lifeboat[._-]/, '');
 }
 
-/** Longer input is no typo of a name; comparing it would only cost time. */
+/** Longest input that is compared. Longer input is no typo of a name. */
 const MAX_LENGTH = 80;
 
 /**
- * The candidate that `word` was most likely meant to be, or undefined if none is near: equal but for case, separators
- * and plural; or a few characters away; or the last part of a longer name (`lifeboat.databases`).
+ * Returns the candidate that `word` most likely means, or undefined if none is similar. A candidate is similar if it differs only in
+ * case, separators and plurals, or in a few characters, or if `word` is its last part (`lifeboat.databases`).
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = core(word);
@@ -54,7 +54,7 @@ function endsWithPart(candidate: string, word: string): boolean {
   return candidate.endsWith(word) && /[^a-z0-9]$/.test(before);
 }
 
-/** `did you mean X?` as a hint, or undefined when nothing is near. */
+/** Returns the hint `did you mean X?`, or undefined if nothing is similar. */
 export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
   const found = suggest(word, candidates);
   return found === undefined ? undefined : `did you mean ${found}?`;

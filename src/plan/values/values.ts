@@ -1,7 +1,7 @@
 import type { Parsed, Parser, Refusal } from './fields.ts';
 import { checkGlob } from './glob.ts';
 
-/** `true`, `yes`, `on`, `1` and their opposites, in any case. */
+/** Parses `true`, `yes`, `on`, `1` and their opposites, in any case. */
 export function boolean(text: string): Parsed<boolean> {
   const word = text.trim().toLowerCase();
   if (['true', 'yes', 'on', '1'].includes(word)) return { value: true };
@@ -11,12 +11,12 @@ export function boolean(text: string): Parsed<boolean> {
 
 /** One item of a list: in double quotes (a quote inside is doubled), or anything without quote and comma. */
 const ITEM = /\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(,|$)/y;
-/** The same, where a comma between braces does not end an item. Braces in braces in braces need double quotes. */
+/** The same, but a comma between braces does not end an item. Braces nested three deep need double quotes. */
 const GLOB_ITEM = /\s*(?:"((?:[^"]|"")*)"|((?:\\[{}]|\{(?:[^"{}]|\{[^"{}]*\})*\}|[^",])*?))\s*(,|$)/y;
 
 /**
- * A comma list. Items are trimmed; one with a comma, a quote or spaces at its ends goes in double quotes, with quotes
- * inside it doubled, as in CSV. Repeated items count once. `check` says what is wrong with an item.
+ * Makes a parser of comma lists. Items are trimmed. An item with a comma, a quote or outer spaces needs double quotes, and quotes inside
+ * it are doubled, as in CSV. Repeated items count once. `check` returns why an item is not valid.
  */
 export function list(check: (item: string) => Refusal | undefined = () => undefined, form = ITEM): Parser<string[]> {
   return (text) => {
@@ -36,23 +36,21 @@ export function list(check: (item: string) => Refusal | undefined = () => undefi
   };
 }
 
-/** A comma list of globs over the paths of a volume. */
+/** Parses a comma list of globs over the paths of a volume. */
 export const globs = list(checkGlob, GLOB_ITEM);
 
-/** One item of a list of patterns: quotes are part of it, and a comma inside them does not end it. */
+/** One item of a list of patterns. Quotes are part of the item, and a comma inside quotes does not end it. */
 const PATTERN = /((?:"(?:[^"]|"")*"|[^",])*)(,|$)/y;
 
 /**
- * A comma list of `pg_dump` patterns, in which double quotes have a meaning of their own: `"Mixed"` is not `mixed`. They are
- * handed on as they are.
+ * Parses a comma list of `pg_dump` patterns. Items keep their double quotes, which have a meaning in patterns: `"Mixed"` is not `mixed`.
  */
 export function patterns(text: string): Parsed<string[]> {
   const items = new Set<string>();
   const pattern = new RegExp(PATTERN);
   for (let end = ','; end === ','; ) {
     const match = pattern.exec(text);
-    if (match === null)
-      return { problem: 'has a stray quote', hint: 'write names in double quotes whole: audit."Log"' };
+    if (match === null) return { problem: 'has a stray quote', hint: 'quote a whole name: audit."Log"' };
     const item = match[1]!.trim();
     if (item === '') return { problem: 'has an empty item', hint: 'write items with a comma between them: a,b' };
     if (item.includes('\0')) return { problem: 'has an item with a NUL byte' };
@@ -62,7 +60,7 @@ export function patterns(text: string): Parsed<string[]> {
   return { value: [...items] };
 }
 
-/** One secret a line, each of at least so many characters. Spaces around them and empty lines do not count. */
+/** Makes a parser of secrets, one a line, with a minimum length in characters. Ignores outer spaces and empty lines. */
 export function secretLines(min: number): Parser<string[]> {
   return (text) => {
     const lines = text.split('\n').flatMap((line) => line.trim() || []);
@@ -75,13 +73,13 @@ export function secretLines(min: number): Parser<string[]> {
   };
 }
 
-/** `true`, `false`, or a comma list. */
+/** Parses `true`, `false`, or a comma list. */
 export function booleanOrList(text: string): Parsed<boolean | string[]> {
   const whole = boolean(text);
   return 'value' in whole ? whole : list()(text);
 }
 
-/** A percentage from `1%` to `100%`, as a share of 1. */
+/** Parses a percentage from `1%` to `100%` into a share of 1. */
 export function percent(text: string): Parsed<number> {
   const [, digits] = /^(\d{1,3})\s*%?$/.exec(text.trim()) ?? [];
   const value = Number(digits ?? Number.NaN);
@@ -91,7 +89,7 @@ export function percent(text: string): Parsed<number> {
 
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
 
-/** A duration such as `90s`, `15m`, `1h 30m`, `7d`, in milliseconds, between two bounds (inclusive). */
+/** Makes a parser of durations such as `90s`, `15m`, `1h 30m`, `7d`, in milliseconds, between two inclusive bounds. */
 export function duration(bounds: { min: string; max: string }): Parser<number> {
   const [min, max] = [milliseconds(bounds.min), milliseconds(bounds.max)];
   return (text) => {
@@ -111,7 +109,7 @@ function milliseconds(text: string): number {
   return sum;
 }
 
-/** A whole number between two bounds (inclusive). */
+/** Makes a parser of whole numbers between two inclusive bounds. */
 export function integer(min: number, max: number): Parser<number> {
   return (text) => {
     const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
@@ -120,20 +118,20 @@ export function integer(min: number, max: number): Parser<number> {
   };
 }
 
-/** One of some words, in any case. */
+/** Makes a parser of a choice of words, in any case. */
 export function oneOf<const T extends string>(words: readonly T[]): Parser<T> {
   return (text) => {
     const word = text.trim().toLowerCase();
     const value = words.find((each) => each === word);
     if (value !== undefined) return { value };
     return {
-      problem: 'is not one of the words it can be',
+      problem: 'is not one of the possible values',
       hint: `write ${words.join(', ').replace(/, ([^,]*)$/, ' or $1')}`,
     };
   };
 }
 
-/** An http or https address. `path`: it must name something below the host, as a ping or webhook address does. */
+/** Makes a parser of http and https addresses. `path`: the address must have a path, as a ping or webhook address does. */
 export function url(options: { path: boolean }): Parser<string> {
   return (text) => {
     const trimmed = text.trim();
@@ -151,15 +149,15 @@ export function url(options: { path: boolean }): Parser<string> {
   };
 }
 
-/** Text that matches a pattern; `form` says how it must look. */
+/** Makes a parser of text that matches a pattern. `form` is the hint for text that does not. */
 export function matching(pattern: RegExp, form: string): Parser<string> {
   return (text) => {
     const value = text.trim();
-    return pattern.test(value) ? { value } : { problem: 'has characters that cannot be used', hint: form };
+    return pattern.test(value) ? { value } : { problem: 'does not have the right form', hint: form };
   };
 }
 
-/** Any text without NUL bytes, kept as it is. */
+/** Parses any text without NUL bytes, unchanged. */
 export function text(given: string): Parsed<string> {
   return given.includes('\0') ? { problem: 'has a NUL byte' } : { value: given };
 }

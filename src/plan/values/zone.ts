@@ -14,7 +14,7 @@ function formatFor(zone: string): Intl.DateTimeFormat {
   return format;
 }
 
-/** How far the wall clock of an IANA zone is ahead of UTC at an instant. Both in milliseconds. */
+/** Returns how far the wall clock of an IANA zone is ahead of UTC at an instant. Both in milliseconds. */
 export function offsetAt(zone: string, instant: number): number {
   const text = formatFor(zone).format(instant);
   const [, sign, hours, minutes, seconds] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?$/.exec(text) ?? [];
@@ -24,8 +24,8 @@ export function offsetAt(zone: string, instant: number): number {
 }
 
 /**
- * The instants (ms, ascending) at which the wall clock of a zone shows `wall`, a wall time written as if it were UTC: one,
- * two where the clock was set back, and the first moment after the gap where the clock was set forward over it.
+ * Returns the instants (ms, ascending) at which the wall clock of a zone shows `wall`, a wall time written as if it were UTC. There are
+ * two if the clock was set back. If the clock was set forward over the time, it is the first moment after the gap.
  */
 export function wallToInstants(zone: string, wall: number): number[] {
   const offsets = new Set([offsetAt(zone, wall - DAY), offsetAt(zone, wall + DAY)]);
@@ -34,7 +34,7 @@ export function wallToInstants(zone: string, wall: number): number[] {
   return shown.length > 0 ? shown : [changeBetween(zone, candidates[0]!, candidates.at(-1)!)];
 }
 
-/** The first second in `(low, high]` at which the offset is not that of `low`, by bisection. */
+/** Returns the first second in `(low, high]` at which the offset differs from that at `low`, by bisection. */
 function changeBetween(zone: string, low: number, high: number): number {
   const before = offsetAt(zone, low);
   let [from, to] = [low, high];
@@ -46,7 +46,7 @@ function changeBetween(zone: string, low: number, high: number): number {
   return to;
 }
 
-/** Checks an IANA time zone name. Abbreviations such as CEST and offsets such as +02:00 know no daylight saving. */
+/** Parses an IANA time zone name. Refuses abbreviations such as CEST and offsets such as +02:00, which have no daylight saving. */
 export function parseZone(text: string): Parsed<string> {
   const zone = text.trim();
   if (/^[A-Za-z]/.test(zone) && isKnown(zone)) return { value: zone };

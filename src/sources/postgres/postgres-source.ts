@@ -6,7 +6,14 @@ import type { PostgresSource } from '../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
 import { withoutGlobalsError } from './dump/dump-globals.ts';
 import { dumpServer } from './dump/dump-server.ts';
-import { type Aside, chooseDatabases, listDatabases, type MissingDatabase, missingNamed } from './facts/databases.ts';
+import {
+  type Aside,
+  chooseDatabases,
+  type DatabaseListing,
+  listDatabases,
+  type MissingDatabase,
+  missingNamed,
+} from './facts/databases.ts';
 import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/facts.ts';
 import { restoreWarnings } from './facts/rights.ts';
 import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
@@ -23,7 +30,7 @@ interface PostgresSourceOptions {
   planned: PostgresSource;
   recordHelper(name: string): void;
   /** databases that restores keep for a rollback */
-  kept(): Promise<Aside[]>;
+  kept(listed: readonly DatabaseListing[]): Promise<Aside[]>;
   /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
   alongsideRun?: boolean;
 }
@@ -95,7 +102,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       closed,
       templates,
       warnings: unasked,
-    } = chooseDatabases(planned, listed, await options.kept());
+    } = chooseDatabases(planned, listed, await options.kept(listed));
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;

@@ -10,7 +10,7 @@ import { unreadable } from './import-errors.ts';
 import { readTar } from './read-tar.ts';
 import { readZip } from './read-zip.ts';
 
-/** What is inside of a file, below what it is compressed and encrypted with. */
+/** The content of a file without its compression and encryption. */
 export type Inside =
   | { form: 'tar' | 'zip'; members: AsyncGenerator<ArchiveMember> }
   /** pg_dump --format=custom, and text that may be SQL */
@@ -32,8 +32,8 @@ const MAX_LAYERS = 4;
 type Layer = 'gzip' | 'zstd' | 'age' | 'gpg';
 
 /**
- * Looks at the first bytes of a file and takes off what it is wrapped in: gzip, zstd, age and OpenPGP, by the keys of the settings. Names say
- * nothing here.
+ * Recognizes a file by its first bytes, and removes gzip, zstd, age and OpenPGP with the keys of the settings. The name of the
+ * file does not matter.
  *
  * @throws KEY_MISSING, KEY_WRONG, IMPORT_UNREADABLE
  */
@@ -44,15 +44,15 @@ export async function openArchive({ file, stream, keys, spooled }: OpenArchiveOp
     if (layer === undefined) break;
     if (layers === MAX_LAYERS) throw unreadable('the file is compressed or encrypted too many times');
     ({ head, rest } = await peek(without(layer, rest, keys)));
-    if (layers >= 0) file = undefined;
+    file = undefined;
   }
-  const foreign = foreignForm(head);
-  if (foreign !== undefined) {
+  const form = unsupportedForm(head);
+  if (form !== undefined) {
     rest.destroy();
     throw unreadable(
-      `the file is compressed with ${foreign}, which cannot be read here`,
+      `the file is compressed with ${form}, which Lifeboat cannot read`,
       undefined,
-      `Undo that first, for example: ${foreign} -dc FILE | … import - SOURCE.`,
+      `Decompress it first, for example: ${form} -dc FILE | … import - SOURCE.`,
     );
   }
   if (isZip(head)) {
@@ -65,7 +65,7 @@ export async function openArchive({ file, stream, keys, spooled }: OpenArchiveOp
   return { form: head.toString('latin1', 0, 5) === 'PGDMP' ? 'custom' : 'text', stream: rest };
 }
 
-/** The first bytes of a stream, and a stream that has them still. */
+/** Returns the first bytes of a stream, and a stream that still contains them. */
 async function peek(stream: Readable): Promise<{ head: Buffer; rest: Readable }> {
   const iterator = stream[Symbol.asyncIterator]();
   const chunks: Buffer[] = [];
@@ -93,7 +93,7 @@ async function peek(stream: Readable): Promise<{ head: Buffer; rest: Readable }>
   return { head: Buffer.concat(chunks).subarray(0, PEEK), rest: Readable.from(all(), { objectMode: false }) };
 }
 
-/** What a program or zlib says of a file that is damaged or cut. */
+/** Turns the errors of programs and zlib about damaged files into IMPORT_UNREADABLE. */
 function wrapped(error: unknown): unknown {
   if (error instanceof LifeboatError && error.code !== 'OBJECT_DAMAGED') return error;
   if (
@@ -124,12 +124,12 @@ function isOpenPgp(head: Buffer): boolean {
 function without(layer: Layer, stream: Readable, keys: SealKeys): Readable {
   if (layer !== 'gzip') return unseal(stream, `file.${layer === 'zstd' ? 'zst' : layer}`, keys);
   const plain = createGunzip();
-  // Told by the stream itself.
+  // The stream itself reports the error.
   pipeline(stream, plain).catch((error: Error) => plain.destroy(error));
   return plain;
 }
 
-function foreignForm(head: Buffer): string | undefined {
+function unsupportedForm(head: Buffer): string | undefined {
   const text = head.toString('latin1', 0, 6);
   if (text.startsWith('BZh')) return 'bzip2';
   return text === '\xfd7zXZ\0' ? 'xz' : undefined;
@@ -139,7 +139,7 @@ function isZip(head: Buffer): boolean {
   return head.length >= 4 && [0x04034b50, 0x06054b50, 0x06064b50].includes(head.readUInt32LE(0));
 }
 
-/** The file at a path, as a stream. */
+/** Opens the file at a path as a stream. */
 export function fileStream(file: string): Readable {
   return createReadStream(file, { highWaterMark: 256 * 1024 });
 }

@@ -10,14 +10,14 @@ test.each([
   ['0 3 * * *', 1, 10],
   ['0 3 * * *', 2, 20],
   ['0 3 * * *', 3, undefined],
-  // The next run comes soon anyway.
+  // The next run is soon anyway.
   ['*/10 * * * *', 1, undefined],
   ['0 * * * *', 2, 20],
 ])('a run by %s that failed %i times is made again in %s minutes', (schedule, tries, minutes) => {
   expect(minutesTo(nextTry({ schedules: [schedule], tries }, 'UTC', now))).toBe(minutes);
 });
 
-test('of several schedules the one that comes first decides', () => {
+test('the first of several schedules decides', () => {
   expect(nextTry({ schedules: ['0 3 * * *', '5 3 * * *'], tries: 1 }, 'UTC', now)).toBeUndefined();
 });
 
@@ -25,14 +25,14 @@ test.each([
   ['2026-11-20T03:01:00Z', true],
   ['2026-11-20T03:02:00Z', false],
   ['2026-11-19T03:00:00Z', true],
-  // Written by a clock that was wrong.
+  // Recorded by a wrong clock.
   ['2027-11-20T03:00:00Z', true],
   ['not a time', true],
 ])('one that is to be at %s is due: %s', (at, due) => {
   expect(isDue({ schedules: [], since: '', tries: 1, at }, now)).toBe(due);
 });
 
-test('what only a person can put right is not tried again', () => {
+test('a failure that only a person can fix is not retried', () => {
   const lasting = ['PG_AUTH', 'LABEL_INVALID', 'KEY_MISSING', 'TREE_EMPTY', 'NOTHING_LABELLED', 'HOOK_FAILED'] as const;
   expect(lasting.filter((code) => mayPass({ code, message: '' }))).toEqual([]);
   expect(mayPass({ code: 'PG_DUMP_FAILED', message: 'pg_dump of app failed', cause: 'connection reset' })).toBe(true);

@@ -11,7 +11,7 @@ describe('changes of the clock', () => {
     expect(nextRun('30 2 * * *', zone, at('2026-03-28T12:00Z'))).toEqual(at('2026-03-29T01:00Z'));
   });
 
-  test('skipped times run once together, also with one that is due right then', () => {
+  test('several skipped times run once, also together with a run that is due then', () => {
     const first = nextRun('0,20,40 2,3 * * *', zone, at('2026-03-28T12:00Z'));
     expect(first).toEqual(at('2026-03-29T01:00Z'));
     expect(nextRun('0,20,40 2,3 * * *', zone, first)).toEqual(at('2026-03-29T01:20Z'));
@@ -23,17 +23,17 @@ describe('changes of the clock', () => {
     expect(nextRun('30 2 * * *', zone, first)).toEqual(at('2026-10-26T01:30Z'));
   });
 
-  test('what runs every hour runs in the repeated hour too', () => {
+  test('an hourly schedule runs in the repeated hour too', () => {
     const first = nextRun('@hourly', zone, at('2026-10-24T23:30Z'));
     expect(first).toEqual(at('2026-10-25T00:00Z'));
     expect(nextRun('@hourly', zone, first)).toEqual(at('2026-10-25T01:00Z'));
   });
 
-  test('half an hour is a change as well', () => {
+  test('a change by half an hour counts too', () => {
     expect(nextRun('15 2 * * *', 'Australia/Lord_Howe', at('2026-10-03T00:00Z'))).toEqual(at('2026-10-03T15:30Z'));
   });
 
-  test('a day that never was runs when the next one begins', () => {
+  test('a skipped day runs at the start of the next day', () => {
     expect(nextRun('0 12 30 12 *', 'Pacific/Apia', at('2011-12-28T00:00Z'))).toEqual(at('2011-12-30T10:00Z'));
   });
 });
@@ -99,8 +99,8 @@ describe('missed runs', () => {
     expect(daily('2026-11-20T03:00Z', '2026-11-21T03:00Z')).toBe('2026-11-21T03:00:00.000Z'));
   test('not twice', () => expect(daily('2026-11-21T03:00:02Z', '2026-11-21T03:00:30Z')).toBeUndefined());
   test('one for many', () => expect(daily('2026-11-01T03:00Z', '2026-11-21T09:00Z')).toBe('2026-11-21T03:00:00.000Z'));
-  test('a clock that was a year ahead holds nothing up', () =>
+  test('a clock that was a year ahead delays nothing', () =>
     expect(daily('2027-11-21T03:00Z', '2026-11-21T09:00Z')).toBe('2026-11-21T03:00:00.000Z'));
-  test('a clock that was put back a little repeats nothing', () =>
+  test('a clock that was set back slightly repeats nothing', () =>
     expect(daily('2026-11-21T03:00:05Z', '2026-11-21T03:00:01Z')).toBeUndefined());
 });

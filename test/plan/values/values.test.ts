@@ -124,7 +124,7 @@ describe('globs', () => {
     });
   });
 
-  test('a comma between braces ends no item of a list', () => {
+  test('a comma between braces does not end an item of a list', () => {
     expect(globs('*.{jpg,png},{a,{b,c}}/** , "x,y", \\{, {u}')).toEqual({
       value: ['*.{jpg,png}', '{a,{b,c}}/**', 'x,y', '\\{', '{u}'],
     });
@@ -236,7 +236,7 @@ describe('suggestions', () => {
   ])('%s', (word, expected) => expect(suggest(word, words)).toBe(expected));
 });
 
-test('a quoted value is short, on one line and shows what it hides', () => {
+test('a quoted value is short, on one line, and shows hidden characters', () => {
   expect(quote('a"b\n\u202e\u001b[2J')).toBe(String.raw`"a\"b\n\u{202e}\u001b[2J"`);
   expect(quote('x'.repeat(1000)).length).toBeLessThan(64);
 });

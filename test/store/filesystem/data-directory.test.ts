@@ -32,11 +32,11 @@ describe('data directories of database servers', () => {
     ['a dump of Redis', ['dump.rdb']],
     ['a web project', ['data', 'metadata', 'package.json', 'src']],
     ['a directory of logs', ['wal', 'CURRENT']],
-  ])('%s is none', (_what, names) => {
+  ])('%s is not a data directory', (_what, names) => {
     expect(walkOver({ '': names }).found).toEqual([]);
   });
 
-  test('only the outermost one is told, and what comes after it is looked at again', () => {
+  test('only the outermost directory counts, and the walk goes on after it', () => {
     const cluster = ['PG_VERSION', 'base'];
     const { found, entered } = walkOver({
       '': ['a', 'b'],
@@ -49,12 +49,12 @@ describe('data directories of database servers', () => {
     expect(entered).toHaveLength(5);
   });
 
-  test('beside a dump, data of Postgres is left out also where it is all that there is', () => {
+  test('alongside a dump, data of Postgres is left out even if it is all there is', () => {
     expect(walkOver({ '': ['PG_VERSION'] }, 'PostgreSQL')).toEqual({ found: ['.: PostgreSQL'], entered: [] });
     expect(walkOver({ '': ['ibdata1'] }, 'PostgreSQL').entered).toEqual(['']);
   });
 
-  test('of a configuration all data is left out, and never the whole of it', () => {
+  test('a configuration is stored without any data directory, but never left out as a whole', () => {
     const { found, entered } = walkOver(
       { '': ['lifeboat.json', 'db'], db: ['ibdata1'], old: ['lifeboat.json'] },
       'all',

@@ -76,6 +76,8 @@ export function missingNamed(planned: PostgresSource, named: string, all: readon
 export interface Aside {
   name: string;
   stored: boolean;
+  /** recognised by its name alone: no restore is remembered that put it aside */
+  forgotten?: true;
 }
 
 /** Every server has these, as initdb makes them. */
@@ -125,14 +127,15 @@ export function chooseDatabases(
         ({ name, closed: why }) =>
           `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
       ),
-      ...aside
-        .filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))
-        .map(
-          ({ name }) =>
-            `database ${name}, which a restore keeps aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`,
-        ),
+      ...aside.filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name)).map(asideWarning),
     ],
   };
+}
+
+function asideWarning({ name, forgotten }: Aside): string {
+  if (forgotten)
+    return `database ${name} is not backed up: by its name, a restore put it aside or did not finish it; drop it, or name it in lifeboat.postgres.databases`;
+  return `database ${name}, which a restore put aside, is not backed up, and no snapshot has what it holds; \`lifeboat rollback --forget\` drops it`;
 }
 
 function unknownNames({ containerName, databases = [] }: PostgresSource, all: readonly DatabaseListing[]) {

@@ -86,7 +86,7 @@ test('what a restore keeps for its rollback is left out, which is told where no 
     ['shop'],
     [
       expect.stringMatching(
-        /^database shop__before_4f1c9a, which a restore keeps aside, is not backed up, and no snapshot/,
+        /^database shop__before_4f1c9a, which a restore put aside, is not backed up, and no snapshot/,
       ),
     ],
   ]);
