@@ -5,7 +5,7 @@ import type { CallOptions, Engine } from './engine.ts';
 /** The label in which Compose records the key of a volume under `volumes:`. */
 const VOLUME_KEY = 'com.docker.compose.volume';
 
-// Neither changes as long as the container exists. Kept per engine: a listing every minute costs no further calls.
+// Neither changes while the container exists. Cached per engine, so that a listing every minute needs no further calls.
 const details = new WeakMap<Engine, Map<string, Pick<Mount, 'kind' | 'key'>>>();
 
 /**
