@@ -9,8 +9,9 @@ const VOLUME_KEY = 'com.docker.compose.volume';
 const details = new WeakMap<Engine, Map<string, Pick<Mount, 'kind' | 'key'>>>();
 
 /**
- * Adds to the mounts of some containers what the inspection of a container does not say: whether a bind is a directory or a file, and
- * the Compose key of a volume. What a proxy of the Docker socket refuses, or what is gone, stays unknown.
+ * Adds to the mounts of some containers what the inspection of a container does not say: whether a bind is a directory
+ * or a file, and the Compose key of a volume. What a proxy of the Docker socket refuses, or what is gone, stays
+ * unknown.
  *
  * @param wanted selects the containers; all others come back as they are
  */
