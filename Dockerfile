@@ -22,9 +22,14 @@ COPY --from=build /build/dist ./dist
 COPY package.json LICENSE ./
 COPY docker/lifeboat /usr/local/bin/lifeboat
 ENV NODE_ENV=production NODE_COMPILE_CACHE=/lifeboat/compile-cache
-# In the image, not in the spool: it is code that the program loads. Every helper of this image starts with it.
-RUN lifeboat --version && node --input-type=module --eval " \
-  for (const name of fs.readdirSync('/lifeboat/dist')) await import('/lifeboat/dist/' + name).catch(() => undefined);"
+# Compiles every module. The compiled code belongs in the image, not in the spool, because the program and its helpers load
+# it. Node keeps it apart for each set of V8 options, so the launcher itself runs this.
+RUN lifeboat --version \
+  && echo "import fs from 'node:fs'; \
+    for (const name of fs.readdirSync('/lifeboat/dist')) await import('/lifeboat/dist/' + name).catch(() => undefined);" \
+    >/tmp/load-all.mjs \
+  && sed 's#/lifeboat/dist/cli.js "$@"#/tmp/load-all.mjs#' /usr/local/bin/lifeboat | sh \
+  && rm /tmp/load-all.mjs
 VOLUME /spool
 # The daemon touches the file every half minute; `find` says nothing about one that is missing or older than two minutes.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \

@@ -1,18 +1,24 @@
+import { basename } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Tests that need the real engine or minutes of time: everything else belongs to the quick suite. */
 const REAL = ['test/e2e/**/*.test.ts', 'test/**/*.engine.test.ts', 'test/**/slow/**/*.test.ts'];
 
-/** What takes minutes begins first: at the end there would be nothing left to run beside it. */
-const LONGEST =
-  /\/(restore-kills|big|crash|stop-signal|volume-in-place|restore-disturbed|postgres-faults|zoo|many-databases)\.test\.ts$/;
+/** The files that take longest, in the order in which they start: one that started last would run alone. */
+const LONGEST = [
+  ...['big', 'volume-in-place', 'restore-kills', 'restore-disturbed', 'zoo', 'postgres-faults', 'copy', 'stop-signal'],
+  ...['postgres-parts', 'stop', 'restore-table', 'runbook', 'restore-in-place', 'bucket', 'restore-rules'],
+  ...['which-server', 'restore-faults', 'disk', 'crash', 'many-databases', 'postgres-credentials', 'volumes', 'prune'],
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const sorted = await super.sort(files);
-    const isLong = ({ moduleId }: TestSpecification) => LONGEST.test(moduleId);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = LONGEST.indexOf(basename(moduleId, '.test.ts'));
+      return at < 0 ? LONGEST.length : at;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
   }
 }
 

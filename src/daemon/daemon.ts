@@ -17,22 +17,22 @@ export interface DaemonDeps {
   log: Log;
   now(): Date;
   zone: string;
-  /** the schedule of LIFEBOAT_SCHEDULE, served when no source says otherwise */
+  /** the schedule of LIFEBOAT_SCHEDULE, used when no source is planned */
   schedule: string;
   journals: string;
   /** id of the agent's own container */
   agentId: string;
-  /** touched while the daemon is alive: the container's health check looks at it */
+  /** a file that the daemon touches while it is alive, for the container's health check */
   aliveFile: string;
   plan(): Promise<Plan>;
   backup(request: BackupRequest): Promise<RunReport>;
   /** cleans up after dead runs, if no other run is under way */
   recover(): Promise<void>;
-  /** until the next look while a dead run is not undone yet, milliseconds; default {@link RECOVER_AGAIN_MS} */
+  /** the time between attempts to undo a dead run, milliseconds; default {@link RECOVER_AGAIN_MS} */
   recoverAgainMs?: number;
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
-  /** calls back whenever containers changed, also after the connection to the engine was lost */
+  /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** Calls `tick` at every full minute until the returned function is called. It never rejects. */
   everyMinute(tick: () => Promise<void>): () => void;
@@ -40,15 +40,17 @@ export interface DaemonDeps {
 
 const ALIVE_INTERVAL_MS = 30_000;
 
-/** Until the next look while a dead run is not undone yet. */
+/** The time between attempts to undo a dead run, milliseconds. */
 const RECOVER_AGAIN_MS = 5000;
-/** After so many looks in a row something lasting is in the way: then one a minute is enough. */
+/** After this many attempts in a row, the cause is likely to last, and one attempt a minute is enough. */
 const MAX_LOOKS = 20;
 
-/** A run begun later than this after its time was missed, not merely late. */
+/** A run that begins later than this after its scheduled time counts as missed, milliseconds. */
 const LATE_MS = 90_000;
 
-/** discover → plan → wait → run, until the signal aborts; then the run under way is ended cleanly and this resolves. */
+/**
+ * Runs the agent: discover → plan → wait → run. When the signal aborts, ends the run under way cleanly and resolves.
+ */
 export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<void> {
   const { log } = deps;
   const served = servedTimes(deps);
@@ -75,7 +77,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
       });
     return running;
   };
-  // People wait for a container that is still held.
+  // Somebody may be waiting for a container that is still held.
   const lookSoon = async () => {
     clearTimeout(soon);
     const left = await openJournals(deps.journals).catch(() => []);
@@ -115,7 +117,10 @@ interface ServedTimes {
   write(served: Record<string, string>): Promise<void>;
 }
 
-/** A spool that cannot be written must not keep a run from being begun: it fails, and that is told. */
+/**
+ * Opens the served times. If the spool cannot be written, the times stay in memory, so that the run begins and reports
+ * the failure.
+ */
 function servedTimes({ state, log }: DaemonDeps): ServedTimes {
   let unsaved: Record<string, string> = {};
   return {
@@ -134,13 +139,13 @@ function servedTimes({ state, log }: DaemonDeps): ServedTimes {
 
 interface Due {
   schedule: string;
-  /** when it should have run */
+  /** its scheduled time */
   at: Date;
 }
 
 /**
- * The schedules whose time has come since they were last served. One never served before begins to count now: installing
- * Lifeboat is no missed run.
+ * Returns the schedules whose time has come since they were last served. A schedule that was never served counts from
+ * now on, because a new installation has missed no run.
  */
 async function dueSchedules(deps: DaemonDeps, times: ServedTimes, plan: Plan | undefined): Promise<Due[]> {
   const now = deps.now();
@@ -167,7 +172,7 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   };
   const schedules = new Set(due.map(({ schedule }) => schedule));
   const before = await times.read();
-  // Before the run, so that one which brings the agent down is not started again and again.
+  // Before the run, so that a run which crashes the agent is not started again and again.
   await times.write({
     ...before,
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
@@ -179,17 +184,17 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   await times.write(before);
 }
 
-/** Makes a run again that failed, for what it lacks. */
+/** Retries a failed run for the sources that failed. */
 async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
   const due = await dueRetry(deps, plan);
   if (!due) return;
   const { retry, only } = due;
   const attempt = await beginTry(deps, retry.schedules, retry);
-  const begun = () => deps.log.info('trying again what failed', { since: retry.since, try: retry.tries + 1 });
+  const begun = () => deps.log.info('trying failed sources again', { since: retry.since, try: retry.tries + 1 });
   await isMade(deps, attempt, { trigger: 'catch-up', only, begun, signal });
 }
 
-/** Resolves to false when another run is under way: then it is as if the try had not begun. */
+/** Makes a try. Resolves to false if another run is under way; then the try is cancelled. */
 async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
     await attempt.ended(await deps.backup({ ...request, attempt }));
@@ -201,13 +206,15 @@ async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): P
   }
 }
 
-/** Every distinct schedule of the plan. Nothing planned is a failure to be told, at the time that the settings say. */
+/**
+ * Returns the distinct schedules of the plan. Without any source, the fallback's run reports that nothing is planned.
+ */
 export function schedulesOf(plan: Plan | undefined, fallback: string): string[] {
   const schedules = [...new Set((plan?.sources ?? []).map((source) => source.schedule))];
   return schedules.length > 0 ? schedules : [fallback];
 }
 
-/** When the next run begins, over all schedules. */
+/** Returns the time of the next run of any schedule. */
 export function nextRunOf(plan: Plan | undefined, fallback: string, zone: string, now: Date): Date {
   const times = schedulesOf(plan, fallback).map((schedule) => nextRun(schedule, zone, now));
   return times.reduce((first, time) => (time < first ? time : first));

@@ -4,25 +4,28 @@ import { type JournalEntry, openJournals, type Reached, readJournal } from '../r
 import { openHolds } from '../run/release.ts';
 import type { UnderWay } from '../run/under-way.ts';
 
-/** A container that a run which is over still holds. */
+/** A container that is still held by a run that is over. */
 interface HeldService {
   container: string;
   /** id of the run that holds it */
   run: string;
   verb: 'backup' | 'restore' | 'rollback';
-  /** what is still to be done: it is to be started, or its `lifeboat.exec.post` is to be run */
+  /** the missing step: starting the container, or running its `lifeboat.exec.post` */
   waitsFor: 'start' | 'post';
-  /** which data its restore has left in place; a backup changes none */
+  /** the data that the restore left in place; a backup changes none */
   data: 'old' | 'new' | 'half' | 'unknown' | 'unchanged';
 }
 
-/** The containers that runs which are over still hold, by their journals. `underWay`: the others. */
+/**
+ * Returns the containers that are still held by runs that are over, from their journals. `underWay`: the runs to leave
+ * out.
+ */
 export async function heldServices(journals: string, underWay: readonly UnderWay[]): Promise<HeldService[]> {
   const others = new Set(underWay.map(({ file }) => file));
   const files = (await openJournals(journals)).filter((file) => !others.has(file));
   const held: HeldService[] = [];
   for (const file of files) {
-    // One that is being undone may be gone by now.
+    // Recovery may have removed the journal in the meantime.
     const entries: JournalEntry[] = await readJournal(file).catch(() => []);
     const start = entries.find((entry) => entry.type === 'start');
     if (!start) continue;
@@ -52,10 +55,10 @@ const DATA_TEXT: Record<HeldService['data'], string> = {
   old: 'the data in place is that from before',
   new: 'the data in place is the restored one, complete',
   half: 'its volume holds neither the old data nor the new',
-  unknown: 'which data is in place is not known yet',
+  unknown: 'it is not known yet which data is in place',
 };
 
-/** They stand in `plan` and `status` as problems. */
+/** Returns held containers as problems, for `plan` and `status`. */
 export function heldProblems(held: readonly HeldService[]): Problem[] {
   return held.map(({ container, run, verb, waitsFor, data }) => {
     const what =
@@ -67,7 +70,7 @@ export function heldProblems(held: readonly HeldService[]): Problem[] {
       code: data === 'half' ? 'TREE_HALF_RESTORED' : 'RUN_DIED',
       subject: container,
       message: `${what}, after ${verb} ${run} has ended; ${DATA_TEXT[data]}`,
-      hint: 'This is undone as soon as it can be, and tried every minute; `docker compose logs lifeboat` says what is in the way.',
+      hint: 'Lifeboat tries again every minute; `docker compose logs lifeboat` names the obstacle.',
     };
   });
 }

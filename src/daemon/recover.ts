@@ -36,36 +36,35 @@ export interface RecoverDeps {
   now(): Date;
   repository(): Promise<Repository>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
-  /** True if that container, which the journal or helper is of, is another agent that runs. Rejects when it is not known. */
+  /** Whether the container that owns a journal or helper is another running agent. Rejects if that is unknown. */
   isOthers(agent: string): Promise<boolean>;
   /**
-   * Removes the helpers of this project that are not to be kept. Resolves to the runs of which helpers still exist. Rejects when they
-   * cannot be listed.
+   * Removes the helpers of this project, except those that `keep` accepts. Resolves to the ids of runs whose helpers
+   * still exist. Rejects if helpers cannot be listed.
    */
   reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<ReadonlySet<string>>;
-  /** Drops the databases that a dead restore left. Resolves to whether none is left. */
+  /** Drops the databases that a dead restore left. Resolves to whether all are gone. */
   dropDatabases(
     entries: readonly JournalEntry[],
     run: { id: string; record(entry: JournalEntry): void },
   ): Promise<boolean>;
-  /** how far a dead restore or rollback had come; rejects when its server cannot be asked */
+  /** finds out how far a dead restore or rollback came; rejects if its server does not answer */
   reachedBy(restore: RestoreStart, from?: RolledBackFrom): Promise<Reached>;
   agentVersion: string;
-  /** Puts volumes right that a dead restore or rollback left half done. */
+  /** Completes or reverts the volumes that a dead restore or rollback left half done. */
   undoVolumes(entries: readonly JournalEntry[], journal: string): Promise<{ done: boolean; now?: 'old' | 'new' }>;
-  /** removes unfinished files of this project from the destination; nobody writes there now */
+  /** removes unfinished files of this project from the destination; the lock excludes other writers */
   sweepTemporary(): Promise<void>;
 }
 
-/** `lifeboat plan` has helpers for some seconds, outside of every run. Older ones have lost their master. */
+/** `lifeboat plan` uses helpers for some seconds, outside of every run. The command of an older helper has died. */
 const STRAY_MS = 60_000;
 
 /**
- * Undoes what runs left that died: starts containers again, runs their post hooks, removes helpers, half restored
- * databases, stored objects that no snapshot names and the spool, and reports each run as failed under its own rid. To be
- * called with the lock held, so that every journal is of a run that is dead, but for those of another agent that runs and
- * shares the spool: what is theirs is left alone. Never rejects: what could not be undone is logged and tried again at the
- * next call.
+ * Cleans up after runs that died: starts containers, runs their post hooks, removes helpers, half restored databases,
+ * stored objects that no snapshot names, and their files in the spool. Reports each run as failed under its own rid.
+ * The caller holds the lock, so every journal belongs to a dead run, except those of another running agent that shares
+ * the spool. Recovery leaves these alone. Never rejects: logs failures, and the next call tries again.
  */
 export async function recover(deps: RecoverDeps): Promise<void> {
   const attempt = async (what: string, work: () => Promise<void>) => {
@@ -75,7 +74,7 @@ export async function recover(deps: RecoverDeps): Promise<void> {
       deps.log.warn(`${what}; trying again later`, { ...errorInfo(error) });
     }
   };
-  // Until it is known whose they are.
+  // Counted as another agent's until their owner is known.
   const others = new Set<string>();
   await attempt('the journals cannot be read', async () => {
     for (const file of await openJournals(deps.journals)) {
@@ -90,7 +89,7 @@ export async function recover(deps: RecoverDeps): Promise<void> {
     const living = await deps.reapHelpers(
       ({ runId, agent }) => isYoung(runId.replace(PROBE_RUN, '')) || deps.isOthers(agent),
     );
-    // Only now: a helper could write in its directory meanwhile, and exchange a part of it for a link.
+    // After the helpers are gone, because a helper could replace a part of its directory with a link.
     await emptySpool(deps, (name) => others.has(name) || living.has(name));
   });
 }
@@ -100,11 +99,14 @@ async function recoverOne(deps: RecoverDeps, file: string, isOurs: () => void): 
   const start = entries.find((entry) => entry.type === 'start');
   if (start?.agent !== undefined && (await deps.isOthers(start.agent))) return;
   isOurs();
-  // An empty journal: nothing was recorded, so nothing was done.
+  // An empty journal: the run took no step.
   if (!start || (await undo(deps, file, entries, start))) await rm(file, { force: true });
 }
 
-/** Resolves to whether everything is undone. What could not be is tried again at the next call; it is reported once. */
+/**
+ * Undoes and reports one run. Resolves to whether everything is undone; if not, the next call tries again, without a
+ * second report.
+ */
 async function undo(
   deps: RecoverDeps,
   file: string,
@@ -116,9 +118,9 @@ async function undo(
   if (reported) deps.log.info(`finishing what a ${start.verb} left undone`, { run: id });
   else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
   const record = (entry: JournalEntry) => appendJournal(file, entry);
-  // Containers are only started on a volume that is wholly old or new.
+  // A container starts only on a volume that is completely old or new.
   const volumes = await undoInVolumes(deps, file, id);
-  // People's containers do not wait for the rest, nor the rest for a long post hook.
+  // In parallel: the user's containers do not wait for the clean-up, and it does not wait for a long post hook.
   const begun = entries.find((entry) => entry.type === 'begun');
   const [{ again }, clean] = await Promise.all([
     volumes.half ? { again: true } : releaseHolds(entries, deps.holdDeps(record)),
@@ -136,7 +138,7 @@ async function undo(
   return clean.done && volumes.done && !again;
 }
 
-/** `half`: one is neither the old nor the new now. `reached` only where the run worked in a volume. */
+/** Completes or reverts volumes. `half`: one is neither old nor new. `reached`: only if the run worked in a volume. */
 async function undoInVolumes(
   deps: RecoverDeps,
   file: string,
@@ -145,14 +147,14 @@ async function undoInVolumes(
   const entries = await readJournal(file);
   if (!entries.some(({ type }) => type === 'volume')) return { done: true };
   try {
-    // First, because a helper of the dead run goes on moving.
+    // First, because a helper of the dead run continues to move files.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     const { done, now } = await deps.undoVolumes(entries, file);
     const half = !done && halfSwapped(await readJournal(file)).length > 0;
     if (half) return { done, half, reached: 'half' };
     return { done, half, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
   } catch (error) {
-    deps.log.warn('a half restored volume could not be put right', { run: id, ...errorInfo(error) });
+    deps.log.warn('a half restored volume could not be completed or reverted', { run: id, ...errorInfo(error) });
     const half = halfSwapped(entries).length > 0;
     return { done: false, half, reached: half ? 'half' : 'unknown' };
   }
@@ -160,7 +162,7 @@ async function undoInVolumes(
 
 interface Cleared {
   done: boolean;
-  /** what is left of the run: it may have written its manifest before it died */
+  /** the remains of the run, which may have written its manifest before it died */
   left: 'nothing' | 'snapshot' | 'damaged manifest' | 'on its way' | 'unknown';
   /** of a restore */
   reached: Reached;
@@ -173,12 +175,12 @@ async function removeLeftovers(
 ): Promise<Cleared> {
   let left: Cleared['left'] = 'unknown';
   try {
-    // First, because a helper of the dead run goes on storing.
+    // First, because a helper of the dead run continues to store objects.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.dropDatabases(await readJournal(journal), { id, record });
-      // What is dropped cannot be given its name any more, so from here on the answer stays the same.
+      // Dropped databases cannot be renamed any more, so the answer is final from here on.
       const reached = begun && done ? await reachedBy(deps, begun) : 'unknown';
       return { done, left, reached };
     }
@@ -188,29 +190,31 @@ async function removeLeftovers(
     else if (damaged.some((one) => one.id === id)) left = 'damaged manifest';
     else if ((await readJournal(journal)).some(({ type }) => type === 'commit')) left = 'on its way';
     else left = 'nothing';
-    // What a manifest names that may still appear is left to a prune, which waits for a day.
+    // A manifest that may still arrive names objects. A prune, which waits for a day, decides about them.
     if (left !== 'on its way') await repository.removeObjects(await journalObjects(journal));
     await deps.sweepTemporary();
     return { done: true, left, reached: 'unknown' };
   } catch (error) {
-    deps.log.warn('what a dead run left could not be removed', { run: id, ...errorInfo(error) });
+    deps.log.warn('leftovers of a dead run could not be removed', { run: id, ...errorInfo(error) });
     return { done: false, left, reached: 'unknown' };
   }
 }
 
 const LEFT_HINTS = {
-  nothing: 'Nothing of it is left; look for an out-of-memory kill or a reboot at that time.',
-  snapshot: 'Its snapshot was complete by then and can be used.',
+  nothing: 'Nothing of it is left. Look for an out-of-memory kill or a reboot at that time.',
+  snapshot: 'Its snapshot was complete and can be used.',
   'on its way':
-    'It died while it sent its manifest. If that arrives after all, the snapshot is whole; else a prune removes what it stored.',
-  unknown: 'What it stored could not be looked at yet; what no snapshot needs is removed later.',
-  'damaged manifest': 'It had written its manifest, which cannot be read; run `lifeboat check`.',
+    'It died while it sent its manifest. If the manifest arrives, the snapshot is complete; if not, a prune removes the objects of the run.',
+  unknown: 'Its objects could not be examined yet. Those that no snapshot needs are removed later.',
+  'damaged manifest': 'It wrote its manifest, which cannot be read. Run `lifeboat check`.',
 };
 
-/** Nothing waits for a server that cannot be asked: whoever looks at what is kept asks it again. */
+/**
+ * Finds out how far a dead restore came. Does not wait for a server that does not answer: later commands ask it again.
+ */
 async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { type: 'begun' }): Promise<Reached> {
   return deps.reachedBy(restore, from).catch((error: unknown) => {
-    deps.log.warn('how far a dead restore had come cannot be told', { restore: restore.id, ...errorInfo(error) });
+    deps.log.warn('it cannot be found out how far a dead restore came', { restore: restore.id, ...errorInfo(error) });
     return 'unknown';
   });
 }
@@ -243,6 +247,6 @@ async function reportDead(
   if (report.error) deps.log.error('run failed', { run: run.id, ...report.error });
   await deps.state.saveLastRun(report, ended ?? own);
   deps.dispatcher.emit({ type: 'run-finished', report });
-  // Told before it is noted as told.
+  // Sent before the journal notes it as reported.
   await deps.dispatcher.flush();
 }

@@ -9,7 +9,7 @@ import type { Earlier, PendingRetry } from '../report/tries.ts';
 import type { LastResult } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
 
-/** Scheduled runs that failed are made again in the same night. What is to be tried is on the disk before each try. */
+/** Retries of failed scheduled runs in the same night. The state on disk names the next try before each try begins. */
 
 export interface RetryDeps {
   state: Pick<State, 'retries' | 'saveRetries' | 'results' | 'accepted' | 'lastRun'>;
@@ -20,15 +20,17 @@ export interface RetryDeps {
 
 /** One try of a scheduled run. */
 export interface Try extends Attempt {
-  /** Notes what becomes of it: nothing to be tried again, or when. */
+  /** Records the result: the time of the next try, or none. */
   ended(report: RunReport): Promise<void>;
-  /** As if it had not begun. */
+  /** Restores the state from before the try. */
   cancel(): Promise<void>;
 }
 
 /**
- * Notes a try as begun, before it begins: one that the agent does not survive is made again too. It takes the place of what
- * else was to be tried of these schedules. `again`: the retry that this is; undefined for a run at its time.
+ * Records a try before it begins, so that a try which crashes the agent is retried too. It replaces other pending
+ * retries of these schedules.
+ *
+ * @param again the pending retry that this try serves; undefined for a run at its scheduled time
  */
 export async function beginTry(deps: RetryDeps, schedules: readonly string[], again?: PendingRetry): Promise<Try> {
   const before = await retriesOf(deps);
@@ -45,7 +47,7 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
       : [...others, { schedules: [...schedules], since, tries, at, ...(earlier ? { earlier } : {}) }];
   const earlier = again?.earlier;
   let next = earlier;
-  // One that dies adds nothing to what the next one covers.
+  // A try that dies adds no results for the next one.
   await save(deps, entries(retryAt()?.toISOString(), earlier));
   return {
     ...(earlier ? { earlier } : {}),
@@ -59,8 +61,8 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
 }
 
 /**
- * The retry whose time has come, and the sources that it lacks; undefined when there is none. One is dropped only when each
- * source has a good result since. Nothing planned, or an engine that does not answer, is a failure that the try reports.
+ * Returns the retry whose time has come, with a filter for its sources, or undefined. Drops a retry only when each
+ * source has a good result since. If nothing is planned, or the engine does not answer, the try reports that.
  */
 export async function dueRetry(
   deps: RetryDeps,
@@ -69,7 +71,7 @@ export async function dueRetry(
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
   if (!retry) return undefined;
-  // Without what is remembered of the sources, all are tried.
+  // If the results cannot be read, the try covers all sources.
   const [results, accepted] = await Promise.all([
     deps.state.results().catch((): Record<string, LastResult> => ({})),
     deps.state.accepted().catch((): Accepted => ({})),
@@ -78,7 +80,7 @@ export async function dueRetry(
     const result = results[name];
     return result && result.at >= retry.since ? result : undefined;
   };
-  // Backed up meanwhile by hand counts as well.
+  // A manual backup in the meantime counts too.
   const only = ({ name, schedule }: PlannedSource) => {
     const result = since(name);
     return result ? isLacking(result) : retry.schedules.includes(schedule);
@@ -90,7 +92,7 @@ export async function dueRetry(
   });
   if (planned.length === 0 || planned.some(only) || lost.length > 0) return { retry, only };
   const last = await deps.state.lastRun().catch(() => undefined);
-  // Nobody has heard of the run yet, and nothing is wrong any more: a source that had vanished was accepted.
+  // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
   if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
   await save(
     deps,
@@ -99,12 +101,14 @@ export async function dueRetry(
   return undefined;
 }
 
-/** Of a source that was stored in part, a reason that may pass. */
+/** Whether a source failed, or was stored in part for a reason that may pass. */
 function isLacking({ status, error }: LastResult): boolean {
   return status === 'failed' || (status === 'partial' && error !== undefined && mayPass(error));
 }
 
-/** What is to be tried again while the spool cannot be written, by its state: nobody has heard of a quiet failure. */
+/**
+ * Pending retries while the spool cannot be written, by their state. A failure that was not reported must not be lost.
+ */
 const unsaved = new WeakMap<RetryDeps['state'], readonly PendingRetry[]>();
 
 async function retriesOf({ state }: RetryDeps): Promise<PendingRetry[]> {
@@ -118,6 +122,6 @@ async function save({ state, log }: RetryDeps, retries: readonly PendingRetry[])
     await state.saveRetries(retries);
     unsaved.delete(state);
   } catch (error) {
-    log.warn('what is to be tried again is only kept in memory', { ...errorInfo(error) });
+    log.warn('the next try is only kept in memory', { ...errorInfo(error) });
   }
 }

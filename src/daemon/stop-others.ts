@@ -15,17 +15,17 @@ interface StopOthersDeps {
 const POLL_MS = 100;
 
 /**
- * Hands a stop on to a run started by `docker compose exec`, and waits for its end: the engine tells only the container's
- * first process, and the others are killed when that one has ended.
+ * Passes a stop on to a run started by `docker compose exec`, and waits for its end. The engine sends the signal only
+ * to the container's first process, and kills the others when that one has ended.
  */
 export async function stopOthers({ log, journals, agentId, isBusy }: StopOthersDeps): Promise<void> {
-  const told = new Set([process.pid]);
+  const signalled = new Set([process.pid]);
   while (await isBusy()) {
     for (const { start } of await runsUnderWay(journals, { agentId })) {
       const { pid } = start;
-      if (pid === undefined || told.has(pid)) continue;
+      if (pid === undefined || signalled.has(pid)) continue;
       log.info('stopping the run under way in another process', { pid });
-      told.add(pid);
+      signalled.add(pid);
       try {
         process.kill(pid, 'SIGTERM');
       } catch (error) {

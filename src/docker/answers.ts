@@ -17,7 +17,7 @@ export interface ContainerSummary {
   networkMode: string;
 }
 
-/** What the engine knows of one container. */
+/** The engine's details of one container. */
 export interface ContainerDetails {
   id: string;
   /** without the leading slash */
@@ -26,39 +26,39 @@ export interface ContainerDetails {
   state: string;
   running: boolean;
   paused: boolean;
-  /** of the last end; 0 while running */
+  /** exit status of the last run; 0 while running */
   exitCode: number;
   oomKilled: boolean;
-  /** of its health check; absent when it has none */
+  /** state of its health check; absent if it has none */
   health?: 'starting' | 'healthy' | 'unhealthy';
-  /** ISO times; year 1 when it never happened */
+  /** ISO times; year 1 stands for never */
   startedAt: string;
   finishedAt: string;
   hostname: string;
   user: string;
   labels: Record<string, string>;
   env: Record<string, string>;
-  /** its entry point and arguments, as they are run */
+  /** its entry point and arguments */
   command: string[];
   mounts: Mount[];
-  /** where `tmpfs:` of Compose (`--tmpfs`) mounts one, which `mounts` leaves out */
+  /** paths of its `tmpfs:` mounts (`--tmpfs`), which `mounts` leaves out */
   tmpfs: string[];
   /** `bridge`, `container:<id>`, a network's name… */
   networkMode: string;
-  /** the engine removes it as soon as it stops (`--rm`) */
+  /** whether the engine removes it when it stops (`--rm`) */
   autoRemove: boolean;
-  /** `no`, `always`, `unless-stopped`, `on-failure`; empty where the engine says nothing */
+  /** `no`, `always`, `unless-stopped`, `on-failure`; empty if the engine reports none */
   restartPolicy: string;
   /** how often the engine has restarted it since somebody started it */
   restarts: number;
   /** ISO time */
   createdAt: string;
-  /** seconds it is given to stop, where it was made with such a setting (`stop_grace_period` in Compose) */
+  /** seconds until a stop kills it, if it was created with that setting (`stop_grace_period` in Compose) */
   stopTimeout: number | undefined;
   networks: Record<string, { ip: string; aliases: string[] }>;
 }
 
-/** What the engine knows of an image. */
+/** The engine's details of an image. */
 export interface ImageDetails {
   id: string;
   digests: string[];
@@ -66,7 +66,7 @@ export interface ImageDetails {
   env: Record<string, string>;
 }
 
-/** State of an exec. `exitCode` is null while it runs, and when the engine does not know. */
+/** The state of an exec. `exitCode` is null while it runs, and if the engine does not know it. */
 export interface ExecState {
   containerId: string;
   running: boolean;
@@ -133,7 +133,7 @@ export const summaries = z.array(
     .transform(
       (c): ContainerSummary => ({
         id: c.Id,
-        // A container that others link to has more names, each `/other/alias`.
+        // A container with links from others has more names, each `/other/alias`.
         name: bare(c.Names.find((name) => name.lastIndexOf('/') === 0) ?? c.Names[0] ?? c.Id.slice(0, 12)),
         image: c.Image,
         state: c.State,
@@ -258,7 +258,7 @@ export const created = z.object({ Id: id, Warnings: list }).transform((c) => ({ 
 export const execCreated = z.object({ Id: id });
 export const waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: text }).nullish() });
 
-/** Checks an answer against its schema. Throws ENGINE_PROTOCOL naming the first field that is not as it must be. */
+/** Checks an answer against its schema. Throws ENGINE_PROTOCOL, which names the first invalid field. */
 export function checked<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;

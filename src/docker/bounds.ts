@@ -2,16 +2,16 @@ import type { Readable } from 'node:stream';
 import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 
-/** What ends a call to the engine before its answer does. */
+/** The limits of a call to the engine. */
 export interface Bounds {
   signal?: AbortSignal | undefined;
-  /** milliseconds; undefined: as long as it takes */
+  /** milliseconds; undefined: no limit */
   timeoutMs?: number | undefined;
 }
 
 /**
- * Runs `work` with a signal that aborts with the caller's own or when the time is up. Settles then in any case: rejects
- * with the {@link interruption}, or with what `late` makes. The time begins when this is called.
+ * Runs `work` with a signal that aborts with the caller's signal or when the time is up. Then rejects at once, even if
+ * `work` does not end: with the {@link interruption}, or with the error of `late`. The time begins with the call.
  */
 export async function withinBounds<T>(
   { signal, timeoutMs }: Bounds,
@@ -35,7 +35,7 @@ export async function withinBounds<T>(
   }
 }
 
-/** The error that an aborted signal stands for: its reason if that is a LifeboatError, else INTERRUPTED. */
+/** Returns the error of an aborted signal: its reason if that is a LifeboatError, else INTERRUPTED. */
 export function interruption(signal: AbortSignal | undefined): LifeboatError {
   const reason: unknown = signal?.reason;
   if (reason instanceof LifeboatError) return reason;

@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 
 /**
- * A sink that keeps the head and the tail of what is written, at most `limit` bytes in all, so that a command that
- * writes without end costs bounded memory and its last words, which say what went wrong, are still there.
+ * A sink that keeps the head and the tail of its input, at most `limit` bytes in total. A command that writes without
+ * end costs bounded memory, and its last lines, which name the failure, are kept.
  */
 export class Capture extends Writable {
   readonly #headLimit: number;
@@ -25,7 +25,7 @@ export class Capture extends Writable {
     return this.#total;
   }
 
-  /** True when something had to be left out. */
+  /** Whether bytes were left out. */
   get truncated(): boolean {
     return this.#total > this.#headSize + Math.min(this.#tailSize, this.#tailLimit);
   }
@@ -35,7 +35,7 @@ export class Capture extends Writable {
     callback();
   }
 
-  /** Takes a chunk without going through the stream. */
+  /** Adds a chunk directly, without the stream. */
   add(chunk: Buffer): void {
     this.#total += chunk.length;
     const first = chunk.subarray(0, this.#headLimit - this.#headSize);
@@ -48,11 +48,11 @@ export class Capture extends Writable {
     if (rest.length === 0 || this.#tailLimit === 0) return;
     this.#tail.push(Buffer.from(rest));
     this.#tailSize += rest.length;
-    // Joined only now and then: once per chunk would be quadratic.
+    // Joined rarely, because joining for each chunk would take quadratic time.
     if (this.#tailSize > 2 * this.#tailLimit || this.#tail.length > 1024) this.#trim();
   }
 
-  /** What was kept, as UTF-8, with a note where something is missing. */
+  /** Returns the kept bytes as UTF-8, with a note in place of missing ones. */
   text(): string {
     this.#trim();
     const head = Buffer.concat(this.#head);
@@ -69,7 +69,7 @@ export class Capture extends Writable {
   }
 }
 
-/** The last lines of a command's output on one line, at most `limit` characters, for an error message. */
+/** Returns the end of a command's output as one line of at most `limit` characters, for an error message. */
 export function lastWords(text: string, limit = 400): string {
   const flat = text.trim().replace(/\s*\n\s*/g, '; ');
   return flat.length > limit ? `…${flat.slice(-limit)}` : flat;

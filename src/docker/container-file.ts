@@ -14,11 +14,12 @@ interface ReadFileOptions extends CallOptions {
 }
 
 /**
- * Reads a file out of a container's file system, its volumes and binds included, without a process in it: the engine packs it
- * (`GET /containers/<id>/archive`). Symbolic links are followed inside the container. What comes back is a stranger's: at most `limit`
- * bytes of it are read, 64 KiB unless said otherwise.
+ * Reads a file out of a container's file system, its volumes and binds included, without a process in it: the engine
+ * packs it (`GET /containers/<id>/archive`). Symbolic links are followed inside the container. What comes back is a
+ * stranger's: at most `limit` bytes of it are read, 64 KiB unless said otherwise.
  *
- * Resolves to undefined when there is no such file, or it is no plain one. A tmpfs of a running container is not seen. Errors: ENGINE_*.
+ * Resolves to undefined when there is no such file, or it is no plain one. A tmpfs of a running container is not seen.
+ * Errors: ENGINE_*.
  */
 export async function readContainerFile(
   engine: Pick<Engine, 'archive'>,
@@ -64,7 +65,8 @@ async function readEntry({
 }
 
 /**
- * Finds out what is at a path of a container, its volumes and binds included. Symbolic links are followed inside the container.
+ * Finds out what is at a path of a container, its volumes and binds included. Symbolic links are followed inside the
+ * container.
  *
  * Resolves to undefined when there is nothing. Errors: ENGINE_*.
  */

@@ -1,22 +1,23 @@
 import { finished, type Writable } from 'node:stream';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 
-/** Part of one of a command's two outputs. */
+/** A part of a command's stdout or stderr. */
 interface OutputChunk {
   stream: 'stdout' | 'stderr';
   data: Buffer;
 }
 
 const HEADER = 8;
-/** The engine writes frames of at most some 100 KiB; a larger length means that the stream is not what it should be. */
+/** The engine writes frames of about 100 KiB at most. A much larger length means that the stream is invalid. */
 const MAX_FRAME = 64 * 1024 * 1024;
 
 /**
- * Takes the engine's multiplexed stream apart. Each frame has a header of eight bytes: the stream (0 stdin, 1 stdout,
+ * Splits the engine's multiplexed stream into its parts. Each frame has a header of eight bytes: the stream (0 stdin, 1
+ * stdout,
  * 2 stderr), three zeros, and the payload's length, big-endian (Docker Engine API, "Attach to a container: stream
- * format"). Payloads are passed on as they come, so memory does not depend on the length a frame claims.
- * Throws ENGINE_PROTOCOL for a header that cannot be right and for a stream that ends inside a frame, ENGINE_UNREACHABLE
- * when the connection breaks.
+ * format"). Passes payloads on as they arrive, so memory does not depend on the length in a header.
+ *
+ * @throws ENGINE_PROTOCOL for an invalid header and for a stream that ends inside a frame; ENGINE_UNREACHABLE when the connection breaks
  */
 export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<OutputChunk> {
   const header = Buffer.alloc(HEADER);
@@ -69,7 +70,7 @@ function parseHeader(header: Buffer): { stream: OutputChunk['stream']; length: n
 }
 
 /**
- * Writes and waits until the sink wants more. Rejects with the sink's error, or INTERRUPTED when it was closed.
+ * Writes, and waits until the sink accepts more. Rejects with the sink's error, or INTERRUPTED if it was closed.
  */
 export async function writeTo(sink: Writable, data: Buffer): Promise<void> {
   if (sink.destroyed) throw sink.errored ?? closedEarly();

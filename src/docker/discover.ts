@@ -19,7 +19,9 @@ const ACTIONS = ['create', 'start', 'die', 'destroy', 'rename', 'update'] as con
 const DEBOUNCE_MS = 500;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 15_000;
-/** The engine answers before it listens, and its clock may differ a little: a few events come twice instead of never. */
+/**
+ * The engine answers before it listens, and its clock may differ a little: a few events come twice instead of never.
+ */
 const OVERLAP_S = 5;
 
 // Images do not change under their id. Kept per engine, so that a listing every minute costs no image inspections.
@@ -45,7 +47,8 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
 
 function isCandidate(labels: Record<string, string>): boolean {
   if (RUN_LABEL in labels) return false;
-  // As wide as planning looks for misspelt keys (ownLabels of plan/labels): `Lifeboat.Postgres` is to be told, not passed over.
+  // As wide as planning looks for misspelt keys (ownLabels of plan/labels): `Lifeboat.Postgres` is to be told, not
+  // passed over.
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
@@ -150,7 +153,9 @@ async function readClues(): Promise<SelfClues> {
 }
 
 interface WatchOptions {
-  /** Asked to list everything again: after each connection, and after containers changed. Never called twice at a time. */
+  /**
+   * Asked to list everything again: after each connection, and after containers changed. Never called twice at a time.
+   */
   onChange: () => void | Promise<void>;
   log: Log;
   signal: AbortSignal;
@@ -160,7 +165,8 @@ interface WatchOptions {
 
 /**
  * Watches an engine's containers until the signal aborts, then resolves. When the connection ends, it is opened again,
- * with growing pauses of at most 15 s, and everything is listed anew, so that nothing that happened meanwhile is missed.
+ * with growing pauses of at most 15 s, and everything is listed anew, so that nothing that happened meanwhile is
+ * missed.
  */
 export async function watch(engine: Engine, options: WatchOptions): Promise<void> {
   const { log, signal } = options;
@@ -196,7 +202,9 @@ export async function watch(engine: Engine, options: WatchOptions): Promise<void
   await changed.stop();
 }
 
-/** Calls `onChange` once for many requests, a while after the first of them, and again for those that came meanwhile. */
+/**
+ * Calls `onChange` once for many requests, a while after the first of them, and again for those that came meanwhile.
+ */
 function debounced({ onChange, log, debounceMs = DEBOUNCE_MS }: WatchOptions): { ask(): void; stop(): Promise<void> } {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();

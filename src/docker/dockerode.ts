@@ -10,12 +10,12 @@ import { connectionOptions } from './docker-host.ts';
 import { connectionError, describe, type EngineRequest, refusal } from './engine-errors.ts';
 
 /**
- * dockerode with bounds. It reads an answer without a limit, never settles when a connection breaks in the middle of one,
- * and takes no signal for some calls. So each call gets a dockerode of its own over a modem (dockerode's transport,
- * docker-modem) that has the call's signal, and that reads and judges the answer here.
+ * dockerode with bounds. It reads an answer without a limit, never settles when a connection breaks in the middle of
+ * one, and takes no signal for some calls. So each call gets a dockerode of its own over a modem (dockerode's
+ * transport, docker-modem) that has the call's signal, and that reads and judges the answer here.
  *
- * Every failure is a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED, ENGINE_PROTOCOL, or what an aborted signal stands
- * for. A call settles when its bounds say so, whatever the engine does.
+ * Every failure is a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED, ENGINE_PROTOCOL, or what an aborted signal
+ * stands for. A call settles when its bounds say so, whatever the engine does.
  */
 export interface BoundedDocker {
   /** Resolves to the whole answer, parsed. `timeoutMs` counts to its end. */

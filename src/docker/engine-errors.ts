@@ -1,33 +1,35 @@
 import { hasCode, hasErrno, LifeboatError } from '../base/errors.ts';
 
-/** What can go wrong between the agent and the engine, as coded errors. */
+/** Errors between the agent and the engine. */
 
-/** What a call asks of the engine, for messages. */
+/** A request to the engine, for messages. */
 export interface EngineRequest {
   method: string;
   /** without the query */
   path: string;
 }
 
-/** The error for a 4xx or 5xx, with the engine's words. */
+/** Returns ENGINE_REFUSED for a 4xx or 5xx, with the engine's message. */
 export function refusal(status: number | undefined, text: string, request: EngineRequest): LifeboatError {
   let words = text;
   try {
     const parsed: unknown = JSON.parse(text);
     if (parsed && typeof parsed === 'object' && 'message' in parsed) words = String(parsed.message);
   } catch {
-    // Proxies answer in HTML or plain text; their words are as good.
+    // Proxies answer in HTML or plain text, which serves as the message.
   }
   words = words.replace(/\s+/g, ' ').trim().slice(0, 500) || 'no reason given';
   const hint =
-    status === 403 ? 'A proxy in front of the Docker socket forbids this call; docs list what is needed.' : undefined;
+    status === 403
+      ? 'A proxy in front of the Docker socket forbids this call. docs/security.md lists the calls that Lifeboat needs.'
+      : undefined;
   return new LifeboatError('ENGINE_REFUSED', `engine refused ${describe(request)}: ${words} (${status})`, {
     cause: Object.assign(new Error(words), { statusCode: status }),
     ...(hint ? { hint } : {}),
   });
 }
 
-/** The error for a connection that could not be made, broke, or did not speak HTTP. */
+/** Returns the error for a connection that failed, broke, or does not use HTTP. */
 export function connectionError(error: unknown, request: EngineRequest): LifeboatError {
   if (error instanceof LifeboatError) return error;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
@@ -43,13 +45,13 @@ export function connectionError(error: unknown, request: EngineRequest): Lifeboa
   });
 }
 
-/** A request as messages name it. */
+/** Formats a request for messages. */
 export function describe(request: EngineRequest): string {
-  // Ids are 64 characters long; twelve are what people see elsewhere.
+  // Ids are 64 characters long. Docker shows twelve.
   return `${request.method} ${request.path.replace(/([0-9a-f]{12})[0-9a-f]{52}/g, '$1')}`;
 }
 
-/** HTTP status of an ENGINE_REFUSED error. */
+/** Returns the HTTP status of an ENGINE_REFUSED error, else undefined. */
 export function statusOf(error: unknown): number | undefined {
   if (!hasCode(error, 'ENGINE_REFUSED')) return undefined;
   const cause = error.cause;
@@ -58,12 +60,12 @@ export function statusOf(error: unknown): number | undefined {
     : undefined;
 }
 
-/** True when the engine said that the container, image or exec does not exist. */
+/** Whether the engine answered that the container, image or exec does not exist. */
 export function isNotFound(error: unknown): boolean {
   return statusOf(error) === 404;
 }
 
-/** True for a refusal of a request of this kind, as a proxy of the Docker socket answers one that it does not let through. */
+/** Whether a proxy of the Docker socket refused the kind of request. */
 export function isForbidden(error: unknown): boolean {
   return [401, 403, 405].includes(statusOf(error) ?? 0);
 }

@@ -46,8 +46,9 @@ export interface Engine {
   readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;
   /**
-   * Container events from now, or from `since`, until the signal aborts, the connection ends, or the engine's clock is at
-   * `until` (both in seconds since the epoch). The engine remembers its last 256 events, those of health checks included.
+   * Container events from now, or from `since`, until the signal aborts, the connection ends, or the engine's clock is
+   * at `until` (both in seconds since the epoch). The engine remembers its last 256 events, those of health checks
+   * included.
    */
   events(options: EventsOptions): Promise<AsyncIterable<answers.EngineEvent>>;
   /** All containers, also stopped ones, that carry every one of `labels` (`key` or `key=value`). */
@@ -81,9 +82,9 @@ const PLAIN_MS = 60_000;
 const EXIT_LAG_MS = 30_000;
 
 /**
- * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY and
- * DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds; for
- * `exitLagMs` see {@link Engine}. Connects only when called.
+ * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY
+ * and DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds; for `exitLagMs` see {@link Engine}.
+ * Connects only when called.
  */
 export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number; exitLagMs?: number }): Engine {
   const bounded = createBoundedDocker(options.dockerHost ?? process.env.DOCKER_HOST, process.env, options.log);

@@ -16,9 +16,9 @@ export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
   /** Default true: an exit status other than 0 is an error. */
   check?: boolean;
   /**
-   * Seconds between signs of life of a command that may say nothing for long: a proxy before the engine cuts connections that
-   * are silent (docker-socket-proxy: after ten minutes). They are NUL bytes on stderr, which is taken out again. Needs `sh`
-   * and `sleep` in the container. Default: none.
+   * Seconds between signs of life of a command that may say nothing for long: a proxy before the engine cuts
+   * connections that are silent (docker-socket-proxy: after ten minutes). They are NUL bytes on stderr, which is taken
+   * out again. Needs `sh` and `sleep` in the container. Default: none.
    */
   heartbeat?: number;
   /** What of its stderr may stand in an error; default: all. */
@@ -172,7 +172,9 @@ function stdinOf(
   return stdin;
 }
 
-/** Waits for the engine to record the end. Throws for everything that is not a known end of the command's own making. */
+/**
+ * Waits for the engine to record the end. Throws for everything that is not a known end of the command's own making.
+ */
 async function exitStatus(
   engine: Engine,
   { execId, containerId, name }: Record<'execId' | 'containerId' | 'name', string>,

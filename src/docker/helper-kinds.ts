@@ -10,8 +10,8 @@ interface AllowedMount {
 }
 
 /**
- * What one kind of helper is, sees and may do. This is the only place where a helper gets mounts and capabilities from, and the
- * table of docs/security.md is made of it: what is not here, no helper has.
+ * What one kind of helper is, sees and may do. This is the only place where a helper gets mounts and capabilities from,
+ * and the table of docs/security.md is made of it: what is not here, no helper has.
  */
 export interface HelperKind<Role extends string = string> {
   /** one word, part of the container's name */

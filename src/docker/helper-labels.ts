@@ -1,4 +1,6 @@
-/** Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container. */
+/**
+ * Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container.
+ */
 export const RUN_LABEL = 'dev.lifeboat.run';
 /** Label of every helper: the Compose project it works for. */
 export const PROJECT_LABEL = 'dev.lifeboat.project';

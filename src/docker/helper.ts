@@ -23,7 +23,10 @@ export function helperMount(mount: Mount, target: string, writable: boolean): He
   return { type: mount.type, source, target, readOnly: !writable };
 }
 
-/** What a helper is to be. Never put a secret in a command line or `env`: everybody with the Docker socket can read them. */
+/**
+ * What a helper is to be. Never put a secret in a command line or `env`: everybody with the Docker socket can read
+ * them.
+ */
 export interface HelperSpec {
   /** one word, part of the name: `postgres`, `volume` */
   purpose: string;
@@ -64,8 +67,8 @@ export interface Helper {
   id: string;
   name: string;
   /**
-   * Kills and removes it with its anonymous volumes, and waits until it is gone. Never rejects: a failure is logged and left to
-   * `reapHelpers`. `hasHelpers` tells whether one may still write where it may write.
+   * Kills and removes it with its anonymous volumes, and waits until it is gone. Never rejects: a failure is logged and
+   * left to `reapHelpers`. `hasHelpers` tells whether one may still write where it may write.
    */
   remove(): Promise<void>;
 }
@@ -101,7 +104,8 @@ export async function createHelper(
   const remove = async () => void (await removeContainer(engine, name, name, log));
   try {
     const body = createBody(spec, image.labels, { attached, blkio: !withoutBlkio.has(engine) });
-    // Has no signal: an engine that is not listened to any more makes the container all the same, after it was to be removed.
+    // Has no signal: an engine that is not listened to any more makes the container all the same, after it was to be
+    // removed.
     const { id, warnings } = await engine.createContainer(name, body);
     if (signal?.aborted) throw interruption(signal);
     for (const warning of warnings) log.debug('the engine warned of a helper', { name, warning });
@@ -142,8 +146,8 @@ function helperName({ project, purpose }: HelperSpec): string {
 }
 
 /**
- * The body of POST /containers/create. `imageLabels`: those of the image, which a container inherits. `attached`: it gets
- * an input. `blkio`: with a low weight for block I/O, which some kernels do not know.
+ * The body of POST /containers/create. `imageLabels`: those of the image, which a container inherits. `attached`: it
+ * gets an input. `blkio`: with a low weight for block I/O, which some kernels do not know.
  */
 export function createBody(
   spec: HelperSpec,

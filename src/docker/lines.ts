@@ -1,12 +1,12 @@
 import { LifeboatError } from '../base/errors.ts';
 
-/** A line longer than this, in bytes, is not one that the engine or a helper of ours writes. */
+/** The longest line, bytes. Neither the engine nor a helper writes longer ones. */
 const MAX_LINE = 8 * 1024 * 1024;
 
-/** Cuts chunks of bytes into lines of UTF-8, keeping the last, unfinished one within a bound. */
+/** Splits chunks of bytes into lines of UTF-8, and keeps an unfinished line of limited length. */
 export class LineBuffer {
   #rest: Buffer[] = [];
-  /** bytes of the unfinished line */
+  /** length of the unfinished line, bytes */
   pending = 0;
 
   /** Yields the lines that `data` completes, without their newline. Throws ENGINE_PROTOCOL for an endless line. */

@@ -7,11 +7,11 @@ import { createBody } from './helper.ts';
 import { AGENT_LABEL, MARKER_RUN, PROBE_RUN, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 
 /**
- * The marker of a run: a container that is made and never started, under one name for each project. The engine gives a
- * name once, so of two agents that begin at the same time one is refused; and every agent can see whose it is.
+ * The marker of a run: a container that is created but never started, with one name per project. The engine assigns a
+ * name once, so it refuses one of two agents that begin at the same time, and every agent can see who owns the marker.
  */
 
-/** What placing a marker takes. */
+/** Dependencies of {@link placeMarker}. */
 export interface MarkerDeps {
   engine: Engine;
   project: string;
@@ -20,11 +20,11 @@ export interface MarkerDeps {
   log: Log;
 }
 
-/** How often the name is tried for, should the marker of a dead agent be in the way. */
+/** How often to try for the name, because a dead agent's marker may be in the way. */
 const TRIES = 5;
 const PAUSE_MS = 100;
 
-/** True if that container runs. A container that is gone does not. Errors: ENGINE_*. */
+/** Whether a container runs. False for one that is gone. Throws ENGINE_*. */
 export async function isRunning(engine: Engine, id: string): Promise<boolean> {
   return (await runningName(engine, id)) !== undefined;
 }
@@ -40,12 +40,11 @@ async function runningName(engine: Engine, id: string): Promise<string | undefin
 }
 
 /**
- * Marks the project as worked on by this agent; to be called by the only process of the agent that does. What a dead
- * agent, or a dead process of this one, left of a marker is removed. Resolves to what takes the marker away again, which
- * never rejects.
+ * Places the marker of this agent on a project. The caller holds the lock among the agent's processes. Removes the
+ * marker of a dead agent, or of a dead process of this one. Returns a function that removes the marker and never
+ * rejects.
  *
- * Errors: LOCKED when another agent that runs works on the project; ENGINE_* when the engine does not let a marker be
- * made.
+ * @throws LOCKED when another running agent works on the project; ENGINE_* when the engine cannot create a marker
  */
 export async function placeMarker(deps: MarkerDeps): Promise<() => Promise<void>> {
   const { engine, project, agent, log } = deps;
@@ -58,14 +57,14 @@ export async function placeMarker(deps: MarkerDeps): Promise<() => Promise<void>
       const { id } = await engine.createContainer(name, createBody(spec, labels, { attached: false, blkio: false }));
       return () => removeMarker(engine, id, log);
     } catch (error) {
-      // 409: the name is taken, by somebody who was quicker or by a marker that is just being removed.
+      // 409: the name is taken, by a faster agent or by a marker that is being removed.
       if (statusOf(error) !== 409 || tried === TRIES) throw error;
     }
     await sleep(PAUSE_MS);
   }
 }
 
-/** Compose gives its own containers names that end in a number, so none of them is called this. */
+/** Returns the marker's name. Names of Compose's own containers end in a number, so they never match. */
 function markerName(project: string): string {
   return `lifeboat-${project.replace(/[^A-Za-z0-9_.-]/g, '-')}-lock`;
 }
@@ -97,7 +96,7 @@ async function removeMarker(engine: Engine, id: string, log: Log): Promise<void>
 
 async function removeIfThere(engine: Engine, id: string): Promise<void> {
   try {
-    // By its id: another agent may have a marker of that name by now.
+    // By id, because another agent may have placed a marker with that name in the meantime.
     await engine.removeContainer(id, { force: true, volumes: true });
   } catch (error) {
     if (!isNotFound(error) && statusOf(error) !== 409) throw error;

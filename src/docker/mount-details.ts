@@ -5,12 +5,13 @@ import type { CallOptions, Engine } from './engine.ts';
 /** The label in which Compose records the key of a volume under `volumes:`. */
 const VOLUME_KEY = 'com.docker.compose.volume';
 
-// Neither changes as long as the container exists. Kept per engine: a listing every minute costs no further calls.
+// Neither changes while the container exists. Cached per engine, so that a listing every minute needs no further calls.
 const details = new WeakMap<Engine, Map<string, Pick<Mount, 'kind' | 'key'>>>();
 
 /**
- * Adds to the mounts of some containers what the inspection of a container does not say: whether a bind is a directory or a file, and
- * the Compose key of a volume. What a proxy of the Docker socket refuses, or what is gone, stays unknown.
+ * Adds to the mounts of some containers what the inspection of a container does not say: whether a bind is a directory
+ * or a file, and the Compose key of a volume. What a proxy of the Docker socket refuses, or what is gone, stays
+ * unknown.
  *
  * @param wanted selects the containers; all others come back as they are
  */

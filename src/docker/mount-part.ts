@@ -6,9 +6,10 @@ import type { RoleMount } from './helper-kinds.ts';
 type Access = 'read-only' | 'read-write';
 
 /**
- * Files and directories of the agent as mounts of a helper, each at the same path and nothing around it: by their paths on the
- * host, since engines before 26 cannot mount a part of a volume (`VolumeOptions.Subpath`, API 1.45). They have to be there.
- * What is mounted below one of them comes along. A path that is on the agent's own disk, and so in the image, is passed over.
+ * Files and directories of the agent as mounts of a helper, each at the same path and nothing around it: by their paths
+ * on the host, since engines before 26 cannot mount a part of a volume (`VolumeOptions.Subpath`, API 1.45). They have
+ * to be there. What is mounted below one of them comes along. A path that is on the agent's own disk, and so in the
+ * image, is passed over.
  *
  * @throws AGENT_NOT_IN_CONTAINER for a part of a mount that has no path on the host
  */

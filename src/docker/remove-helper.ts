@@ -5,17 +5,17 @@ import type { Engine } from './engine.ts';
 import { isForbidden, isNotFound } from './engine-errors.ts';
 import { AGENT_LABEL, type HelperLabels, MARKER_RUN, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 
-/** For errors that come of a helper that is not gone. */
+/** The hint of errors about a helper that still exists. */
 export const REMOVE_HINT =
   'Look at it with `docker ps --filter label=dev.lifeboat.run`: a process that waits for a disk outlives a kill. Restart the Docker engine, or remove it with `docker rm -f`.';
 
-/** Pause between two requests to remove a container, milliseconds. */
+/** The pause between two requests to remove a container, milliseconds. */
 const REMOVE_PAUSE_MS = 200;
 
 /**
- * Resolves to whether no process of the container runs any more. The engine answers a second request with 409 while the first is
- * under way, and with 404 once the container is gone (moby, daemon/delete.go), so that the request is repeated for up to
- * `exitLagMs`. Has no signal: removal is not given up when the run is.
+ * Removes a container. Resolves to whether no process of it runs any more. The engine answers a second request with 409
+ * while the first is under way, and with 404 once the container is gone (moby, daemon/delete.go), so the request is
+ * repeated for up to `exitLagMs`. Takes no signal, because the removal continues after the run is aborted.
  */
 export async function removeContainer(engine: Engine, id: string, name: string, log: Log): Promise<boolean> {
   const until = performance.now() + engine.exitLagMs;
@@ -35,7 +35,7 @@ export async function removeContainer(engine: Engine, id: string, name: string, 
   }
 }
 
-/** False also when the engine cannot say. */
+/** Also false if the engine does not answer. */
 async function hasEnded(engine: Engine, id: string): Promise<boolean> {
   try {
     return !(await engine.inspectContainer(id)).running;
@@ -47,7 +47,7 @@ async function hasEnded(engine: Engine, id: string): Promise<boolean> {
 /** States in which no process of a container runs: the engine names a running one first (moby, container/state.go). */
 const ENDED = ['created', 'exited', 'dead', 'removing'];
 
-/** True when a helper of that run may still be at work. Rejects when the engine cannot say. */
+/** Whether a helper of that run may still be at work. Rejects if the engine does not answer. */
 export async function hasHelpers(engine: Engine, project: string, runId: string): Promise<boolean> {
   const found = await engine.listContainers({ labels: [`${RUN_LABEL}=${runId}`, `${PROJECT_LABEL}=${project}`] });
   return found.some(({ state }) => !ENDED.includes(state));
@@ -56,8 +56,8 @@ export async function hasHelpers(engine: Engine, project: string, runId: string)
 /**
  * Removes the helpers of a project that are not to be kept, running or not, with their anonymous volumes.
  * Touches only containers that carry both of our labels with exactly this project, and no marker. One that cannot be
- * removed is logged and left for the next time. Resolves to the names of those that were to be removed, and to the runs of which
- * helpers still exist: those that were kept, and those that are not gone.
+ * removed is logged and left for the next time. Resolves to the names of those that were to be removed, and to the runs
+ * of which helpers still exist: those that were kept, and those that are not gone.
  */
 export async function reapHelpers(
   engine: Engine,
@@ -82,7 +82,7 @@ export async function reapHelpers(
   return { found: ours.map(({ name }) => name), living };
 }
 
-/** Throws HELPER_FAILED when a run is among those of which helpers still exist. */
+/** Throws HELPER_FAILED if helpers of the run still exist. */
 export function requireGone(living: ReadonlySet<string>, runId: string): void {
   if (!living.has(runId)) return;
   throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {

@@ -22,10 +22,10 @@ interface HelperTalk {
 }
 
 /**
- * Runs a helper to its end. Resolves only when the engine knows the container as ended with status 0 and every line that
- * arrived was handled. A connection cut at a line's end just before a helper ends well cannot be told from the real end:
- * let the last line say that it is the last. Throws HELPER_FAILED with the tail of its stderr, what the engine failed
- * with, or what `onLine` throws. Whatever happens, the container is removed.
+ * Runs a helper to its end. Resolves only when the engine knows the container as ended with status 0 and every line
+ * that arrived was handled. A connection cut at a line's end just before a helper ends well cannot be told from the
+ * real end: let the last line say that it is the last. Throws HELPER_FAILED with the tail of its stderr, what the
+ * engine failed with, or what `onLine` throws. Whatever happens, the container is removed.
  */
 export async function runHelper(
   context: HelperContext,

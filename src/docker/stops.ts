@@ -1,7 +1,7 @@
 import type { EngineEvent } from './answers.ts';
 import type { Engine, EventsOptions } from './engine.ts';
 
-/** A signal that the engine sent to a container, because somebody asked for it. */
+/** A signal that somebody had the engine send to a container. */
 interface Kill {
   id: string;
   /** seconds since the epoch, by the engine's clock */
@@ -9,19 +9,19 @@ interface Kill {
   signal: number;
 }
 
-/** How long a container that says nothing else may take to stop before it is killed, seconds: Docker's own default. */
+/** Docker's default time until a stop kills a container, seconds. */
 export const STOP_TIMEOUT_S = 10;
 
-/** How long the engine may take to tell what it remembers, milliseconds. */
+/** The time limit for reading the engine's past events, milliseconds. */
 const LIMIT_MS = 5000;
 
-/** HUP, USR1, USR2: for a service to read its settings or open its logs again; they ask none to end. */
+/** HUP, USR1 and USR2 make a service reload its settings or reopen its logs. They end no service. */
 const HARMLESS = new Set([1, 10, 12]);
 
 /**
- * The signals that asked containers to end, oldest first, as far as the engine remembers. A stop of a container that has
- * ended already leaves no trace in the engine (Docker 20.10: status 304 and no event). Resolves to none when the engine
- * cannot be asked: nothing follows from that.
+ * Returns the signals that were meant to end containers, oldest first, as far as the engine remembers. A stop of a
+ * container that has already ended leaves no trace (Docker 20.10: status 304 and no event). Returns none if the engine
+ * does not answer.
  */
 export async function killsSince(
   engine: Pick<Engine, 'events'>,
@@ -55,10 +55,10 @@ async function eventsSince(
   return found;
 }
 
-/** A stop of ours: how it was asked for. */
+/** A stop that Lifeboat requested. */
 interface OwnStop {
   id: string;
-  /** ISO time, right before it was asked for */
+  /** ISO time right before the request */
   at: string;
   /** seconds until the engine kills the container */
   timeout: number;
@@ -69,11 +69,11 @@ interface OwnStop {
 const KILL = 9;
 
 /**
- * Whether somebody else asked the engine to end a container too, while our stop of it was under way: it was sent its stop
- * signal twice, or killed before its time was up.
+ * Whether somebody else also stopped a container while Lifeboat's stop was under way: the engine sent its stop signal
+ * twice, or killed it before its time was up.
  */
 export async function isStoppedByOthers(engine: Engine, { id, at, timeout, startedAt }: OwnStop): Promise<boolean> {
-  // A signal from before the last start belongs to an earlier stop, which may have been ours.
+  // A signal from before the last start belongs to an earlier stop, which may be Lifeboat's own.
   const since = new Date(Math.max(Date.parse(at) - timeout * 1000, Date.parse(startedAt)));
   const [first, ...more] = await killsSince(engine, since, { containers: [id] });
   if (!first) return false;
@@ -83,13 +83,14 @@ export async function isStoppedByOthers(engine: Engine, { id, at, timeout, start
   });
 }
 
-/** Stops of several containers by one command follow each other within this time, seconds. */
+/** One command stops several containers within this time, seconds. */
 const TOGETHER_S = 10;
 
 /**
- * When the agent was asked to end together with another container of its Compose project, if it was. `held`: the containers
- * that the agent itself has stopped, which say nothing. `since`: before the first of these stops. An agent that Compose made
- * again has a successor already: then `docker compose up` is at work, which starts what does not run.
+ * Returns when somebody stopped the agent together with another container of its Compose project, or undefined. `held`:
+ * the containers that the agent itself stopped, which do not count. `since`: a time before the first of these stops. If
+ * Compose has recreated the agent, `docker compose up` is at work and starts the stopped containers, so the result is
+ * undefined.
  */
 export async function findProjectStop(
   engine: Pick<Engine, 'events'>,
@@ -113,14 +114,15 @@ export async function findProjectStop(
 /** `docker compose restart` and `up` start the others within this time after the agent, milliseconds. */
 const FOLLOWS_MS = 15_000;
 
-/** States of a container that nobody has stopped. */
+/** The states of a container that nobody has stopped. */
 const RUNS = new Set(['running', 'paused', 'restarting']);
 
 /**
- * What came of a project whose agent was asked to end together with another container, see {@link findProjectStop}.
+ * The state of a project after somebody stopped its agent together with another container, see {@link findProjectStop}.
  *
- * - `up`: the agent runs again and so does another container, or has all the time: the project was not stopped.
- * - `unknown`: the agent does not run again, or only for some seconds. `docker compose stop` and `docker compose restart` of
+ * - `up`: the agent runs again and so does another container, or has never stopped: nobody stopped the project.
+ * - `unknown`: the agent does not run again, or only for some seconds. `docker compose stop` and `docker compose
+ * restart` of
  *   some services look the same until then.
  * - `stopped`: the agent runs again and nothing else does.
  */

@@ -3,11 +3,11 @@ import type { FilesSource, Mount, Note, VolumeSource } from './model.ts';
 import { mountHolding } from './mounts.ts';
 import type { PlanInput } from './services.ts';
 
-/** Where the files are mounted into the agent that belong to no service. */
+/** The directory of the agent for files that belong to no service. */
 const ROOT = '/config';
 const SPOOL = '/spool';
 
-/** Something that may be inside a directory that is mounted at `/config`, and is no configuration. */
+/** Data that may be inside a directory mounted at `/config` and is no configuration. */
 interface Other {
   mount: Mount;
   what: string;
@@ -33,7 +33,7 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
   for (const own of agentMounts.filter(({ destination }) => contains(ROOT, destination))) {
     for (const { mount, what } of others) {
       const path = pathInside(own, mount);
-      // A source that is all of /config is stored twice: better than a source without files.
+      // If a source is the whole of /config, it is stored twice: that is better than a source without files.
       if (path !== undefined && path !== '' && !leftOut.has(path)) leftOut.set(path, what);
     }
   }

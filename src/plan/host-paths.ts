@@ -1,6 +1,6 @@
 import type { Mount } from './model.ts';
 
-/** Paths of the host that a bind shows: which of them is the data of an application. */
+/** Decides which paths of the host are data of an application, for binds. */
 
 /** Directories in which Compose and other tools mount secrets. */
 const SECRETS = ['/run/secrets', '/var/run/secrets'];
@@ -21,7 +21,7 @@ const SYSTEM_TREES = [
   '/var/run',
 ];
 
-/** Files that describe the host, which images mount to take over its time zone, its users or its name. */
+/** Files of the host's system, mounted to share its time zone, users or name. */
 const SYSTEM_FILES = [
   'group',
   'hostname',

@@ -7,16 +7,16 @@ import type { Asked, PlanInput } from './services.ts';
 
 type Finding = Omit<Problem, 'subject'>;
 
-/** What the labels of one service come to. */
+/** The volumes that the labels of one service select, with what is wrong. */
 export interface ServiceVolumes {
   sources: VolumeSource[];
   problems: Finding[];
-  /** of a label that a service has in common with others, for which it means something */
+  /** problems of labels that select nothing; `label` is the value, to find other services that have it too */
   missing: (Finding & { label: string })[];
   notes: string[];
 }
 
-/** What every source of a container has in common, whatever its kind. */
+/** The properties that all sources of a container share. */
 type SourceParts = Omit<PlannedSource, 'kind' | 'name'>;
 
 /** Plans the volumes of one service. `slug`: the first part of the names; `partsOf`: the rest that sources share. */
@@ -54,7 +54,7 @@ export function planVolumes(
   return planned;
 }
 
-/** The mounts that one container asks for. What is wrong is added to `planned`. */
+/** Returns the mounts that one container asks for. Adds problems and notes to `planned`. */
 function mountsOf(asked: Asked, { settings, agentMounts = [] }: PlanInput, planned: ServiceVolumes): Mount[] {
   const { container, values, mistakes } = asked;
   const wanted = values['lifeboat.volumes'];
@@ -77,7 +77,7 @@ function mountsOf(asked: Asked, { settings, agentMounts = [] }: PlanInput, plann
   return chosen.mounts;
 }
 
-/** With several containers of a service, each of them may write to the volume that they share. */
+/** Returns the containers of a service that mount a volume: each of them may write to it. */
 function mounting(containers: readonly Asked[], mount: Mount): StoppedContainer[] {
   return containers
     .map(({ container }) => container)
@@ -97,7 +97,7 @@ interface AskedVolume {
   subject: string;
 }
 
-/** What comes of services that ask for the same volume. */
+/** The result of merging the sources of services that share volumes. */
 interface SharedVolumes<T> {
   kept: T[];
   /** see {@link Plan.shared} */
@@ -107,9 +107,9 @@ interface SharedVolumes<T> {
 }
 
 /**
- * Gives each volume one source, whichever services ask for it: a label on a YAML anchor asks several times. Services that ask for
- * different parts of a volume (include, exclude) keep their own sources. The source has the name under which the volume is backed up
- * already, or that of a service that can write to it. What any of the services wants stopped is stopped.
+ * Gives each volume one source, even if several services ask for it, for example with a label on a YAML anchor. Services that ask for
+ * different parts of a volume (include, exclude) keep their own sources. The source keeps the name under which the volume is backed up
+ * already, or gets that of a service that can write to it. It stops the containers that any of the services wants stopped.
  *
  * @param known names of sources that are backed up already
  */
@@ -119,7 +119,7 @@ export function shareVolumes<T extends AskedVolume>(asked: readonly T[], known: 
     JSON.stringify([identityOf(mount), include.toSorted(), exclude.toSorted()]);
   for (const same of Map.groupBy(asked, partOf).values()) {
     const names = [...new Set(same.map(({ source }) => source.name))];
-    // Sources of one name are told as duplicates.
+    // Sources with the same name are reported as duplicates.
     if (names.length < same.length) {
       result.kept.push(...same);
       continue;
@@ -166,7 +166,7 @@ function merged(first: VolumeSource, others: readonly AskedVolume[]): VolumeSour
   };
 }
 
-/** What the other services ask for and do not get. */
+/** Warns of labels of the other services that have no effect on the shared source. */
 function differences<T extends AskedVolume>({ source, subject }: T, others: readonly T[]): Problem[] {
   const asks = ({ pre, post, schedule, keep }: VolumeSource) => ({
     'lifeboat.exec': [pre ?? [], post ?? []],
@@ -202,8 +202,8 @@ function writersOf({ mount, stop }: VolumeSource, { containers, agentId }: PlanI
 }
 
 /**
- * Finds the other services that write to a volume while it is read. With `lifeboat.stop`, somebody wants the files at rest, which
- * they are not: a warning. Without it, a container of another project is worth a note.
+ * Finds other services that can write to a volume while it is read. With `lifeboat.stop`, they are a warning, because the user expects
+ * that nothing writes. Without it, containers of other projects are a note.
  */
 export function otherWriters(
   { source, subject }: AskedVolume,

@@ -18,13 +18,13 @@ import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type Vol
 
 export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
 
-/** The last good snapshot of a source: its index as a plain file, and the packs that it uses. */
+/** The last good snapshot of a source: its index as a plain file, and its packs. */
 export interface PreviousTree {
   indexPath: string;
   packs: readonly PackRef[];
 }
 
-/** What storing or extracting a tree needs, as plain data: it crosses into a helper as JSON. */
+/** A job that stores or extracts a tree, as plain data: it crosses into a helper as JSON. */
 export interface StoreJob {
   kind: 'store';
   root: string;
@@ -35,13 +35,13 @@ export interface StoreJob {
   source: string;
   indexPath: string;
   spool: string;
-  /** whether SQLite databases among the files are copied consistently; a dump has none of its own */
+  /** whether to copy SQLite databases consistently; false for a dump, which contains none */
   sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
 }
 
-/** Counts without reading: for `plan`. */
+/** Counts files without reading them, for `plan`. */
 export interface MeasureJob {
   kind: 'measure';
   root: string;
@@ -62,11 +62,11 @@ export interface ExtractJob {
 
 export type TreeJob = StoreJob | ExtractJob | MeasureJob | VolumeJob;
 
-/** What of the agent a job works with besides its tree. */
+/** The parts of the agent that a job needs besides its tree. */
 export interface JobNeeds {
   /** files and directories of the spool, by their paths there */
   spool: Record<string, 'read-only' | 'read-write'>;
-  /** what it does with the repository; absent: nothing */
+  /** its access to the repository; absent: none */
   repository?: 'read-only' | 'read-write';
 }
 
@@ -97,17 +97,17 @@ export function needsOf(job: TreeJob): JobNeeds {
 
 export type TreeResult = StoredTree | ExtractedTree | MeasuredTree | VolumeResult;
 
-/** What a helper reads from its stdin. */
+/** The input of a helper, on its stdin. */
 export interface TreeJobInput {
   job: TreeJob;
-  /** settings that must not stand in its environment, by name */
+  /** settings that must not be in its environment, by name */
   settings: Record<string, string>;
 }
 
-/** One line that a helper writes to its stdout. */
+/** One line of a helper's stdout. */
 export type TreeJobLine =
   | { type: 'progress'; progress: Omit<Progress, 'source'> }
-  /** keeps the connection from being cut for its silence; says nothing of how far the job is */
+  /** keeps a silent connection from being cut; no sign of progress */
   | { type: 'alive' }
   | { type: 'result'; result: TreeResult }
   | { type: 'error'; error: ErrorInfo };
@@ -152,8 +152,8 @@ export async function runTreeJob(
 }
 
 /**
- * The inside of a helper: the job comes in by stdin, progress and result leave as lines on stdout. `open` gets the settings that
- * came with the job.
+ * Runs inside a helper: reads the job from stdin, and writes progress and the result as lines to stdout. `open`
+ * receives the settings that came with the job.
  */
 export async function treeJobMain(
   stdin: Readable,

@@ -6,7 +6,7 @@ import { LifeboatError } from '../base/errors.ts';
 import { Capture, lastWords } from '../docker/capture.ts';
 import { LineBuffer } from '../docker/lines.ts';
 
-/** How long a killed process is waited for. One that hangs in a system call ends when the kernel lets it, or never. */
+/** How long to wait for a killed process. A process that hangs in a system call ends late or never. */
 const END_MS = 5000;
 
 interface RunTreeProcessOptions {
@@ -18,12 +18,12 @@ interface RunTreeProcessOptions {
 }
 
 /**
- * Runs a tree job in a process of its own beside the agent, in the words of a helper: the job goes in by stdin, JSON lines
- * come out. What hangs there, hangs there only. The kernel ends it together with the agent.
+ * Runs a tree job in a separate process of the agent, with the protocol of a helper: the job on stdin, JSON lines on
+ * stdout. A hanging file system blocks only that process. The kernel ends it together with the agent.
  *
  * @param command program and arguments
- * @param signal kills it; then resolves within some seconds, even when the process cannot end
- * @throws HELPER_FAILED when it did not end well; the signal's reason
+ * @param signal kills the process; the promise settles within seconds, even if the process cannot end
+ * @throws HELPER_FAILED when the process fails; the signal's reason
  */
 export async function runTreeProcess({ command, env, input, onLine, signal }: RunTreeProcessOptions): Promise<void> {
   signal.throwIfAborted();
@@ -33,7 +33,7 @@ export async function runTreeProcess({ command, env, input, onLine, signal }: Ru
       return value === undefined ? [] : [[name, value]];
     }),
   );
-  // The parent's death is told by the kernel: nothing goes on storing for a run that is dead.
+  // The kernel signals the parent's death, so nothing continues to store for a dead run.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...inherited, ...env },
@@ -54,7 +54,7 @@ export async function runTreeProcess({ command, env, input, onLine, signal }: Ru
   });
   const forget = onAbort(signal, () => child.kill('SIGKILL'));
   const given = aborted(signal).then(() => Promise.race([exited, sleep(END_MS, undefined)]));
-  // One that ended early shows by its status.
+  // If the process ended early, its exit status says why.
   child.stdin.on('error', () => {});
   child.stdin.end(`${JSON.stringify(input)}\n`);
   try {

@@ -34,17 +34,17 @@ interface TreeStoreDeps {
   log: Log;
   project: string;
   repository: JobRepository;
-  /** the agent's own container: helpers share its image, what they need of its mounts, and for a bucket its network */
+  /** the agent's own container: helpers share its image, some of its mounts, and its network for a bucket */
   agent: { id: string; imageId: string; mounts: readonly Mount[] };
-  /** settings that a helper needs, by name; nothing secret */
+  /** the settings that a helper needs, by name; no secrets */
   helperEnv: Record<string, string>;
-  /** those that must not show in the environment of its container: they go in by its stdin */
+  /** secret settings, which go to its stdin instead of its environment */
   helperSecrets: Record<string, string>;
-  /** where the destination is, and what it is opened with: a directory, or for a bucket the record of uploads and files with credentials */
+  /** the paths that opening the destination needs: a directory, or for a bucket the uploads record and credentials files */
   helperPlace: { directory: string } | { uploads: string; files: readonly string[] };
-  /** milliseconds without any progress after which a job counts as stalled */
+  /** a job without progress for this time counts as stalled, milliseconds */
   stallTimeoutMs: number;
-  /** what runs a job in a process beside the agent; only tests need another one */
+  /** the program that runs a job in a separate process; tests replace it */
   processCommand?: readonly string[];
 }
 
@@ -58,7 +58,7 @@ interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exc
 interface ExtractRequest extends Omit<ExtractJob, 'kind'> {
   reach: Reach;
   runId: string;
-  /** where helpers are recorded before they are made */
+  /** the journal, which records helpers before they are created */
   journal: string;
   signal: AbortSignal;
   progress: ProgressSink;
@@ -70,12 +70,12 @@ interface MeasureRequest extends Omit<MeasureJob, 'kind'> {
   signal: AbortSignal;
 }
 
-/** Trees into the repository and back, wherever the tree can be reached from. */
+/** Stores trees in the repository and extracts them, wherever the tree can be reached from. */
 export interface TreeStore {
   store(request: StoreRequest): Promise<StoredTree>;
   extract(request: ExtractRequest): Promise<ExtractedTree>;
   measure(request: MeasureRequest): Promise<MeasuredTree>;
-  /** Work on a volume in use: compare, build beside, swap, take back, roll back, forget, list. */
+  /** Works on a volume in use: compare, build, swap, revert, roll back, forget, list. */
   volume<J extends VolumeJob>(job: J, context: VolumeContext): Promise<VolumeResults[J['kind']]>;
 }
 
@@ -85,7 +85,7 @@ interface VolumeContext extends JobContext {
 
 interface JobContext {
   runId: string;
-  /** absent where nothing is changed: such a helper is removed by its label if all else fails */
+  /** absent for jobs that change nothing; recovery removes their helpers by label */
   journal?: string;
   signal: AbortSignal;
   progress: ProgressSink;
@@ -135,7 +135,7 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   };
 }
 
-/** A single file is mounted into the root, so that the tree is a directory all the same. */
+/** A single file is mounted into the root, so that the tree is a directory. */
 function targetOf({ kind, destination }: Mount): string {
   return kind === 'file' ? path.posix.join(HELPER_ROOT, path.posix.basename(destination)) : HELPER_ROOT;
 }
@@ -171,7 +171,7 @@ function watchedJob<T>(
   });
 }
 
-/** Takes the lines of a job that runs elsewhere; the last one says what it came to. */
+/** Handles the output lines of a job that runs elsewhere. The last line carries its result. */
 function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknown): void; take(): TreeResult } {
   let last: TreeJobLine | undefined;
   return {
@@ -221,10 +221,10 @@ async function runInHelper({ deps, job, volume, context, onLine }: RunInHelperOp
   );
 }
 
-/** Where the program is kept compiled; not there before the first start has ended. */
+/** The compile cache of the program, which does not exist before the first start has ended. */
 const COMPILED = process.env.NODE_COMPILE_CACHE;
 
-/** What of the agent's mounts a helper needs, and no more. */
+/** Returns the mounts of the agent that a helper needs, and no others. */
 async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, repository }: JobNeeds) {
   const parts = (paths: JobNeeds['spool']) => partsOf(agent.mounts, paths);
   const code = COMPILED !== undefined && existsSync(COMPILED) ? parts({ [COMPILED]: 'read-only' }) : [];
@@ -233,7 +233,7 @@ async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, reposito
     return { spool: parts(spool), code, repository: parts({ [helperPlace.directory]: repository }) };
   }
   const { uploads, files } = helperPlace;
-  // Only what stores begins an upload.
+  // Only a job that stores begins uploads.
   const begins = repository === 'read-write';
   if (begins) await mkdir(uploads, { recursive: true, mode: 0o700 });
   const there = files.filter((file) => existsSync(file)).map((file) => [file, 'read-only'] as const);
@@ -246,7 +246,9 @@ async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, reposito
 
 const HELPER_PATH = new RegExp(`(?<![\\w./-])${HELPER_ROOT}(?![\\w.-])`, 'g');
 
-/** Inverse of `errorInfo`, for errors that crossed a process border. Nobody but the helper knows where it had `place`. */
+/**
+ * Inverse of `errorInfo`, for errors from another process. Replaces the helper's own path with the name of the place.
+ */
 function fromInfo(info: ErrorInfo, place = HELPER_ROOT): LifeboatError {
   const named = (text: string) => text.replace(HELPER_PATH, () => place);
   const cause = info.cause === undefined ? undefined : new Error(named(info.cause));

@@ -16,15 +16,15 @@ import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import type { ProgressSink } from './job.ts';
 
-/** Where the packs are, and the keys to them. */
+/** The packs of a tree, and their keys. */
 export interface JobRepository {
   destination: Destination;
   keys: SealKeys;
 }
 
-/** Work on a volume in use, as plain data: it crosses into a helper or a process as JSON. */
+/** A job on a volume in use, as plain data: it crosses into a helper or a process as JSON. */
 interface Job {
-  /** absolute path of the volume, where the job runs */
+  /** absolute path of the volume where the job runs */
   root: string;
 }
 
@@ -41,7 +41,7 @@ interface CompareJob extends SnapshotJob {
   kind: 'compare';
 }
 
-/** Builds what is to come in beside the data. `id`: of the restore; `needed`: bytes. */
+/** Builds the new content next to the present data. `id`: of the restore; `needed`: bytes. */
 interface BuildJob extends SnapshotJob {
   kind: 'build';
   id: string;
@@ -49,36 +49,36 @@ interface BuildJob extends SnapshotJob {
   needed: number;
 }
 
-/** Puts what was built under the same id in place. */
+/** Swaps the content that was built under the same id into place. */
 interface SwapJob extends Job {
   kind: 'swap';
   id: string;
-  /** hears of the first move */
+  /** called before the first move */
   journal: string;
   at: string;
   whole: boolean;
-  /** only while nothing is there */
+  /** only if the target does not exist */
   empty: boolean;
-  /** inode of what was built */
+  /** inode of the built content */
   expected: string;
   snapshot: string;
 }
 
-/** Takes back what of a restore or rollback is not complete. */
+/** Reverts an incomplete restore or rollback. */
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
 }
 
-/** Brings back what is kept of `restore`; `id` is the rollback's own. */
+/** Brings back the kept data of `restore`; `id` is the id of the rollback. */
 interface RollBackJob extends Job {
   kind: 'roll-back';
   id: string;
-  /** hears of the first move */
+  /** called before the first move */
   journal: string;
   at: string;
   restore: string;
-  /** only finds out whether it could */
+  /** only checks whether it is possible */
   check?: boolean;
 }
 
@@ -93,7 +93,7 @@ interface AreasJob extends Job {
 
 export type VolumeJob = CompareJob | BuildJob | SwapJob | UndoJob | RollBackJob | ForgetJob | AreasJob;
 
-/** What each kind of job comes to. */
+/** The result of each kind of job. */
 export interface VolumeResults {
   compare: TreeDifference;
   build: BuiltTree;
@@ -108,7 +108,7 @@ export type VolumeResult = VolumeResults[VolumeJob['kind']];
 
 const PROGRESS_MS = 250;
 
-/** True for jobs that only look. */
+/** Whether a job is read-only. */
 export function onlyReads({ kind }: { kind: string }): boolean {
   return kind === 'compare' || kind === 'areas';
 }
@@ -117,7 +117,7 @@ export function isVolumeJob(job: { kind: string }): job is VolumeJob {
   return ['compare', 'build', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(job.kind);
 }
 
-/** Runs a job in this process. It uses synchronous calls: only for processes that do nothing else. */
+/** Runs a job in this process, with synchronous calls: only for processes that do nothing else. */
 export async function runVolumeJob(
   job: VolumeJob,
   repository: JobRepository,
@@ -155,18 +155,18 @@ function selection(paths: readonly string[]) {
   return paths.length > 0 ? selectByGlobs(paths) : undefined;
 }
 
-/** From its first move on the journal tells that the volume may be neither the old nor the new. */
+/** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
   return { ...job, begun: () => appendJournal(journal, { type: 'volume-swap', id: job.id }), heard };
 }
 
-/** Counts what it hears of, and tells a few times a second. */
+/** Returns a counter of files that reports progress a few times a second. */
 function often(tell: (progress: { done: number; files: number }) => void): () => void {
   let files = 0;
   let toldAt = Number.NEGATIVE_INFINITY;
   return () => {
     files++;
-    // Not by the clock: set back, it would hold progress up until the run counts as stalled.
+    // Independent of the clock: one that is set back would hold progress back until the run counts as stalled.
     if (performance.now() - toldAt < PROGRESS_MS) return;
     toldAt = performance.now();
     tell({ done: 0, files });

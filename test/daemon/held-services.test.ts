@@ -29,7 +29,7 @@ const look = async (here: Here = { agentId: 'a1' }) => heldServices(directory, a
 test.each<[string, JournalEntry[], string]>([
   ['old', [{ type: 'reported', reached: 'nothing' }], 'the data in place is that from before (RUN_DIED)'],
   ['new', [{ type: 'reported', reached: 'swapped' }], 'the data in place is the restored one, complete (RUN_DIED)'],
-  ['unknown', [], 'which data is in place is not known yet (RUN_DIED)'],
+  ['unknown', [], 'it is not known yet which data is in place (RUN_DIED)'],
 ])('a container that a dead restore holds is shown with its data: %s', async (data, more, text) => {
   write('r1', {}, ...more);
   const held = await look();

@@ -169,7 +169,7 @@ test('of one whose destination cannot be asked it is not said that nothing is le
     throw new LifeboatError('DEST_UNREACHABLE', 'away');
   };
   await recover(deps);
-  expect(told[0]?.error?.hint).toContain('could not be looked at yet');
+  expect(told[0]?.error?.hint).toContain('could not be examined yet');
   expect(done).toContain('start c1');
   // The next look removes what it stored, and tells nothing again.
   expect(readdirSync(journals)).toHaveLength(1);

@@ -11,7 +11,7 @@ import { openHolds } from '../../src/run/release.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 20);
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 12);
 
 /** What a run left on the spool when it was killed. */
 interface Dead {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { holder, postgres, Stack } from '../harness/stack.ts';
+import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 
 /** The road of the README: label, back up, lose it, bring it back. */
 describe('a labelled project', () => {
@@ -49,6 +49,11 @@ describe('a labelled project', () => {
     expect(
       await stack.exec('web', ['sh', '-c', 'cat /app/media/a/hello.txt; stat -c %u:%g /app/media/a/hello.txt']),
     ).toBe('hello\n1234:55\n');
+  });
+
+  it('starts its commands from the code that the image holds compiled', async () => {
+    // A command that compiles a module stores the result in its container when it ends.
+    expect(await ok('docker', ['diff', await stack.id('lifeboat')])).not.toMatch(/^. \/lifeboat\b.*$/m);
   });
 
   it('pinged start and success with one rid, and posted to Slack', () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 20);
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 15);
 
 /** While somebody runs that, a restore cannot load the table `gated`: it waits there for as long as a test needs. */
 const GATE = 'SELECT pg_sleep(300) AS gate';

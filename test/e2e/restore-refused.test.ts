@@ -281,10 +281,13 @@ describe('a restore of what the server refuses', () => {
         }),
       ]),
     );
-    expect(await refusing('SELECT (SELECT count(*) FROM inputs), count(*), min(id) FROM inputs__refused')).toBe(
-      '998|2|7',
+    expect(await refusing('SELECT (SELECT count(*) FROM inputs), count(*), min(id::int) FROM inputs__refused')).toBe(
+      '997|3|7',
     );
-    expect(ran.stderr).toMatch(
+    const shown = await stack.lifeboat(
+      ...['restore', 'latest', 'db.postgres', '--database', 'refusing', '--to-database', 'shown', '--skip-failed'],
+    );
+    expect(shown.stderr).toMatch(
       /rows compared and equal; 1 table missing: public\.boxes; 4 rows missing in 2 tables: public\.computed, public\.inputs/,
     );
   });

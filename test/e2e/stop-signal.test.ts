@@ -6,7 +6,7 @@ import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 import { hashes } from './outcome.ts';
 
-const STOPS = Number(process.env.LIFEBOAT_STOPS ?? 20);
+const STOPS = Number(process.env.LIFEBOAT_STOPS ?? 12);
 /** of the lifeboat service, see the harness */
 const GRACE_MS = 20_000;
 

@@ -47,7 +47,10 @@ export async function ok(
   return ran.stdout;
 }
 
-/** Waits until `check` gives something truthy; fails after `ms`. */
+/**
+ * Waits until `check` gives something truthy; fails after `ms`. Between two checks it waits for `everyMs`, and at least for
+ * twice as long as the last check took: checks that run commands in containers would take a whole core.
+ */
 export async function until<T>(
   what: string,
   check: () => Promise<T | undefined | false>,
@@ -56,10 +59,11 @@ export async function until<T>(
 ): Promise<T> {
   const end = Date.now() + ms;
   for (;;) {
+    const from = performance.now();
     const value = await check();
     if (value) return value;
     if (Date.now() > end) throw new Error(`timed out waiting until ${what}`);
-    await sleep(everyMs);
+    await sleep(Math.max(everyMs, Math.min(2 * (performance.now() - from), 2000)));
   }
 }
 

@@ -1,9 +1,9 @@
 import type { LeftOutData } from '../../plan/model.ts';
 import { shortPath, type TreePath } from './path.ts';
 
-/** Directories that the server of a database works in, recognised by the names in them. */
+/** Recognises data directories of database servers by the names in them. */
 
-/** Whose data it is. */
+/** The kind of server that a data directory belongs to. */
 type DataKind =
   | 'PostgreSQL'
   | 'MySQL or MariaDB'
@@ -32,8 +32,8 @@ type Signs = (has: (name: string) => boolean, names: readonly string[]) => boole
 const some = (names: readonly string[], pattern: RegExp) => names.some((name) => pattern.test(name));
 
 /**
- * The names that each server's directory has from its first start. A dump of Redis (`dump.rdb`) is none: it is written under another
- * name and renamed, so that a copy of it is whole.
+ * Names that each server's directory has from its first start. A dump of Redis (`dump.rdb`) is not among them: Redis writes it under
+ * another name and renames it, so a copy of it is whole.
  */
 const SIGNS: readonly [DataKind, Signs][] = [
   ['a Lifeboat repository', (has) => has('lifeboat.json')],
@@ -50,7 +50,7 @@ const SIGNS: readonly [DataKind, Signs][] = [
   ['Elasticsearch or OpenSearch', (has) => has('node.lock') && has('_state')],
 ];
 
-/** Says whose data a directory holds by the names in it; undefined for any other directory. */
+/** Returns the kind of a data directory by the names in it, or undefined for any other directory. */
 function dataKindOf(names: readonly string[]): DataKind | undefined {
   const known = new Set(names);
   const has = (name: string) => known.has(name);
@@ -67,7 +67,7 @@ function dataKindOf(names: readonly string[]): DataKind | undefined {
 export function findDataDirectories(found: DataDirectory[], leaveOut?: LeftOutData) {
   let inside: TreePath | undefined;
   return (path: TreePath, names: readonly string[]): boolean => {
-    // Depth first: whatever is inside the last one comes right after it.
+    // The walk is depth first: the content of the last data directory follows directly.
     if (inside !== undefined && (inside === '' || path.startsWith(`${inside}/`))) return true;
     inside = undefined;
     const kind = leaveOut === 'all' && path === '' ? undefined : dataKindOf(names);

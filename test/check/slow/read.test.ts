@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/base/errors.ts';
-import { check } from '../../src/check/check.ts';
-import { CopyBench, type Fault, MEDIA } from '../run/copy-bench.ts';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { check } from '../../../src/check/check.ts';
+import { CopyBench, type Fault, MEDIA } from '../../run/copy-bench.ts';
 
 /** What `check` makes of objects that it cannot read. */
 

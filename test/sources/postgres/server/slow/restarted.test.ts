@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { LifeboatError, toLifeboatError } from '../../../../src/base/errors.ts';
-import type { ContainerDetails } from '../../../../src/docker/answers.ts';
-import { explainAway } from '../../../../src/sources/postgres/server/restarted.ts';
+import { LifeboatError, toLifeboatError } from '../../../../../src/base/errors.ts';
+import type { ContainerDetails } from '../../../../../src/docker/answers.ts';
+import { explainAway } from '../../../../../src/sources/postgres/server/restarted.ts';
 
 /** The engine's answers to one look after the other; the last one stands. */
 function told(...answers: (boolean | 'away')[]) {

@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/base/errors.ts';
-import { silentLog } from '../../src/base/log.ts';
-import type { Engine } from '../../src/docker/engine.ts';
-import type { PostgresSource, VolumeSource } from '../../src/plan/model.ts';
-import { answersWell, concerns, dependencies, type Patience, withStopped } from '../../src/restore/services.ts';
-import type { HoldDeps } from '../../src/run/release.ts';
-import { type Receiver, startReceiver } from '../harness/receiver.ts';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import type { Engine } from '../../../src/docker/engine.ts';
+import type { PostgresSource, VolumeSource } from '../../../src/plan/model.ts';
+import { answersWell, concerns, dependencies, type Patience, withStopped } from '../../../src/restore/services.ts';
+import type { HoldDeps } from '../../../src/run/release.ts';
+import { type Receiver, startReceiver } from '../../harness/receiver.ts';
 
 const patience: Patience = { healthyMs: 900, steadyMs: 300, endedMs: 300, answerMs: 600, answerPollMs: 20 };
 /** For tests that end by themselves. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { LifeboatError } from '../../../../src/base/errors.ts';
-import { silentLog } from '../../../../src/base/log.ts';
-import type { ContainerDetails } from '../../../../src/docker/answers.ts';
-import { type WhenUpPatience, whenUp } from '../../../../src/sources/postgres/server/when-up.ts';
+import { LifeboatError } from '../../../../../src/base/errors.ts';
+import { silentLog } from '../../../../../src/base/log.ts';
+import type { ContainerDetails } from '../../../../../src/docker/answers.ts';
+import { type WhenUpPatience, whenUp } from '../../../../../src/sources/postgres/server/when-up.ts';
 
 const unreachable = (cause: unknown) => new LifeboatError('PG_UNREACHABLE', 'db-1 does not answer', { cause });
 const starting = unreachable(

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { LifeboatError } from '../../src/base/errors.ts';
-import { silentLog } from '../../src/base/log.ts';
-import { encodeManifest } from '../../src/store/objects/manifest.ts';
-import { LEASE_MS, takeLease } from '../../src/store/repository/lease.ts';
-import { deletePin, pinKey, putPin, readPins } from '../../src/store/repository/pins.ts';
-import { openRepository, type Snapshot } from '../../src/store/repository/repository.ts';
-import { CopyBench, DAY, MEDIA } from '../run/copy-bench.ts';
-import { noSightings } from '../store/helpers.ts';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import { encodeManifest } from '../../../src/store/objects/manifest.ts';
+import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
+import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
+import { openRepository, type Snapshot } from '../../../src/store/repository/repository.ts';
+import { CopyBench, DAY, MEDIA } from '../../run/copy-bench.ts';
+import { noSightings } from '../../store/helpers.ts';
 
 let bench: CopyBench;
 beforeEach(() => {

@@ -1,18 +1,18 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { silentLog } from '../../src/base/log.ts';
-import { check } from '../../src/check/check.ts';
-import { renderSourceStatuses } from '../../src/commands/status-text.ts';
-import { prune } from '../../src/prune/prune.ts';
-import { renderSnapshots } from '../../src/report/listing.ts';
-import { plainPaint } from '../../src/report/paint.ts';
-import { findSnapshot } from '../../src/restore/find.ts';
-import { vanishedSources } from '../../src/run/history.ts';
-import { listSourceStatuses } from '../../src/run/source-status.ts';
-import { chainBreaks, resolveSnapshot } from '../../src/store/repository/chain.ts';
-import { makeFailure } from '../report/fixtures.ts';
-import { RunBench } from '../run/run-bench.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import { check } from '../../../src/check/check.ts';
+import { renderSourceStatuses } from '../../../src/commands/status-text.ts';
+import { prune } from '../../../src/prune/prune.ts';
+import { renderSnapshots } from '../../../src/report/listing.ts';
+import { plainPaint } from '../../../src/report/paint.ts';
+import { findSnapshot } from '../../../src/restore/find.ts';
+import { vanishedSources } from '../../../src/run/history.ts';
+import { listSourceStatuses } from '../../../src/run/source-status.ts';
+import { chainBreaks, resolveSnapshot } from '../../../src/store/repository/chain.ts';
+import { makeFailure } from '../../report/fixtures.ts';
+import { RunBench } from '../../run/run-bench.ts';
 
 /** Clocks that were wrong for some runs: what is newest, what is kept, and what people are told. */
 
