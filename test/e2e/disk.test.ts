@@ -209,7 +209,7 @@ describe('a destination that cannot be right', () => {
     const move = (from: string, to: string) =>
       stack.exec('lifeboat', ['sh', '-c', `mkdir -p ${to} && mv ${from}/* ${to}/`]);
     await move('/backups', '/tmp/away');
-    await expectRefusedByAll('is empty, and should hold repository');
+    await expectRefusedByAll('is empty but should hold repository');
     expect(await stack.objects()).toEqual([]);
     // Mounted again, all is as before.
     await move('/tmp/away', '/backups');

@@ -162,7 +162,7 @@ describe('a copy that was complete and is empty now', () => {
     for (let run = 0; run < 2; run++) {
       const [report] = await bench.run();
       expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' }, objects: 0 });
-      expect(report?.error?.message).toBe(`copy holds nothing, and so no copy; it was complete at ${complete}`);
+      expect(report?.error?.message).toBe(`copy is empty, so it holds no copy; it was complete at ${complete}`);
       expect(report?.error?.hint).toContain('lifeboat accept copy');
       expect(bench.files()).toEqual({});
     }
