@@ -180,7 +180,7 @@ describe('a copy', () => {
     await bench.destination('copy').delete('lifeboat.json');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
-    expect(report?.error?.message).toContain('it was begun at');
+    expect(report?.error?.message).toContain('it was created at');
     expect(bench.files()).toEqual({});
   });
 
