@@ -3,13 +3,13 @@ import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 
-/** A destination for one test, empty at first. */
+/** An empty destination for one test. */
 export interface DestinationUnderTest {
   destination: Destination;
   cleanUp(): Promise<void>;
 }
 
-/** What every destination promises: see the interface. `make` gives an empty one each time. */
+/** Tests the contract of the destination interface. `make` returns an empty destination each time. */
 export function destinationContract(name: string, make: () => Promise<DestinationUnderTest>): void {
   const withDestination = (run: (destination: Destination) => Promise<void>) => async () => {
     const { destination, cleanUp } = await make();
@@ -22,7 +22,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
 
   describe(`destination contract: ${name}`, () => {
     test(
-      'gives back what was put, with its size and hash',
+      'returns stored objects with their size and hash',
       withDestination(async (destination) => {
         for (const size of [0, 1, 65_536, 3_000_001]) {
           const content = randomBytes(size);
@@ -76,7 +76,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'a body that fails leaves nothing',
+      'a failing body stores nothing',
       withDestination(async (destination) => {
         const boom = new Error('boom');
         const body = Readable.from(
@@ -92,7 +92,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'aborting a put leaves nothing and ends the body, at once or later',
+      'an aborted put stores nothing and ends the body, at once or later',
       withDestination(async (destination) => {
         for (const delay of [0, 20]) {
           const controller = new AbortController();
@@ -109,7 +109,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'lists in the byte order of keys, by whole parts',
+      'lists keys in byte order, by whole path parts',
       withDestination(async (destination) => {
         const all = [
           'app/b',
@@ -137,7 +137,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'an object on its way is not listed',
+      'an unfinished object is not listed',
       withDestination(async (destination) => {
         const body = new Readable({ read() {} });
         body.push(randomBytes(100_000));
@@ -151,7 +151,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'deletes, also what is not there',
+      'deletes objects, even if they do not exist',
       withDestination(async (destination) => {
         await destination.put('a/b/c', Readable.from(['x']));
         await destination.put('a/d', Readable.from(['y']));
@@ -165,7 +165,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'refuses keys that are no names of objects',
+      'refuses keys that are not valid object names',
       withDestination(async (destination) => {
         for (const key of ['', '/a', 'a/', 'a//b', '..', 'a/../b', 'a/./b', 'a\0b', 'a/.hidden', 'a\nb', 'a\\b']) {
           await expect(destination.put(key, Readable.from(['x'])), key).rejects.toMatchObject({ code: 'INTERNAL' });
@@ -178,7 +178,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
   });
 }
 
-/** Reads an object whole. */
+/** Reads a whole object. */
 export async function read(
   destination: Destination,
   key: string,
@@ -189,7 +189,7 @@ export async function read(
   return Buffer.concat(chunks);
 }
 
-/** All keys under a prefix, in the order given. */
+/** Returns all keys under a prefix, in the order of the listing. */
 export async function keys(destination: Destination, prefix: string): Promise<string[]> {
   const result: string[] = [];
   for await (const { key } of destination.list(prefix)) result.push(key);

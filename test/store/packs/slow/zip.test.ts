@@ -45,7 +45,7 @@ const file = fc.record({
   pieces: fc.boolean(),
 });
 
-test('a zip is the same to the byte as that of a library', async () => {
+test('a zip equals that of a library, byte for byte', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(file, { maxLength: 6 }), async (files) => {
       expect(ours(files).equals(await theirs(files))).toBe(true);
