@@ -30,7 +30,7 @@ async function checkWith(fault: Fault) {
   return { ...result, damaged: result.damaged.map(({ key }) => key), unread: result.unread.map(({ key }) => key) };
 }
 
-/** Matches reads of packs, from the third on, and all later reads. */
+/** Returns a fault that fails reads from the third pack on, and all later reads. */
 function fromThird(fail: (key: string) => void): Fault {
   let gone = false;
   return (call, key) => {
