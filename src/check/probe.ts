@@ -183,7 +183,7 @@ function tooSlow(source: PlannedSource): Problem {
     code: source.kind === 'postgres' ? 'PG_UNREACHABLE' : 'TREE_STALLED',
     subject: source.containerName || source.name,
     message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
-    hint: 'A run waits longer. If the host is not busy, look at the container and its disk.',
+    hint: 'A run waits longer. If the host is not busy, check the container and its disk.',
   };
 }
 

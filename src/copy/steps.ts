@@ -178,7 +178,7 @@ async function contextOf(
   const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
   const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
   let done = 0;
-  const heard = (bytes: number) => {
+  const onBytes = (bytes: number) => {
     alive();
     done += bytes;
     deps.progress?.(place.name, done, total);
@@ -195,7 +195,7 @@ async function contextOf(
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad, sent: report, fence, heard, signal };
+  return { ...ends, complete, judge, there, bad, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {

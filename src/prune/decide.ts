@@ -27,21 +27,21 @@ export function keepRules(input: RuleInput): Map<string, KeepRule> {
 }
 
 function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accepted }: RuleInput): KeepRule {
-  const fall = acceptedOf(accepted[name]);
+  const acceptance = acceptedOf(accepted[name]);
   const planned = plan.sources.find((source) => source.name === name);
   const status = listSourceStatuses.find((one) => one.name === name);
   if (planned) {
     // Until somebody repairs the source, its last good snapshots may be the only ones it will ever have.
     const failed = status?.last?.status === 'failed';
     const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
-    return { policy: planned.keep, ...fall, ...(hold === undefined ? {} : { hold }) };
+    return { policy: planned.keep, ...acceptance, ...(hold === undefined ? {} : { hold }) };
   }
   const isGoneForGood = status === undefined;
-  if (isGoneForGood) return fall;
+  if (isGoneForGood) return acceptance;
   // Its label is gone, but its manifests contain the policy that it had.
   const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
   const parsed = own === undefined ? undefined : parseKeep(own);
-  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...fall };
+  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...acceptance };
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {

@@ -89,8 +89,8 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   refuseDamaged(damaged);
   const pins = await readPins(deps.repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
-  const going = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
-  const garbage = await findGarbage(deps, snapshots, going);
+  const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
+  const garbage = await findGarbage(deps, snapshots, toRemove);
   if (!request.dryRun) {
     const prove = fenceOften(deps.fence, deps.now);
     await prove(true);
@@ -99,12 +99,16 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
     const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
     garbage.due = due.filter((one) => !kept.includes(one));
     await prove(true);
-    const staying = await removeSnapshots({ ...deps, prove }, snapshots, going);
+    const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
     for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
     for (const { key, since } of kept) left.set(key, since);
     await writeUnreferenced(destination, project, left, deps.now());
-    deps.log.info('pruned', { snapshots: going.size - staying.size, objects: garbage.due.length, kept: kept.length });
+    deps.log.info('pruned', {
+      snapshots: toRemove.size - staying.size,
+      objects: garbage.due.length,
+      kept: kept.length,
+    });
     const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
     const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
     return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
@@ -194,10 +198,10 @@ interface Garbage {
 async function findGarbage(
   { repository: { destination, project }, journals, now }: PruneDeps,
   snapshots: readonly Snapshot[],
-  going: ReadonlySet<Snapshot>,
+  toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
-  const named = namedBy(snapshots.filter((snapshot) => !going.has(snapshot)));
-  const goingToo = namedBy([...going]);
+  const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
+  const namedByRemoved = namedBy([...toRemove]);
   const known = await readUnreferenced(destination, project);
   // Read this before the listing, because a run that begins now announces objects before it stores them.
   const announced = await announcedObjects(journals);
@@ -205,7 +209,7 @@ async function findGarbage(
   const garbage: Garbage = { due: [], waiting: new Map() };
   for await (const { key, size = 0 } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;
-    const since = goingToo.has(key) ? at : Math.min(known.get(key) ?? at, at);
+    const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
   }

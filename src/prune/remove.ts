@@ -13,15 +13,15 @@ import type { PruneDeps } from './prune.ts';
 export const KEPT = 'no source needs it, and the destination does not let it be deleted';
 
 /**
- * Removes the snapshots in `going`. Resolves to those that stay, with the reason: somebody has pinned them meanwhile,
+ * Removes the snapshots in `toRemove`. Resolves to those that stay, with the reason: somebody has pinned them meanwhile,
  * or the destination forbids deletions.
  */
 export async function removeSnapshots(
   deps: Pick<PruneDeps, 'repository' | 'signal' | 'now'> & { prove(): Promise<void> },
   snapshots: readonly Snapshot[],
-  going: ReadonlySet<Snapshot>,
+  toRemove: ReadonlySet<Snapshot>,
 ): Promise<Map<Snapshot, string>> {
-  const wanted = new Set(snapshots.filter((one) => !going.has(one)).map(({ manifest }) => manifest.id));
+  const wanted = new Set(snapshots.filter((one) => !toRemove.has(one)).map(({ manifest }) => manifest.id));
   // An interrupted prune may have left the tombstone of a snapshot that is needed now. A young tombstone may belong to
   // another agent's delayed prune, whose deletion of the manifest is still on its way. Without it, the chain would
   // break.
@@ -34,7 +34,7 @@ export async function removeSnapshots(
   }
   const staying = new Map<Snapshot, string>();
   let kept = false;
-  for (const snapshot of [...going].reverse()) {
+  for (const snapshot of [...toRemove].reverse()) {
     deps.signal.throwIfAborted();
     await deps.prove();
     const note = { removed: deps.now().toISOString(), why: 'no source wanted it kept' };

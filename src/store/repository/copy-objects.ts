@@ -27,7 +27,7 @@ export interface CopyContext {
   /** called right before each manifest */
   fence(): Promise<AbortSignal | undefined>;
   /** called with the number of bytes of each chunk */
-  heard(bytes: number): void;
+  onBytes(bytes: number): void;
   signal: AbortSignal;
 }
 
@@ -133,8 +133,8 @@ export async function removeWrong(destination: Destination, key: string, what: s
   });
 }
 
-async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectRef): Promise<void> {
-  const body = Readable.from(checked(from.destination, ref, heard, signal), { objectMode: false });
+async function copyObject({ from, to, onBytes, signal }: CopyContext, ref: ObjectRef): Promise<void> {
+  const body = Readable.from(checked(from.destination, ref, onBytes, signal), { objectMode: false });
   const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size, whole: ref });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
   await deleteUnlessKept(to.destination, ref.key);
@@ -148,7 +148,7 @@ async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectR
 async function* checked(
   from: Destination,
   ref: ObjectRef,
-  heard: (bytes: number) => void,
+  onBytes: (bytes: number) => void,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const hash = createHash('sha256');
@@ -156,7 +156,7 @@ async function* checked(
   for await (const chunk of readAt(from, ref.key, signal)) {
     hash.update(chunk);
     size += chunk.length;
-    heard(chunk.length);
+    onBytes(chunk.length);
     yield chunk;
   }
   if (size === ref.size && hash.digest('hex') === ref.sha256) return;

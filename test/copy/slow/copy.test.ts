@@ -272,8 +272,8 @@ describe('a copy and other writers', () => {
     await putPin(await other(), ids[0] as string, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
     const lost = Object.keys(bench.files('other')).filter((key) => key.includes('/packs/'));
     for (const key of lost) await bench.destination('other').delete(key);
-    const mended = await bench.run({ copies: [back], main: () => bench.copy() });
-    expect(mended).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
+    const restored = await bench.run({ copies: [back], main: () => bench.copy() });
+    expect(restored).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
     expect([...(await readPins(await other())).keys()]).toEqual([ids[0]]);
   });
 });

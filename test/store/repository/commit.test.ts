@@ -39,7 +39,7 @@ test.each<[string, () => unknown, number]>([
   ['a refused read of the stored manifest', () => refused(markUncertain(new Error('403'))), 1],
   ['an I/O error', () => refused(system('EIO', -5)), 1],
   ['a stale mount', () => refused(system('ESTALE', -116)), 1],
-])('after %s, what the run stored stays only if the manifest may still come', async (_, failure, staying) => {
+])('after %s, the stored objects stay only if the manifest may still arrive', async (_, failure, staying) => {
   const report = await runWith(async () => {
     throw failure();
   });

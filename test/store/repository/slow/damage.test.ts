@@ -92,8 +92,8 @@ function inflict(d: Damage): string[] {
     writeFileSync(file, bytes);
   } else if (d.kind === 'swap' || d.kind === 'replace') {
     const other = objects[d.other % objects.length] as string;
-    const theirs = readFileSync(join(repository, other));
-    writeFileSync(file, theirs);
+    const otherBytes = readFileSync(join(repository, other));
+    writeFileSync(file, otherBytes);
     if (d.kind === 'replace') return [key];
     writeFileSync(join(repository, other), bytes);
     return [key, other];

@@ -123,7 +123,7 @@ async function agent(world: World, home: string): Promise<string[]> {
   return stored;
 }
 
-async function tell(seed: number) {
+async function simulate(seed: number) {
   const world = new World(seed);
   await openRepository(world.base, { project: 'shop', create: true, keys: {} });
   const agents = Promise.all(AGENTS.map((home) => agent(world, home).finally(() => world.done())));
@@ -143,7 +143,7 @@ async function tell(seed: number) {
 test('the manifests form one chain, whatever is delayed and for however long', async () => {
   const all = { stored: 0, there: 0 };
   for (let seed = 1; seed <= 60; seed++) {
-    const { stored, there } = await tell(seed);
+    const { stored, there } = await simulate(seed);
     all.stored += stored;
     all.there += there;
   }
