@@ -69,7 +69,7 @@ export function unseal(stored: Readable, name: string, keys: SealKeys): Readable
 }
 
 /**
- * Checks that new objects can be encrypted with the keys, by encrypting one byte to them. Only gpg itself knows whether
+ * Checks that new objects can be encrypted with the keys, by encrypting an empty input. Only gpg itself knows whether
  * it can use a key: the key may have expired.
  *
  * @throws SETTING_INVALID, TOOL_FAILED
