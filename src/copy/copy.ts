@@ -1,8 +1,8 @@
 import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { hearing } from '../destinations/hearing.ts';
 import { until } from '../destinations/until.ts';
+import { withAlive } from '../destinations/with-alive.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
@@ -142,7 +142,7 @@ async function copyOne(
         work: async ({ fence }) => {
           looked.one();
           names.add(name);
-          const repository = opened.through(hearing(until(opened.destination, signal), alive));
+          const repository = opened.through(withAlive(until(opened.destination, signal), alive));
           await place.sweep(signal);
           const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
           const done = await bringUpToDate(deps, copying);
