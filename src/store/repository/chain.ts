@@ -60,19 +60,21 @@ function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[
 /**
  * Returns the chain position for the next manifest: after the last readable manifest or tombstone. The sequence skips
  * one number for each newer manifest that is unreadable, because a copy may restore that manifest, and two manifests
- * must not share a sequence. It also skips every sequence that was `claimed` before: that manifest may still arrive,
- * see lease.ts.
+ * must not share a sequence.
+ *
+ * @param taken the new sequence is higher than this one, because another manifest may have it: one that may still
+ * arrive (see lease.ts), or one that the destination has lost and a copy has
  */
 export async function nextPlace(
   repository: Repository,
   { snapshots, damaged }: SnapshotList,
-  claimed = 0,
+  taken = 0,
 ): Promise<Pick<Manifest, 'sequence' | 'previous'>> {
   const from = chainOf(snapshots, []).at(-1)?.id;
   const { usable } = sortOut(snapshots, await readTombstones(repository, from === undefined ? {} : { from }));
   const last = chainOf(snapshots, usable).at(-1);
   const unread = damaged.filter(({ id }) => last === undefined || id > last.id).length;
-  return { sequence: Math.max((last?.sequence ?? 0) + unread, claimed) + 1, previous: last?.hash ?? null };
+  return { sequence: Math.max((last?.sequence ?? 0) + unread, taken) + 1, previous: last?.hash ?? null };
 }
 
 /**

@@ -21,6 +21,11 @@ export function placeOf({ manifest: { id, sequence }, hash }: Snapshot): Place {
   return { id, sequence, hash };
 }
 
+/** Returns the highest sequence of the places, or 0 if there are none. */
+export function highestSequence(places: readonly Pick<Place, 'sequence'>[]): number {
+  return places.reduce((highest, { sequence }) => Math.max(highest, sequence), 0);
+}
+
 /** Returns CHAIN_BROKEN if a manifest differs from the one that the agent has seen under the same id. */
 export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: SeenChain): LifeboatError | undefined {
   if (!seen.some((one) => one.id === id && one.hash !== hash)) return undefined;
