@@ -359,7 +359,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     await destination.delete(manifestKey('shop', manifest.id));
   };
 
-  test('is not pruned, and the problem names the way back, until somebody accepts the loss', async () => {
+  test('is not pruned until somebody accepts the loss; the problem has a hint on how to restore', async () => {
     const all = [await bench.night(), await bench.night(), await bench.night()] as const;
     await bench.run();
     await lose(all[1]);
@@ -378,7 +378,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     expect(after).not.toHaveProperty('problems');
   });
 
-  test('has a branch of its own: the problem counts the others, and names the newest', async () => {
+  test('has its own branch: the problem names the newest snapshot and counts the others', async () => {
     const [, , third] = [await bench.night(), await bench.night(), await bench.night()];
     await bench.run();
     for (const { manifest } of (await (await bench.copy()).snapshots()).snapshots.slice(0, 2)) {
@@ -389,7 +389,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     expect(await highestCopied([bench.place()], await bench.main(), bench.signal)).toBe(3);
   });
 
-  test('what retention removed, or what cannot be read now, is not lost', async () => {
+  test('a snapshot that retention removed, or that is unreadable now, is not lost', async () => {
     const ids = await bench.nights(3);
     await bench.run();
     bench.keep = 'last 1';
@@ -400,7 +400,7 @@ describe('a copy that has snapshots which the destination lost', () => {
   });
 });
 
-test('copies that do not answer, or are empty, have no highest sequence', async () => {
+test('unresponsive or empty copies have no highest sequence', async () => {
   await bench.nights(2);
   const away = { open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')) };
   const hangs = { open: () => new Promise<never>(() => undefined) };
