@@ -3,13 +3,13 @@ import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 
-/** An empty destination for one test. */
+/** A destination for one test, initially empty. */
 export interface DestinationUnderTest {
   destination: Destination;
   cleanUp(): Promise<void>;
 }
 
-/** Tests the contract of the destination interface. `make` returns an empty destination each time. */
+/** Defines the tests of the contract of {@link Destination}. `make` creates an empty destination for each test. */
 export function destinationContract(name: string, make: () => Promise<DestinationUnderTest>): void {
   const withDestination = (run: (destination: Destination) => Promise<void>) => async () => {
     const { destination, cleanUp } = await make();
@@ -22,7 +22,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
 
   describe(`destination contract: ${name}`, () => {
     test(
-      'returns stored objects with their size and hash',
+      'returns an object as it was put, with its size and hash',
       withDestination(async (destination) => {
         for (const size of [0, 1, 65_536, 3_000_001]) {
           const content = randomBytes(size);
@@ -76,7 +76,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'a failing body stores nothing',
+      'a body that fails leaves nothing',
       withDestination(async (destination) => {
         const boom = new Error('boom');
         const body = Readable.from(
@@ -92,7 +92,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'an aborted put stores nothing and ends the body, at once or later',
+      'aborting a put leaves nothing and ends the body, at once or later',
       withDestination(async (destination) => {
         for (const delay of [0, 20]) {
           const controller = new AbortController();
@@ -109,7 +109,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'lists keys in byte order, by whole path parts',
+      'lists in the byte order of keys, by whole parts',
       withDestination(async (destination) => {
         const all = [
           'app/b',
@@ -137,7 +137,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'an unfinished object is not listed',
+      'does not list an unfinished object',
       withDestination(async (destination) => {
         const body = new Readable({ read() {} });
         body.push(randomBytes(100_000));
@@ -151,7 +151,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'deletes objects, even if they do not exist',
+      'deletes, including objects that do not exist',
       withDestination(async (destination) => {
         await destination.put('a/b/c', Readable.from(['x']));
         await destination.put('a/d', Readable.from(['y']));
@@ -165,7 +165,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'refuses keys that are not valid object names',
+      'rejects invalid object names',
       withDestination(async (destination) => {
         for (const key of ['', '/a', 'a/', 'a//b', '..', 'a/../b', 'a/./b', 'a\0b', 'a/.hidden', 'a\nb', 'a\\b']) {
           await expect(destination.put(key, Readable.from(['x'])), key).rejects.toMatchObject({ code: 'INTERNAL' });
@@ -178,7 +178,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
   });
 }
 
-/** Reads a whole object. */
+/** Reads an object whole. */
 export async function read(
   destination: Destination,
   key: string,
