@@ -342,9 +342,11 @@ describe('a server whose own code runs in our sessions', () => {
 
   it('has a template that is named as one again, and tells how the server was set up', async () => {
     await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
+    await stack.psql("ALTER ROLE ALL SET maintenance_work_mem = '70MB'");
     await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
     const { report } = await stack.backup();
     await stack.psql('ALTER SYSTEM RESET ALL');
+    await stack.psql('ALTER ROLE ALL RESET ALL');
     const shown = await stack.lifeboat('show', report.id, 'db.postgres', '--json');
     expect(shown.stdout).not.toContain('hunter2');
     const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
@@ -352,6 +354,7 @@ describe('a server whose own code runs in our sessions', () => {
     expect(ran.stderr).toContain(
       'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
     );
+    expect(ran.stderr).toContain('set by ALTER ROLE ALL what this one has not: maintenance_work_mem = 70MB');
     const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
     expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
