@@ -13,7 +13,7 @@ const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
  * The stages of a restore, in order. `attach` makes foreign tables partitions: rows that are loaded through the partitioned table
  * before can not go to another server. `events` creates event triggers, which would fire for the statements of all other stages.
  */
-export const STAGES = ['load', 'attach', 'refresh', 'events'] as const;
+const STAGES = ['load', 'attach', 'refresh', 'events'] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** One call of `pg_restore`. */

@@ -12,11 +12,11 @@ import {
   parseFailures,
 } from '../../../../src/sources/postgres/archive/restore-failures.ts';
 import { inStages } from '../../../../src/sources/postgres/archive/restore-passes.ts';
+import { compareRows, tableKey } from '../../../../src/sources/postgres/facts/compare-rows.ts';
 import type { DatabaseFacts } from '../../../../src/sources/postgres/facts/facts.ts';
-import { compareRows, loadedThroughRoot, tableKey } from '../../../../src/sources/postgres/load/compare-rows.ts';
 import { createFailed } from '../../../../src/sources/postgres/load/create-database.ts';
 import { isHealable } from '../../../../src/sources/postgres/load/heal-failures.ts';
-import { allowanceFor } from '../../../../src/sources/postgres/load/restore-allowance.ts';
+import { allowanceFor, loadedThroughRoot } from '../../../../src/sources/postgres/load/restore-allowance.ts';
 
 const entry = (dumpId: number, kind: string, tag: string, definition = ''): ArchiveEntry => ({
   ...{ dumpId, kind, section: 'post-data', schema: 'public', tag, definition, dependencies: [], file: '' },
