@@ -2,6 +2,7 @@ import { findNameDependents, type NameDependent } from '../facts/name-dependents
 import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
+import { LEFT_OUT } from './left-out.ts';
 import { findOrphans } from './orphans.ts';
 
 /** A function that something calls while a restore builds it. */
@@ -81,7 +82,7 @@ export async function findFragile(session: Session, database: string): Promise<s
   }
   const dependents = await inSavepoint(session, () => findNameDependents(session));
   warnings.push(...(Array.isArray(dependents) ? dependents : []).flatMap((one) => nameWarning(database, one)));
-  for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
+  for (const query of [...LEFT_OUT, INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
     const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
     if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
   }

@@ -120,7 +120,9 @@ async function compareTables(
   const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
   return {
     ...{ ...compared, differences, reasons: sumUp(why, compared.uncompared) },
-    missing: leftOut.filter((table) => !there.has(tableKey(table))).map(shownName),
+    missing: [...leftOut, ...recorded.tables.filter(({ extension }) => extension !== undefined)]
+      .filter((table) => !there.has(tableKey(table)))
+      .map(shownName),
     lacking: await countLacking(session, left),
   };
 }
