@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 
 /** What works in a volume, where others may plant symlinks. */
 const IN_VOLUMES = [
-  ...['build-beside', 'differing', 'compare-tree', 'exchange', 'exchange-plan', 'extract-tree', 'live-file', 'movable'],
+  ...['build-tree', 'differing', 'compare-tree', 'exchange', 'exchange-plan', 'extract-tree', 'live-file', 'movable'],
   ...['move-list', 'new-tree', 'open-directories', 'remove-tree', 'settle', 'times', 'tree-extraction', 'tree-storing'],
   ...['tree-sum', 'volume-areas', 'walk', 'write-file'],
 ];
@@ -15,7 +15,7 @@ const ALLOWED: Record<string, string[]> = {
   // Between two descriptors.
   'live-file': ['copyFile'],
   // On a descriptor.
-  'build-beside': ['readFileSync', 'writeFileSync'],
+  'build-tree': ['readFileSync', 'writeFileSync'],
   'move-list': ['createReadStream'],
   // Of the spool.
   'tree-storing': ['realpath'],
@@ -44,6 +44,6 @@ test('what works in a volume names no path to the system: only open directories 
   expect(found).toEqual([]);
   // The allowed ones are given descriptors.
   expect(read('live-file')).toMatch(/copyFile\(`\/proc\/self\/fd\/\$\{source\}`, `\/proc\/self\/fd\/\$\{copy\}`/);
-  expect(read('build-beside')).toMatch(/\bwriteFileSync\(file,/);
+  expect(read('build-tree')).toMatch(/\bwriteFileSync\(file,/);
   expect(read('move-list')).toContain("createReadStream('', { fd })");
 });

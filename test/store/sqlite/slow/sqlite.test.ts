@@ -19,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { withCompanions } from '../../../../src/restore/paths.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { buildBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { buildTree } from '../../../../src/store/exchange/build-tree.ts';
 import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
@@ -386,7 +386,7 @@ describe('a single database restored into a volume in use', () => {
     expect(looked).toMatchObject({ replaced: 1 });
     const { destination, spool } = bench;
     const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
     await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
     expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
     await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
@@ -405,7 +405,7 @@ describe('a single database restored into a volume in use', () => {
     expect(looked).toMatchObject({ replaced: 1, equal: 0 });
     const { destination, spool } = bench;
     const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
     await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
     expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
       'data.db',
