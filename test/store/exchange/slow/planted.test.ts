@@ -153,7 +153,7 @@ describe('while a tree is built', () => {
 
   test('a change after the last check is reported as such, not as a failed tool', async () => {
     const stored = await bench.store({ smallFile: TINY });
-    const looked = vi.spyOn(TreeSum.prototype, 'isThatOf').mockImplementationOnce(async () => {
+    const looked = vi.spyOn(TreeSum.prototype, 'matches').mockImplementationOnce(async () => {
       plant(join(area, 'tree/a'), join(outside, 'a'));
       return true;
     });
