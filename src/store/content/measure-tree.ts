@@ -3,7 +3,7 @@ import type { LeftOutData } from '../../plan/model.ts';
 import { type DataDirectory, findDataDirectories } from '../filesystem/data-directory.ts';
 import { displayPath, pathUnder } from '../filesystem/path.ts';
 import { type WalkOptions, walk } from '../filesystem/walk.ts';
-import { isSqliteAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
+import { isSqliteAt, isWithoutItsLogAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
 
 /** The content of a tree. If `whole` is false, counting was cut short and the numbers are lower bounds. */
 export interface MeasuredTree {
@@ -15,6 +15,8 @@ export interface MeasuredTree {
   databases: number;
   /** paths of the first databases, for display */
   examples: string[];
+  /** paths of the first databases that are mounted without their logs, for display */
+  withoutLog: string[];
   /** the file system belongs to another machine, and the locks of its programs are not visible here */
   remote: boolean;
   /** data directories of database servers, including those that are left out */
@@ -34,7 +36,7 @@ export async function measureTree(
 ): Promise<MeasuredTree> {
   const dataDirectories: DataDirectory[] = [];
   const measured: MeasuredTree = {
-    ...{ files: 0, bytes: 0, whole: true, databases: 0, examples: [], remote: false },
+    ...{ files: 0, bytes: 0, whole: true, databases: 0, examples: [], withoutLog: [], remote: false },
     dataDirectories,
   };
   const enter = findDataDirectories(dataDirectories, leaveOut);
@@ -48,6 +50,8 @@ export async function measureTree(
       if (mayBeDatabase && isSqliteAt(absolute(path))) {
         measured.databases += 1;
         if (measured.examples.length < EXAMPLES) measured.examples.push(displayPath(path));
+        const isKnown = measured.withoutLog.length >= EXAMPLES;
+        if (!isKnown && isWithoutItsLogAt(absolute(path))) measured.withoutLog.push(displayPath(path));
       }
     }
     if (performance.now() > end) return { ...measured, whole: false };

@@ -7,11 +7,14 @@ import type { PackRef } from '../packs/pack-stream.ts';
 export interface TreeIssue {
   path: string;
   message: string;
-  /** the reason, if it is not a writing application: no `space` in the spool, or another `name` of the file */
+  /**
+   * the reason, if it is not a writing application: no `space` in the spool, another `name` of the file, or a `mount`
+   * without the log
+   */
   cause?: IssueCause;
 }
 
-export type IssueCause = 'space' | 'name';
+export type IssueCause = 'space' | 'name' | 'mount';
 
 /** The stored tree. `files` includes hard links; `bytes` counts the content of a file once for each of its names. */
 export interface StoredTree {
