@@ -248,6 +248,6 @@ export class Extraction {
 function wrongContent(entry: IndexEntry): LifeboatError {
   return new LifeboatError(
     'OBJECT_DAMAGED',
-    `the stored content of ${shortPath(entry.path)} is not what was backed up`,
+    `the stored content of ${shortPath(entry.path)} is not the content that was backed up`,
   );
 }

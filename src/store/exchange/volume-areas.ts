@@ -121,9 +121,9 @@ export async function forgetAreas(rootPath: string, restore: string, heard: () =
   await inVolume(rootPath, async (root) => {
     const areas = await areasIn(root, { measure: false });
     const meta = root.meta();
-    const ours = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
-    for (const { id } of ours) forgetArea(root, areaName('before', id), heard);
-    if (ours.length > 0) await setMeta(root, meta);
+    const found = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
+    for (const { id } of found) forgetArea(root, areaName('before', id), heard);
+    if (found.length > 0) await setMeta(root, meta);
     root.sync();
   });
 }
