@@ -299,7 +299,7 @@ describe('a server whose own code runs in our sessions', () => {
     expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
   });
 
-  it('ends no statement by a timeout that a database or the role sets', async () => {
+  it('ends no statement by a timeout that a database or the role sets, and keeps its own role', async () => {
     const timeouts = ['statement', 'lock', 'idle_in_transaction_session', 'idle_session', 'transaction'];
     const each = (what: string, value: string) => timeouts.map((name) => `ALTER ${what} ${name}_timeout = ${value};`);
     const sql = (statements: string[]) => {
@@ -309,6 +309,7 @@ describe('a server whose own code runs in our sessions', () => {
     };
     await sql([
       ...each('DATABASE app SET', '1'),
+      'CREATE ROLE lowly NOLOGIN; ALTER DATABASE app SET role = lowly;',
       'ALTER DATABASE app SET default_transaction_read_only = on;',
       ...each('ROLE postgres SET', '1'),
     ]);
@@ -320,7 +321,7 @@ describe('a server whose own code runs in our sessions', () => {
       const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
       expect(ran.code, ran.stderr).toBe(0);
     } finally {
-      await sql(['ALTER DATABASE app RESET ALL; ALTER ROLE postgres RESET ALL;']);
+      await sql(['ALTER DATABASE app RESET ALL; ALTER ROLE postgres RESET ALL; DROP ROLE lowly;']);
     }
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
@@ -341,9 +342,11 @@ describe('a server whose own code runs in our sessions', () => {
 
   it('has a template that is named as one again, and tells how the server was set up', async () => {
     await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
+    await stack.psql("ALTER ROLE ALL SET maintenance_work_mem = '70MB'");
     await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
     const { report } = await stack.backup();
     await stack.psql('ALTER SYSTEM RESET ALL');
+    await stack.psql('ALTER ROLE ALL RESET ALL');
     const shown = await stack.lifeboat('show', report.id, 'db.postgres', '--json');
     expect(shown.stdout).not.toContain('hunter2');
     const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
@@ -351,6 +354,7 @@ describe('a server whose own code runs in our sessions', () => {
     expect(ran.stderr).toContain(
       'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
     );
+    expect(ran.stderr).toContain('set by ALTER ROLE ALL what this one has not: maintenance_work_mem = 70MB');
     const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
     expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');

@@ -157,6 +157,11 @@ test('a source that fell needs attention until somebody accepts it, and is no fa
     renderSourceStatuses(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
   ).toContain(`Lifeboat keeps ${before.id} until \`lifeboat accept a\``);
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
+  // After a second drop, the snapshot between them may be empty.
+  const second = manifest(20, { a: 'ok' });
+  if (second.sources.a) second.sources.a.fell = { since: after.id };
+  const [twice] = ask({ ...over, manifests: [second, after, before], now: new Date('2026-11-20T09:00:00Z') });
+  expect(twice?.beforeFall).toBe(before.id);
   // Gone with the snapshot itself: there is nothing to keep any more.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
 });

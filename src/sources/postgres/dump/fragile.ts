@@ -1,6 +1,8 @@
+import { findNameDependents, type NameDependent } from '../facts/name-dependents.ts';
 import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
+import { LEFT_OUT } from './left-out.ts';
 import { findOrphans } from './orphans.ts';
 
 /** A function that something calls while a restore builds it. */
@@ -67,6 +69,8 @@ const MAX_WARNINGS = 10;
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];
+  // First, because only some warnings are given: what is lost matters more than what a restore has to repair.
+  for (const query of LEFT_OUT) warnings.push(...(await readWarnings(session, database, query)));
   const found = await inSavepoint(session, () => session.all<Call>(calls(session.versionNumber)));
   const verdicts = new Map<string, string | undefined>();
   for (const call of Array.isArray(found) ? found : []) {
@@ -78,13 +82,29 @@ export async function findFragile(session: Session, database: string): Promise<s
       `database ${database}: ${call.kind} ${call.object} is stored, and a restore may fail to build it: ${call.function} finds names by the search_path, which is empty then (${why}). Name the schemas in its body, or ALTER FUNCTION ${call.function} SET search_path = ${call.schema}`,
     );
   }
+  const dependents = await inSavepoint(session, () => findNameDependents(session));
+  warnings.push(...(Array.isArray(dependents) ? dependents : []).flatMap((one) => nameWarning(database, one)));
   for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
-    const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
-    if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
+    warnings.push(...(await readWarnings(session, database, query)));
   }
   warnings.push(...(await findOrphans(session)).map((told) => `database ${database}: ${told}`));
   const more = warnings.length - MAX_WARNINGS;
   return more > 0 ? [...warnings.slice(0, MAX_WARNINGS), `database ${database}: ${more} more like these`] : warnings;
+}
+
+/** Returns the texts that a query finds; none if the server refuses the query. */
+async function readWarnings(session: Session, database: string, query: string): Promise<string[]> {
+  const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
+  return Array.isArray(rows) ? rows.map(({ told }) => `database ${database}: ${told}`) : [];
+}
+
+/** Warns of what a restore, which builds a database under another name, can not compute again or may refuse. */
+function nameWarning(database: string, { kind, object, statement }: NameDependent): string[] {
+  if (statement !== null) return [];
+  const what = kind === 'generated column' ? 'its values are computed for that name' : 'rows may be refused';
+  return [
+    `database ${database}: ${kind} ${object} depends on the name of the database. A restore builds the database under another name first, so ${what}: do not use current_database() there`,
+  ];
 }
 
 /** Indexes that pg_dump leaves out; not those that are being built. */
