@@ -150,7 +150,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
         /^database shop: login event trigger logged fires .*, since role backup may not switch it off/,
       ),
       expect.stringMatching(
-        /^role backup can back these databases up and cannot restore them: .*CREATEDB.*not a member of/,
+        /^role backup can back up these databases but cannot restore them: .*CREATEDB.*not a member of/,
       ),
     ]);
 

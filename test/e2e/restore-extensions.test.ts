@@ -124,7 +124,9 @@ describe('a restore in place of a database with extensions', () => {
     const { warnings } = await restoreInPlace();
     expect(warnings).toEqual([
       expect.stringMatching(/subscription My sub is restored disabled.*ALTER SUBSCRIPTION "My sub" ENABLE/),
-      expect.stringMatching(/public\.settings_of_ext, a table of extension settings_of, has 0 rows, recorded were 1/),
+      expect.stringMatching(
+        /public\.settings_of_ext, a table of extension settings_of, has 0 rows, the snapshot has 1/,
+      ),
     ]);
     expect(await stack.psql('SELECT count(*) FROM pg_subscription WHERE subenabled')).toBe('0');
   });

@@ -233,7 +233,7 @@ describe('a restore in place', () => {
     expect(await look()).toMatch(/not counted, nobody can connect to it: .*invalid database/);
     const invalid = await restore('--yes', '--no-stop');
     expect([invalid.code, error(invalid)]).toEqual([1, 'PG_DATABASE_UNKNOWN']);
-    expect(invalid.stdout).toMatch(/the safety snapshot does not hold app: .*interrupted.*only lets it be dropped/);
+    expect(invalid.stdout).toMatch(/the safety snapshot does not hold app: .*interrupted.*only allows dropping it/);
     const instead = await restore('--yes', '--no-safety', '--no-stop');
     expect(instead.code, instead.stdout + instead.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);

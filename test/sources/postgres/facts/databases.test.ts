@@ -16,7 +16,7 @@ test('a database that lets nobody connect is told, unless it is excluded', () =>
   expect(choose([closed, open('shop')])).toEqual([
     ['shop'],
     [
-      'database archive is not backed up: it allows no connections; exclude it (lifeboat.postgres.exclude-databases) if that is right',
+      'database archive is not backed up: it allows no connections; exclude it (lifeboat.postgres.exclude-databases) if that is intended',
     ],
   ]);
   expect(chooseDatabases(planned(), [closed, open('shop')], []).closed).toMatchObject([{ name: 'archive' }]);
@@ -55,7 +55,7 @@ test('an invalid database is one that can only be dropped', () => {
     chooseDatabases(planned({ databases: ['shop', 'half'] }), [invalid, open('shop')], []).missing[0]?.error,
   ].map((error) => (error as LifeboatError).hint);
   for (const hint of hints) {
-    expect(hint).toMatch(/only lets it be dropped: DROP DATABASE "half"\./);
+    expect(hint).toMatch(/only allows dropping it: DROP DATABASE "half"\./);
     expect(hint).not.toContain('ALLOW_CONNECTIONS');
   }
 });
