@@ -57,6 +57,6 @@ export function countDifferences(
   return (Object.keys(objects) as (keyof ObjectCounts)[]).flatMap((kind) => {
     const lacking = objects[kind] - restored[kind];
     const expected = lacking === 0 || (lacking > 0 && lacking <= (fewer.get(kind) ?? 0));
-    return expected ? [] : [`it has ${restored[kind]} ${kind}, the snapshot recorded ${objects[kind]}`];
+    return expected ? [] : [`it has ${restored[kind]} ${kind}, the snapshot has ${objects[kind]}`];
   });
 }

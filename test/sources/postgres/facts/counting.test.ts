@@ -96,5 +96,5 @@ test('counts that take longer than the dump, and a minute, end: what is left is 
     ...Array.from({ length: 6 }, () => 'late'),
   ]);
   expect(refused).toHaveLength(6);
-  expect(String(refused[0]?.error)).toContain('no time left');
+  expect(String(refused[0]?.error)).toContain('no time was left');
 });
