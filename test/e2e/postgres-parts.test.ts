@@ -349,7 +349,7 @@ describe('a server whose own code runs in our sessions', () => {
     const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
     expect(ran.code, ran.stderr).toBe(0);
     expect(ran.stderr).toContain(
-      'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
+      'settings from ALTER SYSTEM that this one lacks: archive_command (its value is not recorded); work_mem = 7MB',
     );
     const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
     expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);

@@ -127,7 +127,7 @@ it('backs up nothing of a server that only answers in the same network, and says
   const stale = sources.get('stale.postgres')?.error;
   expect(stale).toMatchObject({
     code: 'PG_WRONG_SERVER',
-    message: expect.stringContaining('the server at 127.0.0.1:5432 is not that of database container'),
+    message: expect.stringContaining('the server at 127.0.0.1:5432 does not belong to database container'),
   });
   const plan = await stack.lifeboat('plan');
   expect(plan.stdout.match(/PG_WRONG_SERVER/g)).toHaveLength(2);
@@ -183,9 +183,9 @@ it('connects as the role that LIFEBOAT_PGCREDENTIALS has for one source, and lea
     ]).catch((error: Error) => error.message);
   };
   const refused = await backup({});
-  expect(refused).toContain('POSTGRES_PASSWORD_FILE only counts when the data directory is first created');
+  expect(refused).toContain('POSTGRES_PASSWORD_FILE only applies when the data directory is first created');
   const unknown = await backup({ LIFEBOAT_PGCREDENTIALS: 'tls.postgres:keeper:' });
-  expect(unknown).toContain('No password is known');
+  expect(unknown).toContain('name no password');
   expect(unknown).not.toContain('DeprecationWarning');
   const taken = JSON.parse(await backup({ LIFEBOAT_PGCREDENTIALS: `tls.postgres:keeper:${KEEPER}` }));
   expect(taken.results.map(({ name, status }: SourceReport) => `${name} ${status}`)).toEqual([

@@ -18,7 +18,7 @@ import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/f
 import { restoreWarnings } from './facts/rights.ts';
 import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
 import { readMemberships } from './load/globals.ts';
-import { explainAway, restarted, type Watched } from './server/restarted.ts';
+import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
 import { type AgentContext, openTools, type Tools } from './server/tools.ts';
 import { withWatchdog } from './server/watchdog.ts';
@@ -143,7 +143,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
     };
   } catch (error) {
-    throw await explainAway(error, { ...watched, startedAt });
+    throw await explainRestart(error, { ...watched, startedAt });
   } finally {
     await tools.close();
   }
@@ -176,7 +176,7 @@ function openWhenUp(
     }
   };
   return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
-    throw startedAt === undefined ? error : await explainAway(error, { ...watched, startedAt });
+    throw startedAt === undefined ? error : await explainRestart(error, { ...watched, startedAt });
   });
 }
 

@@ -102,7 +102,7 @@ describe('a refused connection', () => {
       'password authentication failed for user "app"',
       { passwordFrom: pg },
       'PG_AUTH',
-      /POSTGRES_PASSWORD only counts when/,
+      /POSTGRES_PASSWORD only applies when/,
     ],
     [
       '28P01',
@@ -111,7 +111,7 @@ describe('a refused connection', () => {
       'PG_AUTH',
       /^LIFEBOAT_PGCREDENTIALS does not hold/,
     ],
-    ['28P01', 'password authentication failed for user "app"', {}, 'PG_AUTH', /No password is known/],
+    ['28P01', 'password authentication failed for user "app"', {}, 'PG_AUTH', /name no password/],
     [
       '28P01',
       'x',
@@ -133,7 +133,7 @@ describe('a refused connection', () => {
       'PG_AUTH',
       /^Add a line to pg_hba\.conf/,
     ],
-    ['28000', 'role "app" does not exist', { passwordFrom: pg }, 'PG_AUTH', /^Name a role that the server has/],
+    ['28000', 'role "app" does not exist', { passwordFrom: pg }, 'PG_AUTH', /^Name an existing role/],
     ['28000', 'role "app" is not permitted to log in', {}, 'PG_AUTH', /LOGIN/],
     ['28000', 'Peer authentication failed for user "app"', {}, 'PG_AUTH', /operating system/],
     ['28000', 'connection requires a valid client certificate', {}, 'PG_AUTH', /certificate/],

@@ -52,9 +52,9 @@ test('only what the server of the snapshot had and this one lacks is told', () =
   expect(configNotes(recorded, recorded)).toEqual([]);
   expect(configNotes(undefined, recorded)).toEqual([]);
   expect(configNotes(recorded, { preload: 'timescaledb', altered: [], rules: ['local all all peer'] })).toEqual([
-    'the server of the snapshot had shared_preload_libraries with pg_cron, and this one has not',
-    'the server of the snapshot had set by ALTER SYSTEM what this one has not: work_mem = 8MB; archive_command (its value is not recorded)',
-    'the server of the snapshot had in pg_hba.conf what this one has not: host all all trust',
+    'the server of the snapshot had pg_cron in shared_preload_libraries, which this one lacks',
+    'the server of the snapshot had settings from ALTER SYSTEM that this one lacks: work_mem = 8MB; archive_command (its value is not recorded)',
+    'the server of the snapshot had rules in pg_hba.conf that this one lacks: host all all trust',
   ]);
   // A role that sees nothing here can compare nothing.
   expect(configNotes(recorded, {})).toEqual([]);

@@ -1,11 +1,11 @@
 import { expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../../../../src/base/errors.ts';
-import { type AskedServer, answering, whileAnswering } from '../../../../../src/sources/postgres/server/answering.ts';
+import { answering, type ProbedServer, whileAnswering } from '../../../../../src/sources/postgres/server/answering.ts';
 import type { Session } from '../../../../../src/sources/postgres/server/session.ts';
 import { LONG_WAIT } from '../../../../harness/wait.ts';
 
 /** A server that lets an answer to a query wait, and says for how long it answers others. */
-const server = (ask: () => Promise<void>): AskedServer => ({ container: 'shop-db-1', timeoutMs: 60, ask });
+const server = (probe: () => Promise<void>): ProbedServer => ({ container: 'shop-db-1', timeoutMs: 60, probe });
 const forEver = () => new Promise<never>(() => undefined);
 const session = (query: () => Promise<unknown>): Session =>
   ({ database: 'shop', versionNumber: 170000, all: query, one: query, run: query }) as unknown as Session;

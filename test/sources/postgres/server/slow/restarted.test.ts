@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LifeboatError, toLifeboatError } from '../../../../../src/base/errors.ts';
 import type { ContainerDetails } from '../../../../../src/docker/answers.ts';
-import { explainAway } from '../../../../../src/sources/postgres/server/restarted.ts';
+import { explainRestart } from '../../../../../src/sources/postgres/server/restarted.ts';
 
 /** The engine's answers to one look after the other; the last one stands. */
 function told(...answers: (boolean | 'away')[]) {
@@ -39,13 +39,13 @@ describe('a failure while the database container goes away', () => {
     ['it was asked to stop, and takes its time', lost, withEvents(['2'], ...long, false), 'PG_RESTARTED'],
     ['it runs on, and nothing was lost', wrong, told(true), 'PG_DUMP_FAILED'],
   ])('is told as that: %s', async (_, error, container, code) => {
-    expect(toLifeboatError(await explainAway(error, container)).code).toBe(code);
+    expect(toLifeboatError(await explainRestart(error, container)).code).toBe(code);
   });
 
   it('is waited for no longer when the clock is set back meanwhile', async () => {
     let now = Date.now();
     const clock = vi.spyOn(Date, 'now').mockImplementation(() => (now -= 3_600_000));
     onTestFinished(() => clock.mockRestore());
-    expect(await explainAway(lost, told(true))).toBe(lost);
+    expect(await explainRestart(lost, told(true))).toBe(lost);
   });
 });
