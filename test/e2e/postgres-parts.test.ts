@@ -100,7 +100,7 @@ describe('one bad thing in a server', () => {
       );
     expect(result(report)?.warnings).toEqual([
       fragile('public.broken_key_idx', 'public.helper.integer. does not exist'),
-      'database blog: rows of public.children refer to none of public.parents, so a restore will fail to build the foreign key children_parent_fkey: correct or delete them',
+      'database blog: rows of public.children reference missing rows of public.parents, so a restore will fail to create the foreign key children_parent_fkey: correct or delete them',
       expect.stringMatching(
         /^database blog: 1 table not counted, .*public\.broken \(function public\.helper\(integer\) does not exist\)$/,
       ),

@@ -30,7 +30,7 @@ test('a table that is missing is told, whatever else was left out on request', (
   expect(() => checkDump(facts, list(ORDERS), list('TABLE public audit app'), ['1.dat'])).toThrow(
     expect.objectContaining({
       code: 'PG_DUMP_INCOMPLETE',
-      message: 'the dump of shop is not whole: 1 table not in it, among them public.lost',
+      message: 'the dump of shop is incomplete: it lacks 1 table, among them public.lost',
     }),
   );
   expect(() => checkDump(database(table('orders')), list(ORDERS), '', [])).toThrow('the files of 1 table are missing');
