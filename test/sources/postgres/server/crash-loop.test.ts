@@ -13,14 +13,14 @@ const details = (more: Partial<ContainerDetails>) =>
     ...more,
   }) as ContainerDetails;
 
-describe('a container restarts again and again', () => {
+describe('a container restarts repeatedly', () => {
   test.each([
     ['it waits for its next start after a short run', {}, true],
-    ['it was just started once more', { state: 'running', exitCode: 0 }, true],
+    ['it was just started again', { state: 'running', exitCode: 0 }, true],
     ['it waits after a run of an hour', { startedAt: at(-3600), finishedAt: at(-1) }, false],
     ['it has run for an hour since', { state: 'running', startedAt: at(-3600), finishedAt: at(-3601) }, false],
     ['it was restarted once', { restarts: 1 }, false],
-    ['it ended for good after short runs', { running: false, state: 'exited' }, false],
+    ['it stopped permanently after short runs', { running: false, state: 'exited' }, false],
   ])('%s: %s', (_, more, looping) => {
     expect(isLooping(details(more), NOW)).toBe(looping);
   });

@@ -36,14 +36,14 @@ test('values that may be secrets are not recorded', async () => {
   expect(altered).toHaveLength(9);
 });
 
-test('what a role may not see is left out', async () => {
+test('values that a role may not read are left out', async () => {
   const denied = Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
   expect(
     await readServerConfig(session({ pg_file_settings: denied, pg_settings: [], pg_hba_file_rules: denied })),
   ).toEqual({});
 });
 
-test('only what the server of the snapshot had and this one lacks is told', () => {
+test('notes name only what the server of the snapshot had and this one lacks', () => {
   const recorded = {
     preload: 'timescaledb, "pg_cron"',
     altered: [{ name: 'work_mem', value: '8MB' }, { name: 'archive_command' }],
@@ -56,6 +56,6 @@ test('only what the server of the snapshot had and this one lacks is told', () =
     'the server of the snapshot had settings from ALTER SYSTEM that this one lacks: work_mem = 8MB; archive_command (its value is not recorded)',
     'the server of the snapshot had rules in pg_hba.conf that this one lacks: host all all trust',
   ]);
-  // A role that sees nothing here can compare nothing.
+  // A role that may not read the present values cannot compare them.
   expect(configNotes(recorded, {})).toEqual([]);
 });

@@ -15,7 +15,7 @@ const gone = new LifeboatError('HELPER_FAILED', 'cannot join network of a non ru
 const brief = { startingMs: 400, youngMs: 400 };
 const amply = { startingMs: 600_000, youngMs: 600_000 };
 
-/** What opening comes to, one after the other; the last one stands. */
+/** The results of successive attempts. The last one repeats. */
 function open(
   outcomes: (LifeboatError | 'open')[],
   container: Partial<ContainerDetails> | undefined,
@@ -73,14 +73,14 @@ describe('a server', () => {
   it.each([
     ['never comes up', starting, {}],
     ['never listens', refused, {}],
-    ['is restarted for ever', gone, { state: 'restarting' }],
+    ['restarts for ever', gone, { state: 'restarting' }],
   ])('that %s is not waited for without end', async (_, error, container) => {
     const { result, attempts } = open([error], container, brief);
     await expect(result).rejects.toBe(error);
     expect(attempts()).toBeGreaterThan(1);
   });
 
-  it('is not waited for after a stop', async () => {
+  it('is not waited for after an interrupt', async () => {
     const stop = new AbortController();
     const why = new LifeboatError('INTERRUPTED', 'stopped');
     const { result } = open([starting], {}, amply, stop.signal);
