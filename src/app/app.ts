@@ -91,7 +91,10 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
-  const [{ schedule }, { daemon }] = await Promise.all([import('node-cron'), import('../daemon/daemon.ts')]);
+  const [{ daemon }, { everyMinute }] = await Promise.all([
+    import('../daemon/daemon.ts'),
+    import('../daemon/every-minute.ts'),
+  ]);
   await daemon(
     {
       state,
@@ -107,10 +110,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       recover: () => recoverAlone(environment),
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
-      everyMinute: (tick) => {
-        const task = schedule('* * * * *', tick);
-        return () => void task.stop();
-      },
+      everyMinute,
     },
     signal,
   );

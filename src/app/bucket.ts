@@ -1,8 +1,8 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { S3Bucket, SetupOutcome } from '../destinations/s3/bucket.ts';
-import type { Mended } from '../destinations/s3/mend.ts';
 import type { RuleProblem } from '../destinations/s3/rules.ts';
 import type { SetupWish } from '../destinations/s3/setup.ts';
+import type { UndeleteResult } from '../destinations/s3/undelete.ts';
 import type { Problem } from '../plan/model.ts';
 
 /** The options of `bucket setup`. Periods in days. */
@@ -82,7 +82,7 @@ export async function setUpBucket(bucket: S3Bucket, request: SetupRequest): Prom
 export async function undelete(
   bucket: S3Bucket,
   { before, yes, now, signal }: { before: Date; yes: boolean; now: Date; signal: AbortSignal },
-): Promise<Mended> {
+): Promise<UndeleteResult> {
   if (before.getTime() > now.getTime()) {
     const hint = 'Give a time before the damage. For example, `--before 2026-11-20T00:00Z` is midnight UTC.';
     throw new LifeboatError('USAGE', '--before is in the future', { hint });
@@ -94,7 +94,7 @@ export async function undelete(
       'Only objects that were stored with versioning on can be restored. Switch it on (`lifeboat bucket setup`), then try again.';
     throw new LifeboatError('USAGE', `${bucket.s3.name} keeps no versions now`, { hint });
   }
-  return bucket.mend({ at: before.getTime(), dryRun: !yes, signal });
+  return bucket.undelete({ at: before.getTime(), dryRun: !yes, signal });
 }
 
 /** Words the lifecycle rules that would harm backups as problems. */

@@ -6,6 +6,7 @@ import type { State } from '../run/state.ts';
 import type { RepositoryInfo } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { type Acceptance, acceptInfo, type RepositoryOptions } from '../store/repository/repository-info.ts';
+import { highestSequence } from '../store/repository/seen-chain.ts';
 
 /** The dependencies of the agent's own repository. */
 interface OwnRepositoryDeps {
@@ -13,7 +14,7 @@ interface OwnRepositoryDeps {
   at: string;
   destination: Destination;
   project: string;
-  state: Pick<State, 'repository' | 'saveRepository' | 'chain' | 'saveChain'>;
+  state: Pick<State, 'repository' | 'saveRepository' | 'chain' | 'saveChain' | 'saveAbandoned'>;
   log: Log;
   /** why nothing can be stored there, judged by the mounts */
   mistaken(): LifeboatError | undefined;
@@ -73,8 +74,14 @@ export function ownRepository(deps: OwnRepositoryDeps): OwnRepository {
     async accept() {
       const mistaken = deps.mistaken();
       if (mistaken) throw mistaken;
-      const accepted = await acceptInfo(destination, { project, known: await state.repository() });
+      const known = await state.repository();
+      const seen = (await state.chain(project)) ?? [];
+      const accepted = await acceptInfo(destination, { project, known });
       await state.saveRepository({ info: accepted.info, name: destination.name });
+      if (known?.info?.id === accepted.info.id) {
+        // Copies may have these snapshots. A new one must not get the sequence of one of them.
+        await state.saveAbandoned(project, highestSequence(seen));
+      }
       await state.saveChain(project, undefined);
       return accepted;
     },

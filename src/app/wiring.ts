@@ -5,6 +5,7 @@ import type { BackupDeps, RunContext } from '../backup/context.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import { type CopyDeps, copyAll } from '../copy/copy.ts';
+import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
 import { recover } from '../daemon/recover.ts';
@@ -153,6 +154,8 @@ export function copyAloneDeps(environment: Environment): CopyAloneDeps {
   // From a copy to the destination. The state of the copies stays unchanged. The place to read from may be read-only.
   const state = {
     ...environment.state,
+    // The destination may be ahead of the copy.
+    abandoned: async () => Number.POSITIVE_INFINITY,
     copies: async () => ({}),
     saveCopies: async () => undefined,
     saveDamaged: async () => undefined,
@@ -198,6 +201,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
         context,
       ),
     nextRun: () => (planned ? environment.nextRun(planned) : undefined),
+    highestCopied: (repository, signal) => highestCopied(environment.copies, repository, signal),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {
       const deps = { ...copyDepsOf(environment, plan), main: async () => repository, lease, signal };
       const progress: CopyDeps['progress'] = (name, done, total) =>

@@ -1,6 +1,7 @@
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Plan } from '../plan/model.ts';
+import { isCopyOk } from '../report/copy-text.ts';
 import { PRUNE } from '../report/prune-text.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -36,7 +37,7 @@ export async function copyAndPrune(
   const isCopyToo = copies.some(({ isDestination }) => isDestination);
   if (prune && !isCopyToo && !signal.aborted)
     await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
-  if (ending.status === 'ok' && copies.some(({ status }) => status !== 'ok')) ending.status = 'partial';
+  if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';
 }
 
 /**

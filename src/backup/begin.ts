@@ -22,6 +22,8 @@ export interface Prepared {
   lease: Lease;
   repository: Repository;
   list: Awaited<ReturnType<Repository['snapshots']>>;
+  /** the highest sequence that a snapshot may have elsewhere; the new one gets a higher one */
+  takenSequence: number;
 }
 
 /** A run that has begun, and will be reported in any case. Either it is prepared, or `failure` has ended it. */
@@ -71,11 +73,12 @@ export async function beginRun(
       lease ??= await deps.lease(repository);
       const list = await repository.snapshots(request.signal);
       refuseLostEnd(repository, list);
+      const takenSequence = await findTakenSequence(deps, repository, request.signal);
       await rememberChain(deps, log, async (seen) => [
         ...(seen ? [] : await missingPlaces(repository, list)),
         ...rememberList(list, seen ?? []),
       ]);
-      prepared = { plan, journal, lease, repository, list };
+      prepared = { plan, journal, lease, repository, list, takenSequence };
     } catch (error) {
       note(error);
     }
@@ -88,6 +91,20 @@ export async function beginRun(
     release: async () => lease?.release(),
     end: async () => (journal ? endJournal(journal, log) : undefined),
   };
+}
+
+/**
+ * Returns the highest sequence of snapshots that the destination may have lost and a copy may have. An agent without a memory,
+ * for example on a new host, asks the copies.
+ */
+async function findTakenSequence(
+  { state, project, highestCopied }: BackupDeps,
+  repository: Repository,
+  signal: AbortSignal,
+): Promise<number> {
+  const known = await state.chain(project).catch(() => undefined);
+  const abandoned = await state.abandoned(project).catch(() => 0);
+  return known ? abandoned : Math.max(abandoned, await highestCopied(repository, signal));
 }
 
 /** Remembers the snapshots at the destination. A state that cannot be written does not fail a run. */

@@ -45,6 +45,8 @@ export interface BackupDeps {
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
+  /** returns the highest sequence of a snapshot that any copy has, or 0; never rejects */
+  highestCopied(repository: Repository, signal: AbortSignal): Promise<number>;
   /** updates the copies, and prunes complete ones with `prune`; see copy.ts. Returns one report for each copy */
   copy(
     plan: Plan,

@@ -74,13 +74,13 @@ async function takePlace(
   { state }: Pick<BackupDeps, 'state'>,
   { signal }: BackupRequest,
   { start, log }: Run,
-  { journal, lease, repository, list }: Prepared,
+  { journal, lease, repository, list, takenSequence }: Prepared,
 ): Promise<RunContext> {
   const { snapshots } = list;
   refuseUnsigned(repository.signing, snapshots);
   refuseClear(repository.keys, snapshots);
   await refuseEmptied(repository, snapshots, new Set(await state.damaged()));
-  const place = await nextPlace(repository, list, lease.claimed);
+  const place = await nextPlace(repository, list, Math.max(lease.claimed ?? 0, takenSequence));
   return { run: start, journal, repository, lease, snapshots, place, log, signal };
 }
 

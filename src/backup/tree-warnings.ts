@@ -69,6 +69,10 @@ export function treeWarnings(source: PlannedSource, stored: StoredTree): string[
   return warnings;
 }
 
+/** For an SQLite database that is mounted without its log. */
+export const MOUNT_HINT =
+  'Mount the directory that holds the database, not the single file: SQLite keeps the log next to the database.';
+
 const COVER_HINT =
   'Set the label lifeboat.stop: "true" on the service, or dump the database with a lifeboat.exec.pre hook; for a Postgres server, use lifeboat.postgres.';
 
@@ -105,6 +109,7 @@ function tornHint(source: PlannedSource, [first]: readonly TreeIssue[]): string 
     return 'Free space on the disk of the volume mounted at /spool, or mount a larger one there: a copy of the database and its log has to fit.';
   if (first?.cause === 'name')
     return 'Give the database one name: SQLite keeps the log next to the name that an application opens.';
+  if (first?.cause === 'mount') return MOUNT_HINT;
   return stopHint(source);
 }
 

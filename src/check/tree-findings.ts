@@ -1,4 +1,4 @@
-import { runningData } from '../backup/tree-warnings.ts';
+import { MOUNT_HINT, runningData } from '../backup/tree-warnings.ts';
 import type { FilesSource, Note, Problem, VolumeSource } from '../plan/model.ts';
 import { leftOutOf } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
@@ -6,16 +6,18 @@ import type { MeasuredTree } from '../store/content/measure-tree.ts';
 /** Says what the files of a source mean for its backup: data directories that are left out, or copied from under a server. */
 export function treeFindings(
   source: VolumeSource | FilesSource,
-  { dataDirectories }: Pick<MeasuredTree, 'dataDirectories'>,
+  { dataDirectories, withoutLog }: Pick<MeasuredTree, 'dataDirectories' | 'withoutLog'>,
 ): { problems: Problem[]; notes: Note[] } {
   const leaveOut = leftOutOf(source);
   const left = dataDirectories.filter(({ kind }) => leaveOut === 'all' || leaveOut === kind);
   const names = left.map(({ path, kind }) => (path === '.' ? kind : `${path} (${kind})`));
   const notes = left.length === 0 ? [] : [{ subject: source.name, message: `leaves out ${names.join(', ')}` }];
+  const problems: Problem[] = [];
+  if (withoutLog.length > 0) {
+    const message = `${source.name} holds an SQLite database without its log (${withoutLog.join(', ')}): only the file is mounted`;
+    problems.push({ severity: 'error', code: 'SQLITE_TORN', subject: source.name, message, hint: MOUNT_HINT });
+  }
   const running = runningData(source, dataDirectories);
-  if (!running) return { problems: [], notes };
-  return {
-    problems: [{ severity: 'warning', code: 'LABEL_INVALID', subject: source.containerName, ...running }],
-    notes,
-  };
+  if (running) problems.push({ severity: 'warning', code: 'LABEL_INVALID', subject: source.containerName, ...running });
+  return { problems, notes };
 }

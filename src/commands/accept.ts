@@ -1,5 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
+import { highestCopied } from '../copy/highest-copied.ts';
 import { plural } from '../report/format.ts';
 import { listEmptied } from '../store/repository/emptied.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
@@ -49,13 +50,15 @@ async function acceptCopy(call: Call, name: string): Promise<number> {
 
 /** Makes the present content of the destination, or an empty place, the repository from now on. */
 async function acceptDestination(call: Call): Promise<number> {
-  const { lock, own, repository, settings, state, project } = call.app;
+  const { copies, lock, own, repository, settings, state, project } = call.app;
   // A run in progress works with the repository that is known.
   const held = await lock();
   try {
     const { info, how } = await own.accept();
     const opened = await repository({ create: false });
     const list = await opened.snapshots(call.io.signal);
+    // Before the chain, so that a crash in between repeats this.
+    await state.saveAbandoned(project, await highestCopied(copies, opened, call.io.signal));
     await state.saveChain(project, rememberList(list, []));
     const emptied = await listEmptied(opened, list.snapshots);
     // The next backup stores again what they held.
@@ -67,9 +70,9 @@ async function acceptDestination(call: Call): Promise<number> {
       created: `was empty and holds the new repository ${shortId(info)}`,
       mended: `has its lifeboat.json again, with ${plural(count, 'snapshot')} of this project`,
     };
-    const copies = how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : [];
+    const more = how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : [];
     print(call, { accepted: 'destination', repository: info.id, how, snapshots: count }, () =>
-      [`Accepted: ${own.destination.name} ${words[how]}. Backups go there.`, ...copies].join('\n'),
+      [`Accepted: ${own.destination.name} ${words[how]}. Backups go there.`, ...more].join('\n'),
     );
     return EXIT.done;
   } finally {

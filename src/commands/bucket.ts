@@ -2,8 +2,8 @@ import { ruleProblems, setUpBucket, undelete } from '../app/bucket.ts';
 import { openBucket } from '../app/destinations.ts';
 import { EXIT } from '../base/exit.ts';
 import type { SetupOutcome } from '../destinations/s3/bucket.ts';
-import type { Mended } from '../destinations/s3/mend.ts';
 import { agentPolicy } from '../destinations/s3/policy.ts';
+import type { UndeleteResult } from '../destinations/s3/undelete.ts';
 import type { Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -92,7 +92,7 @@ function renderSetup(name: string, { steps, problems }: SetupOutcome, yes: boole
   return lines.join('\n');
 }
 
-function renderUndelete(name: string, before: Date, result: Mended, yes: boolean): string {
+function renderUndelete(name: string, before: Date, result: UndeleteResult, yes: boolean): string {
   const { same, undeleted, copied, hidden, bytes, failed } = result;
   const will = yes ? '' : 'would be ';
   const lines = [

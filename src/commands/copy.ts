@@ -1,5 +1,5 @@
 import { EXIT } from '../base/exit.ts';
-import { copyLines } from '../report/copy-text.ts';
+import { copyLines, isCopyOk } from '../report/copy-text.ts';
 import { createMeterLine } from '../report/meter-line.ts';
 import { type Call, print } from './call.ts';
 
@@ -22,7 +22,7 @@ export async function copy(call: Call): Promise<number> {
       : copyLines(reports, now, io.paint).join('\n'),
   );
   if (reports.length === 0) return EXIT.nothing;
-  const good = reports.filter(({ status }) => status === 'ok').length;
+  const good = reports.filter(isCopyOk).length;
   if (io.signal.aborted) return EXIT.interrupted;
   return good === reports.length ? EXIT.done : good > 0 ? EXIT.partial : EXIT.failed;
 }

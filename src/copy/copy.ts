@@ -1,9 +1,10 @@
 import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { hearing } from '../destinations/hearing.ts';
 import { until } from '../destinations/until.ts';
+import { withAlive } from '../destinations/with-alive.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
+import { isCopyOk } from '../report/copy-text.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { patiently, watched } from '../run/watchdog.ts';
@@ -43,7 +44,7 @@ export interface CopyDeps {
   plan: Plan;
   /** LIFEBOAT_KEEP */
   keep: KeepPolicy;
-  state: Pick<State, 'accepted' | 'results' | 'copies' | 'saveCopies' | 'damaged' | 'saveDamaged'>;
+  state: Pick<State, 'accepted' | 'results' | 'copies' | 'saveCopies' | 'damaged' | 'saveDamaged' | 'abandoned'>;
   zone: string;
   now(): Date;
   log: Log;
@@ -141,13 +142,14 @@ async function copyOne(
         work: async ({ fence }) => {
           looked.one();
           names.add(name);
-          const repository = opened.through(hearing(until(opened.destination, signal), alive));
+          const repository = opened.through(withAlive(until(opened.destination, signal), alive));
           await place.sweep(signal);
           const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
           const done = await bringUpToDate(deps, copying);
           if (done.problems.length > 0) report.problems = done.problems;
           if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
-          else if (deps.prune && (await isKnown(looked.all, signal, alive))) {
+          // What the destination lost may exist only here.
+          else if (deps.prune && isCopyOk(report) && (await isKnown(looked.all, signal, alive))) {
             const pruned = async () => {
               const reason = same.reasonToKeep(name);
               if (reason) throw reason;

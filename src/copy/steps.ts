@@ -17,7 +17,7 @@ import {
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
-import type { Repository, SnapshotList } from '../store/repository/repository.ts';
+import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
 import {
   deleteTombstone,
   putTombstone,
@@ -27,6 +27,7 @@ import {
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import type { CopyDeps, CopyPlace } from './copy.ts';
+import { lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
@@ -68,9 +69,11 @@ export async function bringUpToDate(
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
   const removed = await placesOf(main, copy);
-  const steps = planCopy({ snapshots: main.snapshots, removed, ...copy });
+  const steps = planCopy({ ...copy, snapshots: main.snapshots, removed });
   for (const step of steps) lacking.add(step);
   const problems = new Map<string, Problem>();
+  const lost = lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
+  if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
   const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
@@ -99,6 +102,8 @@ export async function bringUpToDate(
 }
 
 interface CopySide {
+  /** what can be read there, newest first */
+  snapshots: readonly Snapshot[];
   /** hash of each manifest that it has */
   hashes: ReadonlyMap<string, string>;
   /** ids of the manifests that nobody can read there */
@@ -144,7 +149,7 @@ async function readCopy(
     if (!gone.has(id) || there.has(id)) continue;
     if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
   }
-  return { hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
+  return { snapshots, hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
 }
 
 /** The removed snapshots of the destination, with the places of those that the copy has to hear of: few, but for a first copy. */

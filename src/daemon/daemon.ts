@@ -34,7 +34,7 @@ export interface DaemonDeps {
   isBusy(): Promise<boolean>;
   /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
-  /** Calls `tick` at every full minute until the returned function is called. It never rejects. */
+  /** calls `tick` at every full minute until the returned function is called; `tick` never rejects */
   everyMinute(tick: () => Promise<void>): () => void;
 }
 

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { Stored } from './destination.ts';
 import type { HashAnswer } from './hash-worker.ts';
 
-/** Files up to that many bytes are not worth a message to another thread. */
+/** Smaller files are hashed in this thread, because a message to the worker costs more. Bytes. */
 const INLINE_SIZE = 4 * 1024 * 1024;
 const IDLE_MS = 5000;
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 32 };
@@ -20,9 +20,12 @@ let idle: NodeJS.Timeout | undefined;
 const waiting: Waiting[] = [];
 
 /**
- * Reads a file back and hashes it, a large one in a worker thread, so that reading back what was stored runs beside
- * storing the next object. `size` is what the file should have, in bytes; `alive` is called
- * while a large one is read. Rejects with the system error.
+ * Reads a file back and hashes it. Large files are hashed in a worker thread, so the next object can be stored
+ * meanwhile.
+ *
+ * @param size expected size of the file, bytes
+ * @param alive called repeatedly while a large file is read
+ * @throws the system error
  */
 export async function hashFile(file: string, size: number, alive?: () => void): Promise<Stored> {
   if (size <= INLINE_SIZE) {
@@ -39,7 +42,7 @@ export async function hashFile(file: string, size: number, alive?: () => void): 
 }
 
 function start(): Worker {
-  // The compiled program has the compiled worker beside it.
+  // The bundled program has its worker in the same directory.
   const name = import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js';
   const started = new Worker(new URL(name, import.meta.url), { resourceLimits: WORKER_MEMORY });
   let failure = new Error('the hashing thread ended early');
@@ -61,7 +64,7 @@ function start(): Worker {
   return started;
 }
 
-/** An idle thread costs memory: it is ended after a while, and never keeps the process alive. */
+/** Ends the thread after a while, because an idle thread uses memory. An idle thread never keeps the process alive. */
 function rest(started: Worker): void {
   started.unref();
   idle = setTimeout(() => {

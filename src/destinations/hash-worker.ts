@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
-/** What a file holds, or why it could not be read; before that, that it is being read. */
+/**
+ * The size and hash of a file, or why it could not be read. `alive` messages come before, while the file is being read.
+ */
 export type HashAnswer =
   | { alive: true }
   | { size: number; sha256: string }
   | { code: string | undefined; message: string };
 
-/** After how many bytes it says that it goes on. */
+/** Bytes between two `alive` messages. */
 const SAY_EVERY = 64 * 1024 * 1024;
 
 const buffer = Buffer.allocUnsafeSlow(1024 * 1024);

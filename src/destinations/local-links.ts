@@ -20,10 +20,10 @@ export async function wayTo(root: string, prefix: string): Promise<string[]> {
 }
 
 /**
- * Returns the entries of a directory, with links to directories as directories. A link to the root or into it gives no second
- * names.
+ * Returns the entries of a directory. Links to directories count as directories. A link to the root, or to a directory
+ * inside it, is skipped because its objects would get second names.
  *
- * @throws DEST_UNREACHABLE below the root for a link that leads nowhere: a disk or share is not mounted
+ * @throws DEST_UNREACHABLE for a broken link below the root: a disk or share is not mounted
  */
 export async function readEntries(
   root: string,
@@ -37,7 +37,7 @@ export async function readEntries(
   for (const { name } of links) {
     const link = join(root, prefix, name);
     const target = await realpath(link).catch(() => undefined);
-    // At the root there may be links that have nothing to do with backups.
+    // The root may contain links that have nothing to do with backups.
     if (target === undefined && prefix !== '' && !name.startsWith('.')) throw await leadsNowhere(link);
     if (target === undefined || `${target}/`.startsWith(inside) || inside.startsWith(`${target}/`)) continue;
     if ((await stat(target).catch(() => undefined))?.isDirectory()) followed.add(name);
@@ -48,8 +48,9 @@ export async function readEntries(
 }
 
 /**
- * Finds why nothing can be below a key or prefix: one of the directories above is a link that leads nowhere, or a file.
- * Undefined if they are directories or do not exist. With `onlyLinks` a file does not count: it may be another object.
+ * Finds out why nothing can exist below a key or prefix: one of its parent directories is a broken link, or a file.
+ * Returns undefined if the parents are directories, or do not exist. With `onlyLinks`, ignores files: they may be other
+ * objects.
  */
 export async function findBrokenParent(
   root: string,
@@ -65,7 +66,7 @@ export async function findBrokenParent(
     if (!target) return leadsNowhere(at);
     if (!target.isDirectory() && !onlyLinks) {
       return new LifeboatError('DEST_UNREACHABLE', `${at} is not a directory`, {
-        hint: 'The backups need a directory of that name. Move what is there away, or mount the disk or share that belongs there.',
+        hint: 'Backups need a directory of that name. Move the file away, or mount the disk or share that belongs there.',
       });
     }
   }
@@ -73,14 +74,14 @@ export async function findBrokenParent(
 }
 
 async function leadsNowhere(link: string): Promise<LifeboatError> {
-  const target = await readlink(link).catch(() => 'another place');
+  const target = await readlink(link).catch(() => 'an unknown place');
   const cause = await stat(link).then(
     () => undefined,
     (error: unknown) => error,
   );
-  const what = hasErrno(cause, 'ELOOP') ? 'leads back to itself' : 'is not there';
+  const what = hasErrno(cause, 'ELOOP') ? 'leads back to itself' : 'does not exist';
   return new LifeboatError('DEST_UNREACHABLE', `${link} is a link to ${target}, which ${what}`, {
     cause,
-    hint: 'Mount the disk or share that the link leads to, also into the container of Lifeboat. If the link is of no use, delete it.',
+    hint: 'Mount the disk or share that the link leads to, in the Lifeboat container too. If you do not need the link, delete it.',
   });
 }

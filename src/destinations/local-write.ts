@@ -10,10 +10,10 @@ import { hashFile } from './hash-file.ts';
 import { alreadyThere } from './keys.ts';
 
 const WRITE_SIZE = 1024 * 1024;
-/** The kernel takes at most 1024 in one call. */
+/** The kernel accepts at most 1024 buffers in one call. */
 const MAX_PIECES = 1000;
 
-/** True when there is anything of that name. */
+/** Returns true if something of that name exists. */
 export async function exists(file: string): Promise<boolean> {
   try {
     await lstat(file);
@@ -29,7 +29,7 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
   const handle = await createFile(root, file);
   const hash = createHash('sha256');
   let size = 0;
-  // Small pieces are gathered: a zip of small files comes in pieces of a few bytes.
+  // Gathers small pieces: a zip of small files arrives in pieces of a few bytes.
   let gathered: Buffer[] = [];
   let waiting = 0;
   const flush = async () => {
@@ -40,7 +40,7 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
     for (const piece of pieces) hash.update(piece);
     await writeAll(handle, pieces, length);
   };
-  // At once where it aborted while the file was made.
+  // Fires at once if the signal aborted while the file was created.
   const forget = onAbort(signal, () =>
     body.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted')),
   );
@@ -66,12 +66,12 @@ export async function writeWhole(root: string, file: string, body: Readable, sig
 async function writeAll(handle: FileHandle, pieces: Buffer[], length: number): Promise<void> {
   const { bytesWritten } = length > 0 ? await handle.writev(pieces) : { bytesWritten: 0 };
   if (bytesWritten === length) return;
-  // A short write, as on a nearly full disk: the rest goes by itself, and meets the reason.
+  // After a short write, as on a nearly full disk, writing the rest separately brings up the actual error.
   const rest = Buffer.concat(pieces).subarray(bytesWritten);
   for (let done = 0; done < rest.length; ) done += (await handle.write(rest, done)).bytesWritten;
 }
 
-/** Opens a new file, making its directories. One that is removed meanwhile, by a delete, is made again. */
+/** Creates a file and its directories. If a concurrent delete removes a directory, creates it again. */
 async function createFile(root: string, file: string): Promise<FileHandle> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   for (let attempt = 1; ; attempt++) {
@@ -92,16 +92,16 @@ async function makeDirectories(root: string, directory: string, attempt = 1): Pr
     await syncDirectory(dirname(directory));
   } catch (error) {
     if (hasErrno(error, 'EEXIST')) return;
-    // The root itself is never made: a missing one is a mount that is not there.
+    // Never creates the root itself: a missing root means that it is not mounted.
     if (!hasErrno(error, 'ENOENT') || dirname(directory) === root) throw error;
-    // Where the parent is a link that leads nowhere, it exists and does not help.
+    // A parent that is a broken link exists already, so creating it cannot help.
     if (attempt === 5) throw error;
     await makeDirectories(root, dirname(directory));
     await makeDirectories(root, directory, attempt + 1);
   }
 }
 
-/** Reads a file back that should have `size` bytes. */
+/** Reads back a file that should have `size` bytes. @throws DEST_DAMAGED */
 export async function readBack(file: string, size: number, alive?: () => void): Promise<Stored> {
   try {
     return await hashFile(file, size, alive);
@@ -112,8 +112,8 @@ export async function readBack(file: string, size: number, alive?: () => void): 
 }
 
 /**
- * Gives a finished file its name without ever replacing one, and makes the name durable. What fails after it has the name is
- * marked, see {@link markUncertain}.
+ * Renames a finished file without ever replacing another one, and makes the new name durable. A failure after the
+ * rename is marked, see {@link markUncertain}.
  */
 export async function giveName(temporary: string, file: string, key: string): Promise<void> {
   let named = false;
@@ -125,7 +125,7 @@ export async function giveName(temporary: string, file: string, key: string): Pr
     if (named) throw markUncertain(error);
     if (hasErrno(error, 'EEXIST')) throw alreadyThere(key);
     if (!hasErrno(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK', 'ENOSYS')) throw error;
-    // A file system without hard links: a look and a rename. The lease keeps other writers away meanwhile.
+    // The file system has no hard links, so check and rename. The lease keeps other writers away meanwhile.
     if (await exists(file)) throw alreadyThere(key);
     await rename(temporary, file);
   }

@@ -13,9 +13,10 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 const TEMPORARY = /^\..*\.tmp$/s;
 
 /**
- * Keeps objects as files under `root`, which must exist. An object is written beside its final name, synced, read back
- * and compared, and only then renamed. Sweeping takes temporary files whose last write is at least `olderThanMs` ago (default
- * a day), and directories that are empty after that. Files have mode 600 and directories 700, whatever the umask.
+ * Stores objects as files under `root`, which must exist. Writes each object to a temporary file in the same directory,
+ * syncs it, reads it back, compares it, and only then gives it its name. Sweeping removes temporary files that were
+ * last written at least `olderThanMs` ago (default: a day), and directories that are empty afterwards. Files have mode
+ * 600 and directories 700, whatever the umask.
  */
 export function createLocalDestination(options: { root: string }): SweepingDestination {
   const root = options.root;
@@ -37,7 +38,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
         const back = await readBack(temporary, sent.size, alive);
         signal?.throwIfAborted();
         if (back.size !== sent.size || back.sha256 !== sent.sha256) {
-          throw new LifeboatError('DEST_DAMAGED', `${key} reads back as something else than was written`, {
+          throw new LifeboatError('DEST_DAMAGED', `${key} reads back different from what was written`, {
             hint: 'Check the disk of the destination, and the memory of the machine.',
           });
         }
@@ -93,13 +94,16 @@ async function openObject(root: string, key: string): Promise<FileHandle> {
   throw missing();
 }
 
-/** Only a disk that does not give a file back calls it damaged: a mount that went stale, or rights, say nothing of what is in it. */
+/**
+ * Returns the error for an object that cannot be read. Only a disk error means damage. A stale mount or missing
+ * permissions say nothing about the content.
+ */
 function unreadable(key: string, cause: unknown): LifeboatError {
   if (isDiskError(cause)) return new LifeboatError('OBJECT_DAMAGED', `${key} cannot be read`, { cause });
   return notReadable(key, cause);
 }
 
-/** Says nothing of what is in the object. */
+/** Returns the error for an object whose content may be intact. */
 function notReadable(key: string, cause: unknown): LifeboatError {
   const hint = hasErrno(cause, 'EACCES', 'EPERM')
     ? 'Check who owns it, and that the agent may read it.'
@@ -126,7 +130,7 @@ async function readRange(
   return explained(file, key);
 }
 
-/** The stream with its system errors as people see them. */
+/** Makes the stream fail with LifeboatErrors instead of system errors. */
 function explained(file: Readable, key: string): Readable {
   const destroy = file.destroy.bind(file);
   file.destroy = (error) => destroy(isSystemError(error) ? unreadable(key, error) : error);
@@ -134,8 +138,10 @@ function explained(file: Readable, key: string): Readable {
 }
 
 /**
- * Depth first, in the order of whole keys: a directory sorts as its name with the slash. Follows links to directories, as get
- * and put do. `way`: the directories above, so that a link back to one of them is not followed.
+ * Lists files depth first, in the byte order of whole keys: a directory sorts by its name with the slash. Follows links
+ * to directories, as get and put do.
+ *
+ * @param way the parent directories, so that a link back to one of them is not followed
  */
 async function* listFiles(root: string, prefix: string, way: readonly string[] = []): AsyncGenerator<ObjectInfo> {
   let entries: { key: string; directory: boolean }[];
@@ -145,7 +151,7 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
     if (way.includes(here)) return;
     entries = (await readEntries(root, prefix))
       .filter((entry) => !entry.name.startsWith('.') && (entry.isDirectory() || entry.isFile()))
-      // The root of an ext file system has this, for root's eyes only.
+      // Only root can read this directory, which the root of an ext file system has.
       .filter((entry) => prefix !== '' || entry.name !== 'lost+found')
       .map((entry) => ({
         key: prefix + entry.name + (entry.isDirectory() ? '/' : ''),
@@ -154,7 +160,7 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
   } catch (error) {
     const broken = hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP') && (await findBrokenParent(root, prefix));
     if (broken) throw broken;
-    // Below the root a directory may vanish at any time, by a delete.
+    // A concurrent delete may remove a directory below the root at any time.
     if (hasErrno(error, 'ENOENT', 'ENOTDIR') && prefix !== '') return;
     throw isSystemError(error) && prefix !== '' ? notReadable(join(root, prefix), error) : explain(error, root);
   }
@@ -164,7 +170,7 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
       yield* listFiles(root, key, [...way, here]);
       continue;
     }
-    // Its name is there, and that is what others must hear of: one file keeps none of them from being listed.
+    // Callers need to know that the name exists. One unreadable file does not stop the listing.
     const found = await lstat(join(root, key)).catch((error) => ({ size: undefined, error }));
     if (found.size !== undefined) yield { key, size: found.size };
     else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
@@ -177,7 +183,7 @@ async function removeEmptyParents(root: string, directory: string): Promise<void
     try {
       await rmdir(join(root, at));
     } catch {
-      // Not empty, in use again, or gone already: all fine.
+      // It is not empty, in use again, or removed already.
       return;
     }
   }
@@ -193,7 +199,7 @@ async function sweep(directory: string, before: number): Promise<number> {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) {
       removed += await sweep(path, before).catch(() => 0);
-      // One that holds something stays.
+      // A directory that is not empty stays.
       await rmdir(path).catch(() => undefined);
     } else if (entry.isFile() && TEMPORARY.test(entry.name) && (await lstat(path)).mtimeMs <= before) {
       await unlink(path);
@@ -208,7 +214,7 @@ async function explainPut(error: unknown, root: string, key: string): Promise<un
   return (isPath && (await findBrokenParent(root, key))) || explain(error, root);
 }
 
-/** Gives a system error the code and hint that people need. Everything else passes as it is. */
+/** Translates a system error to a code and a hint for the user. Returns any other error unchanged. */
 function explain(error: unknown, root: string): unknown {
   if (hasErrno(error, 'ENOSPC', 'EDQUOT')) {
     return new LifeboatError('DEST_FULL', `${root} has no space left`, {

@@ -1,6 +1,6 @@
 import { type Destination, isLocking } from './destination.ts';
 
-/** The same destination; whatever is under way there ends with the reason of `signal` when that aborts. */
+/** Wraps a destination so that aborting `signal` ends every operation in progress with the signal's reason. */
 export function until(destination: Destination, signal: AbortSignal): Destination {
   const both = (own: AbortSignal | undefined) => (own ? AbortSignal.any([own, signal]) : signal);
   return {

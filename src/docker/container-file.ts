@@ -5,21 +5,23 @@ import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 
 const BLOCK = 512;
-/** How many symbolic links are followed. */
+/** The number of symbolic links to follow. */
 const MAX_LINKS = 8;
 
 interface ReadFileOptions extends CallOptions {
-  /** a longer file is an error, bytes */
+  /** the largest allowed file, bytes */
   limit?: number;
 }
 
 /**
- * Reads a file out of a container's file system, its volumes and binds included, without a process in it: the engine
- * packs it (`GET /containers/<id>/archive`). Symbolic links are followed inside the container. What comes back is a
- * stranger's: at most `limit` bytes of it are read, 64 KiB unless said otherwise.
+ * Reads a file from a container's file system, including its volumes and binds, without a process in the container: the
+ * engine packs the file (`GET /containers/<id>/archive`). Follows symbolic links inside the container. The content is
+ * untrusted: this reads at most `limit` bytes, by default 64 KiB.
  *
- * Resolves to undefined when there is no such file, or it is no plain one. A tmpfs of a running container is not seen.
- * Errors: ENGINE_*.
+ * Resolves to undefined if the file does not exist, or is not a regular file. Cannot see a tmpfs of a running
+ * container.
+ *
+ * @throws ENGINE_*
  */
 export async function readContainerFile(
   engine: Pick<Engine, 'archive'>,
@@ -65,10 +67,10 @@ async function readEntry({
 }
 
 /**
- * Finds out what is at a path of a container, its volumes and binds included. Symbolic links are followed inside the
- * container.
+ * Returns what exists at a path of a container, including its volumes and binds. Follows symbolic links inside the
+ * container. Resolves to undefined if nothing exists there.
  *
- * Resolves to undefined when there is nothing. Errors: ENGINE_*.
+ * @throws ENGINE_*
  */
 export async function kindInContainer(
   engine: Pick<Engine, 'archive'>,
@@ -105,7 +107,7 @@ async function readHeader(
   }
 }
 
-/** What stands in front of a member of a tar archive. */
+/** The header of a tar member. */
 type Header = { link: string } | { type: string; size: number };
 
 type Take = (bytes: number) => Promise<Buffer>;
@@ -114,7 +116,7 @@ type Take = (bytes: number) => Promise<Buffer>;
 async function firstHeader(take: Take, file: string): Promise<Header> {
   for (;;) {
     const header = await take(BLOCK);
-    // Two blocks of zeros end an archive. The engine leaves sockets out, so that theirs has no member.
+    // Two blocks of zeros end an archive. The engine leaves sockets out, so the archive of a socket has no members.
     if (header.every((byte) => byte === 0)) return { type: 'none', size: 0 };
     const field = (from: number, length: number) =>
       header
@@ -123,7 +125,7 @@ async function firstHeader(take: Take, file: string): Promise<Header> {
         .trim();
     const size = Number.parseInt(field(124, 12) || '0', 8);
     const type = field(156, 1) || '0';
-    // Names and times that do not fit come first, as records of their own.
+    // Names and times that do not fit in the header precede it as extra records.
     if ('xgLK'.includes(type)) {
       await take(sized(size, 1024 * 1024, file, BLOCK));
       continue;
@@ -146,20 +148,17 @@ async function firstEntry(
 
 function sized(size: number, limit: number, file: string, unit: number): number {
   if (size >= 0 && size <= limit) return Math.ceil(size / unit) * unit;
-  throw new LifeboatError(
-    'ENGINE_PROTOCOL',
-    `${file} in the container is larger than the ${limit} bytes that are read`,
-  );
+  throw new LifeboatError('ENGINE_PROTOCOL', `${file} in the container is larger than ${limit} bytes`);
 }
 
-/** Takes bytes off a stream, so many at a time. */
+/** Returns a function that takes the given number of bytes from a stream. */
 function taker(stream: Readable): Take {
   const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let held = Buffer.alloc(0);
   return async (bytes) => {
     while (held.length < bytes) {
       const { value, done } = await chunks.next();
-      if (done) throw new LifeboatError('ENGINE_PROTOCOL', 'the engine cut an archive short');
+      if (done) throw new LifeboatError('ENGINE_PROTOCOL', 'the engine sent an incomplete archive');
       held = Buffer.concat([held, value]);
     }
     const taken = held.subarray(0, bytes);

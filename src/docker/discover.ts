@@ -11,25 +11,26 @@ import { RUN_LABEL } from './helper-labels.ts';
 
 const PROJECT = 'com.docker.compose.project';
 const SERVICE = 'com.docker.compose.service';
-/** How many inspections are under way at a time: enough to be quick, few enough not to trouble the engine. */
+/** The number of concurrent inspections: enough to be quick, few enough not to burden the engine. */
 const CONCURRENCY = 8;
 
-/** Events that can change a plan. Others, such as the execs of health checks, come many times a minute. */
+/** Events that can change a plan. Others, such as the execs of health checks, occur many times a minute. */
 const ACTIONS = ['create', 'start', 'die', 'destroy', 'rename', 'update'] as const;
 const DEBOUNCE_MS = 500;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 15_000;
 /**
- * The engine answers before it listens, and its clock may differ a little: a few events come twice instead of never.
+ * The engine responds before it subscribes, and its clock may differ a little. Some events arrive twice, but none is
+ * missed.
  */
 const OVERLAP_S = 5;
 
-// Images do not change under their id. Kept per engine, so that a listing every minute costs no image inspections.
+// The labels of an image id never change. Caching them means that a listing every minute needs no image inspections.
 const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 
 /**
- * The containers that planning may be interested in: of a Compose project, or with a label that starts with `lifeboat`;
- * running or not, helpers left out, sorted by name. One that vanishes meanwhile is left out.
+ * Lists the containers that matter to planning, sorted by name: those of a Compose project, or with a label that starts
+ * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
  */
 export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
   const listed = await engine.listContainers(options);
@@ -47,8 +48,8 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
 
 function isCandidate(labels: Record<string, string>): boolean {
   if (RUN_LABEL in labels) return false;
-  // As wide as planning looks for misspelt keys (ownLabels of plan/labels): `Lifeboat.Postgres` is to be told, not
-  // passed over.
+  // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
+  // reported, not ignored.
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
@@ -62,7 +63,10 @@ async function factsOf(engine: Engine, id: string, options: CallOptions): Promis
   }
 }
 
-/** An image can be removed by force under a container that uses it; its labels are then unknown, as if it had none. */
+/**
+ * Returns the labels of an image. An image can be removed by force while a container uses it; then its labels count as
+ * empty.
+ */
 async function labelsOfImage(engine: Engine, id: string, options: CallOptions): Promise<Record<string, string>> {
   const cache = imageLabels.get(engine) ?? new Map<string, Record<string, string>>();
   imageLabels.set(engine, cache);
@@ -105,7 +109,7 @@ export interface Self {
   facts: ContainerFacts;
 }
 
-/** What the agent can read of itself. An argument of {@link findSelf} for its tests. */
+/** The files and names by which the agent can identify itself. Tests pass their own to {@link findSelf}. */
 interface SelfClues {
   mountinfo: string;
   cgroup: string;
@@ -113,8 +117,8 @@ interface SelfClues {
 }
 
 /**
- * Finds the container that this process runs in. Throws AGENT_NOT_IN_CONTAINER when no clue leads to one the engine
- * knows.
+ * Finds the container that this process runs in. @throws AGENT_NOT_IN_CONTAINER if no clue leads to a container that
+ * the engine knows
  */
 export async function findSelf(engine: Engine, options: CallOptions & { clues?: SelfClues } = {}): Promise<Self> {
   const clues = options.clues ?? (await readClues());
@@ -123,14 +127,14 @@ export async function findSelf(engine: Engine, options: CallOptions & { clues?: 
     if (facts?.id.startsWith(id)) return { facts };
   }
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent cannot find its own container on this engine', {
-    hint: 'Run it with docker compose, on the engine whose socket it was given, and without a hostname of its own.',
+    hint: 'Run the agent with docker compose, on the engine whose socket it uses, and do not set a hostname for it.',
   });
 }
 
 /**
- * Ids that this process may run under, surest first: the cgroup path names the own container (cgroup v1, or a shared
- * cgroup namespace); the sources of /etc/hostname, hosts and resolv.conf lie in its directory on the host (but in the
- * other's with `network_mode: container:…`); the hostname is the short id unless it was set.
+ * Returns possible ids of this container, the most reliable first. The cgroup path contains the id (cgroup v1, or a
+ * shared cgroup namespace). The sources of /etc/hostname, hosts and resolv.conf are in the container's directory on the
+ * host (in the other container's with `network_mode: container:…`). The hostname is the short id unless it was set.
  */
 export function candidateIds({ mountinfo, cgroup, hostname }: SelfClues): string[] {
   const ids: string[] = [];
@@ -154,19 +158,19 @@ async function readClues(): Promise<SelfClues> {
 
 interface WatchOptions {
   /**
-   * Asked to list everything again: after each connection, and after containers changed. Never called twice at a time.
+   * Called to list everything again: after each connection, and after containers have changed. Never runs twice at a
+   * time.
    */
   onChange: () => void | Promise<void>;
   log: Log;
   signal: AbortSignal;
-  /** how long changes are gathered before they are followed, in ms; default 500 */
+  /** how long changes are collected before `onChange` is called, milliseconds; default 500 */
   debounceMs?: number;
 }
 
 /**
- * Watches an engine's containers until the signal aborts, then resolves. When the connection ends, it is opened again,
- * with growing pauses of at most 15 s, and everything is listed anew, so that nothing that happened meanwhile is
- * missed.
+ * Watches the containers of an engine until the signal aborts, then resolves. When the connection ends, reconnects with
+ * growing pauses of at most 15 s, and lists everything again, so no change is missed.
  */
 export async function watch(engine: Engine, options: WatchOptions): Promise<void> {
   const { log, signal } = options;
@@ -188,13 +192,14 @@ export async function watch(engine: Engine, options: WatchOptions): Promise<void
       }
     } catch (error) {
       if (signal.aborted) break;
-      // An open stream that breaks is not worth a line: proxies end quiet ones every few minutes.
+      // A broken stream is not worth a log line: proxies end idle streams every few minutes.
       if (!away && opened === Number.POSITIVE_INFINITY) {
-        log.warn('the Docker engine is away; trying again', { ...errorInfo(error) });
+        log.warn('the Docker engine cannot be reached; trying again', { ...errorInfo(error) });
         away = true;
       }
     }
-    // Only a connection that held counts as good, else one that is ended at once would be tried four times a second.
+    // The pause resets only after a connection that lasted. Otherwise, a connection that ends at once would be retried
+    // four times a second.
     if (performance.now() - opened > MAX_RETRY_MS) retry = FIRST_RETRY_MS;
     await sleep(retry, undefined, { signal }).catch(() => {});
     retry = Math.min(retry * 2, MAX_RETRY_MS);
@@ -202,9 +207,7 @@ export async function watch(engine: Engine, options: WatchOptions): Promise<void
   await changed.stop();
 }
 
-/**
- * Calls `onChange` once for many requests, a while after the first of them, and again for those that came meanwhile.
- */
+/** Calls `onChange` once for many requests, a while after the first, and again for requests that arrive meanwhile. */
 function debounced({ onChange, log, debounceMs = DEBOUNCE_MS }: WatchOptions): { ask(): void; stop(): Promise<void> } {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
@@ -216,7 +219,7 @@ function debounced({ onChange, log, debounceMs = DEBOUNCE_MS }: WatchOptions): {
           try {
             await onChange();
           } catch (error) {
-            log.error('containers changed, but that could not be followed', { ...errorInfo(error) });
+            log.error('containers changed, but the plan could not be updated', { ...errorInfo(error) });
           }
         });
       }, debounceMs);

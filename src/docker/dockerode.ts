@@ -10,19 +10,19 @@ import { connectionOptions } from './docker-host.ts';
 import { connectionError, describe, type EngineRequest, refusal } from './engine-errors.ts';
 
 /**
- * dockerode with bounds. It reads an answer without a limit, never settles when a connection breaks in the middle of
- * one, and takes no signal for some calls. So each call gets a dockerode of its own over a modem (dockerode's
- * transport, docker-modem) that has the call's signal, and that reads and judges the answer here.
+ * dockerode with limits. dockerode reads a response of any size, never finishes if a connection breaks in the middle of
+ * one, and accepts no signal for some calls. So each call gets its own dockerode over a modem (docker-modem,
+ * dockerode's transport) that uses the signal of the call, and that reads and checks the response here.
  *
- * Every failure is a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED, ENGINE_PROTOCOL, or what an aborted signal
- * stands for. A call settles when its bounds say so, whatever the engine does.
+ * Every failure is a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED, ENGINE_PROTOCOL, or the reason of the aborted
+ * signal. A call finishes within its limits, whatever the engine does.
  */
 export interface BoundedDocker {
-  /** Resolves to the whole answer, parsed. `timeoutMs` counts to its end. */
+  /** Resolves to the whole response, parsed. `timeoutMs` covers all of it. */
   call<T>(bounds: Bounds, work: (docker: Docker) => Promise<T>): Promise<T>;
   /**
-   * Resolves to an answer that goes on, or to a connection in both directions, whose `end()` closes our half only.
-   * `timeoutMs` counts until it is open; afterwards the signal ends it.
+   * Resolves to a streamed response, or to a connection in both directions, whose `end()` closes only our half.
+   * `timeoutMs` applies until it is open. After that, the signal ends it.
    */
   open<T extends NodeJS.ReadableStream>(
     bounds: Bounds,
@@ -33,7 +33,7 @@ export interface BoundedDocker {
 type Modem = Docker['modem'];
 type DialOptions = Parameters<Modem['dial']>[0];
 
-/** What one call knows of itself. */
+/** The state of one call. */
 interface Call {
   signal: AbortSignal;
   /** set when the call is sent */
@@ -41,17 +41,17 @@ interface Call {
   log: Log;
 }
 
-/** An answer's body, with its status. */
+/** The body of a response, with its status. */
 type Answer = Readable & { statusCode?: number | undefined };
 
-/** The largest JSON answer that is read, in bytes: a listing of a thousand containers has about 5 MB. */
+/** The largest JSON response to read, bytes: a listing of a thousand containers is about 5 MB. */
 const MAX_BODY = 32 * 1024 * 1024;
 const MAX_ERROR_BODY = 64 * 1024;
 
-// docker-modem turns every status that is not listed as true into an error of its own, reading the body without bound.
+// docker-modem turns every status not listed as true into its own error, and reads that body without a limit.
 const ANY_STATUS = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [i + 100, true]));
 
-/** Opens nothing yet: connections are made per request, so a restarted engine leaves no stale one behind. */
+/** Opens no connection yet. Each request opens its own, so a restarted engine leaves no stale connection behind. */
 export function createBoundedDocker(dockerHost: string | undefined, env: NodeJS.ProcessEnv, log: Log): BoundedDocker {
   const options = { ...connectionOptions(dockerHost, env), headers: { Connection: 'close' } };
   const load = async () => {
@@ -59,11 +59,11 @@ export function createBoundedDocker(dockerHost: string | undefined, env: NodeJS.
     const { modem } = new DockerClient(options);
     return (dial: (modem: Modem) => Modem) => new DockerClient({ modem: dial(modem) } as Docker.DockerOptions);
   };
-  // Loaded when the engine is first asked: a helper of the agent's image never does.
+  // Loads dockerode at the first call, because a helper with the agent's image never makes one.
   let loading: ReturnType<typeof load> | undefined;
   const call: BoundedDocker['call'] = async (bounds, work) => {
     loading ??= load();
-    // Before the call's time begins to run.
+    // Loading does not count towards the time limit of the call.
     const docker = await loading;
     const request = { method: '', path: '' };
     const late = () =>
@@ -79,7 +79,7 @@ export function createBoundedDocker(dockerHost: string | undefined, env: NodeJS.
   };
 }
 
-/** The same modem for one call. `fail` ends the call. */
+/** Returns a modem for one call. `fail` ends the call. */
 function boundedModem(modem: Modem, call: Call, fail: (error: LifeboatError) => void): Modem {
   const dial: Modem['dial'] = (options, done) => {
     send(modem, options, call)
@@ -88,7 +88,7 @@ function boundedModem(modem: Modem, call: Call, fail: (error: LifeboatError) => 
         (error: Error) => done?.(error, null),
       )
       .catch((cause: unknown) => {
-        // dockerode looks into some answers, and never at whether they are there.
+        // dockerode reads fields of some responses without checking that they exist.
         const what = `engine sent an answer to ${describe(call.request)} that cannot be right`;
         fail(new LifeboatError('ENGINE_PROTOCOL', what, { cause }));
       });
@@ -96,7 +96,7 @@ function boundedModem(modem: Modem, call: Call, fail: (error: LifeboatError) => 
   return Object.assign(Object.create(modem), { dial });
 }
 
-/** Sends one request. Resolves to a connection where one was asked for, to a stream, or to the whole answer, parsed. */
+/** Sends one request. Resolves to a connection if one was requested, to a stream, or to the whole response, parsed. */
 async function send(modem: Modem, options: DialOptions, { signal, request, log }: Call): Promise<unknown> {
   const { isStream = false, hijack = false } = options;
   Object.assign(request, { method: options.method, path: options.path.replace(/\?$/, '') });
@@ -107,7 +107,7 @@ async function send(modem: Modem, options: DialOptions, { signal, request, log }
   const text = await readAnswer(answer, request, signal, isStream ? MAX_ERROR_BODY : MAX_BODY);
   if (!hijack) return parseBody(text, request);
   throw new LifeboatError('ENGINE_PROTOCOL', `engine did not open a stream for ${describe(request)}`, {
-    hint: 'A proxy in front of the Docker socket must pass on connection upgrades.',
+    hint: 'A proxy in front of the Docker socket must forward connection upgrades.',
   });
 }
 
@@ -117,35 +117,38 @@ function dial(modem: Modem, options: DialOptions, request: EngineRequest): Promi
     const more = {
       isStream: true,
       statusCodes: ANY_STATUS,
-      // Else docker-modem never sends the head of a request that keeps its input open.
+      // Otherwise, docker-modem never sends the head of a request whose input stays open.
       ...(hijack ? { openStdin: true, allowEmpty: true } : {}),
-      // What goes into the query would go into the body as well, and become input of the container.
+      // Otherwise, the query parameters would also be sent in the body, and become input of the container.
       ...(hijack && options.path.endsWith('?')
         ? { file: Buffer.alloc(0), headers: { 'Content-Type': 'text/plain' } }
         : {}),
     };
     modem.dial({ ...options, ...more }, (error, data) => {
       if (error) return reject(connectionError(error, request));
-      // A connection that breaks before somebody reads it must not be an uncaught exception.
+      // A connection that breaks before it is read must not cause an uncaught exception.
       if (data instanceof Socket) data.on('error', () => {});
       resolve(hijack && !(data instanceof Socket) ? bodyOf(data as PlainAnswer) : (data as Socket | Answer));
     });
   });
 }
 
-/** What docker-modem hands back when an upgrade was asked for and the engine answered plainly. */
+/** The value that docker-modem returns if an upgrade was requested and the engine sent a plain response. */
 interface PlainAnswer {
   _output: IncomingMessage;
 }
 
-/** docker-modem's own reader of such an answer never ends. It has begun to read, so the body is taken at once. */
+/**
+ * Returns the body of such a response. docker-modem's own reader never ends, and has begun to read, so this takes the
+ * body at once.
+ */
 function bodyOf({ _output: answer }: PlainAnswer): Answer {
   const body = new PassThrough();
   pipeline(answer, body, () => {});
   return Object.assign(body, { statusCode: answer.statusCode });
 }
 
-/** Reads an answer up to `limit` bytes; throws ENGINE_REFUSED with the engine's words for a 4xx or 5xx. */
+/** Reads a response of up to `limit` bytes. @throws ENGINE_REFUSED with the engine's message for a 4xx or 5xx */
 async function readAnswer(answer: Answer, request: EngineRequest, signal: AbortSignal, limit: number): Promise<string> {
   const status = answer.statusCode;
   const chunks: Buffer[] = [];
@@ -169,7 +172,7 @@ async function readAnswer(answer: Answer, request: EngineRequest, signal: AbortS
   return text;
 }
 
-/** 304 is the engine's "already so" for start and stop. */
+/** Returns true for a refusal. 304 is not one: it means that a container is already started or stopped. */
 function isRefusal(status: number | undefined): boolean {
   return status === undefined || !((status >= 200 && status < 300) || status === 304);
 }
@@ -179,7 +182,7 @@ function parseBody(text: string, request: EngineRequest): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    // `/_ping` answers with a bare word.
+    // `/_ping` returns a bare word.
     if (/^\w+$/.test(text)) return text;
     throw new LifeboatError('ENGINE_PROTOCOL', `engine sent no JSON for ${describe(request)}`, { cause });
   }

@@ -9,7 +9,7 @@ import type { Bounds } from './bounds.ts';
 import { type BoundedDocker, createBoundedDocker } from './dockerode.ts';
 import { LineBuffer } from './lines.ts';
 
-/** Every call can be given up by its signal. */
+/** Options of every call: the signal aborts it. */
 export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
@@ -24,11 +24,13 @@ export interface EventsOptions extends CallOptions {
   containers?: readonly string[];
 }
 
-/** A command to start in a container. */
+/** A command to run in a container. */
 export interface ExecSpec {
   argv: readonly string[];
-  /** never secrets: everybody with the Docker socket can read them */
-  /** undefined takes a variable of the container away */
+  /**
+   * Never put secrets here: everybody with access to the Docker socket can read them. `undefined` removes a variable that
+   * the container has.
+   */
   env?: Readonly<Record<string, string | undefined>>;
   user?: string;
   workdir?: string;
@@ -36,55 +38,62 @@ export interface ExecSpec {
 }
 
 /**
- * The calls of the Docker Engine API that are used, and no others: docs list them for socket proxies. Works with API
- * 1.41 (Docker 20.10) and later; no version is named in requests, so the engine's own applies. Every failure is a
- * LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED (see `isNotFound`), ENGINE_PROTOCOL, or what an aborted signal
- * stands for. Plain calls end within a minute.
+ * The calls of the Docker Engine API that Lifeboat uses, and no others: docs/security.md lists them for socket proxies.
+ * Works with API 1.41 (Docker 20.10) and later. Requests name no version, so the engine uses its own. Every failure is
+ * a LifeboatError: ENGINE_UNREACHABLE, ENGINE_REFUSED (see `isNotFound`), ENGINE_PROTOCOL, or the reason of the aborted
+ * signal. Plain calls end within a minute.
  */
 export interface Engine {
-  /** How long, in ms, the engine may take to record an end after the stream's end; longer means the stream was cut. */
+  /**
+   * How long the engine may take to record an exit after the stream has ended, milliseconds. If it takes longer, the
+   * stream was cut.
+   */
   readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;
   /**
-   * Container events from now, or from `since`, until the signal aborts, the connection ends, or the engine's clock is
-   * at `until` (both in seconds since the epoch). The engine remembers its last 256 events, those of health checks
-   * included.
+   * Streams container events from now, or from `since`, until the signal aborts, the connection ends, or the engine's
+   * clock reaches `until` (both in seconds since the epoch). The engine remembers its last 256 events, including those
+   * of health checks.
    */
   events(options: EventsOptions): Promise<AsyncIterable<answers.EngineEvent>>;
-  /** All containers, also stopped ones, that carry every one of `labels` (`key` or `key=value`). */
+  /** Lists all containers, including stopped ones, that have every one of `labels` (`key` or `key=value`). */
   listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
   inspectVolume(name: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
-  /** A file or directory of a container, with what is mounted there, as a tar archive. */
+  /** Reads a file or directory of a container, including mounts, as a tar archive. */
   archive(id: string, path: string, options?: CallOptions): Promise<Readable>;
-  /** `spec` is the body that the API documents for POST /containers/create. */
+  /** `spec` is the request body that the API documents for POST /containers/create. */
   createContainer(name: string, spec: object, options?: CallOptions): Promise<{ id: string; warnings: string[] }>;
-  /** Resolves also when it runs already. */
+  /** Also resolves if the container is running already. */
   startContainer(id: string, options?: CallOptions): Promise<void>;
-  /** Asks it to stop, kills it after `timeout` seconds. Resolves also when it is stopped already. */
+  /** Stops a container, and kills it after `timeout` seconds. Also resolves if it is stopped already. */
   stopContainer(id: string, options: CallOptions & { timeout: number }): Promise<void>;
-  /** Resolves when it does not run (any more). Unbounded in time. */
+  /** Resolves when the container is not running. Has no time limit. */
   waitContainer(id: string, options?: CallOptions): Promise<{ exitCode: number; error?: string }>;
-  /** `volumes`: its anonymous volumes too. */
+  /** `volumes`: also removes the anonymous volumes of the container. */
   removeContainer(id: string, options?: CallOptions & { force?: boolean; volumes?: boolean }): Promise<void>;
-  /** The multiplexed streams of its main process, from now; stdin with `stdin`. To be called before it is started. */
+  /**
+   * Opens the multiplexed streams of the main process, from now on; with `stdin`, also its input. Call it before the
+   * start.
+   */
   attach(id: string, options: CallOptions & { stdin: boolean }): Promise<Duplex>;
   /** Returns the id of the exec. */
   execCreate(id: string, spec: ExecSpec, options?: CallOptions): Promise<string>;
-  /** The multiplexed streams of the exec. `end()` closes its stdin. Aborting does not end the command. */
+  /** Opens the multiplexed streams of the exec. `end()` closes its stdin. Aborting does not end the command. */
   execStart(execId: string, options?: CallOptions): Promise<Duplex>;
   execInspect(execId: string, options?: CallOptions): Promise<answers.ExecState>;
 }
 
 const PLAIN_MS = 60_000;
-/** Longer than a machine stands still when it swaps or is moved: a helper that ended well must not count as cut off. */
+/** Longer than a machine stalls while it swaps or migrates: a helper that succeeded must not count as cut off. */
 const EXIT_LAG_MS = 30_000;
 
 /**
- * An engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the usual socket. DOCKER_TLS_VERIFY
- * and DOCKER_CERT_PATH apply to tcp. `plainMs` bounds plain calls, in milliseconds; for `exitLagMs` see {@link Engine}.
- * Connects only when called.
+ * Creates a client of the engine at `dockerHost` (`unix://` or `tcp://`), else at DOCKER_HOST, else at the default
+ * socket. DOCKER_TLS_VERIFY and DOCKER_CERT_PATH apply to tcp. Connects only when a call is made.
+ *
+ * @param options `plainMs`: time limit of plain calls, milliseconds; `exitLagMs`: see {@link Engine}
  */
 export function createEngine(options: { dockerHost?: string; log: Log; plainMs?: number; exitLagMs?: number }): Engine {
   const bounded = createBoundedDocker(options.dockerHost ?? process.env.DOCKER_HOST, process.env, options.log);
@@ -97,7 +106,7 @@ export function createEngine(options: { dockerHost?: string; log: Log; plainMs?:
   };
 }
 
-/** Calls of dockerode within their limits. */
+/** Makes dockerode calls with limits. */
 interface Caller {
   plainMs: number;
   call<T>(bounds: Bounds, work: (docker: Docker) => Promise<T>): Promise<T>;
@@ -112,7 +121,7 @@ function createCaller(bounded: BoundedDocker, plainMs: number): Caller {
   };
 }
 
-// dockerode puts ids and names into paths as they are.
+// dockerode inserts ids and names into paths without escaping them.
 const container = (docker: Docker, id: string) => docker.getContainer(encodeURIComponent(id));
 const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
 
@@ -179,7 +188,7 @@ function containerCalls({
 function otherCalls({ call }: Caller): OtherCalls {
   return {
     async inspectImage(id, o = {}) {
-      // Names hold slashes, which the API wants as they are.
+      // Image names contain slashes, which the API expects unescaped.
       const name = id.split('/').map(encodeURIComponent).join('/');
       return checked(answers.image, await call(o, (docker) => docker.getImage(name).inspect()), 'image');
     },
@@ -205,7 +214,7 @@ function execCalls({ call, open }: Caller): ExecCalls {
   };
 }
 
-/** POST /containers/create. dockerode's own `createContainer` drops the engine's warnings. */
+/** Sends POST /containers/create. dockerode's own `createContainer` drops the engine's warnings. */
 function postCreate(docker: Docker, name: string, body: object): Promise<unknown> {
   const options = { method: 'POST', path: '/containers/create?', options: { _query: { name }, _body: body } };
   return new Promise((resolve, reject) => {
@@ -226,7 +235,7 @@ function execBody(spec: ExecSpec): ExecCreateOptions {
   };
 }
 
-/** The engine writes one JSON document after the other, each on its own line. */
+/** Parses the event stream: one JSON document per line. */
 async function* eventsOf(stream: Readable): AsyncGenerator<answers.EngineEvent> {
   const lines = new LineBuffer();
   for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -244,7 +253,7 @@ function eventOf(line: string): answers.EngineEvent {
   return checked(answers.event, parsed, 'event');
 }
 
-/** A name without a value takes the variable away (moby, ReplaceOrAppendEnvVars). */
+/** A name without a value removes the variable (moby, ReplaceOrAppendEnvVars). */
 function envEntry([name, value]: [string, string | undefined]): string {
   return value === undefined ? name : `${name}=${value}`;
 }

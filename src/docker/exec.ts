@@ -9,49 +9,50 @@ import type { Engine, ExecSpec } from './engine.ts';
 import { isNotFound, statusOf } from './engine-errors.ts';
 import { beating, withoutBeats } from './heartbeat.ts';
 
-/** A command in a running container. */
+/** A command to run in a running container. */
 export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
-  /** `pipe`: stdin is written by the caller, who must end it. Default `none`: the command reads an empty input. */
+  /** `pipe`: the caller writes stdin, and must end it. Default `none`: the command reads an empty input. */
   stdin?: 'pipe' | 'none';
-  /** Default true: an exit status other than 0 is an error. */
+  /** treats an exit status other than 0 as an error; default true */
   check?: boolean;
   /**
-   * Seconds between signs of life of a command that may say nothing for long: a proxy before the engine cuts
-   * connections that are silent (docker-socket-proxy: after ten minutes). They are NUL bytes on stderr, which is taken
-   * out again. Needs `sh` and `sleep` in the container. Default: none.
+   * Seconds between heartbeats of a command that may be silent for long. A proxy in front of the engine cuts silent
+   * connections (docker-socket-proxy: after ten minutes). Heartbeats are NUL bytes on stderr, which are filtered out.
+   * They need `sh` and `sleep` in the container. Default: none.
    */
   heartbeat?: number;
-  /** What of its stderr may stand in an error; default: all. */
-  tellable?: (stderr: string) => string;
-  /** Sees stderr as it comes; must be quick. */
+  /** Returns the part of stderr that an error may contain; default: all of it. */
+  redact?: (stderr: string) => string;
+  /** Called with each chunk of stderr; must be quick. */
   onStderr?: (chunk: Buffer) => void;
-  /** Hears the engine's id of the command before it is started. */
+  /** Called with the engine's id of the command before it starts. */
   onCreated?: (execId: string) => void;
   signal?: AbortSignal | undefined;
 }
 
 export interface ExecStream {
-  /** Ending it ends the command's input; destroying it fails the command. */
+  /** Ending this stream ends the command's input. Destroying it fails the command. */
   stdin: Writable;
   /**
-   * Must be read or resumed, else the command waits. It ends only after the engine confirmed the exit status: a command
-   * that failed, or whose end is not known, makes it fail with the same error as `done`.
+   * Must be read or resumed, otherwise the command blocks. It ends only after the engine has confirmed the exit status.
+   * If the command fails, or its end is unknown, this stream fails with the same error as `done`.
    */
   stdout: Readable;
-  /** Settles when the command's end is known. Rejects with EXEC_FAILED, or with what went wrong with the engine. */
+  /** Resolves when the command has ended. Rejects with EXEC_FAILED, or with the error of the engine. */
   done: Promise<{ exitCode: number }>;
 }
 
 const CAPTURE = 1024 * 1024;
 
 /**
- * Starts a command in a running container. The engine ends the stream of a killed command or of a cut connection like
- * that of a good one, so success is what a later inspection says: not running, status 0. Aborting cuts the connection
- * and leaves the command running, which the API cannot end: run what may have to be ended in a helper.
+ * Starts a command in a running container. When a command is killed or a connection is cut, the engine ends the stream
+ * as it does after a success. So the command succeeds only if a later inspection reports it as ended with status 0.
+ * Aborting cuts the connection and leaves the command running, because the API cannot end it. Use a helper for commands
+ * that may have to be ended.
  */
 export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
   const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...more } = options;
-  const { tellable = (stderr: string) => stderr, heartbeat, ...spec } = more;
+  const { redact = (stderr: string) => stderr, heartbeat, ...spec } = more;
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
   const argv = heartbeat === undefined ? spec.argv : beating(spec.argv, heartbeat);
   const execSpec = { ...spec, argv, stdin: stdinMode === 'pipe' };
@@ -62,18 +63,19 @@ export async function execStream(engine: Engine, containerId: string, options: E
   });
 
   const stdout = new PassThrough({ highWaterMark: 256 * 1024 });
-  // Whoever only waits for `done` must not be ended by an unheard error.
+  // A caller that only awaits `done` must not crash on an unhandled error.
   stdout.on('error', () => {});
-  // A reader that gives up closes the connection; the error below then says so.
+  // A reader that gives up closes the connection, and the error below reports it.
   stdout.once('close', () => socket.destroy());
-  const said: Said = { tellable, stdoutHead: new Capture(1024, 1024), stderr: new Capture(16 * 1024, 4096) };
+  const said: Said = { redact, stdoutHead: new Capture(1024, 1024), stderr: new Capture(16 * 1024, 4096) };
   const input: Input = { error: undefined };
   const done = (async () => {
     try {
       const cut = await pump(socket, stdout, said, onStderr).catch((error: LifeboatError) => error);
       if (input.error || signal?.aborted || stdout.destroyed || cut?.code === 'ENGINE_PROTOCOL') throw cut;
       const exitCode = await exitStatus(engine, { execId, containerId, name }, said, signal);
-      // A command that ends while it is being written to breaks the connection; its status says more than that.
+      // A command that ends while its input is being written breaks the connection. Its exit status says more than
+      // that.
       if ((check || cut) && exitCode !== 0) throw failure(name, `ended with status ${exitCode}`, exitCode, said);
       if (cut) throw cut;
       stdout.end();
@@ -90,8 +92,8 @@ export async function execStream(engine: Engine, containerId: string, options: E
 }
 
 interface Said {
-  tellable: (stderr: string) => string;
-  /** the runtime reports a command it cannot start on stdout */
+  redact: (stderr: string) => string;
+  /** the runtime writes to stdout why a command cannot be started */
   stdoutHead: Capture;
   stderr: Capture;
 }
@@ -111,7 +113,7 @@ async function start(
   try {
     return { execId, socket: await engine.execStart(execId, { signal }) };
   } catch (error) {
-    // Newer engines refuse here what older ones report in the stream.
+    // Newer engines refuse here; older ones report this in the stream.
     if (statusOf(error) !== undefined && /OCI runtime|executable file/.test(String(error))) {
       throw new LifeboatError('EXEC_FAILED', `${name} could not be started`, { cause: error });
     }
@@ -143,8 +145,8 @@ function stdinOf(
   input: Input,
   { name, mode }: { name: string; mode: 'pipe' | 'none' },
 ): Writable {
-  // When the command ends without reading its input, its own error says more than a broken pipe.
-  const settle = (callback: (error?: Error | null) => void) => (error?: Error | null) => {
+  // If the command ends without reading its input, its own error says more than a broken pipe.
+  const reportEnd = (callback: (error?: Error | null) => void) => (error?: Error | null) => {
     if (!error) return callback();
     const unread = () =>
       new LifeboatError('EXEC_FAILED', `${name} ended before it read all its input`, { cause: error });
@@ -156,8 +158,8 @@ function stdinOf(
   const stdin = new Writable({
     decodeStrings: true,
     highWaterMark: 256 * 1024,
-    write: (chunk: Buffer, _encoding, callback) => void socket.write(chunk, settle(callback)),
-    final: (callback) => void socket.end(settle(callback)),
+    write: (chunk: Buffer, _encoding, callback) => void socket.write(chunk, reportEnd(callback)),
+    final: (callback) => void socket.end(reportEnd(callback)),
     destroy(error, callback) {
       if (mode === 'pipe' && !this.writableFinished && !socket.destroyed) {
         input.error = new LifeboatError('EXEC_FAILED', `the input of ${name} was cut`, { cause: error });
@@ -167,13 +169,15 @@ function stdinOf(
     },
   });
   stdin.on('error', () => {});
-  // Nothing is attached on the other side; closing the socket's half would be read as the caller hanging up.
+  // Nothing is attached to stdin. Closing our half of the socket would look like a disconnect.
   if (mode === 'none') stdin.destroy();
   return stdin;
 }
 
 /**
- * Waits for the engine to record the end. Throws for everything that is not a known end of the command's own making.
+ * Waits until the engine records the exit status.
+ *
+ * @throws EXEC_FAILED if the command did not end by itself
  */
 async function exitStatus(
   engine: Engine,
@@ -196,7 +200,7 @@ async function exitStatus(
     }
     await sleep(wait, undefined, signal ? { signal } : {});
   }
-  // 137 is SIGKILL: somebody ended the command, its container, or the kernel did for want of memory.
+  // 137 is SIGKILL: somebody killed the command or its container, or the kernel did because memory ran out.
   if (state.exitCode !== 137) return state.exitCode;
   const running = await engine.inspectContainer(containerId, { signal }).then(
     (container) => container.running,
@@ -207,22 +211,24 @@ async function exitStatus(
 
 function failure(name: string, what: string, exitCode: number | undefined, said: Said): LifeboatError {
   const notStarted = exitCode === 126 || exitCode === 127;
-  const words = lastWords(`${said.tellable(said.stderr.text())}${notStarted ? `\n${said.stdoutHead.text()}` : ''}`);
+  const words = lastWords(`${said.redact(said.stderr.text())}${notStarted ? `\n${said.stdoutHead.text()}` : ''}`);
   return new LifeboatError('EXEC_FAILED', `${name} ${what}${words ? `: ${words}` : ''}`);
 }
 
 interface ExecResult {
   exitCode: number;
-  /** UTF-8; head and tail with a note in between when it is longer than `limit` */
+  /** UTF-8; if it is longer than `limit`, its start and end with a note in between */
   stdout: string;
   stderr: string;
-  /** something was left out */
+  /** some output was left out */
   truncated: boolean;
 }
 
 /**
- * Runs a command in a running container and keeps what it writes, at most `limit` bytes (default 1 MiB) of each output.
- * `input` is its whole stdin. Throws EXEC_FAILED like {@link execStream}; with `check: false` not for an exit status.
+ * Runs a command in a running container, and returns its output: at most `limit` bytes (default 1 MiB) of each stream.
+ * `input` is the whole stdin.
+ *
+ * @throws EXEC_FAILED as {@link execStream} does; with `check: false` not for the exit status
  */
 export async function execText(
   engine: Engine,

@@ -3,25 +3,25 @@ import { type HelperMount, type HelperSpec, helperMount } from './helper.ts';
 
 /** A mount that a kind of helper may have. */
 interface AllowedMount {
-  /** what it is, as docs/security.md names it */
+  /** the description in docs/security.md */
   doc: string;
-  /** `either`: each helper says which */
+  /** `either`: each helper chooses */
   access: 'read-only' | 'read-write' | 'either';
 }
 
 /**
- * What one kind of helper is, sees and may do. This is the only place where a helper gets mounts and capabilities from,
- * and the table of docs/security.md is made of it: what is not here, no helper has.
+ * The privileges and mounts of one kind of helper. Helpers get mounts and capabilities only from here, and the table of
+ * docs/security.md is generated from this, so it is complete.
  */
 export interface HelperKind<Role extends string = string> {
-  /** one word, part of the container's name */
+  /** one word, part of the container name */
   purpose: string;
-  /** the following three in the words of the docs */
+  /** this and the next two are worded for the docs */
   title: string;
   image: string;
   network: string;
   mounts: Readonly<Record<Role, AllowedMount>>;
-  /** why it has each capability, by its name */
+  /** the reason for each capability, by its name */
   capabilities: Readonly<Record<string, string>>;
   tmpfs?: Readonly<Record<string, string>>;
 }
@@ -81,7 +81,7 @@ export const HELPER_KINDS = {
       FOWNER: 'to give files their modes and times',
       FSETID: 'to keep set-group-id bits',
     },
-    // In the place of the volume that the image declares.
+    // Replaces the volume that the image declares.
     tmpfs: { '/spool': 'mode=0700,size=1m' },
   }),
 } as const;
@@ -90,11 +90,11 @@ export const HELPER_KINDS = {
 export interface RoleMount {
   mount: Mount;
   target: string;
-  /** only where the kind leaves the access open */
+  /** only if the kind leaves the access open */
   access?: 'read-only' | 'read-write';
 }
 
-/** What a kind of helper has in common with all others of it, with the given mounts by role. It runs as root. */
+/** Returns the configuration that all helpers of a kind share, with the given mounts by role. Helpers run as root. */
 export function kindSpec<Role extends string>(
   kind: HelperKind<Role>,
   mounts: Partial<Record<Role, readonly RoleMount[]>>,

@@ -1,17 +1,20 @@
 /**
- * Label of every helper: the run it belongs to. Not under `lifeboat.`, so that no helper looks like a user's container.
+ * Label of every helper: its run. It does not begin with `lifeboat.`, so that a helper never looks like a user's
+ * container.
  */
 export const RUN_LABEL = 'dev.lifeboat.run';
-/** Label of every helper: the Compose project it works for. */
+/** Label of every helper: the Compose project that it works for. */
 export const PROJECT_LABEL = 'dev.lifeboat.project';
-/** Label of every helper: the id of the agent's container. With the agent gone or ended, nobody needs the helper. */
+/**
+ * Label of every helper: the id of the agent's container. When the agent is gone or has ended, the helper is useless.
+ */
 export const AGENT_LABEL = 'dev.lifeboat.agent';
-/** In place of a run: the marker that a run is under way (see marker.ts). */
+/** Takes the place of a run: marks that a run is in progress (see marker.ts). */
 export const MARKER_RUN = 'lock';
-/** What the run of a helper begins with that belongs to no run but to `lifeboat plan`. */
+/** The beginning of the run label of helpers of `lifeboat plan`, which belong to no run. */
 export const PROBE_RUN = 'plan-';
 
-/** A helper as its labels tell of it. `agent` is empty for one that an older version made. */
+/** The labels of a helper. `agent` is empty if an older version created the helper. */
 export interface HelperLabels {
   runId: string;
   agent: string;

@@ -8,7 +8,7 @@ import { statusOf } from './engine-errors.ts';
 import { AGENT_LABEL, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 import { removeContainer } from './remove-helper.ts';
 
-/** A volume or directory of the host, as the helper sees it. */
+/** A volume or host directory to mount in a helper. */
 export interface HelperMount {
   type: string;
   /** volume name, or path on the host */
@@ -17,28 +17,28 @@ export interface HelperMount {
   readOnly: boolean;
 }
 
-/** The same volume or directory that `mount` is in another container, at `target`. */
+/** Returns the mount that shows the volume or directory of `mount` at `target` in a helper. */
 export function helperMount(mount: Mount, target: string, writable: boolean): HelperMount {
   const source = mount.type === 'volume' ? (mount.name ?? mount.source) : mount.source;
   return { type: mount.type, source, target, readOnly: !writable };
 }
 
 /**
- * What a helper is to be. Never put a secret in a command line or `env`: everybody with the Docker socket can read
- * them.
+ * The configuration of a helper. Never put a secret in a command line or in `env`: everybody with access to the Docker
+ * socket can read them.
  */
 export interface HelperSpec {
-  /** one word, part of the name: `postgres`, `volume` */
+  /** one word, part of the container name: `postgres`, `volume` */
   purpose: string;
   runId: string;
   project: string;
   /** id of the agent's own container */
   agent: string;
-  /** image id or name; must be present, nothing is pulled */
+  /** image id or name; must exist already, because Lifeboat pulls nothing */
   image: string;
   /** default `none`; `container:<id>` shares that container's network */
   networkMode?: string;
-  /** the whole command line; default is an idle process, for helpers that are worked with by exec */
+  /** the whole command line; default: an idle process, for helpers that run commands with exec */
   cmd?: readonly string[];
   env?: Record<string, string>;
   user?: string;
@@ -54,10 +54,10 @@ export interface HelperSpec {
   labels?: Record<string, string>;
 }
 
-/** What making a helper needs besides what it is to be. */
+/** What creating a helper needs in addition to its configuration. */
 export interface HelperContext {
   engine: Engine;
-  /** Writes the name down durably, before the container exists, so that a crash leaves nothing unknown behind. */
+  /** Records the name durably before the container exists, so that a crash leaves nothing unknown behind. */
   recordBefore: (name: string) => Promise<void>;
   log: Log;
   signal?: AbortSignal | undefined;
@@ -67,16 +67,18 @@ export interface Helper {
   id: string;
   name: string;
   /**
-   * Kills and removes it with its anonymous volumes, and waits until it is gone. Never rejects: a failure is logged and
-   * left to `reapHelpers`. `hasHelpers` tells whether one may still write where it may write.
+   * Kills and removes the helper with its anonymous volumes, and waits until it is gone. Never rejects: a failure is
+   * logged, and `reapHelpers` removes the helper later. `hasHelpers` returns whether a helper may still be writing.
    */
   remove(): Promise<void>;
 }
 
-// Engines on which a weight for block I/O kept a helper from starting.
+// Engines on which the weight for block I/O prevented a helper from starting.
 const withoutBlkio = new WeakSet<Engine>();
 
-/** Creates and starts a helper. Throws HELPER_FAILED, or what the engine failed with; then nothing is left of it. */
+/**
+ * Creates and starts a helper. If it fails, nothing remains of the helper. @throws HELPER_FAILED, or the engine's error
+ */
 export async function startHelper(context: HelperContext, spec: HelperSpec): Promise<Helper> {
   const helper = await createHelper(context, spec, { attached: false });
   try {
@@ -89,7 +91,7 @@ export async function startHelper(context: HelperContext, spec: HelperSpec): Pro
   }
 }
 
-/** Creates a helper without starting it. `attached`: with an input, to be attached to before it is started. */
+/** Creates a helper without starting it. `attached`: with an open stdin; attach to the helper before starting it. */
 export async function createHelper(
   { engine, recordBefore, log, signal }: HelperContext,
   spec: HelperSpec,
@@ -100,15 +102,14 @@ export async function createHelper(
     throw helperFailed(spec, `has no image ${spec.image}`, error);
   });
   await recordBefore(name);
-  // By name, because the answer with the id can be lost after the container was made.
+  // Removes by name, because the response with the id can be lost after the container was created.
   const remove = async () => void (await removeContainer(engine, name, name, log));
   try {
     const body = createBody(spec, image.labels, { attached, blkio: !withoutBlkio.has(engine) });
-    // Has no signal: an engine that is not listened to any more makes the container all the same, after it was to be
-    // removed.
+    // Has no signal: an engine whose response is not awaited creates the container anyway, after its removal.
     const { id, warnings } = await engine.createContainer(name, body);
     if (signal?.aborted) throw interruption(signal);
-    for (const warning of warnings) log.debug('the engine warned of a helper', { name, warning });
+    for (const warning of warnings) log.debug('the engine warned about a helper', { name, warning });
     return { id, name, remove };
   } catch (error) {
     await remove();
@@ -116,18 +117,23 @@ export async function createHelper(
   }
 }
 
-/** Refusals become HELPER_FAILED; an engine that is gone, or a run that was stopped, stays what it is. */
+/**
+ * Turns a refusal of the engine into HELPER_FAILED. Returns other errors unchanged: an unreachable engine, or an
+ * aborted run.
+ */
 export function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
   if (!hasCode(cause, 'ENGINE_REFUSED')) return cause;
   const hint =
-    statusOf(cause) === 403 ? 'Allow create, start, attach and remove in the proxy of the Docker socket.' : cause.hint;
+    statusOf(cause) === 403 ? 'Allow create, start, attach and remove in the Docker socket proxy.' : cause.hint;
   return new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" ${what}: ${cause.message}`, {
     cause,
     ...(hint ? { hint } : {}),
   });
 }
 
-/** True the first time that an engine refuses a helper for its block I/O weight; from then on it is left out. */
+/**
+ * Returns true the first time that an engine refuses a helper for its block I/O weight. Later helpers do without it.
+ */
 export function refusesBlkio(engine: Engine, error: unknown): boolean {
   if (withoutBlkio.has(engine) || statusOf(error) === undefined || !/blkio|io\.weight|io\.bfq/i.test(String(error))) {
     return false;
@@ -136,7 +142,7 @@ export function refusesBlkio(engine: Engine, error: unknown): boolean {
   return true;
 }
 
-/** Ends at once on SIGTERM, and by itself after two days should nobody be left to remove it. */
+/** Ends at once on SIGTERM, and by itself after two days in case nobody removes it. */
 const IDLE = ['/bin/sh', '-c', 'sleep 172800 & wait'];
 
 /** `lifeboat-<project>-<purpose>-<random>` */
@@ -146,8 +152,11 @@ function helperName({ project, purpose }: HelperSpec): string {
 }
 
 /**
- * The body of POST /containers/create. `imageLabels`: those of the image, which a container inherits. `attached`: it
- * gets an input. `blkio`: with a low weight for block I/O, which some kernels do not know.
+ * Returns the body of POST /containers/create.
+ *
+ * @param imageLabels the labels of the image, which a container inherits
+ * @param options `attached`: with an open stdin; `blkio`: with a low weight for block I/O, which some kernels do not
+ * support
  */
 export function createBody(
   spec: HelperSpec,
@@ -157,14 +166,14 @@ export function createBody(
   const main = spec.cmd ?? IDLE;
   return {
     Image: spec.image,
-    // Both, so that nothing of the image's entrypoint is run.
+    // Sets both, so that the entrypoint of the image does not run.
     Entrypoint: main.slice(0, 1),
     Cmd: main.slice(1),
     Env: Object.entries(spec.env ?? {}).map(([key, value]) => `${key}=${value}`),
     ...(spec.user ? { User: spec.user } : {}),
     ...(spec.workdir ? { WorkingDir: spec.workdir } : {}),
     Labels: labels(spec, imageLabels),
-    // The image's are meant for the service it was built for.
+    // The image's own are meant for the service that it was built for.
     Healthcheck: { Test: ['NONE'] },
     StopSignal: 'SIGTERM',
     ...(attached
@@ -180,7 +189,7 @@ export function createBody(
       CpuShares: 256,
       ...(blkio ? { BlkioWeight: 100 } : {}),
       ...(spec.shmSize === undefined ? {} : { ShmSize: spec.shmSize }),
-      // What is attached or idle has nothing to log; the rest stays small and out of the user's log shipping.
+      // Attached and idle helpers log nothing. Other logs stay small, and stay out of the user's log shipping.
       LogConfig:
         attached || !spec.cmd
           ? { Type: 'none', Config: {} }
@@ -197,8 +206,8 @@ export function createBody(
 }
 
 function labels(spec: HelperSpec, imageLabels: Record<string, string>): Record<string, string> {
-  // Inherited labels cannot be taken away, but made to say nothing.
-  const theirs = Object.keys(imageLabels).filter((key) => /^(com\.docker\.compose|lifeboat)\b/.test(key));
+  // Inherited labels cannot be removed, so they become empty.
+  const inherited = Object.keys(imageLabels).filter((key) => /^(com\.docker\.compose|lifeboat)\b/.test(key));
   const own = { [RUN_LABEL]: spec.runId, [PROJECT_LABEL]: spec.project, [AGENT_LABEL]: spec.agent };
-  return { ...Object.fromEntries(theirs.map((key) => [key, ''])), ...spec.labels, ...own };
+  return { ...Object.fromEntries(inherited.map((key) => [key, ''])), ...spec.labels, ...own };
 }

@@ -6,10 +6,10 @@ import type { RoleMount } from './helper-kinds.ts';
 type Access = 'read-only' | 'read-write';
 
 /**
- * Files and directories of the agent as mounts of a helper, each at the same path and nothing around it: by their paths
- * on the host, since engines before 26 cannot mount a part of a volume (`VolumeOptions.Subpath`, API 1.45). They have
- * to be there. What is mounted below one of them comes along. A path that is on the agent's own disk, and so in the
- * image, is passed over.
+ * Returns mounts that show files and directories of the agent in a helper, each at the same path and nothing around
+ * them. They are mounted by their paths on the host, because engines before 26 cannot mount a part of a volume
+ * (`VolumeOptions.Subpath`, API 1.45). The paths must exist. Mounts below them are included. Paths on the agent's own
+ * disk, and therefore in the image, are skipped.
  *
  * @throws AGENT_NOT_IN_CONTAINER for a part of a mount that has no path on the host
  */
@@ -17,7 +17,7 @@ export function partsOf(agentMounts: readonly Mount[], paths: Readonly<Record<st
   const wanted = Object.entries(paths).sort(([a], [b]) => (a < b ? -1 : 1));
   const parts: RoleMount[] = [];
   for (const [at, access] of wanted) {
-    // Part of one that comes along.
+    // An earlier part includes it already.
     if (parts.some((one) => isWithin(at, one.target) && (one.access === access || access === 'read-only'))) continue;
     const below = agentMounts.filter(({ destination }) => destination !== at && isWithin(destination, at));
     const holding = agentMounts

@@ -2,8 +2,11 @@ import type { CallOptions, Engine } from './engine.ts';
 import { RUN_LABEL } from './helper-labels.ts';
 
 /**
- * True if another container, or the host, is in the network namespace of this one, so that what listens there need not
- * be its own. Helpers, which serve nothing, do not count, nor do containers that do not run. Errors: ENGINE_*.
+ * Returns true if the host or another container shares the network namespace of this one. Then a server that listens
+ * there may belong to the other container. Helpers do not count, because they serve nothing, nor do containers that are
+ * not running.
+ *
+ * @throws ENGINE_*
  */
 export async function sharesNetwork(engine: Engine, id: string, options: CallOptions = {}): Promise<boolean> {
   const all = await engine.listContainers(options);

@@ -2,14 +2,16 @@ import { readFile } from 'node:fs/promises';
 import type { Mount } from '../plan/model.ts';
 import type { Self } from './discover.ts';
 
-/** What the agent knows of itself where no engine can be asked: its mounts, as the kernel lists them (proc(5)). */
+/**
+ * Returns what the agent knows about itself if no engine is available: its mounts, as the kernel lists them (proc(5)).
+ */
 export async function offlineSelf(): Promise<Self> {
   const mounts = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
   const nothing = { labels: {}, imageLabels: {}, env: {} };
   return { facts: { id: '', name: '', project: '', service: '', imageId: '', running: true, ...nothing, mounts } };
 }
 
-/** Mount points of /proc/self/mountinfo other than the root; octal escapes stand for blanks. */
+/** Parses the mount points in /proc/self/mountinfo, except the root. Octal escapes encode blanks. */
 function parseMountinfo(text: string): Mount[] {
   return text.split('\n').flatMap((line) => {
     const [, , , root = '', point = '/', options = '', ...rest] = line.split(' ');

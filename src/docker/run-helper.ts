@@ -13,19 +13,20 @@ import {
 } from './helper.ts';
 import { LineBuffer } from './lines.ts';
 
-/** What goes into a one-shot helper and what comes out. */
+/** The input and output of a one-shot helper. */
 interface HelperTalk {
-  /** Written to its stdin as one JSON document; the way for secrets. */
+  /** Written to the helper's stdin as one JSON document. The only way to pass secrets. */
   input: unknown;
-  /** Called with each line of its stdout, parsed from JSON, one at a time: a slow one makes the helper wait. */
+  /** Called with each line of stdout, parsed from JSON, one at a time: a slow handler makes the helper wait. */
   onLine: (value: unknown) => void | Promise<void>;
 }
 
 /**
- * Runs a helper to its end. Resolves only when the engine knows the container as ended with status 0 and every line
- * that arrived was handled. A connection cut at a line's end just before a helper ends well cannot be told from the
- * real end: let the last line say that it is the last. Throws HELPER_FAILED with the tail of its stderr, what the
- * engine failed with, or what `onLine` throws. Whatever happens, the container is removed.
+ * Runs a helper to its end, and removes its container in any case. Resolves only when the engine reports the container
+ * as ended with status 0, and every line that arrived has been handled. A connection that is cut at the end of a line,
+ * just before the helper succeeds, looks like the real end. So the last line must identify itself as the last.
+ *
+ * @throws HELPER_FAILED with the tail of stderr; the engine's error; the error of `onLine`
  */
 export async function runHelper(
   context: HelperContext,
@@ -37,7 +38,7 @@ export async function runHelper(
   const stderr = new Capture(16 * 1024, 4096);
   let socket: Duplex | undefined;
   try {
-    // Attached before it starts, so that nothing it writes is lost.
+    // Attaches before the start, so that no output is lost.
     socket = await engine.attach(helper.id, { stdin: true, signal });
     await engine.startContainer(helper.id, { signal });
     socket.end(`${JSON.stringify(talk.input)}\n`);
@@ -54,7 +55,7 @@ export async function runHelper(
   }
 }
 
-/** Returns, rather than throws, what cut the output off: the exit status says more, and is looked at first. */
+/** Returns the error that cut the output, instead of throwing it: the exit status says more, and is checked first. */
 async function readLines(
   socket: Duplex,
   stderr: Capture,
@@ -90,7 +91,10 @@ function parseLine(line: string, spec: HelperSpec): unknown {
   }
 }
 
-/** The stream's end proves nothing (see exec.ts): the engine must know the container as ended, with status 0. */
+/**
+ * Checks that the engine reports the container as ended with status 0, because the end of the stream proves nothing
+ * (see exec.ts).
+ */
 async function confirmEnd(context: HelperContext, helper: Helper, stderr: Capture, spec: HelperSpec): Promise<void> {
   const { engine } = context;
   const lag = AbortSignal.timeout(engine.exitLagMs);

@@ -6,11 +6,11 @@ import { HEARTBEAT_S } from './heartbeat.ts';
 const BUFFER = 256 * 1024;
 
 /**
- * Joins stdin and stdout with a TCP connection made in the container's network namespace. bash cannot close one
- * direction of a socket, so: when the server closes, the exec ends with status 0; when our side closes, the server has
- * two seconds to answer and close before the connection is dropped. Job control gives each direction a process group of
- * its own, so that ending it leaves no process behind; it also keeps bash from giving the writer an empty input. 69 is
- * EX_UNAVAILABLE of sysexits.h.
+ * Connects stdin and stdout to a TCP connection in the container's network namespace. bash cannot close one direction
+ * of a socket. So when the server closes, the exec ends with status 0. When our side closes, the server has two seconds
+ * to answer and close before the connection is dropped. Job control gives each direction its own process group, so
+ * ending it leaves no process behind. It also keeps bash from giving the writer an empty input. 69 is EX_UNAVAILABLE of
+ * sysexits.h.
  */
 const TUNNEL = `
 set -m
@@ -24,12 +24,14 @@ kill -- "-$writer"
 exit 0
 `;
 
-/** Command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep. */
+/**
+ * Returns the command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep.
+ */
 export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
   return ['bash', '-c', TUNNEL, 'tunnel', host, String(port)];
 }
 
-/** The same for a Unix socket, which bash cannot open. */
+/** Connects to a Unix socket, which bash cannot open. */
 const SOCKET_TUNNEL = `
 use Socket;
 my $server;
@@ -55,16 +57,16 @@ kill 'KILL', $writer;
 exit 0;
 `;
 
-/** Command line of a tunnel to a Unix socket, for {@link execSocket}. The container needs perl. */
+/** Returns the command line of a tunnel to a Unix socket, for {@link execSocket}. The container needs perl. */
 export function socketTunnelArgv(path: string): string[] {
   return ['perl', '-e', SOCKET_TUNNEL, path];
 }
 
 /**
- * A Duplex over the input and output of a command in a running container, opened at once. It can be pg's connection:
- * `new Client({ stream: () => execSocket(engine, helper.id, tunnelArgv(5432)) })`. It ends when the command ended well,
- * else it fails with EXEC_FAILED and the command's last words. Destroying it, or aborting, closes the command's input
- * and output.
+ * Opens a Duplex over the input and output of a command in a running container. pg can use it as its connection: `new
+ * Client({ stream: () => execSocket(engine, helper.id, tunnelArgv(5432)) })`. It ends when the command succeeds.
+ * Otherwise it fails with EXEC_FAILED and the end of the command's stderr. Destroying it, or aborting, closes the
+ * command's input and output.
  */
 export function execSocket(
   engine: Engine,
@@ -75,7 +77,7 @@ export function execSocket(
   return new ExecSocket(() => execStream(engine, containerId, { ...options, argv, heartbeat, stdin: 'pipe' }));
 }
 
-/** See {@link execSocket}. Has the members of a net.Socket that pg uses. */
+/** See {@link execSocket}. Implements the members of net.Socket that pg uses. */
 class ExecSocket extends Duplex {
   readonly #open: () => Promise<ExecStream>;
   readonly #opened = Promise.withResolvers<void>();
@@ -107,13 +109,14 @@ class ExecSocket extends Duplex {
     this.#exec?.stdin.write(chunk, callback);
   }
 
-  // Without it a query's messages go out one by one and meet delayed acknowledgements: 16 ms instead of 0.3.
+  // Without this, the messages of a query are sent one by one and wait for delayed acknowledgements: 16 ms instead of
+  // 0.3.
   override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
     this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'buffer', callback);
   }
 
   override _final(callback: () => void): void {
-    // Failing to close what the other side closed already is no failure; a real one comes through stdout.
+    // If the other side has closed already, closing fails harmlessly. A real failure arrives through stdout.
     this.#exec?.stdin.end(() => callback());
   }
 
@@ -122,7 +125,7 @@ class ExecSocket extends Duplex {
     callback(error);
   }
 
-  /** It is being opened already, but pg waits for the event. */
+  /** The connection is opening already, but pg waits for the event. */
   connect(): this {
     void this.#opened.promise.then(() => this.emit('connect'));
     return this;

@@ -3,6 +3,11 @@ import type { CopyReport, Pruned } from './events.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
+/** Returns whether a copy has everything, and no problem that is an error. */
+export function isCopyOk({ status, problems = [] }: Pick<CopyReport, 'status' | 'problems'>): boolean {
+  return status === 'ok' && !problems.some(({ severity }) => severity === 'error');
+}
+
 /** Returns one line about a copy that is not up to date: `copy s3://… is behind for 2 days: … (CODE)`. */
 export function copyBehind(
   { name, behindSince, error }: Pick<CopyReport, 'name' | 'behindSince' | 'error'>,

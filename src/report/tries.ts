@@ -1,5 +1,6 @@
 import type { Problem } from '../plan/model.ts';
 import { mayPass, type Retry } from '../plan/values/retry.ts';
+import { isCopyOk } from './copy-text.ts';
 import { type CopyReport, overall, type RunReport, type RunStatus, type SourceReport } from './events.ts';
 
 /**
@@ -111,7 +112,8 @@ function statusOf({ results, problems, copies = [], error }: RunReport): RunStat
   if (results.every(({ status }) => status === 'failed')) return 'failed';
   const isOk =
     error === undefined &&
-    [...results, ...copies].every(({ status }) => status === 'ok') &&
+    results.every(({ status }) => status === 'ok') &&
+    copies.every(isCopyOk) &&
     !problems.some(({ severity }) => severity === 'error');
   return isOk ? 'ok' : 'partial';
 }

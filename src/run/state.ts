@@ -69,6 +69,10 @@ export interface State extends LeaseSightings {
   chain(project: string): Promise<SeenChain | undefined>;
   /** undefined forgets them: the next run takes what is there */
   saveChain(project: string, seen: SeenChain | undefined): Promise<void>;
+  /** the highest sequence of snapshots that somebody accepted as lost; 0: none. Copies may still have them */
+  abandoned(project: string): Promise<number>;
+  /** Saves the sequence, unless a higher one is saved. */
+  saveAbandoned(project: string, sequence: number): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   /** `own`: the report of this try alone, if `report` covers earlier tries too */
@@ -107,12 +111,12 @@ export interface State extends LeaseSightings {
 
 /** Files that refer to one repository: to its chain and its objects. */
 const CHAIN = 'chain.json';
-const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', CHAIN];
+const ABANDONED = 'abandoned.json';
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', ABANDONED, CHAIN];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
-  const chains = async () => (await readJson<Record<string, SeenChain>>(file(CHAIN))) ?? {};
   const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
   const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
@@ -135,11 +139,6 @@ export function openState(directory: string): State {
       // Before the new id is saved, so that the next call repeats it after a crash.
       if (before?.info && before.info.id !== known.info.id) await forget(OF_ONE_REPOSITORY.map(file));
       await writeJson(file('repository.json'), known);
-    },
-    chain: async (project) => (await chains())[project],
-    async saveChain(project, seen) {
-      const { [project]: _, ...others } = await chains();
-      await writeJson(file(CHAIN), seen ? { ...others, [project]: seen } : others);
     },
     leaseSighting: async (place) => (await sightings())[place],
     async saveLeaseSighting(place, sighting) {
@@ -165,7 +164,28 @@ export function openState(directory: string): State {
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
+    ...openChains(file),
     ...openCaches(directory),
+  };
+}
+
+type Chains = Pick<State, 'chain' | 'saveChain' | 'abandoned' | 'saveAbandoned'>;
+
+/** Opens what the agent knows of the chain of each project. */
+function openChains(file: (name: string) => string): Chains {
+  const chains = async () => (await readJson<Record<string, SeenChain>>(file(CHAIN))) ?? {};
+  const abandoned = async () => (await readJson<Record<string, number>>(file(ABANDONED))) ?? {};
+  return {
+    chain: async (project) => (await chains())[project],
+    async saveChain(project, seen) {
+      const { [project]: _, ...others } = await chains();
+      await writeJson(file(CHAIN), seen ? { ...others, [project]: seen } : others);
+    },
+    abandoned: async (project) => (await abandoned())[project] ?? 0,
+    async saveAbandoned(project, sequence) {
+      const all = await abandoned();
+      if (sequence > (all[project] ?? 0)) await writeJson(file(ABANDONED), { ...all, [project]: sequence });
+    },
   };
 }
 

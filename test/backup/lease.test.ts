@@ -142,3 +142,11 @@ test('a run after a damaged manifest does not reuse its number', async () => {
   const { snapshots } = await (await bench.open()).snapshots();
   expect(snapshots).toMatchObject([{ manifest: { id: second.id, sequence: 2, previous: null } }]);
 });
+
+test('an agent without a memory takes no sequence that a copy has; one that knows the chain does not ask', async () => {
+  const sequences = async () =>
+    (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest.sequence);
+  await bench.run('a', { highestCopied: async () => 7 });
+  await bench.run('a', { highestCopied: () => expect.fail('the agent knows the chain') });
+  expect(await sequences()).toEqual([9, 8]);
+});

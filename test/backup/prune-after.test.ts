@@ -83,6 +83,7 @@ async function run(request: Partial<BackupRequest>) {
       failed: () => expect.fail('not asked for'),
     }),
     nextRun: () => nextRun,
+    highestCopied: async () => 0,
     copy: async (_plan, _repository, { prune, signal }) => {
       copied.push({ prune });
       return [await copy(signal)];

@@ -67,5 +67,5 @@ test('tells a directory, a file, and anything else apart', async () => {
 test('refuses what is too large or cut short', async () => {
   await expect(read({ '/run/secrets/pw': member('pw', '0', '', '', 2000) })).rejects.toThrow(/larger than/);
   await expect(read({ '/run/secrets/pw': member('pw', 'x', '', '', 1e9) })).rejects.toThrow(/larger than/);
-  await expect(read({ '/run/secrets/pw': member('pw', '0', 'short', '', 900) })).rejects.toThrow(/cut/);
+  await expect(read({ '/run/secrets/pw': member('pw', '0', 'short', '', 900) })).rejects.toThrow(/incomplete/);
 });

@@ -133,7 +133,7 @@ describe('a bucket that protects its objects', () => {
     expect(await check()).toMatchObject({ code: 3, damaged: [], rules: [{ code: 'DEST_RULES' }] });
     const plan = await stack.lifeboat('plan');
     expect(plan.stdout).toContain(
-      'the lifecycle rule "tidy" of the bucket applies to backups: objects go after 90 days',
+      'the lifecycle rule "tidy" of the bucket applies to backups: objects expire after 90 days',
     );
     expect(plan.code).toBe(3);
     await set(Rules);

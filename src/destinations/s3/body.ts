@@ -4,10 +4,10 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { S3Outage } from './outage.ts';
 import { isPassing, pause, type S3Limits, statusOf } from './retry.ts';
 
-/** The answer to a request for an object, or the rest of one. */
+/** The response to a request for an object, or for the rest of one. */
 export interface S3Answer {
   body: Readable;
-  /** bytes that it has to have, from where it was asked for */
+  /** bytes that the response must contain, from the requested position */
   length: number;
   etag: string | undefined;
 }
@@ -17,16 +17,16 @@ interface S3BodyOptions {
   first: S3Answer;
   limits: S3Limits;
   outage: Pick<S3Outage, 'timer'>;
-  /** asks for the rest, from that many bytes after the first one on, of the object with that ETag */
+  /** requests the rest of the object with this ETag, `from` bytes after the start of the first response */
   resume(from: number, etag: string | undefined, signal: AbortSignal): Promise<S3Answer>;
-  /** makes the error that people see */
+  /** turns an error into the one that users see */
   explain(error: unknown): unknown;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * The content of an object. A connection that breaks, ends early or falls silent is made anew from where it stopped, a
- * bounded number of times without a byte of progress. Destroying it ends the request.
+ * The content of an object as a stream. If the connection breaks, ends early or goes silent, the stream resumes at that
+ * position, and gives up after a number of attempts without a byte of progress. Destroying the stream ends the request.
  */
 export class S3Body extends Readable {
   private readonly options: S3BodyOptions;
@@ -34,7 +34,7 @@ export class S3Body extends Readable {
   private answer: S3Answer;
   private chunks: AsyncIterator<Buffer>;
   private passed = 0;
-  /** failures since the last byte, and how long was waited for one since, milliseconds */
+  /** `failures`: since the last byte; `silent`: time spent waiting since the last byte, milliseconds */
   private failures = 0;
   private silent = 0;
   private asked = 0;
@@ -64,7 +64,7 @@ export class S3Body extends Readable {
     done(error);
   }
 
-  /** The next bytes; null at the end. */
+  /** Returns the next bytes; null at the end. */
   private async next(): Promise<Buffer | null> {
     const { first, key } = this.options;
     for (;;) {
@@ -72,10 +72,10 @@ export class S3Body extends Readable {
       this.asked = performance.now();
       try {
         const { value, done } = await this.heard(this.chunks.next());
-        if (done) throw Object.assign(new Error('the answer ended early'), { code: 'ECONNRESET' });
+        if (done) throw Object.assign(new Error('the response ended early'), { code: 'ECONNRESET' });
         const chunk: Buffer = value;
         if (this.passed + chunk.length > first.length) {
-          throw new LifeboatError('OBJECT_DAMAGED', `${key} came with more bytes than it has`);
+          throw new LifeboatError('OBJECT_DAMAGED', `${key} arrived with more bytes than it has`);
         }
         this.passed += chunk.length;
         this.failures = 0;
@@ -87,10 +87,10 @@ export class S3Body extends Readable {
     }
   }
 
-  /** Rejects when nothing arrives for too long. Only counts while somebody waits for it. */
+  /** Rejects if no bytes arrive for too long. Counts only while a reader waits for them. */
   private async heard<T>(coming: Promise<T>): Promise<T> {
     const { promise: silence, reject } = Promise.withResolvers<never>();
-    const fail = () => reject(Object.assign(new Error('the answer stopped coming'), { code: 'ETIMEDOUT' }));
+    const fail = () => reject(Object.assign(new Error('the response stopped'), { code: 'ETIMEDOUT' }));
     const timer = this.options.outage.timer(this.options.limits.silenceMs, fail);
     coming.catch(() => undefined);
     try {
@@ -104,7 +104,7 @@ export class S3Body extends Readable {
     const { key, limits, resume, explain, first } = this.options;
     this.answer.body.destroy();
     this.stop.signal.throwIfAborted();
-    // Only while somebody waits: a reader that is slow is no silence of the server.
+    // Counts only while the reader waits: a slow reader does not make the server silent.
     this.silent += performance.now() - this.asked;
     const over = ++this.failures >= limits.attempts || this.silent >= limits.outageMs;
     if (!isPassing(error) || over) throw explain(error);
@@ -118,20 +118,21 @@ export class S3Body extends Readable {
     }
     if (this.destroyed) this.answer.body.destroy();
     if (this.answer.length !== first.length - this.passed) {
-      // The same object: a proxy that sends all of it again, or a part, says nothing of what is stored.
+      // The object is the same. A proxy that sends all of it again, or only a part, says nothing about the stored
+      // object.
       if (this.answer.etag !== undefined && this.answer.etag === first.etag) {
-        throw new LifeboatError('DEST_UNREACHABLE', `the rest of ${key} did not come as it was asked for`, {
-          hint: 'Look at what is between Lifeboat and the server: a proxy must hand on requests for a range.',
+        throw new LifeboatError('DEST_UNREACHABLE', `the server did not send the requested part of ${key}`, {
+          hint: 'Check the proxies between Lifeboat and the server: they must forward range requests.',
         });
       }
-      throw new LifeboatError('OBJECT_DAMAGED', `${key} changed its size while it was read`);
+      throw new LifeboatError('OBJECT_DAMAGED', `${key} changed its size while it was being read`);
     }
     this.chunks = iterate(this.answer.body);
   }
 }
 
 function iterate(body: Readable): AsyncIterator<Buffer> {
-  // What happens after it was given up concerns nobody.
+  // Ignores errors that occur after the response was given up.
   body.on('error', () => undefined);
   return body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
 }

@@ -2,8 +2,7 @@ import type { BucketLocationConstraint, LifecycleRule } from '@aws-sdk/client-s3
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
 import { S3Connection, type S3Credentials, type S3Request } from './client.ts';
-import { standardLock } from './locks.ts';
-import { type Mended, mend } from './mend.ts';
+import { defaultLock } from './locks.ts';
 import { blockPublicAccess, isBlocked } from './public-access.ts';
 import { S3_LIMITS, type S3Limits, statusOf } from './retry.ts';
 import { harmfulRules, mergeRules, ownRule, type RuleProblem } from './rules.ts';
@@ -16,6 +15,7 @@ import {
   type SetupWish,
   type StepName,
 } from './setup.ts';
+import { type UndeleteResult, undeleteObjects } from './undelete.ts';
 
 interface S3BucketOptions {
   location: S3Location;
@@ -24,17 +24,17 @@ interface S3BucketOptions {
   limits?: Partial<S3Limits>;
 }
 
-/** What came of setting a bucket up. */
+/** The result of setting up a bucket. */
 export interface SetupOutcome {
   steps: SetupStep[];
-  /** rules of others that take away, or out of reach, what snapshots need */
+  /** existing rules that delete what snapshots need, or make it unreadable */
   problems: RuleProblem[];
 }
 
-/** Settings are read back as they are only a moment later, on some servers. */
+/** Some servers show new settings only after a moment. */
 const READ_BACKS = 5;
 
-/** A bucket and its settings, with the rights of whoever looks after it: an agent needs none of this. */
+/** A bucket and its settings. Needs the rights of the bucket's administrator; the agent needs none of them. */
 export class S3Bucket {
   readonly s3: S3Connection;
   private readonly location: S3Location;
@@ -49,7 +49,7 @@ export class S3Bucket {
     });
   }
 
-  /** The bucket as it is. Changes nothing. */
+  /** Reads the settings of the bucket. Changes nothing. */
   async look(): Promise<BucketLook> {
     const Bucket = this.s3.bucket;
     const versioning = await this.aspect(
@@ -64,7 +64,7 @@ export class S3Bucket {
     const lock = await this.aspect(
       (sdk, client, options) => client.send(new sdk.GetObjectLockConfigurationCommand({ Bucket }), options),
       ({ ObjectLockConfiguration: is }) => {
-        const standard = standardLock(is);
+        const standard = defaultLock(is);
         return { enabled: is?.ObjectLockEnabled === 'Enabled', ...(standard ? { standard } : {}) };
       },
       { enabled: false },
@@ -88,14 +88,14 @@ export class S3Bucket {
     };
   }
 
-  /** What would be set; changes nothing. */
+  /** Returns the steps that `setUp` would take. Changes nothing. */
   async plan(wish: SetupWish): Promise<SetupOutcome> {
     return planSetup(await this.look(), wish, this.s3.prefix);
   }
 
   /**
-   * Sets what is not as wished, and reads it back. What fails, or what the server does not have, is told in its step, and the
-   * others are done all the same.
+   * Applies the settings that differ from the wanted ones, and reads them back. A setting that fails, or that the
+   * server does not support, is reported in its step, and the others are still applied.
    */
   async setUp(wish: SetupWish): Promise<SetupOutcome> {
     const before = await this.look();
@@ -107,12 +107,17 @@ export class S3Bucket {
         Object.assign(step, why === undefined ? { state: 'done' } : { state: 'not here', why });
       } catch (error) {
         const lateLock = step.name === 'lock' && error instanceof Error && error.name === 'InvalidBucketState';
-        if (lateLock) Object.assign(step, { state: 'not here', why: 'this server locks only in buckets made for it' });
-        else if (isUnsupported(error)) Object.assign(step, { state: 'not here', why: 'this server does not have it' });
+        if (lateLock)
+          Object.assign(step, {
+            state: 'not here',
+            why: 'this server only locks buckets that were created with a lock',
+          });
+        else if (isUnsupported(error))
+          Object.assign(step, { state: 'not here', why: 'this server does not support it' });
         else {
           const { message, cause } = errorInfo(this.s3.explain(error, 'bucket'));
           Object.assign(step, { state: 'failed', why: [message, cause].filter(Boolean).join(': ') });
-          // Nothing else can be done without one.
+          // The other steps need the bucket.
           if (step.name === 'bucket') break;
         }
       }
@@ -121,15 +126,18 @@ export class S3Bucket {
     return { steps, problems };
   }
 
-  /** Rules that take away, or out of reach, what snapshots need; none where nobody may look. */
+  /**
+   * Returns the rules that delete what snapshots need, or make it unreadable. Returns none if the key may not read the
+   * rules.
+   */
   async harmfulRules(): Promise<RuleProblem[]> {
     const rules = await this.rules();
     return rules !== 'no bucket' && 'value' in rules ? harmfulRules(rules.value.rules, this.s3.prefix) : [];
   }
 
-  /** See {@link mend}. */
-  mend(options: { at: number; dryRun: boolean; signal: AbortSignal }): Promise<Mended> {
-    return mend(this.s3, options);
+  /** See {@link undeleteObjects}. */
+  undelete(options: { at: number; dryRun: boolean; signal: AbortSignal }): Promise<UndeleteResult> {
+    return undeleteObjects(this.s3, options);
   }
 
   private async readBack(steps: SetupStep[], wish: SetupWish): Promise<void> {
@@ -143,7 +151,7 @@ export class S3Bucket {
       if (number === READ_BACKS) {
         for (const step of wrong) {
           const found = now.steps.find(({ name }) => name === step.name);
-          Object.assign(step, { state: 'failed', why: `the server took it, and says it is: ${found?.is}` });
+          Object.assign(step, { state: 'failed', why: `the server accepted it, but now reports: ${found?.is}` });
         }
         return;
       }
@@ -151,7 +159,7 @@ export class S3Bucket {
     }
   }
 
-  /** Resolves to why it is not possible here, where it was found out only by trying. */
+  /** Applies one setting. Resolves to the reason if only trying shows that the server does not support it. */
   private async set(name: StepName, before: BucketLook, wish: SetupWish): Promise<string | undefined> {
     const Bucket = this.s3.bucket;
     const send = (request: S3Request<unknown>) => this.s3.send(request);
@@ -177,7 +185,7 @@ export class S3Bucket {
       await send((sdk, client, options) => client.send(new sdk.PutObjectLockConfigurationCommand(lock), options));
     } else if (name === 'lifecycle' && 'value' in before.rules) {
       const Rules = mergeRules(before.rules.value, ownRule(this.s3.prefix, wish.rule));
-      // AWS would set it anew for the rules of others too.
+      // Otherwise AWS resets this value, for all other rules too.
       const least = before.leastTransition ? { TransitionDefaultMinimumObjectSize: before.leastTransition } : {};
       const rules = { Bucket, LifecycleConfiguration: { Rules }, ...least };
       await send((sdk, client, options) => client.send(new sdk.PutBucketLifecycleConfigurationCommand(rules), options));
@@ -194,7 +202,7 @@ export class S3Bucket {
     );
   }
 
-  /** Asks for one aspect; `absent` is what the answer 404 means. */
+  /** Reads one setting. A 404 response means `absent`. */
   private async aspect<A, T>(
     request: S3Request<A>,
     read: (answer: A) => T,
@@ -214,7 +222,10 @@ export class S3Bucket {
     }
   }
 
-  /** An object outside of the prefix, if there is one: the first and the last names of the bucket tell. */
+  /**
+   * Returns an object outside the prefix, if there is one. The first key of the bucket, and the first after the prefix,
+   * show this.
+   */
   private async foreignKey(): Promise<string | undefined> {
     const { bucket: Bucket, prefix } = this.s3;
     if (prefix === '') return undefined;
@@ -236,7 +247,7 @@ export class S3Bucket {
   }
 }
 
-/** Servers that do not know a setting say so with one of these. */
+/** Returns true for the responses of servers that do not know a setting. */
 function isUnsupported(error: unknown): boolean {
   const status = statusOf(error);
   if (status === 501 || status === 405) return true;

@@ -11,7 +11,7 @@ import { isMangled, isPassing, pause, type S3Limits, statusOf, withRetries } fro
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
-/** A key that was given outright; without one the SDK looks in its files, roles and services. */
+/** An explicitly configured key. Without one, the SDK searches its files, roles and services. */
 export interface S3Credentials {
   accessKeyId: string;
   secretAccessKey: string;
@@ -22,27 +22,29 @@ interface S3ClientOptions {
   location: S3Location;
   credentials?: S3Credentials;
   limits: S3Limits;
-  /** where HTTP_PROXY, HTTPS_PROXY and NO_PROXY are looked up */
+  /** source of HTTP_PROXY, HTTPS_PROXY and NO_PROXY */
   env: NodeJS.ProcessEnv;
-  /** when the process is to end: what is under way is ended within seconds */
+  /** aborts when the process shuts down: requests in progress then end within seconds */
   hurry?: AbortSignal | undefined;
 }
 
-/** One request by the SDK, to be made as often as it takes. */
+/** One SDK request, repeated as often as necessary. */
 export type S3Request<T> = (sdk: Sdk, client: S3Client, options: { abortSignal: AbortSignal }) => Promise<T>;
 
 interface S3RequestOptions {
   signal?: AbortSignal | undefined;
   /**
-   * how long one attempt may take, milliseconds, counted anew while the server takes bytes that are sent; default: as long as
-   * the server may say nothing
+   * time limit of one attempt, milliseconds; restarts whenever the server accepts bytes; default: as long as the server
+   * may be silent
    */
   limitMs?: number;
-  /** which failures are worth another attempt; default: those that may pass */
+  /** which failures are retried; default: transient ones */
   passing?: (error: unknown) => boolean;
 }
 
-/** A bucket as the SDK reaches it, with retries, time limits and errors for people. The SDK is loaded by the first request. */
+/**
+ * A bucket accessed through the SDK, with retries, time limits and errors for users. The first request loads the SDK.
+ */
 export class S3Connection {
   readonly bucket: string;
   readonly prefix: string;
@@ -51,7 +53,7 @@ export class S3Connection {
   readonly outage: S3Outage;
   readonly name: string;
   private readonly options: S3ClientOptions;
-  /** by the signal of an attempt: what to call when the server has taken bytes */
+  /** callbacks for when the server has accepted bytes, by the signal of the attempt */
   private readonly taken = new WeakMap<object, () => void>();
   private opening: Promise<{ sdk: Sdk; client: S3Client }> | undefined;
 
@@ -67,15 +69,16 @@ export class S3Connection {
   }
 
   /**
-   * Makes a request, again where its failure may pass, but not while the server is down. Throws the SDK's own error, or the
-   * signal's reason.
+   * Sends a request. Retries it if the failure may be transient, but not while the server is down.
+   *
+   * @throws the SDK's own error; the signal's reason
    */
   async send<T>(request: S3Request<T>, { signal, limitMs, passing = isPassing }: S3RequestOptions = {}): Promise<T> {
     const { sdk, client } = await this.open();
     const patience = this.outage.begin();
     const attempt = async () => {
       const limit = new AbortController();
-      const late = () => limit.abort(new DOMException('no answer in time', 'TimeoutError'));
+      const late = () => limit.abort(new DOMException('no response in time', 'TimeoutError'));
       const one = patience.attempt(limitMs ?? this.limits.silenceMs, late);
       const abortSignal = AbortSignal.any([limit.signal, ...(signal ? [signal] : [])]);
       this.taken.set(abortSignal, one.taken);
@@ -90,7 +93,7 @@ export class S3Connection {
         throw failure;
       } finally {
         this.taken.delete(abortSignal);
-        // The body of an answer may take as long as it likes; whoever reads it looks after that.
+        // The body of a response may take any time. Its reader sets its own limits.
         one.end();
       }
     };
@@ -98,7 +101,7 @@ export class S3Connection {
     try {
       return await withRetries(attempt, this.limits, { signal, passing, isOver, hurry: this.options.hurry });
     } catch (error) {
-      // Who makes attempts of its own knows better when they are used up.
+      // Callers that make their own attempts decide themselves when to give up.
       if (passing === isPassing && isPassing(error) && !signal?.aborted) patience.gaveUp(error);
       throw error;
     }
@@ -109,7 +112,10 @@ export class S3Connection {
     return pause(number, this.limits, signal, this.options.hurry);
   }
 
-  /** What a caller throws for `error`: the signal's reason, what it is already, or the error for people. */
+  /**
+   * Returns the error that a caller throws for `error`: the signal's reason, `error` if it is a LifeboatError, or the
+   * error for users.
+   */
   explain(error: unknown, act: S3Act, signal?: AbortSignal): unknown {
     if (signal?.aborted || error instanceof LifeboatError) return error;
     const explained = explainS3(error, act, this.name);
@@ -125,7 +131,7 @@ export class S3Connection {
   }
 
   private async connect(): Promise<{ sdk: Sdk; client: S3Client }> {
-    // Only here: what does not talk to S3 starts without them.
+    // Loaded only here, so code that does not use S3 starts without them.
     const [sdk, { Agent: HttpAgent }, { Agent: HttpsAgent }] = await Promise.all([
       import('@aws-sdk/client-s3'),
       import('node:http'),
@@ -133,7 +139,7 @@ export class S3Connection {
     ]);
     const { location, credentials, env, limits } = this.options;
     const { endpoint, pathStyle, profile } = location;
-    // Servers other than AWS have regions of their own, or none, but a signature always names one.
+    // Servers other than AWS have their own regions, or none, but a signature always names one.
     const region = location.region ?? (endpoint === undefined ? undefined : 'us-east-1');
     const proxyEnv = proxiesOf(env);
     for (const url of Object.values(proxyEnv)) if (url && URL.canParse(url)) registerSecret(passwordOf(url));
@@ -143,10 +149,10 @@ export class S3Connection {
       ...(region === undefined ? {} : { region }),
       ...(profile === undefined ? (credentials ? { credentials } : {}) : { profile }),
       forcePathStyle: pathStyle,
-      // R2, B2 and older Ceph refuse the checksums that are newer than S3 itself; Content-MD5 they all check.
+      // R2, B2 and older Ceph refuse checksums newer than S3 itself. All of them check Content-MD5.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      // Many proxies never say that a body may come, and each part would wait for it.
+      // Many proxies never send "100 Continue", and each part would wait for it.
       expectContinueHeader: false,
       maxAttempts: 1,
       followRegionRedirects: endpoint === undefined,
@@ -166,19 +172,22 @@ export class S3Connection {
     const { requestHandler } = client.config;
     const handle = requestHandler.handle.bind(requestHandler);
     requestHandler.handle = (request, options: { abortSignal?: object } = {}) => {
-      // Signed already: what is sent stays the same.
+      // The request is signed already, and the bytes sent stay the same.
       const taken = options.abortSignal && this.taken.get(options.abortSignal);
       if (taken && Buffer.isBuffer(request.body)) request.body = inPieces(request.body, taken);
       return handle(request, options);
     };
-    // Those that the SDK finds by itself must not show either.
+    // Credentials that the SDK finds itself must not appear in logs either.
     const found = await client.config.credentials();
     for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);
     return { sdk, client };
   }
 }
 
-/** For settings of a bucket a checksum is demanded. MD5 is the one that every server knows; the SDK has newer ones. */
+/**
+ * Adds the checksum that requests for bucket settings require. Every server supports MD5, while the SDK adds newer
+ * ones.
+ */
 function withMd5(request: { body?: unknown; headers: Record<string, string> }): void {
   const { body, headers } = request;
   if (typeof body !== 'string' || body === '') return;
@@ -190,7 +199,7 @@ function passwordOf(url: string): string {
   return decodeURIComponent(new URL(url).password);
 }
 
-/** In capital letters or small ones, as curl and everybody else has them. */
+/** Reads the proxy variables in upper or lower case, as curl does. */
 function proxiesOf(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
   return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));

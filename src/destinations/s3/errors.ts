@@ -1,23 +1,23 @@
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 import { isMangled, isPassing, type S3Failure, statusOf } from './retry.ts';
 
-/** What was asked of the server, in the words of a sentence, and the permission that it takes. */
+/** The operations, worded for a sentence, and the permission that each needs. */
 const S3_ACTS = {
   put: { words: 'store objects', permission: 's3:PutObject' },
   get: { words: 'read objects', permission: 's3:GetObject' },
   list: { words: 'list objects', permission: 's3:ListBucket' },
   delete: { words: 'delete objects', permission: 's3:DeleteObject' },
-  abort: { words: 'give up uploads', permission: 's3:AbortMultipartUpload' },
+  abort: { words: 'abort uploads', permission: 's3:AbortMultipartUpload' },
   uploads: { words: 'list uploads', permission: 's3:ListBucketMultipartUploads' },
   lock: { words: 'prolong locks', permission: 's3:PutObjectRetention' },
-  locks: { words: 'ask how long the bucket locks', permission: 's3:GetBucketObjectLockConfiguration' },
-  bucket: { words: 'look at the bucket or change it', permission: 'what the cause names' },
+  locks: { words: 'read how long the bucket locks objects', permission: 's3:GetBucketObjectLockConfiguration' },
+  bucket: { words: 'read or change the settings of the bucket', permission: 'the action named in the cause' },
   versions: { words: 'list versions', permission: 's3:ListBucketVersions' },
-  mend: { words: 'bring versions back', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },
+  undelete: { words: 'restore versions', permission: 's3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion' },
 } as const;
 export type S3Act = keyof typeof S3_ACTS;
 
-/** Every server has words of its own for a quota or a disk that is used up. */
+/** Each server has its own words for an exceeded quota or a full disk. */
 const FULL = /quota|StorageFull|InsufficientStorage|InsufficientCapacity|cap_exceeded|CapExceeded|EntityTooLarge/i;
 const BAD_KEY = /^(InvalidAccessKeyId|SignatureDoesNotMatch|AuthFailure|Unauthorized)$/;
 const OLD_KEY = /^(ExpiredToken|TokenRefreshRequired|InvalidToken|ExpiredTokenException)$/;
@@ -25,10 +25,10 @@ const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLo
 const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 
 /**
- * The error that people see for one of the SDK's: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED, DELETE_REFUSED, OBJECT_ARCHIVED. What is
- * a LifeboatError stays what it is.
+ * Returns the error that users see for an SDK error: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED,
+ * DELETE_REFUSED, OBJECT_ARCHIVED. Returns a LifeboatError unchanged.
  *
- * @param name how the destination is called
+ * @param name display name of the destination
  */
 export function explainS3(error: unknown, act: S3Act, name: string): LifeboatError {
   if (error instanceof LifeboatError) return error;
@@ -39,7 +39,7 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
   return new LifeboatError(code, message, { hint, cause: named(error) });
 }
 
-/** A failure of the SDK, taken apart. `text` has its name and its message. */
+/** The parts of an SDK failure. `text` contains its name and its message. */
 interface Failure {
   error: unknown;
   act: S3Act;
@@ -51,7 +51,7 @@ interface Failure {
 
 type Explanation = [code: ErrorCode, message: string, hint: string];
 
-/** What the name of an error says, where servers agree on one. */
+/** Explains a failure by the name of the error, where servers agree on one. */
 function explainByName({ kind, text, status, name }: Failure): Explanation | undefined {
   if (status === 507 || (status !== undefined && status >= 400 && FULL.test(text))) {
     return ['DEST_FULL', `${name} has no space left`, 'Raise the quota of the bucket or account, or free space there.'];
@@ -62,8 +62,8 @@ function explainByName({ kind, text, status, name }: Failure): Explanation | und
   }
   if (kind === 'InvalidObjectState' || kind === 'ObjectNotInActiveTierError') {
     const hint =
-      'Ask the server for it (`aws s3api restore-object`) and wait, then try again; look for the rule that moved it with `lifeboat bucket setup`.';
-    return ['OBJECT_ARCHIVED', `an object in ${name} lies in an archive and cannot be read at once`, hint];
+      'Restore it (`aws s3api restore-object`), wait, then try again. `lifeboat bucket setup` shows the rule that moved it.';
+    return ['OBJECT_ARCHIVED', `an object in ${name} is in an archive and cannot be read at once`, hint];
   }
   if (kind === 'CredentialsProviderError' || /credential/i.test(kind)) {
     const hint = 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or their _FILE forms.';
@@ -76,7 +76,7 @@ function explainByName({ kind, text, status, name }: Failure): Explanation | und
     const message = `the clocks of this host and of ${name} differ too much`;
     return ['DEST_UNWRITABLE', message, 'Set the clock of the host.'];
   }
-  if (OLD_KEY.test(kind)) return ['DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new one.'];
+  if (OLD_KEY.test(kind)) return ['DEST_UNWRITABLE', `the key for ${name} has expired`, 'Give Lifeboat a new key.'];
   if (BAD_KEY.test(kind)) {
     const hint = 'Compare AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY with those of the server.';
     return ['DEST_UNWRITABLE', `${name} refused the key`, hint];
@@ -84,29 +84,31 @@ function explainByName({ kind, text, status, name }: Failure): Explanation | und
   return undefined;
 }
 
-/** What the status says, or that there is none. */
+/** Explains a failure by the HTTP status, or by its absence. */
 function explainByStatus({ error, act, name, text, status }: Failure): Explanation {
   if (act === 'delete' && isKept(status, text)) {
-    const hint =
-      'That is as it should be with a lock or an append-only key: allow s3:DeleteObject to the key if it is not.';
+    const hint = 'This is expected with a lock or an append-only key. Otherwise, allow s3:DeleteObject to the key.';
     return ['DELETE_REFUSED', `${name} does not let this key delete objects`, hint];
   }
   if (status === 403 || status === 401) return ['DEST_UNWRITABLE', ...refused(act, name)];
   if (isMangled(error)) {
-    const hint = 'Look at the memory of the host, and at what is between it and the server.';
-    return ['DEST_DAMAGED', `what arrives at ${name} is not what was sent`, hint];
+    const hint = 'Test the memory of the host, and check everything between it and the server.';
+    return ['DEST_DAMAGED', `the bytes that arrive at ${name} differ from the bytes sent`, hint];
   }
   if (isPassing(error)) {
     if (status === undefined || status < 300) return ['DEST_UNREACHABLE', `${name} does not answer`, NETWORK_HINT];
-    const hint = 'Look at the state of the server, and run it again later.';
+    const hint = 'Check the state of the server, and try again later.';
     return ['DEST_UNREACHABLE', `${name} kept failing (HTTP ${status})`, hint];
   }
   if (status === undefined) return ['DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error)];
-  const message = `${name} did not ${S3_ACTS[act].words} as asked (HTTP ${status})`;
-  return ['DEST_UNWRITABLE', message, 'The cause has what the server says.'];
+  const message = `${name} refused to ${S3_ACTS[act].words} (HTTP ${status})`;
+  return ['DEST_UNWRITABLE', message, 'The cause contains the response of the server.'];
 }
 
-/** The key may not delete, or something keeps the object for a time: servers have several words for that. */
+/**
+ * Returns true if the key may not delete, or if something protects the object for a time. Servers word this
+ * differently.
+ */
 function isKept(status: number | undefined, text: string): boolean {
   return status === 403 || (status !== undefined && status >= 400 && status < 500 && /lock|retention|hold/i.test(text));
 }
@@ -115,17 +117,17 @@ function refused(act: S3Act, name: string): [string, string] {
   const { words, permission } = S3_ACTS[act];
   return [
     `${name} does not let this key ${words}`,
-    `Allow ${permission} to the key, or correct it; \`lifeboat bucket policy\` prints what Lifeboat needs.`,
+    `Allow ${permission} to the key, or correct the key. \`lifeboat bucket policy\` prints the permissions that Lifeboat needs.`,
   ];
 }
 
 function tlsHint(error: unknown): string {
   const code = error instanceof Error ? String((error as S3Failure).code ?? '') : '';
   if (!/CERT|TLS|SSL/.test(code)) return NETWORK_HINT;
-  return 'Name the file with the certificate of its authority in NODE_EXTRA_CA_CERTS, or correct the endpoint.';
+  return 'Set NODE_EXTRA_CA_CERTS to the file with the certificate of its authority, or correct the endpoint.';
 }
 
-/** The SDK has answers without a message, such as those to HEAD: then the name says more. */
+/** Some SDK errors have no message, such as those to HEAD. Their name says more. */
 function named(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const status = statusOf(error);

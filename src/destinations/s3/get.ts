@@ -5,7 +5,7 @@ import { type S3Answer, S3Body } from './body.ts';
 import type { S3Connection } from './client.ts';
 import { statusOf } from './retry.ts';
 
-/** Opens an object, or a part of it. OBJECT_MISSING before any byte, OBJECT_ARCHIVED. */
+/** Opens an object, or a part of it. @throws OBJECT_MISSING before any byte; OBJECT_ARCHIVED */
 export async function openObject(
   s3: S3Connection,
   key: string,
@@ -42,7 +42,7 @@ export async function openObject(
   }
 }
 
-/** True when it is the bucket that is not there. */
+/** Returns true if the error means that the bucket does not exist. */
 export function isNoBucket(error: unknown): boolean {
   return error instanceof Error && error.name === 'NoSuchBucket';
 }

@@ -10,32 +10,32 @@ import { statusOf } from './retry.ts';
 const DAY_MS = 24 * 60 * 60 * 1000;
 const AT_ONCE = 8;
 
-/** How long a bucket locks what is stored in it, and how. */
+/** How a bucket locks newly stored objects, and for how long. */
 export interface DefaultLock {
   mode: ObjectLockRetentionMode;
   days: number;
 }
 
-/** Each server has an answer of its own for what it does not know, or what was not set. */
+/** Each server answers differently if it does not support locks, or none is configured. */
 const NO_LOCK = /NotImplemented|NotSupported|Unsupported|MethodNotAllowed|ObjectLock|InvalidBucketState|InvalidRequest/;
 
-/** How long a bucket with these settings locks what is stored; undefined where it does not. */
-export function standardLock(configuration: ObjectLockConfiguration | undefined): DefaultLock | undefined {
+/** Returns the lock that a bucket with this configuration puts on new objects; undefined if there is none. */
+export function defaultLock(configuration: ObjectLockConfiguration | undefined): DefaultLock | undefined {
   const { Mode, Days, Years } = configuration?.Rule?.DefaultRetention ?? {};
   const days = Days ?? (Years === undefined ? undefined : Years * 365);
   return Mode && days !== undefined ? { mode: Mode, days } : undefined;
 }
 
 /**
- * Prolongs locks of objects that are needed for longer than they were stored for. Until when each is locked is remembered
- * in a file, so that a run that finds them locked for long enough asks for none of them.
+ * Extends the locks of objects that are needed for longer than their lock lasts. A file remembers the end of each lock,
+ * so a run whose locks last long enough sends no requests.
  */
 export class S3Locks {
   private readonly s3: S3Connection;
   private readonly file: string;
   private readonly directory: string;
 
-  /** @param directory on the agent's own disk; made when it is needed */
+  /** @param directory on the agent's own disk; created when it is needed */
   constructor(s3: S3Connection, directory: string) {
     this.s3 = s3;
     this.directory = directory;
@@ -43,18 +43,19 @@ export class S3Locks {
   }
 
   /**
-   * Sees to it that each of the objects is locked for at least as long as one that is stored now. Returns how many locks were
-   * prolonged: 0 at a bucket that does not lock. `alive` is called for each object.
+   * Extends locks so that each object stays locked for at least as long as an object stored now. Returns the number of
+   * extended locks: 0 if the bucket does not lock. Calls `alive` for each object.
    *
-   * @throws DEST_UNWRITABLE when the key may not prolong locks, or not ask for them where there may be some; OBJECT_MISSING; what a request throws; the signal's reason
+   * @throws DEST_UNWRITABLE if the key may not extend locks, or may not read them although there may be some;
+   * OBJECT_MISSING; the errors of a request; the signal's reason
    */
   async prolong(keys: readonly string[], now: number, signal?: AbortSignal, alive?: () => void): Promise<number> {
-    const lock = await this.standard(keys, signal);
+    const lock = await this.bucketLock(keys, signal);
     if (!lock) return 0;
     const known = await this.remembered();
     const needed = now + lock.days * DAY_MS;
     const until = new Date(Math.ceil(now + lock.days * PROLONGED * DAY_MS));
-    // A snapshot of one source does not forget what was found out about the others.
+    // Keeps the entries of other sources: a snapshot of one source does not list their objects.
     const still = new Map([...known].filter(([, end]) => end > now));
     let prolonged = 0;
     const queue = [...new Set(keys)];
@@ -81,25 +82,28 @@ export class S3Locks {
     return prolonged;
   }
 
-  private async standard(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
+  private async bucketLock(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
     const request = { Bucket: this.s3.bucket };
     try {
       const answer = await this.s3.send(
         (sdk, client, options) => client.send(new sdk.GetObjectLockConfigurationCommand(request), options),
         { signal },
       );
-      return standardLock(answer.ObjectLockConfiguration);
+      return defaultLock(answer.ObjectLockConfiguration);
     } catch (error) {
       const status = statusOf(error);
       if (status === 404 || status === 405 || status === 501) return undefined;
       if ((status === 400 || status === 409) && error instanceof Error && NO_LOCK.test(error.name)) return undefined;
-      // Most keys for a bucket that does not lock may not ask; nothing is missed there.
+      // Most keys may not read the configuration. That is harmless if the bucket does not lock.
       if (status === 403 && !(await this.mayLock(keys, signal))) return undefined;
       throw this.s3.explain(error, 'locks', signal);
     }
   }
 
-  /** Whether the first few objects, those of the repository and of the first source, are locked; true where they do not tell. */
+  /**
+   * Returns true if one of the first objects (of the repository and the first source) is locked, or if they cannot be
+   * inspected.
+   */
   private async mayLock(keys: readonly string[], signal?: AbortSignal): Promise<boolean> {
     try {
       for (const key of keys.slice(0, 3)) if ((await this.head(key, signal)).ObjectLockMode) return true;
@@ -146,7 +150,7 @@ export class S3Locks {
     try {
       return new Map(Object.entries(JSON.parse(await readFile(this.file, 'utf8')) as Record<string, number>));
     } catch {
-      // Then each object is looked at.
+      // Without the file, each object is checked.
       return new Map();
     }
   }
@@ -157,7 +161,7 @@ export class S3Locks {
       await writeFile(`${this.file}.new`, JSON.stringify(Object.fromEntries(locks)), { mode: 0o600 });
       await rename(`${this.file}.new`, this.file);
     } catch {
-      // A memory that cannot be kept costs requests, and nothing else.
+      // If the file cannot be written, the next run only sends more requests.
     }
   }
 }

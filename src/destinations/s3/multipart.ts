@@ -7,38 +7,38 @@ import { MAX_PARTS, type PartReader, type PartShare, partSize } from './parts.ts
 import { statusOf } from './retry.ts';
 import { abandonUploads, type Begun, type UploadLog } from './uploads.ts';
 
-/** An object that is uploaded in parts. */
+/** An object to upload in parts. */
 interface Multipart {
   s3: S3Connection;
   log: UploadLog;
   put: S3Put;
   key: string;
-  /** an upload of the same bytes that was cut off */
+  /** an interrupted upload of the same bytes */
   begun: Begun | undefined;
   signal: AbortSignal | undefined;
 }
 
-/** What it is made of. */
+/** The content of the object. */
 interface Content {
   reader: PartReader;
   buffers: PartShare;
-  /** full already */
+  /** the first part, already full */
   first: Buffer;
   expectedSize: number | undefined;
-  /** what it will be, where that is known: what an outage cuts off can be resumed */
+  /** the final content, if it is known: then an interrupted upload can be resumed */
   whole: Stored | undefined;
 }
 
 /**
- * Uploads an object in parts. With `whole` an upload that is cut off stays as it is, and the next call sends only the parts that are
- * missing: those that are there are compared by their MD5 with what would be sent.
+ * Uploads an object in parts. With `whole`, an interrupted upload stays on the server, and the next call sends only the
+ * missing parts. Existing parts are compared by MD5 with the bytes to send.
  */
 export async function putInParts(object: Multipart, content: Content): Promise<void> {
   const { s3, log, put, key, begun } = object;
   const { whole } = content;
   const there = begun && (await partsOf(object, begun.upload));
   const record = begun && there ? begun : log.record(key);
-  // Gone, or out of sight: one that cannot be resumed is not left.
+  // The upload is gone, or cannot be listed. An upload that cannot be resumed is not left behind.
   if (begun && !there && (await put.abandon(begun.upload))) await log.forget(begun);
   const { upload, attempts } = begun && there ? { upload: begun.upload, attempts: 1 } : await put.begin();
   const noted =
@@ -49,13 +49,13 @@ export async function putInParts(object: Multipart, content: Content): Promise<v
     const parts = await sendParts(put, { upload, there: there ?? new Map() }, content, sending);
     await put.complete(upload, parts, content.reader.size);
   } catch (error) {
-    // A part that arrives after the upload was given up would stay, and cost money.
+    // A part that arrives after the upload was aborted would stay, and cost money.
     await Promise.allSettled(sending);
     put.toBeResumed = whole !== undefined && attempts === 1 && put.isCutOff(error);
     gone = !put.toBeResumed && (await put.abandon(upload));
     throw error;
   } finally {
-    // An answer that was lost may have begun an upload that nobody knows the name of.
+    // If a response was lost, an upload with an unknown id may exist.
     const unknown = attempts > 1 ? abandonUploads(s3, key, (each) => each === key) : Promise.resolve();
     await unknown.catch(() => {
       gone = false;
@@ -105,7 +105,7 @@ async function sendParts(
     check();
     last = filled < size;
     if (filled > 0 && number >= MAX_PARTS)
-      throw new LifeboatError('DEST_UNWRITABLE', 'an object is larger than S3 takes');
+      throw new LifeboatError('DEST_UNWRITABLE', 'an object is larger than S3 allows');
     if (filled > 0) send(number, part, filled);
   }
   await Promise.all(sending);
@@ -113,7 +113,9 @@ async function sendParts(
   return parts;
 }
 
-/** The parts of an upload that are there, as their ETag by their number from 1; undefined when the upload is gone. */
+/**
+ * Returns the stored parts of an upload: their ETags by part number, from 1. Returns undefined if the upload is gone.
+ */
 async function partsOf({ s3, key, signal }: Multipart, upload: string): Promise<Map<number, string> | undefined> {
   const target = { Bucket: s3.bucket, Key: s3.prefix + key };
   const found = new Map<number, string>();
@@ -136,7 +138,7 @@ async function partsOf({ s3, key, signal }: Multipart, upload: string): Promise<
       marker = IsTruncated ? NextPartNumberMarker : undefined;
     } catch (error) {
       const status = statusOf(error);
-      // Gone, or a key that may not look: then it is begun again.
+      // The upload is gone, or the key may not list parts. A new upload begins.
       if (status === 404 || status === 403) return undefined;
       throw error;
     }

@@ -6,35 +6,37 @@ import { alreadyThere } from '../keys.ts';
 import type { S3Connection } from './client.ts';
 import { isPassing, statusOf } from './retry.ts';
 
-/** How the server marks whose attempt an object is: an answer that was lost can be made up for by a look. */
+/**
+ * Metadata key for the mark of the put that stored an object. If a response is lost, Lifeboat checks the object's mark.
+ */
 const MARK = 'lifeboat-put';
-/** AWS may take minutes to put many parts together. */
+/** AWS may take minutes to combine many parts. */
 const COMPLETE_MS = 10 * 60_000;
-/** What a socket and the line behind it take at once may be this much, bytes. */
+/** The most that a socket and the network behind it may buffer, bytes. */
 const IN_SOCKET = 8 * 1024 * 1024;
-/** How long clearing up after a failure may take, milliseconds. */
+/** Time limit of cleaning up after a failure, milliseconds. */
 const CLEAR_UP_MS = 10_000;
 
-/** What a look at an object tells. */
+/** The properties of a stored object. */
 interface S3Head {
   size: number;
   /** the mark of the put that stored it */
   mark: string | undefined;
 }
 
-/** One object that is being stored: the requests for it, and the look at what came of them. */
+/** Stores one object: sends the requests, and checks their outcome. */
 export class S3Put {
   private readonly s3: S3Connection;
   private readonly key: string;
   readonly mark: string;
-  /** its upload was cut off, and is left for a later put of the same bytes */
+  /** its upload was interrupted, and stays for a later put of the same bytes */
   toBeResumed = false;
   private readonly signal: AbortSignal | undefined;
   private clearingUp: AbortSignal | undefined;
 
   /**
-   * @param key as people know it, without the prefix
-   * @param mark what no other put has
+   * @param key without the prefix
+   * @param mark unique to this put
    */
   constructor(s3: S3Connection, key: string, mark: string, signal: AbortSignal | undefined) {
     this.s3 = s3;
@@ -52,7 +54,7 @@ export class S3Put {
     return { Metadata: { [MARK]: this.mark }, ...(storageClass ? { StorageClass: storageClass as 'STANDARD' } : {}) };
   }
 
-  /** Looks at the object; undefined when there is none. */
+  /** Reads the properties of the object; undefined if there is none. */
   async head(signal = this.signal): Promise<S3Head | undefined> {
     try {
       const { ContentLength, Metadata } = await this.s3.send(
@@ -78,7 +80,7 @@ export class S3Put {
     );
   }
 
-  /** Begins an upload in parts. `attempts`: more than one may have begun one. */
+  /** Begins an upload in parts. If `attempts` is over 1, several uploads may have begun. */
   async begin(): Promise<{ upload: string; attempts: number }> {
     let attempts = 0;
     const { UploadId } = await this.s3.send(
@@ -89,10 +91,10 @@ export class S3Put {
       { signal: this.signal },
     );
     if (UploadId) return { upload: UploadId, attempts };
-    throw new LifeboatError('DEST_UNWRITABLE', `${this.s3.name} began an upload without a name`);
+    throw new LifeboatError('DEST_UNWRITABLE', `${this.s3.name} began an upload without an id`);
   }
 
-  /** True when it is the network, the server, or the signal that ended it, and not what was to be sent. */
+  /** Returns true if the network, the server or the signal interrupted the put, and not a fault in the content. */
   isCutOff(error: unknown): boolean {
     return this.signal?.aborted === true || isPassing(error);
   }
@@ -108,9 +110,9 @@ export class S3Put {
     return { PartNumber: number, ETag };
   }
 
-  /** Makes the object of its parts. */
+  /** Combines the parts into the object. @throws DEST_EXISTS */
   async complete(upload: string, parts: CompletedPart[], size: number): Promise<void> {
-    // Ceph 18 and others honour the condition for whole objects only, and much time has passed since the first look.
+    // Ceph 18 and others honour the condition only for single requests, and much time has passed since the first check.
     if (await this.head()) throw alreadyThere(this.key);
     const all = { UploadId: upload, MultipartUpload: { Parts: parts } };
     await this.commit(size, (condition) =>
@@ -122,7 +124,7 @@ export class S3Put {
     );
   }
 
-  /** Gives up an upload. Returns whether it is known to be gone; if not, the next sweep sees to it. */
+  /** Aborts an upload. Returns true if it is known to be gone. If not, the next sweep removes it. */
   async abandon(upload: string): Promise<boolean> {
     const request = { ...this.target, UploadId: upload };
     try {
@@ -135,13 +137,13 @@ export class S3Put {
     }
   }
 
-  /** All clearing up of one object has one time limit. */
+  /** All cleanup of one object shares one time limit. */
   private clearUp(): AbortSignal {
     this.clearingUp ??= AbortSignal.timeout(CLEAR_UP_MS);
     return this.clearingUp;
   }
 
-  /** Removes the object if it is this put's own: a request may have been done though it was given up. */
+  /** Removes the object if this put stored it: a request may have succeeded after it was given up. */
   async discard(): Promise<void> {
     const signal = this.clearUp();
     try {
@@ -150,15 +152,15 @@ export class S3Put {
         signal,
       });
     } catch {
-      // Its key is in the journal of the run, which the next one works off.
+      // The run's journal contains the key, and the next run cleans up.
     }
   }
 
   /**
-   * The request that makes the object visible, and the proof that it did. A failed attempt may have been done all the
-   * same, so each further one begins with a look.
+   * Sends the request that makes the object visible, and verifies the object. A failed attempt may have succeeded on
+   * the server, so the object is checked before each further attempt.
    *
-   * @throws DEST_EXISTS when there is an object of somebody else's; DEST_DAMAGED when it is not as large as it was sent
+   * @throws DEST_EXISTS if another put has stored the object; DEST_DAMAGED if its size differs from the size sent
    */
   private async commit(
     size: number,
@@ -167,7 +169,7 @@ export class S3Put {
     const { attempts, outageMs } = this.s3.limits;
     let condition: { IfNoneMatch?: string } = { IfNoneMatch: '*' };
     let silent = 0;
-    // Of an attempt before: its request may still be on its way.
+    // A request of an earlier attempt may still arrive.
     let unknown = false;
     const fail = (error: unknown) => (unknown ? markUncertain(error) : error);
     for (let number = 1; ; number++) {
@@ -181,7 +183,7 @@ export class S3Put {
         const status = statusOf(error);
         const lost = status === 412 || status === 404;
         if (status === 501 && condition.IfNoneMatch) {
-          // A server that knows no conditions: the look before has to do.
+          // The server does not support conditions. The earlier check must suffice.
           condition = {};
           continue;
         }
@@ -207,16 +209,16 @@ export class S3Put {
   private async verify(size: number): Promise<void> {
     const found = await this.appears();
     const mark = found?.mark;
-    // Some servers keep no marks; another's mark is another's object.
+    // Some servers do not store marks. An object with a different mark belongs to another put.
     if (found && mark !== undefined && mark !== this.mark) throw alreadyThere(this.key);
     if (found?.size === size) return;
-    const is = found ? `has ${found.size} B instead of ${size}` : 'is not there';
+    const is = found ? `has ${found.size} B instead of ${size}` : 'does not exist';
     throw new LifeboatError('DEST_DAMAGED', `${this.key} ${is} after it was stored`, {
-      hint: 'Look at the server, and at what is between it and Lifeboat.',
+      hint: 'Check the server, and everything between it and Lifeboat.',
     });
   }
 
-  /** A few servers are slow to show what they have taken. */
+  /** Some servers show a new object only after a moment. */
   private async appears(): Promise<S3Head | undefined> {
     for (let number = 1; ; number++) {
       const found = await this.head();
@@ -225,7 +227,7 @@ export class S3Put {
     }
   }
 
-  /** The end of what was sent waits in the socket for the line. */
+  /** Returns options whose time limit covers the bytes that the socket still buffers at the end. */
   private timed(bytes: number) {
     const { silenceMs, slowest } = this.s3.limits;
     const limitMs = silenceMs + Math.ceil((Math.min(bytes, IN_SOCKET) / slowest) * 1000);
@@ -233,12 +235,15 @@ export class S3Put {
   }
 }
 
-/** Every server compares it with what arrived; Object Lock demands it. */
+/** Every server compares this with the bytes that arrived. Object Lock requires it. */
 function md5(content: Buffer): string {
   return createHash('md5').update(content).digest('base64');
 }
 
-/** What servers call a part of these bytes, unless they encrypt it with a key of a service: then it is sent again. */
+/**
+ * Returns the ETag that servers give a part with this content. Servers that encrypt with a KMS key use another; then
+ * the part is sent again.
+ */
 export function etagOf(content: Buffer): string {
   return `"${createHash('md5').update(content).digest('hex')}"`;
 }

@@ -1,33 +1,36 @@
 import { onAbort } from '../../base/abort.ts';
 import type { S3Limits } from './retry.ts';
 
-/** An attempt that was let through although the server is down: it may not take longer, milliseconds. */
+/** Time limit of a trial attempt while the server is down, milliseconds. */
 const TRIAL_MS = 10_000;
-/** Bytes that a socket takes this soon, milliseconds, may lie in it: they do not show that the server is there. */
+/**
+ * Bytes accepted within this time may only be in the socket's buffer. They do not prove that the server answers.
+ * Milliseconds.
+ */
 const BUFFERED_MS = 5000;
 
 /**
- * Whether a server answers, as far as all requests of this process to it know. An outage has one time limit, not one for each
- * object: after it, and after a request that used up its attempts while nothing answered, further requests fail at once.
- * Every `limits.trialMs` one of them asks again.
+ * Tracks whether a server answers, for all requests of this process to it. An outage has one time limit, not one per
+ * object. After that limit, or after a request has used up its attempts without any response, further requests fail at
+ * once. Every `limits.trialMs` one request tries again.
  */
 export class S3Outage {
   private readonly limits: S3Limits;
   private readonly hurry: AbortSignal | undefined;
-  /** start of the first attempt that failed since the last answer */
+  /** start of the first attempt that failed since the last response */
   private failingSince: number | undefined;
   private down: { error: unknown; tried: number } | undefined;
 
-  /** @param hurry when the process is to end: then each request has `limits.leftMs` */
+  /** @param hurry aborts when the process shuts down: then each request has only `limits.leftMs` */
   constructor(limits: S3Limits, hurry?: AbortSignal) {
     this.limits = limits;
     this.hurry = hurry;
   }
 
   /**
-   * To be called before the first attempt of a request.
+   * Call this before the first attempt of a request.
    *
-   * @throws what the last request failed with, while the server is down
+   * @throws the error of the last request, while the server is down
    */
   begin(): Patience {
     const trial = this.down !== undefined;
@@ -61,15 +64,15 @@ export class S3Outage {
         return performance.now() - Math.min(alive, this.failingSince ?? alive) >= this.limits.outageMs;
       },
       gaveUp: (error) => {
-        // Others that were answered meanwhile show that the server is there.
+        // Responses to other requests meanwhile show that the server answers.
         if (this.failingSince === undefined || this.failingSince > began) return;
-        // The next request is let through: it may be the one object, or the one kind of request, that failed.
+        // The next request still goes out: perhaps only this object, or this kind of request, fails.
         this.down = { error, tried: this.down?.tried ?? Number.NEGATIVE_INFINITY };
       },
     };
   }
 
-  /** Calls `late` after that time, or soon after the process is to end. */
+  /** Calls `late` after `ms` milliseconds, or soon after the process begins to shut down. */
   timer(ms: number, late: () => void): { refresh(): void; end(): void } {
     const timer = setTimeout(late, this.hurry?.aborted ? Math.min(ms, this.limits.leftMs) : ms);
     let left: NodeJS.Timeout | undefined;
@@ -93,22 +96,22 @@ export class S3Outage {
   }
 }
 
-/** How patient one request may be. */
+/** The time limits of one request. */
 interface Patience {
-  /** Begins an attempt; `late` is called when the server has said nothing for `limitMs` milliseconds. */
+  /** Begins an attempt. `late` is called if the server is silent for `limitMs` milliseconds. */
   attempt(limitMs: number, late: () => void): Attempt;
-  /** True when no further attempt is worth it. */
+  /** Returns true if a further attempt is pointless. */
   isOver(): boolean;
-  /** To be called when the request failed for good because the server did not answer well. */
+  /** Call this if the request failed for good because of transient failures. */
   gaveUp(error: unknown): void;
 }
 
 interface Attempt {
-  /** the server, or the socket, took bytes */
+  /** the server, or the socket, accepted bytes */
   taken(): void;
-  /** there was an answer, whatever it says */
+  /** the server responded, whatever the response says */
   answered(): void;
-  /** there was none, or one that the server could not help */
+  /** no response arrived, or one that says that the server is failing */
   failed(): void;
   end(): void;
 }

@@ -2,22 +2,27 @@ import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 
 const MIB = 1024 * 1024;
-/** The usual part, as small as S3 takes: small objects are put whole, and several parts are on their way side by side. */
+/**
+ * The usual part size, the smallest that S3 allows: small objects need a single request, and several parts are sent in
+ * parallel.
+ */
 const PART_SIZE = 5 * MIB;
-/** How much of all objects on their way is in memory at a time; beyond that each has the one part that it cannot do without. */
+/**
+ * The most memory for all objects in progress, bytes. Beyond this, each object gets only the one part that it needs.
+ */
 const IN_MEMORY = 20 * MIB;
-/** S3 takes no more parts than that. */
+/** S3 accepts at most this many parts. */
 export const MAX_PARTS = 10_000;
-/** Parts that an expected size is laid out for: some are left for an object that becomes larger than expected. */
+/** The number of parts planned for an expected size. The rest are reserved for objects that grow beyond it. */
 const PLANNED_PARTS = 9000;
-/** With no size to expect, parts double each time so many are sent: 10,000 of them hold a terabyte. */
+/** Without an expected size, the part size doubles after this many parts: 10,000 of them hold a terabyte. */
 const PARTS_OF_A_SIZE = 1300;
-/** Past the expected size they double faster, to an end that no object reaches. */
+/** Beyond the expected size, it doubles faster, to a limit that no object reaches. */
 const UNPLANNED_PARTS_OF_A_SIZE = 50;
 
 /**
- * How large part `number` (from 0) is, in bytes. All are equal for an object of the expected size, which is what R2 wants;
- * one of unknown or larger size has parts that grow.
+ * Returns the size of part `number` (from 0) in bytes. All parts of an object of the expected size are equal, as R2
+ * requires. The parts of larger objects, and of those of unknown size, grow.
  */
 export function partSize(number: number, expectedSize?: number): number {
   if (expectedSize === undefined) return PART_SIZE * 2 ** Math.floor(number / PARTS_OF_A_SIZE);
@@ -26,13 +31,13 @@ export function partSize(number: number, expectedSize?: number): number {
   return planned * 2 ** Math.max(0, doublings);
 }
 
-/** Cuts a body into parts, hashing what passes. */
+/** Cuts a body into parts, and hashes it. */
 export class PartReader {
-  /** bytes so far */
+  /** bytes read so far */
   size = 0;
   private readonly hash: Hash;
   private readonly chunks: AsyncIterator<Buffer | string>;
-  /** what the last chunk had beyond the part it ended */
+  /** the bytes of the last chunk that did not fit the part */
   private rest: Buffer = Buffer.alloc(0);
 
   constructor(body: Readable, hash: Hash) {
@@ -40,7 +45,7 @@ export class PartReader {
     this.chunks = body[Symbol.asyncIterator]();
   }
 
-  /** Fills `part` from its start. Returns how many bytes there were: fewer than it has room for only at the end. */
+  /** Fills `part` from its start. Returns the number of bytes: less than its length only at the end of the body. */
   async fill(part: Buffer): Promise<number> {
     let filled = 0;
     while (filled < part.length) {
@@ -59,44 +64,44 @@ export class PartReader {
   }
 }
 
-/** The buffers of all objects that are on their way to a destination: what they take together is bounded. */
+/** The buffers of all objects in progress to a destination. Limits their total memory. */
 export class PartBuffers {
   private readonly idle: Buffer[] = [];
-  /** bytes of the buffers in use, and of the idle ones */
+  /** bytes of all buffers, in use and idle */
   private made = 0;
   private shares = 0;
 
-  /** For one object; to be ended when it is stored or given up. */
+  /** Returns the share of one object. Call its `end` when the object is stored or given up. */
   share(): PartShare {
     this.shares++;
     return new PartShare(this);
   }
 
-  /** For shares. `entitled`: to one even where that takes more than the bound. */
+  /** Used by shares. Returns undefined if memory is short; with `entitled`, exceeds the limit instead. */
   take(size: number, entitled: boolean): Buffer | undefined {
     const at = this.idle.findIndex((buffer) => buffer.length === size);
     if (at >= 0) return this.idle.splice(at, 1)[0];
     while (this.idle.length > 0 && this.made + size > IN_MEMORY) this.drop();
     if (this.made + size > IN_MEMORY && !entitled) return undefined;
     this.made += size;
-    // Memory that is never written to is never used: a small object costs what it has.
+    // Memory that is never written is never used: a small object costs only its own size.
     return Buffer.allocUnsafeSlow(size);
   }
 
-  /** For shares. */
+  /** Used by shares. Returns a buffer for reuse. */
   give(buffer: Buffer): void {
     this.idle.push(buffer);
     if (this.made > IN_MEMORY) this.drop();
   }
 
-  /** For shares: it is not to be used again. */
+  /** Used by shares. Discards a buffer that must not be reused. */
   lose({ length }: Buffer): void {
     this.made -= length;
   }
 
-  /** For shares: one has ended. */
+  /** Used by shares. Ends one share. */
   end(): void {
-    // An agent that has nothing to store holds nothing.
+    // An agent that stores nothing uses no memory for buffers.
     if (--this.shares === 0) while (this.idle.length > 0) this.drop();
   }
 
@@ -105,7 +110,7 @@ export class PartBuffers {
   }
 }
 
-/** What {@link PartBuffers} is to one object: one buffer is filled while others are sent. */
+/** The {@link PartBuffers} of one object: it fills one buffer while others are being sent. */
 export class PartShare {
   private readonly buffers: PartBuffers;
   private readonly held = new Set<Buffer>();
@@ -116,8 +121,8 @@ export class PartShare {
   }
 
   /**
-   * A buffer of that size: at once if this object holds none or memory allows; else when it has given one back. One call at
-   * a time.
+   * Returns a buffer of `size` bytes. Waits only if this object holds one already and memory is short, until the object
+   * returns one. Allows one call at a time.
    */
   async take(size: number): Promise<Buffer> {
     for (;;) {
@@ -138,14 +143,14 @@ export class PartShare {
     this.waiting?.();
   }
 
-  /** Instead of {@link give}, after a failure: a request that was given up may still have it in hand. */
+  /** Use this instead of {@link give} after a failure: an abandoned request may still read the buffer. */
   lose(buffer: Buffer): void {
     this.held.delete(buffer);
     this.buffers.lose(buffer);
     this.waiting?.();
   }
 
-  /** To be called once; loses whatever was not given back. */
+  /** Discards all buffers that were not returned. Call it once. */
   end(): void {
     for (const buffer of [...this.held]) this.lose(buffer);
     this.buffers.end();

@@ -1,9 +1,9 @@
 import { Readable } from 'node:stream';
 
-/** A socket that takes one in the time that a server may say nothing is slow, and not broken. */
+/** If a socket accepts one piece within the silence limit, it is slow, but not broken. Bytes. */
 const PIECE = 256 * 1024;
 
-/** Bytes to be sent, in pieces: a single large write would tell nobody how far it is. `taken` is called before each piece. */
+/** Streams bytes in pieces, because a single large write shows no progress. `taken` is called before each piece. */
 export function inPieces(content: Buffer, taken: () => void): Readable {
   let at = 0;
   return new Readable({

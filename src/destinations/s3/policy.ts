@@ -1,28 +1,29 @@
-/** What a policy is made for. */
+/** The parameters of a policy. */
 export interface PolicyWish {
   bucket: string;
-  /** empty, or ending in a slash */
+  /** empty, or ends with a slash */
   prefix: string;
-  /** nothing can be deleted with it */
+  /** the key may delete nothing */
   appendOnly?: boolean;
-  /** days for which what is stored is locked: it may be prolonged that far, and no further */
+  /** days for which the bucket locks new objects; locks may be extended that far, and no further */
   lockDays?: number;
-  /** the user it is for, in the policy of a bucket; absent: it is to be attached to a user */
+  /** the user, for a bucket policy; absent: the policy is attached to a user */
   principal?: string;
 }
 
-/** How far ahead locks are prolonged, as a share of their length: then not each run has to prolong each. */
+/** How far ahead locks are extended, as a factor of their length. Then not every run has to extend every lock. */
 export const PROLONGED = 1.25;
 
-/** A policy as AWS and those who follow it understand it. */
+/** A policy in the format of AWS, which other servers follow. */
 interface Policy {
   Version: '2012-10-17';
   Statement: object[];
 }
 
 /**
- * The least that the agent's key has to be allowed: what its requests take, below its prefix, and nothing else. It can make no
- * change to the bucket, and delete no version of an object, so that with versioning all that it does can be undone.
+ * Returns the minimal policy for the agent's key: the permissions that its requests need, below its prefix, and nothing
+ * else. The key cannot change the bucket or delete a version of an object, so versioning can undo everything that it
+ * does.
  */
 export function agentPolicy({ bucket, prefix, appendOnly, lockDays, principal }: PolicyWish): Policy {
   const who = principal === undefined ? {} : { Principal: { AWS: [principal] } };
@@ -60,7 +61,7 @@ export function agentPolicy({ bucket, prefix, appendOnly, lockDays, principal }:
             allow('LifeboatLocksSeen', ['s3:GetObjectRetention'], objects),
             {
               ...allow('LifeboatLocks', ['s3:PutObjectRetention'], objects),
-              // Without it a thief of the key could lock objects for a hundred years, which somebody has to pay for.
+              // Without this, a stolen key could lock objects for a hundred years at the owner's expense.
               Condition: {
                 NumericLessThanEquals: {
                   's3:object-lock-remaining-retention-days': String(Math.ceil(lockDays * PROLONGED)),

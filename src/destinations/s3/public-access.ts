@@ -10,14 +10,15 @@ const ALL_BLOCKED = {
   RestrictPublicBuckets: true,
 };
 
-/** Whether nobody can make anything of the bucket public. */
+/** Returns true if nothing in the bucket can be made public. */
 export function isBlocked(is: PublicAccessBlockConfiguration = {}): boolean {
   return Object.keys(ALL_BLOCKED).every((name) => is[name as keyof typeof ALL_BLOCKED] === true);
 }
 
 /**
- * Blocks public access to the bucket. Ceph 18 then takes every object for a public one and refuses it: so an object is stored
- * before and after, and where it is refused only afterwards, the block is taken back. Resolves to why that was done.
+ * Blocks public access to the bucket. Ceph 18 then regards every object as public, and refuses it. So this stores an
+ * object before and after, and removes the block if only the second one is refused. Resolves to the reason if the block
+ * was removed.
  */
 export async function blockPublicAccess(s3: S3Connection): Promise<string | undefined> {
   const before = await current(s3);
@@ -30,7 +31,7 @@ export async function blockPublicAccess(s3: S3Connection): Promise<string | unde
       client.send(new sdk.DeletePublicAccessBlockCommand({ Bucket: s3.bucket }), options),
     );
   }
-  return 'with it this server refuses to store anything; it was taken back';
+  return 'with the block, this server refuses to store anything; the block was removed';
 }
 
 async function set(s3: S3Connection, PublicAccessBlockConfiguration: PublicAccessBlockConfiguration): Promise<void> {
@@ -50,7 +51,9 @@ async function current(s3: S3Connection): Promise<PublicAccessBlockConfiguration
   }
 }
 
-/** Stores an object below the prefix, as Lifeboat would, and deletes it again. */
+/**
+ * Stores an object below the prefix, as Lifeboat would, and deletes it again. Returns false if the server refuses it.
+ */
 async function canStore(s3: S3Connection): Promise<boolean> {
   const target = { Bucket: s3.bucket, Key: `${s3.prefix}setup-${randomBytes(8).toString('hex')}` };
   const ContentMD5 = createHash('md5').update('').digest('base64');

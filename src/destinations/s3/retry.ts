@@ -1,26 +1,29 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How long and how often an S3 server is asked. */
+/** The limits of requests to an S3 server. */
 export interface S3Limits {
-  /** how often one request is made before it counts as failed */
+  /** attempts before a request counts as failed */
   attempts: number;
-  /** the wait before the second attempt is up to this; it doubles, milliseconds */
+  /** the longest wait before the second attempt, milliseconds; doubles with each attempt */
   baseDelayMs: number;
-  /** the longest such wait, milliseconds */
+  /** the longest wait before any attempt, milliseconds */
   maxDelayMs: number;
-  /** how long the server may say nothing, milliseconds */
+  /** how long the server may be silent, milliseconds */
   silenceMs: number;
-  /** how slowly what the socket has taken may go on its way, bytes a second, before the line counts as broken */
+  /**
+   * the slowest rate at which buffered bytes may leave the socket before the connection counts as broken, bytes per
+   * second
+   */
   slowest: number;
-  /** how long nothing may be answered before no further attempt is made, by any request, milliseconds */
+  /** how long the server may answer nothing before all requests stop retrying, milliseconds */
   outageMs: number;
-  /** how often a server that is down is asked again, milliseconds */
+  /** how often a server that is down is tried again, milliseconds */
   trialMs: number;
-  /** how long a request may still take when the process is to end, milliseconds: enough to give back what is held */
+  /** time limit of a request after shutdown has begun, milliseconds: enough to release leases */
   leftMs: number;
 }
 
-/** Some two minutes in all, as a server that is restarted takes, or one that asks to go slower. */
+/** About two minutes in total: the time that a server takes to restart, or asks clients to wait. */
 export const S3_LIMITS: S3Limits = {
   attempts: 8,
   baseDelayMs: 500,
@@ -32,19 +35,19 @@ export const S3_LIMITS: S3Limits = {
   leftMs: 5000,
 };
 
-/** What the errors of the SDK have in common. */
+/** The common properties of SDK errors. */
 export interface S3Failure extends Error {
   code?: unknown;
   $metadata?: { httpStatusCode?: number };
   $response?: unknown;
 }
 
-/** The HTTP status of a failed request, where there was an answer. */
+/** Returns the HTTP status of a failed request; undefined if there was no response. */
 export function statusOf(error: unknown): number | undefined {
   return error instanceof Error ? (error as S3Failure).$metadata?.httpStatusCode : undefined;
 }
 
-/** Answers that mean: the same request may well go through a moment later. */
+/** Error names that mean: the same request may succeed a moment later. */
 const PASSING = new Set([
   'SlowDown',
   'Throttling',
@@ -60,15 +63,15 @@ const PASSING = new Set([
   'ConditionalRequestConflict',
 ]);
 
-/** Answers that mean: the bytes did not arrive as they were sent. */
+/** Error names that mean: the bytes did not arrive as they were sent. */
 const MANGLED = new Set(['BadDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody']);
 
-/** True when the server found that what arrived is not what was sent. */
+/** Returns true if the server found that the bytes that arrived differ from the bytes sent. */
 export function isMangled(error: unknown): boolean {
   return error instanceof Error && MANGLED.has(error.name);
 }
 
-/** Failures of the network. Those of a disk begin with an E too. */
+/** Network failures. The codes of disk errors begin with an E too. */
 const NETWORK = new Set([
   'EADDRNOTAVAIL',
   'EAI_AGAIN',
@@ -88,17 +91,17 @@ const NETWORK = new Set([
   'ETIMEDOUT',
 ]);
 
-/** Certificates and names that are wrong stay wrong. */
+/** Wrong certificates and names do not go away. */
 const LASTING = /CERT|TLS|SSL|ERR_INVALID/;
 
-/** True for a failure that may pass: of the network, of a server that is busy, of an answer that was cut off. */
+/** Returns true for failures that may be transient: of the network, of a busy server, of an interrupted response. */
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (PASSING.has(error.name) || isMangled(error)) return true;
   const { code } = error as S3Failure;
   const status = statusOf(error);
   if (status !== undefined) {
-    // A good status with an error: the answer could not be read to its end.
+    // A success status with an error: the response could not be read to its end.
     return status < 300 || status === 408 || status === 429 || (status >= 500 && status !== 501 && status !== 507);
   }
   if (error.name === 'TimeoutError' || '$response' in error) return true;
@@ -107,10 +110,11 @@ export function isPassing(error: unknown): boolean {
 }
 
 /**
- * Makes a request until it succeeds, fails for good, has failed `limits.attempts` times, or `isOver`. Between attempts it waits a
- * random part of a time that doubles, so that many who were refused together do not come back together.
+ * Makes a request until it succeeds, fails for good, has failed `limits.attempts` times, or `isOver` returns true.
+ * Between attempts, waits a random part of a time that doubles, so that clients that were refused together do not
+ * return together.
  *
- * @throws what the last attempt threw; the signal's reason
+ * @throws the error of the last attempt; the signal's reason
  */
 export async function withRetries<T>(
   attempt: (number: number) => Promise<T>,
@@ -140,7 +144,7 @@ export async function withRetries<T>(
   }
 }
 
-/** Waits before attempt `number + 1`. Ends early, and without an error, when one of the signals is aborted. */
+/** Waits before attempt `number + 1`. Ends early, without an error, if one of the signals aborts. */
 export async function pause(
   number: number,
   limits: S3Limits,

@@ -1,35 +1,38 @@
 import type { LifecycleRule } from '@aws-sdk/client-s3';
 
-/** What a lifecycle rule of a bucket does to what Lifeboat stores there. Decisions without I/O. */
+/** What the lifecycle rules of a bucket do to Lifeboat's objects. Decisions without I/O. */
 
-/** Kept apart by AWS and others for hours: what is there has to be asked for, and waited for. */
+/** Storage classes whose objects must be restored before they can be read, which takes hours. */
 const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
 
-/** What Lifeboat's own rule is to do. Days. */
+/** The settings of Lifeboat's own rule. Days. */
 export interface RuleWish {
   /** after this many days, objects move to STANDARD_IA, from which they can be read at once */
   infrequent?: number;
-  /** how long what was removed or overwritten can still be brought back */
+  /** how long removed or overwritten objects can be restored */
   removed: number;
-  /** after that many of them it moves to an archive */
+  /** removed objects move to an archive after this many of those days */
   archive?: { days: number; storageClass: 'GLACIER' | 'DEEP_ARCHIVE' };
-  /** uploads in parts that nobody finished go after that many days */
+  /** unfinished uploads in parts are aborted after this many days */
   uploads: number;
 }
 
-/** By this name Lifeboat finds its rule again. */
+/** Returns the name by which Lifeboat recognises its rule. */
 export function ruleId(prefix: string): string {
   return `lifeboat ${prefix === '' ? 'whole bucket' : prefix}`;
 }
 
-/** Lifeboat's rule, for its prefix alone. It never expires what is current, and archives only what was removed. */
+/**
+ * Returns Lifeboat's rule, for its prefix alone. The rule never expires current objects, and archives only removed
+ * ones.
+ */
 export function ownRule(prefix: string, wish: RuleWish): LifecycleRule {
   const { infrequent, removed, archive, uploads } = wish;
   return {
     ID: ruleId(prefix),
     Status: 'Enabled',
     Filter: { Prefix: prefix },
-    // What is left of an object when its last version is gone.
+    // The last marker remains after the last version of an object is gone.
     Expiration: { ExpiredObjectDeleteMarker: true },
     ...(infrequent === undefined ? {} : { Transitions: [{ Days: infrequent, StorageClass: 'STANDARD_IA' }] }),
     ...(archive === undefined
@@ -40,18 +43,21 @@ export function ownRule(prefix: string, wish: RuleWish): LifecycleRule {
   };
 }
 
-/** The rules of a bucket with Lifeboat's own among them: in the place of its former self, or last. All others stay as they are. */
+/**
+ * Returns the rules of a bucket with Lifeboat's own: it replaces its earlier version, or comes last. All others stay
+ * unchanged.
+ */
 export function mergeRules(existing: readonly LifecycleRule[], own: LifecycleRule): LifecycleRule[] {
   const at = existing.findIndex(({ ID }) => ID === own.ID);
   return at === -1 ? [...existing, own] : existing.map((rule, i) => (i === at ? own : rule));
 }
 
-/** Whether a rule that the server gave back says the same as one that was made here: servers add and order as they like. */
+/** Returns true if two rules mean the same. Servers add and reorder fields. */
 export function sameRule(a: LifecycleRule, b: LifecycleRule): boolean {
   return describeRule(a) === describeRule(b) && a.Status === b.Status && prefixOf(a) === prefixOf(b);
 }
 
-/** A rule in words: `to STANDARD_IA after 30 days, removed versions go after 30 days`. */
+/** Describes a rule: `to STANDARD_IA after 30 days, removed versions expire after 30 days`. */
 export function describeRule(rule: LifecycleRule): string {
   const days = (count: number | undefined) => `${count} ${count === 1 ? 'day' : 'days'}`;
   const parts: string[] = [];
@@ -60,29 +66,29 @@ export function describeRule(rule: LifecycleRule): string {
   }
   const { Days, Date: date, ExpiredObjectDeleteMarker } = rule.Expiration ?? {};
   if (Days !== undefined || date !== undefined) {
-    parts.push(`objects go ${date ? `on ${isoDate(date)}` : `after ${days(Days)}`}`);
+    parts.push(`objects expire ${date ? `on ${isoDate(date)}` : `after ${days(Days)}`}`);
   }
   for (const { NoncurrentDays, StorageClass } of rule.NoncurrentVersionTransitions ?? []) {
     parts.push(`removed versions to ${StorageClass} after ${days(NoncurrentDays)}`);
   }
   const noncurrent = rule.NoncurrentVersionExpiration?.NoncurrentDays;
-  if (noncurrent !== undefined) parts.push(`removed versions go after ${days(noncurrent)}`);
+  if (noncurrent !== undefined) parts.push(`removed versions expire after ${days(noncurrent)}`);
   const uploads = rule.AbortIncompleteMultipartUpload?.DaysAfterInitiation;
-  if (uploads !== undefined) parts.push(`unfinished uploads go after ${days(uploads)}`);
-  if (ExpiredObjectDeleteMarker) parts.push('empty delete markers go');
+  if (uploads !== undefined) parts.push(`unfinished uploads expire after ${days(uploads)}`);
+  if (ExpiredObjectDeleteMarker) parts.push('empty delete markers are removed');
   return parts.join(', ') || 'nothing';
 }
 
-/** A rule that takes away, or out of reach, what snapshots need. */
+/** A rule that deletes what snapshots need, or makes it unreadable. */
 export interface RuleProblem {
   rule: string;
-  /** in words: what it does */
+  /** describes the effect of the rule */
   what: string;
 }
 
 /**
- * The rules that would harm what lies below `prefix`: those that expire what is current, and those that archive it. Rules that are
- * switched off, for other prefixes, or for tags (Lifeboat sets none) do nothing here.
+ * Returns the rules that would harm objects below `prefix`: those that expire or archive current objects. Disabled
+ * rules, and rules for other prefixes or for tags (Lifeboat sets none), do no harm.
  */
 export function harmfulRules(rules: readonly LifecycleRule[], prefix: string): RuleProblem[] {
   return rules.flatMap((rule) => {
@@ -104,7 +110,7 @@ function isByTag({ Filter }: LifecycleRule): boolean {
   return Filter?.Tag !== undefined || (Filter?.And?.Tags ?? []).length > 0;
 }
 
-/** Prefixes are compared as the server does: by their characters, not by whole parts. */
+/** Compares prefixes as the server does: character by character, not by whole parts. */
 function overlaps(a: string, b: string): boolean {
   return a.startsWith(b) || b.startsWith(a);
 }

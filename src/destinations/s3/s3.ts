@@ -17,21 +17,21 @@ import { sweepUploads, UploadLog } from './uploads.ts';
 export interface S3Options {
   location: S3Location;
   credentials?: S3Credentials;
-  /** the directory where uploads in parts are recorded, on the agent's own disk; made when it is needed */
+  /** directory on the agent's own disk that records uploads in parts; created when it is needed */
   uploads: string;
-  /** the directory where it is remembered until when objects are locked; default: beside that one */
+  /** directory that records until when objects are locked; default: next to `uploads` */
   locks?: string;
-  /** where the names of proxies are looked up; default: the environment of the process */
+  /** source of the proxy variables; default: the environment of the process */
   env?: NodeJS.ProcessEnv;
   limits?: Partial<S3Limits>;
-  /** when the process is to end: what is under way is ended within seconds */
+  /** aborts when the process shuts down: requests in progress then end within seconds */
   hurry?: AbortSignal | undefined;
 }
 
 /**
- * Keeps objects below a prefix of a bucket, on AWS or any server that speaks its language. Small objects are put whole,
- * others in parts; nothing is visible before it is complete. Every object is looked at after it was stored: its size must be
- * what was sent. What arrives is compared with the MD5 of each request by the server itself.
+ * Stores objects below a prefix of a bucket, on AWS or any S3-compatible server. Sends small objects in one request,
+ * and others in parts. Nothing is visible before it is complete. Checks the size of every object after storing it. The
+ * server itself compares the content of each request with its MD5.
  */
 export function createS3Destination(options: S3Options): LockingDestination {
   const { location, credentials, env = process.env } = options;
@@ -104,7 +104,7 @@ async function store(
 ): Promise<Stored> {
   const begun = whole && (await log.find(key, whole));
   const put = new S3Put(s3, key, begun?.mark ?? randomBytes(12).toString('hex'), signal);
-  // Not every server honours If-None-Match, so there is always a look as well.
+  // Not every server honours If-None-Match, so this always checks as well.
   if (await put.head()) throw alreadyThere(key);
   const hash = createHash('sha256');
   const reader = new PartReader(body, hash);
@@ -138,7 +138,7 @@ async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): As
       });
     for (const { Key = '', Size = 0 } of page.Contents ?? []) {
       const key = Key.slice(s3.prefix.length);
-      // Consoles make objects that stand for folders, and others may have names that are none here.
+      // Consoles create objects that represent folders, and other programs may use keys that are not valid here.
       if (Key.startsWith(s3.prefix + prefix) && isKey(key)) yield { key, size: Size };
     }
     if (!page.IsTruncated || !page.NextContinuationToken) return;

@@ -2,45 +2,45 @@ import type { GetBucketLifecycleConfigurationOutput, LifecycleRule } from '@aws-
 import type { DefaultLock } from './locks.ts';
 import { describeRule, harmfulRules, ownRule, type RuleProblem, type RuleWish, ruleId, sameRule } from './rules.ts';
 
-/** What a bucket should be set to, and what has to be done for it. Decisions without I/O. */
+/** The wanted settings of a bucket, and the steps to reach them. Decisions without I/O. */
 
-/** One thing that a bucket may have: as it is, or why that is not known. */
+/** One setting of a bucket: its value, or why the value is not known. */
 export type Aspect<T> = { value: T } | { unsupported: true } | { denied: true };
 
 export type LeastTransition = NonNullable<GetBucketLifecycleConfigurationOutput['TransitionDefaultMinimumObjectSize']>;
 
-/** A bucket as it is. */
+/** The current settings of a bucket. */
 export interface BucketLook {
   exists: boolean;
   versioning: Aspect<boolean>;
-  /** `enabled`: objects can be locked; `standard`: what is stored is locked by itself */
+  /** `enabled`: objects can be locked; `standard`: new objects are locked automatically */
   lock: Aspect<{ enabled: boolean; standard?: DefaultLock }>;
   publicAccessBlocked: Aspect<boolean>;
   rules: Aspect<LifecycleRule[]>;
-  /** which objects are too small for all rules that move them, as AWS has it */
+  /** AWS only: which objects are too small for all rules that move them */
   leastTransition?: LeastTransition;
-  /** the name of an object that is not Lifeboat's, if there is one */
+  /** the key of an object that is not Lifeboat's, if there is one */
   foreign?: string;
 }
 
-/** What it should be. */
+/** The wanted settings. */
 export interface SetupWish {
   rule: RuleWish;
   /** absent: the lock stays as it is */
   lock?: DefaultLock;
-  /** what counts for the whole bucket is set although others store there too */
+  /** changes settings of the whole bucket even if others use it */
   wholeBucket: boolean;
 }
 
 export type StepName = 'bucket' | 'versioning' | 'lock' | 'public access' | 'lifecycle';
 
-/** One thing to look at, and to set. */
+/** One setting to check, and to change. */
 export interface SetupStep {
   name: StepName;
-  /** in words */
+  /** the current value, in words */
   is: string;
   wanted: string;
-  /** `left`: not touched on purpose; `not here`: the server does not have it */
+  /** `left`: deliberately unchanged; `not here`: the server does not support it */
   state: 'as wanted' | 'to do' | 'done' | 'left' | 'not here' | 'failed';
   why?: string;
 }
@@ -52,7 +52,7 @@ interface Comparison<T> {
   isWanted: (value: T) => boolean;
 }
 
-/** What to set at a bucket, in the order in which it has to be done, and which rules of others would harm backups. */
+/** Returns the settings to change, in the necessary order, and the existing rules that would harm backups. */
 export function planSetup(
   look: BucketLook,
   wish: SetupWish,
@@ -61,15 +61,15 @@ export function planSetup(
   const steps: SetupStep[] = [];
   const compare = <T>(name: StepName, { aspect, wanted, words, isWanted }: Comparison<T>) => {
     if ('unsupported' in aspect) {
-      steps.push({ name, is: 'not known to this server', wanted, state: 'not here' });
+      steps.push({ name, is: 'not supported by this server', wanted, state: 'not here' });
     } else if ('denied' in aspect) {
-      steps.push({ name, is: 'not known', wanted, state: 'failed', why: 'this key may not look at it' });
+      steps.push({ name, is: 'unknown', wanted, state: 'failed', why: 'this key may not read it' });
     } else {
       steps.push({ name, is: words(aspect.value), wanted, state: isWanted(aspect.value) ? 'as wanted' : 'to do' });
     }
   };
   const onOff = (value: boolean) => (value ? 'on' : 'off');
-  if (!look.exists) steps.push({ name: 'bucket', is: 'not there', wanted: 'made', state: 'to do' });
+  if (!look.exists) steps.push({ name: 'bucket', is: 'does not exist', wanted: 'exists', state: 'to do' });
   const isOn = (value: boolean) => value;
   compare('versioning', { aspect: look.versioning, wanted: 'on', words: onOff, isWanted: isOn });
   compare('public access', {
@@ -84,7 +84,7 @@ export function planSetup(
     const wanted = describeLock(lock);
     compare('lock', { aspect: look.lock, wanted, words: lockWords, isWanted: ({ standard }) => same(standard) });
   } else if ('value' in look.lock) {
-    steps.push({ name: 'lock', is: lockWords(look.lock.value), wanted: 'as it is', state: 'left' });
+    steps.push({ name: 'lock', is: lockWords(look.lock.value), wanted: 'unchanged', state: 'left' });
   }
   const own = ownRule(prefix, wish.rule);
   const ours = (rules: readonly LifecycleRule[]) => rules.find(({ ID }) => ID === ruleId(prefix));
@@ -94,8 +94,8 @@ export function planSetup(
     words: (rules) => {
       const others = rules.length - (ours(rules) ? 1 : 0);
       const rule = ours(rules);
-      const more = others > 0 ? `; ${others} of others, which ${others === 1 ? 'stays' : 'stay'}` : '';
-      return `${rule ? describeRule(rule) : 'no rule of Lifeboat’s'}${more}`;
+      const more = others > 0 ? `; ${others} other ${others === 1 ? 'rule stays' : 'rules stay'}` : '';
+      return `${rule ? describeRule(rule) : 'no Lifeboat rule'}${more}`;
     },
     isWanted: (rules) => {
       const rule = ours(rules);
@@ -108,10 +108,10 @@ export function planSetup(
   };
 }
 
-/** Others who store in the bucket did not ask for any of it. */
+/** Leaves settings of the whole bucket unchanged if others store there, because they did not ask for the change. */
 function spareOthers(step: SetupStep, { foreign }: BucketLook, { wholeBucket }: SetupWish): SetupStep {
   if (step.name === 'lifecycle' || step.state !== 'to do' || foreign === undefined || wholeBucket) return step;
-  const why = `it counts for the whole bucket, which holds other things, such as ${foreign}; --whole-bucket sets it all the same`;
+  const why = `it applies to the whole bucket, which contains other objects, such as ${foreign}; --whole-bucket sets it anyway`;
   return { ...step, state: 'left', why };
 }
 
@@ -122,5 +122,5 @@ function describeLock({ mode, days }: DefaultLock): string {
 
 function lockWords({ enabled, standard }: { enabled: boolean; standard?: DefaultLock }): string {
   if (standard) return describeLock(standard);
-  return enabled ? 'possible, not for each object by itself' : 'off';
+  return enabled ? 'possible, but not by default' : 'off';
 }

@@ -7,28 +7,29 @@ import type { Stored } from '../destination.ts';
 import type { S3Connection } from './client.ts';
 import { statusOf } from './retry.ts';
 
-/** An upload in parts that may have been begun. */
+/** An upload in parts that may have begun. */
 interface Recorded {
   file: string;
   key: string;
 }
 
-/** One that can be resumed. */
+/** An upload that can be resumed. */
 export interface Begun extends Recorded {
-  /** what the server calls it */
+  /** the server's id of the upload */
   upload: string;
   /** see {@link S3Put} */
   mark: string;
-  /** what the object will be */
+  /** the final content of the object */
   whole: Stored;
 }
 
-/** How long an upload that was cut off may wait to be resumed, milliseconds: its parts cost money. */
+/** How long an interrupted upload waits to be resumed, milliseconds: its parts cost money. */
 const RESUMED_WITHIN_MS = 2 * 24 * 60 * 60_000;
 
 /**
- * The uploads in parts that Lifeboat has begun and not ended, a file each in a directory of its own; helpers write there too.
- * S3 tells nobody who began an upload, but keys hold random ids: an upload to a key that stands here is Lifeboat's own.
+ * Records the unfinished uploads in parts that Lifeboat has begun, one file each in a directory of their own. Helpers
+ * write there too. S3 does not say who began an upload, but keys contain random ids, so an upload to a recorded key is
+ * Lifeboat's own.
  */
 export class UploadLog {
   private readonly directory: string;
@@ -38,7 +39,7 @@ export class UploadLog {
   }
 
   /**
-   * Records that an upload to `key` is about to begin; it is on the disk when this returns.
+   * Records that an upload to `key` is about to begin. The record is on disk when this returns.
    *
    * @throws SPOOL_FULL
    */
@@ -46,7 +47,7 @@ export class UploadLog {
     return { file: this.write(key), key };
   }
 
-  /** Records how an upload that has begun can be resumed. Throws as {@link record}. */
+  /** Records how to resume an upload that has begun. @throws as {@link record} */
   async note(record: Recorded, begun: Omit<Begun, 'file'>): Promise<Begun> {
     const { key, upload, mark, whole } = begun;
     const noted = { key, upload, mark, whole: { size: whole.size, sha256: whole.sha256 } };
@@ -55,13 +56,15 @@ export class UploadLog {
     return { file, ...noted };
   }
 
-  /** An upload of these bytes that was cut off. */
+  /** Returns an interrupted upload of the same bytes. */
   async find(key: string, { size, sha256 }: Stored): Promise<Begun | undefined> {
     const all = (await this.recorded()).filter((one): one is Begun => 'whole' in one && one.key === key);
     return all.find(({ whole }) => whole.size === size && whole.sha256 === sha256);
   }
 
-  /** What is to be given up: all but what may still be resumed. `key` is empty for one that a crash cut off. */
+  /**
+   * Returns the uploads to abort: all except those that may be resumed. `key` is empty if a crash truncated the record.
+   */
   async left(): Promise<Recorded[]> {
     const all = await this.recorded();
     const before = Date.now() - RESUMED_WITHIN_MS;
@@ -85,7 +88,7 @@ export class UploadLog {
     for (const name of names) {
       const file = join(this.directory, name);
       const text = await readFile(file, 'utf8').catch(() => '');
-      // One that a crash cut off announced an upload that was not begun.
+      // A crash truncated the record, so the upload it announces never began.
       const value = text.endsWith('\n') ? (JSON.parse(text) as string | Omit<Begun, 'file'>) : '';
       all.push(typeof value === 'string' ? { file, key: value } : { file, ...value });
     }
@@ -106,7 +109,7 @@ export class UploadLog {
     } catch (cause) {
       if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
       rmSync(file, { force: true });
-      throw new LifeboatError('SPOOL_FULL', 'the spool has no space left to record an upload', {
+      throw new LifeboatError('SPOOL_FULL', 'the spool has no space left for the record of an upload', {
         cause,
         hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
       });
@@ -115,7 +118,7 @@ export class UploadLog {
   }
 }
 
-/** When a file was written, milliseconds since 1970; 0 when it is gone. */
+/** Returns when a file was last written, in milliseconds since 1970; 0 if it is gone. */
 async function writtenAt(file: string): Promise<number> {
   return stat(file).then(
     ({ mtimeMs }) => mtimeMs,
@@ -123,12 +126,12 @@ async function writtenAt(file: string): Promise<number> {
   );
 }
 
-/** Parts that were on their way when an upload is given up can come to life after it: it is looked for again. */
+/** A part in transit while its upload is aborted can revive the upload, so the sweep checks again. */
 const ROUNDS = 3;
 
 /**
- * Gives up uploads that were begun below `prefix` and recorded, that nobody is at work on any more, and that are not to be resumed.
- * Others, whoever began them, stay. Returns how many.
+ * Aborts recorded uploads below `prefix` that nobody is working on and that will not be resumed. Leaves all other
+ * uploads alone. Returns the number of aborted uploads.
  */
 export async function sweepUploads(
   s3: S3Connection,
@@ -144,7 +147,7 @@ export async function sweepUploads(
   return swept;
 }
 
-/** Gives up all uploads below `prefix` (any beginning of keys) whose key is `own`. Returns how many. */
+/** Aborts all uploads below `prefix` (any beginning of keys) whose key is `own`. Returns their number. */
 export async function abandonUploads(
   s3: S3Connection,
   prefix: string,
@@ -175,7 +178,7 @@ async function abandon(s3: S3Connection, key: string, id: string, signal?: Abort
   }
 }
 
-/** Uploads in parts that are neither complete nor given up. */
+/** Lists uploads in parts that are neither complete nor aborted. */
 async function* uploadsBelow(
   s3: S3Connection,
   prefix: string,

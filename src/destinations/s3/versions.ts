@@ -1,41 +1,42 @@
 import type { S3Connection } from './client.ts';
 
-/** One of the versions of an object that a bucket with versioning keeps, or the marker that it was deleted. */
+/** A version of an object in a bucket with versioning, or a delete marker. */
 export interface Version {
   key: string;
   id: string;
   /** milliseconds since 1970 */
   at: number;
-  /** the one that is read now */
+  /** the current version */
   latest: boolean;
-  /** absent for a marker */
+  /** absent for a delete marker */
   content?: { size: number; etag: string; storageClass: string | undefined };
 }
 
-/** A version that holds something. */
+/** A version that has content. */
 export type Kept = Version & Required<Pick<Version, 'content'>>;
 
 /**
- * What brings an object back to what it was: `unmark`: it was only deleted, and shows again without these markers; `copy`: it was
- * overwritten too; `hide`: there was none then.
+ * The action that returns an object to its earlier state. `unmark`: it was only deleted, so its delete markers are
+ * removed; `copy`: it was also overwritten, so its version is copied; `hide`: it did not exist then, so it is hidden.
  */
-export type Mend =
+export type UndeleteAction =
   | { act: 'none' }
   | { act: 'unmark'; markers: Version[]; was: Kept }
   | { act: 'copy'; was: Kept }
   | { act: 'hide'; latest: Version };
 
-/** More markers than that are left where they are, and the version is copied. */
+/** If there are more markers, they stay, and the version is copied. */
 const MARKERS = 50;
 
 /**
- * What to do about one object.
+ * Plans the action for one object.
  *
  * @param versions all of its versions and markers, in any order
- * @param then the moment to go back to, milliseconds since 1970
+ * @param then the time to return to, milliseconds since 1970
  */
-export function mendOf(versions: readonly Version[], then: number): Mend {
-  // Times may have whole seconds only: of two in one second the one that is read now is the newer, and then what holds something.
+export function planUndelete(versions: readonly Version[], then: number): UndeleteAction {
+  // Times may be in whole seconds. Of two in the same second, the current one is newer, and then the one that has
+  // content.
   const order = (one: Version) => [one.at, one.latest ? 1 : 0, one.content ? 1 : 0];
   const sorted = versions.toSorted((a, b) => {
     const [x, y] = [order(a), order(b)];
@@ -58,7 +59,7 @@ function sameContent(a: Kept['content'], b: Kept['content']): boolean {
   return a.size === b.size && a.etag === b.etag;
 }
 
-/** All versions and markers below the prefix of the connection, one object after the other. */
+/** Lists all versions and markers below the prefix of the connection, grouped by object. */
 export async function* versionsByKey(s3: S3Connection): AsyncGenerator<Version[]> {
   let from: { KeyMarker?: string; VersionIdMarker?: string } = {};
   let groups = new Map<string, Version[]>();
@@ -90,7 +91,7 @@ export async function* versionsByKey(s3: S3Connection): AsyncGenerator<Version[]
       add(Key, { key: Key, id: VersionId, at: LastModified?.getTime() ?? 0, latest: IsLatest === true });
     }
     const more = page.IsTruncated && page.NextKeyMarker !== undefined;
-    // The last one of a page may go on in the next.
+    // The versions of the last key may continue on the next page.
     const open = more ? page.NextKeyMarker : undefined;
     for (const [key, versions] of groups) if (key.startsWith(s3.prefix) && key !== open) yield versions;
     if (!more) return;

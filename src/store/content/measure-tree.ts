@@ -3,7 +3,7 @@ import type { LeftOutData } from '../../plan/model.ts';
 import { type DataDirectory, findDataDirectories } from '../filesystem/data-directory.ts';
 import { displayPath, pathUnder } from '../filesystem/path.ts';
 import { type WalkOptions, walk } from '../filesystem/walk.ts';
-import { isSqliteAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
+import { isSqliteAt, isWithoutItsLogAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
 
 /** What a tree holds. `whole` is false when counting was cut short: then the numbers are lower bounds. */
 export interface MeasuredTree {
@@ -15,6 +15,8 @@ export interface MeasuredTree {
   databases: number;
   /** the paths of the first of them, for people */
   examples: string[];
+  /** the paths of the first databases that are mounted without their logs, for people */
+  withoutLog: string[];
   /** the file system belongs to another machine, whose programs hold locks that are not seen here */
   remote: boolean;
   /** directories that hold the data of a database server; also those that are left out */
@@ -34,7 +36,7 @@ export async function measureTree(
 ): Promise<MeasuredTree> {
   const dataDirectories: DataDirectory[] = [];
   const measured: MeasuredTree = {
-    ...{ files: 0, bytes: 0, whole: true, databases: 0, examples: [], remote: false },
+    ...{ files: 0, bytes: 0, whole: true, databases: 0, examples: [], withoutLog: [], remote: false },
     dataDirectories,
   };
   const enter = findDataDirectories(dataDirectories, leaveOut);
@@ -48,6 +50,8 @@ export async function measureTree(
       if (mayBeDatabase && isSqliteAt(absolute(path))) {
         measured.databases += 1;
         if (measured.examples.length < EXAMPLES) measured.examples.push(displayPath(path));
+        const isKnown = measured.withoutLog.length >= EXAMPLES;
+        if (!isKnown && isWithoutItsLogAt(absolute(path))) measured.withoutLog.push(displayPath(path));
       }
     }
     if (performance.now() > end) return { ...measured, whole: false };

@@ -76,7 +76,7 @@ export class DatabaseStoring {
     else if (copy.outcome === 'no-room' && copy.quiet && !stored.changed)
       issue('noted', path, 'not checked, since the spool has no room for a copy');
     else if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy', 'space');
-    else issue(copy.damage ? 'damaged' : 'torn', path, copy.why);
+    else issue(copy.damage ? 'damaged' : 'torn', path, copy.why, copy.cause);
     // Tried again by the next run, even when nothing is written by then.
     return { ...stored, changed: false, content: { ...stored.content, sqlite: UNSETTLED } };
   }

@@ -7,11 +7,11 @@ import type { PackRef } from '../packs/pack-stream.ts';
 export interface TreeIssue {
   path: string;
   message: string;
-  /** why, where something else than writers is to blame: `space` in the spool, another `name` of the file */
+  /** why, where something else than writers is to blame: `space` in the spool, another `name` of the file, a `mount` without its log */
   cause?: IssueCause;
 }
 
-export type IssueCause = 'space' | 'name';
+export type IssueCause = 'space' | 'name' | 'mount';
 
 /** What was stored. Counts of files include hard links; bytes count every content once for each file that has it. */
 export interface StoredTree {

@@ -56,19 +56,20 @@ function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[
 
 /**
  * The place in the chain of the manifest that is made next: after the last that can be read, or its tombstone. A number is left out for
- * each newer manifest that cannot be read: it may be mended from a copy, and two must not have the same. Nor is a sequence given that
- * was `claimed` for a manifest before: that one may still be on its way, see lease.ts.
+ * each newer manifest that cannot be read: it may be mended from a copy, and two must not have the same. The new sequence is
+ * also above `taken`, the highest one that another manifest may have: one that is still on its way (see lease.ts), or one that the
+ * destination has lost and a copy has.
  */
 export async function nextPlace(
   repository: Repository,
   { snapshots, damaged }: SnapshotList,
-  claimed = 0,
+  taken = 0,
 ): Promise<Pick<Manifest, 'sequence' | 'previous'>> {
   const from = chainOf(snapshots, []).at(-1)?.id;
   const { usable } = sortOut(snapshots, await readTombstones(repository, from === undefined ? {} : { from }));
   const last = chainOf(snapshots, usable).at(-1);
   const unread = damaged.filter(({ id }) => last === undefined || id > last.id).length;
-  return { sequence: Math.max((last?.sequence ?? 0) + unread, claimed) + 1, previous: last?.hash ?? null };
+  return { sequence: Math.max((last?.sequence ?? 0) + unread, taken) + 1, previous: last?.hash ?? null };
 }
 
 /**

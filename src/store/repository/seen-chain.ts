@@ -21,6 +21,11 @@ export function placeOf({ manifest: { id, sequence }, hash }: Snapshot): Place {
   return { id, sequence, hash };
 }
 
+/** Returns the highest sequence of the places, or 0 if there are none. */
+export function highestSequence(places: readonly Pick<Place, 'sequence'>[]): number {
+  return places.reduce((highest, { sequence }) => Math.max(highest, sequence), 0);
+}
+
 /** Returns why a manifest is refused (CHAIN_BROKEN) that is not the one that the agent has seen under that id. */
 export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: SeenChain): LifeboatError | undefined {
   if (!seen.some((one) => one.id === id && one.hash !== hash)) return undefined;

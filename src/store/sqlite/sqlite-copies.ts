@@ -2,9 +2,19 @@ import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { isMountPoint } from '../filesystem/mount-point.ts';
 import { isAt, READ_FLAGS } from '../filesystem/read-file.ts';
 import { type CopyOutcome, copyDatabase, hasRoom } from './sqlite-copy.ts';
-import { isInParts, isSqlite, lastWritten, obstacleAt, SQLITE_HEADER, stateOf, usesWal } from './sqlite-file.ts';
+import {
+  isInParts,
+  isSqlite,
+  isWithoutItsLog,
+  lastWritten,
+  obstacleAt,
+  SQLITE_HEADER,
+  stateOf,
+  usesWal,
+} from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';
 
 /** How long writers of a database without a log may be kept waiting, milliseconds: less than applications wait for a lock. */
@@ -36,12 +46,15 @@ export type DatabaseCopy =
       damage: string[];
       notes: string[];
     }
-  /** no consistent copy could be made: `damage` where the database itself is the cause */
-  | { outcome: 'torn'; why: string; damage: boolean }
+  /** no consistent copy could be made: `damage` where the database itself is the cause, `mount` where its log is not mounted */
+  | { outcome: 'torn'; why: string; damage: boolean; cause?: 'mount' }
   /** there was no room for a copy; `quiet` when the main file is all there is to it */
   | { outcome: 'no-room'; quiet: boolean }
   /** looks like a database and is none */
   | { outcome: 'plain' };
+
+/** What is known of a live database before its copy is checked. */
+type Live = Pick<Extract<DatabaseCopy, { outcome: 'copied' }>, 'stat' | 'state' | 'usesWal' | 'notes'>;
 
 /**
  * Makes consistent copies of SQLite databases that are in use, each in the spool, one at a time. The live files are only read:
@@ -125,6 +138,7 @@ export class SqliteCopies {
       const header = Buffer.alloc(SQLITE_HEADER);
       await main.read(header, 0, header.length, 0);
       if (!isSqlite(header)) return { outcome: 'plain' };
+      if (isWithoutItsLog(main.fd, header, absolute)) return WITHOUT_ITS_LOG;
       const state = stateOf(live, absolute);
       const mtime = lastWritten(live, absolute);
       await rm(this.directory, { recursive: true, force: true });
@@ -137,7 +151,10 @@ export class SqliteCopies {
       if (held) await this.ask('release', absolute);
       held = false;
       if (copied === 'whole')
-        return await this.settle(to, { stat: { ...live, mtime }, state, usesWal: usesWal(header) });
+        return await this.settle(to, {
+          ...{ stat: { ...live, mtime }, state, usesWal: usesWal(header) },
+          notes: !isInParts(absolute) && isMountPoint(main.fd, absolute) ? [WITHOUT_ITS_JOURNAL] : [],
+        });
       if (copied === 'changed') return copied;
       return { outcome: 'torn', why: copied === 'busy' ? this.refusal : WHY[copied], damage: false };
     } finally {
@@ -147,7 +164,7 @@ export class SqliteCopies {
     }
   }
 
-  private async settle(to: string, live: { stat: FileStat; state: string; usesWal: boolean }): Promise<DatabaseCopy> {
+  private async settle(to: string, live: Live): Promise<DatabaseCopy> {
     const bytes = live.stat.size + (await sizeOf(`${to}-wal`)) + (await sizeOf(`${to}-journal`));
     const limit = Math.min(CHECK_MAX_MS, CHECK_MS + bytes * CHECK_MS_PER_BYTE);
     const settled = await this.process.ask({ kind: 'settle', path: to }, this.patience(limit));
@@ -160,13 +177,22 @@ export class SqliteCopies {
     const { size } = await stat(to);
     const checked = await this.process.ask({ kind: 'check', path: to }, this.patience(limit));
     this.signal?.throwIfAborted();
-    return { outcome: 'copied', file: Buffer.from(to), size, ...live, ...findings(checked) };
+    const { damage, notes } = findings(checked);
+    return { outcome: 'copied', file: Buffer.from(to), size, ...live, damage, notes: [...live.notes, ...notes] };
   }
 
   private patience(limitMs: number) {
     return { limitMs, alive: () => this.heard(0), signal: this.signal };
   }
 }
+
+const WITHOUT_ITS_LOG: DatabaseCopy = {
+  outcome: 'torn',
+  why: 'only this file is mounted, and not its log: what the application wrote last may be missing',
+  damage: false,
+  cause: 'mount',
+};
+const WITHOUT_ITS_JOURNAL = 'only this file is mounted: the journal that a crash leaves would be out of reach';
 
 const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed' | 'busy'>, string> = {
   late: 'it is written to all the time, and reading it whole would keep its writers waiting',

@@ -4,7 +4,7 @@ import { hasErrno } from '../../base/errors.ts';
 import { type DataRanges, findData, lengthOf, pairs } from '../filesystem/data-ranges.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../filesystem/read-file.ts';
-import { companionAt, companionPath, usesWal } from './sqlite-file.ts';
+import { companionAt, companionPath, JOURNAL_MAGIC, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;
 /** Longer than a file's times can lag behind a change to it, milliseconds. */
@@ -14,8 +14,6 @@ const TICKS = 8;
 const WAL_HEADER = 32;
 /** What the spool keeps free, bytes. */
 const MARGIN = 16 * 1024 * 1024;
-/** The end of a journal that names a super-journal: https://www.sqlite.org/fileformat2.html#the_rollback_journal */
-const JOURNAL_MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
 
 /** How one copy is made. */
 export interface CopyOptions {
@@ -176,6 +174,7 @@ async function isHot(path: string): Promise<boolean> {
   return start.length > 0 && start[0] !== 0;
 }
 
+/** True for a journal that names a super-journal. */
 async function endsWithMagic(path: string): Promise<boolean> {
   const file = await open(path, 'r').catch(() => undefined);
   if (!file) return false;

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { isMountPoint } from '../filesystem/mount-point.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { READ_FLAGS } from '../filesystem/read-file.ts';
 
@@ -26,16 +27,37 @@ export function isSqlite(start: Uint8Array): boolean {
 
 /** True for a file that begins like a database; false where there is none, or it cannot be read. */
 export function isSqliteAt(path: Buffer): boolean {
+  return withHeaderAt(path, () => true) ?? false;
+}
+
+/** Does what {@link isWithoutItsLog} does, for a file that is not open and may be no database. */
+export function isWithoutItsLogAt(path: Buffer): boolean {
+  return withHeaderAt(path, (fd, header) => isWithoutItsLog(fd, header, path)) ?? false;
+}
+
+/** Undefined for what is no database, and for what cannot be read. */
+function withHeaderAt<T>(path: Buffer, use: (fd: number, header: Buffer) => T): T | undefined {
   let fd: number | undefined;
   try {
     fd = openSync(path, READ_FLAGS);
     const start = Buffer.alloc(SQLITE_HEADER);
-    return readSync(fd, start, 0, start.length, 0) === start.length && isSqlite(start);
+    const isDatabase = readSync(fd, start, 0, start.length, 0) === start.length && isSqlite(start);
+    return isDatabase ? use(fd, start) : undefined;
   } catch {
-    return false;
+    return undefined;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+/**
+ * Returns whether the log of a database is out of reach: the database uses one, is mounted as a single file, and has no log next
+ * to it here. The application's SQLite then keeps the log in the file system of the application's container.
+ *
+ * @param fd the open database
+ */
+export function isWithoutItsLog(fd: number, header: Uint8Array, absolute: Buffer): boolean {
+  return usesWal(header) && companionAt(absolute, '-wal') === undefined && isMountPoint(fd, absolute);
 }
 
 /** True when the header says that changes go through a write-ahead log. */
@@ -104,10 +126,16 @@ export function isInParts(absolute: Buffer): boolean {
 
 /** The first bytes of a log, of either byte order: https://www.sqlite.org/fileformat2.html#walformat */
 const WAL_MAGIC = [0x377f0682, 0x377f0683];
-/** The first byte of a journal, and of one that its transaction left behind: https://www.sqlite.org/fileformat2.html#the_rollback_journal */
-const JOURNAL_START = [0xd9, 0];
+/** The first bytes of a journal: https://www.sqlite.org/fileformat2.html#the_rollback_journal */
+export const JOURNAL_MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
+/** Zero in a journal that is not synced yet, or that its transaction left behind: the magic, and the number of records. */
+const JOURNAL_ZEROS = 12;
 /** The index of a log grows by so many bytes: https://www.sqlite.org/walformat.html#the_wal_index_file_format */
 const SHM_UNIT = 32_768;
+/** The version in the first bytes of the index of a log, in the byte order of the machine. */
+const SHM_VERSION = 3_007_000;
+/** One of the two copies of the header of an index; zero as long as nobody has filled it. */
+const SHM_HEADER = 48;
 
 /** True for a file that is what SQLite keeps under such a name, by its first bytes: anything else may be somebody's data. */
 export function isCompanion(absolute: Buffer): boolean {
@@ -117,16 +145,27 @@ export function isCompanion(absolute: Buffer): boolean {
     fd = openSync(absolute, READ_FLAGS);
     const { size } = fstatSync(fd);
     if (size === 0) return true;
-    if (name.endsWith('-shm')) return size % SHM_UNIT === 0;
-    const start = Buffer.alloc(4);
-    readSync(fd, start, 0, start.length, 0);
-    return name.endsWith('-wal')
-      ? WAL_MAGIC.includes(start.readUInt32BE())
-      : JOURNAL_START.includes(start[0] as number);
+    const start = Buffer.alloc(SHM_HEADER);
+    const read = start.subarray(0, readSync(fd, start, 0, start.length, 0));
+    if (name.endsWith('-wal')) return WAL_MAGIC.includes(start.readUInt32BE());
+    return name.endsWith('-shm') ? size % SHM_UNIT === 0 && isLogIndex(read) : isJournal(read);
   } catch {
     // Gone, or not readable: the database was copied without it.
     return true;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+function isLogIndex(start: Buffer): boolean {
+  return [start.readUInt32BE(), start.readUInt32LE()].includes(SHM_VERSION) || isZero(start);
+}
+
+function isJournal(start: Buffer): boolean {
+  if (start.length < JOURNAL_ZEROS) return false;
+  return JOURNAL_MAGIC.equals(start.subarray(0, JOURNAL_MAGIC.length)) || isZero(start.subarray(0, JOURNAL_ZEROS));
+}
+
+function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
 }

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
-import { encodeManifest } from '../../../src/store/objects/manifest.ts';
+import { highestCopied } from '../../../src/copy/highest-copied.ts';
+import { isCopyOk } from '../../../src/report/copy-text.ts';
+import type { CopyReport } from '../../../src/report/events.ts';
+import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
 import { openRepository, type Snapshot } from '../../../src/store/repository/repository.ts';
@@ -348,4 +351,62 @@ describe('the retention of a copy', () => {
     await bench.run({}, { pruning: true });
     expect(await bench.ids()).toHaveLength(1);
   });
+});
+
+describe('a copy that has snapshots which the destination lost', () => {
+  const lose = async ({ manifest }: Snapshot) => {
+    const { destination } = await bench.main();
+    await destination.delete(manifestKey('shop', manifest.id));
+  };
+
+  test('is not pruned, and the problem names the way back, until somebody accepts the loss', async () => {
+    const all = [await bench.night(), await bench.night(), await bench.night()] as const;
+    await bench.run();
+    await lose(all[1]);
+    bench.copyKeep = 'last 1';
+    const [report] = await bench.run({}, { pruning: true });
+    expect(report).toMatchObject({ status: 'ok', problems: [{ severity: 'error', code: 'CHAIN_BROKEN' }] });
+    expect(report).not.toHaveProperty('pruned');
+    expect(report?.problems?.[0]).toMatchObject({
+      message: expect.stringContaining(all[1].manifest.id),
+      hint: expect.stringContaining('lifeboat copy --from copy'),
+    });
+    expect(isCopyOk(report as CopyReport)).toBe(false);
+    await bench.state.saveAbandoned('shop', 2);
+    const [after] = await bench.run({}, { pruning: true });
+    expect(after).toMatchObject({ status: 'ok', pruned: { snapshots: 2 } });
+    expect(after).not.toHaveProperty('problems');
+  });
+
+  test('has a branch of its own: the problem counts the others, and names the newest', async () => {
+    const [, , third] = [await bench.night(), await bench.night(), await bench.night()];
+    await bench.run();
+    for (const { manifest } of (await (await bench.copy()).snapshots()).snapshots.slice(0, 2)) {
+      await lose({ manifest } as Snapshot);
+    }
+    const [report] = await bench.run();
+    expect(report?.problems?.[0]?.message).toContain(`it has ${third?.manifest.id} and 1 other snapshot`);
+    expect(await highestCopied([bench.place()], await bench.main(), bench.signal)).toBe(3);
+  });
+
+  test('what retention removed, or what cannot be read now, is not lost', async () => {
+    const ids = await bench.nights(3);
+    await bench.run();
+    bench.keep = 'last 1';
+    await bench.pruneMain();
+    bench.copyKeep = '30d';
+    bench.write('main', manifestKey('shop', ids[2] ?? ''), 'no');
+    expect((await bench.run())[0]).not.toHaveProperty('problems');
+  });
+});
+
+test('copies that do not answer, or are empty, have no highest sequence', async () => {
+  await bench.nights(2);
+  const away = { open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')) };
+  const hangs = { open: () => new Promise<never>(() => undefined) };
+  const signal = AbortSignal.timeout(200);
+  const copies = [away, hangs, bench.place('other')];
+  expect(await highestCopied(copies, await bench.main(), signal)).toBe(0);
+  await bench.run();
+  expect(await highestCopied([away, bench.place()], await bench.main(), bench.signal)).toBe(2);
 });

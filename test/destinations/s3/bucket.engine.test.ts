@@ -17,9 +17,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type SetupRequest, setUpBucket, undelete } from '../../../src/app/bucket.ts';
 import type { LockingDestination } from '../../../src/destinations/destination.ts';
 import { S3Bucket } from '../../../src/destinations/s3/bucket.ts';
-import { mend } from '../../../src/destinations/s3/mend.ts';
 import { agentPolicy, type PolicyWish } from '../../../src/destinations/s3/policy.ts';
 import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
+import { undeleteObjects } from '../../../src/destinations/s3/undelete.ts';
 import { destinationContract, keys, read } from '../../contract/destination.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../../harness/s3-server.ts';
 
@@ -99,7 +99,7 @@ describe('setting up', () => {
     const { steps } = await setUpBucket(bucketAt(name), { ...lock, yes: true });
     expect(steps.find(({ name: step }) => step === 'lock')).toMatchObject({
       state: 'not here',
-      why: 'this server locks only in buckets made for it',
+      why: 'this server only locks buckets that were created with a lock',
     });
     expect(await states(name, {})).toMatchObject({ versioning: 'as wanted', lock: 'left' });
   });
@@ -113,7 +113,7 @@ describe('setting up', () => {
     const LifecycleConfiguration = { Rules: theirs };
     await server.client.send(new PutBucketLifecycleConfigurationCommand({ Bucket, LifecycleConfiguration }));
     const { problems } = await setUpBucket(bucketAt(Bucket), { yes: true });
-    expect(problems).toEqual([{ rule: 'sweep', what: 'objects go after 400 days' }]);
+    expect(problems).toEqual([{ rule: 'sweep', what: 'objects expire after 400 days' }]);
     expect(await bucketAt(Bucket).harmfulRules()).toEqual(problems);
     const { Rules = [] } = await server.client.send(new GetBucketLifecycleConfigurationCommand({ Bucket }));
     const others = Rules.filter(({ ID }) => ID !== 'lifeboat shop/');
@@ -302,7 +302,7 @@ describe('a repository that somebody deleted and overwrote', () => {
     await destination.delete(key);
     await put(destination, key, 'pay me');
     const options = { at: before.getTime(), dryRun: false, signal, wholeCopy: 5 * MIB };
-    expect(await mend(bucketAt(bucket).s3, options)).toMatchObject({ copied: 1, failed: [] });
+    expect(await undeleteObjects(bucketAt(bucket).s3, options)).toMatchObject({ copied: 1, failed: [] });
     expect((await read(destination, key)).equals(contents.get(key) ?? Buffer.alloc(0))).toBe(true);
     expect(await server.uploads(bucket)).toEqual([]);
   });

@@ -10,7 +10,7 @@ const codeOf = (error: Error, act: S3Act) => explainS3(error, act, 's3://acme/sh
 
 test('an object in an archive is told as that, when it is read and when it is copied back', () => {
   expect(codeOf(answer('InvalidObjectState', 403), 'get')).toBe('OBJECT_ARCHIVED');
-  expect(codeOf(answer('ObjectNotInActiveTierError', 403), 'mend')).toBe('OBJECT_ARCHIVED');
+  expect(codeOf(answer('ObjectNotInActiveTierError', 403), 'undelete')).toBe('OBJECT_ARCHIVED');
 });
 
 test('a delete that is refused is no failure of the destination, whichever way the server says it', () => {

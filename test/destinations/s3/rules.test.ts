@@ -4,7 +4,7 @@ import { wishOf } from '../../../src/app/bucket.ts';
 import { agentPolicy } from '../../../src/destinations/s3/policy.ts';
 import { describeRule, harmfulRules, mergeRules, ownRule, sameRule } from '../../../src/destinations/s3/rules.ts';
 import { type BucketLook, planSetup } from '../../../src/destinations/s3/setup.ts';
-import { mendOf, type Version } from '../../../src/destinations/s3/versions.ts';
+import { planUndelete, type Version } from '../../../src/destinations/s3/versions.ts';
 
 const WISH = { infrequent: 30, removed: 60, archive: { days: 10, storageClass: 'GLACIER' as const }, uploads: 7 };
 const rule = (over: Partial<LifecycleRule>): LifecycleRule => ({ ID: 'other', Status: 'Enabled', ...over });
@@ -50,12 +50,12 @@ describe('rules of others', () => {
   test('that expire or archive what is current are told, wherever they reach the prefix', () => {
     const expire = { Expiration: { Days: 90 } };
     for (const prefix of ['', 's', 'shop', 'shop/', 'shop/web/packs/']) {
-      expect(harm(rule({ ...expire, Filter: { Prefix: prefix } })), prefix).toEqual(['objects go after 90 days']);
+      expect(harm(rule({ ...expire, Filter: { Prefix: prefix } })), prefix).toEqual(['objects expire after 90 days']);
       expect(harm(rule({ ...expire, Prefix: prefix })), prefix).toHaveLength(1);
     }
     expect(harm(rule(expire))).toHaveLength(1);
     expect(harm(rule({ ...expire, Filter: { And: { Prefix: 'shop/', ObjectSizeGreaterThan: 5 } } }))).toHaveLength(1);
-    expect(harm(rule({ Expiration: { Date: new Date('2027-01-01') } }))).toEqual(['objects go on 2027-01-01']);
+    expect(harm(rule({ Expiration: { Date: new Date('2027-01-01') } }))).toEqual(['objects expire on 2027-01-01']);
     const moves = [
       { Days: 30, StorageClass: 'STANDARD_IA' as const },
       { Days: 90, StorageClass: 'DEEP_ARCHIVE' as const },
@@ -115,7 +115,7 @@ describe('setting a bucket up', () => {
   test('refuses what does not go together', () => {
     expect(wishOf({ lock: 90 }).rule).toEqual({ removed: 90, uploads: 7 });
     expect(describeRule(ownRule('', wishOf({ archiveRemovedAfter: 5, deepArchive: true }).rule))).toContain(
-      'removed versions to DEEP_ARCHIVE after 5 days, removed versions go after 30 days',
+      'removed versions to DEEP_ARCHIVE after 5 days, removed versions expire after 30 days',
     );
     for (const wrong of [
       { infrequentAfter: 29 },
@@ -175,7 +175,7 @@ describe('what brings an object back', () => {
   });
   const marker = (time: number, latest = false): Version => ({ key: 'shop/x', id: String(++ids), at: time, latest });
   const now = { latest: true };
-  const acts = (...versions: Version[]) => mendOf(versions.toReversed(), 100).act;
+  const acts = (...versions: Version[]) => planUndelete(versions.toReversed(), 100).act;
 
   test('nothing, where it is what it was', () => {
     expect(acts(at(50, now))).toBe('none');
@@ -189,12 +189,12 @@ describe('what brings an object back', () => {
   test('taking the markers away, where it was only deleted', () => {
     const markers = [marker(300, true), marker(200)];
     const was = at(50);
-    expect(mendOf([was, ...markers], 100)).toEqual({ act: 'unmark', markers, was });
+    expect(planUndelete([was, ...markers], 100)).toEqual({ act: 'unmark', markers, was });
   });
 
   test('a copy, where it was overwritten', () => {
     const was = at(50);
-    expect(mendOf([at(150, now), was, at(40)], 100)).toEqual({ act: 'copy', was });
+    expect(planUndelete([at(150, now), was, at(40)], 100)).toEqual({ act: 'copy', was });
     expect(acts(marker(200, true), at(150), at(50))).toBe('copy');
     expect(acts(...Array.from({ length: 51 }, (_, i) => marker(200 + i, i === 50)), at(50))).toBe('copy');
   });

@@ -121,7 +121,7 @@ test('watching asks for a listing after each connection and each change, and say
   await vi.waitFor(() => expect(listings).toBe(2), LONG_WAIT);
   stub.routes.set('GET /events', (c) => c.json({ message: 'starting' }, 500));
   connections.at(-1)?.socket.destroy();
-  await vi.waitFor(() => expect(happened).toEqual(['the Docker engine is away; trying again']), LONG_WAIT);
+  await vi.waitFor(() => expect(happened).toEqual(['the Docker engine cannot be reached; trying again']), LONG_WAIT);
   // Twenty events, one listing.
   expect(listings).toBe(2);
   stub.routes.set('GET /events', connect);

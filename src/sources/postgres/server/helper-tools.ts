@@ -87,7 +87,7 @@ export class HelperTools implements Tools {
         env: toolEnvironment(connector.start.options),
         limit: OUTPUT_LIMIT,
         heartbeat: HEARTBEAT_S,
-        tellable: withoutContent,
+        redact: withoutContent,
         signal: watched,
       }),
     );

@@ -1,10 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -18,13 +20,16 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { withCompanions } from '../../../../src/restore/paths.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
+import { measureTree } from '../../../../src/store/content/measure-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { buildBeside } from '../../../../src/store/exchange/build-beside.ts';
 import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import * as mountPoint from '../../../../src/store/filesystem/mount-point.ts';
 import { SqliteCopies } from '../../../../src/store/sqlite/sqlite-copies.ts';
 import * as sqliteCopy from '../../../../src/store/sqlite/sqlite-copy.ts';
+import { isCompanion } from '../../../../src/store/sqlite/sqlite-file.ts';
 import { SqliteProcess } from '../../../../src/store/sqlite/sqlite-process.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
@@ -238,6 +243,73 @@ test('what only has the name of a log is stored', async () => {
   expect(again.files).toBe(5);
   const { target } = await bench.extract(again);
   for (const [name, text] of Object.entries(others)) expect(readFileSync(join(target, name), 'utf8')).toBe(text);
+});
+
+test('what only begins a little like a companion is stored as well', async () => {
+  make('photos', 'delete', 5);
+  make('n', 'wal', 5);
+  const random = Buffer.alloc(65_536, 'precious');
+  const others = { 'photos-shm': random, 'photos-journal': '\0precious data', 'n-journal': '\xd9\xd5precious' };
+  for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
+  const { target } = await bench.extract(await bench.storeSettled(storing()));
+  for (const [name, text] of Object.entries(others)) {
+    expect(readFileSync(join(target, name)).equals(Buffer.from(text)), name).toBe(true);
+  }
+});
+
+test('journals and indexes of logs that SQLite made are known, those that it has not filled or has emptied too', () => {
+  const known = (name: string, content: Buffer) => {
+    const file = join(bench.tree, name);
+    writeFileSync(file, content);
+    return isCompanion(Buffer.from(file));
+  };
+  const magic = Buffer.from('d9d505f920a163d7', 'hex');
+  expect(known('a-journal', Buffer.concat([magic, Buffer.alloc(504, 7)]))).toBe(true);
+  expect(known('b-journal', Buffer.concat([Buffer.alloc(12), Buffer.alloc(500, 7)]))).toBe(true);
+  expect(known('c-journal', Buffer.alloc(512))).toBe(true);
+  expect(known('d-journal', Buffer.alloc(0))).toBe(true);
+  expect(known('a-shm', Buffer.alloc(32_768))).toBe(true);
+  expect(known('b-shm', Buffer.alloc(32_767))).toBe(false);
+});
+
+describe('a database that is mounted as a single file', () => {
+  const mounted = (name: string) =>
+    vi.spyOn(mountPoint, 'isMountPoint').mockImplementation((_, path) => path.toString().endsWith(`/${name}`));
+
+  test('and has a log that is elsewhere may not restore, also when nothing changes', async () => {
+    make('app.db', 'wal', 5);
+    for (const name of ['app.db-wal', 'app.db-shm']) rmSync(join(bench.tree, name), { force: true });
+    mounted('app.db');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ tornCount: 1, torn: [{ path: 'app.db', cause: 'mount' }] });
+    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    expect(again).toMatchObject({ tornCount: 1, databases: 0 });
+    expect(await measureTree(bench.tree, {})).toMatchObject({ databases: 1, withoutLog: ['app.db'] });
+    vi.restoreAllMocks();
+    expect(await measureTree(bench.tree, {})).toMatchObject({ databases: 1, withoutLog: [] });
+  });
+
+  test('and has no log is whole, and the journal that a crash would leave is mentioned', async () => {
+    make('app.db', 'delete', 5);
+    rmSync(join(bench.tree, 'app.db-journal'), { force: true });
+    mounted('app.db');
+    const stored = await bench.storeSettled(storing());
+    expect(stored).toMatchObject({ tornCount: 0, databases: 1, notedCount: 1, noted: [{ path: 'app.db' }] });
+  });
+
+  test('is found by the ids of mounts', () => {
+    const isMount = (path: string) => {
+      const fd = openSync(path, 'r');
+      try {
+        return mountPoint.isMountPoint(fd, Buffer.from(path));
+      } finally {
+        closeSync(fd);
+      }
+    };
+    expect(isMount(import.meta.filename)).toBe(false);
+    expect(isMount('/proc/version')).toBe(false);
+    expect(isMount('/proc')).toBe(true);
+  });
 });
 
 test('the holes of a database are holes in its copy', async () => {

@@ -2,39 +2,40 @@ import type { StorageClass } from '@aws-sdk/client-s3';
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
 import type { S3Connection } from './client.ts';
 import { statusOf } from './retry.ts';
-import { type Kept, type Mend, mendOf, type Version, versionsByKey } from './versions.ts';
+import { type Kept, planUndelete, type UndeleteAction, type Version, versionsByKey } from './versions.ts';
 
-/** The largest that can be copied in one request, and the parts of larger ones, bytes. */
+/** the largest object that one request can copy, and the part size for larger ones, bytes */
 const COPY_WHOLE = 5 * 1024 ** 3;
 const COPY_PART = 1024 ** 3;
-/** Names of what Lifeboat stores. */
+/** Matches the keys of Lifeboat's objects. */
 const OURS =
   /^(?:lifeboat\.json|[^/]+\/(?:snapshots|packs|tombstones|pins|leases|unreferenced|restores|drills|wal)\/.+)$/;
 const AT_ONCE = 8;
 const COPY_MS = 10 * 60_000;
 
-/** What was done, or would be, about all objects of a repository. */
-export interface Mended {
-  /** as they were */
+/** The number of objects of a repository per action, whether done or planned. */
+export interface UndeleteResult {
+  /** unchanged */
   same: number;
-  /** deleted since, and shown again */
+  /** deleted since, and restored */
   undeleted: number;
   /** overwritten since, and copied back */
   copied: number;
-  /** stored since, and hidden: what they hold stays as a version */
+  /** stored since, and hidden: the bucket keeps their content as versions */
   hidden: number;
-  /** bytes of what was shown again or copied back */
+  /** bytes of restored and copied objects */
   bytes: number;
   failed: { key: string; error: ErrorInfo }[];
 }
 
 /**
- * Makes all that lies below the prefix what it was at `at` (milliseconds since 1970); with `dryRun` only counts. What is there now is not lost: it stays
- * among the versions. What cannot be brought back is told, and the rest is.
+ * Returns everything below the prefix to its state at `at` (milliseconds since 1970). With `dryRun` only counts. The
+ * present objects stay as versions, so nothing is lost. An object that cannot be restored is reported, and the others
+ * are restored.
  *
- * @throws DEST_UNWRITABLE when versions may not be listed; the signal's reason
+ * @throws DEST_UNWRITABLE if the key may not list versions; the signal's reason
  */
-export async function mend(
+export async function undeleteObjects(
   s3: S3Connection,
   {
     at,
@@ -42,14 +43,14 @@ export async function mend(
     signal,
     wholeCopy = COPY_WHOLE,
   }: { at: number; dryRun: boolean; signal: AbortSignal; wholeCopy?: number },
-): Promise<Mended> {
-  const result: Mended = { same: 0, undeleted: 0, copied: 0, hidden: 0, bytes: 0, failed: [] };
+): Promise<UndeleteResult> {
+  const result: UndeleteResult = { same: 0, undeleted: 0, copied: 0, hidden: 0, bytes: 0, failed: [] };
   const busy = new Set<Promise<void>>();
   const one = async (versions: readonly Version[]) => {
     const key = (versions[0]?.key ?? '').slice(s3.prefix.length);
-    const wanted = mendOf(versions, at);
-    // What others have stored there since is in nobody's way.
-    const todo: Mend = wanted.act === 'hide' && !OURS.test(key) ? { act: 'none' } : wanted;
+    const wanted = planUndelete(versions, at);
+    // Objects that others have stored there since do no harm.
+    const todo: UndeleteAction = wanted.act === 'hide' && !OURS.test(key) ? { act: 'none' } : wanted;
     try {
       const done = dryRun ? todo.act : await apply(s3, todo, wholeCopy, signal);
       if (done === 'none') result.same += versions.some(({ latest, content }) => latest && content) ? 1 : 0;
@@ -57,7 +58,7 @@ export async function mend(
       else result[done === 'copy' ? 'copied' : 'undeleted'] += 1;
       if ('was' in todo) result.bytes += todo.was.content.size;
     } catch (error) {
-      result.failed.push({ key, error: errorInfo(s3.explain(error, 'mend', signal)) });
+      result.failed.push({ key, error: errorInfo(s3.explain(error, 'undelete', signal)) });
     }
   };
   for await (const versions of versionsByKey(s3)) {
@@ -71,7 +72,12 @@ export async function mend(
   return result;
 }
 
-async function apply(s3: S3Connection, todo: Mend, wholeCopy: number, signal: AbortSignal): Promise<Mend['act']> {
+async function apply(
+  s3: S3Connection,
+  todo: UndeleteAction,
+  wholeCopy: number,
+  signal: AbortSignal,
+): Promise<UndeleteAction['act']> {
   const { bucket: Bucket } = s3;
   if (todo.act === 'none') return 'none';
   if (todo.act === 'hide') {
@@ -89,7 +95,7 @@ async function apply(s3: S3Connection, todo: Mend, wholeCopy: number, signal: Ab
   return 'copy';
 }
 
-/** Resolves to false where this key may not remove markers: then the version has to be copied. */
+/** Resolves to false if this key may not delete markers. Then the version must be copied. */
 async function unmark(s3: S3Connection, markers: readonly Version[], signal: AbortSignal): Promise<boolean> {
   for (const { key: Key, id: VersionId } of markers) {
     const request = { Bucket: s3.bucket, Key, VersionId };
@@ -156,7 +162,7 @@ async function copyInParts(s3: S3Connection, version: Kept, partSize: number, si
   }
 }
 
-/** A look at what is read now. */
+/** Checks the object that is current now. */
 async function verify(s3: S3Connection, { key, content }: Kept, signal: AbortSignal): Promise<void> {
   const request = { Bucket: s3.bucket, Key: key };
   const { ContentLength } = await s3.send(
