@@ -30,7 +30,7 @@ test.each<[string, JournalEntry[], string]>([
   ['old', [{ type: 'reported', reached: 'nothing' }], 'the data in place is that from before (RUN_DIED)'],
   ['new', [{ type: 'reported', reached: 'swapped' }], 'the data in place is the restored one, complete (RUN_DIED)'],
   ['unknown', [], 'it is not known yet which data is in place (RUN_DIED)'],
-])('a container that a dead restore holds is shown with its data: %s', async (data, more, text) => {
+])('a container that a crashed restore holds is shown with its data: %s', async (data, more, text) => {
   write('r1', {}, ...more);
   const held = await look();
   expect(held).toEqual([{ container: 'shop-web-1', run: 'r1', verb: 'restore', waitsFor: 'start', data }]);
@@ -68,7 +68,7 @@ test.each<[string, () => object | Promise<object>, JournalEntry[], string[]]>([
     [],
     [],
   ],
-])('what a run holds %s', async (_, start, more, shown) => {
+])('a container that is held by a run %s', async (_, start, more, shown) => {
   write('r1', await start(), ...more);
   const held = await look({ agentId: 'a1', isRunning: async (agent) => agent === 'other' });
   expect(held.map(({ run }) => run)).toEqual(shown);

@@ -302,17 +302,20 @@ test.each([
     true,
     `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the former data back.`,
   ],
-] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
-  deadRestore();
-  reached = how;
-  await recover(deps);
-  expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
-  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
-    format: 1,
-    ...restores[0],
-  });
-  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
-});
+] as const)(
+  'a crashed restore that reached %s is reported as failed, with a record',
+  async (how, canRollBack, hint) => {
+    deadRestore();
+    reached = how;
+    await recover(deps);
+    expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
+    expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
+      format: 1,
+      ...restores[0],
+    });
+    expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+  },
+);
 
 test('a crashed restore of several databases reports the failed ones separately from the current one', async () => {
   reached = 'swapped';

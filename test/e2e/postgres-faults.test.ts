@@ -108,13 +108,13 @@ describe('a Postgres that fails in the middle of a dump', () => {
     expect(await askRestored(stack, good.id, 'small', ASK)).toBe(small);
   }
 
-  it.each([1, 2, 3])('fails cleanly when its helper is killed (%i)', async () => {
+  it.each([1, 2, 3])('fails cleanly if its helper is killed (%i)', async () => {
     const { before, ran } = await strike(somewhere(), async () => ok('docker', ['kill', await helper()]));
     await expectFailedCleanly(stack, before, ran, { code: ['PG_DUMP_FAILED', 'HELPER_FAILED', 'PG_UNREACHABLE'] });
     expect(ran.report.results[0]?.lastGood?.snapshot).toBeDefined();
   });
 
-  it.each([1, 2, 3])('goes on without the database when one process of its pg_dump is killed (%i)', async () => {
+  it.each([1, 2, 3])('continues without the database if one process of its pg_dump is killed (%i)', async () => {
     const kill = `set -- $(grep -lx pg_dump /proc/[0-9]*/comm); [ $# -ge 2 ] || exit 1
       n=$(($(od -An -N2 -tu2 /dev/urandom) % $# )); shift $n; pid=\${1#/proc/}; kill -9 "\${pid%/comm}"`;
     const { before, ran } = await strike(somewhere(), async () =>

@@ -105,7 +105,7 @@ describe('a restore in place that is disturbed', () => {
   it.each([
     ['restarted', ['restart', '--timeout', '2', 'db']],
     ['recreated', ['up', '--detach', '--wait', '--force-recreate', 'db']],
-  ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
+  ])('leaves the database unchanged if its server is %s, and the next restore works', async (_, command) => {
     // Closed until its server ends.
     await shutGate(stack);
     const { ended } = await begin(stack, 'db');

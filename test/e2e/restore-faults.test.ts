@@ -66,7 +66,7 @@ describe('a restore with a fault', () => {
   it.each([
     ['its agent is killed', async () => ok('docker', ['kill', await stack.id('lifeboat')])],
     ['its process is killed', () => stack.exec('lifeboat', ['sh', '-c', signalRestore('KILL')])],
-  ])('leaves nothing under the name when %s, and the next start drops the rest', async (_, kill) => {
+  ])('leaves nothing under the name if %s, and the next start drops the rest', async (_, kill) => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
     const openGate = await shutGate(stack);
     const { ended } = await begin();

@@ -227,7 +227,7 @@ describe('a restore in place that is killed', () => {
     ['its safety snapshot is taken', () => stack.helpers().then((all) => all.length > 1), []],
     ['it loads', activity("datname LIKE 'app\\_\\_restoring%' AND backend_type = 'client backend'"), ['--no-safety']],
     ['the web service is stopped', webStopped, ['--no-safety']],
-  ] as const)('leaves the old database when it is killed while %s', async (_, moment, more) => {
+  ] as const)('leaves the old database if it is killed while %s', async (_, moment, more) => {
     await ok('docker', ['exec', '--detach', containers.db, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', GATE]);
     const atGate = `FROM pg_stat_activity WHERE query = '${GATE}'`;
     await until('the gate is shut', async () => (await sql(`SELECT count(*) ${atGate}`)) === '1');

@@ -211,7 +211,7 @@ describe('restore', () => {
     ['an empty schema', 'CREATE SCHEMA mine'],
     ['a foreign server', 'CREATE FOREIGN DATA WRAPPER w'],
     ['a table in an extension schema', 'CREATE SCHEMA x; CREATE EXTENSION ltree SCHEMA x; CREATE TABLE x.t ()'],
-  ])('takes a database with nothing but %s for data', async (_, sql) => {
+  ])('treats a database with only %s as data', async (_, sql) => {
     await drop('target');
     await stack.psql('CREATE DATABASE target');
     await stack.psql(sql, { database: 'target' });

@@ -276,7 +276,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     ['beside', "datname <> 'app'"],
     ['app', "datname = 'app'"],
   ] as const)(
-    'reads the rows of that table alone, and leaves nothing when its helper is killed while it loads (%s)',
+    'reads only the rows of that table, and leaves nothing if its helper is killed during the load (%s)',
     async (which, database) => {
       await sql('DROP TABLE IF EXISTS slow');
       const whole = await dump();

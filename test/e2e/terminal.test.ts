@@ -38,7 +38,7 @@ describe('a restore at a terminal', () => {
     ['the name of something else', 'db.postgres\r'],
     ['Ctrl+D', '\x04'],
     ['Ctrl+C', '\x03'],
-  ])('changes nothing when the answer is %s', async (_, keys) => {
+  ])('changes nothing if the answer is %s', async (_, keys) => {
     await restore();
     terminal.type(keys);
     expect(await terminal.ended).toBe(2);

@@ -83,7 +83,7 @@ describe('an application that plants symlinks in its volume during a restore', (
     return seen;
   }
 
-  it.each(['helped', 'mounted'])('reaches nothing outside of it (%s)', async (service) => {
+  it.each(['helped', 'mounted'])('reaches nothing outside the volume (%s)', async (service) => {
     const before = await outside();
     expect(before).not.toMatch(/\/(backups|spool)/);
     const data = ['sh', '-c', 'rm -f /data/a/f1; cd /data; find . -type f -exec sha256sum {} + | sort -k 2'];

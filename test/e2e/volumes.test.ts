@@ -147,7 +147,7 @@ describe('volumes of services', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it.each(trees)('$source comes back equal: owners, modes, times, links, names, content', async (tree) => {
+  it.each(trees)('$source is restored unchanged: owners, modes, times, links, names, content', async (tree) => {
     const { source, service, directory } = tree;
     const refused = await stack.lifeboat('restore', 'latest', source);
     expect(refused.code).toBe(2);

@@ -152,7 +152,7 @@ it('restores in place to the labelled server, rolls back, and changes no other',
   expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('0\n');
 });
 
-it.each(['socket', 'tls'])('restores into the server of %s', async (service) => {
+it.each(['socket', 'tls'])('restores to the server of %s', async (service) => {
   const argv = ['restore', 'latest', `${service}.postgres`, '--database', 'postgres', '--to-database', 'again'];
   const restored = await stack.lifeboat(...argv);
   expect(restored.code, restored.stderr).toBe(0);

@@ -99,7 +99,7 @@ describe('the schema zoo', () => {
     );
   });
 
-  it.each(VERSIONS)('comes back in place without any difference on Postgres %i', async (version) => {
+  it.each(VERSIONS)('is restored in place without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     const source = `${service}.postgres`;
     // A setting of the zoo makes every session read-only.
@@ -129,7 +129,7 @@ describe('the schema zoo', () => {
     expect(await differences(originals.get(version) as Shown, await show(service))).toBe('');
   });
 
-  it.each(VERSIONS)('comes back without any difference on Postgres %i', async (version) => {
+  it.each(VERSIONS)('is restored without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     await recreate(service);
     const { code, stdout, stderr } = await stack.lifeboat('restore', 'latest', `${service}.postgres`, '--globals');

@@ -66,7 +66,7 @@ describe('a listener that fails', () => {
     ['rejects', () => Promise.reject(new Error('no'))],
     ['rejects with nothing', () => Promise.reject(undefined)],
   ];
-  test.each(failures)('%s: it is logged, others hear everything, and so does it', async (_name, fail) => {
+  test.each(failures)('%s: the failure is logged, and all listeners still get every event', async (_name, fail) => {
     const bad = recorder('bad', fail);
     const good = recorder('good');
     const { log, warnings } = recordingLog();
@@ -84,7 +84,7 @@ describe('a listener that hangs', () => {
   test.each([
     ['honours its signal', untilAborted],
     ['ignores its signal', forever],
-  ])('and %s: the run goes on after the limit, the others are not held up', async (_name, hang) => {
+  ])('and %s: the run continues after the limit, and other listeners are not delayed', async (_name, hang) => {
     const bad = recorder('bad', (_event, signal) => hang(signal));
     const good = recorder('good');
     const { log, warnings } = recordingLog();

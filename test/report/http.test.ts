@@ -56,7 +56,7 @@ test.each([
   expect(receiver.requests.map((r) => r.body)).toEqual(['hello', 'hello', 'hello']);
 });
 
-test.each([301, 400, 403, 404, 410])('%d is not tried again', async (status) => {
+test.each([301, 400, 403, 404, 410])('status %d is not tried again', async (status) => {
   receiver.behave({ status, body: 'no_service', headers: { location: '/elsewhere' } });
   const error = await failure(send());
   expect(receiver.requests).toHaveLength(1);

@@ -22,13 +22,13 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   ['change', 'ok again', followed(ok, 'failed'), undefined, true],
   ['change', 'failed now', followed(bad, 'ok'), undefined, true],
   ['change', 'partial after failed', followed(bad, 'failed'), told(bad, 0), true],
-  ['change', 'still failing, told before', followed(bad, 'partial'), told(bad, 0), false],
+  ['change', 'still failing, reported before', followed(bad, 'partial'), told(bad, 0), false],
   ['change', 'still failing, another source', followed(bad, 'partial'), told(other, 0), true],
-  ['change', 'still failing, told a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
+  ['change', 'still failing, reported a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
   ['change', 'still failing, after a restart', followed(bad, 'partial'), undefined, true],
   ['failure', 'ok, while another source is not', beside, undefined, true],
-  ['failure', 'ok, while another source is not, told before', beside, told(beside, 0), false],
-  ['change', 'ok, after its other source failed and was told', followed(beside, 'failed'), told(beside, 0), false],
+  ['failure', 'ok, while another source is not, reported before', beside, told(beside, 0), false],
+  ['change', 'ok, after its other source failed and was reported', followed(beside, 'failed'), told(beside, 0), false],
   [
     'change',
     'ok, while another source is not, reported a day ago',
@@ -44,7 +44,7 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
     undefined,
     true,
   ],
-  ['change', 'ok, after the other source is well again', followed(ok, 'partial'), told(beside, 0), true],
+  ['change', 'ok, after the other source has recovered', followed(ok, 'partial'), told(beside, 0), true],
 ])('%s: %s', (mode, _name, report, memory, expected) => {
   expect(shouldReport(mode, report, memory, 1)).toBe(expected);
 });

@@ -85,7 +85,7 @@ test('the search finds leaks', () => {
   for (const form of Object.values(FORMS)) expect(leaks(form)).not.toEqual([]);
 });
 
-test.each(Object.entries(FORMS))('a secret, %s, leaves in no ping, message or progress line', async (_name, form) => {
+test.each(Object.entries(FORMS))('no ping, message or progress line contains a secret, %s', async (_name, form) => {
   receiver.requests.length = 0;
   receiver.behave({});
   const shown: string[] = [];
@@ -110,7 +110,7 @@ describe('broken notifiers', () => {
     ['refusing', { status: 429, headers: { 'Retry-After': '3600' } }, 15_000],
     ['failing, and repeating the request', { status: 500, body: CANARY }, 15_000],
   ])(
-    '%s: the run goes on, the log names host and reason, and neither URL nor secret',
+    '%s: the run continues, and the log names the host and the reason, but neither URL nor secret',
     async (_name, behaviour, limitMs) => {
       receiver.behave(behaviour);
       const { log, tail } = withTail(silentLog);

@@ -76,7 +76,7 @@ describe('the report of the last try', () => {
     ['a hook failed', { problems: [hook] }, [], 'partial'],
     ['a label was wrong, and is corrected', { problems: [label] }, [label], 'ok'],
     ['a copy was behind, and no later try had to copy', { copies: [behind] }, [], 'partial'],
-  ])('when in the first one %s', (_, over, planned, status) => {
+  ])('if in the first try %s', (_, over, planned, status) => {
     expect(whole(first(over), retry(), planned).status).toBe(status);
   });
 
@@ -119,7 +119,7 @@ describe('the report of the last try', () => {
       expect(names(withEarlier({ ...failed(t3), sources: [] }, earlier, { results: now }))).toEqual(both);
     });
 
-    test.each(['a try that died', 'a run by hand'])('that the last try was to replace, and that %s met too', () => {
+    test.each(['a try that died', 'a run by hand'])('that the last try had to replace, and that %s had too', () => {
       const results = { ...now, 'db.postgres': { run: 'other', status: 'failed' as const } };
       expect(names(withEarlier(failed(t3), earlier, { results }))).toEqual(both);
     });

@@ -287,17 +287,20 @@ describe('a hold', () => {
     expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
   });
 
-  test.each([[[]], [['c2', 'c3']]])('one that is gone, with %j in its place, is not tried again', async (others) => {
-    fake.containers.clear();
-    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
-    const entries: JournalEntry[] = [
-      { type: 'hook', container, post: ['thaw'] },
-      { type: 'stop', container },
-    ];
-    const { failures, again } = await releaseHolds(entries, deps);
-    expect({ failures: failures.length, again }).toEqual({ failures: 1, again: false });
-    expect(fake.done).toEqual(['record started', 'record hook-done']);
-  });
+  test.each([[[]], [['c2', 'c3']]])(
+    'a container that is gone, with %j in its place, is not tried again',
+    async (others) => {
+      fake.containers.clear();
+      for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
+      const entries: JournalEntry[] = [
+        { type: 'hook', container, post: ['thaw'] },
+        { type: 'stop', container },
+      ];
+      const { failures, again } = await releaseHolds(entries, deps);
+      expect({ failures: failures.length, again }).toEqual({ failures: 1, again: false });
+      expect(fake.done).toEqual(['record started', 'record hook-done']);
+    },
+  );
 
   test('a container that cannot be released does not block the next one', async () => {
     const second = { ...container, id: 'c2' };
@@ -337,7 +340,7 @@ describe('a decision of a user about a container while it was held', () => {
   test.each([
     ['started', true],
     ['started and stopped again', false],
-  ])('stands: it was %s', async (_, running) => {
+  ])('is respected: it was %s', async (_, running) => {
     await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: TUESDAY, running }));
     expect(starts()).toEqual([]);
     expect(openHolds(journal)).toEqual([]);
@@ -347,7 +350,7 @@ describe('a decision of a user about a container while it was held', () => {
   test.each([
     [true, 'was started while'],
     [false, 'is stopped now'],
-  ])('is told to a backup that needed it stopped (it runs: %s)', async (running, message) => {
+  ])('is reported to a backup that needed it stopped (it runs: %s)', async (running, message) => {
     const start = async (_: string[], started: FindStarted) => {
       const before = await started(['c1']);
       Object.assign(asked(), { startedAt: TUESDAY, running });
@@ -388,7 +391,7 @@ describe('a decision of a user about a container while it was held', () => {
     ['ends on the stop signal', undefined, []],
     ['is killed after its stop timeout', undefined, ['9']],
     ['has five minutes to end', 300, []],
-  ])('a stop from before its last start does not count: one that %s is held twice', async (_, stopTimeout, then) => {
+  ])('a stop before its last start does not count: a container that %s is held twice', async (_, stopTimeout, then) => {
     vi.useFakeTimers({ toFake: ['Date'] });
     try {
       if (stopTimeout) asked().stopTimeout = stopTimeout;
@@ -535,7 +538,7 @@ describe('the stop of a container', () => {
     [137, ['shop-web-1 did not stop within 10 s and was killed, so its files may not be consistent']],
     [143, []],
     [0, []],
-  ])('status %i comes to the warnings %j', async (exitCode, expected) => {
+  ])('status %i causes the warnings %j', async (exitCode, expected) => {
     fake.containers.get('c1')!.exitCode = exitCode;
     const told = await withHold({ container, stop: [container] }, deps, signal, async (warnings) => warnings);
     expect(told).toEqual(expected.map((start) => expect.stringContaining(start)));

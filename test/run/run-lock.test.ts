@@ -81,7 +81,7 @@ test.each([
   ['has ended', 'a2', () => running.set('a2', false)],
   ['is gone', 'a2', () => running.delete('a2')],
   ['was another process of this agent', 'a1', () => undefined],
-])('the marker of an agent that %s is in nobody’s way', async (_what, agent, happen) => {
+])('the marker of an agent that %s does not block others', async (_what, agent, happen) => {
   put(agent, 'lock', MARKER);
   happen();
   const lock = await take('a1');
@@ -105,7 +105,7 @@ test('one of two agents that begin at the same time is refused', async () => {
   await expect(take('a1')).rejects.toMatchObject({ code: 'LOCKED' });
 });
 
-test.each([403, 500])('an engine that refuses a marker with %i costs the marker, not the run', async (status) => {
+test.each([403, 500])('a run continues without a marker if the engine refuses it with %i', async (status) => {
   refusal = status;
   const lock = await take('a1');
   await expect(take('a1')).rejects.toMatchObject({ code: 'LOCKED' });

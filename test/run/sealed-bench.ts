@@ -39,7 +39,7 @@ export class SealedBench {
   constructor() {
     this.bench = createBench();
     writeFileSync(path.join(this.tree, 'small'), 'canary content '.repeat(5000));
-    writeFileSync(path.join(this.tree, 'beside small'), randomBytes(900_000));
+    writeFileSync(path.join(this.tree, 'next to small'), randomBytes(900_000));
     writeFileSync(path.join(this.tree, 'large'), Buffer.alloc(2_000_000, 'canary'));
   }
 

@@ -86,7 +86,7 @@ test('with only public keys, runs continue where the last one ended, repack and 
   expect(await check(repository, options(0))).toMatchObject({ damaged: [], manifests: [], usable: true });
 
   // From here on, most of the pack that holds `small` is unused.
-  for (const name of ['beside small', 'large']) rmSync(path.join(sealed.tree, name));
+  for (const name of ['next to small', 'large']) rmSync(path.join(sealed.tree, name));
   expect((await sealed.run(both)).entry.newFiles).toBe(0);
   const renewed = (await sealed.run(both)).entry;
   expect(renewed).toMatchObject({ newFiles: 1, warnings: [] });

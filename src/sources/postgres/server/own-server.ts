@@ -21,10 +21,7 @@ export interface ReachedServer {
   dataDirectory?: string;
 }
 
-/**
- * The longest time between the start of the process and the start time that it reports, seconds. In between, the server
- * loads libraries and resolves names.
- */
+/** The longest time, in seconds, from the start of the process until it takes the start time that it reports. */
 const START_LIMIT_S = 600;
 /** By how many seconds the clock may be set back in between. */
 const CLOCK_STEP_S = 5;
@@ -111,10 +108,7 @@ export class ServerProof {
     throw await this.#wrongServer(again, why, signal);
   }
 
-  /**
-   * Returns true if the container has no current record with which its own server on the loopback address would have to
-   * agree.
-   */
+  /** Returns true if the container has no current record that contradicts a server on its own loopback address. */
   async #needsNoRecord(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
     const { postmaster, systemIdentifier } = again;
     if (systemIdentifier !== undefined && systemIdentifier !== reached.systemIdentifier) return false;

@@ -41,7 +41,7 @@ describe('an error of such a container', () => {
     [{}, '(5 times so far, last with exit status 1)'],
     [{ state: 'running', exitCode: 0 }, '(5 times so far)'],
     [{ oomKilled: true, exitCode: 137 }, '(5 times so far, and ran out of memory)'],
-  ])('says what the engine knows: %o', async (more, facts) => {
+  ])('has the details from the engine: %o', async (more, facts) => {
     const error = await explain(refused, more);
     expect(error).toMatchObject({
       code: 'PG_UNREACHABLE',
@@ -59,7 +59,7 @@ describe('an error of such a container', () => {
     ['the container runs', refused, { state: 'running', startedAt: at(-86_400) }],
     ['it ran for an hour before', refused, {}, new Date(Date.now() - 3_600_000).toISOString()],
     ['the server answered', new LifeboatError('PG_QUERY', 'failed', { cause: answered })],
-  ])('stays as it is where %s', async (_, error, more = {}, startedAt?) => {
+  ])('stays unchanged if %s', async (_, error, more = {}, startedAt?) => {
     expect(await explain(error, more, startedAt)).toBe(error);
   });
 });

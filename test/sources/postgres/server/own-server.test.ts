@@ -164,7 +164,7 @@ describe('a refused connection', () => {
     ['command "bash" in container 1 ended with status 127: bash: not found', '127.0.0.1:5432', /has no bash/],
     ['ended with status 69: /run/.s.PGSQL.5432: Permission denied', '/run/.s.PGSQL.5432', /unix_socket_permissions/],
     ['ended with status 69: /run/.s.PGSQL.5432: No such file or directory', '/run/.s.PGSQL.5432', /is Postgres up/],
-  ])('before the server said anything has its own hint: %s', (message, address, hint) => {
+  ])('before the server responds has its own hint: %s', (message, address, hint) => {
     const error = connectError(new LifeboatError('EXEC_FAILED', message), { ...connecting, address });
     expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringMatching(hint) });
   });
@@ -179,7 +179,7 @@ describe('a refused connection', () => {
     ['28000', 'kein pg_hba.conf-Eintrag für Host »127.0.0.1«, Benutzer »app«, Datenbank »shop«, SSL aus', true],
     ['28000', 'role "app" does not exist', false],
     ['28P01', 'password authentication failed for user "pg_hba.conf"', false],
-  ])('%s %s: whether the other of TLS and no TLS is tried: %s', (code, words, expected) => {
+  ])('%s %s: whether the connection is tried again with or without TLS: %s', (code, words, expected) => {
     expect(isHostRefusal(Object.assign(new Error(words), { code, severity: 'FATAL' }))).toBe(expected);
   });
 });
@@ -279,7 +279,7 @@ describe('the proof that a server is the one in the container', () => {
       { containerStart: 1795863000, control: 7n },
       other,
     ],
-  ])('accepts one %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
+  ])('accepts a server %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
 
   test.each<[string, Scene, ReachedServer]>([
     ['that contradicts the record on an unshared loopback address', {}, other],
@@ -305,7 +305,7 @@ describe('the proof that a server is the one in the container', () => {
     ],
     ['without data, next to a tmpfs', { records: none, tmpfs: ['/dat', '/var/lib/postgresql/data'] }, own],
     ['whose record disappeared while another server responds', { records: [RECORD, undefined] }, other],
-  ])('refuses one %s', async (_name, scene, reached) => {
+  ])('refuses a server %s', async (_name, scene, reached) => {
     await expect(check(scene, reached)).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
   });
 
@@ -377,7 +377,7 @@ describe('a server that requests a password', () => {
   test.each([
     ['in clear text', clear],
     ['hashed with MD5', md5],
-  ])('%s gets it only where it is known', async (form, request) => {
+  ])('%s gets it only if no other server may respond', async (form, request) => {
     const guarded = await answersTo(request, true);
     expect(guarded.error).toMatchObject({ code: 'PG_AUTH', message: expect.stringContaining(form) });
     expect(guarded.sent).toBe(1);

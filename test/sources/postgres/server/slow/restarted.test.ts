@@ -38,7 +38,7 @@ describe('a failure while the database container ends', () => {
     ['the engine reports its end a moment later', lost, told(true, true, false), 'PG_RESTARTED'],
     ['it is being stopped, which takes long', lost, withEvents(['2'], ...long, false), 'PG_RESTARTED'],
     ['it is still running, and no connection was lost', wrong, told(true), 'PG_DUMP_FAILED'],
-  ])('is told as that: %s', async (_, error, container, code) => {
+  ])('is reported as such: %s', async (_, error, container, code) => {
     expect(toLifeboatError(await explainRestart(error, container)).code).toBe(code);
   });
 

@@ -50,7 +50,7 @@ describe('a server', () => {
       ['it does not listen yet', 'it is starting up'],
     ],
     ['whose container restarts', [gone, 'open'], { state: 'restarting', restarts: 2 }, ['its container restarts']],
-  ] as const)('%s is waited for, which is said once', async (_, outcomes, container, said) => {
+  ] as const)('%s is waited for, which is reported once', async (_, outcomes, container, said) => {
     const { result, heard } = open([...outcomes], container, amply);
     expect(await result).toBe('open');
     expect(heard).toEqual(said);
@@ -64,7 +64,7 @@ describe('a server', () => {
     ['is paused', refused, { paused: true, state: 'paused' }],
     ['was stopped', gone, { running: false, state: 'exited' }],
     ['was removed', gone, undefined],
-  ])('that %s is not', async (_, error, container) => {
+  ])('that %s is not waited for', async (_, error, container) => {
     const { result, heard, attempts } = open([error], container, { ...amply, youngMs: 180_000 });
     await expect(result).rejects.toBe(error);
     expect({ heard, attempts: attempts() }).toEqual({ heard: [], attempts: 1 });
@@ -74,7 +74,7 @@ describe('a server', () => {
     ['never comes up', starting, {}],
     ['never listens', refused, {}],
     ['restarts for ever', gone, { state: 'restarting' }],
-  ])('that %s is not waited for without end', async (_, error, container) => {
+  ])('that %s is waited for only for a limited time', async (_, error, container) => {
     const { result, attempts } = open([error], container, brief);
     await expect(result).rejects.toBe(error);
     expect(attempts()).toBeGreaterThan(1);
