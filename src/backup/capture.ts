@@ -136,7 +136,7 @@ class SourceCapturer implements Capturer {
       captured,
       stored,
       // Imported data may be old, and smaller than newer data.
-      formerSnapshots(run.trigger === 'import' ? [] : snapshots, name),
+      formerSnapshots(run.trigger === 'import' ? [] : snapshots, name, await deps.state.accepted().catch(() => ({}))),
     );
     const source: StoredSource = {
       planned: task.planned,

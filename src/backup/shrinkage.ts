@@ -1,6 +1,8 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Accepted } from '../plan/accepted.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
+import { snapshotBeforeFall } from '../run/source-status.ts';
 import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
 import { rowsOf as rowsIn } from '../sources/postgres/facts/summary.ts';
 import type { CapturedTree } from '../sources/source.ts';
@@ -25,11 +27,18 @@ export interface FormerSnapshots {
   stored: LastGood | undefined;
   /** the newest one that holds a database of that name */
   withDatabase(name: string): LastGood | undefined;
+  /** id of the one from before the first drop that nobody has accepted */
+  beforeFall?: string | undefined;
 }
 
 /** Returns the snapshots to compare a source with. `manifests`: all of the project, newest first. */
-export function formerSnapshots(manifests: readonly Manifest[], source: string): FormerSnapshots {
+export function formerSnapshots(
+  manifests: readonly Manifest[],
+  source: string,
+  accepted: Accepted = {},
+): FormerSnapshots {
   return {
+    beforeFall: snapshotBeforeFall(manifests, source, accepted[source]),
     good: lastGoodOf(manifests, source),
     stored: lastStoredOf(manifests, source),
     withDatabase: (name) => lastWithDatabase(manifests, source, name),
@@ -98,7 +107,7 @@ async function fallsOfServer(
   // A database that could not be stored is reported as a failure. The totals then say nothing about the others.
   const isMissing = databases.some(({ error }) => error);
   const falls: Shrink[] = [];
-  falls.push(...changeOfServer(last, facts, stored.snapshot));
+  falls.push(...changeOfServer(last, facts, stored.snapshot, former.beforeFall));
   const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
   const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
   for (const { name } of listed) {
@@ -129,10 +138,18 @@ async function fallsOfServer(
  * application has created its tables. initdb gives each data directory a system identifier of its own (Postgres docs,
  * pg_control_system).
  */
-function changeOfServer(last: ServerRecord | undefined, now: ServerRecord, since: string): Shrink[] {
+function changeOfServer(
+  last: ServerRecord | undefined,
+  now: ServerRecord,
+  since: string,
+  beforeFall: string | undefined,
+): Shrink[] {
   const [was, is] = [last?.server?.systemIdentifier, now.server?.systemIdentifier];
   if (was === undefined || is === undefined || was === is) return [];
-  const restore = `if its data was lost, restore snapshot ${since}; if it was replaced or upgraded on purpose, run \`lifeboat accept\``;
+  // The last snapshot may be of a server that was created again too, and is empty.
+  const older =
+    beforeFall === undefined || beforeFall === since ? '' : ` or, from before an earlier drop, ${beforeFall}`;
+  const restore = `if its data was lost, restore snapshot ${since}${older}; if it was replaced or upgraded on purpose, run \`lifeboat accept\``;
   return [
     {
       text: `this is another server than in the last snapshot (system identifier ${is}, was ${was}): ${restore}`,

@@ -209,7 +209,11 @@ async function loadAll(
     },
     loads,
   );
-  if (databases.length === 0 && failed[0]) throw failed[0].error;
+  if (databases.length === 0 && failed[0]) {
+    // The error alone may not say why: a role that could not be created, for example.
+    for (const warning of work.warnings) request.say(`  warning: ${warning}`);
+    throw failed[0].error;
+  }
   for (const one of databases) request.say(`  database ${one.target} is restored: ${comparison(one)}`);
   return {
     restored: databases.map(({ target, tables, rows, before }) => {

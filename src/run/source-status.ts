@@ -79,7 +79,7 @@ export function listSourceStatuses(input: StandingInput): SourceStatus[] {
   const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
-    const beforeFall = fallOf(manifests, name, accepted[name]);
+    const beforeFall = snapshotBeforeFall(manifests, name, accepted[name]);
     const attention = judge(input, schedule, last, lastGood) ?? (beforeFall ? 'fell' : null);
     return {
       name,
@@ -129,8 +129,11 @@ function judge(
   return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
 }
 
-/** Returns the snapshot from before the last drop of a source, until somebody accepts the drop. */
-function fallOf(
+/**
+ * Returns the snapshot from before the first drop of a source that nobody has accepted. After several drops, such as when a server
+ * was created again twice, the snapshots between them may be empty.
+ */
+export function snapshotBeforeFall(
   manifests: readonly Manifest[],
   name: string,
   accepted: Accepted[string] | undefined,
@@ -139,7 +142,7 @@ function fallOf(
   return manifests
     .filter((manifest) => !isAccepted(accepted, manifest))
     .map(({ sources }) => sources[name]?.fell?.since)
-    .find((since) => since !== undefined && known.has(since));
+    .findLast((since) => since !== undefined && known.has(since));
 }
 
 /** A result, with the sequence of its snapshot in the chain. */

@@ -181,3 +181,15 @@ test('a partial snapshot is not called a good one', () => {
   for (const status of ['ok', undefined] as const)
     expect(fall(status)).toEqual([expect.stringContaining('last good snapshot')]);
 });
+
+test('another server after an earlier drop: the warning also names the snapshot from before that drop', async () => {
+  const before = facts(['app'], { server: { systemIdentifier: '1' } });
+  const present = facts(['app'], { server: { systemIdentifier: '2' } });
+  const warn = async (beforeFall?: string) => {
+    const { warnings } = await findShrinkage(deps(before), { facts: present }, now, { ...former(last()), beforeFall });
+    return warnings.join();
+  };
+  expect(await warn()).toContain('restore snapshot s; if');
+  expect(await warn('s')).toContain('restore snapshot s; if');
+  expect(await warn('older')).toContain('restore snapshot s or, from before an earlier drop, older; if');
+});

@@ -299,7 +299,7 @@ describe('a server with code that runs in every session', () => {
     expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
   });
 
-  it('ends no statement by a timeout of a database or role', async () => {
+  it('ends no statement by a timeout of a database or role, and keeps its own role', async () => {
     const timeouts = ['statement', 'lock', 'idle_in_transaction_session', 'idle_session', 'transaction'];
     const each = (what: string, value: string) => timeouts.map((name) => `ALTER ${what} ${name}_timeout = ${value};`);
     const sql = (statements: string[]) => {
@@ -309,6 +309,7 @@ describe('a server with code that runs in every session', () => {
     };
     await sql([
       ...each('DATABASE app SET', '1'),
+      'CREATE ROLE lowly NOLOGIN; ALTER DATABASE app SET role = lowly;',
       'ALTER DATABASE app SET default_transaction_read_only = on;',
       ...each('ROLE postgres SET', '1'),
     ]);
@@ -320,7 +321,7 @@ describe('a server with code that runs in every session', () => {
       const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
       expect(ran.code, ran.stderr).toBe(0);
     } finally {
-      await sql(['ALTER DATABASE app RESET ALL; ALTER ROLE postgres RESET ALL;']);
+      await sql(['ALTER DATABASE app RESET ALL; ALTER ROLE postgres RESET ALL; DROP ROLE lowly;']);
     }
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
@@ -341,9 +342,11 @@ describe('a server with code that runs in every session', () => {
 
   it('gets a template back as a template, with notes about the configuration of the server', async () => {
     await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
+    await stack.psql("ALTER ROLE ALL SET maintenance_work_mem = '70MB'");
     await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
     const { report } = await stack.backup();
     await stack.psql('ALTER SYSTEM RESET ALL');
+    await stack.psql('ALTER ROLE ALL RESET ALL');
     const shown = await stack.lifeboat('show', report.id, 'db.postgres', '--json');
     expect(shown.stdout).not.toContain('hunter2');
     const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
@@ -351,6 +354,7 @@ describe('a server with code that runs in every session', () => {
     expect(ran.stderr).toContain(
       'settings from ALTER SYSTEM that this one lacks: archive_command (its value is not recorded); work_mem = 7MB',
     );
+    expect(ran.stderr).toContain('settings from ALTER ROLE ALL that this one lacks: maintenance_work_mem = 70MB');
     const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
     expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');

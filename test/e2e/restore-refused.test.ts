@@ -39,6 +39,13 @@ describe('a restore of objects that the server refuses', () => {
     CREATE MATERIALIZED VIEW summary AS SELECT own.below(1) AS yes;
     ALTER FUNCTION own.below(int) RESET search_path; ALTER FUNCTION own.scaled(int) RESET search_path;`;
 
+  /** Content that depends on the name of the database, which is another one while a restore builds it. */
+  const NAMED = `CREATE FUNCTION whose() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT pg_catalog.current_database()::text';
+    CREATE TABLE names (id int, db text GENERATED ALWAYS AS (public.whose()) STORED); INSERT INTO names VALUES (1);
+    CREATE INDEX names_moved ON names (id) WHERE public.whose() = 'moved';
+    CREATE MATERIALIZED VIEW own_names AS SELECT 1 AS i WHERE current_database() = 'moved';
+    CREATE MATERIALIZED VIEW above_names AS SELECT i FROM own_names;`;
+
   /** Rows that were inserted while constraints were not checked. */
   const ORPHANS = `CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (p int REFERENCES parent, mail text);
     SET session_replication_role = replica; INSERT INTO child VALUES (4242, 'canary@example.org'); RESET session_replication_role;
@@ -97,6 +104,8 @@ describe('a restore of objects that the server refuses', () => {
     await stack.psql('CREATE TABLE t AS SELECT i FROM generate_series(1, 50) i', { database: 'plain' });
     await moved(MOVING);
     await moved(UNQUALIFIED);
+    await moved(NAMED);
+    await stack.psql('CREATE TABLE information_schema.mine (i int)', { database: 'plain' });
     await moved(
       `SET max_parallel_maintenance_workers = 0; CREATE TABLE big WITH (parallel_workers = 2) AS
          SELECT i, md5(i::text) AS v FROM generate_series(1, 20000) i; CREATE INDEX big_v ON big (v)`,
@@ -118,6 +127,7 @@ describe('a restore of objects that the server refuses', () => {
     );
     const { report } = await stack.backup();
     expect(report.results[0]?.error, JSON.stringify(report)).toBeUndefined();
+    expect(JSON.stringify(report)).toContain('table information_schema.mine is in a schema of the system');
     // From here on, the image lacks it, like an image of another vendor.
     await stack.exec('db', ['sh', '-c', 'rm "$(pg_config --sharedir)"/extension/cube*']);
     for (const database of ['moved', 'broken', 'plain'])
@@ -161,6 +171,14 @@ describe('a restore of objects that the server refuses', () => {
     expect(await moved('SELECT yes FROM summary')).toBe('t');
     expect(await moved("SELECT count(*) FROM pg_indexes WHERE indexname IN ('checked_below', 'big_v')")).toBe('2');
     expect(await moved("SELECT proconfig IS NULL FROM pg_proc WHERE proname = 'below'")).toBe('t');
+  });
+
+  it('computes again what depends on the name of the database', async () => {
+    const content =
+      'SELECT (SELECT count(*) FROM own_names), (SELECT count(*) FROM above_names), (SELECT db FROM names)';
+    expect(await moved(content)).toBe('1|1|moved');
+    const valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'names_moved'::regclass AND indisvalid";
+    expect(await moved(valid)).toBe('1');
   });
 
   it('restores a single table that needs it', async () => {

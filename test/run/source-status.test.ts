@@ -157,6 +157,11 @@ test('a drop in a source needs attention until a user accepts it, and does not f
     renderSourceStatuses(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
   ).toContain(`Lifeboat keeps ${before.id} until \`lifeboat accept a\``);
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
+  // After a second drop, the snapshot between them may be empty.
+  const second = manifest(20, { a: 'ok' });
+  if (second.sources.a) second.sources.a.fell = { since: after.id };
+  const [twice] = ask({ ...over, manifests: [second, after, before], now: new Date('2026-11-20T09:00:00Z') });
+  expect(twice?.beforeFall).toBe(before.id);
   // Removed with the snapshot itself, so nothing has to stay.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
 });

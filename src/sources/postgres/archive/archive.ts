@@ -20,6 +20,15 @@ export interface ArchiveEntry {
   file: string;
 }
 
+/**
+ * Returns the topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined if it loads
+ * them directly. `pg_dump` loads through that table if a hash depends on OIDs, for example the hash of an enum (forcePartitionRootLoad
+ * in pg_dump.c). Such rows may correctly end up in other partitions.
+ */
+export function rootOfLoad({ kind, definition }: ArchiveEntry): string | undefined {
+  return kind === 'TABLE DATA' ? /^-- load via partition root ([^\n]+)/.exec(definition)?.[1] : undefined;
+}
+
 /** Comments and privileges belong to no section. They follow their object. */
 type Section = 'none' | 'pre-data' | 'data' | 'post-data';
 

@@ -9,18 +9,24 @@ const REFRESH = 'MATERIALIZED VIEW DATA';
 /** Kinds that `pg_restore` itself restores last (_tocEntryRestorePass in pg_backup_archiver.c). */
 const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
 
+/**
+ * The stages of a restore, in order. `attach` makes foreign tables partitions: rows that are loaded through the partitioned table
+ * before can not go to another server. `events` creates event triggers, which would fire for the statements of all other stages.
+ */
+const STAGES = ['load', 'attach', 'refresh', 'events'] as const;
+export type Stage = (typeof STAGES)[number];
+
 /** One call of `pg_restore`. */
 interface RestorePass {
   /** file for `--use-list`; absent: everything */
   list?: string;
-  /** refreshes materialized views, and nothing else */
-  refresh: boolean;
+  stage: Stage;
 }
 
 /**
  * Divides a dump into calls of `pg_restore --jobs`, and writes a file for `--use-list` for each. A worker creates a trigger when the
  * rows of the trigger's table are loaded. A partitioned table has no rows of its own, so its trigger could come early and fire for rows
- * of the partitions. Such triggers come in a second call. Materialized views are refreshed in a last call.
+ * of the partitions. Such triggers come in a second call. Each later stage is another call.
  *
  * @param dump the dump directory
  * @param scratch directory for the files, as the agent and the helper both see it
@@ -28,28 +34,39 @@ interface RestorePass {
  */
 export async function restorePasses(dump: string, scratch: string, only?: readonly number[]): Promise<RestorePass[]> {
   const entries = await readEntries(dump);
-  const passes = refreshLast(entries, passesFor(entries, only));
+  const passes = inStages(entries, passesFor(entries, only));
   return Promise.all(
-    passes.map(async ({ ids, refresh }, i) => {
-      if (ids === undefined) return { refresh };
-      return { refresh, list: await writeList(path.posix.join(scratch, `restore-${i}.list`), ids) };
+    passes.map(async ({ ids, stage }, i) => {
+      if (ids === undefined) return { stage };
+      return { stage, list: await writeList(path.posix.join(scratch, `restore-${i}.list`), ids) };
     }),
   );
 }
 
-/** Moves the refreshes of materialized views from all calls into an additional one. */
-export function refreshLast(
+/** Moves the entries of later stages from all calls into calls of their own. */
+export function inStages(
   entries: readonly ArchiveEntry[],
   passes: readonly (readonly number[] | undefined)[],
-): { ids?: readonly number[]; refresh: boolean }[] {
-  const refreshing = new Set(entries.filter(({ kind }) => kind === REFRESH).map(({ dumpId }) => dumpId));
-  if (refreshing.size === 0) return passes.map((ids) => ({ ...(ids ? { ids } : {}), refresh: false }));
+): { ids?: readonly number[]; stage: Stage }[] {
+  const stages = laterStages(entries);
+  if (stages.size === 0) return passes.map((ids) => ({ ...(ids ? { ids } : {}), stage: 'load' }));
   const all = passes.map((ids) => ids ?? entries.map(({ dumpId }) => dumpId));
-  const last = all.flat().filter((id) => refreshing.has(id));
-  return [
-    ...all.map((ids) => ({ ids: ids.filter((id) => !refreshing.has(id)), refresh: false })),
-    { ids: last, refresh: true },
-  ].filter(({ ids }) => ids.length > 0);
+  const later = STAGES.slice(1).map((stage) => ({ ids: all.flat().filter((id) => stages.get(id) === stage), stage }));
+  const load = all.map((ids) => ({ ids: ids.filter((id) => !stages.has(id)), stage: STAGES[0] }));
+  return [...load, ...later].filter(({ ids }) => ids.length > 0);
+}
+
+/** Returns the stage of each entry that does not belong to the first one. Comments and the like come with their object. */
+function laterStages(entries: readonly ArchiveEntry[]): Map<number, Stage> {
+  const foreign = new Set(entries.filter(({ kind }) => kind === 'FOREIGN TABLE').map(({ dumpId }) => dumpId));
+  const stages = new Map<number, Stage>();
+  for (const { kind, dumpId, dependencies } of entries) {
+    const isEvent = kind === 'EVENT TRIGGER' || dependencies.some((id) => stages.get(id) === 'events');
+    if (isEvent) stages.set(dumpId, 'events');
+    else if (kind === REFRESH) stages.set(dumpId, 'refresh');
+    else if (kind === 'TABLE ATTACH' && dependencies.some((id) => foreign.has(id))) stages.set(dumpId, 'attach');
+  }
+  return stages;
 }
 
 /** Writes dump ids in the format of `pg_restore --use-list`. Resolves to the file. */

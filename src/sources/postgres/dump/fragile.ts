@@ -1,6 +1,8 @@
+import { findNameDependents, type NameDependent } from '../facts/name-dependents.ts';
 import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
+import { LEFT_OUT } from './left-out.ts';
 import { findOrphans } from './orphans.ts';
 
 /** A function that something calls while a restore builds it. */
@@ -78,13 +80,24 @@ export async function findFragile(session: Session, database: string): Promise<s
       `database ${database}: ${call.kind} ${call.object} is stored, and a restore may fail to build it: ${call.function} finds names by the search_path, which is empty then (${why}). Name the schemas in its body, or ALTER FUNCTION ${call.function} SET search_path = ${call.schema}`,
     );
   }
-  for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
+  const dependents = await inSavepoint(session, () => findNameDependents(session));
+  warnings.push(...(Array.isArray(dependents) ? dependents : []).flatMap((one) => nameWarning(database, one)));
+  for (const query of [...LEFT_OUT, INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
     const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
     if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
   }
   warnings.push(...(await findOrphans(session)).map((told) => `database ${database}: ${told}`));
   const more = warnings.length - MAX_WARNINGS;
   return more > 0 ? [...warnings.slice(0, MAX_WARNINGS), `database ${database}: ${more} more like these`] : warnings;
+}
+
+/** Warns of what a restore, which builds a database under another name, can not compute again or may refuse. */
+function nameWarning(database: string, { kind, object, statement }: NameDependent): string[] {
+  if (statement !== null) return [];
+  const what = kind === 'generated column' ? 'its values are computed for that name' : 'rows may be refused';
+  return [
+    `database ${database}: ${kind} ${object} depends on the name of the database. A restore builds the database under another name first, so ${what}: do not use current_database() there`,
+  ];
 }
 
 /** Indexes that pg_dump leaves out; not those that are being built. */

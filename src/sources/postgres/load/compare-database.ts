@@ -1,12 +1,12 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
+import { compareRows, type RowsCompared, tableKey } from '../facts/compare-rows.ts';
 import { countRows } from '../facts/count-rows.ts';
 import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { countDifferences, type ObjectCounts, readObjectCounts } from '../facts/object-counts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
-import { compareRows, type RowsCompared, tableKey } from './compare-rows.ts';
 
 /** What a comparison covered. */
 export interface Compared {
@@ -120,7 +120,9 @@ async function compareTables(
   const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
   return {
     ...{ ...compared, differences, reasons: sumUp(why, compared.uncompared) },
-    missing: leftOut.filter((table) => !there.has(tableKey(table))).map(shownName),
+    missing: [...leftOut, ...recorded.tables.filter(({ extension }) => extension !== undefined)]
+      .filter((table) => !there.has(tableKey(table)))
+      .map(shownName),
     lacking: await countLacking(session, left),
   };
 }

@@ -4,7 +4,7 @@ import type { SkippedObject } from '../../../report/events.ts';
 import { plural } from '../../../report/format.ts';
 import type { ArchiveEntry } from '../archive/archive.ts';
 import { describeFailure, type Failure, failureText, isSharedMemory } from '../archive/restore-failures.ts';
-import { listedIds, readEntries, restorePasses } from '../archive/restore-passes.ts';
+import { listedIds, readEntries, restorePasses, type Stage } from '../archive/restore-passes.ts';
 import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { listCommand } from '../server/commands.ts';
@@ -47,7 +47,7 @@ interface Filled {
 }
 
 /**
- * Runs `pg_restore` of a recorded database into an empty one. Materialized views come last; a view that cannot be refreshed is a
+ * Runs `pg_restore` of a recorded database into an empty one. Materialized views and event triggers come last; a view that cannot be refreshed is a
  * warning. Other objects that the server refuses are tried again in another way if there is one.
  *
  * @throws {@link TangledError} with more than one job, if it is not certain which objects failed; PG_RESTORE_FAILED with the first
@@ -70,8 +70,8 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   const stops = (found: readonly Failure[]) =>
     !found.some(isHealable) && found.some(({ dumpId }) => !grants.has(dumpId));
   const passes = await restorePasses(directory, tree, only);
-  const main = passes.filter(({ refresh }) => !refresh);
-  for (const { list } of main) {
+  const of = (stage: Stage) => passes.filter((pass) => pass.stage === stage);
+  for (const { list } of of('load')) {
     failures.push(...(await runRestore(run, { ...given(list), ...(options.skipFailed ? {} : { stops }) })));
     if (!options.skipFailed && stops(failures)) break;
   }
@@ -87,9 +87,13 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
     : { failures: granted.failures, lost: [], gone: 0 };
   const skipped = [...refused(options, recorded, entries, left), ...constraints];
   const unrefreshed: Failure[] = [];
-  for (const { list } of passes.filter(({ refresh }) => refresh)) unrefreshed.push(...(await refresh(run, list)));
+  const unmade: Failure[] = [];
+  for (const { list } of of('attach')) unmade.push(...(await restoreOnce(run, list)));
+  for (const { list } of of('refresh')) unrefreshed.push(...(await restoreOnce(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
-  const lost = new Set(left.map(({ dumpId }) => dumpId));
+  for (const { list } of of('events')) unmade.push(...(await restoreOnce(run, list)));
+  skipped.push(...refused(options, recorded, entries, unmade));
+  const lost = new Set([...left, ...unmade].map(({ dumpId }) => dumpId));
   const leftOut = only && entries.filter(({ dumpId }) => !only.includes(dumpId)).map(({ dumpId }) => dumpId);
   return {
     allowance: allowanceFor(entries, lost, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
@@ -121,8 +125,8 @@ function describeRun(
   };
 }
 
-/** Refreshes materialized views, again with one worker if it is not certain which one failed. */
-async function refresh(run: RunRestoreOptions, list: string | undefined): Promise<Failure[]> {
+/** Restores the entries of a later stage, again with one worker if it is not certain which one failed. */
+async function restoreOnce(run: RunRestoreOptions, list: string | undefined): Promise<Failure[]> {
   return runRestore(run, given(list)).catch((error: unknown) => {
     if (!(error instanceof TangledError)) throw error;
     return runRestore(run, { ...given(list), jobs: 1 });

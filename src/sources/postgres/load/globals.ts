@@ -44,8 +44,9 @@ export async function loadGlobals(session: Session, sql: string, roles?: readonl
     warnings: [],
   };
   for (const step of inSteps(chooseStatements(statements, present))) {
-    const { error, lost } = await attempt(session, step);
-    if (lost !== undefined) result.warnings.push(`globals: ${lost}`);
+    const { error, lost = [] } = await attempt(session, step);
+    if (error === undefined && lost.length === 0) lost.push(...ambiguousDate(step));
+    result.warnings.push(...lost.map((text) => `globals: ${text}`));
     if (error === undefined && step.creates && step.role !== undefined) result.created.push(step.role);
     if (error === undefined) continue;
     const isTablespace = TABLESPACE_STATEMENT.test(step.sql);
@@ -87,13 +88,26 @@ async function leftOutWarnings(
 /** Attributes that only a superuser may set (up to version 15 whatever the value). */
 const SUPERUSERS_ONLY = / (NO)?(SUPERUSER|REPLICATION|BYPASSRLS)\b/g;
 
+/** SQLSTATEs of a date in the DateStyle of another server: invalid_datetime_format, datetime_field_overflow. */
+const UNREADABLE_DATE = /^2200[78]$/;
+const VALID_UNTIL = / VALID UNTIL '([^']*)'$/;
+
+/** Warns of an expiry date whose meaning depends on the DateStyle of the server that wrote it: `03/02/2030`. */
+function ambiguousDate({ sql, role, creates }: Step): string[] {
+  const date = creates ? VALID_UNTIL.exec(sql)?.[1] : undefined;
+  if (date === undefined || /^(\d{4,}-|-?infinity)/.test(date)) return [];
+  return [
+    `role ${role} is valid until '${date}', and servers read day and month of such a date in different orders: check it`,
+  ];
+}
+
 /**
  * Runs a step. Tries again without the parts that this role may not execute: the grantor of a grant, and attributes that only a
- * superuser may set.
+ * superuser may set. A role whose expiry date cannot be read is created without it.
  *
- * @returns `error` if the step failed; `lost`: the attributes that a new role lacks
+ * @returns `error` if the step failed; `lost`: what a new role lacks, in words
  */
-async function attempt(session: Session, { sql, role, creates }: Step): Promise<{ error?: unknown; lost?: string }> {
+async function attempt(session: Session, { sql, role, creates }: Step): Promise<{ error?: unknown; lost?: string[] }> {
   const run = (text: string) =>
     session.run(text).then(
       () => undefined,
@@ -101,11 +115,16 @@ async function attempt(session: Session, { sql, role, creates }: Step): Promise<
     );
   const error = await run(sql);
   if (error === undefined) return {};
+  if (creates && VALID_UNTIL.test(sql) && UNREADABLE_DATE.test(sqlState(error) ?? '')) {
+    const again = await attempt(session, { sql: sql.replace(VALID_UNTIL, ''), role, creates });
+    const lost = `role ${role} is created without VALID UNTIL, because its date cannot be read`;
+    return again.error === undefined ? { lost: [lost, ...(again.lost ?? [])] } : again;
+  }
   if (creates && sqlState(error) === '42501') {
     const [head = '', ...password] = sql.split(/(?= PASSWORD ')/);
     const left = [...head.matchAll(SUPERUSERS_ONLY)].filter(([, no]) => no === undefined).map(([, , what]) => what);
     const again = await run([head.replaceAll(SUPERUSERS_ONLY, ''), ...password].join(''));
-    const lost = left.length === 0 ? {} : { lost: `role ${role} is created without ${left.join(', ')}` };
+    const lost = left.length === 0 ? {} : { lost: [`role ${role} is created without ${left.join(', ')}`] };
     return again === undefined ? lost : { error: again };
   }
   const inOurName = sql.replace(GRANTED_BY, '');

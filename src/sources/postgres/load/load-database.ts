@@ -2,6 +2,7 @@ import type { SkippedObject } from '../../../report/events.ts';
 import { formatDuration, plural } from '../../../report/format.ts';
 import { TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
+import { findNameDependents, type NameDependent } from '../facts/name-dependents.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { analyseDatabase } from './analyse-database.ts';
@@ -18,6 +19,7 @@ import {
   targetExists,
   targetState,
 } from './load-plan.ts';
+import { recomputeDependents } from './recompute-dependents.ts';
 import { extensionRowWarnings } from './restore-warnings.ts';
 import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
 import { prepareTablespaces } from './tablespaces.ts';
@@ -84,7 +86,8 @@ const DROP_LIMIT_MS = 60_000;
 
 /**
  * Restores one database of a dump tree. It is built as `<target>__restoring_<id>`, compared with the record, and analysed. Then one
- * transaction renames it to `<target>`, and a database with data under that name to `<target>__before_<id>`. So the database is either
+ * transaction renames it to `<target>`, and a database with data under that name to `<target>__before_<id>`. What depends on the name of
+ * the database is computed again afterwards. So the database is either
  * unchanged or restored. On failure, the working database is dropped.
  *
  * @param kept databases that the same restore has put aside; the function adds its own
@@ -106,11 +109,13 @@ export async function loadDatabase(
     const missingRoles = await checkRoles(control, recorded);
     options.recordWorking({ name: working, what: 'restoring' });
     made = true;
-    const { compared, ...built } = await build(options, control, { ...building, missingRoles });
+    const { compared, dependents, ...built } = await build(options, control, { ...building, missingRoles });
     built.warnings.push(...(await setProperties(control, recorded, working)));
     const { swapMs, aside } = await swap(options, control, building, kept);
     options.recordSwapped(load.target);
     options.forgetWorking(working);
+    const open = () => tools.session(load.target, options.signal);
+    built.warnings.push(...(await recomputeDependents(load.target, dependents, open)));
     if (aside) built.warnings.push(...(await clearBefore(options, building)));
     return {
       ...{ target: load.target, tables: recorded.tables.length - compared.missing.length, ...compared, ...built },
@@ -173,7 +178,9 @@ async function build(
   options: LoadOptions,
   control: Session,
   { recorded, working, missingRoles }: Building & { missingRoles: string[] },
-): Promise<{ compared: Compared } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>> {
+): Promise<
+  { compared: Compared; dependents: NameDependent[] } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>
+> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} alongside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
@@ -196,9 +203,11 @@ async function build(
   );
   if (!spaces.complete) warnings.push(...(await within(options, working, spaces.move)));
   options.step('comparing with the record');
+  const dependents: NameDependent[] = [];
   const compared = await within(options, working, async (session) => {
     const equal = await compareDatabase(session, recorded, allowance);
     warnings.push(...(await extensionRowWarnings(session, recorded)));
+    dependents.push(...(await findNameDependents(session)));
     return equal;
   });
   const analysed = await analyseDatabase({ ...options, database: working });
@@ -208,6 +217,7 @@ async function build(
   signal.throwIfAborted();
   return {
     compared,
+    dependents,
     skipped,
     analyseMs: analysed.ms,
     warnings: [...spaces.warnings, ...warnings, ...analysed.warnings],

@@ -1,11 +1,11 @@
 import { LifeboatError } from '../../../base/errors.ts';
+import { tableKey } from '../facts/compare-rows.ts';
 import { type Contents, readContents } from '../facts/contents.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import { rolesNeeded } from '../facts/globals-statements.ts';
 import { rolesOf } from '../facts/summary.ts';
 import { isUnusable, type Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
-import { tableKey } from './compare-rows.ts';
 
 /** The longest name that Postgres does not truncate, bytes (NAMEDATALEN - 1). */
 export const NAME_LIMIT = 63;

@@ -1,7 +1,7 @@
-import type { ArchiveEntry } from '../archive/archive.ts';
+import { type ArchiveEntry, rootOfLoad } from '../archive/archive.ts';
+import { tableKey } from '../facts/compare-rows.ts';
 import type { ObjectCounts } from '../facts/object-counts.ts';
 import type { Allowance } from './compare-database.ts';
-import { loadedThroughRoot, tableKey } from './compare-rows.ts';
 
 type Kind = keyof ObjectCounts;
 
@@ -78,4 +78,13 @@ function countLacking(
     for (const counted of COUNTED[kind] ?? []) fewer.set(counted, (fewer.get(counted) ?? 0) + objects);
   }
   return fewer;
+}
+
+/** Returns the partitions whose rows a dump loads through the topmost table, by {@link tableKey}. */
+export function loadedThroughRoot(entries: readonly ArchiveEntry[]): Set<string> {
+  return new Set(
+    entries
+      .filter((entry) => rootOfLoad(entry) !== undefined)
+      .map(({ schema, tag }) => tableKey({ schema, name: tag })),
+  );
 }

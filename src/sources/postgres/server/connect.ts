@@ -86,21 +86,19 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
       return session;
     }
   };
-  return {
-    connection: { user, host, port, application },
-    start,
-    isProved: () => proof.isProved,
-    async open(database, name, signal) {
-      const session = await openOnce(database, name, signal).catch(explain);
-      try {
-        await proof.check(session, signal);
-        return session;
-      } catch (error) {
-        await session.close();
-        throw error;
-      }
-    },
+  const open = async (database: string, name: string, signal: AbortSignal): Promise<Session> => {
+    const session = await openOnce(database, name, signal).catch(explain);
+    try {
+      await proof.check(session, signal);
+      if (!(await start.lacksChosenRole(session))) return session;
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+    await session.close();
+    return open(database, name, signal);
   };
+  return { connection: { user, host, port, application }, start, isProved: () => proof.isProved, open };
 }
 
 function isWithoutTls(error: unknown): boolean {

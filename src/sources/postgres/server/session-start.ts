@@ -3,13 +3,15 @@ import { sqlState } from './sql-state.ts';
 
 /**
  * Settings that every server knows and every role may set. A timeout that was set with ALTER DATABASE or ALTER ROLE would end a long
- * dump, or even the first statement of a session; a database that is read-only by default could not be restored.
+ * dump, or even the first statement of a session; a database that is read-only by default could not be restored. `pg_dumpall` writes
+ * the dates of VALID UNTIL in the style of the session: only ISO has the same meaning on each server.
  */
 const EVERYWHERE: Readonly<Record<string, string>> = {
   default_transaction_read_only: 'off',
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  DateStyle: 'ISO',
 };
 
 /** A setting that some servers do not know, or that a role may not set. */
@@ -28,6 +30,16 @@ const OPTIONAL: readonly Optional[] = [
   { name: 'idle_session_timeout', value: '0', since: 14 },
 ];
 
+/**
+ * `ALTER DATABASE … SET role` would take the rights of a superuser away, for example the right to read all tables. It must not count
+ * over a role that the administrator of the server chose for Lifeboat: see {@link CHOOSES_ROLE}.
+ */
+const OWN_ROLE = '-c role=none';
+
+/** Whether `ALTER ROLE … SET role` sets a role for the sessions of a role that is not a superuser (Postgres docs, pg_db_role_setting). */
+const CHOOSES_ROLE = `SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
+  WHERE r.rolname = session_user AND NOT r.rolsuper AND c LIKE 'role=%') AS chosen`;
+
 /** SQLSTATE undefined_object: the server does not know the setting. */
 const UNKNOWN = '42704';
 
@@ -39,12 +51,13 @@ const UNKNOWN = '42704';
 export class SessionStart {
   #optional = OPTIONAL;
   #isKnown = false;
+  #chooses: boolean | undefined;
 
   /** Opens a session, with the options to start it with. Throws what `connect` throws. */
   async open(connect: (options: string) => Promise<Session>): Promise<Session> {
     for (;;) {
       try {
-        const session = await connect(optionsOf(this.#optional));
+        const session = await connect(this.#with(this.#optional));
         this.#isKnown = true;
         return session;
       } catch (error) {
@@ -58,13 +71,26 @@ export class SessionStart {
 
   /** The options that the sessions of the tools start with. Optional ones only once the server has accepted them. */
   get options(): string {
-    return optionsOf(this.#isKnown ? this.#optional : []);
+    return this.#with(this.#isKnown ? this.#optional : []);
   }
-}
 
-function optionsOf(optional: readonly Optional[]): string {
-  const settings = [...Object.entries(EVERYWHERE), ...optional.map(({ name, value }) => [name, value])];
-  return settings.map(([name, value]) => `-c ${name}=${value}`).join(' ');
+  /**
+   * Finds out in the first proved session whether the administrator chose a role for the sessions of Lifeboat's role. If so, all later
+   * sessions have that role.
+   *
+   * @returns true if the given session lacks that role: open another one
+   */
+  async lacksChosenRole(session: Session): Promise<boolean> {
+    if (this.#chooses !== undefined) return false;
+    this.#chooses = (await session.one<{ chosen: boolean }>(CHOOSES_ROLE)).chosen;
+    return this.#chooses;
+  }
+
+  #with(optional: readonly Optional[]): string {
+    const settings = [...Object.entries(EVERYWHERE), ...optional.map(({ name, value }) => [name, value])];
+    const options = settings.map(([name, value]) => `-c ${name}=${value}`);
+    return [...options, ...(this.#chooses ? [] : [OWN_ROLE])].join(' ');
+  }
 }
 
 /** The server's messages may be in any language, and name the setting in each. */

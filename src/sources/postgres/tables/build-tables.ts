@@ -3,14 +3,14 @@ import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import type { ArchiveEntry } from '../archive/archive.ts';
 import { describeFailure, type Failure, failureText } from '../archive/restore-failures.ts';
-import { readEntries, restorePasses } from '../archive/restore-passes.ts';
+import { readEntries, restorePasses, type Stage } from '../archive/restore-passes.ts';
 import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
-import { loadedThroughRoot } from '../load/compare-rows.ts';
 import { createDatabase, createFailed } from '../load/create-database.ts';
 import { dropDatabase } from '../load/drop-database.ts';
 import { healFailures } from '../load/heal-failures.ts';
 import { grantOneByOne } from '../load/heal-grants.ts';
 import { checkRoles, rolesOfTables } from '../load/load-plan.ts';
+import { loadedThroughRoot } from '../load/restore-allowance.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
 import { withSession } from '../server/tools.ts';
@@ -90,10 +90,16 @@ async function fillTables(
       return size;
     },
   };
+  const passes = await restorePasses(dump, scratch, parts.entries);
   const failures: Failure[] = [];
-  for (const { list } of await restorePasses(dump, scratch, parts.entries))
-    failures.push(...(await runRestore(run, list === undefined ? {} : { list })));
-  return healFailures(run, recorded, entries, failures);
+  const restore = async (wanted: (stage: Stage) => boolean) => {
+    for (const { list } of passes.filter(({ stage }) => wanted(stage)))
+      failures.push(...(await runRestore(run, list === undefined ? {} : { list })));
+  };
+  await restore((stage) => stage === 'load');
+  const healed = await healFailures(run, recorded, entries, failures.splice(0));
+  await restore((stage) => stage !== 'load');
+  return { ...healed, failures: [...healed.failures, ...failures] };
 }
 
 /** Names the first few tables, for messages. */

@@ -1,7 +1,6 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { suggest } from '../../../plan/values/suggest.ts';
-import type { ArchiveEntry } from '../archive/archive.ts';
-import { rootOfLoad } from '../load/compare-rows.ts';
+import { type ArchiveEntry, rootOfLoad } from '../archive/archive.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 
 /** Kinds of relations that a user may mistake for tables. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type ArchiveEntry, readArchive } from '../../../../src/sources/postgres/archive/archive.ts';
-import { listedIds, passesFor } from '../../../../src/sources/postgres/archive/restore-passes.ts';
+import { inStages, listedIds, passesFor } from '../../../../src/sources/postgres/archive/restore-passes.ts';
 
 const entry = (dumpId: number, kind: string, ...dependencies: number[]): ArchiveEntry => ({
   dumpId,
@@ -57,6 +57,28 @@ describe('the calls of pg_restore', () => {
     expect([...(rows ?? []), ...(rest ?? [])].toSorted((a, b) => a - b)).toEqual(
       [...entries.map(({ dumpId }) => dumpId), 99_999].toSorted((a, b) => a - b),
     );
+  });
+
+  it('attach foreign partitions after all rows, and create event triggers after everything else', () => {
+    const entries = [
+      ...partitioned,
+      entry(5, 'FOREIGN TABLE'),
+      entry(6, 'TABLE ATTACH', 5, 3),
+      entry(7, 'MATERIALIZED VIEW DATA', 3),
+      entry(8, 'EVENT TRIGGER', 1),
+      entry(9, 'COMMENT', 8),
+      entry(10, 'ACL', 1),
+    ];
+    expect(inStages(entries, passesFor(entries))).toEqual([
+      { ids: [1, 2, 3, 4, 5, 10], stage: 'load' },
+      { ids: [6], stage: 'attach' },
+      { ids: [7], stage: 'refresh' },
+      { ids: [8, 9], stage: 'events' },
+    ]);
+    expect(inStages(entries, passesFor(entries, [1, 2, 9, 8]))).toEqual([
+      { ids: [1, 2], stage: 'load' },
+      { ids: [9, 8], stage: 'events' },
+    ]);
   });
 
   it('take ids from the list of pg_restore', () => {

@@ -7,7 +7,9 @@ import {
   splitStatements,
   statementsFor,
 } from '../../../../src/sources/postgres/facts/globals-statements.ts';
+import { loadGlobals } from '../../../../src/sources/postgres/load/globals.ts';
 import { quoteIdentifier, quoteLiteral } from '../../../../src/sources/postgres/server/quote.ts';
+import type { Session } from '../../../../src/sources/postgres/server/session.ts';
 
 describe('splitting globals', () => {
   it('keeps statements whole whatever names and literals contain', () => {
@@ -65,5 +67,26 @@ describe('splitting globals', () => {
     expect(roleOfStatement('CREATE ROLE app')).toBe('app');
     expect(roleOfStatement('GRANT readers TO "App ""x""" GRANTED BY postgres')).toBe('App "x"');
     expect(roleOfStatement('CREATE TABLESPACE fast OWNER app')).toBeUndefined();
+  });
+
+  it('creates a role without a date that cannot be read, and warns of one that may be another date', async () => {
+    const ran: string[] = [];
+    const session = {
+      all: async () => [],
+      async run(sql: string) {
+        if (sql.includes("'25/02/2030'")) throw Object.assign(new Error('date'), { code: '22008', severity: 'ERROR' });
+        if (sql.startsWith('CREATE')) ran.push(sql);
+      },
+    } as unknown as Session;
+    const role = (name: string, date: string) =>
+      `CREATE ROLE ${name}; ALTER ROLE ${name} WITH NOLOGIN VALID UNTIL '${date}';`;
+    const sql = [role('a', '25/02/2030'), role('b', '03/02/2030'), role('c', '2030-02-03 12:00:00+00')].join('\n');
+    const { created, warnings } = await loadGlobals(session, `${sql}${role('d', 'infinity')}`);
+    expect(created).toEqual(['a', 'b', 'c', 'd']);
+    expect(ran.filter((text) => !text.includes('VALID UNTIL'))).toEqual(['CREATE ROLE a; ALTER ROLE a WITH NOLOGIN']);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^globals: role a is created without VALID UNTIL/),
+      expect.stringMatching(/^globals: role b is valid until '03\/02\/2030'/),
+    ]);
   });
 });

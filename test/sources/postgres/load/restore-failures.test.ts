@@ -11,12 +11,12 @@ import {
   isSharedMemory,
   parseFailures,
 } from '../../../../src/sources/postgres/archive/restore-failures.ts';
-import { refreshLast } from '../../../../src/sources/postgres/archive/restore-passes.ts';
+import { inStages } from '../../../../src/sources/postgres/archive/restore-passes.ts';
+import { compareRows, tableKey } from '../../../../src/sources/postgres/facts/compare-rows.ts';
 import type { DatabaseFacts } from '../../../../src/sources/postgres/facts/facts.ts';
-import { compareRows, loadedThroughRoot, tableKey } from '../../../../src/sources/postgres/load/compare-rows.ts';
 import { createFailed } from '../../../../src/sources/postgres/load/create-database.ts';
 import { isHealable } from '../../../../src/sources/postgres/load/heal-failures.ts';
-import { allowanceFor } from '../../../../src/sources/postgres/load/restore-allowance.ts';
+import { allowanceFor, loadedThroughRoot } from '../../../../src/sources/postgres/load/restore-allowance.ts';
 
 const entry = (dumpId: number, kind: string, tag: string, definition = ''): ArchiveEntry => ({
   ...{ dumpId, kind, section: 'post-data', schema: 'public', tag, definition, dependencies: [], file: '' },
@@ -164,16 +164,16 @@ describe('a comparison with accepted differences', () => {
 describe('the calls of pg_restore', () => {
   it('refresh materialized views last', () => {
     const entries = [entry(1, 'TABLE', 't'), entry(2, 'MATERIALIZED VIEW DATA', 'm'), entry(3, 'INDEX', 'i')];
-    expect(refreshLast(entries, [undefined])).toEqual([
-      { ids: [1, 3], refresh: false },
-      { ids: [2], refresh: true },
+    expect(inStages(entries, [undefined])).toEqual([
+      { ids: [1, 3], stage: 'load' },
+      { ids: [2], stage: 'refresh' },
     ]);
-    expect(refreshLast(entries, [[1], [2, 3]])).toEqual([
-      { ids: [1], refresh: false },
-      { ids: [3], refresh: false },
-      { ids: [2], refresh: true },
+    expect(inStages(entries, [[1], [2, 3]])).toEqual([
+      { ids: [1], stage: 'load' },
+      { ids: [3], stage: 'load' },
+      { ids: [2], stage: 'refresh' },
     ]);
-    expect(refreshLast([], [undefined])).toEqual([{ refresh: false }]);
+    expect(inStages([], [undefined])).toEqual([{ stage: 'load' }]);
   });
 });
 

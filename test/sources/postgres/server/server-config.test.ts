@@ -36,6 +36,22 @@ test('values that may be secrets are not recorded', async () => {
   expect(altered).toHaveLength(9);
 });
 
+test('what ALTER ROLE ALL sets is recorded, and a server that lacks it is noted', async () => {
+  const recorded = await readServerConfig(
+    session({
+      pg_db_role_setting: [
+        { name: 'work_mem', type: 'integer', value: '9MB' },
+        { name: 'app.jwt', type: null, value: 'hunter2' },
+      ],
+    }),
+  );
+  expect(recorded.everyone).toEqual([{ name: 'work_mem', value: '9MB' }, { name: 'app.jwt' }]);
+  expect(configNotes(recorded, {})).toEqual([
+    'the server of the snapshot had settings from ALTER ROLE ALL that this one lacks: work_mem = 9MB; app.jwt (its value is not recorded)',
+  ]);
+  expect(configNotes(recorded, recorded)).toEqual([]);
+});
+
 test('values that a role may not read are left out', async () => {
   const denied = Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
   expect(

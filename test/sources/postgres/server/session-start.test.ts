@@ -29,11 +29,14 @@ async function starts(refusals: Refusals): Promise<{ tried: string[]; options: s
 }
 
 const EVERYWHERE =
-  '-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0';
+  '-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c DateStyle=ISO';
+
+const OWN_ROLE = ' -c role=none';
 
 function optional(options: string): string {
   expect(options.startsWith(EVERYWHERE)).toBe(true);
-  return options.slice(EVERYWHERE.length).trim();
+  expect(options.endsWith(OWN_ROLE)).toBe(true);
+  return options.slice(EVERYWHERE.length, -OWN_ROLE.length).trim();
 }
 
 const ALL = '-c transaction_timeout=0 -c event_triggers=off -c idle_session_timeout=0';
@@ -60,4 +63,16 @@ test('a setting that the role may not set is left out alone, whatever the langua
 test('any other refusal is the answer', async () => {
   const refusal = { code: '28000', message: 'no pg_hba.conf entry' };
   await expect(starts({ statement_timeout: refusal })).rejects.toThrow('no answer');
+});
+
+test('a role that a database sets does not count, unlike one that the administrator set for the role of Lifeboat', async () => {
+  for (const chosen of [false, true]) {
+    const start = new SessionStart();
+    const session = { one: async () => ({ chosen }) } as unknown as Session;
+    await start.open(async () => session);
+    expect(start.options.endsWith(OWN_ROLE)).toBe(true);
+    expect(await start.lacksChosenRole(session)).toBe(chosen);
+    expect(start.options.endsWith(OWN_ROLE)).toBe(!chosen);
+    expect(await start.lacksChosenRole(session)).toBe(false);
+  }
 });

@@ -1,5 +1,4 @@
 import { plural } from '../../../report/format.ts';
-import type { ArchiveEntry } from '../archive/archive.ts';
 
 /** A table of a restored database, with its counted and its recorded rows. */
 interface CountedTable {
@@ -14,24 +13,6 @@ interface CountedTable {
 /** Returns a key for a table that is unique whatever characters its names hold. */
 export function tableKey({ schema, name }: { schema: string; name: string }): string {
   return JSON.stringify([schema, name]);
-}
-
-/**
- * Returns the topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined if it loads
- * them directly. `pg_dump` loads through that table if a hash depends on OIDs, for example the hash of an enum (forcePartitionRootLoad
- * in pg_dump.c). Such rows may correctly end up in other partitions.
- */
-export function rootOfLoad({ kind, definition }: ArchiveEntry): string | undefined {
-  return kind === 'TABLE DATA' ? /^-- load via partition root ([^\n]+)/.exec(definition)?.[1] : undefined;
-}
-
-/** Returns the partitions whose rows a dump loads through the topmost table, by {@link tableKey}. */
-export function loadedThroughRoot(entries: readonly ArchiveEntry[]): Set<string> {
-  return new Set(
-    entries
-      .filter((entry) => rootOfLoad(entry) !== undefined)
-      .map(({ schema, tag }) => tableKey({ schema, name: tag })),
-  );
 }
 
 /** The result of a comparison of rows. */

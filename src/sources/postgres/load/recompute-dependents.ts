@@ -1,0 +1,58 @@
+import { errorInfo } from '../../../base/errors.ts';
+import type { NameDependent } from '../facts/name-dependents.ts';
+import type { Session } from '../server/session.ts';
+import { serverWords } from '../server/sql-state.ts';
+import { quietSettings } from './quiet-triggers.ts';
+
+/** How long a statement waits for locks of applications that use the restored database already. */
+const LOCK_LIMIT = '60s';
+
+/**
+ * Computes again what was built under the working name of a database and depends on that name. The database has its final name and may be
+ * in use, so a failure is a warning with the statement to repeat.
+ *
+ * @param found the dependents, in the order in which their statements can run
+ * @param open opens a session on the database under its final name
+ */
+export async function recomputeDependents(
+  target: string,
+  found: readonly NameDependent[],
+  open: () => Promise<Session>,
+): Promise<string[]> {
+  const warnings = found.filter(({ statement }) => statement === null).flatMap((one) => staleWarning(target, one));
+  const statements = found.flatMap(({ statement }) => statement ?? []);
+  if (statements.length === 0) return warnings;
+  const words = (error: unknown) => serverWords(error) ?? errorInfo(error).message;
+  const notRun = (statement: string, error: unknown) =>
+    `database ${target}: what depends on the name of the database is not computed again (${statement}): ${words(error)}`;
+  let session: Session;
+  try {
+    session = await open();
+  } catch (error) {
+    return [...warnings, ...statements.map((statement) => notRun(statement, error))];
+  }
+  try {
+    await quietSettings(session);
+    for (const statement of statements) {
+      await session
+        .run(`SET lock_timeout = '${LOCK_LIMIT}'`)
+        .then(() => session.run(statement))
+        .catch((error: unknown) => warnings.push(notRun(statement, error)));
+    }
+  } finally {
+    await session.close();
+  }
+  return warnings;
+}
+
+/** Warns of stored content that no single statement computes again. A constraint that the rows satisfied stores none. */
+function staleWarning(target: string, { kind, object }: NameDependent): string[] {
+  if (kind === 'constraint') return [];
+  const how =
+    kind === 'generated column'
+      ? 'drop the column and add it again'
+      : 'move the rows to a new table with the same partitions';
+  return [
+    `database ${target}: ${kind} ${object} depends on the name of the database, and is computed for the working name of the restore: ${how}`,
+  ];
+}

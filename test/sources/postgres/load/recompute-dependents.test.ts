@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { LifeboatError } from '../../../../src/base/errors.ts';
+import type { NameDependent } from '../../../../src/sources/postgres/facts/name-dependents.ts';
+import { recomputeDependents } from '../../../../src/sources/postgres/load/recompute-dependents.ts';
+import type { Session } from '../../../../src/sources/postgres/server/session.ts';
+
+const found: NameDependent[] = [
+  { kind: 'generated column', object: 'public.t.g', statement: null },
+  { kind: 'constraint', object: 'c of public.t', statement: null },
+  { kind: 'materialized view', object: 'public.a', statement: 'REFRESH MATERIALIZED VIEW public.a' },
+  { kind: 'index', object: 'public.i', statement: 'REINDEX INDEX public.i' },
+];
+
+test('what depends on the name is computed again, and a refusal takes nothing else with it', async () => {
+  const ran: string[] = [];
+  let closed = 0;
+  const session = {
+    async run(sql: string) {
+      if (sql.startsWith('REFRESH')) {
+        const cause = Object.assign(new Error('lock timeout'), { code: '55P03', severity: 'ERROR' });
+        throw new LifeboatError('PG_QUERY', 'a query failed', { cause });
+      }
+      ran.push(sql);
+    },
+    close: async () => void closed++,
+  } as unknown as Session;
+  const warnings = await recomputeDependents('app', found, async () => session);
+  expect(ran.filter((sql) => !sql.startsWith('SET '))).toEqual(['REINDEX INDEX public.i']);
+  expect(warnings).toEqual([
+    expect.stringMatching(/generated column public\.t\.g depends on the name/),
+    expect.stringMatching(/\(REFRESH MATERIALIZED VIEW public\.a\): lock timeout$/),
+  ]);
+  expect(closed).toBe(1);
+});
+
+test('a database that cannot be opened after the swap is restored, with a warning for each statement', async () => {
+  const open = () => Promise.reject(new LifeboatError('PG_UNREACHABLE', 'no answer'));
+  const warnings = await recomputeDependents('app', found, open);
+  expect(warnings.filter((text) => text.endsWith('no answer'))).toHaveLength(2);
+  expect(await recomputeDependents('app', [], open)).toEqual([]);
+});
