@@ -149,7 +149,8 @@ export function pruneEverywhereDeps(environment: Environment): PruneEverywhereDe
 }
 
 export function copyAloneDeps(environment: Environment): CopyAloneDeps {
-  const alone = aloneOf(environment);
+  // The lock may be held by another copy, and the second one has no reason to end the first.
+  const alone = { ...aloneOf(environment), lock: () => environment.lock({ ask: false }) };
   if (!environment.otherRepository) return { ...alone, deps: (plan) => copyDepsOf(environment, plan) };
   // From a copy to the destination. The state of the copies stays unchanged. The place to read from may be read-only.
   const state = {

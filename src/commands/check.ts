@@ -135,8 +135,20 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
   }
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have the data: restore with ${elsewhere}.`);
+  lines.push(...repairLines(result, copies));
+  return lines.join('\n');
+}
+
+/** Says how to repair the destination. A backup stores damaged content again, but does not bring back a lost snapshot. */
+export function repairLines(
+  { damaged, manifests }: Pick<CheckResult, 'damaged' | 'manifests'>,
+  copies: readonly { name: string }[],
+): string[] {
+  const lost = manifests.filter(({ error }) => error.code === 'CHAIN_BROKEN');
+  const from = copies.map(({ name }) => `\`lifeboat copy --from ${name}\``).join(' or ');
+  const again = 'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.';
   return [
-    ...lines,
-    'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.',
-  ].join('\n');
+    ...(lost.length > 0 && from !== '' ? [`To bring back lost snapshots that a copy has: ${from}.`] : []),
+    ...(damaged.length > 0 || lost.length < manifests.length ? [again] : []),
+  ];
 }

@@ -11,6 +11,7 @@ export function consent(call: Call): Consent {
   const { io, options, json } = call;
   const { healthUrl } = options;
   return {
+    canConfirm: options.yes === true || hasTerminal(call),
     confirm: (name) => (options.yes === true ? Promise.resolve() : ask(call, name)),
     stopServices: options.stop !== false,
     ...(healthUrl instanceof URL ? { healthUrl } : {}),
@@ -19,13 +20,18 @@ export function consent(call: Call): Consent {
   };
 }
 
+function hasTerminal({ io, json }: Call): boolean {
+  return io.stdin.isTTY === true && !json;
+}
+
 /**
  * Asks a person to type the name of the data that is replaced. A script passes --yes instead.
  *
  * @throws NOT_CONFIRMED
  */
-async function ask({ io, json }: Call, name: string): Promise<void> {
-  if (!io.stdin.isTTY || json) {
+async function ask(call: Call, name: string): Promise<void> {
+  const { io } = call;
+  if (!hasTerminal(call)) {
     throw new LifeboatError('NOT_CONFIRMED', 'data would be replaced, and there is no terminal to ask on', {
       hint: 'Nothing was changed. Look at the effect with --dry-run, then pass --yes.',
     });

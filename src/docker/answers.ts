@@ -31,7 +31,7 @@ export interface ContainerDetails {
   oomKilled: boolean;
   /** state of its health check; absent if it has none */
   health?: 'starting' | 'healthy' | 'unhealthy';
-  /** ISO times; year 1 stands for never */
+  /** ISO times; year 1 means never */
   startedAt: string;
   finishedAt: string;
   hostname: string;

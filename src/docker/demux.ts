@@ -76,13 +76,13 @@ export async function writeTo(sink: Writable, data: Buffer): Promise<void> {
   if (sink.destroyed) throw sink.errored ?? closedEarly();
   if (sink.write(data)) return;
   await new Promise<void>((resolve, reject) => {
-    const settle = (then: () => void) => {
+    const finish = (then: () => void) => {
       stopWatching();
       sink.off('drain', onDrain);
       then();
     };
-    const onDrain = () => settle(resolve);
-    const stopWatching = finished(sink, { readable: false }, (error) => settle(() => reject(error ?? closedEarly())));
+    const onDrain = () => finish(resolve);
+    const stopWatching = finished(sink, { readable: false }, (error) => finish(() => reject(error ?? closedEarly())));
     sink.once('drain', onDrain);
   });
 }

@@ -21,8 +21,11 @@ export interface RestoreDeps {
   agentVersion: string;
   /** the agent's own container: never stopped by a restore */
   agentId: string;
-  /** @param options `ask`, default true: asks a copy that holds the lock to give way. @throws LOCKED if another run is in progress */
-  lock(options?: { ask: boolean }): Promise<Lock>;
+  /**
+   * `patient`, default true: waits for a moment if another run is in progress. `ask`, default as `patient`: asks a copy that
+   * holds the lock to give way. Throws LOCKED.
+   */
+  lock(options?: { ask: boolean; patient?: boolean }): Promise<Lock>;
   journals: string;
   /** directory of runs in the spool */
   spool: string;
@@ -61,6 +64,8 @@ export interface RestoreDeps {
 export interface Consent {
   /** Asks the user for confirmation before data is replaced or dropped. @throws NOT_CONFIRMED */
   confirm(name: string): Promise<void>;
+  /** false if {@link confirm} is certain to throw: there is neither a terminal nor the user's consent */
+  canConfirm: boolean;
   /** stop the services that use the data until it is replaced */
   stopServices: boolean;
   /** must answer 2xx when all services run again */

@@ -20,6 +20,7 @@ import { prepareDatabases } from './database.ts';
 import { endJournal } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
 import { conclude } from './finish.ts';
+import { lockForRestore } from './lock.ts';
 import { previewLines } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
@@ -36,13 +37,13 @@ import { prepareVolume } from './volume.ts';
  * restored, and a service that uses it is not healthy.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const lock = await deps.lock({ ask: !request.dryRun });
+  const isInPlace = !request.toDatabase && !request.toDirectory && !request.as;
+  const ask = !request.dryRun && (request.canConfirm || !isInPlace);
+  const lock = await lockForRestore(deps, { ask, check: () => findReadable(deps, request) });
   const startedAt = deps.now();
   try {
     await deps.recover();
-    const repository = await deps.repository();
-    const { snapshot, entry, notes } = await findSnapshot(repository, request);
-    requireKeys([entry.index, entry.facts, ...entry.packs], repository.keys);
+    const { repository, snapshot, entry, notes } = await findReadable(deps, request);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
@@ -71,6 +72,15 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   } finally {
     await lock.release();
   }
+}
+
+/** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
+async function findReadable(deps: RestoreDeps, request: RestoreRequest) {
+  const repository = await deps.repository();
+  const found = await findSnapshot(repository, request);
+  const { index, facts, packs } = found.entry;
+  requireKeys([index, facts, ...packs], repository.keys);
+  return { repository, ...found };
 }
 
 async function attempt(

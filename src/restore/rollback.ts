@@ -7,6 +7,7 @@ import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 import { endJournal } from './end-journal.ts';
 import { conclude } from './finish.ts';
+import { lockForRestore } from './lock.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
 import { answersWell, containersUsing, withStopped } from './services.ts';
 
@@ -74,7 +75,10 @@ async function withRollback<T>(
   request: RollbackRequest,
   work: (run: Run) => Promise<T>,
 ): Promise<T> {
-  const lock = await deps.lock();
+  const lock = await lockForRestore(deps, {
+    ask: request.canConfirm,
+    check: async () => choose(await deps.state.rollbacks(), request),
+  });
   try {
     await deps.recover();
     let chosen = choose(await deps.state.rollbacks(), request);

@@ -8,7 +8,7 @@ import { formatBytes, plural } from '../report/format.ts';
 import { readJournal } from '../run/journal.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extract-tree.ts';
-import type { BuiltTree } from '../store/exchange/build-beside.ts';
+import type { BuiltTree } from '../store/exchange/build-tree.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type {
   PreparedRestore,

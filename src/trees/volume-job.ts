@@ -2,7 +2,7 @@ import type { Destination } from '../destinations/destination.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { appendJournal } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
-import { type BuiltTree, buildBeside, undoBeside } from '../store/exchange/build-beside.ts';
+import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
 import {
   type Exchanged,
   forgetAreas,
@@ -135,12 +135,12 @@ export async function runVolumeJob(
       const { kind: _, indexPath, paths, ...rest } = job;
       const index = () => readIndexFile(indexPath);
       const told = inPhase('restoring files');
-      return buildBeside({ ...rest, index, select: selection(paths), ...repository, signal, progress: told });
+      return buildTree({ ...rest, index, select: selection(paths), ...repository, signal, progress: told });
     }
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo':
-      return { now: await undoBeside(job.root, job.id, often(inPhase('taking back'))) };
+      return { now: await undoIncomplete(job.root, job.id, often(inPhase('taking back'))) };
     case 'roll-back':
       return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
     case 'forget':

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
-import { restorableLines, statusOf } from '../../src/commands/check.ts';
+import { repairLines, restorableLines, statusOf } from '../../src/commands/check.ts';
 
 const well = { snapshots: 1, damaged: [], unread: [], records: [], manifests: [], usable: true };
 const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
@@ -28,4 +28,16 @@ test('a partial snapshot is not called complete', () => {
     '  lite.lite: no whole snapshot is left; newest (partly failed) snapshot is new',
     '  config: no whole snapshot is left',
   ]);
+});
+
+test('lost snapshots come back from a copy, and damaged content with the next backup', () => {
+  const lost = { snapshot: 'a', error: { ...error, code: 'CHAIN_BROKEN' as const } };
+  const copies = [{ name: '/nas' }, { name: 's3://acme/shop' }];
+  const back =
+    'To bring back lost snapshots that a copy has: `lifeboat copy --from /nas` or `lifeboat copy --from s3://acme/shop`.';
+  const again = expect.stringContaining('Back up now');
+  expect(repairLines({ damaged: [], manifests: [lost] }, copies)).toEqual([back]);
+  expect(repairLines({ damaged: [], manifests: [lost] }, [])).toEqual([]);
+  expect(repairLines({ damaged: [], manifests: [lost, { snapshot: 'b', error }] }, copies)).toEqual([back, again]);
+  expect(repairLines({ damaged: [{ key: 'a', error }], manifests: [] } as never, copies)).toEqual([again]);
 });

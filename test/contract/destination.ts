@@ -3,13 +3,13 @@ import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 
-/** A destination for one test, empty at first. */
+/** A destination for one test, initially empty. */
 export interface DestinationUnderTest {
   destination: Destination;
   cleanUp(): Promise<void>;
 }
 
-/** What every destination promises: see the interface. `make` gives an empty one each time. */
+/** Defines the tests of the contract of {@link Destination}. `make` creates an empty destination for each test. */
 export function destinationContract(name: string, make: () => Promise<DestinationUnderTest>): void {
   const withDestination = (run: (destination: Destination) => Promise<void>) => async () => {
     const { destination, cleanUp } = await make();
@@ -22,7 +22,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
 
   describe(`destination contract: ${name}`, () => {
     test(
-      'gives back what was put, with its size and hash',
+      'returns an object as it was put, with its size and hash',
       withDestination(async (destination) => {
         for (const size of [0, 1, 65_536, 3_000_001]) {
           const content = randomBytes(size);
@@ -137,7 +137,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'an object on its way is not listed',
+      'does not list an unfinished object',
       withDestination(async (destination) => {
         const body = new Readable({ read() {} });
         body.push(randomBytes(100_000));
@@ -151,7 +151,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'deletes, also what is not there',
+      'deletes, including objects that do not exist',
       withDestination(async (destination) => {
         await destination.put('a/b/c', Readable.from(['x']));
         await destination.put('a/d', Readable.from(['y']));
@@ -165,7 +165,7 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
     );
 
     test(
-      'refuses keys that are no names of objects',
+      'rejects invalid object names',
       withDestination(async (destination) => {
         for (const key of ['', '/a', 'a/', 'a//b', '..', 'a/../b', 'a/./b', 'a\0b', 'a/.hidden', 'a\nb', 'a\\b']) {
           await expect(destination.put(key, Readable.from(['x'])), key).rejects.toMatchObject({ code: 'INTERNAL' });
@@ -189,7 +189,7 @@ export async function read(
   return Buffer.concat(chunks);
 }
 
-/** All keys under a prefix, in the order given. */
+/** Returns all keys under a prefix, in the order of the listing. */
 export async function keys(destination: Destination, prefix: string): Promise<string[]> {
   const result: string[] = [];
   for await (const { key } of destination.list(prefix)) result.push(key);

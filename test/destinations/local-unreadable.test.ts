@@ -32,7 +32,7 @@ async function listWith(code: string): Promise<ObjectInfo[]> {
 }
 
 test.each(['EIO', 'ESTALE', 'EACCES', 'ETIMEDOUT'])(
-  'a file that cannot be looked at (%s) is listed without a size, and keeps no other from it',
+  'a file that cannot be inspected (%s) is listed without a size, and all others are listed',
   async (code) => {
     expect(await listWith(code)).toMatchObject([
       { key: 'a', size: 1 },
@@ -42,6 +42,6 @@ test.each(['EIO', 'ESTALE', 'EACCES', 'ETIMEDOUT'])(
   },
 );
 
-test('one that is gone by then is not listed', async () => {
+test('a file that is gone by then is not listed', async () => {
   expect((await listWith('ENOENT')).map(({ key }) => key)).toEqual(['a', 'c']);
 });

@@ -24,7 +24,7 @@ destinationContract('local', async () => {
   return { destination: createLocalDestination({ root }), cleanUp: async () => rmSync(root, { recursive: true }) };
 });
 
-/** A file system of its own, so that it can be full or read-only. */
+/** Mounts a separate file system, so that it can be full or read-only. */
 function mounted(options: string, run: (root: string) => Promise<void>): () => Promise<void> {
   return async () => {
     const root = newRoot();
@@ -40,8 +40,8 @@ function mounted(options: string, run: (root: string) => Promise<void>): () => P
 const filesIn = (root: string) => readdirSync(root, { recursive: true, withFileTypes: true }).filter((e) => e.isFile());
 
 describe('local destination', () => {
-  test('a file that its disk does not give is damaged, and told by its name', async () => {
-    // The kernel answers EIO for the first page of a process's memory.
+  test('a file with a disk error is damaged, and named in the error', async () => {
+    // The kernel returns EIO for the first page of a process's memory.
     const destination = createLocalDestination({ root: '/proc/self' });
     await expect(read(destination, 'mem')).rejects.toMatchObject({
       code: 'OBJECT_DAMAGED',
@@ -50,7 +50,7 @@ describe('local destination', () => {
     });
   });
 
-  test('too many open files say nothing of the file that could not be opened', async () => {
+  test('too many open files say nothing about the file that could not be opened', async () => {
     const root = newRoot();
     writeFileSync(join(root, 'object'), 'x');
     const script = `
@@ -111,7 +111,7 @@ describe('local destination', () => {
     }),
   );
 
-  test('a root that is not there is DEST_UNWRITABLE, and is not made', async () => {
+  test('a root that does not exist is DEST_UNWRITABLE, and is not created', async () => {
     const root = join(scratch, 'unmounted');
     const destination = createLocalDestination({ root });
     await expect(destination.put('a/b', Readable.from(['x']))).rejects.toMatchObject({ code: 'DEST_UNWRITABLE' });
@@ -138,7 +138,7 @@ describe('local destination', () => {
     expect(readdirSync(root)).toEqual([]);
   });
 
-  test('putting beside deleting never fails, though directories come and go', async () => {
+  test('putting during deletes never fails, although directories come and go', async () => {
     const destination = createLocalDestination({ root: newRoot() });
     await Promise.all(
       Array.from({ length: 40 }, async (_, i) => {
@@ -149,7 +149,7 @@ describe('local destination', () => {
     expect(await keys(destination, '')).toEqual([]);
   });
 
-  test('what is not an object is not listed', async () => {
+  test('files that are not objects are not listed', async () => {
     const root = newRoot();
     mkdirSync(join(root, 'lost+found'));
     writeFileSync(join(root, 'lost+found', '#12'), 'x');
@@ -164,7 +164,7 @@ describe('local destination', () => {
     }
   });
 
-  test('a directory that was moved elsewhere, with a link in its place, is listed; a cycle of links ends', async () => {
+  test('a directory that was moved and replaced by a link is listed; a cycle of links ends', async () => {
     const root = newRoot();
     const disk = newRoot();
     const destination = createLocalDestination({ root });
@@ -175,17 +175,17 @@ describe('local destination', () => {
     await destination.put('p/snapshots/two', Readable.from(['2']));
     const all = ['p/packs/ab/one', 'p/snapshots/two'];
     for (const prefix of ['', 'p/']) expect(await keys(destination, prefix), prefix).toEqual(all);
-    // Back to directories on the way, to the root, and to nothing.
+    // Links back to parent directories, to the root, and to nothing.
     symlinkSync(disk, join(packs, 'back'));
     symlinkSync(packs, join(packs, 'self'));
     symlinkSync(root, join(packs, 'root'));
     for (const prefix of ['', 'p/']) expect(await keys(destination, prefix), prefix).toEqual(all);
-    // What is above the prefix is on the way too: no manifest turns up among the packs.
+    // The parents of the prefix count too: no manifest appears among the packs.
     expect(await keys(destination, 'p/packs/')).toEqual(['p/packs/ab/one']);
   });
 
   test.each(['link', 'loop', 'file', 'link above', 'no rights'])(
-    'a directory that is not one (%s) is an outage, and no object below it is missing',
+    'a directory replaced by something else (%s) is an outage, and no object below it counts as missing',
     async (kind) => {
       const root = newRoot();
       const destination = createLocalDestination({ root });
@@ -212,7 +212,7 @@ describe('local destination', () => {
     },
   );
 
-  test('old temporary files are swept, new ones and objects stay', async () => {
+  test('old temporary files are removed, new ones and objects stay', async () => {
     const root = newRoot();
     const destination = createLocalDestination({ root });
     await destination.put('p/a/object', Readable.from(['x']));
@@ -220,7 +220,7 @@ describe('local destination', () => {
     const fresh = join(root, 'p', 'a', '.4567.tmp');
     for (const file of [old, fresh]) writeFileSync(file, 'x');
     utimesSync(old, new Date(0), new Date(0));
-    // The time of a file may be a little ahead of the clock that the sweep goes by.
+    // A file's time may be slightly ahead of the clock that the sweep uses.
     const second = new Date(Date.now() - 1000);
     utimesSync(fresh, second, second);
     expect(await destination.sweepTemporary({ olderThanMs: 60_000 })).toBe(1);

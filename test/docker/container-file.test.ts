@@ -14,7 +14,7 @@ function member(name: string, type: string, content: string | Buffer = '', link 
   return Buffer.concat([header, bytes, Buffer.alloc((512 - (bytes.length % 512)) % 512)]);
 }
 
-/** An engine that has these files, cut into pieces of some bytes. */
+/** An engine with these files, which it sends in pieces of a few bytes. */
 function engineWith(files: Record<string, Buffer>) {
   return {
     async archive(_id: string, path: string) {
@@ -32,12 +32,12 @@ function engineWith(files: Record<string, Buffer>) {
 const read = async (files: Record<string, Buffer>, path = '/run/secrets/pw') =>
   (await readContainerFile(engineWith(files), 'x', path, { limit: 1000 }))?.toString();
 
-test('reads a file, also behind records of its long name', async () => {
+test('reads a file, also after records with its long name', async () => {
   expect(await read({ '/run/secrets/pw': member('pw', '0', 's3cret\n') })).toBe('s3cret\n');
   const long = Buffer.concat([member('x', 'x', '11 a=bcdef\n'), member('pw', '0', 'x'.repeat(700))]);
   expect(await read({ '/run/secrets/pw': long })).toBe('x'.repeat(700));
 });
-test('follows links inside the container, and not for ever', async () => {
+test('follows links inside the container, but not forever', async () => {
   const file = member('pw', '0', 'linked');
   expect(await read({ '/run/secrets/pw': member('pw', '2', '', '..data/pw'), '/run/secrets/..data/pw': file })).toBe(
     'linked',
@@ -45,12 +45,12 @@ test('follows links inside the container, and not for ever', async () => {
   expect(await read({ '/run/secrets/pw': member('pw', '2', '', '/else'), '/else': file })).toBe('linked');
   expect(await read({ '/run/secrets/pw': member('pw', '2', '', 'pw') })).toBeUndefined();
 });
-test('has nothing for what is not there or no plain file', async () => {
+test('returns nothing for missing files and files that are not regular', async () => {
   expect(await read({})).toBeUndefined();
   for (const type of ['5', '6', '3', '1'])
     expect(await read({ '/run/secrets/pw': member('pw', type) })).toBeUndefined();
 });
-test('tells a directory, a file, and anything else apart', async () => {
+test('distinguishes a directory, a file, and anything else', async () => {
   const files = {
     '/data': member('data/', '5'),
     '/etc/localtime': member('localtime', '2', '', '../usr/zone'),
@@ -64,7 +64,7 @@ test('tells a directory, a file, and anything else apart', async () => {
   expect(await kindInContainer(engineWith(files), 'x', '/gone')).toBeUndefined();
   expect(await read({ '/run/secrets/pw': Buffer.alloc(1024) })).toBeUndefined();
 });
-test('refuses what is too large or cut short', async () => {
+test('rejects large and incomplete files', async () => {
   await expect(read({ '/run/secrets/pw': member('pw', '0', '', '', 2000) })).rejects.toThrow(/larger than/);
   await expect(read({ '/run/secrets/pw': member('pw', 'x', '', '', 1e9) })).rejects.toThrow(/larger than/);
   await expect(read({ '/run/secrets/pw': member('pw', '0', 'short', '', 900) })).rejects.toThrow(/incomplete/);

@@ -3,21 +3,21 @@ import { afterAll, beforeAll } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import { createEngine, type Engine } from '../../src/docker/engine.ts';
 
-/** The image of these tests' containers; it has bash, cat, dd and sha256sum. */
+/** The image of the containers in these tests. It has bash, cat, dd and sha256sum. */
 export const IMAGE = 'debian:trixie-slim';
 const LABEL = 'dev.lifeboat.test';
 
-/** A real engine, and containers on it that are gone when the file's tests are over. */
+/** A real engine, and containers that are removed when the tests of the file are over. */
 export interface Bench {
   engine: Engine;
-  /** value of the label that everything of this file carries */
+  /** value of the label of all containers of this file */
   mark: string;
-  /** Starts a container that idles, or runs `cmd`; returns its id. */
+  /** Starts a container that idles, or runs `cmd`. Returns its id. */
   start(options?: { image?: string; cmd?: string[]; env?: string[]; labels?: Record<string, string> }): Promise<string>;
 }
 
 export function useBench(): Bench {
-  // A busy engine records an end late; what is cut off is not looked for here.
+  // A busy engine records an end late. These tests do not check for cut connections.
   const engine = createEngine({ log: silentLog, exitLagMs: 60_000 });
   const mark = randomBytes(4).toString('hex');
   beforeAll(() => engine.ping());

@@ -27,7 +27,7 @@ const sent = fc.array(fc.tuple(fc.constantFrom(0, 1, 2), fc.uint8Array({ maxLeng
 const encode = (all: [number, Uint8Array][]) =>
   Buffer.concat(all.map(([type, bytes]) => frame(type, Buffer.from(bytes))));
 
-test('gives both outputs back whole, however the stream is cut into chunks', async () => {
+test('returns both outputs whole, however the stream is cut into chunks', async () => {
   await fc.assert(
     fc.asyncProperty(sent, fc.array(fc.nat(600), { maxLength: 30 }), async (all, cuts) => {
       const got = await collect(pieces(encode(all), cuts));
@@ -66,7 +66,7 @@ test.each([
   await expect(collect(pieces(bytes, []))).rejects.toMatchObject({ code: 'ENGINE_PROTOCOL' });
 });
 
-test('passes a large frame on in the chunks it comes in', async () => {
+test('forwards a large frame in the chunks in which it arrives', async () => {
   const sizes: number[] = [];
   async function* big() {
     yield frame(1, 'a', 3_000_001);
@@ -83,7 +83,7 @@ test('a broken connection is an unreachable engine', async () => {
   await expect(collect(source)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
 });
 
-test('writing waits for a slow sink, and fails with a closed one', async () => {
+test('writing waits for a slow sink, and fails for a closed one', async () => {
   const sink = new PassThrough({ highWaterMark: 10 });
   let written = false;
   const first = writeTo(sink, Buffer.alloc(20)).then(() => {
@@ -100,7 +100,7 @@ test('writing waits for a slow sink, and fails with a closed one', async () => {
   await expect(writeTo(sink, Buffer.alloc(1))).rejects.toMatchObject({ code: 'INTERRUPTED' });
 });
 
-test('a capture keeps everything up to its limit, else head and tail', () => {
+test('a capture keeps everything up to its limit, and otherwise the start and the end', () => {
   fc.assert(
     fc.property(
       fc.array(fc.string({ unit: 'binary-ascii', maxLength: 30 })),
@@ -123,7 +123,7 @@ test('a capture keeps everything up to its limit, else head and tail', () => {
   );
 });
 
-test('lines are the same however the bytes are cut, and an endless one is refused', async () => {
+test('lines are the same however the bytes are cut, and an endless line is rejected', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.array(fc.constantFrom('a', 'é', '€', '😀', '\r', ' '), { maxLength: 6 })),

@@ -23,7 +23,7 @@ beforeAll(async () => {
 
 const sh = (script: string, ...args: string[]) => ['bash', '-c', script, 'test', ...args];
 
-test('status, outputs, environment, user and directory', async () => {
+test('returns status and outputs, and sets environment, user and directory', async () => {
   const script = 'echo "$A $(id -u) $PWD"; echo oops >&2; exit 7';
   const argv = sh(script);
   const result = await execText(engine, box, {
@@ -40,7 +40,7 @@ test('status, outputs, environment, user and directory', async () => {
   });
 });
 
-test('a binary that is not there is named in the error', async () => {
+test('a missing binary is named in the error', async () => {
   await expect(execText(engine, box, { argv: ['no-such-tool'] })).rejects.toMatchObject({
     code: 'EXEC_FAILED',
     message: expect.stringMatching(/no-such-tool.*(not found|executable file)/),
@@ -70,7 +70,7 @@ test('a killed command is an error', async () => {
   await expect(execText(engine, box, { argv: sh('kill -9 $$'), check: false })).rejects.toThrow('was killed');
 });
 
-test('large output to a slow reader is whole', async () => {
+test('large output reaches a slow reader whole', async () => {
   const size = 96 * 1024 * 1024;
   const script = 'head -c "$1" /dev/urandom | tee >(sha256sum >&2)';
   let sum = '';
@@ -99,7 +99,7 @@ test('large output to a slow reader is whole', async () => {
   expect(process.memoryUsage().rss - before).toBeLessThan(80 * 1024 * 1024);
 });
 
-test('input goes in whole, its end is seen, and output still comes after it', async () => {
+test('input arrives whole, its end is seen, and output still comes after it', async () => {
   const data = randomBytes(20 * 1024 * 1024);
   const command = await execStream(engine, box, { argv: sh('sha256sum; sleep 0.2; echo after'), stdin: 'pipe' });
   const output: Buffer[] = [];
@@ -115,7 +115,7 @@ test('without input a command reads an empty one', async () => {
   expect((await execText(engine, box, { argv: ['cat'] })).stdout).toBe('');
 });
 
-test('a command that stops reading its input is an error with its own words', async () => {
+test('a command that stops reading its input is an error with the output of the command', async () => {
   const command = await execStream(engine, box, {
     argv: sh('head -c 10 >/dev/null; echo full >&2; exit 3'),
     stdin: 'pipe',
@@ -135,7 +135,7 @@ test('a command that stops reading its input is an error with its own words', as
   await expect(feeding).rejects.toMatchObject({ code: 'EXEC_FAILED' });
 });
 
-test('all the same over TCP, as through a socket proxy', async () => {
+test('all of this also works over TCP, as through a socket proxy', async () => {
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const socket = connect({ path: '/var/run/docker.sock', allowHalfOpen: true });
     client.pipe(socket).pipe(client);
@@ -151,7 +151,7 @@ test('all the same over TCP, as through a socket proxy', async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-test('through a proxy that cuts silent connections, signs of life keep a command; one without never counts as well', async () => {
+test('heartbeats keep a command alive through a proxy that cuts silent connections; without them it never counts as a success', async () => {
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
   const proxy = await startSocketProxy(socket, { GET: /./, POST: /./ }, { idleMs: 3000 });
   const through = createEngine({ dockerHost: `tcp://127.0.0.1:${proxy.port}`, log: silentLog, exitLagMs: 100 });
@@ -171,7 +171,7 @@ test('through a proxy that cuts silent connections, signs of life keep a command
   }
 });
 
-test('signs of life change nothing of what a command is given and comes to, and leave nothing behind', async () => {
+test('heartbeats change neither input nor result of a command, and leave nothing behind', async () => {
   const argv = sh('cat; printf "%s." "$@"; exit 3', 'a b', '$(x)', '');
   const ran = await execText(engine, box, { argv, input: 'in\0put\n', heartbeat: 1, check: false });
   expect(ran).toMatchObject({ stdout: 'in\0put\na b.$(x)..', stderr: '', exitCode: 3 });

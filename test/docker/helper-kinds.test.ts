@@ -17,7 +17,7 @@ function row({ title, image, network, mounts, capabilities }: HelperKind): strin
   return `| ${cells.join(' | ')} |\n`;
 }
 
-it('shows each kind of helper in docs/security.md as the code has it (UPDATE_DOCS=1 writes it)', () => {
+it('lists each kind of helper in docs/security.md as in the code (UPDATE_DOCS=1 writes it)', () => {
   const head = ['helper', 'image', 'network', 'mounts', 'capabilities'];
   const expected = `| ${head.join(' | ')} |\n|${' --- |'.repeat(head.length)}\n${KINDS.map(row).join('')}`;
   const [before, rest = ''] = readFileSync(PAGE, 'utf8').split(START);
@@ -26,7 +26,7 @@ it('shows each kind of helper in docs/security.md as the code has it (UPDATE_DOC
   else expect(actual).toBe(expected);
 });
 
-it('lets no other file of src/ choose mounts or capabilities of a helper', () => {
+it('lets no other file of src/ choose the mounts or capabilities of a helper', () => {
   const choosing = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .filter((name) => /\b(capAdd|capDrop|helperMount)\b/.test(readFileSync(path.join(SRC, name), 'utf8')));

@@ -28,14 +28,14 @@ afterEach(async () => {
   await reapHelpers(engine, project, () => false, silentLog);
 });
 
-test('starts confined, is worked with by exec, stops at once, and is removed', async () => {
+test('starts confined, runs commands by exec, stops at once, and is removed', async () => {
   const helper = await startHelper(context, { ...spec, tmpfs: { '/run/x': 'size=1m,mode=0700' } });
   const script =
     'grep -E "CapEff|NoNewPrivs" /proc/self/status; stat -c %a /run/x; cat /proc/1/comm; ls /sys/class/net';
   const { stdout } = await execText(engine, helper.id, { argv: ['sh', '-c', script] });
   expect(stdout.replace(/\s+/g, ' ')).toMatch(/CapEff: 0{16} NoNewPrivs: 1 700 .*init lo/);
   const from = performance.now();
-  // One that does not hear is killed after that minute.
+  // A helper that ignores the signal is killed after a minute.
   await engine.stopContainer(helper.id, { timeout: 60 });
   expect(performance.now() - from).toBeLessThan(55_000);
   await helper.remove();
@@ -44,7 +44,7 @@ test('starts confined, is worked with by exec, stops at once, and is removed', a
   expect(isNotFound(gone)).toBe(true);
 });
 
-test('is not taken for a container of the user, whatever labels it has', async () => {
+test('is not taken for a container of the user, whatever its labels', async () => {
   const labels = { ...spec.labels, 'com.docker.compose.project': project, 'lifeboat.postgres': 'true' };
   const user = await bench.start({ labels });
   await startHelper(context, { ...spec, labels });
@@ -52,7 +52,7 @@ test('is not taken for a container of the user, whatever labels it has', async (
   expect(mine.map(({ id }) => id)).toEqual([user]);
 });
 
-test('clean-up removes what dead runs left, and neither live runs nor other projects', async () => {
+test('cleanup removes leftovers of dead runs, but not of live runs or other projects', async () => {
   const left = await startHelper(context, spec);
   const live = await startHelper(context, { ...spec, runId: 'run-2' });
   const other = await startHelper(context, { ...spec, project: `${project}-staging` });
@@ -63,7 +63,7 @@ test('clean-up removes what dead runs left, and neither live runs nor other proj
   await other.remove();
 });
 
-test('an image that is not there is an error, and nothing is made', async () => {
+test('a missing image is an error, and nothing is created', async () => {
   await expect(startHelper(context, { ...spec, image: 'no.such/image:1' })).rejects.toMatchObject({
     code: 'HELPER_FAILED',
   });
@@ -73,7 +73,7 @@ const oneShot = async (script: string, onLine: (value: unknown) => void, signal?
   runHelper({ ...context, signal }, { ...spec, cmd: ['sh', '-c', script] }, { input: { n: 3 }, onLine });
 const leftovers = async () => (await engine.listContainers({ labels: [`dev.lifeboat.project=${project}`] })).length;
 
-test('one shot: input in, every line out from the first on, and gone', async () => {
+test('one shot: reads its input, returns every line, and is gone', async () => {
   const lines: unknown[] = [];
   await oneShot('echo \'"first"\'; cat; i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo $i; done', (line) =>
     lines.push(line),
@@ -82,7 +82,7 @@ test('one shot: input in, every line out from the first on, and gone', async () 
   expect(await leftovers()).toBe(0);
 });
 
-test('one shot: a failure carries the status and the last words', async () => {
+test('one shot: a failure contains the status and the end of stderr', async () => {
   await expect(oneShot('echo 1; echo broken disk >&2; exit 5', () => {})).rejects.toMatchObject({
     code: 'HELPER_FAILED',
     message: 'helper "work" ended with status 5: broken disk',
@@ -90,7 +90,7 @@ test('one shot: a failure carries the status and the last words', async () => {
   expect(await leftovers()).toBe(0);
 });
 
-test('one shot: killed from outside, or told to stop, it is an error and gone', async () => {
+test('one shot: if it is killed, or ends on a signal, it is an error, and gone', async () => {
   const killed = oneShot('echo 1; sleep 60', async () => {
     const [helper] = await engine.listContainers({ labels: [`dev.lifeboat.project=${project}`] });
     await promisify(execFile)('docker', ['kill', helper?.id ?? '']);
@@ -102,7 +102,7 @@ test('one shot: killed from outside, or told to stop, it is an error and gone', 
   expect(await leftovers()).toBe(0);
 });
 
-test('watching notices a container that comes and one that goes', async () => {
+test('watching notices new and removed containers', async () => {
   const controller = new AbortController();
   const label = { 'dev.lifeboat.watched': bench.mark };
   let seen: string[] | undefined;

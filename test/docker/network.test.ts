@@ -29,6 +29,6 @@ test.each([
   ['host', [], true],
   ['', [], true],
   ['gone', [], true],
-] as const)('a container on %s beside %j shares its network: %s', async (own, others, expected) => {
+] as const)('a container on %s with neighbours %j shares its network: %s', async (own, others, expected) => {
   expect(await shares(own, ...(others as unknown as [string][]))).toBe(expected);
 });

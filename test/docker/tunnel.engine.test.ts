@@ -19,7 +19,7 @@ const connect = async (port = 5432) => {
   await client.connect();
   return { client, stream };
 };
-/** What runs in the helper besides its init, its idle process and this look at it. */
+/** Lists the processes in the helper, except its init, its idle process and this command. */
 const processes = async () => {
   const script = 'for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline 2>/dev/null; echo; done';
   const { stdout } = await execText(engine, helper.id, { argv: ['bash', '-c', script] });
@@ -48,7 +48,7 @@ beforeAll(async () => {
   await execText(engine, helper.id, { argv: ready, signal: AbortSignal.timeout(200_000) });
 });
 
-test('a thousand queries take well below a delayed acknowledgement each', async () => {
+test('a thousand queries take far less than a delayed acknowledgement each', async () => {
   const from = performance.now();
   const { client } = await connect();
   const connected = performance.now();
@@ -63,12 +63,13 @@ test('a thousand queries take well below a delayed acknowledgement each', async 
   expect(await processes()).not.toEqual([]);
   await client.end();
   console.log(`tunnel: ${Math.round(connected - from)} ms to connect, ${took[500]?.toFixed(2)} ms a query`);
-  // A delayed acknowledgement costs 40 ms. No mean: a machine that stands still for seconds costs a few queries more.
+  // A delayed acknowledgement costs 40 ms. This is no mean, because a machine that stalls for seconds delays a few
+  // queries more.
   expect(took[800]).toBeLessThan(30);
   expect(await noneLeft()).toEqual([]);
 });
 
-test('more than 100 MB go through whole, in both directions', async () => {
+test('more than 100 MB are transferred whole, in both directions', async () => {
   const { client } = await connect();
   const from = performance.now();
   let bytes = 0;
@@ -85,14 +86,14 @@ test('more than 100 MB go through whole, in both directions', async () => {
   await client.end();
 });
 
-test('the server closing ends the client with an error, and leaves no process', async () => {
+test('if the server closes, the client ends with an error, and no process remains', async () => {
   const { client } = await connect();
   const query = client.query('SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)');
   await expect(query).rejects.toThrow();
   expect(await noneLeft()).toEqual([]);
 });
 
-test('a client that vanishes ends its session on the server, and leaves no process', async () => {
+test('if the client vanishes, its session on the server ends, and no process remains', async () => {
   const { client, stream } = await connect();
   const { rows } = await client.query('SELECT pg_backend_pid() AS pid');
   const watcher = await connect();
@@ -108,7 +109,7 @@ test('a client that vanishes ends its session on the server, and leaves no proce
   expect(await noneLeft()).toEqual([]);
 });
 
-test('nobody listening is an error that says so', async () => {
+test('a port on which nobody listens is reported as such', async () => {
   await expect(connect(5999)).rejects.toMatchObject({
     code: 'EXEC_FAILED',
     message: expect.stringMatching(/status 69.*refused/),

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
 import Docker from 'dockerode';
 
-/** What a program came to. */
+/** The result of a program. */
 export interface Ran {
   code: number;
   stdout: string;
@@ -14,8 +14,8 @@ export interface Ran {
 const { modem } = new Docker();
 
 /**
- * The `docker` commands that tests use most, as calls of the engine's API: to start the client takes as long as what it
- * asks for, which was a tenth of the whole run. Undefined for every other command, and for options that are not known here.
+ * Runs the `docker` commands that tests use most as calls of the engine's API. Starting the client takes as long as the
+ * request itself, which was a tenth of the whole run. Returns undefined for other commands and unknown options.
  */
 export function dockerCall([verb = '', ...args]: readonly string[], input?: string): Promise<Ran> | undefined {
   if (verb === 'exec') return exec(args, input);
@@ -71,7 +71,7 @@ function exec(args: readonly string[], input: string | undefined): Promise<Ran> 
   });
 }
 
-/** Of a command whose output has ended. */
+/** Returns the exit code of an exec whose output has ended. */
 async function exitCode(exec: string): Promise<number> {
   for (let tries = 0; ; tries++) {
     const state = (await call('GET', `/exec/${exec}/json`)) as { Running: boolean; ExitCode: number | null };
@@ -81,17 +81,17 @@ async function exitCode(exec: string): Promise<number> {
   }
 }
 
-/** A command with a terminal of its own, as `docker exec --interactive --tty` gives it to a person. */
+/** A command with its own terminal, as `docker exec --interactive --tty` provides to a user. */
 export interface Terminal {
-  /** all that it has shown so far, without colours and movements of the cursor */
+  /** all output so far, without colours and cursor movements */
   shown(): string;
-  /** types something; `\r` is the Enter key */
+  /** types text; `\r` is the Enter key */
   type(keys: string): void;
-  /** its exit status */
+  /** the exit status */
   ended: Promise<number>;
 }
 
-/** Starts a command so. What it waits for at the end of a test ends with its container. */
+/** Starts a command with a terminal. If it is still waiting at the end of a test, it ends with its container. */
 export async function onTerminal(container: string, Cmd: string[], Env: string[] = []): Promise<Terminal> {
   const attached = { AttachStdin: true, AttachStdout: true, AttachStderr: true, Tty: true };
   const body = { ...attached, Cmd, Env: ['TERM=xterm', ...Env] };
@@ -146,7 +146,7 @@ function ps(args: readonly string[]): Promise<Ran> | undefined {
   });
 }
 
-/** What the client would print and end with. */
+/** Returns the output and exit status that the client would have. */
 async function answered(work: () => Promise<Partial<Ran>>): Promise<Ran> {
   try {
     return { code: 0, stdout: '', stderr: '', ...(await work()) };
@@ -160,7 +160,7 @@ async function demux(stream: Readable): Promise<Pick<Ran, 'stdout' | 'stderr'>> 
   const [out, err] = [new PassThrough(), new PassThrough()];
   const read = Promise.all([text(out), text(err)]);
   modem.demuxStream(stream, out, err);
-  // A command may end without reading its input; what it came to is told by its status.
+  // A command may end without reading its input. Its status shows the result.
   stream.on('error', () => undefined);
   await new Promise((resolve) => stream.once('close', resolve));
   out.end();

@@ -1,9 +1,14 @@
 import { type Stack, until } from './stack.ts';
 
-/** While somebody runs that, or that with more letters, a check constraint of the test's own does not come to its end. */
+/**
+ * While a session runs this query, or a longer one that begins with it, a check constraint of the test does not finish.
+ */
 export const GATE = 'SELECT pg_sleep(600) AS gate';
 
-/** Runs a gate in a session of its own. Resolves when it is under way, to what ends it; its server may have ended it before. */
+/**
+ * Runs a gate in its own session. Resolves, once the gate is active, to a function that ends it. The server may have
+ * ended it before.
+ */
 export async function shutGate(stack: Stack, gate = GATE): Promise<() => Promise<void>> {
   const running = stack.psql(gate).catch(String);
   const atGate = `FROM pg_stat_activity WHERE query = '${gate}'`;
@@ -14,7 +19,7 @@ export async function shutGate(stack: Stack, gate = GATE): Promise<() => Promise
   };
 }
 
-/** After each test: a gate that a failed one left shut would hold up those after it. */
+/** Opens the gates after each test. A gate that a failed test left shut would block the following tests. */
 export async function openGates(stack: Stack): Promise<void> {
   const left = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '${GATE}%'`;
   await stack.psql(left).catch(() => undefined);

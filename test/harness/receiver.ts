@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-/** A request as it came in. */
+/** A received request. */
 export interface ReceivedRequest {
   method: string;
   /** without the query */
@@ -11,23 +11,23 @@ export interface ReceivedRequest {
   query: Record<string, string>;
   headers: Record<string, string>;
   body: string;
-  /** ms since 1970 */
+  /** milliseconds since 1970 */
   at: number;
 }
 
-/** How one request is answered; default 200 `OK`. */
+/** The response to one request; default 200 `OK`. */
 export interface Behaviour {
   status?: number;
   /** for example `Ping-Body-Limit` or `Retry-After` */
   headers?: Record<string, string>;
   body?: string;
-  /** wait before answering, ms */
+  /** wait before responding, milliseconds */
   delayMs?: number;
-  /** send the body in pieces of one byte with this pause between them, ms */
+  /** send the body in pieces of one byte with this pause between them, milliseconds */
   slowMs?: number;
-  /** never answer */
+  /** never respond */
   hang?: boolean;
-  /** cut the connection without an answer */
+  /** cut the connection without a response */
   reset?: boolean;
 }
 
@@ -38,15 +38,17 @@ export interface Receiver {
   port: number;
   /** all requests so far, in order */
   requests: ReceivedRequest[];
-  /** Sets how the next requests are answered, one each; after the list, or with a single behaviour, the last one stays. */
+  /**
+   * Sets the responses to the next requests, one each. The last one, or a single one, applies to all further requests.
+   */
   behave(behaviour: Behaviour | Behaviour[]): void;
   close(): Promise<void>;
 }
 
 /**
- * Starts an HTTP server that records what it gets and answers as told: a stand-in for healthchecks.io, Slack and webhooks.
- * `GET /_requests` returns the record as JSON and `PUT /_behave` takes a {@link Behaviour} or a list, for when the
- * receiver runs in another process. `log` gets one readable line for each request.
+ * Starts an HTTP server that records requests and responds as configured. It stands in for healthchecks.io, Slack and
+ * webhooks. `GET /_requests` returns the record as JSON, and `PUT /_behave` takes a {@link Behaviour} or a list, for a
+ * receiver in another process. `log` gets one readable line per request.
  */
 export async function startReceiver(
   options: { port?: number; host?: string; log?: (line: string) => void } = {},
@@ -127,7 +129,7 @@ async function answer(response: ServerResponse, behaviour: Behaviour): Promise<v
   }
 }
 
-/** `03:00:12  POST /slack  shop: backup failed · …`: time, request, and the first line that says something. */
+/** `03:00:12  POST /slack  shop: backup failed · …`: time, request, and the first meaningful line. */
 function describe(request: ReceivedRequest, behaviour: Behaviour): string {
   const time = new Date(request.at).toISOString().slice(11, 19);
   const odd = behaviour.hang ? '  (hangs)' : behaviour.reset ? '  (reset)' : '';
@@ -145,7 +147,7 @@ function gist(body: string): string {
   return (body.split('\n')[0] ?? '').slice(0, 200);
 }
 
-// As a program: `node receiver.ts [port]`, all addresses, default port 8080.
+// To run it as a program: `node receiver.ts [port]`. Listens on all addresses, default port 8080.
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const port = Number(process.argv[2] ?? process.env.PORT ?? 8080);
   const receiver = await startReceiver({ port, host: '0.0.0.0', log: (line) => console.log(line) });

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-/** Runs the whole suite and closes with `N passed, N failed` alone on the last line. */
+/** Runs the whole suite, and prints `N passed, N failed` alone on the last line. */
 
 interface JsonReport {
   numPassedTests: number;
@@ -30,7 +30,7 @@ let failed = 1;
 try {
   const report = JSON.parse(await readFile(file, 'utf8')) as JsonReport;
   passed = report.numPassedTests;
-  // A file that cannot even be loaded has no failed test, but is a failure.
+  // A file that cannot be loaded has no failed test, but is a failure.
   failed = report.numFailedTests || (report.numFailedTestSuites > 0 || status !== 0 || passed === 0 ? 1 : 0);
 } catch (error) {
   console.error('the test runner left no report', error);

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
-/** What a request to an S3 server asks for, by the names of the SDK's commands. */
+/** The operation of a request to an S3 server, named like the SDK's commands. */
 export type S3Operation =
   | 'HeadObject'
   | 'GetObject'
@@ -17,15 +17,16 @@ export type S3Operation =
   | 'other';
 
 /**
- * What goes wrong with a request:
- * - `reset`: the connection is cut before the server hears of it; `reset-body`: after half of what is sent
- * - 429, 500, 503: the proxy answers so, and the server does not hear of it; 501, 403 with an S3 error code of that meaning
- * - `hang`: no answer ever
- * - `lost`: the server does it, and the connection is cut instead of the answer
- * - `short`: half of the answer's body, then the connection is cut
- * - `damage-request`, `damage-answer`: one bit of the body is another one
- * - `lie`: the answer tells of an object one byte shorter than it is
- * - `hold`: the server hears of it when that promise resolves
+ * A fault of a request:
+ * - `reset`: the connection is cut before the server receives the request; `reset-body`: after half of the body
+ * - 429, 500, 503: the proxy responds with this status, and the server does not receive the request; 501, 403: with a
+ *   matching S3 error code
+ * - `hang`: no response ever
+ * - `lost`: the server executes the request, and the connection is cut instead of a response
+ * - `short`: half of the response body, then the connection is cut
+ * - `damage-request`, `damage-answer`: one bit of the body is flipped
+ * - `lie`: the response reports the object as one byte shorter than it is
+ * - `hold`: the server receives the request when that promise resolves
  */
 export type S3Fault =
   | 'reset'
@@ -44,15 +45,15 @@ export type S3Fault =
   | 507
   | { hold: Promise<unknown> };
 
-/** A request as the script of faults sees it. */
+/** A request, as the fault script receives it. */
 export interface S3Seen {
   operation: S3Operation;
   /** bucket and key */
   path: string;
   headers: IncomingMessage['headers'];
-  /** how many requests there were before this one */
+  /** the number of requests before this one */
   number: number;
-  /** how many of the same operation there were before this one */
+  /** the number of requests of the same operation before this one */
   ofOperation: number;
 }
 
@@ -62,9 +63,9 @@ export interface S3Proxy {
   port: number;
   /** all requests so far */
   readonly seen: S3Seen[];
-  /** how many of them met a fault */
+  /** the number of requests that met a fault */
   readonly faults: number;
-  /** begins anew: nothing was seen, nothing fails */
+  /** starts over: clears the record and the faults */
   forget(): void;
   script(fault: (seen: S3Seen) => S3Fault | undefined): void;
   close(): Promise<void>;
@@ -79,7 +80,7 @@ const CODES: Partial<Record<number, string>> = {
   507: 'InsufficientStorage',
 };
 
-/** An HTTP server that hands requests on to an S3 server, and does to them what the script says. */
+/** Starts an HTTP server that forwards requests to an S3 server, and applies the faults of the script. */
 export async function startS3Proxy(options: { server: string; host?: string; port?: number }): Promise<S3Proxy> {
   const seen: S3Seen[] = [];
   let faults = 0;
@@ -175,7 +176,7 @@ function forward(
       );
     });
     sent.on('error', (error) => {
-      // Ceph 18 sends more than the length it told, where no public access is blocked yet.
+      // Ceph 18 sends more bytes than its Content-Length if public access is not blocked.
       if (!whole()) reject(error);
     });
     sent.end(body);

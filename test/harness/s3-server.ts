@@ -11,31 +11,31 @@ import {
 } from '@aws-sdk/client-s3';
 import { ok, sh } from './stack.ts';
 
-/** The key of the test server's one user. The secret part is a canary: it must show nowhere. */
+/** The key of the test server's only user. The secret part is a canary: it must never appear in any output. */
 export const S3_KEY = { accessKeyId: 'canary-s3-id', secretAccessKey: 'canary-s3-secret-4711' };
 
-/** A real S3 server in a container of its own, on the default bridge, reached from the host and from other containers. */
+/** A real S3 server in its own container, on the default bridge, reachable from the host and from other containers. */
 export interface S3Server {
-  /** name of its container */
+  /** name of the container */
   container: string;
   /** http://address:7480 */
   endpoint: string;
   client: S3Client;
-  /** makes a bucket with a name of its own */
+  /** creates a bucket with a unique name */
   bucket(): Promise<string>;
   keys(bucket: string, prefix?: string): Promise<string[]>;
-  /** takes every object away */
+  /** removes every object */
   empty(bucket: string): Promise<void>;
-  /** uploads in parts that are not complete, as keys */
+  /** the keys of incomplete uploads in parts */
   uploads(bucket: string): Promise<string[]>;
-  /** makes another user, who may do nothing yet in the buckets of the first */
+  /** creates another user, who has no rights yet in the buckets of the first */
   user(): Promise<{ arn: string; key: typeof S3_KEY }>;
-  /** begins an upload and sends a part of it, as somebody else would; its id */
+  /** begins an upload and sends one part, as somebody else might; returns its id */
   foreignUpload(bucket: string, key: string): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** `bytes`: how much it can hold, in memory; default 4 GiB */
+/** `bytes`: its capacity, in memory; default 4 GiB */
 export async function startS3Server({ bytes }: { bytes?: number } = {}): Promise<S3Server> {
   const container = `lbt-s3-${randomBytes(4).toString('hex')}`;
   const env = [`S3_ACCESS_KEY=${S3_KEY.accessKeyId}`, `S3_SECRET_KEY=${S3_KEY.secretAccessKey}`];
@@ -73,7 +73,7 @@ async function makeUser(container: string): ReturnType<S3Server['user']> {
 async function answers(endpoint: string): Promise<void> {
   const end = performance.now() + 240_000;
   for (;;) {
-    // Packets to an address that is not there yet are lost without a word.
+    // Packets to an address that does not exist yet are silently lost.
     const answer = await fetch(endpoint, { signal: AbortSignal.timeout(5000) }).catch(() => undefined);
     if (answer?.ok) return;
     if (performance.now() > end) throw new Error(`the S3 server does not answer at ${endpoint}`);

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 const MEMORY = '/dev/shm';
 
 /**
- * The directory that tests build their trees in: in memory, where that has room, since syncing a busy disk is slow and is
- * not what the tests look at.
+ * Returns the parent directory for the files of a test. Uses memory if there is room, because syncing a busy disk is
+ * slow, and is not what the tests are about.
  *
- * @param bytes - what the test writes there at most
+ * @param bytes - the most that the test writes there
  */
 export function scratchFor(bytes: number): string {
   if (!existsSync(MEMORY)) return tmpdir();
@@ -17,8 +17,8 @@ export function scratchFor(bytes: number): string {
 }
 
 /**
- * Makes the name of a scratch directory that belongs to this process, and removes those of processes that are gone: a run
- * that was killed leaves gigabytes of memory behind.
+ * Returns a name for a scratch directory of this process, and removes the directories of processes that are gone: a
+ * killed run leaves gigabytes of memory behind.
  */
 export function nameScratch(base: string, prefix: string): string {
   for (const name of readdirSync(base)) {

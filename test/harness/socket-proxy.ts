@@ -3,10 +3,10 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 
-/** What a proxy lets through: paths (without the query) by method. */
+/** The requests that a proxy allows: paths (without the query) by method. */
 export type ProxyRules = Record<string, RegExp>;
 
-/** A running proxy before the Docker socket. */
+/** A running proxy in front of the Docker socket. */
 export interface SocketProxy {
   port: number;
   /** `METHOD path` of all requests, in order */
@@ -16,7 +16,10 @@ export interface SocketProxy {
 }
 
 /**
- * `idleMs`: a connection on which nothing has moved for so long is cut. Starts a proxy on all addresses that passes on what the rules allow, upgrades too, and answers 403 to the rest.
+ * Starts a proxy on all addresses that forwards the requests that the rules allow, including upgrades, and answers 403
+ * to the rest.
+ *
+ * @param idleMs cuts a connection that has been idle for this long
  */
 export async function startSocketProxy(
   socketPath: string,
@@ -45,7 +48,8 @@ export async function startSocketProxy(
     });
     onward.on('error', () => response.destroy());
     response.on('close', () => onward.destroy());
-    // In one piece: the engine closes as soon as it has answered, and then even an empty last write would fail.
+    // Sends everything in one write: the engine closes once it has responded, and then even an empty last write would
+    // fail.
     void buffer(incoming).then(
       (body) => onward.end(body),
       () => onward.destroy(),
@@ -63,7 +67,7 @@ export async function startSocketProxy(
     engine.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
     engine.pipe(socket);
     socket.pipe(engine);
-    // Whoever cuts one side cuts the other.
+    // If one side is cut, cut the other.
     socket.on('close', () => engine.destroy());
   });
   server.on('connection', (socket: Socket) => {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { dockerCall } from './docker.ts';
 
-/** Where {@link askDirectly} connects to. */
+/** The server that {@link askDirectly} connects to. */
 export interface Server {
   container: string;
   database: string;
@@ -10,8 +10,9 @@ export interface Server {
 }
 
 /**
- * What psql would print of one statement: unaligned rows without a header. Over a connection from here, since a psql started
- * in the container costs a hundred times as much. Undefined when the server cannot be reached so; SQL errors reject.
+ * Returns the output that psql would print for one statement: unaligned rows without a header. Connects from here,
+ * because starting a psql in the container costs a hundred times as much. Returns undefined if the server cannot be
+ * reached this way. SQL errors reject.
  */
 export async function askDirectly({ container, ...login }: Server, statement: string): Promise<string | undefined> {
   const inspected = await dockerCall(['inspect', '--format', '{{json .NetworkSettings.Networks}}', container]);
@@ -23,7 +24,7 @@ export async function askDirectly({ container, ...login }: Server, statement: st
     ...{ ...login, host, connectionTimeoutMillis: 5000, application_name: 'psql' },
     types: { getTypeParser: () => (value: string) => value } as never,
   });
-  // Servers are restarted and killed under it.
+  // Tests restart and kill the server during a connection.
   client.on('error', () => undefined);
   try {
     await client.connect();
@@ -38,7 +39,7 @@ export async function askDirectly({ container, ...login }: Server, statement: st
   }
 }
 
-/** The statement, when there is one alone and psql has no part in it. */
+/** Returns the statement if it is the only one, and psql is not involved in it. */
 export function oneStatement(sql: string): string | undefined {
   const statement = sql.trim().replace(/;$/, '');
   return /[;\\]|\bstdin\b/i.test(statement) ? undefined : statement;

@@ -1,6 +1,6 @@
 /**
- * An application with an SQLite database: moves money between accounts in transactions of many pages, so that the total never
- * changes, and never stops. Arguments: the file, the journal mode, the number of accounts, then pragmas of its own.
+ * An application with an SQLite database. It moves money between accounts in transactions of many pages, so the total
+ * never changes, and never stops. Arguments: the file, the journal mode, the number of accounts, then extra pragmas.
  */
 import { DatabaseSync } from 'node:sqlite';
 

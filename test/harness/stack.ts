@@ -12,7 +12,7 @@ import { askDirectly, oneStatement } from './sql.ts';
 
 export type { Ran };
 
-/** Runs a program on the host; rejects only when it cannot be started. */
+/** Runs a program on the host. Rejects only if the program cannot be started. */
 export function sh(
   command: string,
   args: readonly string[],
@@ -30,13 +30,13 @@ export function sh(
         else resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
       },
     );
-    // A program may end without reading its input; what it came to is told by its status.
+    // A program may end without reading its input. Its status shows the result.
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(options.input ?? '');
   });
 }
 
-/** Like {@link sh}, but a status other than 0 is an error that shows what the program said. */
+/** Like {@link sh}, but rejects for a status other than 0, with the output of the program. */
 export async function ok(
   command: string,
   args: readonly string[],
@@ -48,8 +48,9 @@ export async function ok(
 }
 
 /**
- * Waits until `check` gives something truthy; fails after `ms`. Between two checks it waits for `everyMs`, and at least for
- * twice as long as the last check took: checks that run commands in containers would take a whole core.
+ * Waits until `check` returns something truthy. Fails after `ms`. Between two checks it waits for `everyMs`, and at
+ * least twice as long as the last check took, because checks that run commands in containers would otherwise use a
+ * whole core.
  */
 export async function until<T>(
   what: string,
@@ -67,7 +68,9 @@ export async function until<T>(
   }
 }
 
-/** What `moment` resolves to, which comes while something runs; when that has ended before, fails at once and says how. */
+/**
+ * Returns the result of `moment`, which occurs while something runs. If that ends first, fails at once with its result.
+ */
 export function whileRuns<T>(ended: Promise<unknown>, moment: Promise<T>): Promise<T> {
   const over = ended.then((how) => {
     throw new Error(`it was over before: ${JSON.stringify(how, null, 1)}`);
@@ -76,22 +79,22 @@ export function whileRuns<T>(ended: Promise<unknown>, moment: Promise<T>): Promi
 }
 
 export interface StackOptions {
-  /** services besides `lifeboat`, as Compose YAML would have them (an object, written as JSON) */
+  /** services besides `lifeboat`, in the schema of a Compose file (an object, written as JSON) */
   services: Record<string, object>;
   volumes?: Record<string, object>;
   secrets?: Record<string, object>;
   /** settings of the agent */
   env?: Record<string, string>;
-  /** further keys of the lifeboat service, e.g. volumes are added to the usual ones */
+  /** further keys of the lifeboat service; for example, `volumes` are added to the usual ones */
   agent?: { volumes?: string[]; [key: string]: unknown };
-  /** start the agent too (default), or only the other services */
+  /** starts the agent too (default), or only the other services */
   startAgent?: boolean;
-  /** a healthchecks.io and Slack receiver on the host, wired into the agent's settings (default true) */
+  /** starts a healthchecks.io and Slack receiver on the host, which the agent's settings use (default true) */
   receiver?: boolean;
   image?: string;
 }
 
-/** The IP of the host as containers on the default bridge see it. */
+/** Returns the IP address of the host as containers on the default bridge see it. */
 export async function hostAddress(): Promise<string> {
   const gateway = await ok('docker', [
     'network',
@@ -103,18 +106,18 @@ export async function hostAddress(): Promise<string> {
   return gateway.trim() || '172.17.0.1';
 }
 
-/** Once a day, half a day from now: no test is met by a scheduled run it did not ask for. */
+/** Returns a schedule half a day from now, once a day, so no scheduled run disturbs a test. */
 export function farAway(now = new Date()): string {
   return `${now.getUTCMinutes()} ${(now.getUTCHours() + 12) % 24} * * *`;
 }
 
-/** How the name of the container ends that marks a project as worked on. */
+/** The suffix of the name of the container that marks a project as in use. */
 const MARK = '-lock';
 
-/** A Compose project on the real engine with the real agent in it. Everything it made is gone after `destroy`. */
+/** A Compose project on the real engine, with the real agent in it. `destroy` removes everything that it created. */
 export class Stack {
   readonly project: string;
-  /** on the host: the Compose file, and `backups` */
+  /** on the host: contains the Compose file, and `backups` */
   readonly directory: string;
   readonly receiver: Receiver | undefined;
   readonly rid = randomBytes(3).toString('hex');
@@ -143,12 +146,12 @@ export class Stack {
     return stack;
   }
 
-  /** The receiver as containers reach it, without a trailing slash. */
+  /** The receiver's URL for containers, without a trailing slash. */
   async receiverUrl(): Promise<string | undefined> {
     return this.receiver && `http://${await hostAddress()}:${this.receiver.port}`;
   }
 
-  /** Writes the Compose file anew; `compose('up', …)` applies it. */
+  /** Rewrites the Compose file; `compose('up', …)` applies it. */
   async write(options: StackOptions): Promise<void> {
     const { volumes: extra = [], environment, ...agent } = options.agent ?? {};
     const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
@@ -185,12 +188,15 @@ export class Stack {
     return ok('docker', ['compose', '--progress', 'quiet', ...args], { cwd: this.directory });
   }
 
-  /** Name of the first container of a service: `docker` is told that, since `docker compose` takes twice as long to start. */
+  /**
+   * Returns the name of a service's first container, for `docker`, because `docker compose` takes twice as long to
+   * start.
+   */
   private container(service: string): string {
     return `${this.project}-${service}-1`;
   }
 
-  /** Id of the container of a service, running or not. */
+  /** Returns the id of a service's container, running or not. */
   async id(service: string): Promise<string> {
     const labels = { project: this.project, service, oneoff: 'False' };
     const filters = Object.entries(labels).flatMap(([name, value]) => [
@@ -206,12 +212,12 @@ export class Stack {
     });
   }
 
-  /** Runs `lifeboat …` in the agent; every outcome resolves. */
+  /** Runs `lifeboat …` in the agent. Resolves whatever the outcome. */
   lifeboat(...args: string[]): Promise<Ran> {
     return sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
-  /** The same, for a moment in which the daemon may be clearing up: refused as LOCKED, the command is given again. */
+  /** Like `lifeboat`, but repeats the command while it is refused as LOCKED, because the daemon may be cleaning up. */
   lifeboatInTurn(...args: string[]): Promise<Ran> {
     return until('nobody else is at work', async () => {
       const ran = await this.lifeboat(...args);
@@ -219,23 +225,23 @@ export class Stack {
     });
   }
 
-  /** The same, left running: for tests that disturb it. */
+  /** Like `lifeboat`, but leaves the command running, for tests that disturb it. */
   spawn(...args: string[]): ChildProcess {
     return this.spawnWith({}, ...args);
   }
 
-  /** The same, with settings for this command alone. */
+  /** Like `lifeboat`, with settings for this command alone. */
   spawnWith(env: Record<string, string>, ...args: string[]): ChildProcess {
     const settings = Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
     return spawn('docker', ['exec', ...settings, this.container('lifeboat'), 'lifeboat', ...args]);
   }
 
-  /** The same, typed by a person at a terminal. */
+  /** Like `lifeboat`, typed by a user at a terminal. */
   terminal(args: string[], env: string[] = []): Promise<Terminal> {
     return onTerminal(this.container('lifeboat'), ['lifeboat', ...args], env);
   }
 
-  /** `backup --json`, parsed. */
+  /** Runs `backup --json`. Returns the parsed report. */
   async backup(...sources: string[]): Promise<{ code: number; report: RunReport; stderr: string }> {
     const { code, stdout, stderr } = await this.lifeboat('backup', '--json', ...sources);
     try {
@@ -254,7 +260,9 @@ export class Stack {
     }
   }
 
-  /** SQL as psql in the database's own container does it, as its superuser; unaligned rows without a header. */
+  /**
+   * Runs SQL with the result that psql in the database container has as its superuser: unaligned rows without a header.
+   */
   async psql(sql: string, { service = 'db', database = 'postgres', user = 'postgres' } = {}): Promise<string> {
     const statement = oneStatement(sql);
     const server = { container: this.container(service), database, user, password: PASSWORD };
@@ -264,7 +272,7 @@ export class Stack {
     return (await this.exec(service, argv, sql)).replace(/\n$/, '');
   }
 
-  /** `docker pause`, again while the engine could not freeze a process that was busy just then. */
+  /** Runs `docker pause`, and repeats it while the engine cannot freeze a busy process. */
   async pause(container: string): Promise<void> {
     await until(`${container} is paused`, async () => {
       const { code, stderr } = await sh('docker', ['pause', container]);
@@ -276,12 +284,15 @@ export class Stack {
     return ok('docker', ['compose', 'logs', '--no-color', '--no-log-prefix', service], { cwd: this.directory });
   }
 
-  /** Names of helpers of this project that exist, running or not, without its mark. */
+  /** Returns the names of this project's helpers, running or not, without the mark. */
   async helpers(): Promise<string[]> {
     return (await this.#containers()).filter((name) => !name.endsWith(MARK));
   }
 
-  /** Whether the mark is there that somebody works on the project: also while the daemon looks for dead runs, each minute. */
+  /**
+   * Returns whether the mark exists that shows that the project is in use. The daemon also sets it while it looks for
+   * dead runs, each minute.
+   */
   async isMarked(): Promise<boolean> {
     return (await this.#containers()).some((name) => name.endsWith(MARK));
   }
@@ -292,7 +303,7 @@ export class Stack {
     return out.split('\n').filter((line) => line !== '');
   }
 
-  /** Every file of the repository, relative, sorted; with `.tmp` leftovers. */
+  /** Returns every file of the repository as a relative path, sorted, including `.tmp` leftovers. */
   async objects(): Promise<string[]> {
     const out = await ok('find', ['.', '-type', 'f', '-printf', '%P\n'], { cwd: path.join(this.directory, 'backups') });
     return out
@@ -312,32 +323,32 @@ export class Stack {
 }
 
 /**
- * A check each second until it is good, then one a minute: each is a process started in the container, and with many
- * stacks those took a third of the machine. /dev/shm is new whenever the container starts.
+ * A health check that runs each second until it succeeds, then once a minute. Each check starts a process in the
+ * container, and with many stacks these used a third of the machine. /dev/shm is new whenever the container starts.
  */
 export function healthcheck(command: string): object {
   const test = `test -e /dev/shm/well && sleep 60; ${command} && : >/dev/shm/well`;
   return { test: ['CMD-SHELL', test], interval: '1s', timeout: '70s', retries: 600 };
 }
 
-/** Of the superuser, where a test says nothing else. */
+/** The superuser's password, unless a test sets another. */
 const PASSWORD = 'canary-pg-password';
 
-/** A Postgres service as most tests want it: ready when healthy. */
+/** A Postgres service as most tests need it: healthy means ready. */
 export function postgres(version: number | string = 17, extra: Record<string, unknown> = {}): object {
   const { environment, ...rest } = extra;
   return {
     image: `postgres:${version}`,
     environment: { POSTGRES_PASSWORD: PASSWORD, ...(environment as object | undefined) },
     labels: { 'lifeboat.postgres': 'true' },
-    // The program itself: on the path is a wrapper in Perl.
+    // Uses the program itself, because the one on the path is a wrapper in Perl.
     healthcheck: healthcheck('/usr/lib/postgresql/$$PG_MAJOR/bin/pg_isready -q -h 127.0.0.1 -U postgres'),
     stop_grace_period: '5s',
     ...rest,
   };
 }
 
-/** A service that does nothing but hold volumes. */
+/** A service that only holds volumes. */
 export function holder(volumes: string[], labels: Record<string, string>, extra: Record<string, unknown> = {}): object {
   return {
     image: 'node:24-trixie-slim',

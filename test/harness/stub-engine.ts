@@ -4,32 +4,32 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** What a route of the stub can do with a request: answer well, or in ways that no real engine would. */
+/** What a route of the stub can do with a request: respond correctly, or as no real engine would. */
 export interface Call {
   query: URLSearchParams;
-  /** Answers with JSON. */
+  /** Responds with JSON. */
   json(value: unknown, status?: number): void;
-  /** Answers with anything. */
+  /** Responds with anything. */
   text(body: string, status?: number): void;
-  /** Answers with an upgrade and gives the raw connection. */
+  /** Responds with an upgrade and returns the raw connection. */
   upgrade(): Socket;
-  /** The connection under the request, for writing nonsense. */
+  /** The connection of the request, for writing invalid data. */
   socket: Socket;
 }
 
 export type Route = (call: Call) => void;
 
-/** An HTTP server on a unix socket that speaks as much of the Engine API as its routes make it. */
+/** An HTTP server on a Unix socket that implements the part of the Engine API that its routes define. */
 export interface StubEngine {
   dockerHost: string;
-  /** `METHOD /path` → what happens; everything else is a 404 as the engine words it */
+  /** `METHOD /path` → handler; other requests get a 404 with the engine's wording */
   routes: Map<string, Route>;
   /** every request, as `METHOD /path` */
   requests: string[];
   close(): Promise<void>;
 }
 
-/** One frame of the engine's multiplexed stream; `length` lies about the payload's. */
+/** One frame of the engine's multiplexed stream; `length` overrides the length of the payload. */
 export function frame(type: number, payload: string | Buffer, length = Buffer.byteLength(payload)): Buffer {
   const header = Buffer.alloc(8);
   header[0] = type;
@@ -108,7 +108,7 @@ function upgradeCall(url: URL, socket: Socket): Call {
   };
 }
 
-/** Routes for one exec in container `box`: what its stream does, and what each inspection of it says in turn. */
+/** Routes for one exec in container `box`: what its stream does, and the result of each inspection in turn. */
 export function stubExec(stub: StubEngine, stream: (socket: Socket) => void, ...states: object[]): void {
   let at = 0;
   stub.routes.set('POST /containers/box/exec', (call) => call.json({ Id: 'e1' }, 201));
@@ -118,7 +118,7 @@ export function stubExec(stub: StubEngine, stream: (socket: Socket) => void, ...
   });
 }
 
-/** An engine's description of a running container, with what a test wants different. */
+/** An engine's description of a running container, with the changes that a test needs. */
 export function stubContainer(
   id: string,
   changes: { name?: string; labels?: object; state?: object; mounts?: object[] } = {},

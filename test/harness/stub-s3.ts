@@ -1,7 +1,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A server that answers as S3 would, as far as `answer` does. */
+/** Starts a server that responds as S3 would, as far as `answer` implements it. */
 export async function startStubS3(answer: RequestListener) {
   const server = createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -17,5 +17,5 @@ export async function startStubS3(answer: RequestListener) {
   };
 }
 
-/** The body of an error, as S3 writes it. */
+/** Returns the body of an error response, as S3 writes it. */
 export const s3Error = (code: string) => `<Error><Code>${code}</Code><Message>no</Message></Error>`;

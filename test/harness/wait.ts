@@ -1,5 +1,5 @@
-/** For `vi.waitFor` in quick tests. Its own limit of a second is less than a busy machine may stand still. */
+/** For `vi.waitFor` in quick tests. Its default limit of a second is shorter than a busy machine may stall. */
 export const WAIT = { timeout: 15_000 };
 
-/** The same in tests that may take minutes. */
+/** The same for tests that may take minutes. */
 export const LONG_WAIT = { timeout: 60_000 };

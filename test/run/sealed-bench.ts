@@ -134,7 +134,15 @@ export class SealedBench {
     };
     await restore(deps as RestoreDeps, {
       ...{ snapshot: 'latest', source: SOURCE, tables: [], paths: [], overwrite: false, globals: false },
-      ...{ unsigned: false, dryRun: false, safety: false, skipFailed: false, stopServices: false, confirm },
+      ...{
+        unsigned: false,
+        dryRun: false,
+        safety: false,
+        skipFailed: false,
+        stopServices: false,
+        confirm,
+        canConfirm: true,
+      },
       signal: AbortSignal.timeout(100_000),
       say: () => undefined,
     });

@@ -19,13 +19,13 @@ import type { StoredTree } from '../../src/store/content/stored-tree.ts';
 import { type IndexEntry, readIndexFile } from '../../src/store/filesystem/index-file.ts';
 import type { LeaseSightings } from '../../src/store/repository/lease-seen.ts';
 
-/** Memory where there is some: syncing a busy disk is slow, and not what is tested. */
+/** In memory if possible: syncing a busy disk is slow, and not under test. */
 export const scratchBase = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 
-/** The bytes of a path below `root`, from one character a byte. */
+/** Returns the path below `root` as bytes, from one character per byte. */
 export const at = (root: string, path: string) => Buffer.from(path === '' ? root : `${root}/${path}`, 'latin1');
 
-/** A directory to back up, a repository, and what goes between them. */
+/** A directory to back up, a repository, and functions for storing and extracting. */
 export interface Bench {
   tree: string;
   spool: string;
@@ -34,7 +34,7 @@ export interface Bench {
   recorded: string[];
   index: string;
   store(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
-  /** After a while: files younger than the clock's tick are read again by the next run, on purpose. */
+  /** Stores after a pause: the next run reads files again if they are younger than a tick of the clock. */
   storeSettled(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   extract(
     stored: Pick<StoredTree, 'packs'>,
@@ -97,7 +97,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
   return bench;
 }
 
-/** Everything a restore promises to bring back, by path. Names of one file share `link`. */
+/** Returns everything that a restore must bring back, by path. Names of one file share `link`. */
 export function describeTree(root: string): Map<string, Record<string, unknown>> {
   const result = new Map<string, Record<string, unknown>>();
   const firstNames = new Map<bigint, string>();

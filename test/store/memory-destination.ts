@@ -4,7 +4,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import type { SweepingDestination } from '../../src/destinations/destination.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 
-/** Objects in memory: what is tested is which there are. */
+/** Objects in memory, for tests of which objects exist. */
 export function inMemory(name: string, objects: Map<string, string>): SweepingDestination {
   return {
     name,

@@ -71,7 +71,7 @@ export class S3Body extends Readable {
       if (this.passed === first.length) return null;
       this.asked = performance.now();
       try {
-        const { value, done } = await this.heard(this.chunks.next());
+        const { value, done } = await this.withinSilence(this.chunks.next());
         if (done) throw Object.assign(new Error('the response ended early'), { code: 'ECONNRESET' });
         const chunk: Buffer = value;
         if (this.passed + chunk.length > first.length) {
@@ -88,7 +88,7 @@ export class S3Body extends Readable {
   }
 
   /** Rejects if no bytes arrive for too long. Counts only while a reader waits for them. */
-  private async heard<T>(coming: Promise<T>): Promise<T> {
+  private async withinSilence<T>(coming: Promise<T>): Promise<T> {
     const { promise: silence, reject } = Promise.withResolvers<never>();
     const fail = () => reject(Object.assign(new Error('the response stopped'), { code: 'ETIMEDOUT' }));
     const timer = this.options.outage.timer(this.options.limits.silenceMs, fail);

@@ -50,9 +50,9 @@ export class S3Outage {
             timer.refresh();
             if (performance.now() - started < BUFFERED_MS) return;
             alive = performance.now();
-            this.heard();
+            this.noteResponse();
           },
-          answered: () => this.heard(),
+          answered: () => this.noteResponse(),
           failed: () => {
             this.failingSince ??= started;
           },
@@ -90,7 +90,7 @@ export class S3Outage {
     };
   }
 
-  private heard(): void {
+  private noteResponse(): void {
     this.failingSince = undefined;
     this.down = undefined;
   }

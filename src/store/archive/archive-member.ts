@@ -1,20 +1,20 @@
 import type { TreePath } from '../filesystem/path.ts';
 
-/** One name of an archive, as the archive has it: nothing of it is trusted. */
+/** One entry of an archive, as the archive describes it. Nothing in it is trusted. */
 export interface ArchiveMember {
-  /** as it stands there, one character a byte; with its bytes where a note says that the name stands for others */
+  /** the name in the archive, one character per byte; the original bytes if the entry carries a note with them */
   name: TreePath;
   type: 'file' | 'directory' | 'symlink' | 'hardlink' | 'other';
-  /** permission bits; absent where the archive has none */
+  /** permission bits; absent if the archive has none */
   mode?: number;
   uid?: number;
   gid?: number;
   /** nanoseconds since 1970 */
   mtime: bigint;
-  /** of a file, bytes that it says to have */
+  /** size of a file according to the archive, bytes */
   size: number;
-  /** of a symlink and a hard link */
+  /** target of a symlink or hard link */
   target?: TreePath;
-  /** of a file; to be read to its end, or left, before the next member is asked for */
+  /** content of a file; must be read to its end, or not at all, before the next member is requested */
   content(): AsyncIterable<Buffer>;
 }

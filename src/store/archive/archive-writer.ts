@@ -8,9 +8,9 @@ import { BLOCK, danglingHeader, seconds } from './tar.ts';
 
 export type ArchiveFormat = 'zip' | 'tar';
 
-/** What is written of one name. */
+/** Describes an entry to write. */
 export interface ArchiveItem {
-  /** empty for the root, which only a tar has */
+  /** empty for the root, which only a tar contains */
   path: TreePath;
   type: 'file' | 'directory' | 'symlink' | 'hardlink';
   /** permission bits, with setuid, setgid and sticky */
@@ -19,34 +19,34 @@ export interface ArchiveItem {
   gid: number;
   /** nanoseconds since 1970 */
   mtime: bigint;
-  /** of a file, bytes */
+  /** size of a file, bytes */
   size?: number;
-  /** of a symlink what it says, of a hard link the path of the first name */
+  /** the target of a symlink; for a hard link, the path of the first name */
   target?: TreePath;
-  /** in a zip: deflate it */
+  /** in a zip: whether to deflate the content */
   deflate?: boolean;
 }
 
-/** What an archive is written to; its owner ends it. */
+/** The output of an archive. Its owner ends it. */
 export interface ArchiveOutput {
   output: Writable;
-  /** what an error of the output means */
+  /** converts an error of the output */
   explain(error: unknown): unknown;
 }
 
-/** Bytes of small files after which the archive has to be read empty. */
+/** Size of the small files after which the writer waits until the output has taken them, bytes. */
 const ROOM = 1024 * 1024;
 const ZLIB_LEVEL = 3;
-/** What a header has room for, milliseconds; a tar has the exact time beside it. */
+/** The latest time that a header can hold, milliseconds. A tar also has the exact time in a pax record. */
 const MAX_TIME = (2 ** 31 - 1) * 1000;
 
 /**
- * Writes a zip (APPNOTE.TXT, with zip64) or a tar (pax) through archiver, with backpressure: memory holds some MiB, and of a zip the
- * list of its entries. Calls must not overlap. After any failure every call rejects with it.
+ * Writes a zip (APPNOTE.TXT, with zip64) or a tar (pax) with archiver. With backpressure: memory holds a few MiB, and
+ * for a zip the list of its entries. Calls must not overlap. After a failure, every call rejects with it.
  */
 export class ArchiveWriter {
   readonly format: ArchiveFormat;
-  /** names that are written percent-encoded, and symlinks with such targets */
+  /** number of entries with a percent-encoded name or symlink target */
   oddNames = 0;
   private readonly archive: Archiver;
   private readonly output: Writable;
@@ -57,10 +57,10 @@ export class ArchiveWriter {
   private failure: { error: unknown } | undefined;
   private moved: (() => void) | undefined;
   private unread = 0;
-  /** bytes of the archive so far */
+  /** bytes of the archive written so far */
   written = 0;
   private writing = false;
-  /** a content has begun, and bytes of it are missing */
+  /** a part of the current content is written, and bytes of it are missing */
   private within = false;
   /** nothing more can be written */
   private over = false;
@@ -82,21 +82,23 @@ export class ArchiveWriter {
 
   static async open(format: ArchiveFormat, output: ArchiveOutput, signal?: AbortSignal): Promise<ArchiveWriter> {
     signal?.throwIfAborted();
-    // Loaded only to export: it takes 70 ms.
+    // Loaded only for an export: it takes 70 ms.
     const { TarArchive, ZipArchive } = await import('archiver');
     const archive =
       format === 'zip' ? new ZipArchive({ forceZip64: true, zlib: { level: ZLIB_LEVEL } }) : new TarArchive();
     return new ArchiveWriter(format, archive, output, signal);
   }
 
-  /** Adds a name; of a file with its content, which has to have `size` bytes. A content that fails ends the whole archive. */
+  /**
+   * Adds an entry; for a file, with content of exactly `size` bytes. If the content fails, so does the whole archive.
+   */
   async add(item: ArchiveItem, content: Buffer | AsyncIterable<Buffer> = Buffer.alloc(0)): Promise<void> {
     const data = this.describe(item);
     if (Buffer.isBuffer(content)) {
       await this.append(content, data);
       return this.room(content.length);
     }
-    // Never the source itself: one that fails would end the process, or the archive would never end.
+    // Not the source itself: if it failed, the process would end, or the archive would never end.
     const source = new PassThrough();
     let missing = item.size ?? 0;
     const done = this.append(source, data);
@@ -116,10 +118,10 @@ export class ArchiveWriter {
     await done;
   }
 
-  /** Ends the archive; resolves once the output has taken all of it. */
+  /** Ends the archive. Resolves once the output has taken all of it. */
   async finish(): Promise<void> {
     if (this.failure) throw this.failure.error;
-    // Its promise never settles after some failures; the pump tells.
+    // Its promise stays pending after some failures, so the pump reports the end.
     void this.archive.finalize().catch((error: unknown) => this.fail(error));
     await this.pumped;
     this.release();
@@ -127,19 +129,19 @@ export class ArchiveWriter {
   }
 
   /**
-   * Gives up, and leaves what was written invalid on purpose. A zip lacks its directory then. A tar that is cut between two entries would
-   * pass for a whole one, so it gets the header of something that does not follow.
+   * Abandons the archive, and deliberately leaves it invalid. A zip then lacks its directory. A tar that ends between
+   * two entries would look complete, so it gets the header of an entry that does not follow.
    */
   async abandon(error: unknown): Promise<void> {
     const usable = !this.over;
     this.fail(error);
-    const mend = usable && this.format === 'tar' && !this.within;
-    if (mend) await this.drained();
+    const invalidates = usable && this.format === 'tar' && !this.within;
+    if (invalidates) await this.drained();
     this.over = true;
     this.archive.destroy();
     if (!this.signal?.aborted) await this.pumped;
     this.release();
-    if (!mend || this.output.destroyed || this.output.errored) return;
+    if (!invalidates || this.output.destroyed || this.output.errored) return;
     const padding = Buffer.alloc((BLOCK - (this.written % BLOCK)) % BLOCK);
     await this.write(Buffer.concat([padding, danglingHeader()])).catch(() => undefined);
   }
@@ -166,9 +168,9 @@ export class ArchiveWriter {
       return { ...shared, type, store: !item.deflate, ...(note === undefined ? {} : { comment: note }) };
     }
     const pax = { mtime: seconds(mtime), uid, gid, ...(note === undefined ? {} : { [PAX_KEYWORD]: note }) };
-    // What archiver takes the length of a stream from.
+    // Archiver takes the length of a stream from here.
     const stats = { size: size ?? 0 } as Stats;
-    // tar-stream takes the number 0 for none, and gives the file mode 644.
+    // tar-stream treats the number 0 as missing, and sets mode 644.
     const bits = { mode: shared.mode === 0 ? ('0' as unknown as number) : shared.mode };
     return { ...shared, ...bits, type: type === 'hardlink' ? 'link' : type, stats, uid, gid, pax };
   }
@@ -181,7 +183,7 @@ export class ArchiveWriter {
     });
   }
 
-  /** A zip takes any number of stored contents at once, whatever the output has taken. */
+  /** Waits for the output. A zip accepts any number of stored contents at once, however slow the output is. */
   private async room(size: number): Promise<void> {
     this.unread += size + BLOCK;
     if (this.unread < ROOM) return;
@@ -202,7 +204,7 @@ export class ArchiveWriter {
     }
   }
 
-  /** Resolves when the output has what was added: nothing comes any more. */
+  /** Resolves when the output has taken everything that was added. */
   private async drained(): Promise<void> {
     for (let quiet = 0; quiet < 10 && !this.over; quiet++) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -231,7 +233,7 @@ export class ArchiveWriter {
     this.moved?.();
   }
 
-  /** Nothing more can be written. */
+  /** Ends the archive with an error: nothing more can be written. */
   private end(error: unknown): void {
     this.over = true;
     this.fail(error);
@@ -244,7 +246,7 @@ export class ArchiveWriter {
   private release(): void {
     this.signal?.removeEventListener('abort', this.onAbort);
     this.output.off('error', this.onOutputError);
-    // A pipe that nobody reads any more may still say so.
+    // A pipe without a reader may still report an error.
     this.output.on('error', () => undefined);
   }
 }

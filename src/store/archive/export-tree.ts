@@ -15,46 +15,50 @@ import type { ArchiveItem, ArchiveWriter } from './archive-writer.ts';
 import { named, wrongContent } from './content-errors.ts';
 
 export interface ExportTreeOptions {
-  /** as `readIndex` gives it: checked, in order */
+  /** the index as `readIndex` yields it: checked, and in order */
   index: AsyncIterable<IndexEntry>;
   packs: readonly PackRef[];
   destination: Destination;
   keys: SealKeys;
   writer: ArchiveWriter;
-  /** which paths; their directories come along. Absent: everything */
+  /** selects paths, together with their parent directories; absent: everything */
   select?: PathPredicate;
-  /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
+  /** an existing directory with room for one unpacked pack of small files, and for lists of files */
   spool: string;
-  /** as it was when the tree was stored; only tests need another value */
+  /** the limit with which the tree was stored; only tests set another value */
   smallFile?: number;
   signal?: AbortSignal;
   progress?(progress: { done: number; files: number }): void;
 }
 
-/** What was written. Files include hard links; bytes count those only where the archive has their content again. */
+/**
+ * The exported tree. `files` includes hard links; `bytes` counts their content only if the archive contains it again.
+ */
 export interface ExportedTree {
   entries: number;
   files: number;
   bytes: number;
-  /** FIFOs, sockets and devices in the index: not written */
+  /** FIFOs, sockets and devices in the index, which are not written */
   skipped: Partial<Record<FileType, number>>;
 }
 
-/** Lists beside those named by pack ids. */
+/** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 const DIRECTORIES = 'directories';
 const OTHERS: ReadonlySet<string> = new Set([EMPTY, HARDLINKS, SYMLINKS, DIRECTORIES]);
 const PROGRESS_MS = 250;
-/** Smaller files are stored in a zip: each that is deflated costs 250 KiB of memory until it is collected. */
+/** Smaller files are not deflated in a zip: each deflated file takes 250 KiB of memory until garbage collection. */
 const MIN_DEFLATED = 64 * 1024;
 
 /**
- * Writes a stored tree into an archive, every content checked against the index: files pack by pack, so that each pack is read once, then
- * links. A zip has no hard links; it gets the content for each of the names. Holes are written as zeros.
+ * Writes a stored tree to an archive, and verifies all content against the index. Files are written pack by pack, so
+ * each pack is read once, and links follow. A zip has no hard links: it contains the content once for each name. Holes
+ * are written as zeros.
  *
- * @throws OBJECT_MISSING, OBJECT_DAMAGED, both with the name of the file; KEY_MISSING, KEY_WRONG, SPOOL_FULL; what the writer throws
+ * @throws OBJECT_MISSING and OBJECT_DAMAGED, with the path of the file; KEY_MISSING, KEY_WRONG, SPOOL_FULL; the errors
+ *   of the writer
  */
 export async function exportTree(options: ExportTreeOptions): Promise<ExportedTree> {
   const lists = new TaskLists(options.spool);
@@ -69,7 +73,7 @@ class TreeExport {
   private readonly options: ExportTreeOptions;
   private readonly lists: TaskLists;
   private readonly packs: ReadonlyMap<string, PackRef>;
-  /** with a selection: the first written name of a file whose own first name was not selected */
+  /** with a selection: the first written name of a file whose first name was not selected */
   private readonly firstNames = new Map<TreePath, TreePath>();
   private readonly result: ExportedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
   private lastProgress = 0;
@@ -93,7 +97,7 @@ class TreeExport {
     return this.result;
   }
 
-  /** Reads the index once, and sorts everything by what it needs. */
+  /** Reads the index once, and sorts everything into lists by the pack it needs. */
   private async plan(): Promise<void> {
     const above: { entry: IndexEntry; written: boolean }[] = [];
     const { select, signal, writer } = this.options;
@@ -101,7 +105,7 @@ class TreeExport {
       signal?.throwIfAborted();
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
-      // A zip has no name for the root.
+      // A zip has no entry for the root.
       if (isDirectory) above.push({ entry, written: entry.path === '' && writer.format === 'zip' });
       if (entry.path !== '' && select && !select(entry.path, isDirectory)) continue;
       for (const directory of above) {
@@ -112,7 +116,7 @@ class TreeExport {
     }
   }
 
-  /** A tar program sets the times of a directory when it meets it, or leaves it; a zip program keeps all that until its end. */
+  /** Writes directories last in a tar: tar programs may set their times as soon as they read them. */
   private addDirectory(entry: IndexEntry): Promise<void> {
     return this.options.writer.format === 'tar' ? this.lists.add(DIRECTORIES, entry) : this.add(entry, 'directory');
   }
@@ -138,7 +142,7 @@ class TreeExport {
     const target = entry.target ?? '';
     const written = !select || select(target, false) ? target : this.firstNames.get(target);
     if (written !== undefined) return this.lists.add(HARDLINKS, { ...entry, target: written });
-    // The first of several names is not wanted, so that this one becomes the file.
+    // The first name of the file is not selected, so this name becomes the file.
     this.firstNames.set(target, entry.path);
     return this.sortFile(entry);
   }
@@ -188,7 +192,7 @@ class TreeExport {
     await this.fileDone(entry, { type: 'file', size: entry.size ?? 0, content: this.checked(entry, stored), deflate });
   }
 
-  /** The whole content; fails at its end if it is not what was stored. */
+  /** Yields the whole content. Throws at its end if it is not the content that was stored. */
   private async *checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     const hashing = createHash('sha256');
     async function* hashed(): AsyncGenerator<Buffer> {
@@ -249,7 +253,7 @@ class TreeExport {
 
 async function* none(): AsyncGenerator<Buffer> {}
 
-/** What was worth compressing for the repository is worth it for the archive. */
+/** Returns whether a pack is compressed. Its files are then worth compressing in the archive too. */
 function isCompressed({ key }: PackRef): boolean {
   return /\.zip\.zst(\.|$)/.test(key);
 }

@@ -1,12 +1,12 @@
 import type { Archiver } from 'archiver';
 
-/** What the archive library needs to be kept from, done inside of it. Where that is not as it is known, all stays as it was. */
+/** Works around problems of the archive library in its internals. If these are not as expected, nothing is changed. */
 export function adjustLibrary(format: 'zip' | 'tar', archive: Archiver): void {
   if (format === 'zip') gatherPieces(archive);
   else hearEntries(archive);
 }
 
-/** The stream below an archive that makes a zip: it counts what is written to it. */
+/** The stream of the library that writes a zip. It counts the bytes written to it. */
 interface Engine {
   offset: number;
   write(chunk: Buffer | string, done?: unknown): boolean;
@@ -17,8 +17,8 @@ const SMALL = 4096;
 const GATHERED = 64 * 1024;
 
 /**
- * Lets a zip be written in larger pieces. The library writes each header in twenty of a few bytes, and those of the whole directory at once: with
- * 100,000 entries that held 500 MiB.
+ * Makes a zip write larger pieces. The library writes each header in twenty pieces of a few bytes, and the headers of
+ * the whole directory at once. With 100,000 entries, that took 500 MiB.
  */
 function gatherPieces(archive: Archiver): void {
   const engine = (archive as unknown as { _module?: { engine?: Engine } })._module?.engine;
@@ -57,14 +57,14 @@ function prototypes(object: object): Engine[] {
   return next ? [next, ...prototypes(next)] : [];
 }
 
-/** What a tar writes an entry to. */
+/** The part of the library that writes the entries of a tar. */
 interface TarEngine {
   entry?(...args: unknown[]): { on(event: 'error', listener: () => void): unknown };
 }
 
 /**
- * Lets a tar be given up in the middle of an entry: the library hears of no error of the stream that it writes an entry to, and such an
- * error would end the process. The archive's own stream tells it too.
+ * Makes it possible to abandon a tar in the middle of an entry. The library does not handle errors of the entry's
+ * stream, so such an error would end the process. The stream of the archive reports the same error.
  */
 function hearEntries(archive: Archiver): void {
   const engine = (archive as unknown as { _module?: { engine?: TarEngine } })._module?.engine;

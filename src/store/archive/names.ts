@@ -1,26 +1,26 @@
 import { pathToText, type TreePath } from '../filesystem/path.ts';
 
 /**
- * Names in archives. Zip and tar writers take text, and change backslashes, drive letters and what is not UTF-8. Such a name is
- * written percent-encoded, and the entry carries its bytes in a note of its own, so that an import finds it again.
+ * Names in archives. Zip and tar writers accept text only, and change backslashes, drive letters and bytes that are not
+ * UTF-8. Such a name is percent-encoded, and the entry carries its bytes in a note, from which an import restores them.
  */
 
 const CHANGED = /\\|^\w+:|^\.\.\//;
 
-/** The bytes of names that an archive cannot carry, base64. */
+/** The bytes of names that an archive cannot hold, in base64. */
 export interface OddNames {
   path?: string;
   target?: string;
 }
 
-/** The name that an entry of an archive gets. `odd`: it is not the name itself. */
+/** Returns the name of an entry in an archive. `odd`: the name is encoded. */
 export function archiveName(path: TreePath): { name: string; odd: boolean } {
   const text = pathToText(path);
   if (text !== undefined && !CHANGED.test(text)) return { name: text, odd: false };
   return { name: percentEncode(path), odd: true };
 }
 
-/** What a symlink in an archive says: any text stays as it is, since it is no name in the archive. */
+/** Returns the target of a symlink in an archive. All text stays as it is, because it is not a name in the archive. */
 export function symlinkText(target: TreePath): { name: string; odd: boolean } {
   const text = pathToText(target);
   return text === undefined ? { name: percentEncode(target), odd: true } : { name: text, odd: false };
@@ -34,12 +34,15 @@ function percentEncode(path: TreePath): string {
 
 const PREFIX = 'lifeboat ';
 
-/** The note that goes with an entry: the comment of a zip entry, or the value of a pax keyword. */
+/** Returns the note for an entry: the comment of a zip entry, or the value of a pax keyword. */
 export function encodeOddNames(odd: OddNames): string {
   return PREFIX + JSON.stringify(odd);
 }
 
-/** The inverse of {@link encodeOddNames}; undefined for any other text. The names may be anything: they are checked by their use. */
+/**
+ * The inverse of {@link encodeOddNames}. Returns undefined for other text. The names are not checked here, but where
+ * they are used.
+ */
 export function decodeOddNames(note: string): { path?: TreePath; target?: TreePath } | undefined {
   if (!note.startsWith(PREFIX)) return undefined;
   try {
@@ -53,7 +56,10 @@ export function decodeOddNames(note: string): { path?: TreePath; target?: TreePa
   }
 }
 
-/** The pax keyword of the note; a keyword of a vendor has its name in capitals before the dot (POSIX, pax, "pax Extended Header"). */
+/**
+ * The pax keyword of the note. Vendor keywords start with the vendor's name in capitals and a dot (POSIX, pax, "pax
+ * Extended Header").
+ */
 export const PAX_KEYWORD = 'LIFEBOAT.names';
 
 export const toBase64 = (path: TreePath) => Buffer.from(path, 'latin1').toString('base64');

@@ -17,16 +17,16 @@ export type Inside =
   | { form: 'custom' | 'text'; stream: Readable };
 
 interface OpenArchiveOptions {
-  /** of a plain file, which is then read in place; absent: only the stream is there */
+  /** path of a plain file, which is then read in place; absent: only the stream is available */
   file?: string;
   stream: Readable;
   keys: SealKeys;
-  /** path for a zip that comes in a stream: its directory is at its end */
+  /** path for a zip that arrives as a stream: it is stored there, because its directory is at its end */
   spooled: string;
 }
 
 const PEEK = 512;
-/** Encrypted, compressed, and once more. */
+/** Encryption, compression, and one more of each. */
 const MAX_LAYERS = 4;
 
 type Layer = 'gzip' | 'zstd' | 'age' | 'gpg';
@@ -113,7 +113,10 @@ function layerOf(head: Buffer): Layer | undefined {
   return text.startsWith('-----BEGIN PGP MESSAGE-----') || isOpenPgp(head) ? 'gpg' : undefined;
 }
 
-/** The first packet is one of a session key (RFC 9580, 4.2 and 5): tag 1 or 3, in the old or the new form of its header. */
+/**
+ * Returns whether the first packet holds a session key (RFC 9580, 4.2 and 5): tag 1 or 3, in the old or the new header
+ * format.
+ */
 function isOpenPgp(head: Buffer): boolean {
   const first = head[0] ?? 0;
   if ((first & 0x80) === 0) return false;

@@ -16,13 +16,13 @@ const TYPES: Record<string, ArchiveMember['type']> = {
 };
 
 /**
- * The members of a tar, in their order: ustar, pax and GNU. One that is cut is an error, also between two members: a tar ends with blocks
- * of zeros.
+ * Reads the members of a tar (ustar, pax and GNU) in order. A tar that is cut is an error, even between two members,
+ * because a complete one ends with blocks of zeros.
  *
- * @throws IMPORT_UNREADABLE; IMPORT_REFUSED for what GNU tar's --sparse makes; what the stream throws
+ * @throws IMPORT_UNREADABLE; IMPORT_REFUSED for files that GNU tar's --sparse writes; the errors of the stream
  */
 export async function* readTar(stream: Readable): AsyncGenerator<ArchiveMember> {
-  // Names as bytes: those of pax records, which are UTF-8, are told apart by their record.
+  // Names are read as bytes. Names from pax records are UTF-8, and are recognised by their record.
   const reading = (extract as (options: { filenameEncoding: string }) => ReturnType<typeof extract>)({
     filenameEncoding: 'latin1',
   });
@@ -30,7 +30,7 @@ export async function* readTar(stream: Readable): AsyncGenerator<ArchiveMember> 
   let failure: unknown;
   const why = (error: unknown) =>
     failure ?? (error instanceof LifeboatError ? error : unreadable('the tar cannot be read', error));
-  async function* told(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  async function* explained(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     try {
       yield* content;
     } catch (error) {
@@ -53,7 +53,7 @@ export async function* readTar(stream: Readable): AsyncGenerator<ArchiveMember> 
   })();
   try {
     for await (const entry of reading) {
-      yield memberOf(entry.header, told(entry as unknown as AsyncIterable<Buffer>));
+      yield memberOf(entry.header, explained(entry as unknown as AsyncIterable<Buffer>));
       (entry as unknown as Readable).resume();
     }
   } catch (error) {
@@ -79,7 +79,7 @@ function memberOf(header: Header, content: AsyncIterable<Buffer>): ArchiveMember
   const pax = (header.pax ?? {}) as Record<string, string>;
   const isSparse = header.type === null || Object.keys(pax).some((key) => key.startsWith('GNU.sparse.'));
   if (isSparse) {
-    throw refused(`the tar holds ${header.name} in a form that cannot be taken over, such as that of --sparse`, {
+    throw refused(`the tar holds ${header.name} in a form that Lifeboat cannot import, such as that of --sparse`, {
       hint: 'Unpack it with tar, and pack it again without --sparse.',
     });
   }
@@ -100,7 +100,7 @@ function memberOf(header: Header, content: AsyncIterable<Buffer>): ArchiveMember
   };
 }
 
-/** A pax record is text; what the header has was read as bytes. */
+/** Returns the text of a pax record, or else the name in the header, which was read as bytes. */
 function textOr(text: string | undefined, bytes: string): TreePath {
   return text === undefined ? bytes : pathFromText(text);
 }

@@ -15,9 +15,9 @@ const STORED = 0;
 const DEFLATED = 8;
 const ENCRYPTED = 1;
 const UNIX = 3;
-/** The records that end a zip, with the longest comment. */
+/** Size of the records at the end of a zip, with the longest comment. Bytes. */
 const MAX_END = 22 + 0xffff;
-/** The library finds the end only within one piece of the stream. */
+/** The library finds the end only within one chunk of the stream. */
 const TAIL = 2 * MAX_END;
 const FILE_TYPE = 0o170000;
 const TYPES: ReadonlyMap<number, ArchiveMember['type']> = new Map([
@@ -29,7 +29,7 @@ const TYPES: ReadonlyMap<number, ArchiveMember['type']> = new Map([
 const MAX_LINK = 4096;
 
 /**
- * The members of a zip file, by its directory. Each content is compared with its size and CRC-32.
+ * Reads the members of a zip, in the order of its directory. Content is verified against its size and CRC-32.
  *
  * @throws IMPORT_UNREADABLE; IMPORT_REFUSED for a zip with a password
  */
@@ -45,7 +45,7 @@ export async function* readZip(file: string): AsyncGenerator<ArchiveMember> {
 
 async function filesOf(file: string, size: number): Promise<File[]> {
   try {
-    // Loaded only to import.
+    // Loaded only for an import.
     const { Open } = await import('unzipper');
     const options = { tailSize: Math.min(size, MAX_END) };
     const source = {
@@ -66,7 +66,7 @@ async function filesOf(file: string, size: number): Promise<File[]> {
 async function memberOf(handle: FileHandle, entry: File): Promise<ArchiveMember> {
   const shown = shorten(displayPath(entry.pathBuffer.toString('latin1')));
   if (entry.flags & ENCRYPTED)
-    throw refused(`${shown} in the zip has a password`, { hint: 'Unpack it, and pack it again without.' });
+    throw refused(`${shown} in the zip has a password`, { hint: 'Unpack it, and pack it again without a password.' });
   const unix = entry.versionMadeBy >>> 8 === UNIX ? entry.externalFileAttributes >>> 16 : 0;
   const bytes = entry.pathBuffer.toString('latin1');
   const odd = decodeOddNames(Buffer.from(entry.comment as unknown as Buffer).toString('utf8')) ?? {};
@@ -97,7 +97,7 @@ async function* contentOf(handle: FileHandle, entry: File, shown: string): Async
   const { compressionMethod: method, uncompressedSize: size, compressedSize } = entry;
   if (method !== STORED && method !== DEFLATED) {
     throw unreadable(
-      `${shown} in the zip is compressed in another way than deflate`,
+      `${shown} in the zip is compressed with a method other than deflate`,
       undefined,
       'Unpack it, and pack it again.',
     );

@@ -1,9 +1,9 @@
-/** What of a tar is not left to the library. */
+/** The parts of a tar that the library does not write. */
 
-/** Bytes of a block, of which all of a tar is made. */
+/** Size of a block, the unit of a tar. Bytes. */
 export const BLOCK = 512;
 
-/** The header of a pax record that does not follow (ustar, POSIX, pax, "ustar Interchange Format"). */
+/** Returns the header of a pax record that does not follow (ustar, POSIX, pax, "ustar Interchange Format"). */
 export function danglingHeader(): Buffer {
   const header = Buffer.alloc(BLOCK);
   header.write('this-export-failed', 0);
@@ -14,7 +14,7 @@ export function danglingHeader(): Buffer {
   return header;
 }
 
-/** `1700000000.123456789`, as pax has times. */
+/** Formats a time as pax does: `1700000000.123456789`. */
 export function seconds(nanoseconds: bigint): string {
   const sign = nanoseconds < 0n ? '-' : '';
   const absolute = nanoseconds < 0n ? -nanoseconds : nanoseconds;

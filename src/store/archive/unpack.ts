@@ -10,37 +10,38 @@ import { type NewName, writeLargeFile } from '../filesystem/write-file.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { refused, unreadable } from './import-errors.ts';
 
-/** Owner, mode and time of the tree's root. */
+/** Owner, mode and time of the root of the tree. */
 export type RootMeta = Pick<IndexEntry, 'mode' | 'uid' | 'gid' | 'mtime'>;
 
 interface UnpackOptions {
   members: AsyncIterable<ArchiveMember>;
-  /** an existing directory that is empty, and that nobody else writes to */
+  /** an existing empty directory that nobody else writes to */
   target: string;
-  /** how many leading parts of each name to leave out */
+  /** number of leading parts of each name to remove */
   strip: number;
-  /** what the root gets where the archive does not have it */
+  /** metadata of the root, if the archive does not contain it */
   root?: RootMeta;
   signal?: AbortSignal;
   progress?(progress: { done: number; files: number }): void;
 }
 
-/** What was unpacked. */
+/** The unpacked tree. */
 interface Unpacked {
   files: number;
   bytes: number;
   warnings: string[];
 }
 
-/** What of the disk stays free whatever an archive holds: others write there too. */
+/** Space that stays free on the disk whatever an archive contains, for other programs. Bytes. */
 const RESERVE = 64 * 1024 * 1024;
-/** Bytes written between two looks at the disk. */
-const LOOK = 32 * 1024 * 1024;
+/** Bytes written between two checks of the free space. */
+const CHECK_EVERY = 32 * 1024 * 1024;
 
 /**
- * Unpacks an archive from a stranger. Everything is made through open directories and by one name at a time, so that nothing outside of the
- * target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks say what they say, and are not followed.
- * Devices, FIFOs and sockets are left out. Of two members of one name the later counts, as with tar.
+ * Unpacks an untrusted archive. Everything is created through open directories and by one name at a time, so nothing
+ * outside the target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks are
+ * created as they are, and not followed. Devices, FIFOs and sockets are left out. If a name occurs twice, the later
+ * member counts, as with tar.
  *
  * @throws IMPORT_REFUSED, IMPORT_UNREADABLE, SPOOL_FULL; the signal's reason
  */
@@ -67,7 +68,7 @@ class Unpacking {
   private readonly directories = new Map<TreePath, RootMeta>();
   private readonly result: Unpacked = { files: 0, bytes: 0, warnings: [] };
   private skipped = 0;
-  private unlooked = LOOK;
+  private unchecked = CHECK_EVERY;
 
   constructor(options: UnpackOptions, target: Directory, times: TimeSetter) {
     this.options = options;
@@ -87,7 +88,7 @@ class Unpacking {
     if (!this.directories.has('')) {
       this.directories.set('', root ?? { mode: 0o755, uid: 0, gid: 0, mtime: 0n });
       const from = root ? 'taken from the last snapshot' : 'root, 755';
-      this.result.warnings.push(`the archive does not have owner and mode of the top directory: ${from}`);
+      this.result.warnings.push(`the archive does not contain the owner and mode of the top directory: ${from}`);
     }
     await this.finishDirectories();
     if (this.skipped > 0)
@@ -101,7 +102,7 @@ class Unpacking {
     this.open.close();
   }
 
-  /** The path in the tree; undefined for what `strip` leaves nothing of. */
+  /** Returns the path in the tree; undefined if `strip` removes all of it. */
   private pathOf(name: TreePath, shown: TreePath): TreePath | undefined {
     const parts = name.split('/').filter((part, i) => part !== '.' && (part !== '' || i === 0));
     if (name.startsWith('/')) throw refused(`the archive has an absolute name: ${shortPath(shown)}`);
@@ -123,9 +124,9 @@ class Unpacking {
       this.makeDirectory(path, { mode: mode ?? 0o755, uid, gid, mtime });
       return;
     }
-    // Left out by `strip`, as tar does it.
+    // `strip` leaves nothing of it, so it is left out, as tar does.
     if (path === '' && this.options.strip > 0) return;
-    if (path === '') throw refused('the archive has a file for its top directory');
+    if (path === '') throw refused('the archive has a file as its top directory');
     const entry = { path, type: 'file', mode: mode ?? 0o644, uid, gid, mtime, sparse: true } satisfies IndexEntry;
     await this.place(entry, async (to) => {
       if (type === 'file') await this.write(to, entry, member);
@@ -141,13 +142,13 @@ class Unpacking {
     this.directories.set(path, meta);
   }
 
-  /** Makes what is missing on the way to a directory. A symlink, or a file, on the way is refused. */
+  /** Creates the missing directories of a path. Refuses a symlink or file on the way. */
   private reach(path: TreePath, shown: TreePath): void {
     try {
       if (path !== '' && within(this.target, path, () => true, { make: true }) === undefined) throw new Error('no way');
     } catch (error) {
       if (hasErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
-      throw refused(`the archive has ${shortPath(shown)} below something that is no directory`);
+      throw refused(`the archive has ${shortPath(shown)} below something that is not a directory`);
     }
   }
 
@@ -155,7 +156,7 @@ class Unpacking {
     const { parent, name } = split(path);
     if (this.open.use(parent, () => true) === undefined) {
       this.reach(parent, path);
-      // Those that an archive has no member for.
+      // Directories without a member of their own.
       for (let at = parent; at !== '' && !this.directories.has(at); at = parentOf(at)) {
         this.directories.set(at, { mode: 0o755, uid: 0, gid: 0, mtime });
       }
@@ -175,23 +176,24 @@ class Unpacking {
 
   private async write(to: NewName, entry: IndexEntry, member: ArchiveMember): Promise<void> {
     const written = await writeLargeFile(to, entry, this.counted(member), true);
-    if (written !== member.size) throw unreadable(`${shortPath(entry.path)} has another size than the archive says`);
+    if (written !== member.size)
+      throw unreadable(`${shortPath(entry.path)} has a different size than the archive says`);
   }
 
   private async *counted(member: ArchiveMember): AsyncGenerator<Buffer> {
     for await (const chunk of member.content()) {
       this.options.signal?.throwIfAborted();
       this.result.bytes += chunk.length;
-      this.unlooked += chunk.length;
-      if (this.unlooked >= LOOK) await this.lookAtDisk();
+      this.unchecked += chunk.length;
+      if (this.unchecked >= CHECK_EVERY) await this.checkSpace();
       yield chunk;
     }
   }
 
-  private async lookAtDisk(): Promise<void> {
-    this.unlooked = 0;
+  private async checkSpace(): Promise<void> {
+    this.unchecked = 0;
     const { bavail, bsize } = await statfs(this.options.target);
-    if (bavail * bsize < RESERVE + LOOK) throw full();
+    if (bavail * bsize < RESERVE + CHECK_EVERY) throw full();
   }
 
   private link({ directory, name }: NewName, member: ArchiveMember): void {
@@ -202,10 +204,14 @@ class Unpacking {
       directory.linkFrom(there, from.name, name);
       return true;
     });
-    if (!found) throw refused(`the archive has a hard link to no file of it: ${shortPath(member.name)}`);
+    if (!found)
+      throw refused(`the archive has a hard link to something that is not a file in it: ${shortPath(member.name)}`);
   }
 
-  /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
+  /**
+   * Finishes the deepest directories first. Modes come last, so that a directory without permissions does not block
+   * access to its content.
+   */
   private async finishDirectories(): Promise<void> {
     const sorted = [...this.directories].sort(([a], [b]) => (a < b ? 1 : -1));
     for (const [path, meta] of sorted) {
@@ -223,8 +229,8 @@ function linkText({ target = '', name }: ArchiveMember): TreePath {
 }
 
 function full(cause?: unknown): LifeboatError {
-  return new LifeboatError('SPOOL_FULL', 'the spool has no room for what the archive holds', {
+  return new LifeboatError('SPOOL_FULL', 'the spool has no room for the content of the archive', {
     ...(cause === undefined ? {} : { cause }),
-    hint: 'Make room on the disk of the volume mounted at /spool. If the archive should be small, it is not what it seems.',
+    hint: 'Make room on the disk of the volume mounted at /spool. If you expect the archive to be small, do not trust it.',
   });
 }

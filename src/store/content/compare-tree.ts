@@ -10,50 +10,57 @@ import { type WalkItem, walk } from '../filesystem/walk.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 
-/** What is to be compared. */
+/** Describes the volume and the snapshot to compare. */
 interface CompareOptions {
   /** absolute path of the volume */
   root: string;
-  /** of a snapshot: checked, in order */
+  /** index of a snapshot: checked, and in order */
   index: AsyncIterable<IndexEntry>;
   packs: readonly PackRef[];
-  /** only these paths; absent: everything, so that what the snapshot does not have counts too */
+  /** selects paths; absent: everything, and files that only the volume has count too */
   select?: PathPredicate | undefined;
-  /** with `select`: what is newer than in the snapshot is replaced too */
+  /** with `select`: also replaces files that are newer than in the snapshot */
   overwrite: boolean;
   signal?: AbortSignal;
   progress?(progress: { done: number; files: number }): void;
 }
 
-/** What a restore of the snapshot would do to the volume. Counts are of files and symlinks, sizes in bytes. */
+/**
+ * The changes that a restore of the snapshot would make to the volume. Counts are of files and symlinks, sizes in
+ * bytes.
+ */
 export interface TreeDifference {
-  /** all that the volume holds now; `entries` with directories, and without the root */
+  /** the present content of the volume; `entries` includes directories, except the root */
   present: { entries: number; files: number; bytes: number };
   /** in the snapshot only */
   added: number;
-  /** on both sides, and not the same */
+  /** in both, but different */
   replaced: number;
-  /** in the volume only: it would be moved away; 0 with a selection */
+  /** in the volume only, to be moved away; 0 with a selection */
   extra: number;
-  /** size, time, owner and mode are the same; whether the content is too shows when it is read */
+  /** size, time, owner and mode are equal; the content is compared only when it is read */
   equal: number;
-  /** of `replaced`, or with a selection and no `overwrite` left alone: changed in the volume after the snapshot's state */
+  /**
+   * changed in the volume after the snapshot; part of `replaced`, or left alone with a selection and without
+   * `overwrite`
+   */
   newer: number;
-  /** bytes to be read from the repository at most: whole packs */
+  /** upper bound of the bytes to read from the repository, as whole packs are read */
   fetch: number;
-  /** bytes to be written, at most */
+  /** upper bound of the bytes to write */
   needed: number;
   free: number;
 }
 
 const PROGRESS_MS = 250;
-/** What a file takes beside its content, at most on common file systems: its last block, and itself. */
+/** Space of a file in addition to its content, at most, on common file systems: its last block and its inode. Bytes. */
 const FILE_OVERHEAD = 4096 + 512;
 
 /**
- * Compares a snapshot with what a volume holds, without reading files: two sorted streams, so that memory does not grow.
+ * Compares a snapshot with the content of a volume, without reading files. Both are read as sorted streams, so memory
+ * does not grow.
  *
- * @throws TREE_UNREADABLE; TREE_TARGET_REFUSED when another file system is mounted inside the volume
+ * @throws TREE_UNREADABLE; TREE_TARGET_REFUSED if another file system is mounted inside the volume
  */
 export async function compareTree(options: CompareOptions): Promise<TreeDifference> {
   const root = Directory.open(options.root);
@@ -61,18 +68,18 @@ export async function compareTree(options: CompareOptions): Promise<TreeDifferen
   try {
     const comparison = new Comparison(options, open);
     const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
-    let beside = await live.next();
+    let present = await live.next();
     for await (const entry of options.index) {
-      while (!beside.done && comparePaths(beside.value.path, entry.path) < 0) {
-        comparison.extra(beside.value.path, beside.value.stat);
-        beside = await live.next();
+      while (!present.done && comparePaths(present.value.path, entry.path) < 0) {
+        comparison.extra(present.value.path, present.value.stat);
+        present = await live.next();
       }
-      if (!beside.done && beside.value.path === entry.path) {
-        comparison.both(entry, beside.value);
-        beside = await live.next();
+      if (!present.done && present.value.path === entry.path) {
+        comparison.both(entry, present.value);
+        present = await live.next();
       } else comparison.added(entry);
     }
-    for (; !beside.done; beside = await live.next()) comparison.extra(beside.value.path, beside.value.stat);
+    for (; !present.done; present = await live.next()) comparison.extra(present.value.path, present.value.stat);
     return comparison.result(root.free());
   } finally {
     open.close();
@@ -87,7 +94,7 @@ class Comparison {
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
   private dev: bigint | undefined;
-  private toldAt = 0;
+  private reportedAt = 0;
 
   constructor(options: CompareOptions, open: OpenDirectories) {
     this.options = options;
@@ -112,7 +119,7 @@ class Comparison {
     const inParts = isDatabase && this.at(entry.path, isInParts) === true;
     if (stat && !inParts && isEqual(entry, stat, target)) {
       this.counts.equal++;
-      // Written anew all the same, but not fetched.
+      // The file is written again anyway, but not fetched.
       if (!this.options.select) this.need(entry, false);
       return;
     }
@@ -125,7 +132,7 @@ class Comparison {
     this.need(entry, true);
   }
 
-  /** Asks something of a file by its path. */
+  /** Calls `ask` with the path of a file by which it can be opened. */
   private at<T>(path: TreePath, ask: (file: Buffer) => T): T | undefined {
     const { parent, name } = split(path);
     return this.open.use(parent, (directory) => ask(directory.at(name)));
@@ -144,22 +151,22 @@ class Comparison {
   private need(entry: IndexEntry, fetched: boolean): void {
     const { type, sparse, ranges, pack } = entry;
     this.counts.needed += FILE_OVERHEAD;
-    // How much of a small file with holes takes space is not recorded.
+    // The allocated size of a small file with holes is not recorded.
     if (type === 'file' && (ranges || !sparse)) this.counts.needed += storedSize(entry);
     if (fetched && pack !== undefined) this.packs.add(pack);
   }
 
   private see(path: TreePath, stat: FileStat | undefined): void {
     const now = Date.now();
-    if (now - this.toldAt >= PROGRESS_MS) {
-      this.toldAt = now;
+    if (now - this.reportedAt >= PROGRESS_MS) {
+      this.reportedAt = now;
       this.options.progress?.({ done: this.present.bytes, files: this.present.files });
     }
     if (!stat) return;
     this.dev ??= stat.dev;
     if (stat.dev !== this.dev) {
       throw new LifeboatError('TREE_TARGET_REFUSED', `another file system is mounted at ${shortPath(path)} inside it`, {
-        hint: 'Restore into a directory with --to-directory, and copy from there.',
+        hint: 'Restore into a directory with --to-directory, then copy the files from there.',
       });
     }
     if (path !== '') this.present.entries++;

@@ -12,13 +12,13 @@ import { KnownContents } from './known.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { PreviousIndex } from './previous-index.ts';
 
-/** Files up to this many bytes share packs and are read whole; a larger one is a pack of its own. */
+/** Files up to this size share packs and are read whole; a larger file gets a pack of its own. Bytes. */
 export const SMALL_FILE = 16 * 1024 * 1024;
 
-/** The part of an index line that is about content. */
+/** The part of an index line that describes content. */
 export type Content = Wanted & { sqlite?: string } & Partial<Placed>;
 
-/** What came of storing one file. `stat` is of the moment the content was read. */
+/** The result of storing one file. `stat` dates from when the content was read. */
 export type StoredFile =
   | { outcome: 'stored'; content: Content; stat: FileStat; changed: boolean }
   | { outcome: 'vanished' }
@@ -26,18 +26,21 @@ export type StoredFile =
 
 interface ContentStoreOptions {
   packs: PackWriterOptions;
-  /** files of up to that many bytes are read whole */
+  /** files up to this size are read whole, bytes */
   smallFile: number;
-  /** the index that is being written */
+  /** the index being written */
   index: IndexLines;
   previous: PreviousIndex;
-  /** hears of bytes of a large file as they are read */
+  /** called with the number of bytes as a large file is read */
   heard: (bytes: number) => void;
 }
 
-/** Stores the contents of files, each once: what the previous or the present index names already is only referred to. */
+/**
+ * Stores the content of files, each content once: content that the previous or the current index names already is only
+ * referenced.
+ */
 export class ContentStore {
-  /** files whose content was not known */
+  /** number of files whose content was not known */
   newFiles = 0;
   private readonly previous: PreviousIndex;
   private readonly known: KnownContents;
@@ -59,12 +62,12 @@ export class ContentStore {
     this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), smallFile);
   }
 
-  /** Begins to read a small file. */
+  /** Starts to read a small file. */
   read(absolute: Buffer, size: number): Promise<SmallRead> {
     return this.pool.read(absolute, size);
   }
 
-  /** Stores a small file that was read, or, where that found it has grown, a large one. */
+  /** Stores a small file that was read, or a large file if it has grown since. */
   async store(path: TreePath, absolute: Buffer, read: SmallRead): Promise<StoredFile> {
     if (read.outcome === 'large') return this.storeLarge(path, absolute);
     if (read.outcome !== 'read') return read;
@@ -75,7 +78,7 @@ export class ContentStore {
     return { outcome: 'stored', content: { size: byteLength, sha256, ...placed }, stat, changed };
   }
 
-  /** Stores a large file; when it changes meanwhile, once more from the start. */
+  /** Stores a large file, and starts over once if it changes meanwhile. */
   async storeLarge(path: TreePath, absolute: Buffer): Promise<StoredFile> {
     let file: LargeFile;
     try {
@@ -92,7 +95,7 @@ export class ContentStore {
     }
   }
 
-  /** Makes an index line's content findable for the rest of the run. */
+  /** Makes the content of an index line findable for the rest of the run. */
   remember(entry: IndexEntry, offset: number): void {
     this.known.add(entry, offset);
   }
@@ -117,7 +120,10 @@ export class ContentStore {
     return this.isNew(await this.writer.add(path, content));
   }
 
-  /** Undefined when the file changed meanwhile and nothing was kept. On the last attempt it is kept and flagged. */
+  /**
+   * Returns undefined if the file changed meanwhile and nothing was stored. The last attempt stores the file and flags
+   * it.
+   */
   private async storeOpen(
     path: TreePath,
     absolute: Buffer,
@@ -147,12 +153,12 @@ export class ContentStore {
     }
   }
 
-  /** Reads a large file for its hash alone, if a known content has its size. */
+  /** Reads a large file for its hash alone if known content has the same size. */
   private async findLarge(before: FileStat, file: LargeFile, reading: HashedReading): Promise<Content | undefined> {
     await this.loadKnown();
     if (!this.known.mayHaveSize(before.size)) return undefined;
     for await (const _ of reading.chunks()) {
-      // Only the hash is wanted.
+      // Only the hash is needed.
     }
     if (!sameVersion(before, await file.stat())) return undefined;
     const found = await this.known.find(reading.content);
@@ -165,7 +171,7 @@ export class ContentStore {
     return placed;
   }
 
-  /** Only when something has to be looked up: an unchanged tree needs no table. */
+  /** Loads the table on first use: an unchanged tree needs none. */
   private async loadKnown(): Promise<void> {
     if (this.knownLoaded) return;
     this.knownLoaded = true;

@@ -14,51 +14,52 @@ import type { PackRef } from '../packs/pack-stream.ts';
 import { TaskLists } from './task-lists.ts';
 import { Extraction } from './tree-extraction.ts';
 
-/** What to bring back, and where to. */
+/** Describes the tree to restore, and where to. */
 export interface ExtractTreeOptions {
-  /** as `readIndex` gives it: checked, in order */
+  /** the index as `readIndex` yields it: checked, and in order */
   index: AsyncIterable<IndexEntry>;
   packs: readonly PackRef[];
   destination: Destination;
   keys: SealKeys;
-  /** a directory that is empty: open, or the absolute path of one, which need not exist */
+  /** an empty directory: open, or as an absolute path that need not exist */
   target: Directory | string;
-  /** which paths; their directories come along. Absent: everything. See `selectByGlobs`. */
+  /** selects paths, together with their parent directories; absent: everything. See `selectByGlobs`. */
   select?: PathPredicate;
-  /** an existing directory for at most one compressed pack of small files, unpacked, and for lists of files */
+  /** an existing directory with room for one unpacked pack of small files, and for lists of files */
   spool: string;
-  /** resolve only when everything is on the disk, not just handed to the operating system */
+  /** resolve only once everything is on the disk, and not just in the cache of the operating system */
   durable?: boolean;
-  /** as it was when the tree was stored; only tests need another value */
+  /** the limit with which the tree was stored; only tests set another value */
   smallFile?: number;
-  /** restore user and group (needs root), and with them setuid and setgid bits */
+  /** restore user and group (requires root), and the setuid and setgid bits */
   owner: boolean;
   /**
-   * Tries to make a file that is not empty from something at hand, whole and with its owner and mode: true when it did,
-   * having compared its hash; false when nothing of that name is left, so that it is fetched.
+   * Tries to create a file that is not empty from a local source, complete and with its owner and mode. Returns true if
+   * it did, with the hash verified. Returns false if nothing of that name is left; the file is then fetched.
    */
   takeOver?(entry: IndexEntry, to: NewName): Promise<boolean>;
   signal?: AbortSignal;
-  /** called at most a few times a second, and at the end. `done` in bytes. */
+  /** called a few times a second at most, and at the end; `done` in bytes */
   progress?(progress: { done: number; files: number }): void;
 }
 
-/** What was brought back. Files include hard links; bytes do not count them again. */
+/** The restored tree. `files` includes hard links; `bytes` counts their content once. */
 export interface ExtractedTree {
   entries: number;
   files: number;
   bytes: number;
-  /** FIFOs, sockets and devices in the index: not made */
+  /** FIFOs, sockets and devices in the index, which are not created */
   skipped: Partial<Record<FileType, number>>;
 }
 
 /**
- * Restores a tree into an empty directory: content checked against the index, owners, modes, times to the nanosecond,
- * hard links, holes. Each pack is read once. Nothing outside `target` can be reached, not even when others write there
- * meanwhile: everything is made through open directories, and no symlink is followed. At the end every name is where it
- * was made.
+ * Restores a tree into an empty directory: content verified against the index, owners, modes, times to the nanosecond,
+ * hard links, holes. Each pack is read once. Nothing outside `target` is reached, even if other programs write there
+ * meanwhile: everything is created through open directories, and no symlink is followed. Finally, every name is checked
+ * to be where it was created.
  *
- * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, TREE_TARGET_REFUSED, OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL; the signal's reason
+ * @throws TREE_TARGET_NOT_EMPTY before anything is written; TREE_TARGET_FULL, TREE_TARGET_REFUSED, OBJECT_MISSING,
+ *   OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL; the signal's reason
  */
 export async function extractTree(options: ExtractTreeOptions): Promise<ExtractedTree> {
   const { target } = options;
@@ -75,7 +76,7 @@ export async function extractTree(options: ExtractTreeOptions): Promise<Extracte
 async function extractInto(target: Directory, options: ExtractTreeOptions): Promise<ExtractedTree> {
   if (target.names().length > 0) {
     throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `the directory ${target.place} is not empty`, {
-      hint: 'Restore into a new directory, and move its content once it is checked.',
+      hint: 'Restore into a new directory, check its content, then move it.',
     });
   }
   const times = await createTimeSetter(target);
@@ -94,7 +95,10 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
   }
 }
 
-/** One call for the whole tree: syncing file by file would take far longer. It also reports what could not be written. */
+/**
+ * Makes the whole tree durable with one call: a sync for each file would take far longer. It also reports failed
+ * writes.
+ */
 async function syncFileSystem(target: Directory): Promise<void> {
   const child = spawn('sync', ['-f', '--', '/proc/self/fd/3'], { stdio: ['ignore', 'ignore', 'ignore', target.fd] });
   const failed = (cause: unknown) =>

@@ -4,8 +4,8 @@ import type { LargeFile } from '../filesystem/large-file.ts';
 import type { Wanted } from './known.ts';
 
 /**
- * Reads the data of a large file and hashes it on the way, with the places of the data where it has holes; keeps apart what
- * went wrong with the reading itself.
+ * Reads and hashes the data of a large file. The hash covers the ranges of the data if the file has holes. Errors of
+ * the read itself are kept in `error`, apart from those of the consumer.
  */
 export class HashedReading {
   content: Wanted = { size: 0, sha256: '' };
@@ -15,7 +15,7 @@ export class HashedReading {
   private readonly heard: (bytes: number) => void;
   private readonly signal: AbortSignal | undefined;
 
-  /** @param heard is told of bytes as they are read */
+  /** @param heard called with the number of bytes as they are read */
   constructor(
     file: LargeFile,
     expected: { size: number; ranges: DataRanges | undefined },
@@ -28,7 +28,10 @@ export class HashedReading {
     this.signal = signal;
   }
 
-  /** From the start; `content` is complete after the last chunk. Of a file that was cut off, what is there. */
+  /**
+   * Reads from the start. `content` is complete after the last chunk. If the file has been truncated, it describes the
+   * rest.
+   */
   async *chunks(): AsyncGenerator<Buffer> {
     const hashing = createHash('sha256');
     const { size, ranges } = this.expected;

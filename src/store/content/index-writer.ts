@@ -5,10 +5,10 @@ import type { IndexLines } from './known.ts';
 
 const FLUSH_SIZE = 256 * 1024;
 
-/** An entry whose line no restore could read. */
+/** The error for an entry whose line no restore could read. */
 export class RefusedLine extends LifeboatError {}
 
-/** Writes an index to a local file (mode 600) that has its name only when it is whole. */
+/** Writes an index to a local file (mode 600), which gets its name only once it is complete. */
 export class IndexWriter implements IndexLines {
   private readonly path: string;
   private readonly partial: string;
@@ -23,16 +23,16 @@ export class IndexWriter implements IndexLines {
     this.handle = handle;
   }
 
-  /** Replaces what an earlier run left at the partial name. */
+  /** Creates the file, and replaces the partial file of an earlier run. */
   static async create(path: string): Promise<IndexWriter> {
     await unlink(partialOf(path)).catch(() => {});
     return new IndexWriter(path, await open(partialOf(path), 'wx+', 0o600));
   }
 
   /**
-   * Adds a line and returns its offset. Flush when {@link full}.
+   * Adds a line and returns its offset. Call {@link flush} when {@link full}.
    *
-   * @throws RefusedLine when the line cannot be read back: one such line would make the whole index unreadable
+   * @throws RefusedLine if the line cannot be read back: one such line would make the whole index unreadable
    */
   add(entry: IndexEntry): number {
     const line = encodeIndexEntry(entry);
@@ -44,7 +44,7 @@ export class IndexWriter implements IndexLines {
     return offset;
   }
 
-  /** True when enough is waiting to be worth a write. */
+  /** Whether enough lines are pending for a write. */
   get full(): boolean {
     return this.pendingBytes >= FLUSH_SIZE;
   }
@@ -67,7 +67,7 @@ export class IndexWriter implements IndexLines {
     return end < 0 ? undefined : buffer.subarray(0, end);
   }
 
-  /** Gives the file its name. */
+  /** Writes the remaining lines, and gives the file its name. */
   async finish(): Promise<void> {
     await this.flush();
     await this.handle.sync();
@@ -75,7 +75,7 @@ export class IndexWriter implements IndexLines {
     await rename(this.partial, this.path);
   }
 
-  /** Removes the file. */
+  /** Removes the partial file. */
   async abort(): Promise<void> {
     await this.handle.close().catch(() => {});
     await unlink(this.partial).catch(() => {});

@@ -3,24 +3,24 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { DataRanges } from '../filesystem/data-ranges.ts';
 import { decodeIndexEntry, type IndexEntry, readLines } from '../filesystem/index-file.ts';
 
-/** Where a content is stored. */
+/** The place of stored content. */
 export interface Placed {
   pack: string;
   entry: string;
 }
 
-/** A content that may be stored already. */
+/** Content that may be stored already. */
 export interface Wanted {
   sha256: string;
-  /** bytes of the file */
+  /** size of the file, bytes */
   size: number;
-  /** only where it has holes */
+  /** only if the file has holes */
   ranges?: DataRanges;
 }
 
-/** One of the two index files that the table points into. */
+/** Access to single lines of an index file. */
 export interface IndexLines {
-  /** The line that starts at `offset`, without its line feed, or undefined when there is none. */
+  /** Returns the line that starts at `offset`, without its line feed; undefined if there is none. */
   lineAt(offset: number): Promise<Buffer | undefined>;
 }
 
@@ -28,17 +28,18 @@ const START_SLOTS = 1024;
 const MAX_LOAD = 0.7;
 
 /**
- * A hash table from content (SHA-256) to the place of an index line that names it: 16 bytes a slot, so that a million
- * contents take some 32 MiB. Only 64 bits of the hash are kept: a hit is a hint, to be checked against the line itself.
+ * A hash table from content (SHA-256) to the offset of an index line with that content. A slot takes 16 bytes, and a
+ * million contents take about 32 MiB. Only 64 bits of each hash are stored, so a hit must be checked against the line
+ * itself.
  */
 export class HashTable {
   private high = new Uint32Array(START_SLOTS);
   private low = new Uint32Array(START_SLOTS);
-  /** 0 for a free slot, else the value + 1 */
+  /** 0 for a free slot, otherwise the value + 1 */
   private values = new Float64Array(START_SLOTS);
   private count = 0;
 
-  /** Adds a content unless it is there already. `value` is a whole number from 0. */
+  /** Adds content that is not in the table yet. `value` is an integer from 0. */
   set(sha256: string, value: number): void {
     if (this.count >= this.values.length * MAX_LOAD) this.grow();
     const [high, low] = halves(sha256);
@@ -87,7 +88,7 @@ function halves(sha256: string): [number, number] {
   return [Number.parseInt(sha256.slice(0, 8), 16), Number.parseInt(sha256.slice(8, 16), 16)];
 }
 
-/** An index file on disk, for single lines. */
+/** Reads single lines of an index file on disk. */
 class IndexLineFile implements IndexLines {
   private readonly handle: FileHandle;
 
@@ -116,11 +117,11 @@ class IndexLineFile implements IndexLines {
 }
 
 /**
- * What is stored already: the contents of the previous index and of the one being written. A content that only moved is
- * found here and not stored again.
+ * Finds content that is stored already, in the previous index and in the one being written. Content of a file that has
+ * only moved is found here, and not stored again.
  */
 export class KnownContents {
-  /** even values are offsets in the previous index, odd ones in the current one */
+  /** even values are offsets in the previous index, odd values in the current one; both are doubled */
   private readonly table = new HashTable();
   private readonly sizes = new Set<number>();
   private readonly current: IndexLines;
@@ -130,8 +131,8 @@ export class KnownContents {
 
   /**
    * @param current the index being written
-   * @param usable whether the pack of that id is whole and at the destination
-   * @param largeSize files above this many bytes also have their sizes remembered
+   * @param usable returns whether a pack, given by ID, is complete and at the destination
+   * @param largeSize sizes of larger files are remembered too, bytes
    */
   constructor(current: IndexLines, usable: (pack: string) => boolean, largeSize: number) {
     this.current = current;
@@ -139,7 +140,7 @@ export class KnownContents {
     this.largeSize = largeSize;
   }
 
-  /** Reads the previous index once, without taking its lines apart. */
+  /** Reads the previous index once, without parsing its lines. */
   async loadPrevious(path: string): Promise<void> {
     this.previous = await IndexLineFile.open(path);
     let offset = 0;
@@ -158,12 +159,12 @@ export class KnownContents {
     if (entry.sha256 && entry.pack) this.remember(entry.sha256, entry.size ?? 0, offset * 2 + 1);
   }
 
-  /** False when no known content can have that size; only for files above the large size. */
+  /** Returns false if no known content has that size. Valid only for sizes above `largeSize`. */
   mayHaveSize(size: number): boolean {
     return this.sizes.has(size);
   }
 
-  /** Where that content is stored, checked against the line that says so. */
+  /** Returns where content is stored, checked against its index line. */
   async find({ sha256, size, ranges }: Wanted): Promise<Placed | undefined> {
     const value = this.table.get(sha256);
     if (value === undefined) return undefined;
@@ -186,11 +187,11 @@ export class KnownContents {
   }
 }
 
-// Inside a JSON string the quotes would carry a backslash, so that these can only be keys.
+// Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
 const SHA_KEY = Buffer.from('"sha256":"');
 const SIZE_KEY = Buffer.from('"size":');
 
-/** The text of `length` bytes that follows a key in a line of an index, without taking the line apart. */
+/** Returns the `length` bytes of text after a key in an index line, without parsing the line. */
 export function valueAfter(line: Buffer, key: Buffer, length: number): string | undefined {
   const at = line.indexOf(key);
   return at < 0 ? undefined : line.toString('latin1', at + key.length, at + key.length + length);

@@ -5,31 +5,31 @@ import { displayPath, pathUnder } from '../filesystem/path.ts';
 import { type WalkOptions, walk } from '../filesystem/walk.ts';
 import { isSqliteAt, isWithoutItsLogAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
 
-/** What a tree holds. `whole` is false when counting was cut short: then the numbers are lower bounds. */
+/** The content of a tree. If `whole` is false, counting was cut short and the numbers are lower bounds. */
 export interface MeasuredTree {
   files: number;
-  /** of all files together */
+  /** total size of all files */
   bytes: number;
   whole: boolean;
-  /** SQLite databases */
+  /** number of SQLite databases */
   databases: number;
-  /** the paths of the first of them, for people */
+  /** paths of the first databases, for display */
   examples: string[];
-  /** the paths of the first databases that are mounted without their logs, for people */
+  /** paths of the first databases that are mounted without their logs, for display */
   withoutLog: string[];
-  /** the file system belongs to another machine, whose programs hold locks that are not seen here */
+  /** the file system belongs to another machine, and the locks of its programs are not visible here */
   remote: boolean;
-  /** directories that hold the data of a database server; also those that are left out */
+  /** data directories of database servers, including those that are left out */
   dataDirectories: DataDirectory[];
 }
 
-/** How long counting may take, milliseconds. */
+/** Upper bound for the time that counting takes, milliseconds. */
 const LIMIT_MS = 5000;
 const EXAMPLES = 3;
-/** NFS, SMB, SMB 2, FUSE, 9P, Ceph: magic numbers of statfs(2). */
+/** Magic numbers of NFS, SMB, SMB 2, FUSE, 9P and Ceph, see statfs(2). */
 const REMOTE = [0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x00c36400];
 
-/** Counts files and databases without reading them, in bounded time. Throws TREE_UNREADABLE. */
+/** Counts files and databases in bounded time, without reading the files. Throws TREE_UNREADABLE. */
 export async function measureTree(
   root: string,
   { leaveOut, ...options }: WalkOptions & { leaveOut?: LeftOutData | undefined },

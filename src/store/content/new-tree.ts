@@ -8,7 +8,7 @@ import { PathChanged, type TimeSetter } from '../filesystem/times.ts';
 import type { NewName } from '../filesystem/write-file.ts';
 import { TreeSum } from './tree-sum.ts';
 
-/** A tree that is being made in a directory that was empty, where others may write too. */
+/** A tree that is being created in an empty directory, where other programs may write too. */
 export class NewTree {
   private readonly target: Directory;
   private readonly open: OpenDirectories;
@@ -20,15 +20,16 @@ export class NewTree {
     this.open = new OpenDirectories(target);
   }
 
-  /** Counts an entry that is to be made: {@link compare} looks for it. */
+  /** Records an entry that will be created. {@link compare} checks for it. */
   expect(entry: IndexEntry): void {
     this.sum.expect(entry);
   }
 
   /**
-   * Makes a name in its directory.
+   * Creates a name in its directory.
    *
-   * @throws TREE_TARGET_FULL; TREE_TARGET_REFUSED when others were faster; OBJECT_DAMAGED when the index is at fault
+   * @throws TREE_TARGET_FULL; TREE_TARGET_REFUSED if another program interfered; OBJECT_DAMAGED if the index is at
+   *   fault
    */
   async make<T>(entry: IndexEntry, work: (to: NewName) => T | Promise<T>): Promise<T> {
     const { parent, name } = split(entry.path);
@@ -37,7 +38,8 @@ export class NewTree {
     } catch (cause) {
       if (hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw this.full(cause);
       if (!isOfChange(cause)) throw cause;
-      // The target was empty, an index has no name twice, and a directory comes before what is in it: that was somebody else.
+      // The target was empty, an index has no name twice, and directories precede their content. So another program is
+      // to blame.
       const others = [entry.path, ...(entry.type === 'hardlink' ? [entry.target ?? ''] : [])];
       const changed = others.find((path) => replacedOnTheWay(this.target, path) !== undefined);
       if (entry.type !== 'hardlink' || changed !== undefined) throw this.disturbed(changed ?? entry.path, cause);
@@ -45,7 +47,7 @@ export class NewTree {
     }
   }
 
-  /** Makes a further name of a file. Throws like {@link make}. */
+  /** Creates another name of a file. Throws like {@link make}. */
   async link(entry: IndexEntry): Promise<void> {
     const target = split(entry.target ?? '');
     await this.make(entry, ({ directory, name }) =>
@@ -53,7 +55,7 @@ export class NewTree {
     );
   }
 
-  /** Works on a directory that was made. Throws TREE_TARGET_REFUSED when it is not there any more. */
+  /** Runs `work` on a directory that was created. Throws TREE_TARGET_REFUSED if it is gone. */
   finish({ path }: IndexEntry, work: (directory: Directory) => void): void {
     try {
       this.open.need(path, work);
@@ -62,17 +64,17 @@ export class NewTree {
     }
   }
 
-  /** Looks whether everything is where it was made, and nothing else is. Throws TREE_TARGET_REFUSED. */
+  /** Checks that everything is where it was created, and that there is nothing else. Throws TREE_TARGET_REFUSED. */
   async compare(signal?: AbortSignal): Promise<void> {
-    if (await this.sum.isThatOf(this.target, signal)) return;
-    throw disturbed(`${this.target.place} does not hold what Lifeboat made there`);
+    if (await this.sum.matches(this.target, signal)) return;
+    throw disturbed(`${this.target.place} does not hold exactly the files that Lifeboat made there`);
   }
 
   close(): void {
     this.open.close();
   }
 
-  /** Waits until every time is set. Throws TREE_TARGET_REFUSED when a name is not there any more. */
+  /** Waits until all times are set. Throws TREE_TARGET_REFUSED if a name is gone. */
   async finishTimes(times: TimeSetter): Promise<void> {
     await times.finish().catch((error: unknown) => {
       throw error instanceof PathChanged ? this.disturbed(error.path, error) : error;
@@ -86,7 +88,7 @@ export class NewTree {
   private full(cause: unknown): LifeboatError {
     return new LifeboatError('TREE_TARGET_FULL', `${this.target.place} has no space left`, {
       cause,
-      hint: 'Restore to a place with more space, or only a part of the tree.',
+      hint: 'Restore to a place with more space, or restore only a part of the tree.',
     });
   }
 }

@@ -3,14 +3,14 @@ import { entryName, type TreePath } from '../filesystem/path.ts';
 import { type PackContent, type PackRef, PackStream, type PackStreamOptions } from '../packs/pack-stream.ts';
 import type { Placed } from './known.ts';
 
-/** Where packs go. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
+/** Where to write packs. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
 export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key' | 'expectedSize'> & { prefix: string };
 
-/** A pack is closed when it holds that many bytes of content, */
+/** A pack is closed when it holds this many bytes of content, */
 const PACK_SIZE = 64 * 1024 * 1024;
-/** or that many files: readers hold a pack's directory in memory. */
+/** or this many files: readers hold the directory of a pack in memory. */
 const PACK_ENTRIES = 4096;
-/** How much of a pack's content is looked at to decide whether to compress it. */
+/** Size of the sample that decides whether a pack is compressed, bytes. */
 const SAMPLE_SIZE = 256 * 1024;
 
 interface Waiting {
@@ -18,7 +18,7 @@ interface Waiting {
   content: PackContent;
 }
 
-/** The pack being filled. Its zip is started when the sample is large enough. */
+/** The pack being filled. Its zip starts once there is enough content for a sample. */
 interface Filling {
   id: string;
   bytes: number;
@@ -28,14 +28,14 @@ interface Filling {
 }
 
 /**
- * Puts contents into packs and packs to the destination. Ids are chosen first, so that an index line can name its pack
- * before the pack is stored; the index counts for nothing until {@link PackWriter.finish} resolved.
+ * Writes content into packs, and packs to the destination. Pack IDs are chosen first, so an index line can name its
+ * pack before the pack is stored. The index is not valid until {@link PackWriter.finish} resolves.
  */
 export class PackWriter {
   private readonly options: PackWriterOptions;
   private readonly refs: PackRef[] = [];
   private filling: Filling | undefined;
-  /** the one pack that is complete but not stored yet, while the next is being filled */
+  /** the one pack that is complete but not stored yet while the next one is filled */
   private finishing: { stream: PackStream; stored: Promise<PackRef> } | undefined;
 
   constructor(options: PackWriterOptions) {
@@ -59,8 +59,8 @@ export class PackWriter {
   }
 
   /**
-   * Stores a large file as a pack of its own. `keep` is asked after its last byte, before the pack is complete: when it
-   * says no, the pack is given up and nothing of it is stored. `size` is about what it will be, in bytes.
+   * Stores a large file as a pack of its own. `keep` is called after the last byte, before the pack is complete. If it
+   * returns false, the pack is abandoned and nothing of it is stored. `size` is the expected size in bytes.
    */
   async addLarge(
     path: TreePath,
@@ -88,11 +88,11 @@ export class PackWriter {
   /** Waits until everything is stored, and returns the packs. */
   async finish(): Promise<PackRef[]> {
     await this.close();
-    await this.settle();
+    await this.awaitStored();
     return this.refs;
   }
 
-  /** Gives up what is not stored yet. Packs that are stored stay: the object log names them. */
+  /** Abandons unfinished packs. Stored packs stay: the object log names them. */
   async abort(reason: Error): Promise<void> {
     await Promise.all([this.filling?.stream?.abandon(reason), this.finishing?.stream.abandon(reason)]);
     this.filling = undefined;
@@ -121,16 +121,18 @@ export class PackWriter {
     this.filling = undefined;
   }
 
-  /** Ends a pack. It is stored while the next one is filled; more than one in that state would cost memory. */
+  /**
+   * Completes a pack. It is stored while the next one is filled. Only one pack at a time, because each takes memory.
+   */
   private async complete(stream: PackStream): Promise<void> {
-    await this.settle();
+    await this.awaitStored();
     const stored = stream.finish();
-    // Reported by settle(), which every further step passes.
+    // The error is reported by awaitStored(), which every further step calls.
     stored.catch(() => {});
     this.finishing = { stream, stored };
   }
 
-  private async settle(): Promise<void> {
+  private async awaitStored(): Promise<void> {
     if (!this.finishing) return;
     this.refs.push(await this.finishing.stored);
     this.finishing = undefined;

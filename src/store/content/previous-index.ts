@@ -6,8 +6,8 @@ import { comparePaths, type TreePath } from '../filesystem/path.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 
 /**
- * The index of the last snapshot, read alongside a walk. A previous index that is missing or damaged costs time, not
- * correctness: from there on nothing of it is used.
+ * Reads the index of the last snapshot alongside a walk. If it is missing or damaged, the backup takes longer but stays
+ * correct: the rest of the index is ignored.
  */
 export class PreviousIndex {
   readonly warnings: string[] = [];
@@ -22,7 +22,9 @@ export class PreviousIndex {
     if (file !== undefined) this.entries = readIndexFile(file);
   }
 
-  /** Looks which of the previous packs are at the destination, whole by their size: only those are used again. */
+  /**
+   * Opens the index. Lists the destination, and reuses only those previous packs that are there with their full size.
+   */
   static async open(
     previous: { indexPath: string; packs: readonly PackRef[] } | undefined,
     destination: Destination,
@@ -39,17 +41,17 @@ export class PreviousIndex {
     const lost = previous.packs.length - available.size;
     if (lost > 0)
       opened.warnings.push(
-        `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; what is in there is stored again`,
+        `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`,
       );
     return opened;
   }
 
-  /** The plain index file, while it can be trusted. */
+  /** The path of the plain index file; undefined once the index is distrusted. */
   get path(): string | undefined {
     return this.file;
   }
 
-  /** The previous entry of that path. Paths must be asked for in order. */
+  /** Returns the previous entry of a path. Successive calls must pass paths in order. */
   async at(path: TreePath): Promise<IndexEntry | undefined> {
     for (;;) {
       if (!this.next) {
@@ -65,17 +67,19 @@ export class PreviousIndex {
     }
   }
 
-  /** True for a pack of the previous snapshot that is there to be used again. */
+  /** Returns whether a pack of the previous snapshot can be reused. */
   usable(pack: string): boolean {
     return this.available.has(pack);
   }
 
-  /** The packs among `ids` that are of the previous snapshot. */
+  /** Returns those packs of the previous snapshot whose IDs are in `ids`. */
   packs(ids: ReadonlySet<string>): PackRef[] {
     return [...this.available.values()].filter((pack) => ids.has(pack.id));
   }
 
-  /** Gives up on the index. What was taken from it so far stays good: each line was checked by itself. */
+  /**
+   * Ignores the rest of the index, and adds a warning. Entries read so far stay valid: each line was checked by itself.
+   */
   distrust(error: unknown): void {
     this.warnings.push(`the last index could not be used: ${errorInfo(error).message}`);
     this.file = undefined;

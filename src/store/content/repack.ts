@@ -4,25 +4,25 @@ import { decodeIndexEntry, readLines } from '../filesystem/index-file.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { valueAfter } from './known.ts';
 
-/** What packs hold may come to that much more than what a source needs of them before anything is done about it. */
+/** Packs may hold up to this many times the content that a source still uses before some are renewed. */
 const TOLERATED = 1.25;
-/** A pack of which less than this share is needed is given up. */
+/** A pack is renewed if less than this share of its content is in use. */
 const MOSTLY_DEAD = 0.25;
-/** How much is stored anew in one run at most, bytes. */
+/** Upper bound of the content that one run stores again, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;
 
-// Inside a JSON string the quotes would carry a backslash, so that these can only be keys.
+// Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
 const PACK_KEY = Buffer.from('"pack":"');
 const SIZE_KEY = Buffer.from('"size":');
 const RANGES_KEY = Buffer.from('"ranges":');
 
 /**
- * The packs of a source that hold mostly what it has no more, by id. A pack is never changed, and one file that stays keeps
- * all of it: when the run stores such files anew, the pack goes with the last old snapshot that names it. Only a part of
- * them is named at a time, those with the least in use first.
+ * Returns the IDs of packs in which most content is no longer in use. Packs are never changed, and a single used file
+ * keeps a whole pack. Once the run has stored such files again, the pack is deleted with the last old snapshot that
+ * names it. Only some packs are returned at a time, those with the smallest share in use first.
  *
  * @param indexPath the index of the newest snapshot, as a plain local file
- * @param packs those that it uses
+ * @param packs the packs that this snapshot uses
  */
 export async function packsToRenew(
   indexPath: string,
@@ -45,7 +45,10 @@ export async function packsToRenew(
   return renewed;
 }
 
-/** Bytes of files, without their holes, by the pack that holds them. A content that several files have counts for each: the pack then seems fuller. */
+/**
+ * Returns the used bytes of each pack, without holes. Content of several files counts for each of them, so a pack can
+ * seem fuller.
+ */
 async function usedBytes(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();
   for await (const line of readLines(createReadStream(indexPath, { highWaterMark: 256 * 1024 }))) {

@@ -15,15 +15,15 @@ import {
 import type { ContentStore, StoredFile } from './content-store.ts';
 import type { IssueCause } from './stored-tree.ts';
 
-/** What is to be said of a database: see `StoredTree`. */
+/** The kinds of issues about databases, see `StoredTree`. */
 type DatabaseIssue = 'torn' | 'damaged' | 'noted';
 
-/** What storing the databases of a tree needs of the tree's storing. */
+/** What {@link DatabaseStoring} needs from the storing of the tree. */
 interface DatabaseStoringOptions {
   /** an existing directory with room for the largest database */
   spool: string;
   contents: ContentStore;
-  /** files above this many bytes are not read whole */
+  /** larger files are not read whole, bytes */
   smallFile: number;
   issue(kind: DatabaseIssue, path: TreePath, message: string, cause?: IssueCause): void;
   heard(bytes: number): void;
@@ -31,17 +31,20 @@ interface DatabaseStoringOptions {
 }
 
 const ELSEWHERE =
-  'a hard link: a log beside another of its names would be part of it, and is not looked for outside of this volume';
+  'a hard link: a log next to one of its other names would be part of it, but Lifeboat does not look outside this volume';
 
 type Copied = Extract<DatabaseCopy, { outcome: 'copied' }>;
 
-/** Stores SQLite databases as consistent copies. Their logs and journals are part of those, so that these are left out. */
+/**
+ * Stores SQLite databases as consistent copies. A copy includes the content of the log and journal, so these files are
+ * left out.
+ */
 export class DatabaseStoring {
-  /** databases that were stored as consistent copies, or that nothing was written to */
+  /** number of databases that were stored as consistent copies, or have not changed */
   count = 0;
   private readonly options: DatabaseStoringOptions;
   private readonly copies: SqliteCopies;
-  /** databases whose companions may still come in the walk */
+  /** databases whose companions may still follow in the walk */
   private covering: { companions: TreePath[]; last: TreePath }[] = [];
 
   constructor(options: DatabaseStoringOptions) {
@@ -49,15 +52,16 @@ export class DatabaseStoring {
     this.copies = new SqliteCopies(options.spool, options.heard, options.signal);
   }
 
-  /** True for a file that begins like a database, by what was read of it, or else by a look. */
+  /** Returns whether a file starts like a database, from its content if it was read, or else by opening it. */
   isDatabase(absolute: Buffer, read: SmallRead | undefined): boolean {
     if (read?.outcome === 'read') return read.content.length >= SQLITE_PAGE && isSqlite(read.content);
     return (read === undefined || read.outcome === 'large') && isSqliteAt(absolute);
   }
 
   /**
-   * True when a database may have been written to since its index line was made, with the state that this has. Of a file that was
-   * stored without one the caller knows that it is unchanged; a log or a journal next to it may still make it a database.
+   * Returns whether a database may have been written to since its index line, with the given state, was made. For a
+   * file that was stored without a state, the caller knows that it is unchanged, but a log or journal next to it may
+   * now make it a database.
    */
   mayHaveChanged(stat: FileStat, absolute: Buffer, state: string | undefined): boolean {
     const { type, size } = stat;
@@ -65,7 +69,7 @@ export class DatabaseStoring {
     return type !== 'file' || state === UNSETTLED || stateOf(stat, absolute) !== state;
   }
 
-  /** Stores a database, where a consistent copy cannot be made as `plain` does, and reports that. */
+  /** Stores a database as a consistent copy. If that is not possible, stores it with `plain` and reports an issue. */
   async store(path: TreePath, absolute: Buffer, plain: () => Promise<StoredFile>): Promise<StoredFile> {
     const copy = await this.copies.copy(absolute);
     if (copy?.outcome === 'copied') return this.storeCopy(path, absolute, copy);
@@ -74,14 +78,14 @@ export class DatabaseStoring {
     const { issue } = this.options;
     if (!copy) issue('torn', path, 'it was replaced while it was copied, or a part of it could not be read');
     else if (copy.outcome === 'no-room' && copy.quiet && !stored.changed)
-      issue('noted', path, 'not checked, since the spool has no room for a copy');
+      issue('noted', path, 'not checked, because the spool has no room for a copy');
     else if (copy.outcome === 'no-room') issue('torn', path, 'the spool has no room for a copy', 'space');
     else issue(copy.damage ? 'damaged' : 'torn', path, copy.why, copy.cause);
-    // Tried again by the next run, even when nothing is written by then.
+    // The next run tries again, even if nothing is written until then.
     return { ...stored, changed: false, content: { ...stored.content, sqlite: UNSETTLED } };
   }
 
-  /** A database that is stored already: its companions are left out as well. */
+  /** Records a stored database, so that its companions are left out. */
   cover(path: TreePath): void {
     const companions = companionsOf(path);
     this.covering.push({ companions, last: companions.reduce((a, b) => (comparePaths(a, b) > 0 ? a : b)) });
@@ -89,7 +93,8 @@ export class DatabaseStoring {
   }
 
   /**
-   * True for a companion of a database that is stored, and is what its name says. Paths come in order, so that only a few are kept.
+   * Returns whether a file is a real companion of a stored database. Paths arrive in order, so only a few databases are
+   * remembered.
    */
   covers(path: TreePath, absolute: Buffer): boolean {
     if (this.covering.length === 0) return false;
@@ -98,15 +103,16 @@ export class DatabaseStoring {
   }
 
   /**
-   * Looks at a further name of a file that is stored as a database under its first one: a log beside this name is part of it, and SQLite
-   * does not find it from the other (https://www.sqlite.org/howtocorrupt.html, section 2.5). `state`: of the first name.
+   * Checks another name of a file that is stored as a database under its first name. A log next to this name belongs to
+   * the database, but SQLite does not find it from the first name (https://www.sqlite.org/howtocorrupt.html, section
+   * 2.5). `state`: of the first name.
    */
   checkName(path: TreePath, absolute: Buffer, state: string | undefined): void {
     if (state === undefined || !isInParts(absolute)) return;
     this.options.issue(
       'torn',
       path,
-      'a hard link: its log is beside this name, and the file is stored under another',
+      'a hard link: its log is next to this name, but the file is stored under another one',
       'name',
     );
   }
@@ -127,7 +133,7 @@ export class DatabaseStoring {
     if (damage.length > 0) issue('damaged', path, damage.join('; '));
     else if (notes.length > 0) issue('noted', path, notes.join('; '));
     if (stat.nlink > 1 && copy.usesWal && !isInParts(absolute)) issue('noted', path, ELSEWHERE);
-    // A damaged one is looked at again, and reported again.
+    // A damaged database is checked again, and reported again, by the next run.
     const sqlite = damage.length > 0 ? UNSETTLED : state;
     return { ...stored, stat, changed: false, content: { ...stored.content, sqlite } };
   }

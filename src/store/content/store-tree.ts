@@ -5,11 +5,11 @@ import type { PackRef } from '../packs/pack-stream.ts';
 import type { StoredTree } from './stored-tree.ts';
 import { TreeStoring } from './tree-storing.ts';
 
-/** What to store, and where. */
+/** Describes the tree to store, and where to. */
 export interface StoreTreeOptions {
   /** absolute path of the tree's root directory */
   root: string;
-  /** globs over paths in the tree; see `compileGlobs` */
+  /** globs for paths in the tree; see `compileGlobs` */
   include?: readonly string[];
   exclude?: readonly string[];
   leaveOut?: LeftOutData | undefined;
@@ -17,27 +17,27 @@ export interface StoreTreeOptions {
   source: string;
   destination: Destination;
   keys: SealKeys;
-  /** the last snapshot's index as a plain local file, and the packs it uses */
+  /** the index of the last snapshot as a plain local file, and its packs */
   previous?: { indexPath: string; packs: readonly PackRef[] };
-  /** where the new index is written, as a plain local file that only appears when everything is stored */
+  /** path for the new index, a plain local file that appears only once everything is stored */
   indexPath: string;
-  /** files up to that many bytes share packs, a larger one is a pack of its own; only tests need another value */
+  /** files up to this size share packs, a larger file gets a pack of its own; only tests set another value */
   smallFile?: number;
-  /** a directory with room for one copy of the largest SQLite database; absent: databases are files like any other */
+  /** a directory with room for a copy of the largest SQLite database; absent: databases are stored like other files */
   spool?: string;
-  /** called, and waited for, before an object is put: what a run that dies has to have cleaned up */
+  /** called and awaited before an object is put: cleanup after a crash needs to know the object */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal;
-  /** called at most a few times a second, and at the end. `done` in bytes. */
+  /** called a few times a second at most, and at the end; `done` in bytes */
   progress?(progress: { done: number; files: number }): void;
 }
 
 /**
- * Stores a directory: walks it, compares with the previous index, packs what is new, and writes the new index. Files that
- * vanish meanwhile are left out; files that cannot be read are reported. Memory does not grow with the tree, but for
- * 16 bytes a distinct content and for files with several names.
+ * Stores a directory: walks it, compares it with the previous index, packs new content, and writes the new index. Files
+ * that vanish meanwhile are left out. Files that cannot be read are reported. Memory does not grow with the tree,
+ * except for 16 bytes for each distinct content, and for files with several names.
  *
- * @throws TREE_UNREADABLE when the root cannot be read; what the destination throws; the signal's reason
+ * @throws TREE_UNREADABLE if the root cannot be read; the errors of the destination; the signal's reason
  */
 export async function storeTree(options: StoreTreeOptions): Promise<StoredTree> {
   const storing = await TreeStoring.begin(options);

@@ -3,55 +3,58 @@ import type { FileType } from '../filesystem/file-stat.ts';
 import { shorten, shortPath, type TreePath } from '../filesystem/path.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 
-/** Something in the tree that needs attention. `path` is for people. */
+/** Something in the tree that needs attention. `path` is for display. */
 export interface TreeIssue {
   path: string;
   message: string;
-  /** why, where something else than writers is to blame: `space` in the spool, another `name` of the file, a `mount` without its log */
+  /**
+   * the reason, if it is not a writing application: no `space` in the spool, another `name` of the file, or a `mount`
+   * without the log
+   */
   cause?: IssueCause;
 }
 
 export type IssueCause = 'space' | 'name' | 'mount';
 
-/** What was stored. Counts of files include hard links; bytes count every content once for each file that has it. */
+/** The stored tree. `files` includes hard links; `bytes` counts the content of a file once for each of its names. */
 export interface StoredTree {
-  /** lines in the index */
+  /** number of lines in the index */
   entries: number;
   files: number;
   bytes: number;
-  /** files whose content was not in the repository before */
+  /** files with content that the repository did not hold before */
   newFiles: number;
-  /** bytes added to the repository, as stored */
+  /** bytes added to the repository, in their stored form */
   newBytes: number;
-  /** files that were not read, since nothing about them changed */
+  /** files that were not read, because nothing about them had changed */
   unchangedFiles: number;
-  /** every pack the new index uses */
+  /** all packs that the new index uses */
   packs: PackRef[];
-  /** FIFOs, sockets and devices: in the index, without content */
+  /** FIFOs, sockets and devices, which are in the index without content */
   skipped: Partial<Record<FileType, number>>;
-  /** the first of what could not be read, and so is not in the index */
+  /** the first files and directories that could not be read and are missing from the index */
   unreadable: TreeIssue[];
   unreadableCount: number;
-  /** the first of the files that changed each time they were read */
+  /** the first files that changed each time they were read */
   changed: TreeIssue[];
   changedCount: number;
-  /** SQLite databases that are whole, each of one moment */
+  /** SQLite databases that are stored whole, each as of one moment */
   databases: number;
-  /** databases of which no consistent copy could be made */
+  /** databases without a consistent copy */
   torn: TreeIssue[];
   tornCount: number;
-  /** databases that SQLite finds damaged */
+  /** databases that SQLite reports as damaged */
   damaged: TreeIssue[];
   damagedCount: number;
-  /** what is to be said of databases that are stored whole */
+  /** notes about databases that are stored whole */
   noted: TreeIssue[];
   notedCount: number;
-  /** directories that hold the data of a database server; also those that are left out */
+  /** data directories of database servers, including those that are left out */
   dataDirectories: DataDirectory[];
   warnings: string[];
 }
 
-/** Of a tree of which nothing is stored so far. */
+/** Returns the result for a tree without any stored entry. */
 export function emptyResult(): StoredTree {
   return {
     entries: 0,
@@ -80,7 +83,7 @@ export function emptyResult(): StoredTree {
 
 const MAX_ISSUES = 100;
 
-/** Counts an issue, and keeps the first of each kind, in short lines. */
+/** Counts an issue, and records the first {@link MAX_ISSUES} of each kind, with shortened text. */
 export function addIssue(
   result: StoredTree,
   kind: 'unreadable' | 'changed' | 'torn' | 'damaged' | 'noted',

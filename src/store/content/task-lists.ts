@@ -6,8 +6,8 @@ import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, readLines } from '
 const MEMORY_LIMIT = 16 * 1024 * 1024;
 
 /**
- * Sorts index entries into named lists, in memory while they are few, else in files of the spool. So each pack is read
- * once, however far apart in the tree its contents are, and memory does not grow with the tree.
+ * Sorts index entries into named lists. Short lists stay in memory; long ones go to files in the spool. Each pack can
+ * then be read once, however far apart its files are in the tree, and memory does not grow with the tree.
  */
 export class TaskLists {
   private readonly spool: string;
@@ -20,7 +20,7 @@ export class TaskLists {
     this.spool = spool;
   }
 
-  /** Adds an entry to a list. The lists keep the order in which entries came. */
+  /** Adds an entry to a list. Lists keep the order of their entries. */
   async add(list: string, entry: IndexEntry): Promise<void> {
     const line = encodeIndexEntry(entry);
     const found = this.lists.get(list);
@@ -30,7 +30,7 @@ export class TaskLists {
     if (this.size >= MEMORY_LIMIT) await this.flush();
   }
 
-  /** The names of the lists, in the order in which they began. */
+  /** Returns the names of the lists, in the order in which they were started. */
   names(): string[] {
     return [...this.lists.keys()];
   }

@@ -17,14 +17,14 @@ import type { TaskLists } from './task-lists.ts';
 
 const WORKERS = 6;
 const PROGRESS_MS = 250;
-/** Lists beside those named by pack ids. */
+/** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 
 type Options = ExtractTreeOptions & { target: Directory };
 
-/** One extraction of one tree, into a target that is known to be empty. */
+/** One extraction of a tree into an empty directory. */
 export class Extraction {
   private readonly options: Options;
   private readonly times: TimeSetter;
@@ -32,12 +32,12 @@ export class Extraction {
   private readonly made: NewTree;
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
-  /** with a selection: the first restored name of a file whose own first name was not selected */
+  /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
   private readonly firstNames = new Map<TreePath, TreePath>();
   private readonly expected = { files: 0, bytes: 0 };
   private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
   private lastProgress = 0;
-  /** bytes written of large files that are not complete */
+  /** bytes written of incomplete large files */
   private underWay = 0;
 
   constructor(options: Options, times: TimeSetter, lists: TaskLists) {
@@ -73,7 +73,7 @@ export class Extraction {
     this.made.close();
   }
 
-  /** Reads the index once: makes the directories, and sorts everything else by what it needs. */
+  /** Reads the index once: creates the directories, and sorts everything else into lists by the pack it needs. */
   private async plan(): Promise<void> {
     const above: { entry: IndexEntry; made: boolean }[] = [];
     const { select, signal } = this.options;
@@ -82,7 +82,7 @@ export class Extraction {
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
       if (isDirectory) above.push({ entry, made: false });
-      // The root is always restored: it carries the tree's own owner, mode and time.
+      // The root is always restored: it carries the owner, mode and time of the tree.
       if (entry.path !== '' && select && !select(entry.path, isDirectory)) continue;
       for (const directory of above) {
         if (directory.made) continue;
@@ -126,7 +126,7 @@ export class Extraction {
     const target = entry.target ?? '';
     const restored = !this.options.select || this.options.select(target, false) ? target : this.firstNames.get(target);
     if (restored === undefined) {
-      // The first of several names is not wanted, so that this one becomes the file.
+      // The first name of the file is not selected, so this name becomes the file.
       this.firstNames.set(target, entry.path);
       return this.sortFile({ ...entry, type: 'file' });
     }
@@ -142,7 +142,7 @@ export class Extraction {
       await this.inParallel(this.lists.read(list), async (entry) => {
         if (await this.takeOver(entry)) return;
         if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
-        // Opened by the first task alone: the others wait for the same promise.
+        // The first task opens the reader; the others await the same promise.
         opening ??= PackReader.open(destination, pack, { spool, keys, signal });
         const reader = await opening;
         await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
@@ -155,7 +155,7 @@ export class Extraction {
     }
   }
 
-  /** Leaves the pack unread for what is at hand. */
+  /** Creates the file from a local source if there is one, without reading the pack. */
   private async takeOver(entry: IndexEntry): Promise<boolean> {
     const { takeOver } = this.options;
     if (!takeOver || !(await this.made.make(entry, (to) => takeOver(entry, to)))) return false;
@@ -212,7 +212,10 @@ export class Extraction {
     this.result.entries++;
   }
 
-  /** Deepest first, and modes last, so that a directory without permissions does not bar the way into it. */
+  /**
+   * Finishes the deepest directories first. Modes come last, so that a directory without permissions does not block
+   * access to its content.
+   */
   private async finishDirectories(): Promise<void> {
     const { owner, signal } = this.options;
     const directories = this.directories.reverse();
@@ -245,6 +248,6 @@ export class Extraction {
 function wrongContent(entry: IndexEntry): LifeboatError {
   return new LifeboatError(
     'OBJECT_DAMAGED',
-    `the stored content of ${shortPath(entry.path)} is not what was backed up`,
+    `the stored content of ${shortPath(entry.path)} is not the content that was backed up`,
   );
 }

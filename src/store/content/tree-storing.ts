@@ -21,25 +21,25 @@ const MAX_READS = 256;
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const PROGRESS_MS = 250;
 
-/** A name found by the walk, on its way into the index. Settled in order; small files are read ahead. */
+/** A name that the walk found, on its way into the index. Jobs finish in order; small files are read ahead. */
 interface Job {
   path: TreePath;
   stat: FileStat;
-  /** of a symlink */
+  /** target of a symlink */
   target: TreePath | undefined;
-  /** set for a file that need not be read */
+  /** set if the file need not be read */
   unchanged: Content | undefined;
-  /** set for a small file that has to be read */
+  /** set if a small file must be read */
   reading?: Promise<SmallRead>;
 }
 
-/** The first name of a file that has several. */
+/** The first name of a file with several names. */
 interface FirstLink {
   entry: IndexEntry | undefined;
   seen: number;
 }
 
-/** One storing of one tree, but for contents: see {@link ContentStore}. */
+/** Stores one tree. {@link ContentStore} stores the content of its files. */
 export class TreeStoring {
   private readonly options: StoreTreeOptions;
   private readonly root: Directory;
@@ -55,7 +55,7 @@ export class TreeStoring {
   private reads = 0;
   private readBytes = 0;
   private lastProgress = 0;
-  /** bytes read of the large file that is being stored; one that is only hashed first is read twice */
+  /** bytes read of the large file being stored; a file that is hashed first is read twice */
   private underWay = 0;
   private readonly result = emptyResult();
 
@@ -63,7 +63,7 @@ export class TreeStoring {
     const { project, source, destination, keys, recordObject, signal } = options;
     this.options = options;
     this.root = root;
-    // Reading compares with the real path, see isAt.
+    // Reading compares a file's place with its real path, see isAt.
     this.absolute = pathUnder(root.realPath());
     this.index = index;
     this.previous = previous;
@@ -103,10 +103,10 @@ export class TreeStoring {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
       else addIssue(this.result, 'unreadable', { path: item.path, message: messageWithoutPath(item.error) });
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
-        await this.settle(this.queue.shift()!);
+        await this.finishJob(this.queue.shift()!);
       }
     }
-    for (let job = this.queue.shift(); job; job = this.queue.shift()) await this.settle(job);
+    for (let job = this.queue.shift(); job; job = this.queue.shift()) await this.finishJob(job);
   }
 
   async finish(): Promise<StoredTree> {
@@ -121,7 +121,7 @@ export class TreeStoring {
     return { ...this.result, packs: [...this.previous.packs(this.usedPacks), ...stored] };
   }
 
-  /** Leaves no index and no unfinished object. Packs that were stored whole stay, named by the object log. */
+  /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */
   async abort(reason: Error): Promise<void> {
     await this.contents.abort(reason);
     await this.index.abort();
@@ -135,25 +135,28 @@ export class TreeStoring {
     this.root.close();
   }
 
-  /** Decides what has to be done for a name, and begins to read a small file. */
+  /** Decides how to handle a name, and starts to read a small file. */
   private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: IndexEntry | undefined): Job {
     const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     if (stat.nlink > 1) {
-      // Another name of a file that is on its way already is not read again.
+      // Another name of this file is being stored, so it is not read again.
       const key = linkKey(stat);
       if (this.links.has(key)) return job;
       this.links.set(key, { entry: undefined, seen: 0 });
     }
     job.reading = this.contents.read(this.absolute(path), stat.size);
-    // Met when its turn comes; a run that ends before does not care.
+    // The error is handled when the job's turn comes. A run that ends before does not need it.
     job.reading.catch(() => {});
     this.reads++;
     this.readBytes += stat.size;
     return job;
   }
 
-  /** The previous content, when nothing shows that the file changed since and its pack is there. */
+  /**
+   * Returns the previous content if nothing indicates that the file has changed since, and its pack is at the
+   * destination.
+   */
   private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
     if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
     const { size, sha256, ranges, pack, entry, sqlite } = previous;
@@ -164,7 +167,7 @@ export class TreeStoring {
     return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
   }
 
-  private async settle(job: Job): Promise<void> {
+  private async finishJob(job: Job): Promise<void> {
     if (job.reading) {
       this.reads--;
       this.readBytes -= job.stat.size;
@@ -172,14 +175,14 @@ export class TreeStoring {
     const { path, stat, target } = job;
     try {
       if (stat.type === 'file') {
-        if (!this.databases?.covers(path, this.absolute(path))) await this.settleFile(job);
+        if (!this.databases?.covers(path, this.absolute(path))) await this.finishFile(job);
       } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
       else {
         this.emit(metadata(path, stat));
         if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
       }
     } catch (error) {
-      // What is in a directory needs its line.
+      // A directory cannot be left out: the entries in it need its line.
       if (!(error instanceof RefusedLine) || stat.type === 'directory') throw error;
       addIssue(this.result, 'unreadable', { path, message: error.message });
     }
@@ -187,7 +190,7 @@ export class TreeStoring {
     this.reportProgress(PROGRESS_MS);
   }
 
-  private async settleFile({ path, stat, unchanged, reading }: Job): Promise<void> {
+  private async finishFile({ path, stat, unchanged, reading }: Job): Promise<void> {
     const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
     if (first?.entry) {
       this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
@@ -246,5 +249,5 @@ export class TreeStoring {
   }
 }
 
-/** Where the packs of a source are. */
+/** Returns the prefix of the pack names of a source. */
 const packPrefix = (project: string, source: string) => `${project}/packs/${source}/`;

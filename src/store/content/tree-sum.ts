@@ -5,20 +5,20 @@ import type { TreePath } from '../filesystem/path.ts';
 import { walk } from '../filesystem/walk.ts';
 
 /**
- * A sum over the names of a tree with what each of them is, in any order: two trees have the same one when they hold the
- * same names, as files of the same size, directories, and symlinks to the same place. It takes no memory.
+ * A sum over the names in a tree and their kinds, in any order. Two trees have the same sum if they hold the same
+ * names: files of the same size, directories, and symlinks with the same target. It needs constant memory.
  */
 export class TreeSum {
   private sum = 0n;
 
-  /** Adds an entry that is to be made. */
+  /** Adds an entry that will be created. */
   expect({ path, type, size = 0, target = '' }: IndexEntry): void {
     if (type === 'file' || type === 'hardlink') this.add(path, `file ${size}`);
     else this.add(path, type === 'symlink' ? `symlink ${target}` : type);
   }
 
-  /** True when a directory holds just that. */
-  async isThatOf(directory: Directory, signal?: AbortSignal): Promise<boolean> {
+  /** Returns whether a directory holds exactly the expected entries. */
+  async matches(directory: Directory, signal?: AbortSignal): Promise<boolean> {
     const found = new TreeSum();
     for await (const { path, stat, target = '' } of walk(directory, { signal })) {
       if (path === '') continue;

@@ -4,7 +4,7 @@ import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
-import type { BuildOptions } from './build-beside.ts';
+import type { BuildOptions } from './build-tree.ts';
 import { isEqualFile } from './live-file.ts';
 
 interface DifferingOptions {
@@ -15,7 +15,10 @@ interface DifferingOptions {
   heard: () => void;
 }
 
-/** Of what is selected, that which has to come from the snapshot. */
+/**
+ * Returns the selected entries that have to come from the snapshot, because the volume lacks them or holds something
+ * else.
+ */
 export async function differing({
   options,
   select,
@@ -23,13 +26,13 @@ export async function differing({
   counts,
   heard,
 }: DifferingOptions): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
-  // Files with several names stay together: none of them is passed over for being equal.
+  // All names of a file are restored together: none of them is skipped for being equal.
   const linked = new Set<TreePath>();
   for await (const { type, path: name, target } of options.index()) {
     if (type === 'hardlink' && target !== undefined && select(name, false)) linked.add(target).add(name);
   }
-  const passedOver = new Set<TreePath>();
-  const isPassedOver = async (entry: IndexEntry, directory: Directory, name: string) => {
+  const skipped = new Set<TreePath>();
+  const isSkipped = async (entry: IndexEntry, directory: Directory, name: string) => {
     const found = directory.look(name);
     if (!found) return false;
     const isDatabase = entry.sqlite !== undefined && found.isFile();
@@ -43,18 +46,18 @@ export async function differing({
     counts.newer++;
     return true;
   };
-  const passesOver = async (entry: IndexEntry) => {
+  const skips = async (entry: IndexEntry) => {
     heard();
     const { parent, name } = split(entry.path);
-    return (await live.use(parent, (directory) => isPassedOver(entry, directory, name))) ?? false;
+    return (await live.use(parent, (directory) => isSkipped(entry, directory, name))) ?? false;
   };
   return {
-    select: (name, directory) => select(name, directory) && !passedOver.has(name),
+    select: (name, directory) => select(name, directory) && !skipped.has(name),
     index: (async function* () {
       for await (const entry of options.index()) {
         const wanted = entry.type === 'directory' || !select(entry.path, false);
-        if (wanted || !(await passesOver(entry))) yield entry;
-        else if (linked.has(entry.path)) passedOver.add(entry.path);
+        if (wanted || !(await skips(entry))) yield entry;
+        else if (linked.has(entry.path)) skipped.add(entry.path);
       }
     })(),
   };

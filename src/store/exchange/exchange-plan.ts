@@ -6,7 +6,10 @@ import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { companionsOf, isSqliteAt } from '../sqlite/sqlite-file.ts';
 import type { ExchangeStep } from './move-list.ts';
 
-/** Everything at the top: all that is there goes out, all of `incoming` comes in, and the root becomes what it was there. */
+/**
+ * Plans to exchange everything at the top: what is there moves out, all of `incoming` moves in, and the root gets the
+ * metadata of `incoming`.
+ */
 export function* planWhole(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
   const old = root.names().filter((name) => !parseAreaName(name));
   const fresh = new Set(incoming.names());
@@ -16,8 +19,8 @@ export function* planWhole(root: Directory, incoming: Directory, before: Directo
 }
 
 /**
- * Only what comes in: directories that are on both sides are merged and stay what they are, everything else of that name
- * goes out.
+ * Plans to exchange only the names that `incoming` holds. Directories that exist on both sides are merged and keep
+ * their metadata. Anything else of the same name moves out.
  */
 export function* planMerge(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
   yield* merge(root, incoming, '', before);
@@ -28,9 +31,9 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
   for (const name of from.names()) {
     const path = at === '' ? name : `${at}/${name}`;
     const inside = from.enter(name);
-    const beside = inside && live.enter(name);
+    const existing = inside && live.enter(name);
     try {
-      if (inside && beside) yield* merge(beside, inside, path, beside.meta());
+      if (inside && existing) yield* merge(existing, inside, path, existing.meta());
       else {
         moves = true;
         const stranded = strandedBy(name, from, live);
@@ -41,16 +44,16 @@ function* merge(live: Directory, from: Directory, at: TreePath, meta: DirectoryM
       }
     } finally {
       inside?.close();
-      beside?.close();
+      existing?.close();
     }
   }
-  // The root always: areas come and go in it.
+  // The root is always included: making and removing areas changes its time.
   if (moves || at === '') yield { type: 'directory', path: at, before: meta, after: meta };
 }
 
 /**
- * The log and journal that an SQLite database left next to its name, which another database of that name must not meet: SQLite
- * would take them for its own. Names in `live`.
+ * Returns the names in `live` of the log and journal of the SQLite database that is replaced. They move out with it,
+ * because SQLite would apply them to the new database of that name.
  */
 function strandedBy(name: string, from: Directory, live: Directory): string[] {
   if (!isSqliteAt(from.at(name))) return [];
@@ -58,10 +61,10 @@ function strandedBy(name: string, from: Directory, live: Directory): string[] {
 }
 
 /**
- * The reverse of a merge, as its list tells: what it replaced comes in again, what it brought goes out. What is gone from
- * either side meanwhile is passed over.
+ * Plans the reverse of a merge from its list: what it replaced moves in again, what it brought in moves out. Names that
+ * have disappeared from either side since are skipped.
  *
- * @throws TREE_TARGET_REFUSED when a directory on the way is something else now
+ * @throws TREE_TARGET_REFUSED if a directory on the way has become something else
  */
 export async function* planBack(
   root: Directory,
@@ -94,8 +97,8 @@ export async function* planBack(
       const found = within(root, directory, (live) => live.meta());
       if (found) yield { type: 'directory', path: directory, before: found, after: found };
       else if (has(root, directory)) {
-        throw new LifeboatError('TREE_TARGET_REFUSED', `${shortPath(directory)} is not a directory any more`, {
-          hint: 'Move it away, and roll back then.',
+        throw new LifeboatError('TREE_TARGET_REFUSED', `${shortPath(directory)} is no longer a directory`, {
+          hint: 'Move it away, then roll back again.',
         });
       } else {
         const meta = known.get(directory) ?? { mode: 0o755, uid: before.uid, gid: before.gid, mtime: before.mtime };
@@ -106,7 +109,7 @@ export async function* planBack(
   }
 }
 
-/** What an application wrote next to a restored database goes out with it. */
+/** Plans to move out the log and journal that an application wrote for a restored database. */
 function strandedMoves(moves: readonly { path: TreePath; in: boolean }[], root: Directory, incoming: Directory) {
   const moved = new Set(moves.map(({ path }) => path));
   return moves.flatMap((move) => {
@@ -119,7 +122,7 @@ function strandedMoves(moves: readonly { path: TreePath; in: boolean }[], root: 
   });
 }
 
-/** The directories above a path, from the root down. */
+/** Returns the directories above a path, from the root down. */
 function ancestors(path: TreePath): TreePath[] {
   const parts = path.split('/');
   return parts.map((_, length) => parts.slice(0, length).join('/'));

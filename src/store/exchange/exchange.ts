@@ -5,35 +5,39 @@ import { disturbed, isOfChange } from '../filesystem/disturbed.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
+import { joined, KEPT, setDirectoryMeta, setMeta } from './directory-meta.ts';
 import { unmovable } from './movable.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, markDone, readMoves, writeMoves } from './move-list.ts';
-import { joined, KEPT, setMeta, settle } from './settle.ts';
 
 /**
- * Exchanges content of a directory with content beside it, by renames alone. What goes out is kept in an area,
- * `.lifeboat-before-<id>/tree`, under the same paths, and is never deleted here. All renames are written down, on the disk,
- * before the first is made; {@link undoExchange} takes back those of an exchange that did not come to its end.
+ * Describes an exchange of content in a volume with a directory inside the same volume, by renames alone. Replaced
+ * content moves to the area `.lifeboat-before-<id>/tree`, under the same paths, and is never deleted here. The list of
+ * renames is durable before the first one is made. {@link undoExchange} reverts the renames of an exchange that did not
+ * finish.
  */
 interface ExchangeRequest extends ExchangeHeader {
   /** the volume */
   root: Directory;
-  /** inode of the directory that comes in, as a decimal number; absent: not compared */
+  /** inode of the incoming directory, as a decimal number; absent: not compared */
   expected?: string | undefined;
-  /** Called before the first move. */
+  /** called before the first move */
   begun?(): void;
-  /** Hears of each step; throws to end the exchange there. For tests. */
+  /** called for each step; tests throw in it to interrupt the exchange */
   heard?(): void;
 }
 
-/** What was found in the way when an exchange was taken back, inside its area. */
+/** The directory, inside the area, for names that were in the way when an exchange was taken back. */
 const LATE = 'late';
 
 const MAKE = { make: true };
 
 /**
- * @param plan the steps, given the root and the directory that comes in; run before anything is moved
- * @returns whether anything was kept: an area without content is removed again; and how long the moves took
- * @throws what a rename failed with, when everything is back where it was
+ * Runs an exchange.
+ *
+ * @param plan returns the steps, given the root and the incoming directory; runs before anything is moved
+ * @returns `kept`: whether the area holds replaced content, otherwise it is removed; `swapMs`: how long the moves took,
+ *   milliseconds
+ * @throws the error of a failed rename, after everything has moved back; OBJECT_MISSING, TREE_TARGET_REFUSED
  */
 export async function exchange(
   request: ExchangeRequest,
@@ -44,7 +48,7 @@ export async function exchange(
   let begin = 0;
   let swapMs = 0;
   const incoming = openIncoming(root, header);
-  if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${shortPath(header.incoming)} is not there any more`);
+  if (!incoming) throw new LifeboatError('OBJECT_MISSING', `${shortPath(header.incoming)} is gone`);
   try {
     if (request.expected !== undefined && request.expected !== String(incoming.stat().ino))
       throw disturbed(`${shortPath(header.incoming)} is not the directory that Lifeboat made`);
@@ -60,7 +64,7 @@ export async function exchange(
       }
       heard?.();
       swapMs = performance.now() - begin;
-      await settle(root, name, steps(), 'after');
+      await setDirectoryMeta(root, name, steps(), 'after');
       root.sync();
       heard?.();
       markDone(area);
@@ -90,7 +94,7 @@ function forward(root: Directory, incoming: Directory, area: string, step: Excha
       !step.out || within(root, joined(area, KEPT, parent), (kept) => moved(root, step.path, live, kept), MAKE);
     return out && (!step.in || within(incoming, parent, (from) => moved(root, step.path, from, live)));
   });
-  if (!done) throw disturbed(`${shortPath(parent)} is not the directory that was looked at`);
+  if (!done) throw disturbed(`${shortPath(parent)} is not the directory that was checked`);
 }
 
 function moved(root: Directory, path: TreePath, from: Directory, to: Directory): true {
@@ -100,7 +104,7 @@ function moved(root: Directory, path: TreePath, from: Directory, to: Directory):
   } catch (error) {
     const cause = unmovable(error, root, path, 'moved');
     if (cause instanceof LifeboatError) throw cause;
-    if (isOfChange(cause)) throw disturbed(`${shortPath(path)} is not what was looked at`, cause);
+    if (isOfChange(cause)) throw disturbed(`${shortPath(path)} has changed since it was checked`, cause);
     throw new LifeboatError('INTERNAL', `${shortPath(path)} could not be moved`, { cause });
   }
 }
@@ -115,8 +119,11 @@ function makeIn(root: Directory, directory: TreePath, meta: DirectoryMeta): void
 }
 
 /**
- * Takes back an exchange that is not done, and removes its area, or finishes one that is. Can be called again whenever it
- * was cut off, and for an id of which there is nothing.
+ * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
+ * again after an interruption, and for an ID without an exchange.
+ *
+ * @returns whether the volume holds the old or the new data
+ * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged
  */
 export async function undoExchange(
   root: Directory,
@@ -143,14 +150,15 @@ export async function undoExchange(
           if (step.type === 'directory' && step.path === '') before = step.before;
         }
         await unmake(root, steps());
-        await settle(root, name, steps(), 'before');
+        await setDirectoryMeta(root, name, steps(), 'before');
       } finally {
         incoming.close();
       }
       root.sync();
     } else if (area.look(KEPT)) {
-      // What was moved is listed before it is moved: somebody took the list away, and this is all there is of the data.
-      throw new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but the list of what a restore moved is gone`);
+      // Moves are listed before they are made. A missing list means that someone removed it, and this area may be the
+      // only copy of the data.
+      throw new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but its list of moves is gone`);
     }
   } finally {
     area.close();
@@ -173,7 +181,7 @@ function backward(root: Directory, incoming: Directory, area: string, step: Exch
     if (step.out) {
       within(root, joined(area, KEPT, parent), (kept) => {
         if (!kept.look(name)) return;
-        // Somebody made it anew since: theirs is put aside too.
+        // Another program has created this name since: its file is put aside too.
         if (live.look(name)) within(root, joined(area, LATE, parent), (late) => live.move(name, late), MAKE);
         kept.move(name, live);
       });
@@ -181,7 +189,7 @@ function backward(root: Directory, incoming: Directory, area: string, step: Exch
   });
 }
 
-/** Removes an area whose content is back where it was; what was put aside meanwhile stays. */
+/** Removes an area whose content is back in place. Names that other programs created meanwhile stay in it. */
 function removeEmptied(root: Directory, name: string, heard: () => void): void {
   const area = root.enter(name);
   if (!area) return;
@@ -205,11 +213,14 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
   }
 }
 
-/** Removes what a done exchange no longer needs, and gives the root its time. Resolves to whether anything is kept. */
+/**
+ * Removes what a finished exchange no longer needs, and restores the root's time. Resolves to whether the area holds
+ * replaced content.
+ */
 async function finishExchange(root: Directory, id: string): Promise<boolean> {
   const name = areaName('before', id);
   const area = root.enter(name);
-  if (!area) throw new LifeboatError('OBJECT_MISSING', `what restore ${id} replaced is not there any more`);
+  if (!area) throw new LifeboatError('OBJECT_MISSING', `the data that restore ${id} replaced is gone`);
   let kept = false;
   let after: DirectoryMeta = root.meta();
   try {
@@ -222,7 +233,7 @@ async function finishExchange(root: Directory, id: string): Promise<boolean> {
   } finally {
     area.close();
   }
-  // Nothing was replaced: there is nothing to roll back to, and no area to leave in an application's directory.
+  // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.
   if (!kept) removeTree(root, name);
   await setMeta(root, after);
   root.sync();

@@ -11,12 +11,12 @@ import type { NewName } from '../filesystem/write-file.ts';
 const readAsync = promisify(readInto);
 
 const CHUNK = 1024 * 1024;
-/** What is not there, or cannot be read, is fetched instead. */
+/** Errors after which a file is fetched from the repository instead. */
 const UNREADABLE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EACCES', 'EPERM', 'EIO'];
 
 /**
- * True when the file of that name has the size, time, owner, mode and, read to its end, the content of an index entry.
- * `heard` is called as bytes are read.
+ * Returns whether a file has the size, time, owner, mode and content of an index entry. The content is read to its end
+ * and hashed. `heard` is called as bytes are read.
  */
 export async function isEqualFile(
   directory: Directory,
@@ -40,9 +40,11 @@ interface CopyEqualFileOptions {
 }
 
 /**
- * Copies a file that still has the size, the time and the content of an index entry; where the file system can, its blocks
- * are shared until one of both is written to. Resolves to false, having left nothing, for any other. What is compared, and
- * gets owner and mode, is the new file itself, whoever renames what meanwhile.
+ * Copies a file if it still has the size, time and content of an index entry. File systems that can do so share the
+ * blocks until either copy is written to. The hash is taken from the new file, which also gets the owner and mode, so
+ * renames in the volume cannot interfere.
+ *
+ * @returns false if the file differs; nothing is left behind then
  */
 export async function copyEqualFile({ from, name, to, entry, heard }: CopyEqualFileOptions): Promise<boolean> {
   // A copy would fill the holes.
@@ -52,7 +54,7 @@ export async function copyEqualFile({ from, name, to, entry, heard }: CopyEqualF
     let equal = false;
     try {
       await copyFile(`/proc/self/fd/${source}`, `/proc/self/fd/${copy}`, constants.COPYFILE_FICLONE);
-      // The copy is what counts: the file may have been written to since.
+      // The copy is verified, because an application may have written to the source since.
       equal = await hashIs(copy, entry, heard);
       if (equal) {
         fchownSync(copy, entry.uid, entry.gid);
@@ -66,7 +68,10 @@ export async function copyEqualFile({ from, name, to, entry, heard }: CopyEqualF
   });
 }
 
-/** Works with a file that has the size and the time of an entry; false for any other, and for what cannot be read. */
+/**
+ * Runs `work` on a file that has the size and time of an entry. Returns false for any other file, and if it cannot be
+ * read.
+ */
 async function withLikely(
   directory: Directory,
   name: string,
@@ -106,7 +111,7 @@ async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise
   return fstatSync(fd).size === size && hashing.digest('hex') === entry.sha256;
 }
 
-/** True when all that lies between the ranges of an entry is zeros; where the file has holes, it is not read. */
+/** Returns whether everything between the ranges of an entry reads as zeros. Holes are not read. */
 async function isEmptyOutside(fd: number, { size = 0, ranges = [] }: IndexEntry, heard: () => void): Promise<boolean> {
   const live = (await findData(fd, size)) ?? [0, size];
   for (const { offset, length } of outside(live, ranges)) {
@@ -118,7 +123,10 @@ async function isEmptyOutside(fd: number, { size = 0, ranges = [] }: IndexEntry,
   return true;
 }
 
-/** Chunks of a part of a file, each good until the next one; fewer where the file is shorter. */
+/**
+ * Yields chunks of a part of a file, fewer if the file is shorter. A chunk is valid only until the next one is
+ * requested.
+ */
 async function* read(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(Math.min(CHUNK, length));
   for (let at = offset; at < offset + length; ) {

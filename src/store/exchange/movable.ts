@@ -5,7 +5,7 @@ import { within } from '../filesystem/open-directories.ts';
 import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import type { ExchangeStep } from './move-list.ts';
 
-/** Why a name cannot be moved or deleted, by the system's error. */
+/** Why a name cannot be moved or deleted, by the error code of the system. */
 const REASONS = {
   EPERM: 'it, or its directory, is immutable or append-only',
   EACCES: 'the system does not allow it',
@@ -14,9 +14,8 @@ const REASONS = {
 };
 
 /**
- * Refuses a directory in which nothing can be renamed or deleted: one that cannot be given its own mode either.
- *
- * @throws TREE_TARGET_REFUSED
+ * Refuses a directory in which nothing can be renamed or deleted. Setting the directory's own mode again fails in that
+ * case too.
  */
 export function checkChangeable(root: Directory, path: TreePath): void {
   within(root, path, (directory) => {
@@ -29,10 +28,10 @@ export function checkChangeable(root: Directory, path: TreePath): void {
 }
 
 /**
- * Finds out whether a name could be moved, without moving it: a rename onto a directory that is not empty is checked as any
- * other, and then refused.
+ * Checks whether a name can be moved, without moving it: the kernel checks a rename onto a directory that is not empty
+ * like any other, and then refuses it.
  *
- * @param occupied the name of a directory at the top of the volume that holds something
+ * @param occupied name of a directory at the top of the volume that is not empty
  * @throws TREE_TARGET_REFUSED
  */
 function checkMovable(root: Directory, path: TreePath, occupied: string): void {
@@ -47,7 +46,10 @@ function checkMovable(root: Directory, path: TreePath, occupied: string): void {
   });
 }
 
-/** The error of a rename or an unlink, named where the reason lies with the file; else as it is. */
+/**
+ * Turns the error of a rename or unlink into TREE_TARGET_REFUSED if the file is the reason; returns any other error as
+ * it is.
+ */
 export function unmovable(error: unknown, root: Directory, path: TreePath, what: string): unknown {
   const [code, reason] = Object.entries(REASONS).find(([code]) => hasErrno(error, code)) ?? [];
   if (!code) return error;
@@ -56,7 +58,7 @@ export function unmovable(error: unknown, root: Directory, path: TreePath, what:
   if (remote) {
     return new LifeboatError('TREE_TARGET_REFUSED', `${refused}: the ${remote} file system answers ${code}`, {
       cause: error,
-      hint: 'Its server decides what root may do there: look at its export (`no_root_squash`) or at the options of the mount (`allow_other`, `uid`).',
+      hint: 'The file system decides what root may do there. Check the export options of its server (`no_root_squash`) or its mount options (`allow_other`, `uid`).',
     });
   }
   return new LifeboatError('TREE_TARGET_REFUSED', `${refused}: ${reason}`, {
@@ -66,7 +68,7 @@ export function unmovable(error: unknown, root: Directory, path: TreePath, what:
 }
 
 /**
- * Finds out whether the steps of an exchange could be made, without making one.
+ * Checks whether the steps of an exchange can be made, without making any.
  *
  * @param occupied see {@link checkMovable}
  * @throws TREE_TARGET_REFUSED

@@ -5,46 +5,46 @@ import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { readLines } from '../filesystem/index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
 
-/** What an exchange is about. */
+/** Describes an exchange, as the first line of its list. */
 export interface ExchangeHeader {
-  /** of the restore or rollback that made it */
+  /** ID of the restore or rollback that runs the exchange */
   id: string;
-  /** of the restore that it goes back to: its own, or the one that is rolled back */
+  /** ID of the restore that the data belongs to: this one, or the one that is rolled back */
   restore: string;
-  /** what the area keeps: the data from before that restore, or what it restored */
+  /** the data in the area: from before the restore, or restored by it */
   holds: 'before' | 'restored';
   /** ISO time */
   at: string;
-  /** below the volume's root: the directory whose content comes in */
+  /** the directory whose content moves in, relative to the volume's root */
   incoming: TreePath;
-  /** everything at the top of the volume is exchanged; otherwise only what the list names */
+  /** true: everything at the top of the volume is exchanged; false: only the listed names */
   whole: boolean;
-  /** the snapshot that was restored */
+  /** ID of the restored snapshot */
   snapshot?: string;
 }
 
-/** One step of an exchange. Their order does not matter: no path is inside another one's. */
+/** One step of an exchange. The order of steps does not matter: no moved path is inside another one. */
 export type ExchangeStep =
-  /** `out`: what is there is moved to the area; `in`: what comes in is moved there */
+  /** `out`: the present content moves to the area; `in`: the incoming content moves in */
   | { type: 'move'; path: TreePath; out: boolean; in: boolean }
-  /** a directory that is missing above one that comes in, made with what it was like */
+  /** makes a directory that is missing above an incoming path, with the metadata it had */
   | { type: 'make'; path: TreePath; meta: DirectoryMeta }
-  /** a directory in which something moves: what it was like before, and is to be like after */
+  /** a directory in which something moves: its metadata before the exchange, and after it */
   | { type: 'directory'; path: TreePath; before: DirectoryMeta; after: DirectoryMeta };
 
-/** While moves may be under way; the list has this name only once it is on the disk as a whole. */
+/** Name of the list while moves may be in progress. The list gets this name only once it is complete and durable. */
 const UNDER_WAY = 'moves.ndjson';
-/** Once they are all made. */
+/** Name of the list after all moves. */
 const DONE = 'list.ndjson';
 const UNFINISHED = 'moves.tmp';
 
-/** The state of an exchange, as its area tells. `none`: no move was made yet. */
+/** Returns the state of an exchange, from its area. `none`: no move has been made yet. */
 export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
   if (area.look(UNDER_WAY)) return 'under way';
   return area.look(DONE) ? 'done' : 'none';
 }
 
-/** Writes a list of steps. It is on the disk, whole, when this resolves. */
+/** Writes a list of steps. The list is complete and durable when this resolves. */
 export async function writeMoves(
   area: Directory,
   header: ExchangeHeader,
@@ -79,7 +79,7 @@ export function markDone(area: Directory): void {
   area.sync();
 }
 
-/** Reads the list of an area, finished or not. The area has to stay open while steps are read. */
+/** Reads the list of an area, finished or not. The area must stay open while steps are read. Throws OBJECT_DAMAGED. */
 export async function readMoves(
   area: Directory,
 ): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
@@ -88,7 +88,7 @@ export async function readMoves(
   for await (const line of lines()) {
     const { incoming, ...rest } = JSON.parse(line.toString('utf8')) as ExchangeHeader & { incoming: EncodedPath };
     const header = { ...rest, incoming: checked(incoming) };
-    // Only ever inside an area: the list lies in the volume.
+    // Other programs can write to the list. Incoming content is always inside an area.
     if (!parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
     return {
       header,
@@ -125,7 +125,7 @@ function decodeStep(line: Buffer): ExchangeStep {
   return { ...step, ...at, before: meta(step.before), after: meta(step.after) };
 }
 
-/** The list lies in the volume, where others may write. */
+/** Decodes a path, and refuses one that leaves the volume: other programs can write to the list. */
 function checked(encoded: EncodedPath): TreePath {
   const decoded = decodePath(encoded);
   if (decoded === undefined || !isSafePath(decoded)) throw damaged();
@@ -133,5 +133,5 @@ function checked(encoded: EncodedPath): TreePath {
 }
 
 function damaged(): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', 'the list of what a restore moved is damaged');
+  return new LifeboatError('OBJECT_DAMAGED', 'the list of moves that a restore recorded is damaged');
 }

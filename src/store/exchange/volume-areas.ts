@@ -4,52 +4,53 @@ import { type AreaKind, areaName, parseAreaName } from '../filesystem/area.ts';
 import { Directory } from '../filesystem/directory.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { walk } from '../filesystem/walk.ts';
-import { builtPath, rootBefore } from './build-beside.ts';
+import { builtPath, rootBefore } from './build-tree.ts';
+import { KEPT, setMeta } from './directory-meta.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
 import { checkSteps, unmovable } from './movable.ts';
 import { exchangeState, readMoves } from './move-list.ts';
-import { KEPT, setMeta } from './settle.ts';
 
-/** What a restore left in a volume beside the data. */
+/** An area that a restore or rollback left in a volume, next to the data. */
 export interface VolumeArea {
   kind: AreaKind;
-  /** of the restore or rollback that made it */
+  /** ID of the restore or rollback that made the area */
   id: string;
-  /** the restore that is rolled back with it, and which data it keeps; absent when it cannot be told */
+  /** ID of the restore that this area can roll back, and which data it holds; absent if unknown */
   restore?: string;
   holds?: 'before' | 'restored';
-  /** ISO time; absent when it cannot be told */
+  /** ISO time; absent if unknown */
   at?: string;
   snapshot?: string;
   files: number;
   bytes: number;
 }
 
-/** What an exchange came to. `area`: the id under which what was replaced is kept; absent when nothing was. */
+/** The result of an exchange. `area`: ID of the area that holds the replaced data; absent if nothing was replaced. */
 export interface Exchanged {
   area?: string;
-  /** what the area keeps */
+  /** the data in the area */
   holds: 'before' | 'restored';
-  /** how long the volume was neither the old nor the new, milliseconds */
+  /** how long the volume was between the old and the new state, milliseconds */
   swapMs: number;
 }
 
 interface Swap {
   root: string;
-  /** of this restore or rollback: the area for what is replaced has it */
+  /** ID of this restore or rollback; the area for the replaced data is named after it */
   id: string;
   at: string;
-  /** See `ExchangeRequest`. */
+  /** see `ExchangeRequest` */
   begun?(): void;
   heard?(): void;
 }
 
 /**
- * Puts a tree that `buildBeside` made under the same id in place. `whole`: instead of all that is there; `empty`: only while
- * there is nothing. `expected`: the inode that `buildBeside` told; a directory that was put there since is refused.
+ * Moves a tree that {@link buildTree} built under the same ID into place. `whole`: replaces everything in the volume.
+ * `empty`: only if the volume is empty. `expected`: the inode that `buildTree` returned; a directory that was put there
+ * since is refused.
  *
- * @throws TREE_TARGET_NOT_EMPTY with `empty`, and what an exchange does; then everything is where it was
+ * @throws TREE_TARGET_NOT_EMPTY with `empty`; everything that {@link exchange} throws. Nothing has changed then.
  */
 export async function swapBuilt({
   empty,
@@ -69,16 +70,20 @@ export async function swapBuilt({
 function checkEmpty(root: Directory): void {
   const found = root.names().find((name) => !parseAreaName(name));
   if (found === undefined) return;
-  throw new LifeboatError('TREE_TARGET_NOT_EMPTY', 'something was written there since the restore began', {
-    hint: 'Nothing was changed. Start the restore again: it then shows what it would replace, and keeps it.',
-  });
+  throw new LifeboatError(
+    'TREE_TARGET_NOT_EMPTY',
+    'another program has written to the volume since the restore began',
+    {
+      hint: 'Nothing was changed. Start the restore again: it shows the data that it would replace, and keeps it for a rollback.',
+    },
+  );
 }
 
 /**
- * Brings back the data that is kept of a restore; what it replaces is kept in a new area, so that the same undoes it.
- * `check`: only finds out whether it could.
+ * Brings back the data that a restore replaced. The data that this replaces moves to a new area, so the same call
+ * undoes it. `check`: only checks whether the rollback is possible.
  *
- * @throws NOTHING_TO_ROLL_BACK when nothing is kept of that restore; TREE_TARGET_REFUSED
+ * @throws NOTHING_TO_ROLL_BACK if the volume holds no data of that restore; TREE_TARGET_REFUSED
  */
 export async function rollBackArea(swap: Swap & { restore: string; check?: boolean }): Promise<Exchanged> {
   const { restore, check: _, ...rest } = swap;
@@ -92,7 +97,7 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
     try {
       if (area.look(FORGOTTEN)) throw gone(restore);
       const { header, steps } = await readMoves(area);
-      // A merge that replaced nothing has no tree; there is something to take back all the same.
+      // A merge that replaced nothing has no tree, but files that it brought in can still be taken back.
       area.make(KEPT).close();
       const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
       const { whole, snapshot } = header;
@@ -111,19 +116,19 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
   });
 }
 
-/** Deletes what is kept of a restore, for good. Succeeds when there is nothing. */
+/** Permanently deletes the data that a restore replaced. Succeeds if there is none. */
 export async function forgetAreas(rootPath: string, restore: string, heard: () => void): Promise<void> {
   await inVolume(rootPath, async (root) => {
     const areas = await areasIn(root, { measure: false });
     const meta = root.meta();
-    const ours = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
-    for (const { id } of ours) forgetArea(root, areaName('before', id), heard);
-    if (ours.length > 0) await setMeta(root, meta);
+    const found = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
+    for (const { id } of found) forgetArea(root, areaName('before', id), heard);
+    if (found.length > 0) await setMeta(root, meta);
     root.sync();
   });
 }
 
-/** In an area of which a part may be deleted: nothing of it is brought back. */
+/** Marks an area that is being deleted: nothing is brought back from it. */
 const FORGOTTEN = 'forgotten';
 
 function forgetArea(root: Directory, name: string, heard: () => void): void {
@@ -131,7 +136,7 @@ function forgetArea(root: Directory, name: string, heard: () => void): void {
   try {
     if (area && !area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
     area?.sync();
-    // What tells of the area goes last, so that it can be forgotten again.
+    // The area's own files are removed last, so that an interrupted removal can be repeated.
     if (area) removeTree(area, KEPT, heard);
   } catch (error) {
     throw unmovable(error, root, name, 'deleted');
@@ -141,7 +146,7 @@ function forgetArea(root: Directory, name: string, heard: () => void): void {
   removeTree(root, name, heard);
 }
 
-/** All areas in a volume, with what they hold, unless that is not to be counted. */
+/** Lists all areas in a volume. Counts the files and bytes in them unless `measure` is false. */
 export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
   return inVolume(root, (top) => areasIn(top, options));
 }
@@ -174,7 +179,7 @@ async function describeArea(
 ): Promise<VolumeArea> {
   const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
   if (exchangeState(directory) === 'done') {
-    // A list that somebody damaged tells nothing, and keeps nobody from the other areas.
+    // A damaged list is ignored, so that the other areas are still listed.
     const { header } = await readMoves(directory).catch(() => ({ header: undefined }));
     if (header) {
       const { at, restore, holds, snapshot } = header;
@@ -209,7 +214,7 @@ async function exchanged(
 }
 
 function gone(restore: string): LifeboatError {
-  return new LifeboatError('NOTHING_TO_ROLL_BACK', `nothing is kept of restore ${restore} in the volume`, {
-    hint: 'It was removed by hand or forgotten. A snapshot can be restored instead.',
+  return new LifeboatError('NOTHING_TO_ROLL_BACK', `the volume holds no data for a rollback of restore ${restore}`, {
+    hint: 'The data was removed or forgotten. Restore a snapshot instead.',
   });
 }

@@ -19,7 +19,7 @@ type DataKind =
 
 /** A directory of a tree that holds the data of a server. */
 export interface DataDirectory {
-  /** for people; `.` is the root of the tree */
+  /** for display; `.` is the root of the tree */
   path: string;
   kind: DataKind;
 }
@@ -32,8 +32,8 @@ type Signs = (has: (name: string) => boolean, names: readonly string[]) => boole
 const some = (names: readonly string[], pattern: RegExp) => names.some((name) => pattern.test(name));
 
 /**
- * Names that each server's directory has from its first start. A dump of Redis (`dump.rdb`) is not among them: Redis writes it under
- * another name and renames it, so a copy of it is whole.
+ * Names that the data directory of each server has from its first start. A Redis dump (`dump.rdb`) is not among them:
+ * Redis writes it under another name and renames it, so a copy of it is whole.
  */
 const SIGNS: readonly [DataKind, Signs][] = [
   ['a Lifeboat repository', (has) => has('lifeboat.json')],
@@ -61,8 +61,9 @@ function dataKindOf(names: readonly string[]): DataKind | undefined {
 }
 
 /**
- * Makes the `enter` of a walk that finds data directories, the outermost ones only, and leaves some out. With `all`, the root itself
- * counts as none: nothing would be left. What it finds is added to `found`, up to {@link MAX_FOUND} of them.
+ * Returns the `enter` callback of a walk that finds the outermost data directories and leaves out some of them. With
+ * `all`, the root itself does not count, because nothing would be left. Found directories are added to `found`, up to
+ * {@link MAX_FOUND}.
  */
 export function findDataDirectories(found: DataDirectory[], leaveOut?: LeftOutData) {
   let inside: TreePath | undefined;

@@ -1,42 +1,45 @@
 import { spawn } from 'node:child_process';
 
-/** Which parts of a file hold data, as pairs of offset and length in bytes, in order. All else is holes, which read as zeros. */
+/**
+ * The parts of a file that hold data, as pairs of offset and length in bytes, in order. The rest is holes, which read
+ * as zeros.
+ */
 export type DataRanges = readonly number[];
 
-/** More would make the index line of a file too long: the smallest holes are read like data then. */
+/** More ranges would make the index line of a file too long: the smallest holes are then read like data. */
 const MAX_RANGES = 1000;
-/** A file of more pieces than that has nothing to gain, bytes of map. */
+/** Upper bound for the size of the map, bytes. Beyond it, skipping holes gains nothing. */
 const MAX_MAP = 16 * 1024 * 1024;
 const BLOCK = 512;
 const LIMIT_MS = 60_000;
 
-/** What a file with holes stands for in the index. */
+/** Size and data ranges of a file, as in its index line. */
 interface Sized {
   size?: number;
   ranges?: DataRanges;
 }
 
-/** Bytes of a content as it is in a pack. */
+/** Returns the size of content as stored in a pack, bytes. */
 export function storedSize({ size = 0, ranges }: Sized): number {
   return ranges ? lengthOf(ranges) : size;
 }
 
-/** Bytes of data. */
+/** Returns the total length of the ranges, bytes. */
 export function lengthOf(ranges: DataRanges): number {
   let sum = 0;
   for (let i = 1; i < ranges.length; i += 2) sum += ranges[i]!;
   return sum;
 }
 
-/** The pairs, one after the other. */
+/** Yields the ranges one by one. */
 export function* pairs(ranges: DataRanges): Generator<{ offset: number; length: number }> {
   for (let i = 0; i < ranges.length; i += 2) yield { offset: ranges[i]!, length: ranges[i + 1]! };
 }
 
-/** Bytes of zeros that a hole is filled with at a time. */
+/** The zeros that fill a hole, one piece at a time. */
 const FILLING = Buffer.alloc(64 * 1024);
 
-/** The whole of a file of `size` bytes out of its data: what lies between the ranges comes as zeros. */
+/** Yields the whole content of a file of `size` bytes from its data. Zeros fill the gaps between the ranges. */
 export async function* filled(data: AsyncIterable<Buffer>, ranges: DataRanges, size: number): AsyncGenerator<Buffer> {
   let at = 0;
   function* zeros(end: number): Generator<Buffer> {
@@ -62,14 +65,14 @@ export async function* filled(data: AsyncIterable<Buffer>, ranges: DataRanges, s
   yield* zeros(size);
 }
 
-/** What is hashed after the data, so that a hash stands for the holes as well: a line for each range. */
+/** Returns the text that is hashed after the data, one line for each range, so that the hash covers the holes too. */
 export function rangesText(ranges: DataRanges): string {
   let text = '';
   for (const { offset, length } of pairs(ranges)) text += `${offset} ${length}\n`;
   return text;
 }
 
-/** The parts of `ranges` that lie in none of `others`. */
+/** Yields the parts of `ranges` that overlap none of `others`. */
 export function* outside(ranges: DataRanges, others: DataRanges): Generator<{ offset: number; length: number }> {
   const taken = [...pairs(others)];
   for (const { offset, length } of pairs(ranges)) {
@@ -85,7 +88,9 @@ export function* outside(ranges: DataRanges, others: DataRanges): Generator<{ of
   }
 }
 
-/** True for ranges as this module makes them: in order, apart, none empty, within `size`. */
+/**
+ * Returns whether a value is a list of ranges as this module makes them: in order, separate, not empty, within `size`.
+ */
 export function areRanges(value: unknown, size: number): value is number[] {
   if (!Array.isArray(value) || value.length % 2 !== 0 || value.length > 2 * MAX_RANGES) return false;
   if (!value.every((number) => Number.isSafeInteger(number) && number >= 0)) return false;
@@ -98,13 +103,13 @@ export function areRanges(value: unknown, size: number): value is number[] {
 }
 
 /**
- * Where the data of an open file is, by SEEK_DATA and SEEK_HOLE of lseek(2). Node has no lseek; GNU tar puts the map at the
- * beginning of what it writes (format 1.0 of https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html), so
- * that it is ended before it reads any data. Undefined where nothing is gained, or tar cannot tell.
+ * Finds the data of an open file with SEEK_DATA and SEEK_HOLE of lseek(2). Node has no lseek, so this runs GNU tar,
+ * which writes the map first (format 1.0 of https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html)
+ * and is ended before it reads any data. Returns undefined if there are no holes, or tar fails.
  */
 export async function findData(fd: number, size: number): Promise<DataRanges | undefined> {
   const options = ['--format=pax', '--sparse', '--sparse-version=1.0', '--hole-detection=seek', '--dereference'];
-  // By descriptor: whatever has the file's name by now, this is the file that is read.
+  // By descriptor, so tar reads this file even if another one has its name now.
   const child = spawn('tar', [...options, '-P', '-cf', '-', '/proc/self/fd/0'], {
     stdio: [fd, 'pipe', 'ignore'],
     timeout: LIMIT_MS,
@@ -115,7 +120,7 @@ export async function findData(fd: number, size: number): Promise<DataRanges | u
   child.on('error', () => stdout.destroy());
   const chunks: Buffer[] = [];
   let length = 0;
-  // Looked at each time that there is twice as much of it.
+  // The map is parsed each time the output has doubled.
   let enough = 2 * BLOCK;
   try {
     for await (const chunk of stdout) {
@@ -128,14 +133,14 @@ export async function findData(fd: number, size: number): Promise<DataRanges | u
     const found = readMap(Buffer.concat(chunks), size);
     return Array.isArray(found) && lengthOf(found) < size ? fewer(found) : undefined;
   } catch {
-    // Whole, then.
+    // The file is read whole then.
   } finally {
     child.kill('SIGKILL');
   }
   return undefined;
 }
 
-/** The map at the start of an archive of one file. */
+/** Reads the map at the start of an archive of one file. */
 function readMap(archive: Buffer, size: number): number[] | 'more' | 'none' {
   if (archive.length < 2 * BLOCK) return 'more';
   if (archive.toString('latin1', 156, 157) !== 'x') return 'none';
@@ -148,7 +153,7 @@ function readMap(archive: Buffer, size: number): number[] | 'more' | 'none' {
   }
   const lines = archive.toString('latin1', start).split('\n');
   const count = Number(lines[0]);
-  // The last line may be cut.
+  // The last line may be incomplete.
   if (lines.length < 2 + 2 * count) return 'more';
   const numbers = lines.slice(1, 1 + 2 * count).map(Number);
   const ranges = [...pairs(numbers)]
@@ -158,7 +163,7 @@ function readMap(archive: Buffer, size: number): number[] | 'more' | 'none' {
   return merged.every(Number.isSafeInteger) ? merged : 'none';
 }
 
-/** Ranges that touch become one. */
+/** Merges adjacent ranges. */
 function join(ranges: DataRanges): number[] {
   const merged: number[] = [];
   for (const { offset, length } of pairs(ranges)) {
@@ -170,7 +175,7 @@ function join(ranges: DataRanges): number[] {
   return merged;
 }
 
-/** Closes the smallest gaps until there are few enough ranges. */
+/** Closes the smallest gaps until there are at most {@link MAX_RANGES} ranges. */
 function fewer(ranges: number[]): number[] {
   const gaps: { before: number; size: number }[] = [];
   for (let i = 2; i < ranges.length; i += 2) {

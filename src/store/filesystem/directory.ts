@@ -30,7 +30,7 @@ import { displayPath, shorten } from './path.ts';
 import { nameDescriptor } from './system-error.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-/** For a file that is read: a FIFO in its place is not waited for. */
+/** For reading a file. Opening a FIFO in its place does not block. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
@@ -38,7 +38,7 @@ const lstatAsync = promisify(lstat);
 const readdirAsync = promisify(readdir);
 const unlinkAsync = promisify(unlink);
 
-/** What is kept of a directory itself. `mtime` in nanoseconds since 1970. */
+/** The metadata of a directory. `mtime` in nanoseconds since 1970. */
 export interface DirectoryMeta {
   mode: number;
   uid: number;
@@ -47,14 +47,14 @@ export interface DirectoryMeta {
 }
 
 /**
- * An open directory. Everything in it is reached through its descriptor and by one name at a time, as `openat(2)` and its
- * relatives do, so that no symlink is followed, not even one that takes a directory's place in the meantime. Node has no
- * `openat`: a path `/proc/self/fd/<descriptor>/<name>` means the same to the kernel. Synchronous, except for the threads
- * that callers use on {@link at}.
+ * An open directory. Everything in it is reached through its descriptor and by one name at a time, like with
+ * `openat(2)`, so no symlink is followed, not even one that replaces a directory meanwhile. Node has no `openat`, but
+ * the kernel treats a path `/proc/self/fd/<descriptor>/<name>` the same way. Methods are synchronous, except for those
+ * that end in `Later`.
  */
 export class Directory {
   readonly fd: number;
-  /** where it was found, for messages */
+  /** the path by which it was opened, for messages */
   readonly place: string;
 
   private constructor(fd: number, place: string) {
@@ -62,33 +62,33 @@ export class Directory {
     this.place = place;
   }
 
-  /** Opens a directory by its absolute path. Throws what {@link openPath} does. */
+  /** Opens a directory by its absolute path. Throws like {@link openPath}. */
   static open(path: string): Directory {
     return new Directory(openPath(path), path);
   }
 
-  /** The path of a name in it, for system calls that do not follow a symlink in the last part. */
+  /** Returns the path of a name in it, for system calls that do not follow a symlink in the last part. */
   at(name: string): Buffer {
     return Buffer.from(`/proc/self/fd/${this.fd}/${name}`, 'latin1');
   }
 
-  /** Where the kernel says that it is now. */
+  /** Returns its current path, according to the kernel. */
   realPath(): string {
     return readlinkSync(`/proc/self/fd/${this.fd}`);
   }
 
-  /** Sorted names of all that it holds, one character a byte. */
+  /** Returns the sorted names in it, with one character per byte. */
   names(): string[] {
-    // No slash inside: the default order is the byte order.
+    // Names contain no slash, so the default order is that of the bytes.
     return this.call('', () => readdirSync(this.at('.'), { encoding: 'latin1' }).sort());
   }
 
-  /** The same, asked in a thread. It has to stay open until then. */
+  /** Like {@link names}, in a thread. The directory must stay open meanwhile. */
   async namesLater(): Promise<string[]> {
     return (await this.later('', readdirAsync(this.at('.'), { encoding: 'latin1' }))).sort();
   }
 
-  /** `lstat` of a name; undefined when there is none, as with a name that is longer than the file system allows. */
+  /** Returns `lstat` of a name; undefined if there is none, or if the name is longer than the file system allows. */
   look(name: string): BigIntStats | undefined {
     try {
       return lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false });
@@ -98,12 +98,12 @@ export class Directory {
     }
   }
 
-  /** The same, asked in a thread. Throws ENOENT. */
+  /** Like {@link look}, in a thread. Throws ENOENT. */
   lookLater(name: string): Promise<BigIntStats> {
     return this.later(name, lstatAsync(this.at(name), { bigint: true }));
   }
 
-  /** A directory in it; undefined when nothing, or something else, has that name. */
+  /** Opens a directory in it. Returns undefined if nothing has that name, or something else does. */
   enter(name: string): Directory | undefined {
     try {
       return new Directory(openSync(this.at(name), FLAGS), `${this.place}/${displayPath(name)}`);
@@ -113,12 +113,15 @@ export class Directory {
     }
   }
 
-  /** Makes a directory that only its owner may enter. Throws EEXIST. */
+  /** Creates a directory that only its owner may enter. Throws EEXIST. */
   create(name: string): void {
     this.call(name, () => mkdirSync(this.at(name), { mode: 0o700 }));
   }
 
-  /** The directory of that name, made where it is missing. Throws EEXIST when something else has the name. */
+  /**
+   * Opens the directory of that name, and creates it if it is missing. Throws EEXIST if the name belongs to something
+   * else.
+   */
   make(name: string): Directory {
     if (!this.look(name)) this.create(name);
     const made = this.enter(name);
@@ -127,22 +130,25 @@ export class Directory {
     throw Object.assign(new Error(`${place} is not a directory`), { code: 'EEXIST' });
   }
 
-  /** Descriptor of a new file, mode 600, for reading and writing. Throws EEXIST. */
+  /** Creates a file (mode 600), and returns a descriptor for reading and writing. Throws EEXIST. */
   createFile(name: string): number {
     return this.call(name, () => openSync(this.at(name), CREATE_FLAGS, 0o600));
   }
 
-  /** Descriptor of a file to read. Throws ELOOP for a symlink; whether it is a file is for the caller to see. */
+  /**
+   * Opens a file for reading, and returns its descriptor. Throws ELOOP for a symlink. The caller must check that it is
+   * a regular file.
+   */
   openFile(name: string): number {
     return this.call(name, () => openSync(this.at(name), READ_FLAGS));
   }
 
-  /** Target of a symlink, one character a byte. */
+  /** Returns the target of a symlink, with one character per byte. */
   readLink(name: string): string {
     return this.call(name, () => readlinkSync(this.at(name), { encoding: 'latin1' }));
   }
 
-  /** Makes a symlink. `owner`: whom it is given to. */
+  /** Creates a symlink. `owner`: its owner, by default the process. */
   createLink(name: string, target: string, owner?: { uid: number; gid: number }): void {
     this.call(name, () => {
       symlinkSync(Buffer.from(target, 'latin1'), this.at(name));
@@ -150,28 +156,28 @@ export class Directory {
     });
   }
 
-  /** Gives a file of another directory a further name here. Throws EEXIST. */
+  /** Creates a hard link to a file in another directory. Throws EEXIST. */
   linkFrom(from: Directory, oldName: string, name: string): void {
     this.call(name, () => linkSync(from.at(oldName), this.at(name)));
   }
 
-  /** Moves a name to another directory of the same file system, where nothing of that name may be. */
+  /** Moves a name to another directory of the same file system. Throws EEXIST if the new name exists. */
   move(name: string, to: Directory, newName = name): void {
     if (to.look(newName)) throw Object.assign(new Error(`${displayPath(newName)} exists`), { code: 'EEXIST' });
     this.replace(name, to, newName);
   }
 
-  /** The same, whatever is there. */
+  /** Like {@link move}, but replaces an existing name. */
   replace(name: string, to: Directory, newName: string): void {
     this.call(name, () => renameSync(this.at(name), to.at(newName)));
   }
 
-  /** Removes a name that is no directory. */
+  /** Removes a name that is not a directory. */
   unlink(name: string): void {
     this.call(name, () => unlinkSync(this.at(name)));
   }
 
-  /** The same in a thread. */
+  /** Like {@link unlink}, in a thread. */
   unlinkLater(name: string): Promise<void> {
     return this.later(name, unlinkAsync(this.at(name)));
   }
@@ -190,7 +196,7 @@ export class Directory {
     return fstatSync(this.fd, { bigint: true });
   }
 
-  /** Bytes that are free on its file system. */
+  /** Returns the free space of its file system, bytes. */
   free(): number {
     const { bavail, bsize } = statfsSync(this.at('.'));
     return bavail * bsize;
@@ -204,18 +210,18 @@ export class Directory {
     this.call('', () => fchmodSync(this.fd, mode));
   }
 
-  /** Sets owner and mode; times are for a `TimeSetter`. */
+  /** Sets owner and mode. A `TimeSetter` sets times. */
   own(meta: DirectoryMeta): void {
     this.chown(meta);
     this.chmod(meta.mode);
   }
 
-  /** Sets the modification time of a name, in seconds; for exact ones there is a `TimeSetter`. */
+  /** Sets the modification time of a name, in seconds, and rounded. A `TimeSetter` sets exact times. */
   setTime(name: string, mtime: number): void {
     this.call(name, () => lutimesSync(this.at(name), new Date(), mtime));
   }
 
-  /** Makes names that were added and removed durable. */
+  /** Makes added and removed names durable. */
   sync(): void {
     try {
       fsyncSync(this.fd);
@@ -229,7 +235,7 @@ export class Directory {
     closeSync(this.fd);
   }
 
-  /** An error of the system that names the path that people know. */
+  /** Returns a system error with the path that users know. */
   named(error: unknown, name: string): unknown {
     return nameDescriptor(error, name === '' ? this.place : `${this.place}/${displayPath(name)}`);
   }

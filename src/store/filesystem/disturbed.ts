@@ -2,24 +2,26 @@ import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Directory } from './directory.ts';
 import { parentOf, shortPath, type TreePath } from './path.ts';
 
-/** What the system says when a name that was made is gone, or is something else now. */
+/** Error codes of the system for a created name that is gone, or has become something else. */
 const CHANGED = ['EEXIST', 'ENOENT', 'ENOTDIR', 'ELOOP'];
 
-/** True for an error that only somebody else's change can cause, where the name was made and is reached through no symlink. */
+/**
+ * Returns whether only a change by another program can cause an error, given that Lifeboat created the name and no
+ * symlink is on the way.
+ */
 export function isOfChange(error: unknown): boolean {
   return hasErrno(error, ...CHANGED);
 }
 
-/** The error for a tree that something else changes while it is restored. `found`: what was seen of that. */
+/** Makes the error for a tree that another program changes during a restore. `found`: the detected change. */
 export function disturbed(found: string, cause?: unknown): LifeboatError {
-  return new LifeboatError(
-    'TREE_TARGET_REFUSED',
-    `the tree that is being restored was changed by something else: ${found}`,
-    { cause, hint: 'Nothing was replaced. Stop what writes there, then restore again.' },
-  );
+  return new LifeboatError('TREE_TARGET_REFUSED', `another program changed the tree during the restore: ${found}`, {
+    cause,
+    hint: 'Nothing was replaced. Stop the program that writes to the volume, then restore again.',
+  });
 }
 
-/** The first part of a path below `root` that is not the directory that was made there; undefined when all of them are directories. */
+/** Returns the first directory on the way to `path` that is no longer a directory; undefined if all of them are. */
 export function replacedOnTheWay(root: Directory, path: TreePath): TreePath | undefined {
   let at = root;
   let done = '';
@@ -37,9 +39,9 @@ export function replacedOnTheWay(root: Directory, path: TreePath): TreePath | un
   }
 }
 
-/** What became of a name that was made, in words. */
+/** Describes the change of a created name, for a message. */
 export function changeAt(root: Directory, path: TreePath): string {
   const replaced = replacedOnTheWay(root, path);
   if (replaced !== undefined) return `${shortPath(replaced)} is not the directory that Lifeboat made`;
-  return `${shortPath(path)} is not what Lifeboat made there`;
+  return `${shortPath(path)} is not the file that Lifeboat made`;
 }

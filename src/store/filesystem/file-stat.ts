@@ -1,9 +1,9 @@
 import type { BigIntStats } from 'node:fs';
 
-/** The kinds of things a directory can hold. */
+/** The types of directory entries. */
 export type FileType = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block';
 
-/** What is kept of `lstat`. Times in nanoseconds since 1970. */
+/** The parts of `lstat` that Lifeboat uses. Times in nanoseconds since 1970. */
 export interface FileStat {
   type: FileType;
   /** permission bits, with setuid, setgid and sticky */
@@ -17,16 +17,16 @@ export interface FileStat {
   ino: bigint;
   dev: bigint;
   nlink: number;
-  /** has fewer blocks than its size needs */
+  /** true if the file has fewer blocks than its size requires */
   sparse: boolean;
-  /** was changed so shortly before it was looked at that a further change could leave the same times */
+  /** true if the last change is so recent that a further one could leave the same times */
   fresh: boolean;
 }
 
-/** The kernel's clock for file times moves in ticks of up to 10 ms. */
+/** The kernel's clock for file times advances in ticks of up to 10 ms. */
 const FRESH_MS = 20n;
 
-/** Reduces what the operating system says of a file to what is kept. `askedAt`: `Date.now()` before it was asked. */
+/** Reduces the result of a stat call to a {@link FileStat}. `askedAt`: `Date.now()` before the call. */
 export function fileStat(stats: BigIntStats, askedAt: number): FileStat {
   return {
     type: typeOf(stats),

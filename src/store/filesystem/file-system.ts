@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs';
 import type { Directory } from './directory.ts';
 
-/** File systems whose answers come from a server or a program, by their magic numbers: statfs(2), and magic.h of Linux. */
+/** Magic numbers of file systems that a server or a program implements, from statfs(2) and magic.h of Linux. */
 const REMOTE: Record<number, string> = {
   26985: 'nfs',
   1702057286: 'fuse',
@@ -15,7 +15,10 @@ const REMOTE: Record<number, string> = {
   198183888: 'lustre',
 };
 
-/** The kind of a file system that a server or a program answers for; undefined for one of the kernel's own on a disk or in memory. */
+/**
+ * Returns the name of a file system that a server or a program implements; undefined for one of the kernel's own, on a
+ * disk or in memory.
+ */
 export function remoteFileSystem(directory: Directory): string | undefined {
   return REMOTE[statfsSync(directory.at('.')).type >>> 0];
 }

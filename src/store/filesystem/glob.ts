@@ -2,12 +2,12 @@ import { LifeboatError } from '../../base/errors.ts';
 import { type GlobPattern, parseGlob } from '../../plan/values/glob.ts';
 import { pathToText, type TreePath } from './path.ts';
 
-/** Decides about paths of a tree. `directory` says whether the path is one. */
+/** Selects paths of a tree. `directory`: whether the path is a directory. */
 export type PathPredicate = (path: TreePath, directory: boolean) => boolean;
 
 /**
- * Compiles globs, see {@link parseGlob}. A path is matched as text; in one that is not UTF-8, each byte of a part that is
- * not counts as one character.
+ * Compiles globs, see {@link parseGlob}. Paths are matched as text. In a part that is not UTF-8, each byte counts as
+ * one character.
  *
  * @throws USAGE for a glob that {@link parseGlob} refuses
  */
@@ -28,15 +28,15 @@ function partToText(part: string): string {
 function patternsOf(glob: string): GlobPattern[] {
   const parsed = parseGlob(glob);
   if ('patterns' in parsed) return parsed.patterns;
-  const hint = parsed.hint ?? 'give several globs that are simpler, or a directory';
+  const hint = parsed.hint ?? 'give several simpler globs, or a directory';
   throw new LifeboatError('USAGE', `${JSON.stringify(glob)} ${parsed.problem}`, {
     hint: `${hint.charAt(0).toUpperCase()}${hint.slice(1)}.`,
   });
 }
 
 /**
- * True for a path that a glob matches, or that lies in a directory that one matches. Globs may also be plain paths:
- * `uploads/2026` selects all below it.
+ * Returns a function that selects the paths that a glob matches, and everything in directories that one matches. A glob
+ * may be a plain path: `uploads/2026` selects everything below it.
  */
 export function selectByGlobs(globs: readonly string[]): (path: TreePath, directory: boolean) => boolean {
   const matches = compileGlobs(globs);

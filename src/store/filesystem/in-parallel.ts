@@ -1,6 +1,6 @@
 /**
- * Works on items as they come, `count` at a time. After the first failure nothing new is begun; it is thrown when all that
- * was under way has ended.
+ * Processes items as they arrive, `count` at a time. After the first failure, no further item is started. The error is
+ * thrown once all running calls have ended.
  */
 export async function inParallel<T>(
   count: number,

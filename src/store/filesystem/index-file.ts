@@ -14,10 +14,10 @@ import {
   type TreePath,
 } from './path.ts';
 
-/** What an index line describes. `hardlink`: another name of a file whose line came earlier. */
+/** The type of an index line. `hardlink`: another name of a file with an earlier line. */
 type EntryType = FileType | 'hardlink';
 
-/** One line of an index: one name in a tree. */
+/** One line of an index, for one name in a tree. */
 export interface IndexEntry {
   path: TreePath;
   type: EntryType;
@@ -27,27 +27,27 @@ export interface IndexEntry {
   gid: number;
   /** nanoseconds since 1970 */
   mtime: bigint;
-  /** only to see changes: absent when the file was too fresh for its times to prove anything */
+  /** only to detect changes; absent if the file was too fresh for its times to prove anything */
   ctime?: bigint;
-  /** only to see changes */
+  /** only to detect changes */
   ino?: bigint;
-  /** bytes; of files and hard links */
+  /** size in bytes, of files and hard links */
   size?: number;
-  /** hex SHA-256 of the content; of files and hard links */
+  /** hex SHA-256 of the content, of files and hard links */
   sha256?: string;
-  /** id of the pack that holds the content; absent for empty files */
+  /** ID of the pack with the content; absent for empty files */
   pack?: string;
   /** name of the content inside the pack */
   entry?: string;
-  /** what a symlink says; for a hard link the path of the first name */
+  /** the target of a symlink; for a hard link, the path of the first name */
   target?: TreePath;
-  /** the file changed while it was read, each time it was tried: its content may be of no single moment */
+  /** the file changed each time it was read: its content may not be that of a single moment */
   changed?: true;
   /** the file had holes */
   sparse?: true;
-  /** of a large file with holes: which parts of it the content is; see `areRanges` */
+  /** for a large file with holes: the ranges of its data; see `areRanges` */
   ranges?: DataRanges;
-  /** the file is an SQLite database: what its log and journal looked like then; only to see changes */
+  /** for an SQLite database: the state of its log and journal, only to detect changes */
   sqlite?: string;
 }
 
@@ -58,10 +58,12 @@ const DECIMAL = /^(0|-?[1-9][0-9]{0,19})$/;
 const MODE = /^[0-7]{4}$/;
 const MAX_STATE = 32;
 
-/** A path of 4095 bytes in base64, and its percent-encoded entry name, stay well below. */
+/**
+ * Upper bound for a line, bytes. A path of 4095 bytes in base64, with its percent-encoded entry name, stays well below.
+ */
 export const MAX_LINE = 64 * 1024;
 
-/** One line, with its line feed. Keys always come in the same order. */
+/** Returns an entry as one line with its line feed. Keys are always in the same order. */
 export function encodeIndexEntry(entry: IndexEntry): string {
   const line: Record<string, unknown> = {};
   putPath(line, 'path', entry.path);
@@ -93,7 +95,7 @@ function putPath(line: Record<string, unknown>, name: string, path: TreePath): v
 /**
  * The inverse of {@link encodeIndexEntry}, for one line without its line feed. Unknown keys are ignored.
  *
- * @throws OBJECT_DAMAGED for anything `encodeIndexEntry` could not have made
+ * @throws OBJECT_DAMAGED for anything that `encodeIndexEntry` cannot produce
  */
 export function decodeIndexEntry(line: Buffer | string): IndexEntry {
   const fields = parseLine(line);
@@ -121,7 +123,7 @@ function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
   if (fields.ranges !== undefined) {
     if (!areRanges(fields.ranges, entry.size)) throw damaged('ranges not well formed');
     entry.ranges = fields.ranges;
-    // Only a sparse file has ranges, whatever the line says.
+    // Only sparse files have ranges, so a line without the flag is corrected.
     entry.sparse = true;
   }
   if (storedSize(entry) > 0) {
@@ -182,13 +184,13 @@ function damaged(what: string): LifeboatError {
 }
 
 /**
- * Reads an index and checks it as a whole: the root first, every line in order, every parent a directory of the index,
- * no name twice, a line feed at the end.
+ * Reads an index and checks it as a whole: it starts with the root, lines are in order, every parent is a directory of
+ * the index, no name occurs twice, and it ends with a line feed.
  *
- * @throws OBJECT_DAMAGED at the first thing that is off
+ * @throws OBJECT_DAMAGED at the first violation
  */
 export async function* readIndex(stream: AsyncIterable<Buffer>): AsyncGenerator<IndexEntry> {
-  /** directories on the way down to the last entry */
+  /** the open directories above the current entry */
   const open: TreePath[] = [];
   let last: TreePath | undefined;
   let number = 0;
@@ -219,7 +221,7 @@ function decodeNumbered(line: Buffer, number: number): IndexEntry {
   }
 }
 
-/** Reads a plain index file; it is opened when the first entry is asked for. Throws like {@link readIndex}. */
+/** Reads a plain index file, which is opened when the first entry is requested. Throws like {@link readIndex}. */
 export function readIndexFile(path: string): AsyncGenerator<IndexEntry> {
   return readIndex(chunksOf(path));
 }
@@ -228,7 +230,7 @@ async function* chunksOf(path: string): AsyncGenerator<Buffer> {
   yield* createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
 }
 
-/** Splits at line feeds. A last line without one is an error: a stream that was cut looks like that. */
+/** Splits a stream at line feeds. A last line without one is an error, because the stream was cut. */
 export async function* readLines(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let rest: Buffer | undefined;
   for await (const chunk of stream) {

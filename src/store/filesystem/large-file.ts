@@ -11,7 +11,7 @@ const readAsync = promisify(read);
 
 const CHUNK_SIZE = 1024 * 1024;
 
-/** A large file, opened to be read from its start, maybe twice. */
+/** A large file that is read from its start, possibly twice. */
 export class LargeFile {
   private readonly fd: number;
 
@@ -33,12 +33,12 @@ export class LargeFile {
     return fileStat(await fstatAsync(this.fd, { bigint: true }), askedAt);
   }
 
-  /** Where the data of the file is; see {@link findData}. */
+  /** Returns the ranges that hold data; see {@link findData}. */
   async dataRanges({ size, sparse }: FileStat): Promise<DataRanges | undefined> {
     return sparse ? findData(this.fd, size) : undefined;
   }
 
-  /** Chunks of `length` bytes from `start` on, fewer where the file is shorter. The next chunk is read ahead. */
+  /** Yields `length` bytes from `start` in chunks, fewer if the file is shorter. The next chunk is read ahead. */
   async *chunks(start: number, length: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
     const end = start + length;
     const next = (at: number) => {
@@ -60,7 +60,7 @@ export class LargeFile {
         yield chunk;
       }
     } finally {
-      // The file must stay open for as long as it is being read.
+      // The file must stay open while a read is in progress.
       await reading?.catch(() => {});
     }
   }

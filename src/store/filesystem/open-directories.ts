@@ -1,23 +1,23 @@
 import type { Directory } from './directory.ts';
 import { parentOf, shortPath, split, type TreePath } from './path.ts';
 
-/** So many directories are kept open: programs may have 1024 files open where nobody allows more. */
+/** Number of directories that stay open: by default, a process may have 1024 files open. */
 const LIMIT = 128;
 
 interface Held {
   directory: Directory;
-  /** how many work in it now */
+  /** number of calls that work in it now */
   users: number;
 }
 
 /**
- * The directories of a tree, opened as they are needed and by one name at a time from its root; some are kept open, those
- * used last. One that is kept stays the same directory, wherever somebody moves it meanwhile.
+ * Opens the directories of a tree on demand, each by one name from its parent, starting at the root. The most recently
+ * used ones stay open. An open directory stays the same directory, wherever it is moved meanwhile.
  */
 export class OpenDirectories {
   private readonly top: Held;
   private readonly limit: number;
-  /** those used longest ago first */
+  /** in order of last use, oldest first */
   private readonly held = new Map<TreePath, Held>();
 
   /** @param top stays open when this is closed */
@@ -26,7 +26,9 @@ export class OpenDirectories {
     this.limit = limit;
   }
 
-  /** Works in the directory at `path`. Undefined when a part of the way is missing or is no directory. */
+  /**
+   * Runs `work` in the directory at `path`. Returns undefined if a part of the path is missing or is not a directory.
+   */
   use<T>(path: TreePath, work: (directory: Directory) => T): T | undefined {
     const held = this.hold(path);
     if (!held) return undefined;
@@ -45,7 +47,7 @@ export class OpenDirectories {
     return result;
   }
 
-  /** The same where the directory has to be there. Throws ENOTDIR. */
+  /** Like {@link use}, but throws ENOTDIR if the directory is missing. */
   need<T>(path: TreePath, work: (directory: Directory) => T): T {
     let entered = false;
     const result = this.use(path, (directory) => {
@@ -56,7 +58,7 @@ export class OpenDirectories {
     throw Object.assign(new Error(`ENOTDIR: there is no directory ${shortPath(path)}`), { code: 'ENOTDIR' });
   }
 
-  /** Closes all but the root. */
+  /** Closes all directories except the root. */
   close(): void {
     for (const { directory } of this.held.values()) directory.close();
     this.held.clear();
@@ -70,7 +72,7 @@ export class OpenDirectories {
       this.held.set(path, found);
       return found;
     }
-    // From the nearest one that is open down: paths may have thousands of parts.
+    // Starts at the nearest open directory above: paths may have thousands of parts.
     const missing: TreePath[] = [];
     let at = path;
     for (; at !== '' && !this.held.has(at); at = parentOf(at)) missing.push(at);
@@ -97,8 +99,8 @@ export class OpenDirectories {
 }
 
 /**
- * Works in the directory at `path` below `top`, entered part by part. Undefined when a part of the way is missing or is no
- * directory; with `make`, missing ones are made.
+ * Runs `work` in the directory at `path` below `top`, which is entered part by part. Returns undefined if a part is
+ * missing or is not a directory. With `make`, missing directories are created.
  */
 export function within<T>(
   top: Directory,

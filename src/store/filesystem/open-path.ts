@@ -3,17 +3,17 @@ import path from 'node:path';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-/** As many symlinks as the kernel follows. */
+/** The number of symlinks that the kernel follows. */
 const MAX_LINKS = 40;
 
 /**
- * Descriptor of a directory, entered part by part from `/`. Symlinks in the mount that `/` itself is are followed: in a
- * container that is its own disk, which came with the image. One that lies in a volume may be somebody else's, who wants us
- * elsewhere: it is followed only within that volume.
+ * Opens a directory, part by part from `/`, and returns its descriptor. Symlinks on the same mount as `/` are followed:
+ * in a container, that is its own file system, which came with the image. A symlink in a volume may be a trap, so it is
+ * followed only within that volume.
  *
  * @param absolute an absolute path
  * @throws TREE_TARGET_REFUSED for a symlink that leads out of a volume; TOOL_FAILED without /proc; ENOENT, ENOTDIR and
- *   others of the system
+ *   other system errors
  */
 export function openPath(absolute: string): number {
   let way = path.resolve(absolute);
@@ -29,13 +29,16 @@ export function openPath(absolute: string): number {
     if (!left) return found;
     closeSync(found);
     throw new LifeboatError('TREE_TARGET_REFUSED', `${left[1]} is a symlink that leads out of its volume`, {
-      hint: 'Others can write there, so it is not followed. Name the place that it leads to.',
+      hint: 'Other programs can write to the volume, so Lifeboat does not follow the symlink. Name the directory that it leads to.',
     });
   }
   throw Object.assign(new Error(`ELOOP: too many symbolic links, open '${absolute}'`), { code: 'ELOOP' });
 }
 
-/** Descriptor, or where a symlink on the way leads. `volumes`: mounts, other than that of `/`, in which one lies. */
+/**
+ * Returns the descriptor, or the path to continue with if a part is a symlink. `volumes` collects the mounts of such
+ * symlinks, except that of `/`.
+ */
 function descend(way: string, volumes: Map<string, string>): number | string {
   const parts = way.split('/').filter((part) => part !== '');
   let at = openSync('/', FLAGS);
@@ -66,7 +69,7 @@ function linkAt(link: string): string | undefined {
   }
 }
 
-/** Which mount an open directory is in: a bind of one disk to two places has two. */
+/** Returns the mount ID of an open directory. A disk that is bind-mounted at two places has two. */
 function mountOf(fd: number): string {
   try {
     return /^mnt_id:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '';

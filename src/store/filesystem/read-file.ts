@@ -4,27 +4,26 @@ import { crc32 } from 'node:zlib';
 import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from './file-stat.ts';
 
-/**
- * Neither follows a symlink that took the file's place, nor waits for a writer should a FIFO have done so.
- */
+/** Does not follow a symlink that replaced the file, and does not wait for a writer if a FIFO did. */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-/** How often a small file that changes while it is read is read before it is taken as it is. */
+/** Number of times that a small file is read if it changes meanwhile. The last result is used. */
 const SMALL_ATTEMPTS = 3;
 
-/** What came of reading a whole file. */
+/** The result of reading a whole file. */
 export type SmallRead =
   | { outcome: 'read'; content: Uint8Array; sha256: string; crc32: number; stat: FileStat; changed: boolean }
-  /** it is gone, or something else than a file now */
+  /** the file is gone, or something else has its name */
   | { outcome: 'vanished' }
-  /** it grew beyond the limit */
+  /** the file grew beyond the limit */
   | { outcome: 'large' }
   | { outcome: 'unreadable'; error: Error };
 
 /**
- * Reads and hashes a file of at most `limit` bytes, again when it changed meanwhile. Synchronous, for worker threads.
+ * Reads and hashes a file of at most `limit` bytes, and starts over if it changes meanwhile. Synchronous, for worker
+ * threads.
  *
- * @param allocate gives room for that many bytes
+ * @param allocate returns a buffer of the given size
  */
 export function readSmall(path: Buffer, limit: number, allocate: (size: number) => Uint8Array): SmallRead {
   let fd: number | undefined;
@@ -51,9 +50,9 @@ export function readSmall(path: Buffer, limit: number, allocate: (size: number) 
 const DELETED = Buffer.from(' (deleted)');
 
 /**
- * False when an open file is elsewhere than at `path`, a real path: a directory on the way was replaced by a symlink, which
- * `O_NOFOLLOW` only sees in the last part. Also when the file was moved or removed since. A mount of one file that was
- * replaced on the host is there still, although the kernel calls it deleted.
+ * Returns whether an open file is still at `path`, a real path. It is not if a directory on the way was replaced by a
+ * symlink, which `O_NOFOLLOW` detects only in the last part, or if the file has been moved or removed. A mount of a
+ * single file that was replaced on the host is still there, although the kernel calls it deleted.
  */
 export function isAt(fd: number, path: Buffer): boolean {
   const real = readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' });
@@ -64,14 +63,14 @@ export function isAt(fd: number, path: Buffer): boolean {
   return there !== undefined && there.dev === open.dev && there.ino === open.ino;
 }
 
-/** Sorts what went wrong while opening or reading a file into "not there any more" and "cannot be read". */
+/** Classifies an error of opening or reading a file: the file has vanished, or it cannot be read. */
 export function failedRead(error: unknown): { outcome: 'vanished' } | { outcome: 'unreadable'; error: Error } {
-  // ELOOP: a symlink is there now. ENXIO: a socket.
+  // ELOOP: the file is a symlink now. ENXIO: a socket.
   if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return { outcome: 'vanished' };
   return { outcome: 'unreadable', error: error instanceof Error ? error : new Error(String(error)) };
 }
 
-/** True when nothing shows that the file was written between the two looks at it. */
+/** Returns whether nothing indicates a write to the file between the two stat calls. */
 export function sameVersion(a: FileStat, b: FileStat): boolean {
   return a.size === b.size && a.mtime === b.mtime && a.ctime === b.ctime && a.ino === b.ino;
 }

@@ -3,11 +3,13 @@ import { Worker } from 'node:worker_threads';
 import { readSmall, type SmallRead } from './read-file.ts';
 import type { ReadAnswer, ReadRequest } from './read-worker.ts';
 
-/** Beside the main thread, which packs and sends: on two processors one reader keeps it busy. */
+/** Readers in addition to the main thread, which packs and sends. With two processors, one reader keeps it busy. */
 const WORKERS = Math.max(1, Math.min(4, Math.floor(availableParallelism() / 2)));
-/** Readers hold little but the batch at hand. */
+/** Readers hold little more than the current batch. */
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 };
-/** So few files are read in the main thread: starting another one takes as long as reading some hundred. */
+/**
+ * Up to this many files are read in the main thread: starting a thread takes as long as reading a few hundred files.
+ */
 const INLINE_FILES = 192;
 const INLINE_BYTES = 4 * 1024 * 1024;
 const ENDED = 'a reading thread ended early';
@@ -21,15 +23,15 @@ interface Wanted {
   reject(error: Error): void;
 }
 
-/** A worker, and the batches it was given, oldest first. */
+/** A worker, and the batches sent to it, oldest first. */
 interface Reader {
   worker: Worker;
   batches: Wanted[][];
 }
 
 /**
- * Reads and hashes small files in worker threads. On a machine with two processors this nearly halves the time of a
- * first backup; the event loop stays free even when a disk is slow.
+ * Reads and hashes small files in worker threads. With two processors, this nearly halves the time of a first backup.
+ * The event loop stays free even if a disk is slow.
  */
 export class ReadPool {
   private readonly limit: number;
@@ -38,12 +40,15 @@ export class ReadPool {
   private gatheredBytes = 0;
   private readonly inline = { files: INLINE_FILES, bytes: INLINE_BYTES };
 
-  /** @param limit bytes above which a file is not read */
+  /** @param limit larger files are not read, bytes */
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** Reads one file. `size` is what it is expected to have, in bytes. Files asked for in one go travel together. */
+  /**
+   * Reads one file. `size` is its expected size in bytes. Files requested in the same turn of the event loop share a
+   * message.
+   */
   read(path: Buffer, size: number): Promise<SmallRead> {
     return new Promise((resolve, reject) => {
       if (this.gathering.length === 0) setImmediate(() => this.dispatch());
@@ -53,7 +58,7 @@ export class ReadPool {
     });
   }
 
-  /** Ends the workers. Reads that are under way reject. */
+  /** Ends the workers. Pending reads reject. */
   async close(): Promise<void> {
     for (const { reject } of this.gathering.splice(0)) reject(new Error(ENDED));
     await Promise.all(this.readers.map(({ worker }) => worker.terminate()));
@@ -96,7 +101,7 @@ export class ReadPool {
   }
 
   private start(): Reader {
-    // The compiled program has the compiled worker beside it.
+    // The compiled worker is next to the compiled program.
     const file = import.meta.url.endsWith('.ts') ? './read-worker.ts' : './read-worker.js';
     const reader: Reader = {
       worker: new Worker(new URL(file, import.meta.url), { resourceLimits: WORKER_MEMORY }),

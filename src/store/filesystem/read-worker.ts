@@ -1,24 +1,24 @@
 import { parentPort } from 'node:worker_threads';
 import { readSmall, type SmallRead } from './read-file.ts';
 
-/** Files to read, in one message: a message for each would cost more than reading it. */
+/** Files to read, in one message: a message for each file would cost more than reading it. */
 export interface ReadRequest {
-  /** with one character a byte, each ended by NUL: one string travels faster than many buffers */
+  /** paths with one character per byte, each ended by NUL: one string is passed to a thread faster than many buffers */
   paths: string;
-  /** expected bytes of all together */
+  /** expected size of all files together, bytes */
   size: number;
-  /** bytes above which a file is not read */
+  /** larger files are not read, bytes */
   limit: number;
 }
 
-/** In the order of the request. Errors cross threads as their messages. */
+/** The results, in the order of the request. Errors cross threads as their messages. */
 export type ReadAnswer = (Exclude<SmallRead, { outcome: 'unreadable' }> | { outcome: 'unreadable'; message: string })[];
 
 parentPort?.on('message', (request: ReadRequest) => {
   const room = new ArrayBuffer(request.size);
   const buffers = new Set<ArrayBuffer>([room]);
   let used = 0;
-  // All contents share one buffer, but for files that have grown since they were counted.
+  // All contents share one buffer, except for files that have grown since they were listed.
   const allocate = (size: number) => {
     if (used + size <= room.byteLength) {
       used += size;

@@ -2,22 +2,25 @@ import { setImmediate } from 'node:timers/promises';
 import { hasErrno } from '../../base/errors.ts';
 import { Directory } from './directory.ts';
 
-/** So many directories are open at a time. What lies deeper is moved to the top of the tree and removed from there. */
+/**
+ * Number of directories that are open at a time. Deeper directories are moved to the top of the tree and removed from
+ * there.
+ */
 const MAX_OPEN = 64;
-/** Names of what is moved to the top, followed by a number. */
+/** Prefix of the names of moved directories, followed by a number. */
 const MOVED = '.lifeboat-removing-';
-/** So many things are removed between two looks at what else is to be done. */
+/** Number of removed names after which other work gets a turn. */
 const BATCH = 256;
 
 interface Frame {
   directory: Directory;
-  /** its name in the directory above */
+  /** name in the directory above */
   name: string;
-  /** what is still to be removed in it */
+  /** names that are still to be removed */
   names: string[];
 }
 
-/** A name that is to be removed and is no directory; `failed` is set where that cannot be done. */
+/** A name to remove that is not a directory. The consumer sets `failed` if that fails. */
 interface Unlinking {
   directory: Directory;
   name: string;
@@ -25,9 +28,9 @@ interface Unlinking {
 }
 
 /**
- * Removes a name with all below it, at any depth, and follows no symlink. `heard` is called for each thing that goes. Where
- * something cannot be removed, the rest goes all the same; then throws why the first of it could not. Memory grows with the names in
- * {@link MAX_OPEN} directories at most.
+ * Removes a name and everything below it, at any depth, without following symlinks. `heard` is called for each removed
+ * name. If a name cannot be removed, the rest is removed anyway, and the first error is thrown at the end. Memory grows
+ * with the names in {@link MAX_OPEN} directories at most.
  */
 export function removeTree(parent: Directory, name: string, heard: () => void = () => {}): void {
   for (const one of removing(parent, name, heard)) {
@@ -40,7 +43,9 @@ export function removeTree(parent: Directory, name: string, heard: () => void = 
   }
 }
 
-/** The same by an absolute path, without keeping the process from other work. Missing is removed. */
+/**
+ * Like {@link removeTree}, by an absolute path and without blocking the event loop. Succeeds if the name is missing.
+ */
 export async function removePath(parentPath: string, name: string): Promise<void> {
   let parent: Directory;
   try {
@@ -53,7 +58,7 @@ export async function removePath(parentPath: string, name: string): Promise<void
     let done = 0;
     for (const one of removing(parent, name)) {
       if (++done % BATCH === 0) await setImmediate();
-      // In a thread: a large file takes a file system seconds.
+      // In a thread, because a file system can take seconds to remove a large file.
       await one.directory.unlinkLater(one.name).catch((error: unknown) => {
         one.failed = error;
       });
@@ -63,7 +68,7 @@ export async function removePath(parentPath: string, name: string): Promise<void
   }
 }
 
-/** Removes the directories itself, and gives out everything else. */
+/** Removes directories itself, and yields every other name for the caller to remove. */
 function* removing(parent: Directory, name: string, heard: () => void = () => {}): Generator<Unlinking> {
   const root = parent.enter(name);
   if (!root) {
@@ -120,7 +125,7 @@ function* removing(parent: Directory, name: string, heard: () => void = () => {}
   heard();
 }
 
-/** Moves a directory to the top of the tree, under a name that is free there. Returns the number of the next one. */
+/** Moves a directory to the top of the tree, under a free name. Returns the number for the next one. */
 function moveUp(from: Directory, name: string, root: Directory, first: number): number {
   let number = first;
   while (root.look(`${MOVED}${number}`)) number++;

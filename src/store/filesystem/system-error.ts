@@ -1,7 +1,7 @@
 import { isSystemError } from '../../base/errors.ts';
 import { shorten } from './path.ts';
 
-/** An error of the system about a path in `/proc/self/fd`, with the path that people know instead. */
+/** Replaces a path in `/proc/self/fd` by the path that users know, in the message of a system error. */
 export function nameDescriptor(error: unknown, known: string): unknown {
   if (error instanceof Error) {
     error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
@@ -9,7 +9,10 @@ export function nameDescriptor(error: unknown, known: string): unknown {
   return error;
 }
 
-/** What an error says, without the path that the system names in it: for issues, which have their path, and not that of a helper. */
+/**
+ * Returns the message of an error without the path that the system puts in it. An issue has its own path, and the one
+ * in the message may be that of a helper.
+ */
 export function messageWithoutPath(error: Error): string {
   const { message } = error;
   return shorten(isSystemError(error) ? message.replace(/,? ?\w* '.*'$/s, '') : message);

@@ -11,26 +11,29 @@ import { displayPath, shorten, shortPath, split, type TreePath } from './path.ts
 
 /** Sets modification times in a tree. */
 export interface TimeSetter {
-  /** `mtime` in nanoseconds since 1970. Symlinks are not followed, on the way neither. May only take effect at {@link finish}. */
+  /**
+   * Sets the time of one path, in nanoseconds since 1970. Symlinks are not followed, neither on the way nor at the end.
+   * May take effect only at {@link finish}.
+   */
   set(path: TreePath, mtime: bigint): Promise<void> | undefined;
-  /** Waits until every time is set. Throws TOOL_FAILED when one could not be, {@link PathChanged} where the path is another one now. */
+  /** Waits until all times are set. Throws TOOL_FAILED if that fails, and {@link PathChanged} if a path has changed. */
   finish(): Promise<void>;
-  /** Ends at once; what is under way is given up. */
+  /** Ends at once and discards pending times. */
   abort(): Promise<void>;
 }
 
 const BATCH = 64 * 1024;
 const SECOND = 1_000_000_000n;
 
-/** How perl ends when all that failed are paths that are not there any more. */
+/** Exit status of perl if all failures are paths that no longer exist. */
 const CHANGED_STATUS = 3;
 
-/** A path whose time was to be set is gone, or leads elsewhere. */
+/** The error for a path that is gone, or leads elsewhere, when its time is set. */
 export class PathChanged extends Error {
   readonly path: TreePath;
 
   constructor(path: TreePath) {
-    super(`${shortPath(path)} is not there any more`);
+    super(`${shortPath(path)} is gone`);
     this.path = path;
   }
 }
@@ -39,9 +42,9 @@ export class PathChanged extends Error {
 const CALLS: Partial<Record<string, readonly number[]>> = { x64: [280, 257, 3], arm64: [88, 56, 57] };
 
 /**
- * Reads records of seconds, nanoseconds and path, each ended by NUL, and sets the modification time alone
- * (1073741822 is UTIME_OMIT, 256 AT_SYMLINK_NOFOLLOW). The tree's root is descriptor 3; the directory of a path is entered
- * from there part by part, and kept for the next record.
+ * Reads records of seconds, nanoseconds and path, each ended by NUL, and sets only the modification time (1073741822 is
+ * UTIME_OMIT, 256 AT_SYMLINK_NOFOLLOW). Descriptor 3 is the root of the tree. The directory of a path is entered from
+ * there part by part, and stays open for the next record.
  */
 const SCRIPT = `
 my ($utimensat, $openat, $close, $flags) = map { $_ + 0 } @ARGV;
@@ -68,7 +71,7 @@ while (defined(my $sec = <STDIN>)) {
   $name = "." if $name eq "";
   my $times = pack("q4", 0, 1073741822, $sec, $nsec);
   next if ($parent eq $last || enter($parent)) && syscall($utimensat, $at, $name, $times, 256) == 0;
-  # ENOENT, ENOTDIR and ELOOP: somebody else changed the path.
+  # ENOENT, ENOTDIR and ELOOP: another program changed the path.
   my $changed = grep { $! == $_ } 2, 20, 40;
   $failed = $changed && $failed != 1 ? ${CHANGED_STATUS} : 1;
   print STDERR "$path: $!\\n";
@@ -76,8 +79,9 @@ while (defined(my $sec = <STDIN>)) {
 exit $failed;`;
 
 /**
- * Sets times exactly to the nanosecond. Node's own utimes takes seconds as a double, which is off by up to 238 ns; so one
- * long-lived perl (essential on Debian) makes the system call. Without it, Node's precision has to do.
+ * Returns a setter for times exact to the nanosecond. The utimes of Node takes seconds as a double, which is off by up
+ * to 238 ns, so one long-lived perl (essential on Debian) makes the system calls. Without perl, times have the
+ * precision of Node.
  */
 export async function createTimeSetter(root: Directory, program = 'perl'): Promise<TimeSetter> {
   const calls = platform === 'linux' ? CALLS[arch] : undefined;
@@ -121,7 +125,7 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
   child.stderr.on('data', (chunk: Buffer) => {
     if (stderr.length < 1000) stderr += chunk.toString('latin1');
   });
-  // A perl that ends early shows by its status.
+  // If perl ends early, its status shows that.
   child.stdin.on('error', () => {});
   const exited = once(child, 'close');
   let pending: Buffer[] = [];
@@ -147,7 +151,7 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
     async finish() {
       child.stdin.end(Buffer.concat(pending));
       const [status] = await exited;
-      // The path of the first line, which may hold anything.
+      // The path is on the first line, and may contain any character.
       if (status === CHANGED_STATUS) throw new PathChanged(/^(.*?): [^:]*$/ms.exec(stderr)?.[1] ?? '');
       if (status !== 0) {
         throw new LifeboatError('TOOL_FAILED', 'modification times could not be set', {
@@ -157,7 +161,7 @@ async function startPerl(root: Directory, program: string, calls: readonly numbe
     },
     async abort() {
       child.kill('SIGKILL');
-      // It has the directory open until then, and keeps it from being unmounted.
+      // Until perl ends, the directory is open and cannot be unmounted.
       await exited;
     },
   };

@@ -9,16 +9,16 @@ import { compileGlobs, selectByGlobs } from './glob.ts';
 import { OpenDirectories } from './open-directories.ts';
 import type { TreePath } from './path.ts';
 
-/** One step of a walk: something that is there, or something that could not be looked at. `target`: of a symlink. */
+/** One step of a walk: something that exists, or a name that could not be examined. `target`: of a symlink. */
 export type WalkItem =
   | { path: TreePath; stat: FileStat; target?: TreePath; error?: undefined }
   | { path: TreePath; stat?: undefined; target?: undefined; error: Error };
 
-/** What to leave out: see {@link compileGlobs}. Empty `include` means everything. */
+/** Selects what a walk yields, see {@link compileGlobs}. An empty `include` selects everything. */
 export interface WalkOptions {
   include?: readonly string[];
   exclude?: readonly string[];
-  /** hears of each directory and the names in it; false leaves out what is in it */
+  /** called with each directory and the names in it; false leaves out its content */
   enter?(path: TreePath, names: readonly string[]): boolean;
   signal?: AbortSignal | undefined;
 }
@@ -30,32 +30,32 @@ interface Frame {
   next: number;
   /** results for the names from `next` on */
   ahead: WalkStep[];
-  /** already given out: with `include`, a directory is given out only once something in it is */
+  /** was yielded; with `include`, a directory is yielded only once something in it is */
   given: boolean;
-  /** told that it holds paths that are too long */
+  /** was reported to hold paths that are too long */
   tooLong?: boolean;
 }
 
-/** What came of looking; undefined when it is gone. */
+/** The result for one name; undefined if it has vanished. */
 type WalkStep = WalkItem | undefined;
 
-/** Bytes of the longest path that a system call takes: PATH_MAX of Linux, without the NUL. */
+/** Length of the longest path that a system call accepts: PATH_MAX of Linux, without the NUL. Bytes. */
 const MAX_PATH = 4095;
 const TOO_LONG = 'it holds paths that are too long for the system, which are left out';
 const LSTAT_BATCH = 64;
-/** A disk that takes longer than that for each name does not answer from memory, milliseconds. */
+/** A disk that takes longer for each name does not answer from memory, milliseconds. */
 const SLOW_LSTAT_MS = 0.1;
-/** So many batches are left to threads after a slow one. */
+/** Number of batches that run in threads after a slow one. */
 const SLOW_BATCHES = 16;
 /**
- * Walks a directory depth first, in the order of `comparePaths`, the root itself first with an empty path. Symlinks are
- * not followed, not even one that takes a directory's place meanwhile; other file systems mounted inside are entered; areas of a
- * restore (see area.ts) are passed over. What vanishes meanwhile is left out. Of
- * paths that are too long for the system, the directory is told once. Memory grows with the names of the
- * directories on the way down, not with the tree.
+ * Walks a directory depth first, in the order of `comparePaths`, starting with the root itself as the empty path.
+ * Symlinks are not followed, not even one that replaces a directory meanwhile. Other file systems mounted inside are
+ * entered. Areas of a restore (see area.ts) are skipped, and so is everything that vanishes meanwhile. If paths are too
+ * long for the system, their directory is reported once. Memory grows with the names in the directories on the way
+ * down, not with the tree.
  *
  * @param root an open directory, or an absolute path
- * @throws TREE_UNREADABLE when the root itself cannot be read or is not a directory
+ * @throws TREE_UNREADABLE if the root itself cannot be read or is not a directory
  */
 export async function* walk(root: Directory | string, options: WalkOptions = {}): AsyncGenerator<WalkItem> {
   const excluded = compileGlobs(options.exclude ?? []);
@@ -64,7 +64,7 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
   const directory = typeof root === 'string' ? openRoot(root) : root;
   const open = new OpenDirectories(directory);
   try {
-    const looking = new Looking(open);
+    const reader = new NameReader(open);
     const top = readRoot(directory);
     yield { path: '', stat: top.stat };
     top.given = true;
@@ -76,7 +76,7 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
         stack.pop();
         continue;
       }
-      if (frame.ahead.length === 0) frame.ahead = await looking.at(frame);
+      if (frame.ahead.length === 0) frame.ahead = await reader.at(frame);
       frame.next++;
       const item = frame.ahead.shift();
       if (!item) continue;
@@ -104,7 +104,7 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
   }
 }
 
-/** Directories above an included path, that were held back until something in them turned up. */
+/** Yields the directories above an included path that were held back until something in them was selected. */
 function* ancestors(stack: Frame[]): Generator<WalkItem> {
   for (const frame of stack) {
     if (frame.given) continue;
@@ -122,7 +122,7 @@ export function openRoot(root: string): Directory {
   }
 }
 
-/** A bind mount of a single file looks like any other to the engine. */
+/** Makes the error for a bind mount of a single file, which the engine reports like any other mount. */
 function singleFile(root: string, cause: unknown): LifeboatError {
   return new LifeboatError('TREE_UNREADABLE', `the mount is a single file, not a directory: ${root}`, {
     cause,
@@ -130,7 +130,7 @@ function singleFile(root: string, cause: unknown): LifeboatError {
   });
 }
 
-/** True where only the last part of the path is no directory. */
+/** Returns whether only the last part of the path is not a directory. */
 function isFile(root: string, error: unknown): boolean {
   if (!hasErrno(error, 'ENOTDIR')) return false;
   try {
@@ -156,7 +156,10 @@ function unreadable(root: string, cause: unknown): LifeboatError {
   });
 }
 
-/** Sorted names, empty for a directory that is gone or was replaced, or the error that kept us from reading it. */
+/**
+ * Returns the sorted names of a directory, none if it has vanished or was replaced, or the error that prevents reading
+ * it.
+ */
 async function namesOf(open: OpenDirectories, path: TreePath): Promise<string[] | Error> {
   try {
     return (await open.use(path, (directory) => directory.namesLater())) ?? [];
@@ -167,12 +170,13 @@ async function namesOf(open: OpenDirectories, path: TreePath): Promise<string[] 
 }
 
 /**
- * Looks at some names of a directory at a time. What the system knows by heart it is asked in place, since handing each
- * question to a thread takes several times as long as the answer. A disk that has to be waited for is asked for many at once.
+ * Examines some names of a directory at a time. If the system has the answers in memory, they are requested
+ * synchronously: handing each call to a thread takes several times as long. If the disk is slow, many requests run at
+ * once in threads.
  */
-class Looking {
+class NameReader {
   private readonly open: OpenDirectories;
-  /** batches to go until it is tried in place again */
+  /** number of batches until synchronous calls are tried again */
   private slow = 0;
 
   constructor(open: OpenDirectories) {
@@ -183,7 +187,7 @@ class Looking {
     const prefix = frame.path === '' ? '' : `${frame.path}/`;
     const names = frame.names.slice(frame.next, frame.next + LSTAT_BATCH);
     const inThreads = this.slow-- > 0;
-    // Who asks in place lets nobody else speak: signals are heard here.
+    // Synchronous calls block the event loop. This lets signals and other work run in between.
     if (!inThreads) await setImmediate();
     const steps = await this.open.use(frame.path, (directory) => {
       if (inThreads) return Promise.all(names.map((name) => lookLater(directory, prefix + name, name)));
@@ -224,7 +228,7 @@ function found(directory: Directory, path: TreePath, name: string, stat: FileSta
 }
 
 function failedLook(path: TreePath, error: unknown): WalkStep {
-  // EINVAL: a symlink that is something else now.
+  // EINVAL: a symlink that has become something else.
   if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
   return { path, error: error instanceof Error ? error : new Error(String(error)) };
 }

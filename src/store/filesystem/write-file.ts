@@ -9,21 +9,25 @@ const writeAsync = promisify(write);
 const HOLE_SIZE = 4096;
 const ZEROS = Buffer.alloc(HOLE_SIZE);
 
-/** A name that is to be made in a directory. */
+/** A name to create in a directory. */
 export interface NewName {
   directory: Directory;
   name: string;
 }
 
-/** Permission bits to restore: without the owner, setuid and setgid would lend the wrong user's rights. */
+/**
+ * Returns the permission bits to restore. Without the owner, setuid and setgid are dropped, because they would grant
+ * the rights of the wrong user.
+ */
 export function restoredMode(entry: IndexEntry, owner: boolean): number {
   return owner ? entry.mode : entry.mode & 0o1777;
 }
 
 /**
- * Writes a new file of a content in memory, with holes where the entry is sparse, and gives it its owner and mode.
- * Returns the bytes written. Never opens or replaces what is there already. Synchronous: for a small file that takes a
- * quarter of the time.
+ * Creates a file from content in memory, with holes if the entry is sparse, and sets its owner and mode. Never opens or
+ * replaces an existing file. Synchronous, because that takes a quarter of the time for a small file.
+ *
+ * @returns the size of the file, bytes
  */
 export function writeSmallFile(
   { directory, name }: NewName,
@@ -44,7 +48,7 @@ export function writeSmallFile(
   }
 }
 
-/** The same for a content that comes in chunks. */
+/** Like {@link writeSmallFile}, for content that arrives in chunks. */
 export async function writeLargeFile(
   { directory, name }: NewName,
   entry: IndexEntry,
@@ -68,7 +72,7 @@ export async function writeLargeFile(
   }
 }
 
-/** Chunks with the place in the file where they belong: one after the other, or as the ranges say. */
+/** Yields chunks with their offset in the file: consecutive, or as given by the ranges. */
 async function* placed(content: AsyncIterable<Buffer>, ranges: DataRanges | undefined) {
   const places = pairs(ranges ?? [0, Number.MAX_SAFE_INTEGER]);
   let place = { offset: 0, length: 0 };
@@ -85,13 +89,13 @@ async function* placed(content: AsyncIterable<Buffer>, ranges: DataRanges | unde
 }
 
 function finish(fd: number, entry: IndexEntry, size: number, owner: boolean): void {
-  // A hole at the end is only there once the length is set.
+  // A hole at the end exists only once the length is set.
   if (entry.sparse || entry.ranges) ftruncateSync(fd, size);
   if (owner) fchownSync(fd, entry.uid, entry.gid);
   fchmodSync(fd, restoredMode(entry, owner));
 }
 
-/** What of a chunk has to be written: all of it, or what lies between blocks of zeros. */
+/** Yields the parts of a chunk to write: all of it, or the parts between blocks of zeros. */
 function* parts(data: Buffer, entry: IndexEntry): Generator<{ start: number; end: number }> {
   let start = 0;
   for (let at = 0; entry.sparse && at < data.length; at += HOLE_SIZE) {

@@ -8,8 +8,8 @@ type Place = Pick<Repository, 'destination' | 'project'>;
 const SEVERAL = 2;
 
 /**
- * Refuses a repository without any pack, although its newest snapshot names several: what belongs there is not mounted, or was
- * deleted as a whole. That is no damage of objects. Asks for one object.
+ * Refuses a repository without any pack, although its snapshots name several: what belongs there is not mounted, or was deleted as a
+ * whole. That is no damage of objects. Lists one object.
  *
  * @param known keys of packs that are known to be gone: the next backup stores what they held
  * @throws DEST_FOREIGN; what the destination throws
@@ -20,7 +20,7 @@ export async function refuseEmptied(
   known: ReadonlySet<string>,
 ): Promise<void> {
   const lacking = (await listEmptied(place, snapshots)).filter((key) => !known.has(key));
-  if (lacking.length < SEVERAL) return;
+  if (lacking.length === 0 || countUpTo(SEVERAL, place, snapshots, known) < SEVERAL) return;
   const { destination, project } = place;
   throw new LifeboatError(
     'DEST_FOREIGN',
@@ -31,14 +31,39 @@ export async function refuseEmptied(
   );
 }
 
-/** Returns the keys of the packs that the newest snapshot names (newest first), if there is no pack at all. */
-export async function listEmptied(
-  { destination, project }: Place,
-  [newest]: readonly { manifest: Manifest }[],
-): Promise<string[]> {
-  const prefix = `${project}/packs/`;
-  const named = newest ? objectsOf(newest.manifest).filter(({ key }) => key.startsWith(prefix)) : [];
-  if (named.length < SEVERAL) return [];
-  for await (const _ of destination.list(prefix)) return [];
-  return [...new Set(named.map(({ key }) => key))];
+/**
+ * Returns the keys of the packs that the newest snapshot with any pack names, if there is no pack at all although the snapshots
+ * name several.
+ *
+ * @param snapshots newest first
+ */
+export async function listEmptied(place: Place, snapshots: readonly { manifest: Manifest }[]): Promise<string[]> {
+  if (countUpTo(SEVERAL, place, snapshots) < SEVERAL) return [];
+  for await (const _ of place.destination.list(packsOf(place))) return [];
+  const newest = snapshots.map(({ manifest }) => packKeys(place, manifest)).find((keys) => keys.length > 0);
+  return [...new Set(newest)];
+}
+
+/** Counts different packs, and stops at the limit: snapshots may be many. */
+function countUpTo(
+  limit: number,
+  place: Place,
+  snapshots: readonly { manifest: Manifest }[],
+  without: ReadonlySet<string> = new Set(),
+): number {
+  const found = new Set<string>();
+  for (const { manifest } of snapshots) {
+    for (const key of packKeys(place, manifest)) if (!without.has(key)) found.add(key);
+    if (found.size >= limit) break;
+  }
+  return found.size;
+}
+
+function packKeys(place: Place, manifest: Manifest): string[] {
+  const prefix = packsOf(place);
+  return objectsOf(manifest).flatMap(({ key }) => (key.startsWith(prefix) ? [key] : []));
+}
+
+function packsOf({ project }: Place): string {
+  return `${project}/packs/`;
 }

@@ -48,7 +48,7 @@ export async function readOrCreateInfo(
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
   if (found) return found;
-  await refuseOtherThings(destination, known);
+  await refuseOtherThings(destination, known, copyOf);
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds nothing, and so no copy`, {
@@ -106,7 +106,7 @@ export async function acceptInfo(
   }
   // Without snapshots of the project, nothing shows that it was this repository.
   if (broken) throw broken;
-  await refuseOtherThings(destination, undefined);
+  await refuseOtherThings(destination, undefined, undefined);
   return { info: await createInfo(destination), how: 'created' };
 }
 
@@ -123,7 +123,14 @@ function canBeMended(error: LifeboatError): LifeboatError {
   });
 }
 
-async function refuseOtherThings(destination: Destination, known: KnownRepository | undefined): Promise<void> {
+const COPY_WITHOUT_INFO =
+  'Give the copy an empty directory or prefix of its own. If this is the copy and it has lost its lifeboat.json, put the lifeboat.json of the destination there.';
+
+async function refuseOtherThings(
+  destination: Destination,
+  known: KnownRepository | undefined,
+  copyOf: RepositoryInfo | undefined,
+): Promise<void> {
   for await (const { key } of destination.list('')) {
     if (known?.info) {
       throw new LifeboatError(
@@ -135,7 +142,7 @@ async function refuseOtherThings(destination: Destination, known: KnownRepositor
       );
     }
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds other things, such as ${key}`, {
-      hint: 'Give Lifeboat an empty directory or prefix of its own.',
+      hint: copyOf ? COPY_WITHOUT_INFO : 'Give Lifeboat an empty directory or prefix of its own.',
     });
   }
 }

@@ -17,10 +17,10 @@ import {
 } from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';
 
-/** How long writers of a database without a log may be kept waiting, milliseconds: less than applications wait for a lock. */
+/** How long writers of a database without a log may have to wait, milliseconds. Applications wait longer for a lock. */
 const WRITERS_WAIT_MS = 3000;
 const HOLD_MS = 15_000;
-/** A check may take that long, and so much longer for each byte, milliseconds. */
+/** Time limit of a check, with an addition for each byte, milliseconds. */
 const CHECK_MS = 60_000;
 const CHECK_MS_PER_BYTE = 1 / 10_000;
 const CHECK_MAX_MS = 30 * 60_000;
@@ -30,12 +30,15 @@ const IOERR = 10;
 const CORRUPT = 11;
 const CANTOPEN = 14;
 const NOT_A_DATABASE = 26;
-/** What `integrity_check` says of rows that break a rule of their table: the file is sound. */
+/** Reports of `integrity_check` about rows that violate a constraint of their table. The file itself is sound. */
 const ABOUT_ROWS = /^(CHECK constraint failed|(NULL|NUMERIC|TEXT|non-[A-Z]+) value (missing )?in)/;
 
-/** What came of copying a database. `why` is for people. */
+/** The result of copying a database. `why` is for display. */
 export type DatabaseCopy =
-  /** `file` is the whole database at one moment, until the next copy. `state` and `stat` are of the live one, before. */
+  /**
+   * `file` is the whole database at one moment, and valid until the next copy. `state` and `stat` describe the live one
+   * before the copy.
+   */
   | {
       outcome: 'copied';
       file: Buffer;
@@ -46,36 +49,39 @@ export type DatabaseCopy =
       damage: string[];
       notes: string[];
     }
-  /** no consistent copy could be made: `damage` where the database itself is the cause, `mount` where its log is not mounted */
+  /** no consistent copy was possible; `damage`: the database itself is the cause; `mount`: its log is not mounted */
   | { outcome: 'torn'; why: string; damage: boolean; cause?: 'mount' }
-  /** there was no room for a copy; `quiet` when the main file is all there is to it */
+  /** the spool has no room for a copy; `quiet`: the database has no log or journal */
   | { outcome: 'no-room'; quiet: boolean }
-  /** looks like a database and is none */
+  /** the file only looks like a database */
   | { outcome: 'plain' };
 
-/** What is known of a live database before its copy is checked. */
+/** The state of a live database, before its copy is checked. */
 type Live = Pick<Extract<DatabaseCopy, { outcome: 'copied' }>, 'stat' | 'state' | 'usesWal' | 'notes'>;
 
 /**
- * Makes consistent copies of SQLite databases that are in use, each in the spool, one at a time. The live files are only read:
- * first without any lock, then, where the database changes too quickly, while SQLite holds a read transaction on it.
+ * Makes consistent copies of SQLite databases that are in use, one at a time, in the spool. The live files are only
+ * read: first without a lock, and if the database changes too quickly, while SQLite holds a read transaction on it.
  */
 export class SqliteCopies {
   private readonly directory: string;
   private readonly process = new SqliteProcess();
   private readonly heard: (bytes: number) => void;
   private readonly signal: AbortSignal | undefined;
-  /** why the last hold failed */
+  /** the reason why the last hold failed */
   private refusal = '';
 
-  /** @param spool a directory for one copy at a time, with its real path */
+  /** @param spool a directory with room for one copy, as its real path */
   constructor(spool: string, heard: (bytes: number) => void, signal?: AbortSignal) {
     this.directory = path.join(spool, 'sqlite');
     this.heard = heard;
     this.signal = signal;
   }
 
-  /** Undefined when the file is gone, was replaced, or cannot be read: whoever reads it next meets that. */
+  /**
+   * Copies a database. Returns undefined if the file has vanished, was replaced, or cannot be read; the next read
+   * reports that.
+   */
   async copy(absolute: Buffer): Promise<DatabaseCopy | undefined> {
     try {
       return await this.tryAll(absolute);
@@ -87,7 +93,7 @@ export class SqliteCopies {
     }
   }
 
-  /** Ends the process, and removes the last copy. */
+  /** Ends the process and removes the last copy. */
   async close(): Promise<void> {
     this.process.close();
     await rm(this.directory, { recursive: true, force: true });
@@ -96,7 +102,7 @@ export class SqliteCopies {
   private async tryAll(absolute: Buffer): Promise<DatabaseCopy | undefined> {
     const first = await this.attempt(absolute, false);
     if (first !== 'changed') return first;
-    // A log that began again since may do so once more before the first byte is read; then SQLite keeps it.
+    // A log that was restarted may be restarted again before its first byte is read. After that, SQLite keeps it.
     for (let attempt = 0; attempt < 2; attempt++) {
       const held = await this.ask('hold', absolute);
       if (held.kind === 'failed') break;
@@ -111,7 +117,10 @@ export class SqliteCopies {
     return last === 'changed' ? { outcome: 'torn', why: 'it changed each time it was copied', damage: false } : last;
   }
 
-  /** True when no transaction is under way, and none is committed until the release. What is no sound database has none. */
+  /**
+   * Waits until no transaction is in progress. Returns true if none can commit until the release, or if the file is not
+   * a sound database.
+   */
   private async hold(absolute: Buffer): Promise<boolean> {
     const answer = await this.ask('hold', absolute);
     if (answer.kind !== 'failed') return true;
@@ -151,7 +160,7 @@ export class SqliteCopies {
       if (held) await this.ask('release', absolute);
       held = false;
       if (copied === 'whole')
-        return await this.settle(to, {
+        return await this.check(to, {
           ...{ stat: { ...live, mtime }, state, usesWal: usesWal(header) },
           notes: !isInParts(absolute) && isMountPoint(main.fd, absolute) ? [WITHOUT_ITS_JOURNAL] : [],
         });
@@ -159,18 +168,18 @@ export class SqliteCopies {
       return { outcome: 'torn', why: copied === 'busy' ? this.refusal : WHY[copied], damage: false };
     } finally {
       await main.close();
-      // Ends the process where the copy failed: it holds nothing then.
+      // The copy failed, so the process is ended to release its lock.
       if (held) this.process.close();
     }
   }
 
-  private async settle(to: string, live: Live): Promise<DatabaseCopy> {
+  private async check(to: string, live: Live): Promise<DatabaseCopy> {
     const bytes = live.stat.size + (await sizeOf(`${to}-wal`)) + (await sizeOf(`${to}-journal`));
     const limit = Math.min(CHECK_MAX_MS, CHECK_MS + bytes * CHECK_MS_PER_BYTE);
-    const settled = await this.process.ask({ kind: 'settle', path: to }, this.patience(limit));
+    const recovered = await this.process.ask({ kind: 'recover', path: to }, this.patience(limit));
     this.signal?.throwIfAborted();
-    if (settled.kind === 'failed') {
-      const { code, message } = settled;
+    if (recovered.kind === 'failed') {
+      const { code, message } = recovered;
       if (code === NOT_A_DATABASE) return { outcome: 'plain' };
       return { outcome: 'torn', why: message, damage: code === CORRUPT || code === undefined };
     }
@@ -188,15 +197,15 @@ export class SqliteCopies {
 
 const WITHOUT_ITS_LOG: DatabaseCopy = {
   outcome: 'torn',
-  why: 'only this file is mounted, and not its log: what the application wrote last may be missing',
+  why: 'only this file is mounted, and not its log: the latest writes of the application may be missing',
   damage: false,
   cause: 'mount',
 };
 const WITHOUT_ITS_JOURNAL = 'only this file is mounted: the journal that a crash leaves would be out of reach';
 
 const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed' | 'busy'>, string> = {
-  late: 'it is written to all the time, and reading it whole would keep its writers waiting',
-  'super-journal': 'a transaction over several databases was cut off; start what uses it',
+  late: 'it is written to all the time, and its writers would have to wait while it is read',
+  'super-journal': 'a transaction over several databases was interrupted; start the application that uses it',
 };
 
 async function sizeOf(file: string): Promise<number> {
@@ -204,7 +213,10 @@ async function sizeOf(file: string): Promise<number> {
   return found?.size ?? 0;
 }
 
-/** What a check comes to. One that could not be made, for lack of a function or time, says nothing against the database. */
+/**
+ * Sorts the results of a check into damage and notes. A check that could not run, for lack of a function or time, is
+ * only noted.
+ */
 function findings(answer: SqliteAnswer): { damage: string[]; notes: string[] } {
   if (answer.kind === 'checked') {
     const { problems } = answer;

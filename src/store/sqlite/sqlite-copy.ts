@@ -7,31 +7,37 @@ import { isAt, READ_FLAGS, sameVersion } from '../filesystem/read-file.ts';
 import { companionAt, companionPath, JOURNAL_MAGIC, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;
-/** Longer than a file's times can lag behind a change to it, milliseconds. */
+/** Longer than the times of a file can lag behind a change, milliseconds. */
 const TICK_MS = 25;
 const TICKS = 8;
-/** A log's header has the salts that are new each time it begins again: https://www.sqlite.org/fileformat2.html#walformat */
+/**
+ * Size of a log's header. Its salts change each time the log restarts:
+ * https://www.sqlite.org/fileformat2.html#walformat
+ */
 const WAL_HEADER = 32;
-/** What the spool keeps free, bytes. */
+/** Space that stays free in the spool, bytes. */
 const MARGIN = 16 * 1024 * 1024;
 
-/** How one copy is made. */
+/** Options of one copy. */
 export interface CopyOptions {
-  /** SQLite holds a read transaction on the database meanwhile */
+  /** SQLite holds a read transaction on the database during the copy */
   locked: boolean;
-  /** waits until no transaction is under way, and keeps others from it until the copy is done; false when that cannot be had */
+  /**
+   * waits until no transaction is in progress, and prevents new ones until the copy is done; resolves to false if that
+   * fails
+   */
   hold(): Promise<boolean>;
-  /** ends a copy for which others have to wait; then it counts as changed */
+  /** ends a copy that makes writers wait, as a value of `performance.now()`; the outcome is then `late` */
   deadline?: number | undefined;
   heard(bytes: number): void;
   signal?: AbortSignal | undefined;
 }
 
-/** `whole`: the copied files are, together, the database at one moment. */
+/** `whole`: together, the copied files are the database at one moment. */
 export type CopyOutcome = 'whole' | 'changed' | 'late' | 'busy' | 'super-journal';
 
-/** What of a database can tell that it was written to. */
-interface Look {
+/** The states of the files of a database, which show writes to it. */
+interface States {
   main: FileStat;
   wal: FileStat | undefined;
   walHeader: Buffer;
@@ -39,15 +45,16 @@ interface Look {
 }
 
 /**
- * Copies a database file with its log and journal to `to`, `to-wal` and `to-journal`, and tells whether these are of one moment:
+ * Copies a database file with its log and journal to `to`, `to-wal` and `to-journal`, and checks that the copies are of
+ * one moment:
  *
- * - With a log, the main file changes only by checkpoints, which copy pages out of the log. As long as the log does not begin
- *   again from its start, it still holds every such page; whatever the main file's copy has of them, replaying the log puts
- *   them right (https://www.sqlite.org/wal.html). So it is the log that must not have begun again.
- * - Otherwise nothing may have changed at all. Without a journal that takes back what a transaction wrote so far (`journal_mode`
- *   `MEMORY` or `OFF`), no transaction may be under way either, which only SQLite's locks tell.
+ * - With a log, only checkpoints change the main file: they copy pages from the log. Until the log restarts, it still
+ * holds every such page, and replaying it corrects the copy of the main file (https://www.sqlite.org/wal.html). So the
+ * log must not have restarted.
+ * - Without a log, nothing may have changed at all. If no journal can undo a partial transaction (`journal_mode`
+ * `MEMORY` or `OFF`), no transaction may be in progress either, which only SQLite's locks show.
  *
- * @param main the open file; the caller made sure that it is at `absolute`
+ * @param main the open file; the caller has checked that it is at `absolute`
  */
 export async function copyDatabase(
   main: FileHandle,
@@ -55,27 +62,27 @@ export async function copyDatabase(
   to: string,
   options: CopyOptions,
 ): Promise<CopyOutcome> {
-  const before = await settledLook(main, absolute, options.locked);
+  const before = await readStableStates(main, absolute, options.locked);
   if (!(await copyTo(main, to, options))) return 'late';
   const header = Buffer.alloc(20);
   await main.read(header, 0, header.length, 0);
   if (before.wal && !(await copyCompanion(absolute, '-wal', to, options))) return 'late';
-  // While SQLite reads, a journal holds nothing but what is in the main file still.
+  // While SQLite reads, the journal holds only pages that are still in the main file.
   const journal = options.locked ? undefined : before.journal;
   if (journal && !(await copyCompanion(absolute, '-journal', to, options))) return 'late';
   if (journal && (await endsWithMagic(`${to}-journal`))) return 'super-journal';
   const isLogged = usesWal(header) || (journal !== undefined && (await isHot(`${to}-journal`)));
   if (!options.locked && !isLogged && !(await options.hold())) return 'busy';
-  const after = await lookAtAll(main, absolute);
+  const after = await readStates(main, absolute);
   if (!isAt(main.fd, absolute)) return 'changed';
   const journalSame = sameFile(before.journal, after.journal);
   if (before.wal && usesWal(header)) return journalSame && sameLog(before, after) ? 'whole' : 'changed';
   const same = sameVersion(before.main, after.main) && !after.wal === !before.wal && sameFile(before.wal, after.wal);
-  // Nothing is committed while SQLite reads; a transaction may have begun, in its journal.
+  // Nothing is committed while SQLite reads. A transaction may have started, in its journal.
   return same && (options.locked || (journalSame && !before.main.fresh)) ? 'whole' : 'changed';
 }
 
-/** True when the spool has room for a copy, its log, and what the log adds to it. */
+/** Returns whether the spool has room for a copy, its log, and the pages that the log adds to it. */
 export async function hasRoom(spool: string, main: FileHandle, absolute: Buffer): Promise<boolean> {
   const { bavail, bsize } = await statfs(spool);
   const wal = companionAt(absolute, '-wal')?.size ?? 0;
@@ -83,16 +90,19 @@ export async function hasRoom(spool: string, main: FileHandle, absolute: Buffer)
   return bavail * bsize >= lengthOf((await dataOf(main)).ranges) + 2 * wal + journal + MARGIN;
 }
 
-/** A look after which every further change shows, where that can be had by waiting for the clock of the files. */
-async function settledLook(main: FileHandle, absolute: Buffer, locked: boolean): Promise<Look> {
+/**
+ * Reads the states of the files. Waits for the clock of the file system, if necessary, so that every further change is
+ * visible.
+ */
+async function readStableStates(main: FileHandle, absolute: Buffer, locked: boolean): Promise<States> {
   for (let tick = 1; ; tick++) {
-    const look = await lookAtAll(main, absolute);
-    if (locked || look.wal || tick === TICKS || !(look.main.fresh || look.journal?.fresh)) return look;
+    const states = await readStates(main, absolute);
+    if (locked || states.wal || tick === TICKS || !(states.main.fresh || states.journal?.fresh)) return states;
     await sleep(TICK_MS);
   }
 }
 
-async function lookAtAll(main: FileHandle, absolute: Buffer): Promise<Look> {
+async function readStates(main: FileHandle, absolute: Buffer): Promise<States> {
   const askedAt = Date.now();
   const stat = fileStat(await main.stat({ bigint: true }), askedAt);
   const wal = companionAt(absolute, '-wal');
@@ -104,7 +114,7 @@ function sameFile(a: FileStat | undefined, b: FileStat | undefined): boolean {
   return a === undefined || b === undefined ? a === b : sameVersion(a, b) && !a.fresh;
 }
 
-function sameLog(before: Look, after: Look): boolean {
+function sameLog(before: States, after: States): boolean {
   if (!before.wal || !after.wal || before.walHeader.length < WAL_HEADER) return false;
   return (
     before.wal.ino === after.wal.ino && after.wal.size >= before.wal.size && before.walHeader.equals(after.walHeader)
@@ -123,7 +133,10 @@ async function startOf(path: Buffer): Promise<Buffer> {
   }
 }
 
-/** A companion that is gone meanwhile is left out: the look afterwards sees it. Throws when it cannot be opened. */
+/**
+ * Copies a log or journal. One that has vanished is left out, and the later comparison detects that. Throws if it
+ * cannot be opened.
+ */
 async function copyCompanion(absolute: Buffer, companion: '-wal' | '-journal', to: string, options: CopyOptions) {
   const path = companionPath(absolute, companion);
   const file = await open(path, READ_FLAGS).catch((error: unknown) => {
@@ -144,7 +157,10 @@ async function dataOf(file: FileHandle): Promise<{ size: number; ranges: DataRan
   return { size, ranges: (sparse ? await findData(file.fd, size) : undefined) ?? [0, size] };
 }
 
-/** Copies what a file holds when it begins, its holes as holes: one that grows all the time has an end all the same. False when it was late. */
+/**
+ * Copies the content that a file has at the start, including its holes, so that the copy of a growing file ends.
+ * Returns false after the deadline.
+ */
 async function copyTo(from: FileHandle, to: string, { deadline, heard, signal }: CopyOptions): Promise<boolean> {
   const target = await open(to, 'wx', 0o600);
   try {
@@ -168,13 +184,16 @@ async function copyTo(from: FileHandle, to: string, { deadline, heard, signal }:
   }
 }
 
-/** False for a journal that stays after its transaction: its start is overwritten with zeros. */
+/**
+ * Returns whether a journal belongs to an unfinished transaction. A journal that stays after its transaction starts
+ * with zeros.
+ */
 async function isHot(path: string): Promise<boolean> {
   const start = await startOf(Buffer.from(path));
   return start.length > 0 && start[0] !== 0;
 }
 
-/** True for a journal that names a super-journal. */
+/** Returns whether a journal names a super-journal. */
 async function endsWithMagic(path: string): Promise<boolean> {
   const file = await open(path, 'r').catch(() => undefined);
   if (!file) return false;

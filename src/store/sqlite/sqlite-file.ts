@@ -8,34 +8,41 @@ import { READ_FLAGS } from '../filesystem/read-file.ts';
 
 /** https://www.sqlite.org/fileformat2.html#the_database_header */
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
-/** The smallest page, hence the smallest database. Every database is a whole number of these. */
+/**
+ * Size of the smallest page, and so of the smallest database. The size of every database is a multiple of it. Bytes.
+ */
 export const SQLITE_PAGE = 512;
-/** As many bytes as {@link isSqlite} needs. */
+/** Number of bytes that {@link isSqlite} needs. */
 export const SQLITE_HEADER = 100;
 
-/** What SQLite keeps next to a database: https://www.sqlite.org/tempfiles.html */
+/** The endings of the files that SQLite keeps next to a database: https://www.sqlite.org/tempfiles.html */
 const COMPANIONS = ['-wal', '-shm', '-journal'] as const;
 type Companion = (typeof COMPANIONS)[number];
 
-/** The state of a database that is to be read again: a file of it changed a moment ago, or it could not be stored as it should. */
+/**
+ * The state of a database that the next run must read again: one of its files has just changed, or it was not stored as
+ * a consistent copy.
+ */
 export const UNSETTLED = 'unsettled';
 
-/** True when a file that begins with these bytes is an SQLite database, whatever its name says. */
+/** Returns whether a file that starts with these bytes is an SQLite database. The name of the file does not matter. */
 export function isSqlite(start: Uint8Array): boolean {
   return MAGIC.equals(start.subarray(0, MAGIC.length));
 }
 
-/** True for a file that begins like a database; false where there is none, or it cannot be read. */
+/** Returns whether a file starts like a database; false if there is none, or it cannot be read. */
 export function isSqliteAt(path: Buffer): boolean {
   return withHeaderAt(path, () => true) ?? false;
 }
 
-/** Does what {@link isWithoutItsLog} does, for a file that is not open and may be no database. */
+/** Like {@link isWithoutItsLog}, for a path. Returns false for a file that is not a database. */
 export function isWithoutItsLogAt(path: Buffer): boolean {
   return withHeaderAt(path, (fd, header) => isWithoutItsLog(fd, header, path)) ?? false;
 }
 
-/** Undefined for what is no database, and for what cannot be read. */
+/**
+ * Calls `use` with the open file and its header. Returns undefined if the file is not a database, or cannot be read.
+ */
 function withHeaderAt<T>(path: Buffer, use: (fd: number, header: Buffer) => T): T | undefined {
   let fd: number | undefined;
   try {
@@ -60,12 +67,12 @@ export function isWithoutItsLog(fd: number, header: Uint8Array, absolute: Buffer
   return usesWal(header) && companionAt(absolute, '-wal') === undefined && isMountPoint(fd, absolute);
 }
 
-/** True when the header says that changes go through a write-ahead log. */
+/** Returns whether the header says that changes go through a write-ahead log. */
 export function usesWal(header: Uint8Array): boolean {
   return header[18] === 2 && header[19] === 2;
 }
 
-/** The paths of a database's companions in a tree. */
+/** Returns the paths of a database's companions in a tree. */
 export function companionsOf(path: TreePath): TreePath[] {
   return COMPANIONS.map((companion) => path + companion);
 }
@@ -74,20 +81,22 @@ export function companionPath(absolute: Buffer, companion: Companion): Buffer {
   return Buffer.concat([absolute, Buffer.from(companion)]);
 }
 
-/** A companion that is a file and not empty; SQLite follows no symlinks there, and neither does this. */
+/** Returns the stat of a companion that is a regular file and not empty. Like SQLite, it does not follow symlinks. */
 export function companionAt(absolute: Buffer, companion: Companion): FileStat | undefined {
   const askedAt = Date.now();
   try {
     const stats = lstatSync(companionPath(absolute, companion), { bigint: true, throwIfNoEntry: false });
     return stats?.isFile() && stats.size > 0n ? fileStat(stats, askedAt) : undefined;
   } catch (error) {
-    // A name with no room for the companion's ending has none.
+    // The name is too long for the ending of a companion, so there is none.
     if (hasErrno(error, 'ENAMETOOLONG')) return undefined;
     throw error;
   }
 }
 
-/** What keeps SQLite from opening a database: a directory, link or the like under the name of a companion. For people. */
+/**
+ * Describes, for display, why SQLite cannot open a database: something other than a file has the name of a companion.
+ */
 export function obstacleAt(absolute: Buffer): string | undefined {
   for (const companion of COMPANIONS) {
     try {
@@ -96,15 +105,15 @@ export function obstacleAt(absolute: Buffer): string | undefined {
       const kind = stats.isDirectory() ? 'a directory' : stats.isSymbolicLink() ? 'a symbolic link' : 'a special file';
       return `its ${companion} is ${kind}, where SQLite keeps a file: rename it`;
     } catch {
-      // What cannot be looked at is no proof.
+      // A name that cannot be examined proves nothing.
     }
   }
   return undefined;
 }
 
 /**
- * A few hex digits that change whenever the database does, its log and journal included. Two equal ones mean that nothing
- * has to be copied, but for {@link UNSETTLED}, which proves nothing.
+ * Returns hex digits that change whenever the database does, including its log and journal. If they are equal, nothing
+ * needs to be copied. {@link UNSETTLED} is the exception and proves nothing.
  */
 export function stateOf(main: FileStat, absolute: Buffer): string {
   const files = [main, companionAt(absolute, '-wal'), companionAt(absolute, '-journal')];
@@ -113,31 +122,37 @@ export function stateOf(main: FileStat, absolute: Buffer): string {
   return hash('sha256', text, 'hex').slice(0, 32);
 }
 
-/** When the database was written to last: in WAL mode the log is, and the main file only later. Nanoseconds since 1970. */
+/**
+ * Returns when the database was last written to. In WAL mode that is the log; the main file follows later. Nanoseconds
+ * since 1970.
+ */
 export function lastWritten(main: Pick<FileStat, 'mtime'>, absolute: Buffer): bigint {
   const wal = companionAt(absolute, '-wal');
   return wal && wal.mtime > main.mtime ? wal.mtime : main.mtime;
 }
 
-/** True when the main file alone is not the database: a log or a journal is part of it. */
+/** Returns whether a log or journal is part of the database, in addition to the main file. */
 export function isInParts(absolute: Buffer): boolean {
   return companionAt(absolute, '-wal') !== undefined || companionAt(absolute, '-journal') !== undefined;
 }
 
-/** The first bytes of a log, of either byte order: https://www.sqlite.org/fileformat2.html#walformat */
+/** The first bytes of a log, in either byte order: https://www.sqlite.org/fileformat2.html#walformat */
 const WAL_MAGIC = [0x377f0682, 0x377f0683];
 /** The first bytes of a journal: https://www.sqlite.org/fileformat2.html#the_rollback_journal */
 export const JOURNAL_MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
-/** Zero in a journal that is not synced yet, or that its transaction left behind: the magic, and the number of records. */
+/**
+ * Number of bytes that are zero in a journal that is not synced yet, or that its transaction left: the magic, and the
+ * number of records.
+ */
 const JOURNAL_ZEROS = 12;
-/** The index of a log grows by so many bytes: https://www.sqlite.org/walformat.html#the_wal_index_file_format */
+/** The index of a log grows by this many bytes: https://www.sqlite.org/walformat.html#the_wal_index_file_format */
 const SHM_UNIT = 32_768;
-/** The version in the first bytes of the index of a log, in the byte order of the machine. */
+/** The version in the first bytes of a log index, in the byte order of the machine. */
 const SHM_VERSION = 3_007_000;
-/** One of the two copies of the header of an index; zero as long as nobody has filled it. */
+/** Size of one of the two copies of the header of a log index. It is zero until it is first filled. */
 const SHM_HEADER = 48;
 
-/** True for a file that is what SQLite keeps under such a name, by its first bytes: anything else may be somebody's data. */
+/** Returns whether a file with the name of a companion starts like one. Any other file may be user data. */
 export function isCompanion(absolute: Buffer): boolean {
   const name = absolute.toString('latin1');
   let fd: number | undefined;
@@ -150,7 +165,7 @@ export function isCompanion(absolute: Buffer): boolean {
     if (name.endsWith('-wal')) return WAL_MAGIC.includes(start.readUInt32BE());
     return name.endsWith('-shm') ? size % SHM_UNIT === 0 && isLogIndex(read) : isJournal(read);
   } catch {
-    // Gone, or not readable: the database was copied without it.
+    // The file has vanished or cannot be read, so the database was copied without it.
     return true;
   } finally {
     if (fd !== undefined) closeSync(fd);

@@ -1,15 +1,15 @@
 /**
- * The program that opens SQLite databases, in a process of its own: a database is input from strangers, SQLite's calls do not
- * return before they are done, and closing a file that is read elsewhere in the same process would drop SQLite's locks on it.
- * Requests come in as JSON lines, answers go out the same way, one for each.
+ * The program that opens SQLite databases, in a process of its own. A database is untrusted input, SQLite's calls
+ * cannot be interrupted, and closing a file that another part of the same process has open would drop SQLite's locks on
+ * it. It reads requests as JSON lines, and writes one JSON line as the answer to each.
  */
 import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
 import type { SqliteAnswer, SqliteRequest } from './sqlite-process.ts';
 
-/** Bytes of memory that SQLite may take. */
+/** Upper bound of SQLite's memory, bytes. */
 const MEMORY = 64 * 1024 * 1024;
-/** How long a lock is waited for, milliseconds: an application holds one only while it commits. */
+/** How long to wait for a lock, milliseconds. Applications hold one only while they commit. */
 const LOCK_MS = 5000;
 const MAX_PROBLEMS = 10;
 const MAX_TEXT = 300;
@@ -24,7 +24,7 @@ function answer(request: SqliteRequest): SqliteAnswer {
   try {
     if (request.kind === 'hold') return hold(request.path);
     if (request.kind === 'release') return release();
-    return request.kind === 'settle' ? settle(request.path) : check(request.path);
+    return request.kind === 'recover' ? recover(request.path) : check(request.path);
   } catch (error) {
     const { message, errcode } = error as Error & { errcode?: number };
     return { kind: 'failed', code: (errcode ?? 0) & 0xff, message: message.slice(0, MAX_TEXT) };
@@ -34,12 +34,15 @@ function answer(request: SqliteRequest): SqliteAnswer {
 function open(location: string, readOnly: boolean): DatabaseSync {
   const options = { readOnly, allowExtension: false, defensive: true, timeout: LOCK_MS };
   const database = new DatabaseSync(location, options);
-  // What a schema from strangers may call, and how much it may take: https://www.sqlite.org/security.html
+  // Limits the functions and memory that an untrusted schema can use: https://www.sqlite.org/security.html
   database.exec(`PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA hard_heap_limit = ${MEMORY}`);
   return database;
 }
 
-/** Begins to read: from then on no log is reset, and without a log nothing is committed. Writes nothing, not even locks' files. */
+/**
+ * Starts a read transaction: from then on no log is restarted, and without a log nothing is committed. Writes nothing,
+ * not even lock files.
+ */
 function hold(path: string): SqliteAnswer {
   release();
   const database = open(`file:${encoded(path)}?mode=ro&readonly_shm=1`, true);
@@ -60,8 +63,11 @@ function release(): SqliteAnswer {
   return { kind: 'done' };
 }
 
-/** Makes a copy whole by itself, as SQLite does after a crash: the log goes into it, or the journal takes back what was cut off. */
-function settle(path: string): SqliteAnswer {
+/**
+ * Completes a copy as SQLite does after a crash: applies the log to it, or undoes an interrupted transaction from the
+ * journal.
+ */
+function recover(path: string): SqliteAnswer {
   const database = open(`file:${encoded(path)}?mode=rw`, false);
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF');
@@ -86,7 +92,7 @@ function check(path: string): SqliteAnswer {
   }
 }
 
-/** A path with one character for each byte, as it stands in a URI. */
+/** Encodes a path, with one character per byte, for a URI. */
 function encoded(path: string): string {
   return [...Buffer.from(path, 'latin1')].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
 }

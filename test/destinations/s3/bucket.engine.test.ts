@@ -52,7 +52,7 @@ const destinationAt = (bucket: string, { key = S3_KEY, prefix = 'shop/' } = {}):
 const put = (destination: LockingDestination, key: string, content: string | Buffer) =>
   destination.put(key, Readable.from([content]));
 
-/** A user who may do to that bucket what the policy says. */
+/** Creates a user with the rights of the policy in the bucket. */
 async function userWith(wish: Omit<PolicyWish, 'prefix' | 'principal'>) {
   const { arn, key } = await server.user();
   const Policy = JSON.stringify(agentPolicy({ prefix: 'shop/', principal: arn, ...wish }));
@@ -68,7 +68,7 @@ describe('setting up', () => {
   const rest = { versioning: 'to do', 'public access': 'to do', lifecycle: 'to do' };
   const lock: SetupRequest = { lock: 1, lockMode: 'compliance', infrequentAfter: 30, archiveRemovedAfter: 5 };
 
-  test('a bucket that is not there is made with all it needs, and then nothing is left to do', async () => {
+  test('creates a missing bucket with all settings, and then finds nothing left to do', async () => {
     const name = `made-${randomBytes(5).toString('hex')}`;
     expect(await states(name, lock)).toEqual({ ...rest, bucket: 'to do', lock: 'to do' });
     expect(await states(name, lock)).toHaveProperty('bucket');
@@ -83,10 +83,10 @@ describe('setting up', () => {
     });
   });
 
-  test('a block of public access that would keep backups out is taken back', async () => {
+  test('removes a block of public access that would prevent backups', async () => {
     const name = await server.bucket();
     const { steps } = await setUpBucket(bucketAt(name), { yes: true });
-    // Ceph 18 refuses every object then; a server that does not keeps the block.
+    // Ceph 18 then refuses every object. A server that does not keeps the block.
     const blocked = (await bucketAt(name).look()).publicAccessBlocked;
     const step = steps.find(({ name: each }) => each === 'public access');
     expect(step?.state).toBe('value' in blocked && blocked.value ? 'done' : 'not here');
@@ -94,7 +94,7 @@ describe('setting up', () => {
     expect(await server.keys(name)).toEqual(['shop/web/x']);
   });
 
-  test('one that was made without locks cannot lock here, which is said, and the rest is set', async () => {
+  test('reports a bucket created without locks, which cannot lock, and applies the other settings', async () => {
     const name = await server.bucket();
     const { steps } = await setUpBucket(bucketAt(name), { ...lock, yes: true });
     expect(steps.find(({ name: step }) => step === 'lock')).toMatchObject({
@@ -104,7 +104,7 @@ describe('setting up', () => {
     expect(await states(name, {})).toMatchObject({ versioning: 'as wanted', lock: 'left' });
   });
 
-  test('rules of others stay, and those that would harm backups are told', async () => {
+  test('leaves other rules unchanged, and reports those that would harm backups', async () => {
     const Bucket = await server.bucket();
     const theirs = [
       { ID: 'logs', Status: 'Enabled' as const, Filter: { Prefix: 'logs/' }, Expiration: { Days: 9 } },
@@ -121,7 +121,7 @@ describe('setting up', () => {
     expect(Rules).toHaveLength(3);
   });
 
-  test('what counts for the whole bucket is left where others store in it', async () => {
+  test('leaves settings of the whole bucket unchanged if others store in it', async () => {
     for (const Key of ['site/index.html', 'zoo/x', 'shop.txt']) {
       const Bucket = await server.bucket();
       await server.client.send(new PutObjectCommand({ Bucket, Key: 'shop/web/x', Body: 'ours' }));
@@ -134,7 +134,7 @@ describe('setting up', () => {
     }
   });
 
-  test('a key without the right is told as that', async () => {
+  test('reports a key that lacks the permission', async () => {
     const bucket = await server.bucket();
     const key = await userWith({ bucket });
     await expect(
@@ -160,7 +160,7 @@ describe('the policy', () => {
     cleanUp: async () => undefined,
   }));
 
-  test('lets uploads in parts be made and swept, and nothing outside of the prefix', async () => {
+  test('allows uploads in parts and their sweeping, and nothing outside the prefix', async () => {
     const destination = destinationAt(bucket, { key });
     await put(destination, 'web/large', randomBytes(9 * MIB));
     expect(await destination.sweepTemporary()).toBe(0);
@@ -170,7 +170,7 @@ describe('the policy', () => {
     expect(await bucketAt(bucket, key).harmfulRules()).toEqual([]);
   });
 
-  test('without any delete lets all be stored and read, and nothing be deleted', async () => {
+  test('without delete permission allows storing and reading everything, and deleting nothing', async () => {
     const own = await server.bucket();
     const destination = destinationAt(own, { key: await userWith({ bucket: own, appendOnly: true }) });
     await put(destination, 'web/small', 'small');
@@ -194,7 +194,7 @@ describe('a bucket that locks', () => {
     return date?.getTime() ?? 0;
   };
 
-  test('has its locks prolonged where they end too early, and each is asked for once', async () => {
+  test('extends locks that end too early, and reads each only once', async () => {
     const destination = destinationAt(bucket);
     for (const name of ['a', 'b', 'c']) await put(destination, `web/${name}`, name);
     const first = Date.now();
@@ -203,7 +203,7 @@ describe('a bucket that locks', () => {
     expect(await lockedUntil('shop/web/a')).toBe(at(12).getTime() + 1.25 * DAY_MS);
     expect(await lockedUntil('shop/web/c')).toBeLessThan(first + DAY_MS + 60_000);
     expect(await destination.prolongLocks(['web/a', 'web/b'], at(18), signal)).toBe(0);
-    // Another agent, which remembers nothing, looks.
+    // Another agent, which remembers nothing, reads them.
     expect(await destinationAt(bucket).prolongLocks(['web/a', 'web/b', 'web/c'], at(18), signal)).toBe(1);
     expect(await destination.prolongLocks(['web/a', 'web/b'], at(19), signal)).toBe(2);
     await expect(destination.prolongLocks(['web/none'], at(12), signal)).rejects.toMatchObject({
@@ -212,14 +212,14 @@ describe('a bucket that locks', () => {
     expect(await destinationAt(await server.bucket()).prolongLocks(['web/none'], at(12), signal)).toBe(0);
   });
 
-  test('the policy for it lets the agent prolong, and the one without does not', async () => {
+  test('has a policy with which the agent can extend locks, and not without', async () => {
     const key = await userWith({ bucket, appendOnly: true, lockDays: 1 });
     const destination = destinationAt(bucket, { key });
     await put(destination, 'web/by-user', 'x');
     const later = new Date(Date.now() + 3_600_000);
     expect(await destination.prolongLocks(['web/by-user'], later, signal)).toBe(1);
     const less = destinationAt(bucket, { key: await userWith({ bucket, appendOnly: true }) });
-    // Here whoever stored an object may lock it, too.
+    // On this server, the owner of an object may lock it too.
     await put(destinationAt(bucket), 'web/by-owner', 'x');
     await expect(less.prolongLocks(['web/by-owner'], later, signal)).rejects.toMatchObject({
       code: 'DEST_UNWRITABLE',
@@ -228,7 +228,7 @@ describe('a bucket that locks', () => {
   });
 });
 
-describe('a repository that somebody deleted and overwrote', () => {
+describe('a repository with deleted and overwritten objects', () => {
   let bucket: string;
   const contents = new Map<string, Buffer>();
   let before: Date;
@@ -252,7 +252,7 @@ describe('a repository that somebody deleted and overwrote', () => {
   };
   const back = (yes: boolean, at = before) => undelete(bucketAt(bucket), { before: at, yes, now: new Date(), signal });
 
-  test('with the key of the agent, which owns the bucket: all that was stored then is brought back', async () => {
+  test('is fully restored, even after an attack with the key of the agent, which owns the bucket', async () => {
     const thief = server.client;
     for (const [i, key] of [...contents.keys()].entries()) {
       const Key = `shop/${key}`;
@@ -264,14 +264,14 @@ describe('a repository that somebody deleted and overwrote', () => {
     await thief.send(new PutObjectCommand({ Bucket: bucket, Key: 'shop/notes.txt', Body: 'of somebody else' }));
     let refused = 0;
     for (const { Key = '', VersionId } of await versions()) {
-      // Without its marker, what was deleted long ago would count as there then.
+      // Without its marker, an object deleted long ago would seem to exist at that time.
       if (Key.endsWith('/pruned')) continue;
       const request = { Bucket: bucket, Key, VersionId, BypassGovernanceRetention: true };
       await thief.send(new DeleteObjectCommand(request)).catch(() => refused++);
     }
     expect(refused).toBeGreaterThan(contents.size);
     expect((await keys(destinationAt(bucket), '')).length).toBeGreaterThan(3);
-    // The thief's own markers went, so the objects that were only overwritten or deleted show in one way or the other.
+    // The thief has deleted his own markers, so this covers objects that were only overwritten, and only deleted.
     for (const key of contents.keys())
       await thief.send(new DeleteObjectCommand({ Bucket: bucket, Key: `shop/${key}` }));
 
@@ -291,12 +291,12 @@ describe('a repository that somebody deleted and overwrote', () => {
     expect(await keys(destination, '')).toEqual([...contents.keys(), 'notes.txt'].sort());
     for (const [key, content] of contents) expect((await read(destination, key)).equals(content), key).toBe(true);
     const again = await back(true);
-    // A large one that was copied has another ETag, as it was put together in another way.
+    // A large object that was copied has a different ETag, because its parts differ.
     expect(again.copied).toBeLessThan(2);
     expect(again).toMatchObject({ undeleted: 0, hidden: 0, failed: [] });
   });
 
-  test('an object too large to be copied at once is copied in parts', async () => {
+  test('an object too large for one copy request is copied in parts', async () => {
     const destination = destinationAt(bucket);
     const key = 'web/packs/web.media/large';
     await destination.delete(key);
@@ -307,7 +307,7 @@ describe('a repository that somebody deleted and overwrote', () => {
     expect(await server.uploads(bucket)).toEqual([]);
   });
 
-  test('a bucket without versions, and a time to come, are refused', async () => {
+  test('a bucket without versions, and a time in the future, are rejected', async () => {
     const none = bucketAt(await server.bucket());
     const past = { before: new Date(0), yes: true, now: new Date(), signal };
     await expect(undelete(none, past)).rejects.toMatchObject({ code: 'USAGE' });

@@ -1,19 +1,19 @@
 import { expect, test } from 'vitest';
 import { explainS3, type S3Act } from '../../../src/destinations/s3/errors.ts';
 
-/** As the SDK has them. */
+/** An error as the SDK throws it. */
 function answer(name: string, status: number, message = 'UnknownError'): Error {
   return Object.assign(new Error(message), { name, $metadata: { httpStatusCode: status } });
 }
 
 const codeOf = (error: Error, act: S3Act) => explainS3(error, act, 's3://acme/shop').code;
 
-test('an object in an archive is told as that, when it is read and when it is copied back', () => {
+test('an archived object is reported as such, when it is read and when it is copied back', () => {
   expect(codeOf(answer('InvalidObjectState', 403), 'get')).toBe('OBJECT_ARCHIVED');
   expect(codeOf(answer('ObjectNotInActiveTierError', 403), 'undelete')).toBe('OBJECT_ARCHIVED');
 });
 
-test('a delete that is refused is no failure of the destination, whichever way the server says it', () => {
+test('a refused delete is no failure of the destination, however the server words it', () => {
   for (const kept of [
     answer('AccessDenied', 403),
     answer('AccessDenied', 403, 'forbidden by object lock'),

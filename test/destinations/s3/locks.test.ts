@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-/** Prolongs the locks of two objects at a server that answers so, and tells what came of it: a number, or a code. */
+/** Extends the locks of two objects at a server with these responses. Returns the outcome: a number, or a code. */
 async function prolong(status: number, name: string, head: number | string) {
   const stub = await startStubS3(({ method }, answer) => {
     if (method !== 'HEAD') answer.writeHead(status).end(s3Error(name));
@@ -37,7 +37,7 @@ test.each([
   [501, 'NotImplemented'],
   [400, 'NotImplemented'],
   [409, 'InvalidBucketState'],
-])('a bucket that answers %d %s does not lock', async (status, name) => {
+])('a bucket that responds with %d %s does not lock', async (status, name) => {
   expect(await prolong(status, name, 'GOVERNANCE')).toBe(0);
 });
 
@@ -45,11 +45,11 @@ test.each([
   [429, 'TooManyRequests', 'DEST_UNREACHABLE'],
   [503, 'SlowDown', 'DEST_UNREACHABLE'],
   [400, 'ExpiredToken', 'DEST_UNWRITABLE'],
-])('nobody knows whether a bucket that answers %d %s locks', async (status, name, code) => {
+])('it is unknown whether a bucket that responds with %d %s locks', async (status, name, code) => {
   expect(await prolong(status, name, '')).toMatchObject({ code });
 });
 
-test('a key that may not ask matters where objects are locked, or may be', async () => {
+test('a key that may not read the configuration fails only where objects are, or may be, locked', async () => {
   const refused = { code: 'DEST_UNWRITABLE', hint: expect.stringContaining('s3:GetBucketObjectLockConfiguration') };
   expect(await prolong(403, 'AccessDenied', 'COMPLIANCE')).toMatchObject(refused);
   expect(await prolong(403, 'AccessDenied', 403)).toMatchObject(refused);

@@ -25,7 +25,7 @@ test.each([
   expect(new Set(parts)).toEqual(new Set([part]));
 });
 
-test('parts of an object that nobody knows the size of grow, and so do those of one that becomes too large', () => {
+test('the parts of an object of unknown size grow, and so do those of one that exceeds its expected size', () => {
   expect(partsFor(10 * GIB).every((size) => size === 5 * MIB || size === 10 * MIB)).toBe(true);
   for (const parts of [partsFor(1200 * GIB), partsFor(5 * 1024 * GIB, GIB)]) {
     expect(parts.length).toBeLessThanOrEqual(MAX_PARTS);
@@ -33,7 +33,7 @@ test('parts of an object that nobody knows the size of grow, and so do those of 
   }
 });
 
-/** Whether it is there already; not compared by expect, which would look at every byte. */
+/** Returns whether the promise has already resolved. expect would compare every byte. */
 async function isTaken(taking: Promise<Buffer>): Promise<boolean> {
   let taken = false;
   void taking.then(() => {
@@ -43,7 +43,7 @@ async function isTaken(taking: Promise<Buffer>): Promise<boolean> {
   return taken;
 }
 
-test('a buffer that was lost makes room for another one, and wakes who waits', async () => {
+test('a discarded buffer makes room for another one, and wakes a waiting object', async () => {
   const share = new PartBuffers().share();
   const size = 10 * MIB;
   const [first] = [await share.take(size), await share.take(size)];
@@ -53,7 +53,7 @@ test('a buffer that was lost makes room for another one, and wakes who waits', a
   expect((await third) === first).toBe(false);
 });
 
-test('a buffer is waited for, and used again', async () => {
+test('a buffer is awaited, and reused', async () => {
   const share = new PartBuffers().share();
   const size = 10 * MIB;
   const [first, second] = [await share.take(size), await share.take(size)];
@@ -73,7 +73,7 @@ test.each([5, 7, 10, 16, 20, 64, 500])(
     let more = 0;
     while (await isTaken(one.take(size * MIB))) more++;
     expect(more).toBe(Math.max(0, Math.floor(20 / size) - 2));
-    // What an object that has ended held is there for the other one.
+    // The buffers of a finished object are available to the other one.
     other.give(firsts[1]!);
     other.end();
     const waits = one.take(size * MIB);
@@ -81,7 +81,7 @@ test.each([5, 7, 10, 16, 20, 64, 500])(
   },
 );
 
-test('an object that failed gives back its memory, and not the buffers that may still be in a request', async () => {
+test('an object that failed returns its memory, but not the buffers that a request may still read', async () => {
   const buffers = new PartBuffers();
   const failed = buffers.share();
   const lost = await Promise.all([1, 2, 3, 4].map(() => failed.take(5 * MIB)));
@@ -94,7 +94,7 @@ test('an object that failed gives back its memory, and not the buffers that may 
   expect(taken.some((buffer) => lost.includes(buffer))).toBe(false);
 });
 
-test('an object whose parts grow waits until enough of the smaller ones were given back', async () => {
+test('an object with growing parts waits until enough of the smaller ones are returned', async () => {
   const share = new PartBuffers().share();
   const small = await Promise.all([1, 2, 3, 4].map(() => share.take(5 * MIB)));
   const larger = share.take(10 * MIB);
@@ -104,7 +104,7 @@ test('an object whose parts grow waits until enough of the smaller ones were giv
   expect((await larger).length).toBe(10 * MIB);
 });
 
-test('objects whose parts have other sizes get memory that idle buffers held', async () => {
+test('objects with other part sizes get the memory of idle buffers', async () => {
   const buffers = new PartBuffers();
   const [small, large] = [buffers.share(), buffers.share()];
   const taken = await Promise.all([1, 2, 3, 4].map(() => small.take(5 * MIB)));
@@ -114,7 +114,7 @@ test('objects whose parts have other sizes get memory that idle buffers held', a
   expect(await isTaken(large.take(10 * MIB))).toBe(false);
 });
 
-test('a body is cut into parts whatever its pieces are', async () => {
+test('a body is cut into parts whatever its chunks are', async () => {
   const content = randomBytes(1000);
   for (const piece of [1, 7, 99, 100, 101, 1000]) {
     const pieces: Buffer[] = [];
@@ -162,11 +162,11 @@ test.each([
   [system('ERR_TLS_CERT_ALTNAME_INVALID'), false],
   [new DOMException('late', 'TimeoutError'), true],
   [new TypeError('a mistake'), false],
-])('a failure that may pass: %s %s', (error, passing) => {
+])('whether a failure is transient: %s %s', (error, passing) => {
   expect(isPassing(error)).toBe(passing);
 });
 
-test('attempts are bounded, and end at once when they are told to', async () => {
+test('attempts are limited, and end at once on request', async () => {
   const limits = { ...S3_LIMITS, attempts: 3, baseDelayMs: 1 };
   let made = 0;
   const fail = async () => {
@@ -185,7 +185,7 @@ test('attempts are bounded, and end at once when they are told to', async () => 
   await expect(forever).rejects.toThrow('enough');
 });
 
-test('waits double and are never longer than the longest', async () => {
+test('waits double, up to the maximum', async () => {
   const start = performance.now();
   await pause(30, { ...S3_LIMITS, baseDelayMs: 1, maxDelayMs: 4 });
   expect(performance.now() - start).toBeLessThan(15_000);

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
 import { keys } from '../../contract/destination.ts';
 
-test('HTTPS_PROXY is asked for a tunnel to the server', async () => {
+test('HTTPS_PROXY is used for a tunnel to the server', async () => {
   const asked: string[] = [];
   const proxy = createServer();
   proxy.on('connect', (request, socket) => {

@@ -10,7 +10,7 @@ const WISH = { infrequent: 30, removed: 60, archive: { days: 10, storageClass: '
 const rule = (over: Partial<LifecycleRule>): LifecycleRule => ({ ID: 'other', Status: 'Enabled', ...over });
 
 describe('the lifecycle rule of Lifeboat', () => {
-  test('moves, and takes away only what was removed', () => {
+  test('moves objects, and expires only removed ones', () => {
     expect(ownRule('shop/', WISH)).toEqual({
       ID: 'lifeboat shop/',
       Status: 'Enabled',
@@ -24,7 +24,7 @@ describe('the lifecycle rule of Lifeboat', () => {
     expect(harmfulRules([ownRule('shop/', WISH)], 'shop/')).toEqual([]);
   });
 
-  test('takes the place of its former self; the rules of others stay as they are', () => {
+  test('replaces its earlier version, and leaves other rules unchanged', () => {
     const others = [rule({ ID: 'logs', Prefix: 'logs/' }), rule({ ID: 'lifeboat blog/' })];
     const own = ownRule('shop/', WISH);
     expect(mergeRules(others, own)).toEqual([...others, own]);
@@ -33,7 +33,7 @@ describe('the lifecycle rule of Lifeboat', () => {
     expect(mergeRules([], own)).toEqual([own]);
   });
 
-  test('is known again as servers give it back, and not when anything of it differs', () => {
+  test('is recognised in the form in which servers return it, and not if any of it differs', () => {
     const own = ownRule('shop/', WISH);
     const { Filter: _, ...rest } = own;
     expect(sameRule({ ...rest, Prefix: 'shop/' }, own)).toBe(true);
@@ -44,10 +44,10 @@ describe('the lifecycle rule of Lifeboat', () => {
   });
 });
 
-describe('rules of others', () => {
+describe('other rules', () => {
   const harm = (one: LifecycleRule, prefix = 'shop/') => harmfulRules([one], prefix).map(({ what }) => what);
 
-  test('that expire or archive what is current are told, wherever they reach the prefix', () => {
+  test('that expire or archive current objects are reported if they apply to the prefix', () => {
     const expire = { Expiration: { Days: 90 } };
     for (const prefix of ['', 's', 'shop', 'shop/', 'shop/web/packs/']) {
       expect(harm(rule({ ...expire, Filter: { Prefix: prefix } })), prefix).toEqual(['objects expire after 90 days']);
@@ -64,7 +64,7 @@ describe('rules of others', () => {
     expect(harm(rule(expire), '')).toHaveLength(1);
   });
 
-  test('that do not reach the prefix, are off, or only for tags, do no harm', () => {
+  test('that do not apply to the prefix, are disabled, or need tags, do no harm', () => {
     const expire = { Expiration: { Days: 90 } };
     expect(harm(rule({ ...expire, Filter: { Prefix: 'shop-logs/' } }))).toEqual([]);
     expect(harm(rule({ ...expire, Status: 'Disabled' }))).toEqual([]);
@@ -76,7 +76,7 @@ describe('rules of others', () => {
   });
 });
 
-describe('setting a bucket up', () => {
+describe('setting up a bucket', () => {
   const bare: BucketLook = {
     exists: true,
     versioning: { value: false },
@@ -87,7 +87,7 @@ describe('setting a bucket up', () => {
   const states = (look: BucketLook, request: Parameters<typeof wishOf>[0] = {}) =>
     Object.fromEntries(planSetup(look, wishOf(request), 'shop/').steps.map(({ name, state }) => [name, state]));
 
-  test('names what is to be done, and what the server does not have', () => {
+  test('lists the settings to change, and the unsupported ones', () => {
     const rest = { versioning: 'to do', 'public access': 'not here', lifecycle: 'to do' };
     expect(states(bare)).toEqual({ ...rest, lock: 'left' });
     expect(states(bare, { lock: 30 })).toEqual({ ...rest, lock: 'to do' });
@@ -105,14 +105,14 @@ describe('setting a bucket up', () => {
     expect(states(done, { lock: 30, lockMode: 'compliance' })).toMatchObject({ lock: 'to do' });
   });
 
-  test('leaves alone what counts for others too, unless asked', () => {
+  test('leaves settings of the whole bucket alone unless requested', () => {
     const shared = { ...bare, foreign: 'site/index.html', publicAccessBlocked: { value: false } };
     const left = { versioning: 'left', lock: 'left', 'public access': 'left', lifecycle: 'to do' };
     expect(states(shared, { lock: 30 })).toEqual(left);
     expect(states(shared, { lock: 30, wholeBucket: true })).toMatchObject({ versioning: 'to do', lock: 'to do' });
   });
 
-  test('refuses what does not go together', () => {
+  test('rejects contradictory settings', () => {
     expect(wishOf({ lock: 90 }).rule).toEqual({ removed: 90, uploads: 7 });
     expect(describeRule(ownRule('', wishOf({ archiveRemovedAfter: 5, deepArchive: true }).rule))).toContain(
       'removed versions to DEEP_ARCHIVE after 5 days, removed versions expire after 30 days',
@@ -166,7 +166,7 @@ test('the policy of the agent', () => {
   expect(strict.match(/"Principal":\{"AWS":\["x"\]\}/g)).toHaveLength(4);
 });
 
-describe('what brings an object back', () => {
+describe('the action that restores an object', () => {
   let ids = 0;
   const at = (time: number, over: Partial<Version> = {}): Version => ({
     ...{ key: 'shop/x', id: String(++ids), at: time, latest: false },
@@ -177,34 +177,34 @@ describe('what brings an object back', () => {
   const now = { latest: true };
   const acts = (...versions: Version[]) => planUndelete(versions.toReversed(), 100).act;
 
-  test('nothing, where it is what it was', () => {
+  test('is none if the object has not changed', () => {
     expect(acts(at(50, now))).toBe('none');
     expect(acts(at(100, now))).toBe('none');
     expect(acts(marker(70, true), at(50))).toBe('none');
     expect(acts(marker(200, true), at(150), marker(70), at(50))).toBe('none');
-    // Brought back before: another version, the same content.
+    // It was restored earlier: another version with the same content.
     expect(acts(at(200, { ...now, content: at(50).content! }), at(150), at(50))).toBe('none');
   });
 
-  test('taking the markers away, where it was only deleted', () => {
+  test('removes the delete markers if it was only deleted', () => {
     const markers = [marker(300, true), marker(200)];
     const was = at(50);
     expect(planUndelete([was, ...markers], 100)).toEqual({ act: 'unmark', markers, was });
   });
 
-  test('a copy, where it was overwritten', () => {
+  test('copies the version if it was overwritten', () => {
     const was = at(50);
     expect(planUndelete([at(150, now), was, at(40)], 100)).toEqual({ act: 'copy', was });
     expect(acts(marker(200, true), at(150), at(50))).toBe('copy');
     expect(acts(...Array.from({ length: 51 }, (_, i) => marker(200 + i, i === 50)), at(50))).toBe('copy');
   });
 
-  test('hiding, where there was none', () => {
+  test('hides the object if there was none', () => {
     expect(acts(at(150, now))).toBe('hide');
     expect(acts(at(150, now), marker(70), at(50))).toBe('hide');
   });
 
-  test('of two in the same second, what holds something, unless it is the marker that is read now', () => {
+  test('prefers the version with content of two in the same second, unless the marker is current', () => {
     expect(acts(at(150, now), marker(70), at(70))).toBe('copy');
     expect(acts(marker(70, true), at(70))).toBe('none');
   });

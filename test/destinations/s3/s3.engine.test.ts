@@ -17,12 +17,15 @@ import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy
 import { S3_KEY, type S3Server, startS3Server } from '../../harness/s3-server.ts';
 
 const MIB = 1024 * 1024;
-/** Short waits between attempts: what counts is what is tried again, and how often. A busy server is not to count as silent. */
+/**
+ * Short waits between attempts: the tests are about which requests are retried, and how often. A busy server must not
+ * count as silent.
+ */
 const QUICK = { attempts: 5, baseDelayMs: 5, maxDelayMs: 50, silenceMs: 30_000, slowest: 16 * MIB };
 const SNAPSHOT = '20261120T030000Z-4f1c9a';
 /** For a server that is silent on purpose. */
 const SILENCE_MS = 1500;
-/** The same where much is sent, or what is silent is the reader. */
+/** The same, for large transfers, or a slow reader. */
 const LONG_SILENCE_MS = 4000;
 
 let server: S3Server;
@@ -65,7 +68,7 @@ const throughProxy = (prefix: string, silenceMs = QUICK.silenceMs) =>
 
 destinationContract('s3', async () => ({ destination: destinationAt(newPrefix()), cleanUp: async () => undefined }));
 
-/** Every third request meets the next of them; a request is made up to five times. */
+/** Every third request meets the next of these faults. A request is made up to five times. */
 const FAULTS: S3Fault[] = ['reset', 503, 'lost', 'short', 429, 'reset-body', 500, 'damage-request'];
 
 destinationContract('s3 behind a network that fails', async () => {
@@ -73,7 +76,7 @@ destinationContract('s3 behind a network that fails', async () => {
   proxy.script(({ number, operation }) => {
     if (number % 3 !== 1) return undefined;
     const fault = FAULTS[next++ % FAULTS.length];
-    // What is asked without a body cannot be damaged.
+    // A request without a body cannot be damaged.
     return fault === 'damage-request' && operation !== 'PutObject' ? 'reset' : fault;
   });
   return { destination: throughProxy(newPrefix()), cleanUp: async () => undefined };
@@ -86,13 +89,13 @@ const pieces = (content: Buffer) =>
     })(),
   );
 
-/** The fault meets the first `times` requests of that operation. */
+/** Applies the fault to the first `times` requests of that operation. */
 const onFirst =
   (operation: S3Operation, fault: S3Fault, times = 1) =>
   (seen: S3Seen): S3Fault | undefined =>
     seen.operation === operation && seen.ofOperation < times ? fault : undefined;
 
-describe('an object that is put while the network fails', () => {
+describe('an object that is stored while the network fails', () => {
   const small = randomBytes(100_000);
   const large = randomBytes(17 * MIB);
   const sha256 = (content: Buffer) => createHash('sha256').update(content).digest('hex');
@@ -125,7 +128,7 @@ describe('an object that is put while the network fails', () => {
     expect(stored).toEqual({ size: content.length, sha256: sha256(content) });
     expect(proxy.faults).toBeGreaterThan(0);
     expect(sha256(await read(destinationAt(prefix), 'shop/packs/object'))).toBe(stored.sha256);
-    // A begin whose answer was lost leaves an upload that nobody knows the id of.
+    // If the response to a begin is lost, an upload with an unknown id remains.
     await destination.sweepTemporary({ prefix: 'shop/' });
     expect(await server.uploads(bucket)).toEqual([]);
   });
@@ -149,13 +152,13 @@ describe('an object that is put while the network fails', () => {
     const body = pieces(/Upload/.test(operation) ? large : small);
     await expect(destination.put('shop/packs/object', body)).rejects.toMatchObject({ code });
     expect(body.destroyed).toBe(true);
-    // Some parts are on their way at a time.
+    // Several parts are sent in parallel.
     expect(proxy.seen.filter((one) => one.operation === operation).length).toBeLessThanOrEqual(4 * QUICK.attempts);
     expect(await server.keys(bucket, prefix)).toEqual([]);
     expect(await server.uploads(bucket)).toEqual([]);
   });
 
-  test('several at a time, of which some are given up: each of the others is stored whole', async () => {
+  test('several at a time, some of them aborted: each of the others is stored whole', async () => {
     const prefix = newPrefix();
     const destination = throughProxy(prefix);
     proxy.script(({ operation, ofOperation }) =>
@@ -193,7 +196,7 @@ describe('an object that is put while the network fails', () => {
     expect(await server.uploads(bucket)).toEqual([]);
   });
 
-  test('one that is shorter at the server than what was sent is DEST_DAMAGED, and is removed', async () => {
+  test('one that is shorter on the server than the bytes sent is DEST_DAMAGED, and is removed', async () => {
     const prefix = newPrefix();
     proxy.script(({ operation, ofOperation }) => (operation === 'HeadObject' && ofOperation > 0 ? 'lie' : undefined));
     await expect(throughProxy(prefix).put('shop/object', pieces(small))).rejects.toMatchObject({
@@ -202,7 +205,7 @@ describe('an object that is put while the network fails', () => {
     expect(await server.keys(bucket, prefix)).toEqual([]);
   });
 
-  test('a server that knows no conditions does not get one, and nothing is replaced all the same', async () => {
+  test('a server without support for conditions gets none, and still nothing is replaced', async () => {
     const destination = throughProxy(newPrefix());
     proxy.script(({ operation, headers }) =>
       operation === 'PutObject' && headers['if-none-match'] !== undefined ? 501 : undefined,
@@ -212,7 +215,7 @@ describe('an object that is put while the network fails', () => {
     expect(sha256(await read(destination, 'shop/object'))).toBe(sha256(small));
   });
 
-  test('an upload that an outage cut off goes on with the parts that are missing, where the bytes are known', async () => {
+  test('an interrupted upload resumes with the missing parts if the content is known', async () => {
     const prefix = newPrefix();
     const content = randomBytes(23 * MIB);
     const whole = { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
@@ -226,7 +229,7 @@ describe('an object that is put while the network fails', () => {
     const key = `${prefix}shop/packs/object`;
     const there = async () => (await server.uploads(bucket)).filter((one) => one === key);
     expect(await there()).toEqual([key]);
-    // Kept for the next put, and no longer than that.
+    // It is kept for the next put, and no longer.
     await destination.sweepTemporary();
     expect(await there()).toEqual([key]);
     proxy.forget();
@@ -237,7 +240,7 @@ describe('an object that is put while the network fails', () => {
     expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(content)).toBe(true);
   });
 
-  test('an upload that was cut off is no part of other bytes, nor of one that the server has forgotten', async () => {
+  test('an interrupted upload is not used for other content, nor if the server has lost it', async () => {
     const prefix = newPrefix();
     const destination = throughProxy(prefix);
     const send = (content: Buffer) => {
@@ -255,7 +258,7 @@ describe('an object that is put while the network fails', () => {
     await send(second);
     expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(second)).toBe(true);
     await destination.delete('shop/packs/object');
-    // What was kept of the first is used, but it is gone.
+    // The first upload would be resumed, but it is gone.
     const { Uploads = [] } = await server.client.send(
       new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix }),
     );
@@ -266,12 +269,12 @@ describe('an object that is put while the network fails', () => {
     expect((await read(destinationAt(prefix), 'shop/packs/object')).equals(first)).toBe(true);
   });
 
-  test('somebody who was quicker keeps what is theirs, small or large', async () => {
+  test('an object that somebody else stores first is not replaced, small or large', async () => {
     for (const content of [small, large]) {
       const prefix = newPrefix();
       const theirs = randomBytes(1000);
       const body = pieces(content);
-      // Between the look before and the end of the upload.
+      // Between the check and the end of the upload.
       const slow = Readable.from(
         (async function* () {
           yield* body;
@@ -302,7 +305,7 @@ describe('an object that is read while the network fails', () => {
     expect(part.equals(content.subarray(1000, 2_000_000))).toBe(true);
   });
 
-  test('goes on where it stopped, with the same object', async () => {
+  test('resumes where it stopped, with the same object', async () => {
     proxy.script(onFirst('GetObject', 'short'));
     await read(destination, 'shop/object');
     const [, second] = proxy.seen.filter(({ operation }) => operation === 'GetObject');
@@ -310,7 +313,7 @@ describe('an object that is read while the network fails', () => {
     expect(second?.headers['if-match']).toMatch(/^"/);
   });
 
-  test('a reader may take its time', async () => {
+  test('allows a slow reader', async () => {
     const stream = await throughProxy(prefix, LONG_SILENCE_MS).get('shop/object');
     const chunks: Buffer[] = [];
     for await (const chunk of stream) {
@@ -321,14 +324,14 @@ describe('an object that is read while the network fails', () => {
     expect(proxy.seen.filter(({ operation }) => operation === 'GetObject')).toHaveLength(1);
   });
 
-  test('a connection that is cut again and again without progress is DEST_UNREACHABLE', async () => {
+  test('is DEST_UNREACHABLE if the connection is cut repeatedly without progress', async () => {
     proxy.script(({ operation, ofOperation }) =>
       operation !== 'GetObject' ? undefined : ofOperation === 0 ? 'short' : 'reset',
     );
     await expect(read(destination, 'shop/object')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   });
 
-  test('one that was replaced meanwhile is OBJECT_DAMAGED', async () => {
+  test('is OBJECT_DAMAGED if it was replaced meanwhile', async () => {
     const own = newPrefix();
     await destinationAt(own).put('shop/object', pieces(content));
     proxy.script(onFirst('GetObject', 'short'));
@@ -339,7 +342,7 @@ describe('an object that is read while the network fails', () => {
     await expect(stream.toArray()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('destroying it ends the request, and aborting it says why', async () => {
+  test('ends its request when it is destroyed, and rejects with the reason when it is aborted', async () => {
     const stream = await destination.get('shop/object');
     stream.destroy();
     const controller = new AbortController();
@@ -349,7 +352,7 @@ describe('an object that is read while the network fails', () => {
   });
 });
 
-test('a server that falls silent is asked again, whatever it is asked', async () => {
+test('a server that goes silent is tried again, whatever the request', async () => {
   const destination = throughProxy(newPrefix(), SILENCE_MS);
   await destination.put('shop/object', pieces(Buffer.from('x')));
   for (const operation of ['ListObjectsV2', 'DeleteObject', 'HeadObject'] as const) {
@@ -362,7 +365,7 @@ test('a server that falls silent is asked again, whatever it is asked', async ()
   }
 });
 
-test('bytes that are damaged on their way here are found by the hash that the manifest has', async () => {
+test('bytes damaged on the way back are detected by the hash in the manifest', async () => {
   const destination = throughProxy(newPrefix());
   const stored = await destination.put('shop/object', pieces(randomBytes(1000)));
   const ref = { key: 'shop/object', ...stored };
@@ -372,7 +375,7 @@ test('bytes that are damaged on their way here are found by the hash that the ma
 });
 
 describe('leftovers', () => {
-  /** Ends as a killed process does: the upload stays. */
+  /** Fails as a killed process does: the upload remains. */
   async function killedUpload(destination: SweepingDestination, key: string): Promise<void> {
     proxy.script(({ operation }) => {
       if (operation === 'AbortMultipartUpload') return 403;
@@ -382,7 +385,7 @@ describe('leftovers', () => {
     proxy.script(() => undefined);
   }
 
-  test('uploads of a run that died are given up, those of others stay', async () => {
+  test('uploads of a run that died are aborted, those of others stay', async () => {
     const prefix = newPrefix();
     const destination = throughProxy(prefix);
     await killedUpload(destination, 'shop/packs/dead');
@@ -396,12 +399,12 @@ describe('leftovers', () => {
     proxy.forget();
     expect(await destination.sweepTemporary({ prefix: 'shop/' })).toBe(0);
     expect(proxy.seen).toEqual([]);
-    // Another process, as after a restart, knows of it too.
+    // Another process, as after a restart, also knows about it.
     expect(await throughProxy(prefix).sweepTemporary()).toBe(1);
     expect(await server.uploads(bucket)).toEqual(foreign.sort());
   });
 
-  test('an upload that ended, well or not, is not kept in mind', async () => {
+  test('an upload that has ended, successfully or not, is forgotten', async () => {
     const prefix = newPrefix();
     const uploads = join(scratch, 'ended');
     const destination = destinationAt(prefix, { uploads });
@@ -416,7 +419,7 @@ describe('leftovers', () => {
     expect(readdirSync(uploads)).toEqual([]);
   });
 
-  test('objects outside of the prefix, and what is none, are not listed', async () => {
+  test('objects outside the prefix, and other things, are not listed', async () => {
     const prefix = newPrefix();
     const put = (Key: string) => server.client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'x' }));
     for (const key of [`${prefix}shop/`, `${prefix}shop/.hidden`, `${prefix.slice(0, -1)}-other/x`]) await put(key);
@@ -424,7 +427,7 @@ describe('leftovers', () => {
     expect(await keys(destinationAt(prefix), '')).toEqual(['shop/object']);
   });
 
-  test('more objects than a page holds are all listed', async () => {
+  test('all objects are listed if they exceed one page', async () => {
     const prefix = newPrefix();
     const all = Array.from({ length: 1100 }, (_, i) => `shop/${String(i).padStart(4, '0')}`);
     const put = async (key: string) =>
@@ -437,7 +440,7 @@ describe('leftovers', () => {
 describe('a destination that cannot be used', () => {
   const put = (destination: SweepingDestination) => destination.put('shop/object', Readable.from(['x']));
 
-  test('a wrong key is told as such', async () => {
+  test('a wrong key is reported as such', async () => {
     const prefix = newPrefix();
     const wrong = { ...S3_KEY, secretAccessKey: 'canary-wrong' };
     for (const credentials of [wrong, { accessKeyId: 'nobody', secretAccessKey: 'canary-wrong' }]) {
@@ -460,14 +463,14 @@ describe('a destination that cannot be used', () => {
     await expect(destination.delete('shop/object')).rejects.toMatchObject(expected);
   });
 
-  test('a server that is not there, with a bounded number of attempts', async () => {
+  test('a server that does not exist, with a limited number of attempts', async () => {
     const location = { bucket, prefix: '', endpoint: 'http://127.0.0.1:1', pathStyle: true };
     const destination = destinationAt(newPrefix(), { location, limits: QUICK });
     await expect(put(destination)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
     await expect(keys(destination, '')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   });
 
-  test('a server that is silent in the middle of a check: the rest could not be looked at, and nothing is damaged', async () => {
+  test('a server that goes silent during a check: the rest is unverified, and nothing counts as damaged', async () => {
     const prefix = newPrefix();
     const limits = { ...QUICK, silenceMs: SILENCE_MS, outageMs: 2 * SILENCE_MS };
     const location = { bucket, prefix, endpoint: proxy.endpoint, pathStyle: true };
@@ -495,13 +498,13 @@ describe('a destination that cannot be used', () => {
     const { damaged, unread, stopped } = await check(again, { readData: 1, spool: scratch, signal });
     const expected = { damaged: [], unread: [], stopped: 'DEST_UNREACHABLE' };
     expect({ damaged, unread, stopped: stopped?.code }).toEqual(expected);
-    // Not eight times a minute for each of the seven objects that are left.
+    // Not eight times a minute for each of the seven remaining objects.
     expect(proxy.faults).toBeLessThan(10);
   });
 
-  test('a proxy in the environment is used, and NO_PROXY honoured', async () => {
+  test('a proxy in the environment is used, and NO_PROXY is honoured', async () => {
     const prefix = newPrefix();
-    // To a forwarding proxy the whole address is asked for; this one hands every path on to the same server.
+    // A forwarding proxy receives the whole URL. This one forwards every path to the same server.
     const env = { HTTP_PROXY: proxy.endpoint };
     await put(destinationAt(prefix, { env }));
     expect(proxy.seen.map(({ operation }) => operation)).toEqual(['HeadObject', 'PutObject', 'HeadObject']);

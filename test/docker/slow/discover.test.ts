@@ -32,7 +32,7 @@ function have(containers: Record<string, Record<string, string> | 'vanished'>): 
 
 const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'db' };
 
-test('lists what planning may want to know, sorted, and nothing else', async () => {
+test('lists the containers that matter to planning, sorted, and nothing else', async () => {
   have({
     z: { 'lifeboat.volumes': 'true' },
     a: compose,
@@ -56,12 +56,12 @@ test('lists what planning may want to know, sorted, and nothing else', async () 
   });
 });
 
-test('asks once for an image, and stands one that is gone', async () => {
+test('inspects an image once, and accepts one that is gone', async () => {
   have({ a: compose, b: compose });
   await listFacts(engine);
   await listFacts(engine);
   const asked = () => stub.requests.filter((request) => request.startsWith('GET /images'));
-  // Two at first, when both containers are looked at side by side.
+  // Two at first, because both containers are inspected in parallel.
   expect(asked().length).toBeLessThanOrEqual(2);
   stub.routes.delete('GET /images/sha256%3Aimage/json');
   const fresh = createEngine({ dockerHost: stub.dockerHost, log: silentLog });
@@ -70,7 +70,7 @@ test('asks once for an image, and stands one that is gone', async () => {
 
 const id = (digit: string) => digit.repeat(64);
 
-test('finds the own container by the surest clue that the engine knows', async () => {
+test('finds its own container by the most reliable clue that the engine knows', async () => {
   const line = (of: string, file: string) =>
     `601 590 254:1 /var/lib/docker/containers/${of}/${file} /etc/${file} rw - ext4 /dev/vda1 rw`;
   const clues = {
@@ -86,12 +86,12 @@ test('finds the own container by the surest clue that the engine knows', async (
   expect((await findSelf(engine, { clues })).facts).toMatchObject({ id: id('b'), project: 'shop' });
 });
 
-test('outside a container, or on another engine, says so', async () => {
+test('reports that it is outside a container, or on another engine', async () => {
   const error = await findSelf(engine, { clues: { cgroup: '0::/', mountinfo: '', hostname: 'laptop' } }).catch(
     (e: unknown) => e,
   );
   expect(error).toMatchObject({ code: 'AGENT_NOT_IN_CONTAINER', hint: expect.any(String) });
-  // A container that merely has our hostname as its name is not ours.
+  // A container that merely has our hostname as its name is not the agent.
   const hostname = 'c'.repeat(12);
   stub.routes.set(`GET /containers/${hostname}/json`, (c) => c.json(stubContainer(id('d'), { name: hostname })));
   await expect(findSelf(engine, { clues: { cgroup: '', mountinfo: '', hostname } })).rejects.toMatchObject({
@@ -99,7 +99,7 @@ test('outside a container, or on another engine, says so', async () => {
   });
 });
 
-test('watching asks for a listing after each connection and each change, and says when the engine is away', async () => {
+test('watching lists again after each connection and each change, and logs when the engine is unreachable', async () => {
   const connections: Call[] = [];
   const happened: string[] = [];
   const log: Log = { ...silentLog, info: (m) => happened.push(m), warn: (m) => happened.push(m) };
@@ -107,7 +107,7 @@ test('watching asks for a listing after each connection and each change, and say
     connections.push(call);
     call.socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
   };
-  // In one piece: between two of them the changes gathered so far could be followed.
+  // Sent in one piece: otherwise, the changes so far might be followed in between.
   const say = (event: object, times: number) => {
     const text = `${JSON.stringify(event)}\n`;
     connections.at(-1)?.socket.write(`${text.length.toString(16)}\r\n${text}\r\n`.repeat(times));
@@ -122,7 +122,7 @@ test('watching asks for a listing after each connection and each change, and say
   stub.routes.set('GET /events', (c) => c.json({ message: 'starting' }, 500));
   connections.at(-1)?.socket.destroy();
   await vi.waitFor(() => expect(happened).toEqual(['the Docker engine cannot be reached; trying again']), LONG_WAIT);
-  // Twenty events, one listing.
+  // Twenty events cause one listing.
   expect(listings).toBe(2);
   stub.routes.set('GET /events', connect);
   await vi.waitFor(() => expect(happened.at(-1)).toBe('the Docker engine is back'), LONG_WAIT);
@@ -133,7 +133,7 @@ test('watching asks for a listing after each connection and each change, and say
   await watching;
 });
 
-test('a listing that fails is logged and does not end the watching', async () => {
+test('a failed listing is logged and does not end the watching', async () => {
   const errors: string[] = [];
   stub.routes.set('GET /events', (call) => void call.socket.write('HTTP/1.1 200 OK\r\n\r\n'));
   const controller = new AbortController();

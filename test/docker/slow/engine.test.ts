@@ -8,7 +8,9 @@ import { type Route, type StubEngine, startStubEngine, stubContainer } from '../
 
 let stub: StubEngine;
 let engine: Engine;
-/** For what is never answered. An answer that is there may be read later than that on a busy machine. */
+/**
+ * A time limit for requests that never get a response. On a busy machine, reading an existing response may take longer.
+ */
 let quick: Engine;
 
 beforeEach(async () => {
@@ -18,8 +20,8 @@ beforeEach(async () => {
 });
 afterEach(() => stub.close());
 
-describe('an engine that lies', () => {
-  const lies: [string, Route, string, RegExp][] = [
+describe('an engine that sends invalid responses', () => {
+  const invalid: [string, Route, string, RegExp][] = [
     ['garbage', (c) => c.text('{"Id": '), 'ENGINE_PROTOCOL', /no JSON/],
     ['a page of HTML', (c) => c.text('<html>'), 'ENGINE_PROTOCOL', /no JSON/],
     ['nothing', (c) => c.text(''), 'ENGINE_PROTOCOL', /cannot be right/],
@@ -40,7 +42,7 @@ describe('an engine that lies', () => {
     ['500', (c) => c.json({ message: 'boom' }, 500), 'ENGINE_REFUSED', /boom \(500\)/],
     ['500 in plain text', (c) => c.text('a\n  proxy says no', 500), 'ENGINE_REFUSED', /a proxy says no \(500\)/],
     ['a hang up', (c) => c.socket.destroy(), 'ENGINE_UNREACHABLE', /hang up/],
-    ['something else than HTTP', (c) => c.socket.end('\0\0\0 what?'), 'ENGINE_PROTOCOL', /did not speak HTTP/],
+    ['other data than HTTP', (c) => c.socket.end('\0\0\0 what?'), 'ENGINE_PROTOCOL', /did not speak HTTP/],
     [
       'half an answer',
       (c) => c.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Id":'),
@@ -48,7 +50,7 @@ describe('an engine that lies', () => {
       /abort/,
     ],
   ];
-  const silences: typeof lies = [
+  const silences: typeof invalid = [
     ['silence', () => {}, 'ENGINE_UNREACHABLE', /did not answer GET \/containers\/c1\/json in 200 ms/],
     [
       'half an answer, then silence',
@@ -69,7 +71,7 @@ describe('an engine that lies', () => {
       /./,
     ],
   ];
-  const told = (asked: () => Engine) => async (_what: string, route: Route, code: string, message: RegExp) => {
+  const rejects = (asked: () => Engine) => async (_what: string, route: Route, code: string, message: RegExp) => {
     stub.routes.set('GET /containers/c1/json', route);
     const error = await asked()
       .inspectContainer('c1')
@@ -77,16 +79,16 @@ describe('an engine that lies', () => {
     expect(error).toBeInstanceOf(LifeboatError);
     expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
   };
-  test.each(lies)(
+  test.each(invalid)(
     '%s',
-    told(() => engine),
+    rejects(() => engine),
   );
   test.each(silences)(
     '%s',
-    told(() => quick),
+    rejects(() => quick),
   );
 
-  test('an endless answer is given up, not gathered', async () => {
+  test('an endless response is given up, not collected', async () => {
     let sent = 0;
     stub.routes.set('GET /containers/json', ({ socket }) => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n[');
@@ -103,7 +105,7 @@ describe('an engine that lies', () => {
   });
 });
 
-test('404 can be told from other refusals', async () => {
+test('404 is distinguished from other refusals', async () => {
   const gone = await engine.inspectContainer('nope').catch((e: unknown) => e);
   expect(isNotFound(gone)).toBe(true);
   stub.routes.set('GET /containers/c1/json', (c) => c.json({ message: 'x' }, 409));
@@ -111,13 +113,13 @@ test('404 can be told from other refusals', async () => {
   expect(isNotFound(new Error('404'))).toBe(false);
 });
 
-test('an engine that is not there comes with a hint', async () => {
+test('an unreachable engine comes with a hint', async () => {
   const nobody = createEngine({ dockerHost: 'unix:///nonexistent/docker.sock', log: silentLog });
   const error = await nobody.ping().catch((e: unknown) => e);
   expect(error).toMatchObject({ code: 'ENGINE_UNREACHABLE', hint: expect.stringContaining('/var/run/docker.sock') });
 });
 
-test('a call is given up when its signal aborts, for the reason it gives', async () => {
+test('aborting its signal ends a call, with the reason of the signal', async () => {
   stub.routes.set('GET /_ping', () => {});
   const plain = new AbortController();
   setTimeout(() => plain.abort(), 10);
@@ -126,18 +128,18 @@ test('a call is given up when its signal aborts, for the reason it gives', async
   await expect(engine.ping({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
 });
 
-test('already started and already stopped are fine; stopping may take its time', async () => {
+test('"already started" and "already stopped" are no errors; stopping may take long', async () => {
   stub.routes.set('POST /containers/c1/start', (c) => c.text('', 304));
   stub.routes.set('POST /containers/c1/stop', (c) => {
     expect(c.query.get('t')).toBe('60');
-    // Longer than that engine gives to other calls.
+    // This is longer than the time limit of other calls.
     setTimeout(() => c.text('', 304), 250);
   });
   await engine.startContainer('c1');
   await quick.stopContainer('c1', { timeout: 60 });
 });
 
-test('ids and names cannot leave their place in the path', async () => {
+test('ids and names are escaped in the path', async () => {
   await engine.removeContainer('../images/x?force=1').catch(() => {});
   await engine.inspectImage('reg.example/a b:1').catch(() => {});
   expect(stub.requests).toEqual([
@@ -146,7 +148,7 @@ test('ids and names cannot leave their place in the path', async () => {
   ]);
 });
 
-test('a container is read as it is, with what is absent left empty', async () => {
+test('a container is read as it is, and absent fields are empty', async () => {
   const mounts = [
     { Type: 'volume', Name: 'v', Source: '/var/lib/v', Destination: '/data', RW: true },
     { Type: 'bind', Name: '', Source: '/srv', Destination: '/srv', RW: false },
@@ -165,7 +167,7 @@ test('a container is read as it is, with what is absent left empty', async () =>
   });
 });
 
-test('a stream that the engine does not open is refused, not waited for', async () => {
+test('a stream that the engine does not open is an error, not a wait', async () => {
   stub.routes.set('POST /exec/e1/start', (c) => c.text('hello'));
   await expect(engine.execStart('e1')).rejects.toMatchObject({
     code: 'ENGINE_PROTOCOL',
@@ -182,7 +184,7 @@ test.each<[string, Route]>([
   ['null', (c) => c.json(null, 201)],
   ['nothing', (c) => c.text('', 201)],
   ['another shape', (c) => c.json({ id: 'e1' }, 201)],
-])('%s in place of what was made is a coded error', async (_what, route) => {
+])('%s instead of the created id is a coded error', async (_what, route) => {
   stub.routes.set('POST /containers/c1/exec', route);
   stub.routes.set('POST /containers/create', route);
   const wrong = { code: 'ENGINE_PROTOCOL', message: expect.stringContaining('cannot be right') };
@@ -190,7 +192,7 @@ test.each<[string, Route]>([
   await expect(engine.createContainer('c1', {})).rejects.toMatchObject(wrong);
 });
 
-test('a call that is given up closes its connection, whichever it is', async () => {
+test('aborting any call closes its connection', async () => {
   const closed: string[] = [];
   const open = Promise.withResolvers<void>();
   stub.routes.set('GET /images/i1/json', (c) => {
@@ -205,14 +207,14 @@ test('a call that is given up closes its connection, whichever it is', async () 
   await expect.poll(() => closed).toEqual(['image']);
 });
 
-test('what the engine warns of when it makes a container is handed on', async () => {
+test('the warnings of the engine about a new container are returned', async () => {
   stub.routes.set('POST /containers/create', (c) => {
     c.json({ Id: `made ${c.query.get('name')}`, Warnings: ['no swap limit'] }, 201);
   });
   expect(await engine.createContainer('a/b?c', {})).toEqual({ id: 'made a/b?c', warnings: ['no swap limit'] });
 });
 
-test('events that make no sense end the stream with a coded error', async () => {
+test('invalid events end the stream with a coded error', async () => {
   const signal = AbortSignal.timeout(60_000);
   const read = async (text: string) => {
     stub.routes.set('GET /events', (c) => c.text(text));
@@ -236,7 +238,7 @@ describe('DOCKER_HOST', () => {
   ])('%s', (host, env, wanted) => {
     expect(connectionOptions(host, env)).toMatchObject(wanted);
   });
-  test('others are refused, and so are certificates that are not there', () => {
+  test('others are rejected, and so are missing certificates', () => {
     expect(() => connectionOptions('ssh://host', {})).toThrow(/not an address/);
     expect(() => connectionOptions('tcp://', {})).toThrow(/not an address/);
     expect(() => connectionOptions('tcp://h:2376', { DOCKER_CERT_PATH: '/nonexistent' })).toThrow(/cannot be read/);

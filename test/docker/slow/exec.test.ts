@@ -27,12 +27,12 @@ const says =
     void socket.end(Buffer.concat(parts));
 const run = (on = engine) => execText(on, 'box', { argv: ['tool', '--secret-looking'] });
 
-test('both outputs and the status of a command', async () => {
+test('returns both outputs and the status of a command', async () => {
   stubExec(stub, says(frame(1, 'out'), frame(2, 'err'), frame(1, 'put')), good);
   expect(await run()).toEqual({ exitCode: 0, stdout: 'output', stderr: 'err', truncated: false });
 });
 
-test('the engine may record the end a little late', async () => {
+test('waits for an engine that records the end a little late', async () => {
   stubExec(stub, says(frame(1, 'x')), { Running: true, ExitCode: null }, { Running: false, ExitCode: null }, good);
   expect((await run()).exitCode).toBe(0);
 });
@@ -52,7 +52,7 @@ test.each<[string, object, RegExp, number?]>([
   });
 });
 
-test('with check off an exit status is a result, but a kill is not', async () => {
+test('without check an exit status is a result, but a kill is an error', async () => {
   stubExec(stub, says(), { Running: false, ExitCode: 3 });
   expect((await execText(engine, 'box', { argv: ['x'], check: false })).exitCode).toBe(3);
   stubExec(stub, says(), { Running: false, ExitCode: 137 });
@@ -60,7 +60,7 @@ test('with check off an exit status is a result, but a kill is not', async () =>
   await expect(execText(engine, 'box', { argv: ['x'], check: false })).rejects.toThrow('killed with its container');
 });
 
-test('an exec that the engine has forgotten has lost its container', async () => {
+test('an exec that the engine no longer knows has lost its container', async () => {
   stubExec(stub, says(frame(1, 'x')), good);
   stub.routes.delete('GET /exec/e1/json');
   await expect(run()).rejects.toMatchObject({
@@ -81,13 +81,13 @@ test.each([
   await expect(command.done).rejects.toMatchObject({ code: 'ENGINE_PROTOCOL' });
 });
 
-test('a reader of stdout learns of a failure too: the stream never ends as if all were well', async () => {
+test('a failure also reaches the reader of stdout: the stream never ends as after a success', async () => {
   stubExec(stub, says(frame(1, 'half a dump')), { Running: false, ExitCode: 1 });
   const command = await execStream(engine, 'box', { argv: ['x'] });
   await expect(text(command.stdout)).rejects.toMatchObject({ code: 'EXEC_FAILED' });
 });
 
-test('a slow reader slows the engine down; nothing is gathered or lost', async () => {
+test('a slow reader slows down the engine; nothing accumulates or is lost', async () => {
   const block = Buffer.alloc(64 * 1024, 'z');
   const total = 150;
   let sent = 0;
@@ -110,13 +110,13 @@ test('a slow reader slows the engine down; nothing is gathered or lost', async (
   expect(hash.digest('hex')).toBe(wanted.digest('hex'));
 });
 
-test('endless output costs bounded memory: head and tail are kept', async () => {
+test('endless output uses limited memory: its start and end are kept', async () => {
   stubExec(stub, says(frame(1, `${'a'.repeat(5000)}${'b'.repeat(5000)}`)), good);
   const result = await execText(engine, 'box', { argv: ['x'], limit: 20 });
   expect(result).toMatchObject({ stdout: `aaaaaaaaaa\n[9980 B left out]\nbbbbbbbbbb`, truncated: true });
 });
 
-test('input reaches the command, and its end too', async () => {
+test('input and its end reach the command', async () => {
   const echo = (socket: Socket) => {
     socket.on('data', (data) => socket.write(frame(1, data)));
     socket.on('end', () => socket.end(frame(1, '.')));
@@ -125,7 +125,7 @@ test('input reaches the command, and its end too', async () => {
   expect((await execText(engine, 'box', { argv: ['cat'], input: 'hello' })).stdout).toBe('hello.');
 });
 
-test('input that is cut fails the command, which must not take it for whole', async () => {
+test('input that is cut fails the command, which must not take it as complete', async () => {
   stubExec(stub, (socket) => void socket.resume(), good);
   const command = await execStream(engine, 'box', { argv: ['restore'], stdin: 'pipe' });
   command.stdout.resume();
@@ -139,7 +139,7 @@ test('input that is cut fails the command, which must not take it for whole', as
   });
 });
 
-test('a command that ends without reading its input says why', async () => {
+test('a command that ends without reading its input reports its own error', async () => {
   const die = (socket: Socket) => {
     socket.write(frame(2, 'no space left'));
     setTimeout(() => socket.destroy(), 10);
@@ -157,7 +157,7 @@ test('a command that ends without reading its input says why', async () => {
   await expect(command.done).rejects.toMatchObject(wanted);
 });
 
-test('aborting ends a silent command with the reason that was given', async () => {
+test('aborting ends a silent command with the reason of the signal', async () => {
   stubExec(stub, () => {}, good);
   const reason = new LifeboatError('PG_STALLED', 'no progress');
   const controller = new AbortController();

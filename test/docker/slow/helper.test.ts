@@ -39,7 +39,7 @@ const refuse =
   (c) =>
     c.json({ message }, status);
 
-test('is recorded by name before it is made, and removed by that name', async () => {
+test('is recorded by name before it is created, and removed by that name', async () => {
   const helper = await startHelper(context(), spec);
   expect(recorded).toEqual([helper.name]);
   expect(helper.name).toMatch(/^lifeboat-shop-dump-[0-9a-f]{8}$/);
@@ -59,9 +59,9 @@ test.each([
   expect(removals()).toEqual([`DELETE /containers/${recorded[0]}`]);
 });
 
-test('an answer that is lost after the container was made leaves nothing behind either', async () => {
+test('a lost response after the container was created leaves nothing behind either', async () => {
   stub.routes.set('POST /containers/create', () => {});
-  // Short for this call only: the others are to be answered, however slow the machine is.
+  // Short for this call only: the others must get a response, however slow the machine is.
   const { createContainer } = createEngine({ dockerHost: stub.dockerHost, log: silentLog, plainMs: 300 });
   await expect(startHelper(context({ ...engine, createContainer }), spec)).rejects.toMatchObject({
     code: 'ENGINE_UNREACHABLE',
@@ -69,7 +69,7 @@ test('an answer that is lost after the container was made leaves nothing behind 
   expect(removals()).toHaveLength(1);
 });
 
-test('a run that is stopped while the engine makes a helper waits for it, and removes it', async () => {
+test('a run that is stopped while the engine creates a helper waits for it, and removes it', async () => {
   const order: string[] = [];
   const run = new AbortController();
   const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
@@ -93,7 +93,7 @@ test('a run that is stopped while the engine makes a helper waits for it, and re
   expect(stub.requests).not.toContain('POST /containers/h1/start');
 });
 
-test('an engine that knows no block I/O weight is asked again without', async () => {
+test('an engine that does not support the block I/O weight is tried again without it', async () => {
   let starts = 0;
   stub.routes.set('POST /containers/h1/start', (c) =>
     starts++ === 0 ? refuse('io.weight: no such file')(c) : c.text('', 204),
@@ -130,20 +130,20 @@ test('is confined, quiet, and never looks like a container of the user', () => {
   expect(JSON.stringify(createBody(spec, {}, { attached: false, blkio: false }))).not.toContain('Blkio');
 });
 
-test('a mount is taken over as the volume or directory that it is', () => {
+test('a mount is passed on as the volume or directory that it is', () => {
   const volume = { type: 'volume', name: 'v', source: '/var/lib/docker/v', destination: '/d', writable: true };
   expect(helperMount(volume, '/s', false)).toEqual({ type: 'volume', source: 'v', target: '/s', readOnly: true });
   const bind = { type: 'bind', source: '/srv', destination: '/d', writable: false };
   expect(helperMount(bind, '/s', true)).toEqual({ type: 'bind', source: '/srv', target: '/s', readOnly: false });
 });
 
-test('clean-up takes only helpers of this project and of no run that goes on', async () => {
+test('cleanup removes only helpers of this project whose run is over', async () => {
   const row = (name: string, labels: object) => ({ Id: `id-${name}`, Names: [`/${name}`], Created: 1, Labels: labels });
   stub.routes.set('GET /containers/json', (c) => {
     expect(JSON.parse(c.query.get('filters') ?? '')).toEqual({
       label: ['dev.lifeboat.run', 'dev.lifeboat.project=shop'],
     });
-    // An engine that does not filter must not make us remove what is not ours.
+    // If an engine ignores the filter, other helpers must not be removed.
     c.json([
       row('old', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop' }),
       row('stuck', { 'dev.lifeboat.run': 'r0', 'dev.lifeboat.project': 'shop' }),
@@ -165,12 +165,12 @@ test('clean-up takes only helpers of this project and of no run that goes on', a
   const { found, living } = await reapHelpers({ ...engine, exitLagMs: 0 }, 'shop', keep, log);
   expect(found).toEqual(['old', 'stuck']);
   expect(removals().sort()).toEqual(['DELETE /containers/id-old', 'DELETE /containers/id-stuck']);
-  // Of those that were kept, and of the one that is still there.
+  // These belong to the helpers that were kept, and to the one that still exists.
   expect([...living].sort()).toEqual(['r0', 'r1']);
   expect(warnings).toEqual(['stuck']);
 });
 
-test('is gone only when the engine says so: not while its removal is under way', async () => {
+test('is gone only when the engine confirms it, not while its removal is in progress', async () => {
   const helper = await startHelper(context(), spec);
   const answers = [refuse('timed out'), refuse('already in progress', 409), refuse('no such container', 404)];
   stub.routes.set(`DELETE /containers/${helper.name}`, (c) => answers.shift()?.(c));
@@ -191,7 +191,7 @@ test.each([
   expect(await hasHelpers(engine, 'shop', 'r1')).toBe(may);
 });
 
-/** Routes for a one-shot helper: what its stream does and how it ends. */
+/** Routes for a one-shot helper: what its stream does, and how it ends. */
 function oneShot(
   stream: (socket: Socket) => void,
   end: { exitCode?: number; state?: object; wait?: Route } = {},
@@ -209,7 +209,7 @@ function oneShot(
 const run = async (onLine: (value: unknown) => void | Promise<void> = () => {}, signal?: AbortSignal) =>
   runHelper({ ...context(), signal }, { ...spec, cmd: ['x'] }, { input: { job: 1 }, onLine });
 
-test('a one-shot helper gets its input, gives its lines, and is gone afterwards', async () => {
+test('a one-shot helper gets its input, returns its lines, and is gone afterwards', async () => {
   oneShot((socket) => {
     socket.once('data', (data) => {
       socket.write(frame(1, '{"got":'));
@@ -234,12 +234,12 @@ test.each([
     /ended with status 4: bad disk/,
   ],
   [
-    'want of memory',
+    'out of memory',
     () => oneShot(end(), { exitCode: 137, state: { OOMKilled: true } }),
     'HELPER_FAILED',
     /ran out of memory/,
   ],
-  ['two stories', () => oneShot(end(), { state: { ExitCode: 1 } }), 'HELPER_FAILED', /status 1/],
+  ['contradicting statuses', () => oneShot(end(), { state: { ExitCode: 1 } }), 'HELPER_FAILED', /status 1/],
   [
     'a cut connection',
     () => {
@@ -269,17 +269,17 @@ test.each([
   expect(removals()).toEqual([`DELETE /containers/${recorded[0]}`]);
 });
 
-test('an error of the one who takes the lines comes through as it is', async () => {
+test('an error of the line handler is thrown unchanged', async () => {
   oneShot(end(frame(1, '1\n')));
   const own = new Error('mine');
   await expect(run(() => Promise.reject(own))).rejects.toBe(own);
   expect(removals()).toHaveLength(1);
 });
 
-test('aborting removes it at once', async () => {
+test('aborting removes the helper at once', async () => {
   oneShot((socket) => void socket.resume());
   const controller = new AbortController();
-  // Not before: a helper that was never made is never removed.
+  // Not before: a helper that was never created is never removed.
   stub.routes.set('POST /containers/h1/start', (c) => {
     c.text('', 204);
     setTimeout(() => controller.abort(), 30);

@@ -30,7 +30,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 describe('the hash table', () => {
-  test('finds what was put, and nothing else, also after it has grown', () => {
+  test('finds the added content and nothing else, also after it has grown', () => {
     const table = new HashTable();
     for (let i = 0; i < 20_000; i++) table.set(sha(i), i * 3);
     expect(table.size).toBe(20_000);
@@ -38,7 +38,7 @@ describe('the hash table', () => {
     for (let i = 20_000; i < 40_000; i++) if (table.get(sha(i)) !== undefined) throw new Error(`invented ${i}`);
   });
 
-  test('keeps the first place of a content, and offsets beyond 4 GiB', () => {
+  test('keeps the first place of content, and offsets beyond 4 GiB', () => {
     const table = new HashTable();
     table.set(sha('a'), 2 ** 45);
     table.set(sha('a'), 7);
@@ -69,7 +69,7 @@ describe('known contents', () => {
     await known.close();
   });
 
-  test('are not believed when the line says otherwise, or the pack cannot be used', async () => {
+  test('are not used if the line differs, or the pack is not usable', async () => {
     writeFileSync(index, encodeIndexEntry(entry('a', 5)));
     const usable = new Set([PACK]);
     const known = new KnownContents(nothing, (pack) => usable.has(pack), 10);

@@ -17,7 +17,7 @@ afterEach(() => bench.remove());
 const write = (name: string) => writeFileSync(join(bench.tree, name), randomBytes(10_000));
 const names = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `file-${from + i}`);
 
-/** Stores the tree, using again what is in `packs`, and puts the index aside for the next time. */
+/** Stores the tree, reusing the packs in `packs`, and keeps the index for the next time. */
 async function storeAgain(before?: StoredTree, packs = before?.packs): Promise<StoredTree> {
   const stored = await bench.storeSettled(packs ? { previous: { indexPath: previousIndex, packs } } : {});
   const { copyFileSync } = await import('node:fs');
@@ -25,7 +25,7 @@ async function storeAgain(before?: StoredTree, packs = before?.packs): Promise<S
   return stored;
 }
 
-test('what is left in a mostly dead pack is stored anew, and the pack is used no more', async () => {
+test('files in a mostly unused pack are stored again, and the pack is no longer used', async () => {
   for (const name of names(0, 20)) write(name);
   const first = await storeAgain();
   for (const name of names(0, 17)) rmSync(join(bench.tree, name));
@@ -47,7 +47,7 @@ test('what is left in a mostly dead pack is stored anew, and the pack is used no
   expect(result).toMatchObject({ files: 8 });
 });
 
-test('packs that are mostly in use stay, and only so much is done at once', async () => {
+test('packs that are mostly in use stay, and each run renews a limited amount', async () => {
   for (const name of names(0, 10)) write(name);
   const first = await storeAgain();
   for (const name of names(0, 6)) rmSync(join(bench.tree, name));
@@ -59,11 +59,11 @@ test('packs that are mostly in use stay, and only so much is done at once', asyn
   expect(await packsToRenew(previousIndex, third.packs, 9_999)).toEqual(new Set());
 });
 
-test('the holes of a file keep no dead pack', async () => {
+test('holes do not count as used content', async () => {
   for (const name of names(0, 20)) write(name);
   const first = await storeAgain();
   for (const name of names(0, 17)) rmSync(join(bench.tree, name));
-  // Of 64 MiB, one block is stored.
+  // One block of 64 MiB is stored.
   write('sparse');
   truncateSync(join(bench.tree, 'sparse'), 64 * 1024 * 1024);
   const second = await storeAgain(first);

@@ -16,7 +16,7 @@ test.each([
   ['smb', 0xfe534d42, 'EPERM', /: the smb file system answers EPERM/, /mount/],
   ['nfs', 0x6969, 'EROFS', /: it is read-only/, /findmnt/],
   ['ext4', 0xef53, 'EPERM', /immutable or append-only/, /chattr/],
-])('a refusal of %s (%i), %s, is told as what it is', (_kind, type, code, message, hint) => {
+])('the error names the reason of a refusal: %s (%i), %s', (_kind, type, code, message, hint) => {
   const root = Directory.open('/tmp');
   vi.spyOn(fs, 'statfsSync').mockReturnValue({ type } as fs.StatsFs);
   syncBuiltinESMExports();

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { type DataDirectory, findDataDirectories } from '../../../src/store/filesystem/data-directory.ts';
 
-/** What a walk over directories, each with its names, finds; and which of them it enters. */
+/**
+ * Walks over directories, each with its names, and returns the data directories it finds and the directories it enters.
+ */
 function walkOver(directories: Record<string, string[]>, leaveOut?: 'all' | 'PostgreSQL') {
   const found: DataDirectory[] = [];
   const enter = findDataDirectories(found, leaveOut);

@@ -68,7 +68,7 @@ const read = async (text: string | Buffer, pieces = 7) => {
 const lines = (...entries: IndexEntry[]) => entries.map(encodeIndexEntry).join('');
 
 describe('the index', () => {
-  test('any entry is one line, which gives it back', () => {
+  test('any entry survives a round trip through one line', () => {
     fc.assert(
       fc.property(entry, (value) => {
         const line = encodeIndexEntry(value);
@@ -98,7 +98,7 @@ describe('the index', () => {
     ['a cut last line', good.slice(0, -1)],
     ['cut in the middle', good.slice(0, -30)],
     ['not in order', lines(directory(''), file('b'), file('a'))],
-    ['one name twice', lines(directory(''), file('a'), file('a'))],
+    ['a repeated name', lines(directory(''), file('a'), file('a'))],
     ['a parent that is not listed', lines(directory(''), file('a/b'))],
     ['a parent that is a file', lines(directory(''), file('a'), file('a/b'))],
     [
@@ -130,7 +130,7 @@ describe('the index', () => {
     ['a time as number', good.replaceAll('"mtime":"0"', '"mtime":0')],
     ['content of an empty file', good.replace('"size":3', '"size":0')],
     ['a hard link to itself', lines(directory(''), { ...file('a'), type: 'hardlink', target: 'a' })],
-    ['a hard link to what comes later', lines(directory(''), { ...file('a'), type: 'hardlink', target: 'b' })],
+    ['a hard link to a later name', lines(directory(''), { ...file('a'), type: 'hardlink', target: 'b' })],
     ['a hard link out of the tree', lines(directory(''), { ...file('a'), type: 'hardlink', target: '../x' })],
     ['a symlink to nothing', lines(directory(''), { ...directory('a'), type: 'symlink', target: '' })],
     ['no JSON', `${good}hello\n`],
@@ -142,13 +142,13 @@ describe('the index', () => {
     await expect(read(text, 50)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('refuses what is not UTF-8', async () => {
+  test('refuses a line that is not UTF-8', async () => {
     await expect(read(Buffer.from(good.replace('"a"', '"\xff"'), 'latin1'))).rejects.toMatchObject({
       code: 'OBJECT_DAMAGED',
     });
   });
 
-  test('a byte changed anywhere is refused or changes no path out of order', async () => {
+  test('a changed byte is refused, or leaves all paths in order', async () => {
     const bytes = Buffer.from(lines(directory(''), directory('a'), file('a/b'), file('c')));
     await fc.assert(
       fc.asyncProperty(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), async (at, flip) => {

@@ -19,7 +19,7 @@ import { treePath } from '../arbitrary.ts';
 
 const numRuns = 300;
 describe('paths', () => {
-  test('any path has one JSON form, which gives it back', () => {
+  test('any path has one JSON form, and survives the round trip', () => {
     fc.assert(
       fc.property(treePath, (path) => {
         expect(isSafePath(path)).toBe(true);
@@ -32,7 +32,7 @@ describe('paths', () => {
     expect(decodePath({ text: '\ud800' })).toBeUndefined();
   });
 
-  test('any path has an entry name that zip programs leave alone, which gives it back', () => {
+  test('any path has an entry name that zip programs preserve, and survives the round trip', () => {
     fc.assert(
       fc.property(treePath, (path) => {
         const entry = entryName(path);
@@ -174,13 +174,13 @@ describe('globs', () => {
     expect(compileGlobs([])('a', false)).toBe(false);
   });
 
-  test('selecting a directory selects what is in it', () => {
+  test('selecting a directory selects its content', () => {
     const selects = selectByGlobs(['uploads/2026', '*.jpg']);
     expect(['uploads/2026', 'uploads/2026/a/b', 'x/y.jpg'].every((path) => selects(path, false))).toBe(true);
     expect(['uploads', 'uploads/2025/x', 'uploads/20261'].some((path) => selects(path, true))).toBe(false);
   });
 
-  test('no glob makes a bad expression or hangs', () => {
+  test('no glob produces an invalid expression or hangs', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: fc.constantFrom(...'a*?[]!^-\\/.é()+{},'), maxLength: 12 }),
@@ -194,7 +194,7 @@ describe('globs', () => {
     );
   });
 
-  test('a name that is quoted matches itself alone', () => {
+  test('a quoted name matches only itself', () => {
     const text = fc.string({ unit: fc.constantFrom(...'ab*?[]!^-\\.é()+{},😀$|"\'#\n '), minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(text, text, (name, other) => {
@@ -214,7 +214,7 @@ describe('globs', () => {
     expect(compileGlobs(['**/a/**/a/b'])(`${'a/'.repeat(1000)}a`, false)).toBe(false);
   });
 
-  test('stars in a part that has other characters are refused, with what to write', () => {
+  test('double stars next to other characters are refused, with a hint', () => {
     expect(() => compileGlobs(['uploads/**.jpg'])).toThrow(
       expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('uploads/**/*.jpg') }),
     );
@@ -223,7 +223,7 @@ describe('globs', () => {
   test('names that are not UTF-8 are matched byte by byte', () => {
     expect(compileGlobs(['a?'])('a\xff', false)).toBe(true);
     expect(compileGlobs(['*'])('\xff\xfe', false)).toBe(true);
-    // A part that is UTF-8 is text, whatever the others are.
+    // A part that is UTF-8 is text, even if other parts are not.
     expect(compileGlobs(['?/?x'])(`\xff/${pathFromText('éx')}`, false)).toBe(true);
     expect(compileGlobs(['é.txt'])(`\xff/${pathFromText('é.txt')}`, false)).toBe(true);
   });

@@ -27,7 +27,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
-/** Reads `file`; `meanwhile` runs between the first look at it and the reading, with the number of the attempt. */
+/** Reads `file`. `meanwhile` runs between the first stat call and the read, with the number of the attempt. */
 function read(meanwhile: (attempt: number) => void = () => {}, limit = 1000) {
   let attempt = 0;
   return readSmall(Buffer.from(file), limit, (size) => {
@@ -37,7 +37,7 @@ function read(meanwhile: (attempt: number) => void = () => {}, limit = 1000) {
 }
 
 describe('reading a small file', () => {
-  test('gives content, hash and what was known of the file then', () => {
+  test('returns content, hash and the state of the file', () => {
     writeFileSync(file, 'hello');
     expect(read()).toMatchObject({
       outcome: 'read',
@@ -58,24 +58,24 @@ describe('reading a small file', () => {
     });
   });
 
-  test('that grows each time is flagged, and read as far as it was known', () => {
+  test('that grows each time is flagged, and read up to its first known size', () => {
     writeFileSync(file, 'hello');
     const result = read(() => appendFileSync(file, '+'));
     expect(result).toMatchObject({ outcome: 'read', changed: true, sha256: sha256('hello++') });
   });
 
-  test('that is cut each time is flagged, and never filled up with zeros', () => {
+  test('that is cut each time is flagged, and never padded with zeros', () => {
     writeFileSync(file, 'hello');
     const result = read((attempt) => truncateSync(file, 5 - attempt));
     expect(result).toMatchObject({ outcome: 'read', changed: true, sha256: sha256('he'), stat: { size: 2 } });
   });
 
-  test('that grows beyond the limit is left to those who stream', () => {
+  test('that grows beyond the limit is left to be streamed', () => {
     writeFileSync(file, 'hello');
     expect(read(() => appendFileSync(file, 'x'.repeat(1000)))).toEqual({ outcome: 'large' });
   });
 
-  test('that is something else by now is not read, and never waited for', () => {
+  test('that has become something else is not read, and never blocks', () => {
     expect(read()).toEqual({ outcome: 'vanished' });
     symlinkSync('/etc/passwd', file);
     expect(read()).toEqual({ outcome: 'vanished' });
@@ -88,7 +88,7 @@ describe('reading a small file', () => {
   });
 });
 
-test('an open file is at a path until another takes its place, or nothing', () => {
+test('an open file is at a path until it is replaced or removed', () => {
   writeFileSync(file, 'old');
   const fd = openSync(file, 'r');
   try {

@@ -18,12 +18,12 @@ afterEach(async () => {
 
 async function walked(): Promise<WalkItem[]> {
   const items: WalkItem[] = [];
-  // `fresh` depends on when it is looked at.
+  // `fresh` depends on the time of the stat call.
   for await (const { path, stat } of walk(root)) items.push({ path, stat: { ...stat!, fresh: false } });
   return items;
 }
 
-test('a disk that has to be waited for shows the same tree as one that answers at once', async () => {
+test('a slow disk shows the same tree as a fast one', async () => {
   for (const directory of ['a', 'a/deep', 'b']) mkdirSync(join(root, directory));
   for (let i = 0; i < 300; i++) writeFileSync(join(root, 'a', `f${i}`), String(i));
   symlinkSync('a', join(root, 'link'));
@@ -36,11 +36,11 @@ test('a disk that has to be waited for shows the same tree as one that answers a
     return now;
   });
   expect(await walked()).toEqual(atOnce);
-  // The first batch is slow, so the rest of the directory is left to threads: nobody takes their time.
+  // The first batch is slow, so the rest of the directory runs in threads, which are not timed.
   expect(clock).toHaveBeenCalledTimes(2);
 });
 
-/** Directories with long names in each other, until the last one and its file have no path that a system call takes. */
+/** Nested directories with long names, until the path of the last one and its file is too long for a system call. */
 function plantTooLong(): void {
   const name = 'n'.repeat(250);
   let at = Directory.open(root);
@@ -53,7 +53,7 @@ function plantTooLong(): void {
   at.close();
 }
 
-test('paths that are too long for the system are told once, and all else is given', async () => {
+test('paths that are too long for the system are reported once, and everything else is walked', async () => {
   plantTooLong();
   writeFileSync(join(root, 'z'), '');
   const found: WalkItem[] = [];
@@ -65,7 +65,7 @@ test('paths that are too long for the system are told once, and all else is give
   expect(Math.max(...found.map(({ path }) => path.length))).toBeLessThanOrEqual(4095);
 });
 
-test('what is stored of such a tree is said in short lines that name no path of a helper', async () => {
+test('storing such a tree reports issues in short lines that name no path of a helper', async () => {
   plantTooLong();
   const bench = createBench();
   const stored = await bench.store({ root });
@@ -82,11 +82,11 @@ test.each([
   ["ENAMETOOLONG: name too long, open '/source/a'", 'ENAMETOOLONG: name too long'],
   ["EACCES: permission denied, scandir '/source/it's, here'", 'EACCES: permission denied'],
   ['EIO: i/o error, read', 'EIO: i/o error, read'],
-])('an issue has its path already: %s', (text, said) => {
+])('an issue does not repeat its path: %s', (text, said) => {
   expect(messageWithoutPath(Object.assign(new Error(text), { errno: -1 }))).toBe(said);
 });
 
-test('a mount of a single file is called that, with what to do; one that is not there is not', async () => {
+test('a mount of a single file is reported as such, with a hint; a missing mount is not', async () => {
   const file = join(root, 'app.db');
   writeFileSync(file, 'x');
   await expect(walk(file).next()).rejects.toMatchObject({

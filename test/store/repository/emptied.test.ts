@@ -37,3 +37,18 @@ test('a repository without any of its packs is refused, until a person says that
   expect(await listEmptied(place, snapshots)).toEqual(PACKS);
   await refusing(PACKS);
 });
+
+test('one in which each snapshot names a single pack is refused as well, not one that only ever had one', async () => {
+  const place = { destination: createLocalDestination({ root }), project: 'shop' };
+  const [older, newer] = ['shop/packs/db/aa/1', 'shop/packs/db/bb/2'] as const;
+  const refused = expect.objectContaining({ code: 'DEST_FOREIGN' });
+  const snapshots = [snapshotOf(newer), snapshotOf(older)];
+  await expect(refuseEmptied(place, snapshots, new Set())).rejects.toEqual(refused);
+  // The newest has nothing to store, as with an empty volume.
+  await expect(refuseEmptied(place, [snapshotOf(), ...snapshots], new Set())).rejects.toEqual(refused);
+  expect(await listEmptied(place, [snapshotOf(), ...snapshots])).toEqual([newer]);
+  await refuseEmptied(place, snapshots, new Set([newer]));
+  await refuseEmptied(place, [snapshotOf(newer), snapshotOf(newer)], new Set());
+  await place.destination.put(older, streamOf(older));
+  await refuseEmptied(place, snapshots, new Set());
+});

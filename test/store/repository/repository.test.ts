@@ -113,6 +113,16 @@ describe('a lifeboat.json that is broken', () => {
   };
   const accept = (of: KnownRepository | undefined) => acceptInfo(destination, { project: 'shop', known: of });
 
+  test('of a copy that lost it: the message says where another one is', async () => {
+    const { info } = await known();
+    await expect(
+      openRepository(destination, { project: 'shop', create: true, keys: {}, copyOf: info }),
+    ).rejects.toMatchObject({
+      code: 'DEST_FOREIGN',
+      hint: expect.stringContaining('put the lifeboat.json of the destination there'),
+    });
+  });
+
   test.each(['', '{', '{"format":1}'])(
     'is written again by an acceptance, and the first message says so: %j',
     async (text) => {

@@ -60,11 +60,15 @@ export function inStages(
 function laterStages(entries: readonly ArchiveEntry[]): Map<number, Stage> {
   const foreign = new Set(entries.filter(({ kind }) => kind === 'FOREIGN TABLE').map(({ dumpId }) => dumpId));
   const stages = new Map<number, Stage>();
-  for (const { kind, dumpId, dependencies } of entries) {
-    const isEvent = kind === 'EVENT TRIGGER' || dependencies.some((id) => stages.get(id) === 'events');
-    if (isEvent) stages.set(dumpId, 'events');
+  for (const { kind, dumpId, dependencies, definition } of entries) {
+    const needs = (stage: Stage) => dependencies.some((id) => stages.get(id) === stage);
+    // pg_dump 13 has no entry of its own for it.
+    const attaches =
+      (kind === 'TABLE ATTACH' && dependencies.some((id) => foreign.has(id))) ||
+      (kind === 'FOREIGN TABLE' && definition.includes(' ATTACH PARTITION '));
+    if (kind === 'EVENT TRIGGER' || needs('events')) stages.set(dumpId, 'events');
     else if (kind === REFRESH) stages.set(dumpId, 'refresh');
-    else if (kind === 'TABLE ATTACH' && dependencies.some((id) => foreign.has(id))) stages.set(dumpId, 'attach');
+    else if (attaches || needs('attach')) stages.set(dumpId, 'attach');
   }
   return stages;
 }

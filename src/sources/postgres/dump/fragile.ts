@@ -69,6 +69,8 @@ const MAX_WARNINGS = 10;
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];
+  // First, because only some warnings are given: what is lost matters more than what a restore has to repair.
+  for (const query of LEFT_OUT) warnings.push(...(await readWarnings(session, database, query)));
   const found = await inSavepoint(session, () => session.all<Call>(calls(session.versionNumber)));
   const verdicts = new Map<string, string | undefined>();
   for (const call of Array.isArray(found) ? found : []) {
@@ -82,13 +84,18 @@ export async function findFragile(session: Session, database: string): Promise<s
   }
   const dependents = await inSavepoint(session, () => findNameDependents(session));
   warnings.push(...(Array.isArray(dependents) ? dependents : []).flatMap((one) => nameWarning(database, one)));
-  for (const query of [...LEFT_OUT, INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
-    const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
-    if (Array.isArray(rows)) warnings.push(...rows.map(({ told }) => `database ${database}: ${told}`));
+  for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
+    warnings.push(...(await readWarnings(session, database, query)));
   }
   warnings.push(...(await findOrphans(session)).map((told) => `database ${database}: ${told}`));
   const more = warnings.length - MAX_WARNINGS;
   return more > 0 ? [...warnings.slice(0, MAX_WARNINGS), `database ${database}: ${more} more like these`] : warnings;
+}
+
+/** Returns the texts that a query finds; none if the server refuses the query. */
+async function readWarnings(session: Session, database: string, query: string): Promise<string[]> {
+  const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
+  return Array.isArray(rows) ? rows.map(({ told }) => `database ${database}: ${told}`) : [];
 }
 
 /** Warns of what a restore, which builds a database under another name, can not compute again or may refuse. */

@@ -133,15 +133,23 @@ export function chooseDatabases(
         ({ name, closed: why }) =>
           `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is intended`,
       ),
-      ...aside.filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name)).map(asideWarning),
+      ...asideWarnings(aside.filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))),
     ],
   };
 }
 
-function asideWarning({ name, forgotten }: Aside): string {
-  if (forgotten)
-    return `database ${name} is not backed up: its name says that a restore put it aside or did not finish it; drop it, or name it in lifeboat.postgres.databases`;
-  return `database ${name}, which a restore put aside, is not backed up, and no snapshot holds its data; \`lifeboat rollback --forget\` drops it`;
+/** Returns one warning for all databases of a kind, because there may be many and reports show only some warnings. */
+function asideWarnings(aside: readonly Aside[]): string[] {
+  return [false, true].flatMap((forgotten) => {
+    const names = aside.filter((one) => (one.forgotten ?? false) === forgotten).map(({ name }) => name);
+    if (names.length === 0) return [];
+    const [databases, are, they, them] =
+      names.length === 1 ? ['database', 'is', 'it holds', 'it'] : ['databases', 'are', 'they hold', 'them'];
+    const which = `${databases} ${names.join(', ')}`;
+    return forgotten
+      ? `${which} ${are} not backed up: by the name, a restore put ${them} aside or did not finish ${them}; drop ${them}, or use lifeboat.postgres.databases`
+      : `${which}, which a restore put aside, ${are} not backed up, and no snapshot has what ${they}; \`lifeboat rollback --forget\` drops ${them}`;
+  });
 }
 
 function unknownNames({ containerName, databases = [] }: PostgresSource, all: readonly DatabaseListing[]) {

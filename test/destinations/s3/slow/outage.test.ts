@@ -8,7 +8,7 @@ import type { S3Limits } from '../../../../src/destinations/s3/retry.ts';
 import { createS3Destination } from '../../../../src/destinations/s3/s3.ts';
 import { startStubS3 } from '../../../harness/stub-s3.ts';
 
-/** A server that answers with `x`, or is silent. */
+/** A server that responds with `x`, or is silent. */
 class Server {
   requests = 0;
   silent: (url: string) => boolean = () => false;
@@ -37,7 +37,7 @@ async function read(destination: Destination, key: string): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-test('an outage is waited for once, whatever is asked for, and not once for each object', async () => {
+test('an outage is waited for once, whatever the request, and not once per object', async () => {
   server = new Server();
   server.silent = () => true;
   const destination = await server.open(LIMITS);
@@ -50,11 +50,11 @@ test('an outage is waited for once, whatever is asked for, and not once for each
     await expect(destination.put(`new-${i}`, body)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
     await expect(destination.delete(`old-${i}`)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   }
-  // An attempt that was given up may be heard late.
+  // An abandoned attempt may still arrive late.
   expect(server.requests).toBeLessThan(asked + 20);
 });
 
-test('a server that is down is asked again now and then, by one attempt, and used again when it answers', async () => {
+test('a server that is down is tried occasionally, by one attempt, and used again once it responds', async () => {
   server = new Server();
   server.silent = () => true;
   const destination = await server.open({ ...LIMITS, trialMs: 0 });
@@ -68,7 +68,7 @@ test('a server that is down is asked again now and then, by one attempt, and use
   await expect(read(destination, 'fourth')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
 });
 
-test('one object that is not answered for does not count as an outage while others are', async () => {
+test('one object without a response is no outage while others get responses', async () => {
   server = new Server();
   server.silent = (url) => url.includes('bad');
   const destination = await server.open(LIMITS);
@@ -85,18 +85,18 @@ test('one object that is not answered for does not count as an outage while othe
   expect(await read(destination, 'good')).toBe('x');
 });
 
-test('a process that is to end does not wait for a silent server', async () => {
+test('a process that shuts down does not wait for a silent server', async () => {
   server = new Server();
   server.silent = () => true;
   const hurry = new AbortController();
-  // An hour, but for those that are to end.
+  // The limit is an hour, except during shutdown.
   const hour = { silenceMs: 3_600_000, outageMs: 3_600_000, baseDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
   const destination = await server.open({ ...LIMITS, ...hour, leftMs: 300, trialMs: 0 }, hurry.signal);
   const reading = read(destination, 'first');
   setTimeout(() => hurry.abort(), 50);
   await expect(reading).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   await expect(read(destination, 'second')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
-  // What is held can still be given back.
+  // Leases can still be released.
   server.silent = () => false;
   expect(await read(destination, 'third')).toBe('x');
 });

@@ -10,14 +10,14 @@ import { startStubS3 } from '../../../harness/stub-s3.ts';
 const MIB = 1024 ** 2;
 const PART = 16 * MIB;
 const SILENCE_MS = 1000;
-/** What is in the socket counts as sent, and the server takes it at its own pace: 8 MiB of it have 2 s more. */
+/** Bytes in the socket count as sent, and the server reads them at its own rate: 8 MiB get 2 s more. */
 const SLOWEST = 4 * MIB;
 const LIMIT_MS = SILENCE_MS + 2000;
 
 const uploads = join(tmpdir(), `lifeboat-slow-${process.pid}`);
 afterAll(() => rmSync(uploads, { recursive: true, force: true }));
 
-/** Takes a body at `rate` bytes a millisecond, and nothing after `end` bytes. Resolves to how long it was. */
+/** Reads a body at `rate` bytes per millisecond, and nothing after `end` bytes. Resolves to the number of bytes. */
 async function takeSlowly(request: IncomingMessage, rate: number, end = Number.POSITIVE_INFINITY): Promise<number> {
   const start = performance.now();
   let taken = 0;
@@ -31,7 +31,7 @@ async function takeSlowly(request: IncomingMessage, rate: number, end = Number.P
   return taken;
 }
 
-/** Stores one part and a bit at a server that takes parts so, and tells how that went. */
+/** Stores a little more than one part at a server that reads parts at that rate, and returns the outcome. */
 async function store(rate: number, end?: number) {
   let taken = 0;
   let slowest = 0;
@@ -67,14 +67,14 @@ async function store(rate: number, end?: number) {
   }
 }
 
-test('a part may take as long as it likes while the server goes on taking it', async () => {
+test('a part may take any time while the server keeps reading it', async () => {
   const { done, taken, slowest } = await store((4 * MIB) / 1000);
   expect(done).toMatchObject({ size: PART + 1000 });
   expect(taken).toBe(PART + 1000);
   expect(slowest).toBeGreaterThan(LIMIT_MS);
 });
 
-test('a server that stops taking a part is given up', async () => {
+test('a server that stops reading a part is given up', async () => {
   const { done, taken } = await store(1000 * MIB, MIB);
   expect(done).toMatchObject({ code: 'DEST_UNREACHABLE' });
   expect(taken).toBeLessThan(PART);

@@ -16,7 +16,7 @@ vi.mock('node:fs', async (original) => {
   return { ...fs, fsyncSync };
 });
 
-test('a spool that is full is told as such, not as a server that does not answer', async () => {
+test('a full spool is reported as such, not as a server that does not respond', async () => {
   const stub = await startStubS3((_, answer) => answer.writeHead(404).end());
   const uploads = mkdtempSync(path.join(tmpdir(), 'uploads-'));
   const { location, credentials } = stub;
@@ -24,7 +24,7 @@ test('a spool that is full is told as such, not as a server that does not answer
   const destination = createS3Destination({ location, credentials, uploads, env: {}, limits });
   const put = () => destination.put('shop/large', Readable.from([Buffer.alloc(8 * 1024 ** 2)]));
   try {
-    // Node has no name for a quota that is used up, EDQUOT.
+    // Node has no name for EDQUOT, an exceeded quota.
     const full = [
       { code: 'ENOSPC', errno: -28 },
       { code: 'Unknown system error -122', errno: -122 },

@@ -79,6 +79,13 @@ describe('the calls of pg_restore', () => {
       { ids: [1, 2], stage: 'load' },
       { ids: [9, 8], stage: 'events' },
     ]);
+    // As pg_dump 13 writes it.
+    const definition = 'CREATE FOREIGN TABLE f (); ALTER TABLE ONLY o ATTACH PARTITION f FOR VALUES IN (1);';
+    const old = [...partitioned, { ...entry(5, 'FOREIGN TABLE', 3), definition }, entry(6, 'ACL', 5)];
+    expect(inStages(old, passesFor(old))).toEqual([
+      { ids: [1, 2, 3, 4], stage: 'load' },
+      { ids: [5, 6], stage: 'attach' },
+    ]);
   });
 
   it('take ids from the list of pg_restore', () => {

@@ -90,6 +90,10 @@ test('put-aside databases are left out, with a warning if no snapshot holds them
       ),
     ],
   ]);
+  const many = ['shop', 'blog'].map((name) => ({ name: `${name}__before_4f1c9a`, stored: false }));
+  expect(choose([...all, open('blog__before_4f1c9a')], {}, many)[1]).toEqual([
+    expect.stringMatching(/^databases shop__before_4f1c9a, blog__before_4f1c9a, which a restore put aside, are not/),
+  ]);
   const named = { databases: ['shop__before_4f1c9a'] };
   expect(choose(all, named, aside(false))).toEqual([['shop__before_4f1c9a'], []]);
 });

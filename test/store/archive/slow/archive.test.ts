@@ -96,7 +96,7 @@ function randomish(size: number): Buffer {
 }
 
 describe('an archive of a stored tree', () => {
-  test('a tar holds everything, for GNU tar', async () => {
+  test('GNU tar reads everything from a tar', async () => {
     fill();
     const stored = await bench.store();
     const { file, result, odd } = await write(stored, 'tar');
@@ -125,7 +125,7 @@ describe('an archive of a stored tree', () => {
     expect(sorted(there)).toEqual(sorted(expected));
   });
 
-  test('a zip is one for Info-ZIP and for Python', async () => {
+  test('Info-ZIP and Python accept a zip', async () => {
     fill();
     const stored = await bench.store();
     const { file } = await write(stored, 'zip');
@@ -162,7 +162,7 @@ describe('an archive of a stored tree', () => {
     execFileSync('python3', ['-c', 'import sys, zipfile; assert zipfile.ZipFile(sys.argv[1]).testzip() is None', file]);
   });
 
-  test('a selection brings its directories, and a hard link whose first name is not selected becomes the file', async () => {
+  test('a selection includes its directories, and a hard link becomes the file if its first name is not selected', async () => {
     fill();
     linkSync(join(bench.tree, 'plain.txt'), join(bench.tree, 'deep/third.txt'));
     const stored = await bench.store();
@@ -172,7 +172,7 @@ describe('an archive of a stored tree', () => {
     expect(execFileSync('tar', ['-xOf', only.file, 'deep/third.txt']).toString()).toBe('plain '.repeat(4000));
   });
 
-  test.each(['zip', 'tar'] as const)('a damaged content is named, and the %s is no valid archive', async (format) => {
+  test.each(['zip', 'tar'] as const)('damaged content is named, and the %s is not a valid archive', async (format) => {
     fill();
     const stored = await bench.store();
     const [entry] = (await bench.entries()).filter(({ path }) => path === 'deep/er/photo.jpg');
@@ -191,7 +191,7 @@ describe('an archive of a stored tree', () => {
     expect(test).toThrow();
   });
 
-  test.each(['zip', 'tar'] as const)('a %s cut at any moment is no valid archive', async (format) => {
+  test.each(['zip', 'tar'] as const)('a %s that is cut at any point is not a valid archive', async (format) => {
     for (const count of [0, 1, 2]) {
       const file = join(base, `cut-${count}.${format}`);
       const output = createWriteStream(file);
@@ -205,7 +205,7 @@ describe('an archive of a stored tree', () => {
     }
   });
 
-  test.each(['zip', 'tar'] as const)('a slow reader of a %s holds the writer up', async (format) => {
+  test.each(['zip', 'tar'] as const)('a slow reader of a %s slows down the writer', async (format) => {
     let held = 0;
     const output = new Writable({
       highWaterMark: 1024,
@@ -235,7 +235,7 @@ describe('an archive of a stored tree', () => {
     expect(held).toBeGreaterThan(40_000_000);
   });
 
-  test('an output that fails ends the export with what it means', async () => {
+  test('a failing output ends the export with the explained error', async () => {
     const output = new Writable({ write: (_chunk, _encoding, done) => done(new Error('EPIPE')) });
     const writer = await ArchiveWriter.open('zip', { output, explain: () => new Error('gone') });
     const item = { path: 'a', type: 'file', mode: 0o644, uid: 0, gid: 0, mtime: 0n, size: 4_000_000 } as const;

@@ -65,7 +65,7 @@ interface Made {
   contents: Buffer[];
 }
 
-/** Trees of any names, with files, links and empty directories. */
+/** Trees with arbitrary names, with files, links and empty directories. */
 const trees = fc
   .array(
     fc.record({
@@ -127,7 +127,7 @@ async function pack({ items, contents }: Made, format: ArchiveFormat): Promise<s
   return file;
 }
 
-describe('what an archive holds', () => {
+describe('the content of an archive', () => {
   test.each(['tar', 'zip'] as const)(
     'a %s that was written is read as the tree that it was, whatever its names',
     async (format) => {
@@ -189,7 +189,7 @@ describe('what an archive holds', () => {
 
   test.each<[string, ArchiveMember[]]>([
     ['an absolute name', [member('/etc/cron.d/evil')]],
-    ['a name that leads out', [member('a/../../evil')]],
+    ['a name that leads out of the archive', [member('a/../../evil')]],
     ['a name below a symlink', [member('link', { type: 'symlink', target: '/tmp' }), member('link/evil')]],
     [
       'a directory below a symlink',
@@ -210,13 +210,13 @@ describe('what an archive holds', () => {
     ],
     ['a name with a zero byte', [member('a\0b')]],
     ['a name that is too long', [member('n'.repeat(300))]],
-    ['a file for the top', [member('./')]],
+    ['a file as the top directory', [member('./')]],
   ])('%s is refused', async (_, members) => {
     await expect(given(...members)).rejects.toMatchObject({ code: 'IMPORT_REFUSED' });
     expect(existsSync(join(base, 'evil'))).toBe(false);
   });
 
-  test('devices are left out, and the later of two names counts', async () => {
+  test('devices are left out, and the later of two members with one name counts', async () => {
     const twice = (text: string) => member('f', { content: () => Readable.from([Buffer.from(text)]) });
     const found = await given(
       member('null', { type: 'other' }),
@@ -228,7 +228,7 @@ describe('what an archive holds', () => {
     expect(readFileSync(join(base, `out-${count - 1}`, 'f'), 'utf8')).toBe('2');
   });
 
-  test('what is cut or damaged is an error, wherever', async () => {
+  test('an archive that is cut or damaged anywhere is an error', async () => {
     const tree = join(base, 'tree');
     mkdirSync(tree);
     for (const name of ['a', 'b', 'c']) writeFileSync(join(tree, name), name.repeat(5000));
@@ -239,7 +239,7 @@ describe('what an archive holds', () => {
     execFileSync('zip', ['-qr', join(base, 'w.zip'), '.'], { cwd: tree });
     for (const name of ['tar', 'tgz', 'zst', 'zip']) whole[name] = readFileSync(join(base, `w.${name}`));
     const bytesOf = (name: string) => whole[name] ?? Buffer.alloc(0);
-    // Every block of the tar: also where one member ends and the next has not begun.
+    // Every block of the tar, including the ends of members.
     const cuts = [...Array.from({ length: 32 }, (_, i) => ['tar', i * 512] as const), ['tar', 700] as const];
     for (const [name, length] of [...cuts, ['tgz', 100] as const, ['zst', 60] as const, ['zip', 200] as const]) {
       if (length === 0) continue;

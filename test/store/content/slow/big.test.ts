@@ -16,7 +16,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nameScratch, scratchFor } from '../../../harness/scratch.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
-/** On a slow disk each of these takes many minutes. */
+/** On a slow disk, each of these tests takes many minutes. */
 const LONG = { timeout: 1_800_000 };
 
 let bench: Bench;
@@ -33,7 +33,7 @@ function makeFiles(root: string, count: number, perDirectory = 1000): void {
   }
 }
 
-/** Every pack as a plain zip on disk. */
+/** Writes every pack to disk as a plain zip. */
 function plainPacks(packs: { key: string }[]): string[] {
   const repository = join(bench.tree, '../repo');
   return packs.map(({ key }, i) => {
@@ -54,7 +54,7 @@ for path in sys.argv[1:]:
 print(count)`;
 
 describe('big trees', () => {
-  test('70,000 small files: unzip and Python agree, and all comes back', LONG, async () => {
+  test('70,000 small files: unzip and Python agree, and everything is restored', LONG, async () => {
     makeFiles(bench.tree, 70_000);
     const stored = await bench.store();
     expect(stored).toMatchObject({ files: 70_000, newFiles: 70_000 });
@@ -65,7 +65,7 @@ describe('big trees', () => {
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
   });
 
-  test('a file of 5 GiB, mostly hole: unzip and Python agree, and it comes back with its hole', LONG, async () => {
+  test('a sparse file of 5 GiB: unzip and Python agree, and it is restored with its hole', LONG, async () => {
     const size = 5 * 1024 ** 3 + 1;
     const fd = openSync(join(bench.tree, 'disk.img'), 'w');
     for (const at of [0, 2 ** 32 - 2, size - 5]) writeSync(fd, 'bytes', at);
@@ -90,8 +90,8 @@ describe('memory', () => {
   const count = Number(process.env.LIFEBOAT_ENTRIES ?? 250_000);
   const limit = 220e6 + 80 * count;
   const script = fileURLToPath(new URL('./store-and-extract.ts', import.meta.url));
-  // In memory where the machine has it: a million files on a disk take minutes to make.
-  // The tree, the packs, and the tree that comes back: a page of memory for each file of either tree.
+  // In memory if the machine has enough: a million files on a disk take minutes to create. The tree, the packs, and the
+  // restored tree: a page of memory for each file of either tree.
   const base = nameScratch(scratchFor(count * 10_000), 'lifeboat-million');
   afterEach(() => rmSync(base, { recursive: true, force: true }));
 

@@ -33,7 +33,7 @@ afterEach(() => bench.remove());
 const inTree = (path: string) => join(bench.tree, path);
 const indexText = () => readFileSync(bench.index, 'utf8');
 
-/** A destination that does something when the n-th put (from 0) has taken its first bytes. */
+/** A destination that calls a function when the n-th put (from 0) has taken its first bytes. */
 function during(n: number, action: () => void, inner: Destination = bench.destination): Destination {
   let puts = 0;
   return {
@@ -54,7 +54,7 @@ describe('a tree that changes while it is read', () => {
   const content = randomBytes(size);
   beforeEach(() => writeFileSync(inTree('big'), content));
 
-  test('a large file that changes once is stored as it is afterwards', async () => {
+  test('a large file that changes once is stored in its new state', async () => {
     const stored = await bench.store({ destination: during(0, () => appendFileSync(inTree('big'), 'more')) });
     expect(stored).toMatchObject({ files: 1, bytes: size + 4, changed: [] });
     expect(await keys(bench.destination, '')).toEqual(stored.packs.map(({ key }) => key));
@@ -67,7 +67,7 @@ describe('a tree that changes while it is read', () => {
     ['is cut', () => truncateSync(inTree('big'), 2 * MIB)],
   ])('one that %s each time is flagged, and read again by the next run', async (_, change) => {
     const destination = during(0, change, during(1, change));
-    // Both wrappers count for themselves: the second attempt is the inner one's second put.
+    // Each wrapper counts separately: the second attempt is the second put of the inner one.
     const stored = await bench.storeSettled({ destination });
     expect(stored).toMatchObject({ files: 1, changedCount: 1, changed: [{ path: 'big' }] });
     expect(indexText()).toContain('"changed":true');
@@ -78,14 +78,14 @@ describe('a tree that changes while it is read', () => {
     expect(next).toMatchObject({ unchangedFiles: 0, changed: [] });
   });
 
-  test('one that is emptied is stored as empty', async () => {
+  test('a large file that is emptied is stored as empty', async () => {
     const empty = () => truncateSync(inTree('big'), 0);
     const stored = await bench.store({ destination: during(0, empty) });
     expect(stored).toMatchObject({ files: 1, bytes: 0, packs: [] });
     expect(await keys(bench.destination, '')).toEqual([]);
   });
 
-  test('what vanishes, or becomes something else, before its turn is no error', async () => {
+  test('a file that vanishes, or becomes something else, before its turn is not an error', async () => {
     for (const name of ['gone', 'link', 'fifo', 'dir']) writeFileSync(inTree(`later-${name}`), content);
     writeFileSync(inTree('z-small'), 'still there');
     const swap = () => {
@@ -100,7 +100,7 @@ describe('a tree that changes while it is read', () => {
   });
 });
 
-describe('what cannot be read', () => {
+describe('an unreadable file', () => {
   test('is reported and left out, never stored as zeros', async () => {
     if (!process.seteuid) throw new Error('this test needs to change its user');
     for (const name of ['readable', 'secret']) writeFileSync(inTree(name), name);
@@ -142,7 +142,7 @@ describe('a destination that fails', () => {
     };
   };
 
-  test.each([0, 1, 2, 3])('at put %i: no index, no half object, and the next run succeeds', async (n) => {
+  test.each([0, 1, 2, 3])('at put %i: no index, no partial object, and the next run succeeds', async (n) => {
     await expect(bench.store({ destination: full(n) })).rejects.toMatchObject({ code: 'DEST_FULL' });
     expect(existsSync(bench.index)).toBe(false);
     expect(existsSync(`${bench.index}.partial`)).toBe(false);
@@ -151,7 +151,7 @@ describe('a destination that fails', () => {
     expect(stored).toMatchObject({ files: 4, newFiles: 4 });
   });
 
-  test('a previous index stays as it was when a run fails', async () => {
+  test('a failed run leaves the previous index unchanged', async () => {
     const first = await bench.store();
     const before = indexText();
     writeFileSync(inTree('new'), 'new');
@@ -160,7 +160,7 @@ describe('a destination that fails', () => {
     expect(indexText()).toBe(before);
   });
 
-  test('a signal stops it, and nothing half remains', async () => {
+  test('a signal stops the run, and nothing partial remains', async () => {
     const controller = new AbortController();
     const destination = during(1, () => controller.abort(new Error('stop')));
     await expect(bench.store({ destination, signal: controller.signal })).rejects.toThrow('stop');
@@ -171,7 +171,7 @@ describe('a destination that fails', () => {
     expect(leftovers).toEqual([]);
   });
 
-  test('an object log that cannot be written stops it before anything is put', async () => {
+  test('an object log that cannot be written stops the run before anything is put', async () => {
     const recordObject = async () => {
       throw new Error('log');
     };
@@ -188,7 +188,7 @@ describe('a damaged repository', () => {
   });
   const fileOf = (key: string) => join(bench.tree, '../repo', key);
 
-  test('flipped and cut packs are refused, wherever', async () => {
+  test('packs with flipped bytes or cuts anywhere are refused', async () => {
     const stored = await bench.store();
     for (const pack of stored.packs) {
       const whole = readFileSync(fileOf(pack.key));
@@ -206,7 +206,7 @@ describe('a damaged repository', () => {
           (error) => error.code,
         );
         if (outcome === 'OBJECT_DAMAGED') refused++;
-        // What no content depends on may pass (a time in a header); what comes back is never wrong.
+        // Bytes that do not affect content (a time in a header) may pass. Restored content is never wrong.
         else expect(outcome).toEqual(describeTree(bench.tree));
       }
       expect(refused).toBeGreaterThanOrEqual(4);
@@ -222,7 +222,7 @@ describe('a damaged repository', () => {
     await expect(bench.extract(stored)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
   });
 
-  test("packs in each other's place", async () => {
+  test('swapped packs', async () => {
     const stored = await bench.store();
     const [x, y] = stored.packs.map(({ key }) => fileOf(key)) as [string, string];
     renameSync(x, `${x}.swap`);
@@ -231,7 +231,7 @@ describe('a damaged repository', () => {
     await expect(bench.extract(stored)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('a destination that gives less than was asked for', async () => {
+  test('a destination that returns fewer bytes than requested', async () => {
     const stored = await bench.store();
     const short: Destination = {
       ...bench.destination,

@@ -17,29 +17,29 @@ import { encodeIndexEntry, type IndexEntry, readIndex } from '../../../../src/st
 import { type Bench, createBench } from '../../helpers.ts';
 import { type Content, file, PACK_ID, ROOT, sha256, zip } from '../../packs.ts';
 
-/** Fault 23: packs that somebody made to do harm. What is asked of each is the same; see `attack`. */
+/** Fault 23: packs that were crafted to do harm. All attacks have the same requirements, see `attack`. */
 
 const MIB = 1024 ** 2;
 const CONTENT = Buffer.from('content');
 
-/** How each record of the directory begins. */
+/** The signature of each record of the directory. */
 const RECORD = Buffer.from([0x50, 0x4b, 1, 2]);
 
-/** Where the directory's record of an entry begins. */
+/** Returns the offset of an entry's record in the directory. */
 function record(plain: Buffer, number = 0): number {
   let at = -1;
   for (let i = 0; i <= number; i++) at = plain.indexOf(RECORD, at + 1);
   return at;
 }
 
-/** A pack of one content, of which bytes were changed. `end`: where the records that end it begin. */
+/** A pack with one content, of which bytes are changed. `end`: offset of the records at the end. */
 function changed(change: (plain: Buffer, record: number, end: number) => unknown, ...contents: Content[]): Buffer {
   const plain = zip(...(contents.length > 0 ? contents : [['a', CONTENT] satisfies Content]));
   change(plain, record(plain), plain.length - 98);
   return plain;
 }
 
-/** A pack whose one content is zeros, deflated. */
+/** A pack with one content: deflated zeros. */
 function deflated(size: number): Buffer {
   return changed(
     (plain, at) => {
@@ -52,11 +52,11 @@ function deflated(size: number): Buffer {
 
 interface Attack {
   plain: Buffer;
-  /** stored compressed, with that size in the manifest */
+  /** stored compressed, with this size in the manifest */
   sealed?: { plainSize?: number; stored?: Buffer };
-  /** what the index says; default: one file `a`, of CONTENT */
+  /** the index; default: one file `a` with CONTENT */
   index?: IndexEntry[];
-  /** default: it is refused */
+  /** default: the pack is refused */
   restores?: true;
 }
 
@@ -64,7 +64,8 @@ const attacks: [string, () => Attack][] = [];
 const refused = (name: string, plain: () => Buffer, index?: IndexEntry[]) =>
   attacks.push([name, () => ({ plain: plain(), ...(index ? { index } : {}) })]);
 
-// Names that lead elsewhere. The index says where to, whatever the pack calls it; one that it does not name is missing.
+// Names that lead elsewhere. The index decides where a file goes, whatever its name in the pack. A name that the index
+// lacks is missing.
 const NAMES = [
   '../escaped',
   '../../escaped',
@@ -90,7 +91,7 @@ for (const name of NAMES) {
   refused(`${JSON.stringify(name)} in the pack alone`, () => zip([name, CONTENT]));
 }
 
-// Entries that share bytes: what is read has to have the hash in the index all the same.
+// Entries that share bytes: the restored content must still have the hash in the index.
 refused('two entries of one name, the last as it should be', () => zip(['a', Buffer.from('CONTENT')], ['a', CONTENT]));
 refused(
   'an entry that begins where another does',
@@ -117,7 +118,7 @@ for (const whole of [true, false]) {
 attacks.push([
   'an entry over the directory itself',
   () => {
-    // The content ends in a header, after which the directory begins.
+    // The content ends in a header, and the directory follows.
     const plain = zip(['a', Buffer.concat([CONTENT, zip(['', CONTENT]).subarray(0, 30)])]);
     const at = record(plain);
     plain.writeUInt32LE(at - 30, at + 42);
@@ -142,7 +143,7 @@ for (const whole of [true, false]) {
   ]);
 }
 
-// What an entry is, is the index's to say too.
+// The index also decides the type of an entry.
 for (const [what, mode] of [
   ['a symlink', 0o120777],
   ['a device', 0o020666],
@@ -161,7 +162,7 @@ for (const [what, mode] of [
   ]);
 }
 
-// More than the index says.
+// More content than the index says.
 refused('deflated inside, to 100 MiB that the index does not say', () => deflated(100 * MIB));
 refused('deflated inside, to 100 MiB that the index says', () => deflated(100 * MIB), [
   ROOT,
@@ -261,7 +262,7 @@ refused('a local header that is none', () => changed((plain) => plain.writeUInt3
 refused('an entry that is encrypted', () => changed((plain) => plain.writeUInt16LE(1, 6)));
 refused('bytes before the first entry', () => Buffer.concat([randomBytes(100), zip(['a', CONTENT])]));
 
-// Large contents are read as a stream, without a look at the directory.
+// Large content is read as a stream, without the directory.
 const LARGE = Buffer.alloc(2 * MIB, 'large');
 const large = [ROOT, file('a', LARGE)];
 refused('a large content of another name', () => zip(['b', LARGE]), large);
@@ -293,7 +294,7 @@ beforeEach(() => {
 });
 afterEach(() => bench.remove());
 
-/** Every name below a directory with what it is and holds, but what is in the target. */
+/** Returns every name below a directory, with its type and content, except those in the target. */
 function everything(directory: string, target: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name);
@@ -304,12 +305,12 @@ function everything(directory: string, target: string): string[] {
 }
 
 describe('hostile packs', () => {
-  test('they are fifty and more', () => {
+  test('there are at least fifty', () => {
     expect(new Set(attacks.map(([name]) => name)).size).toBe(attacks.length);
     expect(attacks.length).toBeGreaterThanOrEqual(50);
   });
 
-  test('a good one made by the same means is restored', async () => {
+  test('a valid pack made in the same way is restored', async () => {
     await attack({ plain: zip(['a', CONTENT]), restores: true });
   });
 
@@ -317,11 +318,14 @@ describe('hostile packs', () => {
     await attack(make());
   });
 
-  /** Nothing outside of the target changes, and the disk holds no more than the index and the manifest say. */
+  /**
+   * Checks that nothing outside the target changes, and that the disk holds no more than the index and the manifest
+   * say.
+   */
   async function attack({ plain, sealed, index = [ROOT, file('a', CONTENT)], restores }: Attack): Promise<void> {
     const target = join(bench.tree, 'out');
     const base = join(bench.tree, '..');
-    // Where names that are followed would lead.
+    // The targets of names that would be followed.
     mkdirSync(join(base, 'elsewhere'));
     for (const directory of [base, bench.tree, join(base, 'elsewhere')])
       writeFileSync(join(directory, 'escaped'), 'as it was');
@@ -359,7 +363,7 @@ describe('hostile packs', () => {
         expect(lstatSync(path).mode).toBe(0o100755);
         expect(sha256(readFileSync(path))).toBe(entry.sha256);
       }
-      // A small content is compared before anything of it is written.
+      // Small content is verified before any of it is written.
     } else if (wanted.every(({ size = 0 }) => size <= MIB)) expect(found).toEqual([]);
     else expect(found.filter((name) => !wanted.some(({ path }) => path === name))).toEqual([]);
   }

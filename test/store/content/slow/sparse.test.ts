@@ -33,7 +33,7 @@ afterEach(() => {
 
 type Pieces = readonly (readonly [offset: number, data: Buffer])[];
 
-/** A file of that size with data at some places, and holes elsewhere. */
+/** Creates a file of the given size with data at some places, and holes elsewhere. */
 function make(name: string, size: number, pieces: Pieces): void {
   const fd = openSync(join(bench.tree, name), 'w');
   ftruncateSync(fd, size);
@@ -61,7 +61,7 @@ describe('a large file with holes', () => {
     [100 * GIB, randomBytes(4096)],
   ];
 
-  test('takes as long as its data, there and back, and again', async () => {
+  test('takes as long as its data to store, restore and store again', async () => {
     make('disk.img', size, pieces);
     const reading = vi.spyOn(LargeFile.prototype, 'chunks');
     const stored = await bench.storeSettled();
@@ -77,7 +77,7 @@ describe('a large file with holes', () => {
     expectFile(join(second.target, 'disk.img'), size, pieces);
   });
 
-  test('of the same content under another name is not stored twice, and one with other holes is', async () => {
+  test('is not stored twice under another name, unless its holes differ', async () => {
     make('a.img', size, pieces);
     make('b.img', size, pieces);
     make('c.img', size, [pieces[0]!, [200 * GIB, pieces[1]![1]]]);
@@ -88,7 +88,7 @@ describe('a large file with holes', () => {
     expectFile(join(target, 'c.img'), size, [pieces[0]!, [200 * GIB, pieces[1]![1]]]);
   });
 
-  test('that is nothing but a hole', async () => {
+  test('that is a single hole', async () => {
     make('empty.img', size, []);
     const stored = await bench.storeSettled();
     expect(stored).toMatchObject({ files: 1, bytes: size, packs: [] });
@@ -124,20 +124,20 @@ describe('a large file with holes', () => {
     expect(result.files).toBe(1);
   });
 
-  test('of more pieces than an index line holds', async () => {
+  test('with more ranges than an index line holds', async () => {
     const many: Pieces = Array.from({ length: 3000 }, (_, i) => [i * 65_536, randomBytes(100)] as const);
     make('many.img', GIB, many);
     const stored = await bench.storeSettled();
     const [, entry] = await bench.entries();
     expect(entry?.ranges?.length).toBeLessThanOrEqual(2000);
-    // All holes are of one size, and no more of them are filled than there are too many.
+    // All holes have the same size, and only as many are filled as necessary.
     expect(lengthOf(entry?.ranges ?? [])).toBeLessThanOrEqual(3000 * 4096 + 2001 * 65_536);
     const { target } = await bench.extract(stored);
     const found = readFileSync(join(target, 'many.img'));
     expect(many.every(([offset, data]) => found.subarray(offset, offset + 100).equals(data))).toBe(true);
   });
 
-  test('is compared with what is there without reading its holes', async () => {
+  test('is compared with the present file without reading its holes', async () => {
     make('disk.img', size, pieces);
     await bench.storeSettled();
     const [, entry] = await bench.entries();
@@ -150,10 +150,10 @@ describe('a large file with holes', () => {
       closeSync(fd);
       const seconds = Number(entry!.mtime) / 1e9;
       utimesSync(join(bench.tree, 'disk.img'), seconds, seconds);
-      // Times in seconds are not exact enough to be equal.
+      // Times in seconds are not exact enough to match.
       entry!.mtime = lstatSync(join(bench.tree, 'disk.img'), { bigint: true }).mtimeNs;
     };
-    // Zeros where a hole was are the same content; anything else is not.
+    // Zeros in place of a hole are the same content; other bytes are not.
     change(50 * GIB, 0);
     expect(await isEqual()).toBe(true);
     change(50 * GIB, 1);
@@ -171,7 +171,7 @@ describe('a large file with holes', () => {
     await expect(bench.extract(stored, { index: moved() })).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('that is cut off while it is read is flagged', async () => {
+  test('that is truncated while it is read is flagged', async () => {
     make('disk.img', size, [[0, randomBytes(40 * 1024 * 1024)]]);
     const original = LargeFile.prototype.chunks;
     vi.spyOn(LargeFile.prototype, 'chunks').mockImplementation(async function* (this: LargeFile, ...args) {
@@ -192,7 +192,7 @@ describe('a large file with holes', () => {
 });
 
 describe('the map of a file', () => {
-  test('is what lseek tells, and nothing where there are no holes', async () => {
+  test('is the result of lseek, and undefined without holes', async () => {
     mkdirSync(join(bench.tree, 'd'));
     make('full', 1024 * 1024, [[0, randomBytes(1024 * 1024)]]);
     make('holes', 1024 * 1024, [[65_536, randomBytes(4096)]]);
@@ -207,7 +207,7 @@ describe('the map of a file', () => {
     expect(await of('d')).toBeUndefined();
   });
 
-  test('less what is known', () => {
+  test('without the known ranges', () => {
     const left = (a: number[], b: number[]) => [...outside(a, b)].map(({ offset, length }) => [offset, length]);
     expect(left([0, 10], [])).toEqual([[0, 10]]);
     expect(left([0, 10, 20, 10], [5, 20])).toEqual([

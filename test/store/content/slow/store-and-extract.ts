@@ -1,4 +1,6 @@
-/** One step in a process of its own, so that its peak memory can be told: `store`, `again` or `extract`, and a directory. */
+/**
+ * Runs one step in a process of its own, to measure its peak memory: `store`, `again` or `extract`, and a directory.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLocalDestination } from '../../../../src/destinations/local.ts';

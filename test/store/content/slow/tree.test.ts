@@ -42,7 +42,7 @@ const previous = (packs: { packs: Awaited<ReturnType<Bench['store']>>['packs'] }
   packs: packs.packs,
 });
 
-describe('a tree there and back', () => {
+describe('storing and restoring a tree', () => {
   test('content, owners, modes, times to the nanosecond, links, holes, the root itself', async () => {
     mkdir('empty');
     mkdir('a');
@@ -123,7 +123,7 @@ describe('a tree there and back', () => {
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
   });
 
-  test('large files: a pack of their own, compressed where it helps', async () => {
+  test('large files get a pack of their own, compressed if that helps', async () => {
     const noise = randomBytes(2 * 1024 * 1024);
     write('noise', noise);
     write('text', Buffer.alloc(3 * 1024 * 1024, 'all the same '));
@@ -136,7 +136,7 @@ describe('a tree there and back', () => {
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
   });
 
-  test('specials are listed, not read and not made', async () => {
+  test('special files are listed, but not read or created', async () => {
     execFileSync('mkfifo', [join(bench.tree, 'fifo')]);
     execFileSync('mknod', [join(bench.tree, 'char'), 'c', '1', '3']);
     execFileSync('mknod', [join(bench.tree, 'block'), 'b', '7', '200']);
@@ -164,10 +164,10 @@ describe('a tree there and back', () => {
 });
 
 describe('progress', () => {
-  test('is told while a single large file is under way, in both directions', async () => {
+  test('is reported while a single large file is stored or restored', async () => {
     write('large', randomBytes(3 * 1024 * 1024));
     let clock = Date.now();
-    // So that every report is due.
+    // Makes every report due.
     vi.spyOn(Date, 'now').mockImplementation(() => {
       clock += 1000;
       return clock;
@@ -207,7 +207,7 @@ describe('a path that leads elsewhere', () => {
     expect([await isAt('real/large'), await isAt('link/large')]).toEqual([true, false]);
   });
 
-  test('a tree is found below a symlink', async () => {
+  test('a tree below a symlink is stored', async () => {
     write('small');
     write('large', randomBytes(2 * 1024 * 1024));
     symlinkSync(join(bench.tree, '..'), join(bench.spool, 'link'));
@@ -216,7 +216,7 @@ describe('a path that leads elsewhere', () => {
 });
 
 describe('the next run', () => {
-  test('reads nothing that did not change, and stores nothing', async () => {
+  test('reads and stores nothing that has not changed', async () => {
     mkdir('d');
     for (let i = 0; i < 50; i++) write(`d/${i}`);
     const first = await bench.storeSettled();
@@ -226,7 +226,7 @@ describe('the next run', () => {
     expect((await bench.extract(second)).result.files).toBe(50);
   });
 
-  test('stores only what is new, also when files were moved, touched or copied', async () => {
+  test('stores only new content, also if files were moved, touched or copied', async () => {
     mkdir('d');
     for (let i = 0; i < 20; i++) write(`d/${i}`, `content ${i}`);
     const first = await bench.storeSettled();
@@ -242,7 +242,7 @@ describe('the next run', () => {
     expect(describeTree((await bench.extract(second)).target)).toEqual(describeTree(bench.tree));
   });
 
-  test('a rewrite that keeps size and mtime is seen', async () => {
+  test('a rewrite that keeps size and mtime is detected', async () => {
     write('f', 'before');
     const { mtime } = lstatSync(join(bench.tree, 'f'));
     const first = await bench.storeSettled();
@@ -252,7 +252,7 @@ describe('the next run', () => {
     expect(second).toMatchObject({ newFiles: 1, unchangedFiles: 0 });
   });
 
-  test('packs that no file needs any more are not named', async () => {
+  test('packs that no file uses are not named', async () => {
     write('a', 'one');
     const first = await bench.storeSettled();
     write('b', 'two');
@@ -262,7 +262,7 @@ describe('the next run', () => {
     expect(third.packs).toEqual(second.packs.filter(({ id }) => id !== first.packs[0]?.id));
   });
 
-  test('a pack that is missing or cut is not relied on: its files are stored again', async () => {
+  test('a pack that is missing or cut is not reused: its files are stored again', async () => {
     write('a', 'one');
     const first = await bench.storeSettled();
     for (const pack of first.packs) await bench.destination.delete(pack.key);
@@ -275,7 +275,7 @@ describe('the next run', () => {
     });
   });
 
-  test('a damaged or missing previous index costs time only', async () => {
+  test('a damaged or missing previous index only costs time', async () => {
     for (let i = 0; i < 30; i++) write(`f${i}`, `content ${i}`);
     const first = await bench.storeSettled();
     const damaged = join(bench.spool, 'damaged');
@@ -319,14 +319,14 @@ describe('include and exclude', () => {
     ]);
   });
 
-  test('included paths bring the directories above them along', async () => {
+  test('included paths include the directories above them', async () => {
     await bench.store({ include: ['**/*.jpg'] });
     expect(await paths()).toEqual(['', 'media', 'media/2026', 'media/2026/b.jpg', 'media/a.jpg']);
     await bench.store({ include: ['media/2026/'], exclude: ['raw'] });
     expect(await paths()).toEqual(['', 'media', 'media/2026', 'media/2026/b.jpg']);
   });
 
-  test('a restore can select', async () => {
+  test('a restore can select paths', async () => {
     linkSync(join(bench.tree, 'cache/x'), join(bench.tree, 'media/link-1'));
     linkSync(join(bench.tree, 'cache/x'), join(bench.tree, 'media/link-2'));
     const stored = await bench.store();
@@ -348,7 +348,7 @@ describe('include and exclude', () => {
 });
 
 describe('refusals', () => {
-  test('a target with anything in it, before anything is written', async () => {
+  test('a target that is not empty, before anything is written', async () => {
     write('a');
     const stored = await bench.store();
     await expect(bench.extract(stored, { target: bench.tree })).rejects.toMatchObject({
@@ -372,7 +372,7 @@ describe('refusals', () => {
     }
   });
 
-  test('a root that is missing or no directory', async () => {
+  test('a root that is missing or not a directory', async () => {
     for (const root of [join(bench.tree, 'none'), bench.index]) {
       await expect(bench.store({ root })).rejects.toMatchObject({ code: 'TREE_UNREADABLE' });
     }

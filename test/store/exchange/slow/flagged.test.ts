@@ -3,14 +3,14 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync,
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { type BuildOptions, buildBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { type BuildOptions, buildTree } from '../../../../src/store/exchange/build-tree.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { shortPath } from '../../../../src/store/filesystem/path.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
-/** Files and directories with the flags of `chattr +i` and `+a`, which nobody moves or deletes, root neither. */
+/** Files and directories with the flags of `chattr +i` and `+a`: not even root can move or delete them. */
 
 const ID = '20261120T030000Z-00000a';
 const SECOND = '20261120T030000Z-00000b';
@@ -34,7 +34,7 @@ afterEach(() => {
 });
 
 const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
-  buildBeside({
+  buildTree({
     root: volume,
     id: ID,
     index: () => readIndexFile(bench.index),
@@ -61,7 +61,7 @@ test.each([
   ['+i', 'd', 'd/added'],
   ['+a', 'd/sub', 'd/sub/h'],
 ])(
-  'a restore that would have to change what has %s (%s) is refused by name before it builds',
+  'a restore that would change a path with %s (%s) is refused before it builds, and names the path',
   async (flag, path, part) => {
     const stored = await bench.store();
     chattr(flag, join(volume, path));
@@ -74,7 +74,7 @@ test.each([
   },
 );
 
-test('deeper inside they are moved with their directory, rolled back, and only forgotten once the flag is off', async () => {
+test('deeper inside they move with their directory, can be rolled back, and are deleted only once the flag is off', async () => {
   const stored = await bench.store();
   chattr('+i', join(volume, 'd/sub/h'));
   await build(stored);
@@ -89,7 +89,7 @@ test('deeper inside they are moved with their directory, rolled back, and only f
     code: 'TREE_TARGET_REFUSED',
     message: expect.stringContaining('deleted'),
   });
-  // All else is gone, so that it is not brought back.
+  // Everything else is deleted already, so the area is not brought back.
   expect(existsSync(join(area, 'tree/d/sub/h'))).toBe(true);
   expect(existsSync(join(area, 'tree/f'))).toBe(false);
   const back = rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
@@ -99,7 +99,7 @@ test('deeper inside they are moved with their directory, rolled back, and only f
   expect(readdirSync(volume)).toEqual(['d', 'f']);
 });
 
-test('a rollback that would have to move one is refused when it is checked, and changes nothing', async () => {
+test('the check refuses a rollback that would move one, and nothing changes', async () => {
   const stored = await bench.store();
   await build(stored);
   await swap();
@@ -112,12 +112,12 @@ test('a rollback that would have to move one is refused when it is checked, and 
     code: 'TREE_TARGET_REFUSED',
     message: 'f cannot be moved: it, or its directory, is immutable or append-only',
   });
-  // And where nobody checked.
+  // The same without a check before it.
   await expect(rollBackArea({ ...check, check: false })).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
   expect(data()).toEqual(restored);
 });
 
-test('they are backed up as any other', async () => {
+test('they are backed up like any other file', async () => {
   chattr('+i', join(bench.tree, 'f'), join(bench.tree, 'd'));
   try {
     const stored = await bench.store();
@@ -129,7 +129,7 @@ test('they are backed up as any other', async () => {
   }
 });
 
-test('looking whether a name can be moved moves nothing', async () => {
+test('checking whether a name can be moved moves nothing', async () => {
   mkdirSync(join(volume, 'empty'));
   utimesSync(volume, 5, 5);
   const ino = statSync(join(volume, 'empty')).ino;
@@ -138,7 +138,7 @@ test('looking whether a name can be moved moves nothing', async () => {
   expect(readdirSync(volume).filter((name) => !name.startsWith('.'))).toEqual(['d', 'empty', 'f']);
 });
 
-test('a path of 4 KB is cut in messages', () => {
+test('messages shorten a path of 4 KB', () => {
   const long = `${'d\xc3\xa4/'.repeat(1000)}end`;
   expect(shortPath(long)).toMatch(/^dä\/.*….*\/end$/);
   expect(shortPath(long).length).toBeLessThan(250);

@@ -20,7 +20,7 @@ import type { Destination } from '../../../../src/destinations/destination.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { TreeSum } from '../../../../src/store/content/tree-sum.ts';
-import { buildBeside, undoBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
 import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
@@ -29,14 +29,14 @@ import { createTimeSetter, PathChanged } from '../../../../src/store/filesystem/
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
-/** Others who write in a volume while it is worked on, and want us elsewhere. */
+/** Other programs write to a volume while Lifeboat works on it, and try to redirect it. */
 
 const ID = '20261120T030000Z-00000a';
 const AT = '2026-11-20T03:00:00.000Z';
 
 let bench: Bench;
 let volume: string;
-/** what nobody is to touch, with the names that the snapshot has */
+/** a directory that must stay untouched, with the same names as the snapshot */
 let outside: string;
 let untouched: Map<string, unknown>;
 let area: string;
@@ -54,7 +54,7 @@ beforeEach(() => {
   mkdirSync(join(bench.tree, 'late'));
   symlinkSync('a', join(bench.tree, 'late/link'));
   for (const path of ['a', 'a/b']) chmodSync(join(bench.tree, path), 0o777);
-  // Not there: what is made by mistake has a place.
+  // Does not exist yet: anything created by mistake shows up here.
   rmSync(join(outside, 'a/b/2'));
   for (const path of ['a/b', 'a', 'a/1', 'top', '']) utimesSync(join(outside, path), 1, 1);
   untouched = describeTree(outside);
@@ -64,16 +64,16 @@ afterEach(() => {
   bench.remove();
 });
 
-/** Something else of that name, which leads where the tree has the same names. */
+/** Replaces a name by something that leads to a directory with the same names as the tree. */
 function plant(path: string, target: string): void {
   renameSync(path, join(volume, 'moved'));
   symlinkSync(target, path);
 }
 
-/** Each file has a pack of its own, so that the packs are asked for one after the other. */
+/** Gives each file a pack of its own, so that the packs are requested one after the other. */
 const TINY = 8;
 
-/** Builds; `disturb` is called before the first file is written, or before one of the next. */
+/** Builds the tree. `disturb` is called before the first file is written, or before a later one. */
 async function build(stored: StoredTree, disturb: () => void, before = 1) {
   let asked = 0;
   const { destination } = bench;
@@ -97,7 +97,7 @@ async function build(stored: StoredTree, disturb: () => void, before = 1) {
 }
 
 function buildFrom(stored: StoredTree, destination = bench.destination) {
-  return buildBeside({
+  return buildTree({
     root: volume,
     id: ID,
     index: () => readIndexFile(bench.index),
@@ -120,22 +120,22 @@ describe('while a tree is built', () => {
   ])('a symlink in the place of %s is not followed, and nothing is replaced', async (what, disturb) => {
     writeFileSync(join(volume, 'live'), 'live');
     const stored = await bench.store({ smallFile: TINY });
-    // Whoever moves all of it moves what was built with it: that it is gone shows when it is to be put in place.
+    // Moving the whole area also moves the built tree. The exchange detects that it is gone.
     const all = what === 'the tree' || what === 'the area';
     expect(await build(stored, disturb)).toBe(all ? 'built' : 'TREE_TARGET_REFUSED');
     const swapped = swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap' });
     await expect(swapped).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
     expect(readFileSync(join(volume, 'live'), 'utf8')).toBe('live');
-    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(await undoIncomplete(volume, ID)).toBe('old');
   });
 
-  test('a symlink in the place of a directory that is complete gets no owner, mode or time', async () => {
+  test('a symlink that replaces a complete directory gets no owner, mode or time', async () => {
     const stored = await bench.store({ smallFile: TINY });
     const code = await build(stored, () => plant(join(area, 'tree/a'), join(outside, 'a')), 3);
     expect(code).toBe('TREE_TARGET_REFUSED');
   });
 
-  test('another directory in the place of one, or a file in it, is found', async () => {
+  test('a replaced directory, or an added file, is detected', async () => {
     const stored = await bench.store({ smallFile: TINY });
     for (const disturb of [
       () => {
@@ -151,9 +151,9 @@ describe('while a tree is built', () => {
     }
   });
 
-  test('a change after the last look is told as what it is, not as a tool that failed', async () => {
+  test('a change after the last check is reported as such, not as a failed tool', async () => {
     const stored = await bench.store({ smallFile: TINY });
-    const looked = vi.spyOn(TreeSum.prototype, 'isThatOf').mockImplementationOnce(async () => {
+    const looked = vi.spyOn(TreeSum.prototype, 'matches').mockImplementationOnce(async () => {
       plant(join(area, 'tree/a'), join(outside, 'a'));
       return true;
     });
@@ -165,7 +165,7 @@ describe('while a tree is built', () => {
     looked.mockRestore();
   });
 
-  test('a directory in the place of the built one is not put in place', async () => {
+  test('a directory that replaced the built one is not moved into place', async () => {
     writeFileSync(join(volume, 'live'), 'live');
     const { inode } = await buildFrom(await bench.store({ smallFile: TINY }));
     renameSync(join(area, 'tree'), join(area, 'aside'));
@@ -187,19 +187,19 @@ describe('while a tree is built', () => {
     await buildFrom(await bench.store({ smallFile: TINY }));
     const before = lstatSync(volume).mode;
     writeFileSync(join(area, 'base.json'), text);
-    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(await undoIncomplete(volume, ID)).toBe('old');
     expect(readdirSync(volume)).toEqual([]);
     expect(lstatSync(volume).mode).toBe(before);
   });
 
-  test('a file that is equal is not taken through a symlink', async () => {
+  test('an equal file is not read through a symlink', async () => {
     execFileSync('cp', ['-a', `${bench.tree}/.`, volume]);
     const stored = await bench.store({ smallFile: TINY });
     rmSync(join(volume, 'a'), { recursive: true });
-    // The very files, elsewhere.
+    // The same files, in another place.
     execFileSync('cp', ['-a', join(bench.tree, 'a'), join(bench.spool, 'a')]);
     symlinkSync(join(bench.spool, 'a'), join(volume, 'a'));
-    // Three would be at hand, but for that.
+    // Without the symlink, three files could be copied.
     expect(await build(stored, () => {}, 2)).toBe('built');
   });
 });
@@ -207,7 +207,7 @@ describe('while a tree is built', () => {
 describe('areas that are symlinks', () => {
   const before = `.lifeboat-before-${ID}`;
 
-  test('are no areas: neither read, nor emptied, nor written to', async () => {
+  test('are not areas: they are not read, emptied or written to', async () => {
     mkdirSync(join(outside, 'fake/tree'), { recursive: true });
     const list = { format: 1, id: ID, restore: ID, holds: 'before', at: AT, incoming: { text: `${before}/tree` } };
     writeFileSync(join(outside, 'fake/list.ndjson'), `${JSON.stringify({ ...list, whole: true })}\n`);
@@ -221,14 +221,14 @@ describe('areas that are symlinks', () => {
     await expect(back).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
     const swapped = swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap' });
     await expect(swapped).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
-    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(await undoIncomplete(volume, ID)).toBe('old');
     expect(lstatSync(volume).uid).toBe(owner);
   });
 
-  test('one with a list that nobody can read keeps nobody from the others; one without a list is not emptied', async () => {
+  test('an area with an unreadable list does not hide the others; an area without a list is not emptied', async () => {
     mkdirSync(join(volume, before, 'tree'), { recursive: true });
     writeFileSync(join(volume, before, 'tree/old'), 'all there is');
-    await expect(undoBeside(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+    await expect(undoIncomplete(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
     execFileSync('mkfifo', [join(volume, before, 'list.ndjson')]);
     expect(await listAreas(volume)).toMatchObject([{ kind: 'before', id: ID, files: 1 }]);
     expect(readFileSync(join(volume, before, 'tree/old'), 'utf8')).toBe('all there is');
@@ -236,7 +236,7 @@ describe('areas that are symlinks', () => {
 });
 
 describe('reading', () => {
-  test('a walk and a comparison do not enter a symlink that takes the place of a directory', async () => {
+  test('a walk and a comparison do not enter a symlink that replaces a directory', async () => {
     const stored = await bench.store({ smallFile: TINY });
     const found: string[] = [];
     for await (const { path } of walk(bench.tree)) {
@@ -253,7 +253,7 @@ describe('reading', () => {
       packs,
       overwrite: true,
     });
-    // The symlink itself, which is no directory.
+    // The symlink itself is listed, and is not a directory.
     expect(difference).toMatchObject({ present: { entries: 4, files: 3 }, added: 2 });
   });
 
@@ -261,7 +261,7 @@ describe('reading', () => {
     const elsewhere = mkdtempSync(join(tmpdir(), 'lifeboat-elsewhere-'));
     try {
       mkdirSync(join(elsewhere, 'in'));
-      // Only where the two are on different mounts: here the volume is in memory.
+      // Needs two mounts: the volume is in memory here.
       expect(lstatSync(elsewhere).dev).not.toBe(lstatSync(volume).dev);
       symlinkSync(elsewhere, join(volume, 'out'));
       for (const path of ['out', 'out/in']) {
@@ -280,8 +280,8 @@ describe('reading', () => {
   });
 });
 
-describe('the means', () => {
-  test('few directories are open at a time, however many there are and however deep; those in use stay open', async () => {
+describe('directories and times', () => {
+  test('few directories are open at a time, however large and deep the tree is; those in use stay open', async () => {
     const names = Array.from({ length: 40 }, (_, i) => `d${i}`);
     for (const name of names) mkdirSync(join(volume, name, 'x'), { recursive: true });
     const deep = Array.from({ length: 60 }, () => 'deep').join('/');
@@ -309,7 +309,7 @@ describe('the means', () => {
     root.close();
   });
 
-  test.each(['perl', 'no-such-program'])('times are set through no symlink (%s)', async (program) => {
+  test.each(['perl', 'no-such-program'])('times are not set through a symlink (%s)', async (program) => {
     mkdirSync(join(volume, 'd\n'));
     writeFileSync(join(volume, 'd\n/\xe9\n'), '');
     symlinkSync(join(outside, 'a'), join(volume, 'a'));
@@ -330,10 +330,10 @@ describe('the means', () => {
   });
 });
 
-test('what is built is nowhere but in its area', async () => {
+test('the built tree is only in its area', async () => {
   const stored = await bench.store({ smallFile: TINY });
   expect(await build(stored, () => {})).toBe('built');
   expect(existsSync(join(area, 'tree/a/b/2'))).toBe(true);
-  await undoBeside(volume, ID);
+  await undoIncomplete(volume, ID);
   expect(readdirSync(volume)).toEqual([]);
 });

@@ -22,7 +22,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { type BuildOptions, buildBeside, undoBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { type BuildOptions, buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
 import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { type IndexEntry, readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
@@ -51,7 +51,7 @@ const put = (root: string, path: string, content: string, mtime = 1000) => {
 const select = (...globs: string[]) => selectByGlobs(globs);
 
 async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?: string; root?: string } = {}) {
-  return buildBeside({
+  return buildTree({
     root: volume,
     id: ID,
     index: () => readIndexFile(bench.index),
@@ -66,14 +66,14 @@ async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?:
   });
 }
 
-/** Restores the whole volume, or what is selected of it. */
+/** Restores the whole volume, or the selected part of it. */
 async function restore(stored: StoredTree, options: Partial<BuildOptions> = {}) {
   const built = await build(stored, options);
   const swapped = await swapBuilt({ root: volume, id: ID, at: AT, whole: !options.select, snapshot: 'snap' });
   return { ...built, ...swapped };
 }
 
-/** Everything but areas. */
+/** Returns everything in a volume except areas. */
 function data(root = volume) {
   return new Map([...describeTree(root)].filter(([path]) => !path.startsWith('.lifeboat-')));
 }
@@ -88,7 +88,7 @@ const item: fc.Arbitrary<Item> = fc.record({
 });
 const tree = fc.array(item, { maxLength: 12 });
 
-/** Makes the directories above a path; false when something else is in the way. Never goes through a symlink. */
+/** Makes the directories above a path. Returns false if something else is in the way. Follows no symlink. */
 function makeAbove(root: string, path: string): boolean {
   for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
     const directory = at(root, path.slice(0, end));
@@ -99,7 +99,7 @@ function makeAbove(root: string, path: string): boolean {
   return true;
 }
 
-/** Makes what can be made of a list of items; what is in the way of another is passed over. */
+/** Makes a list of items, and skips those that another one blocks. */
 function make(root: string, items: readonly Item[], root5: number): void {
   const directories = [''];
   let file: string | undefined;
@@ -132,7 +132,7 @@ function empty(root: string): void {
 }
 
 describe('a whole volume', () => {
-  test('any tree over any other: equal to the snapshot; rolled back: exactly the former; forgotten: nothing left', async () => {
+  test('any tree restored over any other equals the snapshot; rolled back, it is exactly the old one; forgotten, nothing is left', async () => {
     await fc.assert(
       fc.asyncProperty(tree, tree, fc.integer({ min: 0, max: 5 }), async (snapshot, present, value) => {
         for (const root of [bench.tree, volume]) empty(root);
@@ -158,7 +158,7 @@ describe('a whole volume', () => {
     );
   });
 
-  test('only what differs is fetched; what is equal is copied, and not shared with what is kept', async () => {
+  test('only differing files are fetched; equal files are copied, and not shared with the replaced data', async () => {
     for (const root of [bench.tree, volume]) put(root, 'same', 'equal content');
     put(bench.tree, 'other', 'from the snapshot');
     const stored = await bench.store();
@@ -177,20 +177,20 @@ describe('a whole volume', () => {
     const firstPack = stored.packs[0]!.key;
     await restore(second, { destination: counted });
     expect(new Set(reads)).toEqual(new Set([firstPack]));
-    // An application that writes in place changes what it has, not what is kept.
+    // An application that writes in place changes its own file, not the replaced data.
     writeFileSync(join(volume, 'same'), 'EQUAL', { flag: 'r+' });
     await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
     expect(readFileSync(join(volume, 'same'), 'utf8')).toBe('equal content');
   });
 
-  test('a file with the same size and time but other content is not taken for equal', async () => {
+  test('a file with the same size and time but other content does not count as equal', async () => {
     put(bench.tree, 'f', 'right');
     put(volume, 'f', 'wrong');
     await restore(await bench.store());
     expect(readFileSync(join(volume, 'f'), 'utf8')).toBe('right');
   });
 
-  test('killed at any step: the next start makes it wholly old or wholly new, however often it is tried', async () => {
+  test('after a kill at any step, the next start makes the volume wholly old or wholly new, even if it is killed too', async () => {
     for (const name of ['a', 'b/c', 'b/d', 'e']) put(bench.tree, name, `new ${name}`);
     for (const name of ['b/c', 'b/x', 'f', 'e/g']) put(volume, name, `old ${name}`);
     utimesSync(volume, 5, 5);
@@ -198,10 +198,10 @@ describe('a whole volume', () => {
     const stored = await bench.store();
     const outcomes: string[] = [];
     const check = async (copy: string, id: string, old: typeof former, fresh: typeof former) => {
-      const now = await undoBeside(copy, id);
+      const now = await undoIncomplete(copy, id);
       expect(data(copy)).toEqual(now === 'old' ? old : fresh);
       if (now === 'old') expect(areas(copy).filter((name) => name.endsWith(id))).toEqual([]);
-      expect(await undoBeside(copy, id)).toBe(now);
+      expect(await undoIncomplete(copy, id)).toBe(now);
       expect(data(copy)).toEqual(now === 'old' ? old : fresh);
       outcomes.push(now);
     };
@@ -224,7 +224,7 @@ describe('a whole volume', () => {
     for (const one of copies.splice(0)) await check(one, SECOND, fresh, former);
   });
 
-  test('an exchange that fails at any step leaves the former data', async () => {
+  test('an exchange that fails at any step leaves the old data', async () => {
     put(bench.tree, 'a', 'new');
     put(bench.tree, 'b', 'new');
     put(volume, 'b', 'old');
@@ -239,19 +239,19 @@ describe('a whole volume', () => {
       await expect(swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 's', heard })).rejects.toThrow(
         'enough',
       );
-      await undoBeside(volume, ID);
+      await undoIncomplete(volume, ID);
       expect(describeTree(volume)).toEqual(former);
     }
   });
 
-  test('what was empty when it was looked at, and is not any more, is not replaced', async () => {
+  test('a volume that was empty when it was checked, and no longer is, is not replaced', async () => {
     put(bench.tree, 'a', 'from the snapshot');
     const stored = await bench.store();
     await build(stored);
     put(volume, 'upload', 'came meanwhile');
     const swap = { root: volume, id: ID, at: AT, whole: true, empty: true, snapshot: 'snap' };
     await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_NOT_EMPTY' });
-    expect(await undoBeside(volume, ID)).toBe('old');
+    expect(await undoIncomplete(volume, ID)).toBe('old');
     expect(readdirSync(volume)).toEqual(['upload']);
     rmSync(join(volume, 'upload'));
     await build(stored);
@@ -272,7 +272,7 @@ describe('a whole volume', () => {
     expect(describeTree(volume)).toEqual(former);
   });
 
-  test('what was made anew in the way is put aside when an exchange is taken back', async () => {
+  test('files created in the way are put aside when an exchange is taken back', async () => {
     put(bench.tree, 'a', 'new');
     put(volume, 'b', 'old');
     const stored = await bench.store();
@@ -289,14 +289,14 @@ describe('a whole volume', () => {
       },
     });
     put(copy, 'b', 'made by an application meanwhile');
-    await undoBeside(copy, ID);
+    await undoIncomplete(copy, ID);
     expect(readFileSync(join(copy, 'b'), 'utf8')).toBe('old');
     expect(readFileSync(join(copy, `.lifeboat-before-${ID}`, 'late', 'b'), 'utf8')).toMatch(/meanwhile/);
   });
 });
 
 describe('a part of a volume', () => {
-  test('any selection of any tree over any other, and rolled back exactly', async () => {
+  test('any selection of any tree can be restored over any other, and rolled back exactly', async () => {
     await fc.assert(
       fc.asyncProperty(tree, tree, part, async (snapshot, present, name) => {
         for (const root of [bench.tree, volume]) empty(root);
@@ -319,7 +319,7 @@ describe('a part of a volume', () => {
     );
   });
 
-  test('leaves what is equal or newer, replaces what is older, and keeps the directories', async () => {
+  test('equal and newer files stay, older ones are replaced, and directories are kept', async () => {
     for (const name of ['d/equal', 'd/newer', 'd/older', 'd/gone', 'other']) put(bench.tree, name, `then ${name}`);
     put(volume, 'd/equal', 'then d/equal');
     put(volume, 'd/newer', 'now', 2000);
@@ -348,7 +348,7 @@ describe('a part of a volume', () => {
     expect(read('d/newer')).toBe('then d/newer');
   });
 
-  test('a rollback makes directories that are gone since, as they were', async () => {
+  test('a rollback restores directories that have been removed since', async () => {
     put(bench.tree, 'x/y/f', 'then');
     put(volume, 'x/y/f', 'now', 500);
     chmodSync(join(volume, 'x/y'), 0o751);
@@ -360,7 +360,7 @@ describe('a part of a volume', () => {
     expect(data().get('x/y/f')).toEqual(former.get('x/y/f'));
   });
 
-  test('a rollback through a directory that is a symlink now is refused, and nothing is moved', async () => {
+  test('a rollback through a directory that has become a symlink is refused, and nothing moves', async () => {
     put(bench.tree, 'x/f', 'then');
     put(volume, 'x/f', 'now', 500);
     await restore(await bench.store(), { select: select('f') });
@@ -379,7 +379,7 @@ describe('a part of a volume', () => {
 });
 
 describe('never outside', () => {
-  test('a symlink where the snapshot has a directory is moved, not followed', async () => {
+  test('a symlink in place of a directory of the snapshot is moved, not followed', async () => {
     const outside = join(volume, '..', 'outside');
     put(outside, 'f', 'not mine');
     put(bench.tree, 'd/f', 'then');
@@ -395,7 +395,7 @@ describe('never outside', () => {
     }
   });
 
-  test('an index that holds an area, or a list that leaves it, is refused', async () => {
+  test('an index that lists an area is refused, and so is a list that leaves its area', async () => {
     put(volume, 'a', 'old');
     const former = describeTree(volume);
     const directory = (path: string): IndexEntry => ({
@@ -429,12 +429,12 @@ describe('never outside', () => {
       };
       const move = { type: 'move', path: { text: path }, out: true, in: true };
       writeFileSync(join(area, 'moves.ndjson'), `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`);
-      await expect(undoBeside(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+      await expect(undoIncomplete(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
       expect(readFileSync(join(volume, 'a'), 'utf8')).toBe('old');
     }
   });
 
-  test('areas are in no walk and no comparison', async () => {
+  test('walks and comparisons leave out areas', async () => {
     put(bench.tree, 'same', 'x');
     put(bench.tree, 'added', 'xx');
     for (const [name, content] of [
@@ -461,7 +461,7 @@ describe('never outside', () => {
   });
 });
 
-/** A class's methods are not copied by spreading it. */
+/** Wraps the methods of a destination in an object, because spreading a class instance does not copy them. */
 function methods(destination: Destination): Destination {
   return {
     name: destination.name,

@@ -14,7 +14,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
 describe('the pool of readers', () => {
-  test('gives the same in threads as inline, in any number', async () => {
+  test('reads the same in threads as inline, for any number of files', async () => {
     const pool = new ReadPool(1000);
     try {
       const names = Array.from({ length: 600 }, (_, i) => join(directory, String(i)));
@@ -29,7 +29,7 @@ describe('the pool of readers', () => {
     }
   });
 
-  test('reports what it cannot read, and rejects what is under way when it is closed', async () => {
+  test('reports unreadable files, and rejects pending reads when it is closed', async () => {
     const pool = new ReadPool(1000);
     const long = Buffer.from(`${directory}/${'x'.repeat(300)}`);
     const results = await Promise.all(Array.from({ length: 300 }, () => pool.read(long, 0)));

@@ -5,7 +5,7 @@ import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import { removePath, removeTree } from '../../../../src/store/filesystem/remove-tree.ts';
 import { scratchBase } from '../../helpers.ts';
 
-/** More than a recursion or the descriptors of a process reach; its path has more bytes than a system call takes. */
+/** Deeper than recursion or the descriptors of a process allow; the path is too long for a system call. */
 const DEPTH = 12_500;
 
 let base: string;
@@ -20,7 +20,7 @@ afterEach(async () => {
   await removePath(join(base, '..'), base.slice(base.lastIndexOf('/') + 1));
 });
 
-/** Directories in each other, each with a file, and a link out of the tree at the bottom. */
+/** Nested directories, each with a file, and a link out of the tree at the bottom. */
 function plantDeep(name: string): void {
   let at = parent.make(name);
   for (let depth = 0; depth < DEPTH; depth++) {
@@ -43,11 +43,11 @@ test.each([
   await remove();
   expect(readdirSync(base)).toEqual(['other']);
   expect(existsSync(join(base, 'other/kept'))).toBe(true);
-  // Again: what is gone is removed.
+  // Removing it again succeeds.
   await remove();
 });
 
-test('each thing that goes is heard, and branches that are deep and wide go too', () => {
+test('each removed name is reported, and deep and wide branches are removed too', () => {
   for (const branch of ['a', 'b', '.lifeboat-removing-0']) {
     mkdirSync(join(base, 'tree', branch, ...Array.from({ length: 150 }, () => 'n')), { recursive: true });
     mkdirSync(join(base, 'tree', branch, ...Array.from({ length: 70 }, () => 'n'), 'm/m'), { recursive: true });
@@ -58,7 +58,7 @@ test('each thing that goes is heard, and branches that are deep and wide go too'
   expect(heard).toBe(1 + 3 * (1 + 150 + 2));
 });
 
-test('a link in the place of the tree goes, and not what it leads to', async () => {
+test('a link in place of the tree is removed, but not its target', async () => {
   mkdirSync(join(base, 'other/kept'), { recursive: true });
   symlinkSync(join(base, 'other'), join(base, 'tree'));
   await removePath(base, 'tree');

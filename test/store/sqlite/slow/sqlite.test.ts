@@ -22,7 +22,7 @@ import { withCompanions } from '../../../../src/restore/paths.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import { measureTree } from '../../../../src/store/content/measure-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { buildBeside } from '../../../../src/store/exchange/build-beside.ts';
+import { buildTree } from '../../../../src/store/exchange/build-tree.ts';
 import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
@@ -46,7 +46,7 @@ afterEach(async () => {
 
 const ACCOUNTS = 4000;
 
-/** An application that writes all the time; resolves once it does. */
+/** An application that writes all the time. Resolves once it has started to write. */
 async function startWriter(name: string, mode: string, ...pragmas: string[]): Promise<ChildProcess> {
   const program = join(import.meta.dirname, '../../../harness/sqlite-writer.mjs');
   const args = ['--disable-warning=ExperimentalWarning', program, join(bench.tree, name), mode, `${ACCOUNTS}`];
@@ -65,7 +65,7 @@ async function kill(writer: ChildProcess): Promise<void> {
 
 const storing = () => ({ spool: bench.spool });
 
-/** What a restored database holds, as the application would find it. */
+/** Returns the content of a restored database, as the application would read it. */
 function lookInto(file: string) {
   const database = new DatabaseSync(file);
   try {
@@ -100,7 +100,9 @@ describe('an SQLite database that is written to all the time', () => {
   });
 });
 
-/** An application in the middle of a transaction without a journal on the disk, of which pages are in the file already. */
+/**
+ * An application in the middle of a transaction without a journal on disk. Some of its pages are already in the file.
+ */
 async function startHalf(name: string, mode: string): Promise<ChildProcess> {
   const program = `
     const database = new (require('node:sqlite').DatabaseSync)(process.argv[1], { defensive: false });
@@ -121,8 +123,8 @@ async function startHalf(name: string, mode: string): Promise<ChildProcess> {
   return writer;
 }
 
-describe('an SQLite database in the middle of a transaction that only memory can take back', () => {
-  test('is torn, not sound', async () => {
+describe('an SQLite database in the middle of a transaction that only the application can undo', () => {
+  test('is torn', async () => {
     await startHalf('app.db', 'memory');
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
@@ -143,7 +145,7 @@ describe('an SQLite database in the middle of a transaction that only memory can
   });
 });
 
-/** A database of one table that nobody has open, with what its log holds left where it is. */
+/** A database of one table that no program has open, with the content of its log still in the log. */
 function make(name: string, mode: 'wal' | 'delete', rows = 1): void {
   const file = join(bench.tree, name);
   for (const end of ['', '-wal', '-shm', '-journal']) rmSync(file + end, { force: true });
@@ -151,7 +153,7 @@ function make(name: string, mode: 'wal' | 'delete', rows = 1): void {
   database.exec(`PRAGMA journal_mode = ${mode}; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a)`);
   database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
   for (let i = 0; i < rows; i++) database.prepare('INSERT INTO t VALUES (?)').run(i);
-  // Closing would move the log into the file: what is there now is put back afterwards.
+  // Closing moves the log into the file, so the files are saved before and put back afterwards.
   const kept = ['', '-wal', '-shm'].filter((end) => existsSync(file + end));
   for (const end of kept) copyFileSync(file + end, `${file}${end}.kept`);
   database.close();
@@ -189,7 +191,7 @@ describe('an SQLite database that an application left', () => {
     },
   );
 
-  test('is one file without its log in the index, and is not copied again while nothing changes', async () => {
+  test('is one file without its log in the index, and is copied again only after a change', async () => {
     make('app.db', 'wal', 5);
     writeFileSync(join(bench.tree, 'app.db-other'), 'not its own');
     writeFileSync(join(bench.tree, 'other-wal'), 'of no database');
@@ -204,7 +206,7 @@ describe('an SQLite database that an application left', () => {
     expect(copying).toHaveBeenCalledTimes(1);
   });
 
-  test('is copied again when only its log changed', async () => {
+  test('is copied again if only its log has changed', async () => {
     const database = new DatabaseSync(join(bench.tree, 'app.db'));
     database.exec(
       'PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); INSERT INTO t VALUES (1)',
@@ -220,7 +222,7 @@ describe('an SQLite database that an application left', () => {
     expect(rowsOf(join(target, 'app.db'))).toBe(2);
   });
 
-  test('follows no symlink in the place of its log', async () => {
+  test('is stored without following a symlink in place of its log', async () => {
     make('app.db', 'wal', 5);
     copyFileSync(join(bench.tree, 'app.db-wal'), join(bench.spool, 'secret'));
     rmSync(join(bench.tree, 'app.db-wal'));
@@ -232,12 +234,12 @@ describe('an SQLite database that an application left', () => {
   });
 });
 
-test('what only has the name of a log is stored', async () => {
+test('a file that only has the name of a log is stored', async () => {
   make('app.db', 'delete', 5);
   const others = { 'app.db-wal': 'a text', 'app.db-shm': 'another', 'app.db-journal': 'my diary' };
   for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
   const stored = await bench.storeSettled(storing());
-  // With what the set-up leaves.
+  // Includes the files of the set-up.
   expect(stored).toMatchObject({ files: 5, torn: [] });
   const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
   expect(again.files).toBe(5);
@@ -245,7 +247,7 @@ test('what only has the name of a log is stored', async () => {
   for (const [name, text] of Object.entries(others)) expect(readFileSync(join(target, name), 'utf8')).toBe(text);
 });
 
-test('what only begins a little like a companion is stored as well', async () => {
+test('a file that only starts like a companion is stored', async () => {
   make('photos', 'delete', 5);
   make('n', 'wal', 5);
   const random = Buffer.alloc(65_536, 'precious');
@@ -257,7 +259,7 @@ test('what only begins a little like a companion is stored as well', async () =>
   }
 });
 
-test('journals and indexes of logs that SQLite made are known, those that it has not filled or has emptied too', () => {
+test('journals and log indexes of SQLite are recognised, including unfilled and emptied ones', () => {
   const known = (name: string, content: Buffer) => {
     const file = join(bench.tree, name);
     writeFileSync(file, content);
@@ -276,7 +278,7 @@ describe('a database that is mounted as a single file', () => {
   const mounted = (name: string) =>
     vi.spyOn(mountPoint, 'isMountPoint').mockImplementation((_, path) => path.toString().endsWith(`/${name}`));
 
-  test('and has a log that is elsewhere may not restore, also when nothing changes', async () => {
+  test('is torn if its log is elsewhere, even if nothing changes', async () => {
     make('app.db', 'wal', 5);
     for (const name of ['app.db-wal', 'app.db-shm']) rmSync(join(bench.tree, name), { force: true });
     mounted('app.db');
@@ -289,7 +291,7 @@ describe('a database that is mounted as a single file', () => {
     expect(await measureTree(bench.tree, {})).toMatchObject({ databases: 1, withoutLog: [] });
   });
 
-  test('and has no log is whole, and the journal that a crash would leave is mentioned', async () => {
+  test('is whole if it has no log, with a note about the journal of a crash', async () => {
     make('app.db', 'delete', 5);
     rmSync(join(bench.tree, 'app.db-journal'), { force: true });
     mounted('app.db');
@@ -297,7 +299,7 @@ describe('a database that is mounted as a single file', () => {
     expect(stored).toMatchObject({ tornCount: 0, databases: 1, notedCount: 1, noted: [{ path: 'app.db' }] });
   });
 
-  test('is found by the ids of mounts', () => {
+  test('is detected by the IDs of mounts', () => {
     const isMount = (path: string) => {
       const fd = openSync(path, 'r');
       try {
@@ -312,10 +314,10 @@ describe('a database that is mounted as a single file', () => {
   });
 });
 
-test('the holes of a database are holes in its copy', async () => {
+test('holes of a database are holes in its copy', async () => {
   const file = join(bench.tree, 'app.db');
   const database = new DatabaseSync(file);
-  // Pages of many blocks, all but the first of each zeros.
+  // Pages of many blocks, of which all but the first are zeros.
   database.exec('PRAGMA page_size = 65536; CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(50000000))');
   database.close();
   execFileSync('fallocate', ['--dig-holes', file]);
@@ -331,8 +333,8 @@ test('the holes of a database are holes in its copy', async () => {
   await copies.close();
 });
 
-describe('a database that cannot be stored as it should be', () => {
-  test('is named, and takes nothing else with it', async () => {
+describe('a database without a consistent copy', () => {
+  test('is reported by name, and everything else is stored', async () => {
     make('bad.db', 'delete', 20_000);
     const bytes = readFileSync(join(bench.tree, 'bad.db'));
     bytes.fill(0xff, 8192, 12_288);
@@ -348,31 +350,31 @@ describe('a database that cannot be stored as it should be', () => {
     expect(readFileSync(join(target, 'bad.db')).equals(bytes)).toBe(true);
     expect(rowsOf(join(target, 'good.db'))).toBe(3);
     expect(readFileSync(join(target, 'fake.db')).length).toBe(5016);
-    // It is still damaged the next time, although nothing changed.
+    // The next run reports the damage again, although nothing has changed.
     const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ damagedCount: 1 });
   });
 
-  test('for want of a moment without changes is stored as it was read, and is torn', async () => {
+  test('is stored as it was read and reported as torn, if it changes all the time', async () => {
     make('app.db', 'wal', 5);
     vi.spyOn(sqliteCopy, 'copyDatabase').mockImplementation(async () => 'changed');
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
     expect(await namesOf()).toEqual(['app.db', 'app.db-shm', 'app.db-wal']);
-    // Restored by its name, it has its log with it, and only that.
+    // Restored by name, it includes its log, and nothing else.
     expect(await withCompanions(['other.db'], bench.index)).toEqual(['other.db']);
     const paths = await withCompanions(['app.db'], bench.index);
     expect(paths).toEqual(['app.db', './app.db-shm', './app.db-wal']);
     const { target } = await bench.extract(stored, { select: selectByGlobs(paths) });
     expect(rowsOf(join(target, 'app.db'))).toBe(5);
-    // Tried again, though nothing changed.
+    // The next run tries again, although nothing has changed.
     vi.restoreAllMocks();
     const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 1, tornCount: 0 });
     expect(await namesOf()).toEqual(['app.db']);
   });
 
-  test('has a log next to another of its names: that is told, whichever name comes first', async () => {
+  test('is reported if its log is next to another of its names, whichever name comes first', async () => {
     make('m.db', 'wal', 5);
     linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'a.db'));
     const stored = await bench.storeSettled(storing());
@@ -385,28 +387,28 @@ describe('a database that cannot be stored as it should be', () => {
     expect(await bench.storeSettled(storing())).toMatchObject({ databases: 1, torn: [], noted: [] });
   });
 
-  test('for want of room is torn when it has a log, and only not checked when it has none', async () => {
+  test('is torn without room for a copy if it has a log, and otherwise only not checked', async () => {
     make('log.db', 'wal', 5);
     make('plain.db', 'delete', 5);
     vi.spyOn(sqliteCopy, 'hasRoom').mockImplementation(async () => false);
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ torn: [{ path: 'log.db' }], noted: [{ path: 'plain.db' }] });
     vi.restoreAllMocks();
-    // Neither is taken for what was stored whole, although nothing changed.
+    // Neither counts as stored whole, although nothing has changed.
     const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 2, torn: [], noted: [] });
   });
 
-  test('that was replaced while it was copied, or could not be read, is torn', async () => {
+  test('is torn if it was replaced during the copy, or could not be read', async () => {
     make('app.db', 'wal', 5);
     vi.spyOn(SqliteCopies.prototype, 'copy').mockImplementation(async () => undefined);
     const stored = await bench.storeSettled(storing());
     expect(stored).toMatchObject({ databases: 0, torn: [{ path: 'app.db' }] });
   });
 
-  test('that was stored as a plain file is looked at once it has a log', async () => {
+  test('is detected in a plain file once that has a log', async () => {
     make('app.db', 'wal', 5);
-    // Without a spool, files are stored as they are.
+    // Without a spool, databases are stored like other files.
     const stored = await bench.storeSettled();
     const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 1, torn: [] });
@@ -414,7 +416,7 @@ describe('a database that cannot be stored as it should be', () => {
     expect(rowsOf(join(target, 'app.db'))).toBe(5);
   });
 
-  test('since its name is too long for a log next to it is stored, and so is everything else', async () => {
+  test('is stored if its name is too long for a log, and so is everything else', async () => {
     const name = `${'x'.repeat(250)}.db`;
     make('app.db', 'delete', 5);
     copyFileSync(join(bench.tree, 'app.db'), join(bench.tree, name));
@@ -426,7 +428,7 @@ describe('a database that cannot be stored as it should be', () => {
     expect(rowsOf(join(target, name))).toBe(5);
   });
 
-  test('when an index needs what only the application has is stored, and that is said', async () => {
+  test('is stored with a note if an index needs a function of the application', async () => {
     const file = join(bench.tree, 'app.db');
     const database = new DatabaseSync(file);
     database.function('own', { deterministic: true }, (value) => value);
@@ -442,7 +444,7 @@ describe('a single database restored into a volume in use', () => {
   const ID = '20261120T030000Z-00000a';
   const at = '2026-11-20T03:00:00.000Z';
 
-  test.each(['a database', 'a file'])('may have a name as long as names get: %s', async (kind) => {
+  test.each(['a database', 'a file'])('may have a name of the maximum length: %s', async (kind) => {
     const name = 'x'.repeat(253);
     if (kind === 'a file') writeFileSync(join(bench.tree, name), 'old');
     else {
@@ -458,18 +460,18 @@ describe('a single database restored into a volume in use', () => {
     expect(looked).toMatchObject({ replaced: 1 });
     const { destination, spool } = bench;
     const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
     await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
     expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
     await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
     expect(readFileSync(join(bench.tree, name), 'utf8')).toBe('changed');
   });
 
-  test('does not meet the log of the one it replaces, and neither does a rollback', async () => {
+  test('is not combined with the log of the one it replaces, and neither is a rollback', async () => {
     make('data.db', 'wal', 5);
     const stored = await bench.storeSettled(storing());
     const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
-    // The application goes on: all that is new is in the log.
+    // The application continues: its new rows are in the log.
     make('data.db', 'wal', 9);
     utimesSync(join(bench.tree, 'data.db'), 1000, 1000);
     const select = selectByGlobs(['data.db']);
@@ -477,13 +479,13 @@ describe('a single database restored into a volume in use', () => {
     expect(looked).toMatchObject({ replaced: 1, equal: 0 });
     const { destination, spool } = bench;
     const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildBeside({ ...rooted, ...options, id: ID, select, overwrite: true });
+    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
     await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
     expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
       'data.db',
     ]);
     expect(rowsOf(join(bench.tree, 'data.db'))).toBe(5);
-    // The application writes again; then the old one comes back, with its own log.
+    // The application writes again. Then the old database comes back, with its own log.
     make('data.db', 'wal', 7);
     await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
     expect(rowsOf(join(bench.tree, 'data.db'))).toBe(9);

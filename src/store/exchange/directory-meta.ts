@@ -4,15 +4,16 @@ import type { TreePath } from '../filesystem/path.ts';
 import { createTimeSetter, PathChanged } from '../filesystem/times.ts';
 import type { ExchangeStep } from './move-list.ts';
 
-/** Where what was replaced is kept, inside its area. */
+/** The directory for replaced content, inside its area. */
 export const KEPT = 'tree';
 
 /**
- * Owners, modes and times of directories in which something moved. What is kept gets those from before.
+ * Sets owners, modes and times of the directories in which something moved. With `after`, the directories in the area
+ * get the metadata from before.
  *
- * @param area the name of the area
+ * @param area name of the area
  */
-export async function settle(
+export async function setDirectoryMeta(
   root: Directory,
   area: string,
   steps: AsyncGenerator<ExchangeStep>,
@@ -36,12 +37,12 @@ export async function settle(
     await times.finish();
   } catch (error) {
     await times.abort();
-    // A directory that an application removed or moved since needs no time.
+    // An application has removed or moved a directory since: its time does not matter any more.
     if (!(error instanceof PathChanged)) throw error;
   }
 }
 
-/** Gives a volume's root owner, mode and time. */
+/** Sets the owner, mode and time of a volume's root. */
 export async function setMeta(root: Directory, meta: DirectoryMeta): Promise<void> {
   root.own(meta);
   const times = await createTimeSetter(root);
@@ -49,7 +50,7 @@ export async function setMeta(root: Directory, meta: DirectoryMeta): Promise<voi
   await times.finish();
 }
 
-/** Joins paths, passing over the root. */
+/** Joins paths, skipping empty ones. */
 export function joined(...parts: TreePath[]): TreePath {
   return parts.filter((part) => part !== '').join('/');
 }

@@ -10,61 +10,62 @@ import { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { differing } from './differing.ts';
+import { setMeta } from './directory-meta.ts';
 import { undoExchange } from './exchange.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
-import { setMeta } from './settle.ts';
 
-/** What to build beside a volume's data. */
+/** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
   extends Pick<ExtractTreeOptions, 'packs' | 'destination' | 'keys' | 'spool' | 'smallFile' | 'signal' | 'progress'> {
   /** absolute path of the volume */
   root: string;
-  /** of the restore */
+  /** ID of the restore */
   id: string;
-  /** reads the index from its start, each time it is called */
+  /** reads the index; each call starts at its beginning */
   index(): AsyncIterable<IndexEntry>;
-  /** only these paths, and of them only what differs from what is there; absent: the whole tree */
+  /** selects the paths to restore, of which only those that differ from the volume are built; absent: the whole tree */
   select?: PathPredicate | undefined;
-  /** with `select`: also what is newer in the volume than in the index */
+  /** with `select`: also replaces files that are newer in the volume than in the index */
   overwrite: boolean;
-  /** bytes that have to be free */
+  /** free space that the build requires, bytes */
   needed: number;
 }
 
-/** What was built. The bytes count what was not built, because it is there already, neither. */
+/** The result of a build. `files` and `bytes` leave out what was not built because the volume holds it already. */
 export interface BuiltTree extends ExtractedTree {
-  /** with a selection: files that are equal already, and files that are newer there and were not to be replaced */
+  /** with a selection: files that are equal already, and newer files in the volume that were not to be replaced */
   equal: number;
   newer: number;
   /**
-   * Inode of what was built, as a decimal number, for the exchange to know it again. Not the device: a network file system that was
-   * unmounted meanwhile has another one.
+   * Inode of the built directory, as a decimal number. The exchange recognises the directory by it. The device is left
+   * out: a network file system gets another one when it is mounted again.
    */
   inode: string;
 }
 
-/** Where the tree is built, inside its area. */
+/** The directory of the built tree, inside its area. */
 const BUILT = 'tree';
 const BASE = 'base.json';
-/** More than is ever written there, bytes. */
+/** Upper bound for the size of {@link BASE}, bytes. */
 const MAX_BASE = 4096;
 
-/** The built tree, below the volume's root. */
+/** Returns the path of the built tree, relative to the volume's root. */
 export function builtPath(id: string): TreePath {
   return `${areaName('restoring', id)}/${BUILT}`;
 }
 
 /**
- * Builds a tree, or the part of it that differs, in an area at the top of the volume that it is to go into; nothing else in
- * the volume changes. Every file is compared with its recorded hash. A file that is equal in the volume is copied from
- * there and not fetched, but never shared with it: an application that writes into it later would change what a rollback
- * brings back.
+ * Builds a tree, or the part of it that differs from the volume, in an area at the top of that volume. Nothing else in
+ * the volume changes. Every file is verified against its recorded hash. A file that is equal in the volume is copied
+ * from there instead of fetched. It is never hard-linked: an application that writes to it later would change the data
+ * that a rollback brings back.
  *
- * @throws TREE_TARGET_FULL before anything is made, or later; what extractTree throws. Nothing is left then.
+ * @throws TREE_TARGET_FULL, before anything is written or later; everything that {@link extractTree} throws. A failed
+ *   build leaves nothing behind.
  */
-export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
+export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
   const { root: rootPath, id, select, index, overwrite: _, needed, ...rest } = options;
   const root = Directory.open(rootPath);
   const live = new OpenDirectories(root);
@@ -77,7 +78,7 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
     try {
       const before = root.meta();
       const { progress, heard } = steady(options.progress);
-      // Before anything is fetched, and long before anything is stopped.
+      // Fails before anything is fetched, and long before any service is stopped.
       if (!select) await checkSteps(root, planWhole(root, target, before), area);
       const part = select && (await differing({ options, select, live, counts, heard }));
       const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
@@ -96,7 +97,7 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
       if (select) await checkSteps(root, planMerge(root, target, before), area);
       return { ...extracted, ...counts, inode: String(target.stat().ino) };
     } catch (error) {
-      // What cannot be removed now is tried again by whoever ends or recovers the run.
+      // Leftovers that cannot be removed now are removed when the run ends or is recovered.
       await takeBack(root, id).catch(() => undefined);
       if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
@@ -111,26 +112,31 @@ export async function buildBeside(options: BuildOptions): Promise<BuiltTree> {
 
 const PROGRESS_MS = 250;
 
-/** Progress that also goes on where nothing is written: `heard` tells the last again, at most a few times a second. */
-function steady(tell: BuildOptions['progress']) {
+/**
+ * Wraps a progress callback so that it also runs while nothing is written: `heard` repeats the last update, at most
+ * four times a second.
+ */
+function steady(report: BuildOptions['progress']) {
   let last = { done: 0, files: 0 };
-  let toldAt = 0;
+  let reportedAt = 0;
   const progress = (update: typeof last) => {
     last = update;
-    toldAt = Date.now();
-    tell?.(update);
+    reportedAt = Date.now();
+    report?.(update);
   };
   const heard = () => {
-    if (Date.now() - toldAt >= PROGRESS_MS) progress(last);
+    if (Date.now() - reportedAt >= PROGRESS_MS) progress(last);
   };
   return { progress, heard };
 }
 
 /**
- * Takes back whatever of a restore or rollback is not complete: the built tree, and an exchange that was cut off. One that
- * came to its end stays. Can be called at any time, any number of times.
+ * Takes back the incomplete parts of a restore or rollback: the built tree, and an interrupted exchange. A complete
+ * exchange stays. Can be called at any time, and repeatedly.
+ *
+ * @returns whether the volume holds the old or the new data
  */
-export async function undoBeside(
+export async function undoIncomplete(
   rootPath: string,
   id: string,
   heard: () => void = () => undefined,
@@ -149,7 +155,7 @@ async function takeBack(root: Directory, id: string, heard: () => void = () => u
   if (!root.look(name)) return state;
   const area = root.enter(name);
   const base = area && readBase(area);
-  // Last of all, so that a removal that is cut off knows the root's time the next time.
+  // The area is removed last: after an interrupted removal, the next one still finds the metadata of the root in it.
   if (area) removeTree(area, BUILT, heard);
   area?.close();
   removeTree(root, name, heard);
@@ -158,13 +164,16 @@ async function takeBack(root: Directory, id: string, heard: () => void = () => u
   return state;
 }
 
-/** The root's owner, mode and time before the area was made. */
+/**
+ * Returns the owner, mode and time that the root had before the area was made. Throws OBJECT_MISSING if the area is
+ * gone.
+ */
 export function rootBefore(root: Directory, id: string): DirectoryMeta {
   const area = root.enter(areaName('restoring', id));
   const base = area && readBase(area);
   area?.close();
   if (base) return base;
-  throw new LifeboatError('OBJECT_MISSING', `what restore ${id} built is not there any more`);
+  throw new LifeboatError('OBJECT_MISSING', `the tree that restore ${id} built is gone`);
 }
 
 function checkSpace(root: Directory, needed: number): void {
@@ -172,15 +181,15 @@ function checkSpace(root: Directory, needed: number): void {
   if (free >= needed) return;
   throw new LifeboatError(
     'TREE_TARGET_FULL',
-    `${root.place} has ${formatBytes(free)} free, and ${formatBytes(needed)} are needed`,
+    `${root.place} has ${formatBytes(free)} free, but the restore needs ${formatBytes(needed)}`,
     { hint: SPACE_HINT },
   );
 }
 
 const SPACE_HINT =
-  'Restore only a part with --path, elsewhere with --to-directory, or make space: `lifeboat status` shows what earlier restores keep.';
+  'Restore only a part with --path, elsewhere with --to-directory, or free some space: `lifeboat status` shows the data that earlier restores keep.';
 
-/** Makes an area that knows what the root was like, and in it the directory that is built into. */
+/** Makes an area that records the root's metadata, and returns the directory in it for the tree. */
 function makeArea(root: Directory, name: string): Directory {
   const base = root.meta();
   const area = root.make(name);
@@ -199,7 +208,7 @@ function makeArea(root: Directory, name: string): Directory {
   }
 }
 
-/** Undefined when it cannot be told: others may write there. */
+/** Returns the recorded metadata of the root, or undefined if the file is not valid: other programs may write there. */
 function readBase(area: Directory): DirectoryMeta | undefined {
   let file: number | undefined;
   try {
@@ -216,11 +225,11 @@ function readBase(area: Directory): DirectoryMeta | undefined {
   }
 }
 
-/** An index that says it holds an area would bring its content to where areas are trusted. */
+/** Refuses an index that lists an area: its content would end up where areas are trusted. */
 async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<IndexEntry> {
   for await (const entry of index) {
     if (parseAreaName(entry.path.split('/')[0] ?? '')) {
-      throw new LifeboatError('OBJECT_DAMAGED', 'the index is damaged: it holds an area of a restore');
+      throw new LifeboatError('OBJECT_DAMAGED', 'the index is damaged: it lists an area of a restore');
     }
     yield entry;
   }
