@@ -7,7 +7,7 @@ import { prolongLocks } from '../run/object-locks.ts';
 import { spoolError } from '../run/spool.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
-import { isSettled } from '../store/repository/commit.ts';
+import { isCertainFailure } from '../store/repository/commit.ts';
 import { refuseEmptied } from '../store/repository/emptied.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
@@ -43,7 +43,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
       problems,
     );
   } catch (error) {
-    const mayArrive = (await wasSent(journal)) && !isSettled(error);
+    const mayArrive = (await wasSent(journal)) && !isCertainFailure(error);
     if (context && !mayArrive) await removeObjects(context);
     return failedRun({ request, run, captured, problems, mayArrive }, error);
   }

@@ -18,66 +18,69 @@ import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
 
 interface CheckOptions extends ReadOptions {
-  /** the directory of runs in the spool, with room for one index at a time */
+  /** the spool's directory of runs, with room for one index at a time */
   spool: string;
 }
 
-/** An object that is not as a manifest says. */
+/** An object that does not match its manifest. */
 interface DamagedObject {
   key: string;
   error: ErrorInfo;
 }
 
-/** What a damaged object means for one source of one snapshot. */
+/** The effect of damaged objects on one source of one snapshot. */
 interface Affected {
   snapshot: string;
   source: string;
-  /** `whole`: nothing of the source can be restored from this snapshot; `part`: the files below cannot */
+  /** `whole`: nothing of the source can be restored from this snapshot; `part`: some files cannot be restored */
   extent: 'whole' | 'part';
+  /** number of files that cannot be restored; with `unknown`, all files of the source */
   files: number;
-  /** true: which of the files, an index would say that no key here opens, or that could not be read */
+  /** true if the affected files are unknown, because the index could not be decrypted or read */
   unknown?: true;
-  /** the first of them, for people */
+  /** paths of the first affected files, for people */
   examples: string[];
 }
 
 export interface CheckResult {
   snapshots: number;
   objects: number;
-  /** bytes of all objects that manifests name */
+  /** size of all objects that manifests name, bytes */
   bytes: number;
   /** bytes that were read and hashed */
   bytesRead: number;
   damaged: DamagedObject[];
-  /** objects that could not be read now, which says nothing of what is in them */
+  /** objects that could not be read now and may be undamaged */
   unread: DamagedObject[];
-  /** damaged leases and lists of unreferenced objects: no snapshot needs them, and later ones take their place */
+  /** damaged leases and lists of unreferenced objects; no snapshot needs them, and later ones replace them */
   records: DamagedObject[];
-  /** why the rest could not be read: the destination went away */
+  /** why the check ended early: the destination became unreachable */
   stopped?: ErrorInfo;
-  /** manifests that cannot be read or relied on, breaks in their chain, tombstones and pins that are not what was signed */
+  /** unusable manifests, breaks in their chain, and tombstones and pins with a wrong signature */
   manifests: { snapshot: string; error: ErrorInfo }[];
   signatures: ChainReport['signatures'];
   affected: Affected[];
-  /** what it takes to read the snapshots */
+  /** the keys that the snapshots need */
   keys: NeededKey[];
-  /** for each source the newest snapshot from which all that it holds of it can be restored, as far as this check saw */
+  /**
+   * by source, the newest snapshot that can be restored with all it holds of the source, as far as this check has read
+   */
   restorable: Record<string, string | null>;
-  /** the same, of the snapshots that hold the whole source: not partly failed */
+  /** the same, considering only snapshots that hold the whole source */
   whole: Record<string, string | null>;
-  /** ids of snapshots that are dated in the future: a clock was wrong. No damage */
+  /** ids of snapshots with a date in the future, because a clock was wrong; not damage */
   ahead: string[];
-  /** whether anything at all can still be restored */
+  /** true if anything can still be restored */
   usable: boolean;
-  /** where the next check with a share goes on; absent after the last object */
+  /** the key after which the next check with a share continues; absent after the last object */
   next?: string;
 }
 
 const EXAMPLES = 5;
 
 /**
- * Looks whether the repository is what its manifests say: the manifests themselves, their signatures, sequence and chain, every
- * object's presence and size, and the content of as much as was asked for. Changes nothing.
+ * Checks a repository against its manifests: the manifests themselves, their signatures, sequence and chain, the
+ * presence and size of every object, and the content of the share that `options` ask for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
   const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal);
@@ -86,12 +89,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   await refuseEmptied(repository, snapshots, new Set());
   const judge = new DamageJudge(repository, [...objects.keys()]);
-  const { damaged, unlooked } = await checkPresence(repository, objects);
-  // An empty listing is one of a place that is not there.
+  const { damaged, unsized } = await checkPresence(repository, objects);
+  // A place that is not there lists no objects, so they would all look missing.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   const chain = await readChain(repository, snapshots);
   const records = await damagedRecords(repository);
-  const read = await readShare({ repository, objects, damaged, unlooked, judge, total: bytes }, options);
+  const read = await readShare({ repository, objects, damaged, unsized, judge, total: bytes }, options);
   const manifests = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
@@ -136,29 +139,29 @@ function datedAhead(snapshots: readonly Snapshot[]): string[] {
     .flatMap(({ id, start }) => (isFuture(Date.parse(start), now) ? [id] : []));
 }
 
-/** One listing against all names: presence and size. */
+/** Checks the presence and size of all objects with one listing. */
 async function checkPresence(
   { destination, project }: Repository,
   objects: ReadonlyMap<string, ObjectRef>,
-): Promise<{ damaged: Map<string, ErrorInfo>; unlooked: Map<string, LifeboatError> }> {
+): Promise<{ damaged: Map<string, ErrorInfo>; unsized: Map<string, LifeboatError> }> {
   const damaged = new Map<string, ErrorInfo>();
-  const unlooked = new Map<string, LifeboatError>();
+  const unsized = new Map<string, LifeboatError>();
   const missing = new Set(objects.keys());
   for await (const { key, size, unread } of destination.list(`${project}/`)) {
     const ref = objects.get(key);
     if (!ref) continue;
     missing.delete(key);
-    if (unread) unlooked.set(key, unread);
+    if (unread) unsized.set(key, unread);
     if (size === ref.size || size === undefined) continue;
     damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
-  return { damaged, unlooked };
+  return { damaged, unsized };
 }
 
 interface Found {
   damaged: ReadonlyMap<string, ErrorInfo>;
-  /** the destination has gone away: nothing more is asked of it */
+  /** true if the destination became unreachable, so that no more is read there */
   stopped: boolean;
 }
 
@@ -189,7 +192,7 @@ async function affectedSource(
   const packs = new Set(entry.packs.filter(({ key }) => damaged.has(key)).map(({ id }) => id));
   const factsLost = entry.facts !== undefined && damaged.has(entry.facts.key);
   if (packs.size === 0 && !factsLost) return undefined;
-  // A database needs its facts and every file of its dump's own part; a volume gives back what is whole.
+  // A database needs its facts and every file of its dump. A volume can be restored without its damaged files.
   if (entry.kind === 'postgres' || !entry.index) return { extent: 'whole', files: entry.files, examples: [] };
   const { index } = entry;
   const unknown = { extent: 'part' as const, files: entry.files, unknown: true as const, examples: [] };
@@ -213,7 +216,7 @@ async function affectedSource(
   }
 }
 
-/** For each source, the newest undamaged snapshot in which it has one of the statuses. */
+/** Returns, by source, the newest undamaged snapshot in which it has one of the statuses. */
 function newestOf(
   snapshots: readonly Snapshot[],
   affected: readonly Affected[],

@@ -14,13 +14,13 @@ import { refuseEmptied } from '../store/repository/emptied.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 
-/** Below this a place counts as full, bytes: a run stores at least its documents. */
+/** With less free space than this a place counts as full, because a run stores at least its documents. Bytes. */
 const FULL = 1024 * 1024;
 
-/** How long one place may take to answer, milliseconds. */
+/** How long one place may take to respond, milliseconds. */
 const LIMIT_MS = 20_000;
 
-/** A place where backups are kept. */
+/** A place that stores backups. */
 interface ForeseenPlace {
   /** the setting that names it */
   setting: string;
@@ -32,19 +32,19 @@ interface ForeseeDeps {
   plan: Plan;
   state: Pick<State, 'accepted' | 'copies' | 'damaged'>;
   destination: ForeseenPlace;
-  /** the own repository, or why it cannot be used; neither before the first backup */
+  /** the destination's repository, or why it cannot be used; neither before the first backup */
   own: { repository?: Repository; error?: LifeboatError };
   copies: readonly (ForeseenPlace & { place: CopyPlace })[];
-  /** the directory of the spool */
+  /** the spool directory */
   spool: string;
-  /** names of sources without any file */
+  /** names of sources without files */
   empty: readonly string[];
   now: Date;
 }
 
 /**
- * Says what the next run would fail with, by looking alone: the repository and its snapshots, the keys, the space, the copies, and
- * sources that are empty or gone. Never rejects.
+ * Returns the problems that the next run would have. Checks the repository and its snapshots, the keys, the free space,
+ * the copies, and sources that are empty or gone. Changes nothing. Never rejects.
  */
 export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[]; notes: Note[] }> {
   const { own, destination, copies, state } = deps;
@@ -80,7 +80,9 @@ function errorAt(subject: string, error: unknown): Problem {
   };
 }
 
-/** What a run refuses before it reads any source, and what makes it partly failed. */
+/**
+ * Returns the problems of the repository for which a run stops before it reads any source, or becomes partly failed.
+ */
 async function repositoryProblems(
   { destination: { setting }, state }: ForeseeDeps,
   { repository, list }: Main,
@@ -102,13 +104,13 @@ async function repositoryProblems(
   return problems;
 }
 
-/** Why the own repository cannot be used; what is mounted wrongly is among the problems of the plan already. */
+/** Returns why the repository cannot be used, unless the plan already contains that problem. */
 function destinationProblem({ plan, destination: { setting } }: ForeseeDeps, error: LifeboatError): Problem[] {
-  const isSaid = plan.problems.some(({ code, subject }) => code === error.code && subject === setting);
-  return isSaid ? [] : [errorAt(setting, error)];
+  const isKnown = plan.problems.some(({ code, subject }) => code === error.code && subject === setting);
+  return isKnown ? [] : [errorAt(setting, error)];
 }
 
-/** Whether a directory can be written to, and has the space that is needed. `needed`: bytes, as far as that is known. */
+/** Checks that a directory is writable and has enough free space. `needed`: bytes, as far as known. */
 async function placeProblems(
   { setting, location }: ForeseenPlace,
   needed: number,
@@ -116,7 +118,7 @@ async function placeProblems(
 ): Promise<Problem[]> {
   if (isS3(location)) return [];
   const found = await statfs(location).catch(() => undefined);
-  // What is not there at all is a problem of the plan.
+  // A missing directory is already a problem of the plan.
   if (!found) return [];
   const free = found.bavail * found.bsize;
   const writable = await access(location, constants.W_OK).then(
@@ -125,18 +127,18 @@ async function placeProblems(
   );
   if (!writable) {
     const hint =
-      'Look at the disk: a file system with errors is mounted read-only. Or mount the directory without :ro.';
+      'Mount the directory without :ro. If it is not mounted that way, check the disk: a file system with errors becomes read-only.';
     return [
       { severity: 'error', code: 'DEST_UNWRITABLE', subject: setting, message: `${location} is read-only`, hint },
     ];
   }
   if (free >= Math.max(FULL, needed)) return [];
-  const message = `${location} has ${formatBytes(free)} free${needed > FULL ? `, and ${formatBytes(needed)} are missing there` : ''}`;
+  const message = `${location} has ${formatBytes(free)} free${needed > FULL ? `, but needs ${formatBytes(needed)}` : ''}`;
   const hint = 'Free space on that disk, or mount a larger one.';
   return [{ severity: 'error', code: full, subject: setting, message, hint }];
 }
 
-/** What keeps a copy from being brought up to date. A place that is still empty is filled by the next run. */
+/** Returns the problems that would prevent the update of a copy. The next run fills a place that is still empty. */
 async function copyProblems(
   { setting, location, place }: ForeseenPlace & { place: CopyPlace },
   main: Main | undefined,
@@ -158,7 +160,7 @@ function tooSlow(name: string): LifeboatError {
   return new LifeboatError('DEST_UNREACHABLE', `${name} did not answer within ${LIMIT_MS / 1000} s`);
 }
 
-/** The bytes of the newest snapshot that a copy lacks: at least so many are sent to it. */
+/** Returns how many bytes of the newest snapshot a copy lacks. A run sends at least these. */
 function missingBytes({ snapshots }: SnapshotList, copy: SnapshotList | undefined): number {
   const newest = snapshots[0];
   if (!newest) return 0;
@@ -167,7 +169,7 @@ function missingBytes({ snapshots }: SnapshotList, copy: SnapshotList | undefine
 }
 
 async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotList): Promise<Problem[]> {
-  // Which sources a container has is known once it runs; a run waits for it.
+  // Some containers are not running yet, so their sources are unknown. A run waits for them.
   if (plan.awaited) return [];
   const manifests = snapshots.map(({ manifest }) => manifest);
   const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));

@@ -3,16 +3,16 @@ import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 
-/** A key that snapshots need, to be restored whole. */
+/** A key that is needed to restore snapshots completely. */
 export interface NeededKey {
   encryption: Encryption;
-  /** names the keys that the content was encrypted with; absent where a snapshot has no content */
+  /** id of the keys that encrypted the content; absent if a snapshot has no content */
   id?: string;
   /** ids, newest first */
   snapshots: string[];
 }
 
-/** Which keys the snapshots need, by what the manifests say: no key is asked for. Those that lie in the clear need none. */
+/** Returns the keys that the snapshots need, as their manifests say. Uses no key. Unencrypted snapshots need none. */
 export function neededKeys(snapshots: readonly Snapshot[]): NeededKey[] {
   const needed = new Map<string, NeededKey>();
   for (const { manifest } of snapshots) {
@@ -25,7 +25,10 @@ export function neededKeys(snapshots: readonly Snapshot[]): NeededKey[] {
   return [...needed.values()];
 }
 
-/** Each object names its form of encryption, and each pack its key. An index has the key of its run, and so of its new packs. */
+/**
+ * Returns the keys of a manifest's objects. The name of an object contains its encryption, and a pack's reference
+ * contains the id of its keys. An index has the key of its run, which is the key of the run's new packs.
+ */
 function keysOf(manifest: Manifest): Map<string, Omit<NeededKey, 'snapshots'>> {
   const keys = new Map<string, Omit<NeededKey, 'snapshots'>>();
   const bare = new Set<Encryption>();

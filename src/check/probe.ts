@@ -32,17 +32,19 @@ interface ProbeDeps {
   ): Promise<Tools>;
 }
 
-/** How long one source may take to answer, milliseconds. */
+/** How long one source may take to respond, milliseconds. */
 const LIMIT_MS = 20_000;
-/** How long after the start of its container a server may still be on its way up, milliseconds. A run waits as long for it. */
+/** How long after its container's start a server may still be starting, milliseconds. A run waits as long. */
 const STARTING_MS = 3 * 60_000;
 const NOT_READY = 'is not ready yet: its container has just started, and a run waits for it';
-/** Columns for the names of databases in a volume. */
+/** Width of the names of a volume's databases, columns. */
 const NAMES_WIDTH = 40;
 
 /**
- * Looks at every source of a plan: databases with their sizes, volumes with theirs. What cannot be reached comes back as
- * further problems of the plan, which name the container and the cure.
+ * Probes every source of a plan: its databases or files, and their size. A source that cannot be reached becomes a
+ * further problem of the plan, which names the container and has a hint.
+ *
+ * @returns `empty`: names of sources without files
  */
 export async function probe(
   plan: Plan,
@@ -73,8 +75,8 @@ export async function probe(
 }
 
 /**
- * `missing`: databases that are to be backed up and cannot be; `warnings`: databases that the container names and the server does
- * not have; `found`: what the files of a tree show.
+ * The result of probing one source. `missing`: databases that should be backed up but cannot be; `warnings`: databases
+ * that the container names but the server does not have; `found`: findings about the files of a tree, or notes.
  */
 type Look = Probed & {
   missing?: readonly MissingDatabase[];
@@ -82,7 +84,7 @@ type Look = Probed & {
   found?: { problems: Problem[]; notes: Note[]; empty: boolean };
 };
 
-/** True for a server that does not answer soon after its container started: a first start takes a while. */
+/** Returns true for a server that does not respond shortly after its container's start. A first start takes a while. */
 function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
   if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE')) return false;
   return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
@@ -140,7 +142,7 @@ async function probeTree(
   return { what, size: measured.bytes, ...(measured.whole ? {} : { atLeast: true }), found };
 }
 
-/** The SQLite databases of a tree, and how they are backed up. */
+/** Returns text about the SQLite databases of a tree and how they are backed up. */
 function databasesText(source: Exclude<PlannedSource, PostgresSource>, measured: MeasuredTree): string {
   const { databases, examples, remote } = measured;
   if (databases === 0) return '';
@@ -150,7 +152,10 @@ function databasesText(source: Exclude<PlannedSource, PostgresSource>, measured:
   return ` · ${plural(databases, 'SQLite database')} (${names}): ${stopped ? 'read while stopped' : here}`;
 }
 
-/** The run of a helper that only looks. It names no real one: whoever sees the helper need not wait for a run to end. */
+/**
+ * Returns the run id of a probe's helper. It is not the id of a real run, so nobody who sees the helper waits for a
+ * run.
+ */
 export function probeRun(): string {
   return `${PROBE_RUN}${newSnapshotId(new Date())}`;
 }
@@ -168,14 +173,17 @@ function where(source: Exclude<PlannedSource, PostgresSource>): string {
   return mount.name ? `volume ${mount.name} → ${mount.destination}` : `${mount.source} → ${mount.destination}`;
 }
 
-/** A busy host is slow to answer; a backup may take its time, so this alone does not make it fail. */
+/**
+ * Returns a warning for a source that is slow to respond. Not an error, because a backup may take longer on a busy
+ * host.
+ */
 function tooSlow(source: PlannedSource): Problem {
   return {
     severity: 'warning',
     code: source.kind === 'postgres' ? 'PG_UNREACHABLE' : 'TREE_STALLED',
     subject: source.containerName || source.name,
     message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
-    hint: 'A run waits longer. If the host is not busy, look at the container and its disk.',
+    hint: 'A run waits longer. If the host is not busy, check the container and its disk.',
   };
 }
 

@@ -7,30 +7,30 @@ import { type DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
 export interface ReadOptions {
-  /** which share of the stored bytes to read and hash: 0 to 1 */
+  /** the share of the stored bytes to read and hash: 0 to 1 */
   readData: number;
-  /** where the last check with a share ended: the key after which this one goes on */
+  /** the last key that the previous check with a share has read; this check continues after it */
   after?: string;
   signal: AbortSignal;
   progress?(done: number, total: number): void;
 }
 
-/** What is read. */
+/** The objects to read. */
 interface Reading {
   repository: Repository;
   objects: ReadonlyMap<string, ObjectRef>;
-  /** what is found is added */
+  /** damaged objects by key; new findings are added */
   damaged: Map<string, ErrorInfo>;
-  /** objects that are there, and could not even be looked at */
-  unlooked: ReadonlyMap<string, LifeboatError>;
+  /** objects that exist but whose size could not be read */
+  unsized: ReadonlyMap<string, LifeboatError>;
   judge: DamageJudge;
-  /** bytes of all objects */
+  /** size of all objects, bytes */
   total: number;
 }
 
-/** What came of it. */
+/** The result of reading a share. */
 interface Share {
-  /** read and hashed */
+  /** bytes that were read and hashed */
   bytes: number;
   next?: string;
   unread: Map<string, ErrorInfo>;
@@ -38,11 +38,12 @@ interface Share {
 }
 
 /**
- * Reads and hashes objects in the order of their keys, beginning after `after` and going round, until the share is read.
- * Repeated checks of a share therefore come past everything. It ends early when the destination goes away.
+ * Reads and hashes objects in the order of their keys until the share is read. Begins after `after` and continues with
+ * the first key after the last, so repeated checks of a share eventually read everything. Ends early if the destination
+ * becomes unreachable.
  */
 export async function readShare(
-  { repository, objects, damaged, unlooked, judge, total }: Reading,
+  { repository, objects, damaged, unsized, judge, total }: Reading,
   { readData, after, signal, progress }: ReadOptions,
 ): Promise<Share> {
   const keys = [...objects.keys()].sort();
@@ -50,7 +51,7 @@ export async function readShare(
   const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
   const wanted = total * Math.min(readData, 1);
   const share: Share = { bytes: 0, unread: new Map() };
-  for (const [key, error] of unlooked) {
+  for (const [key, error] of unsized) {
     const finding = await judge.judge(key, error);
     signal.throwIfAborted();
     if (finding === 'outage')
@@ -84,7 +85,7 @@ export async function readShare(
   return last === undefined || readData >= 1 ? share : { ...share, next: last };
 }
 
-/** Resolves to why an object is not what it should be, or could not be read. */
+/** Reads an object. Resolves to an error if it is damaged or could not be read, else to undefined. */
 async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSignal): Promise<unknown> {
   const hash = createHash('sha256');
   try {

@@ -3,7 +3,7 @@ import type { FilesSource, Note, Problem, VolumeSource } from '../plan/model.ts'
 import { leftOutOf } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 
-/** Says what the files of a source mean for its backup: data directories that are left out, or copied from under a server. */
+/** Returns findings about files: data directories left out, or copied while in use; databases without their log. */
 export function treeFindings(
   source: VolumeSource | FilesSource,
   { dataDirectories, withoutLog }: Pick<MeasuredTree, 'dataDirectories' | 'withoutLog'>,

@@ -5,21 +5,21 @@ import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { type CopyDeps, copyAll } from './copy.ts';
 
-/** What `lifeboat copy` works with. */
+/** Dependencies of `lifeboat copy`. */
 export interface CopyAloneDeps {
-  /** keeps every run of this project away until released; LOCKED when one is under way */
+  /** keeps runs of this project from starting until released; throws LOCKED during a run */
   lock(): Promise<Lock>;
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
-  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  /** keeps other agents from writing to the project at the destination; throws LOCKED while one does */
   lease(repository: Repository): Promise<Lease>;
   deps(plan: Plan): Omit<CopyDeps, 'main' | 'lease' | 'signal'>;
 }
 
 export interface CopyRequest extends Pick<CopyDeps, 'signal' | 'progress'> {}
 
-/** Brings the copies up to date outside of a run; nothing is removed. Throws LOCKED, and what opening the destination does. */
+/** Updates the copies outside of a run. Removes nothing. @throws LOCKED; what opening the destination throws */
 export async function copyAlone(alone: CopyAloneDeps, request: CopyRequest): Promise<CopyReport[]> {
   const lock = await alone.lock();
   let lease: Lease | undefined;

@@ -17,29 +17,35 @@ import { behindSince, type CopyStep } from './plan.ts';
 import { DESTINATION, SamePlace } from './same-place.ts';
 import { bringUpToDate, type Side } from './steps.ts';
 
-/** A place of a copy. */
+/** The place of a copy. */
 export interface CopyPlace {
   /** the location without its options */
   name: string;
-  /** absent: that of the destination */
+  /** absent: the copy has the retention of the destination */
   keep?: KeepPolicy;
-  /** what is pinned there stays so */
+  /** pins in the copy stay, even if the destination has removed them */
   keepsPins?: true;
-  /** The repository there, as a copy of `main`; DEST_FOREIGN for another one. With `create` an empty place becomes one. */
+  /**
+   * Opens the repository there as a copy of `main`. With `create`, an empty place becomes a copy.
+   *
+   * @throws DEST_FOREIGN if the place holds another repository
+   */
   open(main: Repository, options: { create: boolean; signal?: AbortSignal }): Promise<Repository>;
-  /** Nothing is stored there so far. Rejects when the place does not answer, or cannot hold a copy by what is mounted. */
+  /**
+   * Returns whether nothing is stored there yet. Rejects if the place does not respond or its mount is not suitable.
+   */
   isEmpty(signal: AbortSignal): Promise<boolean>;
   lease(repository: Repository): Promise<Lease>;
-  /** removes unfinished objects of the project; to be called with the lease held */
+  /** Removes unfinished objects of the project. The caller must hold the lease. */
   sweep(signal?: AbortSignal): Promise<void>;
 }
 
-/** What copying works with. */
+/** Dependencies of copying. */
 export interface CopyDeps {
   copies: readonly CopyPlace[];
-  /** what is copied; nobody removes anything there meanwhile */
+  /** the repository to copy; nothing is removed there meanwhile */
   main(): Promise<Repository>;
-  /** of the destination; a place that has it is the destination itself. Absent: not looked at */
+  /** the lease of the destination; a place that has the same lease is the destination itself. Absent: not compared */
   lease?: Pick<Lease, 'token'>;
   plan: Plan;
   /** LIFEBOAT_KEEP */
@@ -49,16 +55,17 @@ export interface CopyDeps {
   now(): Date;
   log: Log;
   stallTimeoutMs: number;
-  /** removes what a copy that is complete need not keep; absent: nothing is removed */
+  /** prunes a complete copy; absent: nothing is removed */
   prune?(place: CopyPlace, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
-  /** hears how many bytes a copy has got, and of how many */
+  /** called with the bytes that a copy has received, and the bytes it will receive */
   progress?(copy: string, done: number, total: number): void;
   signal: AbortSignal;
 }
 
 /**
- * Brings all copies up to date, side by side, each for itself: the snapshots that its own retention keeps and that it lacks, the
- * oldest first, each whole before the next. Never rejects: what goes wrong is in the report of each, and remembered.
+ * Updates all copies concurrently and independently of each other. Each copy receives the snapshots that it lacks and
+ * its retention keeps, oldest first, one complete snapshot after the other. Never rejects: the report of each copy
+ * contains its error, which is also stored in the agent's state.
  */
 export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const main = readSide(deps);
@@ -68,13 +75,13 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const opened = new Set<string>();
   const same = new SamePlace(Object.fromEntries(deps.copies.map(({ name }) => [name, before[name] ?? {}])));
   same.add(DESTINATION, deps.lease);
-  const looks = deps.copies.map(() => Promise.withResolvers<void>());
-  const all = Promise.all(looks.map(({ promise }) => promise));
+  const compared = deps.copies.map(() => Promise.withResolvers<void>());
+  const all = Promise.all(compared.map(({ promise }) => promise));
   const reports = await Promise.all(
     deps.copies.map((place, i) => {
-      const looked = { one: () => looks[i]?.resolve(), all };
-      const one = { place, main, bad, same, looked, opened, before: before[place.name] };
-      return copyOne(deps, one).finally(looked.one);
+      const comparison = { finish: () => compared[i]?.resolve(), all };
+      const one = { place, main, bad, same, comparison, opened, before: before[place.name] };
+      return copyOne(deps, one).finally(comparison.finish);
     }),
   );
   const alias = reports.find(({ name }) => name === same.otherNameOf(DESTINATION));
@@ -93,10 +100,10 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   });
   try {
     await deps.state.saveCopies(Object.fromEntries(states));
-    // The next backup stores anew what they held.
+    // The next backup stores their content again.
     if (bad.size > 0) await deps.state.saveDamaged([...new Set([...(await deps.state.damaged()), ...bad])]);
   } catch (error) {
-    deps.log.warn('how the copies stand could not be kept', { ...errorInfo(error) });
+    deps.log.warn('the status of the copies could not be saved', { ...errorInfo(error) });
   }
   return reports;
 }
@@ -114,17 +121,17 @@ interface One {
   before: CopyState | undefined;
   /** names of the copies that could be opened */
   opened: Set<string>;
-  /** objects of the destination that are found to be damaged */
+  /** keys of damaged objects at the destination, added as they are found */
   bad: Set<string>;
-  /** knows the destination and the copies that are under way, or done */
+  /** detects places that are the destination or another copy under a different name */
   same: SamePlace;
-  /** `one`: to be called when it is known whether this place is another one too; `all`: it is known of every copy */
-  looked: { one(): void; all: Promise<unknown> };
+  /** `finish`: call it once this place was compared with the others; `all`: resolves once every place was compared */
+  comparison: { finish(): void; all: Promise<unknown> };
 }
 
 async function copyOne(
   deps: CopyDeps,
-  { place, main, before, bad, opened: names, same, looked }: One,
+  { place, main, before, bad, opened: names, same, comparison }: One,
 ): Promise<CopyReport> {
   const { name } = place;
   const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
@@ -133,14 +140,14 @@ async function copyOne(
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
       const opened = await openCopy(place, side.repository, before, signal);
-      // Not heard: its timer is no sign of life.
+      // The lease bypasses the watchdog, because the lease's timer is no sign of progress.
       await withLease({
         place,
         repository: opened,
         same,
         watch: { signal, alive },
         work: async ({ fence }) => {
-          looked.one();
+          comparison.finish();
           names.add(name);
           const repository = opened.through(withAlive(until(opened.destination, signal), alive));
           await place.sweep(signal);
@@ -148,8 +155,8 @@ async function copyOne(
           const done = await bringUpToDate(deps, copying);
           if (done.problems.length > 0) report.problems = done.problems;
           if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });
-          // What the destination lost may exist only here.
-          else if (deps.prune && isCopyOk(report) && (await isKnown(looked.all, signal, alive))) {
+          // A snapshot that the destination has lost may exist only in this copy, which is not pruned then.
+          else if (deps.prune && isCopyOk(report) && (await waitForAll(comparison.all, signal, alive))) {
             const pruned = async () => {
               const reason = same.reasonToKeep(name);
               if (reason) throw reason;
@@ -175,7 +182,10 @@ async function copyOne(
   return report;
 }
 
-/** One that was there is never made again by itself: what is empty now is a mount that is missing, or was emptied by somebody. */
+/**
+ * Opens a copy, and creates it only the first time. A copy that existed and is empty now is not created again: its
+ * mount is missing, or somebody has emptied it.
+ */
 async function openCopy(
   place: CopyPlace,
   main: Repository,
@@ -187,7 +197,7 @@ async function openCopy(
   return place.open(main, { create: false, signal }).catch((error: unknown) => {
     if (!hasCode(error, 'DEST_FOREIGN')) throw error;
     const { code, message, hint, cause } = error;
-    const was = complete === undefined ? `it was begun at ${made}` : `it was complete at ${complete}`;
+    const was = complete === undefined ? `it was created at ${made}` : `it was complete at ${complete}`;
     throw new LifeboatError(code, `${message}; ${was}`, { cause, ...(hint ? { hint } : {}) });
   });
 }
@@ -200,13 +210,13 @@ interface WithLeaseOptions<T> {
   work: (lease: Lease) => Promise<T>;
 }
 
-/** Takes the lease of a copy, and tells whoever loses it to another name of the same place why. */
+/** Works with the lease of a copy held. If the lease is lost to another name of the same place, the error says so. */
 async function withLease<T>({ place, repository, same, watch, work }: WithLeaseOptions<T>): Promise<T> {
   const lease = await same.take(place.name, repository, () => place.lease(repository), watch);
   try {
     return await work(lease);
   } catch (error) {
-    // One that was given up may have taken over a lease of this agent's own.
+    // Another copy of this run, which was aborted, may have taken over this agent's own lease.
     if (hasCode(error, 'LEASE_LOST')) await same.refuse(place.name, repository);
     throw error;
   } finally {
@@ -214,13 +224,16 @@ async function withLease<T>({ place, repository, same, watch, work }: WithLeaseO
   }
 }
 
-/** Waits until all copies were looked at, each of which is watched by itself. False when this one is to end before. */
-async function isKnown(all: Promise<unknown>, signal: AbortSignal, alive: () => void): Promise<boolean> {
+/**
+ * Waits until all places were compared. Each of them has its own watchdog. Returns false if this copy is aborted
+ * before.
+ */
+async function waitForAll(all: Promise<unknown>, signal: AbortSignal, alive: () => void): Promise<boolean> {
   await patiently(Promise.race([all, aborted(signal)]), alive);
   return !signal.aborted;
 }
 
-/** A copy that has everything is well, whatever else it still has. */
+/** Prunes a copy. A failure does not make the copy fail, because the copy is complete. */
 async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Promise<Pruned | undefined>) {
   try {
     const pruned = await prune();
@@ -236,6 +249,6 @@ async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Pro
 
 function limits({ stallTimeoutMs: limitMs }: CopyDeps, name: string) {
   const message = `copying to ${name} made no progress for ${Math.round(limitMs / 1000)} s`;
-  const hint = 'Look at the disk, server or network behind it; the next run goes on where this one stopped.';
+  const hint = 'Check the disk, server or network behind it. The next run continues where this one stopped.';
   return { limitMs, stalled: () => new LifeboatError('DEST_UNREACHABLE', message, { hint }) };
 }

@@ -3,13 +3,13 @@ import type { Repository } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import type { CopyPlace } from './copy.ts';
 
-/** How long the copies may take to answer, milliseconds. */
+/** How long the copies may take to respond, milliseconds. */
 const LIMIT_MS = 30_000;
 
 /**
- * Returns the highest sequence of a snapshot that any copy has, or 0. Agents call it before they continue a chain that may have
- * lost its end: a new snapshot must not get the sequence of one that a copy has. Ignores copies that do not answer in time, are
- * empty, or belong to another repository.
+ * Returns the highest sequence of a snapshot that any copy has, or 0. An agent calls it before it continues a chain
+ * that may have lost its end, because a new snapshot must not get the sequence of one that a copy has. Ignores copies
+ * that do not respond in time, are empty, or belong to another repository.
  */
 export async function highestCopied(
   copies: readonly Pick<CopyPlace, 'open'>[],

@@ -4,9 +4,10 @@ import type { Snapshot } from '../store/repository/repository.ts';
 import type { Side } from './steps.ts';
 
 /**
- * Returns ids of snapshots that the copy has and the destination lost: the destination has neither a manifest nor a tombstone.
+ * Returns the ids of snapshots that the copy has and the destination has lost: it has neither their manifest nor a
+ * tombstone.
  *
- * @param abandoned somebody accepted the destination without snapshots up to this sequence
+ * @param abandoned the highest sequence without which somebody has accepted the destination
  */
 export function lostSnapshots(copied: readonly Snapshot[], main: Side, abandoned: number): string[] {
   const known = new Set([
@@ -19,7 +20,7 @@ export function lostSnapshots(copied: readonly Snapshot[], main: Side, abandoned
     .map(({ manifest }) => manifest.id);
 }
 
-/** Returns the problem that a copy has snapshots which the destination lost. */
+/** Returns the problem of a copy that has snapshots which the destination has lost. */
 export function lostProblem(copy: string, { repository }: Side, [newest = '', ...others]: readonly string[]): Problem {
   const { name } = repository.destination;
   const more = others.length === 0 ? '' : ` and ${plural(others.length, 'other snapshot')}`;

@@ -4,7 +4,7 @@ import { pinKey, putPin, readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { Side } from './steps.ts';
 
-/** What is pinned at the destination is pinned there. */
+/** Pins the destination's pinned snapshots at a copy, as far as it has them (`have`). */
 export async function copyPins(
   { repository: from, pins }: Side,
   to: Repository,
@@ -13,12 +13,15 @@ export async function copyPins(
   const there = await readPins(to);
   for (const [id, pin] of pins) {
     if (!have.has(id) || there.has(id)) continue;
-    // A damaged pin keeps its snapshot all the same.
+    // A damaged pin still keeps its snapshot.
     if (!(await copyDocument(from.destination, to.destination, pinKey(to.project, id)))) await putPin(to, id, pin);
   }
 }
 
-/** What somebody unpinned at the destination. What the destination knows nothing of stays pinned, and what the copy does not let go. */
+/**
+ * Unpins the snapshots at a copy that are no longer pinned at the destination. Snapshots that the destination does not
+ * know stay pinned, and so do those whose pin the copy does not let Lifeboat delete.
+ */
 export async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
   const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
   for (const id of (await readPins(to)).keys())

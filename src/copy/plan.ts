@@ -2,40 +2,40 @@ import type { KeepPolicy, Plan } from '../plan/model.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { newestFirst } from '../store/repository/snapshot-list.ts';
 
-/** What a copy is to get, and in which order. No I/O. */
+/** Plans the steps that update a copy, and their order. No I/O. */
 
-/** The tombstone of a snapshot that a copy never had says so: it may come after all when it is wanted. */
+/** The reason in the tombstone of a snapshot that a copy never had. Such a snapshot is copied if it is wanted later. */
 export const LEFT_OUT = 'the copy does not keep it';
 
-/** One step towards a copy that is equal. */
+/** One step of updating a copy. */
 export type CopyStep =
-  /** it lacks the snapshot; `commit` false: it has its manifest, and may lack objects of it */
+  /** copies a snapshot; `commit` false: the copy has the manifest but may lack objects of it */
   | { type: 'snapshot'; snapshot: Snapshot; commit: boolean }
-  /** its retention would not keep the snapshot: only its place in the chain is noted */
+  /** the copy's retention would not keep the snapshot: only its place in the chain is recorded */
   | { type: 'leave-out'; snapshot: Snapshot }
-  /** the snapshot is gone from the destination before the copy had it */
+  /** the destination has removed the snapshot before the copy had it */
   | { type: 'tombstone'; id: string };
 
-/** What there is on both sides. */
+/** The state of both sides. */
 interface CopyInput {
   /** snapshots of the destination */
   snapshots: readonly Snapshot[];
-  /** those that the destination has removed, with their places in the chain where they are known */
+  /** snapshots that the destination has removed, with their places in the chain if known */
   removed: readonly { id: string; sequence?: number }[];
-  /** ids of the manifests that the copy has, whether or not they can be read */
+  /** ids of the manifests that the copy has, whether readable or not */
   there: ReadonlySet<string>;
-  /** ids of those that the copy has removed, or been told to leave out */
+  /** ids of the snapshots that have a tombstone at the copy: removed there, or left out */
   gone: ReadonlySet<string>;
-  /** ids of those that it left out and never had */
+  /** ids of the snapshots that the copy left out and never had */
   leftOut: ReadonlySet<string>;
-  /** ids that the retention of the copy would keep */
+  /** ids of the snapshots that the retention of the copy would keep */
   wanted: ReadonlySet<string>;
 }
 
-/** The steps, oldest first: after each of them the chain of manifests at the copy has no gap. */
+/** Returns the steps, oldest first. After each step, the chain of manifests at the copy has no gap. */
 export function planCopy({ snapshots, removed, there, gone, leftOut, wanted }: CopyInput): CopyStep[] {
   const known = new Set(snapshots.map(({ manifest }) => manifest.id));
-  // One that nobody can read has no place: it explains no gap either.
+  // An unreadable tombstone has no place in the chain, so it explains no gap either.
   const tombstones = removed
     .filter(({ id }) => !known.has(id) && !there.has(id) && !gone.has(id))
     .map(({ id, sequence = 0 }) => ({ sequence, step: { type: 'tombstone', id } satisfies CopyStep }));
@@ -49,20 +49,22 @@ export function planCopy({ snapshots, removed, there, gone, leftOut, wanted }: C
   return [...tombstones, ...steps].sort((a, b) => a.sequence - b.sequence).map(({ step }) => step);
 }
 
-/** The snapshots of both sides, each once, newest first: what a copy comes to have is judged by all that it could have. */
+/**
+ * Merges the snapshots of both sides, newest first. A copy's retention is applied to all snapshots that it could have.
+ */
 export function together(one: readonly Snapshot[], other: readonly Snapshot[]): Snapshot[] {
   const all = new Map([...other, ...one].map((snapshot) => [snapshot.manifest.id, snapshot]));
   return [...all.values()].sort(newestFirst);
 }
 
-/** The plan as it counts at a copy with a retention of its own, which goes before the labels. */
+/** Returns the plan for a copy. The copy's own retention overrides that of the labels. */
 export function planWithKeep(plan: Plan, keep: KeepPolicy | undefined): Plan {
   if (!keep) return plan;
-  // What a label may mean does not count there either.
+  // A doubtful keep label does not matter either.
   return { ...plan, sources: plan.sources.map(({ keepInDoubt: _, ...source }) => ({ ...source, keep })) };
 }
 
-/** The end of the oldest snapshot among what is still to be done: since then the copy is behind. */
+/** Returns since when a copy is behind: the end of the oldest snapshot that it still lacks, as ISO time. */
 export function behindSince(lacking: Iterable<CopyStep>): string | undefined {
   for (const step of lacking) if (step.type === 'snapshot' && step.commit) return step.snapshot.manifest.end;
   return undefined;

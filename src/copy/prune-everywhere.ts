@@ -9,12 +9,12 @@ import type { CopyPlace } from './copy.ts';
 import { planWithKeep } from './plan.ts';
 import { DESTINATION, SamePlace } from './same-place.ts';
 
-/** The destination and its copies, each with its own retention. */
+/** Dependencies of pruning the destination and its copies. */
 export interface PruneEverywhereDeps extends PruneAloneDeps {
-  /** how the destination is named to people */
+  /** the destination's name in messages */
   destination: string;
   copies: readonly CopyPlace[];
-  /** how long a place may not answer, milliseconds */
+  /** how long a place may take to respond, milliseconds */
   stallTimeoutMs: number;
   state: PruneAloneDeps['state'] & Pick<State, 'copies'>;
 }
@@ -24,18 +24,18 @@ function isBehind(name: string, since: string, why: ErrorInfo | undefined): Life
     why?.code ?? 'INTERRUPTED',
     `${name} is not pruned: it has been behind since ${since}${why ? `: ${why.message}` : ''}`,
     {
-      hint: 'Nothing of a copy that lacks something is removed. `lifeboat copy` brings it up to date.',
+      hint: 'Only complete copies are pruned. `lifeboat copy` brings it up to date.',
     },
   );
 }
 
-/** What became of one place. */
+/** The result of pruning one place. */
 export type Pruning = { destination: string } & ({ result: PruneResult } | { error: ErrorInfo });
 
 /**
- * Prunes the destination, then each copy: one that fails keeps none of the others from it.
+ * Prunes the destination, then each copy. A copy that fails does not stop the others.
  *
- * @throws what the destination's own prune throws: then no copy is touched
+ * @throws what the prune of the destination throws; no copy is changed then
  */
 export async function pruneEverywhere(
   deps: PruneEverywhereDeps,
@@ -46,9 +46,9 @@ export async function pruneEverywhere(
   const names = new Set(copies.map(({ name }) => name));
   const states = Object.entries(await deps.state.copies()).filter(([name]) => names.has(name));
   const same = new SamePlace(Object.fromEntries(states));
-  // A dry run takes no lease: it knows what the last run found.
-  const unseen =
-    request.dryRun || copies.length === 0 ? new Map<string, unknown>() : await lookAtAll(deps, same, signal);
+  // A dry run takes no lease. It relies on the findings of the last run.
+  const unreached =
+    request.dryRun || copies.length === 0 ? new Map<string, unknown>() : await compareAll(deps, same, signal);
   const kept = same.reasonToKeep(DESTINATION);
   const first = kept ? { error: errorInfo(kept) } : { result: await pruneAlone(alone, request, signal) };
   const all: Pruning[] = [{ destination, ...first }];
@@ -59,10 +59,11 @@ export async function pruneEverywhere(
       ...(keep ? { keep } : {}),
       plan: async () => planWithKeep(await deps.plan(), keep),
       repository: async () => {
-        const reason = same.reasonToKeep(name) ?? unseen.get(name);
+        const reason = same.reasonToKeep(name) ?? unreached.get(name);
         if (reason) throw reason;
         const copy = await open(await deps.repository(), { create: false });
-        // As after a run: what is on its way there is named by no manifest yet. One that is full can only go on after a prune.
+        // As after a run: no manifest names objects that are still being copied. Only a full copy is pruned all the
+        // same.
         const { behindSince, error } = (await deps.state.copies())[name] ?? {};
         if (behindSince !== undefined && error?.code !== 'DEST_FULL') throw isBehind(name, behindSince, error);
         return copy;
@@ -78,20 +79,20 @@ export async function pruneEverywhere(
 }
 
 /**
- * Looks whether places are one under two names before anything is removed from either. Returns why a copy could not be looked at: it
- * is not pruned then.
+ * Detects places that are the same under two names, before anything is removed. Returns the errors of copies that could
+ * not be compared. They are not pruned.
  */
-async function lookAtAll(
+async function compareAll(
   { copies, stallTimeoutMs: limitMs, ...deps }: PruneEverywhereDeps,
   same: SamePlace,
   signal: AbortSignal,
 ): Promise<Map<string, unknown>> {
-  const unseen = new Map<string, unknown>();
+  const unreached = new Map<string, unknown>();
   const leases: Lease[] = [];
   const lock = await deps.lock();
-  const look = async (name: string, open: () => Promise<Repository>) => {
+  const compare = async (name: string, open: () => Promise<Repository>) => {
     const message = `${name} did not answer for ${Math.round(limitMs / 1000)} s`;
-    const hint = 'Look at the disk, server or network behind it.';
+    const hint = 'Check the disk, server or network behind it.';
     const stalled = () => new LifeboatError('DEST_UNREACHABLE', message, { hint });
     const take = async (watch: AbortSignal, alive: () => void) => {
       const repository = await open();
@@ -102,14 +103,14 @@ async function lookAtAll(
   };
   try {
     const main = await deps.repository();
-    await look(DESTINATION, async () => main);
-    const lookAt = ({ name, open }: CopyPlace) =>
-      look(name, () => open(main, { create: false })).catch((error: unknown) => unseen.set(name, error));
-    await Promise.all(copies.map(lookAt));
+    await compare(DESTINATION, async () => main);
+    const compareCopy = ({ name, open }: CopyPlace) =>
+      compare(name, () => open(main, { create: false })).catch((error: unknown) => unreached.set(name, error));
+    await Promise.all(copies.map(compareCopy));
     signal.throwIfAborted();
   } finally {
     await Promise.all(leases.map((lease) => lease.release()));
     await lock.release();
   }
-  return unseen;
+  return unreached;
 }

@@ -5,28 +5,29 @@ import type { CopyState } from '../run/state.ts';
 import { patiently } from '../run/watchdog.ts';
 import { type Lease, leaseTokenAt } from '../store/repository/lease.ts';
 
-/** What the destination is called where a copy is refused for being it. */
+/** The name of the destination in the error of a copy that is the destination. */
 export const DESTINATION = 'the destination itself';
 
-/** Where a place is looked at. */
+/** The location of a place's leases. */
 interface At {
   destination: Destination;
   project: string;
 }
 
 /**
- * Finds places that are one under two names, a directory mounted twice or a server with two addresses: the retention of each
- * would remove what the other is to keep, so that nothing is removed in either. Whoever took a lease in one finds it in the other.
+ * Detects places that are the same under two names, such as a directory mounted twice or a server with two addresses.
+ * The retention under one name would remove snapshots that the other keeps, so nothing is removed under either. A lease
+ * that was taken under one name is visible under the other.
  */
 export class SamePlace {
-  /** by the token of its lease */
+  /** names of places, by the token of their lease */
   private readonly names = new Map<string, string>();
   private readonly others = new Map<string, string>();
   private readonly seen = new Set<string>();
   private readonly remembered = new Map<string, string>();
   private turn: Promise<unknown> = Promise.resolve();
 
-  /** `copies`: how they stood after the run before. What was found then holds until both names were looked at again. */
+  /** @param copies the states after the last run; its findings apply until both names were compared again */
   constructor(copies: Readonly<Record<string, CopyState>> = {}) {
     for (const [name, { sameAs }] of Object.entries(copies)) {
       if (sameAs !== DESTINATION && !(sameAs !== undefined && sameAs in copies)) continue;
@@ -34,7 +35,7 @@ export class SamePlace {
     }
   }
 
-  /** `name`: how the place is called in an error. A lease without a token, of a run that needs none, tells nothing. */
+  /** Adds a place. `name` is its name in errors. A lease without a token, of a run that needs none, adds nothing. */
   add(name: string, lease: Pick<Lease, 'token'> | undefined): void {
     if (lease?.token === undefined) return;
     this.names.set(lease.token, name);
@@ -42,10 +43,12 @@ export class SamePlace {
   }
 
   /**
-   * Takes the lease of a place, one place after the other, so that of two names the second finds the lease of the first. A place
-   * that does not answer is waited for until its own `signal` aborts. `alive` is called while others are waited for.
+   * Takes the lease of a place. Places take turns, so the second of two names finds the lease of the first. A place
+   * that does not respond blocks the others until its `signal` aborts. `alive` is called while this place waits for
+   * others.
    *
-   * @throws DEST_FOREIGN when `name` is one of the places before it: its lease is left alone then; what `lease` throws
+   * @throws DEST_FOREIGN if `name` is the same place as an earlier one, whose lease then stays unchanged; what `lease`
+   * throws
    */
   take(
     name: string,
@@ -58,10 +61,10 @@ export class SamePlace {
       signal.throwIfAborted();
       await this.refuse(name, at);
       const held = await lease();
-      // Somebody else's turn by now: it could be the lease of another name that this one took over.
+      // The next place has had its turn by now: this lease may have taken over that of another name.
       if (signal.aborted) await held.release();
       signal.throwIfAborted();
-      // A full place gives no lease yet. Whoever had the last one there tells it from others as well.
+      // A full place has no room for a lease yet. The token of its last lease identifies it as well.
       this.add(name, { token: held.token ?? (await leaseTokenAt(at.destination, at.project)) });
       return held;
     });
@@ -69,7 +72,7 @@ export class SamePlace {
     return taken;
   }
 
-  /** DEST_FOREIGN when `name` is one of the other places, whether their leases are held or given back. */
+  /** Throws DEST_FOREIGN if `name` is the same place as another one, whether the other's lease is held or released. */
   async refuse(name: string, at: At): Promise<void> {
     if (this.names.size === 0) return;
     const token = await leaseTokenAt(at.destination, at.project);
@@ -79,14 +82,14 @@ export class SamePlace {
     throw samePlace(name, other);
   }
 
-  /** Another name of the same place, as far as it is known. */
+  /** Returns another name of the same place, if one is known. */
   otherNameOf(name: string): string | undefined {
     const before = this.remembered.get(name);
     const holds = before !== undefined && !(this.seen.has(name) && this.seen.has(before));
     return this.others.get(name) ?? (holds ? before : undefined);
   }
 
-  /** Why nothing may be removed there; undefined where no other name of it is known. */
+  /** Returns why nothing may be removed from a place; undefined if no other name of it is known. */
   reasonToKeep(name: string): LifeboatError | undefined {
     const other = this.otherNameOf(name);
     return other === undefined ? undefined : samePlace(name, other);
@@ -96,6 +99,6 @@ export class SamePlace {
 function samePlace(name: string, other: string): LifeboatError {
   const [one, two] = name === DESTINATION ? [other, name] : [name, other];
   return new LifeboatError('DEST_FOREIGN', `${one} is ${two}, under another name`, {
-    hint: 'Look at what is mounted there; take it out of LIFEBOAT_COPY, or give the copy a place of its own. Until then nothing is removed in either.',
+    hint: 'Check what is mounted there. Remove it from LIFEBOAT_COPY, or give the copy a place of its own. Until then, nothing is removed from either.',
   });
 }

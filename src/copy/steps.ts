@@ -31,7 +31,7 @@ import { lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
-/** The destination, read once for all copies. */
+/** The state of the destination, read once for all copies. */
 export interface Side extends SnapshotList {
   repository: Repository;
   pins: ReadonlyMap<string, Pin>;
@@ -39,27 +39,28 @@ export interface Side extends SnapshotList {
   removed: readonly string[];
 }
 
-/** One copy that is being brought up to date. */
+/** One copy that is being updated. */
 interface Copying {
   place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
   main: Side;
   repository: Repository;
-  /** its counts grow as things are sent */
+  /** counts what was sent so far */
   report: Pick<CopyReport, 'snapshots' | 'objects' | 'bytes'>;
-  /** objects of the destination that are found to be damaged, whatever becomes of the rest */
+  /** keys of damaged objects at the destination, added as they are found, even if the copy fails */
   bad: Set<string>;
-  /** what is still to be done */
+  /** the steps that are not done yet */
   lacking: Set<CopyStep>;
   fence: Lease['fence'];
   signal: AbortSignal;
-  /** to be called at each sign of life */
+  /** reports progress to the watchdog */
   alive(): void;
 }
 
 /**
- * Does what is to be done for one copy, with its lease held: snapshots and tombstones oldest first, then pins. `error`: why some
- * snapshots were left out, because the destination does not have them whole or the copy keeps something wrong; all others are there then.
+ * Updates one copy: snapshots and tombstones, oldest first, then pins. The caller holds the copy's lease.
  *
+ * @returns `error`: why some snapshots are missing, while all others are there. The destination does not have them
+ * whole, or the copy does not let a wrong object be replaced. `problems`: locks that could not be prolonged
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(
@@ -102,13 +103,13 @@ export async function bringUpToDate(
 }
 
 interface CopySide {
-  /** what can be read there, newest first */
+  /** the readable snapshots of the copy, newest first */
   snapshots: readonly Snapshot[];
-  /** hash of each manifest that it has */
+  /** hash of each readable manifest, by snapshot id */
   hashes: ReadonlyMap<string, string>;
-  /** ids of the manifests that nobody can read there */
+  /** ids of the damaged manifests */
   unreadable: ReadonlySet<string>;
-  /** that there is a manifest which its disk or server does not give now */
+  /** the error of a manifest that the copy's disk or server does not return now */
   withheld?: LifeboatError;
   there: ReadonlySet<string>;
   gone: ReadonlySet<string>;
@@ -126,12 +127,12 @@ async function readCopy(
   let withheld: LifeboatError | undefined;
   const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
   for (const { id, error } of damaged) {
-    // A disk or server that did not let it be read may do so again: nothing is deleted for that.
+    // The disk or server may return it again later, so it is not deleted.
     if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
-    // One that nobody can read is brought anew. One that was forged is for people to look at.
+    // A damaged manifest is copied again. A forged one is left for people to examine.
     else if (error.code === 'OBJECT_DAMAGED' && usable.has(id)) unreadable.add(id);
   }
-  // One that was removed is not brought anew; beside its tombstone it says nothing.
+  // A snapshot with a tombstone is not copied again, so its damaged manifest is of no use.
   for (const id of unreadable) {
     if (gone.has(id)) await deleteUnlessKept(repository.destination, manifestKey(repository.project, id));
   }
@@ -141,7 +142,7 @@ async function readCopy(
   const all = together(main.snapshots, snapshots);
   const pins = new Map([...(await readPins(repository)), ...main.pins]);
   const own = { ...deps, plan: planWithKeep(deps.plan, place.keep), keep: place.keep ?? deps.keep };
-  // Whatever the clock says: nothing is removed by this.
+  // The clock does not matter, because these decisions remove nothing.
   const decisions = await decide(own, all, pins, true);
   const wanted = new Set(decisions.filter(({ keep }) => keep).map(({ id }) => id));
   const leftOut = new Set<string>();
@@ -152,7 +153,10 @@ async function readCopy(
   return { snapshots, hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
 }
 
-/** The removed snapshots of the destination, with the places of those that the copy has to hear of: few, but for a first copy. */
+/**
+ * Returns the snapshots that the destination has removed, with the places of those whose tombstones the copy needs.
+ * These are few, except for a new copy.
+ */
 async function placesOf({ repository, removed, snapshots }: Side, { there, gone }: CopySide) {
   const known = new Set(snapshots.map(({ manifest }) => manifest.id));
   const places: { id: string; sequence?: number }[] = [];
@@ -179,24 +183,24 @@ async function contextOf(
   const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
   const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
   let done = 0;
-  const heard = (bytes: number) => {
+  const onBytes = (bytes: number) => {
     alive();
     done += bytes;
     deps.progress?.(place.name, done, total);
   };
-  // Before the manifest: a snapshot that is there is never looked at again.
+  // This happens before the manifest is put, because a committed snapshot is not examined again.
   const complete = async (manifest: Manifest) => {
     for (const problem of await prolongLocks(repository, manifest, deps.now(), signal)) {
       const { code, message } = problem;
       deps.log.warn(message, { copy: place.name, snapshot: manifest.id, code });
-      // The same for each of many snapshots is told once.
+      // A problem that many snapshots share is reported once.
       problems.set(message, problem);
     }
   };
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad, sent: report, fence, heard, signal };
+  return { ...ends, complete, judge, there, bad, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {
@@ -217,32 +221,32 @@ async function take({ deps: { now }, copying: { main, repository }, context, ste
   const { id } = manifest;
   if (copy.unreadable.has(id)) await removeWrong(destination, manifestKey(project, id), 'cannot be read');
   if (step.type === 'leave-out') {
-    // Without the key its chain has a gap until somebody has it again: a tombstone that is not signed would be no better.
+    // An unsigned tombstone would not close the gap in a signed chain. The gap stays until a run with the key.
     if (manifest.signature && !repository.signing.active) return;
     return putTombstone(repository, step.snapshot, { removed: now().toISOString(), why: LEFT_OUT });
   }
   const present = copy.hashes.get(id);
   if (present !== undefined && present !== hash) {
-    throw new LifeboatError('OBJECT_DAMAGED', 'its manifest there is another one than at the destination', {
-      hint: 'One of the two was changed. Compare them, and delete the wrong one.',
+    throw new LifeboatError('OBJECT_DAMAGED', 'its manifest there differs from the one at the destination', {
+      hint: 'One of the two was changed. Compare them and delete the wrong one.',
     });
   }
   if (!step.commit && present === undefined) return;
   await copySnapshot(context, step.snapshot, step.commit);
-  // After the manifest: whoever is killed in between leaves a tombstone of what is there, which prune removes.
+  // This happens after the commit: an agent killed in between leaves a superfluous tombstone, which a prune removes.
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
 }
 
 function notCopied(id: string, cause: LifeboatError): LifeboatError {
   return new LifeboatError(cause.code, `${id} is not copied: ${cause.message}`, {
     cause: cause.cause,
-    hint: cause.hint ?? 'Run `lifeboat check`. Back up again: what is damaged is stored anew.',
+    hint: cause.hint ?? 'Run `lifeboat check`. Back up again: the next backup stores damaged content again.',
   });
 }
 
 function notRead(place: string, id: string, cause: LifeboatError): LifeboatError {
   return new LifeboatError(cause.code, `the manifest of ${id} cannot be read at ${place}`, {
     cause: cause.cause,
-    hint: 'Look at the disk or mount behind it, and who owns the file. If it is lost for good, delete it there: the next run sends it again.',
+    hint: 'Check the disk or mount behind it, and the owner of the file. If the file is lost for good, delete it there: the next run sends it again.',
   });
 }

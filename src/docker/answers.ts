@@ -29,7 +29,7 @@ export interface ContainerDetails {
   /** exit status of the last run; 0 while running */
   exitCode: number;
   oomKilled: boolean;
-  /** state of its health check; absent if it has none */
+  /** state of the health check; absent if the container has none */
   health?: 'starting' | 'healthy' | 'unhealthy';
   /** ISO times; year 1 means never */
   startedAt: string;
@@ -38,22 +38,22 @@ export interface ContainerDetails {
   user: string;
   labels: Record<string, string>;
   env: Record<string, string>;
-  /** its entry point and arguments */
+  /** the entry point and its arguments */
   command: string[];
   mounts: Mount[];
-  /** paths of its `tmpfs:` mounts (`--tmpfs`), which `mounts` leaves out */
+  /** paths of the `tmpfs:` mounts (`--tmpfs`), which `mounts` leaves out */
   tmpfs: string[];
   /** `bridge`, `container:<id>`, a network's name… */
   networkMode: string;
-  /** whether the engine removes it when it stops (`--rm`) */
+  /** whether the engine removes the container when it stops (`--rm`) */
   autoRemove: boolean;
   /** `no`, `always`, `unless-stopped`, `on-failure`; empty if the engine reports none */
   restartPolicy: string;
-  /** how often the engine has restarted it since somebody started it */
+  /** how often the engine has restarted the container since somebody started it */
   restarts: number;
   /** ISO time */
   createdAt: string;
-  /** seconds until a stop kills it, if it was created with that setting (`stop_grace_period` in Compose) */
+  /** seconds until a stop kills the container, if it was created with that setting (`stop_grace_period` in Compose) */
   stopTimeout: number | undefined;
   networks: Record<string, { ip: string; aliases: string[] }>;
 }
@@ -258,7 +258,7 @@ export const created = z.object({ Id: id, Warnings: list }).transform((c) => ({ 
 export const execCreated = z.object({ Id: id });
 export const waited = z.object({ StatusCode: z.number().int(), Error: z.object({ Message: text }).nullish() });
 
-/** Checks an answer against its schema. Throws ENGINE_PROTOCOL, which names the first invalid field. */
+/** Checks a response against its schema. @throws ENGINE_PROTOCOL, which names the first invalid field */
 export function checked<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;

@@ -10,8 +10,8 @@ export interface Bounds {
 }
 
 /**
- * Runs `work` with a signal that aborts with the caller's signal or when the time is up. Then rejects at once, even if
- * `work` does not end: with the {@link interruption}, or with the error of `late`. The time begins with the call.
+ * Runs `work` with a signal that aborts with the caller's signal, or when the time is up. Then rejects at once, even if
+ * `work` does not end: with the {@link interruption}, or with the error of `late`. The time starts with the call.
  */
 export async function withinBounds<T>(
   { signal, timeoutMs }: Bounds,

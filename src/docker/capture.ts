@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 
 /**
- * A sink that keeps the head and the tail of its input, at most `limit` bytes in total. A command that writes without
- * end costs bounded memory, and its last lines, which name the failure, are kept.
+ * A sink that keeps the start and the end of its input, at most `limit` bytes in total. An endless command uses limited
+ * memory, and its last lines, which name the failure, are kept.
  */
 export class Capture extends Writable {
   readonly #headLimit: number;
@@ -13,14 +13,14 @@ export class Capture extends Writable {
   #tailSize = 0;
   #total = 0;
 
-  /** @param limit in bytes; `head` of them for the beginning, by default half */
+  /** @param limit bytes; `head` of them for the start, by default half */
   constructor(limit: number, head = Math.floor(limit / 2)) {
     super({ decodeStrings: true });
     this.#headLimit = head;
     this.#tailLimit = limit - head;
   }
 
-  /** Bytes written so far. */
+  /** The number of bytes written so far. */
   get total(): number {
     return this.#total;
   }

@@ -13,11 +13,11 @@ const MAX_FRAME = 64 * 1024 * 1024;
 
 /**
  * Splits the engine's multiplexed stream into its parts. Each frame has a header of eight bytes: the stream (0 stdin, 1
- * stdout,
- * 2 stderr), three zeros, and the payload's length, big-endian (Docker Engine API, "Attach to a container: stream
- * format"). Passes payloads on as they arrive, so memory does not depend on the length in a header.
+ * stdout, 2 stderr), three zeros, and the payload's length, big-endian (Docker Engine API, "Attach to a container:
+ * stream format"). Passes payloads on as they arrive, so memory does not depend on the length in a header.
  *
- * @throws ENGINE_PROTOCOL for an invalid header and for a stream that ends inside a frame; ENGINE_UNREACHABLE when the connection breaks
+ * @throws ENGINE_PROTOCOL for an invalid header, and for a stream that ends inside a frame; ENGINE_UNREACHABLE if the
+ * connection breaks
  */
 export async function* frames(source: AsyncIterable<Buffer>): AsyncGenerator<OutputChunk> {
   const header = Buffer.alloc(HEADER);
@@ -70,7 +70,8 @@ function parseHeader(header: Buffer): { stream: OutputChunk['stream']; length: n
 }
 
 /**
- * Writes, and waits until the sink accepts more. Rejects with the sink's error, or INTERRUPTED if it was closed.
+ * Writes a chunk, and waits until the sink accepts more. Rejects with the sink's error, or with INTERRUPTED if it is
+ * closed.
  */
 export async function writeTo(sink: Writable, data: Buffer): Promise<void> {
   if (sink.destroyed) throw sink.errored ?? closedEarly();

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 
-/** Connection options for dockerode out of a `DOCKER_HOST`; without one dockerode's defaults apply. */
+/** Returns dockerode's connection options for a `DOCKER_HOST`. Without one, dockerode's defaults apply. */
 export function connectionOptions(dockerHost: string | undefined, env: NodeJS.ProcessEnv): Record<string, unknown> {
   if (!dockerHost) return {};
-  // Set explicitly, because dockerode fills what is absent from its own reading of the environment.
+  // Set explicitly, because dockerode reads missing options from the environment itself.
   const none = { host: undefined, port: undefined, socketPath: undefined, timeout: undefined };
   if (dockerHost.startsWith('unix://')) return { ...none, socketPath: dockerHost.slice('unix://'.length) };
   const url = URL.parse(dockerHost.includes('://') ? dockerHost : `tcp://${dockerHost}`);

@@ -60,12 +60,12 @@ export function statusOf(error: unknown): number | undefined {
     : undefined;
 }
 
-/** Whether the engine answered that the container, image or exec does not exist. */
+/** Returns whether the engine reported that the container, image or exec does not exist. */
 export function isNotFound(error: unknown): boolean {
   return statusOf(error) === 404;
 }
 
-/** Whether a proxy of the Docker socket refused the kind of request. */
+/** Returns whether a proxy of the Docker socket refused this kind of request. */
 export function isForbidden(error: unknown): boolean {
   return [401, 403, 405].includes(statusOf(error) ?? 0);
 }

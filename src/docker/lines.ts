@@ -9,7 +9,7 @@ export class LineBuffer {
   /** length of the unfinished line, bytes */
   pending = 0;
 
-  /** Yields the lines that `data` completes, without their newline. Throws ENGINE_PROTOCOL for an endless line. */
+  /** Yields the lines that `data` completes, without their newline. @throws ENGINE_PROTOCOL for an endless line */
   *split(data: Buffer): Generator<string> {
     let from = 0;
     for (let at = data.indexOf(10); at >= 0; at = data.indexOf(10, from)) {

@@ -24,7 +24,7 @@ export interface MarkerDeps {
 const TRIES = 5;
 const PAUSE_MS = 100;
 
-/** Whether a container runs. False for one that is gone. Throws ENGINE_*. */
+/** Returns whether a container runs; false if it is gone. @throws ENGINE_* */
 export async function isRunning(engine: Engine, id: string): Promise<boolean> {
   return (await runningName(engine, id)) !== undefined;
 }

@@ -41,7 +41,7 @@ export async function withMountDetails(
   return result;
 }
 
-/** Undefined where it may be found later. */
+/** Returns undefined if a later call may find it. */
 async function detailsOf(
   engine: Engine,
   id: string,

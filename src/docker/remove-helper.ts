@@ -35,7 +35,7 @@ export async function removeContainer(engine: Engine, id: string, name: string, 
   }
 }
 
-/** Also false if the engine does not answer. */
+/** Returns whether a container has ended or is gone; false if the engine does not answer. */
 async function hasEnded(engine: Engine, id: string): Promise<boolean> {
   try {
     return !(await engine.inspectContainer(id)).running;
@@ -47,17 +47,17 @@ async function hasEnded(engine: Engine, id: string): Promise<boolean> {
 /** States in which no process of a container runs: the engine names a running one first (moby, container/state.go). */
 const ENDED = ['created', 'exited', 'dead', 'removing'];
 
-/** Whether a helper of that run may still be at work. Rejects if the engine does not answer. */
+/** Returns whether a helper of that run may still be running. Rejects if the engine does not answer. */
 export async function hasHelpers(engine: Engine, project: string, runId: string): Promise<boolean> {
   const found = await engine.listContainers({ labels: [`${RUN_LABEL}=${runId}`, `${PROJECT_LABEL}=${project}`] });
   return found.some(({ state }) => !ENDED.includes(state));
 }
 
 /**
- * Removes the helpers of a project that are not to be kept, running or not, with their anonymous volumes.
- * Touches only containers that carry both of our labels with exactly this project, and no marker. One that cannot be
- * removed is logged and left for the next time. Resolves to the names of those that were to be removed, and to the runs
- * of which helpers still exist: those that were kept, and those that are not gone.
+ * Removes the helpers of a project except those to keep, running or not, with their anonymous volumes. Touches only
+ * containers that have both helper labels with exactly this project, and never markers. A helper that cannot be removed
+ * is logged, and left for the next time. Resolves to the names of the helpers to remove, and to the runs whose helpers
+ * still exist: those that were kept, and those that could not be removed.
  */
 export async function reapHelpers(
   engine: Engine,
@@ -82,7 +82,7 @@ export async function reapHelpers(
   return { found: ours.map(({ name }) => name), living };
 }
 
-/** Throws HELPER_FAILED if helpers of the run still exist. */
+/** Checks that no helper of the run still exists. @throws HELPER_FAILED */
 export function requireGone(living: ReadonlySet<string>, runId: string): void {
   if (!living.has(runId)) return;
   throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {

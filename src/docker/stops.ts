@@ -120,15 +120,14 @@ const RUNS = new Set(['running', 'paused', 'restarting']);
 /**
  * The state of a project after somebody stopped its agent together with another container, see {@link findProjectStop}.
  *
- * - `up`: the agent runs again and so does another container, or has never stopped: nobody stopped the project.
- * - `unknown`: the agent does not run again, or only for some seconds. `docker compose stop` and `docker compose
- * restart` of
- *   some services look the same until then.
- * - `stopped`: the agent runs again and nothing else does.
+ * - `up`: the agent runs again, and another container runs again or was never stopped: nobody stopped the project.
+ * - `unknown`: the agent does not run again, or has run only for some seconds. Until then, `docker compose stop` looks
+ *   the same as `docker compose restart` of some services.
+ * - `stopped`: the agent runs again, and nothing else does.
  */
 type ProjectState = 'up' | 'unknown' | 'stopped';
 
-/** Errors: ENGINE_*. */
+/** Returns the state of the agent's project. @throws ENGINE_* */
 export async function projectState(
   engine: Pick<Engine, 'inspectContainer' | 'listContainers'>,
   agent: { id: string; project: string; service: string },

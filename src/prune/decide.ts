@@ -7,7 +7,7 @@ import type { SourceStatus } from '../run/source-status.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import type { Pin } from '../store/repository/pins.ts';
 
-/** What the retention is to know, out of manifests, plan and state. No I/O. */
+/** Turns manifests, plan and state into the input of the retention rules. No I/O. */
 
 interface RuleInput {
   /** newest first */
@@ -15,33 +15,33 @@ interface RuleInput {
   plan: Plan;
   /** LIFEBOAT_KEEP */
   keep: KeepPolicy;
-  /** how each source stands, see `listSourceStatuses` */
+  /** the status of each source, see `listSourceStatuses` */
   listSourceStatuses: readonly SourceStatus[];
   accepted: Accepted;
 }
 
-/** One rule for each source that a manifest speaks of. */
+/** Returns a rule for each source that a manifest names. */
 export function keepRules(input: RuleInput): Map<string, KeepRule> {
   const names = new Set(input.manifests.flatMap(({ sources }) => Object.keys(sources)));
   return new Map([...names].sort().map((name) => [name, ruleOf(name, input)]));
 }
 
 function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accepted }: RuleInput): KeepRule {
-  const fall = acceptedOf(accepted[name]);
+  const acceptance = acceptedOf(accepted[name]);
   const planned = plan.sources.find((source) => source.name === name);
-  const standing = listSourceStatuses.find((one) => one.name === name);
+  const status = listSourceStatuses.find((one) => one.name === name);
   if (planned) {
-    // What is good may be all that there will ever be, as long as nobody has seen to it.
-    const failed = standing?.last?.status === 'failed';
+    // Until somebody repairs the source, its last good snapshots may be the only ones it will ever have.
+    const failed = status?.last?.status === 'failed';
     const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
-    return { policy: planned.keep, ...fall, ...(hold === undefined ? {} : { hold }) };
+    return { policy: planned.keep, ...acceptance, ...(hold === undefined ? {} : { hold }) };
   }
-  const isGoneForGood = standing === undefined;
-  if (isGoneForGood) return fall;
-  // Its label is gone with it; the policy that it had is in its manifests.
+  const isGoneForGood = status === undefined;
+  if (isGoneForGood) return acceptance;
+  // Its label is gone, but its manifests contain the policy that it had.
   const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
   const parsed = own === undefined ? undefined : parseKeep(own);
-  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...fall };
+  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...acceptance };
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {
@@ -51,7 +51,7 @@ function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acc
     : { acceptedSequence: accepted.sequence };
 }
 
-/** A snapshot as the retention sees it. */
+/** Returns a snapshot in the form that the retention rules need. */
 export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnapshot {
   const { id, sequence, start, end, sources } = manifest;
   return {

@@ -25,7 +25,7 @@ import {
 import { keepRules, keepSnapshot } from './decide.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
 
-/** How long an object has to be named by nobody before it is deleted, milliseconds. */
+/** How long an object must be unreferenced before it is deleted, milliseconds. */
 const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
 
 export interface PruneDeps {
@@ -34,24 +34,27 @@ export interface PruneDeps {
   /** LIFEBOAT_KEEP */
   keep: KeepPolicy;
   state: Pick<State, 'accepted' | 'results'>;
-  /** directory of the journals: what a run announced is never deleted while its journal is there */
+  /** directory of the journals; objects that a run announced are not deleted while its journal exists */
   journals: string;
   zone: string;
   now(): Date;
   log: Log;
-  /** proof that nobody else writes to the repository: no older than half a minute at each deletion; not asked for a dry run */
+  /**
+   * proves that no other agent writes to the repository, at most half a minute before each deletion; unused in a dry
+   * run
+   */
   fence: Lease['fence'];
   signal: AbortSignal;
 }
 
 export interface PruneRequest {
-  /** only look */
+  /** changes nothing, only returns what would be removed */
   dryRun: boolean;
-  /** the clock is right, however long ago the newest snapshots are */
+  /** skips the check of the clock: it is right, however old the newest snapshots are */
   clockIsRight?: boolean;
 }
 
-/** What became of one snapshot, for people. */
+/** The decision on one snapshot, for people. */
 interface PrunedSnapshot extends Decision {
   /** ISO time of the run's start */
   start: string;
@@ -59,24 +62,26 @@ interface PrunedSnapshot extends Decision {
   trigger: Manifest['trigger'];
 }
 
-/** The outcome of a prune. With `dryRun`: what it would come to. Sizes in bytes, as stored. */
+/** The result of a prune, or, with `dryRun`, its expected result. Sizes in bytes, as stored. */
 export interface PruneResult extends Pruned {
   dryRun: boolean;
   /** every snapshot, newest first */
   decisions: PrunedSnapshot[];
-  /** objects that no snapshot names any more, and from when on they may be deleted (ISO time of the first) */
+  /** objects that no snapshot names any more, and when the first of them may be deleted (ISO time) */
   waiting: { objects: number; bytes: number; from?: string };
 }
 
 /**
- * Removes the snapshots that no source wants kept, and the objects that nobody has named for a day. To be called with the lock
- * held, but for a dry run. Killed or aborted at any point it leaves nothing wrong, and the next one goes on.
+ * Removes the snapshots that no source needs, and the objects that have been unreferenced for a day. The caller must
+ * hold the lock, except for a dry run. If a prune is killed or aborted at any point, the repository stays consistent
+ * and the next prune continues.
  *
- * First go objects that were found unreferenced long enough ago, since a full disk has no room for anything else; then
- * snapshots, each with its tombstone written before its manifest is deleted; then what they alone named is noted.
+ * First, the prune deletes objects that were found unreferenced long enough ago, because a full disk has no room for
+ * anything else. Then it removes snapshots, each with its tombstone written before its manifest is deleted. Finally it
+ * records the objects that only these snapshots named.
  *
- * @throws OBJECT_DAMAGED when a manifest cannot be read: it could name anything; CLOCK_JUMPED; SETTING_INVALID for a policy that
- * keeps nothing; what the destination throws; the signal's reason
+ * @throws OBJECT_DAMAGED if a manifest is unreadable, because it could name any object; CLOCK_JUMPED; SETTING_INVALID
+ * for a policy that keeps nothing; what the destination throws; the signal's reason
  */
 export async function prune(deps: PruneDeps, request: PruneRequest): Promise<PruneResult> {
   const { destination, project } = deps.repository;
@@ -84,22 +89,26 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   refuseDamaged(damaged);
   const pins = await readPins(deps.repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
-  const going = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
-  const garbage = await findGarbage(deps, snapshots, going);
+  const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
+  const garbage = await findGarbage(deps, snapshots, toRemove);
   if (!request.dryRun) {
     const prove = fenceOften(deps.fence, deps.now);
     await prove(true);
-    // The oldest first: those that a lock keeps come last.
+    // Oldest first, so that locked objects come last.
     const due = garbage.due.toSorted((a, b) => a.since - b.since);
     const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
     garbage.due = due.filter((one) => !kept.includes(one));
     await prove(true);
-    const staying = await removeSnapshots({ ...deps, prove }, snapshots, going);
+    const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
     for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
     const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
     for (const { key, since } of kept) left.set(key, since);
     await writeUnreferenced(destination, project, left, deps.now());
-    deps.log.info('pruned', { snapshots: going.size - staying.size, objects: garbage.due.length, kept: kept.length });
+    deps.log.info('pruned', {
+      snapshots: toRemove.size - staying.size,
+      objects: garbage.due.length,
+      kept: kept.length,
+    });
     const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
     const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
     return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
@@ -107,19 +116,19 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   return outcome(request, snapshots, decisions, garbage);
 }
 
-/** What a prune by itself needs besides. */
+/** Dependencies of a prune outside of a run. */
 export interface PruneAloneDeps extends Omit<PruneDeps, 'plan' | 'repository' | 'fence' | 'signal'> {
-  /** keeps every run of this project away until released; LOCKED when one is under way */
+  /** keeps runs of this project from starting until released; throws LOCKED during a run */
   lock(): Promise<Lock>;
-  /** undoes what dead runs left */
+  /** cleans up after dead runs */
   recover(): Promise<void>;
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
-  /** keeps other agents away from the project at the destination; LOCKED while one works there */
+  /** keeps other agents from writing to the project at the destination; throws LOCKED while one does */
   lease(repository: Repository): Promise<Lease>;
 }
 
-/** Prunes when no run is under way; a dry run only looks, and minds nobody. Throws like {@link prune}, and LOCKED. */
+/** Prunes outside of a run. A dry run takes no lock. @throws LOCKED during a run; what {@link prune} throws */
 export async function pruneAlone(
   deps: PruneAloneDeps,
   request: PruneRequest,
@@ -153,11 +162,11 @@ function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[])
   }
   throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,
-    hint: 'It could name any object. Copy it back from another copy of the backups; `lifeboat check` tells more.',
+    hint: 'It could name any object. Restore it from another copy of the backups. `lifeboat check` reports the details.',
   });
 }
 
-/** What the retention makes of snapshots (newest first), in their order. Throws as {@link prune} does. */
+/** Returns the retention's decisions on snapshots (newest first), in the same order. Throws like {@link prune}. */
 export async function decide(
   { plan, keep, state, zone, now }: Pick<PruneDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now'>,
   snapshots: readonly Snapshot[],
@@ -179,28 +188,28 @@ export async function decide(
 }
 
 interface Garbage {
-  /** named by nobody for long enough */
+  /** objects that have been unreferenced long enough */
   due: { key: string; size: number; since: number }[];
-  /** named by nobody, or by snapshots that go: since when (milliseconds since 1970) */
+  /** objects that are unreferenced, or named only by snapshots to remove, with since when (milliseconds since 1970) */
   waiting: Map<string, { size: number; since: number }>;
 }
 
-/** Sorts the objects of the repository that no snapshot that stays names. */
+/** Finds the objects of the repository that no remaining snapshot names. */
 async function findGarbage(
   { repository: { destination, project }, journals, now }: PruneDeps,
   snapshots: readonly Snapshot[],
-  going: ReadonlySet<Snapshot>,
+  toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
-  const named = namedBy(snapshots.filter((snapshot) => !going.has(snapshot)));
-  const goingToo = namedBy([...going]);
+  const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
+  const namedByRemoved = namedBy([...toRemove]);
   const known = await readUnreferenced(destination, project);
-  // Before the listing: a run that begins now announces what it stores before it does.
+  // Read this before the listing, because a run that begins now announces objects before it stores them.
   const announced = await announcedObjects(journals);
   const at = now().getTime();
   const garbage: Garbage = { due: [], waiting: new Map() };
   for await (const { key, size = 0 } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;
-    const since = goingToo.has(key) ? at : Math.min(known.get(key) ?? at, at);
+    const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
   }
@@ -211,7 +220,7 @@ function namedBy(snapshots: readonly Snapshot[]): Set<string> {
   return new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
 }
 
-/** What runs have announced that have not ended, or could not be cleared up after yet. */
+/** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */
 async function announcedObjects(journals: string): Promise<Set<string>> {
   const keys = new Set<string>();
   for (const file of await openJournals(journals)) for (const key of await journalObjects(file)) keys.add(key);

@@ -9,18 +9,22 @@ import {
 } from '../store/repository/tombstones.ts';
 import type { PruneDeps } from './prune.ts';
 
-/** Why a snapshot stays that no source wants. */
+/** Why a snapshot stays although no source needs it. */
 export const KEPT = 'no source needs it, and the destination does not let it be deleted';
 
-/** Resolves to those that stay after all, with why: somebody pinned them meanwhile, or the destination keeps them. */
+/**
+ * Removes the snapshots in `toRemove`. Resolves to those that stay, with the reason: somebody has pinned them meanwhile,
+ * or the destination forbids deletions.
+ */
 export async function removeSnapshots(
   deps: Pick<PruneDeps, 'repository' | 'signal' | 'now'> & { prove(): Promise<void> },
   snapshots: readonly Snapshot[],
-  going: ReadonlySet<Snapshot>,
+  toRemove: ReadonlySet<Snapshot>,
 ): Promise<Map<Snapshot, string>> {
-  const wanted = new Set(snapshots.filter((one) => !going.has(one)).map(({ manifest }) => manifest.id));
-  // Left by a prune that was interrupted, of a snapshot that is wanted by now. A young one may be of a prune elsewhere that was held
-  // up, and its deletion of the manifest still on its way: without the tombstone that would leave a gap.
+  const wanted = new Set(snapshots.filter((one) => !toRemove.has(one)).map(({ manifest }) => manifest.id));
+  // An interrupted prune may have left the tombstone of a snapshot that is needed now. A young tombstone may belong to
+  // another agent's delayed prune, whose deletion of the manifest is still on its way. Without it, the chain would
+  // break.
   for (const id of await tombstoneIds(deps.repository)) {
     if (!wanted.has(id)) continue;
     const { removed } = (await readTombstone(deps.repository, id)) ?? {};
@@ -30,11 +34,11 @@ export async function removeSnapshots(
   }
   const staying = new Map<Snapshot, string>();
   let kept = false;
-  for (const snapshot of [...going].reverse()) {
+  for (const snapshot of [...toRemove].reverse()) {
     deps.signal.throwIfAborted();
     await deps.prove();
     const note = { removed: deps.now().toISOString(), why: 'no source wanted it kept' };
-    // Oldest first: what keeps one of them keeps those after it, too.
+    // Oldest first: a lock on one of them also covers those after it.
     const removal: Removal = kept ? 'kept' : await removeSnapshot(deps.repository, snapshot, note);
     kept = removal === 'kept';
     if (removal !== 'removed') staying.set(snapshot, kept ? KEPT : 'pinned just now');
@@ -47,7 +51,7 @@ function isYoung(removed: string, now: Date): boolean {
   return age >= 0 && age < 24 * 3_600_000;
 }
 
-/** What was decided, with those that stay all the same. */
+/** Returns the decisions, corrected for the snapshots that stay. */
 export function markStaying(decisions: readonly Decision[], staying: ReadonlyMap<Snapshot, string>): Decision[] {
   const why = new Map([...staying].map(([{ manifest }, reason]) => [manifest.id, reason]));
   return decisions.map((one) => {

@@ -6,7 +6,7 @@ import { pruneEverywhere } from '../../src/copy/prune-everywhere.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { CopyBench, MEDIA } from '../run/copy-bench.ts';
 
-test('each place is pruned by its own retention, and one that fails keeps none of the others from it', async () => {
+test('each place is pruned by its own retention, and a failing one does not stop the others', async () => {
   const bench = new CopyBench();
   try {
     await bench.nights(4);
@@ -51,7 +51,7 @@ test('each place is pruned by its own retention, and one that fails keeps none o
     await bench.run({ copies: [bench.place(), bench.place('other')] });
     const before = await held();
     expect(before.map(({ length }) => length)).toEqual([6, 4, 3]);
-    // Whichever is first: nothing is removed in a place that has two names, nor kept in any other.
+    // In any order: nothing is removed from a place with two names, and every other place is pruned.
     const same = { ...bench.place('main'), name: '/same', keep: { last: 1 } };
     expect(await pruneEverywhere({ ...deps, copies: [same] }, { dryRun: false }, signal)).toMatchObject([
       { destination: 'main', error: { code: 'DEST_FOREIGN' } },
@@ -75,7 +75,7 @@ test('each place is pruned by its own retention, and one that fails keeps none o
     expect(pruned).toMatchObject({ destination: 'other', result: { snapshots: 1 } });
     expect((await held()).map(({ length }) => length)).toEqual([6, 4, 2]);
 
-    // A copy that could not be looked at is not pruned, though it answers a moment later.
+    // A copy that could not be compared is not pruned, even if it responds a moment later.
     const [hiccup, full] = [new LifeboatError('DEST_UNREACHABLE', 'away'), new LifeboatError('DEST_FULL', 'full')];
     const shorter = { ...bench.place('other'), keep: { last: 1 } };
     const failing = async (copies: CopyPlace[], error: LifeboatError, which: number[]) => {
@@ -88,14 +88,14 @@ test('each place is pruned by its own retention, and one that fails keeps none o
     };
     expect((await failing([shorter], hiccup, [1]))[1]).toMatchObject({ error: { code: 'DEST_UNREACHABLE' } });
     expect((await held())[2]).toHaveLength(2);
-    // Where there is no room for a lease, the last one that was there tells the places from each other.
+    // If there is no room for a lease, the last lease there identifies the place.
     expect((await failing([same], full, [0, 1]))[1]).toMatchObject({ error: { code: 'DEST_FOREIGN' } });
     expect((await held())[0]).toHaveLength(6);
     const behindSince = '2026-11-12T03:00:00.000Z';
     await bench.state.saveCopies({ other: { behindSince, error: { code: 'DEST_FULL', message: 'full' } } });
     expect((await failing([shorter], full, [1]))[1]).toMatchObject({ result: { snapshots: 1 } });
 
-    // What the last run found holds as long as the other name does not answer.
+    // The last run's finding applies while the other name does not respond.
     await bench.state.saveCopies({ copy: { sameAs: '/again' }, '/again': { sameAs: 'copy' } });
     const lost = { ...again, open: away.open };
     const [, kept] = await pruneEverywhere(

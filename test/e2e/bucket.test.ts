@@ -98,7 +98,7 @@ describe('a bucket that protects its objects', () => {
       stack.lifeboat('bucket', 'setup', '--lock', '1d', '--lock-mode', 'compliance', ...args);
     const shown = await setup();
     expect(shown.code, shown.stderr).toBe(0);
-    expect(shown.stdout).toMatch(/bucket +would be set +not there → made\n/);
+    expect(shown.stdout).toMatch(/bucket +would be set +does not exist → exists\n/);
     expect(shown.stdout).toContain('Nothing was changed. Apply the settings with --yes.');
     const set = await setup('--yes');
     expect(set.code, set.stdout + set.stderr).toBe(0);

@@ -209,7 +209,7 @@ describe('a wrong destination', () => {
     const move = (from: string, to: string) =>
       stack.exec('lifeboat', ['sh', '-c', `mkdir -p ${to} && mv ${from}/* ${to}/`]);
     await move('/backups', '/tmp/away');
-    await expectRefusedByAll('is empty, and should hold repository');
+    await expectRefusedByAll('is empty but should hold repository');
     expect(await stack.objects()).toEqual([]);
     // After it is mounted again, everything works as before.
     await move('/tmp/away', '/backups');

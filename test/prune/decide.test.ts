@@ -10,7 +10,7 @@ import type { Manifest } from '../../src/store/objects/manifest.ts';
 
 const DAY_MS = 86_400_000;
 
-/** A snapshot of a server, by day, with the databases that it holds and those that nobody could connect to. */
+/** Returns a server's snapshot of a day, with the databases it holds and those that accepted no connections. */
 function serverOf(day: number, stored: string[], closed: string[]): Manifest {
   const at = new Date(Date.UTC(2026, 0, day)).toISOString();
   const named = (names: string[], status: string) => names.map((name) => ({ name, status }));
@@ -19,7 +19,7 @@ function serverOf(day: number, stored: string[], closed: string[]): Manifest {
   return { id: `day-${day}`, sequence: day, start: at, end: at, trigger: 'schedule', sources } as unknown as Manifest;
 }
 
-test('the last snapshot that holds a database stays while nobody can connect to that', () => {
+test('the last snapshot that holds a database stays while the database accepts no connections', () => {
   const keptOf = (closed: string[]) => {
     const manifests = [
       serverOf(1, ['app', 'archive'], []),
@@ -33,7 +33,7 @@ test('the last snapshot that holds a database stays while nobody can connect to 
   };
   expect(keptOf(['archive'])).toContain('day-2');
   expect(keptOf(['archive'])).not.toContain('day-1');
-  // One that was dropped needs nobody's data any more.
+  // The data of a dropped database is no longer needed.
   expect(keptOf([])).not.toContain('day-2');
 });
 
@@ -72,12 +72,12 @@ describe('a keep label with a mistake', () => {
     expect(plan.problems).toMatchObject([{ message: expect.stringContaining('no snapshot of it is pruned') }]);
     expect(keptOf(plan)).toBe(60);
     expect(keptOf(planWithKeep(plan, undefined))).toBe(60);
-    // A copy with a retention of its own never went by the label.
+    // A copy with its own retention ignores the label.
     expect(keptOf(planWithKeep(plan, { daily: 5 }))).toBe(5);
   });
 
   test.each([{}, { 'lifeboat.keep': '3d' }, { 'lifeboat.databses': 'app' }, { 'lifeboat.scheduel': '0 3 * * *' }])(
-    'the labels %j leave no doubt',
+    'the labels %j are unambiguous',
     (labels) => expect(keptOf(planOf(labels as Record<string, string>))).toBe(3),
   );
 });

@@ -56,7 +56,7 @@ async function put(key: string) {
   return { key, ...stored };
 }
 
-/** A snapshot of the present time, with an index of its own and packs by name; those that are there are used again. */
+/** Commits a snapshot at the present time, with its own index and packs by name. Existing packs are reused. */
 async function snapshot(packs: string[], over: Partial<ManifestSource> = {}, manifest: Partial<Manifest> = {}) {
   const id = idOf(now);
   const refs: ManifestSource['packs'] = [];
@@ -80,7 +80,7 @@ async function snapshot(packs: string[], over: Partial<ManifestSource> = {}, man
   return last;
 }
 
-/** One each night, each with a pack of its own and one that all share. */
+/** Commits one snapshot each night, each with its own pack and one that all share. */
 async function nights(count: number) {
   const all: Snapshot[] = [];
   for (let i = 0; i < count; i++) {
@@ -114,7 +114,7 @@ const ids = async () => (await repository.snapshots()).snapshots.map(({ manifest
 const packs = async () => (await keys(destination, 'shop/packs/')).map((key) => key.split('/').at(-1)?.slice(0, 2));
 
 describe('prune', () => {
-  test('deletes nothing while a snapshot that was seen is gone: it may need any object', async () => {
+  test('deletes nothing while a snapshot that was seen is missing, which may need any object', async () => {
     const all = await nights(4);
     const [, lost] = all as [Snapshot, Snapshot];
     await destination.delete(manifestKey('shop', lost.manifest.id));
@@ -132,7 +132,7 @@ describe('prune', () => {
     expect(await packs()).not.toContain('11');
   });
 
-  test('removes snapshots at once, and what they alone named in a second pass a day later', async () => {
+  test('removes snapshots at once, and the objects that only they named in a second pass a day later', async () => {
     const all = await nights(4);
     const before = await keys(destination, '');
     const shown = await run({ dryRun: true });
@@ -159,14 +159,14 @@ describe('prune', () => {
     );
   });
 
-  test('an object that is named again meanwhile is not deleted', async () => {
+  test('an object that a manifest names again is not deleted', async () => {
     const all = await nights(3);
     planned[MEDIA] = 'last 1';
     now += DAY;
     await run();
     expect(await packs()).toContain('11');
     now += DAY;
-    // Such as by a manifest that was copied back.
+    // For example, a manifest was copied back.
     last = { ...(all[2] as Snapshot), manifest: { ...(all[1] as Snapshot).manifest, sequence: 3 } };
     await snapshot(['ab', '11'], {}, { sequence: 4, previous: all[2]?.hash ?? null });
     now += 1000;
@@ -174,7 +174,7 @@ describe('prune', () => {
     expect(await packs()).toEqual(['11', '22', 'ab']);
   });
 
-  test('foreign files and other projects are never touched, nor what a run has announced', async () => {
+  test('foreign files, other projects and announced objects are never deleted', async () => {
     const foreign = [
       'shop/packs/readme.txt',
       `shop/packs/${MEDIA}/ab/notes.zip`,
@@ -206,13 +206,13 @@ describe('prune', () => {
     expect(left).not.toContain(orphan);
   });
 
-  test('refuses with a damaged manifest, a clock that jumped, and a policy that keeps nothing', async () => {
+  test('refuses a damaged manifest, a clock that jumped, and a policy that keeps nothing', async () => {
     const all = await nights(4);
     const before = await keys(destination, '');
     now += 365 * DAY;
     await expect(run()).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
     expect((await run({ clockIsRight: true, dryRun: true })).snapshots).toBe(2);
-    // All of them from the future: nothing is known to be old.
+    // All snapshots are from the future, so none is known to be old.
     now -= 2 * 365 * DAY;
     expect(await run()).toMatchObject({ snapshots: 0, objects: 0, waiting: { objects: 0 } });
     now += 365 * DAY;
@@ -227,7 +227,7 @@ describe('prune', () => {
     expect(await keys(destination, '')).toEqual(before);
   });
 
-  test('takes nothing of a source whose last run failed, also when that run stored nothing', async () => {
+  test('removes no snapshot of a source whose last run failed, even if that run stored nothing', async () => {
     await nights(4);
     results = { [MEDIA]: { run: idOf(now, 'ffffff'), at: new Date(now).toISOString(), status: 'failed' } };
     const kept = await run();
@@ -237,7 +237,7 @@ describe('prune', () => {
     expect(renderPrune(kept, { now: new Date(now), zone: 'UTC' })).toContain(`2 old snapshots kept because ${MEDIA}`);
   });
 
-  test('a source that is gone keeps by its own last policy or the default, until that is accepted', async () => {
+  test('a missing source keeps its last policy or the default until its absence is accepted', async () => {
     await nights(3);
     await snapshot(['ab'], { keep: '3d' });
     now += DAY;
@@ -247,7 +247,7 @@ describe('prune', () => {
     expect((await run({ dryRun: true })).snapshots).toBe(3);
   });
 
-  test('pins keep, also one that is put at the last moment', async () => {
+  test('pinned snapshots stay, even if they are pinned at the last moment', async () => {
     const all = await nights(4);
     const [first, second] = all.map(({ manifest }) => manifest.id) as [string, string];
     await putPin(repository, first, { reason: 'before deploy 4.2', at: new Date(now).toISOString() });
@@ -275,7 +275,7 @@ describe('prune', () => {
     expect(await keys(destination, 'shop/unreferenced/')).toEqual([]);
   });
 
-  test('the chain stays whole by tombstones; a manifest that somebody else removed is missed', async () => {
+  test('tombstones keep the chain whole; a manifest that somebody else removed is reported', async () => {
     const all = await nights(6);
     planned[MEDIA] = 'last 1';
     await putPin(repository, all[2]?.manifest.id ?? '', { reason: 'x', at: new Date(now).toISOString() });
@@ -290,7 +290,7 @@ describe('prune', () => {
     expect(await breaks()).toHaveLength(2);
   });
 
-  test('by itself it takes the lock, recovers first, and gives the lock back; a dry run minds nobody', async () => {
+  test('outside of a run it takes the lock, recovers and releases the lock; a dry run takes no lock', async () => {
     await nights(4);
     const done: string[] = [];
     const alone = (over: Partial<PruneAloneDeps> = {}): PruneAloneDeps => ({
@@ -327,7 +327,7 @@ describe('prune', () => {
     expect(await ids()).toHaveLength(2);
   });
 
-  test('where nothing can be deleted, snapshots stay as they were, and each prune says so', async () => {
+  test('at a destination that forbids deletions, snapshots stay unchanged, and each prune reports it', async () => {
     const all = await nights(4);
     await put(packKey('0e'));
     const asked: string[] = [];
@@ -343,7 +343,7 @@ describe('prune', () => {
     for (const night of [0, 1, 2]) {
       asked.length = 0;
       const result = await run({}, { repository: opened });
-      // The orphan is due from the second night on.
+      // The unreferenced object is due from the second night on.
       expect(result).toMatchObject({
         snapshots: 0,
         objects: 0,
@@ -358,12 +358,12 @@ describe('prune', () => {
       expect.stringContaining('shop/unreferenced/'),
     ]);
     expect(await ids()).toHaveLength(4);
-    // Somebody with the right to comes later.
+    // Later, a prune with permission to delete runs.
     expect(await run()).toMatchObject({ snapshots: 2, objects: 1 });
     expect(await ids()).toEqual([all[3]?.manifest.id, all[2]?.manifest.id]);
   });
 
-  test('what a lock keeps for some days goes after them, and the chain is whole meanwhile', async () => {
+  test('locked objects are deleted after their locks expire, and the chain is whole meanwhile', async () => {
     await nights(4);
     const stored = new Map<string, number>();
     const locked: Destination = {
@@ -395,7 +395,7 @@ describe('prune', () => {
     expect(await packs()).toEqual(['22', '33', 'ab']);
   });
 
-  test('one that lost its lease deletes nothing more', async () => {
+  test('a prune that lost its lease deletes nothing more', async () => {
     await nights(4);
     await run();
     now += DAY;
@@ -407,7 +407,7 @@ describe('prune', () => {
     expect([...objects.keys()]).toEqual(before);
   });
 
-  test('one that is held up in the middle of its deletions asks again before the next', async () => {
+  test('a prune that is delayed between deletions checks its lease before the next one', async () => {
     await nights(5);
     await run();
     now += DAY;
@@ -431,7 +431,7 @@ describe('prune', () => {
     expect(deleted).toHaveLength(1);
   });
 
-  test('asked to stop it stops between two steps', async () => {
+  test('an aborted prune stops between two steps', async () => {
     await nights(4);
     await expect(
       run({}, { signal: AbortSignal.abort(new LifeboatError('INTERRUPTED', 'stop')) }),
@@ -441,7 +441,7 @@ describe('prune', () => {
     expect(await ids()).toHaveLength(4);
   });
 
-  test('stopped at any of its steps it has done no harm, and the next one finishes', async () => {
+  test('a prune that stops at any step does no harm, and the next one finishes', async () => {
     const all = await nights(5);
     await run();
     now += DAY;

@@ -35,7 +35,7 @@ export interface Bench {
   index: string;
   store(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   /** Stores after a pause: the next run reads files again if they are younger than a tick of the clock. */
-  storeSettled(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
+  storeAfterTick(options?: Partial<StoreTreeOptions>): Promise<StoredTree>;
   extract(
     stored: Pick<StoredTree, 'packs'>,
     options?: Partial<ExtractTreeOptions> & { target?: string },
@@ -68,7 +68,7 @@ export function createBench(smallFile = 1024 * 1024): Bench {
         ...options,
       });
     },
-    async storeSettled(options) {
+    async storeAfterTick(options) {
       await new Promise((resolve) => setTimeout(resolve, 25));
       return bench.store(options);
     },

@@ -28,7 +28,7 @@ export function defaultLock(configuration: ObjectLockConfiguration | undefined):
 
 /**
  * Extends the locks of objects that are needed for longer than their lock lasts. A file remembers the end of each lock,
- * so a run whose locks last long enough sends no requests.
+ * so a run whose locks last long enough sends no request per object.
  */
 export class S3Locks {
   private readonly s3: S3Connection;

@@ -170,7 +170,7 @@ class Unpacking {
       });
     } catch (error) {
       if (!hasErrno(error, 'ENAMETOOLONG', 'ENOENT', 'EINVAL')) throw error;
-      throw refused(`the archive has a name that cannot be made: ${shortPath(path)}`);
+      throw refused(`the archive has a name that cannot be created: ${shortPath(path)}`);
     }
   }
 

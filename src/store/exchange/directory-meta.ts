@@ -37,7 +37,7 @@ export async function setDirectoryMeta(
     await times.finish();
   } catch (error) {
     await times.abort();
-    // An application has removed or moved a directory since: its time does not matter any more.
+    // An application has removed or moved a directory since: its time no longer matters.
     if (!(error instanceof PathChanged)) throw error;
   }
 }

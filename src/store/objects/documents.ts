@@ -4,26 +4,26 @@ import { canonicalJson, type ObjectRef } from './manifest.ts';
 import { MAX_DOCUMENT, putObject, streamOf } from './objects.ts';
 
 /**
- * Refuses what could be stored and never be read again.
+ * Refuses a document that would be too large to read back.
  *
- * @param what how it is named in the message
- * @param size of the plain document, in bytes
+ * @param what names the document in the message
+ * @param size size of the plain document, bytes
  * @throws SNAPSHOT_TOO_LARGE
  */
 export function checkDocumentSize(what: string, size: number): void {
   if (size > MAX_DOCUMENT) throw tooLarge(what, size, MAX_DOCUMENT);
 }
 
-/** SNAPSHOT_TOO_LARGE. Sizes in bytes. */
+/** Returns SNAPSHOT_TOO_LARGE. Sizes in bytes. */
 export function tooLarge(what: string, size: number, limit: number): LifeboatError {
   const mib = (bytes: number) => Math.ceil(bytes / 1024 / 1024);
-  const message = `${what} would have ${mib(size)} MiB, and no more than ${mib(limit)} can be read back`;
+  const message = `${what} would have ${mib(size)} MiB, but no more than ${mib(limit)} MiB can be read back`;
   return new LifeboatError('SNAPSHOT_TOO_LARGE', message, {
-    hint: 'Nothing of it was committed; earlier snapshots are as they were. Leave out part of what is backed up, or divide it among several Compose projects.',
+    hint: 'Nothing was committed, and earlier snapshots are unchanged. Exclude part of the data, or divide it among several Compose projects.',
   });
 }
 
-/** Puts a value as sealed JSON with sorted keys. SNAPSHOT_TOO_LARGE. */
+/** Puts a value as JSON with sorted keys, compressed and encrypted as `options` say. @throws SNAPSHOT_TOO_LARGE */
 export async function putDocument(
   destination: Destination,
   key: string,
@@ -35,7 +35,9 @@ export async function putDocument(
   return putObject(destination, key, streamOf(text), options);
 }
 
-/** Finds each of the objects of a project with its size. Throws OBJECT_MISSING, OBJECT_DAMAGED or DEST_UNREACHABLE. */
+/**
+ * Checks that objects of a project exist with the right size. @throws OBJECT_MISSING, OBJECT_DAMAGED, DEST_UNREACHABLE
+ */
 export async function checkPresence(
   destination: Destination,
   project: string,

@@ -3,14 +3,14 @@ import { z } from 'zod';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
-/** The format of a repository and its manifests that this version writes, and the newest it reads. */
+/** The repository format that this version writes. It reads this format and older ones. */
 export const FORMAT = 1;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
 const time = z.iso.datetime();
 
-/** A key names an object below the repository: no part may be empty or start with a dot. */
+/** A key names an object relative to the repository. No part may be empty or start with a dot. */
 const key = z.string().regex(/^(?:[^/.][^/]*\/)*[^/.][^/]*$/);
 
 const objectRef = z.object({ key, size: count, sha256 });
@@ -22,7 +22,7 @@ const packRef = objectRef.extend({
 });
 
 const errorInfo = z.object({
-  // A code of a newer version is kept as it is.
+  // Codes of newer versions pass through unchanged.
   code: z.string().transform((code) => code as ErrorCode),
   message: z.string(),
   hint: z.string().optional(),
@@ -43,18 +43,21 @@ const source = z.object({
   newFiles: count,
   /** of a database source: rows of all tables */
   rows: count.optional(),
-  /** of a database source: those that were to be stored, also those that are missing, and those that nobody can connect to */
+  /**
+   * of a database source: all databases that should be stored, including failed ones and those that accept no
+   * connections
+   */
   databases: z
     .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed', 'closed']), error: errorInfo.optional() }))
     .optional(),
-  /** of a database source: why it has no roles and tablespaces */
+  /** of a database source: why roles and tablespaces are not stored */
   withoutGlobals: errorInfo.optional(),
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),
-  /** the keep policy that it had, as a user writes it */
+  /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
-  /** it was much smaller than in that snapshot */
+  /** set if the source is much smaller than in the snapshot `since` */
   fell: z.object({ since: z.string() }).optional(),
 });
 
@@ -67,62 +70,63 @@ const manifest = z.object({
   start: time,
   end: time,
   trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
-  /** of an import: when the backup that it is of was made, and the name of its file */
+  /** of an import: the time of the imported backup, and its file name */
   imported: z.object({ at: time, file: z.string() }).optional(),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
   sources: z.record(z.string(), source),
-  /** by LIFEBOAT_SIGNING_KEY; one of an unknown form is left to whoever verifies it */
+  /** made with LIFEBOAT_SIGNING_KEY; verification judges a malformed one */
   signature: z.object({ algorithm: z.string(), keyId: z.string(), value: z.string() }).optional().catch(undefined),
 });
 
-/** A stored object as a manifest names it: size in bytes and hex SHA-256, both as stored. */
+/** A manifest's reference to a stored object: size in bytes and hex SHA-256, both as stored. */
 export type ObjectRef = z.infer<typeof objectRef>;
 
 /** One source's part of a snapshot. Sizes in bytes. */
 export type ManifestSource = z.infer<typeof source>;
 
-/** The commit of one run: what it stored, and where. Holds nothing secret. */
+/** The commit of one run: the objects it stored, with their results. Contains no secrets. */
 export type Manifest = z.infer<typeof manifest>;
 
 /**
- * True for a snapshot of what a source held when it was made. A safety snapshot has what somebody wanted to get away from, and an import is of
- * long ago: neither is the latest of a source, nor what the next one is compared with, nor counted by a retention.
+ * Returns true for a snapshot of a source's regular state at that time. A safety snapshot holds the state that a
+ * restore replaced, and an import holds an old state. Neither is a source's latest snapshot, nor a base for
+ * comparisons, nor counted by retention.
  */
 export function isRegular({ trigger }: Pick<Manifest, 'trigger'>): boolean {
   return trigger !== 'safety' && trigger !== 'import';
 }
 
-/** When what a snapshot holds was so: the end of its run, or of an import the time of the backup that it is of. ISO time. */
+/** Returns the time of the data in a snapshot, as ISO time: the end of its run, or the time of the imported backup. */
 export function heldAt({ end, imported }: Pick<Manifest, 'end' | 'imported'>): string {
   return imported?.at ?? end;
 }
 
-/** The bytes of a manifest: JSON with sorted keys and no spaces, and a line feed. The same manifest always gives the same bytes. */
+/** Encodes a manifest as JSON with sorted keys, no spaces, and a line feed. Equal manifests give equal bytes. */
 export function encodeManifest(value: Manifest): Buffer {
   return Buffer.from(`${canonicalJson(manifest.parse(value))}\n`);
 }
 
 /**
- * The inverse of {@link encodeManifest}. Fields it does not know are ignored.
+ * Decodes the bytes of a manifest: the inverse of {@link encodeManifest}. Ignores unknown fields.
  *
- * @throws FORMAT_UNSUPPORTED for a newer format, OBJECT_DAMAGED for what is no manifest
+ * @throws FORMAT_UNSUPPORTED for a newer format, OBJECT_DAMAGED for anything else that is not a manifest
  */
 export function decodeManifest(bytes: Buffer): Manifest {
   return decodeDocument(bytes, manifest, 'the manifest');
 }
 
-/** The hash by which the next manifest names this one. */
+/** Returns the hash by which the next manifest names this one: hex SHA-256. */
 export function manifestHash(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Where the manifest of a snapshot is. */
+/** Returns the key of a snapshot's manifest. */
 export function manifestKey(project: string, id: string): string {
   return `${project}/snapshots/${id}/manifest.json`;
 }
 
-/** Every object that a manifest names. */
+/** Returns every object that a manifest names. */
 export function objectsOf(manifest: Manifest): ObjectRef[] {
   return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [
     ...(index ? [index] : []),
@@ -133,7 +137,7 @@ export function objectsOf(manifest: Manifest): ObjectRef[] {
 
 const repository = z.object({ format: z.literal(FORMAT), id: z.string().min(1), created: time });
 
-/** What `lifeboat.json` says of a repository. */
+/** The content of `lifeboat.json`, which identifies a repository. */
 export type RepositoryInfo = z.infer<typeof repository>;
 
 export function encodeRepositoryInfo(info: RepositoryInfo): Buffer {
@@ -163,7 +167,7 @@ function decodeDocument<T>(bytes: Buffer, schema: z.ZodType<T>, what: string): T
   return parsed.data;
 }
 
-/** JSON with the keys of every object sorted. */
+/** Returns JSON with the keys of every object sorted. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_, item: unknown) => {
     if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;

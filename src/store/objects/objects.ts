@@ -9,16 +9,21 @@ import type { SealKeys } from '../../plan/seal-keys.ts';
 import { seal, unseal } from '../seal/seal.ts';
 import type { ObjectRef } from './manifest.ts';
 
-/** Documents (manifests, facts) are never larger than that, plain, in bytes: a larger one is neither stored nor read. */
+/** The largest size of a plain document (manifest, facts), bytes. Larger documents are neither stored nor read. */
 export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
-/** What putting and getting of whole objects needs. */
+/** Options of putting and fetching whole objects. */
 export interface ObjectOptions {
   keys: SealKeys;
   signal?: AbortSignal | undefined;
 }
 
-/** Puts an object, compressed where asked, and encrypted where there is a key. The suffix is added to `key`; `record` hears the full name first. */
+/**
+ * Puts an object, compressed if `compress` is set and encrypted if there is a key.
+ *
+ * @param key the object's key without the suffixes of compression and encryption
+ * @param options `record` is called with the full key before the object is put
+ */
 export async function putObject(
   destination: Destination,
   key: string,
@@ -37,12 +42,14 @@ export async function putObject(
   }
 }
 
-/** True for the answer of a destination that keeps what it has: a lock, or a key that may only add. */
+/**
+ * Returns true for the error of a destination that forbids a deletion: the object is locked, or the key may only add.
+ */
 export function isRefusal(error: unknown): boolean {
   return hasCode(error, 'DELETE_REFUSED');
 }
 
-/** Deletes an object; resolves to false where the destination does not let it go. */
+/** Deletes an object. Resolves to false if the destination forbids it. */
 export async function deleteUnlessKept(destination: Destination, key: string): Promise<boolean> {
   try {
     await destination.delete(key);
@@ -64,10 +71,11 @@ export function putFile(
 }
 
 /**
- * Brings an object to a new local file (mode 600), decrypted and decompressed. The file is there only if the object is what was
- * stored. Without `maxSize`, nothing is unpacked before its hash was compared: nobody who can write to the destination fills the
- * disk with a small object that unpacks to a large one.
+ * Fetches an object to a new local file (mode 600), decrypted and decompressed. The file exists only if the object is
+ * as it was stored. Without `maxSize`, the object is unpacked only after its hash was compared, so nobody who can write
+ * to the destination can fill the disk with a small object that unpacks to a large one.
  *
+ * @param options `maxSize`: the largest size of the unpacked file, bytes
  * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL
  */
 export async function fetchFile(
@@ -96,14 +104,14 @@ export async function fetchFile(
     if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw await whyUnread(destination, ref, cause, options.signal);
     throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
       cause,
-      hint: 'Make space free in the spool, or give it a larger volume.',
+      hint: 'Free space in the spool, or give it a larger volume.',
     });
   } finally {
     await unlink(sealed).catch(() => {});
   }
 }
 
-/** Reads a small object whole. Throws like {@link fetchFile}. */
+/** Reads a small object as a whole. Throws like {@link fetchFile}. */
 export async function fetchDocument(destination: Destination, ref: ObjectRef, options: ObjectOptions): Promise<Buffer> {
   try {
     const opened = await openChecked(destination, ref, options);
@@ -116,8 +124,8 @@ export async function fetchDocument(destination: Destination, ref: ObjectRef, op
 }
 
 /**
- * What the failure to open an object comes from. To the programs, one whose first bytes were changed looks as if the key
- * was wrong: its hash tells.
+ * Returns the real error of an object that could not be opened. If its first bytes were changed, the programs report a
+ * wrong key; the object's hash shows which of the two it is.
  */
 export async function whyUnread(
   destination: Destination,
@@ -139,7 +147,7 @@ function notAsStored(ref: ObjectRef): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
 }
 
-/** Reads an object whose hash is not known, such as a manifest. */
+/** Reads a document whose hash is not known, such as a manifest. */
 export async function readDocument(
   destination: Destination,
   key: string,
@@ -148,7 +156,7 @@ export async function readDocument(
   return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
 }
 
-/** The same for one that may be gone: undefined. */
+/** Reads a document like {@link readDocument}; undefined if it does not exist. */
 export async function readIfThere(destination: Destination, key: string): Promise<Buffer | undefined> {
   try {
     return await readDocument(destination, key);
@@ -158,7 +166,10 @@ export async function readIfThere(destination: Destination, key: string): Promis
   }
 }
 
-/** The same for one that may be damaged as well: why it cannot be read. A disk or server that does not answer still throws. */
+/**
+ * Reads a document like {@link readIfThere}, and returns the error of a damaged one. A disk or server that does not
+ * respond still throws.
+ */
 export async function readEvenDamaged(
   destination: Destination,
   key: string,
@@ -171,7 +182,7 @@ export async function readEvenDamaged(
   }
 }
 
-/** The stored bytes, or on their way to `plain` ones; `check`, after the last of them, compares them with the manifest. */
+/** Opens an object as stored or `plain` bytes. Call `check` after the last byte to compare them with the manifest. */
 async function openChecked(
   destination: Destination,
   ref: ObjectRef,
@@ -193,7 +204,7 @@ async function openChecked(
     },
     counted,
   );
-  // Whoever reads `counted` meets the same error.
+  // The reader of `counted` receives the same error.
   done.catch(() => {});
   return {
     stored: counted,
@@ -225,12 +236,13 @@ async function collect(stream: Readable, key: string): Promise<Buffer> {
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     size += chunk.length;
-    if (size > MAX_DOCUMENT) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of ours`);
+    if (size > MAX_DOCUMENT)
+      throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of Lifeboat`);
   }
   return Buffer.concat(chunks);
 }
 
-/** A stream of bytes in memory. */
+/** Returns a stream of bytes in memory. */
 export function streamOf(bytes: Buffer | string): Readable {
   return Readable.from([Buffer.from(bytes)]);
 }

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
 
-/** Reads bytes of a zip: from a destination by ranges, or from a local file. */
+/** Provides ranges of a zip's bytes, from a destination or from a local file. */
 export interface ByteSource {
-  /** bytes */
+  /** size of the zip, bytes */
   size: number;
   stream(start: number, end: number): Promise<Readable>;
 }
@@ -11,12 +11,12 @@ export interface ByteSource {
 const BLOCK_SIZE = 4 * 1024 * 1024;
 const BLOCKS_KEPT = 3;
 
-/** The error for a pack that is not as it should be. */
+/** Returns OBJECT_DAMAGED for a pack, with a message that says what is wrong. */
 export function damagedPack(pack: string, what: string, cause?: unknown): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', `pack ${pack} is damaged: ${what}`, { cause });
 }
 
-/** Reads aligned blocks and keeps the last few, so that many small contents cost one request. */
+/** Reads aligned blocks and caches the last few, so that many small contents need only one request. */
 export class BlockCache {
   private readonly id: string;
   private readonly source: ByteSource;
@@ -28,7 +28,7 @@ export class BlockCache {
   }
 
   async read(start: number, end: number): Promise<Buffer> {
-    if (start < 0 || end > this.source.size || start > end) throw damagedPack(this.id, 'an entry lies outside of it');
+    if (start < 0 || end > this.source.size || start > end) throw damagedPack(this.id, 'an entry is outside the pack');
     const parts: Buffer[] = [];
     for (let at = start; at < end; ) {
       const number = Math.floor(at / BLOCK_SIZE);

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 
-/** Small pieces are joined up to this size. */
+/** Small pieces are joined until they reach this size, bytes. */
 const JOINED_SIZE = 128 * 1024;
-/** Pieces from this size on are not worth copying. */
+/** Pieces from this size on are passed on without copying, bytes. */
 const LARGE_PIECE = 32 * 1024;
 
 interface Waiter {
@@ -11,23 +11,23 @@ interface Waiter {
 }
 
 /**
- * Bytes on their way from one who has them to a stream that is read. Larger pieces are passed on as they are: a stream that
- * counts bytes, not pieces, would join what waits and so copy everything once more.
+ * Queues bytes between a writer and a readable stream. Large pieces are passed on without copying, because the stream
+ * is in object mode: a byte stream would join the waiting pieces and copy everything once more.
  */
 export class ByteQueue {
   readonly stream: Readable;
   private readonly limit: number;
-  /** null marks the end */
+  /** pieces for the stream; null marks the end */
   private readonly waiting: (Buffer | null)[] = [];
   private small: Buffer[] = [];
   private smallSize = 0;
-  /** bytes that nobody has taken yet */
+  /** bytes that the stream has not taken yet */
   private size = 0;
   private wanted = false;
   private failure: Error | undefined;
   private waiter: Waiter | undefined;
 
-  /** @param limit how many bytes may wait before {@link room} makes the writer wait */
+  /** @param limit number of queued bytes above which {@link room} makes the writer wait */
   constructor(limit: number) {
     this.limit = limit;
     this.stream = new Readable({
@@ -38,11 +38,11 @@ export class ByteQueue {
         this.pass();
       },
     });
-    // Whoever reads the stream is told by it, and the writer by the next call.
+    // The reader gets the error from the stream, the writer from its next call.
     this.stream.on('error', (error) => this.fail(error));
   }
 
-  /** Takes a piece, which must not be changed any more. */
+  /** Queues a piece. The caller must not change it afterwards. */
   write(piece: Buffer): void {
     this.size += piece.length;
     if (piece.length < LARGE_PIECE) {
@@ -62,7 +62,7 @@ export class ByteQueue {
     this.pass();
   }
 
-  /** Waits until there is room for more; rejects after a failure. One call at a time. */
+  /** Waits until there is room for more. Fails after a failure of the stream. Calls must not overlap. */
   room(): Promise<void> | undefined {
     if (this.failure) throw this.failure;
     if (this.size <= this.limit) return undefined;
@@ -71,7 +71,7 @@ export class ByteQueue {
     });
   }
 
-  /** Destroys the stream; from now on the writer is told so. */
+  /** Destroys the stream. From now on, {@link room} fails with `error`. */
   fail(error: Error): void {
     if (this.failure) return;
     this.failure = error;

@@ -11,7 +11,7 @@ import { isPlain, unseal } from '../seal/seal.ts';
 import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
 import type { PackRef } from './pack-stream.ts';
 
-/** What a pack's own directory says of one entry. Nothing of it is trusted before the content's hash was compared. */
+/** An entry of a pack's directory. It is not trusted before the content's hash was compared. */
 interface DirectoryEntry {
   offset: number;
   size: number;
@@ -22,12 +22,12 @@ const LOCAL_HEADER = 0x04034b50;
 const DIRECTORY_RECORD_SIZE = 46;
 /** The records that end every pack: zip64 end (56), its locator (20), end (22), and no comment. */
 const END_SIZE = 98;
-/** No pack has nearly as many; the library keeps far more in memory of each than the directory has bytes. */
+/** More records than any pack has. The limit protects memory: the library needs more for a record than its bytes. */
 const MAX_RECORDS = 65_536n;
 
 /**
- * An opened pack. A sealed one was brought to the spool first, checked against the hash in the manifest; a plain one is
- * read where it is, by ranges of some MiB that many small contents share.
+ * An opened pack. A compressed or encrypted pack is first fetched to the spool and checked against the hash in the
+ * manifest. A plain pack is read at the destination, in ranges of some MiB that many small contents share.
  */
 export class PackReader {
   private readonly id: string;
@@ -43,7 +43,10 @@ export class PackReader {
   }
 
   /**
-   * @param spool a directory for a sealed pack's zip: at most `pack.plainSize` bytes, until {@link close}
+   * Opens a pack.
+   *
+   * @param options `spool`: a directory for the zip of a compressed or encrypted pack, at most `pack.plainSize` bytes,
+   * until {@link close}
    * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG
    */
   static async open(
@@ -73,7 +76,7 @@ export class PackReader {
     return new PackReader(id, blocks, await readDirectory(id, source.size, blocks), spooled);
   }
 
-  /** The bytes of one content. The caller compares them with the index. `size` is the index's. */
+  /** Reads one content. `size` is its size in the index, bytes. The caller compares the bytes with the index. */
   async read(entry: string, size: number): Promise<Buffer> {
     const start = await this.locate(entry, size);
     return this.blocks.read(start, start + size);
@@ -93,16 +96,16 @@ export class PackReader {
   }
 }
 
-/** The length of a local header with its name and extra field, from its fixed part. */
+/** Returns the length of a local header including name and extra field, from its fixed part. */
 function localHeaderLength(id: string, header: Buffer): number {
   const plain = header.readUInt32LE(0) === LOCAL_HEADER && (header.readUInt16LE(6) & 1) === 0;
-  if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry is not stored as it should be');
+  if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry has an unexpected header');
   return LOCAL_HEADER_SIZE + header.readUInt16LE(26) + header.readUInt16LE(28);
 }
 
 /**
- * A large content, which is the first and only one of its pack, as a stream: nothing is spooled, whatever its size. The
- * caller compares the hash. The stream ends after `size` bytes, or errors with OBJECT_DAMAGED.
+ * Streams a large content, the only one of its pack, without using the spool. The caller compares the hash. The stream
+ * ends after `size` bytes, or fails with OBJECT_DAMAGED.
  */
 export async function* streamSingle(
   destination: Destination,
@@ -135,7 +138,7 @@ export async function* streamSingle(
   }
 }
 
-/** What follows the first local header, or undefined while more bytes are needed. */
+/** Returns the bytes after the first local header, or undefined while the header is incomplete. */
 function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefined {
   if (head.length < LOCAL_HEADER_SIZE) return undefined;
   const length = localHeaderLength(id, head);
@@ -146,14 +149,14 @@ function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefine
 }
 
 /**
- * Reads a pack's directory with the library, out of memory: it does not notice when a stream it reads from fails.
+ * Parses a pack's directory with the library. Reads it into memory first: the library ignores errors of its streams.
  */
 async function readDirectory(id: string, size: number, blocks: BlockCache): Promise<Map<string, DirectoryEntry>> {
   const start = await findDirectory(id, size, blocks);
   const tail = await blocks.read(start, size);
   const source = {
     size: async () => size,
-    // It asks from an offset, for a length or up to the end.
+    // The library reads from an offset, with a length or to the end.
     stream: (offset: number, length?: number) =>
       Readable.from([
         tail.subarray(Math.max(0, offset - start), length ? Math.max(0, offset - start + length) : undefined),
@@ -161,7 +164,7 @@ async function readDirectory(id: string, size: number, blocks: BlockCache): Prom
   };
   const entries = new Map<string, DirectoryEntry>();
   try {
-    // Loaded only to restore.
+    // Only restores need the library, so it is loaded here.
     const { Open } = await import('unzipper');
     const directory = await Open.custom(source);
     for (const file of await directory.files) {
@@ -175,8 +178,8 @@ async function readDirectory(id: string, size: number, blocks: BlockCache): Prom
 }
 
 /**
- * Where a pack's directory begins. The records that end a zip are checked before the library sees them, since it makes
- * an array as long as they say.
+ * Returns the offset of a pack's directory. Checks the zip's end records before the library reads them, because the
+ * library allocates an array of the length that they claim.
  */
 async function findDirectory(id: string, size: number, blocks: BlockCache): Promise<number> {
   if (size < END_SIZE) throw damaged(id, 'it is too short');
@@ -192,6 +195,6 @@ async function findDirectory(id: string, size: number, blocks: BlockCache): Prom
     offset + length === BigInt(size - END_SIZE) &&
     records <= MAX_RECORDS &&
     records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
-  if (!whole) throw damaged(id, 'its end is not that of a pack');
+  if (!whole) throw damaged(id, 'its end records are wrong');
   return Number(offset);
 }

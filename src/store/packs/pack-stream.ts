@@ -6,7 +6,7 @@ import { seal } from '../seal/seal.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { ZipHeaders } from './zip.ts';
 
-/** A pack as a manifest names it. */
+/** A manifest's reference to a pack. */
 export interface PackRef {
   /** 32 hex digits */
   id: string;
@@ -17,7 +17,7 @@ export interface PackRef {
   sha256: string;
   /** bytes of the zip itself, before compression and encryption */
   plainSize: number;
-  /** names the keys that it was encrypted with; see `keyId`. Absent: it is in the clear */
+  /** id of the encryption keys, see `keyId`; absent: the pack is not encrypted */
   keyId?: string | undefined;
 }
 
@@ -29,29 +29,29 @@ export interface PackContent {
   mtime: bigint;
 }
 
-/** What a pack needs to know of its surroundings. */
+/** Options of a new pack. */
 export interface PackStreamOptions {
   id: string;
-  /** the object's name without the suffixes that sealing adds */
+  /** the object's key without the suffixes of compression and encryption */
   key: string;
   destination: Destination;
   keys: SealKeys;
-  /** called, and waited for, before the first byte goes to the destination */
+  /** awaited before the first byte goes to the destination */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal | undefined;
-  /** about how large the pack will be, in bytes, where that is known */
+  /** approximate size of the pack, bytes, if known */
   expectedSize?: number | undefined;
 }
 
-/** How many bytes may wait for the destination. */
+/** The number of bytes that may wait for the destination. */
 const MAX_WAITING = 4 * 1024 * 1024;
 
-/** How much less the compressed sample must be for compression to be worth its time. */
+/** A pack is compressed only if its sample shrinks below this ratio. */
 const WORTHWHILE = 0.93;
 
 /**
- * One zip on its way to the destination. Calls must not overlap: each append is awaited before the next. After any
- * failure every call rejects with it, and nothing is stored.
+ * Streams one zip to the destination. Calls must not overlap: await each append before the next. After a failure every
+ * call rejects with it, and nothing is stored.
  */
 export class PackStream {
   readonly id: string;
@@ -60,7 +60,7 @@ export class PackStream {
   private readonly queue = new ByteQueue(MAX_WAITING);
   private readonly stored: Promise<PackRef>;
 
-  /** @param sample the beginning of the pack's content: decides whether it is compressed */
+  /** @param sample the beginning of the pack's content; decides whether the pack is compressed */
   constructor(options: PackStreamOptions, sample: Buffer) {
     this.options = options;
     this.id = options.id;
@@ -87,14 +87,14 @@ export class PackStream {
     }
   }
 
-  /** Adds a content that is in memory, and must not be changed any more. */
+  /** Adds a content from memory. The caller must not change its bytes afterwards. */
   async append(entry: string, { bytes, crc32, mtime }: PackContent): Promise<void> {
     this.queue.write(this.zip.before(entry, mtime, { size: bytes.length, crc32 }));
     this.queue.write(bytes);
     await this.queue.room();
   }
 
-  /** Adds one content that comes in chunks. */
+  /** Adds a content that arrives in chunks. */
   async appendChunks(entry: string, chunks: AsyncIterable<Buffer>, mtime: bigint): Promise<void> {
     this.queue.write(this.zip.beforePieces(entry, mtime));
     const content = { size: 0, crc32: 0 };
@@ -107,21 +107,21 @@ export class PackStream {
     this.queue.write(this.zip.afterPieces(content));
   }
 
-  /** Ends the zip and waits until it is stored whole. */
+  /** Ends the zip and waits until it is stored completely. */
   async finish(): Promise<PackRef> {
     this.queue.write(this.zip.end());
     this.queue.end();
     return this.stored;
   }
 
-  /** Gives up: resolves when the destination has nothing of it any more. */
+  /** Aborts the pack. Resolves once the destination holds nothing of it. */
   async abandon(reason: Error): Promise<void> {
     this.queue.fail(reason);
     await this.stored.catch(() => {});
   }
 }
 
-/** Tells by a sample whether compressing is worth it: photos, videos and compressed dumps are not. */
+/** Returns whether compression is worthwhile, judged by a sample. It is not for photos, videos and compressed dumps. */
 function compresses(sample: Buffer): boolean {
   if (sample.length === 0) return false;
   const packed = zstdCompressSync(sample, { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });

@@ -1,8 +1,8 @@
-/** What the zip says of a content that is known before it is written. */
+/** Size and checksum of a content. */
 interface ZipContent {
   /** bytes */
   size: number;
-  /** of the content, as a whole number from 0 */
+  /** CRC-32 of the content, as an unsigned integer */
   crc32: number;
 }
 
@@ -11,7 +11,7 @@ interface ZipEntry {
   flags: number;
   /** DOS date and time */
   time: number;
-  /** where its local header begins */
+  /** offset of its local header */
   offset: number;
   content: ZipContent;
 }
@@ -23,16 +23,16 @@ const ZIP64_END = 0x06064b50;
 const ZIP64_LOCATOR = 0x07064b50;
 const END = 0x06054b50;
 
-/** Sizes and CRC come after the content, not before it. */
+/** Flag: size and CRC follow the content instead of preceding it. */
 const DESCRIBED_AFTER = 0x0008;
 const UTF8_NAME = 0x0800;
 
 const VERSION_PLAIN = 10;
 const VERSION_DESCRIPTOR = 20;
 const VERSION_ZIP64 = 45;
-/** Unix, and the version of the zip specification that has zip64. */
+/** Unix, and the first version of the zip specification with zip64. */
 const MADE_BY = (3 << 8) | 45;
-/** A regular file with mode 644, and DOS's archive bit: the index has the true modes. */
+/** A regular file with mode 644 and DOS's archive bit. The index has the real modes. */
 const ATTRIBUTES = (((0o100644 << 16) >>> 0) | 0x20) >>> 0;
 
 const MAX_16 = 0xffff;
@@ -41,30 +41,30 @@ const ZIP64_EXTRA = 0x0001;
 const ZIP64_EXTRA_SIZE = 28;
 
 /**
- * The headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, sections 4.3 and 4.5.3). Each method
- * returns the bytes to write next; contents are written between them by the caller, who tells their CRC-32: it is known
- * from reading the file, and zip libraries compute it again, far more slowly.
+ * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, sections 4.3 and 4.5.3). Each
+ * method returns the bytes to write next. The caller writes the contents between them and passes their CRC-32, which it
+ * knows from reading the file. Zip libraries would compute it again, far more slowly.
  */
 export class ZipHeaders {
   private readonly entries: ZipEntry[] = [];
   private offset = 0;
 
-  /** Bytes of the zip as far as it is written, contents included. */
+  /** Returns the size of the zip so far, including contents, bytes. */
   get size(): number {
     return this.offset;
   }
 
-  /** What goes before a content whose size and CRC are known. */
+  /** Returns the header of a content whose size and CRC are known. */
   before(name: string, mtime: bigint, content: ZipContent): Buffer {
     return this.localHeader(name, mtime, content);
   }
 
-  /** What goes before a content that comes in pieces. */
+  /** Returns the header of a content that arrives in pieces. */
   beforePieces(name: string, mtime: bigint): Buffer {
     return this.localHeader(name, mtime, undefined);
   }
 
-  /** What goes after a content that came in pieces. */
+  /** Returns the data descriptor that follows a content that arrived in pieces. */
   afterPieces(content: ZipContent): Buffer {
     this.entries.at(-1)!.content = content;
     const large = content.size > MAX_32;
@@ -82,7 +82,7 @@ export class ZipHeaders {
     return descriptor;
   }
 
-  /** The directory and the records that end the zip, always with those of zip64. */
+  /** Returns the directory and the end records of the zip, always including those of zip64. */
   end(): Buffer {
     const directory = Buffer.concat(this.entries.map(directoryEntry));
     const records = endRecords(this.entries.length, directory.length, this.offset);
@@ -160,7 +160,10 @@ function endRecords(count: number, length: number, offset: number): Buffer {
   return end;
 }
 
-/** Two-second steps in UTC, from 1980 to 2043: only for people who look into a zip, the index has the exact time. */
+/**
+ * Returns the DOS time, in UTC and steps of two seconds, from 1980 to 2043. For people only: the index has the exact
+ * time.
+ */
 function dosTime(mtime: bigint): number {
   const date = new Date(Math.max(0, Number(mtime / 1_000_000n)));
   const year = date.getUTCFullYear();

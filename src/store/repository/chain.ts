@@ -8,7 +8,7 @@ import { type Place, refuseLostEnd } from './seen-chain.ts';
 import { unsigned } from './signing.ts';
 import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
 
-/** Something wrong with the documents of one snapshot. */
+/** A problem with the documents of one snapshot. */
 interface Finding {
   snapshot: string;
   error: ErrorInfo;
@@ -22,9 +22,12 @@ interface Link {
 }
 
 /**
- * Each manifest names its predecessor by hash, and has a higher number; retention leaves a tombstone for each that it takes away, so
- * that one that is missing without is seen. Numbers may be left out, and a manifest may name one before its neighbour, or none: those
- * between could not be read when it was made, see {@link nextPlace}. Each that could be read is named by the one after it.
+ * Returns the breaks in a chain of manifests.
+ *
+ * Each manifest names its predecessor by hash and has a higher sequence. Retention leaves a tombstone for each manifest
+ * that it removes, so a manifest that is missing without a tombstone is a break. Gaps in the sequence are allowed, and
+ * a manifest may name an earlier predecessor or none: the manifests in between were unreadable when it was made, see
+ * {@link nextPlace}.
  */
 export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Finding[] {
   return breaksOf(chainOf(snapshots, tombstones)).map(({ link, before }) => {
@@ -33,7 +36,7 @@ export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly
   });
 }
 
-/** The links that do not follow the one `before` them. */
+/** Returns the links that do not follow the link `before` them. */
 function breaksOf(chain: readonly Link[]): { link: Link; before: string }[] {
   const earlier = new Set<string | null>();
   return chain.flatMap((link, i) => {
@@ -55,10 +58,12 @@ function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[
 }
 
 /**
- * The place in the chain of the manifest that is made next: after the last that can be read, or its tombstone. A number is left out for
- * each newer manifest that cannot be read: it may be mended from a copy, and two must not have the same. The new sequence is
- * also above `taken`, the highest one that another manifest may have: one that is still on its way (see lease.ts), or one that the
- * destination has lost and a copy has.
+ * Returns the chain position for the next manifest: after the last readable manifest or tombstone. The sequence skips
+ * one number for each newer manifest that is unreadable, because a copy may restore that manifest, and two manifests
+ * must not share a sequence.
+ *
+ * @param taken the new sequence is higher than this one, because another manifest may have it: one that may still
+ * arrive (see lease.ts), or one that the destination has lost and a copy has
  */
 export async function nextPlace(
   repository: Repository,
@@ -73,9 +78,9 @@ export async function nextPlace(
 }
 
 /**
- * Returns the places of snapshots that the chain names and that are gone without a tombstone, for an agent that has not seen the
- * chain before. Reads every tombstone. The hash is that of the missing manifest; its id is unknown, so the snapshot after it
- * stands in the id. Next to a damaged manifest, whose hash is unknown, nothing is certain, and the result is empty.
+ * Returns the places of snapshots that the chain names and that are missing without a tombstone, for an agent that has
+ * not seen the chain before. Reads every tombstone. The hash is that of the missing manifest. Its id is unknown, so the
+ * result names the snapshot after it. The result is empty if any manifest is damaged, because its hash is unknown.
  */
 export async function missingPlaces(
   repository: Repository,
@@ -88,22 +93,25 @@ export async function missingPlaces(
   );
 }
 
-/** What signatures and chain say of a project's documents. */
+/** The state of the chain and of the signatures of a project's documents. */
 export interface ChainReport {
   findings: Finding[];
   signatures: {
-    /** a signing key is set */
+    /** true if a signing key is set, so signatures were verified */
     checked: boolean;
-    /** manifests that are signed; whether rightly is known only when it was checked */
+    /** number of manifests with a signature, verified only if `checked` */
     signed: number;
-    /** with a key: what is from before it was set, and not signed */
+    /** with a key: the documents without a signature that are older than the key */
     unsigned: string[];
-    /** which keys signed the manifests */
+    /** ids of the keys that signed the manifests */
     keys: string[];
   };
 }
 
-/** Looks at the chain of manifests and tombstones, and at the signatures of tombstones and pins; the manifests' own were looked at. */
+/**
+ * Checks the chain of manifests and tombstones, and the signatures of tombstones and pins. The signatures of manifests
+ * were verified when `snapshots` was read.
+ */
 export async function readChain(repository: Repository, snapshots: readonly Snapshot[]): Promise<ChainReport> {
   const findings: Finding[] = [];
   const wrong = (id: string, error: unknown) => void findings.push({ snapshot: id, error: errorInfo(error) });
@@ -126,7 +134,7 @@ export async function readChain(repository: Repository, snapshots: readonly Snap
   };
 }
 
-/** The first gap in the chain from that snapshot on to the newest: something that was newer than it is missing. */
+/** Returns the first chain break after a snapshot: a snapshot newer than it is missing. */
 export async function gapAfter(
   repository: Repository,
   snapshots: readonly Snapshot[],
@@ -139,13 +147,13 @@ export async function gapAfter(
     );
     return chainBreaks(snapshots, usable).find(({ snapshot }) => newer.has(snapshot));
   };
-  // Of many tombstones few are newer, by their dates. Where a clock was wrong, all of them tell.
+  // Few of many tombstones have later dates, so read those first. All are needed only if a clock was wrong.
   return (await gap(id)) && gap();
 }
 
 /**
- * A manifest that cannot be used and may be newer than that snapshot: its date says so, or the chain has no place for it among what is
- * older. A date in the future says nothing.
+ * Returns a manifest that cannot be used and may be newer than a snapshot: its date is later, or the chain has no free
+ * place for it among the older ones. A date in the future is ignored.
  *
  * @param now milliseconds since 1970
  */
@@ -166,23 +174,26 @@ export async function unreadAfter(
 }
 
 /**
- * Finds `latest`, the end of the chain, or what {@link Repository.resolve} does.
+ * Resolves `latest` to the end of the chain, and any other name as {@link Repository.resolve} does.
  *
  * @param now milliseconds since 1970
- * @throws SNAPSHOT_UNKNOWN; for `latest` the error of a manifest that may be newer and cannot be used
+ * @throws SNAPSHOT_UNKNOWN; for `latest`, the error of a manifest that may be newer and cannot be used
  */
 export async function resolveSnapshot(repository: Repository, name: string, now: number): Promise<Snapshot> {
   if (name !== 'latest') return repository.resolve(name);
   const list = await repository.snapshots();
   refuseLostEnd(repository, list);
-  // An import is of long ago: it is the latest only where there is nothing else.
+  // An import is an old backup: it is the latest only if there is nothing else.
   const newest = list.snapshots.find(({ manifest }) => manifest.trigger !== 'import') ?? list.snapshots[0];
   const unread = await unreadAfter(repository, list, newest?.manifest, now);
   if (unread) throw unread.error;
   return newest ?? repository.resolve(name);
 }
 
-/** A tombstone without a signature explains a gap only among snapshots from before the key was set. */
+/**
+ * Separates usable tombstones from forged ones. A tombstone without a signature explains a gap only among snapshots
+ * that are older than the first signed document.
+ */
 function sortOut(
   snapshots: readonly Snapshot[],
   tombstones: readonly ReadTombstone[],

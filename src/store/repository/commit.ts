@@ -5,42 +5,47 @@ import { deleteUnlessKept, readIfThere, streamOf } from '../objects/objects.ts';
 import type { Lease } from './lease.ts';
 import { expectInfo } from './repository-info.ts';
 
-/** How a snapshot is committed. */
+/** Options of a commit. */
 export interface CommitOptions {
-  /** proof that nobody else writes here, see {@link Lease}: asked right before the manifest is put, and after */
+  /**
+   * proves that no other agent writes here, see {@link Lease}; called right before the manifest is put, and again after
+   */
   fence?: Lease['fence'];
-  /** Called right before the manifest is sent. From then on it may appear at any time, whatever the outcome of the commit. */
+  /** Called right before the manifest is sent. From then on it may appear at any time, even if the commit fails. */
   sending?(): void;
 }
 
-/** What a commit puts. */
+/** A manifest to commit. */
 interface Commit {
   destination: Destination;
-  /** the repository that was opened there: looked at again right before, since a disk may be unmounted in between */
+  /**
+   * the repository that was opened there; read again right before the put, because the disk may be unmounted by then
+   */
   info: RepositoryInfo;
   key: string;
   sequence: number;
   bytes: Buffer;
-  /** throws OBJECT_MISSING or OBJECT_DAMAGED unless all that the manifest names is there */
+  /** throws OBJECT_MISSING or OBJECT_DAMAGED unless every object that the manifest names is there */
   check(): Promise<void>;
 }
 
 /**
- * True for a failure after which a manifest that was sent cannot appear any more: the place refused it, and no attempt before has
- * an unknown outcome. A disk or a network file system that fails says nothing of what it has done.
+ * Returns true for a failed put after which the object certainly cannot appear: the destination refused it, and no
+ * earlier attempt has an unknown outcome. A disk error or a stale network file system leaves the outcome unknown.
  */
-export function isSettled(error: unknown): boolean {
+export function isCertainFailure(error: unknown): boolean {
   if (!hasCode(error, 'DEST_FULL', 'DEST_UNWRITABLE')) return false;
   return !isUncertain(error) && !isDiskError(error.cause) && !hasErrno(error.cause, 'ESTALE');
 }
 
 /**
- * Puts a manifest whose objects were checked. The fence before it claims its sequence, so one that is held up on its way, for
- * longer than the lease lasts, has a place in the chain that nobody else takes. The request is given up when the lease is over. An
- * answer that was lost is made up for by a look, if nobody took over meanwhile.
+ * Puts a manifest whose objects were checked. The fence before it claims the manifest's sequence. A manifest that
+ * arrives after the lease has ended therefore has a place in the chain that no other writer takes. The request is
+ * aborted when the lease ends. If a response is lost, Lifeboat reads the manifest back, unless another agent has taken
+ * over.
  *
- * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING when it came so late that a prune elsewhere had removed what it names; what the destination
- * throws
+ * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING if the manifest arrived so late that another agent's prune had
+ * removed its objects; what the destination throws
  */
 export async function putManifest(commit: Commit, { fence, sending }: CommitOptions): Promise<void> {
   const { destination, key, bytes } = commit;
@@ -50,19 +55,22 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, ...(signal ? { signal } : {}) });
   } catch (error) {
-    if (isSettled(error) || hasCode(error, 'DEST_EXISTS')) throw error;
+    if (isCertainFailure(error) || hasCode(error, 'DEST_EXISTS')) throw error;
     await fence?.().catch((lost: unknown) => {
       throw isLost(lost) ? lost : error;
     });
     const there = await readIfThere(destination, key).catch(() => undefined);
     if (!there?.equals(bytes)) throw error;
   }
-  // A fence that fails for another reason says nothing: the manifest is there.
+  // A fence that fails for another reason changes nothing: the manifest is there.
   const lost = await fence?.().then(() => false, isLost);
   if (lost) await expectWhole(commit);
 }
 
-/** Objects that no manifest names are safe for a day: longer than any hold-up, but for a machine that was suspended. */
+/**
+ * Deletes the manifest again if its objects are gone. A prune leaves unreferenced objects alone for a day, which covers
+ * every delay except that of a suspended machine.
+ */
 async function expectWhole({ destination, key, check }: Commit): Promise<void> {
   try {
     await check();

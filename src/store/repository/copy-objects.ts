@@ -8,36 +8,37 @@ import { type DamageJudge, isDamage } from './damage.ts';
 import type { Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 
-/** What goes from one repository to another, as the stored bytes that it is: neither a key nor the plain content is needed. */
+/** Transfers objects between repositories as stored bytes, so neither a key nor the plain content is needed. */
 
-/** How snapshots are brought to another repository. */
+/** The context of copying snapshots to another repository. */
 export interface CopyContext {
   from: Repository;
   to: Repository;
-  /** content objects that `to` has, by key with their size in bytes; kept up to date */
+  /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
-  /** objects that were found to be damaged or missing at `from`, or wrong at `to` and kept there, or not readable there: not tried again */
+  /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
   bad: Map<string, LifeboatError>;
-  /** tells damage at `from` from a disk or server that is gone */
+  /** distinguishes damage at `from` from a disk or server that is gone */
   judge: DamageJudge;
-  /** counts up as things are sent */
+  /** counts what was sent so far */
   sent: { snapshots: number; objects: number; bytes: number };
-  /** called for each snapshot that is to be committed, when all its objects are there */
+  /** called before the commit of a snapshot, once all its objects are there */
   complete(manifest: Manifest): Promise<void>;
   /** called right before each manifest */
   fence(): Promise<AbortSignal | undefined>;
-  /** hears of bytes as they go */
-  heard(bytes: number): void;
+  /** called with the number of bytes of each chunk */
+  onBytes(bytes: number): void;
   signal: AbortSignal;
 }
 
 /**
- * Brings one snapshot: the objects that are missing there or have another size, then its manifest, if that is missing and `commit` is set. What does
- * not have the hash that the manifest says never gets its name there, and then no manifest names it there. Killed at any point it
- * leaves whole objects, which the next call finds.
+ * Copies one snapshot: first the objects that `to` lacks or has with another size, then, with `commit`, the manifest.
+ * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
+ * copy that is killed at any point leaves only whole objects, which the next call finds.
  *
- * @throws OBJECT_DAMAGED, OBJECT_MISSING: `from` does not have what the manifest says; DELETE_REFUSED: `to` keeps something wrong
- * in its place; a failure to read one object while others can be read, see {@link isAboutSnapshot}; what `fence` and the destinations throw
+ * @throws OBJECT_DAMAGED, OBJECT_MISSING if `from` does not have what the manifest names; DELETE_REFUSED if `to` does
+ * not let a wrong object be replaced; a failure to read one object while others are readable, see {@link
+ * isAboutSnapshot}; what `fence` and the destinations throw
  */
 export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
   const { from, to, there, bad, sent, signal } = context;
@@ -49,7 +50,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   }
   for (const ref of lacking) {
     signal.throwIfAborted();
-    // Cut short or put there by somebody: no manifest can be right about it.
+    // It was cut short, or somebody else put it there: no manifest matches it.
     try {
       if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
       await copyObject(context, ref);
@@ -83,60 +84,71 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
   try {
     await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
   } catch (error) {
-    // Brought by another agent that was held up until now, or by this one when the answer was lost.
+    // Another agent that was delayed has sent it, or this one has and the response was lost.
     const isThere = hasCode(error, 'DEST_EXISTS');
     if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
   }
   sent.snapshots += 1;
 }
 
-/** What is said of a repository that went away while it was read. */
+/** Returns DEST_UNREACHABLE for a repository that became unreachable while it was read. */
 export function goneAway({ name }: Destination, cause: unknown): LifeboatError {
   return new LifeboatError('DEST_UNREACHABLE', `${name} could not be read any more`, {
     cause,
-    hint: 'Look at the disk, server or network behind it, then run it again: nothing was found to be damaged by this.',
+    hint: 'Check the disk, server or network behind it, then run the command again. This does not mean that anything is damaged.',
   });
 }
 
-/** Failures to read an object at `from`, whatever they say. */
+/** Failures to read an object at `from`, whatever their code. */
 const fromSource = new WeakSet<LifeboatError>();
 
-/** Those of them that say something of one object only: others can be read. */
+/** Failures that concern one object only: other objects are readable. */
 const unread = new WeakSet<LifeboatError>();
 
-/** Marks a failure that says something of one object only. Returns it. */
+/** Marks a failure as one that concerns a single object, and returns it. */
 export function asUnread(error: LifeboatError): LifeboatError {
   unread.add(error);
   return error;
 }
 
-/** True for what keeps one snapshot from the other repository, and not those that do not need the same object. */
+/**
+ * Returns true for an error that prevents the copy of one snapshot, but not of snapshots that do not need the same
+ * object.
+ */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {
   if (isDamage(error)) return true;
   return error instanceof LifeboatError && (error.code === 'DELETE_REFUSED' || unread.has(error));
 }
 
-/** Makes room for what is right. Throws DELETE_REFUSED where the destination keeps what is wrong: a lock, a key that may only add. */
+/**
+ * Deletes a wrong object so that the right one can take its name.
+ *
+ * @param what the end of the message: why the object is wrong
+ * @throws DELETE_REFUSED if the destination does not allow it: the object is locked, or the key may only add objects
+ */
 export async function removeWrong(destination: Destination, key: string, what: string): Promise<void> {
   if (await deleteUnlessKept(destination, key)) return;
   throw new LifeboatError('DELETE_REFUSED', `${key} ${what} at ${destination.name}, which does not let it be deleted`, {
-    hint: 'Delete it there with a key that may, or when its lock has ended; the next run sends it again.',
+    hint: 'Delete it there with a key that may delete, or after its lock has expired. The next run sends it again.',
   });
 }
 
-async function copyObject({ from, to, heard, signal }: CopyContext, ref: ObjectRef): Promise<void> {
-  const body = Readable.from(checked(from.destination, ref, heard, signal), { objectMode: false });
+async function copyObject({ from, to, onBytes, signal }: CopyContext, ref: ObjectRef): Promise<void> {
+  const body = Readable.from(checked(from.destination, ref, onBytes, signal), { objectMode: false });
   const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size, whole: ref });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
   await deleteUnlessKept(to.destination, ref.key);
-  throw new LifeboatError('DEST_DAMAGED', `${ref.key} is not at ${to.destination.name} what was sent`);
+  throw new LifeboatError('DEST_DAMAGED', `${to.destination.name} did not store ${ref.key} as it was sent`);
 }
 
-/** The stored bytes of an object. Ends with an error unless they are what the manifest says: then nothing is stored of it. */
+/**
+ * Streams the stored bytes of an object. Ends with an error if they do not match the manifest, so that nothing is
+ * stored.
+ */
 async function* checked(
   from: Destination,
   ref: ObjectRef,
-  heard: (bytes: number) => void,
+  onBytes: (bytes: number) => void,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const hash = createHash('sha256');
@@ -144,12 +156,12 @@ async function* checked(
   for await (const chunk of readAt(from, ref.key, signal)) {
     hash.update(chunk);
     size += chunk.length;
-    heard(chunk.length);
+    onBytes(chunk.length);
     yield chunk;
   }
   if (size === ref.size && hash.digest('hex') === ref.sha256) return;
   throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`, {
-    hint: 'It was not copied. Back up again: what is damaged is stored anew.',
+    hint: 'It was not copied. Back up again: the next backup stores damaged content again.',
   });
 }
 
@@ -163,8 +175,10 @@ async function* readAt(from: Destination, key: string, signal: AbortSignal): Asy
 }
 
 /**
- * Brings a small document as it is. One that is gone, damaged, or there already, is no error. Resolves to false for one that is there
- * and damaged.
+ * Copies a small document unchanged. A document that is missing or damaged at `from`, or already at `to`, is not an
+ * error.
+ *
+ * @returns false if the document exists at `from` and is damaged
  */
 export async function copyDocument(from: Destination, to: Destination, key: string): Promise<boolean> {
   const bytes = await readEvenDamaged(from, key);

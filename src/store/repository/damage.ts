@@ -3,50 +3,53 @@ import type { Destination } from '../../destinations/destination.ts';
 import type { Repository } from './repository.ts';
 import { readInfo } from './repository-info.ts';
 
-/** What a failure to read an object says. The only place that decides it. */
+/** The meaning of a failure to read an object. Only this module decides it. */
 type Finding =
-  /** the object: its bytes, or that it is missing */
+  /** the object is damaged or missing */
   | 'damage'
-  /** the object cannot be read now, and others can: rights, a server that fails for this one */
+  /** this object cannot be read now, but others can: missing permissions, or a server that fails for this one */
   | 'unread'
-  /** nothing of the object: the way to the repository, or its disk or server, does not work */
+  /** the failure says nothing about the object: the repository's disk, server or network does not work */
   | 'outage';
 
-/** When so many in a row cannot be read, others are looked at before it counts as each of them. */
+/** After this many failures in a row, other objects are tried before the failures count against their objects. */
 const IN_A_ROW = 3;
 
-/** How many others: some of them may be damaged too. */
+/** The number of other objects to try. More than one, because some of them may be damaged too. */
 const OTHERS = 5;
 
-/** True for what only an object itself can be to blame for. */
+/** Returns true for an error code that concerns an object itself. */
 export function isDamage(error: unknown): error is LifeboatError {
   return hasCode(error, 'OBJECT_DAMAGED', 'OBJECT_MISSING');
 }
 
 /** Judges failures to read objects, in the order in which they are read. */
 export class DamageJudge {
-  /** Keys of the latest objects that could not be read, one after another. After an outage, they say nothing of these objects. */
+  /**
+   * Keys of the objects of the current run of failures. If it turns out to be an outage, these failures do not count.
+   */
   readonly doubted = new Set<string>();
   private readonly repository: Pick<Repository, 'destination' | 'info'>;
   private readonly keys: readonly string[];
   private readonly tried = new Set<string>();
 
-  /** @param keys of all objects that should be there: what an outage is proved by */
+  /** @param keys keys of all objects that should be there; reading some of them proves or disproves an outage */
   constructor(repository: Pick<Repository, 'destination' | 'info'>, keys: readonly string[]) {
     this.repository = repository;
     this.keys = keys;
   }
 
-  /** To be called for each object that could be read. */
+  /** Records an object that could be read. Call it for each of them. */
   read(key: string): void {
     this.tried.add(key);
     this.doubted.clear();
   }
 
   /**
-   * What `error` says of the object `key`. A disk that was unplugged gives an input error for every file, an unmounted one has no
-   * file at all, and a proxy answers for a server that is gone: so the repository is looked for as well. Where objects fail one
-   * after another, it is an outage only if no other object can be read either: bad sectors and lost directories lie together.
+   * Returns what `error` means for the object `key`. An unplugged disk returns an I/O error for every file, an
+   * unmounted one shows no files at all, and a proxy may answer for a server that is gone. So the repository itself is
+   * checked as well. If several objects in a row fail, it is an outage only if no other object can be read: bad sectors
+   * and lost directories affect neighbouring objects.
    */
   async judge(key: string, error: unknown): Promise<Finding> {
     this.tried.add(key);
@@ -61,7 +64,7 @@ export class DamageJudge {
     return isDamage(error) ? 'damage' : 'unread';
   }
 
-  /** Whether the repository is still there, and the same. */
+  /** Returns whether the same repository is still there. */
   async isThere(): Promise<boolean> {
     const { destination, info } = this.repository;
     return readInfo(destination).then(
@@ -70,7 +73,7 @@ export class DamageJudge {
     );
   }
 
-  /** Objects that were not read yet say more: the system's memory may give the others without the disk. */
+  /** Prefers objects that were not read yet: the system's cache may return the others without the disk. */
   private async canReadOther(): Promise<boolean> {
     const fresh = this.keys.filter((key) => !this.tried.has(key));
     const others = fresh.length > 0 ? fresh : this.keys.filter((key) => !this.doubted.has(key));
@@ -86,7 +89,7 @@ async function canRead(destination: Destination, key: string): Promise<boolean> 
   try {
     for await (const _ of await destination.get(key, { range: { start: 0, end: 1 } })) return true;
   } catch {
-    // It is one of those that cannot be read.
+    // It cannot be read.
   }
   return false;
 }

@@ -4,14 +4,14 @@ import type { Repository } from './repository.ts';
 
 type Place = Pick<Repository, 'destination' | 'project'>;
 
-/** So many packs do not get lost one by one at the same time. */
+/** From this number of packs on, the loss of all of them at once is not taken for damage to single objects. */
 const SEVERAL = 2;
 
 /**
- * Refuses a repository without any pack, although its snapshots name several: what belongs there is not mounted, or was deleted as a
- * whole. That is no damage of objects. Lists one object.
+ * Refuses a repository that has no packs although its snapshots name several. The disk or share is not mounted,
+ * or somebody deleted all packs. That is not damage to single objects. Lists at most one object.
  *
- * @param known keys of packs that are known to be gone: the next backup stores what they held
+ * @param known keys of packs that are known to be missing: the next backup stores their content again
  * @throws DEST_FOREIGN; what the destination throws
  */
 export async function refuseEmptied(
@@ -24,16 +24,16 @@ export async function refuseEmptied(
   const { destination, project } = place;
   throw new LifeboatError(
     'DEST_FOREIGN',
-    `${destination.name} holds no pack any more: ${project}/packs is empty or gone`,
+    `${destination.name} holds no packs any more: ${project}/packs is empty or missing`,
     {
-      hint: 'Is a disk or share mounted there? Mount it, and nothing is lost. If the packs are lost for good, run `lifeboat accept destination`: the next backup stores everything again.',
+      hint: 'If a disk or share belongs there, mount it: nothing is lost then. If the packs are lost for good, run `lifeboat accept destination`: the next backup stores everything again.',
     },
   );
 }
 
 /**
- * Returns the keys of the packs that the newest snapshot with any pack names, if there is no pack at all although the snapshots
- * name several.
+ * Returns the keys of the packs that the newest snapshot with packs names if the repository has no packs although the
+ * snapshots name several, else nothing.
  *
  * @param snapshots newest first
  */
@@ -44,7 +44,7 @@ export async function listEmptied(place: Place, snapshots: readonly { manifest: 
   return [...new Set(newest)];
 }
 
-/** Counts different packs, and stops at the limit: snapshots may be many. */
+/** Counts distinct packs up to a limit, because there may be many snapshots. */
 function countUpTo(
   limit: number,
   place: Place,

@@ -2,10 +2,10 @@ import { hasCode } from '../../base/errors.ts';
 import type { Lease } from './lease.ts';
 
 /**
- * A lease for who is to make room. A full destination takes no lease, and lets nobody else store there: then the first fence lets
- * pass, and the next one, after something was deleted, takes it.
+ * Takes a lease for a prune. A full destination has no room for the lease, but no other agent can store there either.
+ * In that case the first fence passes without a lease, and the next fence, after objects were deleted, takes it.
  *
- * @throws what `take` does, but for DEST_FULL the first time
+ * @throws what `take` throws, except DEST_FULL the first time
  */
 export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Promise<Lease> {
   let held = await take().catch((error: unknown) => {

@@ -5,36 +5,39 @@ import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../objects/objects.ts';
 
 /**
- * The row of lease objects `<project>/leases/<number>.json` of a project, of which only the newest counts. `put` gives a number to
- * one writer only, so the numbers say what came after what.
+ * The lease objects `<project>/leases/<number>.json` of a project. Only the newest one is in force. `put` gives each
+ * number to one writer only, so the numbers define the order.
  */
 
 const lease = z.object({
   format: z.literal(FORMAT),
-  /** of this holding: a new one each time the lease is taken */
+  /** identifies one holding of the lease; new each time the lease is taken */
   token: z.string(),
-  /** of the agent's memory: an agent that has it, and the local lock, knows that its former self is dead */
+  /**
+   * id of the agent's state directory; an agent with the same id and the local lock knows that the former holder is
+   * dead
+   */
   home: z.string(),
-  /** for people: the container, and what it is doing */
+  /** for people: the container and what it is doing */
   holder: z.string(),
   at: z.iso.datetime(),
   expires: z.iso.datetime(),
-  /** given back */
+  /** true if the holder has given the lease back */
   released: z.boolean(),
-  /** the highest sequence that a manifest was claimed for, by this holder or any before it */
+  /** the highest sequence that this holder or any earlier one has claimed for a manifest */
   sequence: z.int().nonnegative().optional(),
 });
 
-/** What one object of the row says. */
+/** The content of one lease object. */
 export type LeaseObject = z.infer<typeof lease>;
 
-/** Where a row is. */
+/** The location of a project's leases. */
 interface RowPlace {
   destination: Destination;
   project: string;
 }
 
-/** Puts an object at a number. Resolves to false when another writer has put that number. */
+/** Puts the lease object with a number. Resolves to false if another writer has put that number. */
 export async function putLease(place: RowPlace, number: number, value: Omit<LeaseObject, 'format'>): Promise<boolean> {
   const text = `${canonicalJson({ format: FORMAT, ...value })}\n`;
   try {
@@ -46,14 +49,14 @@ export async function putLease(place: RowPlace, number: number, value: Omit<Leas
   }
 }
 
-/** The newest number, 0 in an empty row, and what it says if it can be read. */
+/** Reads the newest lease: its number, 0 if there is none, and its content if it is readable. */
 export async function readNewestLease(place: RowPlace): Promise<{ number: number; lease?: LeaseObject }> {
   const number = (await listLeases(place)).at(-1) ?? 0;
   const found = number === 0 ? undefined : await readLease(place, number);
   return { number, ...(found ? { lease: found } : {}) };
 }
 
-/** One that cannot be read binds nobody: its holder is stopped by the next number. */
+/** Reads a lease. One that is missing or unreadable is undefined and binds nobody: the next number stops its holder. */
 export async function readLease({ destination, project }: RowPlace, number: number): Promise<LeaseObject | undefined> {
   const bytes = await readEvenDamaged(destination, leaseKey(project, number));
   if (!Buffer.isBuffer(bytes)) return undefined;
@@ -64,18 +67,18 @@ export async function readLease({ destination, project }: RowPlace, number: numb
   }
 }
 
-/** The keys of those that cannot be read, or are not a lease. */
+/** Returns the keys of leases that are unreadable or malformed. */
 export async function damagedLeases(place: RowPlace): Promise<string[]> {
   const damaged: string[] = [];
   for (const number of await listLeases(place)) {
     const key = leaseKey(place.project, number);
-    // One that was removed since is not there any more.
+    // A lease that was removed since the listing is not damaged.
     if (!(await readLease(place, number)) && (await readEvenDamaged(place.destination, key))) damaged.push(key);
   }
   return damaged;
 }
 
-/** All numbers of a row, ascending. */
+/** Returns the numbers of all leases, ascending. */
 export async function listLeases({ destination, project }: RowPlace): Promise<number[]> {
   const prefix = `${project}/leases/`;
   const numbers: number[] = [];
@@ -86,7 +89,7 @@ export async function listLeases({ destination, project }: RowPlace): Promise<nu
   return numbers;
 }
 
-/** Where the object of a number is. */
+/** Returns the key of the lease with a number. */
 export function leaseKey(project: string, number: number): string {
   return `${project}/leases/${String(number).padStart(10, '0')}.json`;
 }

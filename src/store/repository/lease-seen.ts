@@ -2,24 +2,24 @@ import { errorInfo } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { LeaseObject } from './lease-row.ts';
 
-/** When an agent first saw a lease that is dated too far ahead. */
+/** When an agent first saw a lease whose end is too far in the future. */
 export interface LeaseSighting {
-  /** number and token of the lease: a holder that is alive puts another number */
+  /** number and token of the lease; a holder that is alive puts another number */
   lease: string;
   /** milliseconds since 1970, by the agent's own clock */
   at: number;
 }
 
-/** Keeps sightings across processes, one for each place. */
+/** Stores sightings across processes, one for each place. */
 export interface LeaseSightings {
   leaseSighting(place: string): Promise<LeaseSighting | undefined>;
   saveLeaseSighting(place: string, sighting: LeaseSighting): Promise<void>;
 }
 
-/** Sightings of this process: they bound a lease also where the agent's state cannot be written. */
+/** Sightings of this process. They limit a lease even if the agent's state cannot be written. */
 const ofProcess = new Map<string, LeaseSighting>();
 
-/** Where a lease was read, and who reads it. */
+/** Where and when a lease was read, and by which agent. */
 interface Look {
   /** the agent, the destination and the project */
   place: string;
@@ -35,9 +35,10 @@ interface Look {
 /**
  * Returns when a lease ends by this agent's own clock, milliseconds since 1970.
  *
- * A host whose clock is wrong can date the end of its lease far ahead. Such a lease ends one length after this agent first saw it,
- * because a holder that is alive puts the next number long before that. The first sighting is remembered, so that this also
- * holds for commands that run one after another. If the holder is alive after all, the fence stops one of the two agents.
+ * A host whose clock is wrong can write a lease that ends far in the future. Such a lease ends one length after this
+ * agent first saw it, because a holder that is alive puts the next number long before that. The first sighting is
+ * stored, so the limit also applies to commands that run one after another. If the holder is alive after all, the fence
+ * stops one of the two agents.
  */
 export async function endOfLease({ token, expires }: LeaseObject, look: Look): Promise<number> {
   const { place, number, now, lengthMs } = look;
@@ -57,7 +58,7 @@ async function recall({ sightings, place }: Look): Promise<LeaseSighting | undef
 
 async function remember({ sightings, place, log }: Look, sighting: LeaseSighting): Promise<void> {
   await sightings.saveLeaseSighting(place, sighting).catch((error: unknown) => {
-    log?.warn('the state of the agent could not be written, so a lease may be waited for again', {
+    log?.warn("the agent's state could not be written, so the next command may wait for the same lease again", {
       ...errorInfo(error),
     });
   });

@@ -9,35 +9,35 @@ import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewest
 import { endOfLease, type LeaseSightings } from './lease-seen.ts';
 
 /**
- * The lease of a project at a destination: who may write there, among agents that know nothing of each other. An agent that takes the
- * lease, prolongs it or gives it back puts the next number of the row (see lease-row.ts); a holder that was held up finds a number
- * that it did not put. The clock decides only when the lease of an agent that is gone may be taken over. The newest object always
- * stays, so that no number comes twice.
+ * The lease of a project at a destination decides which of several independent agents may write there. An agent takes,
+ * prolongs or releases the lease by putting the lease object with the next number (see lease-row.ts). A holder that was
+ * held up notices a number that it did not put. Clocks only decide when the lease of a dead agent may be taken over.
+ * The newest object is never deleted, so no number is used twice.
  *
- * A lease cannot stop a request that is on its way: a manifest may arrive long after its writer lost the lease. So the last fence
- * before a commit claims the manifest's sequence, and every later object of the row passes the highest claim on. No other writer
- * gives that sequence to a manifest of its own. A manifest that comes late is then an older link of one chain.
+ * A lease cannot stop a request that is already on its way: a manifest may arrive long after its writer has lost the
+ * lease. So the last fence before a commit claims the manifest's sequence, and every later lease object carries the
+ * highest claim. No other writer gives that sequence to a manifest of its own, and a late manifest is an older link of
+ * the same chain.
  */
 
-/** How long a lease is valid after it was taken or prolonged, and how often its holder prolongs it, milliseconds. */
+/** How long a lease is valid after it was taken or prolonged, milliseconds. */
 export const LEASE_MS = 10 * 60_000;
+/** How often the holder prolongs the lease, milliseconds. */
 const PROLONG_MS = 4 * 60_000;
-
-/** How long giving it back may take. */
+/** How long releasing the lease may take, milliseconds. */
 const RELEASE_MS = 10_000;
-
-/** Several agents that begin at once are told apart by then. */
+/** How often an agent tries to take the lease while others take it at the same time. */
 const TRIES = 5;
 
-/** What taking a lease needs. */
+/** Dependencies of taking a lease. */
 export interface LeaseDeps {
   destination: Destination;
   project: string;
-  /** stays the same when the agent is started anew with its memory; two agents never have the same */
+  /** id of the agent's state directory; survives restarts, and no two agents have the same */
   home: string;
-  /** for people: which container, and which run */
+  /** for people: the container and the run */
   holder: string;
-  /** the agent's memory of leases that are dated too far ahead */
+  /** the agent's memory of leases whose end is too far in the future */
   sightings: LeaseSightings;
   now(): Date;
   log: Log;
@@ -45,28 +45,29 @@ export interface LeaseDeps {
 
 /** A lease that is held. */
 export interface Lease {
-  /** names this holding, see {@link leaseTokenAt}; absent while nothing is held */
+  /** identifies this holding, see {@link leaseTokenAt}; absent while nothing is held */
   readonly token?: string | undefined;
-  /** the highest sequence that a manifest was claimed for here; a new one gets a higher. Absent: none is known */
+  /** the highest sequence claimed so far; a new manifest gets a higher one. Absent: no claim is known */
   readonly claimed?: number;
   /**
-   * Prolongs the lease, which is the proof that nobody else had it meanwhile. To be called right before what only the holder may
-   * do: from then on it is valid for {@link LEASE_MS}. `sequence`: also claims that number for a manifest.
+   * Prolongs the lease for {@link LEASE_MS}, which proves that no other agent has taken it meanwhile. Call it right
+   * before every step that only the holder may take.
    *
-   * @returns a signal that aborts when the lease is lost, or its time runs out before it is prolonged again
-   * @throws LEASE_LOST when another agent took it over; what the destination throws
+   * @param sequence also claims this sequence for a manifest
+   * @returns a signal that aborts when the lease is lost or expires
+   * @throws LEASE_LOST if another agent took the lease over; what the destination throws
    */
   fence(sequence?: number): Promise<AbortSignal | undefined>;
-  /** Never rejects: a lease that could not be given back ends by itself. */
+  /** Releases the lease. Never rejects: a lease that cannot be released expires. */
   release(): Promise<void>;
 }
 
 /**
- * Takes the lease, to be called with the local lock held. One of this agent's former self is taken over at once, one of another
- * agent when it has expired by this host's clock. If that is wrong, the other one is stopped by its next fence, or waited for
- * too long; no two of them ever commit on the same state.
+ * Takes the lease. The caller must hold the local lock. An earlier lease of this agent is taken over at once, another
+ * agent's lease once it has expired by this host's clock. If that clock is wrong, the other agent is stopped by its
+ * next fence, or this one waits too long. Two agents never commit on the same state.
  *
- * @throws LOCKED while another agent has it; what the destination throws
+ * @throws LOCKED while another agent holds the lease; what the destination throws
  */
 export async function takeLease(deps: LeaseDeps): Promise<Lease> {
   const token = randomUUID();
@@ -76,36 +77,36 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
     if (newest.lease && end !== undefined) throw locked(deps, { ...newest, lease: newest.lease, end });
     const number = newest.number + 1;
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
-    if ((await putNext(deps, number, own)) && (await settle(deps, number, token))) return hold(deps, own, number);
+    if ((await putNext(deps, number, own)) && (await confirm(deps, number, token))) return hold(deps, own, number);
     if (tried === TRIES) {
-      throw new LifeboatError('LOCKED', 'other agents take the lease of the repository again and again', {
-        hint: `Run one Lifeboat for each project: ${deps.destination.name} has ${deps.project} of more than one host.`,
+      throw new LifeboatError('LOCKED', 'other agents keep taking the lease of the repository', {
+        hint: `Run one Lifeboat for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
       });
     }
   }
 }
 
-/** Whether another agent has the lease now; nothing is changed. */
+/** Returns whether another agent holds the lease now. Changes nothing. */
 export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): Promise<boolean> {
   const newest = await readNewestLease(deps);
   return newest.lease !== undefined && (await endForOthers(newest.lease, newest.number, deps)) !== undefined;
 }
 
 /**
- * The token of the newest lease of a project, held or given back. Where it is that of a lease held elsewhere, the two places are
- * one: each holding has a token of its own.
+ * Returns the token of a project's newest lease, held or released. Each holding has a unique token. So if another
+ * location has the same token, both locations are the same place.
  */
 export async function leaseTokenAt(destination: Destination, project: string): Promise<string | undefined> {
   for (let tried = 1; tried <= TRIES; tried++) {
     const newest = await readNewestLease({ destination, project });
     if (newest.lease) return newest.lease.token;
-    // None at all, or one that its holder replaced by the next while it was looked for.
+    // There is no lease, or its holder replaced it while it was read: then try again.
     if (newest.number === 0) return undefined;
   }
   return undefined;
 }
 
-/** What is the same in all objects of one holding, but for a sequence that grows. */
+/** The fields that all lease objects of one holding share. Only the sequence may grow. */
 type Own = Pick<LeaseObject, 'token'> & { sequence: number };
 
 function hold(held: LeaseDeps, own: Own, first: number): Lease {
@@ -116,7 +117,7 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   let lost: LifeboatError | undefined;
   let last: Promise<unknown> = Promise.resolve();
   const validity = new Validity();
-  // One after the other: the timer's and the run's own.
+  // The timer and the run take turns, so that their puts do not overlap.
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const turn = last.catch(() => undefined).then(work);
     last = turn;
@@ -125,10 +126,10 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   const next = async (released: boolean) => {
     for (let tried = 1; !lost && tried <= TRIES; tried++) {
       const put = await putNext(deps, number + 1, own, released);
-      // Ours, although it was not put now: stored by an attempt whose answer was lost.
-      if (!put && !(await isOurs(deps, number + 1, token))) break;
+      // A number that exists already may be this agent's own: an attempt whose response was lost has stored it.
+      if (!put && !(await isOwn(deps, number + 1, token))) break;
       number += 1;
-      if (put && (await settle(deps, number, token))) return validity.extend();
+      if (put && (await confirm(deps, number, token))) return validity.extend();
       if (put) break;
     }
     lost ??= await lostTo(deps);
@@ -152,23 +153,23 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
     async release() {
       clearInterval(timer);
       const given = inTurn(async () => (lost ? undefined : next(true))).catch((error: unknown) =>
-        deps.log.warn('the lease of the repository could not be given back', { ...errorInfo(error) }),
+        deps.log.warn('the lease of the repository could not be released', { ...errorInfo(error) }),
       );
-      // What comes after a run, such as its report, does not wait for a destination that hangs.
+      // The steps after a run, such as its report, do not wait for a destination that hangs.
       await Promise.race([given, sleep(RELEASE_MS, undefined, { ref: false })]);
       validity.clear();
-      // Nor does the process: what hangs is given up.
+      // The process does not wait either: a request that hangs is aborted.
       end.abort(new LifeboatError('DEST_UNREACHABLE', `${deps.destination.name} did not answer in time`));
     },
   };
 }
 
-/** Ends what a holder has under way when its lease is lost, or has not been prolonged in time. */
+/** Aborts the holder's requests when its lease is lost or was not prolonged in time. */
 class Validity {
   private controller = new AbortController();
   private timer: NodeJS.Timeout | undefined;
 
-  /** The lease was proven just now. One that had run out, and that nobody took over, is valid again. */
+  /** Restarts the lease's time after a successful fence. An expired lease that nobody took over becomes valid again. */
   extend(): AbortSignal {
     this.clear();
     if (this.controller.signal.aborted) this.controller = new AbortController();
@@ -188,12 +189,12 @@ class Validity {
 }
 
 function ranOut(): LifeboatError {
-  return new LifeboatError('LEASE_LOST', 'the lease of the repository ran out, and could not be prolonged', {
-    hint: 'Look at the disk, server or network of the destination, and run it again.',
+  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be prolonged', {
+    hint: 'Check the disk, server or network of the destination, then run the command again.',
   });
 }
 
-/** Resolves to false when somebody else has put that number. */
+/** Puts the lease with a number. Resolves to false if another writer has put that number. */
 function putNext(deps: LeaseDeps, number: number, { token, sequence }: Own, released = false): Promise<boolean> {
   const at = deps.now();
   const expires = new Date(at.getTime() + LEASE_MS).toISOString();
@@ -202,30 +203,31 @@ function putNext(deps: LeaseDeps, number: number, { token, sequence }: Own, rele
   return putLease(deps, number, { token, home, holder, at: at.toISOString(), expires, released, ...claim });
 }
 
-async function isOurs(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
+async function isOwn(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
   return (await readLease(deps, number))?.token === token;
 }
 
 /**
- * Whether that number, which we have put, is the newest and still ours; if so, the older ones are deleted. It is not the newest
- * where the number had been deleted before we put it, because others have gone on; not ours where a server replaces objects.
+ * Confirms that the number that this agent has put is the newest and still its own, and deletes the older ones. The
+ * number is not the newest if other agents had put and deleted it before and have moved on. It is not this agent's own
+ * if a server replaces existing objects.
  */
-async function settle(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
+async function confirm(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
   const numbers = await listLeases(deps);
-  if (numbers.at(-1) !== number || !(await isOurs(deps, number, token))) return false;
+  if (numbers.at(-1) !== number || !(await isOwn(deps, number, token))) return false;
   for (const old of numbers.slice(0, -1)) {
     try {
       await deps.destination.delete(leaseKey(deps.project, old));
     } catch (error) {
       deps.log.debug('an old lease could not be deleted', { ...errorInfo(error) });
-      // With a key that may not delete they stay, and do no harm: nobody asks for each of them again and again.
+      // A key that may not delete is refused for each of them. Old leases are harmless, so stop trying.
       if (isRefusal(error)) break;
     }
   }
   return true;
 }
 
-/** Returns when the lease of another agent ends (milliseconds since 1970), or undefined if no other agent has it now. */
+/** Returns when another agent's lease ends (milliseconds since 1970), or undefined if no other agent holds it now. */
 async function endForOthers(
   lease: LeaseObject,
   number: number,
@@ -245,14 +247,14 @@ function locked(
 ): LifeboatError {
   const ends = new Date(end).toISOString();
   return new LifeboatError('LOCKED', `another agent works on ${project} at ${destination.name}: ${holder}`, {
-    hint: `Wait until it has ended. If it is gone for good, its lease ends at ${ends} by itself; ${leaseKey(project, number)} holds it.`,
+    hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${ends}.`,
   });
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
   const { lease: found } = await readNewestLease(deps);
-  const whom = found ? found.holder : 'somebody';
-  return new LifeboatError('LEASE_LOST', `the repository was taken over by another agent: ${whom}`, {
-    hint: 'This one was held up for longer than its lease, or a clock is wrong. Run it again, and run one Lifeboat for each project.',
+  const by = found ? `: ${found.holder}` : '';
+  return new LifeboatError('LEASE_LOST', `another agent took over the repository${by}`, {
+    hint: 'This agent was held up for longer than its lease, or a clock is wrong. Run the command again, and run one Lifeboat for each project.',
   });
 }

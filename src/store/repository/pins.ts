@@ -6,7 +6,7 @@ import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import type { Repository } from './repository.ts';
 import { type Signing, type Verdict, verdictOf } from './signing.ts';
 
-/** Why a snapshot is kept whatever the retention says, and since when. */
+/** Why and since when a snapshot is kept regardless of the retention. */
 export interface Pin {
   reason: string;
   /** ISO time */
@@ -15,10 +15,10 @@ export interface Pin {
 
 const pin = z.object({ format: z.literal(FORMAT), reason: z.string(), at: z.iso.datetime() });
 
-/** Where a project's pins are, and by which keys they are signed. */
+/** The location of a project's pins, and the keys that sign them. */
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
-/** Keeps a snapshot until it is unpinned: an object `<project>/pins/<id>.json`. One that is pinned keeps its first reason. */
+/** Pins a snapshot: puts `<project>/pins/<id>.json`. A snapshot that is already pinned keeps its first reason. */
 export async function putPin({ destination, project, signing }: Place, id: string, { reason, at }: Pin): Promise<void> {
   const text = `${canonicalJson(signing.sign('pin', { format: FORMAT, id, project, reason, at }))}\n`;
   try {
@@ -28,19 +28,21 @@ export async function putPin({ destination, project, signing }: Place, id: strin
   }
 }
 
-/** Resolves also when it was not pinned. */
+/** Unpins a snapshot. Also resolves if it was not pinned. */
 export async function deletePin({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<void> {
   await destination.delete(pinKey(project, id));
 }
 
-/** Whether that one snapshot is pinned now. */
+/** Returns whether a snapshot is pinned now. */
 export async function isPinned({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<boolean> {
   return (await readEvenDamaged(destination, pinKey(project, id))) !== undefined;
 }
 
 /**
- * All pins of a project by snapshot id. One that cannot be read, or is not what was signed, counts all the same: keeping is the
- * safe side. `seen` hears what the signature of each is worth.
+ * Reads all pins of a project, by snapshot id. A pin that is unreadable or has a wrong signature still counts, because
+ * keeping a snapshot is the safe choice.
+ *
+ * @param seen called for each pin with the verdict on its signature, or the error of an unreadable pin
  */
 export async function readPins(
   { destination, project, signing }: Omit<Place, 'signing'> & { signing?: Signing },
@@ -73,7 +75,7 @@ function decode(text: string): Pin | undefined {
   }
 }
 
-/** Where the pin of a snapshot is. */
+/** Returns the key of a snapshot's pin. */
 export function pinKey(project: string, id: string): string {
   return `${project}/pins/${id}.json`;
 }

@@ -7,43 +7,49 @@ import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo
 import { readDocument, streamOf } from '../objects/objects.ts';
 import type { SeenChain } from './seen-chain.ts';
 
-/** Where a repository says what it is. */
+/** The key of the object that identifies a repository. */
 export const INFO_KEY = 'lifeboat.json';
 
-/** How a repository is opened. */
+/** Options of opening a repository. */
 export interface RepositoryOptions {
   project: string;
-  /** an empty destination becomes one */
+  /** creates a repository in an empty destination */
   create: boolean;
   keys: SealKeys;
-  /** the first signs, all of them verify; with none, signatures are not looked at */
+  /** the first key signs, all of them verify; with none, signatures are not verified */
   signingKeys?: readonly string[];
-  /** it must be that same repository, and becomes it where it is empty */
+  /** the destination must hold a copy of this repository; with `create`, an empty destination becomes one */
   copyOf?: RepositoryInfo;
-  /** what the agent remembers of the repository that it backs up to: nothing else is opened, and none is made in its place */
+  /**
+   * the repository that the agent backs up to, as it remembers it: no other one is opened, and none is created in its
+   * place
+   */
   known?: KnownRepository;
-  /** reads which snapshots the agent has seen there; absent: nothing is compared with it */
+  /** reads which snapshots the agent has seen there; absent: the list is not compared with them */
   seen?: () => Promise<SeenChain | undefined>;
-  /** ends the opening */
+  /** aborts opening the repository */
   signal?: AbortSignal;
 }
 
-/** What an agent remembers of its repository. */
+/** An agent's memory of its repository. */
 export interface KnownRepository {
-  /** absent: something was stored by a version that did not remember where */
+  /** absent: a version of Lifeboat that did not record the repository has stored backups */
   info?: RepositoryInfo;
-  /** the destination that had it last */
+  /** the last destination that held it */
   name?: string;
 }
 
-/** What a destination says of the repository in it; with `create` an empty one becomes one. Throws like openRepository. */
+/**
+ * Reads a destination's repository info. With `create`, an empty destination becomes a repository. Throws like
+ * openRepository.
+ */
 export async function readOrCreateInfo(
   at: Destination,
   { create, copyOf, known, signal }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
 ): Promise<RepositoryInfo> {
   const destination = signal ? until(at, signal) : at;
   const found = await readInfo(destination).catch((error: unknown) => {
-    throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? canBeMended(error) : error;
+    throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? withAcceptHint(error) : error;
   });
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
@@ -51,42 +57,44 @@ export async function readOrCreateInfo(
   await refuseOtherThings(destination, known, copyOf);
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
-    throw new LifeboatError('DEST_FOREIGN', `${destination.name} holds nothing, and so no copy`, {
-      hint: `Is it mounted, and the right one? If it is to be filled anew: \`lifeboat accept ${destination.name}\`, and the next run does.`,
+    throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, so it holds no copy`, {
+      hint: `Check that the right disk is mounted. To fill it again, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
     });
   }
   if (!create) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, not a Lifeboat repository`, {
-      hint: 'Check that the right directory is mounted; the first backup makes a repository in it.',
+      hint: 'Check that the right directory is mounted. The first backup creates a repository in it.',
     });
   }
   return createInfo(destination, copyOf);
 }
 
-/** Reads again what a destination says of the repository in it. Throws DEST_FOREIGN unless it is the one that was opened. */
+/**
+ * Reads a destination's repository info again. Throws DEST_FOREIGN unless it is still the repository that was opened.
+ */
 export async function expectInfo(destination: Destination, info: RepositoryInfo): Promise<void> {
   const found = await readInfo(destination);
   if (found?.id === info.id) return;
   if (found) throw notTheKnown(destination, found, info);
   throw new LifeboatError('DEST_FOREIGN', `${destination.name} does not hold repository ${shortId(info)} any more`, {
-    hint: 'It was emptied or unmounted in the middle of the run: mount it, restart Lifeboat, and run it again.',
+    hint: 'It was emptied or unmounted during the run. Mount it, restart Lifeboat, and run the command again.',
   });
 }
 
-/** What became of a destination that a person accepted as it is. */
+/** The result of accepting a destination. */
 export type Acceptance =
   /** it holds a repository */
   | 'found'
-  /** it was empty and holds a new repository now */
+  /** it was empty and now holds a new repository */
   | 'created'
-  /** it held the snapshots of `project`, and has its lifeboat.json again */
+  /** it held the snapshots of `project`, and its lifeboat.json was written again */
   | 'mended';
 
 /**
- * Takes a destination as it is now: the repository in it, a new one where it is empty, or the one that is known where only
- * lifeboat.json is missing or damaged.
+ * Accepts a destination in its present state: the repository in it, a new one if it is empty, or the known one if only
+ * lifeboat.json is missing or damaged. Accepts nothing if it throws.
  *
- * @throws DEST_FOREIGN for other things; FORMAT_UNSUPPORTED; OBJECT_DAMAGED; what the destination throws: then nothing is accepted
+ * @throws DEST_FOREIGN if it holds other things; FORMAT_UNSUPPORTED; OBJECT_DAMAGED; what the destination throws
  */
 export async function acceptInfo(
   destination: Destination,
@@ -104,7 +112,7 @@ export async function acceptInfo(
     if (broken) await destination.delete(INFO_KEY);
     return { info: await createInfo(destination, lost), how: 'mended' };
   }
-  // Without snapshots of the project, nothing shows that it was this repository.
+  // Without snapshots of the project, nothing proves that it was this repository.
   if (broken) throw broken;
   await refuseOtherThings(destination, undefined, undefined);
   return { info: await createInfo(destination), how: 'created' };
@@ -116,7 +124,7 @@ async function hasSnapshots(destination: Destination, project: string): Promise<
   return false;
 }
 
-function canBeMended(error: LifeboatError): LifeboatError {
+function withAcceptHint(error: LifeboatError): LifeboatError {
   return new LifeboatError(error.code, error.message, {
     cause: error.cause,
     hint: 'Check the disk. If these are your backups, `lifeboat accept destination` writes lifeboat.json again.',
@@ -135,9 +143,9 @@ async function refuseOtherThings(
     if (known?.info) {
       throw new LifeboatError(
         'DEST_FOREIGN',
-        `${destination.name} has no lifeboat.json, but other things, such as ${key}`,
+        `${destination.name} has no lifeboat.json but holds other things, such as ${key}`,
         {
-          hint: 'If these are your backups, `lifeboat accept destination` puts lifeboat.json back. If they are not, mount the right directory, or correct LIFEBOAT_DESTINATION.',
+          hint: 'If these are your backups, `lifeboat accept destination` writes lifeboat.json again. If they are not, mount the right directory or correct LIFEBOAT_DESTINATION.',
         },
       );
     }
@@ -153,7 +161,7 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
     await destination.put(INFO_KEY, streamOf(encodeRepositoryInfo(info)));
     return info;
   } catch (error) {
-    // Somebody else was quicker: theirs counts.
+    // Another agent was faster: its repository counts.
     const other = hasCode(error, 'DEST_EXISTS') ? await readInfo(destination) : undefined;
     if (other && copyOf && other.id !== copyOf.id) throw otherRepository(destination);
     if (other) return other;
@@ -168,29 +176,29 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
 function emptied({ name }: Destination, known: KnownRepository): LifeboatError {
   const which = known.info ? `repository ${shortId(known.info)}` : 'a repository';
   const before = known.name !== undefined && known.name !== name ? `, which was at ${known.name}` : '';
-  return new LifeboatError('DEST_FOREIGN', `${name} is empty, and should hold ${which}${before}`, {
-    hint: 'Is the disk mounted, and LIFEBOAT_DESTINATION right? Mount it and restart Lifeboat. If it is empty on purpose, `lifeboat accept destination` begins a new repository there; `lifeboat copy --from` brings one back from a copy.',
+  return new LifeboatError('DEST_FOREIGN', `${name} is empty but should hold ${which}${before}`, {
+    hint: 'Check LIFEBOAT_DESTINATION, mount the disk and restart Lifeboat. If the destination is empty on purpose, `lifeboat accept destination` creates a new repository there; `lifeboat copy --from` restores one from a copy.',
   });
 }
 
 function notTheKnown({ name }: Destination, found: RepositoryInfo, known: RepositoryInfo): LifeboatError {
   return new LifeboatError('DEST_FOREIGN', `${name} holds repository ${shortId(found)} instead of ${shortId(known)}`, {
-    hint: 'Is the right disk mounted, and LIFEBOAT_DESTINATION right? If this repository is to be used from now on: `lifeboat accept destination`. To only read from it, name it with --from.',
+    hint: 'Check that the right disk is mounted and LIFEBOAT_DESTINATION is right. To use this repository from now on, run `lifeboat accept destination`. To only read from it, name it with --from.',
   });
 }
 
-/** Enough of an id for people to tell one from another. */
+/** Returns the first digits of a repository's id, enough for people to distinguish repositories. */
 export function shortId({ id }: RepositoryInfo): string {
   return id.slice(0, 8);
 }
 
 function otherRepository({ name }: Destination): LifeboatError {
   return new LifeboatError('DEST_FOREIGN', `${name} belongs to another repository`, {
-    hint: 'Give the copy an empty directory or prefix of its own. If the destination is new and that copy is all that is left of the old one: empty the destination, then `lifeboat copy --from` brings it back.',
+    hint: 'Give the copy an empty directory or prefix of its own. If the destination is new and only that copy is left of the old one, empty the destination, then restore it with `lifeboat copy --from`.',
   });
 }
 
-/** What a destination says of the repository in it; undefined where it says nothing. Throws OBJECT_DAMAGED, FORMAT_UNSUPPORTED. */
+/** Reads a destination's repository info; undefined if it has none. Throws OBJECT_DAMAGED, FORMAT_UNSUPPORTED. */
 export async function readInfo(destination: Destination): Promise<RepositoryInfo | undefined> {
   try {
     return decodeRepositoryInfo(await readDocument(destination, INFO_KEY));

@@ -24,19 +24,19 @@ import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.
 /** A snapshot as its manifest describes it. */
 export interface Snapshot {
   manifest: Manifest;
-  /** hex SHA-256 of the manifest's bytes: `previous` of the one that follows it */
+  /** hex SHA-256 of the manifest's bytes: the `previous` of the next manifest */
   hash: string;
-  /** a signing key is set, and this one is not signed: nothing of it is taken on trust */
+  /** a signing key is set, and this manifest is not signed: it is not trusted */
   unsigned?: true;
 }
 
-/** All snapshots of a project, newest first by the chain, whatever their dates say; and the manifests that could not be read or are not what was signed. */
+/** The snapshots of a project, newest first by the chain, and the manifests that are unreadable or not as signed. */
 export interface SnapshotList {
   snapshots: Snapshot[];
   damaged: {
     id: string;
     error: LifeboatError;
-    /** it is gone without a tombstone: where the agent has seen it */
+    /** set if the manifest is gone without a tombstone: the place in the chain where the agent has seen it */
     lost?: Place;
   }[];
 }
@@ -46,44 +46,44 @@ export interface Repository {
   readonly info: RepositoryInfo;
   readonly project: string;
   readonly destination: Destination;
-  /** what objects are encrypted and read with */
+  /** the keys that encrypt and decrypt objects */
   readonly keys: SealKeys;
   readonly signing: Signing;
-  /** the same repository, read and written through another view of its destination */
+  /** Returns the same repository, read and written through another view of its destination. */
   through(destination: Destination): Repository;
   /**
-   * With a signing key, one that is not signed is among the snapshots only if it is older than every signed one: from before
-   * the key was set. Any other is damaged (SIGNATURE_MISSING). What the agent has seen there and is gone or was changed since
-   * is damaged as well (CHAIN_BROKEN).
+   * Lists the snapshots. With a signing key, an unsigned manifest is listed only if it is older than every signed one,
+   * from before the key was set. Any other unsigned manifest is damaged (SIGNATURE_MISSING). A manifest that the agent
+   * has seen, and that is gone or was changed since, is damaged as well (CHAIN_BROKEN).
    *
-   * @throws what says nothing of one manifest, such as DEST_UNREACHABLE: a list without those that could not be asked for would be
-   * taken for the whole; the signal's reason
+   * @throws an error that does not concern one manifest, such as DEST_UNREACHABLE, because callers would take an
+   * incomplete list for the whole one; the signal's reason
    */
   snapshots(signal?: AbortSignal): Promise<SnapshotList>;
-  /** Finds an id, or the only id that starts with `name`; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
+  /** Finds a snapshot by its id or a unique prefix of it; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
-  /** Puts a source's facts. `record` hears the object's name before it is put. SNAPSHOT_TOO_LARGE. */
+  /** Puts a source's facts. `record` is called with the object's key before it is put. Throws SNAPSHOT_TOO_LARGE. */
   putFacts(id: string, source: string, facts: unknown, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   readFacts(ref: ObjectRef): Promise<unknown>;
-  /** Puts a plain index file, compressed, and encrypted where there is a key. */
+  /** Puts a plain index file, compressed, and encrypted if there is a key. `record` as in {@link putFacts}. */
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
-  /** Brings an index to a new local file, plain. The file is there only if it is what was stored. */
+  /** Fetches an index to a new local file, in plain. The file exists only if its content is as it was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
-  /** Finds each of the objects with its size. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
+  /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Makes a snapshot: after every object it names was found, with its size, the manifest is signed and put, see
-   * {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE, and what `fence` does.
+   * Commits a snapshot: checks the presence and size of every object that the manifest names, then signs and puts the
+   * manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
-   * Removes what a failed run left: `keys` are those that its journal announced, of all its sources or of one. Keys that a
-   * manifest names, manifests themselves and keys outside this project are refused, and returned.
+   * Removes the objects that a failed run left behind. `keys` are the keys that its journal announced, of all its
+   * sources or of one. Refuses keys that a manifest names, manifests, and keys outside this project, and returns them.
    *
-   * A manifest that cannot be read does not keep other runs from being cleared up: objects get names of their own, so only
-   * the manifest of the run that stored them, or one that was built on it, can name them. When it is that run's own manifest
-   * that cannot be read, all of the keys are refused: it had committed, and may be mended from a copy. What the destination does
-   * not let go is refused too, and left to a prune.
+   * An unreadable manifest does not block the cleanup of other runs: objects have unique names, so only the manifest of
+   * the run that stored them, or a later one built on it, can name them. If that run's own manifest is unreadable, all
+   * keys are refused, because the run had committed, and a copy may restore the manifest. Keys that the destination
+   * does not let Lifeboat delete are refused too, and left to a prune.
    */
   removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }>;
 }
@@ -91,8 +91,8 @@ export interface Repository {
 /**
  * Opens the repository at a destination.
  *
- * @throws DEST_FOREIGN for a destination that holds other things or another repository than it should, or is empty and not to be
- * made one; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
+ * @throws DEST_FOREIGN if the destination holds other things or another repository than expected, or is empty and
+ * `create` is not set; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
   const { project, keys, signingKeys, seen = async () => undefined } = options;
@@ -103,7 +103,7 @@ export async function openRepository(destination: Destination, options: Reposito
 interface Inner {
   keys: SealKeys;
   signing: Signing;
-  /** reads what the agent has seen here */
+  /** reads which snapshots the agent has seen here */
   seen(): Promise<SeenChain | undefined>;
 }
 
@@ -131,7 +131,7 @@ class StoredRepository implements Repository {
 
   async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
-    // Before the listing: a run may commit in the meantime.
+    // Read this before the listing, because a run may commit in the meantime.
     const seen = await this.seen();
     const share = sharePacks();
     for (const id of await this.ids()) {
@@ -143,7 +143,7 @@ class StoredRepository implements Repository {
       } catch (error) {
         signal?.throwIfAborted();
         if (isAboutManifest(error)) list.damaged.push({ id, error });
-        // Removed by a prune meanwhile: it is not there any more, and that is no damage.
+        // A prune has removed it since the listing. That is not damage.
         else if (!hasCode(error, 'OBJECT_MISSING')) throw error;
       }
     }
@@ -160,7 +160,7 @@ class StoredRepository implements Repository {
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
       many ? `more than one snapshot starts with ${name}` : `no snapshot ${name}`,
-      { hint: '`lifeboat snapshots` lists them; an id may be shortened as long as it is the only one.' },
+      { hint: '`lifeboat snapshots` lists them. You can shorten an id as long as it stays unique.' },
     );
   }
 
@@ -169,7 +169,7 @@ class StoredRepository implements Repository {
     return putDocument(
       this.destination,
       key,
-      { what: `what is recorded of ${source}`, value: facts },
+      { what: `the recorded facts of ${source}`, value: facts },
       this.sealing(record),
     );
   }
@@ -187,7 +187,7 @@ class StoredRepository implements Repository {
   }
 
   async commit(manifest: Manifest, options: CommitOptions = {}): Promise<Snapshot> {
-    // As it will be read: what is signed must be what is stored.
+    // Sign the manifest as it will be read, without fields that encoding drops.
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
@@ -201,7 +201,8 @@ class StoredRepository implements Repository {
 
   async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {
     const { snapshots, damaged } = await this.snapshots();
-    // A manifest that names anything names the index of its source, which lies beside it and was announced with the rest.
+    // A manifest that names any object also names an index, which is in its own directory and was announced with the
+    // rest.
     const unreadable = damaged.map(({ id }) => this.directory(id));
     if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
       return { removed: [], refused: [...keys] };
@@ -210,15 +211,15 @@ class StoredRepository implements Repository {
     const result = { removed: [] as string[], refused: [] as string[] };
     let kept = false;
     for (const key of keys) {
-      const ours = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
-      if (ours && !named.has(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
-      if (!ours || named.has(key) || kept) result.refused.push(key);
+      const own = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
+      if (own && !named.has(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
+      if (!own || named.has(key) || kept) result.refused.push(key);
       else result.removed.push(key);
     }
     return result;
   }
 
-  /** Ids of all manifests, the latest dates first. */
+  /** Returns the ids of all manifests, the latest dates first. */
   private async ids(): Promise<string[]> {
     const prefix = `${this.project}/snapshots/`;
     const ids: string[] = [];
@@ -237,7 +238,7 @@ class StoredRepository implements Repository {
     if (manifest.id !== id || manifest.project !== this.project) {
       const code = verdict === 'signed' ? 'SIGNATURE_WRONG' : 'OBJECT_DAMAGED';
       throw new LifeboatError(code, `the manifest of ${id} belongs to another snapshot`, {
-        hint: 'Somebody put it there: use another snapshot, or another copy of the backups.',
+        hint: 'Somebody put it there. Use another snapshot or another copy of the backups.',
       });
     }
     const changed = changedSince({ id, hash }, seen ?? []);

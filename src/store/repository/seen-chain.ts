@@ -2,7 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Snapshot, SnapshotList } from './repository.ts';
 import { tombstoneIds } from './tombstones.ts';
 
-/** A snapshot by its place in the chain of manifests. */
+/** A snapshot's place in the chain of manifests. */
 export interface Place {
   id: string;
   sequence: number;
@@ -14,9 +14,9 @@ export interface Place {
 export type SeenChain = readonly Place[];
 
 const RECOVER =
-  'To bring it back, run `lifeboat copy --from` with a copy that has it. Nothing is deleted until then. To go on with what is there, run `lifeboat accept destination`.';
+  'To restore it, run `lifeboat copy --from` with a copy that has it. Nothing is deleted until then. To continue without it, run `lifeboat accept destination`.';
 
-/** Returns the place of a snapshot. */
+/** Returns the place of a snapshot in the chain. */
 export function placeOf({ manifest: { id, sequence }, hash }: Snapshot): Place {
   return { id, sequence, hash };
 }
@@ -26,7 +26,7 @@ export function highestSequence(places: readonly Pick<Place, 'sequence'>[]): num
   return places.reduce((highest, { sequence }) => Math.max(highest, sequence), 0);
 }
 
-/** Returns why a manifest is refused (CHAIN_BROKEN) that is not the one that the agent has seen under that id. */
+/** Returns CHAIN_BROKEN if a manifest differs from the one that the agent has seen under the same id. */
 export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: SeenChain): LifeboatError | undefined {
   if (!seen.some((one) => one.id === id && one.hash !== hash)) return undefined;
   return new LifeboatError('CHAIN_BROKEN', `the manifest of ${id} was changed since the agent last read it`, {
@@ -35,8 +35,8 @@ export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: See
 }
 
 /**
- * Adds to the damaged snapshots of a list those that the agent has seen and that are gone without a tombstone. Only retention
- * removes snapshots, and it leaves a tombstone. Lists the tombstones only if something is gone.
+ * Adds the snapshots that the agent has seen, and that are gone without a tombstone, to the damaged ones of a list.
+ * Only retention removes snapshots, and it leaves a tombstone. Lists the tombstones only if a snapshot is gone.
  */
 export async function addLost(
   place: Parameters<typeof tombstoneIds>[0],
@@ -63,8 +63,8 @@ function lostError({ destination }: Parameters<typeof tombstoneIds>[0], { id, se
 }
 
 /**
- * Refuses a chain that ends before a snapshot that the agent has seen. The directory of the project may be gone, or an older state
- * of the disk may be mounted. A new snapshot would then take the place of one that is missing.
+ * Refuses a chain that ends before a snapshot that the agent has seen. The directory of the project may be gone, or an
+ * older state of the disk may be mounted. A new snapshot would then take the place of a missing one.
  *
  * @throws CHAIN_BROKEN
  */
@@ -77,7 +77,7 @@ export function refuseLostEnd(
   if (!last || (end && end.sequence > last.sequence)) return;
   const ends = end ? `the newest one there is ${end.id}` : 'there is none';
   throw new LifeboatError('CHAIN_BROKEN', `${destination.name} has lost snapshots: ${last.id} is gone, and ${ends}`, {
-    hint: 'Is the right disk mounted, in its newest state? Mount it, or bring the snapshots back from a copy with `lifeboat copy --from`. To restore from what is there, name a snapshot by its id. To go on with it: `lifeboat accept destination`.',
+    hint: 'Mount the right disk in its newest state, or restore the snapshots from a copy with `lifeboat copy --from`. To restore from the snapshots that are there, name one by its id. To continue with them, run `lifeboat accept destination`.',
   });
 }
 
@@ -85,7 +85,9 @@ function highest(places: readonly Place[]): Place | undefined {
   return places.toSorted((a, b) => b.sequence - a.sequence)[0];
 }
 
-/** Returns what the agent remembers after it has read a list: what is there, and what it has seen and cannot read now. */
+/**
+ * Returns the chain to remember after a list was read: its snapshots, and those seen before that are unreadable now.
+ */
 export function rememberList({ snapshots, damaged }: SnapshotList, seen: SeenChain): SeenChain {
   const unread = new Set(damaged.map(({ id }) => id));
   return [...seen.filter(({ id }) => unread.has(id)), ...snapshots.map(placeOf).reverse()];

@@ -2,10 +2,11 @@ import type { Manifest } from '../objects/manifest.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 
 /**
- * Lets manifests have their packs in common in memory. Neighbours name nearly all the same ones: a hundred manifests of a large
- * volume would otherwise hold each a hundred times. Two that differ in anything stay apart, also under one key.
+ * Shares equal pack references between manifests, to save memory. Neighbouring manifests name nearly the same packs: a
+ * hundred manifests of a large volume would otherwise hold each reference a hundred times. References that differ in
+ * any field stay separate, even under the same key.
  *
- * @returns what gives a manifest those of the manifests before it; to be used for one listing
+ * @returns a function that replaces a manifest's references by those of earlier manifests; make one for each listing
  */
 export function sharePacks(): (manifest: Manifest) => void {
   const known = new Map<string, PackRef>();

@@ -3,15 +3,15 @@ import { z } from 'zod';
 import { LifeboatError } from '../../base/errors.ts';
 import { canonicalJson } from '../objects/manifest.ts';
 
-/** What is signed. The kind is part of what is signed: a tombstone can never pass for a pin. */
+/** The kind of a signed document. The signature covers the kind, so a tombstone can never pass for a pin. */
 type SignedKind = 'manifest' | 'tombstone' | 'pin';
 
-/** `unchecked`: no key is set. `unsigned`: one is, and there is no signature. */
+/** `unchecked`: no key is set. `unsigned`: a key is set, and the document has no signature. */
 export type Verdict = 'signed' | 'unsigned' | 'unchecked';
 
 const signature = z.strictObject({ algorithm: z.literal('hmac-sha256'), keyId: z.string(), value: z.string() });
 
-/** Beside the fields of a document: by which key it was signed, and how. */
+/** The signature field of a document. */
 type Signature = z.infer<typeof signature>;
 
 interface Key {
@@ -20,25 +20,25 @@ interface Key {
 }
 
 /**
- * Signs the documents of one repository and tells whether they are what was signed. The first key signs; all of them
- * verify, so that a key can be changed. Without any key nothing is signed and nothing is looked at.
+ * Signs and verifies the documents of one repository. The first key signs; all of them verify, so that a key can be
+ * changed. Without a key, documents are neither signed nor verified.
  */
 export class Signing {
   readonly #keys: Key[];
   readonly #repository: string;
 
-  /** `repository` is the id in lifeboat.json: a document that is moved to another repository is not right there. */
+  /** @param repository the id in lifeboat.json; a document that was moved to another repository fails verification */
   constructor(repository: string, secrets: readonly string[] = []) {
     this.#repository = repository;
     this.#keys = secrets.map((secret) => ({ id: keyId(secret), secret }));
   }
 
-  /** Whether a key is set. */
+  /** Returns whether a key is set. */
   get active(): boolean {
     return this.#keys.length > 0;
   }
 
-  /** The document with its signature; as it is when no key is set. */
+  /** Returns the document with its signature, or unchanged if no key is set. */
   sign<T extends object>(kind: SignedKind, document: T): T & { signature?: Signature } {
     const [key] = this.#keys;
     if (!key) return document;
@@ -47,9 +47,12 @@ export class Signing {
   }
 
   /**
-   * Looks at a document as it was read, with the fields that this version does not know. `name` is for people.
+   * Verifies the signature of a document.
    *
-   * @throws SIGNATURE_WRONG when it is not what was signed, or was signed elsewhere; SIGNATURE_KEY when none of the keys signed it
+   * @param name names the document in messages
+   * @param document the document as it was read, including the fields that this version does not know
+   * @throws SIGNATURE_WRONG if the document was changed or was signed for another repository; SIGNATURE_KEY if none of
+   * the keys has signed it
    */
   verify(kind: SignedKind, name: string, document: unknown): Verdict {
     if (!this.active) return 'unchecked';
@@ -61,7 +64,7 @@ export class Signing {
     const key = this.#keys.find((one) => one.id === id);
     if (!key) {
       throw new LifeboatError('SIGNATURE_KEY', `${name} was signed with another key (${visibleId(id)})`, {
-        hint: 'Add that key to LIFEBOAT_SIGNING_KEY as a further line: the first signs, all of them verify.',
+        hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify.',
       });
     }
     const expected = this.#code(key, kind, signed);
@@ -76,7 +79,10 @@ export class Signing {
   }
 }
 
-/** {@link Signing.verify} of a small document's text, which must be of that snapshot: the error instead of throwing it. */
+/**
+ * Verifies the text of a tombstone or pin like {@link Signing.verify}, and that it belongs to the snapshot in `place`.
+ * Returns errors instead of throwing them.
+ */
 export function verdictOf(
   signing: Signing,
   kind: SignedKind,
@@ -94,20 +100,20 @@ export function verdictOf(
   }
 }
 
-/** What a document lacks that was not signed although a key is set. */
+/** Returns SIGNATURE_MISSING, for a document that is not signed although a key is set. */
 export function unsigned(name: string): LifeboatError {
   return new LifeboatError('SIGNATURE_MISSING', `${name} is not signed`, {
-    hint: 'It may be forged. If it is from before LIFEBOAT_SIGNING_KEY was set and you trust who could write to the destination since, say --unsigned.',
+    hint: 'It may be forged. If it is older than LIFEBOAT_SIGNING_KEY, and you trust everybody who has been able to write to the destination, add --unsigned.',
   });
 }
 
 function wrong(name: string): LifeboatError {
   return new LifeboatError('SIGNATURE_WRONG', `${name} is not what was signed`, {
-    hint: 'It was changed, or brought from another repository: use another snapshot, or another copy of the backups, and find out who could write there.',
+    hint: 'It was changed, or it comes from another repository. Use another snapshot or another copy of the backups, and find out who could write there.',
   });
 }
 
-/** Tells keys apart without telling anything of them. */
+/** Returns an id that distinguishes keys and reveals nothing about them. */
 function keyId(secret: string): string {
   return createHmac('sha256', secret).update('lifeboat signing key').digest('hex').slice(0, 8);
 }

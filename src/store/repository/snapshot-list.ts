@@ -12,22 +12,25 @@ const ABOUT_MANIFEST: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'CHAIN_BROKEN',
 ]);
 
-/** True for what is wrong with the one manifest that was read, or its rights, rather than with the way to it. */
+/** Returns true for an error that concerns the manifest that was read or its permissions, and not the destination. */
 export function isAboutManifest(error: unknown): error is LifeboatError {
   if (!(error instanceof LifeboatError)) return false;
   return ABOUT_MANIFEST.has(error.code) || hasErrno(error.cause, 'EACCES', 'EPERM');
 }
 
-/** The order of the chain, whatever the dates say. Two of one sequence are of a chain that is broken. */
+/**
+ * Compares snapshots by their place in the chain, regardless of dates. Equal sequences occur only in a broken chain.
+ */
 export function newestFirst({ manifest: a }: Snapshot, { manifest: b }: Snapshot): number {
   return b.sequence - a.sequence || (a.id < b.id ? 1 : -1);
 }
 
 /**
- * What is not signed and not older than all that is was put there by somebody without the key. One of an older place with a newer
- * date was too, unless the signed ones name it by its hash: then a clock was ahead before the key was set.
+ * Moves forged snapshots to the damaged ones. An unsigned manifest is forged unless it is older than all signed ones.
+ * One with an older place but a newer date is forged too, unless the signed manifests name it by its hash: in that case
+ * a clock was ahead before the key was set.
  *
- * @param list its snapshots newest first
+ * @param list a list whose snapshots are newest first
  */
 export function withoutIntruders({ snapshots, damaged }: SnapshotList): SnapshotList {
   const signed = snapshots.filter((one) => !one.unsigned);

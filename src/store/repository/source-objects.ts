@@ -1,9 +1,12 @@
-/** What a source's own documents in a snapshot are called, behind the source's name and before the suffixes of sealing. */
+/**
+ * The names of a source's documents in a snapshot, between the source's name and the suffixes of compression and
+ * encryption.
+ */
 const DOCUMENTS = ['facts.json', 'index.ndjson'];
 
 /**
- * The objects among `keys` that a run stored for one source. The name of one source may begin like that of another
- * (`web.media` and, of a project `web`, `web.media.postgres`), so names are compared whole.
+ * Returns the keys of the objects that a run stored for one source. One source's name may be a prefix of another's
+ * (`web.media` and `web.media.postgres`), so whole names are compared.
  */
 export function objectsOfSource(
   keys: readonly string[],

@@ -1,32 +1,32 @@
 import { isRegular, type Manifest, type ManifestSource } from '../objects/manifest.ts';
 
-/** What the snapshots say of the single databases of a server. Pure. */
+/** Reads the state of a server's single databases from snapshots. No I/O. */
 
 type StoredDatabase = NonNullable<ManifestSource['databases']>[number];
 
-/** What a manifest says of a database, by what became of it; `closed`: nobody can connect to it, and nobody asked for it by name. */
+/** Returns a manifest's entry for a database. `closed`: it accepts no connections, and no setting names it. */
 export function databaseEntry(of: Pick<StoredDatabase, 'name' | 'error'> & { closed?: true }): StoredDatabase {
   const { name, error, closed } = of;
   return error ? { name, status: closed ? 'closed' : 'failed', error } : { name, status: 'ok' };
 }
 
-/** The databases that were to be stored and are not. */
+/** Returns the databases that should be stored but are not. */
 export function missingDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
   return (entry.databases ?? []).filter(({ status }) => status === 'failed');
 }
 
-/** The databases that are not stored since nobody can connect to them, and that nobody asked for by name. */
+/** Returns the databases that are not stored because they accept no connections, and that no setting names. */
 export function closedDatabases(entry: Pick<ManifestSource, 'databases'>): StoredDatabase[] {
   return (entry.databases ?? []).filter(({ status }) => status === 'closed');
 }
 
-/** Whether the entry of a source holds a database; undefined where it does not say which ones it holds. */
+/** Returns whether a source's entry holds a database; undefined if the entry does not list its databases. */
 export function holdsDatabase({ status, databases }: ManifestSource, name: string): boolean | undefined {
   if (status === 'failed') return false;
   return databases?.some((one) => one.name === name && one.status === 'ok');
 }
 
-/** The newest snapshot (of a list that is newest first) that holds a database, but for safety snapshots. */
+/** Returns the newest regular snapshot that holds a database. `snapshots` are newest first. */
 export function lastWithDatabase(
   snapshots: readonly Manifest[],
   source: string,

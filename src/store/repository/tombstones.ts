@@ -14,31 +14,31 @@ const tombstone = z.object({
   id: z.string(),
   project: z.string(),
   sequence: z.int().positive(),
-  /** of the bytes of the manifest that was removed */
+  /** hash of the bytes of the removed manifest */
   sha256,
   previous: sha256.nullable(),
   removed: z.iso.datetime(),
   why: z.string(),
 });
 
-/** What stays of a snapshot that was pruned: its place in the chain of manifests. */
+/** The record of a pruned snapshot's place in the chain of manifests. */
 export type Tombstone = z.infer<typeof tombstone>;
 
-/** A tombstone, and what its signature is worth. */
+/** A tombstone with the verdict on its signature. */
 export interface ReadTombstone extends Tombstone {
   verdict: Verdict;
 }
 
-/** Where a project's tombstones are, and by which keys they are signed. */
+/** The location of a project's tombstones, and the keys that sign them. */
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
-/** What came of removing a snapshot. `kept`: the destination does not let it go. */
+/** The result of removing a snapshot. `kept`: the destination does not let Lifeboat delete it. */
 export type Removal = 'removed' | 'pinned' | 'kept';
 
 /**
- * Removes a snapshot: its tombstone `<project>/tombstones/<id>.json` is written first, then the manifest is deleted. One that was
- * pinned at the last moment stays as it was. So does one at a destination where nothing can be deleted; where only the manifest
- * cannot, for the time of a lock, the tombstone may stay beside it: the snapshot is one like any other until it goes.
+ * Removes a snapshot: writes its tombstone `<project>/tombstones/<id>.json`, then deletes the manifest. A snapshot that
+ * was pinned at the last moment stays unchanged, and so does one at a destination that forbids deletions. If only the
+ * manifest is locked, the tombstone may stay next to it; until the manifest is deleted, the snapshot is like any other.
  */
 export async function removeSnapshot(
   place: Place,
@@ -47,10 +47,11 @@ export async function removeSnapshot(
 ): Promise<Removal> {
   const { destination, project } = place;
   const { id } = manifest;
-  // One that an interrupted prune left; mostly there is none, and the answer says whether anything can be deleted.
+  // An interrupted prune may have left a tombstone. Usually there is none, and the attempt shows whether deletions
+  // work.
   if (!(await deleteUnlessKept(destination, tombstoneKey(project, id)))) return 'kept';
   await putTombstone(place, { manifest, hash }, { removed, why });
-  // In this order: `pin` looks for a tombstone after it has put the pin, so one of the two sees the other.
+  // The order matters: `pin` looks for a tombstone after it has put the pin, so one of the two sees the other.
   if (await isPinned(place, id)) {
     await deleteTombstone(place, id);
     return 'pinned';
@@ -61,8 +62,7 @@ export async function removeSnapshot(
 }
 
 /**
- * Notes where a snapshot had its place in the chain. One that is there already stays, unless a signing key is set and it is not
- * signed by it.
+ * Puts the tombstone of a snapshot. An existing tombstone stays, unless a signing key is set and no key has signed it.
  */
 export async function putTombstone(
   place: Place,
@@ -81,12 +81,15 @@ export async function putTombstone(
   }
 }
 
-/** Resolves also when there is none, or when it cannot be deleted: beside its manifest a tombstone says nothing. */
+/**
+ * Deletes a tombstone. Also resolves if there is none, or if it cannot be deleted: a tombstone has no effect while its
+ * manifest exists.
+ */
 export async function deleteTombstone({ destination, project }: Omit<Place, 'signing'>, id: string): Promise<void> {
   await deleteUnlessKept(destination, tombstoneKey(project, id));
 }
 
-/** Ids of the snapshots that have a tombstone. */
+/** Returns the ids of the snapshots that have a tombstone. */
 export async function tombstoneIds({ destination, project }: Omit<Place, 'signing'>): Promise<string[]> {
   const prefix = `${project}/tombstones/`;
   const ids: string[] = [];
@@ -98,8 +101,11 @@ export async function tombstoneIds({ destination, project }: Omit<Place, 'signin
 }
 
 /**
- * All tombstones of a project, or those of snapshots from `from` on. One that cannot be read, says that it is of another snapshot
- * or project, or is not what was signed, is none; `wrong` hears of those that are damaged or not what was signed.
+ * Reads the tombstones of a project. Skips those that are unreadable, belong to another snapshot or project, or have a
+ * wrong signature.
+ *
+ * @param options `from`: reads only tombstones from this id on; `wrong`: called for each one that is damaged or has a
+ * wrong signature
  */
 export async function readTombstones(
   place: Place,
@@ -114,7 +120,7 @@ export async function readTombstones(
   return found;
 }
 
-/** That of one snapshot, judged as {@link readTombstones} does. */
+/** Reads the tombstone of one snapshot, with the rules of {@link readTombstones}. */
 export async function readTombstone(
   { destination, project, signing }: Place,
   id: string,
@@ -140,7 +146,7 @@ function decode(text: string): Tombstone | undefined {
   }
 }
 
-/** Where the tombstone of a snapshot is. */
+/** Returns the key of a snapshot's tombstone. */
 export function tombstoneKey(project: string, id: string): string {
   return `${project}/tombstones/${id}.json`;
 }

@@ -5,12 +5,12 @@ import { deleteUnlessKept, MAX_DOCUMENT, readEvenDamaged, streamOf } from '../ob
 import { newSnapshotId, parseSnapshotId } from '../objects/snapshot-id.ts';
 
 /**
- * Objects that no manifest names are deleted in two passes. The first notes when it saw them, in one object
- * `<project>/unreferenced/<time>.json`; one that runs long enough afterwards, and still finds them named by nobody,
- * deletes them.
+ * Objects that no manifest names are deleted in two passes. The first pass records when it saw them, in one object
+ * `<project>/unreferenced/<time>.json`. A pass that runs long enough afterwards deletes them if still no manifest names
+ * them.
  */
 
-/** When each object was first found to be named by no manifest, by key (milliseconds since 1970). */
+/** By key, when each object was first found to be named by no manifest (milliseconds since 1970). */
 export type Unreferenced = Map<string, number>;
 
 const list = z.object({
@@ -23,7 +23,9 @@ const SEALED = '(?:\\.zst)?(?:\\.age|\\.gpg)?';
 const PACK = new RegExp(`^packs/[^/]+/([0-9a-f]{2})/\\1[0-9a-f]{30}\\.zip${SEALED}$`);
 const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|facts\\.json)${SEALED}$`);
 
-/** True for a pack, index or facts object of that project, by its name: what manifests name. Nothing else is ever deleted. */
+/**
+ * Returns true for the key of a project's pack, index or facts object. A prune deletes no other unreferenced objects.
+ */
 function isContent(project: string, key: string): boolean {
   if (!key.startsWith(`${project}/`)) return false;
   const name = key.slice(project.length + 1);
@@ -32,7 +34,7 @@ function isContent(project: string, key: string): boolean {
   return id !== undefined && parseSnapshotId(id) !== undefined;
 }
 
-/** Content objects of a project, with their sizes. */
+/** Lists the packs, indexes and facts of a project, with their sizes. */
 export async function* listContent(destination: Destination, project: string): AsyncGenerator<ObjectInfo> {
   for (const part of ['packs', 'snapshots']) {
     for await (const object of destination.list(`${project}/${part}/`))
@@ -40,7 +42,7 @@ export async function* listContent(destination: Destination, project: string): A
   }
 }
 
-/** The keys of lists that cannot be read, or are none. */
+/** Returns the keys of lists that are unreadable or malformed. */
 export async function damagedLists(destination: Destination, project: string): Promise<string[]> {
   const damaged: string[] = [];
   for (const key of await listKeys(destination, project)) {
@@ -50,7 +52,7 @@ export async function damagedLists(destination: Destination, project: string): P
   return damaged;
 }
 
-/** The newest list. One that cannot be read counts as empty: waiting once more is the safe side. */
+/** Reads the newest list. An unreadable list counts as empty, because waiting another day is the safe choice. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
   const bytes = key === undefined ? undefined : await readEvenDamaged(destination, key);
@@ -58,8 +60,8 @@ export async function readUnreferenced(destination: Destination, project: string
 }
 
 /**
- * Puts a new list, see {@link asMuchAsFits}, and removes those before it. An empty one is stored only where the last one cannot be removed, and none that says
- * the same as the newest.
+ * Puts a new list, see {@link asMuchAsFits}, and removes the older ones. Puts no list that equals the newest. Puts an
+ * empty list only if the last one cannot be removed.
  */
 export async function writeUnreferenced(
   destination: Destination,
@@ -79,18 +81,21 @@ export async function writeUnreferenced(
   const old = unreferenced.size > 0 && same ? before.slice(0, -1) : before;
   for (const key of old) {
     if (await deleteUnlessKept(destination, key)) continue;
-    // What it says would count as seen long ago, should any of it be unreferenced again.
+    // Its entries would count as seen long ago if one of these objects became unreferenced again.
     if (unreferenced.size === 0 && !same) await putList();
     return;
   }
 }
 
-/** Of a list, what is not about objects, and some more, bytes. */
+/** Upper bound of the bytes of a list apart from its entries. */
 const HEAD_BYTES = 1024;
-/** Of an entry, what is not its key, bytes: quotes, colon, time, comma. */
+/** The bytes of an entry apart from its key: quotes, colon, time, comma. */
 const ENTRY_BYTES = 30;
 
-/** Those that were seen first, as many as a list of `limit` bytes holds. The others are noted by a later prune. */
+/**
+ * Returns the objects that were seen first, as many as a list of `limit` bytes can hold. A later prune records the
+ * others.
+ */
 export function asMuchAsFits(all: Unreferenced, limit: number): Unreferenced {
   const sizeOf = (key: string) => Buffer.byteLength(JSON.stringify(key)) + ENTRY_BYTES;
   let left = limit;
@@ -106,14 +111,14 @@ export function asMuchAsFits(all: Unreferenced, limit: number): Unreferenced {
   return fitting;
 }
 
-/** Where nothing can be deleted, asking for each of thousands of objects helps nobody. */
+/** After this many refusals the destination forbids deletions: trying thousands of further objects is pointless. */
 const REFUSALS = 20;
 
 /**
- * Deletes objects, in that order. Returns those that the destination does not let go; after some of them the rest is not asked for.
+ * Deletes objects, in the given order.
  *
- * `prove` is called before each, see fence-often.ts.
- *
+ * @param options `prove` is called before each deletion, see fence-often.ts
+ * @returns the objects that the destination does not let Lifeboat delete, and, after several refusals, all that follow
  * @throws what `prove` throws, and the destination otherwise; the signal's reason
  */
 export async function deleteDue<T extends { key: string }>(

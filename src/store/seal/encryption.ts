@@ -7,25 +7,25 @@ import { LifeboatError } from '../../base/errors.ts';
 import { type Encryption, encryptionOf, encryptionOfName, type SealKeys } from '../../plan/seal-keys.ts';
 import { type Failure, type Filter, toolEnv } from './program.ts';
 
-/** Encryption by the programs age and gpg. Secrets reach them through pipes of their own, from file descriptor 3 on. */
+/** Encrypts with the programs age and gpg. Secrets reach them through separate pipes, from file descriptor 3 on. */
 
-/** In memory: a private key is never on a disk. */
+/** A directory in memory, because private keys must not be written to a disk. */
 const MEMORY = '/dev/shm';
 
-/** No start-up files: with a socket as its stdin, bash would read them. */
+/** Disables bash's start-up files, which it would read because its stdin is a socket. */
 const BASH = ['--noprofile', '--norc', '-c'];
 
 const DAMAGED: Failure = { code: 'OBJECT_DAMAGED', message: 'an object cannot be decrypted: it is cut or was changed' };
 
-/** What bash says. */
+/** Bash's message for a missing program. */
 const NOT_FOUND = /: (age|gpg): (command )?not found/;
 const MISSING_PROGRAM: Failure = {
   code: 'TOOL_FAILED',
-  message: 'the program that decrypts could not be started',
+  message: 'the program for decryption could not be started',
   hint: 'Install age and gpg where Lifeboat runs; its own image holds them.',
 };
 
-/** The filter that encrypts to the keys to write with. Only if {@link encryptionOf} says that there are any. */
+/** Returns the filter that encrypts with `keys`. Call it only if {@link encryptionOf} returns an encryption. */
 export function encrypting(keys: SealKeys): Filter {
   if (encryptionOf(keys) === 'age') return ageEncrypting(keys.ageRecipients ?? []);
   return keys.gpgRecipients === undefined
@@ -33,31 +33,33 @@ export function encrypting(keys: SealKeys): Filter {
     : gpgToRecipients(keys.gpgRecipients);
 }
 
-/** The filter that undoes it. Throws KEY_MISSING; what it runs fails with KEY_MISSING, KEY_WRONG or OBJECT_DAMAGED. */
+/**
+ * Returns the filter that decrypts: the inverse of {@link encrypting}. The filter fails with KEY_MISSING, KEY_WRONG or
+ * OBJECT_DAMAGED.
+ *
+ * @throws KEY_MISSING
+ */
 export function decrypting(encryption: Encryption, keys: SealKeys): Filter {
   const missing = missingKey(encryption, keys);
   if (missing) throw missing;
   return encryption === 'age' ? ageDecrypting(keys.ageIdentity ?? '') : gpgDecrypting(keys);
 }
 
-/** What is wrong when objects of that encryption are to be read. */
+/** Returns KEY_MISSING if no key is set that can read objects of an encryption. */
 function missingKey(encryption: Encryption, keys: SealKeys): LifeboatError | undefined {
   const given = encryption === 'age' ? keys.ageIdentity : (keys.gpgPassphrase ?? keys.gpgPrivateKey);
   if (given !== undefined) return undefined;
-  return new LifeboatError(
-    'KEY_MISSING',
-    `what is stored is encrypted with ${encryption}, and no key to read it is set`,
-    {
-      hint: NEEDED[encryption],
-    },
-  );
+  return new LifeboatError('KEY_MISSING', `the backup is encrypted with ${encryption}, and no key to read it is set`, {
+    hint: NEEDED[encryption],
+  });
 }
 
 const ids = new WeakMap<SealKeys, string | undefined>();
 
 /**
- * Names the keys that new objects are encrypted with: 8 hex digits, the same for the same keys. Undefined where there are none. Of a
- * passphrase it says no more than an encrypted object does, and trying one takes longer.
+ * Returns an id of the keys that encrypt new objects: 8 hex digits, the same for the same keys; undefined if there are
+ * none. For an attacker who guesses a passphrase, the id is no more helpful than an encrypted object, and each guess
+ * takes longer.
  */
 export function keyId(keys: SealKeys): string | undefined {
   if (ids.has(keys)) return ids.get(keys);
@@ -80,12 +82,12 @@ function makeKeyId(keys: SealKeys): string | undefined {
   return derived.toString('hex');
 }
 
-/** Whether a stored pack is one that these keys would make: only such a one may be part of a new snapshot. */
+/** Returns whether a stored pack is encrypted with these keys. Only such packs may be part of a new snapshot. */
 export function isSealedWith(pack: { keyId?: string | undefined }, keys: SealKeys): boolean {
   return pack.keyId === keyId(keys);
 }
 
-/** Throws KEY_MISSING when one of the objects cannot be read with these keys, as far as their names tell. */
+/** Checks, by their names, that objects can be read with these keys. @throws KEY_MISSING */
 export function requireKeys(objects: readonly ({ key: string } | undefined)[], keys: SealKeys): void {
   for (const object of objects) {
     const encryption = object && encryptionOfName(object.key);
@@ -96,19 +98,19 @@ export function requireKeys(objects: readonly ({ key: string } | undefined)[], k
 
 const NEEDED = {
   age: 'Set LIFEBOAT_AGE_IDENTITY_FILE to a file with the private key of one of the recipients.',
-  gpg: 'Set LIFEBOAT_GPG_PASSPHRASE, or, for what was encrypted to recipients, LIFEBOAT_GPG_PRIVATE_KEY.',
+  gpg: 'Set LIFEBOAT_GPG_PASSPHRASE, or LIFEBOAT_GPG_PRIVATE_KEY if it was encrypted to recipients.',
 } as const;
 
 const WRONG = {
   age: {
     code: 'KEY_WRONG',
-    message: 'no key in LIFEBOAT_AGE_IDENTITY opens what is stored',
-    hint: 'It needs the private key of one of the recipients that were set when it was stored; LIFEBOAT_AGE_IDENTITY can hold several, one a line.',
+    message: 'no key in LIFEBOAT_AGE_IDENTITY can decrypt the backup',
+    hint: 'Add the private key of a recipient that was set when the backup was made. LIFEBOAT_AGE_IDENTITY can hold several keys, one per line.',
   },
   gpg: {
     code: 'KEY_WRONG',
-    message: 'neither passphrase nor private key opens what is stored',
-    hint: 'It needs the LIFEBOAT_GPG_PASSPHRASE that was set when it was stored, or the private key of one of its recipients.',
+    message: 'neither the passphrase nor the private key can decrypt the backup',
+    hint: 'Set the LIFEBOAT_GPG_PASSPHRASE from when the backup was made, or the private key of one of its recipients.',
   },
 } as const satisfies Record<Encryption, Failure>;
 
@@ -132,7 +134,7 @@ function ageDecrypting(identity: string): Filter {
   };
 }
 
-/** OpenPGP that any version reads: not the packets that GnuPG 2.4 would choose. No compression: that was done before. */
+/** Writes OpenPGP that every version reads, not GnuPG 2.4's own packets. Does not compress: that was done before. */
 const GPG_WRITE = '--rfc4880 --cipher-algo AES256 --s2k-digest-algo SHA512 --s2k-count 65011712 -z 0';
 const GPG = 'gpg --homedir "$GNUPGHOME" --batch --no-tty --pinentry-mode loopback';
 
@@ -162,7 +164,7 @@ function gpgToRecipients(publicKeys: string): Filter {
 }
 
 function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
-  // An empty one stands for none: gpg must not ask for it.
+  // Without a passphrase, gpg gets an empty one so that it does not prompt.
   const secret = '--passphrase-fd 3';
   const script =
     gpgPrivateKey === undefined
@@ -175,7 +177,7 @@ function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
       if (/No secret key/.test(words) && gpgPrivateKey === undefined) {
         return {
           code: 'KEY_MISSING',
-          message: 'what is stored is encrypted to OpenPGP recipients, and no private key is set',
+          message: 'the backup is encrypted to OpenPGP recipients, and no private key is set',
           hint: NEEDED.gpg,
         };
       }
@@ -186,13 +188,13 @@ function gpgDecrypting({ gpgPassphrase, gpgPrivateKey }: SealKeys): Filter {
   };
 }
 
-/** Homes in use. A private key must not stay in one when the process ends before gpg did. */
+/** gpg homes in use, removed at exit: a private key must not stay there if the process ends before gpg. */
 const homes = new Set<string>();
 process.once('exit', () => {
   for (const home of homes) rmSync(home, { recursive: true, force: true });
 });
 
-/** A run of gpg with a home of its own, in memory, and no agent that outlives it. */
+/** Returns a run of gpg with its own home in memory, whose gpg-agent ends with it. */
 function gpg(script: string, inputs: string[]): Omit<Filter, 'failure'> {
   const home = mkdtempSync(path.join(MEMORY, 'lifeboat-gpg-'));
   homes.add(home);

@@ -4,28 +4,28 @@ import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 
-/** What it means when a program refuses its input. */
+/** The error for a program that refuses its input. */
 export interface Failure {
   code: ErrorCode;
   message: string;
   hint?: string;
 }
 
-/** A program that turns a stream into another one. Secrets go into `inputs` alone. */
+/** A program that transforms a stream. Secrets may only be in `inputs`. */
 export interface Filter {
   command: string;
   args: readonly string[];
-  /** beside what every program gets; nothing secret */
+  /** variables in addition to {@link toolEnv}; no secrets */
   env?: Readonly<Record<string, string>>;
-  /** texts that it reads from file descriptor 3, 4 and so on */
+  /** texts that the program reads from file descriptors 3, 4 and so on */
   inputs?: readonly string[];
-  /** @param words the end of what it wrote to stderr */
+  /** @param words the end of the program's stderr */
   failure(words: string): Failure;
-  /** called, and waited for, once it has ended, however it did */
+  /** awaited once the program has ended, whether it succeeded or not */
   ended?(): Promise<void>;
 }
 
-/** The environment of programs: the agent's own holds its settings, and with them secrets. Messages are in English. */
+/** Returns the environment of programs, with messages in English. The agent's own environment may contain secrets. */
 export function toolEnv(): Record<string, string> {
   return { PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
 }
@@ -33,8 +33,8 @@ export function toolEnv(): Record<string, string> {
 const STDERR_LIMIT = 2000;
 
 /**
- * Runs `input` through a program. The result ends only after all of `input` was taken and the program ended with exit
- * status 0; otherwise it errors. Destroying the result kills the program and destroys `input`.
+ * Pipes `input` through a program. The result ends only after the program has read all of `input` and exited with
+ * status 0; otherwise it fails. Destroying the result kills the program and destroys `input`.
  */
 export function throughProgram(input: Readable, filter: Filter): Readable {
   const inputs = filter.inputs ?? [];
@@ -44,7 +44,7 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
   }) as ChildProcessWithoutNullStreams;
   for (const [i, input] of inputs.entries()) {
     const pipe = child.stdio[3 + i] as Writable | undefined;
-    // A program that ends before it has read them says more by its status.
+    // The exit status of a program that ends before it has read its inputs is more informative.
     pipe?.on('error', () => {});
     pipe?.end(input);
   }
@@ -63,25 +63,25 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
   const fed = pipeline(input, child.stdin);
   const result = new Transform({
     transform: (chunk, _, done) => done(null, chunk),
-    // The program's own verdict comes first: when it ends early, feeding it fails too, and says less.
+    // The program's exit status comes first. If it ends early, writing to it fails too, with a less informative error.
     flush: (done) => {
       exited.then(() => fed).then(() => done(), done);
     },
     destroy: (error, done) => {
       child.kill('SIGKILL');
       input.destroy();
-      // What nobody reads any more would keep the program's end from being told.
+      // Unread output would delay the `close` event of the program.
       child.stdout.destroy();
       exited.catch(() => {}).then(() => done(error));
     },
   });
   fed.catch((error: NodeJS.ErrnoException) => {
-    // One that ended early cannot be fed: what it ended with says why, and is heard when its output ends.
+    // Writing to a program that ended early fails. Its exit status says why, and is reported when its output ends.
     const over = child.exitCode !== null || child.signalCode !== null || error.syscall === 'write';
     if (!over && !result.destroyed) result.destroy(error);
   });
   exited.catch((error: Error) => {
-    // A program that is missing never closes its output.
+    // A missing program never closes its output.
     if (!child.pid) result.destroy(missingProgram(filter.command, error));
   });
   child.stdout.on('error', (error) => result.destroy(error));
@@ -92,6 +92,6 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
 function missingProgram(command: string, cause: Error): LifeboatError {
   return new LifeboatError('TOOL_FAILED', `the program ${command} could not be started`, {
     cause,
-    hint: `Install ${command} where Lifeboat runs; its own image holds it.`,
+    hint: `Install ${command} where Lifeboat runs. Lifeboat's image contains it.`,
   });
 }

@@ -9,7 +9,7 @@ const ZSTD = '.zst';
 
 const compressing: Filter = {
   command: 'zstd',
-  // The checksum makes flipped bits an error at the time of reading.
+  // The checksum detects flipped bits on reading.
   args: ['-q', '-c', '-T0', '-3', '--check'],
   failure: () => ({ code: 'TOOL_FAILED', message: 'compressing failed' }),
 };
@@ -20,24 +20,24 @@ const decompressing: Filter = {
   failure: () => ({ code: 'OBJECT_DAMAGED', message: 'an object cannot be decompressed' }),
 };
 
-/** What an object goes through on its way into the repository. */
+/** Options of compression and encryption. */
 interface SealOptions {
   compress: boolean;
-  /** the keys of the repository: those to write with decide whether and how it is encrypted */
+  /** the keys of the repository; its public keys or passphrase decide whether and how an object is encrypted */
   keys: SealKeys;
 }
 
-/** The suffix that {@link seal} adds to the name of an object. */
+/** Returns the suffix that {@link seal} adds to the name of an object. */
 function sealSuffix({ compress, keys }: SealOptions): string {
   const encryption = encryptionOf(keys);
   return `${compress ? ZSTD : ''}${encryption === undefined ? '' : `.${encryption}`}`;
 }
 
 /**
- * Turns plain bytes into what is stored: compressed first, then encrypted. The returned stream errors when `plain` does or
- * a program fails; destroying it ends the programs and destroys `plain`.
+ * Compresses, then encrypts a stream as `options` say. The returned stream fails if `plain` or a program fails.
+ * Destroying it ends the programs and destroys `plain`.
  *
- * @throws SETTING_INVALID for keys that can only read
+ * @throws SETTING_INVALID for keys that can only decrypt
  */
 export function seal(plain: Readable, options: SealOptions): { stream: Readable; suffix: string } {
   const { compress, keys } = options;
@@ -48,9 +48,10 @@ export function seal(plain: Readable, options: SealOptions): { stream: Readable;
 }
 
 /**
- * The inverse of {@link seal}, by the suffixes in the object's name.
+ * Decrypts and decompresses a stored stream as the suffixes of the object's name say: the inverse of {@link seal}. The
+ * stream fails with KEY_MISSING, KEY_WRONG or OBJECT_DAMAGED.
  *
- * @throws KEY_MISSING; the stream errors with KEY_MISSING, KEY_WRONG or OBJECT_DAMAGED
+ * @throws KEY_MISSING
  */
 export function unseal(stored: Readable, name: string, keys: SealKeys): Readable {
   const encryption = encryptionOfName(name);
@@ -68,8 +69,8 @@ export function unseal(stored: Readable, name: string, keys: SealKeys): Readable
 }
 
 /**
- * Whether new objects can be encrypted as whoever set the keys wants it: encrypts nothing at all to those to write with. Whether gpg
- * can use a key only gpg can tell: one may have expired.
+ * Checks that new objects can be encrypted with the keys, by encrypting an empty input. Only gpg itself knows whether
+ * it can use a key: the key may have expired.
  *
  * @throws SETTING_INVALID, TOOL_FAILED
  */
@@ -80,25 +81,25 @@ export async function checkKeys(keys: SealKeys): Promise<void> {
   try {
     await buffer(seal(Readable.from([Buffer.alloc(0)]), { compress: false, keys }).stream);
   } catch (error) {
-    // A program that is missing says so itself.
+    // The error of a missing program has its own hint.
     if (error instanceof LifeboatError && error.hint !== undefined) throw error;
     throw new LifeboatError('SETTING_INVALID', `nothing can be encrypted to ${name}`, {
       cause: error,
-      hint: 'The keys have to be public keys that can encrypt and have not expired.',
+      hint: 'Set public keys that can encrypt and have not expired.',
     });
   }
 }
 
-/** Who sets a key must not find anything in the clear. */
+/** Refuses keys that can only decrypt: a user who sets a key does not expect unencrypted backups. */
 function requireKeyToWrite(keys: SealKeys): void {
   if (encryptionOf(keys) !== undefined || (keys.ageIdentity ?? keys.gpgPrivateKey) === undefined) return;
   const toRead = keys.ageIdentity === undefined ? 'LIFEBOAT_GPG_PRIVATE_KEY' : 'LIFEBOAT_AGE_IDENTITY';
-  throw new LifeboatError('SETTING_INVALID', `${toRead} is set, and nothing to encrypt with`, {
-    hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` shows what belongs there) or LIFEBOAT_GPG_RECIPIENTS: backups would be stored in the clear.',
+  throw new LifeboatError('SETTING_INVALID', `${toRead} is set, but no key to encrypt with`, {
+    hint: 'Add LIFEBOAT_AGE_RECIPIENTS (`age-keygen -y` prints the value) or LIFEBOAT_GPG_RECIPIENTS. Without it, backups would be stored unencrypted.',
   });
 }
 
-/** True for an object that can be read as it is stored, also in parts. */
+/** Returns true for an object that is neither compressed nor encrypted, so that parts of it can be read. */
 export function isPlain(name: string): boolean {
   return !name.endsWith(ZSTD) && encryptionOfName(name) === undefined;
 }

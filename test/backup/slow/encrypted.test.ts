@@ -128,7 +128,7 @@ describe('with keys', () => {
     await expect(checkKeys(publicOnly)).resolves.toBeUndefined();
     for (const alone of [{ ageIdentity: one.identity }, { gpgPrivateKey: 'x' }])
       await expect(checkKeys(alone)).rejects.toMatchObject({
-        message: expect.stringContaining('nothing to encrypt with'),
+        message: expect.stringContaining('no key to encrypt with'),
       });
     const bad = `${one.recipient.slice(0, -1)}${one.recipient.endsWith('x') ? 'y' : 'x'}`;
     await expect(checkKeys({ ageRecipients: [bad] })).rejects.toMatchObject({ code: 'SETTING_INVALID' });

@@ -3,7 +3,7 @@ import { LifeboatError } from '../../../src/base/errors.ts';
 import { check } from '../../../src/check/check.ts';
 import { CopyBench, type Fault, MEDIA } from '../../run/copy-bench.ts';
 
-/** What `check` makes of objects that it cannot read. */
+/** Tests how `check` judges objects that it cannot read. */
 
 let bench: CopyBench;
 let packs: string[];
@@ -30,7 +30,7 @@ async function checkWith(fault: Fault) {
   return { ...result, damaged: result.damaged.map(({ key }) => key), unread: result.unread.map(({ key }) => key) };
 }
 
-/** Reads of packs, from the third on, and of everything after that. */
+/** Returns a fault that fails reads from the third pack on, and all later reads. */
 function fromThird(fail: (key: string) => void): Fault {
   let gone = false;
   return (call, key) => {
@@ -41,26 +41,26 @@ function fromThird(fail: (key: string) => void): Fault {
 
 test.each<[string, (key: string) => void]>([
   [
-    'does not answer any more',
+    'does not respond any more',
     () => {
       throw new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
     },
   ],
   [
-    'is unmounted: nothing is there',
+    'is unmounted and empty',
     (key) => {
       throw new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`);
     },
   ],
-  ['is unplugged: a disk error for whatever is read', badSector],
+  ['is unplugged: every read is a disk error', badSector],
   [
-    'is unplugged, and lifeboat.json is still in memory',
+    'is unplugged, and lifeboat.json is still cached',
     (key) => {
       if (key !== 'lifeboat.json') badSector(key);
     },
   ],
   [
-    'lets nothing be read any more',
+    'denies all reads',
     (key) => {
       if (key !== 'lifeboat.json') {
         throw new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause: system('EACCES', -13) });
@@ -74,7 +74,7 @@ test.each<[string, (key: string) => void]>([
   expect(bytesRead).toBeLessThan(bytes);
 });
 
-test('what was found before the destination went away is damaged all the same', async () => {
+test('damage found before the destination became unreachable is still reported', async () => {
   const [first] = packs as [string];
   bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
   const { damaged, stopped } = await checkWith(
@@ -86,7 +86,7 @@ test('what was found before the destination went away is damaged all the same', 
   expect(damaged).toEqual([first]);
 });
 
-test('one object on bad sectors, and one missing, are damaged; all others are read', async () => {
+test('one object on bad sectors and one missing object are damaged; all others are read', async () => {
   const [, bad, , gone] = packs as [string, string, string, string];
   const { damaged, unread, stopped } = await checkWith((call, key) => {
     if (call === 'get' && key === bad) badSector(key);
@@ -99,11 +99,11 @@ test('one object on bad sectors, and one missing, are damaged; all others are re
   });
 });
 
-/** Packs that lie together, from the second on. */
+/** Returns neighbouring packs, from the second on. */
 const together = (count: number) => packs.slice(1, 1 + count);
 
 test.each([3, 4, 6])(
-  '%i objects in a row on bad sectors are damaged, and what comes after them is read',
+  '%i objects in a row on bad sectors are damaged, and the objects after them are read',
   async (count) => {
     const bad = together(count);
     const { damaged, stopped, bytesRead, bytes } = await checkWith((call, key) => {
@@ -117,7 +117,7 @@ test.each([3, 4, 6])(
   },
 );
 
-test('objects in a row that the agent may not read end no check', async () => {
+test('objects in a row that the agent may not read do not end a check', async () => {
   const bad = packs.slice(-3);
   const { damaged, unread, stopped } = await checkWith((call, key) => {
     if (call === 'get' && bad.includes(key)) {
@@ -127,13 +127,13 @@ test('objects in a row that the agent may not read end no check', async () => {
   expect({ damaged, unread: unread.sort(), stopped }).toEqual({ damaged: [], unread: bad, stopped: undefined });
 });
 
-/** What each snapshot is first read by, oldest first. */
+/** Returns the object of each snapshot that is read first, oldest snapshot first. */
 async function inTime() {
   const { snapshots } = await (await bench.main()).snapshots();
   return snapshots.toReversed().map(({ manifest }) => ({ index: manifest.sources[MEDIA]?.index?.key as string }));
 }
 
-test('a copy goes on after objects in a row on bad sectors, and they are stored again', async () => {
+test('a copy continues after objects in a row on bad sectors, which are stored again', async () => {
   const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
   const [report] = await bench.run({
     main: async () => {
@@ -150,7 +150,7 @@ test('a copy goes on after objects in a row on bad sectors, and they are stored 
   expect(there).toHaveLength(4);
 });
 
-test('a copy goes on after objects that the agent may not read, and says so; they are not damaged', async () => {
+test('a copy continues after objects that the agent may not read and reports them; they are not damaged', async () => {
   const bad = (await inTime()).slice(1, 5).map(({ index }) => index);
   const [report] = await bench.run({
     main: async () => {
@@ -169,7 +169,7 @@ test('a copy goes on after objects that the agent may not read, and says so; the
   expect((await bench.run())[0]).toMatchObject({ status: 'ok', snapshots: 4 });
 });
 
-test('what a copy found before the destination went away is remembered', async () => {
+test('damage that a copy found before the destination became unreachable is remembered', async () => {
   const first = (await inTime())[0]?.index as string;
   bench.write('main', first, 'x'.repeat((bench.files('main')[first] ?? '').length));
   const order: string[] = [];
@@ -189,7 +189,7 @@ test('what a copy found before the destination went away is remembered', async (
   expect(await bench.state.damaged()).toEqual([first]);
 });
 
-test('one object that the agent may not read is told, and is not damaged; all others are read', async () => {
+test('one object that the agent may not read is reported, but not as damaged; all others are read', async () => {
   const [, bad] = packs as [string, string];
   const { damaged, unread, stopped, restorable } = await checkWith((call, key) => {
     if (call === 'get' && key === bad) {
@@ -200,7 +200,7 @@ test('one object that the agent may not read is told, and is not damaged; all ot
   expect(Object.values(restorable)).not.toContain(null);
 });
 
-test('damaged leases and lists of unreferenced objects are told, and are nothing of a snapshot', async () => {
+test('damaged leases and lists of unreferenced objects are reported apart from snapshots', async () => {
   bench.write('main', 'shop/leases/0000009999.json', '{');
   bench.write('main', 'shop/unreferenced/20261120T030000Z-00000a.json', '{');
   const { records, damaged, usable } = await checkWith(() => undefined);
@@ -211,7 +211,7 @@ test('damaged leases and lists of unreferenced objects are told, and are nothing
   expect({ damaged, usable }).toEqual({ damaged: [], usable: true });
 });
 
-test('a copy does not call objects damaged that a destination does not give because it is gone', async () => {
+test('a copy does not report objects of an unreachable destination as damaged', async () => {
   const [report] = await bench.run({
     main: async () => {
       const repository = await bench.main();
@@ -225,7 +225,7 @@ test('a copy does not call objects damaged that a destination does not give beca
   expect(await bench.state.damaged()).toEqual([]);
 });
 
-/** The disk does not even give what the directory says of an object. */
+/** Returns a fault: the disk does not even return the directory entry of an object. */
 const unlookedAt = (keys: readonly string[]): Fault => {
   return (call, key) => {
     if (call === 'stat' && keys.includes(key))
@@ -233,7 +233,7 @@ const unlookedAt = (keys: readonly string[]): Fault => {
   };
 };
 
-test('objects in a row that cannot be looked at are not damaged, and the rest is read', async () => {
+test('objects in a row whose size cannot be read are not damaged, and the rest is read', async () => {
   const bad = packs.slice(1, 5);
   const { damaged, unread, stopped, bytesRead, bytes, affected } = await checkWith(unlookedAt(bad));
   expect({ damaged, unread: unread.sort(), stopped, affected }).toEqual({
@@ -245,7 +245,7 @@ test('objects in a row that cannot be looked at are not damaged, and the rest is
   expect(bytesRead).toBeGreaterThan(bytes / 4);
 });
 
-test('a repository in which nothing can be looked at is away, and not damaged', async () => {
+test('a repository in which no size can be read is unreachable, not damaged', async () => {
   const { damaged, stopped } = await checkWith((call, key) => {
     if (call === 'stat') unlookedAt([key])(call, key);
     if (call === 'get' && key.includes('/packs/')) badSector(key);
@@ -255,7 +255,7 @@ test('a repository in which nothing can be looked at is away, and not damaged', 
   expect(stopped?.code).toBe('DEST_UNREACHABLE');
 });
 
-test('what cannot be looked at in a copy is neither removed there nor sent again', async () => {
+test('an object of a copy whose size cannot be read is neither removed there nor sent again', async () => {
   await bench.run();
   const before = bench.files();
   const [index] = (await inTime()).map(({ index }) => index);
@@ -271,7 +271,7 @@ test('what cannot be looked at in a copy is neither removed there nor sent again
   );
 });
 
-test('a snapshot that holds a source in part can be restored, and is not whole', async () => {
+test('a snapshot with part of a source can be restored, but is not whole', async () => {
   const repository = await bench.main();
   const { snapshots, ...rest } = await repository.snapshots();
   const [newest, second] = snapshots;

@@ -9,7 +9,7 @@ import { deletePin, putPin } from '../../../src/store/repository/pins.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
 import { CopyBench, type Fault, MEDIA } from '../../run/copy-bench.ts';
 
-/** What keeps a copy from harm that comes of a wrong place, a lock, or a long time. */
+/** Tests copies at a wrong place, with locks, and with long delays. */
 
 let bench: CopyBench;
 beforeEach(() => {
@@ -18,7 +18,7 @@ beforeEach(() => {
 afterEach(() => bench.remove());
 
 describe('a copy that is the destination under another name', () => {
-  test('is refused before anything is done there', async () => {
+  test('is refused before anything changes there', async () => {
     bench.copyKeep = 'last 1';
     await bench.nights(3);
     const lease = await bench.place('main').lease(await bench.main());
@@ -28,7 +28,7 @@ describe('a copy that is the destination under another name', () => {
     expect(report?.error?.message).toContain('is the destination itself');
     expect(report?.isDestination).toBe(true);
     expect(await bench.ids('main')).toHaveLength(3);
-    // Its lease was not taken over.
+    // The copy has not taken over the destination's lease.
     await lease.fence();
     expect(await bench.run({ lease })).toMatchObject([{ status: 'ok', snapshots: 1 }]);
     await lease.release();
@@ -49,8 +49,8 @@ describe('two copies that are one place', () => {
   test.each([
     ['the short one first', () => [short(), long()]],
     ['the long one first', () => [long(), short()]],
-    ['the short one first, and done before the other is looked at', () => [short(), slow(long())]],
-    ['the short one listed last, but done first', () => [slow(long()), short()]],
+    ['the short one first, and finished before the other is compared', () => [short(), slow(long())]],
+    ['the short one listed last, but finished first', () => [slow(long()), short()]],
   ])('keep what they have, and one of them has everything: %s', async (_, copies) => {
     await bench.nights(3);
     await bench.run({ copies: [long()] });
@@ -66,11 +66,11 @@ describe('two copies that are one place', () => {
       expect(await bench.ids()).toHaveLength(4);
       expect(await bench.ids()).toContain(ids[0]);
     }
-    // By itself the short one is pruned.
+    // On its own, the short one is pruned.
     expect(await bench.run({ copies: [short()] }, { pruning: true })).toMatchObject([{ pruned: { snapshots: 3 } }]);
   });
 
-  test('are found too when the lease of the first takes long, and remembered while one does not answer', async () => {
+  test('are detected even if the first lease takes long, and remembered while one does not respond', async () => {
     await bench.nights(3);
     await bench.run({ copies: [long()] });
     const late = short();
@@ -92,7 +92,7 @@ describe('two copies that are one place', () => {
       ]);
     }
     expect(await bench.ids()).toHaveLength(3);
-    // Put right: each is a place of its own.
+    // Corrected: each is a place of its own.
     const apart = { ...bench.place('other'), name: '/long', keep: { last: 9 } };
     await bench.state.saveCopies({ ...(await bench.state.copies()), '/long': { sameAs: '/short' } });
     expect(await bench.run({ copies: [short(), apart] }, { pruning: true })).toMatchObject([
@@ -101,7 +101,7 @@ describe('two copies that are one place', () => {
     ]);
   });
 
-  test('one that hangs when its lease is taken is given up, and the others are made and pruned', async () => {
+  test('a copy that hangs while its lease is taken is aborted, and the others are made and pruned', async () => {
     await bench.nights(3);
     await bench.run({ copies: [{ ...bench.place('other'), keep: { last: 9 } }] });
     bench.stallTimeoutMs = 4000;
@@ -113,7 +113,7 @@ describe('two copies that are one place', () => {
     ]);
   });
 
-  test('a copy that is done when the run is to end is well, and not pruned', async () => {
+  test('a copy that is complete when the run is stopped succeeds and is not pruned', async () => {
     await bench.nights(2);
     const stop = new AbortController();
     const waits: CopyPlace = {
@@ -122,7 +122,7 @@ describe('two copies that are one place', () => {
     };
     const running = bench.run({ copies: [short(), waits], signal: stop.signal }, { pruning: true });
     await vi.waitFor(async () => expect(await bench.ids()).toHaveLength(1), LONG_WAIT);
-    // After its manifest little is left to be done.
+    // Little remains to be done after its manifest.
     await sleep(500);
     stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
     const [made] = await running;
@@ -130,7 +130,7 @@ describe('two copies that are one place', () => {
     expect(made).not.toHaveProperty('pruneError');
   });
 
-  test('do not keep a third one from being pruned, nor does one that does not answer', async () => {
+  test('do not prevent the pruning of a third copy, nor does an unresponsive one', async () => {
     await bench.nights(3);
     const gone = {
       ...bench.place('main'),
@@ -147,9 +147,9 @@ describe('two copies that are one place', () => {
 });
 
 describe('a copy that was complete and is empty now', () => {
-  test('is not filled anew, before somebody says so', async () => {
+  test('is not filled again until a person accepts it', async () => {
     await bench.nights(2);
-    // The first time it is made, also after a try that failed.
+    // The first time, it is created, even after a failed attempt.
     bench.fault = () => {
       throw new LifeboatError('DEST_UNREACHABLE', 'away');
     };
@@ -162,7 +162,7 @@ describe('a copy that was complete and is empty now', () => {
     for (let run = 0; run < 2; run++) {
       const [report] = await bench.run();
       expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' }, objects: 0 });
-      expect(report?.error?.message).toBe(`copy holds nothing, and so no copy; it was complete at ${complete}`);
+      expect(report?.error?.message).toBe(`copy is empty, so it holds no copy; it was complete at ${complete}`);
       expect(report?.error?.hint).toContain('lifeboat accept copy');
       expect(bench.files()).toEqual({});
     }
@@ -171,12 +171,12 @@ describe('a copy that was complete and is empty now', () => {
   });
 });
 
-describe('a copy that lets nothing be deleted', () => {
+describe('a copy that forbids deletions', () => {
   const refuse: Fault = (call, key) => {
     if (call === 'delete' && !key.includes('/leases/')) throw new LifeboatError('DELETE_REFUSED', `${key} is kept`);
   };
 
-  test('goes on after an unpin, and tells what it does not let be pruned', async () => {
+  test('continues after an unpin and reports what it does not let a prune delete', async () => {
     bench.fault = refuse;
     const [first] = (await bench.nights(1)) as [string];
     await putPin(await bench.main(), first, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
@@ -195,7 +195,7 @@ describe('a copy that lets nothing be deleted', () => {
     ]);
   });
 
-  test('gets the snapshots that do not need what is wrong there, and tells the others', async () => {
+  test('receives the snapshots that need no wrong object and reports the others', async () => {
     const ids = await bench.nights(3);
     await bench.run();
     const { snapshots } = await (await bench.main()).snapshots();
@@ -209,7 +209,7 @@ describe('a copy that lets nothing be deleted', () => {
     expect(report?.error?.message).toContain(`${ids[0]} is not copied: ${pack} has the wrong size`);
     expect(Object.keys(bench.files())).toContain(`shop/snapshots/${fourth}/manifest.json`);
     expect((await bench.state.copies()).copy?.behindSince).toBe(snapshots[1]?.manifest.end);
-    // Nothing is wrong with the destination.
+    // The destination is undamaged.
     expect(await bench.state.damaged()).toEqual([]);
     bench.fault = undefined;
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1, objects: 1 }]);
@@ -217,7 +217,7 @@ describe('a copy that lets nothing be deleted', () => {
   });
 });
 
-test('a copy whose disk does not let a manifest be read keeps it, and is told of', async () => {
+test('a manifest that the disk of a copy does not return stays there and is reported', async () => {
   const [id] = (await bench.nights(2)) as [string];
   await bench.run();
   const files = bench.files();
@@ -237,7 +237,7 @@ test('a copy whose disk does not let a manifest be read keeps it, and is told of
   expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 0 }]);
 });
 
-test('locks are seen to before the manifest is there, and what is wrong with them is told once', async () => {
+test('locks are prolonged before the manifest is put, and a problem with them is reported once', async () => {
   const seen: boolean[] = [];
   bench.prolong = async () => {
     seen.push(Object.keys(bench.files()).some((key) => key.endsWith('manifest.json')));
@@ -253,7 +253,7 @@ test('locks are seen to before the manifest is there, and what is wrong with the
   expect(copyStateLines([{ name: 'copy', ...copy }], new Date())[1]).toContain('! copy copy: older packs');
 });
 
-test('a copy that takes its time to prune is not ended as one that hangs', async () => {
+test('a copy whose prune is slow is not aborted as one that hangs', async () => {
   bench.copyKeep = 'last 1';
   await bench.nights(8);
   await bench.run({ copies: [{ ...bench.place(), keep: { last: 9 } }] });

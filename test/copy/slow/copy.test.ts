@@ -24,7 +24,7 @@ const pin = async (id: string) =>
   putPin(await bench.main(), id, { reason: 'before deploy 4.2', at: '2026-11-10T03:00:00.000Z' });
 
 describe('a copy', () => {
-  test('gets everything, byte for byte, and then only what is new', async () => {
+  test('receives everything, byte for byte, and then only new objects', async () => {
     bench.remove();
     bench = new CopyBench({ local: true });
     await bench.nights(3);
@@ -39,7 +39,7 @@ describe('a copy', () => {
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
-  test('gets them in the order of the chain, whatever their dates, so that it has no gap at any time', async () => {
+  test('receives snapshots in the order of the chain, regardless of dates, so it never has a gap', async () => {
     const start = bench.now;
     const order: string[] = [];
     for (const day of [20, 0, -300, 1]) {
@@ -55,14 +55,14 @@ describe('a copy', () => {
     expect(await bench.ids()).toEqual(order);
   });
 
-  test('that locks what it has keeps older packs locked for as long as the snapshots that need them', async () => {
+  test('that locks its objects keeps older packs locked as long as the snapshots that need them', async () => {
     const locked: string[][] = [];
     bench.prolong = async (keys) => locked.push([...keys]);
     await bench.nights(2);
     await bench.run();
     expect(locked).toHaveLength(2);
     const [first = [], second = []] = locked;
-    // The pack that all share was sent with the first one.
+    // The pack that all share was sent with the first snapshot.
     expect(second.filter((key) => first.includes(key) && key.includes('/packs/'))).toHaveLength(1);
     const refuse = new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks');
     bench.prolong = () => Promise.reject(refuse);
@@ -70,7 +70,7 @@ describe('a copy', () => {
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
   });
 
-  test('that is behind says since when, and catches up with the oldest first', async () => {
+  test('that is behind reports since when, and catches up oldest first', async () => {
     await bench.nights(1);
     await bench.run();
     const complete = (await bench.state.copies()).copy?.complete;
@@ -92,7 +92,7 @@ describe('a copy', () => {
     expect(await bench.ids()).toHaveLength(4);
   });
 
-  test('that stops at any call goes on where it stopped, and never has a manifest without its objects', async () => {
+  test('that stops at any call continues from there, and never has a manifest without its objects', async () => {
     await bench.nights(3);
     await pin((await bench.nights(1))[0] as string);
     let calls = 0;
@@ -102,7 +102,7 @@ describe('a copy', () => {
       calls += 1;
       if (calls > stopAt) unreachable();
     };
-    // Later and later, until nothing stops it.
+    // Each attempt stops later, until one completes.
     for (let status = ''; status !== 'ok'; stopAt += 11) {
       calls = 0;
       const [report] = await bench.run();
@@ -116,7 +116,7 @@ describe('a copy', () => {
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
-  test('that hangs is ended; the others are not held up', async () => {
+  test('that hangs is aborted; the others are not delayed', async () => {
     await bench.nights(1);
     bench.stallTimeoutMs = 2000;
     bench.fault = (call, key) => (call === 'put' && key.includes('/packs/') ? new Promise(() => {}) : undefined);
@@ -129,7 +129,7 @@ describe('a copy', () => {
     expect(await bench.ids('other')).toHaveLength(1);
   });
 
-  test('that is told to stop does, and tells why', async () => {
+  test('that is stopped ends and reports why', async () => {
     await bench.nights(1);
     const stop = new AbortController();
     bench.signal = stop.signal;
@@ -138,7 +138,7 @@ describe('a copy', () => {
     expect(await bench.run()).toMatchObject([{ status: 'failed', error: { code: 'INTERRUPTED' } }]);
   });
 
-  test('never gets an object that is damaged at the destination; the other snapshots go on', async () => {
+  test('never receives an object that is damaged at the destination; other snapshots are copied', async () => {
     bench.remove();
     bench = new CopyBench({ local: true });
     const ids = await bench.nights(3);
@@ -153,13 +153,13 @@ describe('a copy', () => {
     expect(report?.behindSince).toBe(new Date(bench.now - 2 * DAY).toISOString());
     expect(Object.keys(bench.files()).filter((name) => name.includes('manifest'))).toHaveLength(2);
     expect(bench.files()[damaged]).toBeUndefined();
-    // The next backup stores it anew.
+    // The next backup stores it again.
     expect(await bench.state.damaged()).toEqual([damaged]);
-    // Nothing of a copy that lacks something is removed.
+    // An incomplete copy is not pruned.
     expect((await bench.run({}, { pruning: true }))[0]?.pruned).toBeUndefined();
   });
 
-  test('of another repository is refused, and nothing is written there', async () => {
+  test('of another repository is refused and not written to', async () => {
     await bench.nights(1);
     const other = bench.destination('copy');
     await openRepository(other, { project: 'shop', create: true, keys: {} });
@@ -172,7 +172,7 @@ describe('a copy', () => {
     expect(bench.files()).toEqual({ 'notes.txt': 'theirs' });
   });
 
-  test('that was begun and is empty now is not begun again: its disk may not be mounted', async () => {
+  test('that was created and is empty now is not created again: its disk may not be mounted', async () => {
     await bench.nights(1);
     bench.fault = (call, key) => {
       if (call === 'put' && key.endsWith('manifest.json')) throw new LifeboatError('DEST_FULL', 'no space left');
@@ -183,11 +183,11 @@ describe('a copy', () => {
     await bench.destination('copy').delete('lifeboat.json');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' } });
-    expect(report?.error?.message).toContain('it was begun at');
+    expect(report?.error?.message).toContain('it was created at');
     expect(bench.files()).toEqual({});
   });
 
-  test('is mended where objects are missing, cut short, or a manifest cannot be read', async () => {
+  test('is repaired if objects are missing or truncated, or a manifest is damaged', async () => {
     await bench.nights(2);
     await bench.run();
     const [pack, other] = Object.keys(bench.files()).filter((name) => name.includes('/packs/')) as [string, string];
@@ -200,8 +200,8 @@ describe('a copy', () => {
   });
 });
 
-describe('a copy and others', () => {
-  test('while another agent works there nothing is sent, and one that took over stops it before the next manifest', async () => {
+describe('a copy and other writers', () => {
+  test('nothing is sent while another agent works there, and one that takes over stops it before the next manifest', async () => {
     await bench.nights(1);
     await bench.run();
     await bench.nights(1);
@@ -224,7 +224,7 @@ describe('a copy and others', () => {
     expect(Object.keys(bench.files()).filter((key) => key.includes('manifest'))).toHaveLength(1);
   });
 
-  test('a manifest that another agent brings at the same moment is no failure', async () => {
+  test('a manifest that another agent sends at the same moment is not a failure', async () => {
     const [id] = (await bench.nights(1)) as [string];
     const key = `shop/snapshots/${id}/manifest.json`;
     bench.fault = async (call, name) => {
@@ -233,7 +233,7 @@ describe('a copy and others', () => {
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
   });
 
-  test('a manifest there that is another one is told, and neither is touched', async () => {
+  test('a manifest that differs at the copy is reported, and neither is changed', async () => {
     const [first] = (await bench.nights(2)) as [string];
     await bench.run();
     const key = `shop/snapshots/${first}/manifest.json`;
@@ -241,16 +241,16 @@ describe('a copy and others', () => {
     const [, snapshot] = (await repository.snapshots()).snapshots;
     const bytes = encodeManifest({ ...(snapshot as Snapshot).manifest, agentVersion: '9.9.9' });
     bench.write('copy', key, bytes.toString('latin1'));
-    // Without the key that would tell which of them is right.
+    // Without the key, which would show the right one.
     bench.signingKeys = [];
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'partial', snapshots: 0, error: { code: 'OBJECT_DAMAGED' } });
-    expect(report?.error?.message).toContain('another one than at the destination');
+    expect(report?.error?.message).toContain('differs from the one at the destination');
     expect(bench.files()[key]).toBe(bytes.toString('latin1'));
     expect(await bench.state.damaged()).toEqual([]);
   });
 
-  test('what is signed goes without the key; only the places of what it leaves out wait for it', async () => {
+  test('signed snapshots are copied without the key; only tombstones of left-out ones wait for it', async () => {
     bench.copyKeep = 'last 1';
     const ids = await bench.nights(3);
     const keys = bench.signingKeys;
@@ -262,7 +262,7 @@ describe('a copy and others', () => {
     expect(await bench.ids()).toEqual(ids.slice(2));
   });
 
-  test('an empty destination gets everything back, and keeps its own pins', async () => {
+  test('an empty destination is restored from the copy and keeps its own pins', async () => {
     const ids = await bench.nights(3);
     await bench.run();
     const before = bench.files('main');
@@ -275,14 +275,14 @@ describe('a copy and others', () => {
     await putPin(await other(), ids[0] as string, { reason: 'x', at: '2026-11-10T03:00:00.000Z' });
     const lost = Object.keys(bench.files('other')).filter((key) => key.includes('/packs/'));
     for (const key of lost) await bench.destination('other').delete(key);
-    const mended = await bench.run({ copies: [back], main: () => bench.copy() });
-    expect(mended).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
+    const restored = await bench.run({ copies: [back], main: () => bench.copy() });
+    expect(restored).toMatchObject([{ status: 'ok', snapshots: 0, objects: lost.length }]);
     expect([...(await readPins(await other())).keys()]).toEqual([ids[0]]);
   });
 });
 
 describe('the retention of a copy', () => {
-  test('is its own, and what it removed never comes back', async () => {
+  test('is its own, and removed snapshots never come back', async () => {
     bench.copyKeep = 'last 2';
     await bench.nights(2);
     await bench.run({}, { pruning: true });
@@ -293,7 +293,7 @@ describe('the retention of a copy', () => {
     expect((await bench.run({}, { pruning: true }))[0]).toMatchObject({ snapshots: 0, pruned: { snapshots: 0 } });
     bench.copyKeep = '90d';
     await bench.run({}, { pruning: true });
-    // The third was never there: it was left out, and may come.
+    // The copy left out the third and never had it, so it may be copied now.
     expect(await bench.ids()).toEqual(ids);
     expect((await (await bench.main()).snapshots()).snapshots).toHaveLength(5);
     bench.now += DAY;
@@ -312,7 +312,7 @@ describe('the retention of a copy', () => {
     expect(await bench.ids()).toEqual(ids);
   });
 
-  test('leaves a chain without a gap where the destination had removed snapshots before', async () => {
+  test('leaves a chain without a gap if the destination has removed snapshots before', async () => {
     bench.keep = 'last 2';
     const ids = await bench.nights(4);
     await bench.pruneMain();
@@ -320,7 +320,7 @@ describe('the retention of a copy', () => {
     expect(await bench.ids()).toEqual(ids.slice(2));
   });
 
-  test('keeps what a pin that cannot be read is of', async () => {
+  test('keeps the snapshot of an unreadable pin', async () => {
     bench.copyKeep = 'last 1';
     const [first] = (await bench.nights(1)) as [string];
     await pin(first);
@@ -339,7 +339,7 @@ describe('the retention of a copy', () => {
     expect([...(await readPins(await bench.copy())).keys()]).toEqual([first]);
   });
 
-  test('keeps what is pinned, as long as it is', async () => {
+  test('keeps a snapshot while it is pinned', async () => {
     bench.copyKeep = 'last 1';
     const [first] = (await bench.nights(1)) as [string];
     await pin(first);
@@ -359,7 +359,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     await destination.delete(manifestKey('shop', manifest.id));
   };
 
-  test('is not pruned, and the problem names the way back, until somebody accepts the loss', async () => {
+  test('is not pruned until somebody accepts the loss; the problem has a hint on how to restore', async () => {
     const all = [await bench.night(), await bench.night(), await bench.night()] as const;
     await bench.run();
     await lose(all[1]);
@@ -378,7 +378,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     expect(after).not.toHaveProperty('problems');
   });
 
-  test('has a branch of its own: the problem counts the others, and names the newest', async () => {
+  test('has its own branch: the problem names the newest snapshot and counts the others', async () => {
     const [, , third] = [await bench.night(), await bench.night(), await bench.night()];
     await bench.run();
     for (const { manifest } of (await (await bench.copy()).snapshots()).snapshots.slice(0, 2)) {
@@ -389,7 +389,7 @@ describe('a copy that has snapshots which the destination lost', () => {
     expect(await highestCopied([bench.place()], await bench.main(), bench.signal)).toBe(3);
   });
 
-  test('what retention removed, or what cannot be read now, is not lost', async () => {
+  test('a snapshot that retention removed, or that is unreadable now, is not lost', async () => {
     const ids = await bench.nights(3);
     await bench.run();
     bench.keep = 'last 1';
@@ -400,7 +400,7 @@ describe('a copy that has snapshots which the destination lost', () => {
   });
 });
 
-test('copies that do not answer, or are empty, have no highest sequence', async () => {
+test('unresponsive or empty copies have no highest sequence', async () => {
   await bench.nights(2);
   const away = { open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')) };
   const hangs = { open: () => new Promise<never>(() => undefined) };

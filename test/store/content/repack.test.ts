@@ -19,7 +19,7 @@ const names = (from: number, to: number) => Array.from({ length: to - from }, (_
 
 /** Stores the tree, reusing the packs in `packs`, and keeps the index for the next time. */
 async function storeAgain(before?: StoredTree, packs = before?.packs): Promise<StoredTree> {
-  const stored = await bench.storeSettled(packs ? { previous: { indexPath: previousIndex, packs } } : {});
+  const stored = await bench.storeAfterTick(packs ? { previous: { indexPath: previousIndex, packs } } : {});
   const { copyFileSync } = await import('node:fs');
   copyFileSync(bench.index, previousIndex);
   return stored;

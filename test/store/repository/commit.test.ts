@@ -7,7 +7,7 @@ import { openRepository } from '../../../src/store/repository/repository.ts';
 import { keys } from '../../contract/destination.ts';
 import { RunBench } from '../../run/run-bench.ts';
 
-/** What becomes of a manifest when its put fails, or the repository goes away before it. */
+/** Tests the fate of a manifest whose put fails, and of one whose repository disappears before the put. */
 
 let bench: RunBench;
 beforeEach(async () => {
@@ -19,7 +19,7 @@ afterEach(() => bench.remove());
 const refused = (cause?: unknown) => new LifeboatError('DEST_UNWRITABLE', 'refused', { cause });
 const system = (code: string, errno: number) => Object.assign(new Error(code), { code, errno });
 
-/** A run that stores one object, and whose manifest `putManifest` puts. */
+/** Runs a backup that stores one object and whose manifest `putManifest` puts. */
 function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>) {
   const of = bench.destination();
   const put: Destination['put'] = async (key, body, options) => {
@@ -35,11 +35,11 @@ function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>) {
 
 test.each<[string, () => unknown, number]>([
   ['a refusal', () => refused(), 0],
-  ['a refusal after an attempt without an answer', () => markUncertain(refused()), 1],
-  ['a refused look at what was stored', () => refused(markUncertain(new Error('403'))), 1],
-  ['an input error', () => refused(system('EIO', -5)), 1],
+  ['a refusal after an attempt whose response was lost', () => markUncertain(refused()), 1],
+  ['a refused read of the stored manifest', () => refused(markUncertain(new Error('403'))), 1],
+  ['an I/O error', () => refused(system('EIO', -5)), 1],
   ['a stale mount', () => refused(system('ESTALE', -116)), 1],
-])('after %s, what the run stored stays only if the manifest may still come', async (_, failure, staying) => {
+])('after %s, the stored objects stay only if the manifest may still arrive', async (_, failure, staying) => {
   const report = await runWith(async () => {
     throw failure();
   });
@@ -48,7 +48,7 @@ test.each<[string, () => unknown, number]>([
   expect(await keys(bench.destination(), 'shop/snapshots/')).toHaveLength(staying);
 });
 
-test('a manifest that is there counts, though its disk failed after that', async () => {
+test('a stored manifest counts even if the disk fails afterwards', async () => {
   const report = await runWith(async (put) => {
     await put();
     throw refused(system('EIO', -5));
@@ -59,7 +59,7 @@ test('a manifest that is there counts, though its disk failed after that', async
 test.each<[string, string | undefined]>([
   ['emptied', undefined],
   ['replaced by another', '00000000-0000-4000-8000-000000000000'],
-])('no manifest is put in a place that was %s since it was opened', async (_, id) => {
+])('no manifest is put into a repository that was %s since it was opened', async (_, id) => {
   const of = bench.destination();
   const during = async () => {
     const found = await text(await of.get('lifeboat.json'));

@@ -14,13 +14,13 @@ import {
 } from '../../../src/store/repository/unreferenced.ts';
 import { inMemory } from '../memory-destination.ts';
 
-/** One small document on a bad sector stops nothing that goes on without it. */
+/** One small document on a bad sector does not stop work that does not need it. */
 
 const ID = '20261120T030000Z-00000a';
 const signing = new Signing('00000000-0000-4000-8000-000000000000');
 const project = 'shop';
 
-/** A destination with one document that its disk does not give back, or that a server does not give now. */
+/** Returns a destination with one document that is unreadable, because of its disk or its server. */
 async function withUnreadable(key: string, code: 'OBJECT_DAMAGED' | 'DEST_UNREACHABLE' = 'OBJECT_DAMAGED') {
   const of = inMemory('memory', new Map());
   await of.put(key, streamOf('{}'));
@@ -35,7 +35,7 @@ test('a damaged lease binds nobody', async () => {
   expect(await readNewestLease({ destination, project })).toEqual({ number: 7 });
 });
 
-test('a damaged tombstone is none, and is told of', async () => {
+test('a damaged tombstone is ignored and reported', async () => {
   const destination = await withUnreadable(tombstoneKey(project, ID));
   const wrong: string[] = [];
   expect(
@@ -44,7 +44,7 @@ test('a damaged tombstone is none, and is told of', async () => {
   expect(wrong).toEqual([ID, 'OBJECT_DAMAGED']);
 });
 
-test('a damaged pin keeps its snapshot, and is told of', async () => {
+test('a damaged pin keeps its snapshot and is reported', async () => {
   const destination = await withUnreadable(pinKey(project, ID));
   const seen: unknown[] = [];
   const pins = await readPins({ destination, project, signing }, (id, verdict) => seen.push(id, verdict));
@@ -53,12 +53,12 @@ test('a damaged pin keeps its snapshot, and is told of', async () => {
   expect(seen).toEqual([ID, expect.objectContaining({ code: 'OBJECT_DAMAGED' })]);
 });
 
-test('a damaged list of unreferenced objects is empty', async () => {
+test('a damaged list of unreferenced objects counts as empty', async () => {
   const destination = await withUnreadable(`${project}/unreferenced/${ID}.json`);
   expect(await readUnreferenced(destination, project)).toEqual(new Map());
 });
 
-test('damaged leases and lists are found, and what is whole is not', async () => {
+test('finds damaged leases and lists, and not undamaged ones', async () => {
   const of = inMemory('memory', new Map());
   await writeUnreferenced(of, project, new Map([['shop/packs/a', 0]]), new Date('2026-11-20T03:00:00Z'));
   const whole = {
@@ -79,7 +79,7 @@ test('damaged leases and lists are found, and what is whole is not', async () =>
   expect(await damagedLeases({ destination: await withUnreadable(lease), project })).toEqual([lease]);
 });
 
-test('of more unreferenced objects than can be read back those are noted that were seen first', () => {
+test('a list that would be too large holds the objects that were seen first', () => {
   const all = new Map([3, 1, 2].map((at) => [`shop/packs/a/${at}`, at]));
   const one = Buffer.byteLength('"shop/packs/a/1":"1970-01-01T00:00:00.001Z",');
   expect(asMuchAsFits(all, 10 * one)).toBe(all);
@@ -87,7 +87,7 @@ test('of more unreferenced objects than can be read back those are noted that we
   expect([...asMuchAsFits(all, 5).values()]).toEqual([]);
 });
 
-test('a server that does not answer is no damage', async () => {
+test('an unresponsive server is not reported as damage', async () => {
   const lease = await withUnreadable(leaseKey(project, 7), 'DEST_UNREACHABLE');
   await expect(readNewestLease({ destination: lease, project })).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   const pin = await withUnreadable(pinKey(project, ID), 'DEST_UNREACHABLE');

@@ -19,7 +19,7 @@ const snapshotOf = (...keys: string[]) => {
   return { manifest: { sources } as unknown as Manifest };
 };
 
-test('a repository without any of its packs is refused, until a person says that they are gone', async () => {
+test('a repository without its packs is refused until a person accepts their loss', async () => {
   const destination = createLocalDestination({ root });
   const place = { destination, project: 'shop' };
   const snapshots = [snapshotOf(...PACKS)];
@@ -28,7 +28,7 @@ test('a repository without any of its packs is refused, until a person says that
   await refusing();
   await destination.delete('shop/packs/db/aa/1');
   await destination.delete('shop/packs/db/bb/2');
-  // Some of them: each is damage, and so is a single one.
+  // The loss of some packs is damage, and so is the loss of a single one.
   await refusing();
   await destination.delete('shop/packs/web/cc/3');
   await expect(refusing()).rejects.toMatchObject({ code: 'DEST_FOREIGN', hint: expect.stringContaining('accept') });

@@ -17,7 +17,7 @@ const YEAR = 365 * 24 * 3_600_000;
 
 let root: string;
 let destination: Destination;
-/** milliseconds since 1970, of each agent's own clock */
+/** each agent's own clock, milliseconds since 1970 */
 let clocks: Record<string, number>;
 beforeEach(() => {
   root = mkdtempSync(join(scratchBase, 'lifeboat-lease-'));
@@ -35,7 +35,7 @@ const agent = (home: string, over: Partial<LeaseDeps> = {}): LeaseDeps => ({
 const key = (number: number) => `shop/leases/${String(number).padStart(10, '0')}.json`;
 const leases = () => keys(destination, 'shop/leases/');
 
-/** A destination that waits before a put of that number until it is let go. */
+/** Returns a destination whose put of the lease with a number waits until `go` is called. */
 function heldUp(number: number) {
   let go = () => {};
   let arrived = () => {};
@@ -59,7 +59,7 @@ function heldUp(number: number) {
 }
 
 describe('the lease', () => {
-  test('is of one agent until it gives it back; the message names it and when it ends', async () => {
+  test('belongs to one agent until it is released; the message names the agent and the end', async () => {
     const a = await takeLease(agent('a'));
     await expect(takeLease(agent('b'))).rejects.toMatchObject({
       code: 'LOCKED',
@@ -76,7 +76,7 @@ describe('the lease', () => {
     await b.release();
   });
 
-  test("of an agent that died is its own again at once, another's when it has expired", async () => {
+  test('of a dead agent is available to the same agent at once, to others after it has expired', async () => {
     await takeLease(agent('a'));
     await takeLease(agent('a'));
     clocks.b = NOON + LEASE_MS - 1;
@@ -85,7 +85,7 @@ describe('the lease', () => {
     await takeLease(agent('b'));
   });
 
-  test('is prolonged by each fence, and leaves one object', async () => {
+  test('is prolonged by each fence and leaves one object', async () => {
     const a = await takeLease(agent('a'));
     for (let minutes = 0; minutes <= 60; minutes += 6) {
       clocks = { a: NOON + minutes * 60_000, b: NOON + minutes * 60_000 };
@@ -97,7 +97,7 @@ describe('the lease', () => {
     expect(await leases()).toEqual([key(13)]);
   });
 
-  test('of several that want it at once one has it', async () => {
+  test('is held by one of several agents that take it at once', async () => {
     for (let round = 0; round < 5; round++) {
       const taken = await Promise.allSettled(['a', 'b', 'c', 'd'].map((home) => takeLease(agent(home))));
       const held = taken.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
@@ -108,26 +108,26 @@ describe('the lease', () => {
     }
   });
 
-  test.each(['is at work', 'has ended'])('a holder that was paused stops; the other one %s', async (other) => {
+  test.each(['is working', 'has finished'])('a holder that was paused stops if the other agent %s', async (other) => {
     const a = await takeLease(agent('a'));
     clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
     const b = await takeLease(agent('b'));
-    if (other === 'has ended') await b.release();
+    if (other === 'has finished') await b.release();
     await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('of b') });
     await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
     const before = await leases();
     await a.release();
     expect(await leases()).toEqual(before);
-    if (other === 'is at work') await b.fence();
+    if (other === 'is working') await b.fence();
   });
 
-  test('a holder that was paused while nobody else came goes on', async () => {
+  test('a holder that was paused continues if no other agent took over', async () => {
     const a = await takeLease(agent('a'));
     clocks.a = NOON + 10 * LEASE_MS;
     await a.fence();
   });
 
-  test('a holder paused inside of a fence stops, although its number was deleted meanwhile', async () => {
+  test('a holder paused inside a fence stops, although its number was deleted meanwhile', async () => {
     const { slow, go, waiting } = heldUp(2);
     const a = await takeLease(agent('a', { destination: slow }));
     const fenced = a.fence();
@@ -143,7 +143,7 @@ describe('the lease', () => {
     expect(await leases()).toEqual([key(4)]);
   });
 
-  test('one that was paused while it took the lease begins again, and finds the other', async () => {
+  test('an agent paused while it took the lease starts over and finds the other holder', async () => {
     const { slow, go, waiting } = heldUp(1);
     const taking = takeLease(agent('a', { destination: slow }));
     const refused = expect(taking).rejects.toMatchObject({ code: 'LOCKED' });
@@ -157,7 +157,7 @@ describe('the lease', () => {
 });
 
 describe('the sequences of manifests', () => {
-  test('are claimed by a fence, and the claim is handed on to whoever comes after', async () => {
+  test('are claimed by a fence, and later holders inherit the claim', async () => {
     const a = await takeLease(agent('a'));
     expect(a.claimed).toBe(0);
     await a.fence(7);
@@ -169,7 +169,7 @@ describe('the sequences of manifests', () => {
     expect((await takeLease(agent('a'))).claimed).toBe(7);
   });
 
-  test('what a holder has under way ends when it has lost the lease', async () => {
+  test("the holder's requests abort when it has lost the lease", async () => {
     const a = await takeLease(agent('a'));
     const signal = (await a.fence()) as AbortSignal;
     expect(signal.aborted).toBe(false);
@@ -179,7 +179,7 @@ describe('the sequences of manifests', () => {
     expect(signal.reason).toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  test('and when its time runs out; one that nobody took over goes on', async () => {
+  test('they abort when the lease expires; a lease that nobody took over continues', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
       const a = await takeLease(agent('a'));
@@ -197,27 +197,27 @@ describe('the sequences of manifests', () => {
   });
 });
 
-describe('clocks that are wrong', () => {
-  test('ahead by a year: the lease is taken over, and its holder stops', async () => {
+describe('wrong clocks', () => {
+  test('a year fast: the lease is taken over, and its holder stops', async () => {
     const a = await takeLease(agent('a'));
     clocks.b = NOON + YEAR;
     const b = await takeLease(agent('b'));
     await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
     await b.fence();
-    // By the right clock it is valid for a year; that it was given back needs none.
+    // By the right clock the lease is valid for a year. A release does not depend on clocks.
     await expect(takeLease(agent('a'))).rejects.toMatchObject({ code: 'LOCKED' });
     await b.release();
     await takeLease(agent('a'));
   });
 
-  test('behind by a year: it waits, and takes nothing that is held', async () => {
+  test('a year slow: the agent waits and takes no held lease', async () => {
     const a = await takeLease(agent('a'));
     clocks.b = NOON - YEAR;
     await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
     await a.fence();
   });
 
-  test('an end that is dated a year ahead counts no longer than a lease lasts; a holder that lives keeps it', async () => {
+  test('an end a year ahead is limited to the length of a lease; a live holder keeps its lease', async () => {
     clocks.a = NOON + YEAR;
     const a = await takeLease(agent('a'));
     await expect(takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
@@ -231,7 +231,7 @@ describe('clocks that are wrong', () => {
     await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  test('an end that is dated ahead is bounded across processes, and LOCKED names the true end', async () => {
+  test('the limit applies across processes, and LOCKED names the real end', async () => {
     clocks.a = NOON + YEAR;
     await takeLease(agent('a'));
     const locked = { code: 'LOCKED', hint: expect.stringContaining(new Date(NOON + LEASE_MS).toISOString()) };
@@ -243,7 +243,7 @@ describe('clocks that are wrong', () => {
     clocks.b = NOON + LEASE_MS - 1;
     await expect((await afresh()).takeLease(agent('b'))).rejects.toMatchObject(locked);
     expect(await (await afresh()).isLeasedToOther(agent('b'))).toBe(true);
-    // A clock that was set back begins again, and never waits for longer than the length.
+    // After a clock was set back, the wait restarts, and never exceeds the length of a lease.
     clocks.b = NOON - YEAR;
     await expect((await afresh()).takeLease(agent('b'))).rejects.toMatchObject({ code: 'LOCKED' });
     clocks.b = NOON - YEAR + LEASE_MS;
@@ -251,7 +251,7 @@ describe('clocks that are wrong', () => {
     await (await afresh()).takeLease(agent('b'));
   });
 
-  test('a state that cannot be written bounds it within one process', async () => {
+  test('the limit applies within one process if the state cannot be written', async () => {
     clocks.a = NOON + YEAR;
     await takeLease(agent('a'));
     const fail = () => Promise.reject(new Error('no space left'));
@@ -261,7 +261,7 @@ describe('clocks that are wrong', () => {
     await takeLease(agent('b', { sightings }));
   });
 
-  test('set while the lease is held: the holder goes on', async () => {
+  test('a clock set while the lease is held: the holder continues', async () => {
     const a = await takeLease(agent('a'));
     for (const jump of [YEAR, -YEAR, 0]) {
       clocks.a = NOON + jump;
@@ -270,8 +270,8 @@ describe('clocks that are wrong', () => {
   });
 });
 
-describe('what a destination may do', () => {
-  test('a put whose answer is lost counts', async () => {
+describe('unusual destinations', () => {
+  test('a put whose response is lost counts', async () => {
     let lose = true;
     const lossy: Destination = {
       ...destination,
@@ -288,7 +288,7 @@ describe('what a destination may do', () => {
     expect(await leases()).toEqual([key(3)]);
   });
 
-  test('one that lets nothing be deleted keeps them all, and the newest counts', async () => {
+  test('a destination that forbids deletions keeps all leases, and the newest counts', async () => {
     const kept: Destination = { ...destination, delete: async () => Promise.reject(new Error('no right')) };
     const a = await takeLease(agent('a', { destination: kept }));
     await a.fence();
@@ -298,13 +298,13 @@ describe('what a destination may do', () => {
     await expect(takeLease(agent('a'))).rejects.toMatchObject({ code: 'LOCKED' });
   });
 
-  test('a server that replaces objects: of two that put one number, the one whose was replaced does not have it', async () => {
+  test('a server that replaces objects: the agent whose number was replaced does not hold the lease', async () => {
     const replaced: Destination = {
       ...destination,
       async put(name, body, options) {
         const stored = await destination.put(name, body, options);
         if (name !== key(1)) return stored;
-        // The other one's put of that number arrives right after, and is not refused.
+        // The other agent's put of the same number arrives right after and is not refused.
         await destination.delete(name);
         await takeLease(agent('b'));
         return stored;
@@ -316,7 +316,7 @@ describe('what a destination may do', () => {
     });
   });
 
-  test('a full one is made room in without a lease, once, and never against another holder', async () => {
+  test('a full destination is pruned once without a lease, but not while another agent holds it', async () => {
     let full = true;
     const small: Destination = {
       ...destination,
@@ -340,7 +340,7 @@ describe('what a destination may do', () => {
     await expect(take()).rejects.toMatchObject({ code: 'LOCKED' });
   });
 
-  test('an object that is no lease binds nobody', async () => {
+  test('an object that is not a lease binds nobody', async () => {
     await destination.put(key(7), streamOf('{'));
     await destination.put('shop/leases/notes.txt', streamOf('mine'));
     const a = await takeLease(agent('a'));

@@ -68,19 +68,19 @@ const ID = (n: number) => `2026112${n}T030000Z-00000${n}`;
 const open = () => openRepository(destination, { project: 'shop', create: true, keys: {} });
 
 describe('opening a repository', () => {
-  test('makes an empty destination one, once', async () => {
+  test('creates a repository in an empty destination, once', async () => {
     const first = await open();
     expect(first.info).toMatchObject({ format: 1, id: expect.stringMatching(/^[0-9a-f-]{36}$/) });
     expect((await openRepository(destination, { project: 'other', create: false, keys: {} })).info).toEqual(first.info);
     expect(readFileSync(join(root, 'lifeboat.json'), 'utf8')).toBe(`${canonicalJson(first.info)}\n`);
   });
 
-  test('two at once agree', async () => {
+  test('two agents at once open the same repository', async () => {
     const [a, b] = await Promise.all([open(), open()]);
     expect(a.info).toEqual(b.info);
   });
 
-  test('refuses an empty destination that is not to be made one, and one with other things', async () => {
+  test('refuses an empty destination without `create`, and one that holds other things', async () => {
     await expect(openRepository(destination, { project: 'shop', create: false, keys: {} })).rejects.toMatchObject({
       code: 'DEST_FOREIGN',
     });
@@ -93,7 +93,7 @@ describe('opening a repository', () => {
     expect(readdirSync(root).sort()).toEqual(['.hidden', 'holiday.jpg']);
   });
 
-  test('refuses a newer format, and a damaged description', async () => {
+  test('refuses a newer format and a damaged lifeboat.json', async () => {
     writeFileSync(join(root, 'lifeboat.json'), '{"format":2,"id":"x","created":"2026-11-20T03:00:00Z"}');
     await expect(open()).rejects.toMatchObject({ code: 'FORMAT_UNSUPPORTED' });
     for (const text of ['', '{', '[]', '{"format":"1"}', '{"format":1}']) {
@@ -103,7 +103,7 @@ describe('opening a repository', () => {
   });
 });
 
-describe('a lifeboat.json that is broken', () => {
+describe('a broken lifeboat.json', () => {
   const known = async () => {
     const { info } = await open();
     mkdirSync(join(root, 'shop/snapshots/a'), { recursive: true });
@@ -124,7 +124,7 @@ describe('a lifeboat.json that is broken', () => {
   });
 
   test.each(['', '{', '{"format":1}'])(
-    'is written again by an acceptance, and the first message says so: %j',
+    'is written again when the destination is accepted, as the hint says: %j',
     async (text) => {
       const before = await known();
       writeFileSync(join(root, 'lifeboat.json'), text);
@@ -136,7 +136,7 @@ describe('a lifeboat.json that is broken', () => {
     },
   );
 
-  test('stays as it is where the id is not known, the project has no snapshots, or the format is newer', async () => {
+  test('stays unchanged if its id is unknown, the project has no snapshots, or the format is newer', async () => {
     const before = await known();
     writeFileSync(join(root, 'lifeboat.json'), '');
     await expect(accept(undefined)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
@@ -150,7 +150,7 @@ describe('a lifeboat.json that is broken', () => {
   test.each<[string, (path: string) => void]>([
     ['a directory', (path) => mkdirSync(path)],
     ['a link', (path) => symlinkSync('elsewhere', path)],
-  ])('%s in its place is named, with what to do', async (_, make) => {
+  ])('%s in its place is reported with a hint', async (_, make) => {
     const before = await known();
     make(join(root, 'lifeboat.json'));
     await expect(accept(before)).rejects.toMatchObject({
@@ -162,7 +162,7 @@ describe('a lifeboat.json that is broken', () => {
 });
 
 describe('committing', () => {
-  test('gives a snapshot that can be found', async () => {
+  test('stores a snapshot that can be found', async () => {
     const repository = await open();
     const first = await repository.commit(manifest(ID(0)));
     const second = await repository.commit(manifest(ID(1), { sequence: 2, previous: first.hash }));
@@ -179,7 +179,7 @@ describe('committing', () => {
     await expect(repository.commit(manifest(ID(0)))).rejects.toMatchObject({ code: 'DEST_EXISTS' });
   });
 
-  test('refuses a manifest that names what is not there, or not whole', async () => {
+  test('refuses a manifest that names missing or incomplete objects', async () => {
     const repository = await open();
     const facts = await repository.putFacts(ID(0), 'web.media', { rows: 3 });
     const named = (ref: typeof facts) => manifest(ID(0), { sources: { 'web.media': source({ facts: ref }) } });
@@ -194,7 +194,7 @@ describe('committing', () => {
     expect(await repository.readFacts(facts)).toEqual({ rows: 3 });
   });
 
-  test('a project never sees those of another, also when one name begins with the other', async () => {
+  test("a project never sees another project's snapshots, even if one name is a prefix of the other", async () => {
     const repository = await open();
     await repository.commit(manifest(ID(0)));
     const other = await openRepository(destination, { project: 'shop-staging', create: false, keys: {} });
@@ -202,7 +202,7 @@ describe('committing', () => {
     expect(await keys(destination, 'shop/')).toEqual([`shop/snapshots/${ID(0)}/manifest.json`]);
   });
 
-  test('damaged manifests are reported, and do not hide the others', async () => {
+  test('damaged manifests are reported and do not hide the others', async () => {
     const repository = await open();
     const good = await repository.commit(manifest(ID(0)));
     for (const n of [1, 2, 3]) await repository.commit(manifest(ID(n)));
@@ -219,7 +219,7 @@ describe('committing', () => {
     ]);
   });
 
-  test('manifests of one listing have equal packs in common, and keep what differs apart', async () => {
+  test('manifests of one listing share equal pack references and keep different ones separate', async () => {
     const repository = await open();
     const packId = 'ab'.repeat(16);
     const key = `shop/packs/web.media/ab/${packId}.zip`;
@@ -235,7 +235,7 @@ describe('committing', () => {
     expect(new Set(read).size).toBe(4);
   });
 
-  test('a destination that does not answer is no damaged manifest', async () => {
+  test('an unresponsive destination is not reported as a damaged manifest', async () => {
     const repository = await open();
     for (const n of [0, 1]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
     const { get } = destination;
@@ -249,12 +249,12 @@ describe('committing', () => {
     expect(await repository.snapshots()).toMatchObject({ snapshots: [{ manifest: { id: ID(0) } }], damaged: [] });
   });
 
-  test('listing ends at once when it is asked to', async () => {
+  test('listing ends at once when it is aborted', async () => {
     const repository = await open();
     for (const n of [0, 1, 2]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
     const stop = new AbortController();
     const signals: unknown[] = [];
-    // Like one whose body breaks off when it is aborted.
+    // Acts like a response whose body breaks off on abort.
     destination.get = async (_, { signal } = {}) => {
       signals.push(signal);
       stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
@@ -265,7 +265,7 @@ describe('committing', () => {
   });
 });
 
-test('a manifest on a bad sector is told as damaged, and the others are listed', async () => {
+test('a manifest on a bad sector is reported as damaged, and the others are listed', async () => {
   const repository = await open();
   for (const n of [0, 1, 2]) await repository.commit(manifest(ID(n), { sequence: n + 1 }));
   const get = destination.get.bind(destination);
@@ -283,7 +283,7 @@ test('a manifest on a bad sector is told as damaged, and the others are listed',
 });
 
 describe('index objects', () => {
-  test('come back plain, mode 600, and only if they are what was stored', async () => {
+  test('are fetched in plain, with mode 600, and only if they are as they were stored', async () => {
     const repository = await open();
     const plain = join(root, '.index');
     writeFileSync(plain, 'line\n'.repeat(1000));
@@ -302,7 +302,7 @@ describe('index objects', () => {
     }
   });
 
-  test('are not unpacked when they are something else: a small object may be large inside', async () => {
+  test('are not unpacked if they were changed, because a small object may unpack to a large one', async () => {
     const repository = await open();
     const plain = join(root, '.index');
     writeFileSync(plain, 'line\n');
@@ -310,7 +310,7 @@ describe('index objects', () => {
     const stored = readFileSync(join(root, ref.key));
     writeFileSync(join(root, ref.key), stored.fill(0, 4, 5));
     const back = join(root, '.back');
-    // Whoever began to unpack would meet this.
+    // Unpacking would fail on this file.
     writeFileSync(back, 'in the way');
     await expect(repository.fetchIndex(ref, back)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
     expect(readFileSync(back, 'utf8')).toBe('in the way');
@@ -319,7 +319,7 @@ describe('index objects', () => {
 });
 
 describe('cleaning up after a failed run', () => {
-  test('removes what nobody names, and refuses everything else', async () => {
+  test('removes objects that no manifest names and refuses everything else', async () => {
     const repository = await open();
     const facts = await repository.putFacts(ID(0), 'web.media', {});
     const { manifest: committed } = await repository.commit(
@@ -346,7 +346,7 @@ describe('cleaning up after a failed run', () => {
     );
   });
 
-  test('goes on while the manifest of another run cannot be read, of which no object of this one can be', async () => {
+  test("continues while another run's manifest is unreadable, which cannot name this run's objects", async () => {
     const repository = await open();
     const facts = await repository.putFacts(ID(0), 'web.media', {});
     await repository.commit(manifest(ID(0), { sources: { 'web.media': source({ facts }) } }));
@@ -360,7 +360,7 @@ describe('cleaning up after a failed run', () => {
     });
   });
 
-  test('removes nothing of a run whose own manifest is there and cannot be read', async () => {
+  test('removes nothing of a run whose own manifest exists but is unreadable', async () => {
     const repository = await open();
     const facts = await repository.putFacts(ID(0), 'web.media', {});
     await repository.commit(manifest(ID(0), { sources: { 'web.media': source({ facts }) } }));
@@ -373,7 +373,7 @@ describe('cleaning up after a failed run', () => {
 });
 
 describe('manifests', () => {
-  test('have one form, with sorted keys, and ignore what they do not know', () => {
+  test('are encoded with sorted keys, and unknown fields are ignored', () => {
     const value = manifest(ID(0));
     const bytes = encodeManifest(value);
     expect(decodeManifest(bytes)).toEqual(value);

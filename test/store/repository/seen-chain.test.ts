@@ -48,7 +48,7 @@ async function commit(id: string, over: Partial<Manifest> = {}): Promise<Snapsho
   });
 }
 
-test('a snapshot that was seen and is gone without a tombstone is damaged, and named with its sequence', async () => {
+test('a snapshot that was seen and is gone without a tombstone is damaged; the message has its sequence', async () => {
   lose(3);
   expect(await listed(everything())).toEqual([4, [`${idOf(3)} CHAIN_BROKEN`]]);
   const { damaged } = await (await open(everything())).snapshots();
@@ -56,12 +56,12 @@ test('a snapshot that was seen and is gone without a tombstone is damaged, and n
     message: expect.stringContaining('sequence 3'),
     hint: expect.stringContaining('copy --from'),
   });
-  // An agent that has never seen it leaves this to the chain.
+  // An agent that has never seen the snapshot relies on the chain.
   expect(await listed([])).toEqual([4, []]);
   expect((await readChain(await open(), (await (await open()).snapshots()).snapshots)).findings).toHaveLength(1);
 });
 
-test('one that retention removed is not; nor is one that cannot be read now', async () => {
+test('a snapshot that retention removed, or that is unreadable now, is not lost', async () => {
   const [first, second] = all as [Snapshot, Snapshot];
   await removeSnapshot(await open(), first, { removed: '2026-11-27T03:00:00Z', why: 'prune' });
   expect(await listed(everything())).toEqual([4, []]);
@@ -69,7 +69,7 @@ test('one that retention removed is not; nor is one that cannot be read now', as
   expect(await listed(everything())).toEqual([3, [`${second.manifest.id} OBJECT_DAMAGED`]]);
 });
 
-test('a manifest that was edited since it was seen is damaged, the newest as any other, and under its name too', async () => {
+test('a manifest that was edited since it was seen is damaged, whether it is the newest or is named by its id', async () => {
   for (const day of [5, 2]) {
     const text = readFileSync(fileOf(day), 'utf8');
     writeFileSync(fileOf(day), text.replace('"agentVersion":"0.1.0"', '"agentVersion":"0.1.9"'));
@@ -80,7 +80,7 @@ test('a manifest that was edited since it was seen is damaged, the newest as any
   expect(await listed(everything())).toEqual([5, []]);
 });
 
-test('latest is refused where the newest was edited or is gone, also where a clock dated it wrong', async () => {
+test('latest is refused if the newest was edited or is gone, even if a wrong clock dated it', async () => {
   const latest = async (seen: SeenChain) => (await resolveSnapshot(await open(seen), 'latest', NOW)).manifest.id;
   lose(2);
   expect(await latest(everything())).toBe(idOf(5));
@@ -93,7 +93,7 @@ test('latest is refused where the newest was edited or is gone, also where a clo
   }
 });
 
-test('a chain that ends before a snapshot that was seen is refused, also an empty one, or one with another in its place', async () => {
+test('a chain that ends before a snapshot that was seen is refused, even if it is empty or has another in its place', async () => {
   const refused = async (seen: SeenChain) => {
     const repository = await open(seen);
     const list = await repository.snapshots();
@@ -111,13 +111,13 @@ test('a chain that ends before a snapshot that was seen is refused, also an empt
   await refused(seen);
 });
 
-test('a chain that goes on is not refused for what is lost in it', async () => {
+test('a chain that continues after a lost snapshot is not refused', async () => {
   lose(3);
   const repository = await open(everything());
   refuseLostEnd(repository, await repository.snapshots());
 });
 
-test('what is lost, unreadable or changed is remembered as it was until it is back or removed', async () => {
+test('a lost, unreadable or changed snapshot is remembered until it is back or removed', async () => {
   const seen = everything();
   lose(3);
   writeFileSync(fileOf(4), 'no');
@@ -127,7 +127,7 @@ test('what is lost, unreadable or changed is remembered as it was until it is ba
   expect(rememberList(list, [])).toHaveLength(3);
 });
 
-test('an agent that has not seen the chain finds what is missing by the hashes, until that is back', async () => {
+test('an agent that has not seen the chain finds missing snapshots by hash until they are back', async () => {
   const missing = async () => missingPlaces(await open(), await (await open()).snapshots());
   expect(await missing()).toEqual([]);
   await removeSnapshot(await open(), all[2] as Snapshot, { removed: '2026-11-27T03:00:00Z', why: 'prune' });
@@ -153,7 +153,7 @@ test('the state remembers the chain of one repository only', async () => {
   await state.saveRepository(known('one'));
   await state.saveChain('shop', everything());
   expect(await state.chain('shop')).toEqual(everything());
-  // A project that has another name now has a chain of its own.
+  // A project that was renamed has a chain of its own.
   expect(await state.chain('market')).toBeUndefined();
   await state.saveRepository(known('two'));
   expect(await state.chain('shop')).toBeUndefined();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { objectsOfSource } from '../../../src/store/repository/source-objects.ts';
 
-test('the objects of a source are its own alone, whatever other names begin like', () => {
+test('the objects of a source exclude those of sources whose names begin with its name', () => {
   const run = '20261120T030000Z-4f1c9a';
   const own = [
     'shop/packs/web.media/ab/abc.zip.zst',

@@ -8,7 +8,7 @@ import { isPlain, seal, unseal } from '../../../src/store/seal/seal.ts';
 const compressed = (content: Buffer) => buffer(seal(Readable.from([content]), { compress: true, keys: {} }).stream);
 
 describe('seal and unseal', () => {
-  test('are inverses, and the name says what was done', async () => {
+  test('are inverses, and the suffix names the steps', async () => {
     for (const content of [Buffer.alloc(0), Buffer.from('x'), Buffer.alloc(3_000_000, 'abc'), randomBytes(1_000_000)]) {
       for (const compress of [true, false]) {
         const sealed = seal(Readable.from([content]), { compress, keys: {} });
@@ -21,7 +21,7 @@ describe('seal and unseal', () => {
     expect(isPlain('a.zip.zst')).toBe(false);
   });
 
-  test('cut, changed, extended and empty input is an error', async () => {
+  test('truncated, changed, extended and empty input is an error', async () => {
     const stored = await compressed(Buffer.alloc(500_000, 'some text to compress '));
     const flipped = Buffer.from(stored);
     flipped[stored.length >> 1]! ^= 1;
@@ -39,7 +39,7 @@ describe('seal and unseal', () => {
     }
   });
 
-  test('an input that fails is an error, never a short output', async () => {
+  test('a failing input is an error, never a short output', async () => {
     for (const destroy of [(s: PassThrough) => s.destroy(new Error('boom')), (s: PassThrough) => s.destroy()]) {
       const input = new PassThrough();
       input.write(randomBytes(300_000));
@@ -48,7 +48,7 @@ describe('seal and unseal', () => {
     }
   });
 
-  test('giving up ends the program and the input', async () => {
+  test('destroying the result ends the program and the input', async () => {
     const input = new Readable({ read() {} });
     input.push(randomBytes(1_000_000));
     const { stream } = seal(input, { compress: true, keys: {} });
@@ -58,7 +58,7 @@ describe('seal and unseal', () => {
     expect(input.destroyed).toBe(true);
   });
 
-  test('a program that is missing says so, one that fails gives its last words', async () => {
+  test('a missing program is reported, and the error of a failing one has the end of its stderr', async () => {
     const failure = () => ({ code: 'TOOL_FAILED', message: 'it failed' }) as const;
     const missing = throughProgram(Readable.from(['x']), { command: 'no-such-program', args: [], failure });
     await expect(buffer(missing)).rejects.toMatchObject({

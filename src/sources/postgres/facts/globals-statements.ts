@@ -24,6 +24,7 @@ export const ROLE_STATEMENT = new RegExp(`^(?:CREATE|ALTER) ROLE ${IDENTIFIER}`)
 const COMMENT_STATEMENT = new RegExp(`^COMMENT ON ROLE ${IDENTIFIER}`);
 export const GRANT_STATEMENT = new RegExp(`^GRANT ${IDENTIFIER} TO ${IDENTIFIER}`);
 const SETTING_STATEMENT = new RegExp(`^ALTER ROLE ${IDENTIFIER} SET `);
+const PARAMETER_GRANT = new RegExp(`^GRANT [A-Z, ]+ ON PARAMETER .+ TO ${IDENTIFIER}(?: WITH GRANT OPTION)?$`, 's');
 export const GRANTED_BY = new RegExp(` GRANTED BY ${IDENTIFIER}$`);
 export const TABLESPACE_STATEMENT = /^(?:CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /s;
 
@@ -89,6 +90,8 @@ export function statementsFor(
     roles,
   );
   return statements.filter((statement) => {
+    const grantee = PARAMETER_GRANT.exec(statement)?.[1];
+    if (grantee !== undefined) return needed.has(unquote(grantee)) && !existing.has(unquote(grantee));
     const role = roleOfStatement(statement);
     if (role === undefined || needed.has(role)) return role !== undefined;
     // An existing member joins the groups that are about to be created.

@@ -47,6 +47,9 @@ describe('splitting globals', () => {
     ];
     expect([...rolesNeeded(memberships, ['a'])]).toEqual(['a', 'readers']);
     expect([...rolesNeeded(memberships, ['readers'])].toSorted()).toEqual(['a', 'readers', 'stranger']);
+    const parameter = ['GRANT SET ON PARAMETER work_mem TO "D"', 'GRANT ALTER SYSTEM ON PARAMETER app.x TO other'];
+    expect(statementsFor([...all, ...parameter], ['a'], new Set())).toEqual([...everyone, parameter[0]]);
+    expect(statementsFor([...all, ...parameter], ['a'], new Set(['D']))).not.toContain(parameter[0]);
     const groupOnly = ['CREATE ROLE g', 'GRANT g TO m'];
     expect(statementsFor(groupOnly, ['g'], new Set(['m']))).toEqual(groupOnly);
   });

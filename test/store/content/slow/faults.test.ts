@@ -68,13 +68,13 @@ describe('a tree that changes while it is read', () => {
   ])('one that %s each time is flagged, and read again by the next run', async (_, change) => {
     const destination = during(0, change, during(1, change));
     // Each wrapper counts separately: the second attempt is the second put of the inner one.
-    const stored = await bench.storeSettled({ destination });
+    const stored = await bench.storeAfterTick({ destination });
     expect(stored).toMatchObject({ files: 1, changedCount: 1, changed: [{ path: 'big' }] });
     expect(indexText()).toContain('"changed":true');
     const { target } = await bench.extract(stored);
     const restored = readFileSync(join(target, 'big'));
     expect(indexText()).toContain(createHash('sha256').update(restored).digest('hex'));
-    const next = await bench.storeSettled({ previous: { indexPath: bench.index, packs: stored.packs } });
+    const next = await bench.storeAfterTick({ previous: { indexPath: bench.index, packs: stored.packs } });
     expect(next).toMatchObject({ unchangedFiles: 0, changed: [] });
   });
 

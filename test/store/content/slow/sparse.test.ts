@@ -64,7 +64,7 @@ describe('a large file with holes', () => {
   test('takes as long as its data to store, restore and store again', async () => {
     make('disk.img', size, pieces);
     const reading = vi.spyOn(LargeFile.prototype, 'chunks');
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     expect(stored).toMatchObject({ files: 1, bytes: size, changedCount: 0 });
     expect(stored.newBytes).toBeLessThan(20_000);
     const read = reading.mock.calls.reduce((sum, [, length]) => sum + length, 0);
@@ -81,7 +81,7 @@ describe('a large file with holes', () => {
     make('a.img', size, pieces);
     make('b.img', size, pieces);
     make('c.img', size, [pieces[0]!, [200 * GIB, pieces[1]![1]]]);
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     expect(stored).toMatchObject({ files: 3, newFiles: 2 });
     const { target } = await bench.extract(stored);
     expectFile(join(target, 'b.img'), size, pieces);
@@ -90,7 +90,7 @@ describe('a large file with holes', () => {
 
   test('that is a single hole', async () => {
     make('empty.img', size, []);
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     expect(stored).toMatchObject({ files: 1, bytes: size, packs: [] });
     const { target } = await bench.extract(stored);
     expectFile(join(target, 'empty.img'), size, []);
@@ -102,7 +102,7 @@ describe('a large file with holes', () => {
 
   test('whose line does not say that it is sparse is restored with its hole at the end', async () => {
     make('disk.img', size, pieces);
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     const entries = await bench.entries();
     async function* unmarked() {
       for (const { sparse: _, ...entry } of entries) yield entry;
@@ -118,7 +118,7 @@ describe('a large file with holes', () => {
       this.content = { size, sha256: 'none' };
       yield Buffer.alloc(0);
     });
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     expect(stored).toMatchObject({ files: 1, unreadableCount: 1, unreadable: [{ path: 'disk.img' }] });
     const { result } = await bench.extract(stored);
     expect(result.files).toBe(1);
@@ -127,7 +127,7 @@ describe('a large file with holes', () => {
   test('with more ranges than an index line holds', async () => {
     const many: Pieces = Array.from({ length: 3000 }, (_, i) => [i * 65_536, randomBytes(100)] as const);
     make('many.img', GIB, many);
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     const [, entry] = await bench.entries();
     expect(entry?.ranges?.length).toBeLessThanOrEqual(2000);
     // All holes have the same size, and only as many are filled as necessary.
@@ -139,7 +139,7 @@ describe('a large file with holes', () => {
 
   test('is compared with the present file without reading its holes', async () => {
     make('disk.img', size, pieces);
-    await bench.storeSettled();
+    await bench.storeAfterTick();
     const [, entry] = await bench.entries();
     const root = Directory.open(bench.tree);
     const isEqual = () => isEqualFile(root, 'disk.img', entry!, () => undefined);
@@ -163,7 +163,7 @@ describe('a large file with holes', () => {
 
   test('whose stored holes are not its own is refused', async () => {
     make('disk.img', size, pieces);
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     const entries = await bench.entries();
     async function* moved() {
       for (const entry of entries) yield entry.ranges ? { ...entry, ranges: [0, 4096, 101 * GIB, 4096] } : entry;
@@ -184,7 +184,7 @@ describe('a large file with holes', () => {
         first = false;
       }
     });
-    const stored = await bench.storeSettled();
+    const stored = await bench.storeAfterTick();
     expect(stored.changedCount).toBe(1);
     const { target } = await bench.extract(stored);
     expect(statSync(join(target, 'disk.img')).size).toBeLessThanOrEqual(20 * 1024 * 1024 + 7);

@@ -219,9 +219,9 @@ describe('the next run', () => {
   test('reads and stores nothing that has not changed', async () => {
     mkdir('d');
     for (let i = 0; i < 50; i++) write(`d/${i}`);
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     expect(first).toMatchObject({ files: 50, newFiles: 50, unchangedFiles: 0 });
-    const second = await bench.storeSettled({ previous: previous(first) });
+    const second = await bench.storeAfterTick({ previous: previous(first) });
     expect(second).toMatchObject({ files: 50, newFiles: 0, unchangedFiles: 50, newBytes: 0, packs: first.packs });
     expect((await bench.extract(second)).result.files).toBe(50);
   });
@@ -229,14 +229,14 @@ describe('the next run', () => {
   test('stores only new content, also if files were moved, touched or copied', async () => {
     mkdir('d');
     for (let i = 0; i < 20; i++) write(`d/${i}`, `content ${i}`);
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     renameSync(join(bench.tree, 'd'), join(bench.tree, 'moved'));
     utimesSync(join(bench.tree, 'moved/3'), 1, 1);
     write('copy', 'content 7');
     write('new', 'not seen before');
     write('new-again', 'not seen before');
     unlinkSync(join(bench.tree, 'moved/19'));
-    const second = await bench.storeSettled({ previous: previous(first) });
+    const second = await bench.storeAfterTick({ previous: previous(first) });
     expect(second).toMatchObject({ files: 22, newFiles: 1 });
     expect(second.packs).toHaveLength(2);
     expect(describeTree((await bench.extract(second)).target)).toEqual(describeTree(bench.tree));
@@ -245,46 +245,48 @@ describe('the next run', () => {
   test('a rewrite that keeps size and mtime is detected', async () => {
     write('f', 'before');
     const { mtime } = lstatSync(join(bench.tree, 'f'));
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     write('f', 'after!');
     utimesSync(join(bench.tree, 'f'), mtime, mtime);
-    const second = await bench.storeSettled({ previous: previous(first) });
+    const second = await bench.storeAfterTick({ previous: previous(first) });
     expect(second).toMatchObject({ newFiles: 1, unchangedFiles: 0 });
   });
 
   test('packs that no file uses are not named', async () => {
     write('a', 'one');
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     write('b', 'two');
-    const second = await bench.storeSettled({ previous: previous(first) });
+    const second = await bench.storeAfterTick({ previous: previous(first) });
     unlinkSync(join(bench.tree, 'a'));
-    const third = await bench.storeSettled({ previous: previous(second) });
+    const third = await bench.storeAfterTick({ previous: previous(second) });
     expect(third.packs).toEqual(second.packs.filter(({ id }) => id !== first.packs[0]?.id));
   });
 
   test('a pack that is missing or cut is not reused: its files are stored again', async () => {
     write('a', 'one');
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     for (const pack of first.packs) await bench.destination.delete(pack.key);
-    const second = await bench.storeSettled({ previous: previous(first) });
+    const second = await bench.storeAfterTick({ previous: previous(first) });
     expect(second).toMatchObject({ newFiles: 1, unchangedFiles: 0 });
     expect(second.warnings).toHaveLength(1);
     const resized = first.packs.map((pack) => ({ ...pack, size: pack.size + 1 }));
-    expect(await bench.storeSettled({ previous: { indexPath: bench.index, packs: resized } })).toMatchObject({
+    expect(await bench.storeAfterTick({ previous: { indexPath: bench.index, packs: resized } })).toMatchObject({
       newFiles: 1,
     });
   });
 
   test('a damaged or missing previous index only costs time', async () => {
     for (let i = 0; i < 30; i++) write(`f${i}`, `content ${i}`);
-    const first = await bench.storeSettled();
+    const first = await bench.storeAfterTick();
     const damaged = join(bench.spool, 'damaged');
     const lines = execFileSync('cat', [bench.index]).toString().split('\n');
     writeFileSync(damaged, [...lines.slice(0, 10), '{"path":', ...lines.slice(11)].join('\n'));
-    const second = await bench.storeSettled({ previous: { indexPath: damaged, packs: first.packs } });
+    const second = await bench.storeAfterTick({ previous: { indexPath: damaged, packs: first.packs } });
     expect(second).toMatchObject({ files: 30, unchangedFiles: 9 });
     expect(second.warnings.join()).toMatch(/last index/);
-    const third = await bench.storeSettled({ previous: { indexPath: join(bench.spool, 'none'), packs: first.packs } });
+    const third = await bench.storeAfterTick({
+      previous: { indexPath: join(bench.spool, 'none'), packs: first.packs },
+    });
     expect(third).toMatchObject({ files: 30, unchangedFiles: 0, newFiles: 30 });
     expect(describeTree((await bench.extract(third)).target)).toEqual(describeTree(bench.tree));
   });

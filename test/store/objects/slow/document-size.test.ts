@@ -4,7 +4,7 @@ import { MAX_DOCUMENT } from '../../../../src/store/objects/objects.ts';
 import { openRepository } from '../../../../src/store/repository/repository.ts';
 import { inMemory } from '../../memory-destination.ts';
 
-/** A manifest of a volume whose warnings take that many bytes. */
+/** Returns the manifest of a volume whose warnings take `bytes` bytes. */
 function manifestWith(bytes: number, id: string): Manifest {
   const counts = { files: 0, bytes: 0, newBytes: 0, newFiles: 0 };
   const source = { ...counts, kind: 'volume', status: 'ok', summary: '', skipped: {} } as const;
@@ -16,7 +16,7 @@ function manifestWith(bytes: number, id: string): Manifest {
   };
 }
 
-test('what could not be read back is refused before anything is put, and a little less is stored', async () => {
+test('a document too large to read back is refused before anything is put; a smaller one is stored', async () => {
   const objects = new Map<string, string>();
   const repository = await openRepository(inMemory('main', objects), { project: 'shop', create: true, keys: {} });
   const fence = async () => {

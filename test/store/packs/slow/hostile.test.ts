@@ -19,7 +19,7 @@ async function put(plain: Buffer): Promise<PackRef> {
   return { id: PACK_ID, key, ...stored, plainSize: plain.length };
 }
 
-/** Restores from a pack and an index that somebody made up. Resolves with the error's code, or `restored`. */
+/** Restores from a forged pack and index. Resolves to the error's code, or `restored`. */
 async function restore(pack: PackRef, entries: IndexEntry[], checked = true): Promise<string> {
   const text = entries.map(encodeIndexEntry).join('');
   const index = checked ? readIndex(Readable.from([Buffer.from(text)])) : Readable.from(entries);
@@ -34,13 +34,13 @@ const CONTENT = Buffer.from('content');
 describe('hostile indexes', () => {
   const symlink = (path: string, target: string): IndexEntry => ({ ...ROOT, path, type: 'symlink', target });
 
-  test('a good one made by the same means is restored', async () => {
+  test('a valid index made in the same way is restored', async () => {
     const pack = await put(zip(['a', CONTENT]));
     const link: IndexEntry = { ...file('z', CONTENT, 'a'), type: 'hardlink', target: 'a' };
     expect(await restore(pack, [ROOT, file('a', CONTENT), symlink('l', bench.spool), link])).toBe('restored');
   });
 
-  test('a symlink is never gone through, though the index was not checked', async () => {
+  test('a symlink is never followed, even if the index was not checked', async () => {
     const pack = await put(zip(['a', CONTENT]));
     const outside = join(bench.spool, 'outside');
     const entries = [ROOT, symlink('link', bench.spool), { ...file('link/outside', CONTENT, 'a') }];
@@ -48,12 +48,12 @@ describe('hostile indexes', () => {
     expect(existsSync(outside)).toBe(false);
   });
 
-  test('one name twice is refused, though the index was not checked', async () => {
+  test('a duplicate name is refused, even if the index was not checked', async () => {
     const pack = await put(zip(['a', CONTENT]));
     expect(await restore(pack, [ROOT, file('a', CONTENT), file('a', CONTENT)], false)).toBe('TREE_TARGET_REFUSED');
   });
 
-  test('a hard link to what is not a file of the tree is refused', async () => {
+  test('a hard link to anything but a file of the tree is refused', async () => {
     const pack = await put(zip(['a', CONTENT]));
     writeFileSync(join(bench.spool, 'secret'), 'x');
     for (const target of ['b', 'a-link']) {

@@ -8,7 +8,7 @@ import type { Manifest } from '../../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../../src/store/repository/repository.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
-/** As many faults as asked for; each takes some 20 ms. What a failed extraction leaves, restores remove: they build beside. */
+/** The number of faults to try; each takes about 20 ms. Restores remove what a failed extraction leaves behind. */
 const RUNS = 1000;
 const IDS = ['20261120T030000Z-00000a', '20261121T030000Z-00000b'] as const;
 
@@ -77,7 +77,7 @@ const damage: fc.Arbitrary<Damage> = fc.oneof(
   },
 );
 
-/** Returns the objects that it changed. */
+/** Applies damage. Returns the objects that it changed. */
 function inflict(d: Damage): string[] {
   const key = objects[d.object % objects.length] as string;
   const file = join(repository, key);
@@ -92,8 +92,8 @@ function inflict(d: Damage): string[] {
     writeFileSync(file, bytes);
   } else if (d.kind === 'swap' || d.kind === 'replace') {
     const other = objects[d.other % objects.length] as string;
-    const theirs = readFileSync(join(repository, other));
-    writeFileSync(file, theirs);
+    const otherBytes = readFileSync(join(repository, other));
+    writeFileSync(file, otherBytes);
     if (d.kind === 'replace') return [key];
     writeFileSync(join(repository, other), bytes);
     return [key, other];
@@ -101,7 +101,7 @@ function inflict(d: Damage): string[] {
   return [key];
 }
 
-test(`${RUNS} damages: what comes back is what was stored, or nothing with an error that has a code`, {
+test(`${RUNS} damages: each restore returns the stored data, or fails with an error code`, {
   timeout: 1_800_000,
 }, async () => {
   const outcomes = new Map<string, number>();
@@ -137,7 +137,7 @@ test(`${RUNS} damages: what comes back is what was stored, or nothing with an er
     }),
     { numRuns: RUNS },
   );
-  // Some damage hits what the other snapshot alone needs; most is noticed.
+  // Some damage hits objects that only the other snapshot needs. Most damage is noticed.
   expect(outcomes.get('OBJECT_DAMAGED')).toBeGreaterThan(RUNS / 5);
   expect(outcomes.get('whole')).toBeGreaterThan(RUNS / 20);
 });

@@ -13,8 +13,8 @@ import { noSightings } from '../../helpers.ts';
 import { inMemory } from '../../memory-destination.ts';
 
 /**
- * Several agents commit to one repository, in made-up orders: each request of each of them may be held up for as long as it takes the
- * others to do anything, fail and be done later, or be done without an answer. Leases run out meanwhile.
+ * Several agents commit to one repository in random orders. Each request may be delayed until the others have finished,
+ * may fail and take effect later, or may succeed without a response. Meanwhile, leases expire.
  */
 
 const START = Date.parse('2026-11-20T03:00:00Z');
@@ -34,7 +34,7 @@ class World {
     this.random = numbers(seed);
   }
 
-  /** The view of one agent. */
+  /** Returns one agent's view of the destination. */
   destination(): Destination {
     const turn = () => new Promise<void>((resolve) => void this.waiting.push(resolve));
     const { base } = this;
@@ -73,7 +73,7 @@ class World {
     this.busy -= 1;
   }
 
-  /** Lets one request after the other through, whichever chance has next, until all agents are done. */
+  /** Lets requests through one at a time, in random order, until all agents have finished. */
   async run(): Promise<void> {
     for (let idle = 0; this.busy > 0; idle++) {
       for (let i = 0; i < 3; i++) await tick();
@@ -88,7 +88,7 @@ class World {
   }
 }
 
-/** Runs of one agent, each like a backup that stores nothing but its manifest. Resolves to the ids that it says are stored. */
+/** Runs one agent's backups, which store only a manifest. Resolves to the ids that it reports as stored. */
 async function agent(world: World, home: string): Promise<string[]> {
   const destination = world.destination();
   const stored: string[] = [];
@@ -123,7 +123,7 @@ async function agent(world: World, home: string): Promise<string[]> {
   return stored;
 }
 
-async function tell(seed: number) {
+async function simulate(seed: number) {
   const world = new World(seed);
   await openRepository(world.base, { project: 'shop', create: true, keys: {} });
   const agents = Promise.all(AGENTS.map((home) => agent(world, home).finally(() => world.done())));
@@ -140,14 +140,14 @@ async function tell(seed: number) {
   return { stored: stored.length, there: ids.length };
 }
 
-test('whatever is held up, and however long, the manifests are one chain', async () => {
+test('the manifests form one chain, whatever is delayed and for however long', async () => {
   const all = { stored: 0, there: 0 };
   for (let seed = 1; seed <= 60; seed++) {
-    const { stored, there } = await tell(seed);
+    const { stored, there } = await simulate(seed);
     all.stored += stored;
     all.there += there;
   }
-  // The worlds are not so bad that nothing happens in them, nor so good that nothing goes wrong.
+  // The faults are not so frequent that nothing is stored, nor so rare that nothing fails.
   expect(all.stored).toBeGreaterThan(60);
   expect(all.there).toBeGreaterThan(all.stored);
 });

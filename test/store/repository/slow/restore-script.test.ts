@@ -168,7 +168,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
   });
 
-  test('opens what age and gpg encrypted', async () => {
+  test('decrypts backups encrypted with age and gpg', async () => {
     writeFileSync(join(bench.tree, 'a'), 'content '.repeat(1000));
     writeFileSync(join(bench.tree, 'random'), randomBytes(100_000));
     const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
@@ -189,7 +189,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     }
   });
 
-  test('takes for the latest the one of the highest sequence, whatever the dates say', async () => {
+  test('takes the snapshot with the highest sequence as the latest, regardless of dates', async () => {
     writeFileSync(join(bench.tree, 'a'), 'content');
     const repository = await commit();
     const manifests = join(repository, 'shop', 'snapshots');
@@ -198,7 +198,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
       mkdirSync(join(manifests, id), { recursive: true });
       writeFileSync(join(manifests, id, 'manifest.json'), JSON.stringify({ ...manifest, id, ...over }));
     };
-    // Dated ahead, and of a tree that is not there.
+    // Its date is in the future, and its tree is missing.
     put('20271120T030000Z-aaaaaa', {
       sequence: 1,
       sources: { 'web.media': { ...whole(manifest), packs: [], index: gone } },
@@ -219,7 +219,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     expect(readFileSync(join(target, 'a'), 'utf8')).toBe('content');
   });
 
-  test('refuses damage, and a target that is not empty', async () => {
+  test('refuses damaged objects and a target that is not empty', async () => {
     writeFileSync(join(bench.tree, 'a'), 'content');
     const repository = await commit();
     const { target } = restore(repository, 'sh');

@@ -44,7 +44,7 @@ const write = (day: number, document: unknown, at = file(day)) => {
   writeFileSync(at, `${canonicalJson(document)}\n`);
 };
 
-/** The snapshot of a day, with one object. */
+/** Commits the snapshot of a day, with one object. */
 async function commit(repository: Repository, day: number, over: Partial<Manifest> = {}): Promise<Snapshot> {
   const id = idOf(day);
   const body = `index of ${id}`;
@@ -89,7 +89,7 @@ const checked = async (keys?: string[]) => {
 };
 
 describe('a signed manifest', () => {
-  test('says by which key, and is found again', async () => {
+  test('names its key and is found', async () => {
     const repository = await open();
     const made = await commit(repository, 20);
     expect(made.manifest.signature).toEqual({
@@ -116,11 +116,11 @@ describe('a signed manifest', () => {
     expect(signature.keyId).toBe(hmac('lifeboat signing key').slice(0, 8));
   });
 
-  test('covers every value in it, fields of newer versions too', async () => {
+  test('is protected in every value, including fields of newer versions', async () => {
     await commit(await open(), 20, { trigger: 'catch-up' });
     const whole = read(20);
     const text = readFileSync(file(20), 'utf8');
-    /** Every document in which one value is another. */
+    /** Yields every variant of a document with one changed value. */
     function* altered(value: unknown): Generator<unknown> {
       if (Array.isArray(value)) yield [...(value as unknown[]), 'more'];
       else if (typeof value === 'object' && value !== null) {
@@ -143,7 +143,7 @@ describe('a signed manifest', () => {
     }
     expect(seen.has('ACCEPTED')).toBe(false);
     expect(seen.get('SIGNATURE_WRONG')).toBeGreaterThan(20);
-    // The key's id was changed; or it is no manifest at all any more, or one of a later format.
+    // The other codes: the key's id was changed, or the result is no longer a manifest of this format.
     expect([...seen.keys()].sort()).toEqual([
       'FORMAT_UNSUPPORTED',
       'OBJECT_DAMAGED',
@@ -173,7 +173,7 @@ describe('a signed manifest', () => {
     await expect(there.resolve(idOf(20))).rejects.toEqual(refused('SIGNATURE_WRONG'));
   });
 
-  test('put back over a newer one is refused, and so is one whose neighbours were exchanged', async () => {
+  test('is refused when it replaces a newer one or changes places with its neighbour', async () => {
     await days(await open(), 20, 21, 22);
     const newest = readFileSync(file(22));
     write(22, read(21));
@@ -190,7 +190,7 @@ describe('a signed manifest', () => {
 });
 
 describe('keys', () => {
-  test('of several the first signs and all verify; one that is not there is told by its id', async () => {
+  test('the first of several signs and all verify; the error of a missing key has its id', async () => {
     const old = await commit(await open(), 20);
     await commit(await open([OTHER, KEY]), 21);
     expect(await find(idOf(20), { keys: [OTHER, KEY] })).toBe(idOf(20));
@@ -203,7 +203,7 @@ describe('keys', () => {
     );
   });
 
-  test('with none, signed ones are read and not checked', async () => {
+  test('without a key, signed manifests are read and not verified', async () => {
     await commit(await open(), 20);
     write(20, { ...read(20), agentVersion: '9' });
     expect(await find('latest', { keys: [] })).toBe(idOf(20));
@@ -213,8 +213,8 @@ describe('keys', () => {
   });
 });
 
-describe('what is not signed', () => {
-  test('from before the key was set is listed, and restored only if a person says so', async () => {
+describe('an unsigned manifest', () => {
+  test('from before the key was set is listed, and restored only with --unsigned', async () => {
     await days(await open([]), 20, 21);
     await expect(find()).rejects.toEqual(refused('SIGNATURE_MISSING'));
     await commit(await open(), 22);
@@ -225,9 +225,9 @@ describe('what is not signed', () => {
   });
 
   test.each([
-    ['with a higher sequence', 20, 99],
-    ['with a newer id', 29, 1],
-  ])('among signed ones is forged: %s', async (_, day, sequence) => {
+    ['one with a higher sequence', 20, 99],
+    ['one with a newer id', 29, 1],
+  ])('among signed ones is forged if it is %s', async (_, day, sequence) => {
     await days(await open(), 21, 22);
     const { signature: _signature, ...document } = read(22);
     write(day, { ...document, id: idOf(day), sequence });
@@ -239,7 +239,7 @@ describe('what is not signed', () => {
     if (day > 22) await expect(find()).rejects.toEqual(refused('SIGNATURE_MISSING'));
   });
 
-  test('a signature that was taken away is missed', async () => {
+  test('whose signature was removed is reported', async () => {
     await days(await open(), 20, 21);
     const { signature: _, ...document } = read(21);
     write(21, document);
@@ -248,7 +248,7 @@ describe('what is not signed', () => {
 });
 
 describe('gaps', () => {
-  test('a manifest that is gone is missed, by latest where it was newer; a signed tombstone explains it', async () => {
+  test('a missing manifest is reported, by latest too if it was newer; a signed tombstone explains it', async () => {
     const repository = await open();
     const all = await days(repository, 20, 21, 22, 23);
     const bad = { ...(all[3] as Snapshot).manifest.sources['web.media'], status: 'failed' as const };
@@ -262,7 +262,7 @@ describe('gaps', () => {
     expect(await find()).toBe(idOf(23));
     renameSync(join(root, '.away'), file(22));
 
-    // The newest good one is taken away: what is left says that there was something.
+    // Without the newest good one, the others show that a snapshot is missing.
     rmSync(file(23));
     await expect(find()).rejects.toEqual(refused('CHAIN_BROKEN'));
     expect(await find(idOf(22))).toBe(idOf(22));
@@ -270,7 +270,7 @@ describe('gaps', () => {
     expect(await find()).toBe(idOf(22));
   });
 
-  test('what could not be read keeps its number, and is in its place when it is mended', async () => {
+  test('an unreadable manifest keeps its sequence, and its place once it is restored', async () => {
     const repository = await open();
     await days(repository, 20, 21, 22);
     const whole = readFileSync(file(22));
@@ -287,7 +287,7 @@ describe('gaps', () => {
     expect(await nextPlace(repository, await repository.snapshots())).toEqual({ sequence: 5, previous: null });
   });
 
-  test('the next one follows the tombstone of the last', async () => {
+  test('the next manifest follows the tombstone of the last', async () => {
     const repository = await open();
     const [, second] = await days(repository, 20, 21);
     await removeSnapshot(repository, second as Snapshot, NOTE);
@@ -297,7 +297,7 @@ describe('gaps', () => {
     expect((await checked()).codes).toEqual([]);
   });
 
-  test('a forged or altered tombstone explains nothing, and is replaced when the snapshot is removed', async () => {
+  test('a forged or altered tombstone explains no gap and is replaced when the snapshot is removed', async () => {
     const repository = await open();
     const all = await days(repository, 20, 21, 22);
     const unsigned = await open([]);
@@ -322,7 +322,7 @@ describe('gaps', () => {
   });
 });
 
-test('a pin is signed for its snapshot; one that was altered or moved keeps all the same, and is told', async () => {
+test('a pin is signed for its snapshot; an altered or moved pin still keeps it and is reported', async () => {
   const repository = await open();
   await days(repository, 20, 21);
   await putPin(repository, idOf(20), PIN);

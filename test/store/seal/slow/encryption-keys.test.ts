@@ -10,7 +10,7 @@ import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import { isSealedWith, keyId, requireKeys } from '../../../../src/store/seal/encryption.ts';
 import { seal, unseal } from '../../../../src/store/seal/seal.ts';
 
-/** With the program itself; for gpg see slow/encryption.test.ts. */
+/** Uses the real program; for gpg see encryption.test.ts. */
 
 const one = ageKey();
 const two = ageKey();
@@ -31,7 +31,7 @@ const content = randomBytes(300_000);
 describe('age', () => {
   const write: SealKeys = { ageRecipients: [one.recipient, two.recipient] };
 
-  test('encrypts to several, and each opens it', async () => {
+  test('encrypts to several recipients, each of whom can decrypt', async () => {
     for (const [plain, compress] of [
       [content, false],
       [Buffer.alloc(0), true],
@@ -45,13 +45,13 @@ describe('age', () => {
     }
   });
 
-  test('a key that is missing or wrong is told from damage', async () => {
+  test('a missing or wrong key is distinguished from damage', async () => {
     const { stored, name } = await sealed(content, { ageRecipients: [one.recipient] });
     expect(() => unseal(Readable.from([stored]), name, write)).toThrow(
       expect.objectContaining({ code: 'KEY_MISSING' }),
     );
     await expect(opened(stored, name, { ageIdentity: two.identity })).rejects.toMatchObject({ code: 'KEY_WRONG' });
-    // What it does not take any more must not hide what it says.
+    // Input that age no longer reads must not hide its message.
     for (let i = 0; i < 3; i++) {
       const long = Buffer.concat([stored, randomBytes(8_000_000)]);
       await expect(opened(long, name, { ageIdentity: two.identity })).rejects.toMatchObject({ code: 'KEY_WRONG' });
@@ -65,7 +65,7 @@ describe('age', () => {
   });
 });
 
-test('a program that is missing is no damage', async () => {
+test('a missing program is not reported as damage', async () => {
   const { stored } = await sealed(content, { ageRecipients: [one.recipient] });
   const { PATH } = process.env;
   process.env.PATH = mkdtempSync(path.join(tmpdir(), 'bash-alone-'));
@@ -78,12 +78,12 @@ test('a program that is missing is no damage', async () => {
   }
 });
 
-test('nothing is stored in the clear where a key is set', () => {
+test('nothing is stored unencrypted if a key is set', () => {
   const options = { compress: true, keys: { ageIdentity: one.identity } };
   expect(() => seal(Readable.from(['x']), options)).toThrow(expect.objectContaining({ code: 'SETTING_INVALID' }));
 });
 
-test('keys have ids, by which their packs are known', () => {
+test('keys have ids that identify their packs', () => {
   const id = keyId({ ageRecipients: [one.recipient, two.recipient] });
   expect(id).toMatch(/^[0-9a-f]{8}$/);
   expect(keyId({ ageRecipients: [two.recipient, one.recipient], ageIdentity: one.identity })).toBe(id);

@@ -9,7 +9,7 @@ import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import { checkKeys, seal, unseal } from '../../../../src/store/seal/seal.ts';
 import { LONG_WAIT } from '../../../harness/wait.ts';
 
-/** With gpg itself, which takes its time to make a key of a passphrase. */
+/** Uses the real gpg, which is slow to derive a key from a passphrase. */
 
 const PASSPHRASE = 'canary correct horse';
 const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
@@ -19,7 +19,7 @@ let publicKeys: string;
 let privateKey: string;
 
 const homes = () => readdirSync('/dev/shm').filter((name) => name.startsWith('lifeboat-gpg-'));
-/** Those of tests beside this one come and go; one that was left stays for ever. */
+/** Homes of parallel tests come and go; a leftover home stays for ever. */
 const noHomes = () => vi.waitFor(() => expect(homes()).toEqual([]), LONG_WAIT);
 
 beforeAll(() => {
@@ -33,7 +33,7 @@ beforeAll(() => {
   execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']);
   rmSync(home, { recursive: true });
 });
-// Private keys are in there while they are used.
+// Private keys are in these homes while they are used.
 afterAll(noHomes);
 
 async function sealed(plain: Buffer, keys: SealKeys, compress = false): Promise<{ stored: Buffer; name: string }> {
@@ -48,7 +48,7 @@ describe('gpg', () => {
     const keys = { gpgPassphrase: PASSPHRASE };
     const { stored, name } = await sealed(content, keys, true);
     expect(name).toBe('x.zst.gpg');
-    // A packet that says how the passphrase becomes a key, version 4: what every OpenPGP program reads.
+    // A version 4 packet for the key derivation, which every OpenPGP program reads.
     expect([stored[0], stored[2]]).toEqual([0x8c, 4]);
     expect((await opened(stored, name, keys)).equals(content)).toBe(true);
     await expect(opened(stored, name, { gpgPassphrase: 'wrong' })).rejects.toMatchObject({ code: 'KEY_WRONG' });
@@ -58,7 +58,7 @@ describe('gpg', () => {
       await expect(opened(bad, name, keys)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('to several recipients; one private key opens it', async () => {
+  test('to several recipients; one private key decrypts', async () => {
     const { stored, name } = await sealed(content, { gpgRecipients: publicKeys });
     expect(name).toBe('x.gpg');
     const keys = { gpgPrivateKey: privateKey, gpgPassphrase: PASSPHRASE };
@@ -91,7 +91,7 @@ test('no secret is in the arguments or the environment of a child', async () => 
     ] as const) {
       const held = new PassThrough();
       const stream = unseal(held, name, keys);
-      // Its input stays open, so that it goes on running while it is looked at.
+      // Its input stays open, so it keeps running while the test inspects it.
       held.write(stored.subarray(0, 1000));
       let seen: string[] = [];
       while (!seen.some((text) => text.startsWith(`${program}\0`))) {

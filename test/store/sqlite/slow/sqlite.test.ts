@@ -126,7 +126,7 @@ async function startHalf(name: string, mode: string): Promise<ChildProcess> {
 describe('an SQLite database in the middle of a transaction that only the application can undo', () => {
   test('is torn', async () => {
     await startHalf('app.db', 'memory');
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
     expect(stored.torn[0]?.message).toContain('a transaction may be under way');
   });
@@ -138,7 +138,7 @@ describe('an SQLite database in the middle of a transaction that only the applic
       if (request.kind === 'hold') writer.stdin?.write('go on\n');
       return ask.call(this, request, patience);
     });
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 1, torn: [], damaged: [] });
     const { target } = await bench.extract(stored);
     expect(lookInto(join(target, 'app.db'))).toEqual(SOUND);
@@ -182,7 +182,7 @@ describe('an SQLite database that an application left', () => {
       for (let round = 0; round < 3; round++) {
         const name = `app-${round}`;
         await kill(await startWriter(name, mode));
-        const stored = await bench.storeSettled(storing());
+        const stored = await bench.storeAfterTick(storing());
         expect(stored).toMatchObject({ databases: round + 1, torn: [], damaged: [] });
         const { target } = await bench.extract(stored);
         expect(lookInto(join(target, name))).toEqual(SOUND);
@@ -196,11 +196,11 @@ describe('an SQLite database that an application left', () => {
     writeFileSync(join(bench.tree, 'app.db-other'), 'not its own');
     writeFileSync(join(bench.tree, 'other-wal'), 'of no database');
     const copying = vi.spyOn(sqliteCopy, 'copyDatabase');
-    const first = await bench.storeSettled(storing());
+    const first = await bench.storeAfterTick(storing());
     expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
     const { target } = await bench.extract(first);
     expect(rowsOf(join(target, 'app.db'))).toBe(5);
-    const again = await bench.storeSettled({ ...storing(), ...previous(first) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(first) });
     expect(again).toMatchObject({ databases: 1, newFiles: 0, unchangedFiles: again.files });
     expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
     expect(copying).toHaveBeenCalledTimes(1);
@@ -211,10 +211,10 @@ describe('an SQLite database that an application left', () => {
     database.exec(
       'PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a); INSERT INTO t VALUES (1)',
     );
-    const first = await bench.storeSettled(storing());
+    const first = await bench.storeAfterTick(storing());
     const main = statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs;
     database.exec('INSERT INTO t VALUES (2)');
-    const second = await bench.storeSettled({ ...storing(), ...previous(first) });
+    const second = await bench.storeAfterTick({ ...storing(), ...previous(first) });
     expect(statSync(join(bench.tree, 'app.db'), { bigint: true }).ctimeNs).toBe(main);
     expect(second.newFiles).toBe(1);
     database.close();
@@ -227,7 +227,7 @@ describe('an SQLite database that an application left', () => {
     copyFileSync(join(bench.tree, 'app.db-wal'), join(bench.spool, 'secret'));
     rmSync(join(bench.tree, 'app.db-wal'));
     symlinkSync(join(bench.spool, 'secret'), join(bench.tree, 'app.db-wal'));
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     const { target } = await bench.extract(stored);
     rmSync(join(target, 'app.db-wal'));
     expect(rowsOf(join(target, 'app.db'))).toBe(0);
@@ -238,10 +238,10 @@ test('a file that only has the name of a log is stored', async () => {
   make('app.db', 'delete', 5);
   const others = { 'app.db-wal': 'a text', 'app.db-shm': 'another', 'app.db-journal': 'my diary' };
   for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
-  const stored = await bench.storeSettled(storing());
+  const stored = await bench.storeAfterTick(storing());
   // Includes the files of the set-up.
   expect(stored).toMatchObject({ files: 5, torn: [] });
-  const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+  const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
   expect(again.files).toBe(5);
   const { target } = await bench.extract(again);
   for (const [name, text] of Object.entries(others)) expect(readFileSync(join(target, name), 'utf8')).toBe(text);
@@ -253,7 +253,7 @@ test('a file that only starts like a companion is stored', async () => {
   const random = Buffer.alloc(65_536, 'precious');
   const others = { 'photos-shm': random, 'photos-journal': '\0precious data', 'n-journal': '\xd9\xd5precious' };
   for (const [name, text] of Object.entries(others)) writeFileSync(join(bench.tree, name), text);
-  const { target } = await bench.extract(await bench.storeSettled(storing()));
+  const { target } = await bench.extract(await bench.storeAfterTick(storing()));
   for (const [name, text] of Object.entries(others)) {
     expect(readFileSync(join(target, name)).equals(Buffer.from(text)), name).toBe(true);
   }
@@ -282,9 +282,9 @@ describe('a database that is mounted as a single file', () => {
     make('app.db', 'wal', 5);
     for (const name of ['app.db-wal', 'app.db-shm']) rmSync(join(bench.tree, name), { force: true });
     mounted('app.db');
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ tornCount: 1, torn: [{ path: 'app.db', cause: 'mount' }] });
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ tornCount: 1, databases: 0 });
     expect(await measureTree(bench.tree, {})).toMatchObject({ databases: 1, withoutLog: ['app.db'] });
     vi.restoreAllMocks();
@@ -295,7 +295,7 @@ describe('a database that is mounted as a single file', () => {
     make('app.db', 'delete', 5);
     rmSync(join(bench.tree, 'app.db-journal'), { force: true });
     mounted('app.db');
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ tornCount: 0, databases: 1, notedCount: 1, noted: [{ path: 'app.db' }] });
   });
 
@@ -344,21 +344,21 @@ describe('a database without a consistent copy', () => {
       join(bench.tree, 'fake.db'),
       Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(5000, 7)]),
     );
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ damagedCount: 1, damaged: [{ path: 'bad.db' }], torn: [], unreadableCount: 0 });
     const { target } = await bench.extract(stored);
     expect(readFileSync(join(target, 'bad.db')).equals(bytes)).toBe(true);
     expect(rowsOf(join(target, 'good.db'))).toBe(3);
     expect(readFileSync(join(target, 'fake.db')).length).toBe(5016);
     // The next run reports the damage again, although nothing has changed.
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ damagedCount: 1 });
   });
 
   test('is stored as it was read and reported as torn, if it changes all the time', async () => {
     make('app.db', 'wal', 5);
     vi.spyOn(sqliteCopy, 'copyDatabase').mockImplementation(async () => 'changed');
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 0, tornCount: 1, torn: [{ path: 'app.db' }] });
     expect(await namesOf()).toEqual(['app.db', 'app.db-shm', 'app.db-wal']);
     // Restored by name, it includes its log, and nothing else.
@@ -369,7 +369,7 @@ describe('a database without a consistent copy', () => {
     expect(rowsOf(join(target, 'app.db'))).toBe(5);
     // The next run tries again, although nothing has changed.
     vi.restoreAllMocks();
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 1, tornCount: 0 });
     expect(await namesOf()).toEqual(['app.db']);
   });
@@ -377,40 +377,40 @@ describe('a database without a consistent copy', () => {
   test('is reported if its log is next to another of its names, whichever name comes first', async () => {
     make('m.db', 'wal', 5);
     linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'a.db'));
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({
       torn: [{ path: 'm.db', cause: 'name' }],
       noted: [{ path: 'a.db', message: expect.stringContaining('hard link') }],
     });
     rmSync(join(bench.tree, 'a.db'));
     linkSync(join(bench.tree, 'm.db'), join(bench.tree, 'z.db'));
-    expect(await bench.storeSettled(storing())).toMatchObject({ databases: 1, torn: [], noted: [] });
+    expect(await bench.storeAfterTick(storing())).toMatchObject({ databases: 1, torn: [], noted: [] });
   });
 
   test('is torn without room for a copy if it has a log, and otherwise only not checked', async () => {
     make('log.db', 'wal', 5);
     make('plain.db', 'delete', 5);
     vi.spyOn(sqliteCopy, 'hasRoom').mockImplementation(async () => false);
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ torn: [{ path: 'log.db' }], noted: [{ path: 'plain.db' }] });
     vi.restoreAllMocks();
     // Neither counts as stored whole, although nothing has changed.
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 2, torn: [], noted: [] });
   });
 
   test('is torn if it was replaced during the copy, or could not be read', async () => {
     make('app.db', 'wal', 5);
     vi.spyOn(SqliteCopies.prototype, 'copy').mockImplementation(async () => undefined);
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 0, torn: [{ path: 'app.db' }] });
   });
 
   test('is detected in a plain file once that has a log', async () => {
     make('app.db', 'wal', 5);
     // Without a spool, databases are stored like other files.
-    const stored = await bench.storeSettled();
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const stored = await bench.storeAfterTick();
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 1, torn: [] });
     const { target } = await bench.extract(again);
     expect(rowsOf(join(target, 'app.db'))).toBe(5);
@@ -420,9 +420,9 @@ describe('a database without a consistent copy', () => {
     const name = `${'x'.repeat(250)}.db`;
     make('app.db', 'delete', 5);
     copyFileSync(join(bench.tree, 'app.db'), join(bench.tree, name));
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 2, torn: [], unreadableCount: 0 });
-    const again = await bench.storeSettled({ ...storing(), ...previous(stored) });
+    const again = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
     expect(again).toMatchObject({ databases: 2, newFiles: 0 });
     const { target } = await bench.extract(again);
     expect(rowsOf(join(target, name))).toBe(5);
@@ -434,7 +434,7 @@ describe('a database without a consistent copy', () => {
     database.function('own', { deterministic: true }, (value) => value);
     database.exec('CREATE TABLE t (a); CREATE INDEX i ON t (own(a)); INSERT INTO t VALUES (1)');
     database.close();
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     expect(stored).toMatchObject({ databases: 1, damaged: [], torn: [], notedCount: 1 });
     expect(stored.noted[0]?.message).toContain('could not be checked');
   });
@@ -451,7 +451,7 @@ describe('a single database restored into a volume in use', () => {
       make('data.db', 'delete', 5);
       copyFileSync(join(bench.tree, 'data.db'), join(bench.tree, name));
     }
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     const content = readFileSync(join(bench.tree, name));
     writeFileSync(join(bench.tree, name), 'changed');
     const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
@@ -469,7 +469,7 @@ describe('a single database restored into a volume in use', () => {
 
   test('is not combined with the log of the one it replaces, and neither is a rollback', async () => {
     make('data.db', 'wal', 5);
-    const stored = await bench.storeSettled(storing());
+    const stored = await bench.storeAfterTick(storing());
     const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
     // The application continues: its new rows are in the log.
     make('data.db', 'wal', 9);
@@ -500,6 +500,6 @@ test.each<[string, string, (path: string) => void]>([
   database.exec('CREATE TABLE t (a); INSERT INTO t VALUES (1)');
   database.close();
   make(join(bench.tree, `app.db${companion}`));
-  const { torn } = await bench.storeSettled({ spool: bench.spool });
+  const { torn } = await bench.storeAfterTick({ spool: bench.spool });
   expect(torn[0]?.message ?? '').toContain(`its ${companion} is ${kind}`);
 });
