@@ -84,7 +84,7 @@ function makeSource(
     const alongsideRun = context.run.trigger === 'safety';
     return createPostgresSource({
       ...{ agent, planned, recordHelper, alongsideRun },
-      kept: (listed) => keptDatabases(state, planned.name, listed),
+      putAside: (listed) => keptDatabases(state, planned.name, listed),
     });
   }
   if (planned.kind === 'volume') {

@@ -63,7 +63,7 @@ export async function importDump(
       throw error;
     });
     const source = server.sourceOf(loaded);
-    const options = { agent, planned: source, recordHelper, kept: async () => [] };
+    const options = { agent, planned: source, recordHelper, putAside: async () => [] };
     const tree = await capturePostgres(options, context, () => server.remove());
     return describe(tree, loaded);
   } finally {

@@ -1,7 +1,10 @@
 import type { FilesSource } from '../plan/model.ts';
 import type { Source } from './source.ts';
 
-/** Files mounted into the agent itself (`/config`) as a source. Loading is the store's extraction into a directory. */
+/**
+ * Creates a source for files that are mounted into the agent itself (`/config`). A restore extracts them into a
+ * directory.
+ */
 export function createFilesSource(planned: FilesSource): Source {
   return {
     name: planned.name,

@@ -2,12 +2,12 @@ import path from 'node:path';
 import type { FilesSource, LeftOutData, Mount, VolumeSource } from '../plan/model.ts';
 import type { Source } from './source.ts';
 
-/** Where a helper of the agent's image has the volume of a source. */
+/** The path at which a helper of the agent's image mounts the volume of a source. */
 export const HELPER_ROOT = '/source';
 
 /**
- * Finds the path under which the agent itself has `mount`: the same volume, or a bind of the same host directory or of one
- * above it. A single file is always left to a helper, since only a directory can be read as a tree.
+ * Finds the path at which the agent itself sees `mount`: the agent mounts the same volume, or binds the same host
+ * directory or a parent of it. Returns undefined for a single file, because only a directory can be read as a tree.
  */
 export function pathInAgent(mount: Mount, agentMounts: readonly Mount[]): string | undefined {
   if (mount.kind === 'file') return undefined;
@@ -21,16 +21,19 @@ export function pathInAgent(mount: Mount, agentMounts: readonly Mount[]): string
   return undefined;
 }
 
-/** Which data directories of databases a tree leaves out: those that are no configuration, or that a dump covers. */
+/**
+ * Returns which data directories of databases a tree leaves out: all of them in configuration, else those that a dump
+ * covers.
+ */
 export function leftOutOf(source: VolumeSource | FilesSource): LeftOutData | undefined {
   if (source.kind === 'files') return 'all';
   return source.besidePostgres ? 'PostgreSQL' : undefined;
 }
 
 /**
- * A volume as a source. Capturing copies nothing: the tree is the volume itself, read in place where the agent has it
- * mounted, else by a helper that mounts it read-only. What holds it still (stopping the container, hooks) is around the
- * capture, in hold.ts. Loading is the store's extraction into the volume.
+ * Creates a source for a volume. Capturing copies nothing: the tree is the volume itself. The agent reads it in place
+ * if it mounts the volume, else a helper mounts it read-only. hold.ts stops containers and runs hooks around the
+ * capture. A restore extracts the tree into the volume.
  */
 export function createVolumeSource(planned: VolumeSource, agentMounts: readonly Mount[]): Source {
   const { mount } = planned;

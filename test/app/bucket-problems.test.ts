@@ -6,7 +6,7 @@ import { s3Error, startStubS3 } from '../harness/stub-s3.ts';
 const RULES = `<LifecycleConfiguration><Rule><ID>tidy</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>
 <Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>`;
 
-test('harmful rules are told of the destination and of every copy, also when one of them does not tell', async () => {
+test('harmful rules of the destination and every copy are reported, even if one of them does not answer', async () => {
   const stub = await startStubS3(({ url = '' }, answer) => {
     if (url.startsWith('/refusing')) answer.writeHead(403).end(s3Error('AccessDenied'));
     else answer.end(RULES);

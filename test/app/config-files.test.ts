@@ -7,7 +7,7 @@ import type { Mount } from '../../src/plan/model.ts';
 
 const mount = (destination: string): Mount => ({ type: 'bind', source: '/x', destination, writable: false });
 
-test('a mounted file that no directory has any more is told; others are not', async () => {
+test('a mounted file that is no longer in any directory is reported; others are not', async () => {
   const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-config-'));
   const [gone, there] = ['gone', 'there'].map((name) => openSync(path.join(directory, name), 'w')) as [number, number];
   rmSync(path.join(directory, 'gone'));

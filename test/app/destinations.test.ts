@@ -19,12 +19,12 @@ const S3 = {
   AWS_SESSION_TOKEN: 'canary-token',
 };
 
-test('a destination is opened by the form of its setting', () => {
+test('the form of a setting decides the kind of destination', () => {
   expect(openDestination(parse({})).name).toBe('/backups');
   expect(openDestination(parse(S3)).name).toBe('s3://acme/shop');
 });
 
-test('uploads to a place are recorded in a directory of its own, whatever else its location says', () => {
+test('uploads to each location are recorded in a separate directory', () => {
   const at = (location: string) => {
     const parsed = parseS3Location(location);
     if (!('value' in parsed)) throw new TypeError(parsed.problem);
@@ -38,13 +38,13 @@ test('uploads to a place are recorded in a directory of its own, whatever else i
   expect(new Set([one, ...others.map(at)]).size).toBe(4);
 });
 
-test('no helper of a directory is given anything of a key', () => {
+test('a helper for a directory gets no keys', () => {
   const env = { AWS_PROFILE: 'canary-profile', HTTPS_PROXY: 'http://u:canary-proxy@proxy:3128' };
   const settings = parse({ ...S3, LIFEBOAT_DESTINATION: '/backups' });
   expect(JSON.stringify(helperSettings(settings, env))).not.toContain('canary');
 });
 
-test('a helper of a bucket opens the same one, and its environment shows no key and no proxy', () => {
+test('a helper for a bucket opens the same bucket, and its environment holds no key and no proxy', () => {
   const env = { HTTPS_PROXY: 'http://u:canary-proxy@proxy:3128', NODE_EXTRA_CA_CERTS: '/ca.pem', PATH: '/bin' };
   const { open, secret } = helperSettings(parse(S3), env);
   expect(JSON.stringify(open)).not.toContain('canary');
@@ -58,7 +58,7 @@ test('a helper of a bucket opens the same one, and its environment shows no key 
   expect(again).toMatchObject({ destination: S3.LIFEBOAT_DESTINATION, awsKey: parse(S3).awsKey });
 });
 
-test('what comes with a job by stdin is what its destination is opened with', async () => {
+test('the settings that come with a job through stdin open its destination', async () => {
   const job = { kind: 'measure', root: import.meta.dirname, include: [], exclude: [] };
   let given: unknown;
   const lines: string[] = [];
@@ -75,7 +75,7 @@ test('what comes with a job by stdin is what its destination is opened with', as
   expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ type: 'result', result: { whole: true } });
 });
 
-test('keys go to a helper by its stdin only, and are the same there', () => {
+test('a helper gets keys only through stdin, unchanged', () => {
   const env = { ...S3, LIFEBOAT_GPG_PASSPHRASE: 'canary passphrase', LIFEBOAT_AGE_IDENTITY: IDENTITY };
   for (const destination of ['/backups', S3.LIFEBOAT_DESTINATION]) {
     const settings = parse({ ...env, LIFEBOAT_DESTINATION: destination });

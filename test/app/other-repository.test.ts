@@ -38,7 +38,7 @@ test.each([
   expect((error as LifeboatError).message).not.toContain('canary');
 });
 
-test('what cannot be read at the destination may be at a copy; what is no matter of reading is left as it is', () => {
+test('hints about unreadable objects name the copies; other errors stay unchanged', () => {
   const lost = new LifeboatError('OBJECT_MISSING', 'gone', { hint: 'Run `lifeboat check`.' });
   expect(hintAtCopies(lost, settings)).toMatchObject({
     code: 'OBJECT_MISSING',
@@ -49,7 +49,7 @@ test('what cannot be read at the destination may be at a copy; what is no matter
   expect(hintAtCopies(busy, settings)).toBe(busy);
 });
 
-test('the project to read is the one that was asked for, the own one, or the only one', async () => {
+test('the project to read is the named one, the own one, or the only one', async () => {
   const place = (...keys: string[]): Destination => ({
     ...({ name: '/from' } as Destination),
     async *list(prefix) {

@@ -10,7 +10,7 @@ import { inMemory } from '../store/memory-destination.ts';
 
 const INFO = '{"created":"2026-11-20T03:00:00.000Z","format":1,"id":"one"}';
 
-/** Captures sources of which `b` meets a destination that does not answer. Resolves to what was captured and what became of it. */
+/** Captures sources while the destination does not answer for `b`. Returns the captured sources and their outcomes. */
 async function capture(isBack: boolean) {
   const begun: string[] = [];
   const gone = () => new LifeboatError('DEST_UNREACHABLE', 'it does not answer');
@@ -41,15 +41,15 @@ async function capture(isBack: boolean) {
   return { begun, failed: captured.filter(({ report }) => report.error).map(({ report }) => report.name) };
 }
 
-test('when a destination went away, no further source is read for it', async () => {
+test('if the destination is gone, no further source is read', async () => {
   expect(await capture(false)).toEqual({ begun: ['a', 'b'], failed: ['b', 'c', 'd'] });
 });
 
-test('when it is back, the other sources are stored', async () => {
+test('if it is back, the other sources are stored', async () => {
   expect(await capture(true)).toEqual({ begun: ['a', 'b', 'c', 'd'], failed: ['b'] });
 });
 
-test('sources that would make the manifest too large to be read back fail alone, the largest first', async () => {
+test('if the manifest would be too large to read back, only the largest sources fail', async () => {
   const one = (name: string, size: number) =>
     ({ report: { name, kind: 'volume' }, entry: { packs: ['x'.repeat(size)] } }) as unknown as Captured;
   const failures: [string, unknown][] = [];
@@ -65,7 +65,7 @@ test('sources that would make the manifest too large to be read back fail alone,
   expect(captured.map(({ report }) => report.name)).toEqual(['a', 'huge', 'large', 'b']);
 });
 
-test('a volume whose container was started while it was read is stored as a part, in the manifest too', async () => {
+test('a volume whose container was started during the capture is partial, in the manifest too', async () => {
   let startedAt = 'monday';
   const ref = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
   const engine = {

@@ -14,7 +14,7 @@ import { makeFailure, makeResult } from '../report/fixtures.ts';
 const NOW = new Date('2026-11-20T03:00:00.000Z');
 const SCHEDULE = '0 3 * * *';
 
-/** Makes the tries of one night, one after the other. `told`: their reports. */
+/** Runs the tries of one night, one after the other. `told`: their reports. */
 function startNight() {
   const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-tries-'));
   onTestFinished(() => rmSync(directory, { recursive: true }));
@@ -46,7 +46,7 @@ function startNight() {
 
 const AWAY = { status: 'failed', results: [], problems: [], error: { code: 'DEST_UNREACHABLE', message: 'away' } };
 
-test('the report of the last try names a source that failed, when all tries after the first fail as a whole', async () => {
+test('the report of the last try names a failed source if all tries after the first fail as a whole', async () => {
   const { told, makeTry } = startNight();
   const db = { ...makeFailure().error, code: 'PG_UNREACHABLE' as const, message: 'away' };
   const results = [makeResult(), makeFailure({ error: db })];
@@ -64,7 +64,7 @@ test('the report of the last try names a source that failed, when all tries afte
   });
 });
 
-test('a source that vanished stays in the report while later tries fail as a whole, and no longer once one looked', async () => {
+test('a vanished source stays in the report while later tries fail as a whole, until one of them has planned', async () => {
   const { told, makeTry } = startNight();
   const vanished = makeFailure({ name: 'old.media', error: { code: 'SOURCE_VANISHED', message: 'gone' } });
   const db = makeFailure({ error: { code: 'PG_UNREACHABLE', message: 'away' } });

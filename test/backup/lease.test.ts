@@ -9,7 +9,7 @@ import { openRepository } from '../../src/store/repository/repository.ts';
 import { keys } from '../contract/destination.ts';
 import { RunBench } from '../run/run-bench.ts';
 
-/** Runs of several agents on one repository, and with a signing key or without. */
+/** Runs of several agents on one repository, with and without a signing key. */
 
 let bench: RunBench;
 beforeEach(async () => {
@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => bench.remove());
 
-test('while another agent has the lease nothing is begun, and the daemon may try again', async () => {
+test('while another agent has the lease, no run begins, and the daemon may try again', async () => {
   const other = await bench.leaseOf('b');
   await expect(bench.run('a')).rejects.toMatchObject({ code: 'LOCKED' });
   expect(bench.done).toEqual(['unlocked']);
@@ -29,7 +29,7 @@ test('while another agent has the lease nothing is begun, and the daemon may try
   await bench.leaseOf('b');
 });
 
-test('one that was held up while another agent took over commits nothing', async () => {
+test('a delayed run commits nothing after another agent took over', async () => {
   const held = await bench.run('a', {
     async during() {
       bench.later(LEASE_MS);
@@ -42,7 +42,7 @@ test('one that was held up while another agent took over commits nothing', async
   expect(await bench.ids()).toHaveLength(1);
 });
 
-/** A destination whose manifests wait; `arrived` resolves to what lets the first of them go on. */
+/** A destination that delays manifests. `arrived` resolves to a function that lets the first one continue. */
 function withManifestsHeld() {
   const arrived = Promise.withResolvers<() => void>();
   const of = bench.destination();
@@ -57,7 +57,7 @@ function withManifestsHeld() {
   return { repository, arrived: arrived.promise };
 }
 
-test('a manifest that comes when another agent has taken over and committed is an older link of the same chain', async () => {
+test('a manifest that arrives after another agent took over and committed is an older link of the same chain', async () => {
   const first = await bench.run('a');
   const { repository, arrived } = withManifestsHeld();
   bench.later(60_000);
@@ -77,7 +77,7 @@ test('a manifest that comes when another agent has taken over and committed is a
   expect(chainBreaks(snapshots, [])).toEqual([]);
 });
 
-test('what a run stored stays while its manifest may still come, and goes when it cannot', async () => {
+test('objects of a run stay while its manifest may still arrive, and are removed when it cannot', async () => {
   const facts = async () => (await bench.open()).putFacts('20261120T030000Z-aaaaaa', 'config', {});
   const stored = async () => (await keys(bench.destination(), 'shop/snapshots/')).length;
   const failing = (code: ErrorCode) => {
@@ -95,7 +95,7 @@ test('what a run stored stays while its manifest may still come, and goes when i
   expect(await stored()).toBe(1);
 });
 
-test('a manifest whose answer was lost counts', async () => {
+test('a manifest whose response was lost counts as stored', async () => {
   const of = bench.destination();
   const put: Destination['put'] = async (key, body, options) => {
     const done = await of.put(key, body, options);
@@ -107,7 +107,7 @@ test('a manifest whose answer was lost counts', async () => {
   expect([report.error, report.snapshot]).toEqual([undefined, report.id]);
 });
 
-test('a destination that fails before the lease is had is reported as the failure of the run', async () => {
+test('a destination that fails before the run has the lease is reported as the failure of the run', async () => {
   const lease = async () => {
     throw new LifeboatError('DEST_FULL', 'no space');
   };
@@ -115,7 +115,7 @@ test('a destination that fails before the lease is had is reported as the failur
   expect(bench.done).toEqual(['begun', 'run-started', 'run-finished', 'unlocked']);
 });
 
-test('once snapshots are signed, none is made without the key', async () => {
+test('once snapshots are signed, no run succeeds without the key', async () => {
   const key = 'a key of many characters';
   const plain = await bench.run('a');
   bench.later(60_000);
@@ -134,7 +134,7 @@ test('once snapshots are signed, none is made without the key', async () => {
   expect(await bench.ids()).toHaveLength(2);
 });
 
-test('a run after one whose manifest was damaged does not take its number', async () => {
+test('a run after a damaged manifest does not reuse its number', async () => {
   const first = await bench.run('a');
   writeFileSync(join(bench.root, 'shop', 'snapshots', first.id, 'manifest.json'), '{');
   bench.later(60_000);

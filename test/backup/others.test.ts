@@ -9,7 +9,7 @@ const AT = '2026-11-20T03:00:00.000Z';
 test.each([
   ['manual', ['db.postgres']],
   ['schedule', []],
-])('what a retry is pending for is part of the report of a %s run of other sources: %j', async (trigger, others) => {
+])('the report of a %s run of other sources names sources with a pending retry: %j', async (trigger, others) => {
   const failed = { at: AT, run: 'r0', status: 'failed', error: { code: 'PG_UNREACHABLE', message: 'away' } };
   const state = {
     lastRun: async () => undefined,

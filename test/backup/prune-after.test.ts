@@ -19,7 +19,7 @@ import type { Repository } from '../../src/store/repository/repository.ts';
 import { makeFailure, makeResult } from '../report/fixtures.ts';
 import { scratchBase } from '../store/helpers.ts';
 
-/** What follows the commit: after which runs copies are made and old snapshots removed, and what comes of one that fails. */
+/** The steps after the commit: which runs copy snapshots and prune, and how they handle failures. */
 
 let directory: string;
 let results: Captured['report'][];
@@ -98,7 +98,7 @@ async function run(request: Partial<BackupRequest>) {
   return backup(deps, { ...all, ...request });
 }
 
-test('after scheduled runs, also of one schedule of several, and after a manual one of everything', async () => {
+test('a scheduled run prunes, even of one schedule among several, and so does a manual run of all sources', async () => {
   expect(await run({})).toMatchObject({ status: 'ok', pruned: { snapshots: 2, objects: 1, bytes: 10 } });
   await run({ only: ({ name }) => name === 'a' });
   await run({ trigger: 'catch-up' });
@@ -106,7 +106,7 @@ test('after scheduled runs, also of one schedule of several, and after a manual 
   expect(pruned).toBe(4);
 });
 
-test('a source that failed and a problem elsewhere keep nothing from being pruned, and what is held back is told', async () => {
+test('a failed source or another problem does not prevent pruning, and the report names what is held back', async () => {
   held = { snapshots: 4, sources: ['b'] };
   results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
   const partial = await run({});
@@ -124,18 +124,18 @@ test('a source that failed and a problem elsewhere keep nothing from being prune
   expect(copied.map(({ prune }) => prune)).toEqual([true, true]);
 });
 
-test('not after one of a part, a safety snapshot, or a run that stored nothing', async () => {
+test('a run of some sources, a safety snapshot, or a run that stored nothing does not prune', async () => {
   await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
   await run({ trigger: 'safety', only: ({ name }) => name === 'a' });
   results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
-  // Not by its status: another file of this process has made that word a secret.
+  // Not by its status: another test file in this process registers that word as a secret.
   const failed = await run({});
   expect(failed.snapshot).toBeUndefined();
   expect(retentionLines(failed, plainPaint)).toEqual([expect.stringContaining('nothing was removed')]);
   expect(pruned).toBe(0);
 });
 
-test('one that fails is told, and the run stays well', async () => {
+test('a failure to prune is reported, and the run still succeeds', async () => {
   error = new LifeboatError('CLOCK_JUMPED', 'the newest snapshot is of 2027', { hint: 'Set the clock.' });
   const report = await run({});
   expect(report).toMatchObject({
@@ -154,18 +154,18 @@ test('one that fails is told, and the run stays well', async () => {
   expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('of 2027 (CLOCK_JUMPED)')]);
 });
 
-test('every run but a safety snapshot is copied; only one that prunes the destination prunes copies too', async () => {
+test('every run except a safety snapshot is copied; only a run that prunes the destination prunes copies too', async () => {
   expect((await run({})).copies).toMatchObject([{ name: '/nas', snapshots: 1 }]);
   await run({ trigger: 'manual', only: ({ name }) => name === 'a' });
   results = [makeFailure({ name: 'a' }), makeFailure({ name: 'b' })];
-  // What was stored before may still be lacking there.
+  // Copies may still lack earlier snapshots.
   expect((await run({})).copies).toHaveLength(1);
   expect(copied).toEqual([{ prune: true }, { prune: false }, { prune: false }]);
   expect((await run({ trigger: 'safety' })).copies).toBeUndefined();
   expect(copied).toHaveLength(3);
 });
 
-test('a copy that fails makes the run partly failed, and keeps nothing from being pruned at the destination', async () => {
+test('a failed copy makes the run partly failed, and does not prevent pruning at the destination', async () => {
   copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0 });
   const report = await run({});
   expect(report).toMatchObject({ status: 'partial', pruned: { snapshots: 2 } });
@@ -174,13 +174,13 @@ test('a copy that fails makes the run partly failed, and keeps nothing from bein
   expect((await run({})).snapshot).toBeUndefined();
 });
 
-test('nothing is removed from a destination that is a copy too: the retention of that may be the longer one', async () => {
+test('a destination that is a copy too is not pruned, because the retention of the copy may be longer', async () => {
   copy = async () => ({ name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, isDestination: true });
   expect((await run({})).pruned).toBeUndefined();
   expect(pruned).toBe(0);
 });
 
-test('a copy makes room for the next run, and for whoever waits for this one to end', async () => {
+test('a copy stops for the next run, and for a command that waits for this run to end', async () => {
   const untilAborted = async (signal: AbortSignal): Promise<CopyReport> => {
     await once(signal, 'abort');
     return { name: '/nas', status: 'failed', snapshots: 0, objects: 0, bytes: 0, error: errorInfo(signal.reason) };

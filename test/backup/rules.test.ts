@@ -61,7 +61,7 @@ describe('holds', () => {
       groups.map(({ hold, sources: group }) => [hold?.stop.map(({ id }) => id), group.map(({ name }) => name)]),
     ).toEqual([
       [undefined, ['db.postgres']],
-      // Both containers of the service, each once.
+      // Both containers of the service, each one once.
       [
         ['c1', 'c4'],
         ['web.a', 'web.b'],
@@ -72,14 +72,14 @@ describe('holds', () => {
     expect(groups[1]?.hold?.container).toEqual({ id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' });
   });
 
-  test('a held container belongs to its own project, which need not be that of the agent', () => {
+  test('a held container belongs to its own project, which may differ from that of the agent', () => {
     const [group] = groupByHold([volume('blog.web.a', { project: 'blog', stop: [{ id: 'c1', name: 'blog-web-1' }] })]);
     expect(group?.hold?.container.project).toBe('blog');
     expect(group?.hold?.stop).toEqual([{ id: 'c1', name: 'blog-web-1', project: 'blog', service: 'web' }]);
   });
 });
 
-describe('what became of a source', () => {
+describe('the outcome of a source', () => {
   const snapshots = [
     manifest('21', { a: entry({ status: 'failed' }), b: entry() }),
     manifest('20', { a: entry(), gone: entry() }),
@@ -91,7 +91,7 @@ describe('what became of a source', () => {
     expect(lastGoodOf(snapshots, 'c')).toBeUndefined();
   });
 
-  test('one that is whole is good, whatever newer one was stored in part; the next run goes on from that', () => {
+  test('its last good snapshot is a complete one, even if a newer one is partial; the next run builds on the newer one', () => {
     const partial = entry({ status: 'partial' });
     const gaps = [
       manifest('23', { a: entry({ status: 'failed' }) }),
@@ -99,24 +99,24 @@ describe('what became of a source', () => {
       manifest('21', { a: entry(), b: partial }),
     ];
     expect([lastGoodOf(gaps, 'a')?.snapshot, lastStoredOf(gaps, 'a')?.snapshot]).toEqual(['21', '22']);
-    // Never whole: better a part than nothing.
+    // No complete snapshot exists, so a partial one counts.
     expect([lastGoodOf(gaps, 'b')?.snapshot, lastStoredOf(gaps, 'b')?.snapshot]).toEqual(['22', '22']);
     const names = (at: string) => vanishedSources(gaps, planOf('b'), { a: at }).map(({ name }) => name);
-    // Accepted before the newest that was stored: it was back since.
+    // Accepted before the newest snapshot that holds it: it has returned since.
     expect([names('2026-11-21T12:00:00Z'), names('2026-11-22T12:00:00Z')]).toEqual([['a'], []]);
   });
 
-  test('it vanished when snapshots know it and the plan does not, until that is accepted', () => {
+  test('it has vanished if snapshots have it and the plan does not, until a user accepts that', () => {
     const names = (accepted: Record<string, string>) =>
       vanishedSources(snapshots, planOf('a', 'b'), accepted).map(({ name }) => name);
     expect(names({})).toEqual(['gone']);
     expect(names({ gone: '2026-11-20T09:00:00Z' })).toEqual([]);
-    // Accepted before it was last there: it was back since.
+    // Accepted before it was last stored: it has returned since.
     expect(names({ gone: '2026-11-19T09:00:00Z' })).toEqual(['gone']);
   });
 });
 
-test('a run is ok only when everything that was asked for is stored', () => {
+test('a run is ok only if everything that it selects is stored', () => {
   const good = makeResult();
   const bad = makeResult({ status: 'failed' });
   const warning = { severity: 'warning', code: 'CONTAINER_STOPPED', subject: 's', message: 'm' } as const;
@@ -131,7 +131,7 @@ test('a run is ok only when everything that was asked for is stored', () => {
   expect(emptyRunError([])).toMatchObject({ code: 'NOTHING_LABELLED' });
 });
 
-describe('a source that fell', () => {
+describe('a drop in a source', () => {
   test.each([
     [{ bytes: 500, files: 50 }, 0],
     [{ bytes: 499, files: 50 }, 1],
@@ -141,11 +141,11 @@ describe('a source that fell', () => {
     expect(shrinkageWarnings(entry(), now, 0.5)).toHaveLength(count);
   });
 
-  test('is measured by its rows and bytes where rows are known, and not at all the first time', () => {
+  test('is measured by rows and bytes if rows are known, and not at all the first time', () => {
     expect(shrinkageWarnings(entry({ rows: 10_000 }), { bytes: 900, files: 1, rows: 999 }, 0.5)).toEqual([
       'rows fell by 90 % since the last good snapshot: from 10,000 to 999',
     ]);
-    // As many rows, and hardly anything in them.
+    // The same number of rows, but with hardly any content.
     expect(shrinkageWarnings(entry({ rows: 10_000 }), { bytes: 20, files: 1, rows: 10_000 }, 0.5)).toEqual([
       'size in bytes fell by 98 % since the last good snapshot: from 1,000 to 20',
     ]);
@@ -170,18 +170,18 @@ describe('the destination', () => {
     ['/backups-2', [mount({})], 'DEST_NOT_MOUNTED'],
     ['/backups', [mount({ type: 'tmpfs' })], 'DEST_NOT_MOUNTED'],
     ['/backups', [mount({ writable: false })], 'DEST_UNWRITABLE'],
-    // The nearest mount decides.
+    // The innermost mount decides.
     ['/backups/b', [mount({}), mount({ destination: '/backups/b', writable: false })], 'DEST_UNWRITABLE'],
   ])('%s on %j: %s', (where, mounts, code) => {
     expect(destinationError(where, mounts, true)?.code).toBe(code);
   });
 
-  test('may be read where it may not be written', () => {
+  test('may be readable without being writable', () => {
     expect(destinationError('/backups', [mount({ writable: false })], false)).toBeUndefined();
   });
 });
 
-test('once encrypted, backups do not go on in the clear because a key got lost', () => {
+test('encrypted backups do not continue unencrypted because a key is missing', () => {
   const snapshot = (sequence: number, suffix: string) => {
     const index = { key: `shop/snapshots/a/web.index.ndjson.zst${suffix}`, size: 1, sha256: '' };
     return { manifest: { sequence, sources: { web: entry({ index }) } } as unknown as Manifest };
@@ -211,16 +211,16 @@ describe('a source without any file', () => {
     judgeEmpty(source, { snapshots, accepted, now });
   const had = (files: number) => [manifest('20260228T030000Z-aaaa', { 'web.v': entry({ files }) })];
 
-  test('is no loss where all volumes are meant, as long as it never held one', () => {
+  test('is no loss if all volumes are selected, as long as it never held a file', () => {
     expect(judge(volume('web.v', { all: true }))).toBe('never filled');
     expect(judge(volume('web.v', { all: true }), had(0))).toBe('never filled');
     expect(judge(volume('web.v', { all: true }), had(3))).toBe('lost');
   });
 
-  test('is not filled yet for an hour after its container was created, where it is meant by name', () => {
+  test('counts as not yet filled for an hour after its container was created, if it is selected by name', () => {
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')))).toBe('not filled yet');
     expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')))).toBe('lost');
-    // A container that was recreated is as new as one of a new project.
+    // A recreated container is as new as a container of a new project.
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(3))).toBe('lost');
     expect(judge(volume('web.v'))).toBe('lost');
   });

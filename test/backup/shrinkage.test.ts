@@ -28,14 +28,14 @@ const deps = (before: unknown): ShrinkageDeps => ({
   log: silentLog,
   share: 0.5,
 });
-/** One snapshot is all that there is. */
+/** The only snapshot. */
 const former = (good: LastGood | undefined): FormerSnapshots => ({ good, stored: good, withDatabase: () => good });
 const falls = async (given: ShrinkageDeps, present: CapturedTree['facts'], size: Size, good: LastGood | undefined) =>
   (await findShrinkage(given, { facts: present }, size, former(good))).warnings;
 type Size = Parameters<typeof findShrinkage>[2];
 const now = { files: 4, bytes: 900 };
 
-test('a database that the last good snapshot had, and this one has not, is told', async () => {
+test('a database that the last good snapshot had, but this one lacks, is reported', async () => {
   const before = facts(['app', 'blog', 'shop']);
   expect(await falls(deps(before), facts(['app', 'new']), now, last())).toEqual([
     'database blog is not in this backup, and was in the last good one',
@@ -44,7 +44,7 @@ test('a database that the last good snapshot had, and this one has not, is told'
   expect(await falls(deps(before), facts(['app', 'blog', 'shop']), now, last())).toEqual([]);
 });
 
-test('a server with another system identifier is reported, and the snapshot from before stays', async () => {
+test('a server with another system identifier is reported, and the earlier snapshot stays', async () => {
   const on = (systemIdentifier?: string) => facts(['app'], { server: { systemIdentifier } });
   const find = (before: unknown, present: CapturedTree['facts']) =>
     findShrinkage(deps(before), { facts: present }, now, former(last()));
@@ -60,7 +60,7 @@ test('a server with another system identifier is reported, and the snapshot from
   }
 });
 
-test('a dump that is much smaller is told though its rows are as many, unless it is compressed in another way', async () => {
+test('a much smaller dump with the same number of rows is reported, unless its compression differs', async () => {
   const small = { files: 4, bytes: 100 };
   expect(await falls(deps(facts(['app'])), facts(['app']), small, last())).toEqual([
     'size in bytes fell by 90 % since the last good snapshot: from 1,000 to 100',
@@ -69,20 +69,20 @@ test('a dump that is much smaller is told though its rows are as many, unless it
   expect(await falls(deps(plain), facts(['app']), small, last())).toEqual([]);
 });
 
-test('facts that cannot be read leave the sizes to compare, and a first backup nothing', async () => {
+test('if facts cannot be read, the sizes are compared; a first backup has nothing to compare', async () => {
   const unreadable = async () => {
     throw new Error('damaged');
   };
   const broken = { ...deps(undefined), readFacts: unreadable };
   expect(await falls(broken, facts([]), { files: 4, bytes: 100 }, last())).toHaveLength(1);
   expect(await falls(broken, facts([]), { files: 0, bytes: 0 }, undefined)).toEqual([]);
-  // Files have facts of another form.
+  // Facts of files have another form.
   expect(
     await falls(deps(facts(['app'])), { kind: 'volume' }, { files: 1, bytes: 1000 }, last({ rows: undefined })),
   ).toEqual(['number of files fell by 75 % since the last good snapshot: from 4 to 1']);
 });
 
-test('a database that could not be dumped is no fall, and hides none of the others', async () => {
+test('a database that could not be dumped is not a drop, and hides no other database', async () => {
   const tables = (rows: number) => [{ schema: 'public', name: 't', owner: 'o', rows, exact: true, bytes: 1 }];
   const database = (name: string, rows: number) => ({ name, tables: tables(rows) });
   const before = facts([], { databases: [database('app', 900), database('blog', 100)] });
@@ -101,7 +101,7 @@ test('a database that could not be dumped is no fall, and hides none of the othe
   });
 });
 
-/** Facts of a server, by the rows of each of its databases. */
+/** Facts about a server, by the rows of each database. */
 const rowsOf = (rows: Record<string, number>) =>
   facts([], {
     rows: Object.values(rows).reduce((sum, one) => sum + one, 0),
@@ -109,7 +109,7 @@ const rowsOf = (rows: Record<string, number>) =>
   });
 const error = { code: 'PG_DUMP_FAILED' as const, message: 'failed' };
 
-/** Snapshots of a server, newest first, each with the rows of the databases that it holds and the names of those that it lacks. */
+/** Snapshots of a server, newest first, each with the rows of its databases and the names of those that it lacks. */
 function serverOf(...snapshots: { id: string; rows: Record<string, number>; lacks?: string[]; closed?: string[] }[]) {
   const all = snapshots.map(({ id, rows, lacks = [], closed = [] }) => {
     const databases = [
@@ -135,8 +135,8 @@ function serverOf(...snapshots: { id: string; rows: Record<string, number>; lack
   };
 }
 
-test('each database is compared with the newest snapshot that holds it, also when no newer one is whole', async () => {
-  // app was cleared out on Monday, and blog has failed since.
+test('each database is compared with the newest snapshot that holds it, even if that one is partial', async () => {
+  // app was emptied on Monday, and blog has failed since.
   const after = serverOf(
     { id: '3', rows: { app: 10 }, lacks: ['blog'] },
     { id: '2', rows: { app: 10 }, lacks: ['blog'] },
@@ -154,25 +154,25 @@ test('each database is compared with the newest snapshot that holds it, also whe
   });
 });
 
-test('a database that failed last and is gone now is a loss, one that nobody can connect to is none', async () => {
+test('a database that failed before and is gone now is a loss, but a closed database is not', async () => {
   const after = serverOf({ id: '2', rows: { app: 10 }, lacks: ['blog'] }, { id: '1', rows: { app: 10, blog: 10 } });
   expect(await after({ app: 10 })).toEqual({
     warnings: ['database blog is not in this backup, and was in the last good one'],
     since: '1',
   });
   expect(await after({ app: 10 }, [{ name: 'blog', error, closed: true }])).toEqual({ warnings: [] });
-  // Never stored at all: nothing is lost.
+  // Never stored, so nothing is lost.
   expect(await serverOf({ id: '1', rows: { app: 10 }, lacks: ['new'] })({ app: 10 })).toEqual({ warnings: [] });
 });
 
-test('a small database that is emptied is told of, however large the others are', async () => {
+test('an emptied small database is reported, however large the others are', async () => {
   expect(await serverOf({ id: '1', rows: { app: 1_000_000, shop: 100 } })({ app: 1_000_000, shop: 0 })).toEqual({
     warnings: ['database shop: rows fell by 100 % since the last good snapshot: from 100 to 0'],
     since: '1',
   });
 });
 
-test('a snapshot that was partial is not called a good one', () => {
+test('a partial snapshot is not called a good one', () => {
   const fall = (status?: 'ok' | 'partial') =>
     shrinkageWarnings({ bytes: 1000, files: 1, ...(status ? { status } : {}) }, { bytes: 10, files: 1 }, 0.5);
   expect(fall('partial')).toEqual([

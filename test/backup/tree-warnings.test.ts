@@ -6,7 +6,7 @@ import { emptyResult, type StoredTree } from '../../src/store/content/stored-tre
 const source = { kind: 'volume', name: 'web.data', stop: [] } as unknown as VolumeSource;
 const stopped = { ...source, stop: [{ id: 'x', name: 'web' }] };
 
-/** A tree with so many of everything that can be said of one. */
+/** A tree with `n` problems of each kind. */
 function treeOf(count: number): StoredTree {
   const issues = Array.from({ length: count }, (_, i) => ({ path: `f${i + 1}`, message: 'why' }));
   return {
@@ -34,8 +34,8 @@ const texts = (tree: StoredTree, of: VolumeSource = source) => [
 ];
 const STOP = 'Set the label lifeboat.stop: "true" on the service, so that nothing writes while its files are read.';
 
-describe('what is said of a tree', () => {
-  test('with one of everything', () => {
+describe('the warnings about a tree', () => {
+  test('with one problem of each kind', () => {
     expect(texts(treeOf(1))).toEqual([
       '1 file, 1 SQLite database',
       'TREE_UNREADABLE: 1 path of web.data could not be read: f1 (why)',
@@ -47,7 +47,7 @@ describe('what is said of a tree', () => {
     ]);
   });
 
-  test('with more than can be named', () => {
+  test('with more problems than are named', () => {
     const named = 'f1 (why), f2 (why), f3 (why)';
     expect(texts(treeOf(1234))).toEqual([
       '1,234 files, 1,234 SQLite databases',
@@ -60,14 +60,14 @@ describe('what is said of a tree', () => {
     ]);
   });
 
-  test('does not name lifeboat.stop where the service is stopped already', () => {
+  test('does not name lifeboat.stop if the service is already stopped', () => {
     const [error] = treeErrors(stopped, { ...emptyResult(), torn: [], tornCount: 1 });
     expect(error?.hint).toBe(
       'Find out what writes there besides this service, and stop it with a lifeboat.exec.pre hook.',
     );
   });
 
-  test('is nothing where there is nothing to say', () => {
+  test('is nothing without problems', () => {
     expect(texts({ ...emptyResult(), files: 2 })).toEqual(['2 files']);
   });
 

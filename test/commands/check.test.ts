@@ -7,19 +7,19 @@ const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
 const stopped = { code: 'DEST_UNREACHABLE', message: 'away' } as const;
 
 test.each<[string, object, number, number]>([
-  ['all is whole', {}, 0, 0],
-  ['a rule of the bucket would take backups away', {}, 1, 3],
+  ['everything is complete', {}, 0, 0],
+  ['a rule of the bucket would remove backups', {}, 1, 3],
   ['a lease is damaged', { records: [{ key: 'a', error }] }, 0, 3],
   ['an object is damaged, and something can be restored', { damaged: [{ key: 'a', error }] }, 0, 3],
   ['nothing can be restored', { damaged: [{ key: 'a', error }], usable: false }, 0, 1],
-  ['the destination went away', { stopped }, 0, 1],
-  ['the destination went away, and a rule is wrong', { stopped }, 1, 1],
-  ['there is nothing', { snapshots: 0 }, 1, 4],
+  ['the destination does not answer', { stopped }, 0, 1],
+  ['the destination does not answer, and a rule is harmful', { stopped }, 1, 1],
+  ['the repository is empty', { snapshots: 0 }, 1, 4],
 ])('the exit status when %s', (_, over, rules, status) => {
   expect(statusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);
 });
 
-test('a snapshot that is partly failed is not called whole', () => {
+test('a partial snapshot is not called complete', () => {
   const restorable = { 'db.postgres': 'new', 'web.media': 'new', 'lite.lite': 'new', config: null };
   const whole = { 'db.postgres': 'old', 'web.media': 'new', 'lite.lite': null, config: null };
   expect(restorableLines({ restorable, whole })).toEqual([

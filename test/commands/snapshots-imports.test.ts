@@ -20,11 +20,11 @@ const imported = manifestOf(3, '2026-11-22T03:00:00.000Z', '2024-05-01T03:00:00.
 const between = manifestOf(4, '2026-11-22T04:00:00.000Z', '2026-11-20T12:00:00.000Z');
 const newer = manifestOf(2, '2026-11-21T03:00:00.000Z');
 const older = manifestOf(1, '2026-11-20T03:00:00.000Z');
-// In the order of the chain.
+// In chain order.
 const manifests = [between, imported, newer, older];
 const snapshots = manifests.map((manifest) => ({ manifest, hash: '' }));
 
-test('an import stands where its time is, and nowhere as the latest', async () => {
+test('an import is sorted by its time, and never counts as the latest', async () => {
   let out = '';
   async function* none() {}
   const repository = {
@@ -46,7 +46,7 @@ test('an import stands where its time is, and nowhere as the latest', async () =
   expect(lastGoodOf([imported], 'web.media')).toBeUndefined();
 });
 
-test('an import ends no outage, and no retention counts it', () => {
+test('an import does not end an outage, and no retention rule counts it', () => {
   const failed = { ...older, sources: { 'web.media': { ...ok, status: 'failed' } } } as unknown as Manifest;
   const input = (all: Manifest[]) =>
     ({

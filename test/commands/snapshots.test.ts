@@ -9,7 +9,7 @@ const manifestOf = (id: string, source: string, status = 'ok') => ({
   manifest: { id, end: id, trigger: 'manual', sources: { [source]: { kind: 'postgres', status, summary: id } } },
 });
 
-test('show latest SOURCE shows the newest that has the source, whatever newer snapshots are of', async () => {
+test('show latest SOURCE shows the newest snapshot that has the source', async () => {
   const snapshots = [
     manifestOf('20261120T030000Z-aaaaaa', 'other.postgres'),
     manifestOf('20261119T030000Z-aaaaaa', 'db.postgres', 'partial'),
@@ -32,7 +32,7 @@ test('show latest SOURCE shows the newest that has the source, whatever newer sn
   expect(JSON.parse(out)).toMatchObject({ summary: '20261118T030000Z-aaaaaa' });
 });
 
-test('accept makes no repository in an empty place', async () => {
+test('accept creates no repository in an empty place', async () => {
   const asked: unknown[] = [];
   const app = {
     settings: { copies: [] },

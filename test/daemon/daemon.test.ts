@@ -67,20 +67,20 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** Starts the daemon; resolves when it has looked at the clock once. */
+/** Starts the daemon. Resolves when it has checked the clock once. */
 async function start(): Promise<void> {
   ended = daemon(deps, stop.signal);
   await vi.waitFor(async () => expect(await state.served()).not.toEqual({}), WAIT);
   await tick();
 }
 
-/** Lets the daemon look at the clock at that time. */
+/** Makes the daemon check the clock at that time. */
 async function at(time: string): Promise<void> {
   now = new Date(time);
   await tick();
 }
 
-test('a new schedule has missed nothing; at its time it runs once, also with nothing planned', async () => {
+test('a new schedule has missed no run; at its time it runs once, even with nothing planned', async () => {
   await start();
   expect(runs).toEqual([]);
   await at('2026-11-21T02:59:00Z');
@@ -92,7 +92,7 @@ test('a new schedule has missed nothing; at its time it runs once, also with not
   expect(runs).toHaveLength(2);
 });
 
-test('what was missed is caught up at the start, once however often it was missed', async () => {
+test('missed runs are caught up at the start, with a single run', async () => {
   await state.saveServed({ [NIGHTLY]: '2026-11-01T03:00:00.000Z' });
   ended = daemon(deps, stop.signal);
   await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'catch-up' }]), WAIT);
@@ -101,7 +101,7 @@ test('what was missed is caught up at the start, once however often it was misse
   expect(runs).toHaveLength(1);
 });
 
-test('a run that finds another under way follows it', async () => {
+test('a run that is due during another run follows it', async () => {
   await start();
   const { promise, resolve } = Promise.withResolvers<void>();
   const good = backup;
@@ -110,13 +110,13 @@ test('a run that finds another under way follows it', async () => {
     throw new LifeboatError('LOCKED', 'another run is under way');
   };
   const put = at('2026-11-21T03:00:00Z');
-  // A minute that passes meanwhile starts nothing beside it.
+  // A minute that passes meanwhile starts no parallel run.
   const beside = at('2026-11-21T03:01:00Z');
   resolve();
   await Promise.all([put, beside]);
   await at('2026-11-21T03:05:00Z');
   await at('2026-11-21T03:06:00Z');
-  // Nothing is caught up on before it begins.
+  // No run is caught up before it begins.
   expect(warnings).toEqual([]);
   backup = good;
   await at('2026-11-21T03:07:00Z');
@@ -124,7 +124,7 @@ test('a run that finds another under way follows it', async () => {
   expect(warnings).toEqual(['catching up on a run that was missed']);
 });
 
-test('a spool that cannot be written keeps no run from being begun, and none is begun twice', async () => {
+test('a spool that cannot be written does not prevent runs, and no run begins twice', async () => {
   await start();
   deps.state.saveServed = async () => {
     throw new Error('disk full');
@@ -137,7 +137,7 @@ test('a spool that cannot be written keeps no run from being begun, and none is 
 describe('a scheduled run that fails', () => {
   const sources = ['db.postgres', 'web.media'].map((name) => ({ name, schedule: NIGHTLY }));
   const away = { code: 'PG_UNREACHABLE', message: 'away' } as const;
-  /** What each try comes to, by source; those that are not named go well. */
+  /** The result of each try, by source. Other sources succeed. */
   let failing: string[];
   let tried: { trigger: string; names: string[]; retryAt: string | undefined }[];
 
@@ -163,7 +163,7 @@ describe('a scheduled run that fails', () => {
   });
   const failed = { status: 'failed' as const, error: away };
 
-  test('is made again for what failed, twice in the same night, and then at its next time', async () => {
+  test('is repeated for the failed sources, twice in the same night, and then at its next time', async () => {
     await start();
     for (const minute of ['00', '09', '10', '11', '29', '30', '31', '59']) await at(`2026-11-21T03:${minute}:00Z`);
     expect(tried).toEqual([
@@ -176,7 +176,7 @@ describe('a scheduled run that fails', () => {
     expect(tried).toHaveLength(4);
   });
 
-  test('is made again though the spool is full', async () => {
+  test('is repeated although the spool is full', async () => {
     await start();
     const full = async () => {
       throw new Error('disk full');
@@ -186,7 +186,7 @@ describe('a scheduled run that fails', () => {
     expect(tried.map(({ retryAt }) => retryAt?.slice(11, 16))).toEqual(['03:10', '03:30', undefined]);
   });
 
-  test('is not made again once it went well, by itself or by hand', async () => {
+  test('is not repeated after a run succeeds, scheduled or manual', async () => {
     await start();
     await at('2026-11-21T03:00:00Z');
     failing = [];
@@ -202,7 +202,7 @@ describe('a scheduled run that fails', () => {
     expect(await state.retries()).toEqual([]);
   });
 
-  test('is made again by the next agent too, also when it was that which ended', async () => {
+  test('is repeated by the next agent too, even if it ended with its agent', async () => {
     await start();
     const died = backup;
     backup = (request) => {
@@ -212,7 +212,7 @@ describe('a scheduled run that fails', () => {
     void at('2026-11-21T03:00:00Z');
     await vi.waitFor(async () => expect(await state.lastRun()).toBeDefined(), WAIT);
     backup = died;
-    // The one that hangs stands for an agent that was killed: nothing more comes of it.
+    // The hanging run simulates a killed agent, which does nothing more.
     now = new Date('2026-11-21T08:00:00Z');
     const second = new AbortController();
     const again = daemon({ ...deps, state: openState(state.directory) }, second.signal);
@@ -223,7 +223,7 @@ describe('a scheduled run that fails', () => {
     ended = undefined;
   });
 
-  test('and whose turn comes while another run is under way follows it', async () => {
+  test('and is due during another run follows it', async () => {
     await start();
     await at('2026-11-21T03:00:00Z');
     const good = backup;
@@ -236,7 +236,7 @@ describe('a scheduled run that fails', () => {
     expect(tried.map(({ retryAt }) => retryAt)).toEqual(['2026-11-21T03:10:00.000Z', '2026-11-21T03:34:00.000Z']);
   });
 
-  test('is not made again when its next time comes before', async () => {
+  test('is not repeated if its next time comes first', async () => {
     sources[0] = { name: 'db.postgres', schedule: '*/5 * * * *' };
     await start();
     await at('2026-11-20T12:05:00Z');
@@ -246,7 +246,7 @@ describe('a scheduled run that fails', () => {
   });
 });
 
-test('what a run left undone is tried again every minute', async () => {
+test('unfinished recovery is tried again every minute', async () => {
   await start();
   expect(deps.recover).toHaveBeenCalledTimes(1);
   appendJournal(path.join(deps.journals, 'a.ndjson'), { type: 'start', verb: 'restore', id: 'a' });
@@ -255,7 +255,7 @@ test('what a run left undone is tried again every minute', async () => {
   expect(deps.recover).toHaveBeenCalledTimes(3);
 });
 
-test('and sooner at first, without waiting for the minute, until nothing is left', async () => {
+test('and at first sooner than after a minute, until nothing is left', async () => {
   deps.recoverAgainMs = 5;
   await start();
   const looks = () => vi.mocked(deps.recover).mock.calls.length;
@@ -270,7 +270,7 @@ test('and sooner at first, without waiting for the minute, until nothing is left
   expect(looks()).toBe(now);
 });
 
-test('a stop waits for the run under way, which hears of it', async () => {
+test('a stop is passed to the current run, and waits for it', async () => {
   await start();
   const heard: string[] = [];
   const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
@@ -292,7 +292,7 @@ test('a stop waits for the run under way, which hears of it', async () => {
   expect(heard).toEqual(['abort', 'ended']);
 });
 
-test('a stop is handed on to a run in another process of this container, and waits for it', async () => {
+test('a stop is passed to a run in another process of this container, and waits for it', async () => {
   await start();
   const child = spawn('sleep', ['60']);
   await once(child, 'spawn');
@@ -309,7 +309,7 @@ test('a stop is handed on to a run in another process of this container, and wai
   expect((await gone)[1]).toBe('SIGTERM');
 });
 
-test('a process in the container of another agent, whose number is that of one here, is not stopped', async () => {
+test('a process in the container of another agent, with the id of a local process, is not stopped', async () => {
   await start();
   const child = spawn('sleep', ['60']);
   await once(child, 'spawn');
@@ -318,7 +318,7 @@ test('a process in the container of another agent, whose number is that of one h
   const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a2', pid: child.pid ?? 0 } as const;
   appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
   stop.abort();
-  // Several looks, 100 ms apart.
+  // Several checks, 100 ms apart.
   await new Promise((resolve) => setTimeout(resolve, 350));
   busy = false;
   await ended;

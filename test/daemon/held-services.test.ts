@@ -30,7 +30,7 @@ test.each<[string, JournalEntry[], string]>([
   ['old', [{ type: 'reported', reached: 'nothing' }], 'the data in place is that from before (RUN_DIED)'],
   ['new', [{ type: 'reported', reached: 'swapped' }], 'the data in place is the restored one, complete (RUN_DIED)'],
   ['unknown', [], 'it is not known yet which data is in place (RUN_DIED)'],
-])('a container that a dead restore holds is shown with its data: %s', async (data, more, text) => {
+])('a container that a crashed restore holds is shown with its data: %s', async (data, more, text) => {
   write('r1', {}, ...more);
   const held = await look();
   expect(held).toEqual([{ container: 'shop-web-1', run: 'r1', verb: 'restore', waitsFor: 'start', data }]);
@@ -41,7 +41,7 @@ test.each<[string, JournalEntry[], string]>([
   expect(await look()).toEqual([]);
 });
 
-/** The number of a process that has ended. */
+/** The id of a process that has ended. */
 async function endedProcess(): Promise<number> {
   const child = spawn('true');
   await once(child, 'exit');
@@ -58,8 +58,8 @@ test.each<[string, () => object | Promise<object>, JournalEntry[], string[]]>([
     [],
     ['r1'],
   ],
-  ['whose number another process has now', () => ({ ...me, since: '1' }), [], ['r1']],
-  ['that has been reported, and is being undone by this process', () => me, [{ type: 'reported' }], ['r1']],
+  ['whose process id another process has now', () => ({ ...me, since: '1' }), [], ['r1']],
+  ['that was reported, and is being undone by this process', () => me, [{ type: 'reported' }], ['r1']],
   ['of an agent that is gone', () => ({ ...me, agent: 'a2' }), [], ['r1']],
   ['of another agent that runs, and shares the spool', () => ({ agent: 'other', pid: 1 }), [], []],
   [
@@ -68,13 +68,13 @@ test.each<[string, () => object | Promise<object>, JournalEntry[], string[]]>([
     [],
     [],
   ],
-])('what a run holds %s', async (_, start, more, shown) => {
+])('a container that is held by a run %s', async (_, start, more, shown) => {
   write('r1', await start(), ...more);
   const held = await look({ agentId: 'a1', isRunning: async (agent) => agent === 'other' });
   expect(held.map(({ run }) => run)).toEqual(shown);
 });
 
-test('a container counts as stopped by a run only while that run is under way and has not started it again', async () => {
+test('a container counts as stopped by a run only until that run ends or starts it again', async () => {
   const stopped = async () => [...(await stoppedByRuns(directory, { agentId: 'a1' }))];
   write('r1', {}, { type: 'reported' });
   expect(await stopped()).toEqual([]);
@@ -84,7 +84,7 @@ test('a container counts as stopped by a run only while that run is under way an
   expect(await stopped()).toEqual([]);
 });
 
-test('a run that is under way hides nothing that an older or a newer one has left', async () => {
+test('a running run does not hide containers that an older or a newer run left stopped', async () => {
   write('r1', {}, { type: 'reported' });
   write('r2', me);
   write('r3', {}, { type: 'reported' });

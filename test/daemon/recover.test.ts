@@ -34,7 +34,7 @@ let committed: string[];
 let damaged: string[];
 let failing: Set<string>;
 let others: Set<string>;
-/** runs of which helpers are still there */
+/** runs whose helpers still exist */
 let living: Set<string>;
 let deps: RecoverDeps;
 
@@ -124,13 +124,13 @@ const dead = (agent = 'a1') => {
   return journal;
 };
 
-test('with nothing left open nobody is told, and strays and the spool are cleared', async () => {
+test('with nothing to undo nothing is reported, and leftover helpers and the spool are cleared', async () => {
   await recover(deps);
   expect({ done, told }).toEqual({ done: ['reap helpers'], told: [] });
   expect(readdirSync(deps.spool)).toEqual([]);
 });
 
-test('a dead run is undone, and told as failed under its own rid', async () => {
+test('a crashed run is undone, and reported as failed under its own rid', async () => {
   dead();
   await recover(deps);
   expect(done).toContain('start c1');
@@ -142,7 +142,7 @@ test('a dead run is undone, and told as failed under its own rid', async () => {
   expect(readdirSync(journals)).toEqual([]);
 });
 
-test('a later try that died is reported with the results of the tries before it', async () => {
+test('a later try that crashed is reported with the results of the earlier tries', async () => {
   const failure = makeFailure({ run: 't1' });
   const earlier = { results: [makeResult({ run: 't1' }), failure], runs: ['t1'], problems: [], snapshot: 't1' };
   const retry = { ...run, sources: ['db.postgres'] };
@@ -151,19 +151,19 @@ test('a later try that died is reported with the results of the tries before it'
   expect(told).toMatchObject([
     { id: run.id, status: 'failed', error: { code: 'RUN_DIED' }, snapshot: 't1', results: earlier.results },
   ]);
-  // The results of the earlier run stay its own.
+  // The results of the earlier run stay with that run.
   expect(await deps.state.results()).toMatchObject({ 'db.postgres': { run: run.id, error: { code: 'RUN_DIED' } } });
   expect(Object.keys(await deps.state.results())).toEqual(['db.postgres']);
 });
 
-test('one that died after its commit is told as failed with its snapshot', async () => {
+test('a run that crashed after its commit is reported as failed, with its snapshot', async () => {
   dead();
   committed = [run.id];
   await recover(deps);
   expect(told).toMatchObject([{ status: 'failed', snapshot: run.id, error: { code: 'RUN_DIED' } }]);
 });
 
-test('of one whose destination cannot be asked it is not said that nothing is left', async () => {
+test('if the destination does not answer, the report does not say that nothing is left', async () => {
   dead();
   deps.repository = async () => {
     throw new LifeboatError('DEST_UNREACHABLE', 'away');
@@ -171,11 +171,11 @@ test('of one whose destination cannot be asked it is not said that nothing is le
   await recover(deps);
   expect(told[0]?.error?.hint).toContain('could not be examined yet');
   expect(done).toContain('start c1');
-  // The next look removes what it stored, and tells nothing again.
+  // The next attempt removes what the run stored, and reports nothing again.
   expect(readdirSync(journals)).toHaveLength(1);
 });
 
-test('of one whose manifest cannot be read it is not said that nothing is left', async () => {
+test('if the manifest cannot be read, the report does not say that nothing is left', async () => {
   dead();
   damaged = [run.id];
   await recover(deps);
@@ -183,7 +183,7 @@ test('of one whose manifest cannot be read it is not said that nothing is left',
   expect(told[0]).not.toHaveProperty('snapshot');
 });
 
-test('the status before is that of the last run with all that it told, not of its own sources alone', async () => {
+test('the previous status includes everything that the last run reported, not only its own sources', async () => {
   dead();
   const others = [{ name: 'db.postgres', attention: 'failed' as const }];
   await deps.state.saveLastRun(makeReport({ id: '20261119T030000Z-aaaaaa', status: 'ok', others }));
@@ -194,21 +194,18 @@ test('the status before is that of the last run with all that it told, not of it
 test.each([
   [{ previousStatus: 'ok' as const }, 'ok'],
   [{}, undefined],
-])(
-  'after a try that people did not hear of, the status before is the one that they heard of: %j',
-  async (heard, status) => {
-    dead();
-    const retry = { at: '2026-11-20T03:10:00Z', quiet: true };
-    const failed = makeReport({ id: '20261119T030000Z-aaaaaa', status: 'failed', results: [], retry, ...heard });
-    await deps.state.saveLastRun(failed);
-    await recover(deps);
-    expect(told[0]?.previousStatus).toBe(status);
-    const before = { at: deps.now().getTime(), failed: failedSources({ ...failed, results: [] }) };
-    expect(shouldReport('change', told[0] as RunReport, before, before.at)).toBe(true);
-  },
-);
+])('after an unreported try, the previous status is the last reported one: %j', async (heard, status) => {
+  dead();
+  const retry = { at: '2026-11-20T03:10:00Z', quiet: true };
+  const failed = makeReport({ id: '20261119T030000Z-aaaaaa', status: 'failed', results: [], retry, ...heard });
+  await deps.state.saveLastRun(failed);
+  await recover(deps);
+  expect(told[0]?.previousStatus).toBe(status);
+  const before = { at: deps.now().getTime(), failed: failedSources({ ...failed, results: [] }) };
+  expect(shouldReport('change', told[0] as RunReport, before, before.at)).toBe(true);
+});
 
-test('what a command that only looks is reading stays; what a dead one left does not', async () => {
+test('files of a running read-only command stay; leftovers of a crashed one are removed', async () => {
   const at = (time: string) => `look-${Date.parse(time)}-abc`;
   const [young, old] = [at('2026-11-20T03:59:00Z'), at('2026-11-19T03:59:00Z')];
   for (const name of [young, old, 'look-x']) mkdirSync(path.join(deps.spool, name));
@@ -216,7 +213,7 @@ test('what a command that only looks is reading stays; what a dead one left does
   expect(readdirSync(deps.spool)).toEqual([young]);
 });
 
-test('one that died while its report was under way has that report told', async () => {
+test('a run that crashed while it sent its report has that report sent', async () => {
   dead();
   const report = makeReport({ ...run, status: 'ok', snapshot: run.id });
   await deps.state.saveLastRun(report);
@@ -225,7 +222,7 @@ test('one that died while its report was under way has that report told', async 
 });
 
 test.each(['start', 'reap', 'remove', 'sweep'])(
-  'when "%s" fails, the journal stays, the run is told once, and it is tried again',
+  'if "%s" fails, the journal stays, the run is reported once, and recovery tries again',
   async (what) => {
     dead();
     failing.add(what);
@@ -241,12 +238,12 @@ test.each(['start', 'reap', 'remove', 'sweep'])(
     expect(told).toHaveLength(1);
     expect(readdirSync(journals)).toEqual([]);
     expect(done).toContain('remove shop/packs/a');
-    // What was undone the first time is not undone twice.
+    // Steps that were undone the first time are not undone twice.
     expect(done.includes('start c1')).toBe(what === 'start');
   },
 );
 
-test('a volume is put right before containers are started on it, and tells how far the restore had come', async () => {
+test('a volume is repaired before its containers start, and the report says how far the restore came', async () => {
   const journal = dead();
   journal.record({ type: 'volume', id: run.id, root: '/v', reach: { kind: 'process' } });
   await recover(deps);
@@ -267,7 +264,7 @@ test('a volume is put right before containers are started on it, and tells how f
   done = [];
   await recover(deps);
   expect(readdirSync(journals)).toEqual([`${restore.id}.ndjson`]);
-  // Not on a volume that is neither the old nor the new.
+  // Not on a volume with neither the old nor the new data.
   expect(done).not.toContain('start c1');
   failing.clear();
   await recover(deps);
@@ -275,7 +272,7 @@ test('a volume is put right before containers are started on it, and tells how f
   expect(done).toContain('start c1');
 });
 
-test('one journal that cannot be undone does not keep the next from it', async () => {
+test('a journal that cannot be undone does not block the next one', async () => {
   writeFileSync(path.join(directory, 'x'), '');
   mkdirSync(path.join(journals, '2026.ndjson'), { recursive: true });
   dead();
@@ -305,25 +302,28 @@ test.each([
     true,
     `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the former data back.`,
   ],
-] as const)('a dead restore that reached %s is told as failed, with a record', async (how, canRollBack, hint) => {
-  deadRestore();
-  reached = how;
-  await recover(deps);
-  expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
-  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
-    format: 1,
-    ...restores[0],
-  });
-  expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
-});
+] as const)(
+  'a crashed restore that reached %s is reported as failed, with a record',
+  async (how, canRollBack, hint) => {
+    deadRestore();
+    reached = how;
+    await recover(deps);
+    expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
+    expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject({
+      format: 1,
+      ...restores[0],
+    });
+    expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
+  },
+);
 
-test('a dead restore of several databases tells those that failed from the one whose turn it was', async () => {
+test('a crashed restore of several databases reports the failed ones separately from the current one', async () => {
   reached = 'swapped';
   const journal = deadRestore();
   journal.record({ type: 'targets', targets: ['app', 'blog', 'shop', 'wiki', 'zoo'] });
   journal.record({ type: 'failed', target: 'app' });
   journal.record({ type: 'swapped', target: 'blog' });
-  // It has its name, and what came after that failed.
+  // The database has its name, and a later step failed.
   journal.record({ type: 'failed', target: 'blog' });
   await recover(deps);
   expect(restores[0]?.error?.hint).toBe(
@@ -331,7 +331,7 @@ test('a dead restore of several databases tells those that failed from the one w
   );
 });
 
-test('a dead restore of several databases offers a rollback only where it replaced something', async () => {
+test('a crashed restore of several databases offers a rollback only if it replaced something', async () => {
   reached = 'nothing';
   const journal = deadRestore();
   journal.record({ type: 'targets', targets: ['app', 'blog'] });
@@ -343,14 +343,14 @@ test('a dead restore of several databases offers a rollback only where it replac
   expect(restores[0]?.canRollBack).toBe(false);
 });
 
-test('a dead restore of tables that were on their way into a database in use tells of them', async () => {
+test('a crashed restore names the tables that it was moving into a database in use', async () => {
   reached = 'nothing';
   deadRestore().record({ type: 'copying', tables: ['public.orders'] });
   await recover(deps);
   expect(restores[0]?.error?.hint).toMatch(/^public\.orders may be in the database by now, with all rows, but without/);
 });
 
-test('a dead restore whose databases cannot be dropped now is told once, and does not claim to know', async () => {
+test('a crashed restore whose databases cannot be dropped now is reported once, without claims about their state', async () => {
   deadRestore();
   failing.add('drop');
   await recover(deps);
@@ -362,7 +362,7 @@ test('a dead restore whose databases cannot be dropped now is told once, and doe
   expect(readdirSync(journals)).toEqual([]);
 });
 
-test('a dead restore whose server is gone for good does not wait for it', async () => {
+test('a crashed restore whose server was removed does not wait for it', async () => {
   deadRestore();
   deps.reachedBy = async () => {
     throw new LifeboatError('SOURCE_UNKNOWN', 'no running container is db.postgres');
@@ -372,7 +372,7 @@ test('a dead restore whose server is gone for good does not wait for it', async 
   expect(readdirSync(journals)).toEqual([]);
 });
 
-test('a restore that had stored its record has that told; one that had not begun, and a safety snapshot, nothing', async () => {
+test('a restore that stored its record has it reported; one that had not begun, and a safety snapshot, report nothing', async () => {
   deadRestore();
   records.set(`shop/restores/${restore.id}.json`, JSON.stringify({ ...restore, status: 'ok' }));
   new Journal(journals, { type: 'start', verb: 'restore', id: '20261120T031600Z-00ab13' });
@@ -384,14 +384,14 @@ test('a restore that had stored its record has that told; one that had not begun
   expect(await deps.state.lastRun()).toBeUndefined();
 });
 
-test('an empty journal goes without a word', async () => {
+test('an empty journal is removed without a report', async () => {
   mkdirSync(journals, { recursive: true });
   writeFileSync(path.join(journals, 'a.ndjson'), '\n{"type":"sta');
   await recover(deps);
   expect({ told, left: readdirSync(journals) }).toEqual({ told: [], left: [] });
 });
 
-test('what belongs to another agent that runs is left alone: journal, containers, helpers, spool', async () => {
+test('the journal, containers, helpers and spool of another running agent stay', async () => {
   dead('a2');
   others.add('a2');
   mkdirSync(path.join(deps.spool, 'of nobody'));
@@ -412,7 +412,7 @@ test('what belongs to another agent that runs is left alone: journal, containers
   expect(readdirSync(deps.spool)).toEqual([]);
 });
 
-test('as long as nobody knows whether the other agent runs, nothing of it is touched', async () => {
+test('while it is unknown whether the other agent runs, nothing of it changes', async () => {
   dead('a2');
   deps.isOthers = async () => {
     throw new LifeboatError('ENGINE_UNREACHABLE', 'away');
@@ -423,7 +423,7 @@ test('as long as nobody knows whether the other agent runs, nothing of it is tou
   expect(readdirSync(deps.spool)).toEqual([run.id]);
 });
 
-test('a run with a helper that cannot be removed is not undone, and its directory is not entered', async () => {
+test('a run with a helper that cannot be removed is not undone, and its directory is not read', async () => {
   dead();
   mkdirSync(path.join(deps.spool, 'of nobody'));
   living.add(run.id);
@@ -431,7 +431,7 @@ test('a run with a helper that cannot be removed is not undone, and its director
   expect(done).not.toContain('remove shop/packs/a');
   expect(readdirSync(deps.spool)).toEqual([run.id]);
   expect(readdirSync(journals)).toEqual([`${run.id}.ndjson`]);
-  // Told, and its containers are started, all the same.
+  // The run is reported, and its containers are started even so.
   expect(done).toContain('start c1');
   expect(told).toMatchObject([{ error: { code: 'RUN_DIED' } }]);
 
@@ -442,13 +442,13 @@ test('a run with a helper that cannot be removed is not undone, and its director
   expect(readdirSync(journals)).toEqual([]);
 });
 
-test('the spool is left alone while nobody knows which helpers run', async () => {
+test('the spool stays unchanged while it is unknown which helpers run', async () => {
   failing.add('reap');
   await recover(deps);
   expect(readdirSync(deps.spool)).toEqual([run.id]);
 });
 
-test('a helper of `plan` is given its time', async () => {
+test('a helper of `plan` is not removed early', async () => {
   const kept: unknown[] = [];
   deps.reapHelpers = async (keep) => {
     for (const time of ['035930', '035830']) {

@@ -70,7 +70,7 @@ test.each<[string, string[] | undefined, Record<string, LastResult>, string[] | 
   ['nothing is planned any more', [], { db: result('failed') }, []],
   ['nothing was planned at the first try either', [], {}, []],
   ['the engine does not answer', undefined, { db: result('failed') }, []],
-  ['all went well since', ['db', 'web'], { db: result('ok'), web: result('ok') }, undefined],
+  ['all have succeeded since', ['db', 'web'], { db: result('ok'), web: result('ok') }, undefined],
   ['one was not reached', ['db', 'web'], { db: result('ok') }, ['web']],
   ['a database was locked', ['db', 'web'], { db: { ...result('partial'), error: away }, web: result('ok') }, ['db']],
   ['a table may not be read', ['db'], { db: { ...result('partial'), error: denied as never } }, undefined],
@@ -81,7 +81,7 @@ test.each<[string, string[] | undefined, Record<string, LastResult>, string[] | 
   expect(retries).toHaveLength(tried ? 1 : 0);
 });
 
-test('what cannot be written is tried again all the same, until it can be', async () => {
+test('a state that cannot be written is written again until that succeeds', async () => {
   retries = [];
   const { saveRetries } = deps.state;
   deps.state.saveRetries = async () => {
@@ -95,7 +95,7 @@ test('what cannot be written is tried again all the same, until it can be', asyn
   expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
 });
 
-test('what a try came to is handed on to the next one, also by a try that died', async () => {
+test('the results of a try are passed to the next one, even by a try that crashed', async () => {
   const earlier = { results: [makeResult()], problems: [] };
   const first = await beginTry(deps, [NIGHTLY]);
   expect(first.earlier).toBeUndefined();
@@ -103,12 +103,12 @@ test('what a try came to is handed on to the next one, also by a try that died',
   await first.ended({ retry: { at: END, quiet: true } } as RunReport);
   const again = await dueRetry(deps, planOf('db'));
   expect(again?.retry.earlier).toEqual(earlier);
-  // It is noted before it begins, and nothing more comes of it.
+  // It is recorded before it begins, and writes nothing else.
   await beginTry(deps, [NIGHTLY], again?.retry);
   expect(retries).toMatchObject([{ tries: 2, earlier }]);
 });
 
-test('a run that nobody has heard of is made again as a whole when nothing is wrong any more', async () => {
+test('an unreported run is repeated as a whole once nothing is wrong', async () => {
   results = { db: result('ok'), web: result('failed') };
   accepted = { web: { at: '2026-11-21T03:05:00.000Z', sequence: 9 } };
   last = { retry: { at: END, quiet: true } } as RunReport;

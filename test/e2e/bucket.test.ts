@@ -26,8 +26,8 @@ import { holder, hostAddress, Stack, type StackOptions } from '../harness/stack.
 
 const DAY_MS = 86_400_000;
 
-/** A bucket that Lifeboat itself sets up, a thief who has its key, and a key that can delete nothing. */
-describe('a bucket that keeps what is stored', () => {
+/** A bucket that Lifeboat configures, an attacker with its key, and a key that cannot delete. */
+describe('a bucket that protects its objects', () => {
   let server: S3Server;
   let proxy: S3Proxy;
   let endpoint: string;
@@ -59,7 +59,7 @@ describe('a bucket that keeps what is stored', () => {
     return report;
   };
 
-  /** The one snapshot becomes four of some days ago: prune leaves alone what is of today, and the newest that is not. */
+  /** Turns the snapshot into four of the last days, because prune keeps those of today and the newest earlier one. */
   async function age(bucket: string, credentials: typeof S3_KEY) {
     const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
     const destination = createS3Destination({ location, credentials, uploads: path.join(scratch, bucket), env: {} });
@@ -82,7 +82,7 @@ describe('a bucket that keeps what is stored', () => {
   beforeAll(async () => {
     scratch = mkdtempSync(path.join(tmpdir(), 'lifeboat-bucket-'));
     server = await startS3Server();
-    // Only that the containers of a project reach it.
+    // Only so that the containers of a project can reach it.
     proxy = await startS3Proxy({ server: server.endpoint, host: '0.0.0.0' });
     endpoint = `http://${await hostAddress()}:${proxy.port}`;
     stack = await Stack.start(options(locked, S3_KEY));
@@ -95,7 +95,7 @@ describe('a bucket that keeps what is stored', () => {
     rmSync(scratch, { recursive: true, force: true });
   });
 
-  it('is set up by the command, which first only shows what it would do', async () => {
+  it('is configured by the command, which first only shows what it would do', async () => {
     const setup = (...args: string[]) =>
       stack.lifeboat('bucket', 'setup', '--lock', '1d', '--lock-mode', 'compliance', ...args);
     const shown = await setup();
@@ -109,7 +109,7 @@ describe('a bucket that keeps what is stored', () => {
     expect(again.stdout).toMatch(/lock +ok +1 day, compliance\n/);
   });
 
-  it('locks what a snapshot needs for as long as it is said to, and prunes well', async () => {
+  it('locks what a snapshot needs for the configured time, and prunes successfully', async () => {
     const began = Date.now();
     await well();
     for (const Key of (await server.keys(locked)).filter((key) => /packs|index|lifeboat\.json/.test(key))) {
@@ -119,13 +119,13 @@ describe('a bucket that keeps what is stored', () => {
     await age(locked, S3_KEY);
     await write('second');
     const second = await well();
-    // Deleting hides here: the lock keeps the version.
+    // Here a deletion only hides the object, because the lock keeps the version.
     expect(second.pruned, JSON.stringify(second.pruned)).toMatchObject({ snapshots: 3 });
     expect(second.pruned?.refused).toBeUndefined();
     expect((await check()).code).toBe(0);
   });
 
-  it('tells of rules by others that would take backups away', async () => {
+  it('reports rules by others that would remove backups', async () => {
     const { Rules = [] } = await server.client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: locked }));
     const set = (rules: typeof Rules) =>
       server.client.send(
@@ -142,7 +142,7 @@ describe('a bucket that keeps what is stored', () => {
     expect((await stack.lifeboat('plan')).code).toBe(0);
   });
 
-  it('gives all back after its own key was used to delete and overwrite everything', async () => {
+  it('restores everything after an attacker used its own key to delete and overwrite all objects', async () => {
     const content = await sums();
     await sleep(1100);
     const before = new Date().toISOString();
@@ -179,7 +179,7 @@ describe('a bucket that keeps what is stored', () => {
     await well();
   });
 
-  it('is one that a copy goes to as well: locked there for as long, checked, and restored from', async () => {
+  it('can hold a copy too, which is locked for the same time, checked, and restored from', async () => {
     const bucket = `copy-${randomBytes(5).toString('hex')}`;
     const copy = `s3://${bucket}/base`;
     const { env, ...rest } = options(locked, S3_KEY);
@@ -209,7 +209,7 @@ describe('a bucket that keeps what is stored', () => {
     expect(await sums()).toBe(content);
   });
 
-  it('with a key that can delete nothing backups go well, and say what is kept; somebody else prunes', async () => {
+  it('with a key that cannot delete, backups succeed and say what they keep; another agent prunes', async () => {
     const bucket = await server.bucket();
     const { arn, key } = await server.user();
     await stack.write(options(bucket, key));
@@ -219,7 +219,7 @@ describe('a bucket that keeps what is stored', () => {
       await server.client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
     };
     await allow();
-    // Another place is taken only when somebody says that it is meant.
+    // Another location is used only if a user confirms it.
     expect((await stack.lifeboat('accept', 'destination')).code).toBe(0);
     await well();
     await age(bucket, key);
@@ -242,7 +242,7 @@ describe('a bucket that keeps what is stored', () => {
     const unpin = await stack.lifeboat('unpin', 'latest', '--json');
     expect(JSON.parse(unpin.stdout)).toMatchObject({ error: { code: 'DELETE_REFUSED' } });
 
-    // With more rights, as from another host.
+    // With more rights, like an agent on another host.
     await allow();
     const pruned = await stack.json<PruneResult>('prune');
     expect(pruned).toMatchObject({ snapshots: 3 });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
 import { holder, Stack } from '../harness/stack.ts';
 
-/** Damage done by hand to a repository of the real agent. */
+/** Damages a repository of the real agent by hand. */
 describe('check', () => {
   let stack: Stack;
   const check = async (...args: string[]) => {
@@ -28,7 +28,7 @@ describe('check', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('finds a whole repository whole', async () => {
+  it('finds nothing in an intact repository', async () => {
     const { code, result } = await check('--read-data');
     expect({ code, damaged: result.damaged, manifests: result.manifests }).toEqual({
       code: 0,
@@ -38,14 +38,14 @@ describe('check', () => {
     expect(result.bytesRead).toBe(result.bytes);
   });
 
-  it('comes past every object with repeated shares', async () => {
+  it('reads every object with repeated shares', async () => {
     let read = 0;
     for (let i = 0; i < 6; i++) read += (await check('--read-data', '25%')).result.bytesRead;
     const { result } = await check();
     expect(read).toBeGreaterThanOrEqual(result.bytes);
   });
 
-  it('finds a flipped bit, says what it means, and the next backup stores the content anew', async () => {
+  it('finds a flipped bit and explains it, and the next backup stores the content again', async () => {
     const pack = await object('/packs/');
     const bytes = await readFile(pack);
     const flipped = Buffer.from(bytes);
@@ -66,7 +66,7 @@ describe('check', () => {
     expect((await check('--read-data')).code).toBe(0);
   });
 
-  it('finds what is cut or missing without reading it', async () => {
+  it('finds truncated and missing objects without reading them', async () => {
     const index = await object('.index.ndjson.zst');
     const bytes = await readFile(index);
     await truncate(index, 10);
@@ -79,13 +79,13 @@ describe('check', () => {
     expect((await check()).code).toBe(0);
   });
 
-  it('finds a manifest that was taken out of the chain, and one that cannot be read', async () => {
+  it('finds a manifest that was removed from the chain, and one that cannot be read', async () => {
     await stack.backup();
     const manifests = (await stack.objects()).filter((name) => name.endsWith('manifest.json'));
     const middle = path.join(stack.directory, 'backups', manifests[1] as string);
     const bytes = await readFile(middle);
     await rm(middle);
-    // The one that the agent has seen, and the one that names it.
+    // The snapshot that the agent has seen, and the one that names it.
     expect((await check()).result.manifests).toMatchObject([
       { error: { code: 'CHAIN_BROKEN', message: expect.stringContaining('has lost snapshot') } },
       { error: { code: 'CHAIN_BROKEN', message: expect.stringContaining('does not follow') } },

@@ -4,11 +4,11 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { farAway, ok, sh } from '../harness/stack.ts';
 
-/** compose.example.yml as a user takes it: copied to compose.yml, with a .env beside it, and nothing else set up. */
+/** Uses compose.example.yml like a user: copied to compose.yml, with an .env file and no other preparation. */
 const project = `lbt-example-${process.pid}`;
 let directory: string;
 
-/** What a machine of the tests has instead: another tag, and an image for `web` that is there. */
+/** Replacements on a test machine: another tag, and an available image for `web`. */
 const OVERRIDE = {
   services: {
     lifeboat: {
@@ -39,7 +39,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-it('parses alone', async () => {
+it('parses without other files', async () => {
   await ok('docker', ['compose', '--file', 'compose.yml', 'config', '--quiet'], { cwd: directory });
 });
 
@@ -51,7 +51,7 @@ it('plans the database, the volume and the configuration, without a problem', as
   expect(plan.sources.map(({ name }) => name)).toEqual(['config', 'db.postgres', 'web.media']);
 });
 
-it('backs all of it up, and gives the configuration back', async () => {
+it('backs everything up, and restores the configuration', async () => {
   const inWeb = ['web', 'sh', '-c', 'echo hello > /usr/share/nginx/html/media/hello.txt'];
   await ok('docker', compose('exec', '--no-TTY', ...inWeb), { cwd: directory });
   const lifeboat = (...args: string[]) =>

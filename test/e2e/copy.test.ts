@@ -22,7 +22,7 @@ interface Listed {
   snapshots: { id: string; pinned?: string }[];
 }
 
-/** Backups on a disk of the host, and a copy of them on a real S3 server that is not always there. */
+/** Backups on a disk of the host, with a copy on a real S3 server that is not always available. */
 describe('a copy on an S3 server', () => {
   let server: S3Server;
   let proxy: S3Proxy;
@@ -76,7 +76,7 @@ describe('a copy on an S3 server', () => {
     await rm(scratch, { recursive: true, force: true });
   });
 
-  /** Makes the snapshots those of the last nights, one a day; objects stay as they are. */
+  /** Changes the times of the snapshots to the last nights, one a day. Objects stay unchanged. */
   async function age() {
     const destination = createLocalDestination({ root: backups });
     const { snapshots } = await (
@@ -104,13 +104,13 @@ describe('a copy on an S3 server', () => {
     const { code, stdout } = await stack.lifeboat('check', '--read-data', ...from);
     return { code, found: stdout.match(/^!.*$/gm) ?? [] };
   };
-  /** What is there, but for what is of one place only. */
+  /** Returns all objects, except those that belong to only one location. */
   const objects = async () => {
     const keys = (await server.keys(bucket)).map((one) => one.slice('base/'.length));
     return keys.filter((one) => !/\/(leases|unreferenced|restores)\//.test(one)).sort();
   };
 
-  /** A backup whose copy has sent one part of an object, and does not get the next one there. */
+  /** Starts a backup whose copy has sent one part of an object and cannot send the next. */
   const backupThatHangs = async (env: Record<string, string> = {}) => {
     await change(25_000_000);
     proxy.forget();
@@ -121,11 +121,11 @@ describe('a copy on an S3 server', () => {
       ended,
       until('a part hangs', async () => proxy.faults > 0),
     );
-    // In an object: what is awaited is its end, not the beginning.
+    // In the middle of an object, so that the command waits for its end.
     return { ended };
   };
 
-  it('gets what its own retention keeps; the rest stays at the destination', async () => {
+  it('gets the snapshots that its own retention keeps; the rest stays only at the destination', async () => {
     const { code, report, stderr } = await stack.backup();
     expect(code, stderr + JSON.stringify(report, null, 1)).toBe(0);
     const name = `s3://${bucket}/base`;
@@ -143,7 +143,7 @@ describe('a copy on an S3 server', () => {
     expect((await stack.lifeboat('plan')).stdout).toContain(`, then ${name} (last 2)`);
   });
 
-  it('that is away makes the run partly failed, is told of, and catches up', async () => {
+  it('that is unreachable makes the run partly failed, is reported, and catches up', async () => {
     proxy.script(() => 403);
     await change(400_000);
     const first = await stack.backup();
@@ -176,18 +176,18 @@ describe('a copy on an S3 server', () => {
     expect((await stack.lifeboat('status')).stdout).toMatch(/copy s3:.* · complete (just now|\d+m ago)/);
   });
 
-  it('that takes long makes room for another command, and goes on after it', async () => {
+  it('that takes long stops for another command, and continues afterwards', async () => {
     const { ended } = await backupThatHangs();
     let isOver = false;
     void ended.then(() => {
       isOver = true;
     });
-    // None of these changes anything, so none of them ends the copy.
+    // None of these commands changes anything, so none ends the copy.
     for (const command of ['status', 'plan', 'snapshots', 'prune --dry-run'])
       await stack.lifeboat(...command.split(' '));
     const dryRun = await stack.lifeboat('restore', 'latest', 'web.media', '--dry-run', '--json');
     expect({ code: dryRun.code, isOver }).toEqual({ code: 11, isOver: false });
-    // LOCKED at first, if the machine is slow; then the copy is left out, since it is behind.
+    // On a slow machine, the first answer is LOCKED. Then the copy is left out, because it is behind.
     const prune = async () => (await stack.lifeboat('prune')).code;
     expect(await until('the prune gets its turn', async () => ((code) => code !== 11 && code)(await prune()))).toBe(3);
     expect(await ended).toBe(3);
@@ -199,9 +199,9 @@ describe('a copy on an S3 server', () => {
     expect(await server.uploads(bucket)).toEqual([]);
   });
 
-  it('whose server stops answering in the middle of an object does not hold the command, and is caught up', async () => {
+  it('whose server stops responding in the middle of an object does not block the command, and catches up', async () => {
     const { ended } = await backupThatHangs({ LIFEBOAT_STALL_TIMEOUT: '10s' });
-    // Everything hangs now, also what gives the lease back. One request alone was given many minutes.
+    // Now every request hangs, even the release of the lease. A single request may take many minutes.
     proxy.script(() => 'hang');
     let code: unknown;
     ended.then((is) => {
@@ -211,7 +211,7 @@ describe('a copy on an S3 server', () => {
     expect(code).toBe(3);
     const { last } = await stack.json<{ last: RunReport }>('status');
     expect(last.copies).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNREACHABLE' } }]);
-    // Nor does it hold a command that somebody interrupts.
+    // It does not block an interrupted command either.
     const asked = proxy.seen.length;
     const check = stack.lifeboat('check', '--from', '1');
     await whileRuns(
@@ -226,7 +226,7 @@ describe('a copy on an S3 server', () => {
     expect(await server.uploads(bucket)).toEqual([]);
   });
 
-  it('of which the agent is killed in the middle goes on, with no manifest before its objects', async () => {
+  it('continues after its agent was killed, and stores no manifest before its objects', async () => {
     const { ended } = await backupThatHangs();
     await ok('docker', ['kill', '--signal', 'KILL', await stack.id('lifeboat')]);
     await ended;
@@ -243,7 +243,7 @@ describe('a copy on an S3 server', () => {
     expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
   });
 
-  it('gets nothing that is damaged at the destination', async () => {
+  it('gets no objects that are damaged at the destination', async () => {
     await change(500_000);
     proxy.script(() => 403);
     expect((await stack.backup()).code).toBe(3);
@@ -260,18 +260,18 @@ describe('a copy on an S3 server', () => {
     expect(code).toBe(1);
     expect(stdout).toMatch(/is not copied: .* is not what was stored \(OBJECT_DAMAGED\)/);
     expect(await objects()).not.toContain(pack);
-    // Stored anew by the next run, which goes there.
+    // The next run stores the content again, and copies it.
     const next = await stack.backup();
     expect(next.report.results[0]?.newBytes).toBeGreaterThan(400_000);
     expect(next.report.copies).toMatchObject([{ status: 'partial', snapshots: 1, error: { code: 'OBJECT_DAMAGED' } }]);
     expect(await ids('--from', '1')).toContain(next.report.snapshot);
-    // Mended from elsewhere, it is copied after all.
+    // Once repaired, it is copied.
     await writeFile(path.join(backups, pack), good);
     expect((await stack.lifeboat('copy')).stdout).toContain('is up to date · 1 snapshot');
     expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
   });
 
-  it('gives everything back when the destination is gone: in place, to a new host, and to the destination', async () => {
+  it('restores everything if the destination is gone: in place, on a new host, and to the destination', async () => {
     const before = await sums();
     for (const name of await readdir(backups)) await rm(path.join(backups, name), { recursive: true });
     await stack.exec('web', ['sh', '-c', 'rm /media/*']);
@@ -302,7 +302,7 @@ describe('a copy on an S3 server', () => {
     expect(await whole('--from', '1')).toEqual({ code: 0, found: [] });
   });
 
-  it('that was emptied is filled anew only when a person says so', async () => {
+  it('that was emptied is filled again only after a user confirms', async () => {
     const name = `s3://${bucket}/base`;
     await server.empty(bucket);
     const first = await stack.backup();
@@ -317,7 +317,7 @@ describe('a copy on an S3 server', () => {
     });
     const next = await stack.backup();
     expect(next.code, JSON.stringify(next.report, null, 1)).toBe(0);
-    // Those of today besides the two that its retention keeps anyway.
+    // The snapshots of today, and the two that its retention keeps.
     const sent = next.report.copies?.[0]?.snapshots ?? 0;
     expect(sent).toBeGreaterThan(2);
     expect(await ids('--from', '1')).toEqual((await ids()).slice(0, sent));

@@ -13,12 +13,12 @@ import { viewRepository } from './repository-check.ts';
 
 const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 12);
 
-/** What a run left on the spool when it was killed. */
+/** Leftovers of a killed run on the spool. */
 interface Dead {
   run?: RunStart;
-  /** it had ended already, and only its report was under way */
+  /** it had already ended, and was only sending its report */
   ended: boolean;
-  /** a container was to be stopped: while it still runs the engine may go on with that, and it is started again only then */
+  /** it was stopping a container; the engine may continue that, and the container is started again afterwards */
   stopping: boolean;
 }
 
@@ -35,7 +35,7 @@ describe('an agent that is killed in the middle of a run', () => {
       services: {
         db: postgres(17),
         web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
-        // Mounted in the agent too: read in place.
+        // Mounted in the agent too, so it is read in place.
         app: holder(['files:/data'], {
           'lifeboat.volumes': 'files',
           'lifeboat.stop': 'true',
@@ -61,7 +61,7 @@ describe('an agent that is killed in the middle of a run', () => {
   });
   afterAll(() => stack?.destroy());
 
-  /** `begun`: the run told of its start. `ended`: the command has ended, by itself or with the agent. */
+  /** `begun`: the run has reported its start. `ended`: the command has ended, by itself or with the agent. */
   function spawnBackup(): { begun: Promise<unknown>; ended: Promise<unknown>; hasEnded(): boolean } {
     const starts = () => stack.receiver?.requests.filter((request) => request.path.endsWith('/start')).length ?? 0;
     const before = starts();
@@ -73,7 +73,7 @@ describe('an agent that is killed in the middle of a run', () => {
     return { begun, ended, hasEnded: () => child.exitCode !== null };
   }
 
-  /** Something new to store in every source. */
+  /** Adds new content to every source. */
   async function change(round: number): Promise<void> {
     const files = 'for i in 1 2 3 4 5 6; do head -c 300000 /dev/urandom > /data/$i; done';
     await Promise.all([
@@ -115,9 +115,9 @@ describe('an agent that is killed in the middle of a run', () => {
   const running = async (id: string) =>
     (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
 
-  /** Everything that a dead run may have left, looked at once the server and the engine are done with it. */
+  /** Checks for leftovers of a crashed run, once the server and the engine have ended its sessions and helpers. */
   async function leftovers(): Promise<object> {
-    // The server and the engine may still be ending what was killed with the run.
+    // The server and the engine may still be ending sessions and helpers of the run.
     const sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'";
     const isOver = async () => (await stack.helpers()).length === 0 && (await stack.psql(sessions)) === '0';
     await until('its helpers and sessions are gone', isOver, 20_000);
@@ -138,19 +138,19 @@ describe('an agent that is killed in the middle of a run', () => {
 
   const clean = { spool: '', appRuns: true, frozen: false, bad: [], orphans: [] };
 
-  it(`leaves nothing behind and is told of, ${KILLS} times`, async () => {
+  it(`leaves nothing behind and is reported, ${KILLS} times`, async () => {
     const seen = { dead: 0, ended: 0, before: 0, late: 0 };
     for (let round = 0; round < KILLS; round++) {
       await change(round);
       const command = spawnBackup();
-      // Now and then before it has even begun; else evenly over the run, never at the same points twice.
+      // Sometimes before it has begun, else evenly distributed over the run, and never twice at the same point.
       const delay = round % 10 === 9 ? randomInt(1000) : ((round + randomInt(1000) / 1000) / KILLS) * lengthMs;
       if (round % 10 !== 9) await command.begun;
       else command.begun.catch(() => undefined);
       const from = performance.now();
       await sleep(delay);
       if (command.hasEnded() && seen.late++ < KILLS) {
-        // The machine has become faster since the run was measured: this point again, within the new length.
+        // The machine is faster than when the run was measured. Repeat this point within the new length.
         lengthMs = Math.min(lengthMs, performance.now() - from) * 0.9;
         round--;
         continue;
@@ -160,7 +160,7 @@ describe('an agent that is killed in the middle of a run', () => {
       const { run, ended, stopping } = await readDead();
       const waits = stopping && (await running(containers.app));
       await startAgain();
-      // The agent looks again each minute.
+      // The agent checks again each minute.
       if (waits) await until('the stop is over', async () => isDeepStrictEqual(await leftovers(), clean), 180_000, 500);
       expect(await leftovers(), `killed after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`).toEqual(clean);
       if (!run) {
@@ -174,11 +174,11 @@ describe('an agent that is killed in the middle of a run', () => {
       if (!ended) expect(pings.at(-1)?.body).toContain('RUN_DIED');
     }
     console.log(`killed ${KILLS} times over ${Math.round(lengthMs)} ms:`, seen);
-    // The points must have hit runs, not mostly the time before and after them.
+    // Most points must be inside a run, not before or after one.
     expect(seen.dead).toBeGreaterThanOrEqual(KILLS * 0.6);
   }, 1_800_000);
 
-  it('backs up untouched afterwards, and the database never restarted', async () => {
+  it('backs up successfully afterwards, and the database never restarted', async () => {
     const { code, report } = await stack.backup();
     expect({ code, status: report.status, error: report.error }).toEqual({ code: 0, status: 'ok', error: undefined });
     expect(await leftovers()).toEqual(clean);

@@ -6,8 +6,8 @@ interface PlanView {
   problems: { code: string; severity: string; subject: string }[];
 }
 
-/** A project that changes while the agent watches it. */
-describe('what is backed up follows the project', () => {
+/** A project that changes while the agent runs. */
+describe('the sources follow the project', () => {
   let stack: Stack;
   const stranger = `lbt-stranger-${process.pid}`;
   const options = (web: Record<string, string>): StackOptions => ({
@@ -41,7 +41,7 @@ describe('what is backed up follows the project', () => {
     await stack?.destroy();
   });
 
-  it('is the own project alone', async () => {
+  it('are only those of the own project', async () => {
     const labels = ['com.docker.compose.project=another', 'com.docker.compose.service=web', 'lifeboat.volumes=true'];
     await ok('docker', [
       ...['run', '--detach', '--name', stranger, '--volume', '/data', ...labels.flatMap((label) => ['--label', label])],
@@ -66,7 +66,7 @@ describe('what is backed up follows the project', () => {
     expect(report.results.find(({ name }) => name === 'web.media')?.lastGood).toBeDefined();
   });
 
-  it('a label that is added or mistyped is met at once, without a restart of the agent', async () => {
+  it('a new or mistyped label takes effect at once, without a restart of the agent', async () => {
     const agent = await stack.id('lifeboat');
     await stack.write(options({ 'lifeboat.volumes': 'media, cache', 'lifeboat.volume': 'typo' }));
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'web');
@@ -76,7 +76,7 @@ describe('what is backed up follows the project', () => {
     expect(now.sources.map(({ name }) => name)).toContain('web.cache');
     expect(now.problems).toMatchObject([{ code: 'LABEL_UNKNOWN', severity: 'error', subject: 'web' }]);
     expect((await stack.lifeboat('plan')).code).toBe(3);
-    // What is asked for in part is stored, and the run says that it is not all.
+    // The valid part of the labels is backed up, and the run reports that something is missing.
     const { code, report } = await stack.backup('web.cache');
     expect({ code, status: report.status, results: report.results.map(({ status }) => status) }).toEqual({
       code: 3,
@@ -89,7 +89,7 @@ describe('what is backed up follows the project', () => {
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'web');
   });
 
-  it('a database that is gone, and rows and files that fell by nine tenths, are warned of', async () => {
+  it('a missing database, and a drop of rows and files by nine tenths, cause warnings', async () => {
     await stack.psql('DELETE FROM t WHERE i > 1000');
     await stack.psql('DROP DATABASE blog');
     await stack.exec('web', ['sh', '-c', 'cd /media && ls | tail -n +5 | xargs rm']);
@@ -103,11 +103,11 @@ describe('what is backed up follows the project', () => {
     expect(warnings['web.media']).toMatch(/size in bytes fell by 90 %.*\nnumber of files fell by 90 %/);
     const messages = stack.receiver?.requests.filter(({ path }) => path.startsWith('/services/')) ?? [];
     expect(messages.at(-1)?.body).toContain('fell by 90 %');
-    // The new size is the measure from now on.
+    // Later runs are compared with the new size.
     expect((await stack.backup()).report.results.flatMap((result) => result.warnings)).toEqual([]);
   });
 
-  it('a database that is stopped, and a source that is gone, are failures until they are accepted', async () => {
+  it('a stopped database and a missing source are failures until they are accepted', async () => {
     await stack.compose('stop', 'db');
     const stopped = await stack.backup();
     await stack.compose('start', 'db');
@@ -132,7 +132,7 @@ describe('what is backed up follows the project', () => {
       status: 'ok',
       names: expect.not.arrayContaining(['extra.extra']),
     });
-    // Its snapshots stay, and one that comes back is a source as before.
+    // Its snapshots stay, and a source that returns works as before.
     const restored = await stack.lifeboat('restore', 'latest', 'extra.extra', '--to-directory', '/restored/extra');
     expect(restored.code, restored.stderr).toBe(0);
     await stack.compose('up', '--detach', '--wait', '--no-deps', 'extra');
@@ -140,7 +140,7 @@ describe('what is backed up follows the project', () => {
     expect(back.report.results).toContainEqual(expect.objectContaining({ name: 'extra.extra', status: 'ok' }));
   });
 
-  it('status, snapshots and show say the same', async () => {
+  it('status, snapshots and show agree', async () => {
     const { snapshots } = await stack.json<{ snapshots: { id: string; status: string }[] }>('snapshots');
     const status = await stack.json<{
       last: { snapshot: string; status: string };
@@ -156,7 +156,7 @@ describe('what is backed up follows the project', () => {
     const shown = await stack.json<{ id: string; sources: object }>('show', 'latest');
     expect(shown.id).toBe(snapshots[0]?.id);
     expect(Object.keys(shown.sources).sort()).toEqual(['db.postgres', 'extra.extra', 'web.cache', 'web.media']);
-    // What fell is told until somebody says that it is right.
+    // The drop is reported until a user accepts it.
     expect((await stack.lifeboat('status')).code).toBe(3);
     for (const source of ['db.postgres', 'web.media']) expect((await stack.lifeboat('accept', source)).code).toBe(0);
     const text = await stack.lifeboat('status');

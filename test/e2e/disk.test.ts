@@ -26,10 +26,10 @@ const withDestination = (destination: string, volumes: string[] = []): StackOpti
   agent: { volumes: [...(OPTIONS.agent?.volumes ?? []), ...volumes] },
 });
 
-describe('a disk that is full', () => {
+describe('a full disk', () => {
   let stack: Stack;
   const agent = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
-  // But the lease, of which the newest stays.
+  // Except for the newest lease, which always stays.
   const stored = () => agent('cd /store/repository && find . -type f ! -path "*/leases/*" -exec sha256sum {} + | sort');
 
   beforeAll(async () => {
@@ -42,11 +42,11 @@ describe('a disk that is full', () => {
   });
   afterAll(() => stack?.destroy());
 
-  /** Replaces what the previous round left: each run has the same amount to store. */
+  /** Replaces the content of the previous round, so that each run stores the same amount. */
   const change = () =>
     stack.exec('web', ['sh', '-c', 'rm -rf /data/*; for i in 1 2 3; do head -c 700000 /dev/urandom > /data/$i; done']);
 
-  /** Leaves that many bytes free, in blocks of 4 KiB. */
+  /** Leaves `bytes` free, in blocks of 4 KiB. */
   async function leaveFree(directory: string, free: number): Promise<void> {
     const blocks = Math.floor(free / 4096);
     await agent(
@@ -60,13 +60,13 @@ describe('a disk that is full', () => {
     expect(pings[1]?.body).toContain(code);
   }
 
-  it(`at the destination: fails with nothing stored and nothing harmed, at ${FILLS} points`, async () => {
+  it(`at the destination: fails, stores nothing and damages nothing, at ${FILLS} points`, async () => {
     const need = 2_100_000;
     let failures = 0;
     for (let round = 0; round < FILLS; round++) {
       await change();
       const before = await stored();
-      // Half of the points anywhere, half where the pack fits and the index or the manifest may not.
+      // Half of the points anywhere, and half where the pack fits but the index or the manifest may not.
       const free = round % 2 === 0 ? randomInt(need) : need + randomInt(-12_288, 28_672);
       await leaveFree('/store', free);
       const { code, report } = await stack.backup('web.media');
@@ -94,7 +94,7 @@ describe('a disk that is full', () => {
     expect(restored.code, restored.stderr).toBe(0);
   }, 600_000);
 
-  it('at the destination: a source that still fits is stored, and the run is told as partial', async () => {
+  it('at the destination: a source that still fits is stored, and the run is reported as partial', async () => {
     await change();
     await stack.exec('small', ['sh', '-c', 'head -c 20000 /dev/urandom > /data/file']);
     await leaveFree('/store', 400_000);
@@ -109,7 +109,7 @@ describe('a disk that is full', () => {
     expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
   });
 
-  it('at the spool: the run fails and is told, at any point', async () => {
+  it('at the spool: the run fails and is reported, at any point', async () => {
     let failures = 0;
     for (const free of [0, 4096, 8192, 16384]) {
       await change();
@@ -132,7 +132,7 @@ describe('a disk that is full', () => {
   });
 });
 
-describe('a destination that cannot be right', () => {
+describe('a wrong destination', () => {
   let stack: Stack;
 
   beforeAll(async () => {
@@ -153,7 +153,7 @@ describe('a destination that cannot be right', () => {
     expect(pings.map(({ path }) => path.split('/')[3] ?? '')).toEqual(['start', 'fail']);
   }
 
-  it('is on no mount: refused, and nothing is written to the container itself', async () => {
+  it('on no mount is refused, and nothing is written to the container itself', async () => {
     const plan = await stack.json<{ problems: { code: string }[] }>('plan');
     expect(plan.problems).toContainEqual(expect.objectContaining({ code: 'DEST_NOT_MOUNTED', severity: 'error' }));
     await expectRefused('DEST_NOT_MOUNTED');
@@ -163,14 +163,14 @@ describe('a destination that cannot be right', () => {
     expect(stderr).toContain('DEST_NOT_MOUNTED');
   });
 
-  it('is mounted read-only: refused before anything is read', async () => {
+  it('that is mounted read-only is refused before anything is read', async () => {
     await stack.write(withDestination('/fixed', ['./backups:/fixed:ro']));
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
     await expectRefused('DEST_UNWRITABLE');
     expect(await stack.objects()).toEqual([]);
   });
 
-  it('holds something else: refused, and left as it is', async () => {
+  it('that holds something else is refused, and stays unchanged', async () => {
     await stack.write(withDestination('/backups'));
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
     await stack.exec('lifeboat', ['sh', '-c', 'mkdir /backups/holiday && echo dear > /backups/holiday/diary']);
@@ -178,7 +178,7 @@ describe('a destination that cannot be right', () => {
     expect(await stack.objects()).toEqual(['holiday/diary']);
   });
 
-  /** What every command says of the destination while it is not the one that is known. */
+  /** Returns the output of every command while the destination is not the known one. */
   async function expectRefusedByAll(message: string): Promise<void> {
     await expectRefused('DEST_FOREIGN');
     for (const command of [
@@ -202,7 +202,7 @@ describe('a destination that cannot be right', () => {
     expect(plan.problems).toContainEqual(expect.objectContaining({ code: 'DEST_FOREIGN', severity: 'error' }));
   }
 
-  it('is empty although it held backups: refused by everything until it is accepted', async () => {
+  it('that is empty but held backups is refused by every command until it is accepted', async () => {
     await stack.exec('lifeboat', ['rm', '-r', '/backups/holiday']);
     const { code, report } = await stack.backup();
     expect(code, JSON.stringify(report)).toBe(0);
@@ -211,12 +211,12 @@ describe('a destination that cannot be right', () => {
     await move('/backups', '/tmp/away');
     await expectRefusedByAll('is empty but should hold repository');
     expect(await stack.objects()).toEqual([]);
-    // Mounted again, all is as before.
+    // After it is mounted again, everything works as before.
     await move('/tmp/away', '/backups');
     expect((await stack.backup()).code).toBe(0);
     expect((await stack.lifeboat('status')).code).toBe(0);
 
-    // A version that did not remember the repository has left results.
+    // Results of an earlier version that did not record the repository.
     await stack.exec('lifeboat', ['rm', '/spool/state/repository.json']);
     await move('/backups', '/tmp/first');
     await expectRefused('DEST_FOREIGN');
@@ -227,7 +227,7 @@ describe('a destination that cannot be right', () => {
     expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots).toHaveLength(1);
   });
 
-  it('holds another repository than the one that is known: refused until it is accepted', async () => {
+  it('with another repository than the known one is refused until it is accepted', async () => {
     await stack.exec('lifeboat', [
       'sh',
       '-c',
@@ -242,7 +242,7 @@ describe('a destination that cannot be right', () => {
     expect((await stack.backup()).code).toBe(0);
   });
 
-  it('has lost its lifeboat.json: refused, and mended when it is accepted', async () => {
+  it('without its lifeboat.json is refused, and repaired when it is accepted', async () => {
     const text = await stack.exec('lifeboat', ['cat', '/backups/lifeboat.json']);
     await stack.exec('lifeboat', ['rm', '/backups/lifeboat.json']);
     await expectRefused('DEST_FOREIGN');
@@ -252,9 +252,9 @@ describe('a destination that cannot be right', () => {
     expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
   });
 
-  it('has lost snapshots that were there: refused until they are back, or what is there is accepted', async () => {
+  it('that has lost snapshots is refused until they are back, or the present state is accepted', async () => {
     const inside = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
-    // The project's directory is gone, and lifeboat.json is not.
+    // The directory of the project is gone, but lifeboat.json is not.
     await inside('mkdir /tmp/lost && mv /backups/*/ /tmp/lost/ && ls /backups/lifeboat.json');
     const { code, report } = await stack.backup();
     expect({ code, error: report.error?.code }, JSON.stringify(report)).toEqual({ code: 1, error: 'CHAIN_BROKEN' });
@@ -267,7 +267,8 @@ describe('a destination that cannot be right', () => {
     });
     await inside('rm -rf /backups/*/; mv /tmp/lost/* /backups/');
     expect((await stack.backup()).code).toBe(0);
-    // One in the middle is gone, and the newest was edited: each backup says so, and nothing is deleted until that is accepted.
+    // One in the middle is gone, and the newest was edited. Each backup reports that, and deletes nothing until it is
+    // accepted.
     const [lost, , edited] = (await stack.json<{ snapshots: { id: string }[] }>('snapshots')).snapshots
       .map(({ id }) => id)
       .reverse()
@@ -292,7 +293,7 @@ describe('a destination that cannot be right', () => {
     await inside('mv /tmp/one/* /backups/*/snapshots/');
     await stack.json('accept', 'destination');
     expect((await stack.backup()).code).toBe(0);
-    // The packs are on a share that is not mounted: no damage, and nothing is stored again.
+    // The packs are on a share that is not mounted. This is no damage, and nothing is stored again.
     await inside('cd /backups/*/ && mv packs /tmp/packs && ln -s /mnt/nas packs');
     for (const [code, ready] of [
       ['DEST_UNREACHABLE', 'true'],

@@ -51,10 +51,10 @@ interface Shown {
   };
 }
 
-it('dumps without zstd, and counts the rows that are in the dump', async () => {
+it('dumps without zstd, and counts the rows in the dump', async () => {
   const { code, report, stderr } = await stack.backup();
   expect({ code, status: report.status }, stderr + JSON.stringify(report.results)).toEqual({ code: 0, status: 'ok' });
-  expect(report.results[0]?.summary).toBe('3 databases, 8 tables, 400 rows, 4 tables without rows, as asked');
+  expect(report.results[0]?.summary).toBe('3 databases, 8 tables, 400 rows, 4 tables without rows, as configured');
   const { facts, rows } = await stack.json<Shown>('show', 'latest', 'db.postgres');
   expect([facts.compression, facts.rows, rows]).toEqual(['none', 400, 400]);
   const shop = facts.databases.find(({ name }) => name === 'shop')?.tables ?? [];
@@ -62,7 +62,7 @@ it('dumps without zstd, and counts the rows that are in the dump', async () => {
   expect(without).toEqual(['audit.Log 2', 'audit.log', 'public.Mixed', 'public.cache']);
 });
 
-it('brings all tables back, those left out without rows', async () => {
+it('restores all tables, without the rows that were left out', async () => {
   const restored = await stack.lifeboat(
     'restore',
     'latest',

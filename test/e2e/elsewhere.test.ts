@@ -5,7 +5,7 @@ import type { ErrorInfo } from '../../src/base/errors.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import { holder, ok, postgres, Stack, sh } from '../harness/stack.ts';
 
-/** Restoring what another host, which is gone, has stored. */
+/** Restores the backups of another host, which no longer exists. */
 describe('a repository from elsewhere', () => {
   let lost: Stack;
   let here: Stack;
@@ -33,7 +33,7 @@ describe('a repository from elsewhere', () => {
       'mkdir /media/a; echo photo >/media/a/p; chmod 640 /media/a/p; chown 33:44 /media/a/p',
     ]);
     expect((await lost.backup()).report.status).toBe('ok');
-    // The host is gone; its backups are not.
+    // The host is gone, but its backups are not.
     await lost.compose('down', '--volumes', '--timeout', '0');
   });
   afterAll(async () => {
@@ -41,7 +41,7 @@ describe('a repository from elsewhere', () => {
     await lost?.destroy();
   });
 
-  it('gives back files and dumps with the image alone: no engine, no network, the backups read-only', async () => {
+  it('restores files and dumps with only the image: no engine, no network, and read-only backups', async () => {
     const restored = path.join(lost.directory, 'restored');
     await mkdir(restored);
     const run = (...args: string[]) =>
@@ -56,12 +56,12 @@ describe('a repository from elsewhere', () => {
     const dump = await run('latest', 'db.postgres', '--to-directory', '/restored/dump');
     expect(dump.code, dump.stdout + dump.stderr).toBe(0);
     expect(await ok('ls', [path.join(restored, 'dump/databases/shop/toc.dat')])).toContain('toc.dat');
-    // Not into the container itself, where it would be lost with it.
+    // Not into the container itself, with which the files would be lost.
     const inside = await run('latest', 'web.media', '--to-directory', '/tmp/media', '--json');
     expect((JSON.parse(inside.stdout) as { error: ErrorInfo }).error.code).toBe('TREE_TARGET_REFUSED');
   });
 
-  it('brings a database into another project, into a newer server, with its missing roles', async () => {
+  it('restores a database to another project with a newer server, with its missing roles', async () => {
     here = await Stack.start({
       services: { db: postgres(17, { environment: { POSTGRES_DB: 'shop' } }) },
       agent: { volumes: [`${lost.directory}/backups:/from:ro`] },
@@ -81,7 +81,7 @@ describe('a repository from elsewhere', () => {
     expect(
       await here.psql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 't'", { database: 'shop' }),
     ).toBe('clerk');
-    // The owner cannot log in; who can, as its member, has the old password.
+    // The owner cannot log in. Its member can, with the old password.
     const login = ['psql', '-At', '-h', 'db', '-U', 'app_login', '-d', 'shop', '-c', 'SELECT count(*) FROM t'];
     expect(await here.exec('db', ['env', 'PGPASSWORD=login-canary', ...login])).toBe('99\n');
     expect(result.warnings).toEqual([expect.stringMatching(/roles outsider of the snapshot .*--globals/)]);
@@ -90,7 +90,7 @@ describe('a repository from elsewhere', () => {
     expect(await here.psql('SELECT i FROM present', { database: 'shop' })).toBe('1');
   });
 
-  it('says what it holds when the project is not there', async () => {
+  it('lists its projects if the named one does not exist', async () => {
     const ran = await here.lifeboat(
       'restore',
       '--from',

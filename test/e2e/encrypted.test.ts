@@ -8,11 +8,11 @@ const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore'
 const recipient = execFileSync('age-keygen', ['-y'], { input: identity, encoding: 'utf8' }).trim();
 const PASSPHRASE = 'canary horse battery';
 
-/** Names of what may be read without a key. */
+/** Names of the objects that can be read without a key. */
 const RECORDS =
   /^(lifeboat\.json|[^/]+\/(snapshots\/[^/]+\/manifest\.json|(restores|pins|tombstones|unreferenced|leases)\/[^/]+))$/;
 
-/** One agent that can write and not read, then one that can, then one with other keys. */
+/** An agent that can write but not read, then one that can, then one with other keys. */
 describe('encrypted backups', () => {
   let stack: Stack;
   const base: StackOptions = {
@@ -36,7 +36,7 @@ describe('encrypted backups', () => {
   const digest = () => stack.psql("SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t", { database: 'app' });
   const media = () => stack.exec('web', ['sh', '-c', 'cd /media && find . -type f | sort | xargs sha256sum']);
 
-  /** The beginning of every object that is not a record. */
+  /** Returns the first bytes of every object that is not a record. */
   async function headers(): Promise<Map<string, Buffer>> {
     const found = new Map<string, Buffer>();
     for (const key of await stack.objects()) {
@@ -62,7 +62,7 @@ describe('encrypted backups', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('are made and compared without a key that reads, and nothing of them is in the clear', async () => {
+  it('are created and compared without an identity, and nothing in them is readable', async () => {
     await backup();
     await stack.exec('web', ['sh', '-c', 'echo more > /media/canary-more.txt']);
     const { results } = await backup();
@@ -84,7 +84,7 @@ describe('encrypted backups', () => {
     expect((await stack.lifeboat('plan')).stdout).toContain('encrypted to 1 age recipient');
   });
 
-  it('are refused without the key before anything is touched, and come back with it', async () => {
+  it('are refused without the key before anything changes, and restored with it', async () => {
     const before = { rows: await digest(), files: await media() };
     for (const source of ['db.postgres', 'web.media']) {
       const refused = await stack.lifeboat('restore', 'latest', source);
@@ -105,7 +105,7 @@ describe('encrypted backups', () => {
     expect(log).not.toContain(/^AGE-.*$/m.exec(identity)?.[0]);
   });
 
-  it('of a passphrase follow, everything anew, and both can be read', async () => {
+  it('with a passphrase follow, which store everything again, and both can be read', async () => {
     const files = await media();
     const first = (await headers()).size;
     await withKeys({ LIFEBOAT_GPG_PASSPHRASE: PASSPHRASE, LIFEBOAT_AGE_IDENTITY: identity });
@@ -115,7 +115,7 @@ describe('encrypted backups', () => {
     const added = [...found].filter(([key]) => key.endsWith('.gpg'));
     expect([...found].filter(([key]) => key.endsWith('.age'))).toHaveLength(first);
     expect(found.size).toBe(first + added.length);
-    // A symmetric-key packet of version 4, and the encrypted data behind it.
+    // A symmetric-key packet of version 4, followed by the encrypted data.
     for (const [key, bytes] of added) expect([bytes[0], bytes[2]], key).toEqual([0x8c, 4]);
     for (const [snapshot, expected] of [
       ['latest', files],

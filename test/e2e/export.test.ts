@@ -14,7 +14,7 @@ const FILL = `
 const LISTING =
   "cd $0 && (find . -printf '%P|%y|%m|%U:%G|%T@|%l\\n' | sort; find . -type f -exec sha256sum {} + | sort) | grep -v lifeboat-before";
 
-/** What leaves as plain files can be used with the plain programs of each kind. */
+/** Exported files work with the standard programs of each kind. */
 describe('export', () => {
   let stack: Stack;
   let base: string;
@@ -29,7 +29,7 @@ describe('export', () => {
         web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }),
       },
       volumes: { media: {} },
-      // What leaves is in the clear, and what comes is encrypted and signed.
+      // Exports are unencrypted, and imports are encrypted and signed.
       env: {
         LIFEBOAT_GPG_PASSPHRASE: 'canary-gpg-passphrase',
         LIFEBOAT_SIGNING_KEY: 'canary-signing-key-0123456789abcdef',
@@ -53,13 +53,13 @@ describe('export', () => {
     await rm(base, { recursive: true, force: true });
   });
 
-  /** With the archive in a file on the host, as a shell does it. */
+  /** Writes the archive to a file on the host, as with a shell redirection. */
   const send = (file: string, ...args: string[]) =>
     sh('sh', ['-c', 'exec docker exec "$0" lifeboat export "$@" > "$OUT"', `${stack.project}-lifeboat-1`, ...args], {
       env: { ...process.env, OUT: file },
     });
 
-  it('a database export loads with plain Postgres programs, by its README to the letter', async () => {
+  it('a database export loads with standard Postgres programs, exactly as its README says', async () => {
     const sent = await send(exported('db.zip'), 'latest', 'db.postgres');
     expect(sent.code, sent.stderr).toBe(0);
     expect(sent.stderr).toMatch(/Exported \d+ files, .*all verified against their recorded hashes/);
@@ -72,7 +72,7 @@ describe('export', () => {
     const ask = (sql: string, database: string) => stack.psql(sql, { service: 'fresh', database });
     const count = "SELECT count(*) || ' ' || md5(string_agg(v, '' ORDER BY id)) FROM orders";
     expect(await ask(count, 'shop')).toBe(await stack.psql(count, { database: 'shop' }));
-    // What it shows under another name is the first one of these.
+    // The first of these is listed under another name.
     expect(await ask('SELECT one FROM t', 'other_name')).toBe('1');
     expect(await ask("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'", 'shop')).toBe('keeper');
     expect(await ask('SHOW work_mem', 'shop')).toBe('7MB');
@@ -81,7 +81,7 @@ describe('export', () => {
     expect(await ask(password, 'postgres')).toBe(await stack.psql(password));
   });
 
-  it('a volume comes out with unzip, Python and tar', async () => {
+  it('a volume export can be unpacked with unzip, Python and tar', async () => {
     for (const format of ['zip', 'tar']) {
       const sent = await send(exported(`media.${format}`), 'latest', 'web.media', '--format', format);
       expect(sent.code, sent.stderr).toBe(0);
@@ -105,7 +105,7 @@ describe('export', () => {
     expect(await ok('unzip', ['-Z1', exported('part.zip')])).toBe('photos/\nphotos/2024/\nphotos/2024/large.jpg\n');
   });
 
-  it('a file in the container is whole under its name, and never replaced unasked', async () => {
+  it('a file in the container is complete under its name, and never replaced without a request', async () => {
     const to = ['--to', '/backups/media.zip'];
     const made = await stack.lifeboat('export', 'latest', 'web.media', ...to, '--json');
     expect(made.code, made.stderr).toBe(0);
@@ -132,14 +132,14 @@ describe('export', () => {
       },
     );
 
-  it('what was exported comes back as a snapshot of that time, and is never the latest', async () => {
+  it('an export can be imported as a snapshot of its time, and never counts as the latest', async () => {
     const encrypt = 'gpg --batch --pinentry-mode loopback --passphrase canary-gpg-passphrase --symmetric';
     await ok('sh', ['-c', `zstd -q < media.tar | GNUPGHOME=. ${encrypt} > media.tar.zst`], { cwd: base });
     const before = await stack.exec('web', ['sh', '-c', LISTING, '/media']);
     const brought = await bring('media.tar.zst', 'web.media', '--at', '2024-05-01T03:00Z');
     expect(brought.code, brought.stderr).toBe(0);
     const made = JSON.parse(brought.stdout) as { snapshot: string; at: string; files: number; newBytes: number };
-    // Every content was in the repository.
+    // All content was already in the repository.
     expect(made).toMatchObject({ at: '2024-05-01T03:00:00.000Z', files: 4, newBytes: 0, warnings: [] });
     const { snapshots } = await stack.json<{ snapshots: { id: string; imported?: object; pinned?: string }[] }>(
       'snapshots',
@@ -155,10 +155,10 @@ describe('export', () => {
     const restored = await stack.lifeboat('restore', made.snapshot, 'web.media', '--yes', '--no-safety');
     expect(restored.code, restored.stderr).toBe(0);
     expect(await stack.exec('web', ['sh', '-c', LISTING, '/media'])).toBe(before);
-    // With the file of an export at its top.
+    // With a file of the export at its top.
     const check = await stack.lifeboat('check');
     expect(check.code, check.stdout + check.stderr).toBe(0);
-    // A zip has no owners; the top directory is as in the last snapshot.
+    // A zip file has no owners. The top directory is as in the last snapshot.
     const zip = await bring('media.zip', 'web.media', '--at', '2024-06-01T03:00Z');
     expect(zip.code, zip.stderr).toBe(0);
     expect((await bring('media.zip', 'web.media')).code).toBe(2);
@@ -169,7 +169,7 @@ describe('export', () => {
     expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(3);
   });
 
-  it('a database export comes back too', async () => {
+  it('a database export can be imported too', async () => {
     const brought = await bring('db.zip', 'db.postgres', '--at', '2024-05-01T03:00Z');
     expect(brought.code, brought.stderr + brought.stdout).toBe(0);
     const made = JSON.parse(brought.stdout) as { snapshot: string };
@@ -240,7 +240,7 @@ describe('export', () => {
     expect(await ok('docker', ['ps', '-aq', '--filter', `label=dev.lifeboat.project=${stack.project}`])).toBe('');
   }, 600_000);
 
-  it('a damaged content fails the export: no file, and a status that tells', async () => {
+  it('damaged content fails the export: no file, and an exit status that says so', async () => {
     const packs = (await stack.objects()).filter((name) => name.includes('/packs/web.media/'));
     for (const pack of packs) {
       await ok('sh', [

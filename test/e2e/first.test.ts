@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 
-/** The road of the README: label, back up, lose it, bring it back. */
+/** The steps of the README: label, back up, lose the data, restore it. */
 describe('a labelled project', () => {
   let stack: Stack;
 
@@ -25,7 +25,7 @@ describe('a labelled project', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('backs up everything, and brings back a lost database and volume', async () => {
+  it('backs up everything, and restores a lost database and volume', async () => {
     const { code, report, stderr } = await stack.backup();
     expect({ code, status: report.status }, stderr + JSON.stringify(report, null, 1)).toEqual({
       code: 0,
@@ -51,14 +51,14 @@ describe('a labelled project', () => {
     ).toBe('hello\n1234:55\n');
   });
 
-  it('starts its commands from the code that the image holds compiled', async () => {
-    // A command that compiles a module stores the result in its container when it ends.
+  it('starts its commands from the compiled code in the image', async () => {
+    // A command that compiles a module would store the result in its container at the end.
     expect(await ok('docker', ['diff', await stack.id('lifeboat')])).not.toMatch(/^. \/lifeboat\b.*$/m);
   });
 
   it('pinged start and success with one rid, and posted to Slack', () => {
     const requests = stack.receiver?.requests ?? [];
-    // Restores are noted with the check, and told to Slack, in messages of their own.
+    // Restores are logged with the check and posted to Slack, in separate messages.
     const pings = requests.filter(({ path }) => path.startsWith('/ping/') && !path.endsWith('/log'));
     expect(pings.map(({ path }) => path.split('/').slice(3).join('/'))).toEqual(['start', '']);
     expect(new Set(pings.map(({ query }) => query.rid)).size).toBe(1);

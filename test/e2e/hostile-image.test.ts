@@ -2,11 +2,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ok, postgres, Stack } from '../harness/stack.ts';
 
 /**
- * A database image whose tools are somebody else's. It runs as root in a helper: there it sees one directory of one run, and what it leaves there
- * leads the agent nowhere.
+ * A database image with hostile tools. It runs as root in a helper, where it sees one directory of one run. Files that
+ * it leaves there cannot redirect the agent.
  */
 const TOOLS = '/usr/lib/postgresql/17/bin';
-/** Does what pg_dump does, and leaves beside the dump what it could see and do. The database asks for what is planted. */
+/** Acts like pg_dump, and records next to the dump what it can see and do. The database selects what it plants. */
 const PG_DUMP = `#!/bin/bash
 for last; do case $last in --file=*) dump=\${last#--file=};; esac; done
 ${TOOLS}/pg_dump.real "$@" || exit
@@ -48,26 +48,26 @@ it('sees one directory of the run, and can write nowhere else', async () => {
   expect(restored.code, restored.stderr).toBe(0);
   const seen = (await stack.exec('lifeboat', ['cat', '/out/dump/databases/postgres/seen.txt'])).trimEnd().split('\n');
   expect(seen).toEqual([` /spool/runs/${report.id}/db.postgres/tree`]);
-  // What it made elsewhere was in its own container.
+  // Files elsewhere were in its own container.
   expect(await stack.exec('lifeboat', ['find', '/spool', '/backups', '/lifeboat', '-name', 'planted'])).toBe('');
 });
 
-it('leads the agent nowhere by links in the dump', async () => {
+it('cannot redirect the agent with links in the dump', async () => {
   for (const name of ['links', 'swaps', 'deep']) {
     await withDatabase(name, async () => {
       const { report } = await stack.backup();
       expect(report.results[0], name).toMatchObject({ status: 'failed' });
-      // The roles may be dumped before or after the exchange, so the other one may fail by itself.
+      // The roles may be dumped before or after the replacement, so the other dump may fail for its own reasons.
       if (name === 'deep') expect(report.results[0]?.error?.message).toContain('which is a directory too many');
       if (name === 'links') expect(report.results[0]?.error?.message).toContain('which is a symbolic link');
     });
     expect(await stack.exec('lifeboat', ['cat', VICTIM])).toBe('untouched\n');
   }
-  // Nothing of it stays, however deep it is.
+  // Nothing of it stays, however deep.
   expect(await stack.exec('lifeboat', ['ls', '/spool/runs'])).toBe('');
 });
 
-it('sees what it restores, and cannot change it', async () => {
+it('sees the files that it restores, and cannot change them', async () => {
   const restored = await stack.lifeboat(
     'restore',
     'latest',
@@ -94,7 +94,7 @@ it('sees what it restores, and cannot change it', async () => {
   expect(await stack.psql('SELECT count(*) FROM t2')).toBe('100');
 });
 
-it('keeps code that the agent loads out of what helpers share with it', async () => {
+it('shares no code that the agent loads with helpers', async () => {
   const cache = (await stack.exec('lifeboat', ['printenv', 'NODE_COMPILE_CACHE'])).trim();
   expect(cache).toBe('/lifeboat/compile-cache');
   const mounts = JSON.parse(

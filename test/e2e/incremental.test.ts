@@ -6,17 +6,17 @@ const TABLES = 20;
 const FILES = 2000;
 
 /**
- * A dump says when it was made, in the table of contents of each of the two databases; and the globals have a key that
- * newer versions draw anew each time.
+ * Bytes that differ in each dump: the table of contents of each of the two databases has the time of the dump, and the
+ * globals of newer versions have a new random key.
  */
 const ALWAYS_NEW = 3;
 
-/** What a run stores is what changed since the last one. */
+/** A run stores only changes since the previous one. */
 describe('a second backup', () => {
   let stack: Stack;
   let first: Results;
 
-  /** Reports by source. */
+  /** Returns the reports, by source. */
   type Results = Record<string, SourceReport>;
 
   async function backup(): Promise<Results> {
@@ -50,12 +50,12 @@ describe('a second backup', () => {
   it('stores everything the first time', () => {
     expect(first['web.media']).toMatchObject({ files: FILES, newFiles: FILES, bytes: FILES * 5000 });
     expect(first['web.media']?.newBytes).toBeGreaterThan(FILES * 5000);
-    // 20 tables, an empty table of contents for each database, and globals.
+    // 20 tables, a table of contents for each database, and the globals.
     expect(first['db.postgres']?.files).toBeGreaterThan(TABLES);
     expect(first['db.postgres']?.newBytes).toBeGreaterThan(TABLES * 2000 * 16);
   });
 
-  it('stores almost nothing when nothing changed, and says so', async () => {
+  it('stores almost nothing if nothing has changed, and says so', async () => {
     const { stdout, code } = await stack.lifeboat('backup');
     expect(code).toBe(0);
     expect(stdout).toMatch(/web\.media .* 2,000 files, unchanged\n/);
@@ -69,7 +69,7 @@ describe('a second backup', () => {
     expect(stdout).toMatch(/db\.postgres .* [\d.]+ KiB new/);
   });
 
-  it('stores one changed table and one percent of the files, and no others', async () => {
+  it('stores only one changed table and one percent of the files', async () => {
     await stack.psql('UPDATE t07 SET v = md5(v)', { database: 'app' });
     await stack.exec('web', ['sh', '-c', 'head -c 100000 /dev/urandom | split -b 5000 -a 4 -d - /media/file-']);
     const { 'db.postgres': db, 'web.media': media } = await backup();
@@ -80,15 +80,15 @@ describe('a second backup', () => {
     expect(db?.newBytes).toBeLessThan((first['db.postgres']?.newBytes ?? 0) / 10);
   });
 
-  it('finds tables again by their content, whatever their files are called now', async () => {
-    // Both shift the ids by which pg_dump names its files.
+  it('recognises tables by their content, whatever the names of their files', async () => {
+    // Both change the ids in the names of pg_dump's files.
     await stack.psql(`${fill('a_new_one')} DROP TABLE t03;`, { database: 'app' });
     const { 'db.postgres': db } = await backup();
     expect(db?.newFiles).toBeLessThanOrEqual(1 + ALWAYS_NEW);
     expect(db?.newBytes).toBeLessThan((first['db.postgres']?.newBytes ?? 0) / 10);
   });
 
-  it('restores what several snapshots stored together', async () => {
+  it('restores content from several snapshots', async () => {
     await stack.psql('CREATE DATABASE other');
     expect((await stack.lifeboat('restore', 'latest', 'db.postgres', '--to-database', 'copy')).code).toBe(0);
     const all = `SELECT count(*), sum(length(v)), md5(string_agg(v, ',' ORDER BY t, id)) FROM (

@@ -1,11 +1,11 @@
 import { afterAll, expect, it } from 'vitest';
 import { postgres, Stack } from '../harness/stack.ts';
 
-/** The way to a new major version of Postgres, as docs/runbook.md has it. */
+/** The upgrade to a new major version of Postgres, as in docs/runbook.md. */
 let stack: Stack;
 afterAll(() => stack?.destroy());
 
-it('a backup of Postgres 17 fills an empty Postgres 18 that takes its place', async () => {
+it('a backup of Postgres 17 fills the empty Postgres 18 that replaces it', async () => {
   const volumes = { db: {}, db18: {} };
   stack = await Stack.start({ services: { db: postgres(17, { volumes: ['db:/var/lib/postgresql/data'] }) }, volumes });
   await stack.psql("CREATE ROLE app LOGIN PASSWORD 'canary-app'");

@@ -5,14 +5,14 @@ import { askRestored, expectNextRunGood } from './outcome.ts';
 const COUNT = 200;
 const NAMES = Array.from({ length: COUNT }, (_, i) => `tenant_${String(i).padStart(3, '0')}`);
 
-/** More than these are never open at once: four dumps of two each, and the session that watches. */
+/** The most sessions at a time: four dumps with two each, and the control session. */
 const CONNECTIONS = 9;
 
 describe(`a server with ${COUNT} databases`, () => {
   let stack: Stack;
 
   beforeAll(async () => {
-    // Of its 20 connections 3 are for superusers: a run that is not bounded fails.
+    // 3 of its 20 connections are reserved for superusers, so a run without a limit fails.
     const command = ['postgres', '-c', 'max_connections=20', '-c', 'fsync=off', '-c', 'log_connections=on'];
     stack = await Stack.start({
       services: { db: postgres(17, { command: [...command, '-c', 'log_disconnections=on'] }) },
@@ -53,7 +53,7 @@ describe(`a server with ${COUNT} databases`, () => {
   }, 900_000);
 });
 
-/** The most of our sessions that were open at once, from the server's log of connections. */
+/** Returns the most sessions of Lifeboat at a time, from the server's log of connections. */
 function highestCount(log: string): number {
   const open = new Set<string>();
   let highest = 0;

@@ -4,28 +4,28 @@ import type { ErrorCode } from '../../src/base/errors.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { ok, type Stack, sh, until } from '../harness/stack.ts';
 
-/** What a failed run must leave as it was. */
+/** The state that a failed run must not change. */
 export interface Before {
   /** SHA-256 of every file of the repository, by path */
   objects: Record<string, string>;
   /** pg_postmaster_start_time() of the service `db` */
   startedAt: string;
-  /** requests that the receiver had seen */
+  /** number of requests to the receiver */
   requests: number;
   /** ISO time, for `docker logs --since` */
   at: string;
 }
 
-/** To be called just before the run that is to fail. */
+/** Records the state. Call it just before the run that is expected to fail. */
 export async function remember(stack: Stack, user = 'postgres'): Promise<Before> {
   const [objects, startedAt] = await Promise.all([hashes(stack), postmasterStart(stack, user)]);
   return { objects, startedAt, requests: stack.receiver?.requests.length ?? 0, at: new Date().toISOString() };
 }
 
 export interface Expected {
-  /** of the source, or of the run when no source is to blame; several where the moment decides */
+  /** code of the source, or of the run if no source failed; several if it depends on the moment */
   code: ErrorCode | readonly ErrorCode[];
-  /** default `db.postgres`; null: the error is the run's own */
+  /** default `db.postgres`; null: the run itself has the error */
   source?: string | null;
   /** the test itself restarted Postgres */
   restarted?: boolean;
@@ -34,8 +34,9 @@ export interface Expected {
 }
 
 /**
- * The standard outcome of a run that met a fault: failed and told so with a code, nothing stored, nothing damaged, nothing
- * left behind, and Postgres never restarted on our account. The fault must be over: the database is asked.
+ * Checks the standard outcome of a run with a fault: it failed and reported a code, stored nothing, damaged nothing,
+ * left nothing behind, and did not restart Postgres. The fault must be over, because this function queries the
+ * database.
  */
 export async function expectFailedCleanly(
   stack: Stack,
@@ -54,7 +55,7 @@ export async function expectFailedCleanly(
   expect(error?.message).toMatch(/^[^A-Z].*[^.]$/s);
 
   expectNotified(stack, before, report, error?.code ?? '');
-  // Everything that is stored, temporary files too: equal to the byte.
+  // All stored files, including temporary ones, are equal to the byte.
   expect(await hashes(stack)).toEqual(before.objects);
   expect(await stack.helpers()).toEqual([]);
   expect(await left(stack), 'in the spool').toBe('');
@@ -62,8 +63,8 @@ export async function expectFailedCleanly(
 }
 
 /**
- * The outcome of a run that one database of a server met a fault in: the others are stored, that one is named, the run is told
- * as failed, and nothing earlier is changed.
+ * Checks the outcome of a run with a fault in one database: the others are stored, that one is named, the run is
+ * reported as failed, and earlier objects stay unchanged.
  */
 export async function expectStoredWithout(
   stack: Stack,
@@ -106,27 +107,27 @@ function expectNotified(stack: Stack, before: Before, report: RunReport, code: s
 async function expectDatabaseUntouched(stack: Stack, before: Before, expected: Expected): Promise<void> {
   const { user = 'postgres', restarted = false } = expected;
   await until(
-    'no session of ours is left',
+    'no session of Lifeboat is left',
     async () =>
       (await stack.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'", { user })) ===
       '0',
     20_000,
   );
   if (!restarted) expect(await postmasterStart(stack, user)).toBe(before.startedAt);
-  // Postgres logs to its error output.
+  // Postgres logs to stderr.
   const log = await sh('docker', ['logs', '--since', before.at, await stack.id('db')]);
   expect(log.code).toBe(0);
   expect(log.stdout + log.stderr).not.toMatch(/reinitializing|terminating any other active server processes/);
 }
 
-/** The next run, and an earlier snapshot brought back: `check` compares the database restored as `restored`. */
+/** Runs the next backup and restores an earlier snapshot. `check` compares the database `restored`. */
 export async function expectNextRunGood(stack: Stack): Promise<RunReport> {
   const { code, report, stderr } = await stack.backup();
   expect({ code, status: report.status }, JSON.stringify(report, null, 1) + stderr).toEqual({ code: 0, status: 'ok' });
   return report;
 }
 
-/** Restores one database of a snapshot beside, and returns what `sql` says about it; the copy is dropped. */
+/** Restores one database of a snapshot to a temporary copy, and returns the result of `sql` there. Drops the copy. */
 export async function askRestored(
   stack: Stack,
   snapshot: string,
@@ -144,7 +145,7 @@ export async function askRestored(
   return answer;
 }
 
-/** SHA-256 of every file of the repository, by path; but for the lease, of which the newest stays. */
+/** Returns the SHA-256 of every file of the repository, by path, except for the newest lease. */
 export async function hashes(stack: Stack): Promise<Record<string, string>> {
   const cwd = path.join(stack.directory, 'backups');
   const out = await ok('find', ['.', '-type', 'f', '!', '-path', '*/leases/*', '-exec', 'sha256sum', '{}', '+'], {
@@ -154,7 +155,7 @@ export async function hashes(stack: Stack): Promise<Record<string, string>> {
   return Object.fromEntries(lines.map((line) => [line.slice(66), line.slice(0, 64)]).sort());
 }
 
-/** Journals of open runs, and files of any dump that is still in the spool. */
+/** Returns journals of open runs, and files of dumps in the spool. */
 async function left(stack: Stack): Promise<string> {
   return stack.exec('lifeboat', ['sh', '-c', 'find /spool/state/runs -type f; find /spool/runs -path "*/tree*"']);
 }

@@ -6,18 +6,18 @@ import { quoteIdentifier } from '../../src/sources/postgres/server/quote.ts';
 import { ok, postgres, Stack, type StackOptions, until, whileRuns } from '../harness/stack.ts';
 import { askRestored, expectFailedCleanly, expectNextRunGood, expectStoredWithout, remember } from './outcome.ts';
 
-/** Met nowhere by chance, and different in each encoding. */
+/** Appears nowhere by chance, and differs in each encoding. */
 const CANARY = 'c4nary/Pg pass"word+ü:\\';
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 300);';
 const ASK = 'SELECT count(*), sum(id) FROM t';
 
 const SEE_PROCESSES = 'cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ';
 
-/** Every form that a leaked secret is looked for in. */
+/** Every form of the secret to search for. */
 function forms(secret: string): string[] {
   const bytes = Buffer.from(secret);
   const encoded = [encodeURIComponent(secret), encodeURI(secret), JSON.stringify(secret).slice(1, -1)];
-  // Inside a longer text the base64 of the secret starts at one of three offsets.
+  // In a longer text, the base64 of the secret starts at one of three offsets.
   const pieces = [0, 1, 2].map((before) =>
     Buffer.concat([Buffer.alloc(before), bytes])
       .toString('base64')
@@ -41,7 +41,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
 
   beforeAll(async () => {
     secrets = await mkdtemp(path.join(tmpdir(), 'lifeboat-secrets-'));
-    // With the line end that an editor leaves. The image reads them as its own user.
+    // With a line break at the end, as editors write it. The image reads them as its own user.
     await writeFile(path.join(secrets, 'password'), `${CANARY}\n`, { mode: 0o444 });
     await writeFile(path.join(secrets, 'user'), `${user}\n`, { mode: 0o444 });
     options = {
@@ -68,14 +68,14 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     await rm(secrets, { recursive: true, force: true });
   });
 
-  it('refuses a connection without the password, so that the test is one', async () => {
+  it('refuses a connection without the password, so the test is valid', async () => {
     const asked = stack.exec('db', ['psql', '-w', '-h', '127.0.0.1', '-U', user, '-d', 'shop', '-c', 'SELECT 1']);
     await expect(asked).rejects.toThrow(/no password supplied/);
   });
 
   it('backs up and restores, and shows the password nowhere', async () => {
     const seen: Record<string, string> = {};
-    // pg_dump waits for the lock, so that it can be looked at.
+    // pg_dump waits for the lock, so that it can be inspected.
     const hold = ['-c', 'BEGIN', '-c', 'LOCK TABLE t', '-c', 'SELECT pg_sleep(300)'];
     await ok('docker', ['exec', '--detach', await stack.id('db'), 'psql', '-XqU', user, '-d', 'shop', ...hold]);
     const holding = "FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND pid <> pg_backend_pid()";
@@ -95,7 +95,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     const inspected = seen['docker inspect of the helper'] ?? '';
     const volumes = [...inspected.matchAll(/"Name": "([0-9a-f]{64})"/g)].map((match) => match[1] as string);
     const report = await running;
-    // The image declares a volume: the helper's own goes with it.
+    // The image declares a volume. The helper's anonymous volume is removed with the helper.
     expect(volumes).toHaveLength(1);
     expect(await ok('docker', ['volume', 'ls', '--quiet'])).not.toContain(volumes[0]);
     expect(await askRestored(stack, report.id, 'shop', ASK, { user })).toBe('300|45150');
@@ -109,7 +109,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     expectNoSecret(CANARY, seen);
   });
 
-  it('says that POSTGRES_PASSWORD is only the first password, and takes LIFEBOAT_PGPASSWORD for the present one', async () => {
+  it('says that POSTGRES_PASSWORD is only the first password, and uses LIFEBOAT_PGPASSWORD as the present one', async () => {
     const changed = `changed-${CANARY}`;
     await stack.psql(`ALTER ROLE "App owner" PASSWORD '${changed}'`, { user });
     const before = await remember(stack, user);
@@ -131,8 +131,8 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     });
   });
 
-  it('works with a role that may only read, and says what a role without rights lacks', async () => {
-    // pg_read_all_data would show it the passwords of roles too: this one sees no more than it must.
+  it('works with a role that may only read, and names the rights that another role lacks', async () => {
+    // pg_read_all_data would also show the passwords of roles. This role only has the rights that it needs.
     const roles = `CREATE ROLE backup LOGIN PASSWORD 'read-only-pw'; GRANT SELECT ON t TO backup;
       CREATE ROLE nobody LOGIN PASSWORD 'nothing-pw';
       CREATE FUNCTION logged() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
@@ -150,7 +150,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
         /^database shop: login event trigger logged fires .*, since role backup may not switch it off/,
       ),
       expect.stringMatching(
-        /^role backup can back these databases up and cannot restore them: .*CREATEDB.*not a member of/,
+        /^role backup can back up these databases but cannot restore them: .*CREATEDB.*not a member of/,
       ),
     ]);
 
@@ -164,7 +164,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
   });
 });
 
-/** Names that mean something to a shell, to libpq, to pg_dump or to a file system. */
+/** Names with a special meaning for a shell, libpq, pg_dump or a file system. */
 const NAMES = [
   '-f/tmp/pwn',
   'a b',
@@ -187,20 +187,20 @@ describe('databases with hostile names', () => {
 
   beforeAll(async () => {
     stack = await Stack.start({ services: { db: postgres(17) } });
-    // Each is a copy of template1 with one row more than the one before.
+    // Each is a copy of template1 with one row more than the previous one.
     const copies = NAMES.map((name, i) => `INSERT INTO t VALUES (${i}); CREATE DATABASE ${quoteIdentifier(name)};`);
     await stack.psql(`CREATE TABLE t (id int PRIMARY KEY); ${copies.join('\n')}`, { database: 'template1' });
   });
   afterAll(() => stack?.destroy());
 
-  /** What every database says, in one command. psql's `-d` alone would read some names as connection strings. */
+  /** Queries every database in one command. psql's `-d` would read some names as connection strings. */
   async function askAll(): Promise<string[]> {
     const names = NAMES.map((name) => `dbname='${name.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'\0`);
     const each = `while IFS= read -r -d "" name; do psql -XqAt -U postgres -d "$name" -c "$1" || exit; done`;
     return (await stack.exec('db', ['bash', '-c', each, 'ask', ASK], names.join(''))).trimEnd().split('\n');
   }
 
-  it('backs them up under their names, and brings each back equal', async () => {
+  it('are backed up under their names, and each is restored unchanged', async () => {
     const answers = await askAll();
     expect(new Set(answers).size).toBe(NAMES.length);
     const report = await expectNextRunGood(stack);
@@ -215,11 +215,11 @@ describe('databases with hostile names', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('misses a database that does not exist, by its whole name', async () => {
+  it('report a database that does not exist, by its whole name', async () => {
     const before = await remember(stack);
     const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.databases': 'upper,postgres' };
     await stack.write({ services: { db: postgres(17, { labels }) } });
-    // Recreated with its data: the volume of the old container goes to the new one.
+    // Recreated with its data: the new container gets the volume of the old one.
     await stack.compose('up', '--detach', '--wait');
     const ran = await stack.backup();
     const expected = { code: 'PG_DATABASE_UNKNOWN', database: 'upper', restarted: true } as const;

@@ -4,12 +4,12 @@ import { askRestored, expectFailedCleanly, expectNextRunGood, remember } from '.
 
 const ASK = 'SELECT count(*), sum(id) FROM t';
 
-/** A table of some 48 MB in 16 pieces that does not compress at all, so that its dump is larger than a guess allows for. */
+/** A table of about 48 MB in 16 pieces that does not compress, so its dump is larger than the estimate. */
 const NOISE = `CREATE TABLE noise (id int, v bytea); ALTER TABLE noise ALTER v SET STORAGE EXTERNAL;
   INSERT INTO noise SELECT i, (SELECT string_agg(decode(md5(random()::text || i || j), 'hex'), '')
     FROM generate_series(1, 512) j) FROM generate_series(1, 6000) i;`;
 
-/** A stack whose spool is a tmpfs of so many MiB, with one good snapshot of a small database. */
+/** Starts a stack whose spool is a tmpfs of `mib` MiB, with one good snapshot of a small database. */
 async function small(spoolMiB: number): Promise<{ stack: Stack; good: string }> {
   const tmpfs = { type: 'tmpfs', device: 'tmpfs', o: `size=${spoolMiB}m` };
   const stack = await Stack.start({
@@ -31,7 +31,7 @@ describe('a spool that is too small', () => {
   });
 
   it.each([
-    ['is found out before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],
+    ['is detected before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],
     ['and fills up during the dump, fails the run cleanly', 44, /^no space left in the spool while dumping app$/],
   ])('%s', async (_, spoolMiB, message) => {
     const made = await small(spoolMiB);

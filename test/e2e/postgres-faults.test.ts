@@ -12,7 +12,7 @@ import {
   remember,
 } from './outcome.ts';
 
-/** Enough that a dump lasts seconds: some 200 MB that barely compress. */
+/** Enough data for a dump of several seconds: about 200 MB that barely compress. */
 const BIG_ROWS = 700_000;
 const BIG = `CREATE TABLE big (id int PRIMARY KEY, v text);
   INSERT INTO big SELECT i, (SELECT string_agg(md5(i::text || j::text), '') FROM generate_series(1, 8) j)
@@ -20,7 +20,7 @@ const BIG = `CREATE TABLE big (id int PRIMARY KEY, v text);
 const SMALL = `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 1000) i;`;
 const ASK = "SELECT count(*), sum(id), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
-/** What a run that was started in the background came to. */
+/** The result of a run that was started in the background. */
 type Ending = { code: number; report: RunReport; stderr: string };
 
 function ending(child: ChildProcess): Promise<Ending> {
@@ -48,12 +48,12 @@ describe('a Postgres that fails in the middle of a dump', () => {
   let stack: Stack;
   let good: RunReport;
   let small: string;
-  /** bytes of the dump of `big` */
+  /** size of the dump of `big`, bytes */
   let dumpSize: number;
 
   beforeAll(async () => {
     stack = await Stack.start({
-      // A server that is asked to stop writes all it has first: not to the disk, so that it is gone at once.
+      // A stopping server first writes all its data. With a tmpfs, it ends at once.
       services: {
         db: postgres(17, {
           volumes: ['pgdata:/var/lib/postgresql/data'],
@@ -73,7 +73,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
   });
   afterAll(() => stack?.destroy());
 
-  /** Starts a run and strikes once the dump of `big` has grown to `share` of its size. */
+  /** Starts a run, and causes the fault once the dump of `big` has reached `share` of its size. */
   async function strike(
     share: number,
     blow: () => Promise<unknown>,
@@ -87,18 +87,18 @@ describe('a Postgres that fails in the middle of a dump', () => {
     return { before, ran: await ended };
   }
 
-  /** Returns when the dump of `big` has $1 bytes. */
+  /** Waits until the dump of `big` has $1 bytes. */
   const WAIT = `for i in $(seq 30000); do
     set -- "$1" $(du -sb /spool/runs/*/db.postgres/tree/databases/big 2>/dev/null); [ "\${2:-0}" -ge "$1" ] && exit 0
     sleep 0.01; done; exit 1`;
 
-  /** Away from both ends, so that the dump is certainly on its way. */
+  /** Far from both ends, so that the dump is certainly running. */
   const somewhere = () => 0.02 + 0.5 * Math.random();
 
-  /** For a blow that takes a second to come. */
+  /** For a fault that takes effect after a second. */
   const atFirst = () => 0.02 + 0.1 * Math.random();
 
-  /** A run that gives up a server which is silent. */
+  /** A run that ends when a server does not respond. */
   const IMPATIENT = { LIFEBOAT_STALL_TIMEOUT: '10s' };
 
   const helper = async () => (await stack.helpers())[0] ?? 'there is no helper';
@@ -108,13 +108,13 @@ describe('a Postgres that fails in the middle of a dump', () => {
     expect(await askRestored(stack, good.id, 'small', ASK)).toBe(small);
   }
 
-  it.each([1, 2, 3])('fails cleanly when its helper is killed (%i)', async () => {
+  it.each([1, 2, 3])('fails cleanly if its helper is killed (%i)', async () => {
     const { before, ran } = await strike(somewhere(), async () => ok('docker', ['kill', await helper()]));
     await expectFailedCleanly(stack, before, ran, { code: ['PG_DUMP_FAILED', 'HELPER_FAILED', 'PG_UNREACHABLE'] });
     expect(ran.report.results[0]?.lastGood?.snapshot).toBeDefined();
   });
 
-  it.each([1, 2, 3])('goes on without the database when one process of its pg_dump is killed (%i)', async () => {
+  it.each([1, 2, 3])('continues without the database if one process of its pg_dump is killed (%i)', async () => {
     const kill = `set -- $(grep -lx pg_dump /proc/[0-9]*/comm); [ $# -ge 2 ] || exit 1
       n=$(($(od -An -N2 -tu2 /dev/urandom) % $# )); shift $n; pid=\${1#/proc/}; kill -9 "\${pid%/comm}"`;
     const { before, ran } = await strike(somewhere(), async () =>
@@ -123,18 +123,18 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectStoredWithout(stack, before, ran, { code: 'PG_DUMP_FAILED', database: 'big' });
   });
 
-  it('is well again after killed helpers and dumps', expectStillGood);
+  it('works again after killed helpers and dumps', expectStillGood);
 
-  it('fails cleanly when the database container is killed', async () => {
+  it('fails cleanly if the database container is killed', async () => {
     const db = await stack.id('db');
     const { before, ran } = await strike(somewhere(), () => ok('docker', ['kill', db]));
     await stack.compose('up', '--detach', '--wait', 'db');
     await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
   });
 
-  it('fails cleanly when the database container is restarted, and takes seconds to end', async () => {
+  it('fails cleanly if the database container is restarted, and takes seconds to end', async () => {
     const db = await stack.id('db');
-    // A server that is asked to stop ends its connections at once, and waits for its last checkpoint then.
+    // A stopping server first ends its connections, then waits for its last checkpoint.
     const freeze = 'kill -STOP $(grep -l "postgres: [c]heckpointer" /proc/[0-9]*/cmdline | cut -d/ -f3)';
     await stack.exec('db', ['sh', '-c', freeze]);
     const { before, ran } = await strike(atFirst(), () => ok('docker', ['restart', '-t', '9', db]));
@@ -142,7 +142,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectFailedCleanly(stack, before, ran, { code: 'PG_RESTARTED', restarted: true });
   });
 
-  it('fails cleanly when the database container is recreated, and finds the new one by its service', async () => {
+  it('fails cleanly if the database container is recreated, and finds the new one by its service', async () => {
     const old = await stack.id('db');
     const { before, ran } = await strike(atFirst(), () =>
       stack.compose('up', '--detach', '--wait', '--timeout', '2', '--force-recreate', '--no-deps', 'db'),
@@ -152,7 +152,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectStillGood();
   });
 
-  it('gives up on a paused database after the stall timeout', async () => {
+  it('ends the dump of a paused database after the stall timeout', async () => {
     const db = await stack.id('db');
     let pausedAt = 0;
     const pause = async () => {
@@ -167,7 +167,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectFailedCleanly(stack, before, ran, { code: 'PG_STALLED' });
   });
 
-  it('goes on without a database whose dump waits for a lock, and leaves the lock alone', async () => {
+  it('continues without a database whose dump waits for a lock, and does not end the lock', async () => {
     const before = await remember(stack);
     const lock = stack.psql('BEGIN; LOCK TABLE t; SELECT pg_sleep(600); COMMIT', { database: 'small' }).catch(String);
     const lockers = "FROM pg_locks WHERE relation = 't'::regclass AND granted AND mode = 'AccessExclusiveLock'";
@@ -181,7 +181,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     await expectStillGood();
   });
 
-  it('brings the large database back from the first snapshot, which no fault has touched', async () => {
+  it('restores the large database from the first snapshot, which no fault has changed', async () => {
     const ask = 'SELECT count(*), sum(id), sum(hashtext(v)::bigint) FROM big';
     expect(await askRestored(stack, good.id, 'big', ask)).toBe(await stack.psql(ask, { database: 'big' }));
     expect(Object.keys(await hashes(stack)).some((name) => name.includes('.tmp'))).toBe(false);

@@ -7,14 +7,14 @@ import type { ManifestSource } from '../../src/store/objects/manifest.ts';
 import { postgres, Stack, until, whileRuns } from '../harness/stack.ts';
 import { askRestored } from './outcome.ts';
 
-/** An index over a function of an extension that finds its own by the search path (before Postgres 17). */
+/** An index with an extension's function that relies on the search path (before Postgres 17). */
 const EARTH = `CREATE EXTENSION cube; CREATE EXTENSION earthdistance;
   CREATE TABLE places (id int PRIMARY KEY, lat float8, lng float8);
   CREATE INDEX ON places USING gist (ll_to_earth(lat, lng));
   INSERT INTO places VALUES (1, 52.5, 13.4), (2, 48.1, 11.6);
   CREATE TABLE plain (id int PRIMARY KEY); INSERT INTO plain SELECT generate_series(1, 7);`;
 
-/** The function that an index calls was replaced since: planning whatever reads the table fails, under any path. */
+/** An index calls a function that was replaced, so planning any query on the table fails, with any search path. */
 const BROKEN_INDEX = `CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
   CREATE FUNCTION key(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT public.helper($1)';
   CREATE TABLE broken (id int); INSERT INTO broken SELECT generate_series(1, 5);
@@ -28,7 +28,7 @@ const db = postgres(15);
 const BIG = `CREATE TABLE big (id int, v text); ALTER TABLE big ALTER v SET STORAGE plain;
   INSERT INTO big SELECT i, repeat('x', 4000) FROM generate_series(1, 20000) i;`;
 
-/** Whoever logs in, and whatever is made, is written down; an agent is refused. */
+/** Event triggers that record logins and new objects, and refuse agents. */
 const EVENT_TRIGGERS = `CREATE TABLE seen (who text, what text);
   CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5);
   CREATE MATERIALIZED VIEW sums AS SELECT sum(id) FROM t;
@@ -41,7 +41,7 @@ const EVENT_TRIGGERS = `CREATE TABLE seen (who text, what text);
   CREATE EVENT TRIGGER ddl ON ddl_command_end EXECUTE FUNCTION see_ddl();
   ALTER EVENT TRIGGER logins ENABLE ALWAYS; ALTER EVENT TRIGGER ddl ENABLE ALWAYS;`;
 
-/** An index whose function takes 100 ms for each of 160 rows; made before the function was replaced. */
+/** An index whose function takes 100 ms for each of 160 rows. It was created before the function was replaced. */
 const SLOW_INDEX = `CREATE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
   CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 160); CREATE INDEX ON t (key(id));
   CREATE OR REPLACE FUNCTION key(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
@@ -58,7 +58,7 @@ function ended(child: ChildProcess): Promise<{ code: number | null; stdout: stri
   });
 }
 
-describe('one bad thing in a server', () => {
+describe('one fault in a server', () => {
   let stack: Stack;
 
   beforeAll(async () => {
@@ -79,7 +79,7 @@ describe('one bad thing in a server', () => {
   };
   const result = (report: RunReport) => report.results.find(({ name }) => name === 'db.postgres');
 
-  it('is no failure when it only keeps rows from being counted', async () => {
+  it('is no failure if it only prevents counting rows', async () => {
     const { code, report, stderr } = await stack.backup();
     expect(code, JSON.stringify(report, null, 1) + stderr).toBe(0);
     const { entry, databases } = await facts(report.snapshot ?? '');
@@ -100,7 +100,7 @@ describe('one bad thing in a server', () => {
       );
     expect(result(report)?.warnings).toEqual([
       fragile('public.broken_key_idx', 'public.helper.integer. does not exist'),
-      'database blog: rows of public.children refer to none of public.parents, so a restore will fail to build the foreign key children_parent_fkey: correct or delete them',
+      'database blog: rows of public.children reference missing rows of public.parents, so a restore will fail to create the foreign key children_parent_fkey: correct or delete them',
       expect.stringMatching(
         /^database blog: 1 table not counted, .*public\.broken \(function public\.helper\(integer\) does not exist\)$/,
       ),
@@ -111,14 +111,14 @@ describe('one bad thing in a server', () => {
     );
   });
 
-  it('takes no other database with it: one dropped meanwhile, one damaged, one that is not there', async () => {
+  it('affects no other database: one is dropped during the run, one is damaged, one does not exist', async () => {
     const whole = (await stack.backup()).report.snapshot ?? '';
     for (const name of ['big', 'doomed']) await stack.psql(`CREATE DATABASE ${name}`);
     await stack.psql('CREATE DATABASE archive ALLOW_CONNECTIONS false');
     await stack.psql(BIG, { database: 'big' });
     const file = await stack.psql("CHECKPOINT; SELECT pg_relation_filepath('t')", { database: 'app' });
     await stack.exec('db', ['rm', `/var/lib/postgresql/data/${file.trim().split('\n').at(-1)}`]);
-    // Its dump waits; the small databases, which were listed before it, come after it.
+    // Its dump waits. The small databases, which were listed earlier, are dumped later.
     const lock = stack.psql('BEGIN; LOCK TABLE big; SELECT pg_sleep(600)', { database: 'big' }).catch(String);
     const held = "FROM pg_locks WHERE relation = 'big'::regclass AND mode = 'AccessExclusiveLock' AND granted";
     const waits = "FROM pg_locks WHERE relation = 'big'::regclass AND NOT granted";
@@ -140,7 +140,7 @@ describe('one bad thing in a server', () => {
       ['app', 'PG_DUMP_FAILED'],
       ['doomed', 'PG_DATABASE_UNKNOWN'],
     ]);
-    // It takes nothing away from the run, and retention keeps the last snapshot that held it.
+    // It does not affect the rest of the run, and retention keeps the last snapshot that held it.
     expect(entry.databases?.filter(({ status }) => status === 'closed').map(({ name }) => name)).toEqual(['archive']);
     expect(result(report)?.error, told).toMatchObject({
       code: 'PG_DUMP_FAILED',
@@ -149,18 +149,18 @@ describe('one bad thing in a server', () => {
     });
     const failed = (stack.receiver?.requests ?? []).filter(({ path }) => path.endsWith('/fail'));
     expect(failed.at(-1)?.body).toContain('doomed');
-    // Nothing half made is stored as if it were whole.
+    // No incomplete dump is stored as a complete one.
     const files = await stack.lifeboat('show', report.snapshot ?? '', 'db.postgres', 'databases/*', '--json');
     expect(files.stdout).not.toMatch(/databases\/(app|doomed)/);
 
-    // Each database comes back from the newest snapshot that holds it.
+    // Each database is restored from the newest snapshot that holds it.
     const ask = 'SELECT count(*) FROM t';
     expect(await askRestored(stack, 'latest', 'app', ask)).toBe('10');
     expect(await askRestored(stack, 'latest', 'bare', "SELECT count(*) FROM pg_extension WHERE extname = 'cube'")).toBe(
       '1',
     );
     expect(await askRestored(stack, 'latest', 'big', 'SELECT count(*) FROM big')).toBe('20000');
-    // All of them at once: a person chooses, since the last whole snapshot would take the others back too.
+    // For all of them, the user chooses, because the last complete snapshot would also revert the others.
     const all = await stack.lifeboat('restore', 'latest', 'db.postgres', '--dry-run', '--json');
     expect([all.code, all.stdout]).toEqual([1, expect.stringContaining('SNAPSHOT_PARTIAL')]);
     expect(all.stdout).toContain(`restores app from ${whole}`);
@@ -174,7 +174,7 @@ describe('one bad thing in a server', () => {
     expect((await stack.lifeboat('snapshots')).stdout).toContain('db.postgres (without app, doomed)');
   });
 
-  it('keeps no database from being stored when it is in the roles alone', async () => {
+  it('affects no database if it is only in the roles', async () => {
     const inBare = (sql: string) => stack.psql(sql, { database: 'bare' });
     await stack.psql('CREATE ROLE leaver; CREATE ROLE stayer');
     await inBare('CREATE TABLE shared (id int); GRANT SELECT ON shared TO leaver, stayer; CREATE SCHEMA s');
@@ -204,7 +204,7 @@ describe('one bad thing in a server', () => {
     expect(await stack.psql(stays, { database: 'bare_then' })).toBe('t');
   });
 
-  it('is dumped by one worker when somebody waits to lock a table that another worker needs', async () => {
+  it('makes a single worker dump if another session waits for a lock on a table that a second worker needs', async () => {
     const inBig = (sql: string) => stack.psql(sql, { database: 'big' });
     await inBig('CREATE TABLE rotated (id int); CREATE TABLE gate (id int)');
     const locks = (relation: string, mode: string, granted: boolean) =>
@@ -214,7 +214,7 @@ describe('one bad thing in a server', () => {
     const held = locks('gate', 'AccessExclusiveLock', true);
     await until('the gate is locked', any(held));
     const running = stack.backup();
-    // The dump has the lower table, and waits for the gate.
+    // The dump has locked the lower table, and waits for the gate.
     await whileRuns(running, until('the dump waits', any(locks('gate', 'AccessShareLock', false))));
     const truncate = 'DO $$ BEGIN LOOP TRUNCATE rotated; COMMIT; END LOOP; END $$';
     const rotation = inBig(truncate).catch(String);
@@ -255,7 +255,7 @@ describe('one bad thing in a server', () => {
   });
 });
 
-/** A copy of `db` that follows it. */
+/** A standby of `db`. */
 const standby = {
   ...db,
   user: 'postgres',
@@ -266,7 +266,7 @@ const standby = {
   ],
 };
 
-describe('a server whose own code runs in our sessions', () => {
+describe('a server with code that runs in every session', () => {
   let stack: Stack;
 
   beforeAll(async () => {
@@ -279,7 +279,7 @@ describe('a server whose own code runs in our sessions', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('fires no event triggers in them, at login and at a restore', async () => {
+  it('fires no event triggers in sessions of Lifeboat, at login and during a restore', async () => {
     await stack.psql(EVENT_TRIGGERS, { database: 'app' });
     const { code, report, stderr } = await stack.backup();
     expect(code, JSON.stringify(report, null, 1) + stderr).toBe(0);
@@ -295,11 +295,11 @@ describe('a server whose own code runs in our sessions', () => {
     expect(restored.code, restored.stderr).toBe(0);
     const again = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'app', '--yes', '--no-stop');
     expect(again.code, again.stderr).toBe(0);
-    // Only the harness was let in, and only what it does was written down.
+    // Only sessions and objects of the test harness were recorded.
     expect(await stack.psql("SELECT count(*) FROM seen WHERE who LIKE 'lifeboat%'", { database: 'app' })).toBe('0');
   });
 
-  it('ends no statement by a timeout that a database or the role sets, and keeps its own role', async () => {
+  it('ends no statement by a timeout of a database or role, and keeps its own role', async () => {
     const timeouts = ['statement', 'lock', 'idle_in_transaction_session', 'idle_session', 'transaction'];
     const each = (what: string, value: string) => timeouts.map((name) => `ALTER ${what} ${name}_timeout = ${value};`);
     const sql = (statements: string[]) => {
@@ -327,7 +327,7 @@ describe('a server whose own code runs in our sessions', () => {
     expect(forgotten.code, forgotten.stderr).toBe(0);
   });
 
-  it('is not ended while one statement of a restore takes longer than the stall timeout', async () => {
+  it('may run one statement of a restore for longer than the stall timeout', async () => {
     await stack.psql(SLOW_INDEX, { database: 'slow' });
     const { report } = await stack.backup();
     await stack.psql('DROP DATABASE slow');
@@ -335,12 +335,12 @@ describe('a server whose own code runs in our sessions', () => {
     const restore = stack.spawnWith(settings, 'restore', report.id, 'db.postgres', '--database', 'slow', '--json');
     const ran = await ended(restore);
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
-    // The statement did take longer than that.
+    // The statement took longer than that.
     const { steps } = JSON.parse(ran.stdout) as { steps: { name: string; durationMs: number }[] };
     expect(steps.find(({ name }) => name === 'restore')?.durationMs).toBeGreaterThan(13_000);
   });
 
-  it('has a template that is named as one again, and tells how the server was set up', async () => {
+  it('gets a template back as a template, with notes about the configuration of the server', async () => {
     await stack.psql("ALTER SYSTEM SET work_mem = '7MB'");
     await stack.psql("ALTER ROLE ALL SET maintenance_work_mem = '70MB'");
     await stack.psql("ALTER SYSTEM SET archive_command = 'copy --password=hunter2'");
@@ -352,9 +352,9 @@ describe('a server whose own code runs in our sessions', () => {
     const ran = await stack.lifeboat('restore', report.id, 'db.postgres', '--database', 'moulds', '--yes', '--no-stop');
     expect(ran.code, ran.stderr).toBe(0);
     expect(ran.stderr).toContain(
-      'set by ALTER SYSTEM what this one has not: archive_command (its value is not recorded); work_mem = 7MB',
+      'settings from ALTER SYSTEM that this one lacks: archive_command (its value is not recorded); work_mem = 7MB',
     );
-    expect(ran.stderr).toContain('set by ALTER ROLE ALL what this one has not: maintenance_work_mem = 70MB');
+    expect(ran.stderr).toContain('settings from ALTER ROLE ALL that this one lacks: maintenance_work_mem = 70MB');
     const templates = "SELECT datname FROM pg_database WHERE datistemplate AND datname LIKE 'moulds%' ORDER BY 1";
     expect((await stack.psql(templates)).split('\n')).toEqual(['moulds', expect.stringMatching(/^moulds__before_/)]);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
@@ -363,7 +363,7 @@ describe('a server whose own code runs in our sessions', () => {
     expect(await stack.psql('SELECT id FROM mould', { database: 'moulds' })).toBe('7');
   });
 
-  it('is reported when its data directory was created again, and the snapshot from before is kept until that is accepted', async () => {
+  it('is reported if its data directory was created again, and the earlier snapshot stays until that is accepted', async () => {
     const { report } = await stack.backup();
     await stack.compose('rm', '--stop', '--force', '--volumes', 'db');
     await stack.compose('up', '--detach', '--wait', 'db');

@@ -17,8 +17,8 @@ function ending(child: ChildProcess): Promise<Ran> {
   });
 }
 
-/** A paused container keeps its connections open and answers nothing: whoever waits for it must come to an end. */
-describe('a Postgres that is paused while it is asked', () => {
+/** A paused container keeps its connections open and does not respond, so every wait must have a limit. */
+describe('a Postgres server that is paused during queries', () => {
   let stack: Stack;
   let good: RunReport;
   let small: string;
@@ -32,7 +32,7 @@ describe('a Postgres that is paused while it is asked', () => {
   });
   afterAll(() => stack?.destroy());
 
-  /** Runs a command that has to wait for a lock on `catalogue`, and pauses the database when it does, until the command ends. */
+  /** Runs a command that waits for a lock on `catalogue`. Pauses the database from then until the command ends. */
   async function pauseAt(catalogue: string, command: readonly string[]): Promise<Ran> {
     const lock = stack.psql(`BEGIN; LOCK TABLE ${catalogue}; SELECT pg_sleep(600); COMMIT`).catch(String);
     const holders = `FROM pg_locks WHERE relation = '${catalogue}'::regclass AND granted AND mode = 'AccessExclusiveLock'`;
@@ -66,12 +66,12 @@ describe('a Postgres that is paused while it is asked', () => {
 
   it('ends a backup whose pg_dumpall waits for it', async () => {
     const before = await remember(stack);
-    // Nothing but pg_dumpall reads that catalogue.
+    // Only pg_dumpall reads that catalogue.
     const ran = await pauseAt('pg_parameter_acl', ['backup', '--json']);
     await expectFailedCleanly(stack, before, { ...ran, report: JSON.parse(ran.stdout) }, { code: 'PG_STALLED' });
   });
 
-  it('ends a restore that looks at what it would replace, and changes nothing', async () => {
+  it('ends a restore that inspects its target, and changes nothing', async () => {
     const ran = await pauseAt('pg_subscription', [
       ...['restore', good.id, 'db.postgres', '--database', 'small', '--yes', '--json'],
     ]);
@@ -81,7 +81,7 @@ describe('a Postgres that is paused while it is asked', () => {
     expect(await stack.psql(ASK, { database: 'small' })).toBe(small);
   });
 
-  it('is reported as what it is while its container restarts again and again', async () => {
+  it('is reported as restarting while its container is in a crash loop', async () => {
     const looping = { ...postgres(17), restart: 'always', command: ['postgres', '-c', 'shared_buffers=lots'] };
     await stack.write({ services: { db: looping } });
     await stack.compose('up', '--detach', '--no-deps', 'db');
@@ -105,7 +105,7 @@ describe('a Postgres that is paused while it is asked', () => {
     }
   });
 
-  it('is well again afterwards', async () => {
+  it('works again afterwards', async () => {
     const next = await expectNextRunGood(stack);
     expect(await askRestored(stack, next.id, 'small', ASK)).toBe(small);
   });

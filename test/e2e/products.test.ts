@@ -17,16 +17,16 @@ interface Shown {
 }
 
 /**
- * A project as real products ship them: binds next to the Compose file, system files of the host, a secret, directories that are
- * not filled yet, one label for many services, a database whose directory is named in a script, a server that keeps append-only
- * files, and the project directory itself mounted at /config.
+ * A project like those of real products: binds next to the Compose file, system files of the host, a secret,
+ * directories that are still empty, one label for many services, a database whose directory is named in a script, a
+ * server that keeps append-only files, and the project directory itself mounted at /config.
  */
 describe('the Compose files of real products', () => {
   let stack: Stack;
   const named = `lbt-products-${process.pid}`;
   const label = { 'lifeboat.volumes': 'true' };
   const db = postgres(17, {
-    // As in the images of some vendors, no variable says where the data is.
+    // As in some vendors' images, no variable names the data directory.
     entrypoint: ['sh', '-c', 'export PGDATA=/cluster/main; exec docker-entrypoint.sh "$$@"', 'sh'],
     command: ['postgres'],
     volumes: ['./cluster:/cluster'],
@@ -45,7 +45,7 @@ describe('the Compose files of real products', () => {
       ),
       worker: holder(['./media:/app/media', 'uploads:/app/uploads'], label),
       beat: holder([], label),
-      // Starts its server when somebody says so.
+      // Starts its server when the test triggers it.
       late: postgres(17, {
         entrypoint: ['sh', '-c', 'until [ -e /tmp/go ]; do sleep 0.1; done; exec docker-entrypoint.sh postgres'],
         healthcheck: { disable: true },
@@ -62,7 +62,7 @@ describe('the Compose files of real products', () => {
   beforeAll(async () => {
     stack = await Stack.start({ services: { db }, startAgent: false });
     for (const name of ['media', 'restored', 'old', 'copy']) await mkdir(file(name));
-    // A cluster that no container has mounted any more.
+    // A cluster that no container mounts any more.
     await writeFile(file('old', 'PG_VERSION'), '13');
     await writeFile(file('media', 'photo.jpg'), 'photo'.repeat(1000));
     await writeFile(file('nginx.conf'), 'server {}');
@@ -71,14 +71,14 @@ describe('the Compose files of real products', () => {
     await stack.write(options);
     await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280');
     await stack.exec('web', ['sh', '-c', 'echo one >/uploads/one']);
-    // As a restore names what it puts aside; the spool that remembers it is gone.
+    // Named like put-aside data, but the spool that records it is gone.
     await stack.psql('CREATE DATABASE postgres__before_4f1c9a');
     await stack.exec('cache', ['sh', '-c', 'mkdir /data/appendonlydir && echo x >/data/appendonlydir/a.aof']);
   });
 
   afterAll(() => stack?.destroy());
 
-  it('plan says beforehand what is left out, shared, and copied from under a server', async () => {
+  it('plan reports in advance what is left out, shared, and copied while a server runs', async () => {
     const { stdout, code } = await stack.lifeboat('plan', '--json');
     const { sources, problems, notes } = JSON.parse(stdout) as PlanView;
     expect(code).toBe(0);
@@ -131,7 +131,7 @@ describe('the Compose files of real products', () => {
       expect(sources['db.postgres']!.warnings.join()).toContain('postgres__before_4f1c9a');
       expect(sources['db.postgres']!.databases!.map(({ name }) => name)).toEqual(['postgres']);
     }
-    // The Compose file, nginx.conf and token.txt; acme.json is a source of its own.
+    // The Compose file, nginx.conf and token.txt. acme.json is a separate source.
     expect(sizes).toEqual([3, 3]);
   });
 
@@ -144,7 +144,7 @@ describe('the Compose files of real products', () => {
     expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--to-directory/s);
   });
 
-  it('what has just started and does not answer is not ready yet', async () => {
+  it('a server that has just started and does not respond counts as not ready yet', async () => {
     await stack.compose('--profile', 'late', 'up', '--detach', '--no-deps', 'late');
     const { stdout, code } = await stack.lifeboat('plan');
     expect(stdout).toMatch(/late\.postgres: is not ready yet/);
@@ -152,7 +152,7 @@ describe('the Compose files of real products', () => {
     await stack.compose('--profile', 'late', 'rm', '--stop', '--force', '--volumes', 'late');
   });
 
-  describe('plan says what the next run would fail with', () => {
+  describe('plan reports the errors of the next run', () => {
     const keys = {
       LIFEBOAT_AGE_RECIPIENTS: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p',
       LIFEBOAT_SIGNING_KEY: 'a-signing-key-of-enough-characters',
@@ -166,14 +166,14 @@ describe('the Compose files of real products', () => {
         'lifeboat',
         ...args,
       ]);
-    /** The errors of a plan, which has to be the same with and without `--json`. */
+    /** Returns the errors of a plan. They must be the same with and without `--json`. */
     const errors = async (env: Record<string, string>) => {
       const { code, stdout } = await lifeboat(env, 'plan', '--json');
       const problems = (JSON.parse(stdout) as PlanView).problems.filter(({ severity }) => severity === 'error');
       return { code, found: problems.map(({ code: why, subject }) => `${why} ${subject}`).sort() };
     };
 
-    it('lost keys, and a copy that is not mounted', async () => {
+    it('missing keys, and a copy that is not mounted', async () => {
       const run = await lifeboat(keys, 'backup', 'web.media');
       expect(run.code, run.stderr).toBe(0);
       expect(await errors(keys)).toEqual({ code: 0, found: [] });
@@ -187,7 +187,7 @@ describe('the Compose files of real products', () => {
       });
     });
 
-    it('a source that is gone, a volume and a copy that were emptied', async () => {
+    it('a missing source, and an emptied volume and copy', async () => {
       await stack.exec('web', ['rm', '/uploads/one']);
       await stack.compose('rm', '--stop', '--force', 'cache');
       await stack.exec('lifeboat', ['sh', '-c', 'mkdir /restored/away && mv /copy/* /restored/away/']);

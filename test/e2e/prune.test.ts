@@ -17,11 +17,11 @@ interface Shown {
 const DAY = 86_400_000;
 const NIGHTS = 6;
 
-/** Retention on a repository with a history: what goes, when, and that the rest restores. */
+/** Retention of a repository with a history: what is removed and when, and that the rest can be restored. */
 describe('pruning', () => {
   let stack: Stack;
   let backups: string;
-  /** by id, what web.media held */
+  /** by id, the contents of web.media */
   const contents = new Map<string, string>();
 
   const options = {
@@ -56,7 +56,7 @@ describe('pruning', () => {
   });
   afterAll(() => stack?.destroy());
 
-  /** Makes the snapshots those of the last nights, one a day: ids, times and chain are written anew, objects stay as they are. */
+  /** Changes ids, times and chain of the snapshots to the last nights, one a day. Objects stay unchanged. */
   async function age(nights: number) {
     const destination = createLocalDestination({ root: backups });
     const { snapshots } = await (
@@ -103,7 +103,7 @@ describe('pruning', () => {
     expect(code, stdout + stderr).toBe(0);
   }
 
-  /** What the unreferenced list says happened this much earlier. */
+  /** Moves the times in the list of unreferenced objects back. */
   async function letTimePass(ms: number) {
     const lists = (await stack.objects()).filter((key) => key.includes('/unreferenced/'));
     expect(lists).toHaveLength(1);
@@ -115,7 +115,7 @@ describe('pruning', () => {
     await writeFile(file, JSON.stringify(list));
   }
 
-  it('says of each snapshot what becomes of it and why, and a dry run changes nothing', async () => {
+  it('reports for each snapshot whether it stays and why, and a dry run changes nothing', async () => {
     await expectWhole();
     const before = await stack.objects();
     const { code, stdout } = await stack.lifeboat('prune', '--dry-run');
@@ -132,7 +132,7 @@ describe('pruning', () => {
     expect(await stack.objects()).toEqual(before);
   });
 
-  it('pins a snapshot, and lets it go again', async () => {
+  it('pins and unpins a snapshot', async () => {
     const [oldest = '', second = ''] = nightIds();
     expect((await stack.lifeboat('pin', oldest, '--reason', 'before deploy 4.2')).code).toBe(0);
     const { decisions } = await prune('--dry-run');
@@ -147,17 +147,14 @@ describe('pruning', () => {
     expect(JSON.parse(unknown.stdout)).toMatchObject({ error: { code: 'SNAPSHOT_UNKNOWN' } });
   });
 
-  it('killed in the middle it has harmed nothing, and the next one goes on', async () => {
+  it('damages nothing if it is killed, and the next prune continues', async () => {
     const foreign = path.join(backups, stack.project, 'packs', 'README');
     await mkdir(path.dirname(foreign), { recursive: true });
     await writeFile(foreign, 'not ours');
-    // It lies in wait: from outside it would mostly come too late.
+    // It waits inside the container. A kill from outside would mostly come too late.
     const killed = stack.exec('lifeboat', ['sh', '-c', KILL_AT_TOMBSTONE]);
     killed.catch(() => undefined);
-    await until(
-      'it lies in wait',
-      async () => await stack.exec('lifeboat', ['ls', '/tmp']).then((all) => /waits/.test(all)),
-    );
+    await until('it waits', async () => await stack.exec('lifeboat', ['ls', '/tmp']).then((all) => /waits/.test(all)));
     const child = stack.spawn('prune');
     const ended = new Promise((resolve) => child.once('close', resolve));
     await killed;
@@ -170,7 +167,7 @@ describe('pruning', () => {
     expect(await packs()).toHaveLength(NIGHTS);
   });
 
-  it('deletes packs in a second pass, a day later; what is kept still restores', async () => {
+  it('deletes packs in a second pass, a day later; the remaining snapshots can be restored', async () => {
     await letTimePass(DAY - 3_600_000);
     expect((await prune()).objects).toBe(0);
     await letTimePass(3_600_000);
@@ -206,7 +203,7 @@ describe('pruning', () => {
     await stack.psql('DROP DATABASE "then"');
   });
 
-  it('goes by itself after a run, and not after one of a part; typos in labels elsewhere do not stop it', async () => {
+  it('happens after a run, but not after a run of some sources; typos in other labels do not prevent it', async () => {
     await stack.lifeboat('unpin', nightIds()[0] as string);
     const part = await stack.backup('web.media');
     expect(part.report.pruned).toBeUndefined();
@@ -221,7 +218,7 @@ describe('pruning', () => {
     await stack.exec('typo', ['sh', '-c', 'echo note >/notes/file']);
     const { code, report } = await stack.backup();
     const wrong = report.problems.filter(({ subject }) => subject === 'typo').map((one) => one.code);
-    // The labels that are wrong are left out, so that the source is backed up by the settings.
+    // Wrong labels are ignored, so the settings apply to the source.
     expect({ code, wrong }).toEqual({ code: 3, wrong: ['LABEL_INVALID', 'LABEL_INVALID'] });
     expect(report.results.map(({ name, status }) => `${name} ${status}`)).toContain('typo.notes ok');
     expect(report.pruned?.snapshots).toBeGreaterThanOrEqual(2);
@@ -232,7 +229,7 @@ describe('pruning', () => {
     await expectWhole();
   });
 
-  it('keeps the snapshot from before a fall until somebody accepts it', async () => {
+  it('keeps the snapshot before a drop until a user accepts the drop', async () => {
     const before = (await stack.backup()).report.id;
     await stack.psql('DELETE FROM t WHERE i > 10');
     const after = await stack.backup();
@@ -249,7 +246,7 @@ describe('pruning', () => {
     expect((await stack.lifeboat('status')).code).toBe(0);
   });
 
-  it('refuses while a manifest cannot be read', async () => {
+  it('is refused while a manifest cannot be read', async () => {
     const id = (await manifests())[0] as string;
     const file = path.join(backups, stack.project, 'snapshots', id, 'manifest.json');
     const bytes = await readFile(file);

@@ -2,11 +2,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
-/** Until that file is gone nobody listens in the container, and until the other one is the server replays its log. */
+/** Until the first file is removed, no server listens. Until the second is, the server replays its write-ahead log. */
 const SHUT = '/var/lib/postgresql/shut';
 const REPLAY = '/var/lib/postgresql/replay';
 
-/** Fault 36: a night in which not everything is up when its run is due. */
+/** Fault 36: not every service is up when the run is due. */
 describe('a host that reboots', () => {
   let stack: Stack;
   let agent: string;
@@ -37,10 +37,10 @@ describe('a host that reboots', () => {
       (await sh('docker', ['logs', '--since', '0', agent])).stderr.includes(what),
     );
   const inAgent = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
-  /** Its run was due long ago: caught up with at the next start. */
+  /** A run that was due long ago, which the next start catches up. */
   const miss = () => inAgent('echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json');
   const last = async () => (await stack.json<{ last: RunReport }>('status')).last;
-  /** What was heard of a run: healthchecks.io by the kind of ping, people by `told`. */
+  /** The notifications about a run: the kinds of pings to healthchecks.io, and the messages in `told`. */
   const heardOf = ({ rid, project }: RunReport, after: number) =>
     (stack.receiver?.requests ?? []).slice(after).flatMap(({ path, query, body }) => {
       if (query.rid === rid) return [path.split('/')[3] ?? 'success'];
@@ -48,7 +48,7 @@ describe('a host that reboots', () => {
     });
   const requests = () => stack.receiver?.requests.length ?? 0;
 
-  it('waits for the container, for the server to listen, and for its log to be replayed; no alarm', async () => {
+  it('causes no alarm: the run waits for the container, for the server to listen, and for the replay of its log', async () => {
     const before = requests();
     await miss();
     const recover = `touch ${SHUT} ${REPLAY} $PGDATA/recovery.signal
@@ -73,7 +73,7 @@ describe('a host that reboots', () => {
     expect(heardOf(report, before)).toEqual(['start', 'success', 'told']);
   });
 
-  it('says to whoever starts a backup by hand what it waits for', async () => {
+  it('makes a manual backup show what it waits for', async () => {
     await stack.exec('db', ['touch', SHUT]);
     await ok('docker', ['restart', '-t', '1', db]);
     const child = stack.spawn('backup');
@@ -89,7 +89,7 @@ describe('a host that reboots', () => {
     expect(await ended).toBe(0);
   });
 
-  it('tries again later what failed, also after another start of the agent, and one report covers both tries', async () => {
+  it('makes the agent repeat failed sources later, even after another start, and one report covers both tries', async () => {
     const before = requests();
     await miss();
     await stack.pause(db);
@@ -105,7 +105,7 @@ describe('a host that reboots', () => {
     expect(heardOf(failed, before)).toEqual(['start', 'log']);
     expect((await stack.lifeboat('status')).stdout).toContain('next attempt ');
     await ok('docker', ['unpause', db]);
-    // Ten minutes go by.
+    // Ten minutes pass.
     await inAgent(`sed -i 's/"at":"[^"]*"/"at":"2026-01-01T00:00:00.000Z"/' /spool/state/retries.json`);
     await ok('docker', ['restart', agent]);
     const again = await until('it is made again', async () => {

@@ -5,17 +5,17 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { decodeManifest, type Manifest, objectsOf } from '../../src/store/objects/manifest.ts';
 
-/** A repository on the host's disk, looked at from outside, without the code that wrote it where that can be. */
+/** Inspects a repository on the host's disk, as far as possible without the code that wrote it. */
 export interface RepositoryView {
   /** oldest first */
   manifests: Manifest[];
-  /** what a manifest names and is not there whole: `missing …`, `size …`, `hash …` */
+  /** incomplete objects that a manifest names: `missing …`, `size …`, `hash …` */
   bad: string[];
-  /** files that no manifest names: leftovers */
+  /** leftovers: files that no manifest names */
   orphans: string[];
 }
 
-/** Looks through the repository of one project. `verified` remembers objects whose hash was right, by name and time. */
+/** Checks the repository of one project. `verified` records objects with a correct hash, by name and time. */
 export async function viewRepository(root: string, verified = new Set<string>()): Promise<RepositoryView> {
   const files = new Set(await filesBelow(root));
   const isManifest = (key: string) => /\/snapshots\/[^/]+\/manifest\.json$/.test(key);
@@ -52,7 +52,7 @@ async function hashOf(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** All files below a directory, relative, unfinished ones too. */
+/** Returns the relative paths of all files below a directory, including unfinished ones. */
 export async function filesBelow(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   return entries

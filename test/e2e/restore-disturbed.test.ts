@@ -9,7 +9,7 @@ import { holder, ok, postgres, type Ran, Stack, until, whileRuns } from '../harn
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
-/** Each row takes 20 ms to load, so that there is a middle to disturb. */
+/** Each row takes 20 ms to load, so that a test can disturb the load. */
 const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
     LOOP
       PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
@@ -20,7 +20,7 @@ const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTAB
 
 const codeOf = ({ stdout }: Ran) => (JSON.parse(stdout || '{}') as { error?: ErrorInfo }).error?.code;
 
-/** Databases of people on a server. */
+/** Returns the databases of the user on a server. */
 const databases = async (stack: Stack, service: string) =>
   (
     await stack.psql('SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname COLLATE "C"', {
@@ -28,7 +28,7 @@ const databases = async (stack: Stack, service: string) =>
     })
   ).split('\n');
 
-/** A restore in place, left running, in the middle of loading rows. */
+/** Starts a restore in place. Returns while it loads rows. */
 async function begin(stack: Stack, service: string): Promise<{ ended: Promise<Ran> }> {
   const args = ['restore', 'latest', `${service}.postgres`, '--database', 'app', '--yes', '--no-safety', '--json'];
   const ended = stack.lifeboat(...args);
@@ -41,7 +41,7 @@ async function begin(stack: Stack, service: string): Promise<{ ended: Promise<Ra
   return { ended };
 }
 
-/** Faults of the server and of whoever else works with it, while a database that is in use is replaced. */
+/** Faults of the server and of its other clients, during the restore of a database in use. */
 describe('a restore in place that is disturbed', () => {
   let stack: Stack;
   let first: string;
@@ -105,8 +105,8 @@ describe('a restore in place that is disturbed', () => {
   it.each([
     ['restarted', ['restart', '--timeout', '2', 'db']],
     ['recreated', ['up', '--detach', '--wait', '--force-recreate', 'db']],
-  ])('leaves the database as it was when its server is %s, and the next restore works', async (_, command) => {
-    // Shut until its server ends.
+  ])('leaves the database unchanged if its server is %s, and the next restore works', async (_, command) => {
+    // Closed until its server ends.
     await shutGate(stack);
     const { ended } = await begin(stack, 'db');
     await stack.compose(...command);
@@ -125,7 +125,7 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
-  it('goes on though a session holds a lock, and says that it could not count', async () => {
+  it('continues while a session holds a lock, and says that it could not count', async () => {
     await session('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)');
     const locked = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'";
     await until('the lock is held', async () => (await inApp(locked)) === '1');
@@ -137,7 +137,7 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
-  it('says that the data is in place when it is stopped while it waits for a service', async () => {
+  it('says that the data is in place if it is interrupted while it waits for a service', async () => {
     await stack.exec('web', ['touch', '/tmp/sick']);
     const ended = inPlace();
     const swapped = "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\\_\\_before%'";
@@ -166,8 +166,8 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
-  it('says that the data is back, and what does not work with it', async () => {
-    // In the agent's own container, where nobody listens.
+  it('says that the data is restored, and which service does not work with it', async () => {
+    // A port in the agent's own container, where no server listens.
     const ran = await inPlace('--health-url', 'http://127.0.0.1:65000/up?token=secret');
     expect(ran.code, ran.stdout + ran.stderr).toBe(3);
     const report = JSON.parse(ran.stdout) as RestoreReport;
@@ -194,13 +194,13 @@ describe('a restore in place that is disturbed', () => {
     );
     expect((await backup).code).toBe(0);
     expect(await inApp(CONTENT)).toBe(changed);
-    // What was changed is the newest now; the first snapshot is the one to go back to below.
+    // The changed data is the newest now. The steps below restore the first snapshot.
     await inApp("UPDATE t SET v = 'again' WHERE id = 9");
     first = changed;
     changed = await inApp(CONTENT);
   });
 
-  it('is refused while another restore has a shared service stopped, and the service runs after both', async () => {
+  it('is refused while another restore holds a shared service stopped, and the service runs after both', async () => {
     const openGate = await shutGate(stack);
     const { ended } = await begin(stack, 'db');
     const runs = async () =>
@@ -224,7 +224,7 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
-  it('replaces a database with a subscription and a slot that is in use, and forgets it with both', async () => {
+  it('replaces a database with a subscription and a slot in use, and drops the old one with both', async () => {
     await inApp(
       `SELECT pg_create_logical_replication_slot('feed', 'test_decoding');
        CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)`,
@@ -254,7 +254,7 @@ describe('a restore in place that is disturbed', () => {
     expect(await stack.psql('SELECT count(*) FROM pg_replication_slots')).toBe('0');
   });
 
-  it("takes an older server's database to a newer one, and refuses the way back before anything is touched", async () => {
+  it("restores an older server's database to a newer one, and refuses the opposite before anything changes", async () => {
     const up = await stack.lifeboat(
       'restore',
       'latest',
@@ -287,7 +287,7 @@ describe('a restore in place that is disturbed', () => {
     expect([await all(), await next()]).toEqual(before);
   });
 
-  it('gives a database its encoding, locale, owner, limits, comment, settings and privileges again', async () => {
+  it('restores the encoding, locale, owner, limits, comment, settings and privileges of a database', async () => {
     await stack.psql(
       `CREATE ROLE lord LOGIN; CREATE ROLE guest;
        CREATE DATABASE latin TEMPLATE template0 OWNER lord ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' CONNECTION LIMIT 9;
@@ -358,7 +358,7 @@ describe('a restore in place that runs out of space', () => {
       },
       receiver: false,
     });
-    // Rows of 200 KiB that do not compress: 40 MiB, over four seconds.
+    // Rows of 200 KiB that do not compress: 40 MiB, loaded in more than four seconds.
     await stack.psql(
       `${SLOW} CREATE TABLE t (id int PRIMARY KEY, v text, CHECK (slow(id))); ALTER TABLE t ALTER v SET STORAGE EXTERNAL;
        INSERT INTO t SELECT i, repeat(md5(i::text), 6400) FROM generate_series(1, 200) i`,
@@ -378,7 +378,7 @@ describe('a restore in place that runs out of space', () => {
     expect(await stack.helpers()).toEqual([]);
   };
 
-  it('is refused before anything is touched when that is clear from the start', async () => {
+  it('is refused before anything changes if the space is clearly too small', async () => {
     await inDb('dd', 'if=/dev/zero', `of=${DATA}/filler`, 'bs=1M', 'count=170', 'status=none');
     const before = await stack.psql('SELECT pg_postmaster_start_time(), pg_snapshot_xmax(pg_current_snapshot())');
     const ran = await stack.lifeboat(...inPlace);
@@ -388,7 +388,7 @@ describe('a restore in place that runs out of space', () => {
     await inDb('rm', `${DATA}/filler`);
   });
 
-  it('fails in the middle, drops what was half made, and works when there is room again', async () => {
+  it('fails during the load, drops the incomplete database, and works once space is free', async () => {
     const started = await stack.psql('SELECT pg_postmaster_start_time()');
     const { ended } = await begin(stack, 'db');
     await inDb('sh', '-c', `dd if=/dev/zero of=${DATA}/filler bs=64k status=none; true`);

@@ -3,24 +3,24 @@ import type { RestoreResult } from '../../src/restore/context.ts';
 import { postgres, Stack } from '../harness/stack.ts';
 
 /**
- * Extensions through a restore in place. hstore and pg_trgm are the image's own; those that it does not have are played by
- * small ones of the same name, which insist on what the real ones insist on.
+ * Extensions in a restore in place. The image has hstore and pg_trgm. Small extensions with the same names and
+ * requirements replace those that it lacks.
  */
 describe('a restore in place of a database with extensions', () => {
   let stack: Stack;
 
   const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
 
-  /** An extension with part of its rows in the dump, as PostGIS has it with spatial_ref_sys. */
+  /** An extension with some of its rows in the dump, like spatial_ref_sys of PostGIS. */
   const REFERENCE = `CREATE TABLE reference (id int PRIMARY KEY, v text); INSERT INTO reference VALUES (1, 'of the extension');
     SELECT pg_extension_config_dump('reference', 'WHERE id >= 1000');`;
-  /** Only in the database that cron.database_name names. */
+  /** Can only be created in the database that cron.database_name names. */
   const CRON = `DO $$ BEGIN IF current_database() <> 'app' THEN
       RAISE EXCEPTION 'can only create extension in database app'; END IF; END $$;
     CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigserial PRIMARY KEY, schedule text);
     ALTER TABLE cron.job ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON cron.job USING (true);
     SELECT pg_extension_config_dump('cron.job', ''); SELECT pg_extension_config_dump('cron.job_jobid_seq', '');`;
-  /** Rows only come in between the two calls, and only from one connection. */
+  /** Accepts rows only between the two calls, and only from one connection. */
   const TIMESCALE = `CREATE TABLE catalogue (id int PRIMARY KEY, pid int);
     SELECT pg_extension_config_dump('catalogue', '');
     CREATE FUNCTION timescaledb_pre_restore() RETURNS bool LANGUAGE plpgsql AS
@@ -76,7 +76,7 @@ describe('a restore in place of a database with extensions', () => {
     return { ...(JSON.parse(ran.stdout) as RestoreResult), shown };
   }
 
-  it('brings back their objects, what is built on them, and the rows of theirs that people added', async () => {
+  it('restores their objects, dependent objects, and rows that users added to their tables', async () => {
     await inApp(
       `CREATE EXTENSION hstore; CREATE SCHEMA tools; CREATE EXTENSION pg_trgm SCHEMA tools; CREATE EXTENSION reference;
        INSERT INTO reference VALUES (1000, 'of a person');
@@ -91,7 +91,7 @@ describe('a restore in place of a database with extensions', () => {
     expect(await inApp(look)).toBe(before);
   });
 
-  it('leaves pg_cron out, says so before and after, and brings back all else', async () => {
+  it('leaves out pg_cron, says so before and after, and restores everything else', async () => {
     await inApp("CREATE EXTENSION pg_cron; INSERT INTO cron.job (schedule) VALUES ('0 3 * * *')");
     const { shown, warnings, restored } = await restoreInPlace();
     expect(shown).toContain('pg_cron and its jobs are left out');
@@ -104,17 +104,17 @@ describe('a restore in place of a database with extensions', () => {
     await inApp('DROP EXTENSION IF EXISTS pg_cron');
   });
 
-  it('tells TimescaleDB before and after, so that its catalogue comes back', async () => {
+  it('calls TimescaleDB before and after, so that its catalogue is restored', async () => {
     await inApp("CREATE EXTENSION timescaledb; SET timescaledb.restoring = 'on'; INSERT INTO catalogue VALUES (1, 7)");
     await inApp('CREATE TABLE metrics AS SELECT true AS old; INSERT INTO metrics VALUES (false)');
     await restoreInPlace();
     expect(await inApp('SELECT pid FROM catalogue')).toBe('7');
     expect(await inApp("SELECT current_setting('timescaledb.restoring', true) IS DISTINCT FROM 'on'")).toBe('t');
-    // Compared before, or the row would be missed.
+    // The comparison comes before the second call, or the row would be missing.
     expect(await inApp('SELECT count(*) FROM metrics')).toBe('1');
   });
 
-  it('says which rows of extensions are not in the dump, and that subscriptions come back disabled', async () => {
+  it('names rows of extensions that the dump lacks, and says that subscriptions are restored disabled', async () => {
     await inApp('DROP EXTENSION timescaledb CASCADE; DROP TABLE metrics');
     await install('settings_of', 'CREATE TABLE settings_of_ext (k text)');
     await inApp("CREATE EXTENSION settings_of; INSERT INTO settings_of_ext VALUES ('of a person')");
@@ -124,7 +124,9 @@ describe('a restore in place of a database with extensions', () => {
     const { warnings } = await restoreInPlace();
     expect(warnings).toEqual([
       expect.stringMatching(/subscription My sub is restored disabled.*ALTER SUBSCRIPTION "My sub" ENABLE/),
-      expect.stringMatching(/public\.settings_of_ext, a table of extension settings_of, has 0 rows, recorded were 1/),
+      expect.stringMatching(
+        /public\.settings_of_ext, a table of extension settings_of, has 0 rows, the snapshot has 1/,
+      ),
     ]);
     expect(await stack.psql('SELECT count(*) FROM pg_subscription WHERE subenabled')).toBe('0');
   });

@@ -7,8 +7,8 @@ import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stac
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
-/** What a restore comes to when something is lost under way, or was lost before. */
-describe('a restore that meets a fault', () => {
+/** The outcome of a restore that loses a container, a process or an object. */
+describe('a restore with a fault', () => {
   let stack: Stack;
   let expected: string;
 
@@ -21,7 +21,7 @@ describe('a restore that meets a fault', () => {
   const rowsLoading = () =>
     stack.psql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'");
 
-  /** A restore that is in the middle of loading rows. */
+  /** Starts a restore. Returns while it loads rows. */
   async function begin(...args: string[]): Promise<{ ended: Promise<number | null> }> {
     const child = stack.spawn('restore', 'latest', 'db.postgres', '--database', 'app', ...args);
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
@@ -41,7 +41,7 @@ describe('a restore that meets a fault', () => {
       env: { LIFEBOAT_STALL_TIMEOUT: '5m' },
       receiver: false,
     });
-    // Loading is slow enough to be disturbed: each row takes 20 ms to check, and waits while somebody is at the gate.
+    // The load is slow enough to be disturbed: the check of each row takes 20 ms, and waits while the gate is closed.
     await stack.psql(
       `CREATE ROLE mate;
        CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
@@ -66,7 +66,7 @@ describe('a restore that meets a fault', () => {
   it.each([
     ['its agent is killed', async () => ok('docker', ['kill', await stack.id('lifeboat')])],
     ['its process is killed', () => stack.exec('lifeboat', ['sh', '-c', signalRestore('KILL')])],
-  ])('leaves nothing under the name when %s, and the next start drops the rest', async (_, kill) => {
+  ])('leaves nothing under the name if %s, and the next start drops the rest', async (_, kill) => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
     const openGate = await shutGate(stack);
     const { ended } = await begin();
@@ -75,10 +75,10 @@ describe('a restore that meets a fault', () => {
     expect(await working()).toBeDefined();
     expect(await names()).not.toContain('app');
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
-    // A killed process is noticed within a minute, a killed agent when it starts.
+    // The agent notices a killed process within a minute, and its own end at the next start.
     await until('the leftover is dropped', async () => !(await working()), 180_000, 1000);
     expect(await names()).toEqual(['postgres']);
-    // It was dropped through a helper, which goes a moment later.
+    // It was dropped through a helper, which is removed a moment later.
     await until('no helper is left', async () => (await stack.helpers()).length === 0, 20_000);
     await openGate();
     const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--json');
@@ -86,7 +86,7 @@ describe('a restore that meets a fault', () => {
     expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
   });
 
-  it('fails and cleans up at once when its helper is killed', async () => {
+  it('fails and cleans up at once if its helper is killed', async () => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
     const openGate = await shutGate(stack);
     const { ended } = await begin();
@@ -98,7 +98,7 @@ describe('a restore that meets a fault', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('fails and cleans up when it is interrupted', async () => {
+  it('fails and cleans up if it is interrupted', async () => {
     const openGate = await shutGate(stack);
     const { ended } = await begin();
     await stack.exec('lifeboat', ['sh', '-c', signalRestore('INT')]);
@@ -108,7 +108,7 @@ describe('a restore that meets a fault', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('fails when the server goes away, and cleans up when it is back', async () => {
+  it('fails if the server ends, and cleans up when it is back', async () => {
     await shutGate(stack);
     const { ended } = await begin();
     await stack.compose('kill', 'db');
@@ -121,7 +121,7 @@ describe('a restore that meets a fault', () => {
     expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
   });
 
-  it('is alone: neither a backup nor another restore begins beside it', async () => {
+  it('excludes other runs: neither a backup nor another restore begins', async () => {
     const openGate = await shutGate(stack);
     const { ended } = await begin('--to-database', 'app_2');
     for (const args of [['backup'], ['restore', 'latest', 'db.postgres', '--to-database', 'app_3']]) {
@@ -133,7 +133,7 @@ describe('a restore that meets a fault', () => {
     expect(await names()).toEqual(['app', 'app_2', 'postgres']);
   });
 
-  it('refuses a damaged repository before it touches the server', async () => {
+  it('refuses a damaged repository before it changes the server', async () => {
     const backups = path.join(stack.directory, 'backups');
     const whole = path.join(stack.directory, 'whole');
     await cp(backups, whole, { recursive: true, preserveTimestamps: true });
@@ -170,7 +170,7 @@ describe('a restore that meets a fault', () => {
       await copyFile(path.join(whole, path.relative(backups, file)), file);
     }
     expect(found).toEqual(damages.map(([what, , code]) => `${what}: 1 ${code}`));
-    // Not a single transaction that writes.
+    // No transaction has written anything.
     expect(await stack.psql(nextId)).toBe(before);
     expect(await names()).toEqual(['postgres']);
     expect((await stack.lifeboat('restore', 'latest', 'db.postgres', '--globals')).code).toBe(0);
@@ -178,7 +178,7 @@ describe('a restore that meets a fault', () => {
   });
 });
 
-/** A shell command that signals the restore, which is not the agent's first process. */
+/** A shell command that signals the restore, which is not process 1 of the agent's container. */
 function signalRestore(signal: string): string {
   return `for p in /proc/[0-9]*; do
     if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore'; then kill -${signal} "\${p#/proc/}"; fi

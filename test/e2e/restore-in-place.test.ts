@@ -5,7 +5,7 @@ import { holder, ok, postgres, type Ran, Stack, until } from '../harness/stack.t
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
-/** `lifeboat restore` over data that is in use. */
+/** `lifeboat restore` of data in use. */
 describe('a restore in place', () => {
   let stack: Stack;
   let first: string;
@@ -71,19 +71,20 @@ describe('a restore in place', () => {
     expect(await databases()).toEqual(['app', 'postgres']);
   });
 
-  it('is refused without a terminal and without --yes, before anything is touched', async () => {
+  it('is refused without a terminal and without --yes, before anything changes', async () => {
     const refused = await restore();
     expect({ code: refused.code, error: error(refused) }).toEqual({ code: 2, error: 'NOT_CONFIRMED' });
     expect(await databases()).toEqual(['app', 'postgres']);
     expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots.length).toBe(1);
   });
 
-  it('replaces the database while an application reconnects in a loop, and keeps what was there', async () => {
+  it('replaces the database while an application reconnects in a loop, and puts the old one aside', async () => {
     const before = await startedAt('web');
     const other = await startedAt('other');
     const changed = await inApp('SELECT count(*) FROM t');
-    // An application that takes a lock, and comes back whenever its session is ended.
-    // It ends by itself: psql without a parent would become a child of the postmaster, which takes its death for a crash.
+    // An application that takes a lock, and reconnects whenever its session ends.
+    // It ends by itself. A psql without a parent would become a child of the postmaster, which treats its end as a
+    // crash.
     const loop =
       'until test -e /tmp/enough; do psql -X -q -U postgres -d app -c "BEGIN; LOCK TABLE t IN SHARE MODE; SELECT pg_sleep(1)" >/dev/null 2>&1; done';
     const hammer = ok('docker', ['exec', await stack.id('db'), 'bash', '-c', loop]);
@@ -98,12 +99,12 @@ describe('a restore in place', () => {
     expect(item).toMatchObject({ target: 'app', rows: 5000, kept: expect.stringMatching(/^app__before_[0-9a-f]{6}$/) });
     expect(await databases()).toEqual(['app', item?.kept, 'postgres']);
     expect(await stack.psql('SELECT count(*) FROM t', { database: item?.kept as string })).toBe(changed);
-    // Owner, settings, privileges, constraints and sequences are those of the snapshot.
+    // The owner, settings, privileges, constraints and sequences are those of the snapshot.
     const facts = `SELECT pg_get_userbyid(datdba), datacl IS NOT NULL, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid),
       (SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype IN ('p', 'c')), nextval('t_id_seq') > 5000
       FROM pg_database d WHERE datname = 'app'`;
     expect(await inApp(facts)).toBe('owner|t|{work_mem=7MB}|2|t');
-    // web uses the database and was stopped and started; other does not.
+    // `web` uses the database and was stopped and started; `other` does not.
     expect(await startedAt('web')).not.toBe(before);
     expect(await startedAt('other')).toBe(other);
     expect(result.checks).toEqual([
@@ -114,7 +115,7 @@ describe('a restore in place', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('took a pinned safety snapshot, which `latest` passes over', async () => {
+  it('took a pinned safety snapshot, which `latest` skips', async () => {
     const { snapshots: list } = await stack.json<{ snapshots: { trigger: string; pinned?: string }[] }>('snapshots');
     expect(list.map(({ trigger, pinned }) => ({ trigger, pinned: pinned !== undefined }))).toEqual([
       { trigger: 'safety', pinned: true },
@@ -134,14 +135,14 @@ describe('a restore in place', () => {
     await stack.psql('DROP DATABASE copy');
   });
 
-  it('left a record, and told of its start and end', async () => {
+  it('left a record, and reported its start and end', async () => {
     const objects = (await stack.objects()).filter((key) => key.includes('/restores/'));
     expect(objects.length).toBeGreaterThan(0);
     const messages = (stack.receiver?.requests ?? []).map(({ body }) => body).join('\n');
     expect(messages).toContain('restore of db.postgres from');
   });
 
-  it('does not back up what it keeps, nor finds it missing later', async () => {
+  it('put data aside that is neither backed up nor reported as missing later', async () => {
     const { report } = await stack.backup();
     expect(report).toMatchObject({ status: 'ok', problems: [] });
     expect(report.results.map(({ warnings, summary }) => ({ warnings, summary }))).toEqual([
@@ -162,8 +163,8 @@ describe('a restore in place', () => {
     expect(stdout).not.toContain('__before_');
   });
 
-  it('shows in status what it keeps; a rollback brings it back at once, and undoes itself', async () => {
-    // Without the size while the server does not answer in time.
+  it('shows the put-aside data in status; a rollback restores it at once, and can be undone', async () => {
+    // Without the size if the server does not answer in time.
     const shown = async () => {
       const { stdout, stderr } = await stack.lifeboat('status');
       return /db\.postgres restored .* replaced data kept, \d/.test(stdout + stderr);
@@ -184,7 +185,7 @@ describe('a restore in place', () => {
     expect(error(await stack.lifeboat('rollback', '--yes', '--json'))).toBe('NOTHING_TO_ROLL_BACK');
   });
 
-  it('refuses a database with a prepared transaction, and says so of slots', async () => {
+  it('refuses a database with a prepared transaction, and mentions slots', async () => {
     await inApp("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'held'");
     const refused = await restore('--yes');
     expect({ code: refused.code, error: error(refused) }).toEqual({ code: 1, error: 'PG_TARGET_BUSY' });
@@ -198,7 +199,7 @@ describe('a restore in place', () => {
     expect(await inApp(CONTENT)).toBe(first);
   });
 
-  it('rolls back in turn only: the later restore first', async () => {
+  it('can only be rolled back in order, the later restore first', async () => {
     expect((await restore('--yes', '--no-safety', '--no-stop')).code).toBe(0);
     const { restores } = await stack.json<{ restores: { id: string }[] }>('status');
     const [later, earlier] = restores.map(({ id }) => id);
@@ -215,12 +216,12 @@ describe('a restore in place', () => {
     expect(await databases()).toEqual(['app', 'postgres']);
   });
 
-  it('replaces a database that lets nobody in, one that is invalid, and one whose files are damaged', async () => {
+  it('replaces a database that allows no connections, an invalid one, and one with damaged files', async () => {
     await stack.psql('ALTER DATABASE app ALLOW_CONNECTIONS false');
     const look = async () =>
       (await stack.lifeboat('restore', snapshot, 'db.postgres', '--database', 'app', '--dry-run')).stderr;
     expect(await look()).toMatch(/not counted, nobody can connect to it: .*not currently accepting connections/);
-    // It is in no snapshot that could be taken now.
+    // No snapshot taken now could hold it.
     const unsafe = await restore('--yes', '--no-stop');
     expect({ code: unsafe.code, error: error(unsafe) }).toEqual({ code: 1, error: 'PG_DATABASE_UNKNOWN' });
     expect(await databases()).toEqual(['app', 'postgres']);
@@ -228,12 +229,12 @@ describe('a restore in place', () => {
     expect(closed.code, closed.stdout + closed.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);
 
-    // What an interrupted DROP DATABASE leaves.
+    // The state after an interrupted DROP DATABASE.
     await stack.psql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'app'");
     expect(await look()).toMatch(/not counted, nobody can connect to it: .*invalid database/);
     const invalid = await restore('--yes', '--no-stop');
     expect([invalid.code, error(invalid)]).toEqual([1, 'PG_DATABASE_UNKNOWN']);
-    expect(invalid.stdout).toMatch(/the safety snapshot does not hold app: .*interrupted.*only lets it be dropped/);
+    expect(invalid.stdout).toMatch(/the safety snapshot does not hold app: .*interrupted.*only allows dropping it/);
     const instead = await restore('--yes', '--no-safety', '--no-stop');
     expect(instead.code, instead.stdout + instead.stderr).toBe(0);
     expect(await inApp(CONTENT)).toBe(first);

@@ -8,10 +8,10 @@ import { holder, ok, postgres, Stack, sh, until, whileRuns } from '../harness/st
 
 const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 15);
 
-/** While somebody runs that, a restore cannot load the table `gated`: it waits there for as long as a test needs. */
+/** While this runs, a restore that loads the table `gated` waits, for as long as a test needs. */
 const GATE = 'SELECT pg_sleep(300) AS gate';
 
-/** Rows, schema, owner and settings of a database in one value. */
+/** Returns the rows, schema, owner and settings of a database as one value. */
 const CONTENT = `SELECT md5(concat(
     (SELECT string_agg(md5(t::text), ',' ORDER BY id) FROM t),
     (SELECT string_agg(concat_ws(' ', table_name, column_name, data_type), ',' ORDER BY table_name, column_name)
@@ -71,7 +71,7 @@ describe('a restore in place that is killed', () => {
     );
     contents = { restored, changed: await sql(CONTENT, 'app') };
     expect(contents.changed).not.toBe(restored);
-    // How long one takes, from the moment in which it begins to change something.
+    // Duration of a restore, from its first change on.
     const whole = spawn(inPlace('--no-safety'));
     await whole.begun;
     const from = performance.now();
@@ -85,7 +85,7 @@ describe('a restore in place that is killed', () => {
     stack.receiver?.requests.filter(({ path: at, body }) => at.startsWith('/services/') && / started/.test(body))
       .length ?? 0;
 
-  /** `begun`: it has told of its start. */
+  /** `begun`: it has reported its start. */
   function spawn(args: string[]): { begun: Promise<unknown>; ended: Promise<number | null>; hasEnded(): boolean } {
     const before = starts();
     const child = stack.spawn(...args);
@@ -93,12 +93,12 @@ describe('a restore in place that is killed', () => {
     child.stderr?.resume();
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     const begun = until('it begins', async () => starts() > before || child.exitCode !== null, 60_000, 10);
-    // Not everybody waits for it.
+    // Not every test waits for it.
     begun.catch(() => undefined);
     return { begun, ended, hasEnded: () => child.exitCode !== null };
   }
 
-  /** Brings the changed data back, and drops what the restore had brought by hand: nobody needs it any more. */
+  /** Restores the changed data, and drops the databases of the restore by hand. */
   async function rollBack(): Promise<void> {
     const ran = await stack.lifeboat('rollback', '--yes', '--no-stop', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
@@ -106,7 +106,7 @@ describe('a restore in place that is killed', () => {
     for (const name of await names()) if (name !== 'app') await sql(`DROP DATABASE ${name}`);
   }
 
-  /** SIGKILL to the agent's container, which is then started; or to the process alone, and the next command recovers. */
+  /** Kills the agent's container and starts it again, or kills only the process, so that the next command recovers. */
   async function kill(what: 'agent' | 'process', verb = 'restore'): Promise<void> {
     if (what === 'agent') await ok('docker', ['kill', containers.agent]);
     else await ok('docker', ['exec', containers.agent, 'sh', '-c', killProcess(verb)]);
@@ -114,7 +114,7 @@ describe('a restore in place that is killed', () => {
 
   async function recovers(what: 'agent' | 'process'): Promise<void> {
     if (what === 'process') {
-      // The daemon looks at each full minute; whoever comes before it recovers too.
+      // The daemon checks each full minute. A command that begins earlier recovers too.
       const ran = await stack.lifeboatInTurn('restore', 'no-such-snapshot', 'db.postgres', '--json');
       expect(ran.stdout).toContain('SNAPSHOT_UNKNOWN');
       return;
@@ -130,9 +130,9 @@ describe('a restore in place that is killed', () => {
     await until('nobody works on the project', async () => !(await stack.isMarked()), 60_000, 100);
   }
 
-  /** Looks at everything that a dead restore may have left. Returns which content is in place. */
+  /** Checks for leftovers of a crashed restore. Returns which content is in place. */
   async function judge(when: string): Promise<'restored' | 'changed'> {
-    // The server and the engine may still be ending what was killed.
+    // The server and the engine may still be ending sessions and helpers.
     const ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'";
     const isOver = async () => (await stack.helpers()).length === 0 && (await sql(ours)) === '0';
     await undone(when);
@@ -146,19 +146,19 @@ describe('a restore in place that is killed', () => {
     return found;
   }
 
-  /** What is left of runs on the spool. */
+  /** Returns leftovers of runs on the spool. */
   const openRuns = async () =>
     (
       await ok('docker', ['exec', containers.agent, 'sh', '-c', 'ls /spool/runs /spool/state/runs | grep -v :; true'])
     ).trim();
 
   /**
-   * Nothing is left to be undone. The agent looks again until then, at the latest each minute: a stop that was under way takes
-   * effect until its time is up, and a server that is busy may answer later than is waited for.
+   * Waits until nothing is left to undo. The agent tries again at least each minute: a stop may take effect until its
+   * timeout, and a busy server may respond too late.
    */
   const undone = (when: string) => until(`everything is undone, killed ${when}`, async () => (await openRuns()) === '');
 
-  /** The record of the newest restore, which a dead one has too. */
+  /** Returns the record of the newest restore. A crashed one has a record too. */
   async function newestRecord(): Promise<RestoreReport> {
     const key = (await stack.objects()).filter((name) => name.includes('/restores/')).at(-1) as string;
     return JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
@@ -166,7 +166,7 @@ describe('a restore in place that is killed', () => {
 
   async function expectTold(found: 'restored' | 'changed'): Promise<void> {
     const record = await newestRecord();
-    // One that was killed after its end has the record that it made itself.
+    // A restore that was killed after its end has written the record itself.
     if (record.status === 'ok') return;
     expect(record).toMatchObject({
       verb: 'restore',
@@ -183,7 +183,7 @@ describe('a restore in place that is killed', () => {
     );
   }
 
-  it(`leaves the database wholly old or wholly new, ${KILLS} times`, async () => {
+  it(`leaves the database completely old or completely new, ${KILLS} times`, async () => {
     const seen = { restored: 0, changed: 0, before: 0, late: 0 };
     for (let round = 0; round < KILLS; round++) {
       const what = round % 3 === 2 ? 'process' : 'agent';
@@ -191,12 +191,12 @@ describe('a restore in place that is killed', () => {
       const restore = spawn(inPlace('--no-safety'));
       const early = round % 12 === 11;
       if (!early) await restore.begun;
-      // More of them before and around the swap than in the time in which the services become well again.
+      // More points before and around the swap than while the services become healthy again.
       const delay = early ? randomInt(1500) : ((round + randomInt(1000) / 1000) / KILLS) ** 1.7 * lengthMs;
       const from = performance.now();
       await sleep(delay);
       if (restore.hasEnded()) {
-        // The machine has become faster since: this point again, within the new length.
+        // The machine is faster than before. Repeat this point within the new length.
         expect(seen.late++).toBeLessThan(KILLS);
         lengthMs = Math.min(lengthMs, performance.now() - from) * 0.95;
         await rollBack();
@@ -227,11 +227,11 @@ describe('a restore in place that is killed', () => {
     ['its safety snapshot is taken', () => stack.helpers().then((all) => all.length > 1), []],
     ['it loads', activity("datname LIKE 'app\\_\\_restoring%' AND backend_type = 'client backend'"), ['--no-safety']],
     ['the web service is stopped', webStopped, ['--no-safety']],
-  ] as const)('leaves the old database when it is killed while %s', async (_, moment, more) => {
+  ] as const)('leaves the old database if it is killed while %s', async (_, moment, more) => {
     await ok('docker', ['exec', '--detach', containers.db, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', GATE]);
     const atGate = `FROM pg_stat_activity WHERE query = '${GATE}'`;
     await until('the gate is shut', async () => (await sql(`SELECT count(*) ${atGate}`)) === '1');
-    // A safety snapshot waits for that; nothing else but the preview looks at the rows, and not for long.
+    // A safety snapshot waits for that. Only the preview reads the rows too, and not for long.
     const lock = more.length === 0 ? sql('BEGIN; LOCK TABLE child; SELECT pg_sleep(300)', 'app').catch(String) : '';
     const locks = "FROM pg_locks WHERE relation = 'child'::regclass AND granted AND mode = 'AccessExclusiveLock'";
     if (lock) await until('the lock is held', async () => (await sql(`SELECT 1 ${locks}`, 'app')) === '1');
@@ -254,8 +254,8 @@ describe('a restore in place that is killed', () => {
     return (await ok('docker', ['inspect', '--format', '{{.State.Running}}', containers.web])).trim() === 'false';
   }
 
-  it('leaves the old database when it is killed while its rename waits, also when that could go on', async () => {
-    // A statement about the database, in a session on another one, holds up the rename until its transaction ends.
+  it('leaves the old database if it is killed while its rename waits, even if the rename could continue', async () => {
+    // A statement about the database, in a session on another one, blocks the rename until its transaction ends.
     const id = containers.db;
     const hold = "BEGIN; COMMENT ON DATABASE app IS 'held'; SELECT pg_sleep(300); ROLLBACK";
     await ok('docker', ['exec', '--detach', id, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', hold]);
@@ -277,7 +277,7 @@ describe('a restore in place that is killed', () => {
     await expectTold('changed');
   });
 
-  it('leaves the new database when it is killed right after the swap', async () => {
+  it('leaves the new database if it is killed right after the swap', async () => {
     const restore = spawn(inPlace('--no-safety'));
     const swapped = async () => (await names()).some((name) => name.startsWith('app__before_'));
     await whileRuns(restore.ended, until('the swap', swapped, 180_000, 5));
@@ -289,7 +289,7 @@ describe('a restore in place that is killed', () => {
     await rollBack();
   });
 
-  it('tells the truth after a rollback that is killed, and another brings the data back', async () => {
+  it('is reported correctly after a killed rollback, and another rollback restores the data', async () => {
     const seen = { restored: 0, changed: 0 };
     expect((await stack.lifeboat(...inPlace('--no-safety'))).code).toBe(0);
     let now: keyof typeof seen = 'restored';
@@ -324,7 +324,7 @@ describe('a restore in place that is killed', () => {
   });
 });
 
-/** Kills one command of ours, which is not the container's first process. */
+/** Kills a Lifeboat command, which is not process 1 of the container. */
 function killProcess(verb: string): string {
   return `for p in /proc/[0-9]*; do
     if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js ${verb} '; then kill -KILL "\${p#/proc/}"; fi

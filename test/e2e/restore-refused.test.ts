@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import { postgres, type Ran, Stack } from '../harness/stack.ts';
 
-/** Dumps that `pg_restore` cannot bring back as they are: what can be restored is restored, the rest is named. */
-describe('a restore of what the server refuses', () => {
+/** Dumps that `pg_restore` cannot restore unchanged: Lifeboat restores as much as possible, and names the rest. */
+describe('a restore of objects that the server refuses', () => {
   let stack: Stack;
   const moved = (sql: string) => stack.psql(sql, { database: 'moved' });
   const broken = (sql: string) => stack.psql(sql, { database: 'broken' });
@@ -11,7 +11,7 @@ describe('a restore of what the server refuses', () => {
     stack.lifeboat('restore', 'latest', 'db.postgres', '--yes', '--no-safety', '--json', ...args);
   const result = ({ stdout }: Ran) => JSON.parse(stdout) as RestoreResult;
 
-  /** Rows whose place depends on OIDs: pg_dump takes care of plain enums and domains, and not of what contains them. */
+  /** Rows whose partition depends on OIDs. pg_dump handles plain enums and domains, but not types that contain them. */
   const MOVING = `CREATE TYPE st AS ENUM ('a', 'b', 'c', 'd'); CREATE DOMAIN st_domain AS st; CREATE TYPE pair AS (s st, i int);
     CREATE TABLE orders (id int, s st_domain) PARTITION BY HASH (s);
     CREATE TABLE arrays (id int GENERATED ALWAYS AS IDENTITY, s st[], twice int GENERATED ALWAYS AS (2) STORED) PARTITION BY HASH (s);
@@ -27,7 +27,7 @@ describe('a restore of what the server refuses', () => {
     INSERT INTO pairs SELECT i, ROW((enum_range(NULL::st))[1 + i % 4], 1)::pair FROM generate_series(1, 100) i;
     INSERT INTO tree SELECT i % 20, (enum_range(NULL::st))[1 + i % 4] FROM generate_series(1, 100) i;`;
 
-  /** Functions that find their tables by the search_path of whoever calls them. */
+  /** Functions that find their tables through the search_path of the caller. */
   const UNQUALIFIED = `CREATE SCHEMA own; CREATE TABLE own.limits (m int); INSERT INTO own.limits VALUES (100);
     CREATE FUNCTION own.below(int) RETURNS bool LANGUAGE plpgsql IMMUTABLE SET search_path = own AS
       $$ BEGIN RETURN $1 < (SELECT m FROM limits); END $$;
@@ -46,7 +46,7 @@ describe('a restore of what the server refuses', () => {
     CREATE MATERIALIZED VIEW own_names AS SELECT 1 AS i WHERE current_database() = 'moved';
     CREATE MATERIALIZED VIEW above_names AS SELECT i FROM own_names;`;
 
-  /** What was let in while nobody looked. */
+  /** Rows that were inserted while constraints were not checked. */
   const ORPHANS = `CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (p int REFERENCES parent, mail text);
     SET session_replication_role = replica; INSERT INTO child VALUES (4242, 'canary@example.org'); RESET session_replication_role;
     CREATE INDEX child_mail ON child (mail); INSERT INTO child VALUES (NULL, 'canary@example.org');
@@ -59,7 +59,7 @@ describe('a restore of what the server refuses', () => {
     CREATE MATERIALIZED VIEW far_sum AS SELECT sum(i) FROM far_t;
     ALTER SERVER far OPTIONS (ADD port '1');`;
 
-  /** Rows that constraints of their tables refuse, and much that must come back with them. */
+  /** Rows that constraints of their tables refuse, and many dependent objects. */
   const REFUSING = `CREATE TABLE nulls (id int, v text CONSTRAINT short CHECK (length(v) < 9), UNIQUE (v)); INSERT INTO nulls VALUES (NULL, 'a'), (2, 'b');
     CREATE TABLE keyed (id int PRIMARY KEY, n int); INSERT INTO keyed VALUES (1, NULL), (2, 2);
     CREATE TABLE refers (k int REFERENCES keyed); INSERT INTO refers VALUES (1), (2);
@@ -88,7 +88,7 @@ describe('a restore of what the server refuses', () => {
     stack = await Stack.start({
       services: {
         db: postgres(17, {
-          // An index built in parallel finds too little of it.
+          // An index that is built in parallel misses some of the rows.
           shm_size: '1200k',
           command: [
             'postgres',
@@ -128,14 +128,14 @@ describe('a restore of what the server refuses', () => {
     const { report } = await stack.backup();
     expect(report.results[0]?.error, JSON.stringify(report)).toBeUndefined();
     expect(JSON.stringify(report)).toContain('table information_schema.mine is in a schema of the system');
-    // From here on the image lacks it, as one of another vendor would.
+    // From here on, the image lacks it, like an image of another vendor.
     await stack.exec('db', ['sh', '-c', 'rm "$(pg_config --sharedir)"/extension/cube*']);
     for (const database of ['moved', 'broken', 'plain'])
       await stack.psql('CREATE TABLE later AS SELECT 1 AS i', { database });
   });
   afterAll(() => stack?.destroy());
 
-  it('replaces each database that it can, and names the object that keeps another one from it', async () => {
+  it('replaces each database that it can, and names the object that prevents another one', async () => {
     const ran = await restore();
     expect(ran.code, ran.stdout + ran.stderr).toBe(3);
     const report = result(ran);
@@ -158,7 +158,7 @@ describe('a restore of what the server refuses', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('brings back rows that belong into other partitions now', async () => {
+  it('restores rows that now belong in other partitions', async () => {
     const sums = `SELECT (SELECT count(*) FROM orders), (SELECT count(*) || ',' || max(id) FROM arrays), (SELECT count(*) FROM pairs),
       (SELECT count(*) FROM tree), (SELECT count(*) FROM tree_2), (SELECT count(*) FROM pg_class WHERE relname ~ 'aside')`;
     expect(await moved(sums)).toBe('100|100,100|100|100|50|0');
@@ -166,7 +166,7 @@ describe('a restore of what the server refuses', () => {
     expect(await moved("SELECT count(*) FROM arrays WHERE s = ARRAY['a']::st[]")).toBe('25');
   });
 
-  it('brings back what functions need the search_path of the database for, and leaves them as they were', async () => {
+  it('restores objects with functions that need the search_path of the database, and leaves the functions unchanged', async () => {
     expect(await moved('SELECT v FROM checked')).toBe('canary row');
     expect(await moved('SELECT yes FROM summary')).toBe('t');
     expect(await moved("SELECT count(*) FROM pg_indexes WHERE indexname IN ('checked_below', 'big_v')")).toBe('2');
@@ -181,7 +181,7 @@ describe('a restore of what the server refuses', () => {
     expect(await moved(valid)).toBe('1');
   });
 
-  it('brings back a single table that needs it', async () => {
+  it('restores a single table that needs it', async () => {
     const table = ['restore', 'latest', 'db.postgres', '--database', 'moved', '--json', '--table', 'checked'];
     const before = await stack.exec('db', [
       'pg_dump',
@@ -212,20 +212,20 @@ describe('a restore of what the server refuses', () => {
     ).toBe('0');
   });
 
-  it('analyses what it restored', async () => {
+  it('analyses the restored tables', async () => {
     const unanalysed = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'm') AND oid >= 16384 AND reltuples < 0";
     expect(await moved(unanalysed)).toBe('0');
     expect(await moved("SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'big'")).toBe('t');
   });
 
-  it('rolls back those that were replaced', async () => {
+  it('can be rolled back for the replaced databases', async () => {
     const ran = await stack.lifeboat('rollback', '--yes', '--json');
     expect(ran.code, ran.stdout).toBe(0);
     expect(await stack.psql('SELECT i FROM later', { database: 'plain' })).toBe('1');
     expect(await moved('SELECT i FROM later')).toBe('1');
   });
 
-  it('restores all but what the server refuses with --skip-failed, and lists that', async () => {
+  it('restores everything except refused objects with --skip-failed, and lists those', async () => {
     const ran = await restore('--database', 'broken', '--skip-failed');
     expect(ran.code, ran.stdout + ran.stderr).toBe(3);
     const report = result(ran);
@@ -255,7 +255,7 @@ describe('a restore of what the server refuses', () => {
     expect(shown.stdout).toMatch(/left out: broken: index public\.child_mail: could not create unique index/);
   });
 
-  it('restores rows that constraints refuse with --skip-failed, and each constraint as far as the rows let it', async () => {
+  it('restores rows that constraints refuse with --skip-failed, and each constraint as far as the rows allow', async () => {
     const ran = await restore('--database', 'refusing', '--skip-failed');
     expect(ran.code, ran.stdout + ran.stderr).toBe(3);
     const refusing = (sql: string) => stack.psql(sql, { database: 'refusing' });
@@ -310,8 +310,8 @@ describe('a restore of what the server refuses', () => {
     );
   });
 
-  it('makes a tablespace where its place exists, and does without one where it does not', async () => {
-    // What a restore keeps is in the same tablespaces.
+  it('creates a tablespace if its directory exists, and does without it otherwise', async () => {
+    // Put-aside databases are in the same tablespaces.
     const all = await stack.psql("SELECT datname FROM pg_database WHERE datname LIKE 'spaced%'");
     for (const name of all.split('\n')) await stack.psql(`DROP DATABASE "${name}" WITH (FORCE)`);
     await stack.psql('DROP TABLESPACE fast');

@@ -7,7 +7,7 @@ import { holder, ok, postgres, type Ran, Stack, type StackOptions, until } from 
 
 const CONTENT = "SELECT count(*), md5(string_agg(v, ',' ORDER BY id)) FROM t";
 
-/** What restore does with what is there: it makes what is missing, and never harms what is not. */
+/** Rules of a restore: it creates missing data, and never damages existing data. */
 describe('restore', () => {
   let stack: Stack;
   let expected: string;
@@ -17,7 +17,7 @@ describe('restore', () => {
     services: {
       db: postgres(17, {
         environment: { POSTGRES_DB: 'app' },
-        // A server that logs all it can.
+        // A server that logs as much as possible.
         command: ['postgres', '-c', 'log_statement=all', '-c', 'log_min_duration_statement=0', '-c', 'fsync=off'],
       }),
       web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }),
@@ -34,11 +34,11 @@ describe('restore', () => {
       '\n',
     );
   const drop = (name: string) => stack.psql(`DROP DATABASE IF EXISTS "${name.replaceAll('"', '""')}" WITH (FORCE)`);
-  /** Everything that the server holds, as text. */
+  /** Returns the contents of the server, as text. */
   const everything = async () =>
     (await stack.exec('db', ['pg_dumpall', '-U', 'postgres'])).replaceAll(/^\\(un)?restrict .*$/gm, '');
 
-  /** A new container over a new volume: roles and databases are gone, `app` is there and empty. */
+  /** Creates a container with a new volume: roles and databases are gone, and `app` is empty. */
   async function freshServer(): Promise<void> {
     await stack.compose('rm', '--stop', '--force', '--volumes', 'db');
     await stack.compose('up', '--detach', '--wait', 'db');
@@ -76,7 +76,7 @@ describe('restore', () => {
   afterAll(() => stack?.destroy());
 
   it.each(['copy', '-f/tmp/x', `dbname='x' host=evil`, `a "b" $(id) \\ %s\nline`, 'ä'.repeat(31)])(
-    'makes a database under another name: %j',
+    'creates a database under another name: %j',
     async (name) => {
       const ran = await restore('--database', 'app', '--to-database', name, '--json');
       expect(ran.code, ran.stderr).toBe(0);
@@ -87,14 +87,14 @@ describe('restore', () => {
     },
   );
 
-  it('asks which one is meant when the snapshot has several', async () => {
+  it('requires a choice if the snapshot has several databases', async () => {
     const ran = await restore('--to-database', 'copy', '--json');
     expect({ code: ran.code, error: result(ran).error.code }).toEqual({ code: 2, error: 'USAGE' });
     const unknown = await restore('--database', 'ap', '--json');
     expect(result(unknown).error.code).toBe('PG_DATABASE_UNKNOWN');
   });
 
-  it('makes a database that is gone, and only that one when asked for it', async () => {
+  it('creates a missing database, and only the named one', async () => {
     await drop('app');
     await drop('other');
     const ran = await restore('--database', 'app', '--json');
@@ -106,7 +106,7 @@ describe('restore', () => {
     ).toBe('app_owner');
   });
 
-  it('replaces data only when somebody agrees, under another name never, and makes nothing else before', async () => {
+  it('replaces data only after confirmation, never under another name, and creates nothing before', async () => {
     const before = await everything();
     for (const args of [[], ['--database', 'app'], ['--globals']]) {
       const ran = await restore(...args, '--json');
@@ -131,7 +131,7 @@ describe('restore', () => {
     const roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1";
     expect(await stack.psql(roles)).toBe('app_owner\napp_reader\npostgres');
     expect(await stack.psql(CONTENT, { database: 'app' })).toBe(expected);
-    // What objects do not need comes with --globals.
+    // Roles that no object needs come with --globals.
     expect((await restore('--globals', '--database', 'app', '--to-database', 'copy')).code).toBe(0);
     expect(await stack.psql(roles)).toBe('app_owner\napp_reader\nbystander\npostgres');
     for (const { stdout, stderr } of [shown, ran])
@@ -139,10 +139,10 @@ describe('restore', () => {
     await freshServer();
   });
 
-  it('fills the empty database of a fresh server, though an application hangs on to it', async () => {
+  it('fills the empty database of a new server, although an application stays connected', async () => {
     await stack.psql("CREATE ROLE app_reader LOGIN PASSWORD 'another-canary' CONNECTION LIMIT 3");
     const untouched = await stack.psql("SELECT * FROM pg_authid WHERE rolname = 'app_reader'");
-    // Comes back at once whenever it is thrown out, and asks for what it needs until that is there.
+    // Reconnects at once whenever its session is ended, and queries its table until that exists.
     const app = `while [ ! -e /tmp/stop ]; do
         psql -q -U postgres -d app -c 'SELECT count(*) FROM s.t' -c 'SELECT pg_sleep(60)' >> /tmp/app 2>&1
       done`;
@@ -164,7 +164,7 @@ describe('restore', () => {
     expect(await stack.psql("SELECT * FROM pg_authid WHERE rolname = 'app_reader'")).toBe(untouched);
   });
 
-  it('gives missing roles their old passwords, and shows them to nobody', async () => {
+  it('restores the passwords of missing roles, and shows them nowhere', async () => {
     const login = (user: string, password: string) =>
       stack.exec('db', [
         'env',
@@ -192,7 +192,7 @@ describe('restore', () => {
     for (const hash of hashes) expect(logs).not.toContain(hash.slice(20));
   });
 
-  it('leaves what extensions made in a new database aside instead of dropping it', async () => {
+  it('puts a database with only extensions aside instead of dropping it', async () => {
     await drop('app');
     await stack.psql('CREATE DATABASE app');
     await stack.psql('CREATE EXTENSION hstore; CREATE SCHEMA x; CREATE EXTENSION ltree SCHEMA x', { database: 'app' });
@@ -211,7 +211,7 @@ describe('restore', () => {
     ['an empty schema', 'CREATE SCHEMA mine'],
     ['a foreign server', 'CREATE FOREIGN DATA WRAPPER w'],
     ['a table in an extension schema', 'CREATE SCHEMA x; CREATE EXTENSION ltree SCHEMA x; CREATE TABLE x.t ()'],
-  ])('takes a database with nothing but %s for data', async (_, sql) => {
+  ])('treats a database with only %s as data', async (_, sql) => {
     await drop('target');
     await stack.psql('CREATE DATABASE target');
     await stack.psql(sql, { database: 'target' });
@@ -219,7 +219,7 @@ describe('restore', () => {
     expect(result(ran).error?.code, ran.stdout).toBe('PG_TARGET_EXISTS');
   });
 
-  it('brings files into an empty directory, with owner and mode', async () => {
+  it('restores files to an empty directory, with owner and mode', async () => {
     for (const source of ['web.media', 'config', 'db.postgres']) {
       const ran = await stack.lifeboat('restore', 'latest', source, '--to-directory', `/out/${source}`, '--json');
       expect(ran.code, ran.stdout + ran.stderr).toBe(0);
@@ -238,7 +238,7 @@ describe('restore', () => {
   });
 });
 
-/** psql takes what looks like one for a connection string, so that a name is always given as one. */
+/** Builds a connection string, because psql would read some names as one. */
 function conninfo(name: string): string {
   return `dbname='${name.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

@@ -7,7 +7,7 @@ import { ok, postgres, type Ran, Stack, until, whileRuns } from '../harness/stac
 const HOSTILE = ['up "$(touch /tmp/x)".*;\n-- \\', 'Ünïcode', `n${'ö'.repeat(31)}`, 'a.b', "it's"];
 const quote = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
-/** Where no row of `slow` is loaded while somebody runs that: into its own database, and into the one beside. */
+/** While this runs, no row of `slow` is loaded, neither into its own database nor into the working database. */
 const GATES = { app: `${GATE}_app`, beside: `${GATE}_beside` };
 
 const SCHEMA = `
@@ -57,7 +57,7 @@ const SCHEMA = `
 
 const CONTENT = (table: string) => `SELECT count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM ${table} t`;
 
-/** 13 is the oldest, whose dumps have partitions in a form of their own. */
+/** 13 is the oldest version, whose dumps have partitions in a different form. */
 describe.each([13, 17])('single tables of Postgres %i', (version) => {
   let stack: Stack;
 
@@ -67,7 +67,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     return { ...ran, result: JSON.parse(ran.stdout || '{}') as RestoreResult };
   };
   const error = ({ stdout }: Ran) => (JSON.parse(stdout) as { error?: ErrorInfo }).error;
-  /** What `pg_dump` says of the database without some tables, or of them alone. */
+  /** Returns the output of `pg_dump` for the database without some tables, or for only these tables. */
   const dump = async (...options: string[]) => {
     const text = await stack.exec('db', ['pg_dump', '-U', 'postgres', '-d', 'app', ...options]);
     return text
@@ -96,13 +96,13 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await stack.psql('CREATE TABLE orders (i int)', { database: 'second' });
     const { report } = await stack.backup();
     expect(report.status).toBe('ok');
-    // From here on the image lacks it, as one of another vendor would.
+    // From here on, the image lacks it, like an image of another vendor.
     await stack.exec('db', ['sh', '-c', 'rm "$(pg_config --sharedir)"/extension/cube*']);
   });
   afterEach(() => openGates(stack));
   afterAll(() => stack?.destroy());
 
-  it('brings a lost table back as it was, and changes nothing else', async () => {
+  it('restores a lost table unchanged, and changes nothing else', async () => {
     const whole = await dump('--table=orders');
     const content = await sql(CONTENT('orders'));
     const rest = ['--exclude-table=orders', '--exclude-table=orders_*_seq'];
@@ -124,7 +124,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it('brings back a partitioned table, a copy of one, and a lost partition', async () => {
+  it('restores a partitioned table, a copy of one, and a lost partition', async () => {
     const tables = ['--table=events', '--table=events_*'];
     const whole = await dump(...tables);
     await sql('DROP TABLE events');
@@ -138,7 +138,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     expect(await sql('SELECT tableoid::regclass, count(*) FROM happened GROUP BY 1 ORDER BY 2 DESC')).toBe(
       'happened_high|500\nhappened_low|499',
     );
-    // The runbook's way to get some rows back.
+    // The steps of the runbook to restore some rows.
     await sql('DELETE FROM events WHERE at < 10; INSERT INTO events SELECT * FROM happened ON CONFLICT DO NOTHING');
     expect(await sql('SELECT count(*) FROM events')).toBe('999');
     await sql(
@@ -155,10 +155,10 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  // The rest is not a matter of the version.
+  // The rest does not depend on the version.
   if (version < 17) return;
 
-  it('brings it back beside the present one, apart from it', async () => {
+  it('restores a separate copy next to the present table', async () => {
     const whole = await dump();
     const content = await sql(CONTENT('(SELECT id, customer, total FROM orders WHERE id <= 1000)'));
     const taken = await restore('--table', 'public.orders', '--database', 'app');
@@ -184,7 +184,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it('takes names of any characters, several at a time', async () => {
+  it('accepts names with any characters, several at a time', async () => {
     const names = [...HOSTILE.map(quote), '"Other.One"."T"'];
     const contents = async () => Promise.all(names.map((name) => sql(`SELECT * FROM ${name}`)));
     const before = await contents();
@@ -202,7 +202,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it('tells what ties it to others and cannot be made', async () => {
+  it('reports links to other tables that cannot be created', async () => {
     await sql(
       'ALTER TABLE orders RENAME TO orders_old; DELETE FROM lines; DROP VIEW IF EXISTS big; TRUNCATE customers CASCADE',
     );
@@ -235,7 +235,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it('goes on without roles that are gone and extensions that the image lacks, where the table needs none of them', async () => {
+  it('continues without missing roles and extensions that the table does not need', async () => {
     await sql('DROP TABLE shared; DROP OWNED BY leaver; DROP ROLE leaver');
     const { code, result, stdout } = await restore('--table', 'shared');
     expect([code, result.restored], stdout).toEqual([0, [{ target: 'app: public.shared', rows: 2 }]]);
@@ -251,7 +251,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     await untouched();
   });
 
-  it('refuses what cannot be meant, and leaves nothing', async () => {
+  it('refuses invalid requests, and leaves nothing behind', async () => {
     const cases: [args: string[], code: string][] = [
       [['--table', 'orders'], 'USAGE'],
       [['--table', 'public.paren'], 'PG_TABLE_UNKNOWN'],
@@ -267,7 +267,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     expect(found).toEqual(cases.map(([, code]) => code));
     const dry = await stack.lifeboat('restore', 'latest', 'db.postgres', '--table', 'parent', '--as', 'x', '--dry-run');
     expect(dry.stderr).toMatch(/would create +table public\.x, as public\.parent was, in database app/);
-    // Not a single transaction that writes.
+    // No transaction has written anything.
     expect(await stack.psql(nextId)).toBe(before);
     await untouched();
   });
@@ -276,7 +276,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     ['beside', "datname <> 'app'"],
     ['app', "datname = 'app'"],
   ] as const)(
-    'reads the rows of that table alone, and leaves nothing when its helper is killed while it loads (%s)',
+    'reads only the rows of that table, and leaves nothing if its helper is killed during the load (%s)',
     async (which, database) => {
       await sql('DROP TABLE IF EXISTS slow');
       const whole = await dump();
@@ -306,7 +306,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     },
   );
 
-  it('is wholly there or not at all when its process is killed, and the next restore clears up', async () => {
+  it('restores the table completely or not at all if its process is killed, and the next restore cleans up', async () => {
     await sql('DROP TABLE IF EXISTS slow');
     const openGate = await shutGate(stack, GATES.beside);
     const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow');

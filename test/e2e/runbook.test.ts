@@ -4,19 +4,19 @@ import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 
 const IMAGE = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
 
-/** Takes SQL, and says what it gives. */
+/** Runs SQL, and returns its output. */
 const SQLITE = `const { DatabaseSync } = require('node:sqlite');
   const database = new DatabaseSync('/data/app.db');
   const [sql] = process.argv.slice(1);
   if (sql.startsWith('SELECT')) console.log(JSON.stringify(database.prepare(sql).all()));
   else database.exec(sql);`;
 
-/** The commands of docs/runbook.md, run as they stand there: only what needs a terminal is answered beforehand. */
+/** Runs the commands of docs/runbook.md unchanged, except that questions are answered in advance. */
 describe('the runbook', () => {
   let stack: Stack;
   let page: string;
 
-  /** The command lines of one section, or of a part of it that begins with some words. */
+  /** Returns the command lines of a section, or of a part of it that begins with some words. */
   function commands(title: string, after = ''): string[] {
     const from = page.indexOf(`\n## ${title}\n`);
     expect(from, title).toBeGreaterThan(-1);
@@ -28,7 +28,7 @@ describe('the runbook', () => {
     return lines.filter((line) => /^ {4,}docker /.test(line)).map((line) => line.trim());
   }
 
-  /** As a script must say it: no terminal, so no question. */
+  /** Changes a command as a script has to: without a terminal, it cannot ask. */
   function prepared(line: string): string {
     const asked = /lifeboat (restore|rollback)\b/.test(line) && !line.includes('--dry-run') ? `${line} --yes` : line;
     return asked
@@ -52,9 +52,9 @@ describe('the runbook', () => {
     ]);
   const orders = () => inShop('SELECT count(*), sum(id) FROM orders');
   let photos: string;
-  /** id of the first snapshot: the page names one of that night */
+  /** id of the first snapshot, which replaces the example in the page */
   let first: string;
-  /** Runs SQL in the SQLite database of the volume `data`; resolves to the rows as JSON. */
+  /** Runs SQL in the SQLite database of the volume `data`. Returns the rows as JSON. */
   const inApp = (sql: string) =>
     stack.exec('web', ['node', '--no-warnings', '--eval', SQLITE, sql]).then((out) => out.trim());
 
@@ -141,7 +141,7 @@ describe('the runbook', () => {
     await stack.compose('down', '--volumes', '--timeout', '1');
     const lines = commands('The host');
     const fetching = lines.filter((line) => line.startsWith('docker run'));
-    // Out of a directory, or out of a bucket: copy.test.ts does that.
+    // From a directory. copy.test.ts does the same from a bucket.
     expect(fetching.map((line) => line.includes('s3://'))).toEqual([false, true]);
     await run(fetching.slice(0, 1));
     const kept = await readFile(`${stack.directory}/restored/config/compose.yml`, 'utf8');

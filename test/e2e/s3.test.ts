@@ -15,14 +15,14 @@ import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { noSightings } from '../store/helpers.ts';
 
-/** What must show nowhere: the key as it is, and as it is in the base64 and URL forms that it might take. */
+/** Forms of the key that no output may contain: unchanged, in base64, and in a URL. */
 const CANARIES = [S3_KEY.secretAccessKey, 'canary-wrong-secret', 'canary-token'].flatMap((secret) => [
   secret,
   Buffer.from(secret).toString('base64').replace(/=+$/, ''),
   encodeURIComponent(secret),
 ]);
 
-/** A run waits here while the file is there. */
+/** A run waits while this file exists. */
 const GATE = 'while [ -e /tmp/shut ]; do touch /tmp/held; sleep 0.1; done';
 
 describe('a project whose backups go to an S3 server', () => {
@@ -31,7 +31,7 @@ describe('a project whose backups go to an S3 server', () => {
   let stack: Stack;
   let bucket: string;
   let scratch: string;
-  /** all that was ever said about helpers and by the agent */
+  /** everything that helpers and the agent have printed */
   const heard: string[] = [];
 
   beforeAll(async () => {
@@ -104,7 +104,7 @@ describe('a project whose backups go to an S3 server', () => {
     expect(report.results.reduce((sum, { newBytes }) => sum + newBytes, 0)).toBeLessThan(200_000);
   });
 
-  it('brings a lost database and volume back, and checks every byte, over a network that fails', async () => {
+  it('restores a lost database and volume, and checks every byte, over a network that fails', async () => {
     const [files, table] = [await sums(), await rows()];
     await stack.psql('DROP DATABASE app WITH (FORCE)');
     await inMedia('rm -rf *');
@@ -122,7 +122,7 @@ describe('a project whose backups go to an S3 server', () => {
     proxy.forget();
   });
 
-  it('an agent killed in the middle of an upload leaves nothing of its own, and what is not its own stays', async () => {
+  it('an agent that is killed during an upload leaves nothing behind, and objects of others stay', async () => {
     const foreign = { upload: `base/${stack.project}/packs/web.media/theirs`, object: 'base/notes.txt' };
     await server.foreignUpload(bucket, foreign.upload);
     await server.client.send(new PutObjectCommand({ Bucket: bucket, Key: foreign.object, Body: 'theirs' }));
@@ -137,7 +137,7 @@ describe('a project whose backups go to an S3 server', () => {
     );
     const uploads = await server.uploads(bucket);
     expect(uploads).toHaveLength(2);
-    // Two helpers may be there: whatever they are, nothing of the key shows in them.
+    // Two helpers may exist. Neither shows any part of the key.
     const helpers = await stack.helpers();
     expect(helpers.length).toBeGreaterThan(0);
     heard.push(
@@ -158,12 +158,12 @@ describe('a project whose backups go to an S3 server', () => {
     const theirs = await server.client.send(new GetObjectCommand({ Bucket: bucket, Key: foreign.object }));
     expect(await theirs.Body?.transformToString()).toBe('theirs');
     await server.client.send(new DeleteObjectCommand({ Bucket: bucket, Key: foreign.object }));
-    // Nothing is left that no snapshot names.
+    // No object is left that no snapshot names.
     const check = await stack.lifeboat('check', '--read-data');
     expect(check.code, check.stderr).toBe(0);
   });
 
-  it('belongs to one host at a time: the other is refused, and one that was taken over commits nothing', async () => {
+  it('one host at a time: another is refused, and a host that lost the lease commits nothing', async () => {
     const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
     const destination = createS3Destination({ location, credentials: S3_KEY, uploads: scratch, env: {} });
     const elsewhere = (ahead = 0) =>
@@ -196,7 +196,7 @@ describe('a project whose backups go to an S3 server', () => {
       code: 'LOCKED',
       message: expect.stringContaining(`container ${stack.project}-lifeboat-1`),
     });
-    // By a clock that is an hour ahead the lease has expired.
+    // According to a clock that is an hour ahead, the lease has expired.
     const taken = await elsewhere(3_600_000);
     await stack.exec('web', ['rm', '/tmp/shut']);
     expect(await ended, stdout).toBe(1);
@@ -208,7 +208,7 @@ describe('a project whose backups go to an S3 server', () => {
     expect(code, JSON.stringify(report, null, 1)).toBe(0);
     expect((await stack.lifeboat('check')).code).toBe(0);
 
-    // A manifest that is on its way while another host takes over and commits.
+    // A manifest that is still being sent while another host takes over and commits.
     const arrived = Promise.withResolvers<void>();
     const land = Promise.withResolvers<void>();
     proxy.script(({ operation, path: object }) => {
@@ -240,9 +240,9 @@ describe('a project whose backups go to an S3 server', () => {
     await other.release();
   });
 
-  it('a network that fails for good fails the run, with nothing left and the next one well', async () => {
+  it('a permanent network failure fails the run, with nothing left behind, and the next run succeeds', async () => {
     await inMedia('head -c 20000000 /dev/urandom > newer');
-    // But the lease, of which the newest stays.
+    // Except for the newest lease, which always stays.
     const stored = async () => (await server.keys(bucket)).filter((key) => !key.includes('/leases/'));
     const before = await stored();
     proxy.forget();
@@ -260,7 +260,7 @@ describe('a project whose backups go to an S3 server', () => {
     expect((await stack.backup('web.media')).code).toBe(0);
   });
 
-  it('a wrong key is told as such, and nothing is listed', async () => {
+  it('a wrong key is reported as such, and nothing is listed', async () => {
     const wrong = ['--env', 'AWS_SECRET_ACCESS_KEY_FILE=', '--env', 'AWS_SECRET_ACCESS_KEY=canary-wrong-secret'];
     for (const command of [['snapshots'], ['check'], ['backup']]) {
       const argv = ['compose', 'exec', '--no-TTY', ...wrong, 'lifeboat', 'lifeboat', ...command];
@@ -272,7 +272,7 @@ describe('a project whose backups go to an S3 server', () => {
     }
   });
 
-  it('the key shows nowhere', async () => {
+  it('the key appears nowhere', async () => {
     heard.push(await stack.logs('lifeboat'), JSON.stringify(stack.receiver?.requests));
     heard.push((await server.keys(bucket)).join('\n'));
     const { Body } = await server.client.send(

@@ -16,7 +16,7 @@ interface Status {
   snapshots: number;
 }
 
-/** Waits through whole minutes: the two stacks share the waiting. */
+/** Waits for full minutes. The two stacks share the wait. */
 describe('runs by schedule', () => {
   let stack: Stack;
   let bare: Stack;
@@ -43,7 +43,7 @@ describe('runs by schedule', () => {
       Stack.start({ env: { LIFEBOAT_SCHEDULE: '* * * * *' }, services: {} }),
     ]);
     await stack.exec('web', ['sh', '-c', 'echo hello > /data/file; touch /tmp/wait']);
-    // The run by hand is to be under way before the first one by schedule.
+    // The manual run must be running before the first scheduled one.
     const leftMs = 60_000 - (Date.now() % 60_000);
     if (leftMs < 45_000) await sleep(leftMs + 500);
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
@@ -53,7 +53,7 @@ describe('runs by schedule', () => {
     await bare?.destroy();
   });
 
-  it('one run at a time: others are refused, and one that is due meanwhile follows', async () => {
+  it('one run at a time: others are refused, and a run that is due meanwhile follows', async () => {
     const child = stack.spawn('backup');
     child.stdout?.resume();
     child.stderr?.resume();
@@ -92,9 +92,9 @@ describe('runs by schedule', () => {
     );
   });
 
-  it('nothing labelled is a failure that is told at the scheduled time', async () => {
+  it('a project without labels is a failure that is reported at the scheduled time', async () => {
     const ping = await until(
-      'the failure is told',
+      'the failure is reported',
       async () => bare.receiver?.requests.find(({ path }) => path.endsWith('/fail')),
       180_000,
     );
@@ -109,10 +109,10 @@ describe('runs by schedule', () => {
     expect((await bare.objects()).filter((key) => key.endsWith('manifest.json'))).toEqual([]);
   });
 
-  it('a run missed while the agent was down is caught up once, and that is said', async () => {
+  it('a run that was missed while the agent was down is caught up once and reported as such', async () => {
     await stack.compose('stop', 'lifeboat');
     const before = (await stack.objects()).filter((key) => key.endsWith('manifest.json')).length;
-    // Back in time: the volume is all that the agent remembers by.
+    // Moves the last run back in time. The agent's state is only in this volume.
     const served = JSON.stringify({ '0 4 * * 1': '2020-01-01T00:00:00.000Z' });
     await stack.compose(
       ...[
@@ -136,7 +136,7 @@ describe('runs by schedule', () => {
     await until('it is caught up', async () => (await snapshots())[0]?.trigger === 'catch-up');
     expect(await logs('catching up on a run that was missed')).toHaveLength(1);
     expect((await snapshots()).length).toBe(before + 1);
-    // A restart makes up for nothing more.
+    // Another restart catches up nothing.
     await stack.compose('restart', 'lifeboat');
     await until('the agent is ready again', async () => (await logs('"msg":"ready"')).length === 2);
     const { last, nextRun, running } = await status();

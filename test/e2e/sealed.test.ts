@@ -10,8 +10,11 @@ const SIGNING = 'a-key-that-only-this-test-knows';
 const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 const recipient = execFileSync('age-keygen', ['-y'], { input: identity, encoding: 'utf8' }).trim();
 
-/** An agent that can write and sign but not read, and one that can do all, against somebody who has the public key. */
-describe('backups that are encrypted and signed', () => {
+/**
+ * An agent that can write and sign but not read, and one that can do everything, against an attacker with the public
+ * key.
+ */
+describe('encrypted and signed backups', () => {
   let stack: Stack;
   const options = (env: Record<string, string>): StackOptions => ({
     services: {
@@ -53,7 +56,7 @@ describe('backups that are encrypted and signed', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('are incremental without the key that reads, and check tells both keys', async () => {
+  it('are incremental without the identity, and check reports both keys', async () => {
     expect((await stack.backup()).report.status).toBe('ok');
     await stack.exec('web', ['sh', '-c', 'echo more > /media/more']);
     stored = { rows: await rows(), files: await media() };
@@ -66,16 +69,16 @@ describe('backups that are encrypted and signed', () => {
       signatures: { checked: true, signed: 2, unsigned: [], keys: [newest.signature?.keyId] },
       keys: [{ encryption: 'age', snapshots: [newest.id, expect.any(String)] }],
     });
-    // The key is in the settings, and nowhere in the repository or the log.
+    // The key is in the settings, but nowhere in the repository or the log.
     const found = await ok('grep', ['--recursive', '--files-with-matches', SIGNING, stack.directory]);
     expect(found.trim()).toBe(path.join(stack.directory, 'compose.yaml'));
     expect(await stack.logs('lifeboat')).not.toContain(SIGNING);
   });
 
-  it('are refused when they were tampered with, with all keys set, and nothing is touched', async () => {
+  it('are refused after tampering, with all keys set, and nothing changes', async () => {
     await stack.write(options({ LIFEBOAT_AGE_IDENTITY: identity }));
     await stack.compose('up', '--detach', '--wait', '--wait-timeout', '120', 'lifeboat');
-    // What is there and equal would not be fetched.
+    // Existing equal files would not be fetched.
     await stack.exec('web', ['sh', '-c', 'for file in /media/*; do echo other > "$file"; done']);
     const before = { rows: await rows(), files: await media() };
     const of = (source: string) => newest.sources[source] ?? expect.fail(`no ${source}`);
@@ -111,13 +114,13 @@ describe('backups that are encrypted and signed', () => {
     expect(await check()).toMatchObject({ code: 0, codes: [] });
   });
 
-  it('come back with all keys', async () => {
+  it('are restored with all keys', async () => {
     await stack.psql('DROP DATABASE app WITH (FORCE)');
     await stack.exec('web', ['sh', '-c', 'rm -rf /media/*']);
     for (const source of ['db.postgres', 'web.media'])
       expect(await restore(source)).toEqual({ code: 0, error: undefined });
     expect({ rows: await rows(), files: await media() }).toEqual(stored);
-    // Whatever was stored on the way, safety snapshots and their pins too, is signed and sealed.
+    // Everything stored in between is signed and encrypted, including safety snapshots and their pins.
     expect(await check()).toMatchObject({ code: 0, codes: [], signatures: { checked: true, unsigned: [] } });
     for (const key of await stack.objects()) {
       if (!/\/packs\/|\.(index|facts)\./.test(key)) continue;

@@ -7,7 +7,7 @@ import { holder, ok, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 const KEY = 'a-key-that-only-this-test-knows';
 
-/** Somebody who can write to the destination, and has no key. */
+/** An attacker who can write to the destination, but has no key. */
 describe('signed snapshots', () => {
   let stack: Stack;
   const options = (env: Record<string, string>): StackOptions => ({
@@ -44,7 +44,7 @@ describe('signed snapshots', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('are made from the first run with a key on, which builds on nothing that was not signed', async () => {
+  it('are created from the first run with a key on, which builds on no unsigned snapshot', async () => {
     const run = await stack.backup();
     expect(run.code).toBe(0);
     expect(run.report.results[0]?.newFiles).toBe(3);
@@ -57,7 +57,7 @@ describe('signed snapshots', () => {
     expect(written.trim()).toBe(path.join(stack.directory, 'compose.yaml'));
   });
 
-  it('that are forged, changed or taken away are refused before the volume is touched', async () => {
+  it('that are forged, changed or removed are refused before the volume changes', async () => {
     const content = await media();
     const bytes = await readFile(manifest(second));
     const document = JSON.parse(bytes.toString('utf8')) as Record<string, unknown>;
@@ -80,13 +80,13 @@ describe('signed snapshots', () => {
     await rm(path.dirname(manifest(forged)), { recursive: true });
 
     await rm(manifest(first));
-    // The one that the agent has seen, and the one that names it.
+    // The snapshot that the agent has seen, and the one that names it.
     expect(await check()).toMatchObject({ code: 3, codes: ['CHAIN_BROKEN', 'CHAIN_BROKEN'] });
     expect(await restore(before, 'web.media')).toEqual({ code: 1, error: 'SIGNATURE_MISSING' });
     expect(await media()).toBe(content);
   });
 
-  it('are restored when they are right; unsigned ones when a person says so', async () => {
+  it('are restored if they are valid; unsigned ones only if the user accepts that', async () => {
     const content = await media();
     await stack.exec('web', ['sh', '-c', 'rm /media/*']);
     expect(await restore('latest', 'web.media')).toEqual({ code: 0, error: undefined });
@@ -96,7 +96,7 @@ describe('signed snapshots', () => {
     expect(await media()).toBe(content);
   });
 
-  it('stay signed: without the key nothing is added, and check says that it saw no signature', async () => {
+  it('stay signed: without the key no snapshot is added, and check says that it verified no signature', async () => {
     await apply({});
     const { code, report } = await stack.backup();
     expect({ code, error: report.error?.code }).toEqual({ code: 1, error: 'SIGNATURE_KEY' });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type ProxyRules, type SocketProxy, startSocketProxy } from '../harness/socket-proxy.ts';
 import { holder, hostAddress, postgres, Stack } from '../harness/stack.ts';
 
-/** Lifeboat behind a proxy with exactly the rules that docs/security.md gives: a backup, and the way back. */
+/** Lifeboat behind a proxy with exactly the rules of docs/security.md: a backup, and a restore. */
 let proxy: SocketProxy;
 let stack: Stack;
 
@@ -49,7 +49,7 @@ it('backs up and restores, with hooks, a stop, and helpers', async () => {
   expect(await stack.exec('web', ['ls', '/app/media'])).toBe('pre\n');
 });
 
-it('asked for nothing that the rules refuse, and left nothing behind', async () => {
+it('sent no request that the rules refuse, and left nothing behind', async () => {
   expect(proxy.refused).toEqual([]);
   const kinds = ['POST /containers/create', '/exec/', '/attach', '/stop', 'GET /events', 'DELETE /containers/'];
   expect(kinds.filter((kind) => !proxy.passed.some((request) => request.includes(kind)))).toEqual([]);

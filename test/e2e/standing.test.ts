@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { holder, postgres, Stack, until } from '../harness/stack.ts';
 
-/** A source that has failed stays told, whatever good runs of others follow; so does a mounted file that went stale. */
+/** A failed source stays reported after good runs of other sources, and so does a stale mounted file. */
 let stack: Stack;
 const env = () => path.join(stack.directory, 'settings.env');
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.destroy());
 
-it('a good run of one source is no all-clear while another has failed', async () => {
+it('a good run of one source does not report success while another has failed', async () => {
   expect((await stack.lifeboat('status')).code).toBe(0);
   await stack.psql('CREATE ROLE boss SUPERUSER LOGIN');
   await stack.psql('ALTER ROLE postgres NOLOGIN', { user: 'boss' });
@@ -47,7 +47,7 @@ it('a good run of one source is no all-clear while another has failed', async ()
   expect(shown.stdout).toMatch(/! db\.postgres: .*\(PG_/);
 });
 
-it('all is well with the first good run of the one that failed', async () => {
+it('the first good run of the failed source reports success', async () => {
   await stack.psql('ALTER ROLE postgres LOGIN', { user: 'boss' });
   const { code } = await stack.backup('db.postgres');
   expect(code).toBe(0);
@@ -56,7 +56,7 @@ it('all is well with the first good run of the one that failed', async () => {
   expect((await stack.lifeboat('status')).code).toBe(0);
 });
 
-it('a mounted file that an editor replaced is told until the agent is restarted', async () => {
+it('a mounted file that an editor replaced is reported until the agent is restarted', async () => {
   await writeFile(env(), 'A=1\n');
   await stack.write({
     services: { db: postgres(17), web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }) },
@@ -69,7 +69,7 @@ it('a mounted file that an editor replaced is told until the agent is restarted'
   await writeFile(`${env()}.new`, 'A=2\n');
   await rename(`${env()}.new`, env());
   expect(await problems()).toEqual(['CONFIG_STALE']);
-  // What the mount still shows is what is stored, not a gap.
+  // The content that the mount still shows is stored.
   const { code, report } = await stack.backup('config');
   expect({ code, results: report.results }, JSON.stringify(report)).toMatchObject({
     code: 0,

@@ -7,21 +7,24 @@ import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 import { hashes } from './outcome.ts';
 
 const STOPS = Number(process.env.LIFEBOAT_STOPS ?? 12);
-/** of the lifeboat service, see the harness */
+/** id of the lifeboat service, see the harness */
 const GRACE_MS = 20_000;
 
-/** Waits for a run's journal, which names its process, and asks that to stop. Nothing when it has just ended. */
+/**
+ * Waits for the journal of a run, which names its process, and sends a stop signal. Does nothing if the run has just
+ * ended.
+ */
 const stopAfter = (seconds: string) => `
   find_pid() { pid=$(cat /spool/state/runs/* 2>/dev/null | sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p'); [ -n "$pid" ]; }
   for i in $(seq 1000); do if find_pid; then break; fi; sleep 0.03; done
   sleep ${seconds}
   find_pid && kill -TERM $pid; true`;
 
-/** A run that is asked to stop, wherever it is, fails cleanly and at once. */
-describe('SIGTERM in the middle of a run', () => {
+/** An interrupted run fails cleanly and at once, at any point. */
+describe('SIGTERM during a run', () => {
   let stack: Stack;
   let lengthMs: number;
-  /** ids of the containers, by service: `docker exec` is quicker than that of Compose */
+  /** ids of the containers, by service: `docker exec` is faster than `docker compose exec` */
   const ids: Record<string, string> = {};
   const inside = (service: string, script: string) => ok('docker', ['exec', ids[service] ?? '', 'sh', '-c', script]);
 
@@ -78,10 +81,10 @@ describe('SIGTERM in the middle of a run', () => {
     (stack.receiver?.requests ?? [])
       .filter(({ query }) => query.rid === rid)
       .map(({ path }) => path.split('/')[3] ?? '')
-      // Told twice where the answer to the first was late.
+      // Reported twice if the response to the first request was late.
       .filter((signal, i, all) => signal !== all[i - 1]);
 
-  it(`ends an exec'd backup with status 130 and leaves nothing of it, or with 0 and a snapshot, ${STOPS} times`, async () => {
+  it(`ends a backup in exec with status 130 and no leftovers, or with 0 and a snapshot, ${STOPS} times`, async () => {
     let interrupted = 0;
     let objects = await hashes(stack);
     for (let round = 0; round < STOPS; round++) {
@@ -105,7 +108,8 @@ describe('SIGTERM in the middle of a run', () => {
       expect(performance.now() - begin, what).toBeLessThan(GRACE_MS);
       const report = JSON.parse(out || '{}') as RunReport;
       if (report.snapshot !== undefined) {
-        // It was committed already: the machine is quicker now than when the length was taken. A signal that comes while the
+        // It was already committed, because the machine is faster than when the run was measured. A signal that comes
+        // while the
         // process ends may still kill it (143), after the report.
         lengthMs = Math.min(lengthMs, performance.now() - started);
         expect([0, 143], what).toContain(code);
@@ -121,7 +125,7 @@ describe('SIGTERM in the middle of a run', () => {
         error: 'INTERRUPTED',
       });
       expect(await rest(), what).toEqual({ ...clean, objects });
-      // One that is to end at once waits some seconds for those it tells, and says so where that was too short.
+      // A run that has to end at once waits some seconds for notifiers, and says if that was too short.
       const signals = signalsOf(report.rid);
       if (/not delivered in time|took too long/.test(log))
         expect(['start', 'fail'], what).toEqual(expect.arrayContaining(signals));
@@ -131,15 +135,15 @@ describe('SIGTERM in the middle of a run', () => {
     expect(interrupted).toBeGreaterThan(STOPS / 2);
   }, 1_800_000);
 
-  it('docker compose stop ends a run by schedule within the grace, and the next run is untouched', async () => {
+  it('docker compose stop ends a scheduled run within the grace period, and the next run succeeds', async () => {
     await change();
     const objects = await hashes(stack);
     const requests = stack.receiver?.requests.length ?? 0;
-    // Its dump waits for that, so that it cannot be over.
+    // Its dump waits for that, so it cannot have ended.
     const lock = stack.psql('BEGIN; LOCK TABLE t; SELECT pg_sleep(600); COMMIT').catch(String);
     const holders = "FROM pg_locks WHERE relation = 't'::regclass AND granted AND mode = 'AccessExclusiveLock'";
     await until('the table is locked', async () => (await stack.psql(`SELECT 1 ${holders}`)) === '1');
-    // Long missed: caught up at the next start.
+    // A long missed run, which the next start catches up.
     await inside('lifeboat', 'echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json');
     await stack.compose('restart', 'lifeboat');
     const start = await until('the run has begun', async () =>

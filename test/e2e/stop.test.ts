@@ -5,7 +5,9 @@ import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { viewRepository } from './repository-check.ts';
 
-/** `lifeboat.stop` and `lifeboat.exec.*`: whatever a run comes to, people's containers are as they were. */
+/**
+ * `lifeboat.stop` and `lifeboat.exec.*`: whatever the outcome of a run, the user's containers are in their old state.
+ */
 describe('containers held while their volumes are read', () => {
   let stack: Stack;
   const state = async (id: string) =>
@@ -18,7 +20,7 @@ describe('containers held while their volumes are read', () => {
 
   const nothingLeft = async () => (await stack.exec('lifeboat', ['ls', '/spool/state/runs'])) === '';
 
-  /** All sources but the one whose container takes long to stop. */
+  /** All sources except the one whose container takes long to stop. */
   const quick = ['app.one', 'app.two', 'idle.three', 'frozen.four', 'refusing.five'];
 
   const say = (word: string) => `sh -c "echo ${word} >> /tmp/hooks"`;
@@ -27,10 +29,10 @@ describe('containers held while their volumes are read', () => {
     stack = await Stack.start({
       env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
       services: {
-        // Both volumes under one stop.
+        // Both volumes during one stop.
         app: holder(['one:/one', 'two:/two'], { 'lifeboat.volumes': 'one, two', 'lifeboat.stop': 'true' }),
         idle: holder(['three:/three'], { 'lifeboat.volumes': 'three', 'lifeboat.stop': 'true' }),
-        // Ignores the signal to stop, and ends when its time is up.
+        // Ignores the stop signal, and ends at its stop timeout.
         stubborn: holder(
           ['six:/six'],
           { 'lifeboat.volumes': 'six', 'lifeboat.stop': 'true' },
@@ -48,7 +50,7 @@ describe('containers held while their volumes are read', () => {
         }),
       },
       volumes: { one: {}, two: {}, three: {}, four: {}, five: {}, six: {} },
-      // One that the agent reads itself, so that the runs are short.
+      // A volume that the agent reads itself, so that the runs are short.
       agent: { volumes: ['two:/v/two:ro', 'three:/v/three:ro', 'four:/v/four:ro', 'five:/v/five:ro'] },
     });
     const files = [
@@ -67,7 +69,7 @@ describe('containers held while their volumes are read', () => {
     await stack.compose('stop', 'idle');
     const [app, idle] = [await stack.id('app'), await stack.id('idle')];
     const before = { app: await state(app), idle: await state(idle) };
-    // Listened to from before: the engine remembers only its last few hundred events.
+    // The test listens from before, because the engine only stores its last few hundred events.
     const watch = spawn('docker', [
       'events',
       '--since',
@@ -85,7 +87,7 @@ describe('containers held while their volumes are read', () => {
     });
     const { code, report } = await stack.backup(...quick);
     expect({ code, results: report.results.map(({ name, status }) => [name, status]) }).toEqual({
-      // Somebody may have forgotten the stopped one: its warning leaves the run good.
+      // A user may have forgotten the stopped container, so the run succeeds with a warning.
       code: 0,
       results: expect.arrayContaining([
         ['app.one', 'ok'],
@@ -114,7 +116,7 @@ describe('containers held while their volumes are read', () => {
     }
   });
 
-  it('stay paused when they were paused, and no restore replaces what they use', async () => {
+  it('stay paused if they were paused, and no restore replaces their data', async () => {
     const app = await stack.id('app');
     await stack.pause(app);
     const before = await state(app);
@@ -131,7 +133,7 @@ describe('containers held while their volumes are read', () => {
     }
   });
 
-  it('a pre hook that fails fails its sources alone, and post is still run', async () => {
+  it('a failed pre hook fails only its sources, and post still runs', async () => {
     await stack.exec('refusing', ['touch', '/tmp/refuse']);
     const { code, report } = await stack.backup(...quick);
     await stack.exec('refusing', ['rm', '/tmp/refuse']);
@@ -144,7 +146,7 @@ describe('containers held while their volumes are read', () => {
     expect(await hooks('refusing')).toBe('pre\npost\n');
   });
 
-  it('a post hook that fails is told, is not tried again, and what was stored stays stored', async () => {
+  it('a failed post hook is reported and not repeated, and the stored data stays', async () => {
     await stack.exec('refusing', ['touch', '/tmp/refuse-post']);
     const { code, report } = await stack.backup('refusing.five');
     await stack.exec('refusing', ['rm', '/tmp/refuse-post']);
@@ -157,7 +159,7 @@ describe('containers held while their volumes are read', () => {
 
   /** Starts a run of one source and waits until its container is stopped. */
   async function startAndCatch(): Promise<{ ended: Promise<number | null> }> {
-    // Enough that there is a while in which it is stopped.
+    // Enough data to keep it stopped for some time.
     await stack.exec('app', ['sh', '-c', 'head -c 100000000 /dev/urandom > /one/large']);
     const child = stack.spawn('backup', 'app.one', 'app.two');
     child.stdout?.resume();
@@ -169,7 +171,7 @@ describe('containers held while their volumes are read', () => {
     return { ended };
   }
 
-  it('one that is recreated while held is found again, and runs', async () => {
+  it('a container that is recreated while held is found again, and runs', async () => {
     const old = await stack.id('app');
     const { ended } = await startAndCatch();
     await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app');
@@ -181,7 +183,7 @@ describe('containers held while their volumes are read', () => {
     expect({ code, results: report.results.map(({ status }) => status) }).toEqual({ code: 0, results: ['ok', 'ok'] });
   });
 
-  it('one whose run is killed is started by the next start of the agent', async () => {
+  it('a container whose run is killed is started by the next start of the agent', async () => {
     const agent = await stack.id('lifeboat');
     const { ended } = await startAndCatch();
     await ok('docker', ['kill', agent]);
@@ -192,7 +194,7 @@ describe('containers held while their volumes are read', () => {
     await until('the container runs again', async () => (await state(app)).Running, 60_000);
   });
 
-  it('a run started by exec hears of a stop of the agent, and undoes everything within the grace', async () => {
+  it('a run in exec is interrupted by a stop of the agent, and undoes everything within the grace period', async () => {
     await until(
       'the agent is at rest',
       async () => (await stack.json<{ running: string | null }>('status')).running === null,
@@ -219,7 +221,7 @@ describe('containers held while their volumes are read', () => {
     expect(await logs()).not.toContain('died');
   });
 
-  it('one that somebody starts while it is held runs on, and the backup is not well', async () => {
+  it('a container that a user starts while it is held stays running, and the backup does not succeed', async () => {
     const { ended } = await startAndCatch();
     const app = await stack.id('app');
     await ok('docker', ['start', app]);
@@ -231,7 +233,7 @@ describe('containers held while their volumes are read', () => {
     expect(result, JSON.stringify(last)).toMatchObject({ status: 'partial', error: { code: 'HOOK_FAILED' } });
   });
 
-  /** Starts a run and waits until the engine has asked the stubborn one to stop. */
+  /** Starts a run, and waits until the engine has sent the stop signal to `stubborn`. */
   async function startAndStop(): Promise<{ ended: Promise<number | null>; id: string }> {
     const id = await stack.id('stubborn');
     const watch = spawn('docker', ['events', '--filter', `container=${id}`, '--filter', 'event=kill', '--format', 'x']);
@@ -250,7 +252,7 @@ describe('containers held while their volumes are read', () => {
     return { ended, id };
   }
 
-  it('one that a user stops while it is being stopped stays stopped', async () => {
+  it('a container that a user stops while it is being stopped stays stopped', async () => {
     const { ended, id } = await startAndStop();
     await ok('docker', ['stop', id]);
     expect(await ended).toBe(0);
@@ -259,7 +261,7 @@ describe('containers held while their volumes are read', () => {
     await ok('docker', ['start', id]);
   });
 
-  it('one whose agent is killed while it is being stopped is started as soon as it can be', async () => {
+  it('a container whose agent is killed while it is being stopped is started as soon as possible', async () => {
     const agent = await stack.id('lifeboat');
     const { ended, id } = await startAndStop();
     const before = (await state(id)).StartedAt;
@@ -273,7 +275,7 @@ describe('containers held while their volumes are read', () => {
     expect((await stack.json<{ held: unknown[] }>('status')).held).toEqual([]);
   });
 
-  it('one runs again when the agent and another service are restarted while it is held', async () => {
+  it('a container runs again if the agent and another service are restarted while it is held', async () => {
     const { ended } = await startAndCatch();
     const app = await stack.id('app');
     await stack.compose('restart', 'lifeboat', 'frozen');
@@ -282,14 +284,14 @@ describe('containers held while their volumes are read', () => {
     await until('nothing is left to be undone', nothingLeft);
   });
 
-  it('one whose whole project is stopped while it is held stays stopped', async () => {
+  it('a container whose whole project is stopped while it is held stays stopped', async () => {
     const { ended } = await startAndCatch();
     const app = await stack.id('app');
     const { StartedAt } = await state(app);
     await stack.compose('stop');
     await ended;
     expect(await state(app)).toMatchObject({ Running: false, StartedAt });
-    // Nor does the next start of the agent alone start it.
+    // A start of only the agent does not start it either.
     await stack.compose('start', 'lifeboat');
     await until('nothing is left to be undone', nothingLeft, 60_000);
     expect(await state(app)).toMatchObject({ Running: false, StartedAt });

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Terminal } from '../harness/docker.ts';
 import { holder, Stack, until, whileRuns } from '../harness/stack.ts';
 
-/** What a person at a terminal sees and is asked. */
+/** The output and the questions at a terminal. */
 describe('a restore at a terminal', () => {
   let stack: Stack;
   const QUESTION = 'Type web.media to continue:';
@@ -16,7 +16,7 @@ describe('a restore at a terminal', () => {
       until('it asks', async () => terminal.shown().includes(QUESTION)),
     );
   };
-  // One that was not answered would hold the lock, and fail what comes after it too.
+  // An unanswered command would hold the lock, and fail the next commands too.
   afterEach(() => terminal.type('\x03'));
   const content = () => stack.exec('web', ['cat', '/media/photo']);
 
@@ -38,7 +38,7 @@ describe('a restore at a terminal', () => {
     ['the name of something else', 'db.postgres\r'],
     ['Ctrl+D', '\x04'],
     ['Ctrl+C', '\x03'],
-  ])('changes nothing when the answer is %s', async (_, keys) => {
+  ])('changes nothing if the answer is %s', async (_, keys) => {
     await restore();
     terminal.type(keys);
     expect(await terminal.ended).toBe(2);
@@ -49,7 +49,7 @@ describe('a restore at a terminal', () => {
     expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots).toHaveLength(1);
   });
 
-  it('shows what it will do, asks, and tells each step in plain words', async () => {
+  it('shows what it will do, asks, and describes each step in plain words', async () => {
     await restore();
     expect(terminal.shown()).toMatch(
       /will replace .*1 file replaced.*\s+will stop .*web-1.*\s+note +1 file changed after the snapshot: what it holds now is kept\s+keeps .*\s+reads /,
@@ -60,12 +60,12 @@ describe('a restore at a terminal', () => {
     expect(await content()).toBe('then\n');
     const told = ['safety snapshot .* is stored and pinned', 'stopping .*web-1', 'compared with its recorded hash'];
     expect(terminal.shown()).toMatch(new RegExp([...told, 'to undo it: lifeboat rollback'].join('[^]*')));
-    // The agent logs as JSON, with all that it does: here that is text.
+    // The agent logs each action as JSON. Here the log is text.
     expect(terminal.shown()).toContain('info: stopping a container');
     expect(terminal.shown()).not.toContain('{"');
   });
 
-  it('leaves the log as it is for whoever looks for a fault', async () => {
+  it('keeps the full log on request', async () => {
     await restore(['LOG_LEVEL=debug']);
     terminal.type('\r');
     expect(await terminal.ended).toBe(2);

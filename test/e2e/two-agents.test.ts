@@ -7,12 +7,12 @@ import { holder, ok, type Ran, Stack, sh, until, whileRuns } from '../harness/st
 const GATE = 'touch /tmp/held; while [ ! -e /tmp/go ]; do sleep 0.1; done; rm /tmp/held /tmp/go';
 const DEAF = ['sh', '-c', "trap '' TERM; while :; do sleep 1; done"];
 
-/** Hears no signal, and ends when it is let. */
+/** Ignores signals, and ends when the test allows it. */
 const SLOW = ['sh', '-c', "trap '' TERM; while [ ! -e /tmp/end ]; do sleep 0.2; done; rm /tmp/end"];
 const LAZY = ['sh', '-c', "trap 'sleep 6; exit 0' TERM; while :; do sleep 0.2; done"];
 
-/** What runs belongs to whom, when several containers and processes work on one project. */
-describe('two agents in one project, and containers that are not easily stopped', () => {
+/** Ownership of runs when several containers and processes work on one project. */
+describe('two agents in one project, and containers that are slow to stop', () => {
   let stack: Stack;
   let agent: string;
   let agentName: string;
@@ -38,13 +38,13 @@ describe('two agents in one project, and containers that are not easily stopped'
           { 'lifeboat.volumes': 'slow', 'lifeboat.stop': 'true' },
           { command: SLOW, init: false, stop_grace_period: '10m' },
         ),
-        // Ends well, 6 s after it was asked to.
+        // Ends without an error, 6 s after the stop signal.
         lazy: holder(
           ['lazy:/lazy'],
           { 'lifeboat.volumes': 'lazy', 'lifeboat.stop': 'true' },
           { command: LAZY, init: false, stop_grace_period: '20s' },
         ),
-        // A second agent, with a spool of its own.
+        // A second agent, with its own spool.
         second: {
           image: process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test',
           volumes: ['/var/run/docker.sock:/var/run/docker.sock', './backups:/backups'],
@@ -66,7 +66,7 @@ describe('two agents in one project, and containers that are not easily stopped'
   const runs = async (id: string) =>
     (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
   const allRun = async (service: string) => (await Promise.all((await ids(service)).map(runs))).every(Boolean);
-  /** `lifeboat …` in a container of its own. */
+  /** Runs `lifeboat …` in a separate container. */
   const runBeside = (service: string, ...args: string[]): Promise<Ran> =>
     sh('docker', ['compose', '--progress', 'quiet', 'run', '--rm', '--no-TTY', service, ...args], {
       cwd: stack.directory,
@@ -90,31 +90,28 @@ describe('two agents in one project, and containers that are not easily stopped'
     await until('the agent is ready', async () => (await log()).includes('"ready"'));
   }
 
-  it.each(['lifeboat', 'second'])(
-    'a run in the middle is left alone by one of another container (%s)',
-    async (service) => {
-      const { ended } = begin('gate.gate');
-      await until(
-        'the run is under way',
-        async () =>
-          (await sh('docker', ['compose', 'exec', '-T', 'gate', 'test', '-e', '/tmp/held'], { cwd: stack.directory }))
-            .code === 0,
-      );
-      const journal = await journals();
-      const beside = await runBeside(service, 'backup', '--json');
-      expect(beside.code, beside.stderr).toBe(11);
-      expect(JSON.parse(beside.stdout)).toMatchObject({
-        error: { code: 'LOCKED', hint: expect.stringContaining(agentName) },
-      });
-      expect(await journals()).toBe(journal);
-      await stack.exec('gate', ['touch', '/tmp/go']);
-      const { code, stdout } = await ended;
-      expect({ code, status: (JSON.parse(stdout) as RunReport).status }).toEqual({ code: 0, status: 'ok' });
-      expect(await stack.helpers()).toEqual([]);
-    },
-  );
+  it.each(['lifeboat', 'second'])('a run does not affect a running one of another container (%s)', async (service) => {
+    const { ended } = begin('gate.gate');
+    await until(
+      'the run is under way',
+      async () =>
+        (await sh('docker', ['compose', 'exec', '-T', 'gate', 'test', '-e', '/tmp/held'], { cwd: stack.directory }))
+          .code === 0,
+    );
+    const journal = await journals();
+    const beside = await runBeside(service, 'backup', '--json');
+    expect(beside.code, beside.stderr).toBe(11);
+    expect(JSON.parse(beside.stdout)).toMatchObject({
+      error: { code: 'LOCKED', hint: expect.stringContaining(agentName) },
+    });
+    expect(await journals()).toBe(journal);
+    await stack.exec('gate', ['touch', '/tmp/go']);
+    const { code, stdout } = await ended;
+    expect({ code, status: (JSON.parse(stdout) as RunReport).status }).toEqual({ code: 0, status: 'ok' });
+    expect(await stack.helpers()).toEqual([]);
+  });
 
-  it('all containers of a scaled service are stopped and started again; one that was killed is told of', async () => {
+  it('all containers of a scaled service are stopped and started again; a killed one is reported', async () => {
     const containers = await ids('app');
     expect(containers).toHaveLength(2);
     const watch = spawn('docker', [
@@ -140,9 +137,9 @@ describe('two agents in one project, and containers that are not easily stopped'
     expect(await allRun('deaf')).toBe(true);
   });
 
-  it('what an agent left that was killed is undone by a run of another container', async () => {
+  it('leftovers of a killed agent are undone by a run of another container', async () => {
     const [first = ''] = await ids('app');
-    // Enough that there is a while in which it is stopped.
+    // Enough data to keep it stopped for some time.
     await ok('docker', ['exec', first, 'sh', '-c', 'head -c 100000000 /dev/urandom > /data/large']);
     const { ended } = begin('app.files');
     await whileRuns(
@@ -161,7 +158,7 @@ describe('two agents in one project, and containers that are not easily stopped'
     expect(await journals()).toBe('');
   });
 
-  /** Runs a backup of a source, and stops the agent when it has begun to stop the container. */
+  /** Runs a backup of a source, and stops the agent once it has begun to stop the container. */
   async function stopInStop(source: string): Promise<void> {
     const { ended } = begin(source);
     const log = async () =>
@@ -173,11 +170,11 @@ describe('two agents in one project, and containers that are not easily stopped'
     await until('the container is being stopped', async () => (await log()).includes('"stop"'), 60_000, 100);
     await stack.compose('stop', 'lifeboat');
     await ended;
-    // Not killed, which is 137: it ended by itself within its 20 s.
+    // Not 137, the status after a kill: it ended by itself within its 20 s.
     expect((await ok('docker', ['inspect', '--format', '{{.State.ExitCode}}', agent])).trim()).toBe('0');
   }
 
-  it('an agent that is stopped waits for a container that is still stopping, and starts it', async () => {
+  it('a stopping agent waits for a container that is still stopping, and starts it', async () => {
     const [lazy] = await ids('lazy');
     const startedAt = () => ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', lazy as string]);
     const before = await startedAt();
@@ -188,11 +185,11 @@ describe('two agents in one project, and containers that are not easily stopped'
     expect(await journals()).toBe('');
   });
 
-  it('an agent ends in time while a container takes long to stop, and starts it when it has', async () => {
+  it('an agent ends in time while a container takes long to stop, and starts the container later', async () => {
     const [slow] = await ids('slow');
     await stopInStop('slow.slow');
     expect(await runs(slow as string)).toBe(true);
-    // By itself: one that somebody kills meanwhile stays stopped.
+    // It ended by itself. A container that a user kills meanwhile stays stopped.
     await stack.exec('slow', ['touch', '/tmp/end']);
     await until('the container has ended', async () => !(await runs(slow as string)));
     await startAgent();

@@ -3,7 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, Stack, sh, until } from '../harness/stack.ts';
 
-/** Every entry of a volume with type, mode, owner, size, mtime to the nanosecond, links and content; areas apart. */
+/**
+ * Lists every entry of a volume with type, mode, owner, size, mtime to the nanosecond, links and content, without
+ * areas.
+ */
 async function manifest(stack: Stack, service: string): Promise<string[]> {
   const script = `cd /data && find . -path './.lifeboat-*' -prune -o -printf '%p %y %m %U %G %T@ %l ' \\( -type d -printf '-\\n' -o -printf '%n %s\\n' \\) && find . -path './.lifeboat-*' -prune -o -type f -exec sha256sum {} +`;
   return (await stack.exec(service, ['sh', '-c', script])).split('\n').sort();
@@ -16,11 +19,11 @@ const MAKE = `set -e; cd /data; mkdir -p a/b c; for i in $(seq 1 300); do head -
   head -c 3000000 /dev/urandom > c/large; ln a/1 c/hard; ln -s ../a/2 c/link; : > c/empty
   printf keep > c/keep; chown -R 33:34 a; chmod 4750 c/keep; chmod 2775 .; chown 12:13 .
   touch -d '2001-02-03 04:05:06.123456789' c/large a/b; touch -d '2010-10-10 10:10:10.101010101' c .`;
-/** Changes, removes and adds; then what was there is no longer what is in the snapshot. */
+/** Changes, removes and adds files, so that the volume differs from the snapshot. */
 const CHANGE = `set -e; cd /data; rm -r a/1 a/b c/link; echo new > c/new; echo other > a/3; ln -s /etc c/link
   touch -d '1999-01-01' a/4; mkdir -p deep/er; echo x > deep/er/f; chmod 700 .; touch -d '2015-05-05 05:05:05.5' c .`;
 
-// A helper works in the first one; the agent has the second one mounted.
+// A helper works on the first volume; the agent mounts the second one.
 describe.each([
   ['through a helper', 'helped', 'helped.helped'],
   ['where the agent has it', 'mounted', 'mounted.mounted'],
@@ -49,7 +52,7 @@ describe.each([
 
   const restore = (...options: string[]) => stack.lifeboat('restore', 'latest', source, '--no-safety', ...options);
 
-  it('is looked at without being changed', async () => {
+  it('is inspected without changes', async () => {
     const looked = await restore('--dry-run');
     expect(looked.code, looked.stderr).toBe(0);
     expect(looked.stderr).toMatch(/would replace +\S+ \(.*added.*replaced.*moved away.*the same\)/);
@@ -59,7 +62,7 @@ describe.each([
     expect(await areas(stack, service)).toEqual([]);
   });
 
-  it('is replaced by the snapshot, rolled back, rolled back again, and forgotten', async () => {
+  it('is replaced by the snapshot, rolled back, rolled back again, and its put-aside data dropped', async () => {
     const restored = await restore('--yes');
     expect(restored.code, restored.stderr).toBe(0);
     expect(await manifest(stack, service)).toEqual(then);
@@ -67,7 +70,7 @@ describe.each([
     const status = await stack.lifeboat('status');
     expect(status.stdout).toMatch(/replaced data kept, \d/);
 
-    // What is kept is no part of the volume.
+    // Put-aside data does not count as part of the volume.
     const again = await stack.backup();
     expect(again.report.results).toMatchObject([{ status: 'ok', newFiles: 0 }]);
 
@@ -98,7 +101,7 @@ describe.each([
     const script = 'cd /data && cat a/12 && stat -c %s a/10 a/11 a/13';
     expect(await stack.exec(service, ['sh', '-c', script])).toBe('newer\n3000\n3000\n3000\n');
     expect((await restore('--path', 'a/12', '--overwrite', '--yes')).code).toBe(0);
-    // The directory's own time is of the deletions.
+    // The time of the directory is that of the deletions.
     const withoutA = (lines: string[]) => lines.filter((line) => !line.startsWith('./a d '));
     expect(withoutA(await manifest(stack, service))).toEqual(withoutA(then));
     const aside = await restore('--path', 'c/large', '--to-directory', '/restored/part');
@@ -108,7 +111,7 @@ describe.each([
     expect(await areas(stack, service)).toEqual([]);
   });
 
-  it('is wholly old or wholly new, wherever the agent is killed', async () => {
+  it('is completely old or completely new, wherever the agent is killed', async () => {
     await stack.exec(service, ['sh', '-c', CHANGE]);
     now = await manifest(stack, service);
     const began = performance.now();
@@ -131,7 +134,7 @@ describe.each([
       await ok('docker', ['start', agent]);
       const isPutRight = async () => {
         const left = await areas(stack, service);
-        // Many checks end here, without a hash of every file.
+        // Many checks end here, without hashing every file.
         if (left.some((name) => name.startsWith('.lifeboat-restoring-'))) return false;
         const found = await manifest(stack, service);
         const isNew = JSON.stringify(found) === JSON.stringify(then);
@@ -139,7 +142,7 @@ describe.each([
         if (!(isNew || isOld)) return false;
         return isNew ? left.length === 1 : left.length === 0;
       };
-      // The service itself may not be started again yet.
+      // The service itself may not have been started again yet.
       await until('the volume is put right', () => isPutRight().catch(() => false));
       const isNew = (await areas(stack, service)).length > 0;
       came.push(isNew ? 'new' : 'old');

@@ -1,20 +1,20 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, Stack, sh } from '../harness/stack.ts';
 
-/** Directories of a snapshot, and where an application that plants symlinks in their places would have them lead. */
+/** Directories of a snapshot, and the targets of the symlinks that an application plants in their places. */
 const LEADS = { a: '/canary', b: '/backups', c: '/spool' };
 
 const MAKE = `set -e; cd /data; for d in a b c; do mkdir -p $d/sub; for i in $(seq 1 60); do head -c 2000 /dev/urandom > $d/f$i; done; done
   head -c 6000000 /dev/urandom > large; chmod -R 777 a b c; chown -R 33:33 a b c`;
 
-/** All of the canary; of the backups and the spool, names that the snapshot has, and what is not as Lifeboat makes it. */
+/** Returns the whole canary, and from the backups and the spool the names of the snapshot and unexpected files. */
 const OUTSIDE = `find /canary -printf '%p %y %m %U %G %T@ %s\\n' | sort
   find /backups /spool -maxdepth 2 '(' -name 'f[0-9]*' -o -name sub ')' -printf '%p\\n'
   find /backups -perm /077 -mindepth 1 -printf '%p %m\\n'; find /backups /spool -uid 33 -printf '%p %U\\n'`;
 
 /**
- * Replaces directories of the tree that is built by symlinks, as fast as it can. `flip`: again and again, with the directory
- * back in between; otherwise once. Ends when nothing is built any more, and says how often it did.
+ * Replaces directories of the tree under construction with symlinks, as fast as possible. `flip`: repeatedly, with the
+ * directory back in between; otherwise once. Ends when the construction ends, and prints the number of replacements.
  */
 const PLANT = `
 const fs = require('fs'), leads = ${JSON.stringify(LEADS)}, flip = process.argv[1] === 'flip';
@@ -37,8 +37,8 @@ for (const end = Date.now() + 60000; Date.now() < end; ) {
 }
 console.log(planted);`;
 
-// A helper works in the first one; the agent has the second one mounted.
-describe('an application that plants symlinks in its volume while that is restored', () => {
+// A helper works on the first volume; the agent mounts the second one.
+describe('an application that plants symlinks in its volume during a restore', () => {
   let stack: Stack;
   const outside = () => stack.exec('lifeboat', ['sh', '-c', OUTSIDE]);
 
@@ -59,7 +59,7 @@ describe('an application that plants symlinks in its volume while that is restor
   }, 300_000);
   afterAll(() => stack?.destroy());
 
-  /** What the helpers of the project have mounted, seen while something runs. */
+  /** Returns the mounts of the project's helpers during some work. */
   async function mountsWhile(running: Promise<unknown>): Promise<Set<string>> {
     const seen = new Set<string>();
     let over = false;
@@ -83,13 +83,13 @@ describe('an application that plants symlinks in its volume while that is restor
     return seen;
   }
 
-  it.each(['helped', 'mounted'])('reaches nothing outside of it (%s)', async (service) => {
+  it.each(['helped', 'mounted'])('reaches nothing outside the volume (%s)', async (service) => {
     const before = await outside();
     expect(before).not.toMatch(/\/(backups|spool)/);
     const data = ['sh', '-c', 'rm -f /data/a/f1; cd /data; find . -type f -exec sha256sum {} + | sort -k 2'];
     const now = await stack.exec(service, data);
     for (const kind of service === 'helped' ? ['once'] : ['once', 'flip']) {
-      // A restore that gets through stops the service, and what runs in it.
+      // A restore that succeeds stops the service and its processes.
       const planting = stack.exec(service, ['node', '-e', PLANT, kind]).catch((error: unknown) => {
         if (kind === 'once') throw error;
         return '1';

@@ -4,13 +4,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import { holder, Stack } from '../harness/stack.ts';
 
-/** Every entry below a directory of a container with type, mode, owner, size, mtime to the nanosecond, links and content. */
+/**
+ * Lists entries below a directory of a container with type, mode, owner, size, mtime to the nanosecond, links and
+ * content.
+ */
 async function manifest(stack: Stack, service: string, directory: string): Promise<string[]> {
   const script = `cd ${directory} && find . -printf '%p %y %m %U %G %T@ %l %n ' \\( -type d -printf '-\\n' -o -printf '%s\\n' \\) && find . -type f -exec sha256sum {} +`;
   return (await stack.exec(service, ['sh', '-c', script])).split('\n').sort();
 }
 
-/** A tree with everything that a restored volume must have again. */
+/** A tree with every property that a restore must preserve. */
 const MAKE_TREE = `
   set -e; cd "$0"
   mkdir -p photos/2024 empty deep/a/b/c
@@ -29,7 +32,7 @@ const MAKE_TREE = `
   touch -d '2010-10-10 10:10:10.101010101' .
 `;
 
-/** Files that never rest, of text without a zero byte. */
+/** Files that change all the time, with text and no zero bytes. */
 const NEVER_AT_REST = `
   const fs = require('node:fs');
   fs.writeFileSync('/data/changes', 'x'.repeat(64 << 20));
@@ -58,7 +61,7 @@ const NEVER_AT_REST = `
   }, 2);
 `;
 
-/** A database of 80 MB that nobody else may open, and that is written to all the time. */
+/** An exclusively locked database of 80 MB that is written to all the time. */
 const LOCKED = `
   const { DatabaseSync } = require('node:sqlite');
   const database = new DatabaseSync('locked');
@@ -84,7 +87,7 @@ describe('volumes of services', () => {
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
-        // A helper reads the first volume and the bind; the second volume is mounted in the agent.
+        // A helper reads the first volume and the bind; the agent mounts the second volume.
         web: holder(['media:/media', 'inplace:/inplace', './bind:/bind', 'other:/other'], {
           'lifeboat.volumes': 'media, inplace, /bind',
         }),
@@ -130,7 +133,7 @@ describe('volumes of services', () => {
   });
   afterAll(() => stack?.destroy());
 
-  it('are exactly those that were asked for, and what is mounted under /config', async () => {
+  it('are exactly the selected ones, and the mounts under /config', async () => {
     expect(report.results.map(({ name }) => name).sort()).toEqual([
       'all.first',
       'all.second',
@@ -144,7 +147,7 @@ describe('volumes of services', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it.each(trees)('$source comes back equal: owners, modes, times, links, names, content', async (tree) => {
+  it.each(trees)('$source is restored unchanged: owners, modes, times, links, names, content', async (tree) => {
     const { source, service, directory } = tree;
     const refused = await stack.lifeboat('restore', 'latest', source);
     expect(refused.code).toBe(2);
@@ -161,7 +164,7 @@ describe('volumes of services', () => {
     expect(await manifest(stack, service, directory)).toEqual(before.get(source));
   });
 
-  it('a tree comes back into a directory too, and not into one that holds something', async () => {
+  it('a tree can be restored to a directory too, unless that is not empty', async () => {
     const { source } = trees[0]!;
     const restore = () => stack.lifeboat('restore', 'latest', source, '--to-directory', '/restored/here');
     const restored = await restore();
@@ -185,7 +188,7 @@ describe('volumes of services', () => {
     ).toBe('SECRET=canary-config\n640\n');
   });
 
-  it('a volume in use is stored without zeros, what changes is flagged, what has no content is counted', async () => {
+  it('a volume in use is stored without zeros, changing files are flagged, and entries without content are counted', async () => {
     const live = report.results.find(({ name }) => name === 'live.live');
     expect(live?.status).toBe('ok');
     const warnings = live?.warnings.join('\n');
@@ -229,7 +232,7 @@ describe('volumes of services', () => {
     ]);
   });
 
-  it('an SQLite database that is locked and written to all the time is named, and everything else is stored', async () => {
+  it('a locked SQLite database that is written to all the time is named, and everything else is stored', async () => {
     await stack.exec('picked', [
       'sh',
       '-c',

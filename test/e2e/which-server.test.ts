@@ -6,8 +6,8 @@ import type { SourceReport } from '../../src/report/events.ts';
 import { healthcheck, holder, ok, postgres, Stack } from '../harness/stack.ts';
 
 /**
- * Servers that are reached otherwise than by 127.0.0.1:5432, and others that answer there instead of them. The labelled server is backed up and
- * restored into, or nothing is.
+ * Servers at other addresses than 127.0.0.1:5432, and other servers that respond there instead. Either the labelled
+ * server is backed up and restored, or none is.
  */
 const ENV_SECRET = 'canary-from-the-environment';
 const KEEPER = 'canary-of-the-keeper';
@@ -36,7 +36,7 @@ let stack: Stack;
 let directory: string;
 let sources: Map<string, SourceReport>;
 
-/** SQL by the socket inside the container, wherever its server listens. */
+/** Runs SQL over the socket inside the container, wherever its server listens. */
 const ask = (service: string, sql: string, port = 5432, user = 'postgres') =>
   stack.exec(service, [
     'psql',
@@ -64,7 +64,7 @@ beforeAll(async () => {
   process.env.LBT_ENV_SECRET = ENV_SECRET;
   stack = await Stack.start({
     services: {
-      // Its port 5432 is the port 5432 of the two that share its network.
+      // Its port 5432 is also the port 5432 of the two containers that share its network.
       other: postgres(17, { labels: {} }),
       db: postgres(17, {
         network_mode: 'service:other',
@@ -72,7 +72,7 @@ beforeAll(async () => {
         ...ready('127.0.0.1', 5433),
       }),
       none: holder([], { 'lifeboat.postgres': 'true' }, { network_mode: 'service:other' }),
-      // As after a power failure: the record of the server is there, the server is not.
+      // As after a power failure: the server's postmaster.pid exists, but no server runs.
       stale: postgres(17, {
         network_mode: 'service:other',
         entrypoint: ['sh', '-c', `printf '${RECORD}' >$$PGDATA/postmaster.pid; : >/dev/shm/well; exec sleep 86400`],
@@ -118,7 +118,7 @@ it.each(['db', 'socket', 'six', 'tls'])('backs up the server of %s, and no other
   expect(await tablesOf(`${service}.postgres`)).toEqual([`of_${service}`]);
 });
 
-it('backs up nothing of a server that only answers in the same network, and says so before the first run', async () => {
+it('backs up nothing from another server in the same network, and says so before the first run', async () => {
   const error = sources.get('none.postgres')?.error;
   expect(error).toMatchObject({
     code: 'PG_WRONG_SERVER',
@@ -127,20 +127,20 @@ it('backs up nothing of a server that only answers in the same network, and says
   const stale = sources.get('stale.postgres')?.error;
   expect(stale).toMatchObject({
     code: 'PG_WRONG_SERVER',
-    message: expect.stringContaining('the server at 127.0.0.1:5432 is not that of database container'),
+    message: expect.stringContaining('the server at 127.0.0.1:5432 does not belong to database container'),
   });
   const plan = await stack.lifeboat('plan');
   expect(plan.stdout.match(/PG_WRONG_SERVER/g)).toHaveLength(2);
 });
 
-it('says why a server cannot be reached that listens on a socket alone, and what to do', () => {
+it('explains why a server that only listens on a socket cannot be reached, with a hint', () => {
   const error = sources.get('hidden.postgres')?.error;
   expect(error?.code).toBe('PG_UNREACHABLE');
   expect(error?.message).toContain('its Unix socket in /var/run/postgresql is in no volume');
   expect(error?.hint).toContain('mount a volume at /var/run/postgresql');
 });
 
-it('restores in place into its own server, and back, and touches no other', async () => {
+it('restores in place to the labelled server, rolls back, and changes no other', async () => {
   await ask('db', 'DELETE FROM of_db', 5433);
   const argv = ['restore', 'latest', 'db.postgres', '--database', 'postgres', '--yes', '--no-safety'];
   const restored = await stack.lifeboat(...argv);
@@ -152,7 +152,7 @@ it('restores in place into its own server, and back, and touches no other', asyn
   expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('0\n');
 });
 
-it.each(['socket', 'tls'])('restores into the server of %s', async (service) => {
+it.each(['socket', 'tls'])('restores to the server of %s', async (service) => {
   const argv = ['restore', 'latest', `${service}.postgres`, '--database', 'postgres', '--to-database', 'again'];
   const restored = await stack.lifeboat(...argv);
   expect(restored.code, restored.stderr).toBe(0);
@@ -167,7 +167,7 @@ it('reports a POSTGRES_DB that the server does not have', async () => {
   expect((await stack.lifeboat('plan')).stdout).toMatch(/POSTGRES_DB names database shop.*PG_DATABASE_UNKNOWN/s);
 });
 
-it('connects as the role that LIFEBOAT_PGCREDENTIALS has for one source, and leaves the others as they are', async () => {
+it('connects as the role that LIFEBOAT_PGCREDENTIALS names for one source, and changes no other source', async () => {
   await ask('tls', `CREATE ROLE keeper LOGIN SUPERUSER PASSWORD '${KEEPER}'; ALTER ROLE postgres PASSWORD 'another'`);
   const backup = (env: Record<string, string>) => {
     const settings = Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
@@ -183,9 +183,9 @@ it('connects as the role that LIFEBOAT_PGCREDENTIALS has for one source, and lea
     ]).catch((error: Error) => error.message);
   };
   const refused = await backup({});
-  expect(refused).toContain('POSTGRES_PASSWORD_FILE only counts when the data directory is first created');
+  expect(refused).toContain('POSTGRES_PASSWORD_FILE only applies when the data directory is first created');
   const unknown = await backup({ LIFEBOAT_PGCREDENTIALS: 'tls.postgres:keeper:' });
-  expect(unknown).toContain('No password is known');
+  expect(unknown).toContain('name no password');
   expect(unknown).not.toContain('DeprecationWarning');
   const taken = JSON.parse(await backup({ LIFEBOAT_PGCREDENTIALS: `tls.postgres:keeper:${KEEPER}` }));
   expect(taken.results.map(({ name, status }: SourceReport) => `${name} ${status}`)).toEqual([

@@ -4,10 +4,10 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 
-/** What `find` says of a tree: everything that a restore is to bring back, apart from content. */
+/** Returns the output of `find` for a tree: everything that a restore must preserve, except content. */
 const LISTING = ['find', '.', '-printf', '%P|%y|%m|%U:%G|%T@|%l\\n'];
 
-/** The script of docs/restore-without-lifeboat.md against what the agent stored. */
+/** Runs the script of docs/restore-without-lifeboat.md on a repository of the agent. */
 describe('restoring without Lifeboat', () => {
   let stack: Stack;
   let directory: string;
@@ -51,7 +51,7 @@ describe('restoring without Lifeboat', () => {
     return target;
   };
 
-  it('gives back one file, with its directories, from the latest snapshot', async () => {
+  it('restores one file, with its directories, from the latest snapshot', async () => {
     const target = await restoreWithScript('web.media', { from: 'latest', only: 'a/file' });
     expect(await ok('find', ['.', '-type', 'f'], { cwd: target })).toBe('./a/file\n');
     const hash = ['sha256sum', 'a/file'];
@@ -60,7 +60,7 @@ describe('restoring without Lifeboat', () => {
     );
     await expect(restoreWithScript('web.media', { only: 'no/such' })).rejects.toThrow('no no/such in web.media');
 
-    // A newer one that has only a part of the source is not the latest.
+    // A newer partial snapshot does not count as the latest.
     const newer = path.join(stack.directory, 'backups', stack.project, 'snapshots', '29990101T000000Z-ffffff');
     await mkdir(newer);
     const partial = { trigger: 'schedule', sources: { 'web.media': { status: 'partial' } } };
@@ -70,7 +70,7 @@ describe('restoring without Lifeboat', () => {
     await rm(newer, { recursive: true });
   });
 
-  it('gives back a media tree', async () => {
+  it('restores a media tree', async () => {
     const target = await restoreWithScript('web.media');
     const listing = async (text: Promise<string>) => (await text).split('\n').sort().join('\n');
     const there = ['sh', '-c', 'cd /media && "$@"', 'sh'];
@@ -86,7 +86,7 @@ describe('restoring without Lifeboat', () => {
     ]);
   });
 
-  it('gives back a dump that pg_restore lists and restores', async () => {
+  it('restores a dump that pg_restore lists and loads', async () => {
     const target = await restoreWithScript('db.postgres');
     await ok('docker', ['cp', `${target}/databases/app`, `${await stack.id('db')}:/app-dump`]);
     expect(await stack.exec('db', ['pg_restore', '--list', '/app-dump'])).toMatch(/TABLE DATA public t postgres/);

@@ -9,7 +9,7 @@ import { ok, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts'
 
 const VERSIONS = [13, 15, 17, 18] as const;
 
-/** The services, each with the Postgres version that it is to run. */
+/** The services, each with its Postgres version. */
 function services(versions: Record<string, number>): StackOptions {
   const command = ['postgres', '-c', 'wal_level=logical', '-c', 'fsync=off'];
   return {
@@ -21,8 +21,8 @@ function services(versions: Record<string, number>): StackOptions {
 }
 
 /**
- * The warnings of a restore of the zoo. ANALYZE runs as the owner of a table; before 14 it reads index expressions of tables whose columns
- * alone it is asked for, and one of them calls a function in a schema that this owner may not use.
+ * Returns the expected warnings of a restore. ANALYZE runs as the owner of a table. Before version 14, ANALYZE of some
+ * columns also evaluates index expressions, and one of them calls a function in a schema that this owner may not use.
  */
 const toldOf = (version: number) => [
   expect.stringContaining('subscription sub is restored disabled'),
@@ -31,7 +31,7 @@ const toldOf = (version: number) => [
     : []),
 ];
 
-/** What a server holds, as its own tools tell it (zoo/server.sh): `dump of …` or `rows of …` → text. */
+/** The contents of a server, as its own tools print them (zoo/server.sh): `dump of …` or `rows of …` → text. */
 type Shown = Map<string, string>;
 
 describe('the schema zoo', () => {
@@ -64,7 +64,7 @@ describe('the schema zoo', () => {
   async function show(service: string): Promise<Shown> {
     const text = (await inServer(service, 'show'))
       .replaceAll(/^\\(un)?restrict .*$/gm, '')
-      // A new server has a new salt for the same password.
+      // A new server uses a new salt for the same password.
       .replace(/^(ALTER ROLE postgres WITH .*) PASSWORD '[^']*'/m, '$1');
     const parts = text.split(/^=== /m).slice(1);
     return new Map(parts.map((part) => [part.slice(0, part.indexOf('\n')), part.slice(part.indexOf('\n') + 1)]));
@@ -72,7 +72,7 @@ describe('the schema zoo', () => {
 
   const rowsOf = (shown: Shown): Shown => new Map([...shown].filter(([name]) => name.startsWith('rows of ')));
 
-  /** A new container over a new volume, of the version that the service has now. */
+  /** Creates a container with a new volume, in the present version of the service. */
   async function recreate(service: string): Promise<void> {
     await stack.write(services(versions));
     await stack.compose('rm', '--stop', '--force', '--volumes', service);
@@ -92,17 +92,17 @@ describe('the schema zoo', () => {
     return found.join('\n');
   }
 
-  it('is backed up whole', () => {
+  it('is backed up completely', () => {
     expect(report.status, JSON.stringify(report.results, null, 1)).toBe('ok');
     expect(report.results.map(({ name, warnings }) => ({ name, warnings }))).toEqual(
       VERSIONS.map((version) => ({ name: `db${version}.postgres`, warnings: [] })),
     );
   });
 
-  it.each(VERSIONS)('comes back in place without any difference on Postgres %i', async (version) => {
+  it.each(VERSIONS)('is restored in place without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     const source = `${service}.postgres`;
-    // The zoo's own setting makes every session a reader.
+    // A setting of the zoo makes every session read-only.
     await stack.psql(
       'SET default_transaction_read_only = off; DROP TABLE zoo.animal CASCADE; CREATE TABLE later (i int)',
       {
@@ -129,7 +129,7 @@ describe('the schema zoo', () => {
     expect(await differences(originals.get(version) as Shown, await show(service))).toBe('');
   });
 
-  it.each(VERSIONS)('comes back without any difference on Postgres %i', async (version) => {
+  it.each(VERSIONS)('is restored without any difference on Postgres %i', async (version) => {
     const service = `db${version}`;
     await recreate(service);
     const { code, stdout, stderr } = await stack.lifeboat('restore', 'latest', `${service}.postgres`, '--globals');
@@ -140,7 +140,7 @@ describe('the schema zoo', () => {
     expect(await differences(originals.get(version) as Shown, await show(service))).toBe('');
   });
 
-  it('recorded exactly the rows that are there', async () => {
+  it('is recorded with the exact numbers of rows', async () => {
     const { facts } = await stack.json<{ facts: PostgresFacts }>('show', 'latest', 'db17.postgres');
     const zoo = facts.databases.find(({ name }) => name === 'zoo');
     const table = (name: string) => zoo?.tables.find((candidate) => candidate.name === name);
@@ -151,7 +151,7 @@ describe('the schema zoo', () => {
     expect(zoo).toMatchObject({ owner: 'zoo_owner', largeObjects: 3, connectionLimit: 77, contents: 'data' });
   });
 
-  it('is refused by an older server, before anything is touched', async () => {
+  it('is refused by an older server, before anything changes', async () => {
     versions.db17 = 13;
     await recreate('db17');
     const before = await show('db17');
@@ -161,7 +161,7 @@ describe('the schema zoo', () => {
     expect(await differences(before, await show('db17'))).toBe('');
   });
 
-  it('comes back on a newer server, with every row', async () => {
+  it('is restored on a newer server, with every row', async () => {
     versions.db13 = 17;
     await recreate('db13');
     const { code, stderr } = await stack.lifeboat('restore', 'latest', 'db13.postgres', '--globals');

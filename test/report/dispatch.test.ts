@@ -66,7 +66,7 @@ describe('a listener that fails', () => {
     ['rejects', () => Promise.reject(new Error('no'))],
     ['rejects with nothing', () => Promise.reject(undefined)],
   ];
-  test.each(failures)('%s: it is logged, others hear everything, and so does it', async (_name, fail) => {
+  test.each(failures)('%s: the failure is logged, and all listeners still get every event', async (_name, fail) => {
     const bad = recorder('bad', fail);
     const good = recorder('good');
     const { log, warnings } = recordingLog();
@@ -84,7 +84,7 @@ describe('a listener that hangs', () => {
   test.each([
     ['honours its signal', untilAborted],
     ['ignores its signal', forever],
-  ])('and %s: the run goes on after the limit, the others are not held up', async (_name, hang) => {
+  ])('and %s: the run continues after the limit, and other listeners are not delayed', async (_name, hang) => {
     const bad = recorder('bad', (_event, signal) => hang(signal));
     const good = recorder('good');
     const { log, warnings } = recordingLog();
@@ -99,7 +99,7 @@ describe('a listener that hangs', () => {
     expect(warnings[0]?.fields).toMatchObject({ listener: 'bad', event: 'run-finished' });
   });
 
-  test('on the start of a run still hears its end, and not what lies between', async () => {
+  test('at the start of a run still gets its end, and no events in between', async () => {
     const bad = recorder('bad', (event, signal) => (event.type === 'run-started' ? untilAborted(signal) : undefined));
     const dispatcher = createDispatcher([bad.listener], { ...recordingLog(), limitMs: 60 });
     for (const event of [started, progress('a', 1), sourceFinished, finished]) dispatcher.emit(event);
@@ -107,7 +107,7 @@ describe('a listener that hangs', () => {
     expect(bad.events).toEqual([started, finished]);
   });
 
-  test('flush aborts what hangs after its own limit, drops what waits and says so', async () => {
+  test('flush aborts hanging listeners after its own limit, and reports the dropped events', async () => {
     let aborted = false;
     const bad = recorder('bad', async (_event, signal) => {
       await untilAborted(signal).finally(() => {
@@ -137,7 +137,7 @@ describe('a listener that hangs', () => {
   });
 });
 
-test('of the progress that waits only the newest of each source is kept', async () => {
+test('only the newest waiting progress of each source is kept', async () => {
   const { promise: open, resolve: release } = Promise.withResolvers<void>();
   const slow = recorder('slow', (event) => (event.type === 'run-started' ? open : undefined));
   const dispatcher = createDispatcher([slow.listener], recordingLog());
@@ -150,7 +150,7 @@ test('of the progress that waits only the newest of each source is kept', async 
   expect(slow.events).toEqual([started, progress('a', 9_999), progress('b', 10_000), finished]);
 });
 
-test('flush without events or listeners is done at once', async () => {
+test('flush without events or listeners returns at once', async () => {
   await createDispatcher([], recordingLog()).flush();
   await createDispatcher([recorder().listener], recordingLog()).flush();
 });

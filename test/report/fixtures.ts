@@ -1,6 +1,6 @@
 import type { RunReport, SourceReport } from '../../src/report/events.ts';
 
-/** 03:00:41 UTC, right after the runs that {@link makeReport} makes. */
+/** 03:00:41 UTC, right after the runs that {@link makeReport} creates. */
 export const NOW = new Date('2026-11-20T03:00:41Z');
 
 export function makeResult(over: Partial<SourceReport> = {}): SourceReport {

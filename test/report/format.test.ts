@@ -63,7 +63,7 @@ test.each([
   expect(f.formatAge(seconds * 1_000)).toBe(age);
 });
 
-test('a moment in the future is told as what it is; clocks may differ a little', () => {
+test('a time in the future is shown as such, except for a small difference of clocks', () => {
   const now = new Date('2026-11-20T00:00:00Z');
   expect(f.formatAgo(new Date('2026-12-10T00:00:00Z'), now)).toBe('in 20 days');
   expect(f.formatAgo(new Date('2026-11-20T00:09:00Z'), now)).toBe('just now');
@@ -78,7 +78,7 @@ test.each([
   ['2026-12-04T08:00:00Z', '2026-11-20T16:48:00Z', 'America/New_York', 'Fri 4 Dec 03:00 EST'],
   ['2027-01-01T18:00:00Z', '2026-11-20T16:48:00Z', 'Asia/Tokyo', 'Sat 2 Jan 2027 03:00 UTC+9'],
   ['2026-11-20T12:00:00Z', '2026-11-20T11:00:00Z', 'Europe/London', 'today 12:00 GMT'],
-  // the day with 23 hours is one day, and the one with 25 is too
+  // a day with 23 or 25 hours counts as one day
   ['2026-03-29T22:30:00Z', '2026-03-28T22:30:00Z', 'Europe/Berlin', 'Mon 30 Mar 00:30 CEST'],
   ['2026-10-25T23:30:00Z', '2026-10-24T22:30:00Z', 'Europe/Berlin', 'tomorrow 00:30 CET'],
   ['2026-11-20T00:00:00Z', '2026-11-20T11:00:00Z', 'UTC', 'today 00:00 UTC'],
@@ -98,7 +98,7 @@ test('plural takes an irregular form', () => {
   expect(f.plural(2, 'copy', 'copies')).toBe('2 copies');
 });
 
-describe('text from strangers', () => {
+describe('untrusted text', () => {
   test.each([
     ['a\nb\r\n\tc', 'a b c'],
     ['\u001b[2Jboo', '�[2Jboo'],
@@ -110,7 +110,7 @@ describe('text from strangers', () => {
     expect(f.oneLine(text)).toBe(line);
   });
 
-  test('is one line without controls, whatever it was', () => {
+  test('becomes one line without control characters', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 0x2100 }), { maxLength: 20 }).map((codes) => String.fromCodePoint(...codes)),

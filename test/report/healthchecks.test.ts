@@ -83,14 +83,14 @@ test.each(['partial', 'failed'] as const)('%s is a fail', async (status) => {
   expect(body.indexOf('db.postgres')).toBeLessThan(body.indexOf('web.media'));
 });
 
-test('a good run is no success while a source that it left out is not well', async () => {
+test('a good run does not count as a success while a source that it left out needs attention', async () => {
   const others = [{ name: 'db.postgres', attention: 'failed' as const }];
   await create().handle(finished({ others }), NEVER);
   expect(receiver.requests.map((r) => r.path)).toEqual([`/${UUID}/fail`]);
   expect(receiver.requests[0]?.body).toContain('shop: backup ok, but db.postgres needs attention');
 });
 
-test('what happens between start and end is not pinged', async () => {
+test('events between the start and the end are not pinged', async () => {
   const healthchecks = create();
   await healthchecks.handle({ type: 'source-started', source: 'a' }, NEVER);
   await healthchecks.handle({ type: 'source-finished', result: makeResult() }, NEVER);
@@ -100,7 +100,7 @@ test('what happens between start and end is not pinged', async () => {
 describe('the body', () => {
   const logTail = Array.from({ length: 100 }, (_, i) => `line ${i} ${'ü'.repeat(150)}`);
 
-  test('is cut to 10,000 bytes where the server does not say', async () => {
+  test('is cut to 10,000 bytes if the server names no limit', async () => {
     await create().handle(finished({ logTail }), NEVER);
     const body = receiver.requests[0]?.body ?? '';
     expect(Buffer.byteLength(body)).toBeLessThanOrEqual(10_000);
@@ -110,7 +110,7 @@ describe('the body', () => {
     expect(body).not.toContain('line 0 ');
   });
 
-  test('is cut to what the server said before', async () => {
+  test('is cut to the limit that the server named before', async () => {
     receiver.behave({ headers: { 'Ping-Body-Limit': '1500' } });
     const healthchecks = create();
     await healthchecks.handle(started(), NEVER);
@@ -120,7 +120,7 @@ describe('the body', () => {
     expect(size).toBeGreaterThan(1_000);
   });
 
-  test('keeps the head of a report that is too long by itself, and the failures', async () => {
+  test('keeps the beginning of a report that is too long, and the failures', async () => {
     const results = Array.from({ length: 2_000 }, (_, i) => makeResult({ name: `s${i}` }));
     await create().handle(finished({ status: 'partial', results: [...results, makeFailure()], logTail }), NEVER);
     const body = receiver.requests[0]?.body ?? '';
@@ -146,7 +146,7 @@ describe('the body', () => {
 });
 
 describe('five pings a minute', () => {
-  test('no window of a minute has more, retries counted', async () => {
+  test('no window of a minute has more, including retries', async () => {
     receiver.behave({ status: 500 });
     const healthchecks = create();
     for (let run = 0; run < 3; run++) {
@@ -154,7 +154,7 @@ describe('five pings a minute', () => {
       const stop = new AbortController();
       const told = Promise.allSettled([healthchecks.handle(finished(), stop.signal)]);
       await vi.waitFor(() => expect(receiver.requests.length).toBeGreaterThanOrEqual(5), WAIT);
-      // Time for one more, if it were sent.
+      // Long enough for one more, if it were sent.
       await delay(50);
       stop.abort();
       await told;
@@ -176,14 +176,14 @@ describe('five pings a minute', () => {
     ]);
   });
 
-  test('a take waits until the window has room', async () => {
+  test('a request for a slot waits until the window has room', async () => {
     const pace = createPace(2, 60);
     const start = performance.now();
     for (let i = 0; i < 3; i++) await pace.take(NEVER);
     expect(performance.now() - start).toBeGreaterThanOrEqual(50);
   });
 
-  test('and is given up when its signal aborts', async () => {
+  test('and ends when its signal aborts', async () => {
     const pace = createPace(1, 60_000);
     await pace.take(NEVER);
     await expect(pace.take(AbortSignal.timeout(10))).rejects.toThrow('more than 1 pings a minute');

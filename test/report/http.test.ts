@@ -56,14 +56,14 @@ test.each([
   expect(receiver.requests.map((r) => r.body)).toEqual(['hello', 'hello', 'hello']);
 });
 
-test.each([301, 400, 403, 404, 410])('%d is not tried again', async (status) => {
+test.each([301, 400, 403, 404, 410])('status %d is not tried again', async (status) => {
   receiver.behave({ status, body: 'no_service', headers: { location: '/elsewhere' } });
   const error = await failure(send());
   expect(receiver.requests).toHaveLength(1);
   expect(error.message).toBe(`127.0.0.1:${receiver.port} answered ${status}: no_service`);
 });
 
-test('pauses grow, with jitter, up to a bound', async () => {
+test('pauses grow, with jitter, up to a limit', async () => {
   receiver.behave({ status: 500 });
   const pauses: number[] = [];
   const sleep = async (ms: number) => pauses.push(ms);
@@ -71,7 +71,7 @@ test('pauses grow, with jitter, up to a bound', async () => {
   expect(pauses).toEqual([250, 500, 1_000, 2_000, 2_500, 2_500]);
 });
 
-test('attempts are bounded', async () => {
+test('the number of attempts is limited', async () => {
   receiver.behave({ status: 500 });
   await failure(send());
   expect(receiver.requests).toHaveLength(4);
@@ -91,14 +91,14 @@ describe('Retry-After', () => {
     expect(parseRetryAfter(value, Date.parse('2026-11-20T03:00:00Z'))).toBe(ms);
   });
 
-  test('is waited for as it is', async () => {
+  test('is respected', async () => {
     receiver.behave([{ status: 429, headers: { 'Retry-After': '7' } }, {}]);
     const pauses: number[] = [];
     await send(fast({ sleep: async (ms: number) => pauses.push(ms) }));
     expect(pauses).toEqual([7_000]);
   });
 
-  test('beyond the time limit ends it at once', async () => {
+  test('beyond the time limit ends the request at once', async () => {
     receiver.behave({ status: 429, headers: { 'Retry-After': '3600' } });
     const pauses: number[] = [];
     const post = fast({ sleep: async (ms: number) => pauses.push(ms) });
@@ -109,13 +109,13 @@ describe('Retry-After', () => {
 });
 
 describe('a server that does not answer', () => {
-  test('is given up after the limit of an attempt, and tried again', async () => {
+  test('is tried again after the limit of an attempt', async () => {
     receiver.behave([{ hang: true }, {}]);
     await send(fast({ attemptMs: 1_000 }));
     expect(receiver.requests.length).toBeGreaterThanOrEqual(2);
   });
 
-  test('is given up after the limit of all', async () => {
+  test('is abandoned after the limit of all attempts', async () => {
     receiver.behave({ hang: true });
     const start = performance.now();
     const error = await failure(send(fast({ attemptMs: 60_000, limitMs: 60 })));
@@ -123,12 +123,12 @@ describe('a server that does not answer', () => {
     expect(performance.now() - start).toBeLessThan(15_000);
   });
 
-  test('also when it trickles its body', async () => {
+  test('is abandoned even if its body arrives slowly', async () => {
     receiver.behave({ slowMs: 20, body: 'x'.repeat(1_000) });
     await failure(send(fast({ attemptMs: 60, attempts: 1 })));
   });
 
-  test('is given up when the signal aborts', async () => {
+  test('is abandoned when the signal aborts', async () => {
     receiver.behave({ hang: true });
     const stop = new AbortController();
     const failed = failure(send(fast({ attemptMs: 60_000 }), { signal: stop.signal }));
@@ -149,13 +149,13 @@ test('a huge body is refused before it is sent', async () => {
   expect(receiver.requests).toHaveLength(0);
 });
 
-test('credentials in the URL go as a header', async () => {
+test('credentials in the URL are sent as a header', async () => {
   const url = new URL(`http://me:p%40ss@127.0.0.1:${receiver.port}/x`);
   await fast()({ url, body: '', contentType: 'text/plain', signal: NEVER });
   expect(receiver.requests[0]?.headers.authorization).toBe(`Basic ${Buffer.from('me:p@ss').toString('base64')}`);
 });
 
-describe('the URL stays out of errors', () => {
+describe('errors do not contain the URL', () => {
   const token = 'T0KENT0KENT0KENT0KEN';
   test.each([
     ['a server that echoes it', { status: 404, body: `Cannot POST /hook/${token}?k=v` }],
@@ -168,14 +168,14 @@ describe('the URL stays out of errors', () => {
     expect(JSON.stringify(errorInfo(error)) + error.stack).not.toContain(token);
   });
 
-  test('a short path that a server echoes, though it was not registered', async () => {
+  test('even if a server echoes a short path that was not registered as a secret', async () => {
     receiver.behave({ status: 404, body: 'Cannot POST /h/s3cr3t?k=v' });
     expect((await failure(send(fast(), { path: '/h/s3cr3t?k=v' }))).message).toMatch(
       /answered 404: Cannot POST \[url\]$/,
     );
   });
 
-  test('a name that does not resolve, a port where no one listens', async () => {
+  test('a name that does not resolve, and a closed port', async () => {
     for (const origin of ['http://no-such-host.invalid', 'http://127.0.0.1:1']) {
       const url = new URL(`${origin}/hook/${token}`);
       const error = await failure(fast({ attempts: 1 })({ url, body: '', contentType: 'text/plain', signal: NEVER }));
@@ -186,7 +186,7 @@ describe('the URL stays out of errors', () => {
 });
 
 describe('secretUrl', () => {
-  test('hides the URL, its password and its long parts, and leaves short words alone', () => {
+  test('hides the URL, its password and its long parts, and no short words', () => {
     const value = 'https://bob:hunter22@example.org/backups/a1b2c3d4e5f6a7b8?key=0123456789abcdefXYZ&x=daily';
     secretUrl(value, 'X');
     expect(redact(`see ${value}`)).toBe('see [redacted]');
@@ -203,7 +203,7 @@ describe('secretUrl', () => {
     },
   );
 
-  test('takes a bare % in a path', () => {
+  test('accepts a bare % in a path', () => {
     expect(secretUrl('https://example.org/100%-sure-that-this-is-long', 'X').host).toBe('example.org');
   });
 });
@@ -219,7 +219,7 @@ describe('proxies', () => {
     process.env.HTTP_PROXY = 'http://127.0.0.1:1';
     const url = new URL('http://example.invalid/x');
     const error = await failure(fast({ attempts: 1 })({ url, body: '', contentType: 'text/plain', signal: NEVER }));
-    // The proxy's port was dialled; without it, the name would not have resolved.
+    // The request used the proxy's port. Without it, the name would not have resolved.
     expect(error.message).toContain('ECONNREFUSED');
   });
 });

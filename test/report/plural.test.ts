@@ -5,7 +5,7 @@ import { plural } from '../../src/report/format.ts';
 
 const SRC = path.join(import.meta.dirname, '../../src');
 
-/** What messages count. */
+/** Nouns that messages count. */
 const NOUNS =
   `bytes characters columns commands connections constraints containers copies databases days directories entries
   errors extensions failures files functions hours indexes keys labels lines locks manifests minutes months objects packs parts paths
@@ -14,16 +14,16 @@ const NOUNS =
 
 /** `${…} files`, `${…} other files`, `${…} files, …`: a number and a noun that stays the same for 1. */
 const COUNTED = new RegExp(`\\$\\{((?:[^{}]|\\{[^{}]*\\})*)\\} ((?:[a-z-]+ ){0,2})(${NOUNS.join('|')})\\b`, 'g');
-/** A condition that does what `plural` does. */
+/** A condition that repeats the logic of `plural`. */
 const BY_HAND = /\} \$\{[^}]*=== 1 \? '([a-z]+)' : '\1(?:s|es)'/g;
 
 /** Not a number of things: a name before a verb or a noun, or a number that is never 1. */
 const OTHERWISE = [
   /^[A-Z_]+$/, // a limit
   /^(min|max|limit)$/,
-  /^mistakes\.length$/, // one mistake is told by itself
+  /^mistakes\.length$/, // a single mistake is reported separately
   /^formatCount\(Math\.floor\(ms \/ DAY\)\)$/, // from two days on
-  /^(names|source|container)$|(^|\.)name$|^plural\(|^(labelOf|quote)\(/,
+  /^(from|names|source|container)$|(^|\.)name$|^plural\(|^(labelOf|quote)\(/,
 ];
 
 const LAYERS_BELOW = /^(plan|docker|destinations)\//;
@@ -32,7 +32,7 @@ const sources = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
   .map((name) => ({ name, text: readFileSync(path.join(SRC, name), 'utf8') }));
 
-/** Places where a count and its noun are put together without {@link plural}. */
+/** Finds places that join a count and its noun without {@link plural}. */
 function findCounts(text: string): string[] {
   return [...text.matchAll(COUNTED)]
     .filter(([, expression = '']) => !OTHERWISE.some((known) => known.test(expression)))
@@ -40,7 +40,7 @@ function findCounts(text: string): string[] {
 }
 
 describe('a count and its noun', () => {
-  test('are put together by `plural` alone', () => {
+  test('are joined only by `plural`', () => {
     const wrong = sources.flatMap(({ name, text }) => findCounts(text).map((found) => `${name}: ${found}`));
     expect(wrong).toEqual([]);
     const byHand = sources
@@ -49,7 +49,7 @@ describe('a count and its noun', () => {
     expect(byHand).toEqual([]);
   });
 
-  test('are found where they are not', () => {
+  test('are found where they are not joined by it', () => {
     expect(findCounts('`$'.concat('{count} files changed`'))).toHaveLength(1);
     expect(findCounts('`of $'.concat('{formatCount(rows.length)} new rows`'))).toHaveLength(1);
     expect(findCounts('`$'.concat("{plural(count, 'file')} changed`"))).toEqual([]);

@@ -22,16 +22,16 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   ['change', 'ok again', followed(ok, 'failed'), undefined, true],
   ['change', 'failed now', followed(bad, 'ok'), undefined, true],
   ['change', 'partial after failed', followed(bad, 'failed'), told(bad, 0), true],
-  ['change', 'still failing, told before', followed(bad, 'partial'), told(bad, 0), false],
+  ['change', 'still failing, reported before', followed(bad, 'partial'), told(bad, 0), false],
   ['change', 'still failing, another source', followed(bad, 'partial'), told(other, 0), true],
-  ['change', 'still failing, told a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
+  ['change', 'still failing, reported a day ago', followed(bad, 'partial'), told(bad, 1 - REMIND_AFTER), true],
   ['change', 'still failing, after a restart', followed(bad, 'partial'), undefined, true],
   ['failure', 'ok, while another source is not', beside, undefined, true],
-  ['failure', 'ok, while another source is not, told before', beside, told(beside, 0), false],
-  ['change', 'ok, after its other source failed and was told', followed(beside, 'failed'), told(beside, 0), false],
+  ['failure', 'ok, while another source is not, reported before', beside, told(beside, 0), false],
+  ['change', 'ok, after its other source failed and was reported', followed(beside, 'failed'), told(beside, 0), false],
   [
     'change',
-    'ok, while another source is not, told a day ago',
+    'ok, while another source is not, reported a day ago',
     followed(beside, 'partial'),
     told(beside, 1 - REMIND_AFTER),
     true,
@@ -39,12 +39,12 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   ['always', 'failed, and tried again', { ...bad, retry: { at: '', quiet: true } }, undefined, false],
   [
     'failure',
-    'failed, and only a part of it tried again',
+    'failed, and only some sources tried again',
     { ...bad, retry: { at: '', quiet: false } },
     undefined,
     true,
   ],
-  ['change', 'ok, after the other source is well again', followed(ok, 'partial'), told(beside, 0), true],
+  ['change', 'ok, after the other source has recovered', followed(ok, 'partial'), told(beside, 0), true],
 ])('%s: %s', (mode, _name, report, memory, expected) => {
   expect(shouldReport(mode, report, memory, 1)).toBe(expected);
 });
@@ -71,13 +71,13 @@ describe('withPolicy', () => {
     return { notifier, heard, run, breakIt: (value: boolean) => (broken = value) };
   }
 
-  test('a failure that goes on is told once a day', async () => {
+  test('a persistent failure is reported once a day', async () => {
     const { run, heard } = setup('change');
     for (let hour = 0; hour < 49; hour++) await run(followed(bad, hour === 0 ? 'ok' : 'partial'), hour * 3_600_000);
     expect(heard).toHaveLength(3);
   });
 
-  test('what could not be delivered is not taken as told', async () => {
+  test('a report that could not be delivered does not count as reported', async () => {
     const { run, heard, breakIt } = setup('change');
     breakIt(true);
     await expect(run(followed(bad, 'ok'), 0)).rejects.toThrow('down');
@@ -86,7 +86,7 @@ describe('withPolicy', () => {
     expect(heard).toHaveLength(1);
   });
 
-  test('events that are no result, and tests, pass', async () => {
+  test('tests and events without a result pass', async () => {
     const { notifier, heard } = setup('failure');
     await notifier.handle({ type: 'run-started', run: ok }, signal);
     expect(heard).toEqual(['run-started']);

@@ -10,12 +10,12 @@ function stream(over: { isTTY?: boolean; columns?: number; rows?: number } = {})
   return { ...over, writes, write: (text: string) => writes.push(text), text: () => writes.join('') };
 }
 
-/** What a terminal shows after all writes: understands line feeds, `ESC[nA` and `ESC[0J`. */
+/** Returns the contents of a terminal after all writes. Interprets line feeds, `ESC[nA` and `ESC[0J`. */
 function screen(text: string): string[] {
   const lines = [''];
   const tokens = new RegExp(`${String.fromCharCode(27)}\\[(\\d+)([AJ])|\\n|[^\\n${String.fromCharCode(27)}]+`, 'g');
   for (const [token, count, kind] of text.matchAll(tokens)) {
-    // The cursor is on the last line; going up is always followed by erasing what is below.
+    // The cursor is on the last line. After each move up, the lines below are erased.
     if (kind === 'A') lines.splice(lines.length - Number(count) - 1);
     if (kind === 'A' || token === '\n') lines.push('');
     else if (kind === undefined) lines[lines.length - 1] += token;
@@ -85,7 +85,7 @@ describe('on a terminal', () => {
 });
 
 describe('the rate', () => {
-  test('settles on what is steady, and tells the time left', () => {
+  test('converges to a steady rate, and shows the time left', () => {
     let now = 0;
     const meter = createMeter(() => now);
     for (let i = 0; i <= 100; i++) {
@@ -110,7 +110,7 @@ describe('the rate', () => {
     expect(meter.rate()?.leftMs).toBeUndefined();
   });
 
-  test('starts anew with another phase, and is unknown at first', () => {
+  test('starts again with another phase, and is unknown at first', () => {
     let now = 0;
     const meter = createMeter(() => now);
     meter.add({ source: 'a', phase: 'p', done: 1_000_000 });

@@ -15,7 +15,7 @@ import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
 const CANARY = 'c4n4ry/+ "p&ss<w>ör%d" \\end';
 const bytes = Buffer.from(CANARY);
-/** Every form that must not be met in anything that goes out, with what carries it in the report. */
+/** Every form that no output may contain, with the part of the report that holds it. */
 const FORMS = {
   plain: CANARY,
   'url encoded': encodeURIComponent(CANARY),
@@ -51,7 +51,7 @@ function notifiers(now = () => NOW.getTime()): Notifier[] {
   ];
 }
 
-/** A report with the text in every place that strangers can write to. */
+/** A report with the text in every place that untrusted input can reach. */
 function tainted(text: string): RunReport {
   const error = { code: 'PG_AUTH', message: `failed: ${text}`, cause: `cause ${text}`, hint: `hint ${text}` } as const;
   const problems = [{ severity: 'error', code: 'LABEL_INVALID', subject: text, message: text, hint: text } as const];
@@ -67,7 +67,7 @@ function tainted(text: string): RunReport {
   });
 }
 
-/** The longest piece of the canary's own information that would still help whoever reads it. */
+/** Returns the forms and pieces of the canary in the output that would help an attacker. */
 function leaks(outgoing: string): string[] {
   const needles = [
     ...Object.values(FORMS),
@@ -81,11 +81,11 @@ function leaks(outgoing: string): string[] {
   return needles.filter((needle) => outgoing.includes(needle));
 }
 
-test('the search for leaks finds them', () => {
+test('the search finds leaks', () => {
   for (const form of Object.values(FORMS)) expect(leaks(form)).not.toEqual([]);
 });
 
-test.each(Object.entries(FORMS))('a secret, %s, leaves in no ping, message or progress line', async (_name, form) => {
+test.each(Object.entries(FORMS))('no ping, message or progress line contains a secret, %s', async (_name, form) => {
   receiver.requests.length = 0;
   receiver.behave({});
   const shown: string[] = [];
@@ -103,14 +103,14 @@ test.each(Object.entries(FORMS))('a secret, %s, leaves in no ping, message or pr
   expect(leaks(shown.join(''))).toEqual([]);
 });
 
-describe('notifiers that are out of order', () => {
+describe('broken notifiers', () => {
   test.each<[string, Behaviour, number]>([
     ['down', { reset: true }, 15_000],
     ['hanging', { hang: true }, 60],
     ['refusing', { status: 429, headers: { 'Retry-After': '3600' } }, 15_000],
     ['failing, and repeating the request', { status: 500, body: CANARY }, 15_000],
   ])(
-    '%s: the run goes on, the log names host and reason, and neither URL nor secret',
+    '%s: the run continues, and the log names the host and the reason, but neither URL nor secret',
     async (_name, behaviour, limitMs) => {
       receiver.behave(behaviour);
       const { log, tail } = withTail(silentLog);
@@ -131,7 +131,7 @@ describe('notifiers that are out of order', () => {
   );
 });
 
-test('50 sources that fail at once are one message each to Slack and the webhook, and one ping', async () => {
+test('50 sources that fail at once cause one message to Slack and the webhook each, and one ping', async () => {
   receiver.requests.length = 0;
   receiver.behave({});
   const results = Array.from({ length: 50 }, (_, i) => makeFailure({ name: `db${i}.postgres` }));
@@ -143,7 +143,7 @@ test('50 sources that fail at once are one message each to Slack and the webhook
 });
 
 describe('notify test', () => {
-  test('tells for each notifier how it went', async () => {
+  test('reports the result of each notifier', async () => {
     receiver.behave([{}, {}, {}, {}]);
     const results = await testNotifiers(notifiers());
     expect(results.map((r) => [r.name, r.ok])).toEqual([
@@ -154,7 +154,7 @@ describe('notify test', () => {
     expect(leaks(JSON.stringify(results))).toEqual([]);
   });
 
-  test('one that is broken, one that ignores its signal: the others are told', async () => {
+  test('reaches the other notifiers if one is broken and one ignores its signal', async () => {
     const make = (name: string, work: () => Promise<string>): Notifier => ({ name, handle() {}, test: work });
     const results = await testNotifiers(
       [
@@ -193,7 +193,7 @@ describe('redaction of structured values', () => {
     });
   });
 
-  test('text without secrets is left as it is', () => {
+  test('text without secrets stays unchanged', () => {
     const text = 'The quick brown fox, 20261120T030000Z-4f1c9a, aGVsbG8gd29ybGQ=';
     expect(redact(text)).toBe(text);
   });

@@ -32,7 +32,7 @@ test('a good run is short', () => {
   expect(message.blocks).toHaveLength(3);
 });
 
-test('warnings of a good run are told, some of them', () => {
+test('some warnings of a good run are shown', () => {
   const warnings = Array.from({ length: 6 }, (_, i) => `<rows> fell by ${90 + i} %`);
   const message = slackMessage(makeReport({ results: [makeResult({ warnings })] }), when);
   const shown = texts(message)[2]?.split('\n') ?? [];
@@ -45,7 +45,7 @@ test('warnings of a good run are told, some of them', () => {
   for (const text of texts(slackMessage(long, when))) expect(text.length).toBeLessThanOrEqual(3000);
 });
 
-test('a run that failed as a whole tells why, and no command with a name that needs quoting', () => {
+test('a run that failed as a whole shows the reason, and no command with a name that needs quoting', () => {
   const report = makeReport({
     status: 'failed',
     error: { code: 'DEST_FULL', message: 'no space', hint: 'Make room.' },
@@ -78,7 +78,7 @@ describe('escaping', () => {
     expect(mrkdwn('😀😀', 4)).toBe('😀…');
   });
 
-  test('names, errors and hints of strangers cannot mention or link', () => {
+  test('untrusted names, errors and hints cannot mention users or add links', () => {
     const evil = '<!channel> <https://evil.example|click> `';
     const error = { code: 'PG_QUERY', message: evil, cause: evil, hint: evil } as const;
     const report = makeReport({
@@ -150,7 +150,7 @@ describe("Slack's limits", () => {
   });
 });
 
-test('only the end of a run is told; a test is marked as one', async () => {
+test('only the end of a run is sent; a test is marked as such', async () => {
   const posts: PostRequest[] = [];
   const post = async (request: PostRequest) => {
     posts.push(request);
@@ -165,7 +165,7 @@ test('only the end of a run is told; a test is marked as one', async () => {
   expect(posts.map((p) => JSON.parse(p.body).text)).toEqual(['shop: test message from Lifeboat, no backup was made']);
 });
 
-test('a good run tells of sources that it left out', () => {
+test('a good run names sources that it left out', () => {
   const others = Array.from({ length: 7 }, (_, i) => ({ name: `s${i}<!here>`, attention: 'late' as const }));
   const { text, blocks } = slackMessage(makeReport({ others }), { now: NOW, zone: 'UTC' });
   expect(text).toBe('shop: backup ok, but 7 other sources need attention');

@@ -44,7 +44,7 @@ test('a good run', () => {
   );
 });
 
-test('a run with everything wrong', () => {
+test('a run with every kind of problem', () => {
   const report = makeReport({
     status: 'failed',
     results: [
@@ -84,7 +84,7 @@ test('colours change nothing but colours', () => {
   expect(painted.replace(new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g'), '')).toBe(bare);
 });
 
-test('a failed source says what is safe', () => {
+test('a failed source names the last good snapshot', () => {
   expect(renderReport(makeReport({ results: [makeFailure()] }), options)).toContain(
     'safe: the last good snapshot is 24h old (20261119T030000Z-aa01be)',
   );
@@ -106,14 +106,14 @@ test('an error with all its parts', () => {
 });
 
 describe('progress', () => {
-  test('with all that can be told', () => {
+  test('with all details', () => {
     const progress = { source: 'db.postgres', phase: 'dumping app', done: 612 * MIB, total: 1.1 * 1024 * MIB };
     expect(renderProgress(progress, { bytesPerSecond: 214 * MIB, leftMs: 2_600 })).toBe(
       'db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left',
     );
   });
 
-  test('with little, and a total that was guessed too low', () => {
+  test('with few details, and an estimated total that was too low', () => {
     expect(renderProgress({ source: 'a', phase: 'reading', done: 0, files: 1 }, undefined, 3)).toBe(
       'a     reading 0 B · 1 file',
     );
@@ -130,7 +130,7 @@ test('hostile names neither break lines nor reach the terminal', () => {
   expect(column(rows[0], ' ok ')).toBe(column(rows[1], ' failed '));
 });
 
-test('a good run says which sources it left out that are not well', () => {
+test('a good run names the sources that it left out and that need attention', () => {
   const others = [
     {
       name: 'db.postgres',
@@ -169,7 +169,7 @@ describe('copies', () => {
     },
   ];
 
-  test('are told each, with what went there and since when one is behind', () => {
+  test('are listed, each with the copied size and the time since when it is behind', () => {
     const report = makeReport({ status: 'partial', copies });
     expect(headline(report)).toBe('shop: backup partly failed (1 copy is behind)');
     expect(renderReport(report, options).split('\n').slice(2, -1)).toEqual([
@@ -180,12 +180,12 @@ describe('copies', () => {
     ]);
   });
 
-  test('stand in the headline beside the sources', () => {
+  test('appear in the headline next to the sources', () => {
     const report = makeReport({ status: 'partial', copies, results: [makeResult(), makeFailure()] });
     expect(headline(report)).toBe('shop: backup partly failed (1 of 2 sources, 1 copy is behind)');
   });
 
-  test('are told between runs', () => {
+  test('are reported between runs', () => {
     const complete = '2026-11-20T01:00:41Z';
     expect(copyStateLines([{ name: '/nas', complete }, { name: '/new' }, { ...copies[2]!, complete }], NOW)).toEqual([
       '  copy /nas · complete 2h ago',

@@ -25,7 +25,7 @@ const first = (over: Partial<RunReport> = {}) =>
     sources: ['web.media', 'db.postgres'],
     ...over,
   });
-/** A retry of the database alone. */
+/** A retry of only the database. */
 function retry(over: Partial<RunReport> = {}): RunReport {
   const { snapshot: _, ...report } = makeReport({ id: LAST, sources: ['db.postgres'], results: [dbOk], ...over });
   return over.status === 'failed' ? report : { ...report, snapshot: LAST };
@@ -38,7 +38,7 @@ const whole = (before: RunReport, last: RunReport, planned: Problem[] = []) =>
   withEarlier(last, earlierOf(before, planned), { results: known });
 
 describe('the report of the last try', () => {
-  test('covers what only an earlier one had, with its warnings', () => {
+  test('includes sources that only an earlier try had, with their warnings', () => {
     const report = whole(first(), retry());
     expect(report).toMatchObject({ status: 'ok', snapshot: LAST });
     expect(report.results.map(({ name, status, run }) => [name, status, run])).toEqual([
@@ -50,13 +50,13 @@ describe('the report of the last try', () => {
     expect(text).toContain(`in an earlier try: run ${FIRST}`);
   });
 
-  test('is partly failed, not failed, when an earlier one has stored something', () => {
+  test('is partly failed, not failed, if an earlier try stored something', () => {
     const report = whole(first(), retry({ status: 'failed', results: [db] }));
     expect(report).toMatchObject({ status: 'partial', snapshot: FIRST });
     expect(headline(report)).toBe('shop: backup partly failed (1 of 2 sources)');
   });
 
-  test('is partly failed when the last one could not even begin', () => {
+  test('is partly failed if the last try could not even begin', () => {
     const error = { code: 'DEST_UNREACHABLE', message: 'away' } as const;
     const report = whole(first(), retry({ status: 'failed', results: [], error }));
     expect(report).toMatchObject({
@@ -66,17 +66,17 @@ describe('the report of the last try', () => {
     });
   });
 
-  test('is failed when none stored anything', () => {
+  test('is failed if no try stored anything', () => {
     const before = first({ status: 'failed', results: [db], sources: ['db.postgres'] });
     expect(whole(before, retry({ status: 'failed', results: [db] })).status).toBe('failed');
   });
 
   test.each<[string, Partial<RunReport>, Problem[], RunReport['status']]>([
-    ['a source was stored in part for good', { results: [{ ...web, status: 'partial' }, db] }, [], 'partial'],
+    ['a source stays partly stored', { results: [{ ...web, status: 'partial' }, db] }, [], 'partial'],
     ['a hook failed', { problems: [hook] }, [], 'partial'],
-    ['a label was wrong, and is not any more', { problems: [label] }, [label], 'ok'],
-    ['a copy was behind, and nothing was to be copied since', { copies: [behind] }, [], 'partial'],
-  ])('when in the first one %s', (_, over, planned, status) => {
+    ['a label was wrong, and is corrected', { problems: [label] }, [label], 'ok'],
+    ['a copy was behind, and no later try had to copy', { copies: [behind] }, [], 'partial'],
+  ])('if in the first try %s', (_, over, planned, status) => {
     expect(whole(first(over), retry(), planned).status).toBe(status);
   });
 
@@ -87,7 +87,7 @@ describe('the report of the last try', () => {
     expect(report.copies).toMatchObject([{ status: 'ok' }]);
   });
 
-  test('leaves out what another run has backed up since', () => {
+  test('leaves out sources that another run has backed up since', () => {
     const since = { ...known, 'web.media': { run: '20261120T030500Z-cccccc', status: 'ok' as const } };
     const { results } = withEarlier(retry(), earlierOf(first(), []), { results: since });
     expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
@@ -115,34 +115,34 @@ describe('the report of the last try', () => {
       expect(renderReport(third, { now: NOW })).toContain('db.postgres');
     });
 
-    test('also when the last try did not come to know its sources', () => {
+    test('also if the last try failed before it knew its sources', () => {
       expect(names(withEarlier({ ...failed(t3), sources: [] }, earlier, { results: now }))).toEqual(both);
     });
 
-    test.each(['a try that died', 'a run by hand'])('that the last try was to replace, and that %s met too', () => {
+    test.each(['a try that died', 'a run by hand'])('that the last try had to replace, and that %s had too', () => {
       const results = { ...now, 'db.postgres': { run: 'other', status: 'failed' as const } };
       expect(names(withEarlier(failed(t3), earlier, { results }))).toEqual(both);
     });
 
-    test('but nothing that was stored, when a run by hand failed since', () => {
+    test('but not a stored source if a manual run has failed since', () => {
       const results = { ...now, 'web.media': { run: 'other', status: 'failed' as const } };
       const last = { ...failed(t3), sources: ['web.media', 'db.postgres'] };
       expect(names(withEarlier(last, earlier, { results }))).toEqual(both.slice(1));
     });
 
-    test('but not when another run has backed the source up since', () => {
+    test('but not if another run has backed up the source since', () => {
       const results = { ...now, 'db.postgres': { run: 'other', status: 'ok' as const } };
       expect(names(withEarlier(failed(t3), earlier, { results }))).toEqual(both.slice(0, 1));
     });
 
-    test('but not when another run has a newer one, and the last try did not have the source', () => {
+    test('but not if another run has a newer one, and the last try did not include the source', () => {
       const results = { ...now, 'db.postgres': { run: 'other', status: 'failed' as const } };
       const last = { ...failed(t3), sources: ['cache.postgres'] };
       expect(names(withEarlier(last, earlier, { results }))).toEqual(both.slice(0, 1));
     });
   });
 
-  test('leaves out what is not planned any more', () => {
+  test('leaves out sources that are no longer planned', () => {
     const { results } = withEarlier(retry(), earlierOf(first(), []), { results: known, planned: ['db.postgres'] });
     expect(results.map(({ name }) => name)).toEqual(['db.postgres']);
   });
@@ -165,7 +165,7 @@ describe('the report of the last try', () => {
     ]);
   });
 
-  test('is what is remembered of its own sources alone', () => {
+  test('records results only of its own sources', () => {
     expect(Object.keys(resultsOf(retry()))).toEqual(['db.postgres']);
   });
 });

@@ -8,7 +8,7 @@ test('carries the whole report', () => {
   expect(webhookMessage(report)).toEqual({ format: 1, event: 'run-finished', text: 'shop: backup failed', report });
 });
 
-test('is bounded: long texts are cut, the newest log lines kept', () => {
+test('is limited: long texts are cut, and the newest log lines stay', () => {
   const long = 'x'.repeat(10_000);
   const logTail = [...Array.from({ length: 60 }, () => long.slice(0, 5_000)), 'the newest'];
   const error = { code: 'PG_QUERY', message: long, cause: long, hint: long } as const;

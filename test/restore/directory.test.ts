@@ -28,7 +28,7 @@ const check = (name: string) =>
   ]);
 
 test.each(['restored', 'restored/media', 'restored/a/b', 'restored/../restored/x', 'restored/backups'])(
-  '%s is a place to restore to',
+  '%s is a valid target',
   async (name) => {
     await expect(check(name)).resolves.toBeUndefined();
   },

@@ -60,7 +60,7 @@ it.each<[string, Given, string, RegExp, RegExp]>([
   expect(error).toMatchObject({ code, message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
 });
 
-test('a restore of one database shows the recorded warnings about it and about the server', () => {
+test('a restore of one database shows the recorded warnings about the database and the server', () => {
   const warnings = [
     'database app: 1 table not counted',
     'database app: test: collation version 1 was recorded',

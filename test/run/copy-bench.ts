@@ -23,7 +23,7 @@ import { inMemory } from '../store/memory-destination.ts';
 export const MEDIA = 'web.media';
 export const DAY = 86_400_000;
 
-/** What may go wrong with a destination, called before each call; what it throws is what the call throws. */
+/** Called before each call of a destination. The call fails with the error that this function throws. */
 export type Fault = (call: 'put' | 'get' | 'list' | 'stat' | 'delete', key: string) => void | Promise<void>;
 
 /** A destination whose calls fail as `fault` says. */
@@ -61,9 +61,9 @@ export class CopyBench {
   readonly root = mkdtempSync(path.join(scratchBase, 'lifeboat-copy-'));
   readonly state = openState(path.join(this.root, 'state'));
   now = Date.parse('2026-11-10T03:00:00Z');
-  /** of the destination */
+  /** options of the destination */
   keep = '30d';
-  /** of the copy; absent: as the destination */
+  /** options of the copy; absent: those of the destination */
   copyKeep: string | undefined;
   fault: Fault | undefined;
   mainFault: Fault | undefined;
@@ -74,7 +74,7 @@ export class CopyBench {
   private readonly local: boolean;
   private readonly memory = new Map<string, Map<string, string>>();
 
-  /** makes the copy one that locks what it has */
+  /** makes the copy lock its objects */
   prolong: LockingDestination['prolongLocks'] | undefined;
 
   constructor({ local = false } = {}) {
@@ -93,7 +93,7 @@ export class CopyBench {
     return this.memory.get(at) as Map<string, string>;
   }
 
-  /** Writes an object as nobody should: over what is there. */
+  /** Overwrites an existing object, which Lifeboat never does. */
   write(at: string, key: string, content: string): void {
     if (this.local) writeFileSync(this.at(at, key), content, 'latin1');
     else this.objects(at).set(key, content);
@@ -112,13 +112,13 @@ export class CopyBench {
     return openRepository(destination, { project: 'shop', create: true, keys: {}, signingKeys: this.signingKeys });
   }
 
-  /** The copy, to look at it. */
+  /** The copy, for inspection. */
   copy(at = 'copy'): Promise<Repository> {
     const destination = this.destination(at);
     return openRepository(destination, { project: 'shop', create: false, keys: {}, signingKeys: this.signingKeys });
   }
 
-  /** A snapshot of the present time, with a pack of its own and one that all share; then a day goes by. */
+  /** Creates a snapshot at the present time, with its own pack and a pack that all share. Then advances by a day. */
   async night(over: Partial<Manifest> = {}): Promise<Snapshot> {
     const repository = await this.main();
     const id = `${new Date(this.now).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-00000a`;
@@ -181,7 +181,7 @@ export class CopyBench {
     };
   }
 
-  /** Brings the copies up to date; `pruning`: and removes what they need not keep. */
+  /** Updates the copies; with `pruning`, also prunes them. */
   async run(over: Partial<CopyDeps> = {}, { pruning = false } = {}) {
     const deps: CopyDeps = {
       copies: [this.place()],
@@ -210,7 +210,9 @@ export class CopyBench {
     await this.prune(place, await this.main(), async () => undefined, this.signal);
   }
 
-  /** Ids of the snapshots that the copy has, oldest first. Each must be whole, and their chain without a gap. */
+  /**
+   * Returns the ids of the snapshots in the copy, oldest first. Each must be complete, and their chain without a gap.
+   */
   async ids(at = 'copy'): Promise<string[]> {
     const repository = await this.copy(at);
     const { snapshots, damaged } = await repository.snapshots();
@@ -220,7 +222,7 @@ export class CopyBench {
     return snapshots.map(({ manifest }) => manifest.id).reverse();
   }
 
-  /** Every object and its content, leases aside. */
+  /** Returns every object and its content, except leases. */
   files(at = 'copy'): Record<string, string> {
     const content = (key: string) =>
       this.local ? readFileSync(this.at(at, key), 'latin1') : (this.objects(at).get(key) as string);

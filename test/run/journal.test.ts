@@ -10,7 +10,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('what was recorded is read, with the process that began it', async () => {
+test('entries are read back, with the process that began the journal', async () => {
   const journal = new Journal(directory, { type: 'start', verb: 'restore', id: '20261120T030000Z-4f1c9a' });
   journal.record({ type: 'object', key: 'a' });
   appendJournal(journal.file, { type: 'object', key: 'b\n"' });
@@ -29,7 +29,7 @@ test('what was recorded is read, with the process that began it', async () => {
   expect(statSync(journal.file).mode & 0o777).toBe(0o600);
 });
 
-test('a line that was cut off loses neither its neighbours nor what is written later', async () => {
+test('a truncated line affects neither its neighbours nor later entries', async () => {
   const journal = new Journal(directory, { type: 'start', verb: 'restore', id: 'r1' });
   journal.record({ type: 'object', key: 'a' });
   appendFileSync(journal.file, '{"type":"object","key":"cu');
@@ -37,7 +37,7 @@ test('a line that was cut off loses neither its neighbours nor what is written l
   expect(await journalObjects(journal.file)).toEqual(['a', 'b']);
 });
 
-test('journals are open until they are closed, oldest first', async () => {
+test('journals are open until they are closed, and listed oldest first', async () => {
   const [second, first] = ['20261121', '20261120'].map(
     (id) => new Journal(directory, { type: 'start', verb: 'restore', id }),
   );

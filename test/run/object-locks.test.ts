@@ -20,7 +20,7 @@ const at = (prolong?: LockingDestination['prolongLocks']) => ({
   destination: { name: 's3://acme', ...(prolong ? { prolongLocks: prolong } : {}) } as unknown as LockingDestination,
 });
 
-test('all that a snapshot needs is locked for as long as itself, and what the repository is', async () => {
+test('every object that a snapshot needs is locked as long as the snapshot, and so is the description of the repository', async () => {
   const asked: unknown[] = [];
   const { signal } = new AbortController();
   const prolong = async (...args: unknown[]) => asked.push(...args);
@@ -30,7 +30,7 @@ test('all that a snapshot needs is locked for as long as itself, and what the re
   expect(await prolongLocks(at(), manifest, now, signal)).toEqual([]);
 });
 
-test('a key that may not is a warning; to be asked to stop is not', async () => {
+test('a key without the right to lock causes a warning; an interrupt does not', async () => {
   const refuse = async () => {
     throw new LifeboatError('DEST_UNWRITABLE', 'it does not let this key prolong locks', { hint: 'Allow it.' });
   };

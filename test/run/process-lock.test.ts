@@ -5,7 +5,7 @@ import { isLocked, takeLock } from '../../src/run/process-lock.ts';
 
 const name = `test\0${process.pid}`;
 
-test('a lock is held once, seen by others, and free again after its release', async () => {
+test('a lock has one holder, is visible to others, and free again after its release', async () => {
   expect(await isLocked(name)).toBe(false);
   const lock = await takeLock(name);
   expect(await isLocked(name)).toBe(true);
@@ -16,7 +16,7 @@ test('a lock is held once, seen by others, and free again after its release', as
   await (await takeLock(name)).release();
 });
 
-test('whoever holds it hears of those who ask for it, and not of those who only look', async () => {
+test('the holder learns of requests for the lock, and not of processes that only check it', async () => {
   const lock = await takeLock(name);
   const before = lock.whenWanted?.() as AbortSignal;
   expect(await isLocked(name)).toBe(true);
@@ -26,12 +26,12 @@ test('whoever holds it hears of those who ask for it, and not of those who only 
   await expect(takeLock(name, { ask: true })).rejects.toMatchObject({ code: 'LOCKED' });
   await asked;
   expect(before.reason).toMatchObject({ code: 'INTERRUPTED' });
-  // What was asked for before it began is not its business.
+  // Earlier requests do not concern it.
   expect(lock.whenWanted?.().aborted).toBe(false);
   await lock.release();
 });
 
-test('a process that is killed leaves nothing locked', async () => {
+test('a killed process leaves nothing locked', async () => {
   const script = `import { takeLock } from '${new URL('../../src/run/process-lock.ts', import.meta.url).href}';
     await takeLock(${JSON.stringify(name)}); console.log('held'); setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {

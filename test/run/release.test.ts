@@ -8,13 +8,13 @@ import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
 
 const container: ContainerRef = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
-/** as the engine tells it of a container that was only made */
+/** as the engine reports for a container that was created and never started */
 const NEVER = '0001-01-01T00:00:00Z';
 const MONDAY = '2026-11-16T03:00:00.123456789Z';
 const TUESDAY = '2026-11-17T03:00:00.123456789Z';
 const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
 
-/** The few engine calls that a hold makes, over containers that are data. Records what was done, in order. */
+/** Simulates the engine calls of a hold. Records the actions, in order. */
 class FakeEngine {
   containers = new Map<
     string,
@@ -30,9 +30,9 @@ class FakeEngine {
   done: string[] = [];
   /** thrown by the next call of that name */
   failures = new Map<string, unknown>();
-  /** labels of the last listing */
+  /** labels of the last list request */
   asked: string[] = [];
-  /** what the engine remembers of others, and of what was done through it */
+  /** events of other clients, and of calls through this engine */
   remembered: { action: string; id: string; time: number; attributes: Record<string, string> }[] = [];
 
   /** `at`: seconds since the epoch, default now */
@@ -40,9 +40,9 @@ class FakeEngine {
     this.remembered.push({ action, id, time, attributes });
   }
 
-  /** stops do not end */
+  /** calls that stop a container never return */
   slow = false;
-  /** commands that run on, by their first word: after that many looks they have ended */
+  /** commands that continue running, by their first word: they have ended after so many inspections */
   lasting: Record<string, number> = {};
   /** exit status of a hook, by its first word */
   statuses: Record<string, number> = {};
@@ -140,13 +140,13 @@ describe('a hold', () => {
     expect(openHolds(journal)).toEqual([]);
   });
 
-  test('a container has the time to stop that it was made with', async () => {
+  test('a container has the stop timeout that it was created with', async () => {
     fake.containers.get('c1')!.stopTimeout = 300;
     await withHold({ container, stop: [container] }, deps, signal, work);
     expect(fake.done).toContain('stop c1 within 300 s');
   });
 
-  test('a container that does not run is left alone', async () => {
+  test('a container that is not running stays unchanged', async () => {
     fake.containers.get('c1')!.running = false;
     await withHold(held, deps, signal, work);
     expect(fake.done).toEqual(['work']);
@@ -166,7 +166,7 @@ describe('a hold', () => {
       expect(fake.done).toEqual(['record stop', 'stop c2 within 10 s', 'start c2', 'record started']);
     });
 
-    test('reports one that was unpaused during the work', async () => {
+    test('reports a container that was unpaused during the work', async () => {
       const ask = async (_: string[], started: FindStarted) => {
         expect(await started(['c1'])).toBeUndefined();
         fake.containers.get('c1')!.paused = false;
@@ -179,7 +179,7 @@ describe('a hold', () => {
       });
     });
 
-    test('fails before anything when commands are to run in it, or the work would replace its data', async () => {
+    test('fails first if hooks have to run in it, or if the work would replace its data', async () => {
       const hooks = withHold({ ...held, stop: [] }, deps, signal, work);
       await expect(hooks).rejects.toMatchObject({
         code: 'HOOK_FAILED',
@@ -191,7 +191,7 @@ describe('a hold', () => {
     });
   });
 
-  test('nothing is started after a failure that leaves it to whoever recovers', async () => {
+  test('nothing is started after a failure that leaves the start to the recovery', async () => {
     const leftHeld = (error: unknown) => error === 'half';
     const half = withHold({ container, stop: [container], leftHeld }, deps, signal, () => Promise.reject('half'));
     await expect(half).rejects.toBe('half');
@@ -203,32 +203,32 @@ describe('a hold', () => {
     expect(openHolds(journal)).toEqual([]);
   });
 
-  test('one that would be removed by a stop is refused before anything', async () => {
+  test('a container that a stop would remove is refused first', async () => {
     fake.containers.get('c1')!.autoRemove = true;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
     expect(fake.done).toEqual([]);
   });
 
-  test('work that fails is undone too, and its error is the one told', async () => {
+  test('failed work is undone too, and its error is reported', async () => {
     const failing = withHold(held, deps, signal, () => Promise.reject(new Error('mine')));
     await expect(failing).rejects.toThrow('mine');
     expect(fake.done.slice(-4)).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record hook-done']);
   });
 
-  test('a pre hook that fails keeps the container from being stopped; post is still run, nothing is started', async () => {
+  test('after a failed pre hook the container is not stopped; post still runs, and nothing is started', async () => {
     fake.statuses.freeze = 1;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
     expect(fake.done).toEqual(['record hook', 'exec c1 freeze', 'record pre', 'exec c1 thaw', 'record hook-done']);
   });
 
-  test('a stop of which nothing is known counts as done', async () => {
+  test('a stop with an unknown result counts as done', async () => {
     fake.failures.set('stop', away());
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
     expect(fake.done).toContain('start c1');
     expect(fake.done).not.toContain('work');
   });
 
-  test('a stop whose call is cut for its silence goes on in the engine, and is waited for', async () => {
+  test('a stop whose call timed out continues in the engine, and is waited for', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
     try {
       fake.engine.stopContainer = async (id) => {
@@ -250,7 +250,7 @@ describe('a hold', () => {
     }
   });
 
-  test('an entry that cannot be recorded keeps its step from being made', async () => {
+  test('a step whose journal entry cannot be written is not done', async () => {
     const full = {
       ...deps,
       record: () => {
@@ -261,7 +261,7 @@ describe('a hold', () => {
     expect(fake.done).toEqual([]);
   });
 
-  test('what cannot be undone is told, and stays open in the journal', async () => {
+  test('a step that cannot be undone is reported, and stays open in the journal', async () => {
     fake.failures.set('start', away());
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
     expect(openHolds(journal)).toMatchObject([{ container, stop: { type: 'stop' }, post: ['thaw'] }]);
@@ -273,13 +273,13 @@ describe('a hold', () => {
     expect(openHolds(journal)).toEqual([]);
   });
 
-  test('a post hook that ran and failed is told once and not tried again', async () => {
+  test('a post hook that ran and failed is reported once and not repeated', async () => {
     fake.statuses.thaw = 3;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
     expect(openHolds(journal)).toEqual([]);
   });
 
-  test('a container made anew meanwhile is the one that is started', async () => {
+  test('a container that was recreated meanwhile is the one that is started', async () => {
     await withHold(held, deps, signal, async () => {
       fake.containers.delete('c1');
       fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
@@ -287,19 +287,22 @@ describe('a hold', () => {
     expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
   });
 
-  test.each([[[]], [['c2', 'c3']]])('one that is gone, with %j in its place, is not tried again', async (others) => {
-    fake.containers.clear();
-    for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
-    const entries: JournalEntry[] = [
-      { type: 'hook', container, post: ['thaw'] },
-      { type: 'stop', container },
-    ];
-    const { failures, again } = await releaseHolds(entries, deps);
-    expect({ failures: failures.length, again }).toEqual({ failures: 1, again: false });
-    expect(fake.done).toEqual(['record started', 'record hook-done']);
-  });
+  test.each([[[]], [['c2', 'c3']]])(
+    'a container that is gone, with %j in its place, is not tried again',
+    async (others) => {
+      fake.containers.clear();
+      for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
+      const entries: JournalEntry[] = [
+        { type: 'hook', container, post: ['thaw'] },
+        { type: 'stop', container },
+      ];
+      const { failures, again } = await releaseHolds(entries, deps);
+      expect({ failures: failures.length, again }).toEqual({ failures: 1, again: false });
+      expect(fake.done).toEqual(['record started', 'record hook-done']);
+    },
+  );
 
-  test('one container that cannot be released does not keep the next from it', async () => {
+  test('a container that cannot be released does not block the next one', async () => {
     const second = { ...container, id: 'c2' };
     fake.containers.set('c2', { running: false, autoRemove: false, startedAt: MONDAY });
     fake.failures.set('exec', away());
@@ -314,7 +317,7 @@ describe('a hold', () => {
     expect(fake.done).toEqual(['start c2', 'record started']);
   });
 
-  test('one of another project is looked for there', async () => {
+  test('a container of another project is searched for there', async () => {
     const elsewhere = { ...container, project: 'blog' };
     await withHold({ container: elsewhere, stop: [elsewhere] }, deps, signal, async () => {
       fake.containers.delete('c1');
@@ -325,7 +328,7 @@ describe('a hold', () => {
   });
 });
 
-describe('what somebody else decided on a container while it was held', () => {
+describe('a decision of a user about a container while it was held', () => {
   const agent = { id: 'agent', project: 'shop', service: 'lifeboat' };
   const stopped = { container, stop: [container] };
   const starts = () => fake.done.filter((step) => step.startsWith('start'));
@@ -337,7 +340,7 @@ describe('what somebody else decided on a container while it was held', () => {
   test.each([
     ['started', true],
     ['started and stopped again', false],
-  ])('stands: it was %s', async (_, running) => {
+  ])('is respected: it was %s', async (_, running) => {
     await withHold(stopped, deps, signal, async () => Object.assign(asked(), { startedAt: TUESDAY, running }));
     expect(starts()).toEqual([]);
     expect(openHolds(journal)).toEqual([]);
@@ -347,7 +350,7 @@ describe('what somebody else decided on a container while it was held', () => {
   test.each([
     [true, 'was started while'],
     [false, 'is stopped now'],
-  ])('is told to a backup that needed it stopped (it runs: %s)', async (running, message) => {
+  ])('is reported to a backup that needed it stopped (it runs: %s)', async (running, message) => {
     const start = async (_: string[], started: FindStarted) => {
       const before = await started(['c1']);
       Object.assign(asked(), { startedAt: TUESDAY, running });
@@ -359,7 +362,7 @@ describe('what somebody else decided on a container while it was held', () => {
     });
   });
 
-  test('is not what its own pre hook did: one that restarted meanwhile is started again', async () => {
+  test('does not include actions of its own pre hook: a container that restarted meanwhile is started again', async () => {
     const execStart = fake.engine.execStart;
     fake.engine.execStart = async (...options) => {
       asked().startedAt = TUESDAY;
@@ -372,10 +375,10 @@ describe('what somebody else decided on a container while it was held', () => {
   });
 
   test.each([
-    ['stopped too, while our stop was under way', '15', 1, false],
-    ['killed before its time to stop was up', '9', 2, false],
-    ['killed by the engine, when its time was up', '9', 10, true],
-    ['told to read its settings again', '1', 1, true],
+    ['stopped too, during the stop by the run', '15', 1, false],
+    ['killed before its stop timeout', '9', 2, false],
+    ['killed by the engine, after its stop timeout', '9', 10, true],
+    ['signalled to read its settings again', '1', 1, true],
   ])('a container that was %s', async (_, other, seconds, startsAgain) => {
     await withHold(stopped, deps, signal, async () => {
       fake.remember('kill', 'c1', { signal: other }, Date.now() / 1000 + seconds);
@@ -385,10 +388,10 @@ describe('what somebody else decided on a container while it was held', () => {
   });
 
   test.each([
-    ['ends when it is asked to', undefined, []],
-    ['is killed when its time is up', undefined, ['9']],
+    ['ends on the stop signal', undefined, []],
+    ['is killed after its stop timeout', undefined, ['9']],
     ['has five minutes to end', 300, []],
-  ])('a stop from before its last start does not count: one that %s is held twice', async (_, stopTimeout, then) => {
+  ])('a stop before its last start does not count: a container that %s is held twice', async (_, stopTimeout, then) => {
     vi.useFakeTimers({ toFake: ['Date'] });
     try {
       if (stopTimeout) asked().stopTimeout = stopTimeout;
@@ -402,7 +405,7 @@ describe('what somebody else decided on a container while it was held', () => {
         pass(500);
       }
       expect(starts()).toEqual(['start c1', 'start c1', 'start c1']);
-      // As `docker compose restart` does.
+      // Like `docker compose restart`.
       fake.remember('kill', 'c1', { signal: '15' });
       pass(500);
       asked().startedAt = new Date().toISOString();
@@ -419,7 +422,7 @@ describe('what somebody else decided on a container while it was held', () => {
   test.each([
     ['stopped alone', ['agent'], []],
     ['not stopped, but another service is', ['db'], []],
-    ['made anew with another service', ['agent', 'db'], ['lifeboat']],
+    ['recreated with another service', ['agent', 'db'], ['lifeboat']],
   ])('when the agent is %s, it is started', async (_, killed, made) => {
     await withHold(stopped, deps, signal, async () => {
       for (const service of made) fake.remember('create', 'new', { 'com.docker.compose.service': service });
@@ -428,37 +431,37 @@ describe('what somebody else decided on a container while it was held', () => {
     expect(starts()).toEqual(['start c1']);
   });
 
-  describe('when the agent and another service are asked to end', () => {
+  describe('when the agent and another service are stopped', () => {
     const other = { autoRemove: false, startedAt: MONDAY };
     beforeEach(async () => {
       fake.containers.set('agent', { ...other, running: true });
       fake.containers.set('db', { ...other, running: true });
       await withHold({ ...stopped, post: ['thaw'] }, deps, signal, async () => ['agent', 'db'].map((id) => kill(id)));
     });
-    /** The agent starts again, so many seconds from now; the engine forgets what was before. */
+    /** Starts the agent again after some seconds. The engine forgets earlier events. */
     const back = (seconds = 0) => {
       fake.remembered = [];
       fake.containers.get('agent')!.startedAt = new Date(Date.now() + seconds * 1000).toISOString();
     };
-    /** What the agent does at its next look. */
+    /** Returns the actions of the agent at its next check. */
     const look = async () => {
       await releaseHolds(journal, deps);
       return { starts: starts(), open: openHolds(journal).length };
     };
 
-    test('nothing is decided before it is back', async () => {
+    test('nothing is decided before the agent is back', async () => {
       expect(await look()).toEqual({ starts: [], open: 1 });
       expect(fake.done).not.toContain('exec c1 thaw');
       expect(fake.done.filter((step) => step === 'record project-stop')).toHaveLength(1);
     });
 
-    test('the container is started when the other one runs again, as after a restart of both', async () => {
+    test('the container is started if the other one runs again, as after a restart of both', async () => {
       back();
       expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
       expect(fake.done).toContain('exec c1 thaw');
     });
 
-    test('the container is started when a third one has run on', async () => {
+    test('the container is started if a third one was not stopped', async () => {
       fake.containers.get('db')!.running = false;
       fake.containers.set('cache', { ...other, running: true });
       back();
@@ -473,7 +476,7 @@ describe('what somebody else decided on a container while it was held', () => {
       expect(await look()).toEqual({ starts: ['start c1'], open: 0 });
     });
 
-    test('it stays stopped when only the agent is started again', async () => {
+    test('it stays stopped if only the agent is started again', async () => {
       fake.containers.get('db')!.running = false;
       back(1);
       vi.useFakeTimers({ toFake: ['Date'] });
@@ -486,7 +489,7 @@ describe('what somebody else decided on a container while it was held', () => {
     });
   });
 
-  test('one made anew and stopped stays stopped; one that was only made is started', async () => {
+  test('a recreated and stopped container stays stopped; one that was only created is started', async () => {
     for (const startedAt of ['2026-11-20T03:00:00Z', '0001-01-01T00:00:00Z']) {
       fake.containers.clear();
       fake.containers.set('c1', { running: true, autoRemove: false, startedAt: MONDAY });
@@ -505,7 +508,7 @@ describe('several containers of a service', () => {
   const both: Hold = { container, stop: [container, second] };
   beforeEach(() => fake.containers.set('c2', { running: true, autoRemove: false, startedAt: MONDAY }));
 
-  test('are all stopped, each recorded before, and all started again', async () => {
+  test('are all recorded, stopped, and started again', async () => {
     await withHold(both, deps, signal, work);
     expect(fake.done).toEqual([
       ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
@@ -513,13 +516,13 @@ describe('several containers of a service', () => {
     ]);
   });
 
-  test('one that does not run stays as it is', async () => {
+  test('one that is not running stays unchanged', async () => {
     fake.containers.get('c1')!.running = false;
     await withHold(both, deps, signal, work);
     expect(fake.done).toEqual(['record stop', 'stop c2 within 10 s', 'work', 'start c2', 'record started']);
   });
 
-  test('one that does not stop keeps none of them stopped', async () => {
+  test('if one does not stop, none stays stopped', async () => {
     fake.engine.stopContainer = async (id) => {
       if (id === 'c1') throw away();
       fake.containers.get(id)!.running = false;
@@ -530,18 +533,18 @@ describe('several containers of a service', () => {
   });
 });
 
-describe('how a container stops', () => {
+describe('the stop of a container', () => {
   test.each([
     [137, ['shop-web-1 did not stop within 10 s and was killed, so its files may not be consistent']],
     [143, []],
     [0, []],
-  ])('status %i comes to the warnings %j', async (exitCode, expected) => {
+  ])('status %i causes the warnings %j', async (exitCode, expected) => {
     fake.containers.get('c1')!.exitCode = exitCode;
     const told = await withHold({ container, stop: [container] }, deps, signal, async (warnings) => warnings);
     expect(told).toEqual(expected.map((start) => expect.stringContaining(start)));
   });
 
-  test('a run that is to end waits seconds for a slow stop, and leaves the start to the next try', async () => {
+  test('a run that has to end waits seconds for a slow stop, and leaves the start to the next try', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
     try {
       fake.slow = true;
@@ -555,7 +558,7 @@ describe('how a container stops', () => {
       await outcome;
       expect(fake.done).not.toContain('work');
 
-      // The engine is still at it: a start now would do nothing, and be forgotten.
+      // The engine is still stopping it: a start now would have no effect.
       expect(openHolds(journal)).toHaveLength(1);
       expect(await releaseHolds(journal, deps)).toMatchObject({ again: true });
       fake.containers.get('c1')!.running = false;
@@ -567,7 +570,7 @@ describe('how a container stops', () => {
     }
   });
 
-  test('a stop that ends while it is waited for is followed by a start before the run ends', async () => {
+  test('a stop that ends in time is followed by a start before the run ends', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
     try {
       deps.patienceMs = 20_000;
@@ -601,8 +604,8 @@ describe('how a container stops', () => {
     expect(patienceOf(grace)).toBe(expected);
   });
 
-  test.each(['restarted since', 'still running when its time to stop is long over'])(
-    'one %s is done with',
+  test.each(['restarted since', 'still running long after its stop timeout'])(
+    'a container that is %s counts as stopped',
     async (how) => {
       const until = how === 'restarted since' ? '2999-01-01T00:00:00Z' : '2026-01-01T00:00:00Z';
       const startedAt = how === 'restarted since' ? TUESDAY : MONDAY;
@@ -614,17 +617,17 @@ describe('how a container stops', () => {
     },
   );
 
-  test('a run that was asked to end before stops nothing', async () => {
+  test('a run that was interrupted before stops nothing', async () => {
     const stopping = withHold({ container, stop: [container] }, deps, AbortSignal.abort(new Error('over')), work);
     await expect(stopping).rejects.toThrow('over');
     expect(fake.done).toEqual([]);
   });
 });
 
-describe('a run that is to end while pre runs', () => {
+describe('a run that is interrupted while pre runs', () => {
   const interrupted = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
 
-  /** Begins, and is asked to end when `pre` has begun. */
+  /** Begins a run, and interrupts it when `pre` has begun. */
   async function interrupt(): Promise<void> {
     const run = new AbortController();
     deps.record = (entry) => {
@@ -645,7 +648,7 @@ describe('a run that is to end while pre runs', () => {
     expect(openHolds(journal)).toEqual([]);
   });
 
-  test('leaves post to the next try when pre goes on for too long', async () => {
+  test('leaves post to the next try if pre takes too long', async () => {
     deps.patienceMs = 0;
     fake.lasting.freeze = 1;
     await interrupt();
@@ -655,7 +658,7 @@ describe('a run that is to end while pre runs', () => {
     expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
   });
 
-  test('one that hangs is not waited for without end', async () => {
+  test('the wait for a hanging hook is limited', async () => {
     fake.lasting.freeze = 100;
     const over: JournalEntry[] = [
       { type: 'hook', container, post: ['thaw'] },

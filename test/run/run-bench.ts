@@ -14,27 +14,27 @@ import { openRepository } from '../../src/store/repository/repository.ts';
 import { makeResult } from '../report/fixtures.ts';
 import { noSightings, scratchBase } from '../store/helpers.ts';
 
-/** What a run of an agent is given, other than usual. */
+/** Options of a run that differ from the defaults. */
 export interface Over extends Partial<BackupDeps> {
   keys?: string[];
   during?: () => Promise<void>;
-  /** puts an object, and announces its key */
+  /** stores an object, and announces its key */
   stores?: (record: (key: string) => void) => Promise<void>;
   /** the source fails */
   fails?: Captured['report'];
 }
 
-/** A repository on disk, and the runs of several agents on it: all of the product but the sources, at any time. */
+/** A repository on disk, and runs of several agents on it. Only the sources and the clock are simulated. */
 export class RunBench {
   readonly root = mkdtempSync(join(scratchBase, 'lifeboat-runs-'));
-  /** what happened, in order */
+  /** the events, in order */
   readonly done: string[] = [];
   readonly plan = {
     project: 'shop',
     problems: [],
     sources: [{ name: 'config', kind: 'files', schedule: '0 3 * * *', root: '/config', keep: { last: 1 } }],
   } as unknown as Plan;
-  /** by the clock of all agents */
+  /** time of the clock of all agents */
   now = new Date('2026-11-20T03:00:00Z');
 
   later(ms: number): Date {
@@ -63,7 +63,7 @@ export class RunBench {
     return openState(join(this.root, `.${agent}`, 'state'));
   }
 
-  /** Ids of the snapshots, newest first. */
+  /** Returns the ids of the snapshots, newest first. */
   async ids(): Promise<string[]> {
     return (await (await this.open()).snapshots()).snapshots.map(({ manifest }) => manifest.id);
   }

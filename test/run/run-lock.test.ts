@@ -14,7 +14,7 @@ interface Made {
   labels: Record<string, string>;
 }
 
-/** An engine that knows agents, helpers and markers, and gives each name once. */
+/** An engine with agents, helpers and markers, which allows each name once. */
 let running: Map<string, boolean>;
 let made: Made[];
 let refusal: number | undefined;
@@ -60,7 +60,7 @@ const put = (agent: string, run: string, name = 'x') => {
   made.push({ id: `${name} of ${agent}`, name, labels });
 };
 
-test('a run is marked while it lasts, and leaves nothing', async () => {
+test('a run has a marker while it lasts, and leaves nothing behind', async () => {
   const lock = await take('a1');
   expect(made).toMatchObject([{ name: MARKER, labels: { 'dev.lifeboat.run': 'lock', 'dev.lifeboat.agent': 'a1' } }]);
   await lock.release();
@@ -68,7 +68,7 @@ test('a run is marked while it lasts, and leaves nothing', async () => {
 });
 
 test.each(['lock', '20261120T030000Z-4f1c9a'])(
-  'another agent that runs, seen by its "%s", is waited for by name',
+  'the run waits for another running agent, found by its "%s", and names it',
   async (run) => {
     put('a2', run, MARKER);
     await expect(take('a1')).rejects.toMatchObject({ code: 'LOCKED', hint: expect.stringContaining('name of a2') });
@@ -80,8 +80,8 @@ test.each(['lock', '20261120T030000Z-4f1c9a'])(
 test.each([
   ['has ended', 'a2', () => running.set('a2', false)],
   ['is gone', 'a2', () => running.delete('a2')],
-  ['was another process of this one', 'a1', () => undefined],
-])('the marker of an agent that %s is in nobody’s way', async (_what, agent, happen) => {
+  ['was another process of this agent', 'a1', () => undefined],
+])('the marker of an agent that %s does not block others', async (_what, agent, happen) => {
   put(agent, 'lock', MARKER);
   happen();
   const lock = await take('a1');
@@ -89,7 +89,7 @@ test.each([
   await lock.release();
 });
 
-test('helpers of `plan`, of other projects and of a dead agent are no run', async () => {
+test('helpers of `plan`, of other projects and of a crashed agent do not count as a run', async () => {
   put('a2', 'plan-20261120T030000Z-4f1c9a');
   put('a3', '20261120T030000Z-4f1c9a');
   put('a2', '20261120T030000Z-4f1c9a');
@@ -98,14 +98,14 @@ test('helpers of `plan`, of other projects and of a dead agent are no run', asyn
   expect(made).toHaveLength(3);
 });
 
-test('of two agents that begin at the same time one is refused', async () => {
+test('one of two agents that begin at the same time is refused', async () => {
   onCreate = () => {
     if (made.length === 0) put('a2', 'lock', MARKER);
   };
   await expect(take('a1')).rejects.toMatchObject({ code: 'LOCKED' });
 });
 
-test.each([403, 500])('an engine that refuses a marker with %i costs the marker, not the run', async (status) => {
+test.each([403, 500])('a run continues without a marker if the engine refuses it with %i', async (status) => {
   refusal = status;
   const lock = await take('a1');
   await expect(take('a1')).rejects.toMatchObject({ code: 'LOCKED' });

@@ -28,18 +28,18 @@ export function ageKey(): { identity: string; recipient: string } {
   return { identity, recipient: execFileSync('age-keygen', ['-y'], { input: identity, encoding: 'utf8' }).trim() };
 }
 
-/** A volume of three files, and a repository that is encrypted and signed. */
+/** A volume with three files, and an encrypted and signed repository. */
 export class SealedBench {
   readonly bench: Bench;
-  /** a day later after each run */
+  /** advances by a day after each run */
   now = new Date('2026-11-20T03:00:00Z');
-  /** keys of what was read from the destination */
+  /** keys of the objects that were read from the destination */
   readonly read: string[] = [];
 
   constructor() {
     this.bench = createBench();
     writeFileSync(path.join(this.tree, 'small'), 'canary content '.repeat(5000));
-    writeFileSync(path.join(this.tree, 'beside small'), randomBytes(900_000));
+    writeFileSync(path.join(this.tree, 'next to small'), randomBytes(900_000));
     writeFileSync(path.join(this.tree, 'large'), Buffer.alloc(2_000_000, 'canary'));
   }
 
@@ -62,7 +62,7 @@ export class SealedBench {
     return openRepository(heard, { project: 'shop', create: true, keys, signingKeys });
   }
 
-  /** A run as src/backup/capture.ts does it: what the last one stored is used again where it may be. */
+  /** A run as in src/backup/capture.ts: it reuses packs of the previous run where possible. */
   async run(keys: SealKeys): Promise<{ manifest: Manifest; entry: ManifestSource }> {
     const { bench, now } = this;
     const repository = await this.open(keys);
@@ -94,7 +94,9 @@ export class SealedBench {
     return { manifest, entry };
   }
 
-  /** Restores the newest snapshot into the volume. `confirm` is called when all but the packs was looked at. */
+  /**
+   * Restores the newest snapshot into the volume. `confirm` is called when everything except the packs was inspected.
+   */
   async restore(keys: SealKeys, signingKeys: readonly string[] = SIGNING, confirm = async () => {}): Promise<void> {
     const { bench } = this;
     const repository = await this.open(keys, signingKeys);
@@ -124,7 +126,7 @@ export class SealedBench {
       clear: async () => undefined,
       dispatcher: createDispatcher([], { log: silentLog }),
       now: () => this.now,
-      // In this process instead of one beside it.
+      // In this process instead of a separate one.
       treeStore: { ...store, volume: (job, context) => store.volume(job, { ...context, reach: { kind: 'here' } }) },
       recover: async () => undefined,
       plan: async () => ({ project: 'shop', problems: [], sources: [source] }) as unknown as Plan,
@@ -147,7 +149,7 @@ export class SealedBench {
   }
 }
 
-/** Keys of the packs, in order. */
+/** Returns the keys of the packs, in order. */
 export function packKeys({ packs }: ManifestSource): string[] {
   return packs.map(({ key }) => key).sort();
 }

@@ -47,19 +47,19 @@ const ask = (over: Partial<StandingInput>) =>
 const attention = (over: Partial<StandingInput>) =>
   Object.fromEntries(ask(over).map((one) => [one.name, one.attention]));
 
-test('a green run of one source does not hide that another has failed, with or without a snapshot', () => {
+test('a successful run of one source does not hide that another has failed, with or without a snapshot', () => {
   expect(attention({ manifests: [manifest(20, { a: 'ok' }), manifest(19, { a: 'ok', b: 'failed' })] })).toEqual({
     a: null,
     b: 'failed',
   });
-  // A run in which nothing was stored has no manifest.
+  // A run that stored nothing has no manifest.
   expect(attention({ manifests: [manifest(20, { a: 'ok', b: 'ok' })], results: { b: result(20, 'failed') } })).toEqual({
     a: null,
     b: 'failed',
   });
 });
 
-test('the newest result counts, wherever it stands', () => {
+test('the newest result counts, wherever it is recorded', () => {
   const manifests = [manifest(20, { a: 'ok', b: 'partial' })];
   expect(attention({ manifests, results: { a: result(19, 'failed'), b: result(19, 'ok') } })).toEqual({
     a: null,
@@ -79,14 +79,14 @@ test.each([
   });
 });
 
-test('each source goes by its own schedule', () => {
+test('each source follows its own schedule', () => {
   const own = plan('a', 'b');
   (own.sources[0] as { schedule: string }).schedule = '0 3 * * 0';
   const input = { plan: own, manifests: [manifest(15, { a: 'ok', b: 'ok' })], now: new Date('2026-11-20T09:00:00Z') };
   expect(attention(input)).toEqual({ a: null, b: 'late' });
 });
 
-test('a source that vanished is told until that is accepted; one that is new fails nobody', () => {
+test('a vanished source is reported until a user accepts that; a new source is no failure', () => {
   const manifests = [manifest(20, { a: 'ok', gone: 'ok' })];
   expect(attention({ manifests })).toEqual({ a: null, b: 'never', gone: 'vanished' });
   const accepted = { gone: '2026-11-20T08:00:00.000Z' };
@@ -94,7 +94,7 @@ test('a source that vanished is told until that is accepted; one that is new fai
   expect(othersOf(ask({ manifests }), ['a']).map(({ name }) => name)).toEqual(['gone']);
 });
 
-test('a run speaks for the sources that it left out', () => {
+test('a run reports sources that it left out', () => {
   const all = ask({
     manifests: [manifest(20, { a: 'ok' }), manifest(18, { b: 'ok' })],
     results: { b: result(19, 'failed') },
@@ -114,7 +114,7 @@ test('a run speaks for the sources that it left out', () => {
   expect(overall(makeReport())).toBe('ok');
 });
 
-test('what a report says of each source', () => {
+test('the report about each source', () => {
   const statuses = (report: ReturnType<typeof makeReport>) =>
     Object.fromEntries(
       Object.entries(resultsOf(report)).map(([name, { status, error }]) => [name, [status, error?.code]]),
@@ -126,9 +126,9 @@ test('what a report says of each source', () => {
   const died = makeReport({ status: 'failed', results: [], error: { code: 'RUN_DIED', message: 'it died' } });
   const { snapshot: _none, ...without } = died;
   expect(statuses(without)).toEqual({ 'web.media': ['failed', 'RUN_DIED'] });
-  // Its manifest has what became of them.
+  // Its manifest has their outcomes.
   expect(statuses(died)).toEqual({});
-  // Captured well, but the run committed nothing.
+  // The capture succeeded, but the run committed nothing.
   expect(statuses({ ...without, results: [makeResult()] })).toEqual({ 'web.media': ['failed', 'RUN_DIED'] });
 });
 
@@ -144,7 +144,7 @@ test('status shows each source with its result, its last good backup, and why it
   ]);
 });
 
-test('a source that fell needs attention until somebody accepts it, and is no failure of other runs', () => {
+test('a drop in a source needs attention until a user accepts it, and does not fail other runs', () => {
   const before = manifest(18, { a: 'ok' });
   const after = manifest(19, { a: 'ok' });
   const entry = after.sources.a;
@@ -162,11 +162,11 @@ test('a source that fell needs attention until somebody accepts it, and is no fa
   if (second.sources.a) second.sources.a.fell = { since: after.id };
   const [twice] = ask({ ...over, manifests: [second, after, before], now: new Date('2026-11-20T09:00:00Z') });
   expect(twice?.beforeFall).toBe(before.id);
-  // Gone with the snapshot itself: there is nothing to keep any more.
+  // Removed with the snapshot itself, so nothing has to stay.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
 });
 
-test('a source that was never stored whole has no last good snapshot; its newest is called partly failed', () => {
+test('a source without a complete snapshot has no last good snapshot; its newest is called partly failed', () => {
   const all = ask({ plan: plan('a'), manifests: [manifest(20, { a: 'partial' }), manifest(19, { a: 'partial' })] });
   const [row] = renderSourceStatuses(all, new Date('2026-11-20T09:00:00Z'), plainPaint);
   expect(row).toContain('none whole, newest 5h ago');

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import { clearDirectory, isLookUnderWay, withLookDirectory } from '../../src/run/spool.ts';
 
-test('a look has a directory among the runs that is known as one in use, and gone when it ends, well or not', async () => {
+test('a read-only command has a directory among the runs, which counts as in use, and is removed at the end, even after a failure', async () => {
   const root = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));
   const runs = path.join(root, 'runs');
   try {
@@ -23,13 +23,13 @@ test('a look has a directory among the runs that is known as one in use, and gon
   }
 });
 
-test('a run is no look', () => {
+test('a run is not a read-only command', () => {
   expect(isLookUnderWay('20261120T030000Z-4f1c9a', new Date())).toBe(false);
 });
 
 test.each([
   ['lives', async () => true],
-  ['may live, as far as the engine says', () => Promise.reject(new Error('engine cannot be reached'))],
+  ['may run, according to the engine', () => Promise.reject(new Error('engine cannot be reached'))],
 ])('the directory of a run stays while a helper of it %s', async (_what, hasHelpers) => {
   const runs = mkdtempSync(path.join(tmpdir(), 'lifeboat-spool-'));
   try {

@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-test('a new agent remembers nothing, and what it is told it finds again', async () => {
+test('the state of a new agent is empty, and returns what is stored in it', async () => {
   const state = openState(directory);
   expect([await state.lastRun(), await state.served(), await state.accepted()]).toEqual([undefined, {}, {}]);
   await state.saveServed({ '0 3 * * *': '2026-11-20T03:00:00.000Z' });
@@ -23,13 +23,13 @@ test('a new agent remembers nothing, and what it is told it finds again', async 
   expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([]);
 });
 
-test('has an id that stays, and that no other memory has', async () => {
+test('has an id that does not change, and that no other state has', async () => {
   const id = await openState(directory).home();
   expect(await openState(directory).home()).toBe(id);
   expect(await openState(path.join(directory, 'other')).home()).not.toBe(id);
 });
 
-test('the result of a source is remembered until it has a newer one, whatever other runs were of', async () => {
+test('the result of a source stays until a run has a newer one', async () => {
   const state = openState(directory);
   await state.saveLastRun(makeReport({ status: 'partial', results: [makeResult(), makeFailure()] }));
   await state.saveLastRun(makeReport({ id: '20261121T030000Z-4f1c9a' }));
@@ -47,7 +47,7 @@ test('a file that was cut off counts as absent', async () => {
   expect([await state.lastRun(), await state.served()]).toEqual([undefined, {}]);
 });
 
-test('what was accepted and checked of one repository says nothing of another', async () => {
+test('accepted sources and checks of one repository do not apply to another', async () => {
   const state = openState(directory);
   const known = (id: string, name = '/backups') => ({
     info: { format: 1 as const, id, created: '2026-11-20T03:00:00Z' },
@@ -65,7 +65,7 @@ test('what was accepted and checked of one repository says nothing of another', 
     'shop/packs/bb',
   ];
   await fill();
-  // The first repository, and the same one at another place.
+  // The first repository, and the same one at another location.
   await state.saveRepository(known('one'));
   await state.saveRepository(known('one', '/elsewhere'));
   expect(await remembered()).toEqual(filled);
@@ -75,7 +75,7 @@ test('what was accepted and checked of one repository says nothing of another', 
   expect(await remembered()).toEqual(filled);
 });
 
-test('a cached index is found by its hash alone, and replaces the one before', async () => {
+test('a cached index is found only by its hash, and replaces the previous one', async () => {
   const state = openState(directory);
   const cache = async (source: string, sha256: string, text: string) => {
     const file = path.join(directory, 'fresh');

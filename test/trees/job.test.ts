@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 import { expect, test, vi } from 'vitest';
 import { treeJobMain } from '../../src/trees/job.ts';
 
-test('a helper gives signs of life while it works, which are no progress, and its last line is its result', async () => {
+test('a helper sends heartbeats while it works, which do not count as progress, and its last line is the result', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   try {
     const lines: { type: string }[] = [];

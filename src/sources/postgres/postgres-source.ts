@@ -18,7 +18,7 @@ import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/f
 import { restoreWarnings } from './facts/rights.ts';
 import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
 import { readMemberships } from './load/globals.ts';
-import { explainAway, restarted, type Watched } from './server/restarted.ts';
+import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
 import { type AgentContext, openTools, type Tools } from './server/tools.ts';
 import { withWatchdog } from './server/watchdog.ts';
@@ -29,20 +29,22 @@ interface PostgresSourceOptions {
   agent: AgentContext;
   planned: PostgresSource;
   recordHelper(name: string): void;
-  /** databases that restores keep for a rollback */
-  kept(listed: readonly DatabaseListing[]): Promise<Aside[]>;
-  /** sessions of another run of ours are at work on purpose: a restore that takes a safety snapshot */
+  /** Returns the databases that restores put aside for a rollback. */
+  putAside(listed: readonly DatabaseListing[]): Promise<Aside[]>;
+  /** another run's sessions are active on purpose: those of a restore that takes a safety snapshot */
   alongsideRun?: boolean;
 }
 
-/** The `pg_stat_activity` prefix of every session of a project: at most 63 bytes with the run's id. */
+/**
+ * Returns the name in `pg_stat_activity` of the sessions of a run, at most 63 bytes. Its prefix identifies the project.
+ */
 export function applicationName(project: string, runId: string): string {
   return `lifeboat ${createHash('sha256').update(project).digest('hex').slice(0, 6)} ${runId}`;
 }
 
 /**
- * A Postgres container as a source. Its tree: `globals.sql`, and for each database `databases/<name>/` as `pg_dump -Fd`
- * makes it. Loading is in load.ts.
+ * Creates a source for a Postgres container. Its tree has `globals.sql`, and for each database `databases/<name>/`, the
+ * output of `pg_dump -Fd`. load.ts restores it.
  */
 export function createPostgresSource(options: PostgresSourceOptions): Source {
   const { planned } = options;
@@ -56,10 +58,10 @@ export function createPostgresSource(options: PostgresSourceOptions): Source {
 }
 
 /**
- * Dumps a server into the spool. Its helper is removed before this resolves, so nothing stays near the database longer than
- * necessary.
+ * Dumps a server into the spool. The helper is removed before this function returns, so that it does not stay near the
+ * database longer than necessary.
  *
- * @param done called after the dump and before the check that no helper can still change it, also after a failure
+ * @param done called when the dump has succeeded or failed, before the check that no helper can still change the dump
  * @throws PG_*, HELPER_FAILED, SPOOL_FULL, ENGINE_*
  */
 export async function capturePostgres(
@@ -73,12 +75,15 @@ export async function capturePostgres(
   return tree;
 }
 
-/** A helper's image is a stranger's: a dump that one may still change is neither looked at nor stored. */
+/**
+ * Refuses a dump that a living helper may still change: its image is untrusted, so the dump is neither inspected nor
+ * stored.
+ */
 async function refuseLivingHelper({ agent, planned }: PostgresSourceOptions, { runId }: CaptureContext): Promise<void> {
   if (!(await hasHelpers(agent.engine, agent.project, runId))) return;
   throw new LifeboatError(
     'HELPER_FAILED',
-    `a helper of ${planned.name} could not be removed, so that its dump may still be changed`,
+    `a helper of ${planned.name} could not be removed, and may still change the dump`,
     { hint: REMOVE_HINT },
   );
 }
@@ -90,7 +95,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
   const watched = { engine, id, name, since: new Date(), signal: context.signal };
   const { tools, startedAt } = await openWhenUp(options, context, watched);
   try {
-    const { server, config, listed } = await soon(options, context, async () => {
+    const { server, config, listed } = await askQuickly(options, context, async () => {
       const control = await tools.control();
       const server = await readServerFacts(control);
       if (!options.alongsideRun) await endLeftovers(tools, agent.project, tools.connection.application);
@@ -102,7 +107,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       closed,
       templates,
       warnings: unasked,
-    } = chooseDatabases(planned, listed, await options.kept(listed));
+    } = chooseDatabases(planned, listed, await options.putAside(listed));
     const { stallTimeoutMs } = agent;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
     const { compression, warnings } = dump;
@@ -113,9 +118,9 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       compression,
       databases: dump.databases,
       rows,
-      memberships: await soon(options, context, async () => readMemberships(await tools.control())),
+      memberships: await askQuickly(options, context, async () => readMemberships(await tools.control())),
     };
-    const rights = await soon(options, context, async () => {
+    const rights = await askQuickly(options, context, async () => {
       await checkNotRestarted(options, tools, server);
       return restoreWarnings(await tools.control(), dump.databases);
     });
@@ -138,13 +143,16 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
     };
   } catch (error) {
-    throw await explainAway(error, { ...watched, startedAt });
+    throw await explainRestart(error, { ...watched, startedAt });
   } finally {
     await tools.close();
   }
 }
 
-/** Waits for a server that is starting. `startedAt`: the start of its container that the run reads from. */
+/**
+ * Opens the tools, and waits for a server that is starting. `startedAt` identifies the start of the container that the
+ * run reads from.
+ */
 function openWhenUp(
   options: PostgresSourceOptions,
   context: CaptureContext,
@@ -160,7 +168,7 @@ function openWhenUp(
     const share = { directory: context.spool, access: 'read-write' as const };
     const tools = await openTools({ agent, source: planned, application, runId, recordHelper, share, log, signal });
     try {
-      await soon(options, context, () => tools.control());
+      await askQuickly(options, context, () => tools.control());
       return { tools, startedAt };
     } catch (error) {
       await tools.close();
@@ -168,7 +176,7 @@ function openWhenUp(
     }
   };
   return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
-    throw startedAt === undefined ? error : await explainAway(error, { ...watched, startedAt });
+    throw startedAt === undefined ? error : await explainRestart(error, { ...watched, startedAt });
   });
 }
 
@@ -184,19 +192,23 @@ function outcomesOf(
   ];
 }
 
-/** A few questions that no server needs long to answer: one that does hangs. Errors: PG_STALLED. */
-function soon<T>(
+/**
+ * Runs a few quick queries. A server that takes longer than the stall timeout counts as hanging.
+ *
+ * @throws PG_STALLED
+ */
+function askQuickly<T>(
   { agent, planned }: PostgresSourceOptions,
   { signal }: CaptureContext,
   ask: () => Promise<T>,
 ): Promise<T> {
-  const what = `the look at ${planned.containerName}`;
+  const what = `the inspection of ${planned.containerName}`;
   return withWatchdog({ timeoutMs: agent.stallTimeoutMs, pulses: [], signal, what }, (watched) =>
     unlessAborted(ask(), watched),
   );
 }
 
-/** Sessions of an earlier run of this project that died: cancelled through SQL, before ours begin. */
+/** Ends the sessions that a crashed run of this project left behind, before this run opens its own. */
 async function endLeftovers(tools: Tools, project: string, application: string): Promise<void> {
   const control = await tools.control();
   const rows = await control.all<{ pid: number }>(

@@ -4,8 +4,9 @@ import path from 'node:path';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 
 /**
- * Refuses a dump that holds anything but plain files and directories. A database's image writes it, and may be hostile: through a
- * symbolic link the agent would read or write a file of its own. To be called when no helper can change the directory any more.
+ * Refuses a dump that holds anything but plain files and directories. The image of the database writes the dump, and
+ * may be hostile: through a symbolic link, the agent would read or write one of its own files. Call this function once
+ * no helper can change the directory.
  *
  * @throws LifeboatError with `code`, naming the first such entry
  */
@@ -22,20 +23,20 @@ export async function refuseStrangeFiles(root: string, code: ErrorCode): Promise
   }
 }
 
-/** `databases/<name>/<file>` is the deepest that a dump has. */
+/** A dump goes no deeper than `databases/<name>/<file>`. */
 const MAX_DEPTH = 4;
 
 function strange(code: ErrorCode, name: string, entry: Dirent): LifeboatError {
   const what = entry.isSymbolicLink()
     ? 'a symbolic link'
     : entry.isDirectory()
-      ? 'a directory too many'
+      ? 'nested too deeply'
       : 'not a plain file';
   return new LifeboatError(
     code,
-    `the dump holds ${JSON.stringify(name)}, which is ${what}: no tool of Postgres makes that`,
+    `the dump holds ${JSON.stringify(name)}, which is ${what}: no Postgres tool creates that`,
     {
-      hint: 'The image of the database is not what it seems: look where it comes from.',
+      hint: 'Something else in the image of the database wrote it. Check where the image comes from.',
     },
   );
 }

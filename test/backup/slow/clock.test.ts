@@ -14,7 +14,7 @@ import { chainBreaks, resolveSnapshot } from '../../../src/store/repository/chai
 import { makeFailure } from '../../report/fixtures.ts';
 import { RunBench } from '../../run/run-bench.ts';
 
-/** Clocks that were wrong for some runs: what is newest, what is kept, and what people are told. */
+/** Runs with a wrong clock: which snapshot is the newest, which are kept, and what is reported. */
 
 const DAY = 86_400_000;
 const NOON = Date.parse('2026-11-20T12:00:00Z');
@@ -25,7 +25,7 @@ beforeEach(() => {
 });
 afterEach(() => bench.remove());
 
-/** A run of agent a at that time, in days from the first noon. */
+/** A run of agent a at a time in days from the first noon. */
 async function runAt(day: number, over: Parameters<RunBench['run']>[1] = {}) {
   bench.now = new Date(NOON + day * DAY);
   return bench.run('a', over);
@@ -46,7 +46,7 @@ async function stands() {
   return { attention: all[0]?.attention, text: renderSourceStatuses(all, bench.now, plainPaint).join('\n') };
 }
 
-/** Of the snapshots, newest first. */
+/** Times of the snapshots, newest first. */
 async function sequences() {
   return (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest.sequence);
 }
@@ -91,7 +91,7 @@ describe('a clock that was ahead once', () => {
     expect(lines.filter((line) => line.includes('future'))).toHaveLength(1);
   });
 
-  test('and one that is behind now takes the newest by the chain, and says that its date cannot be right', async () => {
+  test('and an agent whose clock is behind now finds the newest by the chain, and says that its date is wrong', async () => {
     await runAt(0);
     const newest = await runAt(20);
     bench.now = new Date(NOON + DAY);
@@ -105,7 +105,7 @@ describe('a clock that was ahead once', () => {
     expect((await stands()).attention).toBe(null);
   });
 
-  test('hides no failure that came after it', async () => {
+  test('does not hide a later failure', async () => {
     await runAt(20);
     const failed = await runAt(0, { fails: makeFailure({ name: 'config', kind: 'files' }) });
     expect(failed.snapshot).toBeUndefined();
@@ -114,7 +114,7 @@ describe('a clock that was ahead once', () => {
     expect((await stands()).attention).toBe(null);
   });
 
-  test('before a signing key was set, its snapshot is no forgery', async () => {
+  test('before a signing key was set, does not make its snapshot a forgery', async () => {
     const keys = ['a signing key of this test'];
     const ahead = await runAt(20);
     await runAt(0);
@@ -125,7 +125,7 @@ describe('a clock that was ahead once', () => {
     expect(await find('latest', keys)).toEqual({ id: signed.id, notes: [] });
   });
 
-  test('and a manifest of that time that cannot be read hold nothing back; one that may be the newest does', async () => {
+  test('with an unreadable manifest of that time does not prevent pruning; one that may be the newest does', async () => {
     const damage = (id: string) => writeFileSync(join(bench.root, 'shop', 'snapshots', id, 'manifest.json'), '{');
     await runAt(0);
     const ahead = await runAt(20);
@@ -133,13 +133,13 @@ describe('a clock that was ahead once', () => {
     const newest = await runAt(1);
     damage(ahead.id);
     expect((await find('latest')).id).toBe(newest.id);
-    // What is shown and pinned goes by the same order.
+    // Lists and pins use the same order.
     const resolved = async () => {
       const repository = await bench.open();
       return resolveSnapshot(repository, 'latest', bench.now.getTime());
     };
     expect((await resolved()).manifest.id).toBe(newest.id);
-    // By its date it is the oldest, and the chain has no place for it among the old ones.
+    // By its date it is the oldest, but the chain does not place it among the old ones.
     const last = await runAt(-365);
     expect(last.id < behind.id).toBe(true);
     damage(last.id);
@@ -150,7 +150,7 @@ describe('a clock that was ahead once', () => {
     expect((await find('latest')).id).toBe(next.id);
   });
 
-  test('what was accepted after it is accepted, and what came later is not', async () => {
+  test('keeps what was accepted afterwards accepted, and not what came later', async () => {
     await runAt(0);
     await runAt(20);
     bench.now = new Date(NOON + DAY);
@@ -168,12 +168,12 @@ describe('a clock that was ahead once', () => {
     expect(await vanished()).toEqual(['config']);
   });
 
-  test('switches no pruning off, and its snapshot pushes out none of the others', async () => {
+  test('does not disable pruning, and its snapshot displaces no other', async () => {
     await runAt(20);
     for (const day of [0, 1, 2, 3]) await runAt(day);
     bench.later(60_000);
     const { decisions } = await pruneNow();
-    // The second newest stays until a newer one is a day old.
+    // The second newest stays until a newer snapshot is a day old.
     expect(decisions.map(({ keep, always }) => [keep, ...always])).toEqual([
       [true, 'less than a day old'],
       [true, 'no newer one is a day old'],
@@ -185,7 +185,7 @@ describe('a clock that was ahead once', () => {
 });
 
 describe('a clock that was behind once', () => {
-  test('what it made is the newest, and does not go within a day of its making', async () => {
+  test('its snapshot is the newest, and is not removed within a day of its creation', async () => {
     await runAt(0);
     const yesterday = await runAt(1);
     const behind = await runAt(-364);
@@ -201,7 +201,7 @@ describe('a clock that was behind once', () => {
     expect(await kept()).toEqual([now.id]);
   });
 
-  test('while it is behind, nothing goes, and its runs go on in the chain', async () => {
+  test('while it is behind, nothing is removed, and its runs continue the chain', async () => {
     await runAt(0);
     const last = await runAt(1);
     const first = await runAt(-364);

@@ -67,7 +67,7 @@ function objects(): { key: string; bytes: Buffer }[] {
 }
 
 describe('with keys', () => {
-  test('nothing but manifests and lifeboat.json is in the clear', async () => {
+  test('only manifests and lifeboat.json are unencrypted', async () => {
     fill();
     await commit();
     const all = objects();
@@ -77,7 +77,7 @@ describe('with keys', () => {
     for (const { key, bytes } of all) expect(key + bytes.toString('latin1')).not.toContain('canary');
   });
 
-  test('one who has the identity gets everything back, one who has not is told', async () => {
+  test('the identity decrypts everything, and its absence is reported', async () => {
     fill();
     const { index, packs } = await commit();
     for (const [keys, code] of [
@@ -94,13 +94,13 @@ describe('with keys', () => {
       expect(readFileSync(path.join(target, name)).equals(readFileSync(path.join(bench.tree, name)))).toBe(true);
   });
 
-  test('a header that was changed is damage and no wrong key', async () => {
+  test('a changed header counts as damage, not as a wrong key', async () => {
     fill();
     const { facts, packs } = await commit();
     for (const { key } of [facts!, ...packs]) {
       const file = path.join(bench.destination.name, key);
       const bytes = readFileSync(file);
-      // Within what the file key is wrapped in.
+      // Within the stanza that wraps the file key.
       const at = bytes.indexOf('\n', 40) + 20;
       bytes[at] = bytes[at] === 65 ? 66 : 65;
       rmSync(file);
@@ -111,7 +111,7 @@ describe('with keys', () => {
     await expect(bench.extract({ packs }, { keys: whole })).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   });
 
-  test('check needs no key, and tells which ones the snapshots need', async () => {
+  test('check needs no key, and reports which keys the snapshots need', async () => {
     fill();
     const { packs } = await commit();
     const options = { readData: 1, spool: bench.spool, signal: AbortSignal.timeout(100_000) };
@@ -124,7 +124,7 @@ describe('with keys', () => {
     expect(await check(await withKeys(whole), options)).toMatchObject({ affected: [{ extent: 'part', files: 1 }] });
   });
 
-  test('keys that nothing can be encrypted to are refused', async () => {
+  test('invalid recipients are refused', async () => {
     await expect(checkKeys(publicOnly)).resolves.toBeUndefined();
     for (const alone of [{ ageIdentity: one.identity }, { gpgPrivateKey: 'x' }])
       await expect(checkKeys(alone)).rejects.toMatchObject({
@@ -135,7 +135,7 @@ describe('with keys', () => {
   });
 });
 
-describe('what the next run goes by', () => {
+describe('the index that the next run builds on', () => {
   const state = () => openState(mkdtempSync(path.join(bench.spool, 'state-')));
   const memory = (keys: SealKeys, remembered = state()) => ({
     state: remembered,
@@ -153,7 +153,7 @@ describe('what the next run goes by', () => {
   });
   const last = (entry: ManifestSource) => ({ snapshot: ID, at: '2026-11-20T03:00:00.000Z', entry });
 
-  test('is the cache, where no key can read the index', async () => {
+  test('is the cached one if no key can read the stored one', async () => {
     fill();
     const entry = await commit();
     const lost = await previousTree(memory(publicOnly), SOURCE, last(entry), bench.spool);
@@ -169,7 +169,7 @@ describe('what the next run goes by', () => {
     expect(await factsReader(known, SOURCE)(entry.facts!)).toEqual({ kind: 'volume' });
     const other = { ...entry.facts!, sha256: '0'.repeat(64) };
     await expect(factsReader(known, SOURCE)(other)).rejects.toMatchObject({ code: 'KEY_MISSING' });
-    // And with it the next run stores nothing of what is there.
+    // With it, the next run stores no content again.
     const again = await bench.store({ keys: publicOnly, previous: tree!, indexPath: `${bench.index}-2` });
     expect(again).toMatchObject({ newFiles: 0, newBytes: 0 });
   });

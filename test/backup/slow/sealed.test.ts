@@ -12,7 +12,7 @@ import { keyId } from '../../../src/store/seal/encryption.ts';
 import { ageKey, packKeys, SealedBench, SIGNING, SOURCE } from '../../run/sealed-bench.ts';
 import { describeTree } from '../../store/helpers.ts';
 
-/** Who holds which keys of a repository that is encrypted and signed, and what comes of it. */
+/** Operations on an encrypted and signed repository, with different sets of keys. */
 
 const [one, two] = [ageKey(), ageKey()];
 const publicOnly: SealKeys = { ageRecipients: [one.recipient] };
@@ -30,7 +30,7 @@ const options = (readData: number) => ({
   signal: AbortSignal.timeout(100_000),
 });
 
-test('check tells signatures and keys, without the key that reads', async () => {
+test('check reports signatures and keys, without the identity that decrypts', async () => {
   const { manifest } = await sealed.run(publicOnly);
   expect(await check(await sealed.open(publicOnly), options(1))).toMatchObject({
     ...{ damaged: [], manifests: [], usable: true },
@@ -44,7 +44,7 @@ test('check tells signatures and keys, without the key that reads', async () => 
   });
 });
 
-test('a restore without the right keys is refused before anybody is asked', async () => {
+test('a restore without the right keys is refused before the user is asked', async () => {
   await sealed.run(publicOnly);
   writeFileSync(path.join(sealed.tree, 'small'), 'changed since');
   const present = describeTree(sealed.tree);
@@ -62,18 +62,18 @@ test('a restore without the right keys is refused before anybody is asked', asyn
   expect(readFileSync(path.join(sealed.tree, 'small'), 'utf8')).toContain('canary');
 });
 
-test('with public keys alone, runs go on where the last one ended, repack and prune, and read nothing that is sealed', async () => {
+test('with only public keys, runs continue where the last one ended, repack and prune, and read nothing encrypted', async () => {
   const first = await sealed.run(publicOnly);
   const second = await sealed.run(publicOnly);
   expect(second.entry).toMatchObject({ newFiles: 0, warnings: [] });
   expect(packKeys(second.entry)).toEqual(packKeys(first.entry));
-  // Other recipients: everything anew, and each snapshot needs one key only.
+  // With other recipients everything is stored again, so each snapshot needs a single key.
   const both = { ageRecipients: [one.recipient, two.recipient] };
   const third = await sealed.run(both);
   expect(third.entry).toMatchObject({ newFiles: 3, warnings: [] });
   expect(third.entry.packs.map((pack) => pack.keyId)).toEqual([keyId(both), keyId(both)]);
 
-  // Both passes: the snapshots with their tombstones, then what they alone named.
+  // Both passes: first the snapshots get tombstones, then the objects that only they named are removed.
   expect(await pruneNow(both)).toMatchObject({ snapshots: 2, objects: 0 });
   sealed.now = new Date(sealed.now.getTime() + 25 * 60 * 60_000);
   expect(await pruneNow(both)).toMatchObject({ snapshots: 0, objects: first.entry.packs.length + 4 });
@@ -85,8 +85,8 @@ test('with public keys alone, runs go on where the last one ended, repack and pr
   ]);
   expect(await check(repository, options(0))).toMatchObject({ damaged: [], manifests: [], usable: true });
 
-  // The pack that holds `small` is mostly dead from then on.
-  for (const name of ['beside small', 'large']) rmSync(path.join(sealed.tree, name));
+  // From here on, most of the pack that holds `small` is unused.
+  for (const name of ['next to small', 'large']) rmSync(path.join(sealed.tree, name));
   expect((await sealed.run(both)).entry.newFiles).toBe(0);
   const renewed = (await sealed.run(both)).entry;
   expect(renewed).toMatchObject({ newFiles: 1, warnings: [] });

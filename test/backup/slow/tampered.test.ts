@@ -8,7 +8,7 @@ import { putPin } from '../../../src/store/repository/pins.ts';
 import { ageKey, SealedBench } from '../../run/sealed-bench.ts';
 import { describeTree } from '../../store/helpers.ts';
 
-/** A repository that is encrypted and signed. */
+/** An encrypted and signed repository. */
 
 const { identity, recipient } = ageKey();
 const publicOnly = { ageRecipients: [recipient] };
@@ -23,7 +23,7 @@ afterEach(() => sealed.bench.remove());
 const root = () => sealed.bench.destination.name;
 const manifestKey = ({ id }: Manifest) => `shop/snapshots/${id}/manifest.json`;
 
-test('everything but what is signed begins with the header of age, and its hash as stored is signed', async () => {
+test('every object except the signed ones begins with the header of age, and the hash of its stored form is signed', async () => {
   const { manifest } = await sealed.run(publicOnly);
   const pin = { reason: 'before deploy 4.2', at: sealed.now.toISOString() };
   await putPin(await sealed.open(publicOnly), manifest.id, pin);
@@ -45,7 +45,7 @@ test('everything but what is signed begins with the header of age, and its hash 
   }
 });
 
-test('what was tampered with is refused before the volume is touched', async () => {
+test('tampered content is refused before the volume changes', async () => {
   const { manifest, entry } = await sealed.run(publicOnly);
   for (const name of ['small', 'large']) writeFileSync(path.join(sealed.tree, name), 'changed since');
   const present = describeTree(sealed.tree);
@@ -53,7 +53,7 @@ test('what was tampered with is refused before the volume is touched', async () 
     bytes[bytes.length - 20]! ^= 1;
     return bytes;
   };
-  // By somebody who has the public key: it opens, and has the size that it should have.
+  // Written by an attacker with the public key: it can be decrypted, and has the expected size.
   const sealAnew = (bytes: Buffer) => {
     const key = path.join(sealed.bench.spool, 'identity');
     writeFileSync(key, identity);

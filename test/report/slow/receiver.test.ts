@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { startReceiver } from '../../harness/receiver.ts';
 
-test('answers as told, one behaviour a request, and the last one stays', async () => {
+test('answers with one behaviour for each request, and repeats the last one', async () => {
   const lines: string[] = [];
   const receiver = await startReceiver({ log: (line) => lines.push(line) });
   try {
@@ -28,7 +28,7 @@ test('answers as told, one behaviour a request, and the last one stays', async (
   }
 });
 
-test('runs as a program that can be scripted from outside', async () => {
+test('runs as a program that tests can control', async () => {
   const path = fileURLToPath(new URL('../../harness/receiver.ts', import.meta.url));
   const child = spawn(process.execPath, [path, '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));

@@ -81,7 +81,9 @@ function stopped(why: Error): AbortSignal {
 describe('services that were stopped for a restore', () => {
   type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
 
-  /** Stops and starts one service. `after`: the engine's answers after the start; undefined if the container is gone. */
+  /**
+   * Stops and starts one service. `after`: the engine's answers after the start; undefined if the container is gone.
+   */
   function restart(after: () => Seen | undefined, patient: Patience = patience) {
     let running = true;
     let startedAt = '';
@@ -126,7 +128,7 @@ describe('services that were stopped for a restore', () => {
     expect(checks).toEqual([{ name: 'shop-web-1', ...check }]);
   });
 
-  test('count as healthy without a health check only if they keep running', async () => {
+  test('without a health check count as healthy only if they keep running', async () => {
     let looks = 0;
     const { checks } = await restart(() => (++looks === 1 ? {} : { running: false, state: 'exited', exitCode: 3 }));
     expect(checks).toEqual([{ name: 'shop-web-1', ok: false, detail: 'it ended with status 3' }]);
@@ -171,7 +173,7 @@ describe('a container labelled lifeboat.stop', () => {
   const database = { ...base, kind: 'postgres', name: 'db.postgres', service: 'db' } as unknown as PostgresSource;
   const media = { ...base, kind: 'volume', name: 'web.media', mount: volume('media') } as unknown as VolumeSource;
 
-  test('has to do with a database whose service it names', () => {
+  test('is related to a database whose service it names', () => {
     const names = (text: string) => concerns({ mounts: [], env: { X: text }, command: [] }, database);
     for (const text of [
       'db',
@@ -191,7 +193,7 @@ describe('a container labelled lifeboat.stop', () => {
     expect(concerns({ mounts: [volume('cache')], env: {} }, database)).toBe(false);
   });
 
-  test('has to do with a volume that it mounts, in whatever way', () => {
+  test('is related to a volume that it mounts in any way', () => {
     expect(concerns({ mounts: [volume('media')], env: {} }, media)).toBe(true);
     expect(concerns({ mounts: [volume('cache')], env: { MEDIA: 'media' } }, media)).toBe(false);
   });

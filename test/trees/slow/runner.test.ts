@@ -33,7 +33,7 @@ const measure = (
 ) => store.measure({ root: directory, include: [], exclude: [], reach: { kind }, runId: 'run', signal });
 const result = `{"type":"result","result":{"files":7,"bytes":8,"whole":true}}`;
 
-test('a process is handed the job, and its last line is the result', async () => {
+test('a process gets the job, and its last line is the result', async () => {
   const file = path.join(directory, 'job');
   const store = treeStore({ script: `cat > ${file}; test "$GIVEN" = yes && echo '${result}'` });
   expect(await measure(store, 'process')).toEqual({ files: 7, bytes: 8, whole: true });
@@ -53,7 +53,7 @@ test.each([
   await expect(measure(treeStore({ script }), 'process')).rejects.toMatchObject({ code });
 });
 
-test('a process that says nothing is ended; one that reports progress is not', async () => {
+test('a process without output is ended; one that reports progress is not', async () => {
   const stuck = treeStore({ script: 'exec sleep 60', stallTimeoutMs: 100 });
   await expect(measure(stuck, 'process')).rejects.toMatchObject({ code: 'TREE_STALLED' });
   const line = '{"type":"progress","progress":{"phase":"storing","done":1}}';
@@ -64,13 +64,13 @@ test('a process that says nothing is ended; one that reports progress is not', a
   expect(await measure(slow, 'process')).toMatchObject({ files: 7 });
 });
 
-test('a process is ended with the run', async () => {
+test('a process ends with the run', async () => {
   const stop = new AbortController();
   setTimeout(() => stop.abort(new Error('stop now')), 50);
   await expect(measure(treeStore({ script: 'exec sleep 60' }), 'process', stop.signal)).rejects.toThrow('stop now');
 });
 
-test('work in this process that cannot be ended is left behind, and fails', async () => {
+test('work in this process that cannot be ended fails, and continues in the background', async () => {
   const indexPath = path.join(directory, 'index');
   const entry = '"mode":"0644","uid":0,"gid":0,"mtime":"0"';
   const pack = 'a'.repeat(32);
@@ -78,7 +78,7 @@ test('work in this process that cannot be ended is left behind, and fails', asyn
     indexPath,
     `{"path":"","type":"directory",${entry}}\n{"path":"f","type":"file",${entry},"size":1,"sha256":"${'0'.repeat(64)}","pack":"${pack}","entry":"f"}\n`,
   );
-  // A destination that never answers, and does not hear the signal.
+  // A destination that never answers, and ignores the signal.
   const store = treeStore({ stallTimeoutMs: 100, destination: { get: () => new Promise(() => {}) } });
   const extracting = store.extract({
     indexPath,

@@ -6,15 +6,15 @@ import type { Tables } from '../facts/tables.ts';
 import { markUncounted } from '../facts/uncounted.ts';
 import type { Session } from '../server/session.ts';
 
-/** A database that was dumped: what is recorded of it, and what people have to know of it. */
+/** The facts and warnings about a dumped database. */
 export interface DatabaseDump {
   facts: DatabaseFacts;
   warnings: string[];
 }
 
-/** Rows that were counted beside a dump. */
-export interface Tallied {
-  /** To be called when the dump has ended: looks which counts still hold. Resolves to warnings, and never rejects. */
+/** The row counts that were taken during a dump. */
+export interface CountedRows {
+  /** Checks which counts are still valid, and returns warnings. Call it when the dump has ended. Never rejects. */
   finish(): Promise<string[]>;
 }
 
@@ -22,15 +22,15 @@ export interface Tallied {
 const NAMED = 3;
 
 /**
- * Counts the rows of the tables that are to be counted, in the transaction of the session. Never rejects: the tables that could
- * not be counted are recorded with `exact` false, and told in a warning.
+ * Counts the rows of the tables with `exact`, in the transaction of the session. Never rejects: tables that could not
+ * be counted are recorded with `exact` false and reported in a warning.
  */
 export async function countTables(
   session: Session,
   database: string,
   { tables, markRewritten }: Tables,
   pace: CountPace,
-): Promise<Tallied> {
+): Promise<CountedRows> {
   const warnings = unloggedWarning(database, tables);
   const giveUp = (error: unknown) => {
     for (const table of tables) markUncounted(table, 'refused');
@@ -77,7 +77,7 @@ function listed(named: readonly string[], count: number): string {
   return [...named, ...(count > named.length ? [`${count - named.length} more`] : [])].join(', ');
 }
 
-/** What the server said, in a line. */
+/** Returns the first line of the server's message. */
 function describe(error: unknown): string {
   const { message, cause } = errorInfo(error);
   return (cause ?? message).split('\n')[0] as string;

@@ -3,8 +3,8 @@ import { CONNECTIONS_HINT, OUT_OF_CONNECTIONS } from '../server/connect-error.ts
 import { MISSING_RIGHTS_HINT } from '../server/session.ts';
 
 /**
- * Turns the failure of a dump command into SPOOL_FULL, PG_DUMP_INCOMPLETE or PG_DUMP_FAILED, by the words of the tools. Any other
- * error is returned as it is.
+ * Converts the error of a failed dump command to SPOOL_FULL, PG_DUMP_INCOMPLETE or PG_DUMP_FAILED, according to the
+ * messages of the tools. Returns any other error unchanged.
  */
 export function dumpError(error: unknown, database: string, container: string): unknown {
   if (!hasCode(error, 'EXEC_FAILED', 'HELPER_FAILED')) return error;
@@ -16,7 +16,7 @@ export function dumpError(error: unknown, database: string, container: string): 
     });
   }
   if (text.includes('pg_restore: error:')) {
-    return new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${database} is not whole: pg_restore cannot read it`, {
+    return new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${database} is incomplete: pg_restore cannot read it`, {
       cause: error,
     });
   }
@@ -26,13 +26,13 @@ export function dumpError(error: unknown, database: string, container: string): 
   });
 }
 
-/** By the words of the server, which `pg_dump` passes on without a SQLSTATE. */
+/** Chooses a hint by the server's message, because `pg_dump` prints no SQLSTATE. */
 function hintFor(text: string): { hint?: string } {
   if (text.includes('permission denied for ')) return { hint: MISSING_RIGHTS_HINT };
   return OUT_OF_CONNECTIONS.test(text) ? { hint: CONNECTIONS_HINT } : {};
 }
 
-/** True if `pg_dump` was built without zstd: an image of somebody's own may be. It says so before it connects. */
+/** Returns true if `pg_dump` was built without zstd, as in some custom images. It reports that before it connects. */
 export function lacksZstd(error: unknown): boolean {
   for (let e = error; e instanceof Error; e = e.cause) {
     if (/does not support compression with zstd/i.test(e.message)) return true;

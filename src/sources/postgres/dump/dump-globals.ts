@@ -10,21 +10,23 @@ import { withWatchdog } from '../server/watchdog.ts';
 
 interface DumpGlobalsOptions {
   tools: Tools;
-  /** root of the tree, as the agent and the helper both see it */
+  /** root of the tree; the path is the same in the agent and the helper */
   directory: string;
   stallTimeoutMs: number;
   signal: AbortSignal;
 }
 
-/** The file of roles, memberships and tablespaces in a tree. */
+/** The file in a tree that has the roles, memberships and tablespaces. */
 const GLOBALS = 'globals.sql';
 
-/** What is told of a dump in which roles have no passwords. */
+/** Warning about roles that were dumped without passwords. */
 const NO_PASSWORDS =
-  'roles are stored without their passwords: only a superuser may read those (LIFEBOAT_PGUSER); after a restore to a new server, set them anew';
+  'roles are stored without their passwords: only a superuser may read those (LIFEBOAT_PGUSER); after a restore to a new server, set them again';
 
 /**
- * Writes roles, memberships and tablespaces to `globals.sql`. Resolves to warnings. Errors: PG_STALLED, EXEC_FAILED.
+ * Writes roles, memberships and tablespaces to `globals.sql`. Returns warnings.
+ *
+ * @throws PG_STALLED, EXEC_FAILED
  */
 export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: DumpGlobalsOptions): Promise<string[]> {
   const file = path.posix.join(directory, GLOBALS);
@@ -43,17 +45,17 @@ export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: 
     await dump(true);
     return [];
   } catch (error) {
-    // Only a superuser may read pg_authid: without one, roles are kept without their passwords.
+    // Only a superuser may read the passwords in pg_authid.
     if (!(error instanceof LifeboatError) || !/pg_authid/.test(error.message)) throw error;
     await dump(false);
     return [NO_PASSWORDS];
   }
 }
 
-/** What {@link dumpMissingRoles} needs of a database. */
+/** The facts about a database that {@link dumpMissingRoles} needs. */
 type DumpedDatabase = Pick<DatabaseFacts, 'name' | 'owner' | 'owners' | 'grantees' | 'settings'>;
 
-/** Runs {@link dumpGlobals}, and returns the roles that existed before and after it, so that the file has them. */
+/** Runs {@link dumpGlobals}. `roles` are those that existed both before and after it, so the file must have them. */
 export async function dumpKnownGlobals(
   options: DumpGlobalsOptions,
 ): Promise<{ warnings: string[]; roles: Set<string> }> {
@@ -64,11 +66,11 @@ export async function dumpKnownGlobals(
 }
 
 /**
- * Dumps the globals once more when they lack a role that a dumped database names: globals and databases are not dumped at one
- * moment, so the role may have been created in between. Returns a warning for each role that is still missing, because
- * somebody dropped it.
+ * Dumps the globals again if they lack a role that a dumped database names. Globals and databases are not dumped at the
+ * same time, so the role may have been created in between. Returns a warning for each role that is still missing
+ * because it was dropped.
  *
- * @param roles those that the globals have
+ * @param roles the roles in the globals
  * @throws PG_STALLED, EXEC_FAILED
  */
 export async function dumpMissingRoles(
@@ -85,7 +87,10 @@ export async function dumpMissingRoles(
   return [...again.warnings, ...dropped];
 }
 
-/** The roles that databases name and the globals lack, with these databases. The system's own roles need no creation. */
+/**
+ * Returns the roles that databases name but the globals lack, with the names of these databases. Predefined roles
+ * (`pg_…`) exist on every server.
+ */
 function missingRoles(databases: readonly DumpedDatabase[], known: ReadonlySet<string>): Map<string, string[]> {
   const missing = new Map<string, string[]>();
   for (const database of databases) {
@@ -96,31 +101,34 @@ function missingRoles(databases: readonly DumpedDatabase[], known: ReadonlySet<s
   return missing;
 }
 
-/** The server is asked rather than the file, which the helper may still change. */
+/** Lists the roles of the server. The file is no source, because the helper may still change it. */
 async function listRoles(tools: Tools): Promise<Set<string>> {
   const control = await tools.control();
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
   return new Set(rows.map(({ name }) => name));
 }
 
-/** Puts a file without statements in the place of globals that could not be dumped: a half would look like the whole. */
+/**
+ * Replaces globals that could not be dumped with a file without statements, because an incomplete file would look
+ * complete.
+ */
 export async function leaveOutGlobals({ tools, directory }: DumpGlobalsOptions): Promise<void> {
   const file = path.posix.join(directory, GLOBALS);
   await tools.remove(file);
   await writeFile(file, '-- Roles and tablespaces could not be dumped. See the warnings of the snapshot.\n', {
     mode: 0o600,
-    // What the helper may have put there meanwhile is not followed.
+    // Fails if the helper has created a file or a link there in the meantime.
     flag: 'wx',
   });
 }
 
-/** Why a server is stored in part when its databases are stored and its roles are not. */
+/** Returns the error of a server whose databases are stored without its roles and tablespaces. */
 export function withoutGlobalsError(error: ErrorInfo): ErrorInfo {
   const { code, message, cause } = error;
   return {
     code,
     message: `roles and tablespaces are not stored: ${message}`,
     ...(cause === undefined ? {} : { cause }),
-    hint: 'The databases are stored. A restore to a server that lacks their roles needs these made by hand, or an older snapshot that has them.',
+    hint: 'The databases are stored. Before a restore to a server that lacks their roles, create these by hand, or take them from an older snapshot.',
   };
 }

@@ -26,7 +26,7 @@ export interface DumpServerOptions {
   stallTimeoutMs: number;
 }
 
-/** The databases of a server that were dumped, and those that could not be. */
+/** The dumped databases of a server, and those that could not be dumped. */
 interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
   missing: MissingDatabase[];
   /** why the tree has no roles and tablespaces */
@@ -34,27 +34,27 @@ interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
   warnings: string[];
 }
 
-/** A database up to this size is small: starting its dump takes longer than its data. 64 MiB. */
+/** The largest small database: starting its dump takes longer than dumping its data. 64 MiB. */
 const SMALL = 64 * 1024 ** 2;
 
 /**
- * Small databases are dumped so many at a time, each over two connections of ours. With the one that watches over the
- * run, that is the most connections a run ever has.
+ * How many small databases are dumped at a time. Each dump uses two connections. With the control session, that is the
+ * most connections that a run uses.
  */
 const SMALL_AT_ONCE = 4;
 
 /**
- * Share of a database's size that a zstd dump may need in the spool. Measured dumps are at 10–35 % (indexes are not
- * dumped); data that does not compress is caught when the disk is full.
+ * The share of a database's size that a zstd dump may need in the spool. Measured dumps need 10–35 %, because they have
+ * no indexes. Data that does not compress causes SPOOL_FULL when the disk is full.
  */
 const ZSTD_SHARE = 0.5;
 
 /**
- * Dumps the globals and the databases of a server into the spool: with zstd where the server's version has it, and once more
- * without when its `pg_dump` turns out to be built without. A database that cannot be dumped is left out of the tree, and
- * keeps none of the others from being dumped; nor do roles that cannot be dumped.
+ * Dumps the globals and the databases of a server into the spool. Uses zstd if the server's version supports it, and
+ * starts again without it if its `pg_dump` was built without. A database that cannot be dumped is left out of the tree.
+ * Neither that nor roles that cannot be dumped affect the other databases.
  *
- * Errors: SPOOL_FULL, and whatever concerns the server as a whole; of the first database when none could be dumped.
+ * @throws SPOOL_FULL, and errors of the server as a whole; the error of the first database if none could be dumped
  */
 export async function dumpServer(options: DumpServerOptions): Promise<ServerDump> {
   const { server, context, source } = options;
@@ -63,7 +63,7 @@ export async function dumpServer(options: DumpServerOptions): Promise<ServerDump
     return await dumpAs(options, 'zstd');
   } catch (error) {
     if (!lacksZstd(error)) throw error;
-    context.log.info('this pg_dump has no zstd; dumping without', { source: source.name });
+    context.log.info('this pg_dump does not support zstd; dumping without it', { source: source.name });
     await options.tools.remove(databasesOf(context));
     return dumpAs(options, 'none');
   }
@@ -96,7 +96,10 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   return { compression, databases: facts, missing, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
 }
 
-/** Never fails the run: without the second look, the globals are as of a moment before. */
+/**
+ * Compares the roles with the dumped databases. A failure does not fail the run, because the first dump of the globals
+ * is only slightly older.
+ */
 async function findLateRoles(
   { tools, context, source, stallTimeoutMs }: DumpServerOptions,
   databases: readonly DatabaseFacts[],
@@ -113,16 +116,16 @@ async function findLateRoles(
 }
 
 interface Outcomes {
-  /** by name; an error: this database could not be dumped, and others may have been */
+  /** by name; an error if the database could not be dumped */
   dumps: Map<string, DatabaseDump | Error>;
-  /** of the globals */
+  /** warnings about the globals */
   warnings: string[];
   withoutGlobals?: LifeboatError;
-  /** those that the globals have; absent without globals */
+  /** roles in the globals; absent without globals */
   roles?: ReadonlySet<string>;
 }
 
-/** Large databases one after the other with all workers, then globals and small ones several at a time. */
+/** Dumps large databases one by one with all workers, then the globals and small databases, several at a time. */
 async function dumpDatabases(options: DumpServerOptions, compression: DumpCompression): Promise<Outcomes> {
   const { tools, source, context, databases, stallTimeoutMs } = options;
   const parent = databasesOf(context);
@@ -174,23 +177,26 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
   return outcomes;
 }
 
-/** What ends the run of the whole source, whatever the server says. */
-const OF_SOURCE = new Set(['INTERRUPTED', 'SPOOL_FULL', 'PG_RESTARTED', 'ENGINE_UNREACHABLE', 'INTERNAL']);
+/** Codes of errors that always end the dump of the whole source. */
+const SOURCE_ERRORS = new Set(['INTERRUPTED', 'SPOOL_FULL', 'PG_RESTARTED', 'ENGINE_UNREACHABLE', 'INTERNAL']);
 
-/** How long the server may take to show that it is there, milliseconds. */
-const LOOK_LIMIT_MS = 15_000;
+/** How long the server may take to respond after a failure, milliseconds. */
+const CHECK_LIMIT_MS = 15_000;
 
-/** Whether a failure is of one database alone: the server still answers, and is the one that the run began with. */
+/**
+ * Returns whether a failure concerns a single database: the server still responds, and has not been restarted or
+ * replaced.
+ */
 async function isOfDatabase(
   { tools, server }: DumpServerOptions,
   error: unknown,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (signal.aborted || !(error instanceof LifeboatError) || OF_SOURCE.has(error.code) || lacksZstd(error))
+  if (signal.aborted || !(error instanceof LifeboatError) || SOURCE_ERRORS.has(error.code) || lacksZstd(error))
     return false;
-  const look = async () => readServerFacts(await tools.control());
+  const check = async () => readServerFacts(await tools.control());
   try {
-    const now = await unlessAborted(look(), AbortSignal.any([signal, AbortSignal.timeout(LOOK_LIMIT_MS)]));
+    const now = await unlessAborted(check(), AbortSignal.any([signal, AbortSignal.timeout(CHECK_LIMIT_MS)]));
     return now.startedAt === server.startedAt && now.systemIdentifier === server.systemIdentifier;
   } catch {
     return false;

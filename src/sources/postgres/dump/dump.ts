@@ -11,7 +11,7 @@ import { databaseDirectory } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
-import { countTables, type DatabaseDump, type Tallied } from './dump-counts.ts';
+import { type CountedRows, countTables, type DatabaseDump } from './dump-counts.ts';
 import { dumpError } from './dump-errors.ts';
 import { findFragile } from './fragile.ts';
 import { countUnchecked } from './orphans.ts';
@@ -20,13 +20,13 @@ import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './to
 interface DumpDatabaseOptions {
   tools: Tools;
   database: string;
-  /** `databases` directory of the tree, as the agent and the helper both see it */
+  /** `databases` directory of the tree; the path is the same in the agent and the helper */
   parent: string;
   jobs: number;
   compression: DumpCompression;
   excludeTableData: readonly string[];
   stallTimeoutMs: number;
-  /** what the counts of the whole source may cost */
+  /** limits the time for the counts of the whole source */
   counting: CountBudget;
   signal: AbortSignal;
   /** called with the bytes dumped so far */
@@ -34,25 +34,26 @@ interface DumpDatabaseOptions {
 }
 
 /**
- * Dumps one database and records what is in it, both from one exported snapshot (Postgres docs, 9.28.5): the row counts are
- * those of the dump, exactly. Counting runs while `pg_dump` does, and is never a reason to fail: a table that cannot be counted
- * is recorded as not counted, with a warning.
+ * Dumps a database and records its facts, both from one exported snapshot (Postgres docs, 9.28.5), so the row counts
+ * match the dump exactly. Rows are counted while `pg_dump` runs. A table that cannot be counted causes a warning, never
+ * a failure.
  *
- * Succeeds only when `pg_dump` exited 0, `pg_restore` can read the whole table of contents, every table that it promises
- * has its file, and every table of the database is in it, but for those whose rows were to be left out. A dump that came
- * in the way of others is tried again, with one worker. What the last failure leaves in its directory stays there.
+ * Succeeds only if `pg_dump` exits with 0, `pg_restore` can read the whole table of contents, every listed table has
+ * its file, and every table of the database is listed, except those whose rows are left out on purpose. A dump that
+ * conflicts with other sessions is tried again, with one worker. Files of the last failed try stay in the directory.
  *
- * Errors: PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL and those of a session.
+ * @throws PG_DUMP_FAILED, PG_DUMP_INCOMPLETE, PG_STALLED, SPOOL_FULL, and errors of a session
  */
 export async function dumpDatabase(options: DumpDatabaseOptions): Promise<DatabaseDump> {
   const { tools, database, signal } = options;
   const directory = path.posix.join(options.parent, databaseDirectory(database));
   for (let tries = 1; ; tries += 1) {
     try {
-      // A worker asks for each table again, and gets none that somebody waits to lock; a single one keeps what it has.
+      // Each worker locks its tables again, which fails if another session waits for a lock. A single worker keeps its
+      // locks.
       return await dumpOnce({ ...options, jobs: tries === 1 ? options.jobs : 1 }, directory);
     } catch (error) {
-      if (signal.aborted || tries === MAX_TRIES || !isPassing(error)) throw error;
+      if (signal.aborted || tries === MAX_TRIES || !isConflict(error)) throw error;
       await removeDump(tools, directory, error);
       tools.log.info('dumping again, with one worker', { database, error: String(error), cause: causeText(error) });
     }
@@ -60,30 +61,30 @@ export async function dumpDatabase(options: DumpDatabaseOptions): Promise<Databa
 }
 
 /**
- * Removes what a failed dump left, so that it is not stored. Rejects with that failure when it stays: the helper may be gone,
- * and why the dump failed says more than that nothing can be removed through it.
+ * Removes the files of a failed dump, so that they are not stored. Throws `failure` if that is impossible: the helper
+ * may be gone, and the reason for the failed dump says more.
  */
 export async function removeDump(tools: Pick<Tools, 'remove' | 'log'>, directory: string, failure: unknown) {
   try {
     await tools.remove(directory);
   } catch (error) {
-    tools.log.warn('what a failed dump left could not be removed', { ...errorInfo(error) });
+    tools.log.warn('the files of a failed dump could not be removed', { ...errorInfo(error) });
     throw failure;
   }
 }
 
-/** How often a database is dumped before the run goes on without it. */
+/** How often a database is dumped before the run continues without it. */
 const MAX_TRIES = 3;
 
 /**
- * What somebody else's work did to a dump, as the tools say it: a lock that is waited for, a deadlock, a table or index that was
- * dropped before the dump could lock it, and what a standby replays.
+ * Matches messages about conflicts with other sessions: a lock, a deadlock, a table or index that was dropped before
+ * the dump could lock it, and conflicts with the recovery of a standby.
  */
-const PASSING =
+const CONFLICT =
   /could not obtain lock on|deadlock detected|conflict with recovery|cache lookup failed for|could not open relation with OID|relation ".*" does not exist|invalid snapshot identifier|snapshot ".*" does not exist/;
 
-function isPassing(error: unknown): boolean {
-  return PASSING.test(causeText(error));
+function isConflict(error: unknown): boolean {
+  return CONFLICT.test(causeText(error));
 }
 
 function causeText(error: unknown): string {
@@ -113,9 +114,11 @@ async function dumpOnce(options: DumpDatabaseOptions, directory: string): Promis
   return { facts, warnings };
 }
 
-/** What came of a dump, as `pg_restore` lists it: its table of contents, and the tables whose rows were to be left out. */
+/** The result of a dump. */
 interface Dumped extends DatabaseDump {
+  /** table of contents, as `pg_restore --list` prints it */
   list: string;
+  /** the tables whose rows are left out on request, in the same format */
   leftOut: string;
 }
 
@@ -139,20 +142,22 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     const pace = options.counting.begin();
     const running = tools.run(command, signal).finally(() => pace.dumpEnded());
     const dump = running.catch((error: unknown) => {
-      // Nobody needs the counts any more, and a count may wait for a lock for ever.
+      // The counts are no longer needed, and a count may wait for a lock for ever.
       dumpFailed.abort();
       throw dumpError(error, database, tools.container);
     });
-    // Both are waited for, so that neither goes on unseen; the dump's error tells more than the session's. But when the
-    // server refused a query of ours, the snapshot went with it, and the dump only stumbled over that.
+    // Wait for both, so that neither continues in the background. The error of the dump usually says more than that of
+    // the
+    // session. But if the server refused a query, the session lost its snapshot, and the dump failed only because of
+    // that.
     const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
-    const { facts, fragile, tally } = read.value;
-    // The snapshot may be gone meanwhile: then what the patterns match now has to do.
+    const { facts, fragile, counted } = read.value;
+    // If the snapshot no longer exists, the patterns are matched with the present tables.
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
-    const warnings = [...fragile, ...(await tally.finish())];
+    const warnings = [...fragile, ...(await counted.finish())];
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -172,11 +177,12 @@ async function matchingTables(
   });
 }
 
-/** What is recorded of a database; `fragile`: warnings of what a restore will fail to build. */
+/** The facts about a database, read in the snapshot of its dump. */
 interface Read {
   facts: DatabaseFacts;
+  /** warnings about objects that a restore will fail to create */
   fragile: string[];
-  tally: Tallied;
+  counted: CountedRows;
 }
 
 async function readAll(session: Session, pace: CountPace): Promise<Read> {
@@ -185,19 +191,26 @@ async function readAll(session: Session, pace: CountPace): Promise<Read> {
   facts.tables = listed.tables;
   const fragile = await findFragile(session, facts.name);
   facts.uncheckedKeys = await countUnchecked(session);
-  return { facts, fragile, tally: await countTables(session, facts.name, listed, pace) };
+  return { facts, fragile, counted: await countTables(session, facts.name, listed, pace) };
 }
 
-/** Throws PG_DUMP_INCOMPLETE, or notes on each table of `facts` whether its rows are in the dump. */
+/**
+ * Checks that a dump is complete, and marks the tables of `facts` whose rows it lacks.
+ *
+ * @param list table of contents, as `pg_restore --list` prints it
+ * @param leftOut the tables whose rows are left out on request, in the same format
+ * @param files names of the files in the dump directory
+ * @throws PG_DUMP_INCOMPLETE
+ */
 export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, files: readonly string[]): void {
   const incomplete = (why: string) =>
-    new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is not whole: ${why}`);
+    new LifeboatError('PG_DUMP_INCOMPLETE', `the dump of ${facts.name} is incomplete: ${why}`);
   const promised = promisedEntries(list);
   if (promised === undefined) throw incomplete('its table of contents is empty');
   const entries = parseToc(list);
   const missing = missingDataFiles(entries, files);
   if (missing.length > 0) throw incomplete(`the files of ${plural(missing.length, 'table')} are missing`);
-  // The lists are in the database's own encoding, so that only what is ASCII can be compared.
+  // The lists use the encoding of the database. If that is not UTF-8, only ASCII characters can be compared.
   const key = facts.encoding === 'UTF8' ? (text: string) => text : asciiOnly;
   const named = (of: TocEntry[], kind: string) => new Set(of.filter((e) => e.kind === kind).map((e) => key(e.rest)));
   const dumped = named(entries, 'TABLE DATA');
@@ -207,13 +220,13 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
     table.extension !== undefined || table.unloggedOnStandby || onRequest.has(key(tocName(table)));
   const [unasked, ...more] = absent.filter((table) => !isExpected(table));
   if (unasked) {
-    throw incomplete(`${plural(more.length + 1, 'table')} not in it, among them ${unasked.schema}.${unasked.name}`);
+    throw incomplete(`it lacks ${plural(more.length + 1, 'table')}, among them ${unasked.schema}.${unasked.name}`);
   }
-  // Recorded, so that neither a sum nor a comparison after a restore expects their rows.
+  // Neither the summary nor the comparison after a restore may expect these rows.
   for (const table of absent) table.data = false;
 }
 
-/** How `pg_restore --list` writes a table: schema, name and owner, with line ends inside names as blanks. */
+/** Formats a table as `pg_restore --list` does: schema, name and owner, with each line break in a name as a space. */
 function tocName(table: TableFacts): string {
   return `${table.schema} ${table.name} ${table.owner}`.replaceAll(/[\r\n]/g, ' ');
 }
@@ -222,7 +235,7 @@ function asciiOnly(text: string): string {
   return text.replaceAll(/[^ -~]/g, '');
 }
 
-/** Sum of the file sizes in one directory, bytes; 0 while it does not exist. */
+/** Returns the total size of the files in a directory, bytes; 0 while it does not exist. */
 async function directorySize(directory: string): Promise<number> {
   const names = await readdir(directory).catch(() => []);
   let total = 0;

@@ -1,16 +1,17 @@
 import { availableParallelism } from 'node:os';
 
-/** The tools gain nothing from more jobs than this on one host that also runs the database. */
+/** The most jobs: more do not make the tools faster on a host that also runs the database. */
 const MAX_JOBS = 4;
 
-/** How many workers of `pg_dump` to use on this machine: the agent hashes and packs beside them. */
+/** Returns the number of `pg_dump` workers for this machine. */
 export function dumpJobs(): number {
   return Math.max(2, Math.min(MAX_JOBS, availableParallelism()));
 }
 
 /**
- * How many workers of `pg_restore` to use: one more than there are processors, since each waits for the disk at times and
- * nothing else of ours is at work (Postgres docs, pg_restore, `--jobs`: more than processors is often faster).
+ * Returns the number of `pg_restore` workers for this machine: one more than it has processors, because workers
+ * sometimes wait for the disk and the agent is idle. According to the Postgres docs (pg_restore, `--jobs`), more
+ * workers than processors are often faster.
  */
 export function restoreJobs(): number {
   return Math.max(2, Math.min(MAX_JOBS, availableParallelism() + 1));

@@ -3,16 +3,16 @@ export interface TocEntry {
   dumpId: number;
   /** `TABLE DATA`, `BLOBS`, `SEQUENCE SET` … */
   kind: string;
-  /** rest of the line: schema, name, owner (names may hold blanks: never parsed further) */
+  /** rest of the line: schema, name and owner. It cannot be parsed further, because names may contain spaces */
   rest: string;
 }
 
-/** Kinds whose content lies in a file of the dump directory. Longest first. */
+/** Kinds whose content is in a file of the dump directory. Longest first. */
 const DATA_KINDS = ['TABLE DATA', 'BLOBS', 'BLOB'] as const;
 
 /**
- * Reads the list that `pg_restore --list` prints. Lines look like `3367; 0 16385 TABLE DATA public orders app`; a name with
- * a newline in it makes lines that do not, which are passed over.
+ * Parses the output of `pg_restore --list`. Lines look like `3367; 0 16385 TABLE DATA public orders app`. Other lines
+ * are skipped, such as the continuation of a name with a line break.
  */
 export function parseToc(list: string): TocEntry[] {
   const entries: TocEntry[] = [];
@@ -26,15 +26,15 @@ export function parseToc(list: string): TocEntry[] {
   return entries;
 }
 
-/** How many entries the head of the list promises (`;     TOC Entries: 42`), or undefined. */
+/** Returns the number of entries in the header of the list (`;     TOC Entries: 42`), or undefined. */
 export function promisedEntries(list: string): number | undefined {
   const match = /^;\s+TOC Entries: (\d+)$/m.exec(list);
   return match ? Number(match[1]) : undefined;
 }
 
 /**
- * The dump ids whose file is missing from the directory's listing: `3367.dat`, `3367.dat.zst`, `3367.dat.gz`. Large
- * objects (BLOBS) are named by `blobs.toc`, `blobs_<id>.toc`.
+ * Returns the dump ids of tables whose file is missing: `3367.dat`, `3367.dat.zst`, `3367.dat.gz`. Large objects
+ * (BLOBS) are not checked, because `blobs.toc` and `blobs_<id>.toc` name their files.
  */
 export function missingDataFiles(entries: TocEntry[], files: readonly string[]): number[] {
   const present = new Set(files);

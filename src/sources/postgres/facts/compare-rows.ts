@@ -55,7 +55,7 @@ export function compareRows(
   return {
     differences: known
       .filter(({ rows, recorded }) => rows !== recorded)
-      .map(({ name, rows, recorded }) => `${name} has ${plural(rows, 'row')}, recorded were ${recorded}`),
+      .map(({ name, rows, recorded }) => `${name} has ${plural(rows, 'row')}, the snapshot has ${recorded}`),
     rows: known.reduce((sum, { rows }) => sum + rows, 0),
     uncompared: [...groups.values()].reduce((sum, { exact, tables: n }) => sum + (exact ? 0 : n), 0),
   };

@@ -1,15 +1,16 @@
 import type { Session } from '../server/session.ts';
 
 /**
- * What a database holds. `nothing`: as `CREATE DATABASE … TEMPLATE template0` makes it. `extensions`: only what extensions
- * made, as in the database that some images prepare. `data`: anything that a person or an application made.
+ * The contents of a database. `nothing`: as `CREATE DATABASE … TEMPLATE template0` creates it. `extensions`: only
+ * objects of extensions, as in the databases that some images prepare. `data`: at least one object that a person or an
+ * application created.
  */
 export type Contents = 'nothing' | 'extensions' | 'data';
 
-/** Objects made by initdb have lower ids (FirstNormalObjectId, access/transam.h). */
+/** Objects that initdb creates have lower ids (FirstNormalObjectId, access/transam.h). */
 const FIRST_OBJECT = 16384;
 
-/** Catalogues whose objects need not depend on a schema; the others are found by their schema. */
+/** Catalogues whose objects may belong to no schema. Objects of all others are found through their schema. */
 const OUTSIDE_SCHEMAS = [
   'pg_foreign_data_wrapper',
   'pg_foreign_server',
@@ -20,7 +21,7 @@ const OUTSIDE_SCHEMAS = [
   'pg_language',
 ];
 
-/** Looks into the session's own database, by its dependencies (pg_depend): they tell what belongs to an extension. */
+/** Reads the contents of the session's database. Dependencies (pg_depend) show which objects belong to an extension. */
 export async function readContents(session: Session): Promise<Contents> {
   const member = (classId: string, objectId: string) =>
     `EXISTS (SELECT FROM pg_depend m WHERE m.classid = ${classId} AND m.objid = ${objectId} AND m.deptype = 'e')`;

@@ -1,13 +1,13 @@
-/** How many tables one counting statement covers at most. */
+/** The most tables that one counting statement covers. */
 const MAX_TABLES = 50;
 
-/** How much one counting statement reads, unless a single table is larger. 256 MiB. */
+/** The most bytes that one counting statement reads, unless a single table is larger: 256 MiB. */
 const MAX_BYTES = 256 * 1024 ** 2;
 
 /**
- * Tables in groups, each to be counted by one statement. Small ones share a statement, since each costs a round trip. What the
- * groups may hold is bounded: the server's sessions look the same from outside until a statement ends, and one that goes on
- * for long is taken for one that hangs.
+ * Groups tables, one group for each counting statement. Small tables share a statement, because each statement costs a
+ * round trip. The groups are bounded: until a statement ends, a session shows no change from outside, and a long
+ * statement would count as a hanging one.
  */
 export function countBatches<T extends { bytes: number }>(tables: readonly T[]): T[][] {
   const batches: T[][] = [];

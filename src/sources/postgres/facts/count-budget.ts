@@ -1,34 +1,40 @@
 import type { CountPace } from './count-rows.ts';
 
-/** How long the counts of a source may wait for locks, all together: milliseconds. */
+/** How long all counts of a source together may wait for locks, milliseconds. */
 const WAIT_MS = 30_000;
 
-/** How long one statement waits for a lock, and one of a single table that others were in the way of. */
+/** How long one statement waits for a lock, and how long the second try with a single table waits; milliseconds. */
 const ONE_WAIT_MS = 10_000;
 const ALONE_WAIT_MS = 1000;
 
-/** A wait of 0 would be one without an end (Postgres docs, lock_timeout). What is free is counted even so. */
+/**
+ * The shortest wait, milliseconds: 0 would mean no limit (Postgres docs, lock_timeout). Unlocked tables are always
+ * counted.
+ */
 const LEAST_WAIT_MS = 10;
 
-/** How long counts may go on once the dump of their database has ended, if that was quicker: milliseconds. */
+/**
+ * How long counts may continue after the dump of their database has ended, milliseconds; longer if the dump took
+ * longer.
+ */
 const GRACE_MS = 60_000;
 
 /**
- * What the counts of all databases of a source may cost: they are there to compare with, and a dump that is done does not wait for
- * them for long. The time that locks cost is measured, and bounded for the source as a whole.
+ * Limits the time that the counts of a source take. Counts only serve comparisons, so a finished dump does not wait
+ * long for them. The waits for locks are measured, and limited for all databases of the source together.
  */
 export class CountBudget {
   readonly #oneWaitMs: number;
   readonly #now: () => number;
   #leftMs = WAIT_MS;
 
-  /** @param now milliseconds that only go forward */
+  /** @param now returns milliseconds of a clock that only moves forward */
   constructor(stallTimeoutMs: number, now: () => number = () => performance.now()) {
     this.#oneWaitMs = Math.min(ONE_WAIT_MS, stallTimeoutMs / 4);
     this.#now = now;
   }
 
-  /** For one database, whose dump begins now. */
+  /** Returns the pace of one database, whose dump begins now. */
   begin(): CountPace & { dumpEnded(): void } {
     const began = this.#now();
     let until = Number.POSITIVE_INFINITY;

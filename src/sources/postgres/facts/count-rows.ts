@@ -6,31 +6,38 @@ import { countBatches } from './count-batches.ts';
 import type { TableFacts } from './facts.ts';
 import { markUncounted } from './uncounted.ts';
 
-/** A table that the server would not count, and what it said. */
+/** A table that the server refused to count, and its error. */
 export interface RefusedCount {
   table: TableFacts;
   error: unknown;
 }
 
-/** How long a count may take. */
+/** Limits how long a count takes. */
 export interface CountPace {
-  /** milliseconds that only go forward */
+  /** Returns milliseconds of a clock that only moves forward. */
   now(): number;
-  /** how long the next statement may wait for a lock, milliseconds; undefined: nothing more is counted. `alone`: of a single table, again */
+  /**
+   * Returns how long the next statement may wait for a lock, milliseconds; undefined if no time is left to count.
+   *
+   * @param alone the statement counts a single table, as a second try
+   */
   lockWaitMs(alone: boolean): number | undefined;
-  /** a statement waited for a lock for that many milliseconds, in vain */
+  /** Records that a statement waited for a lock without success. */
   waited(ms: number): void;
 }
 
 /**
- * Sets `rows` of each table to its exact count, inside the session's transaction. `ONLY`: rows of children are counted with
- * the child. A table that the server refuses to count keeps its `rows` and gets `exact` false: planning a count runs what
- * indexes, statistics and planner support functions bring along, and that may fail where a dump does not.
+ * Sets `rows` of each table to its exact count, inside the session's transaction. The queries use `ONLY`, because the
+ * rows of a child table are counted with the child. A table that the server refuses to count keeps its `rows` and gets
+ * `exact` false. This may happen where a dump succeeds: planning a count runs functions of indexes, statistics and
+ * planner support.
  *
- * Counting locks a table against TRUNCATE and the like. Kept to the end of a dump, such a lock could make somebody who waits
- * for it block the dump, and so both for ever: each statement ends with a return to a savepoint, which releases its locks.
+ * Counting locks a table against TRUNCATE and similar statements. If the lock lasted until the end of the dump, a
+ * session that waits for it could block the dump, and neither would ever end. So each statement ends with a return to a
+ * savepoint, which releases its locks.
  *
- * Resolves to the tables that were refused; with `stopAtRefusal`, soon after the first. Rejects only when the session is lost.
+ * Returns the tables that were refused; with `stopAtRefusal`, stops soon after the first. Throws only when the session
+ * is lost.
  */
 export async function countRows(
   session: Session,
@@ -43,12 +50,12 @@ export async function countRows(
   for (const batch of countBatches(tables)) {
     const error = await count(batch, false);
     if (error === undefined) continue;
-    // Each of them could make us wait as long again.
+    // Each of the other tables could take as long again.
     if (stopAtRefusal && isBeyondPath(error)) return [{ table: batch[0] as TableFacts, error }];
     for (const table of batch) {
       const alone = batch.length === 1 ? error : await count([table], true);
       if (alone === undefined) continue;
-      // An index may rest on a function that finds its names by the path of the database: only where ours does not do.
+      // An index may use a function that relies on the search path of the database. Only such tables need that path.
       const own = isBeyondPath(alone) ? alone : await count([table], true, OWN_PATH);
       if (own === undefined) continue;
       markUncounted(table, isLate(own) ? 'late' : isLocked(own) ? 'locked' : 'refused');
@@ -72,7 +79,10 @@ function isBeyondPath(error: unknown): boolean {
   return isLate(error) || /^(55P03|57014|42501)$/.test(sqlState(error) ?? '');
 }
 
-/** The path that the role and the database set, without the one of our sessions (Postgres docs, SET: DEFAULT). */
+/**
+ * Restores the search path that the role and the database set, in place of Lifeboat's own (Postgres docs, SET:
+ * DEFAULT).
+ */
 const OWN_PATH = 'SET LOCAL search_path TO DEFAULT';
 
 interface Attempt {
@@ -81,11 +91,11 @@ interface Attempt {
   path: string | undefined;
 }
 
-/** Counts in one statement; resolves to why the server refused it, if it did. Rejects when the session is lost. */
+/** Counts in one statement. Returns the error if the server refused it. Throws when the session is lost. */
 async function attempt(session: Session, tables: readonly TableFacts[], how: Attempt): Promise<unknown> {
   const { pace, alone, path } = how;
   const wait = pace?.lockWaitMs(alone);
-  if (pace && wait === undefined) return new LifeboatError('PG_STALLED', 'there was no time left to count it');
+  if (pace && wait === undefined) return new LifeboatError('PG_STALLED', 'no time was left to count it');
   const began = pace?.now() ?? 0;
   await session.run('SAVEPOINT counting');
   try {
@@ -98,17 +108,17 @@ async function attempt(session: Session, tables: readonly TableFacts[], how: Att
     if (pace && isLocked(error)) pace.waited(pace.now() - began);
     return error;
   } finally {
-    // The first error tells more than that of a session which is lost.
+    // The first error says more than the error of a lost session.
     await session.run('ROLLBACK TO SAVEPOINT counting').catch(() => undefined);
   }
 }
 
-/** The server answered, and the session goes on. */
+/** Returns true if the server refused a query, and the session is still usable. */
 export function isRefusal(error: unknown): boolean {
   return hasCode(error, 'PG_QUERY');
 }
 
-/** Sets `rows` of each table to its exact count, by one statement. Throws what the server says. */
+/** Sets `rows` of each table to its exact count, in one statement. Throws the error of the server. */
 async function countTogether(session: Session, tables: readonly TableFacts[]): Promise<void> {
   const counts = await session.all<{ i: number; n: string }>(
     tables

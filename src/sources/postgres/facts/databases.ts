@@ -3,23 +3,23 @@ import type { PostgresSource } from '../../../plan/model.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
-/** A database of a server as it is listed before its dump. */
+/** A database of a server, as listed before its dump. */
 export interface DatabaseListing {
   name: string;
   /** bytes, of tables and indexes; 0 when it is closed */
   size: number;
   /** why nobody can connect to it, in words */
   closed?: string;
-  /** a DROP DATABASE of it was interrupted, and nothing but another one is possible */
+  /** a DROP DATABASE was interrupted, and the server only allows another DROP DATABASE */
   invalid?: true;
-  /** others can be made from it: CREATE DATABASE … TEMPLATE */
+  /** serves as a template of new databases: CREATE DATABASE … TEMPLATE */
   template?: boolean;
 }
 
 /**
- * Every database of a server, by name. A connection limit of -2 marks one whose DROP was interrupted: nobody can connect to
- * it any more, and the server's own tools pass it over too (pg_dumpall). The size of one that the role may not connect to is not
- * known, and 0 (Postgres docs, pg_database_size).
+ * Lists every database of a server, sorted by name. A connection limit of -2 marks a database whose DROP was
+ * interrupted: nobody can connect to it, and pg_dumpall skips it too. If the role may not connect to a database, its
+ * size is reported as 0 (Postgres docs, pg_database_size).
  */
 export async function listDatabases(session: Session): Promise<DatabaseListing[]> {
   const rows = await session.all<
@@ -42,28 +42,30 @@ export async function listDatabases(session: Session): Promise<DatabaseListing[]
   }));
 }
 
-/** A database that was to be dumped and is not, and why. */
+/** A selected database that is not dumped, and the reason. */
 export interface MissingDatabase {
   name: string;
   error: unknown;
 }
 
-/** Which databases to dump, and which of those that should be cannot be. */
+/** The databases to dump, and the selected ones that cannot be dumped. */
 interface ChosenDatabases {
   databases: DatabaseListing[];
-  /** named, or among all, and not to be dumped */
+  /** selected, but cannot be dumped */
   missing: MissingDatabase[];
-  /** among all, and nobody can connect to them */
+  /** selected because all are, but nobody can connect to them */
   closed: MissingDatabase[];
-  /** templates that nobody named, apart from those that every server has */
+  /** templates that no setting names, apart from those that every server has */
   templates: string[];
-  /** of databases that nobody can connect to, in words */
+  /** about databases that are left out */
   warnings: string[];
 }
 
 /**
- * What to tell of a database that the container's settings name and the server does not have: it was dropped or renamed, or never made, since
- * those settings only count when the data directory is first made. `named`: as they name it, resolved.
+ * Returns a warning if the settings of the container name a database that the server does not have. It was dropped,
+ * renamed, or never created: those settings only count when the data directory is first created.
+ *
+ * @param named the name, after a file that holds it was read
  */
 export function missingNamed(planned: PostgresSource, named: string, all: readonly DatabaseListing[]): string[] {
   const { databaseFrom, containerName } = planned;
@@ -72,23 +74,27 @@ export function missingNamed(planned: PostgresSource, named: string, all: readon
   return [`${databaseFrom} names database ${named}, which ${containerName} does not have; it has ${has}`];
 }
 
-/** A database that a restore keeps aside. `stored`: a snapshot was taken of just this data. */
+/** A database that a restore put aside. */
 export interface Aside {
   name: string;
+  /** a snapshot holds exactly this data */
   stored: boolean;
-  /** recognised by its name alone: no restore is remembered that put it aside */
+  /** recognised only by its name: the state has no restore that put it aside */
   forgotten?: true;
 }
 
-/** Every server has these, as initdb makes them. */
+/** initdb creates these on every server. */
 const OF_SERVER = ['template0', 'template1'];
 
 /**
- * Which databases to dump: those named, or all but templates and those kept aside by restores, which a restore of the server
- * would bring back after they were forgotten; of data that no snapshot has this is told. Names are matched whole, never as
- * patterns. One that is closed is told; one that was asked for by its name, and is closed or not there, is missing.
+ * Chooses the databases to dump: the named ones, or all except templates and databases that restores put aside. A later
+ * restore of the server would bring the latter back after they were dropped. Names are compared as a whole, never as
+ * patterns.
  *
- * Errors, when nothing is left: PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED.
+ * Warns of a put-aside database that no snapshot holds, and of a closed one. A database that a setting names is missing
+ * if it is closed or does not exist.
+ *
+ * @throws PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED if nothing is left
  */
 export function chooseDatabases(
   planned: PostgresSource,
@@ -125,14 +131,14 @@ export function chooseDatabases(
     warnings: [
       ...closed.map(
         ({ name, closed: why }) =>
-          `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is right`,
+          `database ${name} is not backed up: ${why}; exclude it (lifeboat.postgres.exclude-databases) if that is intended`,
       ),
       ...asideWarnings(aside.filter(({ name, stored }) => !stored && unasked.some((one) => one.name === name))),
     ],
   };
 }
 
-/** Returns one text for all databases of a kind, because there may be many and reports name only some warnings. */
+/** Returns one warning for all databases of a kind, because there may be many and reports show only some warnings. */
 function asideWarnings(aside: readonly Aside[]): string[] {
   return [false, true].flatMap((forgotten) => {
     const names = aside.filter((one) => (one.forgotten ?? false) === forgotten).map(({ name }) => name);
@@ -156,9 +162,9 @@ function unknownNames({ containerName, databases = [] }: PostgresSource, all: re
     }));
 }
 
-/** Why a database that is wanted cannot be dumped, where somebody has to do something about it. */
+/** Returns why a selected database cannot be dumped, if the user has to act. */
 function whyNot({ name, closed, invalid }: DatabaseListing, { containerName, databases }: PostgresSource) {
-  // A name that is not UTF-8 arrives with replacement characters and would name another database, or none.
+  // A name that is not UTF-8 arrives with replacement characters, and would name another database or none.
   if (closed === undefined && name.includes('\ufffd')) {
     return new LifeboatError('PG_NAME_UNSUPPORTED', `${containerName} has a database whose name is not UTF-8`, {
       hint: 'Rename it, or leave it out by naming the others in lifeboat.postgres.databases.',
@@ -172,7 +178,10 @@ function whyNot({ name, closed, invalid }: DatabaseListing, { containerName, dat
   );
 }
 
-/** The server says of an invalid one: `cannot connect to invalid database`, and `Use DROP DATABASE to drop invalid databases.` */
+/**
+ * Returns the error for a closed database. For an invalid one, the server says `cannot connect to invalid database`,
+ * and `Use DROP DATABASE to drop invalid databases.`
+ */
 function closedError(
   { name, closed, invalid }: Pick<DatabaseListing, 'name' | 'closed' | 'invalid'>,
   containerName: string,
@@ -180,7 +189,7 @@ function closedError(
 ): LifeboatError {
   return new LifeboatError('PG_DATABASE_UNKNOWN', `${containerName} has a database ${name}, but ${closed}`, {
     hint: invalid
-      ? `It is invalid, and the server only lets it be dropped: DROP DATABASE ${quoteIdentifier(name)}. If you need its data, restore it from an older snapshot. Until then, ${otherwise}.`
-      : `Let it be connected to (ALTER DATABASE … ALLOW_CONNECTIONS true), or ${otherwise}.`,
+      ? `It is invalid, and the server only allows dropping it: DROP DATABASE ${quoteIdentifier(name)}. If you need its data, restore it from an older snapshot. Until then, ${otherwise}.`
+      : `Allow connections to it (ALTER DATABASE … ALLOW_CONNECTIONS true), or ${otherwise}.`,
   });
 }

@@ -5,18 +5,18 @@ import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
 import type { Uncounted } from './uncounted.ts';
 
-/** What is recorded of a server. */
+/** The recorded facts about a server. */
 export interface ServerFacts {
   /** `17.4` */
   version: string;
   /** 170004 */
   versionNumber: number;
-  /** from pg_control_system(): two clusters never share it */
+  /** from pg_control_system(); differs for each cluster */
   systemIdentifier: string;
-  /** ISO time of pg_postmaster_start_time(): a restart during the run shows here */
+  /** ISO time of pg_postmaster_start_time(); a restart during the run changes it */
   startedAt: string;
   inRecovery: boolean;
-  /** not in snapshots of older agents */
+  /** absent in snapshots of older agents */
   config?: ServerConfig;
 }
 
@@ -24,18 +24,18 @@ export interface TableFacts {
   schema: string;
   name: string;
   owner: string;
-  /** rows in the dumped snapshot, or the planner's estimate when `exact` is false: too large, or not to be counted */
+  /** rows in the dumped snapshot; the planner's estimate when `exact` is false */
   rows: number;
   exact: boolean;
-  /** why not; not in snapshots of older agents */
+  /** why `exact` is false; absent in snapshots of older agents */
   uncounted?: Uncounted;
   /** heap and TOAST, bytes */
   bytes: number;
-  /** the extension that owns the table: its rows are not dumped as a rule */
+  /** the extension that owns the table, whose rows are usually not dumped */
   extension?: string;
-  /** false when its rows are not in the dump: left out on request, an extension makes them again, or see below */
+  /** false when the dump lacks the rows: left out on request, created again by an extension, or `unloggedOnStandby` */
   data?: boolean;
-  /** an unlogged table of a standby, where nobody can read its rows */
+  /** an unlogged table on a standby, where its rows cannot be read */
   unloggedOnStandby?: true;
 }
 
@@ -68,14 +68,14 @@ export interface DatabaseFacts {
   /** collation version recorded in the catalogue, and the one that the operating system has now */
   collationVersion?: string;
   actualCollationVersion?: string;
-  /** that it is in, where that is not the default one */
+  /** absent for the default tablespace */
   tablespace?: string;
   connectionLimit: number;
-  /** others can be made from it */
+  /** serves as a template of new databases */
   template?: true;
   comment?: string;
   settings: RoleSetting[];
-  /** grants on the database itself, in the order they were made; null when they are the default */
+  /** grants on the database itself, in the order in which they were granted; null for the default */
   grants: DatabaseGrant[] | null;
   contents: Contents;
   /** bytes, of tables and indexes */
@@ -83,13 +83,13 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
-  /** foreign keys whose rows were not looked at, since their tables are too large; not in snapshots of older agents */
+  /** foreign keys that were not checked for orphan rows; absent in snapshots of older agents */
   uncheckedKeys?: number;
-  /** not in snapshots of older agents */
+  /** absent in snapshots of older agents */
   objects?: ObjectCounts;
-  /** roles that own something in the database: a restore needs them. In snapshots of older agents also those with rights on something */
+  /** roles that own objects, which a restore needs; in snapshots of older agents also roles that only have rights */
   owners: string[];
-  /** roles that own nothing here and have rights on something, or stand in a policy: without them, the rest is whole */
+  /** roles that own no object but have rights or are named in a policy; a restore works without them */
   grantees?: string[];
 }
 
@@ -98,13 +98,14 @@ export interface PostgresFacts extends Record<string, unknown> {
   kind: 'postgres';
   server: ServerFacts;
   compression: 'zstd' | 'none';
-  /** in the dumps of all databases */
+  /** total of the dumps of all databases */
   rows: number;
   databases: DatabaseFacts[];
-  /** which roles are members of which; not in snapshots of older agents */
+  /** which roles are members of which; absent in snapshots of older agents */
   memberships?: Membership[];
 }
 
+/** Reads the facts about the server of a session, apart from its configuration. */
 export async function readServerFacts(session: Session): Promise<ServerFacts> {
   const row = await session.one<Record<'version' | 'number' | 'started' | 'system' | 'recovery', string>>(
     `SELECT current_setting('server_version') AS version, current_setting('server_version_num') AS number,
@@ -121,7 +122,7 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
   };
 }
 
-/** Reads what describes the session's own database, apart from its tables. The columns differ by server version. */
+/** Reads the facts about the session's database, apart from its tables. The columns depend on the server's version. */
 export async function readDatabaseFacts(session: Session, versionNumber: number): Promise<DatabaseFacts> {
   const locale = versionNumber >= 170000 ? 'datlocale' : versionNumber >= 150000 ? 'daticulocale' : 'NULL::text';
   const modern = versionNumber >= 150000;
@@ -169,7 +170,7 @@ export async function readDatabaseFacts(session: Session, versionNumber: number)
   return facts;
 }
 
-/** In the order in which they were made, which is the one in which pg_dump writes them. */
+/** Reads settings in the order in which they were created. pg_dump writes them in the same order. */
 function readSettings(session: Session): Promise<RoleSetting[]> {
   return session.all(
     `SELECT rolname AS role, setconfig AS config FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
@@ -187,7 +188,9 @@ function readGrants(session: Session): Promise<DatabaseGrant[]> {
   );
 }
 
-/** What the first superuser may own. Dependencies on that role are not recorded (pg_shdepend): it cannot be dropped. */
+/**
+ * Objects that the first superuser may own. pg_shdepend records no dependencies on that role, which cannot be dropped.
+ */
 const OWNED = [
   ['pg_class', 'relowner', "AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'"],
   ['pg_proc', 'proowner', ''],
@@ -198,8 +201,8 @@ const OWNED = [
 ] as const;
 
 /**
- * Roles that own something here, and others that hold rights on something, apart from extensions' own (pg_shdepend: o owner, a
- * ACL, r policy).
+ * Returns the roles that own objects in the session's database, and the other roles that have rights on objects.
+ * Objects of extensions do not count for the first superuser (pg_shdepend: o owner, a ACL, r policy).
  */
 async function readOwners(session: Session): Promise<{ owners: string[]; grantees: string[] }> {
   const firstSuperuserOwns = OWNED.map(

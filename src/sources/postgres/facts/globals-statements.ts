@@ -1,10 +1,12 @@
-/** Splits SQL at semicolons outside quotes and comments. Enough for what `pg_dumpall --globals-only` writes. */
+/**
+ * Splits SQL at semicolons outside quotes and comments. Covers the output of `pg_dumpall --globals-only`, not all SQL.
+ */
 export function splitStatements(sql: string): string[] {
   const statements: string[] = [];
   let current = '';
   const token = /--[^\n]*|\\[^\n]*|E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|;|[^;'"E\\-]+|[\s\S]/g;
   for (const [text] of sql.matchAll(token)) {
-    // Comments, and psql's own commands (\restrict), are no SQL.
+    // Comments, and commands of psql (\restrict), are not SQL.
     if (text.startsWith('--') || (text.startsWith('\\') && current.trim() === '')) continue;
     if (text === ';') {
       if (current.trim()) statements.push(current.trim());
@@ -26,7 +28,7 @@ const PARAMETER_GRANT = new RegExp(`^GRANT [A-Z, ]+ ON PARAMETER .+ TO ${IDENTIF
 export const GRANTED_BY = new RegExp(` GRANTED BY ${IDENTIFIER}$`);
 export const TABLESPACE_STATEMENT = /^(?:CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /s;
 
-/** The role that a statement defines or changes, unquoted; undefined for statements about something else. */
+/** Returns the unquoted role that a statement defines or changes; undefined for other statements. */
 export function roleOfStatement(statement: string): string | undefined {
   const match =
     ROLE_STATEMENT.exec(statement)?.[1] ??
@@ -39,17 +41,17 @@ function unquote(identifier: string): string {
   return identifier.startsWith('"') ? identifier.slice(1, -1).replaceAll('""', '"') : identifier;
 }
 
-/** What decides which statements are for a server. */
+/** The roles of a server, which decide which statements it needs. */
 export interface RolesPresent {
   existing: ReadonlySet<string>;
-  /** The role that initdb makes, so that it is there on a new server too; undefined when somebody set it up already. */
+  /** the role that initdb created on a new server; undefined if somebody has already configured it */
   fresh: string | undefined;
 }
 
 /**
- * Which statements of a `pg_dumpall --globals-only` file are to be run on a server. What is about a role that exists is
- * left out, except: its membership in a role that is only now created, and the settings and comment of a new server's own
- * first role.
+ * Chooses the statements of a `pg_dumpall --globals-only` file to run on a server. Statements about an existing role
+ * are left out, with two exceptions: its membership in a role that does not exist yet, and the settings and comment of
+ * the first role of a new server.
  */
 export function chooseStatements(statements: readonly string[], { existing, fresh }: RolesPresent): string[] {
   return statements.filter((statement) => {
@@ -62,20 +64,21 @@ export function chooseStatements(statements: readonly string[], { existing, fres
   });
 }
 
-/** `GRANT group TO member` as two names. */
+/** The two roles of `GRANT group TO member`. */
 export interface Membership {
   group: string;
   member: string;
 }
 
+/** Returns the membership that a GRANT statement creates; undefined for other statements. */
 export function membershipOf(statement: string): Membership | undefined {
   const match = GRANT_STATEMENT.exec(statement);
   return match ? { group: unquote(match[1] as string), member: unquote(match[2] as string) } : undefined;
 }
 
 /**
- * The statements that some roles need: their own, those of their members, who act through them, at any depth, and those of the
- * groups that any of these are members of. Without tablespaces and the like, which belong to nobody.
+ * Returns the statements that `roles` need: those about the roles, about their direct and indirect members, and about
+ * the groups of all of these. Leaves out statements about no role, such as those about tablespaces.
  */
 export function statementsFor(
   statements: readonly string[],
@@ -91,29 +94,32 @@ export function statementsFor(
     if (grantee !== undefined) return needed.has(unquote(grantee)) && !existing.has(unquote(grantee));
     const role = roleOfStatement(statement);
     if (role === undefined || needed.has(role)) return role !== undefined;
-    // A member that is there already gets the groups that are made only now.
+    // An existing member joins the groups that are about to be created.
     const group = membershipOf(statement)?.group;
     return group !== undefined && existing.has(role) && needed.has(group);
   });
 }
 
-/** Roles, those that are members of them, and the groups of all these. */
+/** Returns the roles, their direct and indirect members, and the groups of all of these. */
 export function rolesNeeded(memberships: readonly Membership[], roles: readonly string[]): Set<string> {
   const needed = new Set(roles);
-  // A set visits what is added on the way too.
+  // The iteration of a set includes members that are added during the iteration.
   for (const role of needed) for (const { group, member } of memberships) if (group === role) needed.add(member);
   for (const role of needed) for (const { group, member } of memberships) if (member === role) needed.add(group);
   return needed;
 }
 
-/** A statement, or several that hold together or not at all. */
+/** One or more statements that succeed or fail together. */
 export interface Step {
   sql: string;
   role: string | undefined;
   creates: boolean;
 }
 
-/** A role and its attributes, its password among them, are one step: else a crash leaves a role that nobody can use. */
+/**
+ * Groups statements into steps. CREATE ROLE and the ALTER ROLE that sets its attributes and password form one step, so
+ * that a crash leaves no unusable role.
+ */
 export function inSteps(statements: readonly string[]): Step[] {
   const steps: Step[] = [];
   for (const sql of statements) {

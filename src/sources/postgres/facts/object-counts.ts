@@ -1,25 +1,26 @@
 import type { Session } from '../server/session.ts';
 
-/** How many objects of each kind people made in a database; those of extensions and of the system do not count. */
+/** The number of objects of each kind in a database, without those of extensions and of the system. */
 export type ObjectCounts = Record<keyof typeof QUERIES, number>;
 
-/** Those that pg_dump leaves to the extension which made them (pg_depend: e). */
+/** Matches objects that belong to an extension, and that pg_dump therefore leaves out (pg_depend: e). */
 const member = (classId: string, objectId: string) =>
   `EXISTS (SELECT FROM pg_depend m WHERE m.classid = '${classId}'::regclass AND m.objid = ${objectId} AND m.deptype = 'e')`;
 
-/** In a schema of people, whatever its alias. */
+/** Matches schemas of the user. */
 const own = (namespace: string) =>
   `${namespace} IN (SELECT oid FROM pg_namespace
      WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)')`;
 
-/** A table of people: what hangs on one of an extension's is the extension's too. */
+/** Matches tables of the user. An object that depends on a table of an extension belongs to the extension too. */
 const ownTable = (id: string) =>
   `${id} IN (SELECT t.oid FROM pg_class t WHERE ${own('t.relnamespace')} AND NOT ${member('pg_class', 't.oid')})`;
 
 /**
- * Counts that are the same in every version of Postgres from 13 on. What a partition has from its parent does not count
- * where its row in the catalogue depends on the version; NOT NULL is a constraint of its own from 18 on (contype n); an
- * index that is not valid is not dumped; range types have more constructors from 14 on (pg_depend: i).
+ * The queries return the same counts in every version of Postgres from 13 on. They leave out objects that differ by
+ * version: constraints and triggers that a partition inherits, NOT NULL constraints (contype n, from 18 on), and the
+ * constructors of range types (more from 14 on; pg_depend: i). They also leave out invalid indexes, which are not
+ * dumped.
  */
 const QUERIES = {
   constraints: `SELECT FROM pg_constraint c WHERE contype IN ('p', 'u', 'f', 'c', 'x') AND conparentid = 0
@@ -34,17 +35,17 @@ const QUERIES = {
   policies: `SELECT FROM pg_policy WHERE ${ownTable('polrelid')}`,
 } as const;
 
-/** Counts the objects of the session's own database, as its transaction sees them. */
+/** Counts the objects of the session's database, as its transaction sees them. */
 export async function readObjectCounts(session: Session): Promise<ObjectCounts> {
   const columns = Object.entries(QUERIES).map(([kind, query]) => `(SELECT count(*)::int FROM (${query}) q) AS ${kind}`);
   return session.one<ObjectCounts>(`SELECT ${columns.join(',\n')}`);
 }
 
 /**
- * What a restored database lacks, or has more than was recorded, in words. Nothing where the snapshot has no counts, or
- * where TimescaleDB keeps objects of its own beside those of people.
+ * Describes where the counts of a restored database differ from the recorded ones. Returns an empty list if the
+ * snapshot has no counts, or if the database uses TimescaleDB, which creates objects in the user's schemas.
  *
- * @param fewer how many of a kind may be missing, for a known reason
+ * @param fewer how many objects of a kind may be missing for a known reason
  */
 export function countDifferences(
   recorded: { objects?: ObjectCounts; extensions: readonly { name: string }[] },
@@ -56,6 +57,6 @@ export function countDifferences(
   return (Object.keys(objects) as (keyof ObjectCounts)[]).flatMap((kind) => {
     const lacking = objects[kind] - restored[kind];
     const expected = lacking === 0 || (lacking > 0 && lacking <= (fewer.get(kind) ?? 0));
-    return expected ? [] : [`it has ${restored[kind]} ${kind}, recorded were ${objects[kind]}`];
+    return expected ? [] : [`it has ${restored[kind]} ${kind}, the snapshot has ${objects[kind]}`];
   });
 }

@@ -7,31 +7,33 @@ import { countRows } from './count-rows.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { listTables } from './tables.ts';
 
-/** What a restore would replace: the database as it is now, beside what was recorded of it. */
+/** The database that a restore would replace, compared with its recorded facts. */
 export interface PresentDatabase {
   name: string;
-  /** bytes, of tables and indexes; undefined where that cannot be told */
+  /** bytes, of tables and indexes; undefined if unknown */
   size?: number;
   tables: number;
-  /** when not counted, what the planner estimates */
+  /** the planner's estimate if the rows were not counted */
   rows: number;
   /** why rows were not counted, in words */
   uncounted?: string;
-  /** rows that tables have more than then, and fewer, of those counted exactly both times */
+  /**
+   * by how many rows tables have grown since the snapshot, and shrunk; only tables that were counted exactly both times
+   */
   more: number;
   fewer: number;
-  /** tables that the record does not have, `schema.name` */
+  /** tables that the snapshot does not have, `schema.name` */
   newTables: string[];
-  /** what else to know of it, in words: what stays behind with it and has to be set up again */
+  /** notes for the user: changed tables, and attachments that have to be set up again */
   notes: string[];
 }
 
-/** What can be told of a database without reading its tables. */
+/** The values for a database whose tables were not read. */
 const NOTHING_READ = { tables: 0, rows: 0, more: 0, fewer: 0, newTables: [], notes: [] };
 
 /**
- * Looks at a database that is to be replaced. Changes nothing. One that is damaged or closed is what many restores are for: what
- * it does not tell is left out, and that is told.
+ * Describes a database that a restore is about to replace. Changes nothing. Many restores replace a damaged or closed
+ * database, so values that cannot be read are left out, and `uncounted` says why.
  */
 export async function describePresent(
   tools: Tools,
@@ -45,12 +47,14 @@ export async function describePresent(
   });
   if (typeof session === 'string') return { ...NOTHING_READ, name, uncounted: session };
   try {
-    const size = await told(session.one<{ size: string }>('SELECT pg_database_size(current_database())::text AS size'));
-    const notes = (await told(attachments(session.all.bind(session)))) ?? [];
+    const size = await unlessRefused(
+      session.one<{ size: string }>('SELECT pg_database_size(current_database())::text AS size'),
+    );
+    const notes = (await unlessRefused(attachments(session.all.bind(session)))) ?? [];
     const whole = { name, ...(size ? { size: Number(size.size) } : {}), notes };
     const read = await readUnlocked(session);
     if (typeof read === 'string')
-      return { ...NOTHING_READ, ...(await told(estimate(session))), ...whole, uncounted: read };
+      return { ...NOTHING_READ, ...(await unlessRefused(estimate(session))), ...whole, uncounted: read };
     const { more, fewer, newTables, changed } = compareRows(read.tables, recorded);
     return {
       ...whole,
@@ -66,18 +70,21 @@ export async function describePresent(
   }
 }
 
-/** Undefined where the server refuses to tell. */
-async function told<T>(asked: Promise<T>): Promise<T | undefined> {
+/** Returns undefined if the server refuses the query. */
+async function unlessRefused<T>(asked: Promise<T>): Promise<T | undefined> {
   return asked.catch((error: unknown) => {
     if (sqlState(error) === undefined) throw error;
     return undefined;
   });
 }
 
-/** How many tables are named that have more rows. */
+/** How many tables with more rows a note names. */
 const NAMED = 5;
 
-/** Tables as they are beside those recorded. A sum would hide what is lost in one table behind what another one gains. */
+/**
+ * Compares the rows of each table with the recorded ones. A single sum could hide losses of one table behind gains of
+ * another.
+ */
 export function compareRows(tables: readonly TableFacts[], recorded: Pick<DatabaseFacts, 'tables'>) {
   const then = new Map(recorded.tables.map((table) => [`${table.schema}.${table.name}`, table]));
   let [more, fewer] = [0, 0];
@@ -105,7 +112,7 @@ export function compareRows(tables: readonly TableFacts[], recorded: Pick<Databa
 /** How long counting waits for a lock that somebody holds, milliseconds. */
 const LOCK_LIMIT_MS = 5000;
 
-/** What keeps us from counting, in words: whoever restores at such a moment wants to go on. */
+/** Lists and counts tables. Returns the reason in words if that fails, because the restore should go on even so. */
 async function readUnlocked(session: Session): Promise<{ tables: TableFacts[] } | string> {
   await session.run('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
@@ -121,7 +128,7 @@ async function readUnlocked(session: Session): Promise<{ tables: TableFacts[] } 
   }
 }
 
-/** Throws what is not the server's own word. */
+/** Describes why the server refused to count. Throws any error that did not come from the server. */
 function whyUncounted(error: unknown): string {
   const state = sqlState(error);
   if (state === undefined) throw error;
@@ -137,7 +144,10 @@ async function estimate(session: Session): Promise<Pick<PresentDatabase, 'tables
   return { tables: Number(tables), rows: Number(rows) };
 }
 
-/** Slots and subscriptions belong to a database by its identity, not its name: they stay with what is put aside. */
+/**
+ * Returns notes about the replication slots and subscriptions of the session's database. They belong to its identity,
+ * not its name, so they stay with the put-aside database.
+ */
 async function attachments(all: <T extends object>(sql: string) => Promise<T[]>): Promise<string[]> {
   const slots = await all<{ name: string }>(
     'SELECT slot_name AS name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1',
@@ -148,18 +158,18 @@ async function attachments(all: <T extends object>(sql: string) => Promise<T[]>)
   );
   return [
     ...slots.map(
-      ({ name }) => `replication slot ${name} stays with the present data: make it anew, and drop the old one`,
+      ({ name }) => `replication slot ${name} stays with the present data: create it again, and drop the old one`,
     ),
     ...subscriptions.map(
       ({ name }) =>
-        `subscription ${name} stays with the present data and goes on there: disable it, and enable the restored one`,
+        `subscription ${name} stays with the present data and continues there: disable it, and enable the restored one`,
     ),
   ];
 }
 
 /**
- * Free space where the server keeps its data, in bytes, as `df` in the helper sees it; undefined where it cannot be told.
- * The helper must have been opened with the data's mounts.
+ * Returns the free space on the file system of the server's data, in bytes, as `df` in the helper reports it; undefined
+ * if it is unknown. The tools must have been opened with `withData`.
  */
 export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<number | undefined> {
   try {
@@ -177,16 +187,16 @@ export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<
     return available === undefined ? undefined : Number(available) * 1024;
   } catch (error) {
     if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
-    tools.log.debug('the free space of the server cannot be told', { error: String(error) });
+    tools.log.debug('the free space of the server is unknown', { error: String(error) });
     return undefined;
   }
 }
 
-/** Indexes are built from sorted files beside the data, and the log of changes grows: a restore needs more than its size. */
+/** A restore needs more space than its size: building an index writes sorted files, and the write-ahead log grows. */
 const SPACE_FACTOR = 1.2;
 const SPACE_MARGIN = 64 * 1024 * 1024;
 
-/** Bytes that databases of such sizes need while they are restored. */
+/** Returns the bytes that databases of these sizes need during a restore. */
 export function neededSpace(sizes: readonly number[]): number {
   return Math.ceil(sizes.reduce((sum, size) => sum + size, 0) * SPACE_FACTOR) + SPACE_MARGIN;
 }

@@ -3,15 +3,15 @@ import { isRefusal } from './count-rows.ts';
 import type { DatabaseFacts } from './facts.ts';
 
 /**
- * What keeps the role of a session from restoring what it backs up, as one warning; none for a superuser, or where nothing is
- * in the way. Postgres docs: CREATE DATABASE (CREATEDB, and membership in the owner), CREATE EXTENSION (trusted), CREATE EVENT
- * TRIGGER.
+ * Returns a warning if the role of the session lacks rights to restore the databases that it backs up, else an empty
+ * list. See CREATE DATABASE (CREATEDB, and membership in the owner), CREATE EXTENSION (trusted) and CREATE EVENT
+ * TRIGGER in the Postgres docs.
  */
 export async function restoreWarnings(session: Session, databases: readonly Recorded[]): Promise<string[]> {
   try {
     return lacksWarning(await readRights(session, databases));
   } catch (error) {
-    // A control file that cannot be parsed makes the list of extensions an error, and is none of the backup.
+    // A control file that cannot be parsed makes the list of extensions fail. The backup does not depend on it.
     if (!isRefusal(error)) throw error;
     return [];
   }
@@ -19,12 +19,15 @@ export async function restoreWarnings(session: Session, databases: readonly Reco
 
 type Recorded = Pick<DatabaseFacts, 'owner' | 'owners' | 'extensions'>;
 
-/** `foreign`: roles that own something and that the role is no member of. `untrusted`: extensions for superusers. */
+/** The rights of a role that matter for a restore. */
 interface Rights {
   role: string;
   superuser: boolean;
+  /** may create databases */
   creates: boolean;
+  /** owners of objects whose roles it is not a member of */
   foreign: string[] | null;
+  /** extensions that only a superuser may create */
   untrusted: string[] | null;
 }
 
@@ -46,11 +49,11 @@ function lacksWarning(found: Rights): string[] {
   if (found.superuser) return [];
   const lacks = [
     ...(found.creates ? [] : ['it may not create databases (CREATEDB)']),
-    ...(found.foreign ? [`it is not a member of ${found.foreign.join(', ')}, who own what is in them`] : []),
+    ...(found.foreign ? [`it is not a member of ${found.foreign.join(', ')}, which own objects in them`] : []),
     ...(found.untrusted ? [`only a superuser may create the extensions ${found.untrusted.join(', ')}`] : []),
   ];
   if (lacks.length === 0) return [];
   return [
-    `role ${found.role} can back these databases up and cannot restore them: ${lacks.join('; ')}. Grant it that, or restore as a superuser (LIFEBOAT_PGUSER)`,
+    `role ${found.role} can back up these databases but cannot restore them: ${lacks.join('; ')}. Grant it these rights, or restore as a superuser (LIFEBOAT_PGUSER)`,
   ];
 }

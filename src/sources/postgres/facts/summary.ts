@@ -1,13 +1,13 @@
 import { plural } from '../../../report/format.ts';
 import type { DatabaseFacts, PostgresFacts } from './facts.ts';
 
-/** Rows that are in the dumps. */
+/** Returns the total of the rows in the dumps. */
 export function rowsOf(databases: readonly Pick<DatabaseFacts, 'tables'>[]): number {
   const tables = databases.flatMap((database) => database.tables);
   return tables.reduce((sum, { data, rows }) => sum + (data === false ? 0 : rows), 0);
 }
 
-/** `2 databases, 61 tables, 1,523,118 rows`; with the names of templates that are left out. */
+/** Returns `2 databases, 61 tables, 1,523,118 rows`, followed by what was left out. */
 export function summarise(facts: PostgresFacts, templates: readonly string[]): string {
   const tables = facts.databases.flatMap((database) => database.tables);
   const stored = tables.filter(({ data }) => data !== false);
@@ -20,7 +20,7 @@ export function summarise(facts: PostgresFacts, templates: readonly string[]): s
     plural(facts.databases.length, 'database'),
     plural(tables.length, 'table'),
     estimated + plural(facts.rows, 'row'),
-    ...(leftOut > 0 ? [`${plural(leftOut, 'table')} without rows, as asked`] : []),
+    ...(leftOut > 0 ? [`${plural(leftOut, 'table')} without rows, as configured`] : []),
     ...(unchecked > 0 ? [`${plural(unchecked, 'foreign key')} not checked for orphan rows: too large`] : []),
     ...(templates.length > 0
       ? [`without the ${templates.length === 1 ? 'template' : 'templates'} ${templates.join(', ')}`]
@@ -28,7 +28,7 @@ export function summarise(facts: PostgresFacts, templates: readonly string[]): s
   ].join(', ');
 }
 
-/** Databases whose texts were sorted by another version of the locale than the system has now. */
+/** Warns of databases whose indexes were sorted with another version of the locale than the system has now. */
 export function collationWarnings(facts: PostgresFacts): string[] {
   return facts.databases
     .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
@@ -38,7 +38,7 @@ export function collationWarnings(facts: PostgresFacts): string[] {
     );
 }
 
-/** Returns the roles without which a recorded database is not whole: they own something, have rights, or settings in it. */
+/** Returns the roles that a recorded database names: owners, roles with rights, and roles with settings. */
 export function rolesOf({
   owner,
   owners,

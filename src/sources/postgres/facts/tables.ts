@@ -2,24 +2,25 @@ import type { Session } from '../server/session.ts';
 import type { TableFacts } from './facts.ts';
 import { markUncounted } from './uncounted.ts';
 
-/** Tables above this size are not counted row by row but estimated from the planner's statistics. 1 GiB. */
+/** Larger tables are not counted; the planner's statistics provide an estimate. 1 GiB. */
 const EXACT_COUNT_LIMIT = 1024 ** 3;
 
-/** The tables of a database as one transaction sees them. */
+/** The tables of a database, as one transaction sees them. */
 export interface Tables {
-  /** with estimated rows; `exact`: they are to be counted */
+  /** with estimated rows; `exact` is true for tables to count */
   tables: TableFacts[];
   /**
-   * To be called when the dump has ended; ends the session's transaction. A table that was truncated or rewritten since the
-   * snapshot looks empty to whoever comes later, whatever the snapshot says (Postgres docs, 13.6): the count and the dump
-   * may have seen different things, so its count is marked as not exact.
+   * Marks the counts of rewritten tables as not exact. Call it when the dump has ended; it ends the session's
+   * transaction. A table that was truncated or rewritten after the snapshot looks empty to later readers, even in the
+   * same snapshot (Postgres docs, 13.6), so the count and the dump may differ.
    */
   markRewritten(): Promise<void>;
 }
 
 /**
- * Lists tables with their sizes and the planner's estimates of their rows. Tables of more than 1 GiB are not to be counted, nor
- * unlogged ones on a standby, which cannot be read there (Postgres docs, CREATE TABLE: UNLOGGED) and are not in its dump.
+ * Lists tables with their sizes and the planner's estimates of their rows. `exact` is false for tables above 1 GiB, and
+ * for unlogged tables on a standby: these cannot be read there (Postgres docs, CREATE TABLE: UNLOGGED), and the dump
+ * lacks their rows.
  */
 export async function listTables(session: Session): Promise<Tables> {
   const rows = await session.all<
@@ -43,7 +44,7 @@ export async function listTables(session: Session): Promise<Tables> {
   const tables = rows.map((row): TableFacts => {
     const bytes = Number(row.bytes);
     const { schema, name, owner, unreadable } = row;
-    // A name that is not UTF-8 (SQL_ASCII) arrives with replacement characters, and cannot be asked for.
+    // A name that is not UTF-8 (SQL_ASCII) arrives with replacement characters, and cannot be used in a query.
     const isNamed = !`${schema}${name}`.includes('\ufffd');
     const table: TableFacts = { schema, name, owner, rows: Number(row.estimate), exact: !unreadable, bytes };
     if (bytes > EXACT_COUNT_LIMIT || !isNamed) markUncounted(table, isNamed ? 'large' : 'name');

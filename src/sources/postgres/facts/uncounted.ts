@@ -8,16 +8,19 @@ const TEXTS: Readonly<Record<Uncounted, string>> = {
   name: 'with a name that is not UTF-8',
   rewritten: 'rewritten while the snapshot was made',
   locked: 'locked when the snapshot was made',
-  late: 'for which there was no time left when the snapshot was made',
+  late: 'for which no time was left when the snapshot was made',
   refused: 'that the server refused to count when the snapshot was made',
 };
 
-/** Why a table was not counted, after `a table`: `above 1 GiB`. Snapshots of older agents do not say. */
+/**
+ * Returns why a table was not counted, as text that follows `a table`: `above 1 GiB`. Snapshots of older agents have no
+ * reason.
+ */
 export function uncountedText({ uncounted }: Pick<TableFacts, 'uncounted'>): string {
   return uncounted === undefined ? 'not counted when the snapshot was made' : TEXTS[uncounted];
 }
 
-/** Marks the count of a table as an estimate. A reason that is known already stays. */
+/** Marks the count of a table as an estimate. Keeps an earlier reason. */
 export function markUncounted(table: TableFacts, why: Uncounted): void {
   if (table.exact) table.uncounted = why;
   table.exact = false;

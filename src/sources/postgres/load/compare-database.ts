@@ -67,7 +67,7 @@ export async function compareDatabase(
     'SELECT count(*)::text AS objects FROM pg_largeobject_metadata',
   );
   if (Number(objects) !== recorded.largeObjects && !allowance.largeObjects) {
-    differences.push(`it has ${plural(Number(objects), 'large object')}, recorded were ${recorded.largeObjects}`);
+    differences.push(`it has ${plural(Number(objects), 'large object')}, the snapshot has ${recorded.largeObjects}`);
   }
   const tables = await compareTables(session, recorded, allowance);
   differences.push(...tables.differences);

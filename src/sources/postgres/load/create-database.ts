@@ -63,7 +63,7 @@ function createHint(
     // Version 16 and newer require SET ROLE, older ones membership.
     return /SET ROLE|must be (?:a )?member of role/.test(words)
       ? `The database belongs to ${owner}, and the role that Lifeboat uses may not act for it: GRANT ${quoteIdentifier(owner)} TO that role, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).`
-      : 'Give the role CREATEDB, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
+      : 'Grant the role CREATEDB, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
   }
   // wrong_object_type and invalid_parameter_value: the server lacks the locale, or the encoding does not match it.
   if ((state === '42809' || state === '22023') && /locale|collat|encoding|ICU|LC_/i.test(words)) {

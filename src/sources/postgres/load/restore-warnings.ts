@@ -47,7 +47,7 @@ export async function extensionRowWarnings(session: Session, recorded: DatabaseF
     const before = (then[i] as TableFacts).rows;
     if (!exact || rows === before) return [];
     return [
-      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${plural(rows, 'row')}, recorded were ${before}: the extension leaves them out of dumps`,
+      `database ${recorded.name}: ${schema}.${name}, a table of extension ${extension}, has ${plural(rows, 'row')}, the snapshot has ${before}: the extension leaves them out of dumps`,
     ];
   });
 }

@@ -1,15 +1,16 @@
 import type { Session } from './session.ts';
 
 /**
- * What an active backend may wait for and make no progress: locks, a client that takes nothing, other processes (a parallel worker
- * that does something is active itself), what an extension waits for (Postgres docs, "Wait Event Types").
+ * Types of wait events during which an active backend makes no progress: it waits for a lock, for a client that reads
+ * nothing, for another process (a parallel worker with work to do is active itself), or for an extension. See "Wait
+ * Event Types" in the Postgres docs.
  */
 const WAITS = ['Lock', 'BufferPin', 'Client', 'IPC', 'Extension'];
 
 /**
- * The sessions of an application as text that changes while the server works for them: when one begins or ends a statement, and at
- * each call while one executes and waits for none of {@link WAITS}. One statement may take hours: building an index, checking a
- * foreign key.
+ * Returns a text that changes while the server works for the sessions of an application. It changes when a session
+ * begins or ends a statement, and with each call while a session executes one without waiting for any of {@link WAITS}.
+ * A single statement may take hours, for example to build an index or to check a foreign key.
  */
 export async function readActivity(session: Session, application: string): Promise<string> {
   const waiting = WAITS.map((type) => `'${type}'`).join(', ');

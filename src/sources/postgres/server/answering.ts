@@ -3,39 +3,43 @@ import { hasCode } from '../../../base/errors.ts';
 import type { Session } from './session.ts';
 import { withWatchdog } from './watchdog.ts';
 
-/** A server that is asked now and then whether it is still there. */
-export interface AskedServer {
+/** A server that is probed regularly. */
+export interface ProbedServer {
   container: string;
-  /** milliseconds without an answer after which whoever waits for it gives up */
+  /** milliseconds without a response after which waiting ends */
   timeoutMs: number;
-  /** Resolves once the server answered, whatever it said. May hang. */
-  ask(): Promise<void>;
+  /** Resolves once the server has responded, even with an error. May hang. */
+  probe(): Promise<void>;
 }
 
 /**
- * Runs work that waits for a server, under a signal that aborts with PG_STALLED when the server answers nobody any more: one
- * that is paused keeps its connections open for ever. Work may take as long as it likes while the server answers others.
+ * Runs work that waits for a server, under a signal that aborts with PG_STALLED when the server no longer responds to
+ * probes: a paused server keeps its connections open for ever. The work itself may take any time.
  */
 export function whileAnswering<T>(
-  server: AskedServer,
+  server: ProbedServer,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  let looks = 0;
+  let probes = 0;
   const answers = async () => {
-    looks += 1;
-    const look = String(looks);
-    // The first look comes at once. Nearly all work has ended before the second, and nobody needs to be asked.
-    if (looks > 1) await server.ask();
-    return look;
+    probes += 1;
+    const probe = String(probes);
+    // The watchdog requests the first pulse at once. Most work ends before the second, so the first needs no probe.
+    if (probes > 1) await server.probe();
+    return probe;
   };
   const { timeoutMs, container } = server;
   const what = `database container ${container}`;
   return withWatchdog({ timeoutMs, intervalMs: timeoutMs / 4, pulses: [answers], signal, what }, work);
 }
 
-/** The session, with an end to waiting for each answer. `end` gives up the connection, for the reason that it is given. */
-export function answering(session: Session, server: AskedServer, end: (reason: unknown) => void): Session {
+/**
+ * Wraps a session, so that each query throws PG_STALLED when the server no longer responds.
+ *
+ * @param end closes the connection for a reason
+ */
+export function answering(session: Session, server: ProbedServer, end: (reason: unknown) => void): Session {
   const wait = <T>(query: () => Promise<T>): Promise<T> =>
     whileAnswering(server, new AbortController().signal, (signal) => unlessAborted(query(), signal)).catch(
       (error: unknown) => {

@@ -1,23 +1,23 @@
 import { conninfo } from './quote.ts';
 
-/** How a Postgres tool inside a helper reaches its server: within the database's network namespace. */
+/** How a Postgres tool in a helper connects to its server, within the network namespace of the database. */
 export interface Connection {
   user: string;
-  /** an IP, a name, or the absolute path of the directory of its Unix socket */
+  /** an IP address, a name, or the absolute path of the directory of its Unix socket */
   host: string;
   port: number;
-  /** application_name of every session, by which leftovers are found */
+  /** application_name of every session, which identifies leftover sessions */
   application: string;
 }
 
-/** Where the helper's private password file is (a tmpfs of the helper, never on a disk). */
+/** Path of the private password file of a helper: on its tmpfs, never on a disk. */
 export const PASSFILE = '/run/lifeboat/pgpass';
 
 /**
- * Variables that libpq obeys (Postgres docs, 34.15), and those of the language that come before LC_MESSAGES. An image may set them: the
- * tools would connect elsewhere than the sessions, otherwise, or speak another language.
+ * Variables that libpq reads (Postgres docs, 34.15), and language variables that take precedence over LC_MESSAGES. An
+ * image may set them. The tools would then connect to another server than the sessions, or print another language.
  */
-const OF_IMAGES = [
+const OVERRIDDEN = [
   ...['PGHOST', 'PGHOSTADDR', 'PGPORT', 'PGDATABASE', 'PGUSER', 'PGPASSWORD', 'PGAPPNAME', 'PGREQUIREAUTH'],
   ...['PGCHANNELBINDING', 'PGSERVICE', 'PGSERVICEFILE', 'PGSYSCONFDIR', 'PGREQUIRESSL', 'PGSSLCOMPRESSION'],
   ...['PGSSLNEGOTIATION', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCERTMODE', 'PGSSLROOTCERT', 'PGSSLCRL', 'PGSSLCRLDIR'],
@@ -28,36 +28,39 @@ const OF_IMAGES = [
 ];
 
 /**
- * The environment of every tool: nothing secret, nothing of the image's that libpq obeys, messages in English so that they can be told
- * apart. Undefined stands for a variable to take away.
+ * Returns the environment of every tool. It holds no secrets, and removes the variables of the image that libpq reads.
+ * Messages are in English, so that Lifeboat can recognise them. Undefined removes a variable.
  *
  * @param options settings of its sessions, as in PGOPTIONS; see {@link SessionStart}
  */
 export function toolEnvironment(options: string): Record<string, string | undefined> {
   return {
-    ...Object.fromEntries(OF_IMAGES.map((name) => [name, undefined])),
+    ...Object.fromEntries(OVERRIDDEN.map((name) => [name, undefined])),
     PGPASSFILE: PASSFILE,
     LC_MESSAGES: 'C',
     PGCONNECT_TIMEOUT: '30',
-    // An image may say otherwise; a server may let in only who encrypts.
+    // Replaces a value of the image. A server may accept only encrypted connections.
     PGSSLMODE: 'prefer',
     PGOPTIONS: options,
   };
 }
 
-/** The `--dbname=` argument for one database. */
+/** Returns the `--dbname=` argument for a database. */
 export function databaseArgument(connection: Connection, database: string): string {
   const { user, host, port, application } = connection;
   return `--dbname=${conninfo({ dbname: database, host, port, user, application_name: application })}`;
 }
 
-/** How `pg_dump` compresses: zstd where the server's tools have it (16 and newer), else not at all: the store does. */
+/**
+ * How `pg_dump` compresses: zstd if the server's tools support it (16 and newer), else not at all. The store
+ * compresses.
+ */
 export type DumpCompression = 'zstd' | 'none';
 
 interface DumpOptions {
   connection: Connection;
   database: string;
-  /** directory to make, inside the helper */
+  /** directory to create, inside the helper */
   directory: string;
   /** id of an exported snapshot (Postgres docs, 9.28.5) */
   snapshot: string;
@@ -69,17 +72,18 @@ interface DumpOptions {
 }
 
 /**
- * In Debian's images the programs on the path are a wrapper in Perl, whose start takes longer than dumping a small
- * database; the programs themselves lie here. Where there is no such directory, the path finds them.
+ * In Debian's images, the programs on the path are Perl wrappers, which take longer to start than a small database
+ * takes to dump. This directory has the programs themselves. Where it does not exist, the path finds them.
  */
 export const TOOLS = 'PATH="/usr/lib/postgresql/$PG_MAJOR/bin:$PATH"';
 const DUMP_SCRIPT = `${TOOLS}; pg_dump "$@" && exec pg_restore --list "$0"`;
 const MATCH_SCRIPT = `${TOOLS}; file=$(mktemp) && pg_dump "$@" --file="$file" && exec pg_restore --list "$file"`;
 
 /**
- * `pg_dump` in directory format over an exported snapshot, then the list of the dump's table of contents on stdout: that
- * `pg_restore` can read it whole is the tools' own end check. One command, since starting one in a container takes longer
- * than dumping a small database. The shell gets names as arguments only.
+ * Builds the command that runs `pg_dump` in directory format from an exported snapshot, then prints the table of
+ * contents of the dump. That `pg_restore` can read all of it shows that the dump is complete. A single command does
+ * both, because starting a command in a container takes longer than dumping a small database. The shell gets names only
+ * as arguments.
  */
 export function dumpCommand(options: DumpOptions): string[] {
   return [
@@ -101,8 +105,9 @@ export function dumpCommand(options: DumpOptions): string[] {
 }
 
 /**
- * The list of the tables that patterns of `--exclude-table-data` match in a snapshot, or now: `pg_dump` takes those of `--table` the
- * same way, and only it knows how. Ends with "no matching tables were found" where there is none.
+ * Builds the command that lists the tables which patterns of `--exclude-table-data` match in a snapshot, or at present.
+ * Only `pg_dump` knows its rules for patterns, and it applies the same rules to `--table`. If no table matches, the
+ * command fails with "no matching tables were found".
  */
 export function matchingTablesCommand(
   connection: Connection,
@@ -124,7 +129,7 @@ export function matchingTablesCommand(
   ];
 }
 
-/** `pg_dumpall` for roles, memberships and tablespaces. */
+/** Builds the `pg_dumpall` command for roles, memberships and tablespaces. */
 export function globalsCommand(
   connection: Connection,
   database: string,
@@ -142,33 +147,35 @@ export function globalsCommand(
   ];
 }
 
-/** The table of contents of a dump directory, as `--use-list` takes it. */
+/** Builds the command that prints the table of contents of a dump directory, in the format of `--use-list`. */
 export function listCommand(directory: string): string[] {
   return ['pg_restore', '--list', directory];
 }
 
-/** What {@link tolerantRestoreCommand} brings, and how. */
+/** The options of {@link tolerantRestoreCommand}. */
 interface TolerantRestore {
   connection: Connection;
-  /** an existing database, and the dump directory that fills it */
+  /** an existing database, and the dump directory to load into it */
   database: string;
   directory: string;
-  /** file for `--use-list`; absent: everything */
+  /** file for `--use-list`; absent: all entries */
   list?: string;
   jobs: number;
   tablespaces: boolean;
-  /** file for what it says, inside the helper */
+  /** file for the messages, inside the helper */
   log: string;
-  /** settings of its sessions, such as `-c max_parallel_maintenance_workers=0`, besides those of {@link toolEnvironment} */
+  /**
+   * settings of its sessions, such as `-c max_parallel_maintenance_workers=0`, in addition to {@link toolEnvironment}
+   */
   settings?: readonly string[];
 }
 
-/** The shell gets names as arguments only. */
+/** The shell gets names only as arguments. */
 const LOGGED_RESTORE_SCRIPT = `${TOOLS}; export PGOPTIONS="$PGOPTIONS $1"; shift; exec 2>>"$0"; exec pg_restore "$@"`;
 
 /**
- * `pg_restore` that goes on after an error (Postgres docs, pg_restore). Its messages go to a file, since there may be one for
- * each object; with `--verbose` they name the entry of the table of contents that an error is about.
+ * Builds a `pg_restore` command that continues after an error (Postgres docs, pg_restore). It writes its messages to a
+ * file, because there may be one for each object. With `--verbose`, an error names its entry of the table of contents.
  */
 export function tolerantRestoreCommand(options: TolerantRestore): string[] {
   return [

@@ -12,12 +12,12 @@ import { explainCrashLoop } from './restarted.ts';
 import { openSession, type Session } from './session.ts';
 import { SessionStart } from './session-start.ts';
 
-/** What connecting takes. */
+/** The options of {@link connectThrough}. */
 interface ConnectOptions {
   engine: Engine;
   helper: Helper;
   source: PostgresSource;
-  /** what the container's file system says of its server */
+  /** the server as recorded in the container's file system */
   found: ContainerServer;
   address: ServerAddress;
   credentials: Credentials;
@@ -25,17 +25,24 @@ interface ConnectOptions {
   signal: AbortSignal;
 }
 
-/** The one way to a database container's server, for sessions and for programs. */
+/** Connects sessions and programs to the server of a database container. */
 export interface Connector {
   connection: Connection;
-  /** Opens a session, encrypted where the server wants that. The first one proves that the server is the container's own. */
+  /**
+   * Opens a session, with TLS if the server requires it. The first session proves that the server belongs to the
+   * container.
+   */
   open(database: string, application: string, signal: AbortSignal): Promise<Session>;
   start: SessionStart;
-  /** True once that is proved. */
+  /** True once a session has proved the server. */
   isProved(): boolean;
 }
 
-/** Writes the password file for programs, and opens nothing yet. Errors: PG_STALLED, EXEC_FAILED. */
+/**
+ * Creates a connector, and writes the password file for programs. Opens no connection yet.
+ *
+ * @throws PG_STALLED, EXEC_FAILED
+ */
 export async function connectThrough(options: ConnectOptions): Promise<Connector> {
   const { engine, helper, source, found, address, credentials, application } = options;
   const { user, password } = credentials;
@@ -71,7 +78,7 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
       return await attempt(database, name, signal, { tls, guarded });
     } catch (error) {
       if (!isHostRefusal(error)) throw error;
-      // Each database may have lines of its own in pg_hba.conf: `hostssl` for one, `hostnossl` for another.
+      // pg_hba.conf may have different lines for each database: `hostssl` for one, `hostnossl` for another.
       const session = await attempt(database, name, signal, { tls: !tls, guarded }).catch((second: unknown) => {
         throw isHostRefusal(second) || isWithoutTls(second) ? error : second;
       });

@@ -9,28 +9,32 @@ import type { PostgresSource } from '../../../plan/model.ts';
 import { PASSFILE } from './commands.ts';
 import { withWatchdog } from './watchdog.ts';
 
+/** The credentials of a server, and the database to use first. */
 export interface Credentials {
   user: string;
-  /** absent where the server trusts whoever connects */
+  /** absent if the server requires none */
   password: string | undefined;
-  /** a file that was to hold the password and is not in the container */
+  /** the file that should hold the password but is missing in the container */
   missingFile?: string;
-  /** it may be there: a proxy of the Docker socket lets nobody read files of containers */
+  /** the file may exist, but a proxy of the Docker socket refuses to read files of containers */
   isRefused?: boolean;
   /** the database to connect to first */
   database: string;
 }
 
-/** What reading a file or writing the password file takes at most, milliseconds: a mount may hang. */
+/** The longest time to read a file or to write the password file, milliseconds: a mount may hang. */
 const LIMIT_MS = 60_000;
 
 /**
- * The settings of the container, or what the files hold that they name: read out of the container's file system, where Compose
- * mounts a secret, or copies one that comes from the environment. The password is masked wherever something is written from then on.
- * A password file that is not there, or that a proxy lets nobody read, counts as no password: where the server wants one, the error
- * says so. In place of a name of a database that cannot be read stands `postgres`.
+ * Reads credentials from the settings of the container, or from the files that the settings name. The files are read
+ * from the container's file system, where Compose mounts secrets or copies those that come from the environment. From
+ * then on, the password is masked in all output.
  *
- * Errors: PG_STALLED when a file cannot be read in time, PG_AUTH when that of the user is not there, ENGINE_*.
+ * A missing or unreadable password file counts as no password: if the server requires one, the error names the file. A
+ * missing or unreadable file for the database's name counts as `postgres`.
+ *
+ * @throws PG_STALLED when a file cannot be read in time, PG_AUTH when the file with the user's name is missing,
+ * ENGINE_*
  */
 export async function resolveCredentials(
   engine: Engine,
@@ -51,15 +55,15 @@ export async function resolveCredentials(
   };
   const user = source.userFile === undefined ? source.user : await read(source.userFile);
   if (!user) {
-    const what = isRefused ? 'cannot be read' : 'is not there, or empty';
+    const what = isRefused ? 'cannot be read' : 'is missing or empty';
     throw new LifeboatError('PG_AUTH', `${source.userFile} in ${source.containerName}, which names its user, ${what}`, {
-      hint: `${isRefused ? 'Let GET /containers/<id>/archive through in the proxy of the Docker socket, or name' : 'Name'} the role in LIFEBOAT_PGCREDENTIALS, or with the label lifeboat.postgres.user.`,
+      hint: `${isRefused ? 'Allow GET /containers/<id>/archive in the proxy of the Docker socket, or name' : 'Name'} the role in LIFEBOAT_PGCREDENTIALS, or with the label lifeboat.postgres.user.`,
     });
   }
   const password = (await read(source.passwordFile)) ?? source.password;
   const database =
     source.databaseFile === undefined ? source.database : (await read(source.databaseFile)) || 'postgres';
-  // A password that is also a public name protects nothing, and masking it would make every message unreadable.
+  // A password that is also a public name protects nothing, and masking it would make messages unreadable.
   if (password !== undefined && ![user, database, 'postgres', 'password'].includes(password)) registerSecret(password);
   const missing = password === undefined ? source.passwordFile : undefined;
   return {
@@ -79,14 +83,16 @@ function inTime<T>(
   return withWatchdog({ timeoutMs: LIMIT_MS, pulses: [], signal, what: `${what} of ${containerName}` }, work);
 }
 
-/** Writes the password file of libpq (Postgres docs, 34.16) to the helper's tmpfs, through stdin. */
+/**
+ * Writes the password file of libpq (Postgres docs, 34.16) to the helper's tmpfs. The password passes through stdin.
+ */
 export async function writePassfile(
   { engine, helper, source, signal }: { engine: Engine; helper: Helper; source: PostgresSource; signal: AbortSignal },
   user: string,
   password: string,
 ): Promise<void> {
   const field = (text: string) => text.replaceAll('\\', '\\\\').replaceAll(':', '\\:');
-  // A helper knows one server only, whatever its address is.
+  // A helper connects to a single server, so the line may match every address.
   const line = `*:*:*:${field(user)}:${field(password)}\n`;
   const argv = ['sh', '-c', 'umask 077 && cat > "$0"', PASSFILE];
   await inTime(source, 'writing the password file', signal, (limited) =>

@@ -1,6 +1,9 @@
 import type { Session } from './session.ts';
 
-/** Cancels through SQL what still runs under our name, so that nothing is left to find out that its client is gone. */
+/**
+ * Ends the remaining sessions of an application through SQL. They would otherwise run until they notice that their
+ * client is gone.
+ */
 export async function endSessions(control: Promise<Session> | undefined, application: string): Promise<void> {
   const session = await control?.catch(() => undefined);
   if (!session) return;
@@ -13,7 +16,7 @@ export async function endSessions(control: Promise<Session> | undefined, applica
   await session.close();
 }
 
-/** Waits for work for so long at most. Its failure is its own. */
+/** Waits for work, but no longer than `ms`. Throws if the work fails within that time. */
 export async function within(ms: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);

@@ -4,22 +4,26 @@ import { LifeboatError } from '../../../base/errors.ts';
 import type { RoleMount } from '../../../docker/helper-kinds.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
 
-/** A directory of the agent's spool that a helper sees, at the same path. Nothing else of the spool is in the helper. */
+/**
+ * A directory of the agent's spool that a helper mounts at the same path. The helper sees nothing else of the spool.
+ */
 export interface SharedDirectory {
   directory: string;
   /**
-   * `read-write`: what the helper leaves there is a stranger's work, see {@link refuseStrangeFiles}. `read-only`: but for the directory
-   * {@link SCRATCH} in it, into which the agent never looks.
+   * `read-write`: the contents are untrusted afterwards, see {@link refuseStrangeFiles}. `read-only`: the helper may
+   * only write to the subdirectory {@link SCRATCH}, which the agent never reads.
    */
   access: 'read-only' | 'read-write';
 }
 
-/** Where a helper that reads may write, below the directory that it shares. */
+/** The subdirectory of a read-only shared directory in which the helper may write. */
 export const SCRATCH = 'scratch';
 
 /**
- * A directory of the spool as mounts of a helper: by its path on the host, since engines before 26 cannot mount a part of a volume
- * (`VolumeOptions.Subpath`, API 1.45). The directory has to be there. Errors: AGENT_NOT_IN_CONTAINER for a spool that is neither a volume nor a bind.
+ * Returns the mounts that share a directory of the spool with a helper. They use the path on the host, because engines
+ * before 26 cannot mount a part of a volume (`VolumeOptions.Subpath`, API 1.45). The directory must exist.
+ *
+ * @throws AGENT_NOT_IN_CONTAINER for a spool that is neither a volume nor a bind
  */
 export function sharedMounts(spool: Mount, { directory, access }: SharedDirectory): RoleMount[] {
   const scratch = path.posix.join(directory, SCRATCH);
@@ -31,7 +35,9 @@ export function sharedMounts(spool: Mount, { directory, access }: SharedDirector
   ];
 }
 
-/** A directory of the spool as a read-only mount without a scratch directory. Errors: as for {@link sharedMounts}. */
+/**
+ * Returns a read-only mount of a directory of the spool, without a scratch directory. Throws like {@link sharedMounts}.
+ */
 export function readOnlyMount(spool: Mount, directory: string): RoleMount {
   return { mount: spoolPart(spool, directory), target: directory };
 }
@@ -50,19 +56,22 @@ function spoolPart(spool: Mount, target: string): Mount {
   return { type: 'bind', source, destination: target, writable: true };
 }
 
-/** Makes the scratch directory of one that is shared to be read. */
+/** Creates the scratch directory of a directory that is shared read-only. */
 export async function makeScratch({ directory, access }: SharedDirectory): Promise<void> {
   if (access === 'read-only') await mkdir(path.join(directory, SCRATCH), { recursive: true, mode: 0o700 });
 }
 
-/** A mount of the database container, at the same place. */
-export function asItIs(mount: Mount): RoleMount {
+/** Returns a mount of the database container, at the same path. */
+export function sameMount(mount: Mount): RoleMount {
   return { mount, target: mount.destination };
 }
 
 /**
- * The mount that holds a server's data, by the directory of its record or else the first of the likely ones that lies in a mount; none
- * where the helper has it already (`without`).
+ * Returns the mount that holds a server's data: the mount of the recorded directory, else of the first likely directory
+ * that is in a mount. Returns an empty list if no mount is found, or if the helper already has it.
+ *
+ * @param without a mount that the helper already has
+ * @param recorded the data directory in `postmaster.pid`
  */
 export function dataMounts(
   source: Pick<PostgresSource, 'mounts' | 'dataDirectories'>,
@@ -71,10 +80,10 @@ export function dataMounts(
 ): RoleMount[] {
   const likely = recorded === undefined ? source.dataDirectories : [recorded, ...source.dataDirectories];
   const mount = likely.map((directory) => mountOf(source.mounts, directory)).find((one) => one !== undefined);
-  return mount === undefined || mount === without || mount.destination === '/spool' ? [] : [asItIs(mount)];
+  return mount === undefined || mount === without || mount.destination === '/spool' ? [] : [sameMount(mount)];
 }
 
-/** The volume or directory of the host that holds a path of the container: the innermost one. */
+/** Returns the innermost volume or bind mount that holds a path of the container. */
 export function mountOf(mounts: readonly Mount[], file: string): Mount | undefined {
   return mounts
     .filter(({ destination }) => isWithin(file, destination))
@@ -83,7 +92,7 @@ export function mountOf(mounts: readonly Mount[], file: string): Mount | undefin
     .find(({ type }) => type === 'volume' || type === 'bind');
 }
 
-/** Images have /var/run as a link to /run. */
+/** Treats /var/run as /run, because images link one to the other. */
 function isWithin(file: string, directory: string): boolean {
   const plain = (name: string) => `${name.replace(/^\/var\/run(?=\/|$)/, '/run').replace(/\/+$/, '')}/`;
   return plain(file).startsWith(plain(directory));

@@ -4,7 +4,7 @@ import { execText } from '../../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
 import type { Helper } from '../../../docker/helper.ts';
 import { readActivity } from './activity.ts';
-import { type AskedServer, answering, whileAnswering } from './answering.ts';
+import { answering, type ProbedServer, whileAnswering } from './answering.ts';
 import { type Connection, toolEnvironment } from './commands.ts';
 import type { Connector } from './connect.ts';
 import type { Credentials } from './credentials.ts';
@@ -14,14 +14,15 @@ import { isUnusable, type Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 import type { OpenToolsOptions, Tools } from './tools.ts';
 
-/** How long cleaning up may take when the server does not answer. */
+/** How long the cleanup may take when the server does not respond. */
 const CLOSE_LIMIT_MS = 5000;
 
 const REMOVE_LIMIT_MS = 60_000;
 
-/** A table of contents of 100,000 entries has some 15 MiB. */
+/** The longest output of a program, bytes. A table of contents with 100,000 entries has about 15 MiB. */
 const OUTPUT_LIMIT = 256 * 1024 * 1024;
 
+/** Implements {@link Tools} with a helper that runs. */
 export class HelperTools implements Tools {
   readonly container: string;
   readonly connection: Connection;
@@ -31,11 +32,11 @@ export class HelperTools implements Tools {
   private readonly options: OpenToolsOptions;
   private readonly connector: Connector;
   private readonly closing = new AbortController();
-  private readonly server: AskedServer;
+  private readonly server: ProbedServer;
   private opened: string;
   private controlling: Promise<Session> | undefined;
-  private asking: Promise<void> | undefined;
-  private looking: Promise<string> | undefined;
+  private probing: Promise<void> | undefined;
+  private readingActivity: Promise<string> | undefined;
 
   constructor(helper: Helper, options: OpenToolsOptions, connector: Connector, { database }: Credentials) {
     const { agent, source, log } = options;
@@ -47,7 +48,7 @@ export class HelperTools implements Tools {
     this.log = log;
     this.named = database;
     this.opened = database;
-    this.server = { container: this.container, timeoutMs: agent.stallTimeoutMs, ask: () => this.ask() };
+    this.server = { container: this.container, timeoutMs: agent.stallTimeoutMs, probe: () => this.probe() };
   }
 
   get database(): string {
@@ -69,7 +70,7 @@ export class HelperTools implements Tools {
     const control = firstThatOpens(names, (name) => this.session(name, this.closing.signal));
     this.controlling = control;
     if (outside.length === 0) control.then(({ database }) => (this.opened = database)).catch(() => undefined);
-    // Whoever waits for it gets the failure; the next call tries again.
+    // Waiting callers get the failure; the next call tries again.
     control.catch(() => {
       this.controlling = undefined;
     });
@@ -78,7 +79,7 @@ export class HelperTools implements Tools {
 
   async run(argv: readonly string[], signal: AbortSignal): Promise<string> {
     const { connector, helper, options } = this;
-    // A program proves nothing: no program before a session has.
+    // A program cannot prove the server, so a session does that first.
     if (!connector.isProved()) await this.control();
     const { stdout } = await whileAnswering(this.server, signal, (watched) =>
       execText(options.agent.engine, helper.id, {
@@ -99,11 +100,11 @@ export class HelperTools implements Tools {
   }
 
   activity(): Promise<string> {
-    // Several dumps are watched at a time, and a session takes one query at a time.
-    this.looking ??= this.lookAtActivity().finally(() => {
-      this.looking = undefined;
+    // Several dumps request this at a time, but a session runs one query at a time.
+    this.readingActivity ??= this.queryActivity().finally(() => {
+      this.readingActivity = undefined;
     });
-    return this.looking;
+    return this.readingActivity;
   }
 
   async close(): Promise<void> {
@@ -112,21 +113,21 @@ export class HelperTools implements Tools {
     await this.helper.remove();
   }
 
-  private async lookAtActivity(): Promise<string> {
+  private async queryActivity(): Promise<string> {
     return readActivity(await this.control(), this.options.application);
   }
 
-  private ask(): Promise<void> {
-    // Under another name: the look itself must not count as activity.
+  private probe(): Promise<void> {
+    // The probe has another name, so that it does not count as activity.
     const application = `${this.options.application} asks`;
-    this.asking ??= answered(this.connector.open(this.opened, application, this.closing.signal)).finally(() => {
-      this.asking = undefined;
+    this.probing ??= answered(this.connector.open(this.opened, application, this.closing.signal)).finally(() => {
+      this.probing = undefined;
     });
-    return this.asking;
+    return this.probing;
   }
 }
 
-/** A refusal is an answer too. */
+/** Waits for a response of the server. A refusal is a response too. */
 async function answered(opening: Promise<Session>): Promise<void> {
   try {
     const session = await opening;

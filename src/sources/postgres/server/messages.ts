@@ -1,20 +1,23 @@
-/** Where content of tables and the text of statements begin in what the tools print of an error (libpq docs, PQresultErrorMessage). */
+/**
+ * Matches the lines of an error message where contents of tables or statements begin (libpq docs,
+ * PQresultErrorMessage).
+ */
 const CONTENT = /^(DETAIL|CONTEXT|STATEMENT|QUERY|Command was):|^LINE \d+:|^\[\d+ bytes left out\]/;
 
-/** Where the next message begins. */
+/** Matches the first line of a message. */
 const MESSAGE =
   /^(\S+: (error|warning|hint|info|fatal|from TOC entry|detail)\b|(ERROR|FATAL|PANIC|HINT|WARNING|NOTICE):|pg_\w+:)/i;
 
 /**
- * What the tools of Postgres print, without what may be the users' own: rows in a DETAIL or CONTEXT, and statements, in which
- * passwords stand (CREATE SUBSCRIPTION). Errors go to records and notifications.
+ * Removes the user's data from messages of the Postgres tools: rows in a DETAIL or CONTEXT, and statements, which may
+ * hold passwords (CREATE SUBSCRIPTION). Errors appear in records and notifications.
  */
 export function withoutContent(stderr: string): string {
-  let telling = true;
+  let isMessage = true;
   const lines = stderr.split('\n').filter((line) => {
-    if (CONTENT.test(line)) telling = false;
-    else if (MESSAGE.test(line)) telling = true;
-    return telling;
+    if (CONTENT.test(line)) isMessage = false;
+    else if (MESSAGE.test(line)) isMessage = true;
+    return isMessage;
   });
   return lines.join('\n');
 }

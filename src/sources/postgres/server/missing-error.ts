@@ -4,13 +4,14 @@ import type { CapturedDatabase } from '../../source.ts';
 
 /** How many databases an error names. */
 const NAMED = 10;
-/** The most characters of a cause where several are told. */
+/** The most characters of each cause if there are several. */
 const CAUSE_LENGTH = 300;
 
 /**
- * Why a server is only partly stored; undefined when all of its databases are stored. The code is that of the first one.
+ * Returns why a server is only partly stored; undefined when all of its databases are stored. The code is that of the
+ * first missing database.
  *
- * @param lastStored the snapshot that last held a database of that name, if one does
+ * @param lastStored returns the last snapshot that holds a database of that name, if any
  */
 export function missingError(
   databases: readonly CapturedDatabase[],
@@ -41,7 +42,7 @@ export function missingError(
   };
 }
 
-/** What the server said of each database; of a single one, as it is. */
+/** Returns the cause of a single database unchanged, or the shortened causes of several. */
 function causeOf(missing: readonly { name: string; error: ErrorInfo }[]): string | undefined {
   if (missing.length === 1) return missing[0]?.error.cause;
   const causes = missing

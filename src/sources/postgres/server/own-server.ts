@@ -8,42 +8,45 @@ import { restarted } from './restarted.ts';
 import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 
-/** What a server that was reached says of itself. */
+/** The identity that a server reports in a session. */
 export interface ReachedServer {
   systemIdentifier: string;
   /** seconds since the epoch */
   startedAt: number;
   /** null over a Unix socket */
   port: number | null;
-  /** its own record, which only a superuser may read */
+  /** contents of its `postmaster.pid`; only a superuser may read them */
   postmaster?: string;
-  /** where it says that its data is, likewise */
+  /** path of its data directory; only a superuser may read it */
   dataDirectory?: string;
 }
 
-/** From the start of the process until the time that it tells clients, seconds: it loads libraries and looks up names first. */
+/** The longest time, in seconds, from the start of the process until it takes the start time that it reports. */
 const START_LIMIT_S = 600;
-/** By how much a clock may be set back meanwhile. */
+/** By how many seconds the clock may be set back in between. */
 const CLOCK_STEP_S = 5;
 
-const RECORD_GONE = 'the record of that one is gone';
+const RECORD_GONE = 'the postmaster.pid of that server is gone';
 
-/** The way to a server that has to be proved. */
+/** The connection whose server has to be proved. */
 interface ProofContext {
   engine: Engine;
   source: PostgresSource;
-  /** what the container's file system says of its server */
+  /** the server as recorded in the container's file system */
   found: ContainerServer;
-  /** where the server is dialled, and the same in words */
+  /** the host that sessions connect to */
   host: string;
+  /** the same address, formatted for messages */
   address: string;
 }
 
 /**
- * Proves that the server which sessions reach is the one in the container: by the start, port and shared memory that `postmaster.pid` in
- * the container records, and by the system identifier in its `pg_control`. A contradiction is final. On a loopback address in a network
- * namespace that no other container shares, a record that is older than the container says nothing of start and port, and no record is
- * needed where the engine cannot read the data directory (a tmpfs, a refusal). Elsewhere a process that only forwards would pass.
+ * Proves that sessions reach the server in the container. It compares the start, the port and the shared memory with
+ * `postmaster.pid` in the container, and the system identifier with `pg_control`. Any contradiction is an error.
+ *
+ * Less is required on a loopback address in a network namespace that no other container shares: a record that is older
+ * than the container is not compared, and no record is needed if the engine cannot read the data directory (a tmpfs, or
+ * a refusal). Elsewhere, a process that only forwards connections would pass.
  */
 export class ServerProof {
   readonly #context: ProofContext;
@@ -54,16 +57,16 @@ export class ServerProof {
     this.#context = context;
   }
 
-  /** True once a session was proved. */
+  /** True once a session has proved the server. */
   get isProved(): boolean {
     return this.#proved !== undefined;
   }
 
   /**
-   * To be asked before a session is dialled. Resolves to true where another server may answer: then a password must not be sent in a
-   * form that the other could use.
+   * Returns whether another server may respond at the address. A password must then not be sent in a form that the
+   * other server could use. Call this method before opening a session.
    *
-   * Errors: PG_WRONG_SERVER where nothing could prove the server; ENGINE_*.
+   * @throws PG_WRONG_SERVER if no proof is possible; ENGINE_*
    */
   async mayBeAnother(signal: AbortSignal): Promise<boolean> {
     const { found } = this.#context;
@@ -74,39 +77,39 @@ export class ServerProof {
   }
 
   /**
-   * Proves the server of the first session, and compares that of each later one with it.
+   * Proves the server of the first session, and compares the server of each later session with it.
    *
-   * Errors: PG_WRONG_SERVER, PG_RESTARTED; those of the session and ENGINE_*.
+   * @throws PG_WRONG_SERVER, PG_RESTARTED, ENGINE_*, and errors of the session
    */
   async check(session: Session, signal: AbortSignal): Promise<void> {
     const proved = this.#proved;
     const { source, found } = this.#context;
     if (!proved) {
       const { superuser, ...seen } = await ask(session);
-      const reached = { ...seen, ...(superuser ? await askMore(session) : {}) };
+      const reached = { ...seen, ...(superuser ? await askAsSuperuser(session) : {}) };
       await this.#prove(reached, signal);
       this.#proved = reached;
       return;
     }
     const now = await ask(session);
     if (now.systemIdentifier !== proved.systemIdentifier || now.port !== proved.port)
-      throw await this.#wrongServer(found, 'it is another one than that of the sessions before', signal);
+      throw await this.#wrongServer(found, 'it differs from the server of the earlier sessions', signal);
     if (now.startedAt !== proved.startedAt) throw restarted(source.containerName);
   }
 
   async #prove(reached: ReachedServer, signal: AbortSignal): Promise<void> {
     const { engine, source, found } = this.#context;
     if (found.postmaster && difference(found, reached) === undefined) return;
-    // It may have been restarted since.
-    const again = await findServer(engine, atItsWord(source, reached), { signal });
+    // The server may have restarted after `found` was read.
+    const again = await findServer(engine, withReportedDirectory(source, reached), { signal });
     const why = difference(again, reached) ?? (found.postmaster && !again.postmaster ? RECORD_GONE : undefined);
     if (again.postmaster && why === undefined) return;
-    if (!(await this.#maySendElsewhere(signal)) && (await this.#isExcused(again, reached, signal))) return;
+    if (!(await this.#maySendElsewhere(signal)) && (await this.#needsNoRecord(again, reached, signal))) return;
     throw await this.#wrongServer(again, why, signal);
   }
 
-  /** True where the container has nothing that a server of its own on the loopback would have to agree with. */
-  async #isExcused(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
+  /** Returns true if the container has no current record that contradicts a server on its own loopback address. */
+  async #needsNoRecord(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
     const { postmaster, systemIdentifier } = again;
     if (systemIdentifier !== undefined && systemIdentifier !== reached.systemIdentifier) return false;
     if (postmaster) return systemIdentifier !== undefined && (await this.#isStale(postmaster, signal));
@@ -114,17 +117,21 @@ export class ServerProof {
     return again.unread === true || (await this.#onTmpfs(signal)) !== undefined;
   }
 
-  /** The data directory that is on a tmpfs, which the engine does not see (`GET /containers/<id>/archive`). */
+  /** Returns the data directory if it is on a tmpfs, which the engine cannot read (`GET /containers/<id>/archive`). */
   async #onTmpfs(signal: AbortSignal): Promise<string | undefined> {
     const { engine, source } = this.#context;
     const { mounts, tmpfs } = await engine.inspectContainer(source.containerId, { signal });
     const bases = [...mounts.filter(({ type }) => type === 'tmpfs').map(({ destination }) => destination), ...tmpfs];
-    // The surest first: an image's usual directory says nothing where another one is named.
+    // The first directory is the most certain one. The image's usual directory does not matter if a setting names
+    // another.
     const named = source.dataDirectories[0];
     return named !== undefined && isBelow(named, [...bases, '/dev/shm']) ? named : undefined;
   }
 
-  /** Any other address may lead out of the container, and a volume may hold the sockets of two servers. */
+  /**
+   * Returns whether the address may lead to another container. Only a loopback address in an unshared network namespace
+   * cannot: a volume may hold the sockets of two servers.
+   */
   #maySendElsewhere(signal: AbortSignal): Promise<boolean> {
     const { engine, source, host } = this.#context;
     if (!isLoopback(host)) return Promise.resolve(true);
@@ -135,21 +142,21 @@ export class ServerProof {
     return this.#others;
   }
 
-  /** True for a record that was written before the container was started: the server that wrote it has ended. */
+  /** Returns true for a record that is older than the start of the container: the server that wrote it has ended. */
   async #isStale({ startedAt }: Postmaster, signal: AbortSignal): Promise<boolean> {
     const { engine, source } = this.#context;
     const container = await engine.inspectContainer(source.containerId, { signal });
     return startedAt < Date.parse(container.startedAt) / 1000 - CLOCK_STEP_S;
   }
 
-  /** @param why in what it is another server; undefined where nothing proves that it is the own one */
+  /** @param why how the server differs; undefined if nothing proves that it is the container's own */
   async #wrongServer(found: ContainerServer, why: string | undefined, signal: AbortSignal): Promise<LifeboatError> {
     const { source, address, host } = this.#context;
     const { containerName } = source;
     const message =
       why === undefined
-        ? `nothing proves that the server at ${address} is that of database container ${containerName}`
-        : `the server at ${address} is not that of database container ${containerName}: ${why}`;
+        ? `nothing proves that the server at ${address} belongs to database container ${containerName}`
+        : `the server at ${address} does not belong to database container ${containerName}: ${why}`;
     const shared = host.startsWith('/')
       ? `Two containers may share the socket directory ${host}`
       : (await this.#maySendElsewhere(signal))
@@ -157,16 +164,17 @@ export class ServerProof {
         : 'A process that only forwards connections (a pooler) is not a server: label the container of the server itself';
     const missing = why === undefined ? await this.#whatIsMissing(found, signal) : undefined;
     const advice =
-      missing ?? `Check that the server of ${containerName} is running. Nothing was read from the other, or changed.`;
+      missing ??
+      `Check that the server of ${containerName} is running. Nothing was read from the other server, or changed.`;
     return new LifeboatError('PG_WRONG_SERVER', message, { hint: `${shared}. ${advice}` });
   }
 
   async #whatIsMissing({ refused, systemIdentifier }: ContainerServer, signal: AbortSignal): Promise<string> {
     const { containerName, dataDirectories } = this.#context.source;
-    if (refused) return 'Let GET /containers/<id>/archive through in the proxy of the Docker socket.';
+    if (refused) return 'Allow GET /containers/<id>/archive in the proxy of the Docker socket.';
     const onTmpfs = await this.#onTmpfs(signal);
     if (onTmpfs !== undefined)
-      return `The data directory ${onTmpfs} is on a tmpfs, which the Docker engine cannot read: put it on a volume, or give the container a network of its own.`;
+      return `The data directory ${onTmpfs} is on a tmpfs, which the Docker engine cannot read: move it to a volume, or give the container a network of its own.`;
     if (systemIdentifier !== undefined)
       return `The data of ${containerName} has no postmaster.pid, so its server is not running.`;
     return `No postmaster.pid was found in ${dataDirectories.join(', ')}: name the data directory in PGDATA, or with -D in the command.`;
@@ -177,7 +185,7 @@ function isBelow(directory: string, bases: readonly string[]): boolean {
   return bases.some((base) => directory === base || directory.startsWith(`${base.replace(/\/+$/, '')}/`));
 }
 
-/** True for an address that stays in the network namespace (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3; RFC 6761, 6.3). */
+/** Returns true for an address within the network namespace (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3; RFC 6761, 6.3). */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
@@ -190,15 +198,18 @@ async function ask(session: Session): Promise<ReachedServer & { superuser: boole
   );
   return {
     systemIdentifier: row.system,
-    // As a whole number of microseconds: before 14 it is a float, whose text depends on the settings of each database.
+    // A whole number of microseconds: before version 14 it is a float, whose text depends on the settings of each
+    // database.
     startedAt: Number(row.started) / 1_000_000,
     port: row.port === null ? null : Number(row.port),
     superuser: row.superuser,
   };
 }
 
-/** What only a superuser may see. Some hosts take rights away from superusers; the rest is proof enough. */
-async function askMore(session: Session): Promise<Pick<ReachedServer, 'postmaster' | 'dataDirectory'>> {
+/**
+ * Reads what only a superuser may see. Some hosting providers restrict superusers; the other values are proof enough.
+ */
+async function askAsSuperuser(session: Session): Promise<Pick<ReachedServer, 'postmaster' | 'dataDirectory'>> {
   const seen: Pick<ReachedServer, 'postmaster' | 'dataDirectory'> = {};
   const questions = {
     postmaster: "SELECT pg_read_file('postmaster.pid') AS answer",
@@ -215,19 +226,19 @@ async function askMore(session: Session): Promise<Pick<ReachedServer, 'postmaste
 }
 
 /**
- * The source, with the data directory that the server names: an image may set it in a script. What is read there is in the
- * container, so another server gains nothing by naming one.
+ * Returns the source with the data directory that the server reports, because an image may set it in a script. Files
+ * are read from the container, so another server gains nothing by reporting a directory.
  */
-function atItsWord(source: PostgresSource, { dataDirectory }: ReachedServer): PostgresSource {
+function withReportedDirectory(source: PostgresSource, { dataDirectory }: ReachedServer): PostgresSource {
   if (dataDirectory === undefined || !dataDirectory.startsWith('/')) return source;
   return { ...source, dataDirectories: [dataDirectory, ...source.dataDirectories] };
 }
 
-/** In what the server that was reached is not the one in the container, in words; undefined if it is the same. */
+/** Describes how the server of a session differs from the server in the container; undefined if they are the same. */
 export function difference(found: ContainerServer, reached: ReachedServer): string | undefined {
   const own = found.postmaster;
   if (found.systemIdentifier !== undefined && found.systemIdentifier !== reached.systemIdentifier)
-    return `its system identifier is ${reached.systemIdentifier}, that of the container's data is ${found.systemIdentifier}`;
+    return `its system identifier is ${reached.systemIdentifier}, the container's data has ${found.systemIdentifier}`;
   if (!own) return undefined;
   if (reached.port !== null && reached.port !== own.port)
     return `it listens on port ${reached.port}, the container's server on ${own.port}`;
@@ -238,10 +249,10 @@ export function difference(found: ContainerServer, reached: ReachedServer): stri
   return `it was started at ${time(reached.startedAt)}, the container's server at ${time(own.startedAt)}`;
 }
 
-/** The last line of the record, which is left out of `lines`, changes while a server starts. */
+/** Compares records without the last line, which changes while a server starts and is missing from `lines`. */
 function isSameRecord(text: string, { lines }: Postmaster): boolean {
-  const theirs = text.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' '));
-  return lines.every((line, i) => line === (theirs[i] ?? ''));
+  const reported = text.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' '));
+  return lines.every((line, i) => line === (reported[i] ?? ''));
 }
 
 function time(seconds: number): string {

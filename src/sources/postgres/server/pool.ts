@@ -1,9 +1,9 @@
-/** A piece of work that gives up when the signal aborts. */
+/** A task that stops when the signal aborts. */
 export type Task = (signal: AbortSignal) => Promise<void>;
 
 /**
- * Runs tasks, at most `limit` at a time, begun in their order. The first failure aborts the others' signal and keeps the
- * rest from being begun; it is what this rejects with, once everything begun has settled.
+ * Runs tasks in order, at most `limit` at a time. The first failure aborts the signal of the running tasks, and no
+ * further task begins. Once all running tasks have ended, this function throws the first failure.
  */
 export async function runPool(tasks: readonly Task[], limit: number, signal: AbortSignal): Promise<void> {
   const failed = new AbortController();

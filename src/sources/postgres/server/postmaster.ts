@@ -5,21 +5,26 @@ import type { Engine } from '../../../docker/engine.ts';
 import { isForbidden, statusOf } from '../../../docker/engine-errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 
-/** A running server by its own record, `postmaster.pid` (Postgres source, miscadmin.h, "lock file contents"). */
+/**
+ * The contents of `postmaster.pid`, which a running server writes (Postgres source, miscadmin.h, "lock file contents").
+ */
 export interface Postmaster {
-  /** the lines that stay the same while it runs: process, directory, start, port, socket, address, shared memory */
+  /** the lines that do not change while it runs: process, directory, start, port, socket, address, shared memory */
   lines: string[];
   dataDirectory: string;
-  /** when the process began, seconds since the epoch; it tells clients a time some moments later */
+  /** start of the process, seconds since the epoch; the server reports a slightly later time to clients */
   startedAt: number;
   port: number;
-  /** of the first Unix socket; empty for none */
+  /** directory of the first Unix socket; empty for none */
   socketDirectory: string;
-  /** the first address it listens on: `*`, `localhost`, an IP; empty when it listens on none */
+  /** the first address that it listens on: `*`, `localhost`, an IP address; empty for none */
   listenAddress: string;
 }
 
-/** Reads `postmaster.pid`. Undefined for a text that is none, or of a server that has only begun to write it. */
+/**
+ * Parses `postmaster.pid`. Returns undefined for an invalid text, and for one that the server has not written
+ * completely.
+ */
 export function parsePostmaster(text: string): Postmaster | undefined {
   const lines = text
     .split('\n')
@@ -32,21 +37,26 @@ export function parsePostmaster(text: string): Postmaster | undefined {
   return { lines, dataDirectory, ...numbers, socketDirectory, listenAddress };
 }
 
-/** What the file system of a database container says of the server in it. */
+/** The server of a container, as recorded in the container's file system. */
 export interface ContainerServer {
-  /** absent where no `postmaster.pid` was found */
+  /** absent if no `postmaster.pid` was found */
   postmaster?: Postmaster;
-  /** from `global/pg_control`, beside the record or, without one, of the surest directory: a standby has its primary's */
+  /**
+   * from `global/pg_control` in the directory of `postmaster.pid`, else in the most certain directory; a standby has
+   * the identifier of its primary
+   */
   systemIdentifier?: string;
-  /** without a record: the engine, or a proxy before it, lets nobody read files of containers */
+  /** no `postmaster.pid` was found, and the engine or a proxy refuses to read files of containers */
   refused?: true;
-  /** without a record: a file could not be read, which says nothing of whether it is there */
+  /** no `postmaster.pid` was found, but at least one file could not be read and may exist */
   unread?: true;
 }
 
 /**
- * Looks for the server's own record in the container's file system: in the directories that planning found, and in the one that its
- * configuration file names. Nothing is started in the container. Errors: ENGINE_*, but not a refusal.
+ * Searches the container's file system for `postmaster.pid`: in the directories that planning found, and in the
+ * directory that the configuration file names. Starts nothing in the container.
+ *
+ * @throws ENGINE_*, except for a refusal
  */
 export async function findServer(
   engine: Engine,
@@ -56,7 +66,7 @@ export async function findServer(
   let refused = false;
   let unread = false;
   let withoutRecord: string | undefined;
-  // What cannot be read in one place says nothing of the others.
+  // If one file cannot be read, others still may.
   const read = async (file: string) => {
     try {
       return await readContainerFile(engine, source.containerId, file, { signal, limit: 256 * 1024 });
@@ -83,7 +93,7 @@ export async function findServer(
   };
 }
 
-/** `data_directory` of a configuration file that lies elsewhere (Postgres docs, 19.2). */
+/** Returns `data_directory` of a configuration file outside the data directory (Postgres docs, 19.2). */
 async function dataDirectoryOf(
   { configFile }: PostgresSource,
   read: (file: string) => Promise<Buffer | undefined>,
@@ -93,7 +103,7 @@ async function dataDirectoryOf(
   return [...text.matchAll(/^\s*data_directory\s*=?\s*'?([^'#\n]+?)'?\s*(?:#.*)?$/gim)].at(-1)?.[1];
 }
 
-/** The first member of ControlFileData (pg_control.h), in the byte order of the machine. */
+/** Reads the first member of ControlFileData (pg_control.h), in the byte order of the machine. */
 function systemIdentifierOf(control: Buffer): string | undefined {
   if (control.length < 8) return undefined;
   return String(endianness() === 'LE' ? control.readBigUInt64LE(0) : control.readBigUInt64BE(0));

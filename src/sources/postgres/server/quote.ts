@@ -1,16 +1,16 @@
 /**
- * Quoting for the three grammars that a name from a stranger passes through. A name never reaches a command line or a
- * statement any other way.
+ * Quoting for the three grammars in which untrusted names appear. Every name in a command line or a statement passes
+ * through one of these functions.
  */
 
-/** An SQL identifier, always quoted (Postgres docs, "Lexical Structure", 4.1.1). */
+/** Quotes an SQL identifier, even if it needs no quotes (Postgres docs, "Lexical Structure", 4.1.1). */
 export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
 /**
- * An SQL string constant. With a backslash inside it takes the escape form, so that it means the same whatever
- * `standard_conforming_strings` says (Postgres docs, 4.1.2).
+ * Quotes an SQL string constant. A text with a backslash gets the escape form, whose meaning does not depend on
+ * `standard_conforming_strings` (Postgres docs, 4.1.2).
  */
 export function quoteLiteral(text: string): string {
   const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`;
@@ -18,8 +18,8 @@ export function quoteLiteral(text: string): string {
 }
 
 /**
- * A libpq keyword/value connection string (Postgres docs, 34.1.1.1). Handing one over as `--dbname=…` is what keeps a
- * database named `-f/tmp/x` or `host=evil` from being read as an option or a connection string.
+ * Builds a libpq keyword/value connection string (Postgres docs, 34.1.1.1). As `--dbname=…`, it prevents a database
+ * named `-f/tmp/x` or `host=evil` from being read as an option or as a connection string.
  */
 export function conninfo(values: Record<string, string | number>): string {
   return Object.entries(values)
@@ -28,8 +28,8 @@ export function conninfo(values: Record<string, string | number>): string {
 }
 
 /**
- * A directory name for a database inside a dump tree: letters, digits, `_`, `-` as they are, every other byte as `%XX`.
- * At most three times 63 bytes, so it fits a file name.
+ * Returns the name of a database's directory in a dump tree: letters, digits, `_` and `-` unchanged, every other byte
+ * as `%XX`. The result has at most three times 63 bytes, so it fits in a file name.
  */
 export function databaseDirectory(name: string): string {
   let result = '';

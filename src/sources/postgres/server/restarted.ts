@@ -5,39 +5,42 @@ import type { Engine } from '../../../docker/engine.ts';
 import { killsSince, STOP_TIMEOUT_S } from '../../../docker/stops.ts';
 import { sqlState } from './sql-state.ts';
 
-/** A container that a run reads from, as it was found when the run began. */
+/** A container that a run reads from, as found when the run began. */
 export interface Watched {
   engine: Pick<Engine, 'inspectContainer' | 'ping' | 'events'>;
   id: string;
   name: string;
-  /** as the engine tells it */
+  /** start time that the engine reports */
   startedAt: string;
   /** when the run began to read from it */
   since: Date;
-  /** aborts when the run is to end: then nothing more is waited for */
+  /** aborts when the run has to end; then nothing waits any longer */
   signal: AbortSignal;
 }
 
-/** PG_RESTARTED. */
+/** Creates the error PG_RESTARTED. */
 export function restarted(container: string, cause?: unknown): LifeboatError {
   return new LifeboatError('PG_RESTARTED', `database container ${container} was restarted or replaced during the run`, {
     cause,
-    hint: 'The next run will find it again; nothing needs to be done if the restart was on purpose.',
+    hint: 'The next run finds it again. If the restart was on purpose, nothing needs to be done.',
   });
 }
 
-/** The engine may hear of a container's end a moment after its connections are gone. */
+/** How long after a lost connection the engine may still report its container as running, milliseconds. */
 const ENGINE_LAG_MS = 3000;
 /**
- * A server that was asked to stop ends its connections first, and writes its last checkpoint then; the engine kills it when
- * the time that it is given is up. How long its end may take after that, milliseconds.
+ * How long the end of a container may take after its stop timeout, milliseconds. A server that is stopping first ends
+ * its connections, then writes its last checkpoint. The engine kills it after the timeout.
  */
 const KILL_LAG_MS = 15_000;
 const LOST =
   /connection (unexpectedly|to server)|terminat(ed|ing)|shutting down|starting up|connection (refused|reset)/i;
 
-/** Looks at the container again: a failure while it went away is told as that, whatever it looked like from inside. */
-export async function explainAway(error: unknown, container: Watched): Promise<unknown> {
+/**
+ * Inspects the container again. Returns PG_RESTARTED in place of an error that occurred while the container ended, the
+ * error of a crash loop, or else the error itself.
+ */
+export async function explainRestart(error: unknown, container: Watched): Promise<unknown> {
   const { code, message, cause } = errorInfo(error);
   if (['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(code)) return error;
   const looping = await explainCrashLoop(error, container);
@@ -52,7 +55,10 @@ export async function explainAway(error: unknown, container: Watched): Promise<u
   return error;
 }
 
-/** Returns when a container whose connections are gone has ended, if it is ending, by `performance.now()`, which no clock change moves. */
+/**
+ * Returns how long to wait for the end of a container that lost its connections, as a time of `performance.now()`,
+ * which clock changes do not affect. The time is longer if the container is being stopped.
+ */
 async function endsBy({ engine, id, startedAt, since }: Watched): Promise<number> {
   const soon = performance.now() + ENGINE_LAG_MS;
   const kills = await killsSince(engine, since, { containers: [id] });
@@ -62,7 +68,10 @@ async function endsBy({ engine, id, startedAt, since }: Watched): Promise<number
   return performance.now() + (details.stopTimeout ?? STOP_TIMEOUT_S) * 1000 + KILL_LAG_MS;
 }
 
-/** Whether the container ended since; undefined while it seems to run, false when the engine does not answer. */
+/**
+ * Returns whether the container has ended since; undefined while it seems to run, false when the engine does not
+ * respond.
+ */
 async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | undefined> {
   try {
     const now = await engine.inspectContainer(id);
@@ -81,8 +90,9 @@ const RESTARTS = 2;
 const SHORT_MS = 60_000;
 
 /**
- * Whether the engine restarts a container again and again: it waits for the next start after a short run, or has just started
- * it once more. `restarts` alone is no sign, because it counts since somebody last started the container.
+ * Returns whether the engine restarts a container repeatedly: the container waits for its next start after a short run,
+ * or has just been started again. `restarts` alone proves nothing, because it counts since a user last started the
+ * container.
  */
 export function isLooping(details: ContainerDetails, now = Date.now()): boolean {
   const { restarts, running, state, startedAt, finishedAt } = details;
@@ -92,7 +102,7 @@ export function isLooping(details: ContainerDetails, now = Date.now()): boolean 
   return (isUp ? now : Date.parse(finishedAt)) - Date.parse(startedAt) < SHORT_MS;
 }
 
-/** Errors that {@link explainCrashLoop} made. */
+/** Errors that {@link explainCrashLoop} created. */
 const explained = new WeakSet<object>();
 
 function isCrashLoop(error: unknown): boolean {
@@ -100,17 +110,17 @@ function isCrashLoop(error: unknown): boolean {
 }
 
 /**
- * Returns PG_UNREACHABLE in place of an error that a container which restarts again and again explains, else the error itself.
- * The new error names how often it was restarted and its last exit status, and keeps the error as its cause.
+ * Returns PG_UNREACHABLE in place of an error whose container restarts repeatedly, else the error itself. The new error
+ * names the number of restarts and the last exit status, and has the error as its cause.
  *
- * @param container `startedAt`: an earlier start. A container that ran for long after it is in no loop
+ * @param container `startedAt`: an earlier start. A container that has run for long since that start is in no loop
  */
 export async function explainCrashLoop(
   error: unknown,
   { engine, id, startedAt }: Pick<Watched, 'id'> & { engine: Pick<Engine, 'inspectContainer'>; startedAt?: string },
 ): Promise<unknown> {
   const state = sqlState(error);
-  // Class 57: a server that starts, stops or crashes. Any other answer is of a server that runs.
+  // Class 57: the server is starting, stopping or crashing. Any other state comes from a running server.
   if (isCrashLoop(error) || (state !== undefined && !state.startsWith('57'))) return error;
   if (hasCode(error, 'INTERRUPTED', 'PG_AUTH', 'PG_WRONG_SERVER', 'PG_STALLED', 'SPOOL_FULL')) return error;
   const details = await engine.inspectContainer(id).catch(() => undefined);

@@ -2,8 +2,8 @@ import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 
 /**
- * Does something in a transaction and takes it back, locks and settings too. What the work gives, or what the server refused it with. Throws when the
- * session is lost.
+ * Runs work in a transaction, then rolls back its changes, locks and settings. Returns the result of the work, or the
+ * error if the server refused it. Throws when the session is lost.
  */
 export async function inSavepoint<T>(session: Session, work: () => Promise<T>): Promise<T | Error> {
   await session.run('SAVEPOINT looking');

@@ -6,22 +6,22 @@ interface ConfigSetting {
   value?: string;
 }
 
-/** How a server is set up beside its databases, as far as the role may see it. Values that may be secret are not recorded. */
+/** The configuration of a server, as far as the role may read it. Values that may be secret are not recorded. */
 export interface ServerConfig {
-  /** shared_preload_libraries, as it is set; absent when the role may not see it */
+  /** value of shared_preload_libraries; absent if the role may not read it */
   preload?: string;
-  /** what ALTER SYSTEM set; without `value` where that may be a secret; absent when only a superuser may see it */
+  /** settings from ALTER SYSTEM, without `value` if that may be a secret; absent if only a superuser may read them */
   altered?: ConfigSetting[];
-  /** the settings that ALTER ROLE ALL gives all sessions; without `value` where that may be a secret */
+  /** settings of ALTER ROLE ALL, which apply to all sessions; without `value` if that may be a secret */
   everyone?: ConfigSetting[];
-  /** the rules of pg_hba.conf, in order, with the names of their options alone; absent when only a superuser may see them */
+  /** rules of pg_hba.conf, in order, only with the names of their options; absent if only a superuser may read them */
   rules?: string[];
 }
 
-/** Settings of the server itself that may hold passwords, or whose commands may (Postgres docs, 20.3 to 20.9). */
+/** Settings of the server that may hold passwords, directly or in a command (Postgres docs, 20.3 to 20.9). */
 const SECRET = /conninfo|command|pass|secret|key|token|auth|cred|url|dsn/i;
 
-/** Reads how a server is set up. What the role may not see is left out. */
+/** Reads the configuration of a server. Parts that the role may not read are absent. */
 export async function readServerConfig(session: Session): Promise<ServerConfig> {
   const preload = await visible(
     session.all<{ setting: string }>("SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'"),
@@ -66,14 +66,18 @@ function withoutSecret({ name, value, type }: FoundSetting): ConfigSetting {
   return isSafe(name, type) ? { name, value } : { name };
 }
 
-/** Texts of extensions and applications (`app.jwt`) may be anything; numbers and choices are no secrets. */
+/**
+ * Returns whether a setting cannot be a secret. Numbers and enums are safe. Texts of extensions and applications
+ * (`app.jwt`) may be secrets.
+ */
 function isSafe(name: string, type: string | null): boolean {
   if (type !== null && type !== 'string') return true;
   return type !== null && !name.includes('.') && !SECRET.test(name);
 }
 
-async function visible<T>(asked: Promise<T>): Promise<T | undefined> {
-  return asked.catch((error: unknown) => {
+/** Returns undefined if the server refuses the query. */
+async function visible<T>(query: Promise<T>): Promise<T | undefined> {
+  return query.catch((error: unknown) => {
     if (sqlState(error) === undefined) throw error;
     return undefined;
   });
@@ -82,7 +86,7 @@ async function visible<T>(asked: Promise<T>): Promise<T | undefined> {
 /** How many settings or rules a note names. */
 const NAMED = 5;
 
-/** What the server of a snapshot had and this one lacks: notes for whoever restores to it. */
+/** Returns notes about the configuration that the server of a snapshot had and the present server lacks. */
 export function configNotes(recorded: ServerConfig | undefined, present: ServerConfig): string[] {
   if (!recorded) return [];
   const libraries = (text = '') =>
@@ -98,12 +102,10 @@ export function configNotes(recorded: ServerConfig | undefined, present: ServerC
   const rules = present.rules ? (recorded.rules ?? []).filter((rule) => !present.rules?.includes(rule)) : [];
   const from = 'the server of the snapshot had';
   return [
-    ...(preload.length > 0
-      ? [`${from} shared_preload_libraries with ${preload.join(', ')}, and this one has not`]
-      : []),
-    ...(altered.length > 0 ? [`${from} set by ALTER SYSTEM what this one has not: ${listed(altered)}`] : []),
-    ...(everyone.length > 0 ? [`${from} set by ALTER ROLE ALL what this one has not: ${listed(everyone)}`] : []),
-    ...(rules.length > 0 ? [`${from} in pg_hba.conf what this one has not: ${listed(rules)}`] : []),
+    ...(preload.length > 0 ? [`${from} ${preload.join(', ')} in shared_preload_libraries, which this one lacks`] : []),
+    ...(altered.length > 0 ? [`${from} settings from ALTER SYSTEM that this one lacks: ${listed(altered)}`] : []),
+    ...(everyone.length > 0 ? [`${from} settings from ALTER ROLE ALL that this one lacks: ${listed(everyone)}`] : []),
+    ...(rules.length > 0 ? [`${from} rules in pg_hba.conf that this one lacks: ${listed(rules)}`] : []),
   ];
 }
 

@@ -12,27 +12,28 @@ interface SessionOptions extends Connecting {
   dial: Dial;
   password?: string | undefined;
   application: string;
-  /** encrypted, with whatever certificate the server has: the way stays in its own network namespace */
+  /** encrypts, and accepts any certificate: the connection stays in the network namespace of the server */
   tls?: boolean;
-  /** another server may answer: the password is not sent in clear text, nor hashed with MD5 (Postgres docs, 20.5) */
+  /** another server may respond, so the password is not sent in clear text or hashed with MD5 (Postgres docs, 20.5) */
   guarded?: boolean;
-  /** settings to start the session with, as in PGOPTIONS; see {@link SessionStart} */
+  /** settings for the start of the session, as in PGOPTIONS; see {@link SessionStart} */
   start: string;
   signal: AbortSignal;
 }
 
-/** How long a server may take until a session is open. */
+/** How long opening a session may take, milliseconds. */
 const CONNECT_TIMEOUT_MS = 30_000;
 
-/** What to do about a role that may not read what it must. */
-export const MISSING_RIGHTS_HINT = 'Give the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
+/** Hint for a role that lacks rights to read. */
+export const MISSING_RIGHTS_HINT =
+  'Grant the role pg_read_all_data, or let Lifeboat use a superuser (LIFEBOAT_PGUSER).';
 
-/** One SQL session of ours. Errors come out coded: PG_AUTH, PG_UNREACHABLE, PG_DATABASE_UNKNOWN, PG_QUERY. */
+/** An SQL session. Throws errors with the codes PG_AUTH, PG_UNREACHABLE, PG_DATABASE_UNKNOWN, PG_QUERY. */
 export interface Session {
   readonly database: string;
   readonly versionNumber: number;
   all<T extends object>(sql: string, values?: unknown[]): Promise<T[]>;
-  /** exactly one row */
+  /** Returns exactly one row. @throws PG_QUERY if there are more or none */
   one<T extends object>(sql: string, values?: unknown[]): Promise<T>;
   run(sql: string): Promise<void>;
   /** Never rejects. */
@@ -40,12 +41,12 @@ export interface Session {
 }
 
 /**
- * Settings of every session after its start: names resolve in pg_catalog alone (a function planted in `public` is never called),
- * and rows hidden by row-level security are an error instead of being missed.
+ * Settings of every session after its start. Names resolve only in pg_catalog, so a malicious function in `public` is
+ * never called. Rows hidden by row-level security cause an error instead of being missed.
  */
 const SETTINGS: readonly [since: number, sql: string][] = [
   [0, 'SET search_path = pg_catalog'],
-  // SQL_ASCII holds bytes of any kind; read as UTF-8 they would be refused (Postgres docs, 23.3.3).
+  // SQL_ASCII holds arbitrary bytes, which the server refuses to convert to UTF-8 (Postgres docs, 23.3.3).
   [
     0,
     `SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
@@ -55,29 +56,34 @@ const SETTINGS: readonly [since: number, sql: string][] = [
   [140000, "SET client_connection_check_interval = '10s'"],
 ];
 
-/** How a server asks for a password that it could use elsewhere, as events of `pg`'s connection. */
+/** Requests for a password in a form that the server could use elsewhere, as events of `pg`'s connection. */
 const WEAK_REQUESTS = [
   ['authenticationCleartextPassword', 'in clear text'],
   ['authenticationMD5Password', 'hashed with MD5'],
 ] as const;
 
 function weakRequest(form: string, { container, address, user }: Connecting): LifeboatError {
-  return new LifeboatError('PG_AUTH', `the server at ${address} asks for the password of ${user} ${form}`, {
-    hint: `${container} shares its network or its socket with others, so another server may answer there: it could read a password in clear text, and use an MD5 hash to log in. With scram-sha-256 it learns nothing. Set password_encryption to scram-sha-256, give the role its password again (ALTER ROLE ${user} PASSWORD …), and name scram-sha-256 in pg_hba.conf; or give ${container} a network of its own.`,
+  return new LifeboatError('PG_AUTH', `the server at ${address} requests the password of ${user} ${form}`, {
+    hint: `${container} shares its network or its socket with others, so another server may respond there: it could read a password in clear text, and use an MD5 hash to log in. With scram-sha-256 it learns nothing. Set password_encryption to scram-sha-256, set the password of the role again (ALTER ROLE ${user} PASSWORD …), and name scram-sha-256 in pg_hba.conf; or give ${container} a network of its own.`,
   });
 }
 
-/** Connects. `PG_UNREACHABLE` covers a server that is starting, stopping or not listening. */
+/**
+ * Opens a session.
+ *
+ * @throws PG_UNREACHABLE, also for a server that is starting or stopping; PG_AUTH, PG_DATABASE_UNKNOWN, INTERRUPTED
+ */
 export async function openSession(options: SessionOptions): Promise<Session> {
   const { signal } = options;
-  // Loaded when it is used: an idle agent does without.
+  // Loaded on first use, so that an idle agent does not need the memory.
   const { Client } = await import('pg');
   const stream = await options.dial(signal);
   let asked: string | undefined;
   const client = new Client({
     stream: () => stream,
     user: options.user,
-    // As a function: without a password pg would look for one in files of this container, and warn that it will not for long.
+    // A function, because without a password pg searches files of this container for one, and prints a deprecation
+    // warning.
     password: async () => {
       if (asked && options.guarded && options.password) throw weakRequest(asked, options);
       return options.password ?? '';
@@ -91,12 +97,12 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   });
   for (const [event, form] of WEAK_REQUESTS) client.connection.on(event, () => (asked = form));
   let broken: Error | undefined;
-  // Without a listener a connection that dies between two queries is an uncaught exception.
+  // Without a listener, a connection that breaks between two queries would cause an uncaught exception.
   client.on('error', (error: Error) => {
     broken = error;
   });
   const forget = onAbort(signal, () => stream.destroy(new LifeboatError('INTERRUPTED', 'the run was asked to stop')));
-  // A server that is paused may accept the connection and say nothing more.
+  // A paused server may accept the connection and send nothing.
   const late = setTimeout(() => stream.destroy(new Error('no answer')), CONNECT_TIMEOUT_MS);
   try {
     await client.connect();
@@ -116,11 +122,13 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-/** A connection that is open. `broken` says why it is not any more; `forget`: the signal of the run does not end it any more. */
+/** An open connection. */
 interface Connection {
   client: Client;
   stream: Duplex;
+  /** Stops listening to the signal of the run. */
   forget(): void;
+  /** Returns why the connection broke, if it did. */
   broken(): Error | undefined;
   options: SessionOptions;
 }
@@ -140,7 +148,7 @@ class ClientSession implements Session {
   async all<T extends object>(sql: string, values?: unknown[]): Promise<T[]> {
     const { client, broken, options } = this.connection;
     try {
-      // One at a time: pg warns of a query that is given while another one runs, and will refuse it.
+      // One query at a time: pg warns of a second query while one runs, and future versions will refuse it.
       const answer = this.last.then(() => {
         const reason = broken();
         if (reason) throw reason;
@@ -168,16 +176,16 @@ class ClientSession implements Session {
     const { client, stream, forget } = this.connection;
     forget();
     const ended = client.end().catch(() => undefined);
-    // A server that is paused never answers the goodbye.
+    // A paused server never confirms the end of the connection.
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
     stream.destroy();
   }
 }
 
 /**
- * True when a server says that one of its databases cannot be used, while others may: it is closed (55000), or damaged: classes
- * XX and 58, and 22023 and 3D000 where files of it are missing (Postgres docs, appendix A; postinit.c). 3D000 also stands for a
- * database that is not there at all.
+ * Returns true if the server reports that one database cannot be used, while others may be: it is closed (55000) or
+ * damaged (classes XX and 58; 22023 and 3D000 if files are missing). 3D000 also means that the database does not exist.
+ * See the Postgres docs, appendix A, and postinit.c.
  */
 export function isUnusable(error: unknown): boolean {
   return /^(55000|XX|58|22023|3D000)/.test(sqlState(error) ?? '');
@@ -186,7 +194,7 @@ export function isUnusable(error: unknown): boolean {
 function queryError(error: unknown, container: string): LifeboatError {
   if (error instanceof LifeboatError) return error;
   const state = sqlState(error);
-  // 57P01..57P03 and a broken stream: the server went away under the query.
+  // 57P01..57P03 or a broken stream: the server ended during the query.
   if (state === undefined || state.startsWith('57P') || state.startsWith('08')) {
     return new LifeboatError('PG_UNREACHABLE', `database container ${container} closed the connection`, {
       cause: error,

@@ -1,4 +1,4 @@
-/** The five-letter SQLSTATE of an error from the server, or undefined. */
+/** Returns the SQLSTATE of an error from the server, five characters; undefined for other errors. */
 export function sqlState(error: unknown): string | undefined {
   for (let e = error; e instanceof Error; e = e.cause as Error) {
     if ('code' in e && typeof e.code === 'string' && /^[0-9A-Z]{5}$/.test(e.code) && 'severity' in e) return e.code;
@@ -6,7 +6,7 @@ export function sqlState(error: unknown): string | undefined {
   return undefined;
 }
 
-/** What a server answered a statement that it refused; undefined for an error that is no answer of the server. */
+/** Returns the message of an error from the server; undefined for other errors. */
 export function serverWords(error: unknown): string | undefined {
   for (let e = error; e instanceof Error; e = e.cause as Error) if ('severity' in e) return e.message;
   return undefined;

@@ -7,52 +7,58 @@ import { addressOf } from './address.ts';
 import type { Connection } from './commands.ts';
 import { connectThrough } from './connect.ts';
 import { resolveCredentials } from './credentials.ts';
-import { asItIs, dataMounts, makeScratch, type SharedDirectory, sharedMounts } from './helper-mounts.ts';
+import { dataMounts, makeScratch, type SharedDirectory, sameMount, sharedMounts } from './helper-mounts.ts';
 import { HelperTools } from './helper-tools.ts';
 import { findServer } from './postmaster.ts';
 import { explainCrashLoop } from './restarted.ts';
 import type { Session } from './session.ts';
 import { withWatchdog } from './watchdog.ts';
 
-/** What the sources need to know of the agent that runs them. */
+/** The properties of the agent that sources need. */
 export interface AgentContext {
   engine: Engine;
-  /** of the agent's own container */
+  /** id of the agent's own container */
   id: string;
   project: string;
-  /** the mount at /spool, to share it with a helper */
+  /** the mount at /spool, which helpers share */
   spoolMount: Mount;
-  /** how long a server may answer nothing, and a dump make no progress; milliseconds */
+  /** how long a server may not respond, or a dump make no progress, milliseconds */
   stallTimeoutMs: number;
 }
 
 /**
- * Postgres' own programs and SQL sessions against one database container, through a helper of its image. Nobody waits for ever:
- * a query or a program fails with PG_STALLED once the server has answered nothing for the stall timeout.
+ * Runs Postgres programs and SQL sessions against one database container, through a helper of its image. No wait is
+ * unlimited: a query or a program fails with PG_STALLED when the server has not responded for the stall timeout.
  */
 export interface Tools {
   /** name of the database container */
   readonly container: string;
   readonly connection: Connection;
   readonly log: Log;
-  /** the database to connect to for what concerns the whole server: the one that was named, or the first other one that opens */
+  /** the database for queries about the whole server: the named one, else the first that accepts a connection */
   readonly database: string;
   /** the database that the container's settings name */
   readonly named: string;
   session(database: string, signal: AbortSignal): Promise<Session>;
   /**
-   * A session that outlives the run's abort signal, for looking and for cleaning up; kept open between calls. With
-   * `outside` it is on another database than those, which can then be dropped or renamed.
+   * Returns a session that the abort signal of the run does not end, for inspection and cleanup. It stays open between
+   * calls. It uses none of the databases in `outside`, which can then be dropped or renamed.
    */
   control(...outside: string[]): Promise<Session>;
-  /** Runs a program in the helper; resolves to its stdout. EXEC_FAILED with the end of stderr when it exits non-zero. */
+  /**
+   * Runs a program in the helper, and returns its stdout.
+   *
+   * @throws EXEC_FAILED with the end of stderr if the program fails
+   */
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
   /**
-   * Removes what is in the directory that the helper shares. The helper does that: it may be a stranger's, and exchange a directory for a link
-   * while it is removed. EXEC_FAILED, or INTERRUPTED after a minute.
+   * Removes a path in the shared directory. The helper does this itself: it is untrusted, and could replace a directory
+   * with a link while the agent removes it.
+   *
+   * @throws EXEC_FAILED, or INTERRUPTED after a minute
    */
   remove(path: string): Promise<void>;
-  /** The state of this run's sessions as text: it changes while the server works for us. */
+  /** Returns the state of this run's sessions as a text that changes while the server works for them. */
   activity(): Promise<string>;
   /** Ends sessions and the helper. Never rejects. Takes seconds, or minutes where the engine cannot end the helper. */
   close(): Promise<void>;
@@ -61,24 +67,25 @@ export interface Tools {
 export interface OpenToolsOptions {
   agent: AgentContext;
   source: PostgresSource;
-  /** of the run, see {@link applicationName} */
+  /** name of the run's sessions, see {@link applicationName} */
   application: string;
   runId: string;
-  /** called with the helper's name before it is made */
+  /** called with the helper's name before the helper is created */
   recordHelper(name: string): void;
-  /** what the helper shares with the agent; absent: nothing */
+  /** directory that the helper shares with the agent, if any */
   share?: SharedDirectory;
-  /** the helper sees the server's data, read-only: to tell the space left there */
+  /** the helper mounts the server's data read-only, to measure its free space */
   withData?: boolean;
   log: Log;
   signal: AbortSignal;
 }
 
 /**
- * Finds the container's server, resolves the credentials, and starts a helper from the database's own image in the database's network
- * namespace. The first session proves that the server is the container's own: see own-server.ts.
+ * Finds the container's server, reads the credentials, and starts a helper from the image of the database in its
+ * network namespace. The first session proves that the server belongs to the container: see own-server.ts.
  *
- * Errors: PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; of the first use also PG_WRONG_SERVER.
+ * @throws PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; the first session may also throw
+ * PG_WRONG_SERVER
  */
 export async function openTools(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source } = options;
@@ -90,7 +97,12 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
 async function open(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log, signal } = options;
   const { engine } = agent;
-  const look = { timeoutMs: agent.stallTimeoutMs, pulses: [], signal, what: `the look at ${source.containerName}` };
+  const look = {
+    timeoutMs: agent.stallTimeoutMs,
+    pulses: [],
+    signal,
+    what: `the inspection of ${source.containerName}`,
+  };
   const { found, address, credentials } = await withWatchdog(look, async (watched) => {
     const [found, credentials] = await Promise.all([
       findServer(engine, source, { signal: watched }),
@@ -104,7 +116,7 @@ async function open(options: OpenToolsOptions): Promise<Tools> {
     {
       ...kindSpec(HELPER_KINDS.postgres, {
         run: options.share ? sharedMounts(agent.spoolMount, options.share) : [],
-        socket: address.socketMount ? [asItIs(address.socketMount)] : [],
+        socket: address.socketMount ? [sameMount(address.socketMount)] : [],
         data: options.withData ? dataMounts(source, address.socketMount, found.postmaster?.dataDirectory) : [],
       }),
       project: agent.project,
@@ -124,7 +136,7 @@ async function open(options: OpenToolsOptions): Promise<Tools> {
   }
 }
 
-/** Works in a session on a database, and closes it whatever happens. */
+/** Runs work in a session on a database, and closes the session afterwards. */
 export async function withSession(
   { tools, signal }: { tools: Tools; signal: AbortSignal },
   database: string,

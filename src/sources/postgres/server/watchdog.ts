@@ -1,22 +1,22 @@
 import { LifeboatError } from '../../../base/errors.ts';
 
-/** Something that changes while work goes on: bytes written, the state of the server's sessions. */
+/** Returns a value that changes while work progresses: bytes written, the state of the server's sessions. */
 type Pulse = (signal: AbortSignal) => Promise<string>;
 
 interface WatchdogOptions {
   /** milliseconds without any change after which the work counts as stalled */
   timeoutMs: number;
-  /** milliseconds between two looks */
+  /** milliseconds between two checks */
   intervalMs?: number;
   pulses: Pulse[];
   signal: AbortSignal;
-  /** says what stalled: `the dump of app in shop-db-1` */
+  /** name of the work for the error: `the dump of app in shop-db-1` */
   what: string;
 }
 
 /**
- * Runs `work` under a signal that aborts with PG_STALLED when none of the pulses changed for the timeout. A pulse that
- * rejects or hangs counts as no change: a paused server answers nothing, and that is the case to find.
+ * Runs `work` under a signal that aborts with PG_STALLED when no pulse has changed for the timeout. A pulse that
+ * rejects or hangs counts as unchanged, because a paused server does not respond.
  */
 export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stalled = new AbortController();
@@ -26,7 +26,7 @@ export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: A
   const pending = options.pulses.map(() => false);
   let changedAt = performance.now();
 
-  const look = () => {
+  const check = () => {
     options.pulses.forEach((pulse, i) => {
       if (pending[i]) return;
       pending[i] = true;
@@ -47,14 +47,14 @@ export async function withWatchdog<T>(options: WatchdogOptions, work: (signal: A
           'PG_STALLED',
           `${options.what} made no progress for ${Math.round(options.timeoutMs / 1000)} s`,
           {
-            hint: 'Look for a paused container, a full disk or a lock (pg_stat_activity, pg_locks); LIFEBOAT_STALL_TIMEOUT sets how long to wait.',
+            hint: 'Check for a paused container, a full disk or a lock (pg_stat_activity, pg_locks). LIFEBOAT_STALL_TIMEOUT sets how long to wait.',
           },
         ),
       );
     }
   };
-  const timer = setInterval(look, interval);
-  look();
+  const timer = setInterval(check, interval);
+  check();
   try {
     return await work(signal);
   } catch (error) {

@@ -19,7 +19,7 @@ const dump = (run: (argv: readonly string[], signal: AbortSignal) => Promise<str
   return dumpGlobals({ tools: tools as unknown as Tools, directory, stallTimeoutMs: 150, signal });
 };
 
-test('roles that are stored without passwords are told of', async () => {
+test('a warning reports roles that are stored without passwords', async () => {
   const asked: boolean[] = [];
   const warnings = await dump(async (argv) => {
     asked.push(!argv.includes('--no-role-passwords'));
@@ -31,7 +31,7 @@ test('roles that are stored without passwords are told of', async () => {
   expect(await dump(async () => '')).toEqual([]);
 });
 
-/** A server whose list of roles is another one at each look; the last one stays. Counts the dumps. */
+/** A server whose list of roles changes with each query, up to the last one. Counts the dumps. */
 function server(...lists: string[][]) {
   const dumps: string[][] = [];
   const tools = {
@@ -60,7 +60,7 @@ test('globals that have all roles of the databases are dumped once', async () =>
   expect(dumps).toHaveLength(1);
 });
 
-test('a role that was created after the globals were dumped, or meanwhile, has them dumped once more', async () => {
+test('a role that was created during or after the dump of the globals causes a second dump', async () => {
   for (const lists of [
     [['app'], ['app'], ['app', 'late']],
     [['app'], ['app', 'late']],
@@ -72,7 +72,7 @@ test('a role that was created after the globals were dumped, or meanwhile, has t
   }
 });
 
-test('a role that was dropped before the globals were dumped is named, with what a restore needs', async () => {
+test('a warning names a role that was dropped before the dump of the globals, and the statement that a restore needs', async () => {
   const { options } = server(['app']);
   const { roles } = await dumpKnownGlobals(options);
   expect(await dumpMissingRoles(options, [database('app', { owners: ['old one'] })], roles)).toEqual([
@@ -80,14 +80,14 @@ test('a role that was dropped before the globals were dumped is named, with what
   ]);
 });
 
-test('another failure is none of a missing right', async () => {
+test('another failure does not count as a missing right', async () => {
   const failed = dump(async () => {
     throw new LifeboatError('EXEC_FAILED', 'pg_dumpall: error: server closed the connection');
   });
   await expect(failed).rejects.toMatchObject({ code: 'EXEC_FAILED' });
 });
 
-test('a dump of the roles that makes no progress is ended', async () => {
+test('a dump of the roles without progress is ended', async () => {
   const stalled = dump(
     (_, signal) => new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
   );

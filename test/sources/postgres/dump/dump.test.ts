@@ -18,26 +18,26 @@ const list = (...entries: string[]) =>
   [';     TOC Entries: 9', ...entries.map((entry, i) => `${i + 1}; 0 0 ${entry}`)].join('\n');
 const ORDERS = 'TABLE DATA public orders app';
 
-test('rows left out on request are neither missed nor counted', () => {
+test('rows left out on request are neither required nor counted', () => {
   const facts = database(table('orders'), table('audit'), table('spatial', { extension: 'postgis' }));
   checkDump(facts, list(ORDERS), list('TABLE public audit app', 'INDEX public audit_pkey app'), ['1.dat.zst']);
   expect(facts.tables.map(({ data }) => data)).toEqual([undefined, false, false]);
   expect(rowsOf([facts])).toBe(10);
 });
 
-test('a table that is missing is told, whatever else was left out on request', () => {
+test('a missing table is reported, whatever else was left out on request', () => {
   const facts = database(table('orders'), table('audit'), table('lost'));
   expect(() => checkDump(facts, list(ORDERS), list('TABLE public audit app'), ['1.dat'])).toThrow(
     expect.objectContaining({
       code: 'PG_DUMP_INCOMPLETE',
-      message: 'the dump of shop is not whole: 1 table not in it, among them public.lost',
+      message: 'the dump of shop is incomplete: it lacks 1 table, among them public.lost',
     }),
   );
   expect(() => checkDump(database(table('orders')), list(ORDERS), '', [])).toThrow('the files of 1 table are missing');
   expect(() => checkDump(database(), '', '', [])).toThrow('its table of contents is empty');
 });
 
-test('a pg_dump without zstd is told from one that failed', () => {
+test('a pg_dump without zstd is distinguished from one that failed', () => {
   const said = 'pg_dump: error: invalid compression specification: this build does not support compression with ZSTD';
   const cause = new LifeboatError('EXEC_FAILED', `command "sh" ended with status 1: ${said}`);
   expect(lacksZstd(new LifeboatError('PG_DUMP_FAILED', 'pg_dump failed', { cause }))).toBe(true);
@@ -46,7 +46,7 @@ test('a pg_dump without zstd is told from one that failed', () => {
 
 const helperGone = () => Promise.reject(new LifeboatError('ENGINE_REFUSED', 'the container is not running'));
 
-test('a helper that is killed is told as the failure of the dump, not as that of clearing up', async () => {
+test('a killed helper is reported as the failure of the dump, not of the cleanup', async () => {
   const spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-dump-'));
   const failure = new LifeboatError('PG_DUMP_FAILED', 'pg_dump of shop in db-1 failed');
   const options = {

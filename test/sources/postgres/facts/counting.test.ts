@@ -9,7 +9,7 @@ const MIB = 1024 ** 2;
 const tables = (count: number, bytes: number): TableFacts[] =>
   Array.from({ length: count }, (_, i) => ({ schema: 's', name: `t${i}`, owner: 'o', rows: 0, exact: true, bytes }));
 
-/** How many tables each statement counted; the table `t<n>` has n rows. */
+/** Returns how many tables each statement counted. The table `t<n>` has n rows. */
 async function statements(all: TableFacts[]): Promise<number[]> {
   const sizes: number[] = [];
   const session = {
@@ -25,17 +25,17 @@ async function statements(all: TableFacts[]): Promise<number[]> {
   return sizes;
 }
 
-test('large tables are counted by a statement each, so that each end shows that the count goes on', async () => {
+test('each large table has its own statement, so the count shows progress', async () => {
   expect(await statements(tables(5, 1024 * MIB))).toEqual([1, 1, 1, 1, 1]);
   expect(await statements(tables(5, 100 * MIB))).toEqual([2, 2, 1]);
 });
 
-test('small tables share a statement, fifty at most', async () => {
+test('small tables share a statement, at most fifty', async () => {
   expect(await statements(tables(120, 8192))).toEqual([50, 50, 20]);
   expect(await statements([])).toEqual([]);
 });
 
-/** A server on which a statement over a locked table waits until its lock_timeout, in milliseconds that nobody has to live through. */
+/** A server on which a statement that reads a locked table waits until its lock_timeout, in simulated time. */
 function busyServer(isLocked: (table: number) => boolean, costMs = 1) {
   let clock = 0;
   let timeout = 0;
@@ -60,7 +60,7 @@ function busyServer(isLocked: (table: number) => boolean, costMs = 1) {
   return { session: session as unknown as Session, waits, now: () => clock };
 }
 
-test('locks cost the counts of all databases of a source half a minute, and what is free is counted even so', async () => {
+test('counts of a source wait at most half a minute for locks, and unlocked tables are counted even so', async () => {
   const server = busyServer((n) => n % 2 === 1);
   const budget = new CountBudget(900_000, server.now);
   for (const _ of ['app', 'blog']) {
@@ -76,7 +76,7 @@ test('locks cost the counts of all databases of a source half a minute, and what
   expect(waited).toBeLessThan(32_000);
 });
 
-test('one locked table among many costs its neighbours no wait of their own', async () => {
+test('one locked table among many adds no wait for each of its neighbours', async () => {
   const server = busyServer((n) => n === 7);
   const refused = await countRows(server.session, tables(50, 8192), {
     pace: new CountBudget(900_000, server.now).begin(),
@@ -85,7 +85,7 @@ test('one locked table among many costs its neighbours no wait of their own', as
   expect(server.waits).toEqual([10_000, 1000]);
 });
 
-test('counts that take longer than the dump, and a minute, end: what is left is recorded as not counted', async () => {
+test('counts that take longer than the dump and a minute end, and the remaining tables are recorded as not counted', async () => {
   const server = busyServer(() => false, 20_000);
   const pace = new CountBudget(900_000, server.now).begin();
   pace.dumpEnded();
@@ -96,5 +96,5 @@ test('counts that take longer than the dump, and a minute, end: what is left is 
     ...Array.from({ length: 6 }, () => 'late'),
   ]);
   expect(refused).toHaveLength(6);
-  expect(String(refused[0]?.error)).toContain('no time left');
+  expect(String(refused[0]?.error)).toContain('no time was left');
 });

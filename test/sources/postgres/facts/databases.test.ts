@@ -12,11 +12,11 @@ const choose = (all: DatabaseListing[], over?: Partial<PostgresSource>, kept: As
   return [databases.map(({ name }) => name), warnings];
 };
 
-test('a database that lets nobody connect is told, unless it is excluded', () => {
+test('a database that allows no connections is reported, unless it is excluded', () => {
   expect(choose([closed, open('shop')])).toEqual([
     ['shop'],
     [
-      'database archive is not backed up: it allows no connections; exclude it (lifeboat.postgres.exclude-databases) if that is right',
+      'database archive is not backed up: it allows no connections; exclude it (lifeboat.postgres.exclude-databases) if that is intended',
     ],
   ]);
   expect(chooseDatabases(planned(), [closed, open('shop')], []).closed).toMatchObject([{ name: 'archive' }]);
@@ -25,7 +25,7 @@ test('a database that lets nobody connect is told, unless it is excluded', () =>
   expect(choose([closed, open('shop')], { databases: ['shop'] })).toEqual([['shop'], []]);
 });
 
-test('one that is asked for by name, and is closed or not there, is missing, and the others are not', () => {
+test('a database that is named, but closed or not found, is missing, and the others are not', () => {
   const all = [closed, open('shop'), open('caf\ufffd')];
   const named = planned({ databases: ['shop', 'archive', 'blog', 'caf\ufffd'] });
   const { databases, missing } = chooseDatabases(named, all, []);
@@ -37,13 +37,13 @@ test('one that is asked for by name, and is closed or not there, is missing, and
   ]);
 });
 
-test('nothing left is an error, with the reason where there is one', () => {
+test('a server without a database to dump is an error, with the reason if there is one', () => {
   expect(() => choose([closed])).toThrow('shop-db-1 has no database left to back up');
   expect(() => choose([closed, open('shop')], { databases: ['archive'] })).toThrow('but it allows no connections');
   expect(() => choose([open('shop')], { databases: ['blog'] })).toThrow('shop-db-1 has no database blog');
 });
 
-test('an invalid database is one that can only be dropped', () => {
+test('an invalid database can only be dropped', () => {
   const invalid: DatabaseListing = {
     name: 'half',
     size: 0,
@@ -55,12 +55,12 @@ test('an invalid database is one that can only be dropped', () => {
     chooseDatabases(planned({ databases: ['shop', 'half'] }), [invalid, open('shop')], []).missing[0]?.error,
   ].map((error) => (error as LifeboatError).hint);
   for (const hint of hints) {
-    expect(hint).toMatch(/only lets it be dropped: DROP DATABASE "half"\./);
+    expect(hint).toMatch(/only allows dropping it: DROP DATABASE "half"\./);
     expect(hint).not.toContain('ALLOW_CONNECTIONS');
   }
 });
 
-test('a template is backed up where it is named, and told of where it is not', () => {
+test('a template is backed up if it is named, else reported', () => {
   const all = [
     { ...open('template0'), template: true, closed: 'it allows no connections' },
     { ...open('template1'), template: true },
@@ -75,7 +75,7 @@ test('a template is backed up where it is named, and told of where it is not', (
   expect(named.templates).toEqual([]);
 });
 
-test('what a restore keeps for its rollback is left out, which is told where no snapshot has it', () => {
+test('put-aside databases are left out, with a warning if no snapshot holds them', () => {
   const all = [open('shop'), open('shop__before_4f1c9a')];
   const aside = (stored: boolean) => [
     { name: 'shop__before_4f1c9a', stored },

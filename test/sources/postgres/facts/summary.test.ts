@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { PostgresFacts } from '../../../../src/sources/postgres/facts/facts.ts';
 import { summarise } from '../../../../src/sources/postgres/facts/summary.ts';
 
-test('foreign keys that are too large to look at are counted in the summary of a server', () => {
+test('the summary of a server counts foreign keys that are too large to check', () => {
   const facts = (...uncheckedKeys: (number | undefined)[]) =>
     ({
       rows: 7,

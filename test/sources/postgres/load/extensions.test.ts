@@ -73,16 +73,20 @@ describe('the comparison of object counts', () => {
     const recorded = { objects: counts, extensions: [] };
     expect(countDifferences(recorded, counts)).toEqual([]);
     expect(countDifferences(recorded, { ...counts, constraints: 2, policies: 1 })).toEqual([
-      'it has 2 constraints, recorded were 3',
-      'it has 1 policies, recorded were 0',
+      'it has 2 constraints, the snapshot has 3',
+      'it has 1 policies, the snapshot has 0',
     ]);
   });
   it('accepts as many missing objects as were left out, and no more', () => {
     const recorded = { objects: { ...counts, indexes: 5 }, extensions: [] };
     const fewer = new Map([['indexes', 1]] as const);
     expect(countDifferences(recorded, { ...counts, indexes: 4 }, fewer)).toEqual([]);
-    expect(countDifferences(recorded, { ...counts, indexes: 3 }, fewer)).toEqual(['it has 3 indexes, recorded were 5']);
-    expect(countDifferences(recorded, { ...counts, indexes: 6 }, fewer)).toEqual(['it has 6 indexes, recorded were 5']);
+    expect(countDifferences(recorded, { ...counts, indexes: 3 }, fewer)).toEqual([
+      'it has 3 indexes, the snapshot has 5',
+    ]);
+    expect(countDifferences(recorded, { ...counts, indexes: 6 }, fewer)).toEqual([
+      'it has 6 indexes, the snapshot has 5',
+    ]);
   });
   it('skips snapshots without counts, and TimescaleDB, which has objects of its own', () => {
     expect(countDifferences({ extensions: [] }, counts)).toEqual([]);

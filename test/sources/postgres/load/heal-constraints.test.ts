@@ -22,14 +22,17 @@ const refusal = (words: string) =>
   });
 
 interface Server {
-  /** statements and calls of pg_restore, as they come */
+  /** statements and calls of pg_restore, in order */
   events: string[];
-  /** statements that the server refuses, with its words */
+  /** statements that the server refuses, with its messages */
   refuses?: [part: string, words: string][];
   mayQuiet?: boolean;
 }
 
-/** A server with a table s.t that has a CHECK constraint c, and triggers; since 18, NOT NULL is a constraint too. */
+/**
+ * A server with a table s.t that has a CHECK constraint c and triggers. From version 18 on, NOT NULL is a constraint
+ * too.
+ */
 function sessionOf({ events, refuses = [], mayQuiet = true }: Server): Session {
   let dropped = false;
   return {
@@ -108,14 +111,14 @@ describe('rows that come back without constraints', () => {
     expect(await readFile(path.join(scratch, 'unconstrained.list'), 'utf8')).toBe('7;\n');
   });
 
-  it('leave a constraint that they satisfy as it was, and nothing to report', async () => {
+  it('keep a constraint that they satisfy unchanged, with nothing to report', async () => {
     const server: Server = { events: [] };
     const healed = await fillWithoutConstraints(optionsFor(server, ['']), [entry], failures);
     expect(healed).toEqual({ failures: [], lost: [], gone: 0 });
     expect(server.events.at(-1)).toBe(`${ADD}; ${COMMENT}`);
   });
 
-  it('leave one that they violate for new rows only, with the statement that validates it', async () => {
+  it('keep a constraint that they violate only for new rows, and the report has the statement that validates it', async () => {
     const refuses: Server['refuses'] = [[`${ADD}; `, 'is violated by some row']];
     const server: Server = { events: [], refuses };
     const healed = await fillWithoutConstraints(optionsFor(server, ['']), [entry], failures);
@@ -130,14 +133,14 @@ describe('rows that come back without constraints', () => {
     ]);
   });
 
-  it('go without one that the server does not take back at all, with the statement that makes it', async () => {
+  it('lose a constraint that the server refuses to add again, and the report has the statement that creates it', async () => {
     const server: Server = { events: [], refuses: [[ADD, 'function f does not exist']] };
     const healed = await fillWithoutConstraints(optionsFor(server, ['']), [entry], failures);
     expect(healed).toMatchObject({ failures: [], gone: 1 });
     expect(healed.lost).toMatchObject([{ statement: `${ADD}; ${COMMENT}`, message: /without it: function f/ }]);
   });
 
-  it('make room for foreign keys that failed without them', async () => {
+  it('allow foreign keys that failed without them', async () => {
     const more = [...failures, { dumpId: 9, words: 'violates foreign key constraint' }];
     const key: ArchiveEntry = { ...entry, dumpId: 9, kind: 'FK CONSTRAINT', section: 'post-data', tag: 'other f' };
     const calls = ['', ''];
@@ -154,7 +157,7 @@ describe('rows that come back without constraints', () => {
   });
 });
 
-describe('foreign keys of rows that were loaded while no trigger fired', () => {
+describe('foreign keys of rows that were loaded while triggers were off', () => {
   const key: ArchiveEntry = { ...entry, dumpId: 11, kind: 'FK CONSTRAINT', tag: 't f' };
   const drop = 'ALTER TABLE "s"."t" DROP CONSTRAINT "f"';
 
@@ -164,7 +167,7 @@ describe('foreign keys of rows that were loaded while no trigger fired', () => {
     expect(events).toEqual([`${drop}; ALTER TABLE "s"."t" ADD CONSTRAINT "f" FOREIGN KEY (v) REFERENCES s.p(id)`]);
   });
 
-  it('are left out where the rows violate them, and are failures', async () => {
+  it('are left out if the rows violate them, and are reported as failures', async () => {
     const events: string[] = [];
     const session = sessionOf({ events, refuses: [['ADD CONSTRAINT "f"', 'violates foreign key constraint "f"']] });
     const left = await checkForeignKeys(session, [entry, key], [entry]);

@@ -125,7 +125,7 @@ describe('a comparison with accepted differences', () => {
   it('compares totals only of tables whose rows a dump loads through the topmost table', () => {
     const tables = [table('a', 1, 2), table('b', 3, 2), table('c', 1, 2), table('plain', 5, 5)];
     expect(compareRows(tables, roots, new Set([key('a')]))).toEqual({
-      ...{ differences: ['s.c has 1 row, recorded were 2'], rows: 4 + 1 + 5, uncompared: 0 },
+      ...{ differences: ['s.c has 1 row, the snapshot has 2'], rows: 4 + 1 + 5, uncompared: 0 },
     });
     expect(compareRows(tables, roots, new Set()).differences).toHaveLength(3);
   });
@@ -134,12 +134,12 @@ describe('a comparison with accepted differences', () => {
     const moving = new Set([key('b')]);
     const wrong = [table('a', 1, 2), table('b', 2, 2)];
     expect(compareRows(wrong, roots, moving).differences).toEqual([
-      's.r with its partitions has 3 rows, recorded were 4',
+      's.r with its partitions has 3 rows, the snapshot has 4',
     ]);
     const estimate = [table('a', 1, 2), table('b', 0, 900, false)];
     expect(compareRows(estimate, roots, moving)).toEqual({ differences: [], rows: 0, uncompared: 2 });
     // If no rows move, the other partitions are compared.
-    expect(compareRows(estimate, roots, new Set()).differences).toEqual(['s.a has 1 row, recorded were 2']);
+    expect(compareRows(estimate, roots, new Set()).differences).toEqual(['s.a has 1 row, the snapshot has 2']);
   });
 
   it('accepts fewer objects only if they were left out', () => {

@@ -13,14 +13,14 @@ const details = (more: Partial<ContainerDetails>) =>
     ...more,
   }) as ContainerDetails;
 
-describe('a container restarts again and again', () => {
+describe('a container restarts repeatedly', () => {
   test.each([
     ['it waits for its next start after a short run', {}, true],
-    ['it was just started once more', { state: 'running', exitCode: 0 }, true],
+    ['it was just started again', { state: 'running', exitCode: 0 }, true],
     ['it waits after a run of an hour', { startedAt: at(-3600), finishedAt: at(-1) }, false],
     ['it has run for an hour since', { state: 'running', startedAt: at(-3600), finishedAt: at(-3601) }, false],
     ['it was restarted once', { restarts: 1 }, false],
-    ['it ended for good after short runs', { running: false, state: 'exited' }, false],
+    ['it stopped permanently after short runs', { running: false, state: 'exited' }, false],
   ])('%s: %s', (_, more, looping) => {
     expect(isLooping(details(more), NOW)).toBe(looping);
   });
@@ -41,7 +41,7 @@ describe('an error of such a container', () => {
     [{}, '(5 times so far, last with exit status 1)'],
     [{ state: 'running', exitCode: 0 }, '(5 times so far)'],
     [{ oomKilled: true, exitCode: 137 }, '(5 times so far, and ran out of memory)'],
-  ])('says what the engine knows: %o', async (more, facts) => {
+  ])('has the details from the engine: %o', async (more, facts) => {
     const error = await explain(refused, more);
     expect(error).toMatchObject({
       code: 'PG_UNREACHABLE',
@@ -59,7 +59,7 @@ describe('an error of such a container', () => {
     ['the container runs', refused, { state: 'running', startedAt: at(-86_400) }],
     ['it ran for an hour before', refused, {}, new Date(Date.now() - 3_600_000).toISOString()],
     ['the server answered', new LifeboatError('PG_QUERY', 'failed', { cause: answered })],
-  ])('stays as it is where %s', async (_, error, more = {}, startedAt?) => {
+  ])('stays unchanged if %s', async (_, error, more = {}, startedAt?) => {
     expect(await explain(error, more, startedAt)).toBe(error);
   });
 });

@@ -6,7 +6,7 @@ import { resolveCredentials } from '../../../../src/sources/postgres/server/cred
 import { dataMounts, mountOf } from '../../../../src/sources/postgres/server/helper-mounts.ts';
 import { findServer } from '../../../../src/sources/postgres/server/postmaster.ts';
 
-/** What the image and the settings of a database container have a say in. */
+/** Input from the image and the settings of a database container. */
 test.each([
   'PGHOSTADDR',
   'PGSERVICE',
@@ -25,14 +25,14 @@ test.each([
 });
 
 const mount = (destination: string, type = 'volume'): Mount => ({ type, source: '/s', destination, writable: true });
-test('a helper gets the mount of the data, wherever it is, and no other', () => {
+test('a helper gets only the mount of the data, wherever that is', () => {
   const mounts = [mount('/'), mount('/uploads'), mount('/bitnami', 'bind'), mount('/bitnami/postgresql', 'bind')];
   const source = { mounts, dataDirectories: ['/bitnami/postgresql/data'] };
   expect(dataMounts(source, undefined).map(({ target }) => target)).toEqual(['/bitnami/postgresql']);
   expect(dataMounts(source, mounts[3])).toEqual([]);
   expect(dataMounts(source, undefined, '/uploads/pg').map(({ target }) => target)).toEqual(['/uploads']);
 });
-test('a path in a tmpfs is in no mount that could be shared, whatever is around it', () => {
+test('a path in a tmpfs is in no mount that can be shared, even inside a volume', () => {
   expect(mountOf([mount('/var'), mount('/run/postgresql', 'tmpfs')], '/var/run/postgresql')).toBeUndefined();
   expect(mountOf([mount('/var'), mount('/run/postgresql')], '/var/run/postgresql')?.destination).toBe(
     '/run/postgresql',
@@ -56,7 +56,7 @@ const source = {
   dataDirectories: ['/a', '/b'],
 } as unknown as PostgresSource;
 
-test.each([401, 403, 405])('a file that a proxy refuses to give (%i) counts as missing', async (status) => {
+test.each([401, 403, 405])('a file that a proxy refuses to read (%i) counts as missing', async (status) => {
   const credentials = await resolveCredentials(refusing(status) as never, source, signal);
   expect(credentials).toEqual({
     user: 'postgres',
@@ -66,10 +66,10 @@ test.each([401, 403, 405])('a file that a proxy refuses to give (%i) counts as m
     isRefused: true,
   });
 });
-test('a failure of the engine itself is no refusal', async () => {
+test('a failure of the engine itself is not a refusal', async () => {
   await expect(resolveCredentials(refusing(500) as never, source, signal)).rejects.toThrow('no');
 });
-test('a directory that cannot be read does not hide the others, and only a refusal counts as one', async () => {
+test('a directory that cannot be read does not hide the others, and only a refusal counts as a refusal', async () => {
   expect(await findServer(refusing(500, '/a') as never, source, { signal })).toEqual({ unread: true });
   expect(await findServer(refusing(403, '/a') as never, source, { signal })).toEqual({ refused: true, unread: true });
 });

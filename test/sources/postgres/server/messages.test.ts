@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { withoutContent } from '../../../../src/sources/postgres/server/messages.ts';
 
-test('rows and statements are left out of what a tool said, what went wrong stays', () => {
+test('rows and statements are removed from the output of a tool, and the error stays', () => {
   const said = `pg_restore: error: COPY failed for table "users": ERROR:  invalid byte sequence for encoding "UTF8": 0xff
 CONTEXT:  COPY users, line 1: "1	ann@example.org
 canary"
@@ -27,6 +27,6 @@ pg_restore: warning: errors ignored on restore: 1
 `);
 });
 
-test('what is no message of Postgres is told as it is', () => {
+test('output that is not a message of Postgres stays as it is', () => {
   expect(withoutContent('sh: 1: pg_dump: not found\n')).toBe('sh: 1: pg_dump: not found\n');
 });

@@ -10,7 +10,7 @@ const failed = (name: string, cause?: string): CapturedDatabase =>
 const good = (name: string) => ({ name }) as CapturedDatabase;
 const never = () => undefined;
 
-test('each missing database is named with what the server said of it', () => {
+test('each missing database is named with the message of the server', () => {
   const missing = ['broke', 'gone', 'lib', 'role'].map((name) => failed(name, `words about ${name}`));
   const error = missingError([good('shop'), ...missing], never);
   for (const { name } of missing) {
@@ -20,7 +20,7 @@ test('each missing database is named with what the server said of it', () => {
   }
 });
 
-test('the words about one are whole; those about several are short', () => {
+test('the cause of one database is complete, and the causes of several are short', () => {
   const long = 'x'.repeat(2000);
   expect(missingError([good('shop'), failed('a', long)], never)?.cause).toBe(long);
   const several = missingError([failed('a', long), failed('b'), failed('c', 'short')], never)?.cause ?? '';

@@ -33,23 +33,25 @@ describe('postmaster.pid', () => {
     });
   });
   test.each(['', 'x', '36\n/data\n', record((lines) => (lines[3] = 'port')), record((lines) => (lines[2] = ''))])(
-    'is none when it is %j',
+    'is invalid if it is %j',
     (text) => expect(parsePostmaster(text)).toBeUndefined(),
   );
 });
 
-describe('the server that was reached', () => {
+describe('the server of a session', () => {
   const found: ContainerServer = { postmaster: parsePostmaster(RECORD) as never, systemIdentifier: '7' };
   const own: ReachedServer = { systemIdentifier: '7', startedAt: 1795862200.5, port: 5433, postmaster: RECORD };
   const { postmaster: _, ...seenByReader } = own;
   const same: [string, ReachedServer][] = [
     ['by its record', own],
     ['whose record changed its last line', { ...own, postmaster: record((lines) => (lines[7] = 'starting')) }],
-    ['by what everybody may read', seenByReader],
+    ['by the values that every role may read', seenByReader],
     ['over a socket', { ...seenByReader, port: null }],
-    ['whose libraries took long to load', { ...seenByReader, startedAt: 1795862199 + 300 }],
+    ['whose libraries take long to load', { ...seenByReader, startedAt: 1795862199 + 300 }],
   ];
-  test.each(same)('is the own one %s', (_name, reached) => expect(difference(found, reached)).toBeUndefined());
+  test.each(same)('is the one in the container %s', (_name, reached) =>
+    expect(difference(found, reached)).toBeUndefined(),
+  );
   const others: [string, ReachedServer, RegExp][] = [
     ['with other data', { ...own, systemIdentifier: '8' }, /system identifier is 8/],
     ['at another port: a standby of the same', { ...own, port: 5432 }, /port 5432/],
@@ -57,13 +59,13 @@ describe('the server that was reached', () => {
     ['started before', { ...seenByReader, startedAt: 1795860000 }, /was started at/],
     ['started long after', { ...seenByReader, startedAt: 1795869999 }, /was started at/],
   ];
-  test.each(others)('is another one %s', (_name, reached, why) => expect(difference(found, reached)).toMatch(why));
-  test('is another one by its start and port where pg_control cannot be read', () => {
+  test.each(others)('is another server %s', (_name, reached, why) => expect(difference(found, reached)).toMatch(why));
+  test('is another server by its start and port if pg_control cannot be read', () => {
     expect(difference({ postmaster: found.postmaster as never }, { ...seenByReader, port: 1 })).toMatch(/port 1/);
   });
 });
 
-describe('where a server is reached', () => {
+describe('the address of a server', () => {
   const mounts = [{ type: 'volume', name: 'run', source: '/v', destination: '/run/postgresql', writable: true }];
   const source = { containerName: 'db', port: 5432, mounts } as unknown as PostgresSource;
   const at = (address: string, socket = '/var/run/postgresql') =>
@@ -81,9 +83,9 @@ describe('where a server is reached', () => {
     ['fd00::7', '[fd00::7]:5433'],
     ['', '/var/run/postgresql/.s.PGSQL.5433'],
   ])('%j is %s', (address, expected) => expect(at(address)).toBe(expected));
-  test('is the port of the settings without a record', () =>
+  test('is the configured port without a record', () =>
     expect(describeAddress(addressOf(source, {}))).toBe('127.0.0.1:5432'));
-  test('is nowhere for a socket in no volume, and for a server that begins', () => {
+  test('is an error for a socket in no volume, and for a server that is starting', () => {
     expect(() => at('', '/tmp')).toThrow(/Unix socket in \/tmp is in no volume/);
     expect(() => at('', '')).toThrow(/does not listen yet/);
   });
@@ -102,7 +104,7 @@ describe('a refused connection', () => {
       'password authentication failed for user "app"',
       { passwordFrom: pg },
       'PG_AUTH',
-      /POSTGRES_PASSWORD only counts when/,
+      /POSTGRES_PASSWORD only applies when/,
     ],
     [
       '28P01',
@@ -111,7 +113,7 @@ describe('a refused connection', () => {
       'PG_AUTH',
       /^LIFEBOAT_PGCREDENTIALS does not hold/,
     ],
-    ['28P01', 'password authentication failed for user "app"', {}, 'PG_AUTH', /No password is known/],
+    ['28P01', 'password authentication failed for user "app"', {}, 'PG_AUTH', /name no password/],
     [
       '28P01',
       'x',
@@ -133,7 +135,7 @@ describe('a refused connection', () => {
       'PG_AUTH',
       /^Add a line to pg_hba\.conf/,
     ],
-    ['28000', 'role "app" does not exist', { passwordFrom: pg }, 'PG_AUTH', /^Name a role that the server has/],
+    ['28000', 'role "app" does not exist', { passwordFrom: pg }, 'PG_AUTH', /^Name an existing role/],
     ['28000', 'role "app" is not permitted to log in', {}, 'PG_AUTH', /LOGIN/],
     ['28000', 'Peer authentication failed for user "app"', {}, 'PG_AUTH', /operating system/],
     ['28000', 'connection requires a valid client certificate', {}, 'PG_AUTH', /certificate/],
@@ -162,11 +164,11 @@ describe('a refused connection', () => {
     ['command "bash" in container 1 ended with status 127: bash: not found', '127.0.0.1:5432', /has no bash/],
     ['ended with status 69: /run/.s.PGSQL.5432: Permission denied', '/run/.s.PGSQL.5432', /unix_socket_permissions/],
     ['ended with status 69: /run/.s.PGSQL.5432: No such file or directory', '/run/.s.PGSQL.5432', /is Postgres up/],
-  ])('before the server said anything has its own hint: %s', (message, address, hint) => {
+  ])('before the server responds has its own hint: %s', (message, address, hint) => {
     const error = connectError(new LifeboatError('EXEC_FAILED', message), { ...connecting, address });
     expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringMatching(hint) });
   });
-  test('without a word of the server is a server that does not answer', () => {
+  test('without a message of the server means that the server does not answer', () => {
     const error = connectError(new Error('connection refused'), connecting);
     expect(error).toMatchObject({ code: 'PG_UNREACHABLE', hint: expect.stringContaining('listen at 127.0.0.1:5432') });
   });
@@ -177,29 +179,29 @@ describe('a refused connection', () => {
     ['28000', 'kein pg_hba.conf-Eintrag für Host »127.0.0.1«, Benutzer »app«, Datenbank »shop«, SSL aus', true],
     ['28000', 'role "app" does not exist', false],
     ['28P01', 'password authentication failed for user "pg_hba.conf"', false],
-  ])('%s %s: whether the other of TLS and no TLS is tried: %s', (code, words, expected) => {
+  ])('%s %s: whether the connection is tried again with or without TLS: %s', (code, words, expected) => {
     expect(isHostRefusal(Object.assign(new Error(words), { code, severity: 'FATAL' }))).toBe(expected);
   });
 });
 
-describe('the proof that a server is the own one', () => {
+describe('the proof that a server is the one in the container', () => {
   const own: ReachedServer = { systemIdentifier: '7', startedAt: 1795862200, port: 5433 };
   interface Scene {
     host?: string;
-    /** whether another container is in the namespace */
+    /** another container shares the network namespace */
     shared?: boolean;
-    /** in the container at first, and when it is read again */
+    /** records in the container: at first, and when they are read again */
     records?: [string | undefined, string | undefined];
     /** seconds since the epoch */
     containerStart?: number;
     /** system identifier in the container's pg_control */
     control?: bigint;
-    /** where the container has a tmpfs */
+    /** paths at which the container has a tmpfs */
     tmpfs?: string[];
-    /** where the container has its data, and which directory the server names to a superuser */
+    /** data directory in the container, and the one that the server reports to a superuser */
     home?: string;
     named?: string;
-    /** how the engine answers when a file is asked for that is not there */
+    /** the engine's status for a file that does not exist */
     status?: number;
   }
   const file = (content: string | Buffer) => {
@@ -261,45 +263,49 @@ describe('the proof that a server is the own one', () => {
   const none: Scene['records'] = [undefined, undefined];
 
   test.each<[string, Scene, ReachedServer]>([
-    ['whose record fits', {}, own],
-    ['whose record fits, over a socket', { host: '/run/postgresql', shared: true }, { ...own, port: null }],
-    ['that wrote its record only now', { shared: true, records: [undefined, RECORD] }, own],
+    ['whose record matches', {}, own],
+    ['whose record matches, over a socket', { host: '/run/postgresql', shared: true }, { ...own, port: null }],
+    ['that has just written its record', { shared: true, records: [undefined, RECORD] }, own],
     [
-      'whose data is where only the server knows',
+      'whose data directory only the server knows',
       { records: [undefined, RECORD], home: '/pg/17/main', named: '/pg/17/main', control: 7n },
       own,
     ],
-    ['whose files nobody may read, on a loopback of its own', { records: none, status: 403 }, other],
-    ['whose files cannot be read, on a loopback of its own', { records: none, status: 500 }, other],
-    ['whose data is on a tmpfs, on a loopback of its own', { records: none, tmpfs: ['/data'] }, other],
+    ['whose files nobody may read, on an unshared loopback address', { records: none, status: 403 }, other],
+    ['whose files cannot be read, on an unshared loopback address', { records: none, status: 500 }, other],
+    ['whose data is on a tmpfs, on an unshared loopback address', { records: none, tmpfs: ['/data'] }, other],
     [
-      'with a record older than its container, on a loopback of its own',
+      'with a record older than its container, on an unshared loopback address',
       { containerStart: 1795863000, control: 7n },
       other,
     ],
-  ])('accepts one %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
+  ])('accepts a server %s', async (_name, scene, reached) => expect(await check(scene, reached)).toBe(true));
 
   test.each<[string, Scene, ReachedServer]>([
-    ['that contradicts the record on a loopback of its own', {}, other],
+    ['that contradicts the record on an unshared loopback address', {}, other],
     ['that contradicts the record on another address', { host: '10.0.0.7' }, other],
     ['that contradicts an old record on another address', { host: '10.0.0.7', containerStart: 1795863000 }, other],
     ['that contradicts an old record over a socket', { host: '/run/postgresql', containerStart: 1795863000 }, other],
     ['that contradicts an old record in a shared network', { shared: true, containerStart: 1795863000 }, other],
     ['without a record in a shared network', { shared: true, records: none }, own],
-    ['of other data with an old record, on a loopback of its own', { containerStart: 1795863000, control: 8n }, other],
-    ['with an old record and no pg_control, on a loopback of its own', { containerStart: 1795863000 }, other],
-    ['of other data without a record, on a loopback of its own', { records: none, control: 8n }, own],
-    ['of data without a record, on a loopback of its own', { records: none, control: 7n }, own],
-    ['without data in the container, on a loopback of its own', { records: none }, own],
-    ['that names a directory which the container does not have', { records: none, named: '/pg/17/main' }, own],
     [
-      'that names a directory of another server',
+      'of other data with an old record, on an unshared loopback address',
+      { containerStart: 1795863000, control: 8n },
+      other,
+    ],
+    ['with an old record and no pg_control, on an unshared loopback address', { containerStart: 1795863000 }, other],
+    ['of other data without a record, on an unshared loopback address', { records: none, control: 8n }, own],
+    ['of data without a record, on an unshared loopback address', { records: none, control: 7n }, own],
+    ['without data in the container, on an unshared loopback address', { records: none }, own],
+    ['that reports a directory which the container does not have', { records: none, named: '/pg/17/main' }, own],
+    [
+      'that reports a directory of another server',
       { records: [undefined, RECORD], home: '/pg/17/main', named: '/pg/17/main', control: 8n },
       own,
     ],
     ['without data, next to a tmpfs', { records: none, tmpfs: ['/dat', '/var/lib/postgresql/data'] }, own],
-    ['whose record went while another answers', { records: [RECORD, undefined] }, other],
-  ])('refuses one %s', async (_name, scene, reached) => {
+    ['whose record disappeared while another server responds', { records: [RECORD, undefined] }, other],
+  ])('refuses a server %s', async (_name, scene, reached) => {
     await expect(check(scene, reached)).rejects.toMatchObject({ code: 'PG_WRONG_SERVER' });
   });
 
@@ -313,7 +319,7 @@ describe('the proof that a server is the own one', () => {
     ['a shared network', { shared: true }, /network_mode/, /socket directory/],
     ['a tmpfs', { shared: true, records: none, tmpfs: ['/data'] }, /\/data is on a tmpfs/, /PGDATA/],
     ['a proxy that refuses', { shared: true, records: none, status: 403 }, /archive/, /PGDATA/],
-    ['a forwarder', { records: none }, /a pooler.*PGDATA, or with -D/, /network_mode/],
+    ['a process that forwards connections', { records: none }, /a pooler.*PGDATA, or with -D/, /network_mode/],
     ['a server that is down', { records: none, control: 7n }, /no postmaster\.pid/, /PGDATA/],
   ])('its hint names %s', async (_name, scene, hint, never) => {
     const error = await check(scene, other).catch((failure: unknown) => failure as LifeboatError);
@@ -329,7 +335,7 @@ describe('the proof that a server is the own one', () => {
     await expect(check({}, own, restarted)).rejects.toMatchObject({ code: 'PG_RESTARTED' });
   });
 
-  test('is refused before anything is dialled where nothing could give it', async () => {
+  test('fails before a connection is opened if no proof is possible', async () => {
     await expect(proofOf({ shared: true, records: none }).mayBeAnother(signal)).rejects.toThrow(/nothing proves/);
     expect(await proofOf({ shared: true }).mayBeAnother(signal)).toBe(true);
     expect(await proofOf({ host: '/run/postgresql' }).mayBeAnother(signal)).toBe(true);
@@ -339,13 +345,14 @@ describe('the proof that a server is the own one', () => {
   test.each(['127.0.0.1', '127.1.2.3', '::1', 'localhost'])('%s is a loopback address', (host) =>
     expect(isLoopback(host)).toBe(true),
   );
-  test.each(['127.evil.example', '10.0.0.7', 'db', '/run/postgresql', '::', '1270.0.0.1'])('%s is none', (host) =>
-    expect(isLoopback(host)).toBe(false),
+  test.each(['127.evil.example', '10.0.0.7', 'db', '/run/postgresql', '::', '1270.0.0.1'])(
+    '%s is not a loopback address',
+    (host) => expect(isLoopback(host)).toBe(false),
   );
 });
 
-describe('a server that asks for a password', () => {
-  /** The messages that a client sends to a server that asks in this form (Postgres docs, 53.7). */
+describe('a server that requests a password', () => {
+  /** The messages that a client sends after a request in this form (Postgres docs, 53.7). */
   const answersTo = async (request: Buffer, guarded: boolean) => {
     const sent: Buffer[] = [];
     const stream = new Duplex({
@@ -370,7 +377,7 @@ describe('a server that asks for a password', () => {
   test.each([
     ['in clear text', clear],
     ['hashed with MD5', md5],
-  ])('%s gets it only where it is known', async (form, request) => {
+  ])('%s gets it only if no other server may respond', async (form, request) => {
     const guarded = await answersTo(request, true);
     expect(guarded.error).toMatchObject({ code: 'PG_AUTH', message: expect.stringContaining(form) });
     expect(guarded.sent).toBe(1);

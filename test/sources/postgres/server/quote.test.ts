@@ -9,7 +9,7 @@ import {
 
 const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
 
-/** What libpq reads from a connection string. */
+/** Parses a connection string as libpq does. */
 function parseConninfo(text: string): Record<string, string> {
   const values: Record<string, string> = {};
   for (const match of text.matchAll(/(\w+)='((?:[^'\\]|\\.)*)'/gs)) {
@@ -27,18 +27,18 @@ describe('quoting', () => {
     );
   });
 
-  it('gives every database name a directory name of its own', () => {
+  it('gives every database name a unique directory name', () => {
     fc.assert(
       fc.property(name, (database) => {
         const directory = databaseDirectory(database);
         expect(directory).toMatch(/^[A-Za-z0-9_%-]+$/);
-        // Percent-encoding as in URLs: what can be read back is no other's.
+        // Percent-encoding as in URLs: a name that decodes to its origin is unique.
         expect(decodeURIComponent(directory)).toBe(database);
       }),
     );
   });
 
-  it('closes no quote early', () => {
+  it('never closes a quote early', () => {
     expect(quoteIdentifier('a"b')).toBe('"a""b"');
     expect(quoteLiteral("a'b")).toBe("'a''b'");
     expect(quoteLiteral("a\\'b")).toBe(" E'a\\\\''b'");

@@ -47,19 +47,19 @@ test('what ALTER ROLE ALL sets is recorded, and a server that lacks it is noted'
   );
   expect(recorded.everyone).toEqual([{ name: 'work_mem', value: '9MB' }, { name: 'app.jwt' }]);
   expect(configNotes(recorded, {})).toEqual([
-    'the server of the snapshot had set by ALTER ROLE ALL what this one has not: work_mem = 9MB; app.jwt (its value is not recorded)',
+    'the server of the snapshot had settings from ALTER ROLE ALL that this one lacks: work_mem = 9MB; app.jwt (its value is not recorded)',
   ]);
   expect(configNotes(recorded, recorded)).toEqual([]);
 });
 
-test('what a role may not see is left out', async () => {
+test('values that a role may not read are left out', async () => {
   const denied = Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
   expect(
     await readServerConfig(session({ pg_file_settings: denied, pg_settings: [], pg_hba_file_rules: denied })),
   ).toEqual({});
 });
 
-test('only what the server of the snapshot had and this one lacks is told', () => {
+test('notes name only what the server of the snapshot had and this one lacks', () => {
   const recorded = {
     preload: 'timescaledb, "pg_cron"',
     altered: [{ name: 'work_mem', value: '8MB' }, { name: 'archive_command' }],
@@ -68,10 +68,10 @@ test('only what the server of the snapshot had and this one lacks is told', () =
   expect(configNotes(recorded, recorded)).toEqual([]);
   expect(configNotes(undefined, recorded)).toEqual([]);
   expect(configNotes(recorded, { preload: 'timescaledb', altered: [], rules: ['local all all peer'] })).toEqual([
-    'the server of the snapshot had shared_preload_libraries with pg_cron, and this one has not',
-    'the server of the snapshot had set by ALTER SYSTEM what this one has not: work_mem = 8MB; archive_command (its value is not recorded)',
-    'the server of the snapshot had in pg_hba.conf what this one has not: host all all trust',
+    'the server of the snapshot had pg_cron in shared_preload_libraries, which this one lacks',
+    'the server of the snapshot had settings from ALTER SYSTEM that this one lacks: work_mem = 8MB; archive_command (its value is not recorded)',
+    'the server of the snapshot had rules in pg_hba.conf that this one lacks: host all all trust',
   ]);
-  // A role that sees nothing here can compare nothing.
+  // A role that may not read the present values cannot compare them.
   expect(configNotes(recorded, {})).toEqual([]);
 });

@@ -1,17 +1,17 @@
 import { expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../../../../src/base/errors.ts';
-import { type AskedServer, answering, whileAnswering } from '../../../../../src/sources/postgres/server/answering.ts';
+import { answering, type ProbedServer, whileAnswering } from '../../../../../src/sources/postgres/server/answering.ts';
 import type { Session } from '../../../../../src/sources/postgres/server/session.ts';
 import { LONG_WAIT } from '../../../../harness/wait.ts';
 
-/** A server that lets an answer to a query wait, and says for how long it answers others. */
-const server = (ask: () => Promise<void>): AskedServer => ({ container: 'shop-db-1', timeoutMs: 60, ask });
+/** A server that delays the answer to a query, but responds to probes for some time. */
+const server = (probe: () => Promise<void>): ProbedServer => ({ container: 'shop-db-1', timeoutMs: 60, probe });
 const forEver = () => new Promise<never>(() => undefined);
 const session = (query: () => Promise<unknown>): Session =>
   ({ database: 'shop', versionNumber: 170000, all: query, one: query, run: query }) as unknown as Session;
 
 test.each(['all', 'one', 'run'] as const)(
-  '%s on a server that answers nobody ends, and gives up its connection',
+  '%s on a server that no longer responds ends, and closes its connection',
   async (kind) => {
     const ended: unknown[] = [];
     const paused = answering(session(forEver), server(forEver), (reason) => ended.push(reason));
@@ -23,7 +23,7 @@ test.each(['all', 'one', 'run'] as const)(
   },
 );
 
-test('a server that cannot be reached any more is given up too', async () => {
+test('the connection to a server that can no longer be reached is closed too', async () => {
   const refused = async () => {
     throw new LifeboatError('PG_UNREACHABLE', 'no answer');
   };
@@ -32,9 +32,9 @@ test('a server that cannot be reached any more is given up too', async () => {
   });
 });
 
-test('a long query may take its time while the server answers others, and a short one asks nothing', async () => {
+test('a long query may take any time while the server responds to probes, and a short one causes no probe', async () => {
   let asked = 0;
-  // Wide enough for a machine that is busy with other things; it is asked four times in that.
+  // Long enough for a busy machine. Four probes happen in this time.
   const busy = { ...server(async () => void asked++), timeoutMs: 5000 };
   const query = (end: () => Promise<void>) =>
     answering(
@@ -52,7 +52,7 @@ test('a long query may take its time while the server answers others, and a shor
   expect(performance.now() - from).toBeGreaterThan(busy.timeoutMs);
 });
 
-test('what a query itself fails with is not changed, and ends no connection', async () => {
+test('the error of a failed query stays unchanged, and its connection stays open', async () => {
   const ended: unknown[] = [];
   const failing = session(async () => {
     throw new LifeboatError('PG_QUERY', 'a query failed');
@@ -62,7 +62,7 @@ test('what a query itself fails with is not changed, and ends no connection', as
   expect(ended).toEqual([]);
 });
 
-test('a program is ended by its signal when the server answers nobody, and with the run', async () => {
+test('the signal of a program aborts when the server no longer responds, and when the run ends', async () => {
   const untilAborted = (signal: AbortSignal) =>
     new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
   await expect(whileAnswering(server(forEver), new AbortController().signal, untilAborted)).rejects.toMatchObject({

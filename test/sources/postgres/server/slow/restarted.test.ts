@@ -1,9 +1,9 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { LifeboatError, toLifeboatError } from '../../../../../src/base/errors.ts';
 import type { ContainerDetails } from '../../../../../src/docker/answers.ts';
-import { explainAway } from '../../../../../src/sources/postgres/server/restarted.ts';
+import { explainRestart } from '../../../../../src/sources/postgres/server/restarted.ts';
 
-/** The engine's answers to one look after the other; the last one stands. */
+/** The engine's answers to successive requests. The last one repeats. */
 function told(...answers: (boolean | 'away')[]) {
   return withEvents([], ...answers);
 }
@@ -23,7 +23,7 @@ function withEvents(signals: string[], ...answers: (boolean | 'away')[]) {
   };
 }
 
-/** Looks that find it running: more than there is time for in the moment in which the engine may lag behind. */
+/** Answers that report it as running: more than fit into the time by which the engine may lag. */
 const long = Array.from({ length: 30 }, () => true);
 
 const lost = new LifeboatError('PG_DUMP_FAILED', 'pg_dump of app failed', {
@@ -31,21 +31,21 @@ const lost = new LifeboatError('PG_DUMP_FAILED', 'pg_dump of app failed', {
 });
 const wrong = new LifeboatError('PG_DUMP_FAILED', 'pg_dump of app failed', { cause: new Error('permission denied') });
 
-describe('a failure while the database container goes away', () => {
+describe('a failure while the database container ends', () => {
   it.each([
-    ['it was gone when the engine was asked', wrong, told(false), 'PG_RESTARTED'],
+    ['it had ended when the engine was asked', wrong, told(false), 'PG_RESTARTED'],
     ['it was removed', wrong, told('away'), 'PG_RESTARTED'],
-    ['the engine hears of its end a moment later', lost, told(true, true, false), 'PG_RESTARTED'],
-    ['it was asked to stop, and takes its time', lost, withEvents(['2'], ...long, false), 'PG_RESTARTED'],
-    ['it runs on, and nothing was lost', wrong, told(true), 'PG_DUMP_FAILED'],
-  ])('is told as that: %s', async (_, error, container, code) => {
-    expect(toLifeboatError(await explainAway(error, container)).code).toBe(code);
+    ['the engine reports its end a moment later', lost, told(true, true, false), 'PG_RESTARTED'],
+    ['it is being stopped, which takes long', lost, withEvents(['2'], ...long, false), 'PG_RESTARTED'],
+    ['it is still running, and no connection was lost', wrong, told(true), 'PG_DUMP_FAILED'],
+  ])('is reported as such: %s', async (_, error, container, code) => {
+    expect(toLifeboatError(await explainRestart(error, container)).code).toBe(code);
   });
 
-  it('is waited for no longer when the clock is set back meanwhile', async () => {
+  it('does not wait longer if the clock is set back', async () => {
     let now = Date.now();
     const clock = vi.spyOn(Date, 'now').mockImplementation(() => (now -= 3_600_000));
     onTestFinished(() => clock.mockRestore());
-    expect(await explainAway(lost, told(true))).toBe(lost);
+    expect(await explainRestart(lost, told(true))).toBe(lost);
   });
 });

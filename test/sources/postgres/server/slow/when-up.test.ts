@@ -15,7 +15,7 @@ const gone = new LifeboatError('HELPER_FAILED', 'cannot join network of a non ru
 const brief = { startingMs: 400, youngMs: 400 };
 const amply = { startingMs: 600_000, youngMs: 600_000 };
 
-/** What opening comes to, one after the other; the last one stands. */
+/** The results of successive attempts. The last one repeats. */
 function open(
   outcomes: (LifeboatError | 'open')[],
   container: Partial<ContainerDetails> | undefined,
@@ -50,7 +50,7 @@ describe('a server', () => {
       ['it does not listen yet', 'it is starting up'],
     ],
     ['whose container restarts', [gone, 'open'], { state: 'restarting', restarts: 2 }, ['its container restarts']],
-  ] as const)('%s is waited for, which is said once', async (_, outcomes, container, said) => {
+  ] as const)('%s is waited for, which is reported once', async (_, outcomes, container, said) => {
     const { result, heard } = open([...outcomes], container, amply);
     expect(await result).toBe('open');
     expect(heard).toEqual(said);
@@ -64,7 +64,7 @@ describe('a server', () => {
     ['is paused', refused, { paused: true, state: 'paused' }],
     ['was stopped', gone, { running: false, state: 'exited' }],
     ['was removed', gone, undefined],
-  ])('that %s is not', async (_, error, container) => {
+  ])('that %s is not waited for', async (_, error, container) => {
     const { result, heard, attempts } = open([error], container, { ...amply, youngMs: 180_000 });
     await expect(result).rejects.toBe(error);
     expect({ heard, attempts: attempts() }).toEqual({ heard: [], attempts: 1 });
@@ -73,14 +73,14 @@ describe('a server', () => {
   it.each([
     ['never comes up', starting, {}],
     ['never listens', refused, {}],
-    ['is restarted for ever', gone, { state: 'restarting' }],
-  ])('that %s is not waited for without end', async (_, error, container) => {
+    ['restarts for ever', gone, { state: 'restarting' }],
+  ])('that %s is waited for only for a limited time', async (_, error, container) => {
     const { result, attempts } = open([error], container, brief);
     await expect(result).rejects.toBe(error);
     expect(attempts()).toBeGreaterThan(1);
   });
 
-  it('is not waited for after a stop', async () => {
+  it('is not waited for after an interrupt', async () => {
     const stop = new AbortController();
     const why = new LifeboatError('INTERRUPTED', 'stopped');
     const { result } = open([starting], {}, amply, stop.signal);
