@@ -330,6 +330,6 @@ REFRESH MATERIALIZED VIEW on_filled;
 COMMIT;
 CREATE SUBSCRIPTION sub CONNECTION 'host=127.0.0.1 dbname=nowhere password=secret' PUBLICATION "some", "other ""one" WITH (connect = false, slot_name = 'zoo_slot');
 SET default_transaction_read_only = off;
-CREATE EVENT TRIGGER watcher ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'DROP TABLE') EXECUTE FUNCTION zoo.watch_ddl();
+CREATE EVENT TRIGGER watcher ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'DROP TABLE', 'REFRESH MATERIALIZED VIEW') EXECUTE FUNCTION zoo.watch_ddl();
 CREATE EVENT TRIGGER sleeping ON sql_drop EXECUTE FUNCTION zoo.watch_ddl();
 ALTER EVENT TRIGGER sleeping DISABLE;

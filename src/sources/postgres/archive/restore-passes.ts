@@ -62,9 +62,9 @@ function laterStages(entries: readonly ArchiveEntry[]): Map<number, Stage> {
   const stages = new Map<number, Stage>();
   for (const { kind, dumpId, dependencies, definition } of entries) {
     const needs = (stage: Stage) => dependencies.some((id) => stages.get(id) === stage);
-    // pg_dump 13 has no entry of its own for it.
+    // pg_dump 13 has no entry of its own for it. A partition gets the triggers of its partitioned table when it is attached.
     const attaches =
-      (kind === 'TABLE ATTACH' && dependencies.some((id) => foreign.has(id))) ||
+      (['TABLE ATTACH', 'TRIGGER'].includes(kind) && dependencies.some((id) => foreign.has(id))) ||
       (kind === 'FOREIGN TABLE' && definition.includes(' ATTACH PARTITION '));
     if (kind === 'EVENT TRIGGER' || needs('events')) stages.set(dumpId, 'events');
     else if (kind === REFRESH) stages.set(dumpId, 'refresh');

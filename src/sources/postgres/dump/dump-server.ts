@@ -16,6 +16,7 @@ import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
 import { dumpKnownGlobals, dumpMissingRoles, leaveOutGlobals } from './dump-globals.ts';
 import { dumpJobs } from './jobs.ts';
+import { findInTemplate } from './left-out.ts';
 
 export interface DumpServerOptions {
   tools: Tools;
@@ -93,6 +94,8 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   const { withoutGlobals } = outcomes;
   const late = outcomes.roles ? await findLateRoles(options, facts, outcomes.roles) : [];
   warnings.push(...late.filter((text) => !warnings.includes(text)));
+  if (!databases.some(({ name }) => name === 'template1'))
+    warnings.push(...(await findInTemplate(options.tools, context.signal)));
   return { compression, databases: facts, missing, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
 }
 

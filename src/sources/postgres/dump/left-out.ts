@@ -1,3 +1,5 @@
+import type { Tools } from '../server/tools.ts';
+
 /**
  * True for a member of an extension that somebody added with ALTER EXTENSION … ADD. A script of the extension makes all its members in
  * one transaction, which also updates the extension or makes functions and the like. A table comes with its row type.
@@ -32,3 +34,30 @@ const ADDED_SCHEMAS = `SELECT format('schema %I was added to extension %I, so it
 
 /** Queries for objects that pg_dump leaves out and a restore cannot bring back, as `told`: the object, why, and what helps. */
 export const LEFT_OUT: readonly string[] = [IN_SYSTEM_SCHEMAS, ADDED_TABLES, ADDED_SCHEMAS];
+
+/**
+ * Warns of tables that users created in `template1`, which is not dumped unless it is named. The session is short, because CREATE DATABASE
+ * waits up to 5 seconds until nobody uses its template. If the server refuses, finds nothing.
+ */
+export async function findInTemplate(tools: Tools, signal: AbortSignal): Promise<string[]> {
+  try {
+    const session = await tools.session('template1', signal);
+    try {
+      const tables = await session.all<{ name: string }>(
+        `SELECT format('%I.%I', nspname, relname) AS name FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+          WHERE relkind IN ('r', 'p', 'm', 'f') AND pg_class.oid >= ${FIRST_OWN} AND NOT ${isMember('pg_class.oid', 'pg_class')}
+            AND nspname !~ '^pg_(toast|temp)' ORDER BY 1 LIMIT 5`,
+      );
+      if (tables.length === 0) return [];
+      const names = tables.map(({ name }) => name).join(', ');
+      return [
+        `database template1 has tables (${names}) and is not backed up: name it in lifeboat.postgres.databases to store them`,
+      ];
+    } finally {
+      await session.close();
+    }
+  } catch {
+    signal.throwIfAborted();
+    return [];
+  }
+}

@@ -33,6 +33,8 @@ interface FillOptions {
   missingRoles: readonly string[];
   /** the server has the tablespaces of the dump; else everything goes into the default one */
   tablespaces: boolean;
+  /** Moves objects into their tablespaces, before event triggers exist that would fire for it. Resolves to warnings. */
+  moveObjects(): Promise<string[]>;
   /** Receives the size of the database, bytes, about once a second. */
   grown(bytes: number): void;
 }
@@ -91,6 +93,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   for (const { list } of of('attach')) unmade.push(...(await restoreOnce(run, list)));
   for (const { list } of of('refresh')) unrefreshed.push(...(await restoreOnce(run, list)));
   const stale = await healFailures(run, recorded, entries, unrefreshed);
+  const moving = await options.moveObjects();
   for (const { list } of of('events')) unmade.push(...(await restoreOnce(run, list)));
   skipped.push(...refused(options, recorded, entries, unmade));
   const lost = new Set([...left, ...unmade].map(({ dumpId }) => dumpId));
@@ -103,6 +106,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
       ...granted.warnings,
       ...subscriptionWarnings(recorded, entries, lost),
       ...unrefreshedWarnings(recorded, entries, lost, stale.failures),
+      ...moving,
     ],
   };
 }

@@ -191,7 +191,8 @@ async function build(
   await create();
   const grown = (bytes: number) =>
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
-  const filling = { ...options, grown, tablespaces: spaces.complete, missingRoles };
+  const moveObjects = async () => (spaces.complete ? [] : within(options, working, spaces.move));
+  const filling = { ...options, grown, tablespaces: spaces.complete, missingRoles, moveObjects };
   const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
     async (error: unknown) => {
       if (!(error instanceof TangledError)) throw error;
@@ -201,7 +202,6 @@ async function build(
       return fillDatabase({ ...filling, jobs: 1 }, recorded, working);
     },
   );
-  if (!spaces.complete) warnings.push(...(await within(options, working, spaces.move)));
   options.step('comparing with the record');
   const dependents: NameDependent[] = [];
   const compared = await within(options, working, async (session) => {

@@ -93,4 +93,12 @@ describe('the calls of pg_restore', () => {
       ';\n; Archive created\n;     dbname: app\n3367; 0 16385 TABLE DATA public orders app\n7; 1259 1 TABLE public x app\n';
     expect(listedIds(list)).toEqual([3367, 7]);
   });
+
+  it('change triggers of a foreign partition after it is attached, which creates them', () => {
+    const entries = [entry(1, 'TABLE'), entry(2, 'FOREIGN TABLE'), entry(3, 'TRIGGER', 1), entry(4, 'TRIGGER', 2)];
+    expect(inStages(entries, [undefined])).toEqual([
+      { ids: [1, 2, 3], stage: 'load' },
+      { ids: [4], stage: 'attach' },
+    ]);
+  });
 });
