@@ -75,6 +75,8 @@ describe('a bucket that protects its objects', () => {
       const old: Manifest = { ...manifest, id, start, end: start, sequence: i + 1, previous };
       previous = (await repository.commit(old)).hash;
     }
+    // The agent remembers the snapshot under its former name.
+    await stack.json('accept', 'destination');
   }
 
   beforeAll(async () => {

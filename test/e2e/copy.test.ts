@@ -66,6 +66,8 @@ describe('a copy on an S3 server', () => {
       env: { ...options.env, LIFEBOAT_COPY: `${location}&profile=elsewhere&keep=last+2` },
     });
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    // The agent remembers the snapshots under their former names.
+    await stack.json('accept', 'destination');
   });
   afterAll(async () => {
     await stack?.destroy();

@@ -304,7 +304,7 @@ describe('a wrong destination', () => {
       expect((await stack.backup()).report.error?.code).toBe(code);
       expect(JSON.parse((await stack.lifeboat('check', '--json')).stdout)).toMatchObject({ error: { code } });
     }
-    await inside('cd /backups/*/ && rm -r packs && mv /tmp/packs packs');
+    await inside('cd /backups/*/ && rm -rf packs && mv /tmp/packs packs');
     const back = await stack.backup();
     expect(back.code).toBe(0);
     expect((await stack.lifeboat('check', '--read-data')).code).toBe(0);
