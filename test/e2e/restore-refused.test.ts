@@ -59,6 +59,19 @@ describe('a restore of objects that the server refuses', () => {
     CREATE MATERIALIZED VIEW far_sum AS SELECT sum(i) FROM far_t;
     ALTER SERVER far OPTIONS (ADD port '1');`;
 
+  /** A partition on another server. Rows whose place depends on OIDs would be routed into it. */
+  const FAR_AWAY = `CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '/var/run/postgresql', dbname 'plain');
+    CREATE USER MAPPING FOR postgres SERVER far OPTIONS (user 'postgres');
+    DO $$ BEGIN EXECUTE 'CREATE TYPE st AS ENUM (' || (SELECT string_agg(quote_literal('l' || i), ',') FROM generate_series(1, 64) i) || ')'; END $$;
+    CREATE TABLE o (s st) PARTITION BY HASH (s);
+    CREATE TABLE o0 PARTITION OF o FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    INSERT INTO o0 SELECT s FROM unnest(enum_range(NULL::st)) s WHERE satisfies_hash_partition('o'::regclass, 2, 0, s);
+    CREATE FOREIGN TABLE o1 PARTITION OF o FOR VALUES WITH (MODULUS 2, REMAINDER 1) SERVER far OPTIONS (table_name 'remote');
+    CREATE TABLE r (i int) PARTITION BY RANGE (i); CREATE TABLE r0 PARTITION OF r FOR VALUES FROM (0) TO (10); INSERT INTO r VALUES (1), (2);
+    CREATE FOREIGN TABLE r1 PARTITION OF r FOR VALUES FROM (10) TO (20) SERVER far OPTIONS (table_name 't');
+    CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER quiet AFTER INSERT ON r FOR EACH ROW EXECUTE FUNCTION quiet();
+    ALTER FOREIGN TABLE r1 DISABLE TRIGGER quiet;`;
+
   /** Rows that constraints of their tables refuse, and many dependent objects. */
   const REFUSING = `CREATE TABLE nulls (id int, v text CONSTRAINT short CHECK (length(v) < 9), UNIQUE (v)); INSERT INTO nulls VALUES (NULL, 'a'), (2, 'b');
     CREATE TABLE keyed (id int PRIMARY KEY, n int); INSERT INTO keyed VALUES (1, NULL), (2, 2);
@@ -102,6 +115,9 @@ describe('a restore of objects that the server refuses', () => {
     await stack.psql('CREATE DATABASE broken');
     await stack.psql('CREATE DATABASE plain');
     await stack.psql('CREATE TABLE t AS SELECT i FROM generate_series(1, 50) i', { database: 'plain' });
+    await stack.psql('CREATE TABLE remote (s text)', { database: 'plain' });
+    await stack.psql('CREATE DATABASE distant');
+    await stack.psql(FAR_AWAY, { database: 'distant' });
     await moved(MOVING);
     await moved(UNQUALIFIED);
     await moved(NAMED);
@@ -125,8 +141,10 @@ describe('a restore of objects that the server refuses', () => {
        CREATE TABLE d (i int) TABLESPACE pg_default`,
       { database: 'spaced' },
     );
+    await stack.psql('CREATE TABLE stray (i int)', { database: 'template1' });
     const { report } = await stack.backup();
     expect(report.results[0]?.error, JSON.stringify(report)).toBeUndefined();
+    expect(JSON.stringify(report)).toContain('template1 has tables (public.stray) and is not backed up');
     expect(JSON.stringify(report)).toContain('table information_schema.mine is in a schema of the system');
     // From here on, the image lacks it, like an image of another vendor.
     await stack.exec('db', ['sh', '-c', 'rm "$(pg_config --sharedir)"/extension/cube*']);
@@ -143,6 +161,7 @@ describe('a restore of objects that the server refuses', () => {
     expect(report.restored.map(({ target }) => target)).toEqual(['moved', 'plain', 'spaced']);
     expect(report.failed).toMatchObject([
       { target: 'broken', error: { code: 'PG_RESTORE_FAILED' } },
+      { target: 'distant', error: { code: 'PG_RESTORE_FAILED' } },
       { target: 'refusing', error: { code: 'PG_RESTORE_FAILED' } },
     ]);
     expect(report.error?.message).toMatch(
@@ -210,6 +229,30 @@ describe('a restore of objects that the server refuses', () => {
     expect(
       await moved("SELECT count(*) FROM pg_proc WHERE proconfig IS NOT NULL AND pronamespace = 'own'::regnamespace"),
     ).toBe('0');
+  });
+
+  it('writes no row into another server, and attaches the partitions there as they were', async () => {
+    const far = () =>
+      stack.psql('SELECT (SELECT count(*) FROM remote), (SELECT count(*) FROM t)', { database: 'plain' });
+    expect(await far()).toBe('0|50');
+    const ran = await restore('--database', 'distant', '--skip-failed');
+    expect(result(ran).skipped?.map(({ kind, name }) => `${kind} ${name}`)).toEqual(['rows public.o0']);
+    expect(await far()).toBe('0|50');
+    const partitions = `SELECT c.relname, pg_get_expr(relpartbound, c.oid), (SELECT tgenabled FROM pg_trigger WHERE tgrelid = c.oid)
+      FROM pg_class c WHERE relispartition ORDER BY 1`;
+    expect((await stack.psql(partitions, { database: 'distant' })).split('\n')).toEqual([
+      'o0|FOR VALUES WITH (modulus 2, remainder 0)|',
+      'o1|FOR VALUES WITH (modulus 2, remainder 1)|',
+      'r0|FOR VALUES FROM (0) TO (10)|O',
+      'r1|FOR VALUES FROM (10) TO (20)|D',
+    ]);
+    expect(await stack.psql('SELECT count(*) FROM r0', { database: 'distant' })).toBe('2');
+    const table = await stack.lifeboat(
+      ...['restore', 'latest', 'db.postgres', '--database', 'distant', '--table', 'r', '--as', 'r_copy', '--json'],
+    );
+    expect(table.code, table.stdout + table.stderr).toBe(0);
+    await restore('--database', 'distant', '--table', 'o', '--as', 'o_copy');
+    expect(await far()).toBe('0|50');
   });
 
   it('analyses the restored tables', async () => {
