@@ -16,12 +16,13 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /**
  * Brings the copies up to date after the commit, then prunes. A copy that is behind makes a good run partly failed. A
  * run that stored something prunes even if other sources failed or the plan has problems, because retention protects
- * what it must (see keep.ts). A run that stored nothing removes nothing. Never rejects.
+ * what it must (see keep.ts). A run that stored nothing removes nothing, and neither does one during which the clock
+ * was set. Never rejects.
  */
 export async function copyAndPrune(
   deps: BackupDeps,
   request: BackupRequest,
-  { prepared, log }: Run,
+  { prepared, log, clockJump }: Run,
   ending: Ending,
 ): Promise<void> {
   const { trigger, only, signal } = request;
@@ -29,7 +30,10 @@ export async function copyAndPrune(
   if (trigger === 'safety' || signal.aborted || !prepared) return;
   const { plan, repository, lease } = prepared;
   // A person who backs up single sources may be about to inspect the snapshots, so that run does not prune.
-  const prune = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
+  const wanted = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
+  const jump = wanted ? clockJump(PRUNE) : undefined;
+  if (jump) ending.problems.push(jump);
+  const prune = wanted && !jump;
   const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
   if (copies.length > 0) ending.copies = copies;
   // A copy that is the destination itself is reported as an error. Its retention may be the longer one, so nothing is

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import { Journal, readJournal } from '../run/journal.ts';
@@ -12,6 +12,7 @@ import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd, rememberList, type SeenChain } from '../store/repository/seen-chain.ts';
+import { watchClock } from './clock-jump.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
@@ -36,6 +37,8 @@ export interface Run {
   plan?: Plan;
   prepared?: Prepared;
   failure?: LifeboatError;
+  /** returns a warning if the clock was set since the run began; `subject` is that of the warning */
+  clockJump(subject: string): Problem | undefined;
   /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
   /**
@@ -61,6 +64,7 @@ export async function beginRun(
   };
   const plan = await planRun(deps, request).catch(note);
   const start = startRun(deps, request, plan);
+  const clockJump = watchClock(deps.now);
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
@@ -84,7 +88,7 @@ export async function beginRun(
     }
   }
   return {
-    ...{ start, log, tail },
+    ...{ start, log, tail, clockJump },
     ...(plan ? { plan } : {}),
     ...(prepared ? { prepared } : {}),
     ...(failure ? { failure } : {}),

@@ -31,6 +31,8 @@ let copied: { prune: boolean }[];
 let copy: (signal: AbortSignal) => Promise<CopyReport>;
 let committed: { manifest: Manifest; hash: string }[];
 let nextRun: Date | undefined;
+let clock: string;
+let clockAfterCapture: string;
 let whenWanted: (() => AbortSignal) | undefined;
 beforeEach(() => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-run-'));
@@ -43,6 +45,7 @@ beforeEach(() => {
   committed = [];
   copy = async () => ({ name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 });
   nextRun = undefined;
+  clock = clockAfterCapture = '2026-11-20T03:00:00Z';
   whenWanted = undefined;
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
@@ -66,7 +69,7 @@ async function run(request: Partial<BackupRequest>) {
     spool: join(directory, 'runs'),
     state: openState(join(directory, 'state')),
     dispatcher: createDispatcher([], { log: silentLog }),
-    now: () => new Date('2026-11-20T03:00:00Z'),
+    now: () => new Date(clock),
     recover: async () => undefined,
     clear: async () => undefined,
     sweepTemporary: async () => undefined,
@@ -78,6 +81,7 @@ async function run(request: Partial<BackupRequest>) {
       capture: async ({ name }) => {
         const report = results.find((one) => one.name === name) as Captured['report'];
         const { fell: _, ...entry } = report;
+        clock = clockAfterCapture;
         return { report, entry: { ...entry, packs: [], skipped: {} } };
       },
       failed: () => expect.fail('not asked for'),
@@ -133,6 +137,24 @@ test('a run of some sources, a safety snapshot, or a run that stored nothing doe
   expect(failed.snapshot).toBeUndefined();
   expect(retentionLines(failed, plainPaint)).toEqual([expect.stringContaining('nothing was removed')]);
   expect(pruned).toBe(0);
+});
+
+test.each([
+  ['ahead', '2026-12-10T03:00:00Z', 'ahead by 20d'],
+  ['ahead by a little more than an hour', '2026-11-20T04:10:00Z', 'ahead by 1h 10m'],
+  ['back by a year', '2025-11-20T03:00:00Z', 'back by 365d'],
+])('a run during which the clock is set prunes nothing, here and in the copies: %s', async (_, time, message) => {
+  clockAfterCapture = time;
+  const report = await run({});
+  expect(report).toMatchObject({ status: 'ok', problems: [{ code: 'CLOCK_JUMPED', subject: 'prune' }] });
+  expect(report.problems[0]?.message).toContain(message);
+  expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('the clock was set')]);
+  expect({ pruned, copied }).toEqual({ pruned: 0, copied: [{ prune: false }] });
+});
+
+test('a clock that is corrected by minutes during a run does not prevent pruning', async () => {
+  clockAfterCapture = '2026-11-20T03:40:00Z';
+  expect(await run({})).toMatchObject({ problems: [], pruned: { snapshots: 2 } });
 });
 
 test('a failure to prune is reported, and the run still succeeds', async () => {
