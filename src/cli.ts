@@ -81,7 +81,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
     ),
   )
     .option('--database <name>', 'restore only this database')
-    .option('--to-database <name>', 'restore the database under this name, and leave the present one alone')
+    .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
     .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)
     .option('--to <source>', 'restore into the databases or the volume of another source')
     .option('--table <schema.name>', 'restore only this table (repeatable)', gather)
