@@ -13,7 +13,7 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
   const shared = plan.shared?.[name];
   if (shared !== undefined) {
     throw new LifeboatError('SOURCE_UNKNOWN', `the volume of ${name} is backed up as ${shared}`, {
-      hint: `Restore into that: --to ${shared}.`,
+      hint: `Its present snapshots have that name: \`lifeboat restore latest ${shared}\`. To restore an older snapshot of ${name} into it, name the snapshot by its id and add --to ${shared}.`,
     });
   }
   const problem = plan.problems.find(({ severity }) => severity === 'error');
