@@ -178,7 +178,7 @@ function bucketCommands({ program, command, act }: Builder): void {
     .addOption(
       new Option(
         '--lock-mode <mode>',
-        'whether a special right lifts the lock (governance) or nothing does (compliance)',
+        'let users with a special right lift the lock (governance), or nobody (compliance)',
       ).choices(['governance', 'compliance']),
     )
     .option('--whole-bucket', 'apply bucket-wide settings even if others store data in the bucket')

@@ -36,12 +36,20 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
     const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
     return { policy: planned.keep, ...acceptance, ...(hold === undefined ? {} : { hold }) };
   }
-  const isGoneForGood = status === undefined;
+  // The volume of a shared name is stored under another one, and the snapshots under this name are its history.
+  const storedAs = plan.sources.find((source) => source.name === plan.shared?.[name]);
+  const isGoneForGood = status === undefined && plan.shared?.[name] === undefined;
   if (isGoneForGood) return acceptance;
   // Its label is gone, but its manifests contain the policy that it had.
   const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
   const parsed = own === undefined ? undefined : parseKeep(own);
-  return { policy: parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep, ...acceptance };
+  const present = storedAs?.keep ?? keep;
+  const hold = storedAs?.keepInDoubt;
+  return {
+    policy: parsed && 'value' in parsed ? eitherPolicy(present, parsed.value) : present,
+    ...acceptance,
+    ...(hold === undefined ? {} : { hold }),
+  };
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {

@@ -37,6 +37,39 @@ test('the last snapshot that holds a database stays while the database accepts n
   expect(keptOf([])).not.toContain('day-2');
 });
 
+test('the history of a volume that is now stored under the name of another service stays as long as before', () => {
+  const manifests = Array.from({ length: 25 }, (_, i) => {
+    const at = new Date(Date.UTC(2026, 10 - i, 20)).toISOString();
+    const sources = { 'web.media': { status: 'ok', keep: '7d 12m 10y' } };
+    return {
+      id: `month-${i}`,
+      sequence: 25 - i,
+      start: at,
+      end: at,
+      trigger: 'schedule',
+      sources,
+    } as unknown as Manifest;
+  });
+  const keptWith = (plan: Partial<Plan>) => {
+    const rules = keepRules({
+      ...{ manifests, plan: { sources: [], ...plan } as unknown as Plan, keep: { daily: 3 } },
+      ...{ listSourceStatuses: [], accepted: {} },
+    });
+    const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
+    const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 10, 28) });
+    return decisions.filter((one) => one.keep).length;
+  };
+  const policy = { daily: 7, monthly: 12, yearly: 10 };
+  const planned = keptWith({ sources: [{ name: 'web.media', keep: policy }] as unknown as Plan['sources'] });
+  const shared = { 'web.media': 'app.media' };
+  const sources = [{ name: 'app.media', keep: { daily: 7 } }] as unknown as Plan['sources'];
+  expect(planned).toBeGreaterThan(12);
+  expect(keptWith({ sources, shared })).toBe(planned);
+  // The same when the present name is not planned, for example because its container is gone.
+  expect(keptWith({ shared })).toBe(planned);
+  expect(keptWith({})).toBe(1);
+});
+
 describe('a keep label with a mistake', () => {
   const names = ['db.postgres'];
   const keep = { daily: 3 };
