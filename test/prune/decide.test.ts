@@ -37,6 +37,28 @@ test('the last snapshot that holds a database stays while the database accepts n
   expect(keptOf([])).not.toContain('day-2');
 });
 
+test.each<[string, Partial<Plan['sources'][number]>, number]>([
+  ['the policy in its manifests', { keep: { daily: 3 } }, 20],
+  ['the policy of the source', { keep: { daily: 25 } }, 25],
+  ['everything while the label is in doubt', { keep: { daily: 3 }, keepInDoubt: 'unclear' }, 40],
+])('a name whose volume is now stored under the name of another service keeps %s', (_, source, kept) => {
+  const manifests = Array.from({ length: 40 }, (_, i) => {
+    const sources = {
+      'web.media': { status: 'ok', keep: '20d' },
+      ...(i === 0 ? { 'app.media': { status: 'ok' } } : {}),
+    };
+    return { ...serverOf(40 - i, [], []), sources } as unknown as Manifest;
+  });
+  const plan = {
+    ...{ project: 'shop', problems: [], shared: { 'web.media': 'app.media' } },
+    sources: [{ name: 'app.media', ...source }],
+  } as unknown as Plan;
+  const rules = keepRules({ manifests, plan, keep: { daily: 3 }, listSourceStatuses: [], accepted: {} });
+  const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
+  const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 1, 9, 12) });
+  expect(decisions.filter((one) => one.keep)).toHaveLength(kept);
+});
+
 describe('a keep label with a mistake', () => {
   const names = ['db.postgres'];
   const keep = { daily: 3 };
